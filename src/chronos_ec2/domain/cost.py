@@ -1,0 +1,33 @@
+"""What a run costs. Prices are Linux on-demand in us-east-1, USD per hour; `--price` replaces them."""
+
+from __future__ import annotations
+
+from datetime import datetime
+
+from chronos_ec2.domain.run import Run
+
+# Source: the public EC2 on-demand price list, us-east-1, Linux, as the guides of the instance families quote it.
+ON_DEMAND_USD_PER_HOUR = {
+    "g4dn.xlarge": 0.526,
+    "g4dn.2xlarge": 0.752,
+    "g4dn.4xlarge": 1.204,
+    "g5.xlarge": 1.006,
+    "g5.2xlarge": 1.212,
+    "g5.4xlarge": 1.624,
+    "g6.xlarge": 0.805,
+    "g6.2xlarge": 0.978,
+    "g6.4xlarge": 1.323,
+}
+
+
+def price_of(instance_type: str) -> float | None:
+    """USD per hour of an instance type, None when it is not in the table."""
+    return ON_DEMAND_USD_PER_HOUR.get(instance_type)
+
+
+def cost_so_far(run: Run, launched_at: datetime | None, now: datetime) -> float | None:
+    """USD that all attempts of a run have cost until `now`; None when the price is not known."""
+    if run.price_per_hour_usd is None:
+        return None
+    hours = (now - launched_at).total_seconds() / 3600 if launched_at else 0.0
+    return run.spent_usd + run.price_per_hour_usd * max(hours, 0.0)

@@ -1,0 +1,112 @@
+"""Raw EventBridge events to typed values. Total: what is not ours, or not well-formed, is `Ignored` with a reason."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.text import one_line
+
+_INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
+
+
+@dataclass(frozen=True, slots=True)
+class StateWritten:
+    """A lane's lock was written or deleted."""
+
+    bucket: str
+    lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class InstanceStateChanged:
+    """EC2 moved an instance to another state."""
+
+    instance_id: str
+    state: InstanceState
+
+
+@dataclass(frozen=True, slots=True)
+class SpotInterruption:
+    """EC2 will take the instance away in two minutes."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class RebalanceRecommendation:
+    """EC2 says that an interruption has become likelier."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Ignored:
+    """An event that asks nothing of us."""
+
+    reason: str
+
+
+Event = StateWritten | InstanceStateChanged | SpotInterruption | RebalanceRecommendation | Ignored
+
+
+def parse_event(raw: object) -> Event:
+    """The typed event in `raw`. Never raises."""
+    if not isinstance(raw, Mapping):
+        return Ignored("not a JSON object")
+    kind = (raw.get("source"), raw.get("detail-type"))
+    detail = raw.get("detail")
+    if not isinstance(detail, Mapping):
+        return Ignored("no detail")
+    if not all(isinstance(part, str) for part in kind):
+        return Ignored("no source or detail-type")
+    parser = _PARSERS.get(kind)
+    return parser(detail) if parser else Ignored(one_line(f"not ours: {kind[0]}, {kind[1]}", 120))
+
+
+def _state_written(detail: Mapping[str, Any]) -> Event:
+    bucket, key = _path(detail, "bucket", "name"), _path(detail, "object", "key")
+    if not isinstance(bucket, str) or not isinstance(key, str):
+        return Ignored("no bucket or key")
+    lane = Lane.from_state_key(key)
+    return StateWritten(bucket, lane) if lane else Ignored("not the key of a lock")
+
+
+def _state_changed(detail: Mapping[str, Any]) -> Event:
+    instance_id, state = _instance_id(detail), detail.get("state")
+    if instance_id is None or state not in set(InstanceState):
+        return Ignored("no instance id or state")
+    return InstanceStateChanged(instance_id, InstanceState(state))
+
+
+def _interruption(detail: Mapping[str, Any]) -> Event:
+    instance_id = _instance_id(detail)
+    return SpotInterruption(instance_id) if instance_id else Ignored("no instance id")
+
+
+def _rebalance(detail: Mapping[str, Any]) -> Event:
+    instance_id = _instance_id(detail)
+    return RebalanceRecommendation(instance_id) if instance_id else Ignored("no instance id")
+
+
+_PARSERS: dict[tuple[Any, Any], Callable[[Mapping[str, Any]], Event]] = {
+    ("aws.s3", "Object Created"): _state_written,
+    ("aws.s3", "Object Deleted"): _state_written,
+    ("aws.ec2", "EC2 Instance State-change Notification"): _state_changed,
+    ("aws.ec2", "EC2 Spot Instance Interruption Warning"): _interruption,
+    ("aws.ec2", "EC2 Instance Rebalance Recommendation"): _rebalance,
+}
+
+
+def _path(detail: Mapping[str, Any], outer: str, inner: str) -> object:
+    value = detail.get(outer)
+    return value.get(inner) if isinstance(value, Mapping) else None
+
+
+def _instance_id(detail: Mapping[str, Any]) -> str | None:
+    value = detail.get("instance-id")
+    return value if isinstance(value, str) and _INSTANCE_ID.fullmatch(value) else None

@@ -1,0 +1,69 @@
+"""What reconcile knows about one lane when it decides. A read is a value, also when it failed."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.lease import Heartbeat
+from chronos_ec2.domain.run import Run
+
+
+@dataclass(frozen=True, slots=True)
+class Absent:
+    """The key does not exist: evidence, not failure."""
+
+
+@dataclass(frozen=True, slots=True)
+class Broken:
+    """The object exists, but is not what its key promises. Its content is never acted on."""
+
+    problem: str
+    etag: str
+    written_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Failed:
+    """The read failed. Absence of evidence: nothing may be killed because of it."""
+
+    problem: str
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """The lock, held by a run. `written_at` is S3's clock."""
+
+    run: Run
+    etag: str
+    written_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
+class Beat:
+    """A beat and when S3 received it."""
+
+    heartbeat: Heartbeat
+    etag: str
+    received_at: datetime
+
+
+StateRead = Absent | Broken | Failed | Held
+BeatRead = Absent | Broken | Failed | Beat
+
+
+@dataclass(frozen=True, slots=True)
+class LaneFacts:
+    """One lane: its instances by tag (listed first), then its state, then the beat of the run that holds it.
+
+    `suspects` says since when an instance without a record is known as one, by instance id.
+    """
+
+    lane: Lane
+    instances: tuple[Instance, ...]
+    state: StateRead
+    beat: BeatRead = field(default_factory=Absent)
+    suspects: Mapping[str, datetime] = field(default_factory=dict)

@@ -1,0 +1,84 @@
+"""What EC2 says about one instance, and the tags that make it ours."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import datetime
+from enum import StrEnum
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.lane import MAIN_LANE, RUN_ID_PATTERN, Lane
+from chronos_ec2.domain.run import Run
+from chronos_ec2.domain.text import format_time, parse_time
+
+MANAGED_BY = "chronos-ec2"
+
+
+class InstanceState(StrEnum):
+    """The life cycle of an EC2 instance, in EC2's words."""
+
+    PENDING = "pending"
+    RUNNING = "running"
+    SHUTTING_DOWN = "shutting-down"
+    TERMINATED = "terminated"
+    STOPPING = "stopping"
+    STOPPED = "stopped"
+
+
+@dataclass(frozen=True, slots=True)
+class Instance:
+    """One instance that carries our tags. `run_id` is None when its tag is missing or malformed."""
+
+    instance_id: str
+    state: InstanceState
+    launched_at: datetime
+    instance_type: str
+    lane: Lane | None
+    run_id: str | None
+    attempt: int
+    deadline: datetime | None
+    hold: bool = False
+
+    @property
+    def alive(self) -> bool:
+        """Whether it still costs money, or soon may again."""
+        return self.state is not InstanceState.TERMINATED
+
+
+def owner_tags(project: str, environment: str) -> dict[str, str]:
+    """The tags that make an instance ours; every one of them must match."""
+    return {"Project": project, "Environment": environment, "ManagedBy": MANAGED_BY}
+
+
+def run_tags(run: Run, project: str, cost_center: str) -> dict[str, str]:
+    """All tags that RunInstances puts on instance, volume, network interface and spot request."""
+    return owner_tags(project, run.lane.environment) | {
+        "Name": f"chronos-{run.lane.environment}-{run.run_id}",
+        "CostCenter": cost_center,
+        "Lane": run.lane.name,
+        "RunId": run.run_id,
+        "Attempt": str(run.attempt),
+        "Deadline": format_time(run.deadline),
+    }
+
+
+def read_tags(tags: Mapping[str, str]) -> tuple[Lane | None, str | None, int, datetime | None, bool]:
+    """Lane, run id, attempt, deadline and hold of an instance; a malformed tag counts as missing."""
+    try:
+        lane: Lane | None = Lane(tags.get("Environment", ""), tags.get("Lane", MAIN_LANE))
+    except InvalidInput:
+        lane = None
+    run_id = tags.get("RunId", "")
+    attempt = tags.get("Attempt", "")
+    try:
+        deadline: datetime | None = parse_time(tags.get("Deadline", ""))
+    except ValueError:
+        deadline = None
+    return (
+        lane,
+        run_id if RUN_ID_PATTERN.fullmatch(run_id) else None,
+        int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
+        deadline,
+        tags.get("Hold", "").lower() == "true",
+    )

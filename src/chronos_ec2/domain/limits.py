@@ -1,0 +1,87 @@
+"""Every threshold of the protocol in one frozen value, and the promises that follow from it."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, fields, replace
+from datetime import timedelta
+from typing import Any
+
+from chronos_ec2.domain.errors import InvalidInput
+
+
+def _seconds(value: float) -> timedelta:
+    return timedelta(seconds=value)
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Thresholds of lease and watchdog. Each can be overridden in seconds by its name (`LimitOverrides`)."""
+
+    beat: timedelta = _seconds(15)
+    beat_retry: timedelta = _seconds(5)
+    """A failed beat is tried again after this; waiting a whole period killed healthy runs in simulation."""
+    lease: timedelta = _seconds(150)
+    """A beat older than this means that the agent is dead: ten missed beats."""
+    progress: timedelta = _seconds(900)
+    """No sign of work for this long, the box alive, means that the work hangs."""
+    boot: timedelta = _seconds(900)
+    """From launch to claim."""
+    sweep: timedelta = _seconds(60)
+    grace: timedelta = _seconds(120)
+    """For an agent to leave by itself, and for a fresh instance to be named by a lock."""
+    second_look: timedelta = _seconds(30)
+    """Between the two looks that an ambiguous case needs."""
+    absence: timedelta = _seconds(60)
+    """Between the two looks that say an instance is gone: EC2 lists lag behind."""
+    self_fence: timedelta = _seconds(600)
+    """An agent without a successful beat for this long powers off; longer than any S3 outage we want to survive."""
+    max_runtime: timedelta = _seconds(12 * 3600)
+
+    @classmethod
+    def from_overrides(cls, overrides: Mapping[str, Any]) -> Limits:
+        """The defaults with some thresholds replaced, given in seconds. Raises InvalidInput."""
+        known = {spec.name for spec in fields(cls)}
+        changes: dict[str, timedelta] = {}
+        for name, value in overrides.items():
+            if name not in known:
+                raise InvalidInput("limits", f"unknown limit {name!r}", "one of " + ", ".join(sorted(known)))
+            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
+                raise InvalidInput("limits", f"{name} must be a number of seconds above zero, not {value!r}")
+            changes[name] = _seconds(value)
+        return replace(cls(), **changes)
+
+    def to_seconds(self) -> dict[str, float]:
+        """All thresholds in seconds, by name: what `from_overrides` reads."""
+        return {spec.name: getattr(self, spec.name).total_seconds() for spec in fields(self)}
+
+    # The promises: the longest time from a failure to the terminate call, EC2 and S3 answering, no event arriving.
+
+    @property
+    def dead_agent_bound(self) -> timedelta:
+        """Agent or box dead, partitioned or panicked."""
+        return self.beat + self.lease + self.sweep + _CALLS
+
+    @property
+    def orphan_bound(self) -> timedelta:
+        """An instance that no lock names."""
+        return self.grace + self.sweep + max(self.second_look, self.sweep) + _CALLS
+
+    @property
+    def hung_bound(self) -> timedelta:
+        """The work hangs, the box lives."""
+        return self.beat + self.progress + self.sweep + max(self.second_look, self.sweep) + _CALLS
+
+    @property
+    def boot_bound(self) -> timedelta:
+        """The agent never claims."""
+        return self.boot + self.sweep + _CALLS
+
+    @property
+    def deadline_bound(self) -> timedelta:
+        """Past the deadline or the price cap."""
+        return self.sweep + _CALLS
+
+
+_CALLS = _seconds(30)
+"""What the calls of one reconcile may take."""

@@ -1,0 +1,412 @@
+"""The watchdog's judgement: `decide(facts, now, limits)` is pure and total, and says why.
+
+Three principles stand above the rules:
+  * absence of evidence is not death: a failed read never kills;
+  * the ids to act on come from EC2's list by tag, never from a document;
+  * an ambiguous case needs two looks, and the second one reads everything again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from typing import assert_never
+
+from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.facts import Absent, Beat, Broken, Failed, Held, LaneFacts
+from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Suspect, Verdict
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """Write this run into the lock, if nobody wrote since it was read."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Terminate:
+    """End this instance."""
+
+    instance_id: str
+    cause: Cause
+
+
+@dataclass(frozen=True, slots=True)
+class MarkStray:
+    """Note that this instance has no record: the first of two looks."""
+
+    instance_id: str
+
+
+@dataclass(frozen=True, slots=True)
+class Conclude:
+    """The run's instances are gone: write its receipt and final record, tell people, release the lock."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class ReleaseBroken:
+    """Set an unreadable lock aside: nothing of this lane is alive any more."""
+
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class Notify:
+    """Tell people, once. `incident` is the run id, or what else names the incident."""
+
+    kind: Kind
+    incident: str
+    text: str
+    run: Run | None = None
+
+
+Action = Record | Terminate | MarkStray | Conclude | ReleaseBroken | Notify
+
+
+@dataclass(frozen=True, slots=True)
+class Decision:
+    """What to do about one lane, in this order, and why."""
+
+    reason: str
+    actions: tuple[Action, ...] = ()
+    evidence: Mapping[str, str] = field(default_factory=dict)
+
+    def __add__(self, other: Decision) -> Decision:
+        return Decision(
+            f"{self.reason}; {other.reason}", self.actions + other.actions, {**self.evidence, **other.evidence}
+        )
+
+
+def decide(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    """What to do about one lane. `now` is AWS time, aware UTC."""
+    alive = tuple(instance for instance in facts.instances if instance.alive)
+    match facts.state:
+        case Failed(problem):
+            decision = Decision(f"state could not be read ({problem}): only deadlines count")
+            return _each(decision, alive, lambda box: _past_its_tag(box, now))
+        case Absent():
+            decision = Decision("no run holds the lane")
+            return _each(decision, alive, lambda box: _stray(box, facts, now, limits))
+        case Broken():
+            return _judge_broken(facts.state, facts, alive, now, limits)
+        case Held(run):
+            boxes = tuple(box for box in alive if _belongs(box, run))
+            strays = tuple(box for box in alive if not _belongs(box, run))
+            decision = _judge_held(facts.state, boxes, facts, now, limits)
+            return _each(decision, strays, lambda box: _stray(box, facts, now, limits))
+        case _:
+            assert_never(facts.state)
+
+
+def _each(decision: Decision, boxes: tuple[Instance, ...], judge: Callable[[Instance], Decision | None]) -> Decision:
+    for box in boxes:
+        if judged := judge(box):
+            decision += judged
+    return decision
+
+
+def _belongs(box: Instance, run: Run) -> bool:
+    """Whether this is the instance of the run's current attempt. Tags decide; the record only narrows."""
+    return box.run_id == run.run_id and box.attempt == run.attempt and run.instance_id in (None, box.instance_id)
+
+
+# --- a lane that a run holds -----------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class _Case:
+    """One instance of the run that holds the lane, and all that is known about both."""
+
+    held: Held
+    box: Instance
+    facts: LaneFacts
+    now: datetime
+    limits: Limits
+
+    @property
+    def run(self) -> Run:
+        return self.held.run
+
+    @property
+    def deadline(self) -> datetime:
+        return min(self.run.deadline, self.box.deadline or self.run.deadline)
+
+    @property
+    def beat(self) -> Beat | None:
+        """The newest beat, if it is one of this run, attempt and instance."""
+        beat = self.facts.beat
+        if not isinstance(beat, Beat):
+            return None
+        mine = (self.run.run_id, self.run.attempt, self.box.instance_id)
+        heartbeat = beat.heartbeat
+        return beat if (heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id) == mine else None
+
+    def condemn(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
+        """Write the verdict, then terminate. The conditional write is also the last check that nothing changed."""
+        verdict = Verdict(outcome, cause, message, Judge.WATCHDOG)
+        return Decision(
+            message,
+            (Record(self.run.end(verdict, self.now)), Terminate(self.box.instance_id, cause)),
+            {"run_id": self.run.run_id, "attempt": str(self.run.attempt), "instance_id": self.box.instance_id},
+        )
+
+
+def _judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    if not boxes:
+        return _judge_without_instance(held, facts, now, limits)
+    decision = Decision(f"run {held.run.run_id} is in {held.run.status}")
+    for box in boxes:
+        case = _Case(held, box, facts, now, limits)
+        for rule in _RULES:
+            if judged := rule(case):
+                decision += judged
+                break
+    return decision
+
+
+def _leaving(case: _Case) -> Decision | None:
+    if case.box.state is InstanceState.SHUTTING_DOWN:
+        return Decision(f"{case.box.instance_id} is shutting down")
+    return None
+
+
+def _stopped(case: _Case) -> Decision | None:
+    if case.box.state in (InstanceState.STOPPING, InstanceState.STOPPED):
+        return case.condemn(
+            Outcome.FAILED, Cause.INFRA, f"the instance is {case.box.state}, and its volume still costs"
+        )
+    return None
+
+
+def _condemned(case: _Case) -> Decision | None:
+    verdict = case.run.verdict
+    if verdict and verdict.judge is Judge.WATCHDOG:
+        return Decision(f"condemned: {verdict.message}", (Terminate(case.box.instance_id, verdict.cause),))
+    return None
+
+
+def _past_deadline(case: _Case) -> Decision | None:
+    if case.now >= case.deadline:
+        return case.condemn(
+            Outcome.FAILED, Cause.OVER_DEADLINE, f"past the deadline {case.deadline:%Y-%m-%d %H:%M:%SZ}"
+        )
+    return None
+
+
+def _over_budget(case: _Case) -> Decision | None:
+    cap, cost = case.run.max_cost_usd, cost_so_far(case.run, case.box.launched_at, case.now)
+    if cap is not None and cost is not None and cost >= cap:
+        return case.condemn(Outcome.FAILED, Cause.OVER_BUDGET, f"${cost:.2f} spent, the cap is ${cap:.2f}")
+    return None
+
+
+def _held_for_debugging(case: _Case) -> Decision | None:
+    return Decision(f"{case.box.instance_id} carries Hold=true until its deadline") if case.box.hold else None
+
+
+def _lingering(case: _Case) -> Decision | None:
+    if case.run.verdict is None:
+        return None
+    if case.now - case.held.written_at < case.limits.grace:
+        return Decision("the agent has said its last word and has the grace to leave")
+    return Decision(
+        f"the run ended ({case.run.verdict.cause}), but its instance is still up after the grace",
+        (Terminate(case.box.instance_id, case.run.verdict.cause),),
+    )
+
+
+def _stop_ignored(case: _Case) -> Decision | None:
+    stop = case.run.stop
+    if stop is None:
+        return None
+    if case.now - stop.requested_at < case.limits.grace:
+        return Decision(f"a graceful stop is under way: {stop.reason}")
+    return case.condemn(stop.outcome, stop.cause, f"{stop.reason}; not stopped within the grace")
+
+
+def _never_claimed(case: _Case) -> Decision | None:
+    if case.run.claimed:
+        return None
+    age = case.now - case.box.launched_at
+    if age < case.limits.boot:
+        return Decision(f"booting for {_human(age)}")
+    return case.condemn(
+        Outcome.FAILED, Cause.INFRA, f"no agent claimed the run within {_human(case.limits.boot)} of its launch"
+    )
+
+
+def _agent_lost(case: _Case) -> Decision | None:
+    if isinstance(case.facts.beat, Failed):
+        return Decision(f"the heartbeat could not be read ({case.facts.beat.problem}): no evidence, no kill")
+    if case.beat:
+        last = case.beat.received_at
+    elif isinstance(case.facts.beat, Broken):
+        last = case.facts.beat.written_at
+    else:
+        last = case.held.written_at
+    if (silence := case.now - last) <= case.limits.lease:
+        return None
+    return case.condemn(
+        Outcome.FAILED, Cause.INFRA, f"no heartbeat for {_human(silence)}: the agent or its box is dead"
+    )
+
+
+def _hung(case: _Case) -> Decision | None:
+    beat, suspect = case.beat, case.run.suspect
+    if beat is None:
+        return None
+    stalled = beat.heartbeat.stalled_for + max(case.now - beat.received_at, timedelta(0))
+    if stalled <= case.limits.progress:
+        return None
+    text = f"no progress in {case.run.status} for {_human(stalled)} (step {beat.heartbeat.step}), the box alive"
+    if suspect is None or suspect.cause is not Cause.HUNG:
+        seen = replace(case.run, suspect=Suspect(Cause.HUNG, text, case.now), updated_at=case.now)
+        return Decision(f"suspect: {text}", (Record(seen),))
+    if case.now - suspect.first_seen < case.limits.second_look:
+        return Decision(f"suspect, before the second look: {text}")
+    return case.condemn(Outcome.FAILED, Cause.HUNG, text)
+
+
+def _near_a_limit(case: _Case) -> Decision | None:
+    """Ask for a graceful end early enough that the hard limit need not be used."""
+    soon = case.now + case.limits.grace
+    cap, cost = case.run.max_cost_usd, cost_so_far(case.run, case.box.launched_at, soon)
+    if soon >= case.deadline:
+        stop = Stop(Cause.OVER_DEADLINE, f"the deadline {case.deadline:%Y-%m-%d %H:%M:%SZ} is near", case.now)
+    elif cap is not None and cost is not None and cost >= cap:
+        stop = Stop(Cause.OVER_BUDGET, f"the cap of ${cap:.2f} is near", case.now)
+    else:
+        return None
+    return Decision(stop.reason, (Record(replace(case.run, stop=stop, updated_at=case.now)),))
+
+
+def _healthy(case: _Case) -> Decision | None:
+    notify = Notify(
+        Kind.STARTED, case.run.run_id, f"{case.box.instance_type} {case.box.instance_id} took the run", case.run
+    )
+    if case.run.suspect:
+        return Decision("suspicion cleared", (Record(replace(case.run, suspect=None, updated_at=case.now)),))
+    return Decision("healthy", (notify,))
+
+
+_RULES: tuple[Callable[[_Case], Decision | None], ...] = (
+    _leaving,
+    _stopped,
+    _condemned,
+    _past_deadline,
+    _over_budget,
+    _held_for_debugging,
+    _lingering,
+    _stop_ignored,
+    _never_claimed,
+    _agent_lost,
+    _hung,
+    _near_a_limit,
+    _healthy,
+)
+"""In this order; the first that speaks decides about the instance."""
+
+
+def _judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    run = held.run
+    if any(box.alive and box.run_id == run.run_id for box in facts.instances):
+        return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
+    if any(not box.alive and _belongs(box, run) for box in facts.instances):
+        return Decision(f"run {run.run_id}: its instance is terminated", (Conclude(_with_verdict(run, now)),))
+    if not run.claimed and run.instance_id is None and run.verdict is None and now - held.written_at < limits.boot:
+        return Decision(f"run {run.run_id} is being launched")
+    if run.suspect is None or run.suspect.cause is not Cause.INFRA:
+        suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
+        return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
+    if now - run.suspect.first_seen < limits.absence:
+        return Decision(f"suspect, before the second look: {run.suspect.reason}")
+    return Decision(f"run {run.run_id} has no instance, seen twice", (Conclude(_with_verdict(run, now)),))
+
+
+def _with_verdict(run: Run, now: datetime) -> Run:
+    """The run with a verdict; one whose instance went away without a word gets one here."""
+    if run.stop:
+        verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, Judge.WATCHDOG)
+    elif not run.claimed:
+        verdict = Verdict(Outcome.FAILED, Cause.INFRA, "no agent ever claimed the run", Judge.WATCHDOG)
+    else:
+        verdict = Verdict(
+            Outcome.FAILED, Cause.INFRA, f"the instance went away during {run.status} without a word", Judge.WATCHDOG
+        )
+    return run.end(verdict, now)
+
+
+# --- instances without a record, unreadable records ------------------------------------------------------------
+
+
+def _past_its_tag(box: Instance, now: datetime) -> Decision | None:
+    if box.deadline and now >= box.deadline and box.state is not InstanceState.SHUTTING_DOWN:
+        text = f"{box.instance_id} is past the deadline in its tag"
+        return Decision(text, (Terminate(box.instance_id, Cause.OVER_DEADLINE),))
+    return None
+
+
+def _stray(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    if box.state is InstanceState.SHUTTING_DOWN:
+        return Decision(f"{box.instance_id} is shutting down")
+    if late := _past_its_tag(box, now):
+        return late
+    if box.hold:
+        return Decision(f"{box.instance_id} carries Hold=true until its deadline")
+    age = now - box.launched_at
+    if age < limits.grace:
+        return Decision(f"{box.instance_id} has no record yet")
+    first_seen = facts.suspects.get(box.instance_id)
+    if first_seen is None:
+        return Decision(f"suspect: {box.instance_id} has no record", (MarkStray(box.instance_id),))
+    if now - first_seen < limits.second_look:
+        return Decision(f"suspect, before the second look: {box.instance_id} has no record")
+    text = f"{box.instance_id} ({box.instance_type}) ran for {_human(age)} and no run holds it"
+    return Decision(
+        text,
+        (Terminate(box.instance_id, Cause.ORPHAN), Notify(Kind.ORPHAN, box.instance_id, text)),
+        {"instance_id": box.instance_id, "first_seen": f"{first_seen:%Y-%m-%dT%H:%M:%SZ}"},
+    )
+
+
+def _judge_broken(
+    state: Broken, facts: LaneFacts, alive: tuple[Instance, ...], now: datetime, limits: Limits
+) -> Decision:
+    """Nothing of the record's content counts: instances are judged by tags, lease and age."""
+    text = f"{facts.lane.state_key} is unreadable: {state.problem}"
+    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{state.etag}", text),))
+    if not alive and now - state.written_at >= limits.boot:
+        return decision + Decision("nothing of the lane is alive", (ReleaseBroken(state.etag),))
+    return _each(decision, alive, lambda box: _unrecorded(box, facts, now, limits))
+
+
+def _unrecorded(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    if box.state is InstanceState.SHUTTING_DOWN:
+        return None
+    if (late := _past_its_tag(box, now)) or box.hold:
+        return late
+    match facts.beat:
+        case Failed():
+            return None
+        case Beat() if facts.beat.heartbeat.instance_id == box.instance_id:
+            silent, limit = now - facts.beat.received_at, limits.lease
+        case _:
+            silent, limit = now - box.launched_at, limits.boot
+    if silent <= limit and box.state is not InstanceState.STOPPED:
+        return None
+    text = f"{box.instance_id} is {box.state}, without a readable record and without a beat for {_human(silent)}"
+    return Decision(text, (Terminate(box.instance_id, Cause.ORPHAN), Notify(Kind.ORPHAN, box.instance_id, text)))
+
+
+def _human(span: timedelta) -> str:
+    seconds = int(span.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

@@ -1,0 +1,156 @@
+"""Parse what comes from outside, strictly: JSON documents, timestamps, names."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from typing import Any, NoReturn
+
+from chronos_ec2.domain.errors import InvalidInput, Unreadable
+
+MAX_DOCUMENT_BYTES = 64 * 1024
+"""A state, beat or request is a few hundred bytes; anything near this size is not ours."""
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_RESERVED = frozenset({"cached-datasets"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def check_name(value: str, where: str) -> str:
+    """Return `value` if it can name an environment or a lane, else raise InvalidInput for `where`."""
+    if value in _RESERVED or not _NAME.fullmatch(value):
+        raise InvalidInput(where, f"{value!r} is not a valid name", "lower-case letters, digits and '-', at most 31")
+    return value
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """`text` without control characters, at most `limit` characters: safe in a log line, a subject, a terminal."""
+    clean = _CONTROL.sub(" ", text).strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def format_time(moment: datetime) -> str:
+    """RFC 3339 in UTC with Z, to the millisecond."""
+    if moment.tzinfo is None:
+        raise ValueError("naive datetime")
+    return moment.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def parse_time(value: str) -> datetime:
+    """An aware UTC datetime from RFC 3339. Raises ValueError, also when the zone is missing."""
+    moment = datetime.fromisoformat(value)
+    if moment.tzinfo is None:
+        raise ValueError(f"timestamp {value!r} has no zone")
+    return moment.astimezone(UTC)
+
+
+def dump_json(document: Mapping[str, Any]) -> bytes:
+    """The one JSON spelling of our documents: UTF-8, keys in the given order, no NaN."""
+    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1).encode()
+
+
+def load_json(raw: bytes, what: str) -> dict[str, Any]:
+    """A JSON object from `raw`. Raises Unreadable when it is too large, not UTF-8, not JSON or not an object."""
+    if len(raw) > MAX_DOCUMENT_BYTES:
+        raise Unreadable(f"{what}: {len(raw)} bytes, more than {MAX_DOCUMENT_BYTES}")
+    try:
+        document = json.loads(raw.decode(), parse_constant=_refuse_constant)
+    except (ValueError, RecursionError) as error:
+        raise Unreadable(f"{what}: not JSON: {one_line(str(error), 120)}") from error
+    if not isinstance(document, dict):
+        raise Unreadable(f"{what}: a JSON {type(document).__name__}, not an object")
+    return document
+
+
+def _refuse_constant(name: str) -> NoReturn:
+    raise ValueError(f"{name} is not JSON")
+
+
+class Fields:
+    """Typed access to a document of ours; every failure is Unreadable and names document and field."""
+
+    def __init__(self, document: Mapping[str, Any], what: str) -> None:
+        self._document = document
+        self._what = what
+
+    def _get(self, name: str, kinds: type | tuple[type, ...]) -> Any:
+        value = self._document.get(name)
+        if isinstance(value, bool) and kinds is not bool:
+            raise Unreadable(f"{self._what}: field {name!r} is a boolean")
+        if not isinstance(value, kinds):
+            raise Unreadable(f"{self._what}: field {name!r} is missing or of the wrong type")
+        return value
+
+    def has(self, name: str) -> bool:
+        """Whether the field is there and not null."""
+        return self._document.get(name) is not None
+
+    def text(self, name: str) -> str:
+        """A string without control characters."""
+        value: str = self._get(name, str)
+        if _CONTROL.search(value):
+            raise Unreadable(f"{self._what}: field {name!r} holds control characters")
+        return value
+
+    def text_or_none(self, name: str) -> str | None:
+        """A string, or None when absent."""
+        return self.text(name) if self.has(name) else None
+
+    def count(self, name: str) -> int:
+        """An integer of at least zero and below 2**63."""
+        value: int = self._get(name, int)
+        if not 0 <= value < 2**63:
+            raise Unreadable(f"{self._what}: field {name!r} is out of range")
+        return value
+
+    def count_or_none(self, name: str) -> int | None:
+        """A count, or None when absent."""
+        return self.count(name) if self.has(name) else None
+
+    def number(self, name: str, minimum: float = 0) -> float:
+        """A finite number of at least `minimum`."""
+        value = float(self._get(name, (int, float)))
+        if not minimum <= value < 1e15:
+            raise Unreadable(f"{self._what}: field {name!r} is out of range")
+        return value
+
+    def number_or_none(self, name: str, minimum: float = 0) -> float | None:
+        """A number, or None when absent."""
+        return self.number(name, minimum) if self.has(name) else None
+
+    def time(self, name: str) -> datetime:
+        """An aware UTC datetime."""
+        try:
+            return parse_time(self.text(name))
+        except (ValueError, OverflowError) as error:
+            raise Unreadable(f"{self._what}: field {name!r} is not an RFC 3339 time with a zone") from error
+
+    def flag(self, name: str) -> bool:
+        """A boolean."""
+        value: bool = self._get(name, bool)
+        return value
+
+    def texts(self, name: str) -> list[str]:
+        """A list of strings."""
+        values: list[Any] = self._get(name, list)
+        if not all(isinstance(value, str) and not _CONTROL.search(value) for value in values):
+            raise Unreadable(f"{self._what}: field {name!r} is not a list of plain strings")
+        return values
+
+    def children(self, name: str) -> list[Fields]:
+        """A list of nested objects."""
+        values: list[Any] = self._get(name, list)
+        if not all(isinstance(value, dict) for value in values):
+            raise Unreadable(f"{self._what}: field {name!r} is not a list of objects")
+        return [Fields(value, f"{self._what}.{name}[{index}]") for index, value in enumerate(values)]
+
+    def child(self, name: str) -> Fields:
+        """A nested object."""
+        return Fields(self._get(name, dict), f"{self._what}.{name}")
+
+    def raw(self, name: str) -> dict[str, Any]:
+        """A nested object as it is."""
+        value: dict[str, Any] = self._get(name, dict)
+        return value
