@@ -8,10 +8,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from chronos_ec2.domain.facts import BeatRead, Held, StateRead
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run
 
@@ -24,74 +21,40 @@ class Clock(Protocol):
         ...
 
 
-class RunStore(Protocol):
-    """The bucket. Each write to a lock is conditional; a lost condition is LostRace.
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """An object as it was read: at most MAX_DOCUMENT_BYTES + 1 bytes of it, and S3's time of its writing."""
 
-    Every method raises ServiceUnavailable when S3 does not answer, except the reads, which return Failed.
+    body: bytes
+    etag: str
+    written_at: datetime
+
+
+class ObjectStore(Protocol):
+    """S3, one bucket. Every method raises ServiceUnavailable when S3 does not answer; a write may then have happened.
+
+    Conditions: `create` needs the key to be absent, `replace` and `remove` need it to have the ETag; a condition that
+    does not hold is LostRace. ETags are hashes of the content, so they recur when the content does.
     """
 
-    def create_lock(self, run: Run) -> Held:
-        """Take the lane, if it is free.
-
-        Raises:
-            LostRace: somebody holds the lane.
-        """
+    def read(self, key: str) -> StoredObject | None:
+        """A small document, None when the key does not exist."""
         ...
 
-    def read_lock(self, lane: Lane) -> StateRead:
-        """The lock of a lane."""
+    def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """Put an object, whatever is there."""
         ...
 
-    def replace_lock(self, run: Run, expected: Held) -> Held:
-        """Write `run` with the next `seq` and a new nonce, if the lock still is `expected`.
-
-        Raises:
-            LostRace: somebody wrote, or released, since.
-        """
+    def create(self, key: str, body: bytes) -> str:
+        """Put an object where none is; its ETag."""
         ...
 
-    def release_lock(self, lane: Lane, etag: str) -> None:
-        """Delete the lock, if it still has this ETag. Releasing what is gone is no error.
-
-        Raises:
-            LostRace: somebody wrote since.
-        """
+    def replace(self, key: str, body: bytes, etag: str) -> str:
+        """Put an object in place of the one with this ETag; the new ETag."""
         ...
 
-    def read_raw_lock(self, lane: Lane) -> bytes | None:
-        """The bytes of the lock (at most MAX_DOCUMENT_BYTES), for setting an unreadable one aside."""
-        ...
-
-    def lanes(self, environment: str) -> tuple[Lane, ...]:
-        """The lanes of an environment that have a lock now."""
-        ...
-
-    def write_beat(self, environment: str, heartbeat: Heartbeat) -> None:
-        """Overwrite the heartbeat of a run."""
-        ...
-
-    def read_beat(self, environment: str, run_id: str) -> BeatRead:
-        """The newest heartbeat of a run."""
-        ...
-
-    def put(self, key: str, body: bytes, content_type: str = "application/json") -> None:
-        """Write an object."""
-        ...
-
-    def put_new(self, key: str, body: bytes) -> bool:
-        """Write an object unless the key exists; whether this call wrote it."""
-        ...
-
-    def get(self, key: str) -> bytes | None:
-        """A document of ours, None when the key does not exist.
-
-        Raises:
-            Unreadable: larger than MAX_DOCUMENT_BYTES.
-        """
-        ...
-
-    def delete(self, key: str) -> None:
-        """Delete an object; a missing key is no error."""
+    def remove(self, key: str, etag: str | None = None) -> None:
+        """Delete an object, with an ETag only that one. A missing key is no error."""
         ...
 
     def keys(self, prefix: str) -> Iterable[tuple[str, int]]:

@@ -121,12 +121,19 @@ class TrainingConfig(_Section):
 def load_config(path: Path) -> TrainingConfig:
     """The configuration in a YAML file. Raises InvalidInput that names file and key."""
     try:
-        document = yaml.safe_load(path.read_text())
+        raw = path.read_bytes()
     except OSError as error:
         raise InvalidInput(str(path), "cannot be read", str(error.strerror)) from error
+    return parse_yaml(raw, str(path))
+
+
+def parse_yaml(raw: bytes, where: str) -> TrainingConfig:
+    """The configuration in YAML text. Raises InvalidInput; `where` names the document."""
+    try:
+        document = yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise InvalidInput(str(path), "is not YAML: " + str(error).replace("\n", " ")) from error
-    return parse_config(document, str(path))
+        raise InvalidInput(where, "is not YAML: " + " ".join(str(error).split())) from error
+    return parse_config(document, where)
 
 
 def parse_config(document: Any, where: str) -> TrainingConfig:

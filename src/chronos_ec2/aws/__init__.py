@@ -1,0 +1,1 @@
+"""The ports on real AWS. The only package that imports boto3."""

@@ -65,6 +65,10 @@ class Unreadable(ChronosError):
     """A document in S3 is not what its key promises. Its content is never acted on."""
 
 
+class NotAllowed(ChronosError):
+    """AWS refused a call for lack of a permission. Trying again is of no use."""
+
+
 class LostRace(ChronosError):
     """A conditional write found that somebody else wrote first."""
 

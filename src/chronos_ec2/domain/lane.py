@@ -63,9 +63,17 @@ def run_key(environment: str, run_id: str, name: str) -> str:
     return run_prefix(environment, run_id) + name
 
 
-def marker_name(kind: str, attempt: int | None) -> str:
-    """Name, below the run, of the marker that says a message was sent."""
-    return f"notified/{kind}" + ("" if attempt is None else f"-{attempt}")
+def incident_key(environment: str, incident: str, kind: str, attempt: int | None) -> str:
+    """Key of the marker that a message was sent. An incident is a run, or what has no run: an instance, a bad lock."""
+    name = kind if attempt is None else f"{kind}-{attempt}"
+    if RUN_ID_PATTERN.fullmatch(incident):
+        return run_key(environment, incident, f"notified/{name}")
+    return f"{environment}/incidents/{incident}/{name}"
+
+
+def set_aside_key(lane: Lane, etag: str) -> str:
+    """Key under which an unreadable lock is kept after its release."""
+    return f"{lane.environment}/unreadable/{lane.name}-{''.join(filter(str.isalnum, etag))}"
 
 
 def suspect_key(environment: str, instance_id: str) -> str:

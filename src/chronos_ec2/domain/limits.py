@@ -10,33 +10,29 @@ from typing import Any
 from chronos_ec2.domain.errors import InvalidInput
 
 
-def _seconds(value: float) -> timedelta:
-    return timedelta(seconds=value)
-
-
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Thresholds of lease and watchdog. Each can be overridden in seconds by its name (`LimitOverrides`)."""
 
-    beat: timedelta = _seconds(15)
-    beat_retry: timedelta = _seconds(5)
+    beat: timedelta = timedelta(seconds=15)
+    beat_retry: timedelta = timedelta(seconds=5)
     """A failed beat is tried again after this; waiting a whole period killed healthy runs in simulation."""
-    lease: timedelta = _seconds(150)
+    lease: timedelta = timedelta(seconds=150)
     """A beat older than this means that the agent is dead: ten missed beats."""
-    progress: timedelta = _seconds(900)
+    progress: timedelta = timedelta(seconds=900)
     """No sign of work for this long, the box alive, means that the work hangs."""
-    boot: timedelta = _seconds(900)
+    boot: timedelta = timedelta(seconds=900)
     """From launch to claim."""
-    sweep: timedelta = _seconds(60)
-    grace: timedelta = _seconds(120)
+    sweep: timedelta = timedelta(seconds=60)
+    grace: timedelta = timedelta(seconds=120)
     """For an agent to leave by itself, and for a fresh instance to be named by a lock."""
-    second_look: timedelta = _seconds(30)
+    second_look: timedelta = timedelta(seconds=30)
     """Between the two looks that an ambiguous case needs."""
-    absence: timedelta = _seconds(60)
+    absence: timedelta = timedelta(seconds=60)
     """Between the two looks that say an instance is gone: EC2 lists lag behind."""
-    self_fence: timedelta = _seconds(600)
+    self_fence: timedelta = timedelta(seconds=600)
     """An agent without a successful beat for this long powers off; longer than any S3 outage we want to survive."""
-    max_runtime: timedelta = _seconds(12 * 3600)
+    max_runtime: timedelta = timedelta(hours=12)
 
     @classmethod
     def from_overrides(cls, overrides: Mapping[str, Any]) -> Limits:
@@ -48,7 +44,7 @@ class Limits:
                 raise InvalidInput("limits", f"unknown limit {name!r}", "one of " + ", ".join(sorted(known)))
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
                 raise InvalidInput("limits", f"{name} must be a number of seconds above zero, not {value!r}")
-            changes[name] = _seconds(value)
+            changes[name] = timedelta(seconds=value)
         return replace(cls(), **changes)
 
     def to_seconds(self) -> dict[str, float]:
@@ -83,5 +79,5 @@ class Limits:
         return self.sweep + _CALLS
 
 
-_CALLS = _seconds(30)
+_CALLS = timedelta(seconds=30)
 """What the calls of one reconcile may take."""

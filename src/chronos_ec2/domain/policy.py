@@ -381,7 +381,7 @@ def _judge_broken(
 ) -> Decision:
     """Nothing of the record's content counts: instances are judged by tags, lease and age."""
     text = f"{facts.lane.state_key} is unreadable: {state.problem}"
-    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{state.etag}", text),))
+    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, state.etag))}", text),))
     if not alive and now - state.written_at >= limits.boot:
         return decision + Decision("nothing of the lane is alive", (ReleaseBroken(state.etag),))
     return _each(decision, alive, lambda box: _unrecorded(box, facts, now, limits))

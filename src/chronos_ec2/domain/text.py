@@ -14,6 +14,7 @@ MAX_DOCUMENT_BYTES = 64 * 1024
 """A state, beat or request is a few hundred bytes; anything near this size is not ours."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _RESERVED = frozenset({"cached-datasets"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -22,6 +23,13 @@ def check_name(value: str, where: str) -> str:
     """Return `value` if it can name an environment or a lane, else raise InvalidInput for `where`."""
     if value in _RESERVED or not _NAME.fullmatch(value):
         raise InvalidInput(where, f"{value!r} is not a valid name", "lower-case letters, digits and '-', at most 31")
+    return value
+
+
+def check_bucket(value: str, where: str) -> str:
+    """Return `value` if it can name a bucket, else raise InvalidInput for `where`."""
+    if not _BUCKET.fullmatch(value):
+        raise InvalidInput(where, f"{one_line(value, 80)!r} is not the name of a bucket")
     return value
 
 

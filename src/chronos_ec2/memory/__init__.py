@@ -1,0 +1,12 @@
+"""The ports in plain Python, for tests and simulation. The contract suite holds them to what AWS does."""
+
+from chronos_ec2.memory.world import (
+    MemoryClock,
+    MemoryFleet,
+    MemoryNotifier,
+    MemoryObjects,
+    MemoryTransfer,
+    MemoryWorld,
+)
+
+__all__ = ["MemoryClock", "MemoryFleet", "MemoryNotifier", "MemoryObjects", "MemoryTransfer", "MemoryWorld"]

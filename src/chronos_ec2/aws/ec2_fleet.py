@@ -1,0 +1,125 @@
+"""EC2 as Fleet: every list is filtered by all our owner tags, every page is read."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from datetime import UTC
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chronos_ec2.aws.translation import code_of, translated
+from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
+from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.run import Run, client_token
+from chronos_ec2.domain.text import one_line
+from chronos_ec2.ports import LaunchOption, Resource
+
+_TRY_ANOTHER_OPTION = frozenset(
+    {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported",
+     "VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"}
+)  # fmt: skip
+_ON_DEMAND = "on-demand"
+
+
+class Ec2Fleet:
+    """The instances of one project. See ports.Fleet for what each method promises."""
+
+    def __init__(self, client: Any, project: str, cost_center: str, launch_template_id: str = "") -> None:
+        self._ec2 = client
+        self._project = project
+        self._cost_center = cost_center
+        self._launch_template_id = launch_template_id
+
+    def instances(self, environment: str) -> tuple[Instance, ...]:
+        """Every instance with all our owner tags in this environment, also those terminated lately."""
+        return tuple(self._describe(environment))
+
+    def find(self, environment: str, instance_id: str) -> Instance | None:
+        """One instance, if it carries our owner tags for this environment."""
+        return next(self._describe(environment, {"Name": "instance-id", "Values": [instance_id]}), None)
+
+    def _describe(self, environment: str, *filters: dict[str, Any]) -> Iterator[Instance]:
+        wanted = [*self._ours(environment), *filters]
+        with translated("list EC2 instances"):
+            for page in self._ec2.get_paginator("describe_instances").paginate(Filters=wanted):
+                for reservation in page["Reservations"]:
+                    yield from map(_instance, reservation["Instances"])
+
+    def _ours(self, environment: str) -> list[dict[str, Any]]:
+        return [
+            {"Name": f"tag:{key}", "Values": [value]} for key, value in owner_tags(self._project, environment).items()
+        ]
+
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+        """Start one instance for this attempt and return its id; repeating the call never starts a second."""
+        tags = [{"Key": key, "Value": value} for key, value in run_tags(run, self._project, self._cost_center).items()]
+        action = f"launch {option.instance_type} in {option.subnet_id}"
+        try:
+            with translated(action):
+                response = self._ec2.run_instances(
+                    MinCount=1,
+                    MaxCount=1,
+                    InstanceType=option.instance_type,
+                    SubnetId=option.subnet_id,
+                    LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
+                    # Said again here, because the default is to stop and keep the volume.
+                    InstanceInitiatedShutdownBehavior="terminate",
+                    UserData=user_data,
+                    ClientToken=client_token(run, option.instance_type, option.subnet_id, _ON_DEMAND),
+                    TagSpecifications=[
+                        {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")
+                    ],
+                )
+        except ClientError as error:
+            detail = f"could not {action}: {one_line(str(error), 300)}"
+            if code_of(error) in _TRY_ANOTHER_OPTION:
+                raise CapacityUnavailable(detail) from error
+            if code_of(error) == "IdempotentParameterMismatch":
+                raise ServiceUnavailable(f"{detail}; an instance of this attempt exists") from error
+            raise LaunchRefused(detail) from error
+        return str(response["Instances"][0]["InstanceId"])
+
+    def terminate(self, instance_id: str) -> None:
+        """Ask EC2 to end one instance. One id a call: a batch fails as a whole."""
+        with translated(f"terminate {instance_id}"):
+            try:
+                self._ec2.terminate_instances(InstanceIds=[instance_id])
+            except ClientError as error:
+                # Right after a launch this is eventual consistency, not death: the next look at EC2's list decides.
+                if code_of(error) != "InvalidInstanceID.NotFound":
+                    raise
+
+    def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
+        """Volumes and network interfaces that carry our tags, whatever state they are in."""
+        wanted = self._ours(environment)
+        if run_id:
+            wanted.append({"Name": "tag:RunId", "Values": [run_id]})
+        with translated("list volumes and network interfaces"):
+            volumes = [
+                Resource("volume", volume["VolumeId"], volume["State"])
+                for page in self._ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
+                for volume in page["Volumes"]
+            ]
+            interfaces = [
+                Resource("network-interface", interface["NetworkInterfaceId"], interface["Status"])
+                for page in self._ec2.get_paginator("describe_network_interfaces").paginate(Filters=wanted)
+                for interface in page["NetworkInterfaces"]
+            ]
+        return (*volumes, *interfaces)
+
+
+def _instance(raw: dict[str, Any]) -> Instance:
+    tags = {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
+    lane, run_id, attempt, deadline, hold = read_tags(tags)
+    return Instance(
+        instance_id=raw["InstanceId"],
+        state=InstanceState(raw["State"]["Name"]),
+        launched_at=raw["LaunchTime"].astimezone(UTC),
+        instance_type=raw.get("InstanceType", ""),
+        lane=lane,
+        run_id=run_id,
+        attempt=attempt,
+        deadline=deadline,
+        hold=hold,
+    )

@@ -1,0 +1,126 @@
+"""S3 as ObjectStore and ObjectTransfer."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC
+from pathlib import Path
+from typing import Any
+
+from boto3.exceptions import Boto3Error
+from botocore.exceptions import ClientError
+
+from chronos_ec2.aws.translation import code_of, status_of, translated
+from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
+from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES, one_line
+from chronos_ec2.ports import StoredObject
+
+_MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
+
+
+class S3Objects:
+    """One bucket. See ports.ObjectStore for what each method promises."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._s3 = client
+        self.bucket = bucket
+
+    def read(self, key: str) -> StoredObject | None:
+        """A small document, None when the key does not exist; never more than is needed to see that it is too large."""
+        with translated(f"read s3://{self.bucket}/{key}"):
+            try:
+                response = self._s3.get_object(Bucket=self.bucket, Key=key)
+            except ClientError as error:
+                if code_of(error) in _MISSING:
+                    return None
+                raise
+            with response["Body"] as stream:
+                body = stream.read(MAX_DOCUMENT_BYTES + 1)
+        return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
+
+    def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """Put an object, whatever is there."""
+        with translated(f"write s3://{self.bucket}/{key}"):
+            self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+
+    def create(self, key: str, body: bytes) -> str:
+        """Put an object where none is; its ETag."""
+        return self._put_if(key, body, IfNoneMatch="*")
+
+    def replace(self, key: str, body: bytes, etag: str) -> str:
+        """Put an object in place of the one with this ETag; the new ETag."""
+        return self._put_if(key, body, IfMatch=etag)
+
+    def _put_if(self, key: str, body: bytes, **condition: str) -> str:
+        with translated(f"write s3://{self.bucket}/{key}"), _conditional(key):
+            response = self._s3.put_object(
+                Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", **condition
+            )
+        return str(response["ETag"])
+
+    def remove(self, key: str, etag: str | None = None) -> None:
+        """Delete an object, with an ETag only that one. A missing key is no error."""
+        condition = {} if etag is None else {"IfMatch": etag}
+        with translated(f"delete s3://{self.bucket}/{key}"):
+            try:
+                with _conditional(key):
+                    self._s3.delete_object(Bucket=self.bucket, Key=key, **condition)
+            except LostRace:
+                # A retry inside botocore finds the key gone; so does the loser of a race between two releases.
+                if self.read(key) is not None:
+                    raise
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """(key, bytes) of every object below a prefix, in key order."""
+        with translated(f"list s3://{self.bucket}/{prefix}"):
+            for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Contents", ()):
+                    yield entry["Key"], entry["Size"]
+
+    def children(self, prefix: str) -> tuple[str, ...]:
+        """The names one level below a prefix that hold something, without slashes."""
+        names: list[str] = []
+        pages = self._s3.get_paginator("list_objects_v2")
+        with translated(f"list s3://{self.bucket}/{prefix}"):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+                names += [part["Prefix"][len(prefix) : -1] for part in page.get("CommonPrefixes", ())]
+        return tuple(names)
+
+
+@contextmanager
+def _conditional(key: str) -> Iterator[None]:
+    """Raise LostRace when S3 says that the condition does not hold."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) in _MISSING or status_of(error) == 412:
+            raise LostRace(f"{key} was written by somebody else") from error
+        raise
+
+
+class S3Transfer:
+    """Large objects through boto3's transfer manager: parallel parts, retried one by one."""
+
+    def __init__(self, client: Any, bucket: str) -> None:
+        self._s3 = client
+        self._bucket = bucket
+
+    def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
+        """Write an object to a file. Raises ServiceUnavailable."""
+        with _transfer(f"download s3://{self._bucket}/{key}"):
+            self._s3.download_file(self._bucket, key, str(path), Callback=on_bytes)
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> None:
+        """Write a file to an object. Raises ServiceUnavailable."""
+        with _transfer(f"upload s3://{self._bucket}/{key}"):
+            self._s3.upload_file(str(path), self._bucket, key, Callback=on_bytes)
+
+
+@contextmanager
+def _transfer(action: str) -> Iterator[None]:
+    try:
+        with translated(action):
+            yield
+    except (ClientError, Boto3Error) as error:
+        raise ServiceUnavailable(f"could not {action}: {one_line(str(error), 300)}") from error

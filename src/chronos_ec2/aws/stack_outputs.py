@@ -1,0 +1,52 @@
+"""What the deployed stack says about itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chronos_ec2.aws.translation import code_of, translated
+from chronos_ec2.domain.errors import NotDeployed
+from chronos_ec2.ports import Stack
+
+
+def stack_name(environment: str) -> str:
+    """The name of an environment's stack, as samconfig.toml has it."""
+    return f"chronos-ec2-{environment}"
+
+
+def read_stack(client: Any, environment: str) -> Stack:
+    """The outputs of an environment's stack.
+
+    Raises:
+        NotDeployed: there is no such stack, it is being made, or it is not one of ours.
+    """
+    name = stack_name(environment)
+    remedy = f"`sam build && sam deploy --config-env {'default' if environment == 'dev' else environment}` deploys it"
+    with translated(f"read stack {name}"):
+        try:
+            stack = client.describe_stacks(StackName=name)["Stacks"][0]
+        except ClientError as error:
+            if code_of(error) == "ValidationError":
+                region = client.meta.region_name
+                raise NotDeployed(f"environment {environment}: no stack {name} in {region}; {remedy}") from error
+            raise
+    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
+    try:
+        return Stack(
+            name=name,
+            region=client.meta.region_name,
+            environment=outputs["Environment"],
+            bucket=outputs["Bucket"],
+            project=outputs["Project"],
+            cost_center=outputs["CostCenter"],
+            instance_type=outputs["InstanceType"],
+            subnet_ids=tuple(outputs["SubnetIds"].split(",")),
+            launch_template_id=outputs["LaunchTemplateId"],
+            topic_arn=outputs["TopicArn"],
+            limit_overrides=json.loads(outputs["LimitOverrides"]),
+        )
+    except KeyError as error:
+        raise NotDeployed(f"stack {name} ({stack['StackStatus']}) has no output {error}; {remedy}") from error

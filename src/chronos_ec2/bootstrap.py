@@ -1,0 +1,83 @@
+"""The composition root: the only place that puts adapters into services."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.clocks import S3Clock, SystemClock
+from chronos_ec2.aws.ec2_fleet import Ec2Fleet
+from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.aws.sns_notifier import SnsNotifier
+from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.aws.translation import translated
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.ports import Clock, Fleet, ObjectTransfer, Stack
+from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.settings import WatchdogSettings
+
+
+@dataclass(frozen=True, slots=True)
+class AgentWorld:
+    """What the agent reaches: the bucket, and nothing else of AWS."""
+
+    store: RunStore
+    transfer: ObjectTransfer
+    clock: Clock
+
+
+@dataclass(frozen=True, slots=True)
+class OperatorWorld:
+    """What the CLI reaches, with the caller's credentials."""
+
+    stack: Stack
+    store: RunStore
+    transfer: ObjectTransfer
+    fleet: Fleet
+    reconciler: Reconciler
+    clock: Clock
+    limits: Limits
+
+
+def agent_world(bucket: str) -> AgentWorld:
+    """The agent's world; region and credentials come from the instance."""
+    s3 = client("s3")
+    return AgentWorld(RunStore(S3Objects(s3, bucket)), S3Transfer(s3, bucket), SystemClock())
+
+
+def watchdog() -> Reconciler:
+    """The reconciler of a watching function, from its environment variables."""
+    settings = WatchdogSettings.read(os.environ)
+    return Reconciler(
+        environment=settings.environment,
+        store=RunStore(S3Objects(client("s3"), settings.bucket)),
+        fleet=Ec2Fleet(client("ec2"), settings.project, settings.cost_center),
+        notifier=SnsNotifier(client("sns"), settings.topic_arn),
+        clock=SystemClock(),
+        limits=settings.limits,
+    )
+
+
+def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:
+    """The world of an environment's stack.
+
+    Raises:
+        NotDeployed: the environment has no stack.
+        NoCredentials, InvalidInput: the AWS settings of the caller do not do, or `bucket` is not the stack's: a run in
+            another bucket would not be watched.
+    """
+    with translated("make AWS clients"):
+        cloudformation, s3, ec2, sns = (client(name, region) for name in ("cloudformation", "s3", "ec2", "sns"))
+    stack = read_stack(cloudformation, environment)
+    if bucket not in (None, "", stack.bucket):
+        raise InvalidInput("BUCKET", f"is {bucket}, but stack {stack.name} watches {stack.bucket}", "unset it")
+    store = RunStore(S3Objects(s3, stack.bucket))
+    fleet = Ec2Fleet(ec2, stack.project, stack.cost_center, stack.launch_template_id)
+    clock = S3Clock(s3, stack.bucket)
+    limits = Limits.from_overrides(stack.limit_overrides)
+    notifier = SnsNotifier(sns, stack.topic_arn)
+    reconciler = Reconciler(environment, store, fleet, notifier, clock, limits)
+    return OperatorWorld(stack, store, S3Transfer(s3, stack.bucket), fleet, reconciler, clock, limits)

@@ -1,0 +1,27 @@
+"""The commands, and what they have in common."""
+
+from __future__ import annotations
+
+import typer
+
+from chronos_ec2.cli.cleaning import cleanup, kill, verify
+from chronos_ec2.cli.launching import launch
+from chronos_ec2.cli.local import local
+from chronos_ec2.cli.uploading import upload
+from chronos_ec2.cli.watching import monitor, runs
+
+app = typer.Typer(
+    help="Train Amazon Chronos on EC2 GPUs: one command starts a run, and the GPU is gone when it is over.",
+    epilog="Exit codes: 0 good, 1 bad (a run failed, something is left), 2 wrong request, 3 AWS trouble.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
+)
+app.command()(launch)
+app.command()(monitor)
+app.command()(kill)
+app.command()(cleanup)
+app.command()(verify)
+app.command()(runs)
+app.add_typer(upload)
+app.add_typer(local)

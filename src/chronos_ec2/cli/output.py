@@ -1,0 +1,58 @@
+"""How results are shown: tables and lines for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from rich.console import Console
+from rich.markup import escape
+from rich.table import Table
+
+from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.run import Outcome, Run, Status
+from chronos_ec2.domain.text import format_time
+from chronos_ec2.services.history import Snapshot
+
+console = Console(highlight=False, soft_wrap=True)
+_COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "green"}
+_OUTCOME_COLOURS = {Outcome.SUCCEEDED: "green", Outcome.FAILED: "red", Outcome.KILLED: "yellow"}
+
+
+def print_json(document: object) -> None:
+    """One JSON document on a line of its own."""
+    print(json.dumps(document, default=str))
+
+
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
+    """A table; cells may hold markup."""
+    table = Table(*columns, box=None, pad_edge=False)
+    for row in rows:
+        table.add_row(*row)
+    console.print(table)
+
+
+def coloured_status(run: Run) -> str:
+    """The status with its colour."""
+    return f"[{_COLOURS.get(run.status, 'cyan')}]{run.status}[/]"
+
+
+def verdict_line(run: Run) -> str:
+    """Outcome, cause and message of a run that ended; empty for others."""
+    if run.verdict is None:
+        return ""
+    colour = _OUTCOME_COLOURS[run.verdict.outcome]
+    return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(run.verdict.message)}"
+
+
+def as_document(snapshot: Snapshot) -> Mapping[str, Any]:
+    """A snapshot for programs: the record as it lies in S3, whether it is active, and the beat."""
+    beat = snapshot.beat
+    return {
+        **json.loads(snapshot.run.to_json()),
+        "active": snapshot.active,
+        "heartbeat": json.loads(beat.heartbeat.to_json()) | {"received_at": format_time(beat.received_at)}
+        if isinstance(beat, Beat)
+        else None,
+    }

@@ -1,0 +1,211 @@
+"""A small AWS in memory: one bucket, one EC2, one topic, one clock that only moves when told to."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field, replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+from chronos_ec2.domain.errors import CapacityUnavailable, LostRace
+from chronos_ec2.domain.instance import MANAGED_BY, Instance, InstanceState, read_tags, run_tags
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.run import Run, client_token
+from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
+from chronos_ec2.ports import LaunchOption, Resource, StoredObject
+
+
+class MemoryClock:
+    """A clock that stands still until it is moved."""
+
+    def __init__(self, start: datetime = datetime(2026, 1, 31, 12, tzinfo=UTC)) -> None:
+        self._now = start
+
+    def now(self) -> datetime:
+        """The virtual time, aware UTC."""
+        return self._now
+
+    def advance(self, span: timedelta) -> None:
+        """Move the virtual time forward."""
+        self._now += span
+
+
+class MemoryObjects:
+    """One bucket. An ETag is a hash of the content, as S3's is, so it recurs when the content does."""
+
+    def __init__(self, clock: MemoryClock) -> None:
+        self._clock = clock
+        self._objects: dict[str, StoredObject] = {}
+
+    def read(self, key: str) -> StoredObject | None:
+        """A small document, None when the key does not exist."""
+        found = self._objects.get(key)
+        return found and replace(found, body=found.body[: MAX_DOCUMENT_BYTES + 1])
+
+    def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+        """Put an object, whatever is there."""
+        del content_type
+        # S3 keeps whole seconds.
+        written_at = self._clock.now().replace(microsecond=0)
+        self._objects[key] = StoredObject(bytes(body), _etag(body), written_at)
+
+    def create(self, key: str, body: bytes) -> str:
+        """Put an object where none is; its ETag."""
+        if key in self._objects:
+            raise LostRace(f"{key} was written by somebody else")
+        self.write(key, body)
+        return self._objects[key].etag
+
+    def replace(self, key: str, body: bytes, etag: str) -> str:
+        """Put an object in place of the one with this ETag; the new ETag."""
+        found = self._objects.get(key)
+        if found is None or found.etag != etag:
+            raise LostRace(f"{key} was written by somebody else")
+        self.write(key, body)
+        return self._objects[key].etag
+
+    def remove(self, key: str, etag: str | None = None) -> None:
+        """Delete an object, with an ETag only that one. A missing key is no error."""
+        found = self._objects.get(key)
+        if found is not None and etag not in (None, found.etag):
+            raise LostRace(f"{key} was written by somebody else")
+        self._objects.pop(key, None)
+
+    def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+        """(key, bytes) of every object below a prefix, in key order."""
+        for key in sorted(self._objects):
+            if key.startswith(prefix):
+                yield key, len(self._objects[key].body)
+
+    def children(self, prefix: str) -> tuple[str, ...]:
+        """The names one level below a prefix that hold something, without slashes."""
+        rests = (key[len(prefix) :] for key in sorted(self._objects) if key.startswith(prefix))
+        return tuple(dict.fromkeys(rest.split("/", 1)[0] for rest in rests if "/" in rest))
+
+    def body(self, key: str) -> bytes:
+        """The whole content of an object, for transfers and assertions. Raises KeyError."""
+        return self._objects[key].body
+
+
+def _etag(body: bytes) -> str:
+    return f'"{hashlib.md5(body, usedforsecurity=False).hexdigest()}"'
+
+
+class MemoryTransfer:
+    """Files to and from a MemoryObjects."""
+
+    def __init__(self, objects: MemoryObjects) -> None:
+        self._objects = objects
+
+    def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
+        """Write an object to a file."""
+        body = self._objects.body(key)
+        path.write_bytes(body)
+        on_bytes(len(body))
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> None:
+        """Write a file to an object."""
+        body = path.read_bytes()
+        self._objects.write(key, body)
+        on_bytes(len(body))
+
+
+@dataclass
+class _Box:
+    instance: Instance
+    tags: dict[str, str]
+
+
+@dataclass
+class MemoryFleet:
+    """EC2. An instance is running at once; `terminate` ends it at once, unless `slow_to_die`."""
+
+    clock: MemoryClock
+    project: str = "Chronos-Training"
+    cost_center: str = "train"
+    slow_to_die: bool = False
+    no_capacity: set[str] = field(default_factory=set)
+    """Subnets or instance types for which there is no capacity."""
+    terminate_calls: list[str] = field(default_factory=list)
+    user_data: dict[str, str] = field(default_factory=dict)
+    _boxes: dict[str, _Box] = field(default_factory=dict)
+    _by_token: dict[str, str] = field(default_factory=dict)
+
+    def instances(self, environment: str) -> tuple[Instance, ...]:
+        """Every instance with all our owner tags in this environment."""
+        ours = {"Project": self.project, "Environment": environment, "ManagedBy": MANAGED_BY}
+        return tuple(box.instance for box in self._boxes.values() if ours.items() <= box.tags.items())
+
+    def find(self, environment: str, instance_id: str) -> Instance | None:
+        """One instance, if it carries our owner tags for this environment."""
+        return next((found for found in self.instances(environment) if found.instance_id == instance_id), None)
+
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+        """Start one instance for this attempt and return its id; repeating the call never starts a second."""
+        token = client_token(run, option.instance_type, option.subnet_id, "on-demand")
+        if token in self._by_token:
+            return self._by_token[token]
+        if self.no_capacity & {option.instance_type, option.subnet_id}:
+            raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
+        instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
+        self._by_token[token] = instance_id
+        self.user_data[instance_id] = user_data
+        return instance_id
+
+    def terminate(self, instance_id: str) -> None:
+        """Ask EC2 to end one instance."""
+        self.terminate_calls.append(instance_id)
+        if instance_id in self._boxes:
+            self.move(instance_id, InstanceState.SHUTTING_DOWN if self.slow_to_die else InstanceState.TERMINATED)
+
+    def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
+        """The volumes of instances that are stopped; a terminated instance takes its volume along."""
+        return tuple(
+            Resource("volume", f"vol-{found.instance_id[2:]}", "in-use")
+            for found in self.instances(environment)
+            if found.alive and run_id in (None, found.run_id)
+        )
+
+    # What a test does to EC2 from outside.
+
+    def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
+        """Start an instance with these tags and return its id."""
+        instance_id = f"i-{len(self._boxes) + 1:017x}"
+        lane, run_id, attempt, deadline, hold = read_tags(tags)
+        instance = Instance(
+            instance_id, InstanceState.RUNNING, self.clock.now(), instance_type, lane, run_id, attempt, deadline, hold
+        )
+        self._boxes[instance_id] = _Box(instance, dict(tags))
+        return instance_id
+
+    def move(self, instance_id: str, state: InstanceState) -> None:
+        """Bring an instance into another state."""
+        box = self._boxes[instance_id]
+        box.instance = replace(box.instance, state=state)
+
+    def forget(self, instance_id: str) -> None:
+        """Take an instance out of EC2's list, as happens about an hour after its end."""
+        del self._boxes[instance_id]
+
+
+class MemoryNotifier:
+    """A topic that keeps what was published."""
+
+    def __init__(self) -> None:
+        self.messages: list[Message] = []
+
+    def publish(self, message: Message) -> None:
+        """Keep a message."""
+        self.messages.append(message)
+
+
+class MemoryWorld:
+    """All of it together."""
+
+    def __init__(self) -> None:
+        self.clock = MemoryClock()
+        self.objects = MemoryObjects(self.clock)
+        self.transfer = MemoryTransfer(self.objects)
+        self.fleet = MemoryFleet(self.clock)
+        self.notifier = MemoryNotifier()

@@ -1,0 +1,49 @@
+"""The agent's code as one immutable archive, named by its content."""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import tarfile
+from pathlib import Path
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.lane import bundle_key
+from chronos_ec2.services.run_store import RunStore
+
+CHECKOUT = Path(__file__).resolve().parents[3]
+# What runs on the box; the rest of the library stays at home.
+_LEFT_OUT = frozenset({"cli", "local", "simulation", "memory", "__pycache__"})
+
+
+def build_bundle(checkout: Path = CHECKOUT) -> bytes:
+    """A tar.gz with `agent/` and `chronos_ec2/` at its root; the same files give the same bytes.
+
+    Raises:
+        InvalidInput: this is not a checkout of the project.
+    """
+    agent, library = checkout / "agent", checkout / "src" / "chronos_ec2"
+    if not (agent / "__main__.py").is_file():
+        raise InvalidInput(
+            str(checkout), "has no agent/", "run chronos-ec2 from a checkout installed with pip install -e"
+        )
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for root in (agent, library):
+            for path in sorted(root.rglob("*")):
+                inside = path.relative_to(root.parent)
+                if path.is_file() and not _LEFT_OUT & set(inside.parts) and path.suffix != ".pyc":
+                    entry = tarfile.TarInfo(str(inside))
+                    entry.size, entry.mode = path.stat().st_size, 0o644
+                    tar.addfile(entry, io.BytesIO(path.read_bytes()))
+    return gzip.compress(archive.getvalue(), mtime=0)
+
+
+def publish_bundle(store: RunStore, bundle: bytes) -> str:
+    """Put a bundle where instances find it, unless it is there; its SHA-256, which is its name."""
+    sha256 = hashlib.sha256(bundle).hexdigest()
+    key = bundle_key(sha256)
+    if key not in dict(store.objects.keys(key)):
+        store.objects.write(key, bundle, "application/gzip")
+    return sha256

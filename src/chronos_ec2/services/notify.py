@@ -1,0 +1,56 @@
+"""One incident, one message: a marker in the bucket is taken before, and settled after, each publish.
+
+A marker is `pending` from before the publish until after it. A crash in between leaves it pending, and whoever finds
+it so after a while publishes again: no message is lost, and one can double only if the crash fell exactly between
+SNS's answer and the second write. A publish that failed withdraws the marker at once.
+"""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.ports import Notifier, ObjectStore
+
+_PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
+_PATIENCE = timedelta(minutes=2)
+"""Longer than any function of ours runs, so that a pending marker of this age has no owner."""
+
+
+class Outbox:
+    """Publishes each incident's message once."""
+
+    def __init__(self, objects: ObjectStore, notifier: Notifier) -> None:
+        self._objects = objects
+        self._notifier = notifier
+
+    def send(self, marker_key: str, message: Message, now: datetime) -> bool:
+        """Publish, unless the marker says that it was done or is being done; whether this call published.
+
+        Raises:
+            ServiceUnavailable: not published; the next reconcile tries again.
+        """
+        if not self._take(marker_key, now):
+            return False
+        try:
+            self._notifier.publish(message)
+        except ServiceUnavailable:
+            self._objects.remove(marker_key)
+            raise
+        self._objects.write(marker_key, _SENT)
+        return True
+
+    def _take(self, key: str, now: datetime) -> bool:
+        found = self._objects.read(key)
+        try:
+            if found is None:
+                self._objects.create(key, _PENDING)
+            elif found.body == _SENT or now - found.written_at < _PATIENCE:
+                return False
+            else:
+                # The same content keeps the ETag, so this only fails if somebody settled it meanwhile.
+                self._objects.replace(key, _PENDING, found.etag)
+        except LostRace:
+            return False
+        return True

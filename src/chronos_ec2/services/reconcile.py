@@ -1,0 +1,253 @@
+"""Make EC2 and the records agree: gather the facts, decide, apply, report. Every trigger ends here.
+
+The order of reading is part of the protocol: EC2 first, then the state, then the heartbeat. The opposite order would
+see an instance that was launched after its state was read, and call it an orphan.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from typing import assert_never
+
+from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.errors import ChronosError, LostRace, ServiceUnavailable
+from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import compose, kind_of_end
+from chronos_ec2.domain.policy import (
+    Action,
+    Conclude,
+    Decision,
+    MarkStray,
+    Notify,
+    Record,
+    ReleaseBroken,
+    Terminate,
+    decide,
+)
+from chronos_ec2.domain.run import Cause, Run
+from chronos_ec2.domain.text import dump_json, format_time
+from chronos_ec2.ports import Clock, Fleet, Notifier
+from chronos_ec2.services.notify import Outbox
+from chronos_ec2.services.receipt import write_receipt
+from chronos_ec2.services.run_store import RunStore
+
+_RETRIES_OF_A_LOST_RACE = 3
+
+
+@dataclass(frozen=True, slots=True)
+class Report:
+    """What one reconcile of one lane decided and did. `lost_races` counts decisions that were overtaken."""
+
+    lane: Lane
+    decision: Decision
+    lost_races: int = 0
+    error: str = ""
+
+
+class Reconciler:
+    """The watchdog of one environment."""
+
+    def __init__(
+        self,
+        environment: str,
+        store: RunStore,
+        fleet: Fleet,
+        notifier: Notifier,
+        clock: Clock,
+        limits: Limits,
+    ) -> None:
+        self.environment = environment
+        self.limits = limits
+        self._store = store
+        self._objects = store.objects
+        self._fleet = fleet
+        self._outbox = Outbox(store.objects, notifier)
+        self._clock = clock
+
+    def sweep(self) -> list[Report]:
+        """Reconcile every lane that has a lock or an instance. One list of EC2 serves all of them."""
+        by_lane: dict[Lane, list[Instance]] = defaultdict(list)
+        for instance in self._fleet.instances(self.environment):
+            by_lane[instance.lane or Lane(self.environment)].append(instance)
+        lanes = sorted({*self._store.lanes(self.environment), *by_lane})
+        return [self._isolated(lane, tuple(by_lane[lane])) for lane in lanes]
+
+    def _isolated(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
+        """One lane's trouble does not keep the sweep from the others."""
+        try:
+            return self._reconcile(lane, instances)
+        except ChronosError as error:
+            return Report(lane, Decision("reconcile failed, the next tick tries again"), error=str(error))
+
+    def lane(self, lane: Lane) -> Report:
+        """Reconcile one lane of this environment.
+
+        Raises:
+            ServiceUnavailable: EC2 or S3 did not answer; the next trigger tries again.
+        """
+        if lane.environment != self.environment:
+            return Report(lane, Decision("the lane of another environment"))
+        return self._reconcile(lane, self._instances(lane))
+
+    def instance(self, instance_id: str) -> Report | None:
+        """Reconcile the lane of an instance; None if the instance is not ours."""
+        found = self._fleet.find(self.environment, instance_id)
+        return None if found is None else self.lane(found.lane or Lane(self.environment))
+
+    def facts(self, lane: Lane) -> LaneFacts:
+        """What is known about a lane now."""
+        return self._gather(lane, self._instances(lane))
+
+    def _instances(self, lane: Lane) -> tuple[Instance, ...]:
+        listed = self._fleet.instances(self.environment)
+        return tuple(found for found in listed if (found.lane or Lane(self.environment)) == lane)
+
+    def _reconcile(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
+        for lost_races in range(_RETRIES_OF_A_LOST_RACE):
+            facts = self._gather(lane, instances)
+            decision = decide(facts, self._clock.now(), self.limits)
+            try:
+                self._apply(decision, facts)
+            except LostRace:
+                instances = self._instances(lane)
+                continue
+            return Report(lane, decision, lost_races)
+        # Whoever keeps winning is alive and writing; the next trigger looks again.
+        return Report(lane, Decision("others kept writing, nothing was done"), _RETRIES_OF_A_LOST_RACE)
+
+    # --- gather ------------------------------------------------------------------------------------------------
+
+    def _gather(self, lane: Lane, instances: tuple[Instance, ...]) -> LaneFacts:
+        state = self._store.read_lock(lane)
+        facts = LaneFacts(lane, instances, state, self._beat_of(state, instances))
+        strays = [box for box in instances if box.alive and not _named_by(state, box)]
+        return replace(facts, suspects=self._first_seen(strays)) if strays else facts
+
+    def _beat_of(self, state: StateRead, instances: tuple[Instance, ...]) -> BeatRead:
+        if isinstance(state, Held):
+            return self._store.read_beat(self.environment, state.run.run_id) if state.run.claimed else Absent()
+        run_id = next((box.run_id for box in instances if box.alive and box.run_id), None)
+        return self._store.read_beat(self.environment, run_id) if run_id else Absent()
+
+    def _first_seen(self, strays: Iterable[Instance]) -> dict[str, datetime]:
+        found = (
+            (box.instance_id, self._objects.read(suspect_key(self.environment, box.instance_id))) for box in strays
+        )
+        return {instance_id: note.written_at for instance_id, note in found if note}
+
+    # --- apply -------------------------------------------------------------------------------------------------
+
+    def _apply(self, decision: Decision, facts: LaneFacts) -> None:
+        """Carry out the actions in order.
+
+        A record that cannot be written does not keep a condemned instance alive, but a lost race does.
+        """
+        for action in decision.actions:
+            if isinstance(action, Terminate):
+                self._last_look(action, facts)
+        unavailable: ServiceUnavailable | None = None
+        for action in decision.actions:
+            try:
+                facts = self._carry_out(action, facts)
+            except ServiceUnavailable as error:
+                unavailable = unavailable or error
+        if unavailable:
+            raise unavailable
+
+    def _last_look(self, action: Terminate, facts: LaneFacts) -> None:
+        """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
+        if not isinstance(facts.beat, Beat) or action.cause not in (Cause.INFRA, Cause.HUNG):
+            return
+        beat = self._store.read_beat(self.environment, facts.beat.heartbeat.run_id)
+        if not isinstance(beat, Beat) or beat.heartbeat.instance_id != action.instance_id:
+            return
+        came = beat.received_at > facts.beat.received_at
+        moved = beat.heartbeat.counter > facts.beat.heartbeat.counter
+        if moved or (came and action.cause is Cause.INFRA):
+            raise LostRace(f"{action.instance_id} has shown life since")
+
+    def _carry_out(self, action: Action, facts: LaneFacts) -> LaneFacts:
+        match action:
+            case Record(run):
+                if not isinstance(facts.state, Held):
+                    raise LostRace(f"{facts.lane.state_key} is not held")
+                return replace(facts, state=self._store.replace_lock(run, facts.state))
+            case Terminate(instance_id):
+                self._terminate(instance_id, facts)
+            case MarkStray(instance_id):
+                note = {"instance_id": instance_id, "first_seen": format_time(self._clock.now())}
+                self._objects.write(suspect_key(self.environment, instance_id), dump_json(note))
+            case Conclude(run):
+                self._conclude(run, facts)
+            case ReleaseBroken(etag):
+                self._release_broken(facts.lane, etag)
+            case Notify():
+                self._notify(action, facts)
+            case _:
+                assert_never(action)
+        return facts
+
+    def _terminate(self, instance_id: str, facts: LaneFacts) -> None:
+        """The one place that ends an instance. What was decided upon must still be what is there."""
+        if instance_id not in {box.instance_id for box in facts.instances if box.alive}:
+            raise LostRace(f"{instance_id} is not in EC2's list of ours")
+        state = self._store.read_lock(facts.lane)
+        if _version(state) != _version(facts.state):
+            raise LostRace(f"{facts.lane.state_key} changed")
+        self._fleet.terminate(instance_id)
+
+    def _conclude(self, run: Run, facts: LaneFacts) -> None:
+        """Receipt, final record, message, release: in this order, so that a crash anywhere is repeated whole."""
+        held = facts.state
+        if not isinstance(held, Held):
+            raise LostRace(f"{facts.lane.state_key} is not held")
+        if held.run.verdict is None:
+            held = self._store.replace_lock(run, held)
+        now = self._clock.now()
+        run, cost = held.run, _cost(held.run, facts, now)
+        run = replace(run, spent_usd=run.spent_usd if cost is None else cost)
+        write_receipt(self._objects, self._fleet, run, facts.instances, now)
+        self._objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
+        kind, text = kind_of_end(run), run.verdict.message if run.verdict else ""
+        message = compose(kind, facts.lane, run.run_id, text, run, cost)
+        self._outbox.send(incident_key(self.environment, run.run_id, kind, run.attempt), message, now)
+        self._store.release_lock(facts.lane, held.etag)
+
+    def _release_broken(self, lane: Lane, etag: str) -> None:
+        found = self._objects.read(lane.state_key)
+        if found and found.etag == etag:
+            self._objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
+        self._store.release_lock(lane, etag)
+
+    def _notify(self, notify: Notify, facts: LaneFacts) -> None:
+        now = self._clock.now()
+        attempt = notify.run.attempt if notify.run else None
+        cost = _cost(notify.run, facts, now) if notify.run else None
+        message = compose(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
+        self._outbox.send(incident_key(self.environment, notify.incident, notify.kind, attempt), message, now)
+
+
+def _named_by(state: StateRead, box: Instance) -> bool:
+    return isinstance(state, Held) and (state.run.run_id, state.run.attempt) == (box.run_id, box.attempt)
+
+
+def _version(state: StateRead) -> object:
+    """What makes two reads of a lock the same: sequence and nonce, because an ETag can recur."""
+    match state:
+        case Held(run):
+            return (run.run_id, run.seq, run.nonce)
+        case Failed():
+            return Failed  # every failure reads differently, and they all say the same
+        case _:
+            return state
+
+
+def _cost(run: Run, facts: LaneFacts, now: datetime) -> float | None:
+    launched = [box.launched_at for box in facts.instances if (box.run_id, box.attempt) == (run.run_id, run.attempt)]
+    return cost_so_far(run, min(launched, default=None), now)

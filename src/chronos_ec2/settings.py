@@ -1,0 +1,53 @@
+"""The environment, read once into frozen values that name what is missing."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.text import check_name
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogSettings:
+    """What a watching function is told by the stack."""
+
+    environment: str
+    bucket: str
+    project: str
+    cost_center: str
+    topic_arn: str
+    limits: Limits
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> WatchdogSettings:
+        """The settings in environment variables. Raises InvalidInput that names the variable."""
+        return cls(
+            environment=check_name(_required(variables, "ENVIRONMENT"), "ENVIRONMENT"),
+            bucket=_required(variables, "BUCKET"),
+            project=_required(variables, "PROJECT"),
+            cost_center=_required(variables, "COST_CENTER"),
+            topic_arn=_required(variables, "TOPIC_ARN"),
+            limits=parse_limits(variables.get("LIMIT_OVERRIDES", "{}")),
+        )
+
+
+def parse_limits(text: str) -> Limits:
+    """Limits from the JSON of `LimitOverrides`. Raises InvalidInput."""
+    try:
+        overrides = json.loads(text)
+    except ValueError as error:
+        raise InvalidInput("LIMIT_OVERRIDES", f"not JSON: {error}") from error
+    if not isinstance(overrides, dict):
+        raise InvalidInput("LIMIT_OVERRIDES", "not a JSON object")
+    return Limits.from_overrides(overrides)
+
+
+def _required(variables: Mapping[str, str], name: str) -> str:
+    value = variables.get(name, "")
+    if not value:
+        raise InvalidInput(name, "this environment variable is not set")
+    return value

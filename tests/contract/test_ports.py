@@ -1,0 +1,233 @@
+"""What every implementation of a port must do. The memory adapters are trusted because they pass what AWS passes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.domain.errors import LostRace
+from chronos_ec2.domain.facts import Absent, Broken, Held
+from chronos_ec2.domain.instance import owner_tags
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
+from chronos_ec2.ports import LaunchOption
+from chronos_ec2.services.run_store import RunStore
+from tests.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
+from tests.contract.conftest import PROJECT, Ports
+
+
+class TestObjects:
+    def test_a_missing_key_reads_as_none(self, ports: Ports) -> None:
+        assert ports.objects.read("dev/none") is None
+
+    def test_what_was_written_is_read_with_an_aware_time(self, ports: Ports) -> None:
+        ports.objects.write("dev/a", b"one")
+        found = ports.objects.read("dev/a")
+        assert found is not None
+        assert found.body == b"one"
+        assert found.written_at.utcoffset() == timedelta(0)
+
+    def test_create_needs_the_key_to_be_absent(self, ports: Ports) -> None:
+        ports.objects.create("dev/a", b"one")
+        with pytest.raises(LostRace):
+            ports.objects.create("dev/a", b"one")
+
+    def test_replace_needs_the_etag(self, ports: Ports) -> None:
+        first = ports.objects.create("dev/a", b"one")
+        second = ports.objects.replace("dev/a", b"two", first)
+        assert second != first
+        with pytest.raises(LostRace):
+            ports.objects.replace("dev/a", b"three", first)
+        found = ports.objects.read("dev/a")
+        assert found is not None
+        assert (found.body, found.etag) == (b"two", second)
+
+    def test_replace_of_a_missing_key_is_a_lost_race(self, ports: Ports) -> None:
+        etag = ports.objects.create("dev/a", b"one")
+        ports.objects.remove("dev/a")
+        with pytest.raises(LostRace):
+            ports.objects.replace("dev/a", b"two", etag)
+
+    def test_the_same_content_has_the_same_etag_again(self, ports: Ports) -> None:
+        first = ports.objects.create("dev/a", b"one")
+        second = ports.objects.replace("dev/a", b"two", first)
+        assert ports.objects.replace("dev/a", b"one", second) == first
+
+    def test_remove_needs_the_etag_but_not_the_key(self, ports: Ports) -> None:
+        first = ports.objects.create("dev/a", b"one")
+        second = ports.objects.replace("dev/a", b"two", first)
+        with pytest.raises(LostRace):
+            ports.objects.remove("dev/a", first)
+        ports.objects.remove("dev/a", second)
+        ports.objects.remove("dev/a", second)
+        ports.objects.remove("dev/a")
+        assert ports.objects.read("dev/a") is None
+
+    def test_after_removal_the_key_can_be_created_again(self, ports: Ports) -> None:
+        ports.objects.remove("dev/a", ports.objects.create("dev/a", b"one"))
+        ports.objects.create("dev/a", b"one")
+
+    def test_keys_are_listed_in_order_with_their_sizes(self, ports: Ports) -> None:
+        for key, body in (("dev/b/2", b"22"), ("dev/a", b"1"), ("prod/a", b"1")):
+            ports.objects.write(key, body)
+        assert list(ports.objects.keys("dev/")) == [("dev/a", 1), ("dev/b/2", 2)]
+
+    def test_children_are_the_names_one_level_below(self, ports: Ports) -> None:
+        for key in ("dev/lanes/b/system-state.json", "dev/lanes/a/x", "dev/lanes/a/y", "dev/lanes/z"):
+            ports.objects.write(key, b"1")
+        assert ports.objects.children("dev/lanes/") == ("a", "b")
+
+    def test_a_large_object_is_read_only_so_far_that_its_size_shows(self, ports: Ports) -> None:
+        ports.objects.write("dev/large", b"x" * (MAX_DOCUMENT_BYTES * 3))
+        found = ports.objects.read("dev/large")
+        assert found is not None
+        assert len(found.body) == MAX_DOCUMENT_BYTES + 1
+
+    def test_files_travel_whole_and_every_byte_is_counted(self, ports: Ports, tmp_path: Path) -> None:
+        source, target = tmp_path / "source", tmp_path / "target"
+        source.write_bytes(bytes(range(256)) * 4096)
+        sent: list[int] = []
+        received: list[int] = []
+        ports.transfer.upload(source, "dev/file", sent.append)
+        ports.transfer.download("dev/file", target, received.append)
+        assert target.read_bytes() == source.read_bytes()
+        assert sum(sent) == sum(received) == source.stat().st_size
+
+
+class TestLocks:
+    @pytest.fixture
+    def store(self, ports: Ports) -> RunStore:
+        return RunStore(ports.objects)
+
+    def test_a_free_lane_is_absent(self, store: RunStore) -> None:
+        assert store.read_lock(LANE) == Absent()
+
+    def test_one_of_two_takes_the_lane(self, store: RunStore) -> None:
+        held = store.create_lock(launching())
+        assert held.run.seq == 1
+        with pytest.raises(LostRace):
+            store.create_lock(launching(run_id="20260131T120001Z-ffffff"))
+
+    def test_what_is_read_is_what_was_written(self, store: RunStore) -> None:
+        held = store.create_lock(a_run())
+        found = store.read_lock(LANE)
+        assert isinstance(found, Held)
+        assert (found.run, found.etag) == (held.run, held.etag)
+
+    def test_each_write_counts_on_and_the_loser_learns_it(self, store: RunStore) -> None:
+        held = store.create_lock(a_run())
+        second = store.replace_lock(held.run, held)
+        assert second.run.seq == 2
+        assert second.run.nonce != held.run.nonce
+        with pytest.raises(LostRace):
+            store.replace_lock(held.run, held)
+
+    def test_release_needs_the_newest_version(self, store: RunStore) -> None:
+        held = store.create_lock(a_run())
+        second = store.replace_lock(held.run, held)
+        with pytest.raises(LostRace):
+            store.release_lock(LANE, held.etag)
+        store.release_lock(LANE, second.etag)
+        store.release_lock(LANE, second.etag)
+        assert store.read_lock(LANE) == Absent()
+
+    @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 99}', b"x" * 70_000])
+    def test_what_is_not_a_record_is_broken(self, ports: Ports, store: RunStore, body: bytes) -> None:
+        ports.objects.write(LANE.state_key, body)
+        assert isinstance(store.read_lock(LANE), Broken)
+
+    def test_lanes_are_found_by_their_locks(self, store: RunStore) -> None:
+        store.create_lock(a_run(lane=Lane("dev", "second")))
+        assert store.lanes("dev") == (Lane("dev"), Lane("dev", "second"))
+
+    def test_beats_overwrite_each_other(self, store: RunStore) -> None:
+        assert store.read_beat("dev", RUN_ID) == Absent()
+        store.write_beat("dev", a_heartbeat(counter=1))
+        store.write_beat("dev", a_heartbeat(counter=2))
+        beat = store.read_beat("dev", RUN_ID)
+        assert getattr(beat, "heartbeat", None) == a_heartbeat(counter=2)
+
+
+class TestFleet:
+    @pytest.fixture(autouse=True)
+    def _end_everything(self, ports: Ports) -> Iterator[None]:
+        yield
+        for box in ports.fleet.instances("dev"):
+            ports.fleet.terminate(box.instance_id)
+
+    def alive(self, ports: Ports) -> list[str]:
+        return [box.instance_id for box in ports.fleet.instances("dev") if box.alive]
+
+    def test_an_instance_carries_what_its_run_says(self, ports: Ports) -> None:
+        run = launching(run_id="20260131T120000Z-aaaaaa", deadline=datetime(2027, 1, 1, tzinfo=UTC))
+        instance_id = ports.fleet.launch(run, LaunchOption("g4dn.2xlarge", ports.subnet_ids[0]), "#cloud-config\n")
+        found = ports.fleet.find("dev", instance_id)
+        assert found is not None
+        assert (found.run_id, found.attempt, found.lane, found.deadline) == (run.run_id, 1, LANE, run.deadline)
+        assert found.instance_type == "g4dn.2xlarge"
+        assert found.alive
+        assert instance_id in self.alive(ports)
+
+    def test_launching_again_does_not_double(self, ports: Ports) -> None:
+        if ports.name != "memory":
+            pytest.skip("the emulators' EC2 ignores ClientToken; the next test shows that EC2 gets the right ones")
+        run = launching(run_id="20260131T120000Z-bbbbbb")
+        here, there = (LaunchOption("g4dn.2xlarge", subnet_id) for subnet_id in ports.subnet_ids)
+        assert ports.fleet.launch(run, here, "") == ports.fleet.launch(run, here, "")
+        assert ports.fleet.launch(run, there, "") != ports.fleet.launch(run, here, "")
+
+    def test_a_repeated_launch_carries_the_same_token_and_another_attempt_another(self, ports: Ports) -> None:
+        if ports.name == "memory":
+            pytest.skip("memory has no wire to look at")
+        tokens: list[str] = []
+        client("ec2").meta.events.register(
+            "provide-client-params.ec2.RunInstances", lambda params, **_: tokens.append(params["ClientToken"])
+        )
+        run = launching(run_id="20260131T120000Z-cccccc")
+        here, there = (LaunchOption("g4dn.2xlarge", subnet_id) for subnet_id in ports.subnet_ids)
+        for attempt, option in ((1, here), (1, here), (1, there), (2, here)):
+            ports.fleet.launch(replace(run, attempt=attempt), option, "")
+        assert tokens[0] == tokens[1]
+        assert len(set(tokens)) == 3
+
+    def test_only_instances_with_all_our_tags_are_listed(self, ports: Ports) -> None:
+        tags = owner_tags(PROJECT, "dev")
+        ours = ports.add_instance(tags)
+        for name in tags:
+            ports.add_instance(tags | {name: "another"})
+        ports.add_instance({"Project": PROJECT})
+        assert self.alive(ports) == [ours]
+
+    def test_a_foreign_instance_is_not_found(self, ports: Ports) -> None:
+        foreign = ports.add_instance({"Project": PROJECT})
+        assert ports.fleet.find("dev", foreign) is None
+        assert ports.fleet.find("dev", "i-0123456789abcdef0") is None
+
+    def test_terminate_can_be_repeated(self, ports: Ports) -> None:
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        ports.fleet.terminate(instance_id)
+        ports.fleet.terminate(instance_id)
+        assert self.alive(ports) == []
+
+    def test_terminating_what_ec2_does_not_know_is_no_error(self, ports: Ports) -> None:
+        ports.fleet.terminate("i-0123456789abcdef0")
+
+    def test_nothing_is_left_where_nothing_was(self, ports: Ports) -> None:
+        assert ports.fleet.leftovers("dev", "20200101T000000Z-000000") == ()
+
+
+def test_a_message_arrives_with_its_attributes(ports: Ports) -> None:
+    attributes = {"environment": "dev", "kind": "started", "severity": "info", "run_id": RUN_ID}
+    ports.notifier.publish(Message("[chronos-ec2 dev] a subject", "a body\nof two lines\n", attributes))
+    (message,) = ports.published()
+    assert message == {
+        "subject": "[chronos-ec2 dev] a subject",
+        "body": "a body\nof two lines\n",
+        "attributes": attributes,
+    }

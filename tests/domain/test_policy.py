@@ -1,0 +1,353 @@
+"""The watchdog's rules, one by one, and what must hold for all facts."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.policy import (
+    Conclude,
+    Decision,
+    MarkStray,
+    Notify,
+    Record,
+    ReleaseBroken,
+    Terminate,
+    decide,
+)
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Suspect, Verdict
+from tests.builders import (
+    INSTANCE_ID,
+    NO_FACTS,
+    NOW,
+    RUN_ID,
+    a_beat,
+    a_run,
+    an_instance,
+    held,
+    launching,
+    seconds,
+    some_facts,
+)
+
+LIMITS = Limits()
+SAID_BY_AGENT = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "done", Judge.AGENT)
+
+
+def judge(facts: LaneFacts) -> Decision:
+    return decide(facts, NOW, LIMITS)
+
+
+def terminated(decision: Decision) -> list[tuple[str, Cause]]:
+    return [(action.instance_id, action.cause) for action in decision.actions if isinstance(action, Terminate)]
+
+
+def recorded(decision: Decision) -> Any:
+    return next(action.run for action in decision.actions if isinstance(action, Record))
+
+
+def test_a_healthy_run_is_left_alone_and_announced_once() -> None:
+    (notify,) = judge(some_facts()).actions
+    assert isinstance(notify, Notify)
+    assert notify.kind is Kind.STARTED
+
+
+def test_an_old_beat_ends_the_instance_after_the_verdict_is_written() -> None:
+    decision = judge(some_facts(beat=a_beat(LIMITS.lease + seconds(1))))
+    record, terminate = decision.actions
+    assert isinstance(record, Record)
+    assert record.run.verdict == Verdict(
+        Outcome.FAILED, Cause.INFRA, "no heartbeat for 2 min: the agent or its box is dead", Judge.WATCHDOG
+    )
+    assert terminate == Terminate(INSTANCE_ID, Cause.INFRA)
+    assert decision.evidence["run_id"] == RUN_ID
+
+
+def test_a_beat_of_exactly_the_lease_lives() -> None:
+    assert terminated(judge(some_facts(beat=a_beat(LIMITS.lease)))) == []
+
+
+def test_no_beat_at_all_counts_from_the_claim() -> None:
+    fresh = held(written_at=NOW - LIMITS.lease)
+    assert terminated(judge(some_facts(beat=Absent(), state=fresh))) == []
+    assert terminated(judge(some_facts(beat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
+
+
+@pytest.mark.parametrize(
+    "other", [{"attempt": 2}, {"instance_id": "i-00000000"}, {"run_id": "20250101T000000Z-000000"}]
+)
+def test_the_beat_of_another_attempt_instance_or_run_is_no_sign_of_life(other: dict[str, Any]) -> None:
+    assert terminated(judge(some_facts(beat=a_beat(**other)))) == [(INSTANCE_ID, Cause.INFRA)]
+
+
+def test_a_beat_that_cannot_be_read_never_kills() -> None:
+    assert terminated(judge(some_facts(beat=Failed("503 SlowDown")))) == []
+
+
+def test_a_state_that_cannot_be_read_never_kills() -> None:
+    facts = some_facts(state=Failed("503 SlowDown"), beat=Absent())
+    assert judge(facts).actions == ()
+
+
+def test_a_state_that_cannot_be_read_does_not_lift_the_deadline_in_the_tag() -> None:
+    late = an_instance(deadline=NOW - seconds(1))
+    facts = some_facts(state=Failed("503 SlowDown"), instances=(late,))
+    assert terminated(judge(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+
+
+def test_a_hang_takes_two_looks() -> None:
+    stalled = a_beat(stalled_for=LIMITS.progress + seconds(10))
+    first = judge(some_facts(beat=stalled))
+    assert terminated(first) == []
+    suspicious = recorded(first)
+    assert suspicious.suspect.cause is Cause.HUNG
+
+    soon = judge(some_facts(beat=stalled, state=held(suspicious)))
+    assert soon.actions == ()
+
+    later = a_run(suspect=Suspect(Cause.HUNG, "no progress", NOW - LIMITS.second_look))
+    assert terminated(judge(some_facts(beat=stalled, state=held(later)))) == [(INSTANCE_ID, Cause.HUNG)]
+
+
+def test_a_hang_is_suspected_with_the_gpu_at_full_use() -> None:
+    stalled = a_beat(stalled_for=LIMITS.progress + seconds(10), gpu_utilisation=100.0)
+    assert recorded(judge(some_facts(beat=stalled))).suspect is not None
+
+
+def test_suspicion_is_cleared_when_work_moves_again() -> None:
+    suspicious = a_run(suspect=Suspect(Cause.HUNG, "no progress", NOW - timedelta(minutes=5)))
+    assert recorded(judge(some_facts(state=held(suspicious)))).suspect is None
+
+
+def test_near_the_deadline_a_graceful_stop_is_asked_for() -> None:
+    near = a_run(deadline=NOW + LIMITS.grace)
+    stop = recorded(judge(some_facts(state=held(near)))).stop
+    assert stop.cause is Cause.OVER_DEADLINE
+
+
+def test_past_the_deadline_the_instance_ends() -> None:
+    assert terminated(judge(some_facts(state=held(a_run(deadline=NOW))))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+
+
+def test_a_later_deadline_in_the_record_does_not_beat_the_tag() -> None:
+    facts = some_facts(state=held(a_run(deadline=NOW + timedelta(days=9))), instances=(an_instance(deadline=NOW),))
+    assert terminated(judge(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+
+
+def test_near_the_price_cap_a_graceful_stop_is_asked_for_and_at_the_cap_the_instance_ends() -> None:
+    near = a_run(max_cost_usd=0.76)
+    assert recorded(judge(some_facts(state=held(near)))).stop.cause is Cause.OVER_BUDGET
+    over = a_run(max_cost_usd=0.752)
+    assert terminated(judge(some_facts(state=held(over)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
+
+
+def test_a_stop_has_the_grace_and_no_more() -> None:
+    asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace + seconds(1))
+    assert judge(some_facts(state=held(a_run(stop=asked)))).actions == ()
+    asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace)
+    decision = judge(some_facts(state=held(a_run(stop=asked))))
+    assert terminated(decision) == [(INSTANCE_ID, Cause.REQUESTED)]
+    assert recorded(decision).status is Status.KILLED
+
+
+@pytest.mark.parametrize("status", [Status.CLEANUP, Status.FAILED, Status.KILLED])
+def test_an_agent_that_has_said_its_last_word_has_the_grace_to_leave(status: Status) -> None:
+    ended = a_run(status=status, verdict=SAID_BY_AGENT)
+    fresh = held(ended, NOW - LIMITS.grace + seconds(1))
+    assert judge(some_facts(state=fresh)).actions == ()
+    assert terminated(judge(some_facts(state=held(ended)))) == [(INSTANCE_ID, Cause.COMPLETED)]
+
+
+def test_a_condemned_instance_gets_no_grace() -> None:
+    verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", Judge.WATCHDOG)
+    condemned = held(a_run(status=Status.FAILED, verdict=verdict), NOW)
+    assert terminated(judge(some_facts(state=condemned))) == [(INSTANCE_ID, Cause.HUNG)]
+
+
+def test_boot_has_its_time_by_ec2s_clock() -> None:
+    young = an_instance(launched_at=NOW - LIMITS.boot + seconds(1))
+    assert judge(some_facts(state=held(launching()), instances=(young,), beat=Absent())).actions == ()
+    assert terminated(judge(some_facts(state=held(launching()), beat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
+
+
+@pytest.mark.parametrize("state", [InstanceState.STOPPING, InstanceState.STOPPED])
+def test_a_stopped_instance_is_terminated_because_its_volume_costs(state: InstanceState) -> None:
+    assert terminated(judge(some_facts(instances=(an_instance(state=state),)))) == [(INSTANCE_ID, Cause.INFRA)]
+
+
+def test_hold_exempts_until_the_deadline() -> None:
+    dead = a_beat(timedelta(hours=1))
+    assert judge(some_facts(instances=(an_instance(hold=True),), beat=dead)).actions == ()
+    late = an_instance(hold=True, deadline=NOW)
+    assert terminated(judge(some_facts(instances=(late,), beat=dead))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+
+
+def test_a_terminated_instance_concludes_its_run() -> None:
+    gone = an_instance(state=InstanceState.TERMINATED)
+    (conclude,) = judge(some_facts(instances=(gone,), state=held(a_run(verdict=SAID_BY_AGENT)))).actions
+    assert isinstance(conclude, Conclude)
+    assert conclude.run.verdict == SAID_BY_AGENT
+
+
+def test_an_instance_that_went_without_a_word_gives_its_run_a_verdict() -> None:
+    gone = an_instance(state=InstanceState.TERMINATED)
+    (conclude,) = judge(some_facts(instances=(gone,))).actions
+    assert isinstance(conclude, Conclude)
+    assert conclude.run.verdict is not None
+    assert conclude.run.verdict.cause is Cause.INFRA
+
+
+def test_an_instance_that_is_not_listed_must_be_missed_twice() -> None:
+    suspicious = recorded(judge(some_facts(instances=())))
+    assert suspicious.suspect is not None
+    assert judge(some_facts(instances=(), state=held(suspicious))).actions == ()
+    earlier = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence))
+    (conclude,) = judge(some_facts(instances=(), state=held(earlier))).actions
+    assert isinstance(conclude, Conclude)
+
+
+def test_a_lock_is_kept_while_an_instance_of_an_earlier_attempt_lives() -> None:
+    old = an_instance(instance_id="i-aaaaaaaa", attempt=1)
+    gone = an_instance(attempt=2, state=InstanceState.TERMINATED)
+    decision = judge(some_facts(instances=(old, gone), state=held(a_run(attempt=2)), beat=Absent()))
+    assert not any(isinstance(action, Conclude) for action in decision.actions)
+
+
+def test_a_launch_has_the_boot_time_to_name_its_instance() -> None:
+    assert judge(some_facts(instances=(), state=held(launching(), NOW - seconds(60)), beat=Absent())).actions == ()
+
+
+def test_an_instance_without_a_record_has_a_grace_then_two_looks() -> None:
+    young = an_instance(launched_at=NOW - LIMITS.grace + seconds(1))
+    assert judge(some_facts(state=Absent(), instances=(young,), beat=Absent())).actions == ()
+    orphan = some_facts(state=Absent(), beat=Absent())
+    assert judge(orphan).actions == (MarkStray(INSTANCE_ID),)
+    again = some_facts(state=Absent(), beat=Absent(), suspects={INSTANCE_ID: NOW - seconds(10)})
+    assert judge(again).actions == ()
+    later = some_facts(state=Absent(), beat=Absent(), suspects={INSTANCE_ID: NOW - LIMITS.second_look})
+    assert terminated(judge(later)) == [(INSTANCE_ID, Cause.ORPHAN)]
+
+
+def test_an_instance_of_another_run_is_a_stray_beside_a_healthy_one() -> None:
+    stray = an_instance(instance_id="i-bbbbbbbb", run_id="20260101T000000Z-ffffff")
+    suspects = {"i-bbbbbbbb": NOW - LIMITS.second_look}
+    decision = judge(some_facts(instances=(an_instance(), stray), suspects=suspects))
+    assert terminated(decision) == [("i-bbbbbbbb", Cause.ORPHAN)]
+
+
+def test_a_record_that_names_a_foreign_instance_moves_nothing_but_our_own() -> None:
+    decision = judge(some_facts(state=held(a_run(instance_id="i-ffffffffffffffff0")), beat=Absent()))
+    assert {action.instance_id for action in decision.actions if isinstance(action, (Terminate, MarkStray))} <= {
+        INSTANCE_ID
+    }
+
+
+def test_an_unreadable_record_freezes_the_lane_and_judges_by_lease() -> None:
+    broken = Broken("not JSON", '"e"', NOW - timedelta(hours=1))
+    alive = judge(some_facts(state=broken))
+    assert terminated(alive) == []
+    assert [action.kind for action in alive.actions if isinstance(action, Notify)] == [Kind.STUCK]
+    dead = judge(some_facts(state=broken, beat=a_beat(LIMITS.lease + seconds(1))))
+    assert terminated(dead) == [(INSTANCE_ID, Cause.ORPHAN)]
+
+
+def test_an_unreadable_record_is_set_aside_when_nothing_is_alive() -> None:
+    broken = Broken("not JSON", '"e"', NOW - LIMITS.boot)
+    decision = judge(some_facts(state=broken, instances=(), beat=Absent()))
+    assert ReleaseBroken('"e"') in decision.actions
+
+
+def test_an_empty_lane_asks_nothing() -> None:
+    assert judge(NO_FACTS).actions == ()
+
+
+# --- for all facts ---------------------------------------------------------------------------------------------
+
+spans = st.timedeltas(min_value=timedelta(0), max_value=timedelta(hours=14))
+instances = st.builds(
+    an_instance,
+    instance_id=st.sampled_from([INSTANCE_ID, "i-bbbbbbbb"]),
+    state=st.sampled_from(InstanceState),
+    launched_at=spans.map(lambda span: NOW - span),
+    run_id=st.sampled_from([RUN_ID, "20260101T000000Z-ffffff", None]),
+    attempt=st.integers(0, 2),
+    deadline=st.one_of(st.none(), st.timedeltas(timedelta(hours=-1), timedelta(hours=12)).map(lambda span: NOW + span)),
+    hold=st.booleans(),
+)
+stops = st.builds(Stop, st.sampled_from(Cause), st.just("why"), spans.map(lambda span: NOW - span))
+verdicts = st.builds(Verdict, st.sampled_from(Outcome), st.sampled_from(Cause), st.just("why"), st.sampled_from(Judge))
+suspicions = st.builds(Suspect, st.sampled_from(Cause), st.just("why"), spans.map(lambda span: NOW - span))
+some_runs = st.builds(
+    a_run,
+    status=st.sampled_from(Status),
+    current_step=st.sampled_from(["launching", "training"]),
+    attempt=st.integers(1, 2),
+    instance_id=st.sampled_from([None, INSTANCE_ID, "i-ffffffff"]),
+    deadline=st.timedeltas(timedelta(hours=-1), timedelta(hours=12)).map(lambda span: NOW + span),
+    max_cost_usd=st.sampled_from([None, 0.5, 50.0]),
+    verdict=st.one_of(st.none(), verdicts),
+    stop=st.one_of(st.none(), stops),
+    suspect=st.one_of(st.none(), suspicions),
+)
+states: st.SearchStrategy[StateRead] = st.one_of(
+    st.just(Absent()),
+    st.just(Failed("503")),
+    st.builds(Broken, st.just("not JSON"), st.just('"e"'), spans.map(lambda span: NOW - span)),
+    st.builds(Held, some_runs, st.just('"e"'), spans.map(lambda span: NOW - span)),
+)
+beats: st.SearchStrategy[BeatRead] = st.one_of(
+    st.just(Absent()),
+    st.just(Failed("503")),
+    st.builds(a_beat, spans, stalled_for=spans, instance_id=st.sampled_from([INSTANCE_ID, "i-bbbbbbbb"])),
+)
+all_facts = st.builds(
+    some_facts,
+    instances=st.lists(instances, max_size=3, unique_by=lambda box: box.instance_id).map(tuple),
+    state=states,
+    beat=beats,
+    suspects=st.dictionaries(st.sampled_from([INSTANCE_ID, "i-bbbbbbbb"]), spans.map(lambda span: NOW - span)),
+)
+
+
+@given(all_facts)
+def test_every_set_of_facts_gets_a_decision_with_a_reason(facts: LaneFacts) -> None:
+    assert judge(facts).reason
+
+
+@given(all_facts)
+def test_only_living_instances_from_ec2s_list_are_ever_terminated(facts: LaneFacts) -> None:
+    listed = {box.instance_id for box in facts.instances if box.state is not InstanceState.TERMINATED}
+    assert {instance_id for instance_id, _ in terminated(judge(facts))} <= listed
+
+
+@given(all_facts)
+def test_a_lock_is_never_released_while_an_instance_of_its_run_lives(facts: LaneFacts) -> None:
+    decision = judge(facts)
+    if any(isinstance(action, Conclude) for action in decision.actions):
+        assert isinstance(facts.state, Held)
+        run_id = facts.state.run.run_id
+        assert not any(box.alive and box.run_id == run_id for box in facts.instances)
+
+
+@given(all_facts)
+def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts: LaneFacts) -> None:
+    beat = facts.beat
+    if not isinstance(facts.state, Held) or not isinstance(beat, Beat):
+        return
+    run = facts.state.run
+    fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
+    box = next((box for box in facts.instances if box.instance_id == beat.heartbeat.instance_id), None)
+    mine = box and (box.run_id, box.attempt, box.state) == (RUN_ID, run.attempt, InstanceState.RUNNING)
+    if fresh and mine and box and run.claimed and run.active and run.verdict is None and run.stop is None:
+        if (beat.heartbeat.attempt, run.instance_id) != (run.attempt, box.instance_id):
+            return
+        causes = {cause for instance_id, cause in terminated(judge(facts)) if instance_id == box.instance_id}
+        assert causes <= {Cause.OVER_DEADLINE, Cause.OVER_BUDGET}

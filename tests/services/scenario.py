@@ -1,0 +1,96 @@
+"""A lane in memory, with an agent that does what a test tells it."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import CACHED, Lane
+from chronos_ec2.domain.lease import Heartbeat
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
+from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.services.kill import kill
+from chronos_ec2.services.launch import Launched, Order, launch
+from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.services.verify import verify
+from tests.builders import SUBNETS, seconds
+
+LIMITS = Limits()
+DATA = "training-data/sales/"
+
+
+class Scenario:
+    """One environment, its services, and the moves of agent, time and people."""
+
+    def __init__(self) -> None:
+        self.world = MemoryWorld()
+        self.store = RunStore(self.world.objects)
+        self.reconciler = Reconciler("dev", self.store, self.world.fleet, self.world.notifier, self.world.clock, LIMITS)
+        self.world.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
+
+    def order(self, **changes: Any) -> Order:
+        order = Order(
+            lane=Lane("dev"),
+            config={},
+            data_path=DATA,
+            instance_types=("g4dn.2xlarge",),
+            subnet_ids=SUBNETS,
+            bucket="a-bucket",
+            bundle_sha256="0" * 64,
+            limits=LIMITS,
+            price_per_hour_usd=0.752,
+        )
+        return replace(order, **changes)
+
+    def launch(self, **changes: Any) -> Launched:
+        return launch(self.order(**changes), self.store, self.world.fleet, self.world.clock)
+
+    def lock(self, lane: Lane = Lane("dev")) -> Held:
+        state = self.store.read_lock(lane)
+        assert isinstance(state, Held), state
+        return state
+
+    def claim(self, launched: Launched) -> None:
+        held = self.lock()
+        self.store.replace_lock(replace(held.run, current_step="claimed", instance_id=launched.instance_id), held)
+        self.beat(launched)
+
+    def train(self) -> None:
+        for status in (Status.DATA_SYNC, Status.TRAINING):
+            held = self.lock()
+            self.store.replace_lock(held.run.advance(status, str(status), self.world.clock.now()), held)
+
+    def beat(self, launched: Launched, counter: int = 1, stalled_for: timedelta = seconds(0)) -> None:
+        self.store.write_beat(
+            "dev",
+            Heartbeat(launched.run_id, 1, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for),
+        )
+
+    def end(self, outcome: Outcome, cause: Cause) -> None:
+        held = self.lock()
+        verdict = Verdict(outcome, cause, "said by the agent", Judge.AGENT)
+        self.store.replace_lock(held.run.end(verdict, self.world.clock.now()), held)
+
+    def power_off(self, launched: Launched) -> None:
+        self.world.fleet.move(launched.instance_id, InstanceState.TERMINATED)
+
+    def kill(self, run_id: str | None = None, *, at_once: bool = False) -> Run:
+        return kill(run_id, self.store, self.reconciler, self.world.clock, "by hand", at_once=at_once)
+
+    def sweeps(self, span: timedelta) -> None:
+        """Let the time pass, with a sweep each minute."""
+        end = self.world.clock.now() + span
+        while self.world.clock.now() < end:
+            self.world.clock.advance(LIMITS.sweep)
+            self.reconciler.sweep()
+
+    def kinds(self) -> list[str]:
+        return [message.attributes["kind"] for message in self.world.notifier.messages]
+
+    def left(self) -> list[str]:
+        return [finding.kind for finding in verify("dev", self.store, self.world.fleet)]

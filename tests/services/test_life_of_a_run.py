@@ -1,0 +1,251 @@
+"""Runs from launch to release, with nothing but sweeps to watch them."""
+
+from __future__ import annotations
+
+import json
+from datetime import timedelta
+
+import pytest
+
+from chronos_ec2.domain.errors import CapacityUnavailable, InvalidInput, LaneBusy, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.lane import Lane, run_key
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.run import Cause, Outcome, Status
+from chronos_ec2.services.history import look, runs
+from tests.builders import seconds
+from tests.services.scenario import LIMITS, Scenario
+
+
+@pytest.fixture
+def scene() -> Scenario:
+    return Scenario()
+
+
+def test_a_successful_run_leaves_its_records_and_two_messages_and_nothing_else(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.reconciler.lane(Lane("dev"))
+    scene.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+    scene.power_off(launched)
+    scene.reconciler.instance(launched.instance_id)
+
+    assert scene.left() == []
+    assert scene.kinds() == ["started", "completed"]
+    past = look(scene.store, "dev", launched.run_id)
+    assert (past.active, past.run.status) == (False, Status.CLEANUP)
+    receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
+    assert receipt["resources"] == [{"kind": "instance", "id": launched.instance_id, "state": "terminated"}]
+    assert [snapshot.run.run_id for snapshot in runs(scene.store, "dev")] == [launched.run_id]
+
+
+def test_the_record_is_there_before_the_instance(scene: Scenario) -> None:
+    seen: list[object] = []
+    real_launch = scene.world.fleet.launch
+
+    def spying(run, option, user_data):  # type: ignore[no-untyped-def]
+        seen.append(scene.lock().run.current_step)
+        return real_launch(run, option, user_data)
+
+    scene.world.fleet.launch = spying  # type: ignore[method-assign]
+    launched = scene.launch()
+    assert seen == ["launching"]
+    assert scene.lock().run.instance_id == launched.instance_id
+
+
+def test_a_second_launch_is_refused_and_names_the_holder(scene: Scenario) -> None:
+    launched = scene.launch()
+    with pytest.raises(LaneBusy, match=launched.run_id):
+        scene.launch()
+    assert len(scene.world.fleet.instances("dev")) == 1
+
+
+def test_another_lane_is_free(scene: Scenario) -> None:
+    scene.launch()
+    scene.launch(lane=Lane("dev", "second"))
+    assert [lane.name for lane in scene.store.lanes("dev")] == ["main", "second"]
+
+
+def test_without_capacity_anywhere_the_lane_is_free_again(scene: Scenario) -> None:
+    scene.world.fleet.no_capacity = {"g4dn.2xlarge"}
+    with pytest.raises(CapacityUnavailable, match="3 places"):
+        scene.launch()
+    assert scene.left() == []
+
+
+def test_capacity_elsewhere_is_used(scene: Scenario) -> None:
+    scene.world.fleet.no_capacity = {"subnet-a", "subnet-b"}
+    assert scene.launch().option.subnet_id == "subnet-c"
+
+
+def test_an_agent_that_dies_is_ended_within_the_promise(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.sweeps(LIMITS.dead_agent_bound)
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]
+    scene.sweeps(seconds(120))
+    assert scene.left() == []
+    assert scene.kinds() == ["started", "failed"]
+
+
+def test_a_hang_is_ended_within_the_promise_and_is_called_one(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    start = scene.world.clock.now()
+    while not scene.world.fleet.terminate_calls:
+        scene.world.clock.advance(LIMITS.beat)
+        scene.beat(launched, counter=5, stalled_for=scene.world.clock.now() - start)
+        if (scene.world.clock.now() - start).seconds % 60 == 0:
+            scene.reconciler.sweep()
+    assert scene.world.clock.now() - start <= LIMITS.hung_bound
+    scene.sweeps(seconds(120))
+    assert look(scene.store, "dev", launched.run_id).run.verdict.cause is Cause.HUNG  # type: ignore[union-attr]
+    assert scene.kinds() == ["started", "stuck"]
+
+
+def test_a_healthy_run_lives_to_its_deadline_and_is_asked_to_stop_before(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    start = scene.world.clock.now()
+    while scene.lock().run.stop is None:
+        scene.world.clock.advance(seconds(60))
+        scene.beat(launched, counter=int((scene.world.clock.now() - start).total_seconds()))
+        scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == []
+    assert LIMITS.max_runtime - LIMITS.grace <= scene.world.clock.now() - start <= LIMITS.max_runtime
+
+
+def test_a_killed_run_has_the_grace(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.kill(launched.run_id)
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == []
+    for _ in range(4):
+        scene.beat(launched)
+        scene.sweeps(seconds(60))
+    assert scene.left() == []
+    assert scene.kinds() == ["killed"]
+
+
+def test_kill_now_does_not_wait(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.kill(at_once=True)
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]
+    scene.reconciler.sweep()
+    assert scene.left() == []
+
+
+def test_kill_of_an_unknown_run_and_of_none_says_so(scene: Scenario) -> None:
+    with pytest.raises(RunNotFound):
+        scene.kill("20200101T000000Z-000000")
+    with pytest.raises(InvalidInput, match="active: none"):
+        scene.kill()
+
+
+def test_an_instance_without_a_record_is_ended_within_the_promise(scene: Scenario) -> None:
+    tags = owner_tags(scene.world.fleet.project, "dev")
+    orphan = scene.world.fleet.add(tags)
+    foreign = scene.world.fleet.add({"Project": "other", "Environment": "dev", "ManagedBy": "chronos-ec2"})
+    scene.sweeps(LIMITS.orphan_bound)
+    assert scene.world.fleet.terminate_calls == [orphan]
+    assert foreign not in scene.world.fleet.terminate_calls
+    assert scene.kinds() == ["orphan"]
+
+
+def test_an_agent_that_comes_back_between_decision_and_deed_is_spared(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.lease + seconds(30))
+    stale = scene.store.read_beat("dev", launched.run_id)
+    scene.beat(launched, counter=9)
+    reads = iter([stale])
+    real_read = scene.store.read_beat
+    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    report = scene.reconciler.lane(Lane("dev"))
+    assert (report.lost_races, scene.world.fleet.terminate_calls) == (1, [])
+    assert scene.lock().run.verdict is None
+
+
+def test_a_message_that_could_not_be_sent_is_sent_by_the_next_sweep_and_holds_the_release(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.end(Outcome.FAILED, Cause.USER_CODE)
+    scene.power_off(launched)
+    publish = scene.world.notifier.publish
+
+    def failing(message: Message) -> None:
+        raise ServiceUnavailable("SNS is away")
+
+    scene.world.notifier.publish = failing  # type: ignore[method-assign]
+    (report,) = scene.reconciler.sweep()
+    assert "SNS is away" in report.error
+    scene.world.notifier.publish = publish  # type: ignore[method-assign]
+    scene.reconciler.sweep()
+    assert scene.kinds() == ["failed"]
+    assert isinstance(scene.store.read_lock(Lane("dev")), Absent)
+
+
+def test_duplicated_triggers_send_one_message(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    for _ in range(10):
+        scene.reconciler.instance(launched.instance_id)
+        scene.reconciler.lane(Lane("dev"))
+    assert scene.kinds() == ["started"]
+
+
+def test_a_state_that_is_not_json_freezes_launches_and_is_set_aside_at_last(scene: Scenario) -> None:
+    scene.world.objects.write("dev/system-state.json", b"\xef\xbb\xbf{oops")
+    with pytest.raises(InvalidInput, match=r"dev/system-state\.json"):
+        scene.launch()
+    scene.sweeps(LIMITS.boot + seconds(60))
+    assert scene.left() == []
+    assert scene.kinds() == ["stuck"]
+    assert any(key.startswith("dev/unreadable/main-") for key, _ in scene.world.objects.keys("dev/"))
+
+
+def test_a_run_whose_instance_was_stopped_by_hand_ends_with_its_volume(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.world.fleet.move(launched.instance_id, InstanceState.STOPPED)
+    scene.sweeps(seconds(120))
+    assert scene.left() == []
+
+
+def test_the_price_cap_needs_a_price(scene: Scenario) -> None:
+    with pytest.raises(InvalidInput, match="--max-cost"):
+        scene.launch(price_per_hour_usd=None, max_cost_usd=3.0)
+
+
+@pytest.mark.parametrize("path", ["training-data/none/", "training-data/sal", "training-data/"])
+def test_a_data_set_must_be_there_whole(scene: Scenario, path: str) -> None:
+    if path == "training-data/":
+        scene.world.objects.write("cached-datasets/training-data/sales/empty.parquet", b"")
+    with pytest.raises(InvalidInput, match=r"data\.path"):
+        scene.launch(data_path=path)
+    assert scene.left() == []
+
+
+def test_the_lock_of_another_environment_is_not_touched(scene: Scenario) -> None:
+    report = scene.reconciler.lane(Lane("prod"))
+    assert report.decision.actions == ()
+
+
+def test_an_instance_that_hangs_in_shutting_down_keeps_the_lock(scene: Scenario) -> None:
+    scene.world.fleet.slow_to_die = True
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.sweeps(timedelta(minutes=30))
+    assert "lock" in scene.left()
+    scene.power_off(launched)
+    scene.sweeps(seconds(60))
+    assert scene.left() == []
