@@ -1,0 +1,90 @@
+"""`python -m agent`: the process that trains on the instance.
+
+It calls no EC2 and powers nothing off: its role may not. It ends, and whoever started it (the systemd unit, or the
+local stand-in for EC2) powers the box off when it does, however it does.
+"""
+
+from __future__ import annotations
+
+import argparse
+import logging
+import os
+import signal
+import sys
+import threading
+from pathlib import Path
+from types import FrameType
+
+from agent.lifecycle import FENCED, live
+from agent.logs import log_to
+from agent.orders import Orders
+from agent.record import Identity
+from agent.workdir import Workdir
+from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.domain.errors import ChronosError
+
+_LAST_RESORT_SECONDS = 30.0
+"""From a fence to the hard end of the process: a call that hangs may not keep the box."""
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Compose, run, and return the exit code: 0 succeeded, 1 failed or killed, 3 fenced."""
+    options = _options(arguments)
+    # A folder of our own: what is in it is removed at the end.
+    workdir = Workdir(options.workdir / options.run_id)
+    workdir.create()
+    close_log = log_to(workdir.agent_log)
+    try:
+        return _be_the_agent(options, workdir)
+    finally:
+        close_log()
+
+
+def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
+    orders = Orders(on_fence=_arm_last_resort)
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        orders.fence(f"told to end by {signal.Signals(signum).name}: the box is going away")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
+    identity = Identity(options.environment, options.run_id, options.instance_id, options.boot_id, options.attempt)
+    try:
+        world = agent_world(options.bucket)
+    except ChronosError as error:
+        sys.stderr.write(f"{error}\n")
+        return FENCED
+    return live(world, options.bucket, identity, workdir, orders)
+
+
+def _options(arguments: list[str] | None) -> argparse.Namespace:
+    parser = argparse.ArgumentParser(prog="agent", description=__doc__)
+    parser.add_argument("--bucket", required=True)
+    parser.add_argument("--environment", required=True)
+    parser.add_argument("--run-id", required=True)
+    parser.add_argument("--instance-id", required=True)
+    parser.add_argument("--attempt", type=int, help="claim only this attempt")
+    parser.add_argument("--boot-id", default=_boot_id())
+    parser.add_argument("--workdir", type=Path, default=Path("/var/lib/chronos-ec2"))
+    return parser.parse_args(arguments)
+
+
+def _boot_id() -> str:
+    try:
+        return Path("/proc/sys/kernel/random/boot_id").read_text().strip()
+    except OSError:
+        return "unknown"
+
+
+def _arm_last_resort() -> None:
+    timer = threading.Timer(_LAST_RESORT_SECONDS, os._exit, [FENCED])
+    timer.daemon = True
+    timer.start()
+
+
+if __name__ == "__main__":
+    code = main()
+    logging.shutdown()
+    sys.stderr.flush()
+    # Not sys.exit: that would wait for a download thread that hangs in a socket, and keep the box alive with it.
+    os._exit(code)

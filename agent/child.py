@@ -1,0 +1,107 @@
+"""The trainer's side of the protocol between agent and trainer: lines of metrics, a result, SIGTERM, a shared death.
+
+Every line of `metrics.jsonl` is a JSON object, and a sign of work. A step has `step`, `total_steps`, and now and then
+`loss`, `lr`, `steps_per_second`. The rest are events: `loading`, `checkpoint` (`step`), `evaluating` (`done`, `total`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import json
+import math
+import os
+import signal
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from types import FrameType
+from typing import Any
+
+USER_ERROR = 2
+"""Exit code of a trainer that ends because of what it was given; the last line on stderr says what."""
+_PR_SET_PDEATHSIG = 1
+_STEP_LINE_SECONDS = 1.0
+
+
+class StoppedEarly(Exception):
+    """SIGTERM was obeyed outside the training loop."""
+
+
+class StopSignal:
+    """SIGTERM, remembered until the work can stop."""
+
+    def __init__(self) -> None:
+        self.asked = False
+        signal.signal(signal.SIGTERM, self._ask)
+
+    def check(self) -> None:
+        """Raises StoppedEarly when a stop was asked for."""
+        if self.asked:
+            raise StoppedEarly
+
+    def _ask(self, _signum: int, _frame: FrameType | None) -> None:
+        self.asked = True
+
+
+class Metrics:
+    """Appends lines to `metrics.jsonl`, each one whole and flushed, because the agent reads while we write."""
+
+    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        self._monotonic = monotonic
+        self._rate_since: tuple[float, int] | None = None
+        self._last_line = -math.inf
+
+    def event(self, name: str, **details: Any) -> None:
+        """Something other than a step was done."""
+        self._append({"event": name, **details})
+
+    def step(self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None) -> None:
+        """A step was done. Steps without a loss are written at most once a second."""
+        now = self._monotonic()
+        since, at = self._rate_since or (now, step)
+        if self._rate_since is None:
+            self._rate_since = (now, step)
+        last = step >= total_steps
+        if loss is None and not last and now - self._last_line < _STEP_LINE_SECONDS:
+            return
+        self._last_line = now
+        line: dict[str, Any] = {"step": step, "total_steps": total_steps}
+        if loss is not None:
+            line |= {"loss": loss if math.isfinite(loss) else None, "lr": lr}
+        if now > since:
+            line["steps_per_second"] = round((step - at) / (now - since), 3)
+        self._append(line)
+
+    def close(self) -> None:
+        """No more lines."""
+        self._file.close()
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
+
+
+def write_result(path: Path, result: Mapping[str, Any]) -> None:
+    """Write `result.json` in one piece: it is there whole or not at all."""
+    draft = path.with_suffix(".part")
+    draft.write_text(json.dumps(result, allow_nan=False, indent=1))
+    draft.replace(path)
+
+
+def give_way() -> None:
+    """When memory runs out, the kernel shall kill the trainer: the agent has to live to say what happened."""
+    with contextlib.suppress(OSError):
+        Path("/proc/self/oom_score_adj").write_text("500")
+
+
+def die_with(parent: int) -> None:
+    """Have the kernel kill this process when the agent dies, however it dies. Exits when it has died already.
+
+    Called by the child itself: a `preexec_fn` would run Python between fork and exec of a process with threads. The
+    kernel watches the thread that forked, which is the agent's main thread and lives as long as the agent.
+    """
+    ctypes.CDLL(None, use_errno=True).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL, 0, 0, 0)
+    if os.getppid() != parent:
+        raise SystemExit("the agent is gone")

@@ -1,0 +1,125 @@
+"""The thread that says every few seconds that the box lives, and hears at the same time what became of the run."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from collections.abc import Callable
+from types import TracebackType
+
+from agent.gpu import utilisation
+from agent.orders import Orders
+from agent.progress import Progress
+from agent.record import Identity, Record
+from chronos_ec2.domain.errors import Fenced
+from chronos_ec2.domain.lease import Heartbeat
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.text import format_time
+from chronos_ec2.ports import Clock
+from chronos_ec2.services.run_store import RunStore
+
+_log = logging.getLogger(__name__)
+
+
+class Pulse:
+    """Sends beats, as a context manager. Times are monotonic: the wall clock of a box may jump."""
+
+    def __init__(
+        self,
+        send: Callable[[], None],
+        record: Record,
+        orders: Orders,
+        limits: Limits,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._send = send
+        self._record = record
+        self._orders = orders
+        self._limits = limits
+        self._monotonic = monotonic
+        self._last_success = monotonic()
+        self._over = threading.Event()
+        # A daemon: it may hang in a call for as long as it likes without keeping the process, and so the box, alive.
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+
+    def __enter__(self) -> Pulse:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(timeout=self._limits.beat_retry.total_seconds())
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
+    def tick(self) -> float:
+        """Send one beat, hear the news, and say in how many seconds to come again. Never raises."""
+        try:
+            self._send()
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with a beat, the next one has to be tried
+            return self._failed(error)
+        self._last_success = self._monotonic()
+        self._listen()
+        return self._limits.beat.total_seconds()
+
+    def _failed(self, error: Exception) -> float:
+        silence = self._monotonic() - self._last_success
+        _log.warning("no beat for %.0f s: %s", silence, error)
+        if silence >= self._limits.self_fence.total_seconds():
+            # The watchdog is faster; this is for the case that both are cut off from S3.
+            self._orders.fence(f"no heartbeat reached S3 for {silence:.0f} s")
+        return self._limits.beat_retry.total_seconds()
+
+    def _listen(self) -> None:
+        try:
+            run = self._record.look()
+        except Fenced as error:
+            self._orders.fence(str(error))
+        except Exception as error:  # noqa: BLE001 - no news is no order; the thread has to live
+            _log.warning("the lock could not be looked at: %s", error)
+        else:
+            if run is not None and run.stop is not None:
+                self._orders.give_stop(run.stop)
+
+    def _run(self) -> None:
+        while not self._over.wait(self.tick()):
+            pass
+
+
+class BeatSender:
+    """Composes and writes one beat. Raises what the store raises."""
+
+    def __init__(self, store: RunStore, clock: Clock, record: Record, identity: Identity, progress: Progress) -> None:
+        self._store = store
+        self._clock = clock
+        self._record = record
+        self._identity = identity
+        self._progress = progress
+
+    def __call__(self) -> None:
+        """Write one beat."""
+        run, now = self._record.run, self._progress.snapshot()
+        beat = Heartbeat(
+            run_id=run.run_id,
+            attempt=run.attempt,
+            instance_id=self._identity.instance_id,
+            boot_id=self._identity.boot_id,
+            status=run.status,
+            counter=now.counter,
+            stalled_for=now.stalled_for,
+            step=now.step,
+            total_steps=now.total_steps,
+            bytes_synced=now.bytes_synced,
+            loss=now.loss,
+            trainer_pid=now.trainer_pid,
+            checkpoint_age=now.checkpoint_age,
+            gpu_utilisation=utilisation(),
+            sent_at=format_time(self._clock.now()),
+        )
+        self._store.write_beat(self._identity.environment, beat)

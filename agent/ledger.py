@@ -1,0 +1,96 @@
+"""What happened in the run so far, phase by phase: the material of training.json."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agent import gpu
+from agent.data import DataSet
+from agent.preflight import Check, as_documents, versions
+from agent.progress import Progress
+from chronos_ec2.domain.request import Request
+from chronos_ec2.domain.run import Run, Status, Verdict
+
+SCHEMA_VERSION = 1
+_RESULT_FACTS = ("steps", "device", "precision", "seeds", "series", "observations", "parameters", "stopped_early")
+
+
+@dataclass
+class Ledger:
+    """Grows while the run goes on. Durations are seconds by the monotonic clock, bytes are those moved in the phase."""
+
+    progress: Progress
+    monotonic: Callable[[], float] = time.monotonic
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    checks: tuple[Check, ...] = ()
+    dataset: DataSet | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    _running: tuple[dict[str, float], float, int] = field(default_factory=lambda: ({}, 0.0, 0))
+
+    @contextmanager
+    def phase(self, status: Status) -> Iterator[None]:
+        """Measure a phase, also when it fails."""
+        started, before = self.monotonic(), self.progress.snapshot().bytes_synced
+        entry = self.phases[str(status)] = {}
+        self._running = (entry, started, before)
+        try:
+            yield
+        finally:
+            self._measure()
+
+    def _measure(self) -> None:
+        entry, started, before = self._running
+        entry["seconds"] = round(self.monotonic() - started, 3)
+        entry["bytes"] = self.progress.snapshot().bytes_synced - before
+
+    def to_document(self, request: Request, run: Run, verdict: Verdict, model_uri: str | None) -> dict[str, Any]:
+        """training.json. The last phase, still going on, counts up to now."""
+        self._measure()
+        result = self.result
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": run.run_id,
+            "environment": run.lane.environment,
+            "lane": run.lane.name,
+            "attempt": run.attempt,
+            "instance_id": run.instance_id,
+            "instance_type": run.instance_type,
+            "outcome": str(verdict.outcome),
+            "cause": str(verdict.cause),
+            "message": verdict.message,
+            "trainer": request.config.get("trainer"),
+            "model_uri": model_uri,
+            "metrics": result.get("metrics", {}),
+            "phases": self.phases,
+            "training_seconds": result.get("seconds", {}),
+            **{name: result[name] for name in _RESULT_FACTS if name in result},
+            "allow_cpu": request.allow_cpu,
+            "data": self.dataset.to_document() if self.dataset else None,
+            "hardware": hardware(),
+            "versions": versions(),
+            "preflight": as_documents(self.checks),
+            "bundle_sha256": request.bundle_sha256,
+            "config": dict(request.config),
+        }
+
+
+def hardware() -> dict[str, Any]:
+    """The box; memory in bytes."""
+    try:
+        gpus = [asdict(one) for one in gpu.look().gpus]
+    except gpu.NoDriver:
+        gpus = []
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory": memory,
+        "kernel": platform.release(),
+        "gpus": gpus,
+    }

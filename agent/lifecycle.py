@@ -1,0 +1,247 @@
+"""The life of an agent, from top to bottom: claim, the phases of the run, the verdict, nothing left behind."""
+
+from __future__ import annotations
+
+import json
+import logging
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+
+from agent.checkpoint import CheckpointUploader
+from agent.cleanup import CLEANUP_STATUS, clean, empty
+from agent.data import download
+from agent.endings import Condemned, RunFailed, Stopped
+from agent.heartbeat import BeatSender, Pulse
+from agent.ledger import Ledger
+from agent.logs import LogShipper
+from agent.orders import Orders
+from agent.preflight import preflight
+from agent.progress import Progress
+from agent.record import Identity, Record
+from agent.results import Results
+from agent.series import check_columns
+from agent.supervisor import Listener, read_result, supervise
+from agent.workdir import Workdir
+from agent.world import World, read_request
+from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput
+from chronos_ec2.domain.request import REQUEST, Request
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
+from chronos_ec2.domain.text import one_line
+from chronos_ec2.training_config import TrainingConfig, parse_config
+
+_log = logging.getLogger(__name__)
+SUCCEEDED, FAILED, FENCED = 0, 1, 3
+"""Exit codes: the run succeeded; it failed or was killed; it is not, or not any more, ours."""
+_NOTE_SECONDS = 60.0
+"""Between two writes of a finer step: each of them is an S3 event that wakes a Lambda."""
+_COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, and results in S3", Judge.AGENT)
+
+
+def live(
+    world: World,
+    bucket: str,
+    identity: Identity,
+    workdir: Workdir,
+    orders: Orders,
+    sleep: Callable[[float], None] = time.sleep,
+) -> int:
+    """Be the agent of a run until it is over, and return the exit code. Never raises ChronosError."""
+    try:
+        request = read_request(world.store, identity, sleep)
+        record = Record(world.store, world.clock, request.lane, identity, sleep)
+        run = record.claim()
+    except ChronosError as error:
+        # Nothing was touched. The box goes away; the watchdog says what became of the run.
+        _log.error("run %s not claimed: %s", identity.run_id, error)
+        return FENCED
+    _log.info("claimed run %s, attempt %d", run.run_id, run.attempt)
+    life = Life(world, bucket, request, record, identity, workdir, orders)
+    try:
+        return life.run()
+    except Fenced as error:
+        _log.error("fenced: %s", error)
+        life.last_words()
+        empty(workdir)
+        return FENCED
+    except ChronosError:
+        # The verdict could not be written. The watchdog finds the box gone, and ends the run.
+        _log.exception("the run ended without a word")
+        return FAILED
+
+
+class Life:
+    """A claimed run. Each phase raises RunFailed, Stopped or Fenced to end it."""
+
+    def __init__(
+        self,
+        world: World,
+        bucket: str,
+        request: Request,
+        record: Record,
+        identity: Identity,
+        workdir: Workdir,
+        orders: Orders,
+    ) -> None:
+        self._request = request
+        self._record = record
+        self._orders = orders
+        self._workdir = workdir
+        self._world = world
+        self._bucket = bucket
+        objects = world.store.objects
+        self._progress = Progress()
+        self._ledger = Ledger(self._progress)
+        self._results = Results(objects, world.transfer, identity.environment, identity.run_id, self._progress)
+        self._checkpoints = CheckpointUploader(
+            objects, world.transfer, self._results.key_of, workdir.checkpoints, self._progress
+        )
+        self._logs = LogShipper(self._results.log, (workdir.agent_log, workdir.trainer_log))
+        sender = BeatSender(world.store, world.clock, record, identity, self._progress)
+        self._pulse = Pulse(sender, record, orders, request.limits)
+
+    def run(self) -> int:
+        """All phases, then the end. Raises Fenced."""
+        with self._pulse:
+            with ExitStack() as threads:
+                threads.enter_context(self._checkpoints)
+                threads.enter_context(self._logs)
+                verdict = self._phases()
+                self._save(verdict)
+            return self._leave(verdict)
+
+    def last_words(self) -> None:
+        """Ship the logs of a run that was taken from us, unless another instance has it and writes its own."""
+        try:
+            self._record.look()
+        except Condemned:
+            pass
+        except Fenced:
+            return
+        self._logs.ship()
+
+    def _phases(self) -> Verdict:
+        """The work of the run, and how it ended. Raises Fenced."""
+        try:
+            with self._ledger.phase(Status.INITIALIZATION):
+                config = self._initialize()
+            with self._ledger.phase(Status.DATA_SYNC):
+                self._sync_data(config)
+            with self._ledger.phase(Status.TRAINING):
+                self._train()
+            with self._ledger.phase(Status.RESULTS_SYNC):
+                self._sync_results(config)
+            self._orders.check()
+        except (RunFailed, Stopped) as ending:
+            return ending.verdict
+        except Fenced:
+            raise
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end with a verdict, not with a silence
+            _log.exception("unexpected")
+            message = f"the agent failed in {self._record.run.status}: {type(error).__name__}: {error}"
+            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(message), Judge.AGENT)
+        return _COMPLETED
+
+    def _initialize(self) -> TrainingConfig:
+        try:
+            config = parse_config(dict(self._request.config), f"config in {REQUEST}")
+        except InvalidInput as error:
+            raise RunFailed(Cause.USER_CODE, str(error)) from error
+        self._record.note("gpu_preflight")
+        size = sum(size for _, size in self._request.dataset_keys)
+        self._ledger.checks = preflight(self._workdir.root, size, self._request.allow_cpu, self._progress.work)
+        self._orders.check()
+        return config
+
+    def _sync_data(self, config: TrainingConfig) -> None:
+        self._enter(Status.DATA_SYNC, "downloading")
+        keys = self._request.dataset_keys
+        dataset = download(self._world.transfer, keys, self._workdir.data, self._progress.synced, self._orders.check)
+        self._ledger.dataset = dataset
+        try:
+            rows = check_columns([one.path for one in dataset.files], config.data)
+        except InvalidInput as error:
+            raise RunFailed(Cause.USER_CODE, str(error)) from error
+        self._progress.work()
+        _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
+
+    def _train(self) -> None:
+        self._enter(Status.TRAINING, "training")
+        self._workdir.config.write_text(json.dumps(dict(self._request.config)))
+        # Half of the grace to stop in; the rest is for bringing to S3 what was saved.
+        patience = self._request.limits.grace / 2
+        listener = Listener(self._checkpoints.offer, _every(_NOTE_SECONDS, self._note_step))
+        result = supervise(self._workdir, self._progress, self._orders, patience, listener)
+        self._ledger.result = result
+        if result.get("stopped_early"):
+            raise RunFailed(Cause.INFRA, "the trainer was told to stop by somebody else than its agent")
+
+    def _sync_results(self, config: TrainingConfig) -> None:
+        self._enter(Status.RESULTS_SYNC, "uploading")
+        results = self._results
+        has_model = results.model(self._workdir.model)
+        self._orders.check_fence()
+        results.evidence(self._workdir)
+        results.plots(self._workdir, self._ledger.result.get("examples", []), config.evaluation.season_length)
+        self._orders.check_fence()
+        while not self._checkpoints.drain(_NOTE_SECONDS):
+            self._orders.check()
+        uri = f"s3://{self._bucket}/{results.key_of('models/')}" if has_model else None
+        self._logs.ship()
+        document = self._ledger.to_document(self._request, self._record.run, _COMPLETED, uri)
+        results.document("training.json", document)
+
+    def _save(self, verdict: Verdict) -> None:
+        """Save what an unfinished run has, as far as S3 takes it: its last checkpoint, metrics, a training.json."""
+        if verdict.outcome is Outcome.SUCCEEDED:
+            return
+        _log.error("%s, %s: %s", verdict.outcome, verdict.cause, verdict.message)
+        try:
+            if not self._ledger.result and self._workdir.result.exists():
+                self._ledger.result = read_result(self._workdir.result)
+            self._checkpoints.drain((self._request.limits.grace / 4).total_seconds())
+            self._results.evidence(self._workdir)
+            document = self._ledger.to_document(self._request, self._record.run, verdict, None)
+            self._results.document("training.json", document)
+        except Exception as error:  # noqa: BLE001 - what cannot be saved is no reason to lose the verdict as well
+            _log.warning("not all of it could be saved: %s", error)
+
+    def _leave(self, verdict: Verdict) -> int:
+        """Clean up, and pronounce the verdict as the last thing: after it the watchdog wants this box gone."""
+        if verdict.outcome is Outcome.SUCCEEDED:
+            self._record.note("cleaning_up")
+        receipt = clean(
+            self._request.run_id, self._workdir, self._progress, self._checkpoints, self._logs, self._results
+        )
+        try:
+            self._results.document(CLEANUP_STATUS, receipt)
+        except ChronosError as error:
+            _log.warning("%s not written: %s", CLEANUP_STATUS, error)
+        _log.info("verdict: %s, %s", verdict.outcome, verdict.cause)
+        self._logs.ship()
+        ended = self._record.finish(verdict)
+        return SUCCEEDED if ended.verdict and ended.verdict.outcome is Outcome.SUCCEEDED else FAILED
+
+    def _enter(self, status: Status, step: str) -> None:
+        self._orders.check()
+        self._record.advance(status, step)
+        self._progress.work()
+        _log.info("%s", status)
+
+    def _note_step(self) -> None:
+        now = self._progress.snapshot()
+        if now.total_steps:
+            self._record.note(f"step_{now.step}")
+
+
+def _every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
+    """`call`, but at most once in so many seconds."""
+    last = time.monotonic()
+
+    def throttled() -> None:
+        nonlocal last
+        if time.monotonic() - last >= seconds:
+            last = time.monotonic()
+            call()
+
+    return throttled

@@ -1,0 +1,62 @@
+"""What the working thread must obey: given by heartbeat and signals, looked at between two pieces of work."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable
+
+from agent.endings import Stopped
+from chronos_ec2.domain.errors import Fenced
+from chronos_ec2.domain.run import Stop
+
+_log = logging.getLogger(__name__)
+
+
+class Orders:
+    """At most one stop and one fence; the first of each stands. For any thread, and for signal handlers."""
+
+    def __init__(self, on_fence: Callable[[], None] = lambda: None) -> None:
+        self._on_fence = on_fence
+        # Re-entrant, because a signal handler interrupts the very thread that may hold it.
+        self._lock = threading.RLock()
+        self._stop: Stop | None = None
+        self._fenced: str | None = None
+
+    @property
+    def stop(self) -> Stop | None:
+        """The graceful end that was asked for."""
+        return self._stop
+
+    @property
+    def fenced(self) -> str | None:
+        """Why this agent does not own the run any more."""
+        return self._fenced
+
+    def give_stop(self, stop: Stop) -> None:
+        """Ask for a graceful end."""
+        with self._lock:
+            if self._stop is not None:
+                return
+            self._stop = stop
+        _log.warning("asked to stop: %s", stop.reason)
+
+    def fence(self, reason: str) -> None:
+        """Order to drop everything: the run is not ours."""
+        with self._lock:
+            if self._fenced is not None:
+                return
+            self._fenced = reason
+        _log.error("fenced: %s", reason)
+        self._on_fence()
+
+    def check(self) -> None:
+        """Obey. Raises Fenced, or else Stopped, when there is an order."""
+        self.check_fence()
+        if self._stop is not None:
+            raise Stopped(self._stop)
+
+    def check_fence(self) -> None:
+        """Obey a fence alone, in work that a graceful stop shall not cut short. Raises Fenced."""
+        if self._fenced is not None:
+            raise Fenced(self._fenced)

@@ -1,0 +1,127 @@
+"""Pictures of a run: the loss, and forecasts beside what happened."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import matplotlib as mpl
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+_INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
+_OURS, _TRUTH, _NAIVE = "#2563eb", "#1f2933", "#d97706"
+_STYLE: dict[Any, Any] = {
+    "font.size": 9,
+    "axes.edgecolor": _GRID,
+    "axes.labelcolor": _MUTED,
+    "axes.titlecolor": _INK,
+    "axes.titlesize": 10,
+    "axes.titlelocation": "left",
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.grid": True,
+    "axes.axisbelow": True,
+    "grid.color": _GRID,
+    "grid.linewidth": 0.8,
+    "xtick.color": _MUTED,
+    "ytick.color": _MUTED,
+    "legend.frameon": False,
+}
+_SMOOTHED_SHARE = 20
+
+
+def draw_loss(metrics: Path, picture: Path) -> bool:
+    """The training loss by step, with a running mean; False when there is none to draw."""
+    points = _losses(metrics)
+    if not points:
+        return False
+    steps, losses = np.array(points).T
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(7.5, 3.8), layout="constrained")
+        axes = figure.subplots()
+        axes.plot(steps, losses, color=_OURS, alpha=0.3, linewidth=1, label="loss")
+        width = max(1, len(losses) // _SMOOTHED_SHARE)
+        if width > 1:
+            smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+            axes.plot(
+                steps[width // 2 :][: len(smooth)], smooth, color=_OURS, linewidth=2, label=f"mean of {width} points"
+            )
+        axes.set(title=f"Training loss, last {losses[-1]:.3f}", xlabel="step", ylabel="quantile loss")
+        axes.legend(loc="upper right")
+        _save(figure, picture)
+    return True
+
+
+def _losses(metrics: Path) -> list[tuple[float, float]]:
+    points = []
+    if metrics.exists():
+        for line in metrics.read_text().splitlines():
+            try:
+                entry = json.loads(line)
+            except ValueError:
+                # The last line of a killed trainer.
+                continue
+            if entry.get("loss") is not None:
+                points.append((float(entry["step"]), float(entry["loss"])))
+    return points
+
+
+def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
+    """A panel for each example, as `agent.forecasts.examples` makes them."""
+    rows = -(-len(examples) // 2)
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 3.1 * rows + 0.6), layout="constrained")
+        grid = figure.subplots(rows, 2 if len(examples) > 1 else 1, squeeze=False)
+        for axes, example in zip(grid.flat, examples, strict=False):
+            _panel(axes, example, season_length)
+        for axes in list(grid.flat)[len(examples) :]:
+            axes.set_visible(False)
+        handles, labels = grid.flat[0].get_legend_handles_labels()
+        figure.legend(handles, labels, loc="outside lower center", ncols=len(labels))
+        _save(figure, picture)
+
+
+def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
+    values = _floats(example["values"])
+    horizon = len(example["median"])
+    split = len(values) - horizon
+    times = _times(example["times"])
+    past, future = times[:split], times[split:]
+    # The band and the lines start at the last observation, so that they join it.
+    joint = np.append(times[split - 1 : split], future) if split else future
+    last = values[split - 1 : split]
+    axes.axvspan(future[0], future[-1], color="#f5f7fa", zorder=0)
+    axes.plot(past, values[:split], color=_MUTED, linewidth=1.2, label="history")
+    low, high = (np.append(last, _floats(example[name])) for name in ("low", "high"))
+    axes.fill_between(joint, low, high, color=_OURS, alpha=0.18, linewidth=0, label="80 % band")
+    axes.plot(
+        joint, np.append(last, _floats(example["naive"])), color=_NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
+        label="seasonal naive" if season_length > 1 else "naive",
+    )  # fmt: skip
+    axes.plot(joint, np.append(last, values[split:]), color=_TRUTH, linewidth=1.4, label="held-out truth")
+    axes.plot(joint, np.append(last, _floats(example["median"])), color=_OURS, linewidth=2, label="Chronos-2 median")
+    error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"
+    # "$" would start a formula.
+    axes.set_title(f"{example['item']}{error}".replace("$", r"\$"))
+    axes.margins(x=0.01)
+
+
+def _floats(values: Sequence[float | None]) -> Any:
+    return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
+
+
+def _times(texts: Sequence[str]) -> Any:
+    """Times where they are some, else numbers."""
+    try:
+        return np.array([text.replace(" ", "T").split("+")[0] for text in texts], dtype="datetime64[s]")
+    except ValueError:
+        return np.arange(len(texts))
+
+
+def _save(figure: Figure, picture: Path) -> None:
+    picture.parent.mkdir(parents=True, exist_ok=True)
+    figure.savefig(picture, dpi=144, facecolor="white")

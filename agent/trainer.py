@@ -1,0 +1,70 @@
+"""The trainer's process: `python -m agent.trainer --workdir DIR --parent PID`, watched by `agent.supervisor`.
+
+It reads `config.json`, appends to `metrics.jsonl` while it works, and leaves `result.json`. SIGTERM asks for an early
+end: it saves what it has and exits 0 with `"stopped_early": true`. It exits 2 when what it was given is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent import probe
+from agent.child import USER_ERROR, Metrics, StoppedEarly, StopSignal, die_with, give_way, write_result
+from agent.workdir import Workdir
+from chronos_ec2.domain.errors import UserError
+from chronos_ec2.domain.text import one_line
+from chronos_ec2.training_config import TrainingConfig, parse_config
+
+Result = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="agent.trainer", description=__doc__)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="the agent's process id: this process does not outlive it")
+    options = parser.parse_args(arguments)
+    if options.parent is not None:
+        die_with(options.parent)
+    give_way()
+    stop = StopSignal()
+    workdir = Workdir(options.workdir)
+    metrics = Metrics(workdir.metrics)
+    try:
+        metrics.event("loading", what="configuration")
+        config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
+        result = _TRAINERS[config.trainer](workdir, config, metrics, stop)
+    except UserError as error:
+        sys.stderr.write(one_line(str(error)) + "\n")
+        return USER_ERROR
+    except StoppedEarly:
+        result = {"stopped_early": True}
+    finally:
+        metrics.close()
+    write_result(workdir.result, result)
+    return 0
+
+
+def _chronos2(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    # Imported here, after SIGTERM is handled and the first sign of work is out: torch takes its time on a cold disk.
+    from agent import chronos2  # noqa: PLC0415
+
+    return chronos2.run(workdir, config, metrics, stop)
+
+
+def _probe(_workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    return probe.run(config.probe, metrics, stop)
+
+
+_TRAINERS: dict[str, Callable[[Workdir, TrainingConfig, Metrics, StopSignal], Result]] = {
+    "chronos2": _chronos2,
+    "probe": _probe,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,278 @@
+"""The agent's whole life against a bucket in memory, with real child processes."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from chronos import BaseChronosPipeline
+
+from agent.lifecycle import FAILED, FENCED, SUCCEEDED, live
+from agent.logs import log_to
+from agent.orders import Orders
+from agent.workdir import Workdir
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
+from tests.agent.builders import (
+    DATA_KEY,
+    NOW,
+    FlakyObjects,
+    World,
+    a_config,
+    a_workdir,
+    an_identity,
+    launch,
+    put_toy_series,
+    rewrite,
+    the_run,
+    tiny_chronos,
+    toy_series,
+)
+
+
+@pytest.fixture
+def world(tmp_path: Path) -> World:
+    made = World()
+    put_toy_series(made, tmp_path)
+    return made
+
+
+@pytest.fixture
+def workdir(tmp_path: Path) -> Iterator[Workdir]:
+    made = a_workdir(tmp_path)
+    undo = log_to(made.agent_log)
+    yield made
+    undo()
+
+
+def be_the_agent(world: World, workdir: Workdir) -> int:
+    return live(world, "bucket", an_identity(), workdir, Orders())
+
+
+def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) -> threading.Thread:
+    """Do something from outside as soon as the lock looks like this."""
+
+    def watch() -> None:
+        deadline = time.monotonic() + 30
+        while not seen(the_run(world)) and time.monotonic() < deadline:
+            time.sleep(0.02)
+        then()
+
+    thread = threading.Thread(target=watch)
+    thread.start()
+    return thread
+
+
+def test_a_run_goes_through_all_phases_and_leaves_its_results(world: World, workdir: Workdir) -> None:
+    launch(world, a_config())
+
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+    run = the_run(world)
+    assert run.verdict == Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, run.verdict.message, Judge.AGENT)  # type: ignore[union-attr]
+    assert [status for status, _ in run.phases] == [
+        Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC, Status.CLEANUP
+    ]  # fmt: skip
+    assert {"training.json", "metrics.jsonl", "cleanup_status.json", "heartbeat.json", "plots/loss.png"} < world.names()
+    assert {"logs/agent.log", "logs/trainer.log"} < world.names()
+
+
+def test_training_json_tells_what_happened(world: World, workdir: Workdir) -> None:
+    launch(world, a_config())
+    be_the_agent(world, workdir)
+
+    summary = world.document("training.json")
+
+    assert summary["schema_version"] == 1
+    assert (summary["outcome"], summary["allow_cpu"], summary["steps"]) == ("succeeded", True, 3)
+    assert list(summary["phases"]) == ["initialization", "data_sync", "training", "results_sync"]
+    assert summary["phases"]["data_sync"]["bytes"] == len(world.memory.objects.body(DATA_KEY))
+    assert all(phase["seconds"] >= 0 for phase in summary["phases"].values())
+    assert [check["name"] for check in summary["preflight"]] == ["versions", "disk", "gpu", "cuda"]
+    assert summary["data"]["files"][0]["key"] == DATA_KEY
+    assert summary["versions"]["chronos-forecasting"].startswith("2.")
+    assert summary["hardware"]["cpus"] >= 1
+
+
+def test_nothing_but_logs_is_left_on_the_box(world: World, workdir: Workdir) -> None:
+    launch(world, a_config())
+    be_the_agent(world, workdir)
+
+    assert [path.name for path in workdir.root.iterdir()] == ["logs"]
+    receipt = world.document("cleanup_status.json")
+    states = {entry["id"]: entry["state"] for entry in receipt["agent"]["box"]}
+    assert states["trainer"] == "gone"
+    assert states["data"] == states["checkpoints"] == "removed"
+    assert receipt["agent"]["uploads"]["complete"] is True
+    assert threading.active_count() == 1
+
+
+def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, workdir: Workdir) -> None:
+    launch(world, a_config(probe={"ending": "crash", "steps": 2, "step_seconds": 0.01}))
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.USER_CODE)
+    assert "ProbeCrash: the probe was told to crash after 2 steps" in verdict.message
+    assert {"logs/agent.log", "logs/trainer.log", "training.json", "metrics.jsonl"} < world.names()
+    assert world.document("training.json")["cause"] == "user-code"
+
+
+def test_a_graceful_stop_ends_a_trainer_that_listens(world: World, workdir: Workdir) -> None:
+    launch(world, a_config(probe={"steps": 1000, "step_seconds": 0.05}))
+    stop = Stop(Cause.REQUESTED, "asked for by a person", NOW)
+    outside = when(
+        world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: replace(run, stop=stop))
+    )
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    outside.join()
+    run = the_run(world)
+    assert (run.status, run.verdict and run.verdict.cause) == (Status.KILLED, Cause.REQUESTED)
+    assert world.document("training.json")["stopped_early"] is True
+
+
+def test_a_hung_trainer_that_ignores_the_stop_is_killed(world: World, workdir: Workdir) -> None:
+    launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}))
+    stop = Stop(Cause.OVER_DEADLINE, "the deadline is near", NOW)
+    outside = when(
+        world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: replace(run, stop=stop))
+    )
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    outside.join()
+    run = the_run(world)
+    assert (run.status, run.verdict and run.verdict.cause) == (Status.FAILED, Cause.OVER_DEADLINE)
+
+
+def test_a_condemned_agent_drops_everything_and_leaves_its_logs(world: World, workdir: Workdir) -> None:
+    launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}))
+    verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", Judge.WATCHDOG)
+    outside = when(
+        world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: run.end(verdict, NOW))
+    )
+
+    assert be_the_agent(world, workdir) == FENCED
+
+    outside.join()
+    assert the_run(world).verdict == verdict
+    assert "logs/agent.log" in world.names()
+    assert "training.json" not in world.names()
+
+
+def test_an_agent_that_cannot_claim_touches_nothing(world: World, workdir: Workdir) -> None:
+    launch(world, a_config(), instance_id="i-0ffffffffffffffff")
+    before = the_run(world)
+
+    assert be_the_agent(world, workdir) == FENCED
+
+    assert the_run(world) == before
+    assert world.names() == {"request.json"}
+
+
+def test_a_box_whose_credentials_come_late_waits_for_them(world: World, workdir: Workdir) -> None:
+    launch(world, a_config())
+    flaky = FlakyObjects(world.memory.objects)
+    flaky.reads_refused, world.objects = 3, flaky
+    slept: list[float] = []
+
+    assert live(world, "bucket", an_identity(), workdir, Orders(), slept.append) == SUCCEEDED
+
+    assert slept == [1, 2, 4]
+
+
+def test_an_agent_without_a_request_does_not_claim(world: World, workdir: Workdir) -> None:
+    assert be_the_agent(world, workdir) == FENCED
+
+
+@pytest.mark.parametrize(
+    ("config", "message"),
+    [
+        (a_config(data={"path": "training-data/toy/", "target": "sales"}), "has no column 'sales' for data.target"),
+        (a_config(data={"path": "training-data/toy/", "target": "item_id"}), "column 'item_id' is string"),
+        (a_config(trainning={}), "unknown key trainning, did you mean training?"),
+    ],
+)
+def test_a_users_mistake_gets_one_clear_line(
+    world: World, workdir: Workdir, config: dict[str, object], message: str
+) -> None:
+    launch(world, config)
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.USER_CODE
+    assert message in verdict.message
+
+
+def test_a_changed_data_set_is_refused(world: World, workdir: Workdir) -> None:
+    launch(world, a_config())
+    body = world.memory.objects.body(DATA_KEY)
+    world.memory.objects.write(DATA_KEY, body + b"more")
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    assert "was changed, launch again" in the_run(world).verdict.message  # type: ignore[union-attr]
+
+
+def test_an_unexpected_error_ends_in_a_verdict(world: World, workdir: Workdir) -> None:
+    launch(world, a_config())
+    workdir.data.rmdir()
+    workdir.data.write_text("a file where the folder should be")
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.INFRA
+    assert verdict.message.startswith("the agent failed in data_sync: NotADirectoryError")
+
+
+def test_a_series_too_short_to_train_on_is_the_users_mistake(tmp_path: Path, workdir: Workdir) -> None:
+    world = World()
+    put_toy_series(world, tmp_path, toy_series(count=3, length=10))
+    launch(world, tiny_chronos())
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.USER_CODE
+    assert "3 of 3 series have fewer than the 18 observations" in verdict.message
+
+
+def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, workdir: Workdir, tmp_path: Path) -> None:
+    launch(world, tiny_chronos())
+
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+    summary = world.document("training.json")
+    assert (summary["steps"], summary["series"], summary["device"]) == (20, 12, "cpu")
+    assert 0 < summary["metrics"]["mase"] < 10
+    assert 0 < summary["metrics"]["mase_seasonal_naive"] < 2
+    assert {"checkpoints/20/manifest.json", "checkpoints/20/optimizer.pt", "models/LICENSE.txt"} < world.names()
+    assert {"forecasts.parquet", "plots/forecast.png", "plots/loss.png"} < world.names()
+    assert_the_model_forecasts(world, tmp_path)
+
+
+def assert_the_model_forecasts(world: World, tmp_path: Path) -> None:
+    """Load the model as its readers do, twice: both forecasts are the same, so dropout and train mode are off."""
+    folder = tmp_path / "loaded"
+    folder.mkdir()
+    for name in ("config.json", "model.safetensors"):
+        (folder / name).write_bytes(world.memory.objects.body(f"dev/{the_run(world).run_id}/models/{name}"))
+    pipeline = BaseChronosPipeline.from_pretrained(folder)
+    history = torch.sin(torch.arange(48) * 2 * np.pi / 6)
+    once, again = (pipeline.predict_quantiles([history], prediction_length=6)[0][0] for _ in range(2))
+    assert once.shape == (1, 6, 9)
+    assert torch.equal(once, again)

@@ -1,0 +1,36 @@
+"""Orders are given once and obeyed everywhere."""
+
+from __future__ import annotations
+
+import pytest
+
+from agent.endings import Stopped
+from agent.orders import Orders
+from chronos_ec2.domain.errors import Fenced
+from chronos_ec2.domain.run import Cause, Outcome, Stop
+from tests.agent.builders import NOW
+
+
+def test_without_an_order_work_goes_on() -> None:
+    Orders().check()
+
+
+@pytest.mark.parametrize(("cause", "outcome"), [(Cause.REQUESTED, Outcome.KILLED), (Cause.OVER_BUDGET, Outcome.FAILED)])
+def test_a_stop_ends_work_with_its_own_verdict(cause: Cause, outcome: Outcome) -> None:
+    orders = Orders()
+    orders.give_stop(Stop(cause, "enough", NOW))
+    orders.check_fence()
+    with pytest.raises(Stopped) as caught:
+        orders.check()
+    assert (caught.value.verdict.outcome, caught.value.verdict.cause) == (outcome, cause)
+
+
+def test_a_fence_goes_before_a_stop_and_is_given_once() -> None:
+    heard: list[str] = []
+    orders = Orders(on_fence=lambda: heard.append("fence"))
+    orders.give_stop(Stop(Cause.REQUESTED, "enough", NOW))
+    orders.fence("first")
+    orders.fence("second")
+    with pytest.raises(Fenced, match="first"):
+        orders.check()
+    assert heard == ["fence"]

@@ -1,0 +1,127 @@
+"""Each check says what it found, and what to do when that is not enough."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Callable
+from importlib import metadata
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+
+from agent import gpu
+from agent.cuda import supports
+from agent.endings import RunFailed
+from agent.preflight import check_cuda, check_disk, check_driver, check_versions, preflight
+from chronos_ec2.domain.run import Cause
+
+T4 = gpu.Driver("580.65", (gpu.Gpu("Tesla T4", 16 * 2**30),))
+
+
+def no_driver() -> gpu.Driver:
+    raise gpu.NoDriver("NVML Shared Library Not Found")
+
+
+def a_report(capability: tuple[int, int] = (7, 5), works: bool = True, **changes: Any) -> Callable[[], dict[str, Any]]:
+    device = {"name": "Tesla T4", "capability": list(capability), "works": works}
+    report = {"torch": "2.13.0", "built_for": "13.0", "architectures": ["sm_75", "sm_80"], "devices": [device]}
+    return lambda: report | changes
+
+
+def disk_with(free: float) -> Callable[[Path], Any]:
+    return lambda _: SimpleNamespace(free=free)
+
+
+def test_a_driver_with_a_gpu_is_fine() -> None:
+    check = check_driver(allow_cpu=False, look=lambda: T4)
+    assert (check.ok, check.value) == (True, "driver 580.65, Tesla T4 16 GiB")
+
+
+@pytest.mark.parametrize("look", [no_driver, lambda: gpu.Driver("580.65", ())])
+def test_no_gpu_fails_unless_the_cpu_is_allowed(look: Callable[[], gpu.Driver]) -> None:
+    refused, allowed = check_driver(allow_cpu=False, look=look), check_driver(allow_cpu=True, look=look)
+    assert not refused.ok
+    assert "launch a GPU instance type" in refused.remedy
+    assert allowed.ok
+    assert "training on the CPU, as was allowed" in allowed.value
+
+
+def test_torch_without_a_device_fails_unless_the_cpu_is_allowed() -> None:
+    assert not check_cuda(allow_cpu=False, report=a_report(devices=[])).ok
+    assert check_cuda(allow_cpu=True, report=a_report(devices=[])).ok
+
+
+def test_a_gpu_that_the_build_supports_is_fine() -> None:
+    check = check_cuda(allow_cpu=False, report=a_report())
+    assert (check.ok, check.value) == (True, "torch 2.13.0, built for CUDA 13.0, Tesla T4 sm_75")
+
+
+@pytest.mark.parametrize("report", [a_report(capability=(7, 0)), a_report(works=False)])
+def test_a_gpu_on_which_no_kernel_runs_fails_also_when_the_cpu_is_allowed(report: Callable[[], dict[str, Any]]) -> None:
+    check = check_cuda(allow_cpu=True, report=report)
+    assert not check.ok
+    assert "not supported by a build for sm_75 sm_80" in check.value
+
+
+def test_a_torch_that_hangs_is_given_up_on() -> None:
+    def hang() -> dict[str, Any]:
+        raise subprocess.TimeoutExpired("agent.cuda", 300)
+
+    check = check_cuda(allow_cpu=True, report=hang)
+    assert not check.ok
+    assert "timed out after 300 seconds" in check.value
+
+
+@pytest.mark.parametrize(
+    ("architectures", "capability", "fits"),
+    [
+        (["sm_75"], (7, 5), True),
+        (["sm_80"], (8, 6), True),
+        (["sm_86"], (8, 0), False),
+        (["sm_80"], (9, 0), False),
+        (["sm_80", "compute_80"], (9, 0), True),
+        (["compute_90"], (8, 0), False),
+        (["sm_90a"], (9, 0), True),
+        (["sm_120"], (12, 0), True),
+        ([], (8, 0), False),
+    ],
+)
+def test_which_builds_run_on_which_gpus(architectures: list[str], capability: tuple[int, int], fits: bool) -> None:
+    assert supports(architectures, capability) is fits
+
+
+def test_the_disk_must_hold_the_data_twice_and_a_margin() -> None:
+    assert check_disk(Path(), 10**9, allow_cpu=False, usage=disk_with(7.1e9)).ok
+    assert not check_disk(Path(), 10**9, allow_cpu=False, usage=disk_with(6.9e9)).ok
+    assert check_disk(Path(), 10**9, allow_cpu=True, usage=disk_with(2.6e9)).ok
+
+
+def test_versions_are_named_and_an_old_chronos_is_refused() -> None:
+    assert "chronos-forecasting 2.3.2" in check_versions(lambda _: "2.3.2").value
+    assert not check_versions(lambda _: "2.2.0").ok
+
+
+def test_a_missing_package_is_named() -> None:
+    def missing(name: str) -> str:
+        raise metadata.PackageNotFoundError(name)
+
+    assert check_versions(missing).value == "torch is not installed"
+
+
+def test_this_machine_trains_on_its_cpu_when_that_is_allowed(tmp_path: Path) -> None:
+    done: list[None] = []
+    checks = preflight(tmp_path, 1000, allow_cpu=True, on_check=lambda: done.append(None))
+    assert [check.name for check in checks] == ["versions", "disk", "gpu", "cuda"]
+    assert all(check.ok for check in checks)
+    assert len(done) == 4
+
+
+@pytest.mark.skipif(gpu.utilisation() is not None, reason="this machine has a GPU")
+def test_this_machine_is_refused_when_a_gpu_is_asked_for(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed) as caught:
+        preflight(tmp_path, 1000, allow_cpu=False)
+    assert caught.value.verdict.cause is Cause.INFRA
+    assert "gpu: no NVIDIA driver" in str(caught.value)
+    assert "launch a GPU instance type" in str(caught.value)

@@ -1,0 +1,107 @@
+"""The agent as a process: what it imports, how it is called, how it ends; and the model loaded back from S3."""
+
+from __future__ import annotations
+
+import json
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import boto3
+import pyarrow.parquet as pq
+import pytest
+from moto import mock_aws
+
+from agent import __main__ as agent_process
+from agent import forecast
+from agent.model import new_model
+from agent.progress import Progress
+from agent.results import Results
+from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.domain.lane import run_key
+from chronos_ec2.domain.run import Status
+from chronos_ec2.training_config import FromScratch
+from tests.agent.builders import INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
+
+ROOT = Path(__file__).parents[2]
+BUCKET = "chronos-test"
+
+
+@pytest.fixture
+def signals() -> Iterator[None]:
+    before = {number: signal.getsignal(number) for number in (signal.SIGTERM, signal.SIGINT)}
+    yield
+    for number, handler in before.items():
+        signal.signal(number, handler)
+
+
+def test_the_agent_does_not_import_torch() -> None:
+    code = "import sys, agent.__main__; sys.exit(any(name in sys.modules for name in ('torch', 'chronos', 'pandas')))"
+    subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
+
+
+def test_the_agent_says_which_argument_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        agent_process.main(["--bucket", "b"])
+    assert "--environment, --run-id, --instance-id" in capsys.readouterr().err
+
+
+@mock_aws
+@pytest.mark.usefixtures("signals")
+def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path) -> None:
+    world = World()
+    put_toy_series(world, tmp_path)
+    launch(world, a_config())
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket=BUCKET)
+    for key, _ in world.memory.objects.keys(""):
+        s3.put_object(Bucket=BUCKET, Key=key, Body=world.memory.objects.body(key))
+    arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
+
+    code = agent_process.main([*arguments, "--workdir", str(tmp_path / "box")])
+
+    state = json.loads(s3.get_object(Bucket=BUCKET, Key=LANE.state_key)["Body"].read())
+    summary = s3.get_object(Bucket=BUCKET, Key=run_key("dev", RUN_ID, "training.json"))["Body"].read()
+    assert (code, state["status"], state["instance_id"]) == (0, Status.CLEANUP, INSTANCE)
+    assert json.loads(summary)["outcome"] == "succeeded"
+
+
+@mock_aws
+@pytest.mark.usefixtures("signals")
+def test_an_agent_without_a_run_is_fenced(tmp_path: Path) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
+    assert agent_process.main([*arguments, "--workdir", str(tmp_path / "box")]) == 3
+
+
+@mock_aws
+def test_a_result_in_s3_is_loaded_and_drawn(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6, dropout=0.0)
+    new_model(shape, context_length=24, prediction_length=6).save_pretrained(tmp_path / "model")
+    s3 = boto3.client("s3", region_name="us-east-1")
+    s3.create_bucket(Bucket=BUCKET)
+    Results(S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), "dev", RUN_ID, Progress()).model(tmp_path / "model")
+    pq.write_table(toy_series(), tmp_path / "toy.parquet")
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    picture = tmp_path / "out" / "forecast.png"
+
+    code = forecast.main(
+        ["--model", f"s3://{BUCKET}/dev/{RUN_ID}/models/", "--data", str(tmp_path / "toy.parquet"),
+         "--prediction-length", "6", "--season-length", "6", "--output", str(picture)]
+    )  # fmt: skip
+
+    found = json.loads(capsys.readouterr().out)
+    assert (code, found["pipeline"], found["series"]) == (0, "Chronos2Pipeline", 12)
+    assert found["mase_seasonal_naive"] < 2
+    assert picture.read_bytes().startswith(b"\x89PNG")
+
+
+def test_data_that_cannot_be_forecast_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    pq.write_table(toy_series(2, 5), tmp_path / "toy.parquet")
+    arguments = ["--model", "nowhere", "--data", str(tmp_path / "toy.parquet"), "--prediction-length", "6"]
+    assert forecast.main([*arguments, "--output", str(tmp_path / "x.png")]) == 2
+    assert "2 of 2 series have fewer than the 7 observations" in capsys.readouterr().err

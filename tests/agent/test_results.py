@@ -1,0 +1,130 @@
+"""What is left in S3, what is drawn, and what is said."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from agent.forecasts import examples
+from agent.logs import LogShipper, log_to
+from agent.progress import Progress
+from agent.report import draw_forecasts, draw_loss
+from agent.results import Results
+from agent.series import load_series
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.training_config import Data
+from tests.agent.builders import RUN_ID, FlakyObjects, World, a_workdir, toy_series
+
+PNG = b"\x89PNG\r\n"
+
+
+def results_of(world: World, slept: list[float] | None = None) -> Results:
+    objects = world.objects or world.memory.objects
+    sleep = (slept if slept is not None else []).append
+    return Results(objects, world.transfer, "dev", RUN_ID, Progress(), sleep=sleep)
+
+
+def test_a_model_is_uploaded_with_all_that_chronos_fetches(tmp_path: Path) -> None:
+    world = World()
+    for name in ("config.json", "model.safetensors"):
+        (tmp_path / name).write_text("{}")
+    assert results_of(world).model(tmp_path)
+    assert world.names() == {"models/config.json", "models/model.safetensors", "models/LICENSE.txt"}
+
+
+def test_no_model_no_upload(tmp_path: Path) -> None:
+    world = World()
+    assert not results_of(world).model(tmp_path)
+    assert not world.names()
+
+
+def test_a_write_is_tried_again_for_a_minute() -> None:
+    world, slept = World(), list[float]()
+    world.objects = FlakyObjects(world.memory.objects)
+    world.objects.refused = 2
+    results_of(world, slept).document("training.json", {"schema_version": 1})
+    assert slept == [2, 5]
+    world.objects.refused = 99
+    with pytest.raises(ServiceUnavailable):
+        results_of(world, slept).document("training.json", {})
+
+
+def test_a_picture_that_cannot_be_drawn_does_not_fail_the_run(tmp_path: Path) -> None:
+    world, workdir = World(), a_workdir(tmp_path)
+    workdir.metrics.write_text('{"step": 1, "total_steps": 2, "loss": 3.5}\n')
+    results_of(world).plots(workdir, [{"item": "broken"}], 12)
+    assert world.names() == {"plots/loss.png"}
+
+
+def test_the_loss_is_drawn_from_what_is_there(tmp_path: Path) -> None:
+    metrics, picture = tmp_path / "metrics.jsonl", tmp_path / "loss.png"
+    assert not draw_loss(metrics, picture)
+    lines = [json.dumps({"step": step, "total_steps": 60, "loss": 1 / step}) for step in range(1, 60)]
+    metrics.write_text("\n".join([*lines, '{"event": "checkpoint", "step": 59}', '{"step": 60, "lo']))
+    assert draw_loss(metrics, picture)
+    assert picture.read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize("count", [1, 3, 12])
+def test_examples_are_representative_and_drawn(tmp_path: Path, count: int) -> None:
+    path = tmp_path / "toy.parquet"
+    pq.write_table(toy_series(count), path)
+    series = load_series([path], Data(path="x"), 12)
+    quantiles = np.sort(np.random.default_rng(1).normal(10, 1, (count, 6, 9)), axis=-1)
+    errors = np.linspace(0.1, 2.0, count)
+    shown = examples(series, quantiles, quantiles, errors)
+    assert len({example["item"] for example in shown}) == min(count, 4)
+    assert 0.1 < shown[-1]["mase"] < 2.0 or count < 4
+    draw_forecasts(shown, tmp_path / "forecast.png", 6)
+    assert (tmp_path / "forecast.png").read_bytes().startswith(PNG)
+
+
+def test_what_is_missing_in_an_example_is_null(tmp_path: Path) -> None:
+    table = toy_series(1)
+    gap = table.set_column(2, "target", [[None, *table["target"].to_pylist()[1:]]])
+    path = tmp_path / "toy.parquet"
+    pq.write_table(gap, path)
+    series = load_series([path], Data(path="x"), 12)
+    quantiles = np.zeros((1, 30, 9))
+    (shown,) = examples(series, quantiles, quantiles, np.array([np.nan]))
+    assert shown["values"][0] is None
+    assert shown["mase"] is None
+    draw_forecasts([shown], tmp_path / "forecast.png")
+
+
+def test_a_log_line_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    undo = log_to(tmp_path / "logs" / "agent.log")
+    try:
+        logging.getLogger("agent").warning("a\x1b[31m name\nwith %s", "lines")
+        logging.getLogger("agent").error("failed", exc_info=ValueError("first\nsecond"))
+    finally:
+        undo()
+    lines = (tmp_path / "logs" / "agent.log").read_text().splitlines()
+    assert len(lines) == 2
+    assert lines[0].endswith("WARNING MainThread agent: a [31m name | with lines")
+    assert "ValueError: first | second" in lines[1]
+
+
+def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
+    shipped: list[str] = []
+    path = tmp_path / "agent.log"
+
+    def upload(one: Path) -> None:
+        shipped.append(one.read_text())
+        if len(shipped) == 2:
+            raise ServiceUnavailable("no answer")
+
+    shipper = LogShipper(upload, (path, tmp_path / "missing.log"))
+    shipper.ship()
+    path.write_text("one")
+    shipper.ship()
+    shipper.ship()
+    path.write_text("one two")
+    shipper.ship()
+    shipper.ship()
+    assert shipped == ["one", "one two", "one two"]

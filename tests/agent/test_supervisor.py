@@ -1,0 +1,203 @@
+"""The trainer as a child: its ends, and that it never outlives the agent."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from agent.endings import RunFailed, Stopped
+from agent.orders import Orders
+from agent.progress import Progress
+from agent.supervisor import Listener, MetricsTail, epitaph, supervise
+from chronos_ec2.domain.errors import Fenced
+from chronos_ec2.domain.run import Cause, Stop
+from tests.agent.builders import NOW, a_config, a_workdir, tiny_chronos, toy_series
+
+STOP = Stop(Cause.REQUESTED, "a person", NOW)
+
+
+class Supervised:
+    """One supervised trainer."""
+
+    def __init__(self, tmp_path: Path, config: dict[str, Any]) -> None:
+        self.workdir = a_workdir(tmp_path)
+        self.workdir.config.write_text(json.dumps(config))
+        self.progress = Progress()
+        self.orders = Orders()
+        self.checkpoints: list[int] = []
+        self.pids: list[int] = []
+        self.when_seen: Callable[[], None] | None = None
+
+    def run(self, patience: float = 1.0) -> dict[str, Any]:
+        listener = Listener(self.checkpoints.append, self._look)
+        return supervise(self.workdir, self.progress, self.orders, timedelta(seconds=patience), listener)
+
+    def _look(self) -> None:
+        now = self.progress.snapshot()
+        if now.trainer_pid:
+            self.pids.append(now.trainer_pid)
+        if now.step and self.when_seen:
+            act, self.when_seen = self.when_seen, None
+            act()
+
+    @property
+    def gone(self) -> bool:
+        return all(not alive(pid) for pid in set(self.pids))
+
+
+def alive(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+def probe(ending: str = "ok", steps: int = 5, step_seconds: float = 0.02) -> dict[str, Any]:
+    return a_config(probe={"ending": ending, "steps": steps, "step_seconds": step_seconds})
+
+
+def test_a_trainer_that_ends_well_leaves_its_result(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe())
+    assert box.run() == {"stopped_early": False, "steps": 5, "device": "none"}
+    now = box.progress.snapshot()
+    assert (now.step, now.total_steps, now.trainer_pid) == (5, 5, None)
+
+
+def test_a_crash_is_told_by_its_last_line(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("crash"))
+    with pytest.raises(RunFailed, match="ProbeCrash: the probe was told to crash after 5 steps") as caught:
+        box.run()
+    assert caught.value.verdict.cause is Cause.USER_CODE
+    assert "Traceback" in box.workdir.trainer_log.read_text()
+
+
+def test_a_configuration_that_the_trainer_refuses_is_told_in_one_line(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, a_config(prediction_length=0))
+    with pytest.raises(RunFailed, match=r"the trainer failed: config.json: prediction_length: "):
+        box.run()
+
+
+def test_a_stop_is_passed_on_and_obeyed(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe(steps=10_000))
+    box.when_seen = lambda: box.orders.give_stop(STOP)
+    with pytest.raises(Stopped):
+        box.run(patience=20)
+    assert json.loads(box.workdir.result.read_text())["stopped_early"] is True
+    assert box.gone
+
+
+def test_a_hung_trainer_makes_no_progress_and_is_killed_after_the_patience(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("hang", steps=1))
+    box.when_seen = lambda: threading.Timer(1.0, box.orders.give_stop, [STOP]).start()
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        box.run(patience=0.5)
+    assert time.monotonic() - started < 15
+    assert box.progress.snapshot().stalled_for > timedelta(seconds=1)
+    assert not box.workdir.result.exists()
+    assert box.gone
+
+
+def test_a_fence_kills_the_trainer_at_once(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("hang", steps=1))
+    box.when_seen = lambda: box.orders.fence("not ours")
+    with pytest.raises(Fenced):
+        box.run(patience=60)
+    assert box.gone
+
+
+AGENT = """
+import sys
+from datetime import timedelta
+from pathlib import Path
+from agent.orders import Orders
+from agent.progress import Progress
+from agent.supervisor import Listener, supervise
+from agent.workdir import Workdir
+supervise(Workdir(Path(sys.argv[1])), Progress(), Orders(), timedelta(seconds=9), Listener(print, lambda: None))
+"""
+
+
+def test_the_trainer_does_not_outlive_an_agent_that_is_killed(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("hang", steps=1))
+    agent = subprocess.Popen([sys.executable, "-c", AGENT, str(box.workdir.root)], cwd=Path(__file__).parents[2])
+    wait_until(lambda: '"step": 1' in read(box.workdir.metrics))
+    (trainer,) = Path(f"/proc/{agent.pid}/task/{agent.pid}/children").read_text().split()
+    agent.send_signal(signal.SIGKILL)
+    agent.wait()
+    wait_until(lambda: not Path(f"/proc/{trainer}").exists() or "Z" in state(trainer))
+
+
+def state(pid: str) -> str:
+    return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0]
+
+
+def read(path: Path) -> str:
+    return path.read_text() if path.exists() else ""
+
+
+def wait_until(holds: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + 20
+    while not holds():
+        assert time.monotonic() < deadline
+        time.sleep(0.05)
+
+
+def test_chronos_2_stops_where_it_is_and_leaves_a_checkpoint(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, tiny_chronos(steps=100_000, checkpoint_steps=100_000))
+    pq.write_table(toy_series(), box.workdir.data / "toy.parquet")
+    box.when_seen = lambda: box.orders.give_stop(STOP)
+    with pytest.raises(Stopped):
+        box.run(patience=60)
+    result = json.loads(box.workdir.result.read_text())
+    assert result["stopped_early"] is True
+    assert box.checkpoints == [result["steps"]]
+    saved = {path.name for path in (box.workdir.checkpoints / f"checkpoint-{result['steps']}").iterdir()}
+    assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "rng_state.pth", "trainer_state.json"} <= saved
+
+
+def test_metrics_are_read_line_by_whole_line(tmp_path: Path) -> None:
+    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[int]()
+    tail = MetricsTail(path, progress, checkpoints.append)
+    tail.read()
+    path.write_text('{"step": 1, "total_steps": 9}\n{"step": 2, "tot')
+    tail.read()
+    assert progress.snapshot().step == 1
+    with path.open("a") as stream:
+        stream.write('al_steps": 9}\nnot json\n[]\n{"event": "checkpoint", "step": 2}\n')
+    tail.read()
+    assert progress.snapshot().step == 2
+    assert checkpoints == [2]
+
+
+@pytest.mark.parametrize(
+    ("log", "code", "told"),
+    [
+        (
+            "fine\nTraceback (most recent call last):\n  File x\nValueError: bad\nits second line\n",
+            1,
+            "ValueError: bad",
+        ),
+        ("10%\r20%\nout of luck\n\n", 2, "out of luck"),
+        ("", 7, "exit code 7, and not a word"),
+        ("whatever", -9, "killed by SIGKILL, perhaps for lack of memory"),
+        ("\x1b[31mred\n", 1, "[31mred"),
+    ],
+)
+def test_why_a_trainer_died(tmp_path: Path, log: str, code: int, told: str) -> None:
+    path = tmp_path / "trainer.log"
+    path.write_text(log)
+    assert epitaph(path, code) == told
