@@ -1,0 +1,76 @@
+# make demo   set up, deploy onto an embedded AWS, train, forecast
+# make test   everything that CI does
+# Any Python from 3.11 on serves; PYTHON=... names another one.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DEFAULT_GOAL := help
+.DELETE_ON_ERROR:
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+export SAM_CLI_TELEMETRY := 0
+
+.PHONY: help venv demo test check validate clean site-packages
+
+help:
+	@sed -n 's/^# make /make /p' Makefile
+
+venv: $(INSTALLED)
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.x")'
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[agent,local,dev]'
+	touch $@
+
+demo: venv
+	$(BIN)/chronos-ec2 local demo
+
+test: check
+	$(BIN)/python -m pytest
+
+check: venv validate
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+validate: venv
+	$(BIN)/sam validate --lint
+
+clean:
+	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+
+# ── What `sam build` calls: one rule for all functions, which differ in nothing but the handler. ──
+# SAM names the place in ARTIFACTS_DIR. The locked dependencies are installed once and copied from $(SITE).
+
+LOCK := functions/requirements.txt
+# Named by what it is made from, so that it is never stale and builds at the same time do not disturb each other.
+# Of botocore's data only the services in use stay: all of it is 15 MB zipped.
+SITE = build/functions/site-$(shell cat $(LOCK) Makefile | cksum | tr ' ' '-')
+BUILDER = $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+SERVICES := s3 ec2 sns sts scheduler
+# What Lambda never imports; memory, local and simulation are for tests and for laptops.
+NOT_IN_LAMBDA := cli local simulation memory
+
+site-packages:
+	@test ! -d $(SITE) || exit 0; mkdir -p build/functions; new=$$(mktemp -d $(SITE).XXXXXX); trap 'rm -rf "$$new"' EXIT; \
+	$(BUILDER) -m pip install --quiet --disable-pip-version-check --no-compile --require-hashes --no-deps \
+	  --only-binary=:all: --platform manylinux2014_x86_64 --python-version 3.13 --implementation cp \
+	  --target "$$new/site" -r $(LOCK); \
+	( cd "$$new/site"; \
+	  find botocore/data -mindepth 1 -maxdepth 1 -type d $(SERVICES:%=! -name %) -exec rm -r {} +; \
+	  find botocore/data -name 'examples-*' -delete; \
+	  rm -rf boto3/data boto3/examples aws_lambda_powertools/event_handler bin ./*.dist-info ); \
+	$(BUILDER) -c 'import os, sys; os.rename(*sys.argv[1:])' "$$new/site" $(SITE) 2>/dev/null || test -d $(SITE)
+
+build-%: site-packages
+	cp -R $(SITE)/. "$(ARTIFACTS_DIR)"
+	tar -C src --exclude=__pycache__ $(NOT_IN_LAMBDA:%=--exclude=chronos_ec2/%) -cf - chronos_ec2 | tar -C "$(ARTIFACTS_DIR)" -xf -
+	tar --exclude=__pycache__ --exclude=requirements.txt -cf - functions | tar -C "$(ARTIFACTS_DIR)" -xf -
+	rm -f build/functions/$*.zip
+	$(BUILDER) -m zipfile -c build/functions/$*.zip "$(ARTIFACTS_DIR)"/*
+	@echo "$* bundle: $$(( $$(wc -c < build/functions/$*.zip) / 1000 )) kB zipped"

@@ -1,0 +1,121 @@
+"""ministack, the AWS in one process: installed once into an environment of its own, started on a free port."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+import venv
+from collections.abc import Callable
+from importlib import resources
+from pathlib import Path
+
+import platformdirs
+
+from chronos_ec2.local.layout import MARK, REGION, Layout, LocalAwsFailed, last_lines, without_aws
+from chronos_ec2.local.processes import is_marked, start_detached
+
+_REQUIREMENTS = "emulator-requirements.txt"
+_COMPLETE = ".complete"
+_READY_WITHIN = 60.0
+
+
+def installed(say: Callable[[str], None], cache: Path | None = None) -> Path:
+    """The Python of ministack's environment, made on first use below `cache` (default: the user's cache folder).
+
+    The folder's name says what is in it, and a marker written last says that it is whole: an installation that was
+    killed is begun anew.
+
+    Raises:
+        LocalAwsFailed: pip failed; its last lines are in the message.
+    """
+    lock = resources.files(__package__).joinpath(_REQUIREMENTS).read_text()
+    name = hashlib.sha256(f"{sys.version_info[:2]}\n{lock}".encode()).hexdigest()[:16]
+    base = (cache or platformdirs.user_cache_path("chronos-ec2")) / "emulator"
+    home = base / name
+    python = home / "bin" / "python"
+    base.mkdir(parents=True, exist_ok=True)
+    with (base / f"{name}.lock").open("w") as handle:
+        fcntl.flock(handle, fcntl.LOCK_EX)
+        if not (home / _COMPLETE).exists() or not python.exists():
+            say("installing the embedded AWS (once)")
+            _install(home, lock, base / f"{name}.log")
+    return python
+
+
+def _install(home: Path, lock: str, log: Path) -> None:
+    shutil.rmtree(home, ignore_errors=True)
+    venv.create(home, with_pip=True)
+    requirements = home / _REQUIREMENTS
+    requirements.write_text(lock)
+    command = [str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
+    with log.open("w") as output:
+        done = subprocess.run([*command, "-r", str(requirements)], stdout=output, stderr=subprocess.STDOUT, check=False)
+    if done.returncode:
+        raise LocalAwsFailed(f"could not install the embedded AWS, see {log}:\n{last_lines(log)}")
+    (home / _COMPLETE).touch()
+
+
+def start(python: Path, layout: Layout, token: str) -> tuple[int, int]:
+    """Start ministack with everything that it writes in the state folder; return its pid and its port.
+
+    It may not be ready yet, see `wait_until_ready`.
+    """
+    port = _free_port()
+    layout.scratch.mkdir(parents=True, exist_ok=True)
+    variables = without_aws(os.environ) | {
+        MARK: token,
+        "GATEWAY_PORT": str(port),
+        "BIND_HOST": "127.0.0.1",
+        "MINISTACK_REGION": REGION,
+        "TMPDIR": str(layout.scratch),
+        "S3_DATA_DIR": str(layout.scratch / "s3"),
+        # Ports of their own that nobody here needs, and that a second emulator could not have.
+        "IOT_MTLS_ENABLED": "0",
+        "SFTP_ENABLED": "0",
+        # It would look through the containers of a Docker daemon and remove those that it takes for its own.
+        "DOCKER_HOST": f"unix://{layout.scratch / 'no-docker.sock'}",
+        "PYTHONUNBUFFERED": "1",
+    }
+    for inherited in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
+        variables.pop(inherited, None)
+    return start_detached([str(python), "-m", "ministack"], variables, layout.log("emulator")), port
+
+
+def wait_until_ready(endpoint: str, pid: int, token: str, log: Path) -> None:
+    """Return when ministack answers. Raises LocalAwsFailed when it ends or does not answer within a minute."""
+    end = time.monotonic() + _READY_WITHIN
+    while not answers(endpoint):
+        # A pid that was just started shows its environment only after its exec; its answer comes later still.
+        if time.monotonic() > end or (not _alive(pid) and not is_marked(pid, MARK, token)):
+            raise LocalAwsFailed(f"the embedded AWS does not start, see {log}:\n{last_lines(log)}")
+        time.sleep(0.1)
+
+
+def answers(endpoint: str) -> bool:
+    """Whether ministack is up and well."""
+    try:
+        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=5) as response:  # noqa: S310 - our own
+            return bool(response.status == 200)
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def _alive(pid: int) -> bool:
+    try:
+        return os.waitpid(pid, os.WNOHANG) == (0, 0)
+    except ChildProcessError:
+        return False
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])

@@ -1,0 +1,36 @@
+"""A stack with the outputs and nothing else, for tests that are not about what is deployed."""
+
+from __future__ import annotations
+
+import json
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.stack_outputs import stack_name
+from chronos_ec2.local import LocalAws
+from chronos_ec2.local.layout import ENVIRONMENT, Layout
+
+OUTPUTS = {
+    "Environment": ENVIRONMENT,
+    "Bucket": "quick-bucket",
+    "Project": "Chronos-Training",
+    "CostCenter": "train",
+    "InstanceType": "g4dn.2xlarge",
+    "SubnetIds": "subnet-00000000",
+    "LaunchTemplateId": "lt-00000000",
+    "TopicArn": "arn:aws:sns:us-east-1:000000000000:none",
+    "LimitOverrides": "{}",
+    "InstanceChangedFunction": "none",
+}
+
+
+def deploy(layout: Layout, endpoint: str, _token: str) -> None:
+    """Takes the place of `stack.deploy`, in a second instead of fifteen."""
+    template = {
+        "Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": OUTPUTS["Bucket"]}}},
+        "Outputs": {name: {"Value": value} for name, value in OUTPUTS.items()},
+    }
+    with LocalAws(endpoint, layout.root).exported():
+        cloudformation = client("cloudformation")
+        name = stack_name(ENVIRONMENT)
+        cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))
+        cloudformation.get_waiter("stack_create_complete").wait(StackName=name, WaiterConfig={"Delay": 1})

@@ -1,0 +1,37 @@
+"""The template as data, and the bundles as `sam build` makes them."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+from samcli.yamlhelper import yaml_parse
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture(scope="session")
+def template() -> dict[str, Any]:
+    return dict(yaml_parse((ROOT / "template.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Each function's bundle, built from another folder than the project's."""
+    elsewhere = tmp_path_factory.mktemp("build")
+    command = [Path(sys.executable).with_name("sam"), "build", "--template-file", ROOT / "template.yaml"]
+    command += ["--config-file", ROOT / "samconfig.toml"]
+    done = subprocess.run(
+        [str(part) for part in command],
+        cwd=elsewhere,
+        env=os.environ | {"SAM_CLI_TELEMETRY": "0"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    return {path.name: path for path in (elsewhere / ".aws-sam" / "build").iterdir() if path.is_dir()}

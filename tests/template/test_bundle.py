@@ -1,0 +1,78 @@
+"""What `sam build` hands to Lambda."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+from tests.template.conftest import ROOT
+
+FUNCTIONS = ("StateWritten", "InstanceChanged", "Sweep")
+HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
+AT_MOST_BYTES = 6_000_000
+
+
+def run_in_bundle(bundle: Path, code: str) -> str:
+    """Run code that sees the standard library and the bundle, and nothing else."""
+    done = subprocess.run(
+        [sys.executable, "-I", "-S", "-B", "-c", f"import sys; sys.path.insert(0, {str(bundle)!r})\n{code}"],
+        env={"AWS_DEFAULT_REGION": "us-east-1", "AWS_ACCESS_KEY_ID": "x", "AWS_SECRET_ACCESS_KEY": "x"},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done.stdout
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_bundle_holds_our_code_and_nothing_heavy(bundles: dict[str, Path], function: str) -> None:
+    names = {path.name for path in bundles[function].iterdir()}
+    assert {"functions", "chronos_ec2", "boto3", "botocore", "aws_lambda_powertools"} <= names
+    assert not names & HEAVY
+    assert not [name for name in names if name.endswith(".dist-info")]
+    ours = {path.name for path in (bundles[function] / "chronos_ec2").iterdir()}
+    assert not ours & {"cli", "local", "simulation", "memory"}
+    assert not list(bundles[function].rglob("__pycache__"))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_a_bundle_is_small(bundles: dict[str, Path], function: str, tmp_path: Path) -> None:
+    archive = tmp_path / "bundle.zip"
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as zipped:
+        for path in bundles[function].rglob("*"):
+            zipped.write(path, path.relative_to(bundles[function]))
+    assert archive.stat().st_size < AT_MOST_BYTES
+
+
+@pytest.mark.parametrize("service", ["s3", "ec2", "sns", "sts", "scheduler"])
+def test_each_client_can_be_made_from_the_pruned_bundle(bundles: dict[str, Path], service: str) -> None:
+    code = (
+        f"from chronos_ec2.aws.clients import client\nprint(client({service!r}).meta.endpoint_url, client.__module__)"
+    )
+    assert f"https://{service}" in run_in_bundle(bundles["Sweep"], code)
+
+
+@pytest.mark.parametrize("module", ["state_written", "instance_changed", "sweep"])
+def test_each_handler_can_be_imported_and_composed_from_the_bundle(bundles: dict[str, Path], module: str) -> None:
+    code = f"""
+import os
+os.environ |= dict.fromkeys(("ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN"), "x")
+from functions.{module} import handler
+from chronos_ec2.bootstrap import watchdog
+watchdog()
+print(callable(handler), sorted(name for name in {HEAVY!r} if name in sys.modules))
+"""
+    assert run_in_bundle(bundles["Sweep"], code).strip() == "True []"
+
+
+def test_the_lock_has_the_versions_of_the_constraints_and_a_hash_for_each() -> None:
+    lock = (ROOT / "functions" / "requirements.txt").read_text()
+    pins = set(re.findall(r"^([a-z0-9-]+==\S+)", lock, flags=re.MULTILINE))
+    assert pins <= set((ROOT / "constraints.txt").read_text().splitlines())
+    assert lock.count("--hash=sha256:") == len(pins)
