@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import os
+import sys
+from collections.abc import Iterator
 
+import boto3
 import pytest
 
 from chronos_ec2.aws.clients import client
+from chronos_ec2.local.environment import LocalAws, local_aws
+from tests.aws_server import deploy_outputs, forget_everything, moto_server
 
 # Before anything makes a client: no test may reach the real AWS, whatever the developer's shell holds.
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -29,3 +34,41 @@ os.environ |= {
 def _fresh_clients() -> None:
     """A client made under one emulator must not serve a test under another."""
     client.cache_clear()
+    boto3.DEFAULT_SESSION = None
+
+
+@pytest.fixture(scope="session")
+def moto_endpoint() -> Iterator[str]:
+    """moto as a server: real HTTP, and nothing patched under the other implementations."""
+    with moto_server() as endpoint:
+        yield endpoint
+
+
+@pytest.fixture
+def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An AWS with nothing in it; its endpoint."""
+    forget_everything(moto_endpoint)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
+    return moto_endpoint
+
+
+@pytest.fixture
+def deployed(aws: str) -> str:
+    """An AWS with the outputs of `dev`'s stack and what they name."""
+    deploy_outputs()
+    return aws
+
+
+@pytest.fixture(scope="session")
+def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]:
+    """The embedded AWS with the real template deployed by the real sam, and EC2 played; started once a session."""
+    if not sys.platform.startswith("linux"):
+        pytest.skip("the embedded AWS needs Linux")
+    with local_aws(tmp_path_factory.mktemp("aws")) as aws:
+        yield aws
+
+
+@pytest.fixture
+def embedded_endpoint(embedded_aws: LocalAws) -> str:
+    """Where the embedded AWS answers."""
+    return embedded_aws.endpoint

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import json
 import uuid
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
 import pytest
-from moto.server import ThreadedMotoServer
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
@@ -33,16 +32,6 @@ class Ports:
     subnet_ids: tuple[str, ...]
     published: Callable[[], list[dict[str, Any]]]
     add_instance: Callable[[dict[str, str]], str]
-
-
-@pytest.fixture(scope="session")
-def moto_endpoint() -> Iterator[str]:
-    """moto as a server: real HTTP, and nothing patched under the other implementations."""
-    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
-    server.start()
-    host, port = server.get_host_and_port()
-    yield f"http://{host}:{port}"
-    server.stop()
 
 
 @pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])

@@ -9,8 +9,9 @@ import boto3
 from botocore.config import Config
 
 # Adaptive mode adds client-side rate limiting to jittered back-off, so that a throttled sweep slows down by itself.
+# Four attempts take about ten seconds at most: what fails then is tried again by the next tick, or by the person.
 _CONFIG = Config(
-    connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "max_attempts": 6}, max_pool_connections=32
+    connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "max_attempts": 4}, max_pool_connections=32
 )
 
 

@@ -5,14 +5,13 @@ from __future__ import annotations
 from importlib.resources import files
 from string import Template
 
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.run import check_run_id
+from chronos_ec2.domain.run import Run, check_run_id
 from chronos_ec2.domain.text import check_bucket
 
 
-def render_user_data(bucket: str, environment: str, run_id: str, limits: Limits) -> str:
-    """The cloud-init document of a run's instance.
+def render_user_data(bucket: str, run: Run, limits: Limits) -> str:
+    """The cloud-init document of the instance of a run's current attempt.
 
     Only names that a regular expression has passed go in; everything else is read from request.json. The document holds
     no secret: whoever may describe the instance can read it.
@@ -20,8 +19,9 @@ def render_user_data(bucket: str, environment: str, run_id: str, limits: Limits)
     template = Template(files(__package__).joinpath("user-data.yaml").read_text())
     return template.substitute(
         BUCKET=check_bucket(bucket, "bucket"),
-        ENVIRONMENT=Lane(environment).environment,
-        RUN_ID=check_run_id(run_id),
+        ENVIRONMENT=run.lane.environment,
+        RUN_ID=check_run_id(run.run_id),
+        ATTEMPT=run.attempt,
         # A little later than the watchdog's, so that the box is the last to know and the first to be sure.
         DEADLINE_SECONDS=int((limits.max_runtime + limits.grace).total_seconds()),
         BOOT_SECONDS=int(limits.boot.total_seconds()),

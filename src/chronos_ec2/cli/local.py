@@ -2,6 +2,61 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+from typing import Annotated
+
 import typer
 
+from chronos_ec2.cli.options import AsJson
+from chronos_ec2.cli.output import console, print_json
+
 local = typer.Typer(name="local", help="The whole system on an embedded AWS on this machine.", no_args_is_help=True)
+
+State = Annotated[Path, typer.Option(help="Folder of the embedded AWS.")]
+DEFAULT_STATE = Path(".chronos-ec2/local")
+
+
+@local.command()
+def up(state: State = DEFAULT_STATE, json: AsJson = False) -> None:
+    """Start the embedded AWS, deploy the stack with sam, and play EC2. Stays until `local down`."""
+    from chronos_ec2.local.environment import up as start  # noqa: PLC0415 - needs the extra `local`
+
+    aws = start(state, say=_silent if json else _say)
+    if json:
+        print_json({"endpoint": aws.endpoint, "variables": aws.variables})
+        return
+    console.print(f"[green]up[/] at {aws.endpoint}; every AWS client talks to it after")
+    for name, value in aws.variables.items():
+        print(f"export {name}={value}")
+
+
+@local.command()
+def down(state: State = DEFAULT_STATE) -> None:
+    """End the embedded AWS with everything that it started."""
+    from chronos_ec2.local.environment import down as stop  # noqa: PLC0415 - needs the extra `local`
+
+    console.print("down" if stop(state) else f"nothing was up in {state}")
+
+
+@local.command()
+def demo(
+    output: Annotated[Path, typer.Option(help="Folder for plots and summary.json.")] = Path("build/demo"),
+    state: State = DEFAULT_STATE,
+    json: AsJson = False,
+) -> None:
+    """Train Chronos-2 on M3 monthly through the whole system, then let the watchdog end a run that hangs."""
+    from chronos_ec2.local.demo import run_demo  # noqa: PLC0415 - needs the extra `local`
+
+    summary = run_demo(state, output, _silent if json else _say)
+    if json:
+        print_json(summary)
+    else:
+        console.print(f"[green]done[/] in {summary['seconds']:.0f} s; {output / 'summary.json'}")
+
+
+def _say(line: str) -> None:
+    console.print(line, markup=False)
+
+
+def _silent(_line: str) -> None:
+    """For programs, which read the JSON."""

@@ -121,7 +121,7 @@ def refuse_if_busy(store: RunStore, lane: Lane) -> None:
 def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet) -> Launched:
     """Try every option; the record says which instance it became. A definite refusal frees the lane at once."""
     run = held.run
-    user_data = render_user_data(order.bucket, run.lane.environment, run.run_id, order.limits)
+    user_data = render_user_data(order.bucket, run, order.limits)
     refusals: list[CapacityUnavailable | LaunchRefused] = []
     for instance_type in order.instance_types:
         for subnet_id in order.subnet_ids:

@@ -13,7 +13,7 @@ from datetime import datetime
 from typing import assert_never
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.errors import ChronosError, LostRace, ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Failed, Held, LaneFacts, StateRead
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
@@ -31,7 +31,7 @@ from chronos_ec2.domain.policy import (
     decide,
 )
 from chronos_ec2.domain.run import Cause, Run
-from chronos_ec2.domain.text import dump_json, format_time
+from chronos_ec2.domain.text import dump_json, format_time, one_line
 from chronos_ec2.ports import Clock, Fleet, Notifier
 from chronos_ec2.services.notify import Outbox
 from chronos_ec2.services.receipt import write_receipt
@@ -79,11 +79,12 @@ class Reconciler:
         return [self._isolated(lane, tuple(by_lane[lane])) for lane in lanes]
 
     def _isolated(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
-        """One lane's trouble does not keep the sweep from the others."""
+        """One lane's trouble, of whatever kind, does not keep the sweep from the others; the report tells of it."""
         try:
             return self._reconcile(lane, instances)
-        except ChronosError as error:
-            return Report(lane, Decision("reconcile failed, the next tick tries again"), error=str(error))
+        except Exception as error:  # noqa: BLE001 - an item of a batch; the function fails after the last one
+            detail = one_line(f"{type(error).__name__}: {error}")
+            return Report(lane, Decision("reconcile failed, the next tick tries again"), error=detail)
 
     def lane(self, lane: Lane) -> Report:
         """Reconcile one lane of this environment.

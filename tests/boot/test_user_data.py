@@ -1,0 +1,58 @@
+"""The user data of an instance: well-formed, armed before anything else, and closed to injection."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from typing import Any
+
+import pytest
+import yaml
+
+from chronos_ec2.boot import render_user_data
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.limits import Limits
+from tests.builders import RUN_ID, launching
+
+
+def rendered() -> str:
+    return render_user_data("a-bucket", launching(), Limits())
+
+
+def files() -> dict[str, str]:
+    document: Any = yaml.safe_load(rendered())
+    return {entry["path"]: entry["content"] for entry in document["write_files"]}
+
+
+def test_it_is_cloud_config_with_the_timers_first() -> None:
+    assert rendered().startswith("#cloud-config\n")
+    document: Any = yaml.safe_load(rendered())
+    assert next(iter(document)) == "bootcmd"
+    deadline, boot = (" ".join(command) for command in document["bootcmd"][:2])
+    assert "--on-active=43320s" in deadline
+    assert "--on-active=900s" in boot
+
+
+def test_the_agent_is_told_who_it_is() -> None:
+    assert files()["/etc/chronos-ec2/run"].splitlines() == [
+        "BUCKET=a-bucket", "CHRONOS_ENVIRONMENT=dev", f"RUN_ID={RUN_ID}", "ATTEMPT=1",
+    ]  # fmt: skip
+    assert "--attempt ${ATTEMPT}" in files()["/etc/systemd/system/chronos-agent.service"]
+
+
+def test_whatever_ends_the_agent_ends_the_box() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"]
+    assert "SuccessAction=poweroff" in unit
+    assert "FailureAction=poweroff-force" in unit
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_boot_script_is_bash() -> None:
+    script = files()["/opt/chronos-ec2/boot.sh"]
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("bucket", ["a;reboot", "a b", "$(reboot)", "a\nb", ""])
+def test_nothing_but_a_bucket_name_gets_in(bucket: str) -> None:
+    with pytest.raises(InvalidInput):
+        render_user_data(bucket, launching(), Limits())

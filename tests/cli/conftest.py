@@ -1,0 +1,66 @@
+"""The command, run in this process against moto."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.cli import main
+from tests.aws_server import BUCKET
+
+CONFIG = """\
+data: {path: training-data/sales/}
+prediction_length: 6
+model: {from_scratch: {}}
+"""
+
+
+@dataclass(frozen=True)
+class Result:
+    code: int
+    out: str
+    err: str
+
+    @property
+    def json(self) -> Any:
+        return json.loads(self.out)
+
+
+Command = Callable[..., Result]
+
+
+@pytest.fixture
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
+    """Run `chronos-ec2 …` and return exit code and output."""
+
+    def run(*arguments: str) -> Result:
+        monkeypatch.setattr(sys, "argv", ["chronos-ec2", *arguments])
+        code = 0
+        try:
+            main()
+        except SystemExit as end:
+            code = int(end.code or 0)
+        out, err = capsys.readouterr()
+        return Result(code, out, err)
+
+    return run
+
+
+@pytest.fixture
+def data(deployed: str) -> None:
+    """A small data set in the bucket."""
+    client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/training-data/sales/a.parquet", Body=b"PAR1")
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Path:
+    path = tmp_path / "train.yaml"
+    path.write_text(CONFIG)
+    return path

@@ -1,0 +1,84 @@
+"""The commands on a deployed environment, from launch to the proof that nothing is left."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.s3_objects import S3Objects
+from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.services.run_store import RunStore
+from tests.aws_server import BUCKET
+from tests.cli.conftest import Command
+
+pytestmark = pytest.mark.usefixtures("data")
+
+
+def test_a_run_from_launch_to_the_proof(run: Command, config: Path) -> None:
+    launched = run("launch", "--config", str(config), "--json").json
+    assert launched["uri"] == f"s3://{BUCKET}/dev/{launched['run_id']}/"
+
+    (box,) = client("ec2").describe_instances(InstanceIds=[launched["instance_id"]])["Reservations"][0]["Instances"]
+    tags = {tag["Key"]: tag["Value"] for tag in box["Tags"]}
+    assert (tags["RunId"], tags["ManagedBy"], tags["Lane"]) == (launched["run_id"], "chronos-ec2", "main")
+
+    left = run("verify", "--json")
+    assert left.code == 1
+    assert {finding["kind"] for finding in left.json["left"]} >= {"instance", "lock"}
+
+    killed = run("kill", "--now")
+    assert (killed.code, launched["run_id"] in killed.out) == (0, True)
+    cleaned = run("cleanup", "--json")
+    assert cleaned.json["left"] == []
+    assert run("verify").code == 0
+    watched = run("monitor", launched["run_id"])
+    assert watched.code == 1
+    assert "killed (requested)" in watched.out
+    (past,) = run("runs", "--json").json
+    assert (past["run_id"], past["status"], past["active"]) == (launched["run_id"], "killed", False)
+
+
+def test_launch_for_people_says_what_comes_next(run: Command, config: Path) -> None:
+    result = run("launch", "--config", str(config))
+    assert result.code == 0
+    assert "chronos-ec2 monitor" in result.out
+
+
+def test_the_second_launch_is_refused_and_names_the_holder(run: Command, config: Path) -> None:
+    holder = run("launch", "--config", str(config), "--json").json["run_id"]
+    second = run("launch", "--config", str(config))
+    assert (second.code, holder in second.err) == (2, True)
+    assert run("launch", "--config", str(config), "--lane", "second", "--json").code == 0
+
+
+def test_a_graceful_kill_is_written_for_the_agent_to_see(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    assert run("kill", run_id, "--reason", "wrong data").code == 0
+    held = RunStore(S3Objects(client("s3"), BUCKET)).read_lock(Lane("dev"))
+    assert isinstance(held, Held)
+    assert held.run.stop is not None
+    assert held.run.stop.reason == "wrong data"
+
+
+def test_upload_then_launch_with_the_configuration_of_the_bucket(run: Command, tmp_path: Path, config: Path) -> None:
+    folder = tmp_path / "folder"
+    (folder / "2010" / "01").mkdir(parents=True)
+    (folder / "2010" / "01" / "part.parquet").write_bytes(b"PAR1")
+    uploaded = run("upload", "data", str(folder), "more-sales", "--json").json
+    assert uploaded == {"data_path": "training-data/more-sales/", "files": 1, "bytes": 4}
+    assert "no --config" not in run("launch").err
+    assert run("upload", "config", str(config)).code == 0
+    assert run("launch").code == 0
+
+
+def test_the_same_agent_is_uploaded_once(run: Command) -> None:
+    first, second = run("upload", "agent", "--json").json, run("upload", "agent", "--json").json
+    assert first == second
+
+
+def test_runs_of_a_new_environment_are_none(run: Command) -> None:
+    assert run("runs").out == "no runs yet in environment dev\n"
+    assert run("runs", "--json").json == []

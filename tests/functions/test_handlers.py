@@ -1,0 +1,170 @@
+"""Each handler with each golden event, on AWS as moto plays it: what must be reconciled is, what must not be is not."""
+
+from __future__ import annotations
+
+import importlib
+import io
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from aws_lambda_powertools import Logger
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.s3_objects import S3Objects
+from chronos_ec2.aws.sns_notifier import SnsNotifier
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.instance import run_tags
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.policy import Decision, Terminate
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
+from chronos_ec2.observability import log_report
+from chronos_ec2.services.reconcile import Report
+from chronos_ec2.services.run_store import RunStore
+from tests.aws_server import BUCKET
+from tests.builders import a_run
+
+EVENTS = Path(__file__).parents[2] / "events"
+ALL_EVENTS = sorted(path.name for path in EVENTS.glob("*.json"))
+EC2_EVENTS = [name for name in ALL_EVENTS if name.startswith(("ec2-", "spot-", "rebalance"))]
+ENDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", Judge.AGENT)
+CONTEXT = SimpleNamespace(
+    function_name="f", memory_limit_in_mb=256, invoked_function_arn="arn:aws:lambda:::f", aws_request_id="id"
+)
+
+Handle = Callable[[str], None]
+
+
+@pytest.fixture
+def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str | None], None]:
+    """Call a handler with a golden event, as Lambda would; an instance id replaces the event's."""
+    topic = client("sns").list_topics()["Topics"][0]["TopicArn"]
+    for name, value in {"ENVIRONMENT": "dev", "BUCKET": BUCKET, "PROJECT": "Chronos-Training", "COST_CENTER": "train",
+                        "TOPIC_ARN": topic}.items():  # fmt: skip
+        monkeypatch.setenv(name, value)
+
+    def handle(function: str, event: str, instance_id: str | None = None) -> None:
+        module = importlib.import_module(f"functions.{function}")
+        module.reconciler.cache_clear()
+        document: Any = json.loads((EVENTS / event).read_text())
+        if instance_id:
+            document["detail"]["instance-id"] = instance_id
+        module.handler(document, CONTEXT)
+
+    return handle
+
+
+def a_finished_run(lane: Lane = Lane("dev")) -> str:
+    """A run whose agent has said its last word and whose instance is terminated: one reconcile releases its lock."""
+    ec2 = client("ec2")
+    run: Run = a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED)
+    tags = [{"Key": key, "Value": value} for key, value in run_tags(run, "Chronos-Training", "train").items()]
+    instance_id = str(
+        ec2.run_instances(
+            ImageId="ami-12c6146b", MinCount=1, MaxCount=1, InstanceType="t3.micro",
+            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
+        )["Instances"][0]["InstanceId"]
+    )  # fmt: skip
+    ec2.terminate_instances(InstanceIds=[instance_id])
+    store().create_lock(a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED, instance_id=instance_id))
+    return instance_id
+
+
+def store() -> RunStore:
+    return RunStore(S3Objects(client("s3"), BUCKET))
+
+
+def released(lane: Lane = Lane("dev")) -> bool:
+    return store().read_lock(lane) == Absent()
+
+
+@pytest.mark.parametrize("event", ["s3-object-created-state.json", "s3-object-deleted-state.json"])
+def test_a_write_of_the_lock_reconciles_its_lane(handle: Any, event: str) -> None:
+    a_finished_run()
+    handle("state_written", event)
+    assert released()
+
+
+def test_a_write_of_another_lanes_lock_reconciles_that_lane_alone(handle: Any) -> None:
+    event = json.loads((EVENTS / "s3-object-created-lane.json").read_text())
+    lane = Lane.from_state_key(event["detail"]["object"]["key"])
+    assert lane is not None
+    a_finished_run()
+    a_finished_run(lane)
+    handle("state_written", "s3-object-created-lane.json")
+    assert (released(lane), released()) == (True, False)
+
+
+@pytest.mark.parametrize("event", EC2_EVENTS)
+def test_an_event_of_our_instance_reconciles_its_lane(handle: Any, event: str) -> None:
+    handle("instance_changed", event, a_finished_run())
+    assert released()
+
+
+@pytest.mark.parametrize("event", EC2_EVENTS)
+def test_an_event_of_a_foreign_instance_moves_nothing(handle: Any, event: str) -> None:
+    a_finished_run()
+    handle("instance_changed", event)
+    assert not released()
+
+
+@pytest.mark.parametrize("function", ["state_written", "instance_changed"])
+@pytest.mark.parametrize("event", ["malformed.json", "s3-object-created-foreign.json", "sweep-tick.json"])
+def test_what_is_not_for_a_function_is_ignored(handle: Any, function: str, event: str) -> None:
+    a_finished_run()
+    handle(function, event)
+    assert not released()
+
+
+@pytest.mark.parametrize("event", ALL_EVENTS)
+def test_the_sweep_reconciles_whatever_its_event_says(handle: Any, event: str) -> None:
+    a_finished_run()
+    handle("sweep", event)
+    assert released()
+
+
+def test_a_sweep_of_which_one_lane_failed_does_the_others_and_fails(
+    handle: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    a_finished_run()
+    broken = Lane("dev", "aaa")
+    store().objects.write(broken.state_key, b"not json")
+    publish = SnsNotifier.publish
+
+    def refuse_the_broken_one(notifier: SnsNotifier, message: Message) -> None:
+        if message.attributes["lane"] == broken.name:
+            raise RuntimeError("a defect")
+        publish(notifier, message)
+
+    monkeypatch.setattr(SnsNotifier, "publish", refuse_the_broken_one)
+    with pytest.raises(ServiceUnavailable, match=r"1 of 2 lanes failed.*a defect"):
+        handle("sweep", "sweep-tick.json")
+    assert released()
+
+
+def test_each_decision_is_one_json_line_with_reason_evidence_and_actions() -> None:
+    stream = io.StringIO()
+    logger = Logger(service="test-observability", stream=stream)
+    decision = Decision("no heartbeat", (Terminate("i-1", Cause.INFRA),), {"run_id": "r"})
+    log_report(logger, Report(Lane("dev"), decision))
+    (line,) = stream.getvalue().splitlines()
+    told = json.loads(line)
+    assert (told["message"], told["level"], told["actions"]) == ("no heartbeat", "INFO", ["Terminate"])
+    assert (told["lane"], told["evidence"]) == ("main", {"run_id": "r"})
+
+
+@pytest.mark.parametrize("function", ["state_written", "instance_changed", "sweep"])
+def test_a_handler_imports_nothing_heavy(function: str) -> None:
+    code = (
+        f"import sys, functions.{function}; "
+        "print(sorted({'torch', 'pyarrow', 'pandas', 'numpy', 'pydantic', 'typer', 'rich', 'yaml'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
