@@ -9,7 +9,7 @@ from typing import Protocol
 from agent.record import Identity
 from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.lane import run_key
-from chronos_ec2.domain.request import REQUEST, Request
+from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.ports import Clock, ObjectTransfer, StoredObject
 from chronos_ec2.services.run_store import RunStore
 
@@ -48,8 +48,8 @@ def _first_read(store: RunStore, key: str, sleep: Callable[[float], None]) -> St
     """The first call of a fresh box: its credentials may not have arrived yet, so it is tried for a minute."""
     for delay in _FIRST_DELAYS:
         try:
-            return store.objects.read(key)
+            return store.objects.read(key, MAX_REQUEST_BYTES)
         except (ServiceUnavailable, NoCredentials) as error:
             _log.warning("%s; tried again in %s s", error, delay)
             sleep(delay)
-    return store.objects.read(key)
+    return store.objects.read(key, MAX_REQUEST_BYTES)

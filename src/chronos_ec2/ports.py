@@ -11,6 +11,7 @@ from typing import Protocol
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run
+from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 
 
 class Clock(Protocol):
@@ -23,7 +24,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as it was read: at most MAX_DOCUMENT_BYTES + 1 bytes of it, and S3's time of its writing."""
+    """An object as it was read: no more than one byte above the limit of the read, and S3's time of its writing."""
 
     body: bytes
     etag: str
@@ -37,8 +38,8 @@ class ObjectStore(Protocol):
     does not hold is LostRace. ETags are hashes of the content, so they recur when the content does.
     """
 
-    def read(self, key: str) -> StoredObject | None:
-        """A small document, None when the key does not exist."""
+    def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
+        """A document, None when the key does not exist; of a larger one just so much that its size shows."""
         ...
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:

@@ -26,8 +26,8 @@ class S3Objects:
         self._s3 = client
         self.bucket = bucket
 
-    def read(self, key: str) -> StoredObject | None:
-        """A small document, None when the key does not exist; never more than is needed to see that it is too large."""
+    def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
+        """A document, None when the key does not exist; of a larger one just so much that its size shows."""
         with translated(f"read s3://{self.bucket}/{key}"):
             try:
                 response = self._s3.get_object(Bucket=self.bucket, Key=key)
@@ -36,7 +36,7 @@ class S3Objects:
                     return None
                 raise
             with response["Body"] as stream:
-                body = stream.read(MAX_DOCUMENT_BYTES + 1)
+                body = stream.read(limit + 1)
         return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:

@@ -14,6 +14,8 @@ from chronos_ec2.domain.text import Fields, dump_json, load_json, one_line
 
 SCHEMA_VERSION = 1
 REQUEST = "request.json"
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""A request lists the files of its data set; this is room for about a hundred thousand."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +55,7 @@ class Request:
     @classmethod
     def from_json(cls, raw: bytes) -> Request:
         """The request in `raw`. Raises Unreadable."""
-        fields = Fields(load_json(raw, REQUEST), REQUEST)
+        fields = Fields(load_json(raw, REQUEST, MAX_REQUEST_BYTES), REQUEST)
         if (version := fields.count("schema_version")) != SCHEMA_VERSION:
             raise Unreadable(f"{REQUEST}: schema_version {version}, this release reads {SCHEMA_VERSION}")
         try:

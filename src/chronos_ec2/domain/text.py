@@ -11,7 +11,7 @@ from typing import Any, NoReturn
 from chronos_ec2.domain.errors import InvalidInput, Unreadable
 
 MAX_DOCUMENT_BYTES = 64 * 1024
-"""A state, beat or request is a few hundred bytes; anything near this size is not ours."""
+"""A state or beat is about a thousand bytes; anything near this size is not ours."""
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
@@ -59,10 +59,10 @@ def dump_json(document: Mapping[str, Any]) -> bytes:
     return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1).encode()
 
 
-def load_json(raw: bytes, what: str) -> dict[str, Any]:
+def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
     """A JSON object from `raw`. Raises Unreadable when it is too large, not UTF-8, not JSON or not an object."""
-    if len(raw) > MAX_DOCUMENT_BYTES:
-        raise Unreadable(f"{what}: {len(raw)} bytes, more than {MAX_DOCUMENT_BYTES}")
+    if len(raw) > limit:
+        raise Unreadable(f"{what}: more than {limit} bytes")
     try:
         document = json.loads(raw.decode(), parse_constant=_refuse_constant)
     except (ValueError, RecursionError) as error:

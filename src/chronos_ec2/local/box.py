@@ -23,7 +23,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.lane import bundle_key, run_key
-from chronos_ec2.domain.request import REQUEST
+from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST
 from chronos_ec2.local.layout import INSTANCE_MARK
 from chronos_ec2.local.processes import die_with_parent, kill_marked
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
@@ -69,7 +69,7 @@ def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str,
     """
     archive, target = disk / "bundle.tar.gz", disk / "bundle"
     try:
-        request = store.read(request_key)
+        request = store.read(request_key, MAX_REQUEST_BYTES)
         if request is None:
             raise BootFailed(f"there is no {request_key}")
         sha256 = str(json.loads(request.body)["bundle_sha256"])

@@ -38,10 +38,10 @@ class MemoryObjects:
         self._clock = clock
         self._objects: dict[str, StoredObject] = {}
 
-    def read(self, key: str) -> StoredObject | None:
-        """A small document, None when the key does not exist."""
+    def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
+        """A document, None when the key does not exist; of a larger one just so much that its size shows."""
         found = self._objects.get(key)
-        return found and replace(found, body=found.body[: MAX_DOCUMENT_BYTES + 1])
+        return found and replace(found, body=found.body[: limit + 1])
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chronos_ec2.domain.errors import RunNotFound, Unreadable
 from chronos_ec2.domain.facts import Beat, BeatRead, Held
 from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane, run_key
-from chronos_ec2.domain.request import REQUEST, Request
+from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.run import Run, check_run_id
 from chronos_ec2.services.run_store import RunStore
 
@@ -57,7 +57,7 @@ def _final(store: RunStore, environment: str, run_id: str) -> Run:
 
 
 def _lane_of(store: RunStore, environment: str, run_id: str) -> Lane:
-    found = store.objects.read(run_key(environment, run_id, REQUEST))
+    found = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
     return Request.from_json(found.body).lane if found else Lane(environment)
 
 
