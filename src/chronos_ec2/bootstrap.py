@@ -20,6 +20,10 @@ from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.settings import WatchdogSettings
 
 
+_PARALLEL_LANES = 32
+"""As many as the client keeps connections: a thousand lanes are then read within a few seconds."""
+
+
 @dataclass(frozen=True, slots=True)
 class AgentWorld:
     """What the agent reaches: the bucket, and nothing else of AWS."""
@@ -58,6 +62,7 @@ def watchdog() -> Reconciler:
         notifier=SnsNotifier(client("sns"), settings.topic_arn),
         clock=SystemClock(),
         limits=settings.limits,
+        parallel_lanes=_PARALLEL_LANES,
     )
 
 

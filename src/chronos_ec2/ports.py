@@ -95,6 +95,11 @@ class Resource:
     resource_id: str
     state: str
 
+    @property
+    def unused(self) -> bool:
+        """Whether nothing holds it: it costs, and nobody will free it."""
+        return self.state == "available"
+
 
 class Fleet(Protocol):
     """EC2, seen through our tags alone."""
@@ -121,12 +126,24 @@ class Fleet(Protocol):
         """
         ...
 
-    def terminate(self, instance_id: str) -> None:
-        """Ask EC2 to end one instance. Asking again is no error."""
+    def terminate(self, instance_id: str, *, force: bool = False) -> None:
+        """Ask EC2 to end one instance, by force without its shutdown. Asking again is no error."""
         ...
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """Volumes and network interfaces, beside live instances, that carry our tags."""
+        """Volumes and network interfaces that carry our tags."""
+        ...
+
+    def delete(self, resource: Resource) -> None:
+        """Delete a leftover that nothing uses any more. Deleting what is gone is no error."""
+        ...
+
+
+class Relauncher(Protocol):
+    """Whoever may start instances: the watchdog may not."""
+
+    def relaunch(self, run: Run) -> None:
+        """Have an instance started for the current attempt of a run. Raises ServiceUnavailable."""
         ...
 
 

@@ -14,7 +14,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch import Launched, Order, launch
+from chronos_ec2.services.launch import Launched, Order, launch, relaunch
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
@@ -30,7 +30,10 @@ class Scenario:
     def __init__(self) -> None:
         self.world = MemoryWorld()
         self.store = RunStore(self.world.objects)
-        self.reconciler = Reconciler("dev", self.store, self.world.fleet, self.world.notifier, self.world.clock, LIMITS)
+        self.reconciler = Reconciler(
+            "dev", self.store, self.world.fleet, self.world.notifier, self.world.clock, LIMITS, self
+        )
+        self.changes: dict[str, Any] = {}
         self.world.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
 
     def order(self, **changes: Any) -> Order:
@@ -47,8 +50,14 @@ class Scenario:
         )
         return replace(order, **changes)
 
+    def budget(self, crashes: int, cap: float | None = None) -> None:
+        self.changes = {"crashes_left": crashes, "max_cost_usd": cap}
+
     def launch(self, **changes: Any) -> Launched:
-        return launch(self.order(**changes), self.store, self.world.fleet, self.world.clock)
+        return launch(self.order(**self.changes | changes), self.store, self.world.fleet, self.world.clock)
+
+    def relaunch(self, run: Run) -> None:
+        relaunch(run.lane, SUBNETS, "a-bucket", self.store, self.world.fleet)
 
     def lock(self, lane: Lane = Lane("dev")) -> Held:
         state = self.store.read_lock(lane)
@@ -65,11 +74,15 @@ class Scenario:
             held = self.lock()
             self.store.replace_lock(held.run.advance(status, str(status), self.world.clock.now()), held)
 
-    def beat(self, launched: Launched, counter: int = 1, stalled_for: timedelta = seconds(0)) -> None:
-        self.store.write_beat(
-            "dev",
-            Heartbeat(launched.run_id, 1, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for),
-        )
+    def beat(
+        self,
+        launched: Launched,
+        counter: int = 1,
+        stalled_for: timedelta = seconds(0),
+        checkpoint_age: timedelta | None = None,
+    ) -> None:
+        heartbeat = Heartbeat(launched.run_id, 1, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for)
+        self.store.write_beat("dev", replace(heartbeat, checkpoint_age=checkpoint_age))
 
     def end(self, outcome: Outcome, cause: Cause) -> None:
         held = self.lock()

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from datetime import timedelta
 
 import pytest
 
@@ -13,6 +12,7 @@ from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Cause, Outcome, Status
+from chronos_ec2.ports import Resource
 from chronos_ec2.services.history import look, runs
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
@@ -240,12 +240,72 @@ def test_the_lock_of_another_environment_is_not_touched(scene: Scenario) -> None
     assert report.decision.actions == ()
 
 
-def test_an_instance_that_hangs_in_shutting_down_keeps_the_lock(scene: Scenario) -> None:
+def test_an_instance_that_hangs_in_shutting_down_keeps_the_lock_until_force_ends_it(scene: Scenario) -> None:
     scene.world.fleet.slow_to_die = True
     launched = scene.launch()
     scene.claim(launched)
-    scene.sweeps(timedelta(minutes=30))
+    scene.kill(at_once=True)
+    scene.sweeps(LIMITS.force - seconds(60))
     assert "lock" in scene.left()
+    scene.sweeps(seconds(180))
+    assert scene.left() == []
+
+
+def test_what_a_run_leaves_unused_is_deleted_and_stands_in_its_receipt(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.world.fleet.left = {
+        Resource("volume", "vol-unused", "available"): launched.run_id,
+        Resource("volume", "vol-in-use", "in-use"): launched.run_id,
+        Resource("volume", "vol-of-another", "available"): "20200101T000000Z-000000",
+    }
+    scene.kill(at_once=True)
+    scene.reconciler.sweep()
+    receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
+    assert [(left["id"], left["state"]) for left in receipt["resources"][1:]] == [
+        ("vol-unused", "deleted"), ("vol-in-use", "in-use"),
+    ]  # fmt: skip
+    assert [left.resource_id for left in scene.world.fleet.left] == ["vol-in-use", "vol-of-another"]
+
+
+def test_a_lost_attempt_with_a_checkpoint_is_followed_by_another_within_its_budget(scene: Scenario) -> None:
+    scene.budget(crashes=1)
+    first = scene.launch()
+    scene.claim(first)
+    scene.train()
+    scene.beat(first, checkpoint_age=seconds(30))
+    scene.world.clock.advance(seconds(3600))
+    scene.power_off(first)
+    scene.reconciler.sweep()
+    again = scene.lock().run
+    assert (again.attempt, again.claimed, again.crashes_left) == (2, False, 0)
+    assert again.spent_usd == pytest.approx(0.752)
+    assert again.deadline == scene.lock().run.created_at + LIMITS.max_runtime
+
+    scene.reconciler.sweep()
+    second = scene.lock().run
+    assert second.instance_id not in (None, first.instance_id)
+    scene.reconciler.sweep()
+    assert len(scene.world.fleet.instances("dev")) == 2
+
+    scene.sweeps(LIMITS.boot + seconds(180))
+    assert scene.left() == []
+    assert scene.kinds() == ["resumed", "failed"]
+
+
+@pytest.mark.parametrize(
+    "spoiled", ["no budget", "no checkpoint", "asked to stop", "no time", "no money", "its own fault"]
+)
+def test_a_lost_attempt_is_the_last_when_another_cannot_help(scene: Scenario, spoiled: str) -> None:
+    scene.budget(crashes=0 if spoiled == "no budget" else 1, cap=0.1 if spoiled == "no money" else None)
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.beat(launched, checkpoint_age=None if spoiled == "no checkpoint" else seconds(30))
+    if spoiled == "asked to stop":
+        scene.kill()
+    if spoiled == "its own fault":
+        scene.end(Outcome.FAILED, Cause.USER_CODE)
+    scene.world.clock.advance(LIMITS.max_runtime - LIMITS.boot if spoiled == "no time" else seconds(240))
     scene.power_off(launched)
-    scene.sweeps(seconds(60))
+    scene.reconciler.sweep()
     assert scene.left() == []

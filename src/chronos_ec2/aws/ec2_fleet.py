@@ -20,6 +20,7 @@ _TRY_ANOTHER_OPTION = frozenset(
      "VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"}
 )  # fmt: skip
 _ON_DEMAND = "on-demand"
+_VOLUME, _INTERFACE = "volume", "network-interface"
 
 
 class Ec2Fleet:
@@ -80,11 +81,12 @@ class Ec2Fleet:
             raise LaunchRefused(detail) from error
         return str(response["Instances"][0]["InstanceId"])
 
-    def terminate(self, instance_id: str) -> None:
+    def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to end one instance. One id a call: a batch fails as a whole."""
+        by_force = {"Force": True, "SkipOsShutdown": True} if force else {}
         with translated(f"terminate {instance_id}"):
             try:
-                self._ec2.terminate_instances(InstanceIds=[instance_id])
+                self._ec2.terminate_instances(InstanceIds=[instance_id], **by_force)
             except ClientError as error:
                 # Right after a launch this is eventual consistency, not death: the next look at EC2's list decides.
                 if code_of(error) != "InvalidInstanceID.NotFound":
@@ -97,16 +99,28 @@ class Ec2Fleet:
             wanted.append({"Name": "tag:RunId", "Values": [run_id]})
         with translated("list volumes and network interfaces"):
             volumes = [
-                Resource("volume", volume["VolumeId"], volume["State"])
+                Resource(_VOLUME, volume["VolumeId"], volume["State"])
                 for page in self._ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
                 for volume in page["Volumes"]
             ]
             interfaces = [
-                Resource("network-interface", interface["NetworkInterfaceId"], interface["Status"])
+                Resource(_INTERFACE, interface["NetworkInterfaceId"], interface["Status"])
                 for page in self._ec2.get_paginator("describe_network_interfaces").paginate(Filters=wanted)
                 for interface in page["NetworkInterfaces"]
             ]
         return (*volumes, *interfaces)
+
+    def delete(self, resource: Resource) -> None:
+        """Delete a leftover that nothing uses any more. Deleting what is gone is no error."""
+        with translated(f"delete {resource.kind} {resource.resource_id}"):
+            try:
+                if resource.kind == _VOLUME:
+                    self._ec2.delete_volume(VolumeId=resource.resource_id)
+                else:
+                    self._ec2.delete_network_interface(NetworkInterfaceId=resource.resource_id)
+            except ClientError as error:
+                if not code_of(error).endswith(".NotFound"):
+                    raise
 
 
 def _instance(raw: dict[str, Any]) -> Instance:

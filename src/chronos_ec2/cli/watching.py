@@ -31,20 +31,24 @@ def monitor(
     """
     world = connect(environment, region, bucket)
     run_id = run_id or find_active(world.store, environment, None).run.run_id
+    told = 0
     shown: object = None
     with console.status(f"run {run_id}", spinner="dots") as spinner:
         while True:
             snapshot = look(world.store, environment, run_id)
             run = snapshot.run
-            if (run.status, run.current_step, run.attempt, snapshot.active) != shown:
-                shown = (run.status, run.current_step, run.attempt, snapshot.active)
-                if json:
-                    print_json(as_document(snapshot))
-                else:
-                    console.print(f"{run.updated_at:%H:%M:%S}  {coloured_status(run):<30} {run.current_step}")
+            seen = (run.status, run.current_step, run.attempt, snapshot.active)
+            if json and seen != shown:
+                print_json(as_document(snapshot))
+            elif not json and seen != shown:
+                # A phase may begin and end between two looks; the record knows them all.
+                for status, moment in run.phases[told:]:
+                    console.print(f"{moment:%H:%M:%S}  {status}")
+                told = len(run.phases)
+            shown = seen
             if not snapshot.active:
                 break
-            spinner.update(f"run {run_id}: {run.status} {snapshot.progress}")
+            spinner.update(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress}")
             time.sleep(interval)
     if not json:
         console.print(verdict_line(run))

@@ -32,6 +32,10 @@ class Limits:
     """Between the two looks that say an instance is gone: EC2 lists lag behind."""
     self_fence: timedelta = timedelta(seconds=600)
     """An agent without a successful beat for this long powers off; longer than any S3 outage we want to survive."""
+    force: timedelta = timedelta(seconds=600)
+    """An instance that takes this long to shut down is ended by force."""
+    alarm: timedelta = timedelta(seconds=720)
+    """An instance that takes this long to shut down is somebody's business."""
     max_runtime: timedelta = timedelta(hours=12)
 
     @classmethod

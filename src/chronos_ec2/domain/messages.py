@@ -18,19 +18,23 @@ class Kind(StrEnum):
     COMPLETED = "completed"
     FAILED = "failed"
     KILLED = "killed"
+    RESUMED = "resumed"
     STUCK = "stuck"
     ORPHAN = "orphan"
     OVER_BUDGET = "over-budget"
+    LEAK = "leak"
 
 
 _SEVERITY = {
     Kind.STARTED: "info",
     Kind.COMPLETED: "info",
     Kind.KILLED: "warning",
+    Kind.RESUMED: "warning",
     Kind.FAILED: "error",
     Kind.STUCK: "error",
     Kind.OVER_BUDGET: "error",
     Kind.ORPHAN: "critical",
+    Kind.LEAK: "critical",
 }
 
 

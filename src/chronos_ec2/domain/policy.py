@@ -30,10 +30,11 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End this instance."""
+    """End this instance; by force when it does not obey."""
 
     instance_id: str
     cause: Cause
+    force: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +47,13 @@ class MarkStray:
 @dataclass(frozen=True, slots=True)
 class Conclude:
     """The run's instances are gone: write its receipt and final record, tell people, release the lock."""
+
+    run: Run
+
+
+@dataclass(frozen=True, slots=True)
+class Relaunch:
+    """Have an instance started for the run's new attempt; asking again is no harm."""
 
     run: Run
 
@@ -67,7 +75,7 @@ class Notify:
     run: Run | None = None
 
 
-Action = Record | Terminate | MarkStray | Conclude | ReleaseBroken | Notify
+Action = Record | Terminate | MarkStray | Conclude | Relaunch | ReleaseBroken | Notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -172,9 +180,25 @@ def _judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: 
 
 
 def _leaving(case: _Case) -> Decision | None:
-    if case.box.state is InstanceState.SHUTTING_DOWN:
+    if case.box.state is not InstanceState.SHUTTING_DOWN:
+        return None
+    if case.run.verdict is None:
         return Decision(f"{case.box.instance_id} is shutting down")
-    return None
+    return _slow_to_die(case.box, case.run.verdict.cause, case.held.written_at, case.now, case.limits, case.run)
+
+
+def _slow_to_die(
+    box: Instance, cause: Cause, since: datetime, now: datetime, limits: Limits, run: Run | None
+) -> Decision:
+    """Never stop asking, ask by force, tell people; never take it for gone before EC2 says so."""
+    text = f"{box.instance_id} has been shutting down for {_human(now - since)}"
+    decision = Decision(text)
+    if now - since >= limits.force:
+        decision += Decision("by force", (Terminate(box.instance_id, cause, force=True),))
+    if now - since >= limits.alarm:
+        incident = box.instance_id if run is None else run.run_id
+        decision += Decision("told", (Notify(Kind.LEAK, incident, text, run),))
+    return decision
 
 
 def _stopped(case: _Case) -> Decision | None:
@@ -319,15 +343,43 @@ def _judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits:
     if any(box.alive and box.run_id == run.run_id for box in facts.instances):
         return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
     if any(not box.alive and _belongs(box, run) for box in facts.instances):
-        return Decision(f"run {run.run_id}: its instance is terminated", (Conclude(_with_verdict(run, now)),))
+        return _end_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
     if not run.claimed and run.instance_id is None and run.verdict is None and now - held.written_at < limits.boot:
-        return Decision(f"run {run.run_id} is being launched")
+        again = (Relaunch(run),) if run.attempt > 1 and run.stop is None else ()
+        return Decision(f"run {run.run_id} is being launched", again)
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
         suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
         return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
     if now - run.suspect.first_seen < limits.absence:
         return Decision(f"suspect, before the second look: {run.suspect.reason}")
-    return Decision(f"run {run.run_id} has no instance, seen twice", (Conclude(_with_verdict(run, now)),))
+    return _end_or_resume(run, facts, now, limits, f"run {run.run_id} has no instance, seen twice")
+
+
+def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
+    """The attempt is over. It is followed by another if it was lost, left a checkpoint, and time and money allow."""
+    ended = _with_verdict(run, now)
+    verdict = ended.verdict
+    if verdict is None or not _may_resume(run, verdict, facts, now, limits):
+        return Decision(reason, (Conclude(ended),))
+    launched = [box.launched_at for box in facts.instances if _belongs(box, run)]
+    cost = cost_so_far(run, min(launched, default=None), now)
+    again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
+    text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} goes on from its checkpoint"
+    return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
+
+
+def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
+    left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
+    beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
+    has_checkpoint = beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
+    cost, cap = cost_so_far(run, now, now + limits.boot), run.max_cost_usd
+    return (
+        left > 0
+        and has_checkpoint
+        and run.stop is None
+        and now + limits.boot < run.deadline
+        and (cap is None or (cost is not None and cost < cap))
+    )
 
 
 def _with_verdict(run: Run, now: datetime) -> Run:
@@ -354,8 +406,9 @@ def _past_its_tag(box: Instance, now: datetime) -> Decision | None:
 
 
 def _stray(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    first_seen = facts.suspects.get(box.instance_id)
     if box.state is InstanceState.SHUTTING_DOWN:
-        return Decision(f"{box.instance_id} is shutting down")
+        return _slow_to_die(box, Cause.ORPHAN, first_seen or now, now, limits, None)
     if late := _past_its_tag(box, now):
         return late
     if box.hold:
@@ -363,7 +416,6 @@ def _stray(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> De
     age = now - box.launched_at
     if age < limits.grace:
         return Decision(f"{box.instance_id} has no record yet")
-    first_seen = facts.suspects.get(box.instance_id)
     if first_seen is None:
         return Decision(f"suspect: {box.instance_id} has no record", (MarkStray(box.instance_id),))
     if now - first_seen < limits.second_look:

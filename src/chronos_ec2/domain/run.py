@@ -119,7 +119,8 @@ class Run:
     """The record of one run. It is the lock of its lane as long as it lies at the lane's key.
 
     Times are aware UTC; `price_per_hour_usd` and `max_cost_usd` are None when unknown or unlimited;
-    `spent_usd` is the cost of the attempts that are over.
+    `spent_usd` is the cost of the attempts that are over. A lost attempt is followed by another as long as there are
+    `preemptions_left` (EC2 took the instance away) or `crashes_left` (it died); deadline and cap span all attempts.
     """
 
     run_id: str
@@ -137,6 +138,8 @@ class Run:
     price_per_hour_usd: float | None = None
     max_cost_usd: float | None = None
     spent_usd: float = 0.0
+    preemptions_left: int = 0
+    crashes_left: int = 0
     verdict: Verdict | None = None
     stop: Stop | None = None
     suspect: Suspect | None = None
@@ -175,6 +178,23 @@ class Run:
             suspect=None,
         )
 
+    def next_attempt(self, cause: Cause, spent_usd: float, now: datetime) -> Run:
+        """This run after a lost attempt, ready to be launched again; one of its budgets is a unit smaller."""
+        return replace(
+            self,
+            status=Status.INITIALIZATION,
+            current_step=LAUNCHING,
+            attempt=self.attempt + 1,
+            instance_id=None,
+            spent_usd=spent_usd,
+            preemptions_left=self.preemptions_left - (cause is Cause.PREEMPTED),
+            crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
+            verdict=None,
+            suspect=None,
+            updated_at=now,
+            phases=(*self.phases, (Status.INITIALIZATION, now)),
+        )
+
     def to_json(self) -> bytes:
         """The record as it lies in S3."""
         verdict, stop, suspect = self.verdict, self.stop, self.suspect
@@ -197,6 +217,8 @@ class Run:
                 "price_per_hour_usd": self.price_per_hour_usd,
                 "max_cost_usd": self.max_cost_usd,
                 "spent_usd": self.spent_usd,
+                "preemptions_left": self.preemptions_left,
+                "crashes_left": self.crashes_left,
                 "verdict": verdict
                 and {
                     "outcome": verdict.outcome,
@@ -212,7 +234,7 @@ class Run:
                     "reason": suspect.reason,
                     "first_seen": format_time(suspect.first_seen),
                 },
-                "timestamps": {status: format_time(moment) for status, moment in self.phases},
+                "timestamps": [{"status": status, "at": format_time(moment)} for status, moment in self.phases],
             }
         )
 
@@ -235,7 +257,6 @@ class Run:
 
     @classmethod
     def _from_fields(cls, fields: Fields, lane: Lane) -> Run:
-        timestamps = Fields(fields.raw("timestamps"), f"{lane.state_key}.timestamps")
         return cls(
             run_id=check_run_id(fields.text("run_id")),
             lane=lane,
@@ -252,10 +273,12 @@ class Run:
             price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
+            preemptions_left=fields.count("preemptions_left"),
+            crashes_left=fields.count("crashes_left"),
             verdict=_verdict(fields),
             stop=_stop(fields),
             suspect=_suspect(fields),
-            phases=tuple((Status(name), timestamps.time(name)) for name in fields.raw("timestamps")),
+            phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 
 

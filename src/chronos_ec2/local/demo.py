@@ -89,8 +89,7 @@ class _Demo:
         launched = self._command("launch", "--config", str(EXAMPLE / "train.yaml"), "--allow-cpu")
         run_id = launched["run_id"]
         for snapshot in self._watch(run_id):
-            if snapshot["status"] not in self.facts.statuses:
-                self.facts.statuses.append(snapshot["status"])
+            self.facts.statuses = [phase["status"] for phase in snapshot["timestamps"]]
         self._hear(queue, run_id)
         self._expect(self._outcome(run_id), "succeeded")
         self._keep(run_id)
@@ -136,7 +135,7 @@ class _Demo:
         self._expect(run.verdict and str(run.verdict.cause), "hung")
         self._expect(box and str(box.state), "terminated")
         seconds = self._terminated_after(run_id, stood_still_at)
-        self._say(f"the watchdog ended it {seconds:.0f} s after its last step")
+        self._say(f"the watchdog ended it {seconds:.0f} s after its last step: {run.verdict and run.verdict.message}")
         return {
             "run_id": run_id,
             "cause": run.verdict and run.verdict.cause,
@@ -158,12 +157,12 @@ class _Demo:
         command = [*_CLI, "monitor", run_id, "--json", "--interval", "1"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._aws.environ()) as monitor:
             end = time.monotonic() + _LONGEST_RUN_SECONDS
+            told = 0
             for line in monitor.stdout or ():
                 snapshot = json.loads(line)
-                verdict = snapshot["verdict"]
-                reason = f": {verdict['message']}" if verdict else ""
-                at = parse_time(snapshot["updated_at"])
-                self._say(f"  {at:%H:%M:%S}  {snapshot['status']:<15} {snapshot['current_step']}{reason}")
+                for phase in snapshot["timestamps"][told:]:
+                    self._say(f"  {parse_time(phase['at']):%H:%M:%S}  {phase['status']}")
+                told = len(snapshot["timestamps"])
                 yield snapshot
                 if time.monotonic() > end:
                     monitor.terminate()

@@ -1,5 +1,6 @@
 """The ports in plain Python, for tests and simulation. The contract suite holds them to what AWS does."""
 
+from chronos_ec2.memory.faults import Crash, Faults, NoFaults
 from chronos_ec2.memory.world import (
     MemoryClock,
     MemoryFleet,
@@ -9,4 +10,14 @@ from chronos_ec2.memory.world import (
     MemoryWorld,
 )
 
-__all__ = ["MemoryClock", "MemoryFleet", "MemoryNotifier", "MemoryObjects", "MemoryTransfer", "MemoryWorld"]
+__all__ = [
+    "Crash",
+    "Faults",
+    "MemoryClock",
+    "MemoryFleet",
+    "MemoryNotifier",
+    "MemoryObjects",
+    "MemoryTransfer",
+    "MemoryWorld",
+    "NoFaults",
+]

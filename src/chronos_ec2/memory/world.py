@@ -13,7 +13,8 @@ from chronos_ec2.domain.instance import MANAGED_BY, Instance, InstanceState, rea
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
-from chronos_ec2.ports import LaunchOption, Resource, StoredObject
+from chronos_ec2.memory.faults import Faults, NoFaults
+from chronos_ec2.ports import Clock, LaunchOption, Resource, StoredObject
 
 
 class MemoryClock:
@@ -34,54 +35,71 @@ class MemoryClock:
 class MemoryObjects:
     """One bucket. An ETag is a hash of the content, as S3's is, so it recurs when the content does."""
 
-    def __init__(self, clock: MemoryClock) -> None:
+    def __init__(self, clock: Clock, faults: Faults) -> None:
         self._clock = clock
+        self._faults = faults
         self._objects: dict[str, StoredObject] = {}
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         """A document, None when the key does not exist; of a larger one just so much that its size shows."""
+        self._faults.before("s3:GetObject")
         found = self._objects.get(key)
-        return found and replace(found, body=found.body[: limit + 1])
+        if found is not None and len(found.body) > limit:
+            found = replace(found, body=found.body[: limit + 1])
+        self._faults.after("s3:GetObject")
+        return found
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
         del content_type
-        # S3 keeps whole seconds.
-        written_at = self._clock.now().replace(microsecond=0)
-        self._objects[key] = StoredObject(bytes(body), _etag(body), written_at)
+        self._faults.before("s3:PutObject")
+        self._put(key, body)
+        self._faults.after("s3:PutObject")
 
     def create(self, key: str, body: bytes) -> str:
         """Put an object where none is; its ETag."""
-        if key in self._objects:
-            raise LostRace(f"{key} was written by somebody else")
-        self.write(key, body)
-        return self._objects[key].etag
+        return self._put_if(key, body, None)
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
         """Put an object in place of the one with this ETag; the new ETag."""
+        return self._put_if(key, body, etag)
+
+    def _put_if(self, key: str, body: bytes, etag: str | None) -> str:
+        self._faults.before("s3:PutObject")
         found = self._objects.get(key)
-        if found is None or found.etag != etag:
+        if (None if found is None else found.etag) != etag:
             raise LostRace(f"{key} was written by somebody else")
-        self.write(key, body)
-        return self._objects[key].etag
+        new = self._put(key, body)
+        self._faults.after("s3:PutObject")
+        return new
+
+    def _put(self, key: str, body: bytes) -> str:
+        # S3 keeps whole seconds.
+        new = StoredObject(bytes(body), _etag(body), self._clock.now().replace(microsecond=0))
+        self._objects[key] = new
+        return new.etag
 
     def remove(self, key: str, etag: str | None = None) -> None:
         """Delete an object, with an ETag only that one. A missing key is no error."""
+        self._faults.before("s3:DeleteObject")
         found = self._objects.get(key)
         if found is not None and etag not in (None, found.etag):
             raise LostRace(f"{key} was written by somebody else")
         self._objects.pop(key, None)
+        self._faults.after("s3:DeleteObject")
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, bytes) of every object below a prefix, in key order."""
+        self._faults.before("s3:ListBucket")
         for key in sorted(self._objects):
             if key.startswith(prefix):
                 yield key, len(self._objects[key].body)
 
     def children(self, prefix: str) -> tuple[str, ...]:
         """The names one level below a prefix that hold something, without slashes."""
-        rests = (key[len(prefix) :] for key in sorted(self._objects) if key.startswith(prefix))
-        return tuple(dict.fromkeys(rest.split("/", 1)[0] for rest in rests if "/" in rest))
+        self._faults.before("s3:ListBucket")
+        rests = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
+        return tuple(sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest}))
 
     def body(self, key: str) -> bytes:
         """The whole content of an object, for transfers and assertions. Raises KeyError."""
@@ -119,9 +137,10 @@ class _Box:
 
 @dataclass
 class MemoryFleet:
-    """EC2. An instance is running at once; `terminate` ends it at once, unless `slow_to_die`."""
+    """EC2. An instance is running at once; `terminate` ends it at once, unless `slow_to_die`, when it takes force."""
 
-    clock: MemoryClock
+    clock: Clock
+    faults: Faults = field(default_factory=NoFaults)
     project: str = "Chronos-Training"
     cost_center: str = "train"
     slow_to_die: bool = False
@@ -129,11 +148,19 @@ class MemoryFleet:
     """Subnets or instance types for which there is no capacity."""
     terminate_calls: list[str] = field(default_factory=list)
     user_data: dict[str, str] = field(default_factory=dict)
+    left: dict[Resource, str | None] = field(default_factory=dict)
+    """Volumes and interfaces that outlived their instance, and the run that owned each."""
     _boxes: dict[str, _Box] = field(default_factory=dict)
     _by_token: dict[str, str] = field(default_factory=dict)
 
     def instances(self, environment: str) -> tuple[Instance, ...]:
         """Every instance with all our owner tags in this environment."""
+        self.faults.before("ec2:DescribeInstances")
+        found = self._ours(environment)
+        self.faults.after("ec2:DescribeInstances")
+        return found
+
+    def _ours(self, environment: str) -> tuple[Instance, ...]:
         ours = {"Project": self.project, "Environment": environment, "ManagedBy": MANAGED_BY}
         return tuple(box.instance for box in self._boxes.values() if ours.items() <= box.tags.items())
 
@@ -143,29 +170,41 @@ class MemoryFleet:
 
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
         """Start one instance for this attempt and return its id; repeating the call never starts a second."""
+        self.faults.before("ec2:RunInstances")
         token = client_token(run, option.instance_type, option.subnet_id, "on-demand")
-        if token in self._by_token:
-            return self._by_token[token]
-        if self.no_capacity & {option.instance_type, option.subnet_id}:
-            raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
-        instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
-        self._by_token[token] = instance_id
-        self.user_data[instance_id] = user_data
-        return instance_id
+        if token not in self._by_token:
+            if self.no_capacity & {option.instance_type, option.subnet_id}:
+                raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
+            instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
+            self._by_token[token] = instance_id
+            self.user_data[instance_id] = user_data
+        self.faults.after("ec2:RunInstances")
+        return self._by_token[token]
 
-    def terminate(self, instance_id: str) -> None:
+    def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to end one instance."""
+        self.faults.before("ec2:TerminateInstances")
         self.terminate_calls.append(instance_id)
         if instance_id in self._boxes:
-            self.move(instance_id, InstanceState.SHUTTING_DOWN if self.slow_to_die else InstanceState.TERMINATED)
+            slow = self.slow_to_die and not force
+            self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
+        self.faults.after("ec2:TerminateInstances")
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """The volumes of instances that are stopped; a terminated instance takes its volume along."""
-        return tuple(
+        """The volume of each living instance, and what a test left behind; a terminated instance takes its volume."""
+        self.faults.before("ec2:DescribeVolumes")
+        volumes = [
             Resource("volume", f"vol-{found.instance_id[2:]}", "in-use")
-            for found in self.instances(environment)
+            for found in self._ours(environment)
             if found.alive and run_id in (None, found.run_id)
-        )
+        ]
+        return (*volumes, *(left for left, owner in self.left.items() if run_id in (None, owner)))
+
+    def delete(self, resource: Resource) -> None:
+        """Delete a leftover that nothing uses any more."""
+        self.faults.before("ec2:DeleteVolume")
+        self.left.pop(resource, None)
+        self.faults.after("ec2:DeleteVolume")
 
     # What a test does to EC2 from outside.
 
@@ -192,20 +231,24 @@ class MemoryFleet:
 class MemoryNotifier:
     """A topic that keeps what was published."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
         self.messages: list[Message] = []
 
     def publish(self, message: Message) -> None:
         """Keep a message."""
+        self._faults.before("sns:Publish")
         self.messages.append(message)
+        self._faults.after("sns:Publish")
 
 
 class MemoryWorld:
     """All of it together."""
 
-    def __init__(self) -> None:
-        self.clock = MemoryClock()
-        self.objects = MemoryObjects(self.clock)
+    def __init__(self, faults: Faults | None = None, clock: MemoryClock | None = None) -> None:
+        faults = faults or NoFaults()
+        self.clock = clock or MemoryClock()
+        self.objects = MemoryObjects(self.clock, faults)
         self.transfer = MemoryTransfer(self.objects)
-        self.fleet = MemoryFleet(self.clock)
-        self.notifier = MemoryNotifier()
+        self.fleet = MemoryFleet(self.clock, faults)
+        self.notifier = MemoryNotifier(faults)

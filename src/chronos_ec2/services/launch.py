@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
 from chronos_ec2.boot import render_user_data
-from chronos_ec2.domain.errors import CapacityUnavailable, InvalidInput, LaneBusy, LaunchRefused, LostRace
+from chronos_ec2.domain.errors import CapacityUnavailable, InvalidInput, LaneBusy, LaunchRefused, LostRace, Unreadable
 from chronos_ec2.domain.facts import Broken, Held
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import REQUEST, Request
+from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.run import LAUNCHING, Cause, Judge, Outcome, Run, Status, Verdict, new_run_id
 from chronos_ec2.ports import Clock, Fleet, LaunchOption
 from chronos_ec2.services.run_store import RunStore
@@ -35,6 +36,8 @@ class Order:
     limits: Limits
     price_per_hour_usd: float | None = None
     max_cost_usd: float | None = None
+    preemptions_left: int = 0
+    crashes_left: int = 0
     allow_cpu: bool = False
 
 
@@ -74,6 +77,8 @@ def launch(order: Order, store: RunStore, fleet: Fleet, clock: Clock) -> Launche
         deadline=now + order.limits.max_runtime,
         price_per_hour_usd=order.price_per_hour_usd,
         max_cost_usd=order.max_cost_usd,
+        preemptions_left=order.preemptions_left,
+        crashes_left=order.crashes_left,
         phases=((Status.INITIALIZATION, now),),
     )
     refuse_if_busy(store, order.lane)
@@ -118,35 +123,59 @@ def refuse_if_busy(store: RunStore, lane: Lane) -> None:
             return
 
 
+def relaunch(lane: Lane, subnet_ids: tuple[str, ...], bucket: str, store: RunStore, fleet: Fleet) -> Launched | None:
+    """Start the instance of a run's new attempt; None when the lane has none to start, or one was started already.
+
+    Raises:
+        Unreadable: the run's request is not what it should be.
+        CapacityUnavailable, LaunchRefused: no instance was started; the watchdog ends the run.
+        ServiceUnavailable: AWS did not answer; asking again does not start a second instance.
+    """
+    held = store.read_lock(lane)
+    if not isinstance(held, Held) or held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
+        return None
+    found = store.objects.read(run_key(lane.environment, held.run.run_id, REQUEST), MAX_REQUEST_BYTES)
+    if found is None:
+        raise Unreadable(f"run {held.run.run_id} has no {REQUEST}")
+    request = Request.from_json(found.body)
+    user_data = render_user_data(bucket, held.run, request.limits)
+    options = _options(request.instance_types, subnet_ids)
+    return _commit(held, _first_that_starts(held.run, options, user_data, fleet), store)
+
+
 def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet) -> Launched:
-    """Try every option; the record says which instance it became. A definite refusal frees the lane at once."""
-    run = held.run
-    user_data = render_user_data(order.bucket, run, order.limits)
-    refusals: list[CapacityUnavailable | LaunchRefused] = []
-    for instance_type in order.instance_types:
-        for subnet_id in order.subnet_ids:
-            option = LaunchOption(instance_type, subnet_id)
-            try:
-                instance_id = fleet.launch(run, option, user_data)
-            except CapacityUnavailable as error:
-                refusals.append(error)
-                continue
-            except LaunchRefused as error:
-                _give_up(held, store, error)
-                raise
-            _commit(held, replace(run, instance_id=instance_id, instance_type=instance_type), store)
-            return Launched(run.run_id, instance_id, option)
-    problem = CapacityUnavailable(f"no capacity in {len(refusals)} places; the last said: {refusals[-1]}")
-    _give_up(held, store, problem)
-    raise problem
-
-
-def _commit(held: Held, run: Run, store: RunStore) -> None:
+    """A definite refusal frees the lane at once."""
+    user_data = render_user_data(order.bucket, held.run, order.limits)
     try:
+        launched = _first_that_starts(held.run, _options(order.instance_types, order.subnet_ids), user_data, fleet)
+    except (CapacityUnavailable, LaunchRefused) as error:
+        _give_up(held, store, error)
+        raise
+    return _commit(held, launched, store)
+
+
+def _options(instance_types: tuple[str, ...], subnet_ids: tuple[str, ...]) -> list[LaunchOption]:
+    return [LaunchOption(kind, subnet_id) for kind in instance_types for subnet_id in subnet_ids]
+
+
+def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fleet: Fleet) -> Launched:
+    """Try every option. Raises CapacityUnavailable when none has room, and LaunchRefused, ServiceUnavailable."""
+    last: CapacityUnavailable | None = None
+    for option in options:
+        try:
+            return Launched(run.run_id, fleet.launch(run, option, user_data), option)
+        except CapacityUnavailable as error:
+            last = error
+    raise CapacityUnavailable(f"no capacity in {len(options)} places; the last said: {last}")
+
+
+def _commit(held: Held, launched: Launched, store: RunStore) -> Launched:
+    run = replace(held.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
+    # A lost race is the agent, which was faster and claimed with its own id, or somebody who stopped the run: both
+    # know what to do.
+    with suppress(LostRace):
         store.replace_lock(run, held)
-    except LostRace:
-        # The agent was faster and claimed with its own id, or somebody stopped the run: both know what to do.
-        return
+    return launched
 
 
 def _give_up(held: Held, store: RunStore, error: Exception) -> None:

@@ -17,7 +17,10 @@ SCHEMA_VERSION = 1
 
 
 def write_receipt(objects: ObjectStore, fleet: Fleet, run: Run, instances: tuple[Instance, ...], now: datetime) -> None:
-    """Write cleanup_status.json: what AWS says about the run's resources, beside what the agent said about its box."""
+    """Delete what the run left and nothing uses, and write cleanup_status.json.
+
+    It holds what AWS says about the run's resources, beside what the agent said about its box.
+    """
     environment = run.lane.environment
     key = run_key(environment, run.run_id, RECEIPT)
     resources = [
@@ -25,10 +28,11 @@ def write_receipt(objects: ObjectStore, fleet: Fleet, run: Run, instances: tuple
         for box in instances
         if box.run_id == run.run_id
     ]
-    resources += [
-        {"kind": left.kind, "id": left.resource_id, "state": left.state}
-        for left in fleet.leftovers(environment, run.run_id)
-    ]
+    for left in fleet.leftovers(environment, run.run_id):
+        if left.unused:
+            fleet.delete(left)
+        state = "deleted" if left.unused else left.state
+        resources.append({"kind": left.kind, "id": left.resource_id, "state": state})
     receipt = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
@@ -26,13 +27,14 @@ from chronos_ec2.domain.policy import (
     MarkStray,
     Notify,
     Record,
+    Relaunch,
     ReleaseBroken,
     Terminate,
     decide,
 )
 from chronos_ec2.domain.run import Cause, Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
-from chronos_ec2.ports import Clock, Fleet, Notifier
+from chronos_ec2.ports import Clock, Fleet, Notifier, Relauncher
 from chronos_ec2.services.notify import Outbox
 from chronos_ec2.services.receipt import write_receipt
 from chronos_ec2.services.run_store import RunStore
@@ -61,6 +63,8 @@ class Reconciler:
         notifier: Notifier,
         clock: Clock,
         limits: Limits,
+        relauncher: Relauncher | None = None,
+        parallel_lanes: int = 1,
     ) -> None:
         self.environment = environment
         self.limits = limits
@@ -69,6 +73,8 @@ class Reconciler:
         self._fleet = fleet
         self._outbox = Outbox(store.objects, notifier)
         self._clock = clock
+        self._relauncher = relauncher
+        self._parallel_lanes = parallel_lanes
 
     def sweep(self) -> list[Report]:
         """Reconcile every lane that has a lock or an instance. One list of EC2 serves all of them."""
@@ -76,7 +82,10 @@ class Reconciler:
         for instance in self._fleet.instances(self.environment):
             by_lane[instance.lane or Lane(self.environment)].append(instance)
         lanes = sorted({*self._store.lanes(self.environment), *by_lane})
-        return [self._isolated(lane, tuple(by_lane[lane])) for lane in lanes]
+        if self._parallel_lanes == 1 or len(lanes) == 1:
+            return [self._isolated(lane, tuple(by_lane.get(lane, ()))) for lane in lanes]
+        with ThreadPoolExecutor(self._parallel_lanes) as pool:
+            return list(pool.map(lambda lane: self._isolated(lane, tuple(by_lane.get(lane, ()))), lanes))
 
     def _isolated(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
         """One lane's trouble, of whatever kind, does not keep the sweep from the others; the report tells of it."""
@@ -132,7 +141,8 @@ class Reconciler:
 
     def _beat_of(self, state: StateRead, instances: tuple[Instance, ...]) -> BeatRead:
         if isinstance(state, Held):
-            return self._store.read_beat(self.environment, state.run.run_id) if state.run.claimed else Absent()
+            has_beats = state.run.claimed or state.run.attempt > 1
+            return self._store.read_beat(self.environment, state.run.run_id) if has_beats else Absent()
         run_id = next((box.run_id for box in instances if box.alive and box.run_id), None)
         return self._store.read_beat(self.environment, run_id) if run_id else Absent()
 
@@ -179,8 +189,12 @@ class Reconciler:
                 if not isinstance(facts.state, Held):
                     raise LostRace(f"{facts.lane.state_key} is not held")
                 return replace(facts, state=self._store.replace_lock(run, facts.state))
-            case Terminate(instance_id):
-                self._terminate(instance_id, facts)
+            case Terminate():
+                self._terminate(action, facts)
+            case Relaunch(run):
+                if self._relauncher is None:
+                    raise ServiceUnavailable(f"run {run.run_id} wants another attempt, and there is no launcher")
+                self._relauncher.relaunch(run)
             case MarkStray(instance_id):
                 note = {"instance_id": instance_id, "first_seen": format_time(self._clock.now())}
                 self._objects.write(suspect_key(self.environment, instance_id), dump_json(note))
@@ -194,14 +208,15 @@ class Reconciler:
                 assert_never(action)
         return facts
 
-    def _terminate(self, instance_id: str, facts: LaneFacts) -> None:
+    def _terminate(self, action: Terminate, facts: LaneFacts) -> None:
         """The one place that ends an instance. What was decided upon must still be what is there."""
+        instance_id = action.instance_id
         if instance_id not in {box.instance_id for box in facts.instances if box.alive}:
             raise LostRace(f"{instance_id} is not in EC2's list of ours")
         state = self._store.read_lock(facts.lane)
         if _version(state) != _version(facts.state):
             raise LostRace(f"{facts.lane.state_key} changed")
-        self._fleet.terminate(instance_id)
+        self._fleet.terminate(instance_id, force=action.force)
 
     def _conclude(self, run: Run, facts: LaneFacts) -> None:
         """Receipt, final record, message, release: in this order, so that a crash anywhere is repeated whole."""
