@@ -19,7 +19,6 @@ from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.settings import WatchdogSettings
 
-
 _PARALLEL_LANES = 32
 """As many as the client keeps connections: a thousand lanes are then read within a few seconds."""
 

@@ -52,39 +52,28 @@ class Report:
     error: str = ""
 
 
+@dataclass(eq=False, slots=True)
 class Reconciler:
-    """The watchdog of one environment."""
+    """The watchdog of one environment. Without a `relauncher`, a run that wants another attempt is an error."""
 
-    def __init__(
-        self,
-        environment: str,
-        store: RunStore,
-        fleet: Fleet,
-        notifier: Notifier,
-        clock: Clock,
-        limits: Limits,
-        relauncher: Relauncher | None = None,
-        parallel_lanes: int = 1,
-    ) -> None:
-        self.environment = environment
-        self.limits = limits
-        self._store = store
-        self._objects = store.objects
-        self._fleet = fleet
-        self._outbox = Outbox(store.objects, notifier)
-        self._clock = clock
-        self._relauncher = relauncher
-        self._parallel_lanes = parallel_lanes
+    environment: str
+    store: RunStore
+    fleet: Fleet
+    notifier: Notifier
+    clock: Clock
+    limits: Limits
+    relauncher: Relauncher | None = None
+    parallel_lanes: int = 1
 
     def sweep(self) -> list[Report]:
         """Reconcile every lane that has a lock or an instance. One list of EC2 serves all of them."""
         by_lane: dict[Lane, list[Instance]] = defaultdict(list)
-        for instance in self._fleet.instances(self.environment):
+        for instance in self.fleet.instances(self.environment):
             by_lane[instance.lane or Lane(self.environment)].append(instance)
-        lanes = sorted({*self._store.lanes(self.environment), *by_lane})
-        if self._parallel_lanes == 1 or len(lanes) == 1:
+        lanes = sorted({*self.store.lanes(self.environment), *by_lane})
+        if self.parallel_lanes == 1 or len(lanes) == 1:
             return [self._isolated(lane, tuple(by_lane.get(lane, ()))) for lane in lanes]
-        with ThreadPoolExecutor(self._parallel_lanes) as pool:
+        with ThreadPoolExecutor(self.parallel_lanes) as pool:
             return list(pool.map(lambda lane: self._isolated(lane, tuple(by_lane.get(lane, ()))), lanes))
 
     def _isolated(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
@@ -107,7 +96,7 @@ class Reconciler:
 
     def instance(self, instance_id: str) -> Report | None:
         """Reconcile the lane of an instance; None if the instance is not ours."""
-        found = self._fleet.find(self.environment, instance_id)
+        found = self.fleet.find(self.environment, instance_id)
         return None if found is None else self.lane(found.lane or Lane(self.environment))
 
     def facts(self, lane: Lane) -> LaneFacts:
@@ -115,13 +104,13 @@ class Reconciler:
         return self._gather(lane, self._instances(lane))
 
     def _instances(self, lane: Lane) -> tuple[Instance, ...]:
-        listed = self._fleet.instances(self.environment)
+        listed = self.fleet.instances(self.environment)
         return tuple(found for found in listed if (found.lane or Lane(self.environment)) == lane)
 
     def _reconcile(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
             facts = self._gather(lane, instances)
-            decision = decide(facts, self._clock.now(), self.limits)
+            decision = decide(facts, self.clock.now(), self.limits)
             try:
                 self._apply(decision, facts)
             except LostRace:
@@ -134,7 +123,7 @@ class Reconciler:
     # --- gather ------------------------------------------------------------------------------------------------
 
     def _gather(self, lane: Lane, instances: tuple[Instance, ...]) -> LaneFacts:
-        state = self._store.read_lock(lane)
+        state = self.store.read_lock(lane)
         facts = LaneFacts(lane, instances, state, self._beat_of(state, instances))
         strays = [box for box in instances if box.alive and not _named_by(state, box)]
         return replace(facts, suspects=self._first_seen(strays)) if strays else facts
@@ -142,13 +131,13 @@ class Reconciler:
     def _beat_of(self, state: StateRead, instances: tuple[Instance, ...]) -> BeatRead:
         if isinstance(state, Held):
             has_beats = state.run.claimed or state.run.attempt > 1
-            return self._store.read_beat(self.environment, state.run.run_id) if has_beats else Absent()
+            return self.store.read_beat(self.environment, state.run.run_id) if has_beats else Absent()
         run_id = next((box.run_id for box in instances if box.alive and box.run_id), None)
-        return self._store.read_beat(self.environment, run_id) if run_id else Absent()
+        return self.store.read_beat(self.environment, run_id) if run_id else Absent()
 
     def _first_seen(self, strays: Iterable[Instance]) -> dict[str, datetime]:
         found = (
-            (box.instance_id, self._objects.read(suspect_key(self.environment, box.instance_id))) for box in strays
+            (box.instance_id, self.store.objects.read(suspect_key(self.environment, box.instance_id))) for box in strays
         )
         return {instance_id: note.written_at for instance_id, note in found if note}
 
@@ -175,7 +164,7 @@ class Reconciler:
         """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
         if not isinstance(facts.beat, Beat) or action.cause not in (Cause.INFRA, Cause.HUNG):
             return
-        beat = self._store.read_beat(self.environment, facts.beat.heartbeat.run_id)
+        beat = self.store.read_beat(self.environment, facts.beat.heartbeat.run_id)
         if not isinstance(beat, Beat) or beat.heartbeat.instance_id != action.instance_id:
             return
         came = beat.received_at > facts.beat.received_at
@@ -188,16 +177,16 @@ class Reconciler:
             case Record(run):
                 if not isinstance(facts.state, Held):
                     raise LostRace(f"{facts.lane.state_key} is not held")
-                return replace(facts, state=self._store.replace_lock(run, facts.state))
+                return replace(facts, state=self.store.replace_lock(run, facts.state))
             case Terminate():
                 self._terminate(action, facts)
             case Relaunch(run):
-                if self._relauncher is None:
+                if self.relauncher is None:
                     raise ServiceUnavailable(f"run {run.run_id} wants another attempt, and there is no launcher")
-                self._relauncher.relaunch(run)
+                self.relauncher.relaunch(run)
             case MarkStray(instance_id):
-                note = {"instance_id": instance_id, "first_seen": format_time(self._clock.now())}
-                self._objects.write(suspect_key(self.environment, instance_id), dump_json(note))
+                note = {"instance_id": instance_id, "first_seen": format_time(self.clock.now())}
+                self.store.objects.write(suspect_key(self.environment, instance_id), dump_json(note))
             case Conclude(run):
                 self._conclude(run, facts)
             case ReleaseBroken(etag):
@@ -213,10 +202,10 @@ class Reconciler:
         instance_id = action.instance_id
         if instance_id not in {box.instance_id for box in facts.instances if box.alive}:
             raise LostRace(f"{instance_id} is not in EC2's list of ours")
-        state = self._store.read_lock(facts.lane)
+        state = self.store.read_lock(facts.lane)
         if _version(state) != _version(facts.state):
             raise LostRace(f"{facts.lane.state_key} changed")
-        self._fleet.terminate(instance_id, force=action.force)
+        self.fleet.terminate(instance_id, force=action.force)
 
     def _conclude(self, run: Run, facts: LaneFacts) -> None:
         """Receipt, final record, message, release: in this order, so that a crash anywhere is repeated whole."""
@@ -224,29 +213,33 @@ class Reconciler:
         if not isinstance(held, Held):
             raise LostRace(f"{facts.lane.state_key} is not held")
         if held.run.verdict is None:
-            held = self._store.replace_lock(run, held)
-        now = self._clock.now()
+            held = self.store.replace_lock(run, held)
+        now = self.clock.now()
         run, cost = held.run, _cost(held.run, facts, now)
         run = replace(run, spent_usd=run.spent_usd if cost is None else cost)
-        write_receipt(self._objects, self._fleet, run, facts.instances, now)
-        self._objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
+        write_receipt(self.store.objects, self.fleet, run, facts.instances, now)
+        self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         kind, text = kind_of_end(run), run.verdict.message if run.verdict else ""
         message = compose(kind, facts.lane, run.run_id, text, run, cost)
-        self._outbox.send(incident_key(self.environment, run.run_id, kind, run.attempt), message, now)
-        self._store.release_lock(facts.lane, held.etag)
+        Outbox(self.store.objects, self.notifier).send(
+            incident_key(self.environment, run.run_id, kind, run.attempt), message, now
+        )
+        self.store.release_lock(facts.lane, held.etag)
 
     def _release_broken(self, lane: Lane, etag: str) -> None:
-        found = self._objects.read(lane.state_key)
+        found = self.store.objects.read(lane.state_key)
         if found and found.etag == etag:
-            self._objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
-        self._store.release_lock(lane, etag)
+            self.store.objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
+        self.store.release_lock(lane, etag)
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> None:
-        now = self._clock.now()
+        now = self.clock.now()
         attempt = notify.run.attempt if notify.run else None
         cost = _cost(notify.run, facts, now) if notify.run else None
         message = compose(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
-        self._outbox.send(incident_key(self.environment, notify.incident, notify.kind, attempt), message, now)
+        Outbox(self.store.objects, self.notifier).send(
+            incident_key(self.environment, notify.incident, notify.kind, attempt), message, now
+        )
 
 
 def _named_by(state: StateRead, box: Instance) -> bool:
