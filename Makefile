@@ -1,5 +1,6 @@
 # make demo   set up, deploy onto an embedded AWS, train, forecast
 # make test   everything that CI does
+# make evidence [HISTORIES=20000]   prove the promises anew, up to an hour
 # Any Python from 3.11 on serves; PYTHON=... names another one.
 
 SHELL := /bin/bash
@@ -8,12 +9,13 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+HISTORIES ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo test check validate clean site-packages
+.PHONY: help venv demo evidence test check validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -31,6 +33,9 @@ demo: venv
 
 test: check
 	$(BIN)/python -m pytest
+
+evidence: venv
+	$(BIN)/python -m evidence --histories $(HISTORIES)
 
 check: venv validate
 	$(BIN)/ruff check

@@ -8,7 +8,6 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from agent.gpu import utilisation
 from agent.orders import Orders
 from agent.progress import Progress
 from agent.record import Identity, Record
@@ -95,7 +94,16 @@ class Pulse:
 class BeatSender:
     """Composes and writes one beat. Raises what the store raises."""
 
-    def __init__(self, store: RunStore, clock: Clock, record: Record, identity: Identity, progress: Progress) -> None:
+    def __init__(
+        self,
+        store: RunStore,
+        clock: Clock,
+        record: Record,
+        identity: Identity,
+        progress: Progress,
+        gpu_utilisation: Callable[[], float | None],
+    ) -> None:
+        self._gpu_utilisation = gpu_utilisation
         self._store = store
         self._clock = clock
         self._record = record
@@ -119,7 +127,7 @@ class BeatSender:
             loss=now.loss,
             trainer_pid=now.trainer_pid,
             checkpoint_age=now.checkpoint_age,
-            gpu_utilisation=utilisation(),
+            gpu_utilisation=self._gpu_utilisation(),
             sent_at=format_time(self._clock.now()),
         )
         self._store.write_beat(self._identity.environment, beat)

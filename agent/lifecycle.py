@@ -12,6 +12,7 @@ from agent.checkpoint import CheckpointUploader
 from agent.cleanup import CLEANUP_STATUS, clean, empty
 from agent.data import download
 from agent.endings import Condemned, RunFailed, Stopped
+from agent.gpu import utilisation
 from agent.heartbeat import BeatSender, Pulse
 from agent.ledger import Ledger
 from agent.logs import LogShipper
@@ -55,6 +56,7 @@ def live(
         # Nothing was touched. The box goes away; the watchdog says what became of the run.
         _log.error("run %s not claimed: %s", identity.run_id, error)
         return FENCED
+    workdir.claimed.touch()
     _log.info("claimed run %s, attempt %d", run.run_id, run.attempt)
     life = Life(world, bucket, request, record, identity, workdir, orders)
     try:
@@ -97,7 +99,7 @@ class Life:
             objects, world.transfer, self._results.key_of, workdir.checkpoints, self._progress
         )
         self._logs = LogShipper(self._results.log, (workdir.agent_log, workdir.trainer_log))
-        sender = BeatSender(world.store, world.clock, record, identity, self._progress)
+        sender = BeatSender(world.store, world.clock, record, identity, self._progress, utilisation)
         self._pulse = Pulse(sender, record, orders, request.limits)
 
     def run(self) -> int:

@@ -49,6 +49,7 @@ class Record:
         self._identity = identity
         self._sleep = sleep
         self._run: Run | None = None
+        self._asked_before = False
 
     @property
     def run(self) -> Run:
@@ -64,17 +65,16 @@ class Record:
             Fenced: it is not, or not any more, this instance's to take.
             ServiceUnavailable: S3 did not answer for ten minutes.
         """
-        asked_before = False
 
         def take(held: Held) -> Run:
-            nonlocal asked_before
             run = held.run
             if not run.claimed:
-                asked_before = True
-                claimed = replace(run, instance_id=self._identity.instance_id)
+                self._asked_before = True
+                # Whoever was missed is here: a suspicion that stayed would be the first of two looks at an absence.
+                claimed = replace(run, instance_id=self._identity.instance_id, suspect=None)
                 return claimed.advance(Status.INITIALIZATION, CLAIMED, self._clock.now())
             # An answer that got lost: our own claim has succeeded, and is only written again.
-            if asked_before and (run.status, run.current_step) == (Status.INITIALIZATION, CLAIMED):
+            if self._asked_before and (run.status, run.current_step) == (Status.INITIALIZATION, CLAIMED):
                 return run
             raise Fenced(f"run {run.run_id} is in {run.status} ({run.current_step}): another agent took it")
 

@@ -13,6 +13,11 @@ class Workdir:
     root: Path
 
     @property
+    def claimed(self) -> Path:
+        """There from the claim on, to the end of the box: the boot timer in the user data spares a box that has it."""
+        return self.logs / "claimed"
+
+    @property
     def data(self) -> Path:
         """The data set's Parquet files."""
         return self.root / "data"

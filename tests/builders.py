@@ -95,8 +95,8 @@ def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=
 
 def some_facts(**changes: Any) -> LaneFacts:
     """A healthy lane: the run, its instance, a fresh beat."""
-    facts = LaneFacts(LANE, (an_instance(),), held(), a_beat())
+    facts = LaneFacts(LANE, (an_instance(),), NOW, held(), a_beat())
     return replace(facts, **changes)
 
 
-NO_FACTS = LaneFacts(LANE, (), Absent())
+NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

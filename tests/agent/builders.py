@@ -21,6 +21,7 @@ from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.request import REQUEST, Request
 from chronos_ec2.domain.run import LAUNCHING, Run, Status
+from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.memory import MemoryObjects, MemoryWorld
 from chronos_ec2.ports import Clock, ObjectTransfer, StoredObject
 from chronos_ec2.services.run_store import RunStore
@@ -74,11 +75,11 @@ class FlakyObjects:
     def __getattr__(self, name: str) -> Any:
         return getattr(self._objects, name)
 
-    def read(self, key: str) -> StoredObject | None:
+    def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         if self.reads_refused:
             self.reads_refused -= 1
             raise ServiceUnavailable("no answer to a read")
-        return self._objects.read(key)
+        return self._objects.read(key, limit)
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         if self.refused:

@@ -125,7 +125,7 @@ def test_a_beat_tells_of_life_and_progress_apart() -> None:
     progress.stepped(7, 20, 1.25)
     progress.synced(100)
     clock.advance(42)
-    BeatSender(world.store, world.clock, record, an_identity(), progress)()
+    BeatSender(world.store, world.clock, record, an_identity(), progress, lambda: 97.0)()
 
     found = world.store.read_beat("dev", RUN_ID)
 

@@ -40,6 +40,12 @@ def test_a_claim_takes_the_run_for_this_instance(world: World) -> None:
     assert run.seq == 2
 
 
+def test_a_claim_clears_the_suspicion_that_the_instance_was_missing(world: World) -> None:
+    suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", NOW)
+    rewrite(world, lambda run: replace(run, suspect=suspect))
+    assert a_record(world).claim().suspect is None
+
+
 def test_a_claim_takes_the_run_that_names_this_instance(world: World) -> None:
     rewrite(world, lambda run: replace(run, instance_id=INSTANCE))
     assert a_record(world).claim().instance_id == INSTANCE

@@ -16,7 +16,7 @@ from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
-from chronos_ec2.ports import LaunchOption
+from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.services.run_store import RunStore
 from tests.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import PROJECT, Ports
@@ -217,6 +217,11 @@ class TestFleet:
 
     def test_terminating_what_ec2_does_not_know_is_no_error(self, ports: Ports) -> None:
         ports.fleet.terminate("i-0123456789abcdef0")
+
+    @pytest.mark.parametrize("kind", ["volume", "network-interface"])
+    def test_deleting_a_leftover_that_is_gone_is_no_error(self, ports: Ports, kind: str) -> None:
+        prefix = "vol" if kind == "volume" else "eni"
+        ports.fleet.delete(Resource(kind, f"{prefix}-0123456789abcdef0", "available"))
 
     def test_nothing_is_left_where_nothing_was(self, ports: Ports) -> None:
         assert ports.fleet.leftovers("dev", "20200101T000000Z-000000") == ()

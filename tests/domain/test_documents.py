@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -23,11 +24,28 @@ FULL_RUN = a_run(
     stop=Stop(Cause.REQUESTED, "by hand", NOW),
     suspect=Suspect(Cause.HUNG, "no progress", NOW),
     max_cost_usd=12.5,
+    spent_usd=1.5,
+    attempt=2,
+    preemptions_left=4,
+    crashes_left=3,
 )
-FULL_BEAT = a_heartbeat(loss=-0.25, trainer_pid=12, checkpoint_age=seconds(0), gpu_utilisation=100.0, sent_at="now")
+FULL_BEAT = a_heartbeat(
+    attempt=2,
+    counter=4216,
+    stalled_for=seconds(1.234),
+    bytes_synced=4096,
+    loss=-0.25,
+    trainer_pid=12,
+    checkpoint_age=seconds(61.5),
+    gpu_utilisation=100.0,
+    sent_at="2026-01-31T12:00:00Z",
+)
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(), True
 )
+
+
+GOLDEN = Path(__file__).with_name("golden")
 
 
 def read_run(raw: bytes) -> Run:
@@ -36,11 +54,40 @@ def read_run(raw: bytes) -> Run:
 
 READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
+OPTIONAL = {
+    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd"},
+    "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
+    "request": set[str](),
+}
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_what_was_written_is_read_back(kind: str) -> None:
     assert READERS[kind](EXAMPLES[kind].to_json()) == EXAMPLES[kind]
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_document_of_this_schema_is_written_as_its_golden_file(kind: str) -> None:
+    golden = json.loads((GOLDEN / f"{kind}.json").read_text())
+    written = json.loads(EXAMPLES[kind].to_json())
+    assert list(written.items()) == list(golden.items())
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_each_field_of_a_document_is_there_or_the_document_is_unreadable(kind: str) -> None:
+    document = json.loads((GOLDEN / f"{kind}.json").read_text())
+    for name in document.keys() - OPTIONAL[kind]:
+        rest = {key: value for key, value in document.items() if key != name}
+        with pytest.raises(Unreadable, match=f"'{name}' is missing"):
+            READERS[kind](json.dumps(rest).encode())
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_an_optional_field_may_be_missing_and_then_says_nothing(kind: str) -> None:
+    document = json.loads((GOLDEN / f"{kind}.json").read_text())
+    bare = json.dumps({key: value for key, value in document.items() if key not in OPTIONAL[kind]})
+    empty = json.dumps(document | dict.fromkeys(OPTIONAL[kind]))
+    assert READERS[kind](bare.encode()) == READERS[kind](empty.encode())
 
 
 def test_a_request_may_list_a_hundred_thousand_files() -> None:

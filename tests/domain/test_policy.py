@@ -214,6 +214,18 @@ def test_an_instance_that_is_not_listed_must_be_missed_twice() -> None:
     assert isinstance(conclude, Conclude)
 
 
+def test_an_absence_counts_from_when_the_list_was_asked_for_not_from_when_it_is_judged() -> None:
+    earlier = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence))
+    slow = some_facts(instances=(), state=held(earlier), listed_at=NOW - seconds(1))
+    assert judge(slow).actions == ()
+
+
+def test_shutting_down_is_not_the_first_of_two_looks_at_an_absence() -> None:
+    leaving = a_run(suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", NOW - timedelta(hours=1)))
+    decision = judge(some_facts(instances=(), state=held(leaving)))
+    assert recorded(decision).suspect.first_seen == NOW
+
+
 def test_a_lock_is_kept_while_an_instance_of_an_earlier_attempt_lives() -> None:
     old = an_instance(instance_id="i-aaaaaaaa", attempt=1)
     gone = an_instance(attempt=2, state=InstanceState.TERMINATED)
@@ -263,6 +275,11 @@ def test_an_unreadable_record_is_set_aside_when_nothing_is_alive() -> None:
     broken = Broken("not JSON", '"e"', NOW - LIMITS.boot)
     decision = judge(some_facts(state=broken, instances=(), beat=Absent()))
     assert ReleaseBroken('"e"') in decision.actions
+
+
+def test_an_end_is_neither_by_force_nor_put_off_unless_said_so() -> None:
+    end = Terminate(INSTANCE_ID, Cause.HUNG)
+    assert (end.force, end.once_told) == (False, False)
 
 
 def test_an_empty_lane_asks_nothing() -> None:

@@ -7,7 +7,7 @@ import json
 import pytest
 
 from chronos_ec2.domain.errors import CapacityUnavailable, InvalidInput, LaneBusy, RunNotFound, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.facts import Absent, Failed
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.messages import Message
@@ -172,6 +172,32 @@ def test_an_agent_that_comes_back_between_decision_and_deed_is_spared(scene: Sce
     report = scene.reconciler.lane(Lane("dev"))
     assert (report.lost_races, scene.world.fleet.terminate_calls) == (1, [])
     assert scene.lock().run.verdict is None
+
+
+def test_a_last_look_that_fails_is_no_evidence(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.lease + seconds(30))
+    stale = scene.store.read_beat("dev", launched.run_id)
+    reads = iter([stale])
+    scene.store.read_beat = lambda environment, run_id: next(reads, Failed("503"))  # type: ignore[method-assign]
+    scene.reconciler.lane(Lane("dev"))
+    assert scene.world.fleet.terminate_calls == []
+    assert scene.lock().run.verdict is None
+
+
+def test_a_first_beat_after_the_decision_spares_the_agent(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.lease + seconds(30))
+    reads = iter([Absent()])
+    real_read = scene.store.read_beat
+    scene.beat(launched)
+    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    scene.reconciler.lane(Lane("dev"))
+    assert scene.world.fleet.terminate_calls == []
 
 
 def test_a_message_that_could_not_be_sent_is_sent_by_the_next_sweep_and_holds_the_release(scene: Scenario) -> None:

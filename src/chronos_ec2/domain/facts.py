@@ -59,11 +59,13 @@ BeatRead = Absent | Broken | Failed | Beat
 class LaneFacts:
     """One lane: its instances by tag (listed first), then its state, then the beat of the run that holds it.
 
-    `suspects` says since when an instance without a record is known as one, by instance id.
+    `listed_at` is the time just before the list was asked for: what the list lacks is missed since then, and not since
+    whenever the decision is made. `suspects` says since when an instance without a record is known as one, by its id.
     """
 
     lane: Lane
     instances: tuple[Instance, ...]
+    listed_at: datetime
     state: StateRead
     beat: BeatRead = field(default_factory=Absent)
     suspects: Mapping[str, datetime] = field(default_factory=dict)

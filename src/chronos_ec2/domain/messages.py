@@ -67,10 +67,7 @@ def compose(kind: Kind, lane: Lane, incident: str, text: str, run: Run | None, c
         lines += ["", f"status    {run.status} ({run.current_step}), attempt {run.attempt}"]
         lines += [f"instance  {run.instance_id or 'none'} ({run.instance_type})"]
         lines += [f"cost      {'unknown' if cost_usd is None else f'about ${cost_usd:.2f} so far'}"]
-        lines += [
-            "",
-            f"next      chronos-ec2 {_NEXT.get(kind, 'monitor')} {run.run_id} --environment {lane.environment}",
-        ]
+        lines += ["", f"next      chronos-ec2 monitor {run.run_id} --environment {lane.environment}"]
     else:
         lines += ["", f"next      chronos-ec2 verify --environment {lane.environment}"]
     attributes = {"environment": lane.environment, "lane": lane.name, "kind": kind, "severity": _SEVERITY[kind]}
@@ -78,6 +75,3 @@ def compose(kind: Kind, lane: Lane, incident: str, text: str, run: Run | None, c
         attributes |= {"run_id": run.run_id}
     subject = one_line(f"[chronos-ec2 {lane.environment}] {name} {kind}", 100)
     return Message(subject, "\n".join(lines) + "\n", attributes)
-
-
-_NEXT = {Kind.STARTED: "monitor", Kind.COMPLETED: "runs", Kind.FAILED: "runs", Kind.KILLED: "runs", Kind.STUCK: "runs"}

@@ -30,11 +30,15 @@ class Record:
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End this instance; by force when it does not obey."""
+    """End this instance; by force when it does not obey.
+
+    With `once_told` not before the message that precedes it is out: nothing but the instance tells of the incident.
+    """
 
     instance_id: str
     cause: Cause
     force: bool = False
+    once_told: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,7 +79,8 @@ class Notify:
     run: Run | None = None
 
 
-Action = Record | Terminate | MarkStray | Conclude | Relaunch | ReleaseBroken | Notify
+Deed = Record | Terminate | MarkStray | Conclude | Relaunch | ReleaseBroken
+Action = Deed | Notify
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,8 +110,8 @@ def decide(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
         case Broken():
             return _judge_broken(facts.state, facts, alive, now, limits)
         case Held(run):
-            boxes = tuple(box for box in alive if _belongs(box, run))
-            strays = tuple(box for box in alive if not _belongs(box, run))
+            boxes = tuple(box for box in alive if belongs(box, run))
+            strays = tuple(box for box in alive if not belongs(box, run))
             decision = _judge_held(facts.state, boxes, facts, now, limits)
             return _each(decision, strays, lambda box: _stray(box, facts, now, limits))
         case _:
@@ -120,7 +125,7 @@ def _each(decision: Decision, boxes: tuple[Instance, ...], judge: Callable[[Inst
     return decision
 
 
-def _belongs(box: Instance, run: Run) -> bool:
+def belongs(box: Instance, run: Run) -> bool:
     """Whether this is the instance of the run's current attempt. Tags decide; the record only narrows."""
     return box.run_id == run.run_id and box.attempt == run.attempt and run.instance_id in (None, box.instance_id)
 
@@ -182,9 +187,13 @@ def _judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: 
 def _leaving(case: _Case) -> Decision | None:
     if case.box.state is not InstanceState.SHUTTING_DOWN:
         return None
-    if case.run.verdict is None:
-        return Decision(f"{case.box.instance_id} is shutting down")
-    return _slow_to_die(case.box, case.run.verdict.cause, case.held.written_at, case.now, case.limits, case.run)
+    if case.run.verdict is not None:
+        return _slow_to_die(case.box, case.run.verdict.cause, case.held.written_at, case.now, case.limits, case.run)
+    suspect = case.run.suspect
+    if suspect is None or suspect.cause is not Cause.PREEMPTED:
+        seen = replace(case.run, suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", case.now))
+        return Decision(f"{case.box.instance_id} is shutting down without a word", (Record(seen),))
+    return _slow_to_die(case.box, Cause.INFRA, suspect.first_seen, case.now, case.limits, case.run)
 
 
 def _slow_to_die(
@@ -194,11 +203,17 @@ def _slow_to_die(
     text = f"{box.instance_id} has been shutting down for {_human(now - since)}"
     decision = Decision(text)
     if now - since >= limits.force:
-        decision += Decision("by force", (Terminate(box.instance_id, cause, force=True),))
+        by_force = Terminate(box.instance_id, cause, force=True, once_told=_telling(now - since, limits.alarm, limits))
+        decision += Decision("by force", (by_force,))
     if now - since >= limits.alarm:
         incident = box.instance_id if run is None else run.run_id
-        decision += Decision("told", (Notify(Kind.LEAK, incident, text, run),))
+        decision = Decision("told", (Notify(Kind.LEAK, incident, text, run),)) + decision
     return decision
+
+
+def _telling(overdue: timedelta, limit: timedelta, limits: Limits) -> bool:
+    """Whether telling people may still put off an end that is due since `limit`: some sweeps long, and no longer."""
+    return overdue - limit < 3 * limits.sweep
 
 
 def _stopped(case: _Case) -> Decision | None:
@@ -267,8 +282,8 @@ def _never_claimed(case: _Case) -> Decision | None:
 
 
 def _agent_lost(case: _Case) -> Decision | None:
-    if isinstance(case.facts.beat, Failed):
-        return Decision(f"the heartbeat could not be read ({case.facts.beat.problem}): no evidence, no kill")
+    if not case.run.claimed or isinstance(case.facts.beat, Failed):
+        return None
     if case.beat:
         last = case.beat.received_at
     elif isinstance(case.facts.beat, Broken):
@@ -312,9 +327,10 @@ def _near_a_limit(case: _Case) -> Decision | None:
 
 
 def _healthy(case: _Case) -> Decision | None:
-    notify = Notify(
-        Kind.STARTED, case.run.run_id, f"{case.box.instance_type} {case.box.instance_id} took the run", case.run
-    )
+    if isinstance(case.facts.beat, Failed):
+        return Decision(f"the heartbeat could not be read ({case.facts.beat.problem}): no evidence, no kill")
+    text = f"{case.box.instance_type} {case.box.instance_id} took the run"
+    notify = Notify(Kind.STARTED if case.run.attempt == 1 else Kind.RESUMED, case.run.run_id, text, case.run)
     if case.run.suspect:
         return Decision("suspicion cleared", (Record(replace(case.run, suspect=None, updated_at=case.now)),))
     return Decision("healthy", (notify,))
@@ -328,9 +344,9 @@ _RULES: tuple[Callable[[_Case], Decision | None], ...] = (
     _over_budget,
     _held_for_debugging,
     _lingering,
+    _agent_lost,
     _stop_ignored,
     _never_claimed,
-    _agent_lost,
     _hung,
     _near_a_limit,
     _healthy,
@@ -342,15 +358,19 @@ def _judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits:
     run = held.run
     if any(box.alive and box.run_id == run.run_id for box in facts.instances):
         return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
-    if any(not box.alive and _belongs(box, run) for box in facts.instances):
+    if any(not box.alive and belongs(box, run) for box in facts.instances):
         return _end_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
-    if not run.claimed and run.instance_id is None and run.verdict is None and now - held.written_at < limits.boot:
-        again = (Relaunch(run),) if run.attempt > 1 and run.stop is None else ()
+    # A suspicion was written, so from then on `written_at` tells nothing of the launch any more.
+    unlaunched = not run.claimed and run.instance_id is None and run.verdict is None and run.suspect is None
+    if unlaunched and now - held.written_at < limits.boot:
+        text = f"attempt {run.attempt} goes on from the checkpoint of the one before"
+        resumed = (Notify(Kind.RESUMED, run.run_id, text, run), Relaunch(run))
+        again = resumed if run.attempt > 1 and run.stop is None else ()
         return Decision(f"run {run.run_id} is being launched", again)
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
         suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
         return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
-    if now - run.suspect.first_seen < limits.absence:
+    if facts.listed_at - run.suspect.first_seen < limits.absence:
         return Decision(f"suspect, before the second look: {run.suspect.reason}")
     return _end_or_resume(run, facts, now, limits, f"run {run.run_id} has no instance, seen twice")
 
@@ -361,7 +381,9 @@ def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, re
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
         return Decision(reason, (Conclude(ended),))
-    launched = [box.launched_at for box in facts.instances if _belongs(box, run)]
+    if isinstance(facts.beat, Failed):
+        return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
+    launched = [box.launched_at for box in facts.instances if belongs(box, run)]
     cost = cost_so_far(run, min(launched, default=None), now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} goes on from its checkpoint"
@@ -372,10 +394,12 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
     beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
     has_checkpoint = beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
+    # A read that failed says nothing of the checkpoint: the next look may find it.
+    may_have_one = has_checkpoint or isinstance(facts.beat, Failed)
     cost, cap = cost_so_far(run, now, now + limits.boot), run.max_cost_usd
     return (
         left > 0
-        and has_checkpoint
+        and may_have_one
         and run.stop is None
         and now + limits.boot < run.deadline
         and (cap is None or (cost is not None and cost < cap))
@@ -408,7 +432,7 @@ def _past_its_tag(box: Instance, now: datetime) -> Decision | None:
 def _stray(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
     first_seen = facts.suspects.get(box.instance_id)
     if box.state is InstanceState.SHUTTING_DOWN:
-        return _slow_to_die(box, Cause.ORPHAN, first_seen or now, now, limits, None)
+        return _leaving_unrecorded(box, facts, now, limits)
     if late := _past_its_tag(box, now):
         return late
     if box.hold:
@@ -421,9 +445,10 @@ def _stray(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> De
     if now - first_seen < limits.second_look:
         return Decision(f"suspect, before the second look: {box.instance_id} has no record")
     text = f"{box.instance_id} ({box.instance_type}) ran for {_human(age)} and no run holds it"
+    once_told = _telling(now - first_seen, limits.second_look, limits)
     return Decision(
         text,
-        (Terminate(box.instance_id, Cause.ORPHAN), Notify(Kind.ORPHAN, box.instance_id, text)),
+        (Notify(Kind.ORPHAN, box.instance_id, text), Terminate(box.instance_id, Cause.ORPHAN, once_told=once_told)),
         {"instance_id": box.instance_id, "first_seen": f"{first_seen:%Y-%m-%dT%H:%M:%SZ}"},
     )
 
@@ -440,21 +465,43 @@ def _judge_broken(
 
 
 def _unrecorded(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    """An instance beside an unreadable record: a live one stays, as long as it beats and moves and has time."""
     if box.state is InstanceState.SHUTTING_DOWN:
-        return None
+        return _leaving_unrecorded(box, facts, now, limits)
     if (late := _past_its_tag(box, now)) or box.hold:
         return late
-    match facts.beat:
-        case Failed():
-            return None
-        case Beat() if facts.beat.heartbeat.instance_id == box.instance_id:
-            silent, limit = now - facts.beat.received_at, limits.lease
-        case _:
-            silent, limit = now - box.launched_at, limits.boot
+    beat = facts.beat if isinstance(facts.beat, Beat) and facts.beat.heartbeat.instance_id == box.instance_id else None
+    if beat is not None and now - beat.received_at <= limits.lease:
+        return _hung_unrecorded(box, beat, facts, now, limits)
+    if isinstance(facts.beat, Failed):
+        return None
+    silent, limit = (now - box.launched_at, limits.boot) if beat is None else (now - beat.received_at, limits.lease)
     if silent <= limit and box.state is not InstanceState.STOPPED:
         return None
     text = f"{box.instance_id} is {box.state}, without a readable record and without a beat for {_human(silent)}"
-    return Decision(text, (Terminate(box.instance_id, Cause.ORPHAN), Notify(Kind.ORPHAN, box.instance_id, text)))
+    end = Terminate(box.instance_id, Cause.ORPHAN, once_told=_telling(silent, limit, limits))
+    return Decision(text, (Notify(Kind.ORPHAN, box.instance_id, text), end))
+
+
+def _hung_unrecorded(box: Instance, beat: Beat, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    stalled = beat.heartbeat.stalled_for + (now - beat.received_at)
+    if stalled <= limits.progress:
+        return None
+    first_seen = facts.suspects.get(box.instance_id)
+    text = f"no progress on {box.instance_id} for {_human(stalled)}, and its record is unreadable"
+    if first_seen is None:
+        return Decision(f"suspect: {text}", (MarkStray(box.instance_id),))
+    if now - first_seen < limits.second_look:
+        return Decision(f"suspect, before the second look: {text}")
+    end = Terminate(box.instance_id, Cause.HUNG, once_told=_telling(now - first_seen, limits.second_look, limits))
+    return Decision(text, (Notify(Kind.ORPHAN, box.instance_id, text), end))
+
+
+def _leaving_unrecorded(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    first_seen = facts.suspects.get(box.instance_id)
+    if first_seen is None:
+        return Decision(f"{box.instance_id} is shutting down", (MarkStray(box.instance_id),))
+    return _slow_to_die(box, Cause.ORPHAN, first_seen, now, limits, None)
 
 
 def _human(span: timedelta) -> str:

@@ -6,6 +6,7 @@ import hashlib
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from enum import StrEnum
+from functools import lru_cache
 
 from chronos_ec2.domain.errors import InvalidInput, Unreadable
 from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
@@ -245,18 +246,11 @@ class Run:
         Raises:
             Unreadable: not a record of this schema and lane. Nothing of its content may be acted on.
         """
-        fields = Fields(load_json(raw, lane.state_key), lane.state_key)
-        if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-            raise Unreadable(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
-        if (fields.text("environment"), fields.text("lane")) != (lane.environment, lane.name):
-            raise Unreadable(f"{lane.state_key}: the record of another lane")
-        try:
-            return cls._from_fields(fields, lane)
-        except (ValueError, InvalidInput) as error:
-            raise Unreadable(f"{lane.state_key}: {one_line(str(error), 120)}") from error
+        return _read(raw, lane)
 
     @classmethod
-    def _from_fields(cls, fields: Fields, lane: Lane) -> Run:
+    def from_fields(cls, fields: Fields, lane: Lane) -> Run:
+        """The record in the fields of a document. Raises Unreadable, ValueError, InvalidInput."""
         return cls(
             run_id=check_run_id(fields.text("run_id")),
             lane=lane,
@@ -280,6 +274,20 @@ class Run:
             suspect=_suspect(fields),
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
+
+
+@lru_cache(maxsize=32)
+def _read(raw: bytes, lane: Lane) -> Run:
+    """Beats and sweeps read the same bytes over and over."""
+    fields = Fields(load_json(raw, lane.state_key), lane.state_key)
+    if (version := fields.count("schema_version")) != SCHEMA_VERSION:
+        raise Unreadable(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+    if (fields.text("environment"), fields.text("lane")) != (lane.environment, lane.name):
+        raise Unreadable(f"{lane.state_key}: the record of another lane")
+    try:
+        return Run.from_fields(fields, lane)
+    except (ValueError, InvalidInput) as error:
+        raise Unreadable(f"{lane.state_key}: {one_line(str(error), 120)}") from error
 
 
 def _verdict(fields: Fields) -> Verdict | None:

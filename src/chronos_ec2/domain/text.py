@@ -56,7 +56,7 @@ def parse_time(value: str) -> datetime:
 
 def dump_json(document: Mapping[str, Any]) -> bytes:
     """The one JSON spelling of our documents: UTF-8, keys in the given order, no NaN."""
-    return json.dumps(document, allow_nan=False, ensure_ascii=False, indent=1).encode()
+    return json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
 
 
 def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:

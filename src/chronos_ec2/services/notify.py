@@ -11,7 +11,7 @@ from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.ports import Notifier, ObjectStore
+from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 
 _PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
 _PATIENCE = timedelta(minutes=2)
@@ -26,12 +26,17 @@ class Outbox:
         self._notifier = notifier
 
     def send(self, marker_key: str, message: Message, now: datetime) -> bool:
-        """Publish, unless the marker says that it was done or is being done; whether this call published.
+        """Publish, unless the marker says that it was done; whether the message is known to have been sent.
+
+        False means that somebody is about to send it, or died while doing so: ask again later.
 
         Raises:
             ServiceUnavailable: not published; the next reconcile tries again.
         """
-        if not self._take(marker_key, now):
+        found = self._objects.read(marker_key)
+        if found and found.body == _SENT:
+            return True
+        if not self._take(marker_key, found, now):
             return False
         try:
             self._notifier.publish(message)
@@ -41,12 +46,11 @@ class Outbox:
         self._objects.write(marker_key, _SENT)
         return True
 
-    def _take(self, key: str, now: datetime) -> bool:
-        found = self._objects.read(key)
+    def _take(self, key: str, found: StoredObject | None, now: datetime) -> bool:
         try:
             if found is None:
                 self._objects.create(key, _PENDING)
-            elif found.body == _SENT or now - found.written_at < _PATIENCE:
+            elif now - found.written_at < _PATIENCE:
                 return False
             else:
                 # The same content keeps the ETag, so this only fails if somebody settled it meanwhile.

@@ -21,15 +21,16 @@ from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, 
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import compose, kind_of_end
 from chronos_ec2.domain.policy import (
-    Action,
     Conclude,
     Decision,
+    Deed,
     MarkStray,
     Notify,
     Record,
     Relaunch,
     ReleaseBroken,
     Terminate,
+    belongs,
     decide,
 )
 from chronos_ec2.domain.run import Cause, Run
@@ -52,6 +53,14 @@ class Report:
     error: str = ""
 
 
+@dataclass(frozen=True, slots=True)
+class _Listing:
+    """The instances of a lane, and the time just before EC2 was asked for them."""
+
+    at: datetime
+    instances: tuple[Instance, ...]
+
+
 @dataclass(eq=False, slots=True)
 class Reconciler:
     """The watchdog of one environment. Without a `relauncher`, a run that wants another attempt is an error."""
@@ -68,18 +77,21 @@ class Reconciler:
     def sweep(self) -> list[Report]:
         """Reconcile every lane that has a lock or an instance. One list of EC2 serves all of them."""
         by_lane: dict[Lane, list[Instance]] = defaultdict(list)
+        listed_at = self.clock.now()
         for instance in self.fleet.instances(self.environment):
             by_lane[instance.lane or Lane(self.environment)].append(instance)
         lanes = sorted({*self.store.lanes(self.environment), *by_lane})
         if self.parallel_lanes == 1 or len(lanes) == 1:
-            return [self._isolated(lane, tuple(by_lane.get(lane, ()))) for lane in lanes]
+            return [self._isolated(lane, _Listing(listed_at, tuple(by_lane.get(lane, ())))) for lane in lanes]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
-            return list(pool.map(lambda lane: self._isolated(lane, tuple(by_lane.get(lane, ()))), lanes))
+            return list(
+                pool.map(lambda lane: self._isolated(lane, _Listing(listed_at, tuple(by_lane.get(lane, ())))), lanes)
+            )
 
-    def _isolated(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
+    def _isolated(self, lane: Lane, listing: _Listing) -> Report:
         """One lane's trouble, of whatever kind, does not keep the sweep from the others; the report tells of it."""
         try:
-            return self._reconcile(lane, instances)
+            return self._reconcile(lane, listing)
         except Exception as error:  # noqa: BLE001 - an item of a batch; the function fails after the last one
             detail = one_line(f"{type(error).__name__}: {error}")
             return Report(lane, Decision("reconcile failed, the next tick tries again"), error=detail)
@@ -92,7 +104,7 @@ class Reconciler:
         """
         if lane.environment != self.environment:
             return Report(lane, Decision("the lane of another environment"))
-        return self._reconcile(lane, self._instances(lane))
+        return self._reconcile(lane, self._list(lane))
 
     def instance(self, instance_id: str) -> Report | None:
         """Reconcile the lane of an instance; None if the instance is not ours."""
@@ -101,20 +113,21 @@ class Reconciler:
 
     def facts(self, lane: Lane) -> LaneFacts:
         """What is known about a lane now."""
-        return self._gather(lane, self._instances(lane))
+        return self._gather(lane, self._list(lane))
 
-    def _instances(self, lane: Lane) -> tuple[Instance, ...]:
+    def _list(self, lane: Lane) -> _Listing:
+        listed_at = self.clock.now()
         listed = self.fleet.instances(self.environment)
-        return tuple(found for found in listed if (found.lane or Lane(self.environment)) == lane)
+        return _Listing(listed_at, tuple(box for box in listed if (box.lane or Lane(self.environment)) == lane))
 
-    def _reconcile(self, lane: Lane, instances: tuple[Instance, ...]) -> Report:
+    def _reconcile(self, lane: Lane, listing: _Listing) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
-            facts = self._gather(lane, instances)
+            facts = self._gather(lane, listing)
             decision = decide(facts, self.clock.now(), self.limits)
             try:
                 self._apply(decision, facts)
             except LostRace:
-                instances = self._instances(lane)
+                listing = self._list(lane)
                 continue
             return Report(lane, decision, lost_races)
         # Whoever keeps winning is alive and writing; the next trigger looks again.
@@ -122,10 +135,11 @@ class Reconciler:
 
     # --- gather ------------------------------------------------------------------------------------------------
 
-    def _gather(self, lane: Lane, instances: tuple[Instance, ...]) -> LaneFacts:
+    def _gather(self, lane: Lane, listing: _Listing) -> LaneFacts:
+        instances = listing.instances
         state = self.store.read_lock(lane)
-        facts = LaneFacts(lane, instances, state, self._beat_of(state, instances))
-        strays = [box for box in instances if box.alive and not _named_by(state, box)]
+        facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances))
+        strays = [box for box in instances if box.alive and not (isinstance(state, Held) and belongs(box, state.run))]
         return replace(facts, suspects=self._first_seen(strays)) if strays else facts
 
     def _beat_of(self, state: StateRead, instances: tuple[Instance, ...]) -> BeatRead:
@@ -146,15 +160,23 @@ class Reconciler:
     def _apply(self, decision: Decision, facts: LaneFacts) -> None:
         """Carry out the actions in order.
 
-        A record that cannot be written does not keep a condemned instance alive, but a lost race does.
+        A record that cannot be written does not keep a condemned instance alive, but a lost race does, and for a few
+        sweeps a message that is not out.
         """
         for action in decision.actions:
             if isinstance(action, Terminate):
                 self._last_look(action, facts)
         unavailable: ServiceUnavailable | None = None
+        told = True
         for action in decision.actions:
+            if isinstance(action, Terminate) and action.once_told and not told:
+                continue
             try:
-                facts = self._carry_out(action, facts)
+                if isinstance(action, Notify):
+                    told = False
+                    told = self._notify(action, facts)
+                else:
+                    facts = self._carry_out(action, facts)
             except ServiceUnavailable as error:
                 unavailable = unavailable or error
         if unavailable:
@@ -162,17 +184,23 @@ class Reconciler:
 
     def _last_look(self, action: Terminate, facts: LaneFacts) -> None:
         """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
-        if not isinstance(facts.beat, Beat) or action.cause not in (Cause.INFRA, Cause.HUNG):
+        if action.cause not in (Cause.INFRA, Cause.HUNG):
             return
-        beat = self.store.read_beat(self.environment, facts.beat.heartbeat.run_id)
+        known = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
+        run_id = known.run_id if known else facts.state.run.run_id if isinstance(facts.state, Held) else None
+        if run_id is None:
+            return
+        beat = self.store.read_beat(self.environment, run_id)
+        if isinstance(beat, Failed):
+            raise LostRace(f"the last look at {action.instance_id} failed: {beat.problem}")
         if not isinstance(beat, Beat) or beat.heartbeat.instance_id != action.instance_id:
             return
-        came = beat.received_at > facts.beat.received_at
-        moved = beat.heartbeat.counter > facts.beat.heartbeat.counter
+        came = not isinstance(facts.beat, Beat) or beat.received_at > facts.beat.received_at
+        moved = known is None or beat.heartbeat.counter > known.counter
         if moved or (came and action.cause is Cause.INFRA):
             raise LostRace(f"{action.instance_id} has shown life since")
 
-    def _carry_out(self, action: Action, facts: LaneFacts) -> LaneFacts:
+    def _carry_out(self, action: Deed, facts: LaneFacts) -> LaneFacts:
         match action:
             case Record(run):
                 if not isinstance(facts.state, Held):
@@ -191,8 +219,6 @@ class Reconciler:
                 self._conclude(run, facts)
             case ReleaseBroken(etag):
                 self._release_broken(facts.lane, etag)
-            case Notify():
-                self._notify(action, facts)
             case _:
                 assert_never(action)
         return facts
@@ -221,10 +247,10 @@ class Reconciler:
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         kind, text = kind_of_end(run), run.verdict.message if run.verdict else ""
         message = compose(kind, facts.lane, run.run_id, text, run, cost)
-        Outbox(self.store.objects, self.notifier).send(
-            incident_key(self.environment, run.run_id, kind, run.attempt), message, now
-        )
-        self.store.release_lock(facts.lane, held.etag)
+        marker = incident_key(self.environment, run.run_id, kind, run.attempt)
+        # The lock outlives its message: without it nobody would come by to send one that is still on its way.
+        if Outbox(self.store.objects, self.notifier).send(marker, message, now):
+            self.store.release_lock(facts.lane, held.etag)
 
     def _release_broken(self, lane: Lane, etag: str) -> None:
         found = self.store.objects.read(lane.state_key)
@@ -232,18 +258,14 @@ class Reconciler:
             self.store.objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
         self.store.release_lock(lane, etag)
 
-    def _notify(self, notify: Notify, facts: LaneFacts) -> None:
+    def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
+        """Whether the message is known to be out."""
         now = self.clock.now()
         attempt = notify.run.attempt if notify.run else None
         cost = _cost(notify.run, facts, now) if notify.run else None
         message = compose(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
-        Outbox(self.store.objects, self.notifier).send(
-            incident_key(self.environment, notify.incident, notify.kind, attempt), message, now
-        )
-
-
-def _named_by(state: StateRead, box: Instance) -> bool:
-    return isinstance(state, Held) and (state.run.run_id, state.run.attempt) == (box.run_id, box.attempt)
+        marker = incident_key(self.environment, notify.incident, notify.kind, attempt)
+        return Outbox(self.store.objects, self.notifier).send(marker, message, now)
 
 
 def _version(state: StateRead) -> object:

@@ -1,0 +1,144 @@
+"""What happens to a run, by people, by EC2, by the network and by chance."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from contextlib import suppress
+from dataclasses import replace
+from datetime import timedelta
+
+from chronos_ec2.domain.errors import ChronosError
+from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.run import Run, Status
+from chronos_ec2.services.kill import kill
+from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.simulation.box import Box, Life
+from chronos_ec2.simulation.judgement import DEAD, HUNG, NO_RECORD, STOPPED, Judgement
+from chronos_ec2.simulation.plan import Disturbance, Kind
+from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
+
+
+class Disturber:
+    """Does what a plan says, and tells the judgement what then should end."""
+
+    def __init__(
+        self,
+        scene: Scene,
+        judgement: Judgement,
+        reconciler: Reconciler,
+        launch: Callable[[Lane, int], None],
+        deliver: Callable[[dict[str, object]], None],
+    ) -> None:
+        self._scene = scene
+        self._judgement = judgement
+        self._reconciler = reconciler
+        self._deliver = deliver
+        # What is not in either table was arranged before the history began.
+        self._to_lane: dict[Kind, Callable[[Lane], None]] = {
+            Kind.KILL: self._kill,
+            Kind.KILL_NOW: lambda lane: self._kill(lane, at_once=True),
+            Kind.SECOND_LAUNCH: lambda lane: launch(lane, -1),
+            Kind.GARBAGE: lambda lane: self._write(lane, b"\xef\xbb\xbf{"),
+            Kind.LOCK_DELETED: lambda lane: self._write(lane, None),
+            Kind.FOREIGN_ID: lambda lane: self._forge(lane, lambda run: replace(run, instance_id=scene.foreign)),
+            Kind.LATE_DEADLINE: lambda lane: self._forge(
+                lane, lambda run: replace(run, deadline=run.deadline + timedelta(days=300))
+            ),
+            Kind.NO_RECORD: self._no_record,
+        }
+        self._to_box: dict[Kind, Callable[[str, Box, float], None]] = {
+            Kind.CRASH: lambda _id, box, _s: box.crash(),
+            Kind.PANIC: self._panic,
+            Kind.FREEZE: self._freeze,
+            Kind.HANG: self._hang,
+            Kind.SLOW: lambda _id, box, seconds: box.stall(seconds),
+            Kind.PARTITION: self._partition,
+            Kind.SKEW: self._skew,
+            Kind.SPOT: self._spot,
+            Kind.STOPPED: self._stop,
+            Kind.TERMINATED: lambda instance_id, _box, _s: scene.fleet.shut_down(instance_id, 20.0),
+            Kind.UNTAGGED: self._untag,
+        }
+
+    def do(self, at: Disturbance) -> None:
+        """Let it happen, to the lane or to the instance that works in it."""
+        scene, lane = self._scene, self._scene.lanes[at.lane]
+        scene.tell(f"! {at.kind} {at.seconds:.0f}")
+        if to_lane := self._to_lane.get(at.kind):
+            to_lane(lane)
+        if to_box := self._to_box.get(at.kind):
+            for instance_id, box in list(scene.boxes.items()):
+                found = scene.instance(instance_id)
+                if found.lane == lane and found.state is InstanceState.RUNNING and box.life is Life.WORKING:
+                    to_box(instance_id, box, at.seconds)
+
+    # --- to a box ----------------------------------------------------------------------------------------------
+
+    def _panic(self, instance_id: str, box: Box, _seconds: float) -> None:
+        box.catch_up()
+        box.die()
+        self._judgement.fails(instance_id, DEAD)
+
+    def _freeze(self, instance_id: str, box: Box, seconds: float) -> None:
+        box.freeze(seconds)
+        if seconds > self._scene.limits.lease.total_seconds():
+            self._judgement.fails(instance_id, DEAD)
+
+    def _partition(self, instance_id: str, box: Box, seconds: float) -> None:
+        box.cut(seconds)
+        if seconds > self._scene.limits.lease.total_seconds() + 60:
+            self._judgement.fails(instance_id, DEAD, until=seconds)
+
+    def _hang(self, instance_id: str, box: Box, _seconds: float) -> None:
+        if box.claimed and box.stalled_since is None and box.status is not Status.RESULTS_SYNC:
+            box.stall(None)
+            self._judgement.fails(instance_id, HUNG)
+
+    def _skew(self, _id: str, box: Box, seconds: float) -> None:
+        box.skew = seconds
+
+    def _spot(self, instance_id: str, _box: Box, _seconds: float) -> None:
+        scene = self._scene
+        scene.asked.add(instance_id)
+        self._deliver(
+            {"source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning",
+             "detail": {"instance-id": instance_id}}
+        )  # fmt: skip
+        scene.clockwork.after(120.0, lambda: scene.fleet.shut_down(instance_id, 20.0))
+
+    def _stop(self, instance_id: str, box: Box, _seconds: float) -> None:
+        box.catch_up()
+        box.die()
+        self._judgement.fails(instance_id, STOPPED)
+        self._scene.fleet.move(instance_id, InstanceState.STOPPED)
+
+    def _untag(self, instance_id: str, _box: Box, _seconds: float) -> None:
+        self._scene.asked.add(instance_id)
+        self._scene.out_of_reach.add(instance_id)
+        self._judgement.forgive(instance_id)
+        self._scene.fleet.untag(instance_id)
+
+    # --- to a lane ---------------------------------------------------------------------------------------------
+
+    def _kill(self, lane: Lane, *, at_once: bool = False) -> None:
+        run = self._scene.run_in(lane)
+        if run is None:
+            return
+        self._scene.asked |= self._scene.fleet.ours
+        with suppress(ChronosError):
+            kill(run.run_id, self._scene.store, self._reconciler, self._scene.clockwork, "by hand", at_once=at_once)
+
+    def _write(self, lane: Lane, body: bytes | None) -> None:
+        if self._scene.objects.holds(lane.state_key) or body is not None:
+            self._scene.spoiled.add(lane)
+            self._scene.objects.overwrite(lane.state_key, body)
+
+    def _forge(self, lane: Lane, change: Callable[[Run], Run]) -> None:
+        run = self._scene.run_in(lane)
+        if run is not None:
+            self._write(lane, change(run).to_json())
+
+    def _no_record(self, lane: Lane) -> None:
+        tags = owner_tags(self._scene.fleet.project, ENVIRONMENT)
+        self._judgement.fails(self._scene.fleet.add(tags | {"Lane": lane.name}), NO_RECORD)

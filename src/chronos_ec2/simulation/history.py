@@ -1,0 +1,245 @@
+"""One history: everything is put together, disturbed as planned, watched by a sweep and by events, and judged."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from functools import partial
+
+from agent.record import Identity
+from chronos_ec2.domain.errors import ChronosError
+from chronos_ec2.domain.events import InstanceStateChanged, SpotInterruption, StateWritten, parse_event
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import CACHED, Lane
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.run import Run
+from chronos_ec2.memory.faults import Crash
+from chronos_ec2.services.launch import Order, launch, relaunch
+from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.simulation.box import Box, Life
+from chronos_ec2.simulation.clockwork import ORIGIN
+from chronos_ec2.simulation.disturbances import Disturber
+from chronos_ec2.simulation.judgement import DEAD, LATE, NO_BOOT, Judgement, Verdicts
+from chronos_ec2.simulation.plan import Disturbance, Kind, Layer, Plan
+from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
+
+_BUCKET, _DATA = "a-bucket", "training-data/sales/"
+_SUBNETS = ("subnet-a", "subnet-b")
+_PRICE = 0.752
+_HORIZON_SECONDS = 60_000.0
+_LATE_SHARE, _LATEST_SECONDS = 0.05, 86_400.0
+
+
+def run_history(plan: Plan, limits: Limits, told: Callable[[str], None] | None = None) -> Verdicts:
+    """Let a plan happen, and judge it. `told` hears of everything, for people."""
+    return _History(Scene(plan, limits, told)).run()
+
+
+class _History:
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._plan = scene.plan
+        self._clockwork = scene.clockwork
+        self._reconciler = Reconciler(
+            ENVIRONMENT, scene.store, scene.fleet, scene.notifier, scene.clockwork, scene.limits, self
+        )
+        self._judgement = Judgement(scene)
+        self._disturber = Disturber(scene, self._judgement, self._reconciler, self._launch, self._deliver)
+        self._calm = False
+
+    def run(self) -> Verdicts:
+        scene, plan = self._scene, self._plan
+        scene.objects.overwrite(f"{CACHED}/{_DATA}a.parquet", b"PAR1")
+        scene.objects.on_lock = self._lock_was_written
+        scene.objects.on_beat_wanted = self._beat_is_wanted
+        scene.fleet.on_change = self._instance_changed
+        scene.fleet.on_terminate = self._judgement.terminate_was_called
+        for index, lane in enumerate(scene.lanes):
+            self._clockwork.at(1.0 + index, partial(self._launch, lane, index))
+        for disturbance in plan.disturbances:
+            self._clockwork.at(disturbance.after, partial(self._disturb, disturbance))
+        if Layer.SWEEP not in plan.layers_off:
+            self._clockwork.at(scene.random.uniform(0, 60), self._sweep)
+        last = max((at.after for at in plan.disturbances), default=0.0)
+        self._clockwork.run(lambda: self._judgement.is_over(last), _HORIZON_SECONDS)
+        self._judgement.at_the_end()
+        return self._judgement.verdicts
+
+    def _disturb(self, disturbance: Disturbance) -> None:
+        self._calm = False
+        self._disturber.do(disturbance)
+
+    # --- the moves of the system -------------------------------------------------------------------------------
+
+    def _launch(self, lane: Lane, index: int) -> None:
+        """Somebody launches in a lane; `index` is -1 for somebody else."""
+        scene = self._scene
+        dies = next((at for at in self._plan.disturbances if at.kind is Kind.LAUNCHER_DIES and at.lane == index), None)
+        scene.noise.calls_to_crash = None if dies is None else int(dies.seconds)
+        order = Order(
+            lane=lane,
+            config={},
+            data_path=_DATA,
+            instance_types=("g4dn.2xlarge",),
+            subnet_ids=_SUBNETS,
+            bucket=_BUCKET,
+            bundle_sha256="0" * 64,
+            limits=scene.limits,
+            price_per_hour_usd=_PRICE,
+            max_cost_usd=self._plan.max_cost,
+            crashes_left=self._plan.crashes_left,
+        )
+        try:
+            launched = launch(order, scene.store, scene.fleet, self._clockwork)
+            scene.tell(f"{launched.run_id} launched as {launched.instance_id}")
+        except Crash:
+            scene.tell("the launcher died")
+        except ChronosError as error:
+            scene.tell(f"launch failed: {error}")
+        finally:
+            scene.noise.calls_to_crash = None
+
+    def relaunch(self, run: Run) -> None:
+        """The launcher function."""
+        self._scene.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
+        relaunch(run.lane, _SUBNETS, _BUCKET, self._scene.store, self._scene.fleet)
+
+    def _sweep(self) -> None:
+        scene = self._scene
+        self._clockwork.after(scene.limits.sweep.total_seconds(), self._sweep)
+        if self._calm and self._nothing_can_have_changed():
+            return
+        if self._plan.lost_ticks and scene.random.random() < self._plan.lost_ticks:
+            scene.noise.disturbed += 1
+            return
+        self._as_function(self._one_sweep)
+
+    def _one_sweep(self) -> None:
+        self._calm = self._plan.clean and not self._plan.list_lag
+        for report in self._reconciler.sweep():
+            self._calm = self._calm and report.decision.reason.endswith("healthy")
+            self._scene.noise.disturbed += bool(report.error)
+            actions = ", ".join(type(action).__name__ for action in report.decision.actions)
+            self._scene.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
+
+    def _nothing_can_have_changed(self) -> bool:
+        """Whether a sweep could only repeat the last one, which found all well: work moves, and there is time left."""
+        return all(
+            box.life is Life.WORKING
+            and box.stalled_since is None
+            and not box.cut_off
+            and not self._judgement.near_a_limit(instance_id)
+            for instance_id, box in self._scene.boxes.items()
+            if self._scene.lives(instance_id)
+        )
+
+    def _as_function(self, call: Callable[[], object]) -> None:
+        """An invocation: it may die and it may fail. The next try is the next tick."""
+        noise = self._scene.noise
+        noise.in_function = True
+        try:
+            call()
+        except Crash:
+            self._scene.tell("a function died")
+        except ChronosError as error:
+            noise.disturbed += 1
+            self._scene.tell(f"a function failed: {error}")
+        finally:
+            noise.in_function = False
+
+    # --- events ------------------------------------------------------------------------------------------------
+
+    def _lock_was_written(self, key: str) -> None:
+        self._calm = False
+        for box in self._scene.boxes.values():
+            box.news()
+        self._deliver(
+            {"source": "aws.s3", "detail-type": "Object Created",
+             "detail": {"bucket": {"name": _BUCKET}, "object": {"key": key}}}
+        )  # fmt: skip
+
+    def _instance_changed(self, instance_id: str, state: InstanceState) -> None:
+        self._calm = False
+        self._scene.tell(f"{instance_id} is {state}")
+        if state is InstanceState.RUNNING and instance_id in self._scene.fleet.ours:
+            self._clockwork.after(self._plan.boot, partial(self._boot, instance_id))
+        if state is InstanceState.SHUTTING_DOWN:
+            if box := self._scene.boxes.get(instance_id):
+                box.catch_up()
+                box.die()
+            self._judgement.went(instance_id)
+        self._deliver(
+            {"source": "aws.ec2", "detail-type": "EC2 Instance State-change Notification",
+             "detail": {"instance-id": instance_id, "state": str(state)}}
+        )  # fmt: skip
+
+    def _deliver(self, event: dict[str, object]) -> None:
+        """EventBridge: an event may be lost, doubled, late and out of order."""
+        plan, random = self._plan, self._scene.random
+        if Layer.EVENTS in plan.layers_off or plan.lost_events == 1.0 or random.random() < plan.lost_events:
+            return
+        for _ in range(1 + (plan.doubled_events > 0 and random.random() < plan.doubled_events)):
+            late = random.random() < _LATE_SHARE
+            delay = random.uniform(0, _LATEST_SECONDS) if late else random.uniform(0.5, 5)
+            self._clockwork.after(delay, partial(self._handle, event))
+
+    def _handle(self, event: dict[str, object]) -> None:
+        """What the handlers in functions/ do."""
+        match parse_event(event):
+            case StateWritten(lane=lane):
+                self._as_function(lambda: self._reconciler.lane(lane))
+            case InstanceStateChanged(instance_id) | SpotInterruption(instance_id):
+                self._as_function(lambda: self._reconciler.instance(instance_id))
+            case other:
+                raise AssertionError(other)
+
+    # --- instances ---------------------------------------------------------------------------------------------
+
+    def _boot(self, instance_id: str) -> None:
+        scene = self._scene
+        found = scene.instance(instance_id)
+        if found.state is not InstanceState.RUNNING or found.lane is None or found.run_id is None:
+            return
+        arranged = {at.kind for at in self._plan.disturbances if scene.lanes[at.lane] == found.lane}
+        if Kind.NO_BOOT in arranged:
+            self._never_boots(instance_id, (found.launched_at - ORIGIN).total_seconds())
+            return
+        identity = Identity(ENVIRONMENT, found.run_id, instance_id, "boot", found.attempt)
+        box = Box(
+            self._clockwork, scene.noise, scene.store, found.lane, identity, scene.limits,
+            partial(self._agent_ended, instance_id),
+        )  # fmt: skip
+        box.deaf = Kind.DEAF in arranged
+        box.checkpoint_after = self._plan.checkpoint_after
+        box.on_claim = self._judgement.claimed
+        scene.boxes[instance_id] = box
+        if found.deadline:
+            end = (found.deadline - ORIGIN).total_seconds()
+            self._clockwork.at(end, partial(self._past_its_deadline, instance_id))
+        box.start(self._plan.training)
+
+    def _never_boots(self, instance_id: str, launched_at: float) -> None:
+        """The box's own boot timer ends it, if that layer is there."""
+        self._judgement.fails(instance_id, NO_BOOT, since=launched_at)
+        if Layer.BOX not in self._plan.layers_off:
+            end = launched_at + self._scene.limits.boot.total_seconds()
+            self._clockwork.at(end, partial(self._power_off, instance_id))
+
+    def _past_its_deadline(self, instance_id: str) -> None:
+        if self._scene.fleet.state(instance_id) is InstanceState.RUNNING:
+            self._judgement.fails(instance_id, LATE)
+
+    def _agent_ended(self, instance_id: str) -> None:
+        self._scene.tell(f"the agent on {instance_id} ended")
+        if Layer.BOX in self._plan.layers_off:
+            self._judgement.fails(instance_id, DEAD)
+        else:
+            self._clockwork.after(2.0, partial(self._power_off, instance_id))
+
+    def _power_off(self, instance_id: str) -> None:
+        if self._scene.fleet.state(instance_id) in (InstanceState.PENDING, InstanceState.RUNNING):
+            self._scene.fleet.shut_down(instance_id, self._scene.random.uniform(5, 30))
+
+    def _beat_is_wanted(self, key: str) -> None:
+        for box in self._scene.boxes.values():
+            if box.identity.run_id in key:
+                box.catch_up()

@@ -1,0 +1,220 @@
+"""Was it right? The invariants of the protocol, watched while a history runs and asked for at its end."""
+
+from __future__ import annotations
+
+from collections import Counter
+from dataclasses import dataclass, field
+
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import RUN_ID_PATTERN
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.simulation.box import Life
+from chronos_ec2.simulation.plan import Layer
+from chronos_ec2.simulation.scene import Scene
+
+DEAD = "agent or box dead"
+HUNG = "training hung, box alive"
+NO_RECORD = "instance without a record"
+NO_BOOT = "boot never finished"
+STOPPED = "instance stopped"
+LATE = "past the deadline"
+
+_QUIET_SECONDS = 1500.0
+"""After the last instance is gone every lock is free within this: longer than the slowest rule, an unreadable lock."""
+_SETTLED_SECONDS = 30.0
+
+
+def promised(limits: Limits) -> dict[str, float]:
+    """Failure to the seconds within which its instance is ended, EC2 and S3 answering, no event arriving."""
+    return {
+        DEAD: limits.dead_agent_bound.total_seconds(),
+        HUNG: limits.hung_bound.total_seconds(),
+        NO_RECORD: limits.orphan_bound.total_seconds(),
+        NO_BOOT: limits.boot_bound.total_seconds(),
+        STOPPED: limits.deadline_bound.total_seconds(),
+        LATE: limits.deadline_bound.total_seconds(),
+    }
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What a history showed. Each list names what went wrong, in words."""
+
+    wrong: list[str] = field(default_factory=list)
+    alien: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    two_agents: list[str] = field(default_factory=list)
+    over_cap: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    times: list[tuple[str, float, float]] = field(default_factory=list)
+    """(failure, seconds from it to the end of the instance, seconds promised)."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Everything that may not be."""
+        return [*self.wrong, *self.alien, *self.leaks, *self.stuck, *self.lost, *self.two_agents, *self.over_cap]
+
+
+@dataclass(slots=True)
+class _Failure:
+    name: str
+    since: float
+    disturbed: int
+
+
+class Judgement:
+    """Knows the truth of a scene, and holds what is done against it."""
+
+    def __init__(self, scene: Scene) -> None:
+        self._scene = scene
+        self._failing: dict[str, _Failure] = {}
+        self._all_gone_since: float | None = None
+        self.verdicts = Verdicts()
+
+    # --- while it runs -----------------------------------------------------------------------------------------
+
+    def terminate_was_called(self, instance_id: str) -> None:
+        """The watchdog ends an instance: it must be ours, and may not be healthy."""
+        scene = self._scene
+        scene.tell(f"TerminateInstances {instance_id}")
+        if instance_id not in scene.fleet.ours:
+            self.verdicts.alien.append(f"terminated {instance_id}, which is not ours")
+        elif scene.fleet.state(instance_id) is InstanceState.RUNNING and self._healthy(instance_id):
+            self.verdicts.wrong.append(f"{instance_id} was healthy at {scene.clockwork.seconds:.0f} s")
+
+    def fails(self, instance_id: str, failure: str, since: float | None = None, until: float | None = None) -> None:
+        """From now on the instance should end; the first failure counts. After `until` seconds it is well again."""
+        scene = self._scene
+        if instance_id in self._failing or instance_id in scene.out_of_reach or not scene.lives(instance_id):
+            return
+        at = scene.clockwork.seconds if since is None else since
+        self._failing[instance_id] = _Failure(failure, at, scene.noise.disturbed)
+        if until is not None:
+            scene.clockwork.after(until, lambda: self.forgive(instance_id))
+
+    def forgive(self, instance_id: str) -> None:
+        """The instance is well again, or nobody's business any more."""
+        self._failing.pop(instance_id, None)
+
+    def went(self, instance_id: str) -> None:
+        """The instance is on its way out: was it in time?"""
+        self._spent_too_much(instance_id)
+        failure = self._failing.pop(instance_id, None)
+        if failure is None:
+            return
+        scene = self._scene
+        seconds = scene.clockwork.seconds - failure.since
+        name, bound = failure.name, promised(scene.limits)[failure.name]
+        if scene.instance(instance_id).lane in scene.spoiled:
+            # Without a record that can be trusted the slower rules count: age, and two looks at what remains.
+            name = f"{name}, its record overwritten"
+            bound = max(bound, promised(scene.limits)[NO_BOOT]) + promised(scene.limits)[NO_RECORD]
+        self.verdicts.times.append((name, seconds, bound))
+        # A failed call or a lost tick costs a tick. Where nothing but the instance tells of the incident, a function
+        # that died while telling puts the end off by up to three.
+        ticks = (scene.noise.disturbed - failure.disturbed) * (3 if name != failure.name or name == NO_RECORD else 1)
+        allowed = bound + ticks * scene.limits.sweep.total_seconds()
+        if Layer.SWEEP in scene.plan.layers_off:
+            return
+        if seconds > allowed + scene.plan.list_lag:
+            told = f"{instance_id}: {failure.name}, ended after {seconds:.0f} s, allowed {allowed:.0f} s"
+            self.verdicts.leaks.append(told)
+
+    def claimed(self) -> None:
+        """An agent has claimed: it must be the only one that works in its lane."""
+        working: Counter[str] = Counter()
+        for instance_id, box in self._scene.boxes.items():
+            lane = self._scene.instance(instance_id).lane
+            if lane and box.claimed and box.life is not Life.GONE and lane not in self._scene.spoiled:
+                working[lane.name] += instance_id not in self._scene.out_of_reach
+        self.verdicts.two_agents += [f"{n} agents work in lane {lane}" for lane, n in working.items() if n > 1]
+
+    def _spent_too_much(self, instance_id: str) -> None:
+        """The cap may be passed by one tick."""
+        scene, box = self._scene, self._scene.instance(instance_id)
+        run = scene.run_in(box.lane) if box.lane and Layer.SWEEP not in scene.plan.layers_off else None
+        if run is None or run.run_id != box.run_id or run.max_cost_usd is None or run.price_per_hour_usd is None:
+            return
+        late = promised(scene.limits)[LATE] + scene.plan.list_lag + 60 * scene.noise.disturbed
+        hours = (scene.clockwork.now() - box.launched_at).total_seconds() / 3600
+        if run.spent_usd + run.price_per_hour_usd * (hours - late / 3600) > run.max_cost_usd:
+            self.verdicts.over_cap.append(f"{instance_id} cost more than ${run.max_cost_usd:.2f} and a tick")
+
+    def _healthy(self, instance_id: str) -> bool:
+        scene, box = self._scene, self._scene.boxes.get(instance_id)
+        if instance_id in scene.asked or instance_id in self._failing:
+            return False
+        if scene.instance(instance_id).lane in scene.spoiled:
+            return False
+        if box is None:
+            return self._boots_in_time(instance_id)
+        if not box.claimed or box.last_beat is None or box.life is Life.GONE:
+            return False
+        now, limits = scene.clockwork.seconds, scene.limits
+        silent = now - box.last_beat > limits.lease.total_seconds()
+        stalled = box.stalled_since is not None and now - box.stalled_since > limits.progress.total_seconds()
+        return not (silent or stalled or self.near_a_limit(instance_id))
+
+    def _boots_in_time(self, instance_id: str) -> bool:
+        """A fresh instance that the lock names, or may yet name, and whose agent has not had the time to come."""
+        scene, box = self._scene, self._scene.instance(instance_id)
+        run = scene.run_in(box.lane) if box.lane else None
+        if run is None or run.verdict or (run.run_id, run.attempt) != (box.run_id, box.attempt):
+            return False
+        age = scene.clockwork.now() - box.launched_at
+        return run.instance_id in (None, instance_id) and age < scene.limits.boot
+
+    def near_a_limit(self, instance_id: str) -> bool:
+        """Whether deadline or cap allow an end now."""
+        scene, box = self._scene, self._scene.instance(instance_id)
+        soon = scene.clockwork.now() + scene.limits.grace
+        if box.deadline and soon >= box.deadline:
+            return True
+        run = scene.run_in(box.lane) if box.lane else None
+        if run is None or run.max_cost_usd is None or run.price_per_hour_usd is None:
+            return False
+        hours = (soon - box.launched_at).total_seconds() / 3600
+        return run.spent_usd + run.price_per_hour_usd * hours >= run.max_cost_usd
+
+    # --- at its end --------------------------------------------------------------------------------------------
+
+    def is_over(self, last_disturbance: float) -> bool:
+        """Nothing of ours lives, everything planned has happened, and the watchdog has had its time after that."""
+        scene = self._scene
+        now = scene.clockwork.seconds
+        alive = any(scene.lives(instance_id) for instance_id in scene.fleet.ours - scene.out_of_reach)
+        if alive or now < last_disturbance + 60:
+            self._all_gone_since = None
+            return False
+        if self._all_gone_since is None:
+            self._all_gone_since = now
+        waited = now - self._all_gone_since
+        locked = any(scene.objects.holds(lane.state_key) for lane in scene.lanes)
+        return (not locked and waited > _SETTLED_SECONDS) or waited > _QUIET_SECONDS + 60 * scene.noise.disturbed
+
+    def at_the_end(self) -> None:
+        """Nothing lives, nothing is locked, everybody was told, and nobody paid more than the cap and one tick."""
+        scene = self._scene
+        for instance_id in scene.fleet.ours - scene.out_of_reach:
+            if scene.lives(instance_id):
+                self.verdicts.leaks.append(f"{instance_id} lives on at {scene.clockwork.seconds:.0f} s")
+        for lane in scene.lanes:
+            if scene.objects.holds(lane.state_key):
+                self.verdicts.stuck.append(f"{lane} is locked at the end")
+        self._messages()
+
+    def _messages(self) -> None:
+        told: Counter[tuple[str, str]] = Counter()
+        for message in self._scene.notifier.messages:
+            kind = message.attributes["kind"]
+            group = kind if kind in ("started", "resumed", "orphan", "leak") else "end"
+            told[(message.attributes.get("run_id", message.subject), group)] += 1
+        self.verdicts.duplicates = sum(n - 1 for (_, group), n in told.items() if group in ("end", "orphan"))
+        lanes = {box.run_id: box.lane for box in self._scene.fleet.everything()}
+        for key in self._scene.objects.names():
+            _, run_id, *rest = (*key.split("/"), "")
+            ended = rest and rest[0] == "state.json" and RUN_ID_PATTERN.fullmatch(run_id)
+            if ended and run_id in lanes and lanes[run_id] not in self._scene.spoiled and not told[(run_id, "end")]:
+                self.verdicts.lost.append(f"nobody was told of the end of {run_id}")

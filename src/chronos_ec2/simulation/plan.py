@@ -1,0 +1,138 @@
+"""What one history holds: drawn from a seed, printed when it fails, shrunk by leaving things out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from random import Random
+
+
+class Kind(StrEnum):
+    """What can happen to a run, in the words of docs/evidence.md."""
+
+    CRASH = "agent crashes, the box powers off"
+    PANIC = "the box dies and stays up"
+    FREEZE = "the agent freezes"
+    HANG = "training hangs, beats go on, GPU at 100 %"
+    SLOW = "a slow evaluation, within the limit"
+    PARTITION = "the box cannot reach S3"
+    SKEW = "the box's clock is wrong"
+    SPOT = "EC2 takes the spot instance"
+    STOPPED = "somebody stops the instance"
+    TERMINATED = "somebody terminates the instance"
+    UNTAGGED = "somebody takes the tags off"
+    KILL = "somebody kills the run"
+    KILL_NOW = "somebody kills the run at once"
+    DEAF = "the agent ignores the order to stop"
+    NO_BOOT = "the agent never starts"
+    SECOND_LAUNCH = "somebody else launches too"
+    LAUNCHER_DIES = "the launcher dies between two calls"
+    GARBAGE = "the state is overwritten with garbage"
+    FOREIGN_ID = "the state is made to name a foreign instance"
+    LATE_DEADLINE = "the state is made to name a far deadline"
+    LOCK_DELETED = "somebody deletes the lock"
+    NO_RECORD = "an instance with our tags and no record"
+
+
+HARMLESS = frozenset({Kind.SLOW, Kind.SKEW, Kind.SECOND_LAUNCH})
+"""What no healthy run may die of, whatever else happens beside it."""
+
+
+class Layer(StrEnum):
+    """The kill layers that a history can do without."""
+
+    BOX = "L0 box"
+    DEADLINE = "L1 deadline schedule"
+    EVENTS = "L2 events"
+    SWEEP = "L3 sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class Disturbance:
+    """Something that happens `after` seconds into the run, for `seconds` where it has an end; `lane` is its index."""
+
+    kind: Kind
+    after: float
+    seconds: float = 0.0
+    lane: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """One history. Rates are probabilities per call, tick or event; times are seconds."""
+
+    seed: int
+    lanes: int = 1
+    boot: float = 90.0
+    training: float = 600.0
+    shutting_down: float = 30.0
+    list_lag: float = 0.0
+    max_runtime: float = 43_200.0
+    max_cost: float | None = None
+    crashes_left: int = 0
+    checkpoint_after: float | None = None
+    call_errors: float = 0.0
+    function_crashes: float = 0.0
+    lost_ticks: float = 0.0
+    lost_events: float = 0.0
+    doubled_events: float = 0.0
+    layers_off: frozenset[Layer] = frozenset()
+    disturbances: tuple[Disturbance, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether EC2 and S3 answer and every tick comes, so that the promised bounds hold as they stand."""
+        return not (self.call_errors or self.function_crashes or self.lost_ticks)
+
+    def without(self, index: int) -> Plan:
+        """The same with one disturbance less."""
+        return replace(self, disturbances=self.disturbances[:index] + self.disturbances[index + 1 :])
+
+
+_WEIGHTS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {Kind.PANIC: 4, Kind.FREEZE: 3, Kind.HANG: 5, Kind.SLOW: 4}
+
+
+def draw(seed: int) -> Plan:
+    """The plan of a seed: about a third is clean and calm, a third noisy, and most have one or two disturbances."""
+    random = Random(seed)
+    noisy = random.random() < 0.5
+    lanes = 2 if random.random() < 0.05 else 1
+    training = random.uniform(30, 420)
+    count = random.choices((0, 1, 2, 3), (1, 6, 2, 1))[0]
+    kinds = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=count)
+    deadline_matters, money_matters = random.random() < 0.08, random.random() < 0.05
+    return Plan(
+        seed=seed,
+        lanes=lanes,
+        boot=random.uniform(30, 240),
+        training=training,
+        shutting_down=random.uniform(5, 60) if random.random() < 0.97 else 1e9,
+        list_lag=random.uniform(0, 40) if random.random() < 0.3 else 0.0,
+        max_runtime=random.uniform(1500, 2400) if deadline_matters else 43_200.0,
+        max_cost=random.uniform(0.1, 0.3) if money_matters else None,
+        crashes_left=random.choice((0, 0, 1)),
+        checkpoint_after=random.uniform(30, 300) if random.random() < 0.5 else None,
+        call_errors=random.choice((0.02, 0.1, 0.3)) if noisy else 0.0,
+        function_crashes=0.02 if noisy and random.random() < 0.5 else 0.0,
+        lost_ticks=0.1 if noisy and random.random() < 0.3 else 0.0,
+        lost_events=random.choice((0.0, 0.5, 1.0, 1.0)),
+        doubled_events=0.3 if random.random() < 0.2 else 0.0,
+        disturbances=tuple(_disturb(random, kind, training, lanes) for kind in kinds),
+    )
+
+
+def _disturb(random: Random, kind: Kind, training: float, lanes: int) -> Disturbance:
+    if kind in (Kind.LAUNCHER_DIES, Kind.NO_BOOT, Kind.DEAF):
+        after = 0.0
+    elif random.random() < 0.2:
+        after = random.uniform(0, 300)  # around boot, claim and data sync
+    else:
+        after = random.uniform(120, 330 + training)
+    seconds = {
+        Kind.SLOW: random.uniform(200, 800),
+        Kind.FREEZE: random.choice((random.uniform(10, 110), 1e9)),
+        Kind.PARTITION: random.choice((random.uniform(10, 110), random.uniform(200, 1200))),
+        Kind.SKEW: random.uniform(-900, 900),
+        Kind.LAUNCHER_DIES: float(random.randrange(1, 12)),
+    }.get(kind, 0.0)
+    return Disturbance(kind, after, seconds, random.randrange(lanes))

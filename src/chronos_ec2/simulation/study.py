@@ -1,0 +1,160 @@
+"""Many histories on all cores, what they showed together, and the smallest form of each that failed."""
+
+from __future__ import annotations
+
+import logging
+import os
+import time
+from collections import defaultdict, deque
+from collections.abc import Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass, field, replace
+from functools import partial
+from typing import Any
+
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.simulation.history import run_history
+from chronos_ec2.simulation.plan import Layer, Plan, draw
+
+_BATCH = 500
+_SHOWN = 20
+COUNTED = (
+    "histories",
+    "wrong_terminations",
+    "alien_terminations",
+    "leaks_past_bound",
+    "stuck_locks",
+    "lost_messages",
+    "duplicate_messages",
+    "doubled_without_cause",
+    "two_agents",
+    "over_cap",
+)
+
+
+@dataclass
+class Study:
+    """What a set of histories showed.
+
+    `times` holds the seconds from a failure to the end of its instance, per (failure, events lost, bound). Only
+    histories in which EC2 and S3 answered and every tick came count there: to those the promises speak.
+    """
+
+    histories: int = 0
+    seconds: float = 0.0
+    wrong_terminations: int = 0
+    alien_terminations: int = 0
+    leaks_past_bound: int = 0
+    stuck_locks: int = 0
+    lost_messages: int = 0
+    duplicate_messages: int = 0
+    two_agents: int = 0
+    over_cap: int = 0
+    failed: list[int] = field(default_factory=list)
+    doubled_without_cause: int = 0
+    """Messages sent twice although nothing failed and nobody died: part of the violations."""
+    times: dict[tuple[str, bool, float], list[float]] = field(default_factory=lambda: defaultdict(list))
+
+    def add(self, other: Study) -> None:
+        """Take in another study."""
+        self.seconds += other.seconds
+        for name in COUNTED:
+            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.failed += other.failed[: _SHOWN - len(self.failed)]
+        for key, seconds in other.times.items():
+            self.times[key] += seconds
+
+    @property
+    def violations(self) -> int:
+        """How often something happened that may not."""
+        return (
+            self.wrong_terminations + self.alien_terminations + self.leaks_past_bound + self.stuck_locks
+            + self.lost_messages + self.two_agents + self.over_cap + self.doubled_without_cause
+        )  # fmt: skip
+
+    def as_document(self) -> dict[str, Any]:
+        """The figures, by the names of docs/evidence.md; seconds are of one core."""
+        document: dict[str, Any] = {name: getattr(self, name) for name in COUNTED}
+        document["histories_per_second"] = round(self.histories / self.seconds, 1) if self.seconds else 0.0
+        document["time_to_terminate"] = {
+            f"{failure}, {'no events' if silent else 'with events'}": _distribution(seconds, bound)
+            for (failure, silent, bound), seconds in sorted(self.times.items())
+        }
+        return document
+
+
+def _distribution(seconds: list[float], bound: float) -> dict[str, float]:
+    ordered = sorted(seconds)
+    return {
+        "n": len(ordered),
+        "p50": round(ordered[len(ordered) // 2], 1),
+        "p99": round(ordered[min(len(ordered) - 1, len(ordered) * 99 // 100)], 1),
+        "max": round(ordered[-1], 1),
+        "promised": bound,
+    }
+
+
+def study(
+    histories: int, first_seed: int, limits: Limits, layers_off: frozenset[Layer] = frozenset(), jobs: int | None = None
+) -> Iterator[Study]:
+    """Run histories of consecutive seeds; yields the study so far after each batch."""
+    whole = Study()
+    starts = range(first_seed, first_seed + histories, _BATCH)
+    sizes = [min(_BATCH, first_seed + histories - start) for start in starts]
+    run = partial(_batch, limits=limits, layers_off=layers_off)
+    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=logging.disable) as pool:
+        for part in pool.map(run, starts, sizes):
+            whole.add(part)
+            yield whole
+
+
+def whole(studies: Iterator[Study]) -> Study:
+    """The last of the studies that `study` yields."""
+    return deque(studies, maxlen=1)[-1]
+
+
+def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) -> Study:
+    part = Study(histories=size)
+    begin = time.process_time()
+    for seed in range(start, start + size):
+        plan = replace(draw(seed), layers_off=layers_off) if layers_off else draw(seed)
+        found = run_history(plan, limits)
+        part.wrong_terminations += len(found.wrong)
+        part.alien_terminations += len(found.alien)
+        part.leaks_past_bound += len(found.leaks)
+        part.stuck_locks += len(found.stuck)
+        part.lost_messages += len(found.lost)
+        part.two_agents += len(found.two_agents)
+        part.over_cap += len(found.over_cap)
+        part.duplicate_messages += found.duplicates
+        part.doubled_without_cause += found.duplicates if plan.clean else 0
+        if found.failed or (plan.clean and found.duplicates):
+            part.failed.append(seed)
+        if plan.clean and not plan.list_lag:
+            for failure, seconds, bound in found.times:
+                part.times[(failure, plan.lost_events == 1.0, bound)].append(seconds)
+    part.seconds = time.process_time() - begin
+    return part
+
+
+def shrink(plan: Plan, limits: Limits) -> Plan:
+    """The smallest plan that still fails: without each disturbance and each kind of noise that is not needed."""
+    simpler = [plan.without(index) for index in range(len(plan.disturbances))]
+    simpler += [
+        candidate
+        for candidate in (
+            replace(plan, call_errors=0.0),
+            replace(plan, function_crashes=0.0),
+            replace(plan, lost_ticks=0.0),
+            replace(plan, list_lag=0.0),
+            replace(plan, doubled_events=0.0),
+            replace(plan, lost_events=1.0),
+            replace(plan, crashes_left=0),
+            replace(plan, max_cost=None),
+        )
+        if candidate != plan
+    ]
+    for candidate in simpler:
+        if run_history(candidate, limits).failed:
+            return shrink(candidate, limits)
+    return plan

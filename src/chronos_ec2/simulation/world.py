@@ -1,0 +1,190 @@
+"""EC2, S3 and SNS in virtual time: delays, stale lists, lost answers, and somebody who counts what is done."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from random import Random
+
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.memory.faults import Crash
+from chronos_ec2.memory.world import MemoryClock, MemoryFleet, MemoryObjects
+from chronos_ec2.simulation.clockwork import Clockwork
+from chronos_ec2.simulation.plan import Plan
+
+
+class Noise:
+    """The fate of each call: depends on who makes it, and on the plan."""
+
+    def __init__(self, plan: Plan, random: Random) -> None:
+        self._errors = plan.call_errors
+        self._crashes = plan.function_crashes
+        self._random = random
+        self.in_function = False
+        self.cut_off = False
+        """Whether whoever calls now cannot reach AWS."""
+        self.calls_to_crash: int | None = None
+        """After so many fault points more, whoever calls is gone."""
+        self.disturbed = 0
+        """Calls of functions that failed: each may cost a tick."""
+        self.muted = False
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether a call may fail by chance."""
+        return bool(self._errors) and not self.muted
+
+    def before(self, call: str) -> None:
+        """The request may be lost, and its sender may die."""
+        if self.cut_off:
+            raise ServiceUnavailable(f"{call}: no route")
+        self._maybe(call)
+
+    def after(self, call: str) -> None:
+        """The answer may be lost, and its receiver may die."""
+        self._maybe(call)
+
+    def _maybe(self, call: str) -> None:
+        if self.calls_to_crash is not None:
+            self.calls_to_crash -= 1
+            if self.calls_to_crash <= 0:
+                self.calls_to_crash = None
+                raise Crash
+        if self.muted:
+            return
+        # Two fault points a call.
+        if self._errors and self._random.random() < self._errors / 2:
+            self.disturbed += self.in_function
+            raise ServiceUnavailable(f"{call}: 503 SlowDown")
+        if self._crashes and self.in_function and self._random.random() < self._crashes / 2:
+            self.disturbed += 1
+            raise Crash
+
+
+class SimulatedObjects(MemoryObjects):
+    """A bucket that tells of writes below a lock's key, and asks for a beat before it is read."""
+
+    def __init__(self, clockwork: Clockwork, noise: Noise) -> None:
+        super().__init__(_Clock(clockwork), noise)
+        self.on_lock: Callable[[str], None] = lambda _key: None
+        self.on_beat_wanted: Callable[[str], None] = lambda _key: None
+
+    def read(self, key: str, limit: int = 64 * 1024):  # type: ignore[no-untyped-def]
+        """As S3 does; beats that nobody has read in between need not have been written."""
+        if key.endswith("heartbeat.json"):
+            self.on_beat_wanted(key)
+        return super().read(key, limit)
+
+    def holds(self, key: str) -> bool:
+        """Whether an object is there."""
+        return key in self._objects
+
+    def names(self) -> list[str]:
+        """All keys."""
+        return list(self._objects)
+
+    def overwrite(self, key: str, body: bytes | None) -> None:
+        """Somebody writes, or deletes, without a condition and without noise."""
+        if body is not None:
+            self._put(key, body)
+        elif self._objects.pop(key, None):
+            self.on_lock(key)
+
+    def _put(self, key: str, body: bytes) -> str:
+        etag = super()._put(key, body)
+        if key.endswith("system-state.json"):
+            self.on_lock(key)
+        return etag
+
+
+class _Clock(MemoryClock):
+    def __init__(self, clockwork: Clockwork) -> None:
+        super().__init__()
+        self.now = clockwork.now  # type: ignore[method-assign]
+
+
+class SimulatedFleet(MemoryFleet):
+    """EC2 with delays. `on_change` hears of every change of state, `on_terminate` of every call of the watchdog."""
+
+    def __init__(self, clockwork: Clockwork, noise: Noise, plan: Plan, random: Random) -> None:
+        super().__init__(_Clock(clockwork), noise)
+        self._clockwork = clockwork
+        self._plan = plan
+        self._random = random
+        self._seen_from: dict[str, list[tuple[float, Instance]]] = {}
+        self.ours: set[str] = set()
+        self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
+        self.on_terminate: Callable[[str], None] = lambda _id: None
+
+    def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
+        """Start an instance: pending for a while, then running. With our owner tags it is one of `ours`."""
+        instance_id = super().add(tags, instance_type)
+        if "ManagedBy" in tags:
+            self.ours.add(instance_id)
+        self.move(instance_id, InstanceState.PENDING)
+
+        def running() -> None:
+            if self.state(instance_id) is InstanceState.PENDING:
+                self.move(instance_id, InstanceState.RUNNING)
+
+        self._clockwork.after(self._random.uniform(5, 20), running)
+        return instance_id
+
+    def terminate(self, instance_id: str, *, force: bool = False) -> None:
+        """As EC2 does: shutting down for a while, with force for less."""
+        self.faults.before("ec2:TerminateInstances")
+        self.on_terminate(instance_id)
+        self.shut_down(instance_id, min(self._plan.shutting_down, 30.0) if force else self._plan.shutting_down)
+        self.faults.after("ec2:TerminateInstances")
+
+    def shut_down(self, instance_id: str, seconds: float) -> None:
+        """Begin the end of an instance, or hasten it."""
+        state = self.state(instance_id)
+        if state is InstanceState.TERMINATED:
+            return
+        if state is not InstanceState.SHUTTING_DOWN:
+            self.move(instance_id, InstanceState.SHUTTING_DOWN)
+
+        def gone() -> None:
+            if self.state(instance_id) is not InstanceState.TERMINATED:
+                self.move(instance_id, InstanceState.TERMINATED)
+
+        self._clockwork.after(seconds, gone)
+
+    def state(self, instance_id: str) -> InstanceState:
+        """The true state, whatever the list says."""
+        return self._boxes[instance_id].instance.state
+
+    def move(self, instance_id: str, state: InstanceState) -> None:
+        """Bring an instance into another state and tell of it."""
+        super().move(instance_id, state)
+        # A stale list shows what was true a while ago.
+        self._seen_from.setdefault(instance_id, []).append(
+            (self._clockwork.seconds + self._plan.list_lag, self._boxes[instance_id].instance)
+        )
+        self.on_change(instance_id, state)
+
+    def truth(self, instance_id: str) -> Instance:
+        """An instance as it is, whatever the list says."""
+        return self._boxes[instance_id].instance
+
+    def everything(self) -> list[Instance]:
+        """Every instance that ever was."""
+        return [box.instance for box in self._boxes.values()]
+
+    def untag(self, instance_id: str) -> None:
+        """Somebody takes our tags off."""
+        self._boxes[instance_id].tags.clear()
+
+    def _ours(self, environment: str) -> tuple[Instance, ...]:
+        found = super()._ours(environment)
+        if not self._plan.list_lag:
+            return found
+        seen = (self._as_seen(instance) for instance in found)
+        return tuple(instance for instance in seen if instance)
+
+    def _as_seen(self, instance: Instance) -> Instance | None:
+        now = self._clockwork.seconds
+        known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
+        return replace(known[-1], launched_at=instance.launched_at) if known else None

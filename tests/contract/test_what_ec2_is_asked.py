@@ -1,0 +1,100 @@
+"""The words of our requests to EC2, which no emulator judges, and what its refusals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chronos_ec2.aws.ec2_fleet import Ec2Fleet
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.instance import owner_tags
+from chronos_ec2.ports import LaunchOption
+from tests.builders import launching
+
+OPTION = LaunchOption("g4dn.2xlarge", "subnet-a")
+
+
+class Ec2:
+    """A client that remembers what it was asked, and answers with what a test gave it."""
+
+    def __init__(self, *pages: dict[str, Any] | str) -> None:
+        self.pages = pages
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def run_instances(self, **words: Any) -> dict[str, Any]:
+        self.asked.append(("run", words))
+        return {"Instances": [{"InstanceId": "i-0123456789abcdef0"}]}
+
+    def terminate_instances(self, **words: Any) -> None:
+        self.asked.append(("terminate", words))
+
+    def get_paginator(self, _name: str) -> Ec2:
+        return self
+
+    def paginate(self, **words: Any) -> Iterator[dict[str, Any]]:
+        self.asked.append(("list", words))
+        for page in self.pages:
+            if isinstance(page, str):
+                raise ClientError({"Error": {"Code": page, "Message": "no"}}, "DescribeInstances")
+            yield page
+
+
+def a_page(instance_id: str) -> dict[str, Any]:
+    box = {"InstanceId": instance_id, "State": {"Name": "running"}, "LaunchTime": datetime(2026, 1, 31, tzinfo=UTC)}
+    return {"Reservations": [{"Instances": [box]}]}
+
+
+def asked_to_launch(**changes: Any) -> dict[str, Any]:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c", "lt-1").launch(replace(launching(), **changes), OPTION, "#cloud-config")
+    ((_, words),) = ec2.asked
+    return words
+
+
+def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
+    words = asked_to_launch()
+    assert (words["MinCount"], words["MaxCount"]) == (1, 1)
+    assert words["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_a_retry_has_the_same_token_and_another_attempt_another() -> None:
+    first, again, next_attempt = (asked_to_launch(attempt=attempt)["ClientToken"] for attempt in (1, 1, 2))
+    assert first == again != next_attempt
+    assert len(first) <= 64
+
+
+def test_all_that_costs_carries_all_tags_that_make_it_ours() -> None:
+    tagged = {entry["ResourceType"]: entry["Tags"] for entry in asked_to_launch()["TagSpecifications"]}
+    assert set(tagged) == {"instance", "volume", "network-interface"}
+    for tags in tagged.values():
+        named = {tag["Key"]: tag["Value"] for tag in tags}
+        assert owner_tags("p", "dev").items() <= named.items()
+        assert {"RunId", "Lane", "Attempt", "Deadline"} <= set(named)
+
+
+def test_a_list_asks_for_all_our_tags_and_reads_all_pages() -> None:
+    ec2 = Ec2(a_page("i-00000001"), a_page("i-00000002"))
+    found = Ec2Fleet(ec2, "p", "c").instances("dev")
+    assert [box.instance_id for box in found] == ["i-00000001", "i-00000002"]
+    ((_, words),) = ec2.asked
+    assert {entry["Name"] for entry in words["Filters"]} == {f"tag:{name}" for name in owner_tags("p", "dev")}
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "Unavailable", "InternalError"])
+def test_a_list_that_is_not_whole_is_no_list(code: str) -> None:
+    with pytest.raises(ServiceUnavailable):
+        Ec2Fleet(Ec2(a_page("i-00000001"), code), "p", "c").instances("dev")
+
+
+def test_one_id_a_call_and_force_only_when_asked() -> None:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c").terminate("i-00000001")
+    Ec2Fleet(ec2, "p", "c").terminate("i-00000002", force=True)
+    assert [words for _, words in ec2.asked] == [
+        {"InstanceIds": ["i-00000001"]}, {"InstanceIds": ["i-00000002"], "Force": True, "SkipOsShutdown": True},
+    ]  # fmt: skip

@@ -1,0 +1,46 @@
+"""What a run costs: all its attempts, by EC2's launch time."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+import pytest
+
+from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, price_of
+from tests.builders import NOW, a_run
+
+SIZES = ("xlarge", "2xlarge", "4xlarge")
+
+
+def test_a_known_type_has_its_price_and_an_unknown_one_none() -> None:
+    assert price_of("g4dn.2xlarge") == 0.752
+    assert price_of("t2.nano") is None
+
+
+@pytest.mark.parametrize("family", ["g4dn", "g5", "g6"])
+def test_the_prices_of_a_family_rise_with_its_size_and_stay_below_two_dollars(family: str) -> None:
+    prices = [ON_DEMAND_USD_PER_HOUR[f"{family}.{size}"] for size in SIZES]
+    assert prices == sorted(prices)
+    assert prices[-1] < 2
+
+
+def test_cost_is_price_by_hours_since_launch() -> None:
+    run = a_run(price_per_hour_usd=2.0)
+    assert cost_so_far(run, NOW - timedelta(minutes=90), NOW) == 3.0
+
+
+def test_cost_includes_the_attempts_before() -> None:
+    run = a_run(price_per_hour_usd=2.0, spent_usd=5.0)
+    assert cost_so_far(run, NOW - timedelta(hours=1), NOW) == 7.0
+
+
+def test_between_two_attempts_cost_stands_still() -> None:
+    assert cost_so_far(a_run(price_per_hour_usd=2.0, spent_usd=5.0), None, NOW) == 5.0
+
+
+def test_a_launch_time_ahead_of_now_costs_nothing() -> None:
+    assert cost_so_far(a_run(price_per_hour_usd=2.0, spent_usd=5.0), NOW + timedelta(hours=1), NOW) == 5.0
+
+
+def test_without_a_price_cost_is_unknown() -> None:
+    assert cost_so_far(a_run(price_per_hour_usd=None, spent_usd=5.0), NOW, NOW) is None

@@ -1,0 +1,430 @@
+"""Every rule of the watchdog just before and just at its threshold, with all that the decision says and does.
+
+The decisions are kept in golden/decisions.txt. After a change of the rules: `python -m tests.domain.test_decisions`
+writes the file anew; what differs is to be read like code.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from datetime import datetime, timedelta
+from enum import StrEnum
+from functools import cache
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronos_ec2.domain.facts import Absent, Broken, Failed, Held, LaneFacts
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.policy import Action, decide
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
+from tests.builders import INSTANCE_ID, NOW, a_beat, a_run, an_instance, held, launching, seconds, some_facts
+
+GOLDEN = Path(__file__).with_name("golden") / "decisions.txt"
+LIMITS = Limits()
+OTHER_ID = "i-bbbbbbbb"
+OTHER_RUN = "20260101T000000Z-ffffff"
+UNREADABLE_AT = NOW - LIMITS.boot
+SECOND = seconds(1)
+SHUTTING_DOWN, TERMINATED = InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED
+STOPPING, STOPPED, PENDING = InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.PENDING
+
+
+def ago(span: timedelta) -> datetime:
+    return NOW - span
+
+
+def said(judge: Judge, outcome: Outcome = Outcome.SUCCEEDED, cause: Cause = Cause.COMPLETED) -> Verdict:
+    return Verdict(outcome, cause, "so it was", judge)
+
+
+def claimed(since: timedelta = LIMITS.lease, **changes: Any) -> Held:
+    return held(a_run(**changes), ago(since))
+
+
+def stopping(since: timedelta, cause: Cause = Cause.REQUESTED) -> Held:
+    return held(a_run(stop=Stop(cause, "by hand", ago(since))))
+
+
+def suspected(cause: Cause, since: timedelta, **changes: Any) -> Held:
+    return held(a_run(suspect=Suspect(cause, "seen before", ago(since)), **changes))
+
+
+def lost(run: Run | None = None, beat: Any = None, **instance: Any) -> LaneFacts:
+    """The run's instance is terminated; two crashes and two preemptions are left, and a checkpoint."""
+    run = run or resumable()
+    gone = an_instance(state=TERMINATED, attempt=run.attempt, **instance)
+    beat = a_beat(checkpoint_age=seconds(60)) if beat is None else beat
+    return some_facts(instances=(gone,), state=held(run), beat=beat)
+
+
+def resumable(**changes: Any) -> Run:
+    return a_run(**({"preemptions_left": 2, "crashes_left": 2} | changes))
+
+
+def absent(**changes: Any) -> LaneFacts:
+    return some_facts(**({"instances": ()} | changes))
+
+
+def stray(since: timedelta | None = None, beat: Any = None, **instance: Any) -> LaneFacts:
+    suspects = {} if since is None else {INSTANCE_ID: ago(since)}
+    return some_facts(instances=(an_instance(**instance),), state=Absent(), beat=beat or Absent(), suspects=suspects)
+
+
+def unreadable(beat: Any = None, since: timedelta | None = None, **instance: Any) -> LaneFacts:
+    suspects = {} if since is None else {INSTANCE_ID: ago(since)}
+    return some_facts(
+        instances=(an_instance(**instance),),
+        state=Broken("not JSON", '"e-1"', UNREADABLE_AT),
+        beat=beat or a_beat(),
+        suspects=suspects,
+    )
+
+
+def nothing_but_an_unreadable_record(age: timedelta, **changes: Any) -> LaneFacts:
+    return some_facts(**({"instances": (), "state": Broken("not JSON", '"e-1"', ago(age)), "beat": Absent()} | changes))
+
+
+RUNS: dict[str, LaneFacts] = {
+    "a healthy run is announced": some_facts(),
+    "a healthy second attempt is announced as resumed": some_facts(
+        state=claimed(attempt=2), instances=(an_instance(attempt=2),), beat=a_beat(attempt=2)
+    ),
+    "a suspicion is cleared when the work moves again": some_facts(state=suspected(Cause.HUNG, LIMITS.progress)),
+    "an agent is given the lease": some_facts(beat=a_beat(LIMITS.lease)),
+    "an agent is lost one second after the lease": some_facts(beat=a_beat(LIMITS.lease + SECOND)),
+    "without any beat the claim counts: the lease": some_facts(beat=Absent(), state=claimed(LIMITS.lease)),
+    "without any beat the claim counts: one second over": some_facts(
+        beat=Absent(), state=claimed(LIMITS.lease + SECOND)
+    ),
+    "an unreadable beat is still a beat: the lease": some_facts(beat=Broken("not JSON", '"b"', ago(LIMITS.lease))),
+    "an unreadable beat is still a beat: one second over": some_facts(
+        beat=Broken("not JSON", '"b"', ago(LIMITS.lease + SECOND))
+    ),
+    "the beat of another run is none": some_facts(beat=a_beat(run_id=OTHER_RUN)),
+    "the beat of another attempt is none": some_facts(beat=a_beat(attempt=2)),
+    "the beat of another instance is none": some_facts(beat=a_beat(instance_id=OTHER_ID)),
+    "a beat that could not be read kills nobody": some_facts(beat=Failed("503")),
+    "a beat that could not be read clears no suspicion": some_facts(
+        beat=Failed("503"), state=suspected(Cause.HUNG, LIMITS.progress)
+    ),
+    "work may rest for its limit": some_facts(beat=a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(5))),
+    "work that rests one second longer is suspected": some_facts(
+        beat=a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(4))
+    ),
+    "a beat from the future takes nothing from the time of a hang": some_facts(
+        beat=a_beat(seconds(-60), stalled_for=LIMITS.progress + SECOND)
+    ),
+    "a suspicion of another kind does not count for a hang": some_facts(
+        beat=a_beat(stalled_for=LIMITS.progress), state=suspected(Cause.INFRA, LIMITS.second_look)
+    ),
+    "a hang has until the second look": some_facts(
+        beat=a_beat(stalled_for=LIMITS.progress), state=suspected(Cause.HUNG, LIMITS.second_look - SECOND)
+    ),
+    "a hang ends at the second look": some_facts(
+        beat=a_beat(stalled_for=LIMITS.progress), state=suspected(Cause.HUNG, LIMITS.second_look)
+    ),
+    "a boot has its time": some_facts(
+        state=held(launching()), beat=Absent(), instances=(an_instance(launched_at=ago(LIMITS.boot - SECOND)),)
+    ),
+    "a boot that takes longer has failed": some_facts(
+        state=held(launching()), beat=Absent(), instances=(an_instance(launched_at=ago(LIMITS.boot)),)
+    ),
+    "an instance is booting while it is pending too": some_facts(
+        state=held(launching()), beat=Absent(), instances=(an_instance(state=PENDING, launched_at=ago(seconds(5))),)
+    ),
+    "a deadline is near one grace before": some_facts(state=claimed(deadline=NOW + LIMITS.grace)),
+    "a deadline is not near one second earlier": some_facts(state=claimed(deadline=NOW + LIMITS.grace + SECOND)),
+    "a deadline is past": some_facts(state=claimed(deadline=NOW)),
+    "a deadline is past in the tag alone": some_facts(instances=(an_instance(deadline=NOW),)),
+    "an instance without a deadline in its tags has that of the record": some_facts(
+        state=claimed(deadline=NOW), instances=(an_instance(deadline=None),)
+    ),
+    "a cap is near": some_facts(state=claimed(max_cost_usd=1.0625, price_per_hour_usd=1.03125)),
+    "a cap is not near": some_facts(state=claimed(max_cost_usd=1.0667, price_per_hour_usd=1.03125)),
+    "a cap is reached exactly one grace from now": some_facts(
+        state=claimed(max_cost_usd=30.0, price_per_hour_usd=30.0),
+        instances=(an_instance(launched_at=ago(timedelta(hours=1) - LIMITS.grace)),),
+    ),
+    "a cap is reached exactly": some_facts(state=claimed(max_cost_usd=30.0, price_per_hour_usd=30.0)),
+    "a cap of an instance without a price cannot be judged": some_facts(
+        state=claimed(max_cost_usd=0.01, price_per_hour_usd=None)
+    ),
+    "a stop has its grace": some_facts(state=stopping(LIMITS.grace - SECOND)),
+    "a stop by a person is enforced": some_facts(state=stopping(LIMITS.grace)),
+    "a stop by a limit is enforced": some_facts(state=stopping(LIMITS.grace, Cause.OVER_BUDGET)),
+    "an agent that died is not given the grace of a stop": some_facts(
+        state=stopping(SECOND), beat=a_beat(LIMITS.lease + SECOND)
+    ),
+    "an agent that is through has its grace": some_facts(
+        state=claimed(LIMITS.grace - SECOND, status=Status.CLEANUP, verdict=said(Judge.AGENT))
+    ),
+    "an agent that stays longer is ended": some_facts(
+        state=claimed(LIMITS.grace, status=Status.CLEANUP, verdict=said(Judge.AGENT))
+    ),
+    "the condemned are terminated until they are gone": some_facts(
+        state=claimed(status=Status.FAILED, verdict=said(Judge.WATCHDOG, Outcome.FAILED, Cause.HUNG))
+    ),
+    "a stopping instance is terminated": some_facts(instances=(an_instance(state=STOPPING),)),
+    "a stopped instance is terminated": some_facts(instances=(an_instance(state=STOPPED),)),
+    "hold keeps a dead agent's instance": some_facts(
+        instances=(an_instance(hold=True),), beat=a_beat(LIMITS.lease + SECOND)
+    ),
+    "hold does not keep an instance past the deadline": some_facts(instances=(an_instance(hold=True, deadline=NOW),)),
+}
+
+ENDS: dict[str, LaneFacts] = {
+    "an instance that shuts down without a word is noted": some_facts(instances=(an_instance(state=SHUTTING_DOWN),)),
+    "a suspicion of a hang is not one of shutting down": some_facts(
+        instances=(an_instance(state=SHUTTING_DOWN),), state=suspected(Cause.HUNG, LIMITS.alarm)
+    ),
+    **{
+        f"an instance without a word has been shutting down {name}": some_facts(
+            instances=(an_instance(state=SHUTTING_DOWN),), state=suspected(Cause.PREEMPTED, since)
+        )
+        for name, since in {
+            "for less than the time of force": LIMITS.force - SECOND,
+            "for the time of force": LIMITS.force,
+            "for less than the time of the alarm": LIMITS.alarm - SECOND,
+            "for the time of the alarm": LIMITS.alarm,
+            "for three sweeps more": LIMITS.alarm + 3 * LIMITS.sweep,
+        }.items()
+    },
+    "an instance with a verdict has been shutting down for the time of force": some_facts(
+        instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.force, verdict=said(Judge.AGENT))
+    ),
+    "an instance with a verdict that does not shut down is told": some_facts(
+        instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.alarm, verdict=said(Judge.AGENT))
+    ),
+    "the end of a run that had a verdict": lost(a_run(verdict=said(Judge.AGENT))),
+    "the end of a run whose instance went without a word": lost(a_run()),
+    "the end of a run that nobody claimed": lost(launching(instance_id=INSTANCE_ID)),
+    "the end of a run that was being stopped": lost(a_run(stop=Stop(Cause.REQUESTED, "by hand", NOW))),
+    "an instance that is not listed is missed": absent(),
+    "an instance that is not listed is missed anew after a hang": absent(state=suspected(Cause.HUNG, LIMITS.absence)),
+    "a terminated instance of an earlier attempt says nothing of this one": absent(
+        state=held(a_run(attempt=2)), instances=(an_instance(state=TERMINATED),)
+    ),
+    "a terminated instance that the record does not name says nothing of the one that it names": absent(
+        instances=(an_instance(instance_id=OTHER_ID, state=TERMINATED),)
+    ),
+    "an instance that is missed has until the second look": absent(
+        state=suspected(Cause.INFRA, LIMITS.absence - SECOND)
+    ),
+    "an instance that is missed at the second look is gone": absent(state=suspected(Cause.INFRA, LIMITS.absence)),
+    "a launch has the time of a boot to name its instance": absent(
+        state=held(launching(), ago(LIMITS.boot - SECOND)), beat=Absent()
+    ),
+    "a launch that names none is missed": absent(state=held(launching(), ago(LIMITS.boot)), beat=Absent()),
+    "a launch that was missed once is not one under way": absent(
+        state=held(launching(suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))), NOW), beat=Absent()
+    ),
+    "a launch with a verdict is not one under way": absent(
+        state=held(launching(verdict=said(Judge.AGENT)), NOW), beat=Absent()
+    ),
+    "a launch that named its instance is not one under way": absent(
+        state=held(launching(instance_id=INSTANCE_ID), NOW), beat=Absent()
+    ),
+    "a second attempt is launched, again and again": absent(state=held(launching(attempt=2), NOW), beat=Absent()),
+    "a second attempt that is to stop is not launched": absent(
+        state=held(launching(attempt=2, stop=Stop(Cause.REQUESTED, "by hand", NOW)), NOW), beat=Absent()
+    ),
+    "a lock is kept for an instance of an earlier attempt": some_facts(
+        state=held(a_run(attempt=2)),
+        instances=(an_instance(state=TERMINATED, attempt=2), an_instance(instance_id=OTHER_ID, launched_at=NOW)),
+    ),
+}
+
+RESUMES: dict[str, LaneFacts] = {
+    "a lost attempt goes on": lost(),
+    "a lost attempt adds to the money spent": lost(resumable(spent_usd=1.0)),
+    "a preempted attempt goes on": lost(resumable(verdict=said(Judge.AGENT, Outcome.FAILED, Cause.PREEMPTED))),
+    "an attempt without a price goes on": lost(resumable(price_per_hour_usd=None, spent_usd=1.0)),
+    "an attempt that is not listed any more goes on": absent(
+        state=suspected(Cause.INFRA, LIMITS.absence, crashes_left=1), beat=a_beat(checkpoint_age=seconds(0))
+    ),
+    "the last crash of the budget": lost(resumable(crashes_left=1)),
+    "one crash more than the budget": lost(resumable(crashes_left=0)),
+    "one preemption more than the budget": lost(
+        resumable(preemptions_left=0, verdict=said(Judge.AGENT, Outcome.FAILED, Cause.PREEMPTED))
+    ),
+    "a hang is not resumed": lost(resumable(verdict=said(Judge.WATCHDOG, Outcome.FAILED, Cause.HUNG))),
+    "without a checkpoint nothing is resumed": lost(beat=a_beat()),
+    "without a beat nothing is resumed": lost(beat=Absent()),
+    "the checkpoint of another run is none": lost(beat=a_beat(run_id=OTHER_RUN, checkpoint_age=seconds(60))),
+    "the checkpoint of an earlier attempt will do": lost(
+        resumable(attempt=2), beat=a_beat(attempt=1, checkpoint_age=seconds(60))
+    ),
+    "whether there is a checkpoint could not be read": lost(beat=Failed("503")),
+    "whether there is a checkpoint does not matter without a budget": lost(a_run(), beat=Failed("503")),
+    "a run that is to stop is not resumed": lost(resumable(stop=Stop(Cause.OVER_BUDGET, "cap", NOW))),
+    "there is time for a boot and one second": lost(resumable(deadline=NOW + LIMITS.boot + SECOND)),
+    "there is time for a boot and no more": lost(resumable(deadline=NOW + LIMITS.boot)),
+    "there is no money for a boot": lost(resumable(max_cost_usd=3.0, price_per_hour_usd=4.0, spent_usd=2.0)),
+    "a cap without a price cannot be kept": lost(resumable(max_cost_usd=9.0, price_per_hour_usd=None)),
+    "there is money for a boot": lost(resumable(max_cost_usd=9.0, price_per_hour_usd=4.0, spent_usd=2.0)),
+}
+
+STRAYS: dict[str, LaneFacts] = {
+    "nothing at all": some_facts(instances=(), state=Absent(), beat=Absent()),
+    "an instance without a record has its grace": stray(launched_at=ago(LIMITS.grace - SECOND)),
+    "an instance without a record is suspected": stray(launched_at=ago(LIMITS.grace)),
+    "a stray has until the second look": stray(LIMITS.second_look - SECOND),
+    "a stray ends at the second look": stray(LIMITS.second_look),
+    "the message about a stray may delay its end for three sweeps": stray(
+        LIMITS.second_look + 3 * LIMITS.sweep - SECOND
+    ),
+    "a stray ends without a message after three sweeps": stray(LIMITS.second_look + 3 * LIMITS.sweep),
+    "hold keeps a stray": stray(LIMITS.second_look, hold=True),
+    "a stray past its deadline has no second look": stray(deadline=NOW),
+    "a stray one second before its deadline has": stray(deadline=NOW + SECOND),
+    "hold does not keep a stray past its deadline": stray(deadline=NOW, hold=True),
+    "a stray that shuts down is noted": stray(state=SHUTTING_DOWN, deadline=NOW),
+    "a stray that is slow to shut down is ended by force": stray(LIMITS.force, state=SHUTTING_DOWN),
+    "a stray that does not shut down is told": stray(LIMITS.alarm, state=SHUTTING_DOWN),
+    "a terminated instance is no stray": stray(LIMITS.second_look, state=TERMINATED),
+    "two strays are judged one by one": some_facts(
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID, hold=True)), state=Absent(), beat=Absent()
+    ),
+    "an instance of another run is a stray beside a healthy run": some_facts(
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN))
+    ),
+    "a stray beside a dead run is judged too, and the evidence of both is kept": some_facts(
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN)), beat=Absent()
+    ),
+    "an instance of another attempt is a stray beside a healthy run": some_facts(
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID, attempt=2))
+    ),
+    "an instance that the record does not name is a stray beside the one that it names": some_facts(
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID))
+    ),
+    "without a readable state a deadline in a tag counts": some_facts(
+        state=Failed("503"), instances=(an_instance(deadline=NOW),)
+    ),
+    "without a readable state nothing else counts": some_facts(
+        state=Failed("503"), beat=Absent(), instances=(an_instance(deadline=None), an_instance(instance_id=OTHER_ID))
+    ),
+    "without a readable state what shuts down is left alone": some_facts(
+        state=Failed("503"), instances=(an_instance(deadline=NOW, state=SHUTTING_DOWN),)
+    ),
+}
+
+UNREADABLE: dict[str, LaneFacts] = {
+    "a live agent beside an unreadable record stays": unreadable(),
+    "a live agent beside an unreadable record has the lease": unreadable(a_beat(LIMITS.lease)),
+    "work that rests is suspected as long as the agent has the lease": unreadable(
+        a_beat(LIMITS.lease, stalled_for=LIMITS.progress)
+    ),
+    "a silent agent beside an unreadable record is ended": unreadable(a_beat(LIMITS.lease + SECOND)),
+    "the message about it may delay the end for three sweeps": unreadable(
+        a_beat(LIMITS.lease + 3 * LIMITS.sweep - SECOND)
+    ),
+    "the end comes without a message after three sweeps": unreadable(a_beat(LIMITS.lease + 3 * LIMITS.sweep)),
+    "without a beat it has the time of a boot": unreadable(Absent(), launched_at=ago(LIMITS.boot)),
+    "without a beat it is ended one second later": unreadable(Absent(), launched_at=ago(LIMITS.boot + SECOND)),
+    "the beat of another instance is none here either": unreadable(a_beat(instance_id=OTHER_ID)),
+    "a beat that could not be read ends nobody here either": unreadable(Failed("503")),
+    "work beside an unreadable record may rest for its limit": unreadable(
+        a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(5))
+    ),
+    "work beside an unreadable record that rests longer is suspected": unreadable(
+        a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(4))
+    ),
+    "a hang beside an unreadable record has until the second look": unreadable(
+        a_beat(stalled_for=LIMITS.progress), LIMITS.second_look - SECOND
+    ),
+    "a hang beside an unreadable record ends at the second look": unreadable(
+        a_beat(stalled_for=LIMITS.progress), LIMITS.second_look
+    ),
+    "the message about that hang may not delay the end for ever": unreadable(
+        a_beat(stalled_for=LIMITS.progress), LIMITS.second_look + 3 * LIMITS.sweep
+    ),
+    "hold keeps an instance beside an unreadable record": unreadable(Absent(), hold=True),
+    "a deadline in the tag counts beside an unreadable record": unreadable(deadline=NOW),
+    "hold does not keep it past its deadline": unreadable(deadline=NOW, hold=True),
+    "a stopped instance beside an unreadable record is ended": unreadable(Absent(), state=STOPPED, launched_at=NOW),
+    "an instance that shuts down beside an unreadable record is noted": unreadable(state=SHUTTING_DOWN),
+    "an instance that does not shut down beside an unreadable record is told": unreadable(
+        since=LIMITS.alarm, state=SHUTTING_DOWN
+    ),
+    "an unreadable record is kept for the time of a boot": nothing_but_an_unreadable_record(LIMITS.boot - SECOND),
+    "an unreadable record is set aside when nothing lives": nothing_but_an_unreadable_record(LIMITS.boot),
+    "an unreadable record of another lane names that lane": nothing_but_an_unreadable_record(
+        LIMITS.boot, lane=Lane("dev", "second")
+    ),
+    "a terminated instance does not keep an unreadable record": nothing_but_an_unreadable_record(
+        LIMITS.boot, instances=(an_instance(state=TERMINATED),)
+    ),
+}
+
+BOOTS = (seconds(0), seconds(119.9), seconds(120), seconds(179))
+SILENCES = (seconds(7199), seconds(7200), seconds(3.75 * 3600))
+LENGTHS: dict[str, LaneFacts] = {
+    f"a boot of {span}": some_facts(
+        state=held(launching()), beat=Absent(), instances=(an_instance(launched_at=ago(span)),)
+    )
+    for span in BOOTS
+} | {f"a silence of {span}": some_facts(beat=a_beat(span)) for span in SILENCES}
+
+CASES = RUNS | ENDS | RESUMES | STRAYS | UNREADABLE | LENGTHS
+
+
+@cache
+def golden() -> dict[str, str]:
+    blocks = GOLDEN.read_text().split("\n\n")
+    return {block.split("\n")[0]: block.strip() for block in blocks}
+
+
+@pytest.mark.parametrize("name", CASES)
+def test_a_decision_is_the_golden_one(name: str) -> None:
+    assert spelled(name) == golden().get(name)
+
+
+def test_there_is_no_golden_decision_without_a_case() -> None:
+    assert golden().keys() == CASES.keys()
+
+
+def spelled(name: str) -> str:
+    facts = CASES[name]
+    decision = decide(facts, NOW, LIMITS)
+    lines = [name, f"  because {decision.reason}", *(f"  {spell(action, facts)}" for action in decision.actions)]
+    evidence = " ".join(f"{key}={value}" for key, value in decision.evidence.items())
+    return "\n".join([*lines, f"  evidence {evidence}"] if evidence else lines)
+
+
+def spell(action: Action, facts: LaneFacts) -> str:
+    before = facts.state.run if isinstance(facts.state, Held) else None
+    parts = [
+        changes(before, value) if isinstance(value, Run) and before else f"{spec.name}={plain(value)}"
+        for spec in fields(action)
+        if (value := getattr(action, spec.name)) is not None and value is not False
+    ]
+    return f"{type(action).__name__} {', '.join(parts)}"
+
+
+def changes(before: Run, after: Run) -> str:
+    pairs = [(spec.name, getattr(before, spec.name), getattr(after, spec.name)) for spec in fields(Run)]
+    changed = [f"{name}: {plain(was)} -> {plain(now)}" for name, was, now in pairs if was != now and name != "phases"]
+    if after.phases != before.phases:
+        kept = len(before.phases) if after.phases[: len(before.phases)] == before.phases else 0
+        changed.append(f"phases from {kept}: {plain(after.phases[kept:])}")
+    return f"run({'; '.join(changed) or 'as it was'})"
+
+
+def plain(value: object) -> str:
+    if isinstance(value, StrEnum):
+        return str(value)
+    if isinstance(value, datetime):
+        return f"{value:%H:%M:%S}"
+    if isinstance(value, tuple):
+        return f"[{', '.join(map(plain, value))}]"
+    if isinstance(value, (Verdict, Stop, Suspect)):
+        return f"{type(value).__name__}({', '.join(plain(getattr(value, spec.name)) for spec in fields(value))})"
+    return repr(value)
+
+
+if __name__ == "__main__":
+    GOLDEN.write_text("\n\n".join(map(spelled, CASES)) + "\n")

@@ -1,0 +1,122 @@
+"""Raw events to typed ones. What is not ours is ignored, and says why."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from chronos_ec2.domain.events import (
+    Event,
+    Ignored,
+    InstanceStateChanged,
+    RebalanceRecommendation,
+    SpotInterruption,
+    StateWritten,
+    parse_event,
+)
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import Lane
+from tests.builders import INSTANCE_ID, LANE
+
+CREATED, DELETED = ("aws.s3", "Object Created"), ("aws.s3", "Object Deleted")
+CHANGED = ("aws.ec2", "EC2 Instance State-change Notification")
+INTERRUPTED = ("aws.ec2", "EC2 Spot Instance Interruption Warning")
+REBALANCE = ("aws.ec2", "EC2 Instance Rebalance Recommendation")
+
+
+def parse(kind: tuple[object, object], detail: object) -> Event:
+    return parse_event({"source": kind[0], "detail-type": kind[1], "detail": detail})
+
+
+def an_object(key: object, bucket: object = "our-bucket") -> dict[str, Any]:
+    return {"bucket": {"name": bucket}, "object": {"key": key, "size": 7}}
+
+
+@pytest.mark.parametrize("kind", [CREATED, DELETED])
+@pytest.mark.parametrize(
+    ("key", "lane"), [("dev/system-state.json", LANE), ("dev/lanes/second/system-state.json", Lane("dev", "second"))]
+)
+def test_a_lock_that_is_written_or_deleted_is_told_with_its_lane(kind: tuple[str, str], key: str, lane: Lane) -> None:
+    assert parse(kind, an_object(key)) == StateWritten("our-bucket", lane)
+
+
+@pytest.mark.parametrize("state", InstanceState)
+def test_a_change_of_an_instance_is_told_with_its_state(state: InstanceState) -> None:
+    changed = parse(CHANGED, {"instance-id": INSTANCE_ID, "state": str(state)})
+    assert changed == InstanceStateChanged(INSTANCE_ID, state)
+    assert isinstance(changed, InstanceStateChanged)
+    assert isinstance(changed.state, InstanceState)
+
+
+def test_a_spot_interruption_names_the_instance() -> None:
+    assert parse(INTERRUPTED, {"instance-id": INSTANCE_ID}) == SpotInterruption(INSTANCE_ID)
+
+
+def test_a_rebalance_recommendation_names_the_instance() -> None:
+    assert parse(REBALANCE, {"instance-id": INSTANCE_ID}) == RebalanceRecommendation(INSTANCE_ID)
+
+
+@pytest.mark.parametrize("instance_id", ["i-01234567", "i-0123456789abcdef0"])
+def test_an_instance_id_has_8_to_17_digits(instance_id: str) -> None:
+    assert parse(INTERRUPTED, {"instance-id": instance_id}) == SpotInterruption(instance_id)
+
+
+@pytest.mark.parametrize("kind", [INTERRUPTED, REBALANCE])
+@pytest.mark.parametrize(
+    "instance_id", [None, 7, "", "i-0123456", "i-0123456789abcdef01", "i-0123456G", "x-01234567", f"{INSTANCE_ID}\n"]
+)
+def test_what_is_no_instance_id_is_ignored(kind: tuple[str, str], instance_id: object) -> None:
+    assert parse(kind, {"instance-id": instance_id}) == Ignored("no instance id")
+
+
+@pytest.mark.parametrize(
+    "detail",
+    [
+        {"instance-id": INSTANCE_ID},
+        {"instance-id": INSTANCE_ID, "state": "asleep"},
+        {"instance-id": "mine", "state": "running"},
+        {"state": "running"},
+    ],
+)
+def test_a_change_without_instance_id_or_state_is_ignored(detail: dict[str, str]) -> None:
+    assert parse(CHANGED, detail) == Ignored("no instance id or state")
+
+
+@pytest.mark.parametrize(
+    "detail", [{}, an_object(None), an_object("dev/system-state.json", 7), {"bucket": "b", "object": "o"}]
+)
+def test_a_write_without_bucket_or_key_is_ignored(detail: dict[str, Any]) -> None:
+    assert parse(CREATED, detail) == Ignored("no bucket or key")
+
+
+def test_a_write_of_another_object_is_ignored() -> None:
+    assert parse(CREATED, an_object("dev/heartbeat.json")) == Ignored("not the key of a lock")
+
+
+@pytest.mark.parametrize("raw", [None, 7, "text", [{}]])
+def test_what_is_no_object_is_ignored(raw: object) -> None:
+    assert parse_event(raw) == Ignored("not a JSON object")
+
+
+@pytest.mark.parametrize("detail", [None, 7, "text", []])
+def test_an_event_without_detail_is_ignored(detail: object) -> None:
+    assert parse(INTERRUPTED, detail) == Ignored("no detail")
+
+
+@pytest.mark.parametrize("kind", [("aws.ec2", None), (None, INTERRUPTED[1]), (["aws.ec2"], INTERRUPTED[1])])
+def test_an_event_without_source_or_type_is_ignored(kind: tuple[object, object]) -> None:
+    assert parse(kind, {"instance-id": INSTANCE_ID}) == Ignored("no source or detail-type")
+
+
+def test_an_event_of_another_kind_is_ignored_and_its_name_is_made_safe() -> None:
+    assert parse(("aws.s3", "Object\nRestored"), {}) == Ignored("not ours: aws.s3, Object Restored")
+    ignored = parse(("x" * 300, "y"), {})
+    assert isinstance(ignored, Ignored)
+    assert len(ignored.reason) == 120
+
+
+def test_one_of_our_types_from_another_source_is_ignored() -> None:
+    assert parse(("my.app", INTERRUPTED[1]), {"instance-id": INSTANCE_ID}) == Ignored(
+        f"not ours: my.app, {INTERRUPTED[1]}"
+    )

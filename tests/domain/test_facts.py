@@ -1,0 +1,12 @@
+"""What reconcile knows when nothing was read."""
+
+from __future__ import annotations
+
+from chronos_ec2.domain.facts import Absent, LaneFacts
+from tests.builders import LANE, NOW
+
+
+def test_facts_without_a_beat_and_without_suspects_say_so() -> None:
+    facts = LaneFacts(LANE, (), NOW, Absent())
+    assert facts.beat == Absent()
+    assert facts.suspects == {}

@@ -1,0 +1,97 @@
+"""The tags that make an instance ours, written at launch and read by the watchdog."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+
+from chronos_ec2.domain.instance import InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.lane import Lane
+from tests.builders import LANE, RUN_ID, a_run, an_instance
+
+DEADLINE = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
+TAGS = {"Environment": "dev", "Lane": "second", "RunId": RUN_ID, "Attempt": "2", "Deadline": "2026-01-31T23:00:00Z"}
+
+
+def test_three_tags_make_an_instance_ours() -> None:
+    assert owner_tags("forecasts", "dev") == {
+        "Project": "forecasts",
+        "Environment": "dev",
+        "ManagedBy": "chronos-ec2",
+    }
+
+
+def test_a_launch_tags_everything_that_a_watchdog_or_a_bill_asks_for() -> None:
+    run = a_run(lane=Lane("dev", "second"), attempt=2, deadline=DEADLINE)
+    assert run_tags(run, "forecasts", "research") == owner_tags("forecasts", "dev") | {
+        "Name": f"chronos-dev-{RUN_ID}",
+        "CostCenter": "research",
+        "Lane": "second",
+        "RunId": RUN_ID,
+        "Attempt": "2",
+        "Deadline": "2026-01-31T23:00:00.000Z",
+    }
+
+
+def test_tags_are_read_back() -> None:
+    run = a_run(lane=Lane("dev", "second"), attempt=2, deadline=DEADLINE)
+    assert read_tags(run_tags(run, "forecasts", "research")) == (run.lane, RUN_ID, 2, DEADLINE, False)
+
+
+def test_no_tag_at_all_reads_as_nothing_known() -> None:
+    assert read_tags({}) == (None, None, 0, None, False)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "place", "read"),
+    [
+        ("Environment", "Dev", 0, None),
+        ("Lane", "Second", 0, None),
+        ("RunId", f"{RUN_ID}\n", 1, None),
+        ("RunId", "mine", 1, None),
+        ("Attempt", "two", 2, 0),
+        ("Attempt", "-2", 2, 0),
+        ("Attempt", "٢", 2, 0),
+        ("Attempt", "²", 2, 0),
+        ("Deadline", "soon", 3, None),
+        ("Deadline", "2026-01-31T23:00:00", 3, None),
+    ],
+)
+def test_a_malformed_tag_counts_as_missing_and_the_others_still_count(
+    name: str, value: str, place: int, read: object
+) -> None:
+    expected = [Lane("dev", "second"), RUN_ID, 2, DEADLINE, False]
+    expected[place] = read
+    assert list(read_tags(TAGS | {name: value})) == expected
+
+
+def test_without_a_lane_tag_an_instance_belongs_to_the_main_lane() -> None:
+    assert read_tags({"Environment": "dev"})[0] == LANE
+
+
+@pytest.mark.parametrize(
+    ("value", "held"), [("true", True), ("True", True), ("TRUE", True), ("false", False), ("", False)]
+)
+def test_hold_is_true_in_any_case(value: str, held: bool) -> None:
+    assert read_tags({"Hold": value})[4] is held
+
+
+@pytest.mark.parametrize("state", InstanceState)
+def test_an_instance_is_alive_until_ec2_says_terminated(state: InstanceState) -> None:
+    assert an_instance(state=state).alive is (state != "terminated")
+
+
+def test_an_instance_is_not_held_unless_it_says_so() -> None:
+    assert an_instance().hold is False
+
+
+def test_the_states_are_in_ec2s_words() -> None:
+    assert [str(state) for state in InstanceState] == [
+        "pending",
+        "running",
+        "shutting-down",
+        "terminated",
+        "stopping",
+        "stopped",
+    ]

@@ -1,0 +1,96 @@
+"""The thresholds of the protocol, and the promises that follow from them."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+
+import pytest
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.limits import Limits
+from tests.builders import seconds
+
+LIMITS = Limits()
+DEFAULTS = {
+    "beat": 15,
+    "beat_retry": 5,
+    "lease": 150,
+    "progress": 900,
+    "boot": 900,
+    "sweep": 60,
+    "grace": 120,
+    "second_look": 30,
+    "absence": 60,
+    "self_fence": 600,
+    "force": 600,
+    "alarm": 720,
+    "max_runtime": 12 * 3600,
+}
+
+
+def test_the_defaults_are_those_of_the_protocol() -> None:
+    assert LIMITS.to_seconds() == DEFAULTS
+
+
+@pytest.mark.parametrize(
+    ("bound", "minutes"),
+    [("dead_agent_bound", 5), ("orphan_bound", 5), ("hung_bound", 18), ("boot_bound", 17), ("deadline_bound", 2)],
+)
+def test_the_defaults_keep_what_people_are_promised(bound: str, minutes: int) -> None:
+    assert getattr(LIMITS, bound) <= timedelta(minutes=minutes)
+
+
+@pytest.mark.parametrize(
+    ("bound", "parts"),
+    [
+        ("dead_agent_bound", 15 + 150 + 60 + 30),
+        ("orphan_bound", 120 + 60 + 60 + 30),
+        ("hung_bound", 15 + 900 + 60 + 60 + 30),
+        ("boot_bound", 900 + 60 + 30),
+        ("deadline_bound", 60 + 30),
+    ],
+)
+def test_a_bound_is_the_sum_of_its_thresholds_and_of_what_the_calls_take(bound: str, parts: int) -> None:
+    assert getattr(LIMITS, bound) == seconds(parts)
+
+
+@pytest.mark.parametrize(("bound", "parts"), [("orphan_bound", 120 + 60 + 90 + 30), ("hung_bound", 975 + 90 + 30)])
+def test_a_second_look_longer_than_a_sweep_lengthens_the_bounds_of_two_looks(bound: str, parts: int) -> None:
+    assert getattr(replace(LIMITS, second_look=seconds(90)), bound) == seconds(parts)
+
+
+def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:
+    assert LIMITS.self_fence > LIMITS.lease
+
+
+def test_force_comes_before_the_alarm() -> None:
+    assert LIMITS.force < LIMITS.alarm
+
+
+@pytest.mark.parametrize("name", DEFAULTS)
+def test_each_threshold_can_be_overridden_in_seconds(name: str) -> None:
+    assert Limits.from_overrides({name: 7}) == replace(LIMITS, **{name: seconds(7)})
+
+
+def test_overrides_are_read_back_from_what_is_written() -> None:
+    limits = Limits.from_overrides({"lease": 20.5, "grace": 3})
+    assert Limits.from_overrides(limits.to_seconds()) == limits
+
+
+@pytest.mark.parametrize("value", [0.001, 1, 366 * 86400])
+def test_a_threshold_is_above_zero_and_at_most_a_year(value: float) -> None:
+    assert Limits.from_overrides({"lease": value}).lease == seconds(value)
+
+
+@pytest.mark.parametrize("value", [0, -1, 366 * 86400 + 1, True, "60", None, float("nan"), float("inf")])
+def test_any_other_threshold_is_refused(value: object) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        Limits.from_overrides({"lease": value})
+    assert str(refusal.value) == f"limits: lease must be a number of seconds above zero, not {value!r}"
+
+
+def test_an_unknown_threshold_is_refused_and_the_known_ones_are_named() -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        Limits.from_overrides({"patience": 1})
+    assert str(refusal.value) == f"limits: unknown limit 'patience' (one of {', '.join(sorted(DEFAULTS))})"

@@ -1,0 +1,214 @@
+"""What happens between two calls of a service: somebody writes, a call fails, a list is not what it was."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any
+
+import pytest
+
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.lane import Lane, bundle_key
+from chronos_ec2.domain.policy import Decision, Terminate
+from chronos_ec2.domain.run import Cause
+from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.services.bundle import publish_bundle
+from chronos_ec2.services.run_store import RunStore
+from tests.builders import seconds
+from tests.services.scenario import LIMITS, Scenario
+
+
+class Recorder:
+    """Faults that write down the calls, and refuse those of the named operations."""
+
+    def __init__(self, *refused: str) -> None:
+        self.calls: list[str] = []
+        self.refused = refused
+
+    def before(self, call: str) -> None:
+        self.calls.append(call)
+        if call in self.refused:
+            raise ServiceUnavailable(f"{call} is refused")
+
+    def after(self, call: str) -> None:
+        pass
+
+
+@pytest.fixture
+def scene() -> Scenario:
+    return Scenario()
+
+
+@pytest.fixture
+def refuse(scene: Scenario) -> Callable[..., Recorder]:
+    def refuse(*calls: str) -> Recorder:
+        recorder = Recorder(*calls)
+        scene.world.objects._faults = recorder
+        scene.world.fleet.faults = recorder
+        return recorder
+
+    return refuse
+
+
+@pytest.mark.parametrize("trigger", ["lane", "sweep", "instance"])
+def test_ec2_is_listed_before_the_state_is_read(scene: Scenario, refuse: Callable[..., Recorder], trigger: str) -> None:
+    launched = scene.launch()
+    recorder = refuse()
+    {"lane": lambda: scene.reconciler.lane(Lane("dev")), "sweep": scene.reconciler.sweep,
+     "instance": lambda: scene.reconciler.instance(launched.instance_id)}[trigger]()  # fmt: skip
+    after_the_list = recorder.calls[recorder.calls.index("ec2:DescribeInstances") :]
+    assert "s3:GetObject" not in recorder.calls[: -len(after_the_list)]
+    last_list = len(recorder.calls) - recorder.calls[::-1].index("ec2:DescribeInstances")
+    assert last_list <= recorder.calls.index("s3:GetObject")
+
+
+@pytest.mark.parametrize("refused", ["s3:GetObject", "ec2:DescribeInstances"])
+def test_an_outage_of_any_length_ends_no_healthy_run_and_releases_nothing(
+    scene: Scenario, refuse: Callable[..., Recorder], refused: str
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    recorder = refuse(refused)
+    for _ in range(20):
+        scene.world.clock.advance(LIMITS.sweep)
+        try:
+            scene.reconciler.sweep()
+        except ServiceUnavailable:
+            assert refused == "ec2:DescribeInstances"
+    recorder.refused = ()
+    scene.beat(launched)
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == []
+    assert scene.lock().run.suspect is None
+
+
+def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_box_alive(
+    scene: Scenario, refuse: Callable[..., Recorder]
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.lease + seconds(60))
+    refuse("s3:PutObject")
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]
+
+
+def test_an_agent_that_claims_before_the_launcher_is_done_keeps_its_claim(scene: Scenario) -> None:
+    real_launch = scene.world.fleet.launch
+
+    def claimed_at_once(run: Any, option: Any, user_data: str) -> str:
+        instance_id = real_launch(run, option, user_data)
+        held = scene.lock()
+        scene.store.replace_lock(replace(held.run, current_step="claimed", instance_id=instance_id), held)
+        return instance_id
+
+    scene.world.fleet.launch = claimed_at_once  # type: ignore[method-assign]
+    launched = scene.launch()
+    assert (scene.lock().run.current_step, scene.lock().run.instance_id) == ("claimed", launched.instance_id)
+
+
+def test_a_stray_whose_record_appears_before_the_deed_is_spared(scene: Scenario) -> None:
+    launched = scene.launch()
+    held = scene.lock()
+    scene.world.objects.remove("dev/system-state.json")
+    scene.world.clock.advance(LIMITS.grace)
+    scene.reconciler.sweep()
+    scene.world.clock.advance(LIMITS.second_look)
+    real_read = scene.store.read_lock
+    reads: Iterator[object] = iter([Absent()])
+
+    def read(lane: Lane) -> Any:
+        first = next(reads, None)
+        if first is not None:
+            scene.world.objects.create("dev/system-state.json", held.run.to_json())
+            return first
+        return real_read(lane)
+
+    scene.store.read_lock = read  # type: ignore[method-assign]
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == []
+    assert launched.instance_id in {box.instance_id for box in scene.world.fleet.instances("dev") if box.alive}
+
+
+def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(scene: Scenario) -> None:
+    foreign = scene.world.fleet.add(owner_tags("Somebody-Else", "dev"))
+    facts = scene.reconciler.facts(Lane("dev"))
+    with pytest.raises(Exception, match="not in EC2's list of ours"):
+        scene.reconciler._apply(Decision("forged", (Terminate(foreign, Cause.ORPHAN),)), facts)
+    assert scene.world.fleet.terminate_calls == []
+
+
+def test_a_message_that_cannot_be_sent_puts_off_the_end_of_a_stray_by_some_sweeps_and_no_more(scene: Scenario) -> None:
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+    scene.world.notifier._faults = Recorder("sns:Publish")
+    scene.sweeps(LIMITS.orphan_bound)
+    assert scene.world.fleet.terminate_calls == []
+    scene.sweeps(3 * LIMITS.sweep)
+    assert scene.world.fleet.terminate_calls == [stray]
+
+
+@pytest.mark.parametrize("state", [state for state in InstanceState if state is not InstanceState.TERMINATED])
+def test_verify_names_an_instance_in_every_state_that_costs(scene: Scenario, state: InstanceState) -> None:
+    scene.world.fleet.move(scene.launch().instance_id, state)
+    assert "instance" in scene.left()
+
+
+def test_verify_does_not_say_that_nothing_is_left_when_it_cannot_know(
+    scene: Scenario, refuse: Callable[..., Recorder]
+) -> None:
+    refuse("ec2:DescribeVolumes")
+    with pytest.raises(ServiceUnavailable):
+        scene.left()
+
+
+def test_two_bundles_lie_beside_each_other_and_neither_is_replaced() -> None:
+    store = RunStore(MemoryWorld().objects)
+    first, second = (publish_bundle(store, body) for body in (b"one", b"two"))
+    assert bundle_key(first) != bundle_key(second)
+    assert store.objects.read(bundle_key(first)).body == b"one"  # type: ignore[union-attr]
+
+
+def test_a_sweep_finds_a_stray_in_a_lane_that_has_no_lock(scene: Scenario) -> None:
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev") | {"Lane": "forgotten"})
+    scene.sweeps(LIMITS.orphan_bound)
+    assert scene.world.fleet.terminate_calls == [stray]
+
+
+def test_a_record_alone_that_cannot_be_read_ends_no_healthy_run(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    real_read = scene.world.objects.read
+
+    def read(key: str, *limit: int) -> Any:
+        if key == "dev/system-state.json":
+            raise ServiceUnavailable("503 SlowDown")
+        return real_read(key, *limit)
+
+    scene.world.objects.read = read  # type: ignore[method-assign]
+    for _ in range(20):
+        scene.beat(launched)
+        scene.sweeps(LIMITS.sweep)
+    assert scene.world.fleet.terminate_calls == []
+
+
+def test_a_write_whose_answer_was_lost_has_happened(scene: Scenario) -> None:
+    real_create, real_replace = scene.world.objects.create, scene.world.objects.replace
+
+    def lose(write: Callable[..., str]) -> Callable[..., str]:
+        def lost(key: str, *rest: Any) -> str:
+            answer = write(key, *rest)
+            if key == "dev/system-state.json":
+                raise ServiceUnavailable("the answer got lost")
+            return answer
+
+        return lost
+
+    scene.world.objects.create = lose(real_create)  # type: ignore[method-assign]
+    scene.world.objects.replace = lose(real_replace)  # type: ignore[method-assign]
+    launched = scene.launch()
+    assert scene.lock().run.instance_id == launched.instance_id

@@ -1,0 +1,123 @@
+"""Histories of the whole system in virtual time: 20,000 of them, those that once failed, and some that must fail."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from datetime import datetime, timedelta
+
+import pytest
+
+from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.policy import Decision, Terminate, decide
+from chronos_ec2.simulation.clockwork import ORIGIN
+from chronos_ec2.simulation.history import run_history
+from chronos_ec2.simulation.plan import HARMLESS, Disturbance, Kind, Layer, Plan, draw
+from chronos_ec2.simulation.study import shrink, study, whole
+
+LIMITS = Limits()
+
+ONCE_FAILED: dict[str, Plan] = {
+    "the lock was released while its message was still pending": Plan(
+        108, training=300, call_errors=0.3, function_crashes=0.02, lost_events=0.0
+    ),
+    "a launcher that died before RunInstances kept the lane for ever": Plan(
+        1365, lost_events=1.0, disturbances=(Disturbance(Kind.LAUNCHER_DIES, 0, 7),)
+    ),
+    "an instance beside a forged instance id was suspected for ever": Plan(
+        825, lost_events=1.0, disturbances=(Disturbance(Kind.FOREIGN_ID, 400), Disturbance(Kind.PANIC, 420))
+    ),
+    "a hang beside an unreadable record was never seen": Plan(
+        1965, lost_events=1.0, disturbances=(Disturbance(Kind.HANG, 300), Disturbance(Kind.GARBAGE, 310))
+    ),
+    "an instance that would not shut down was forgotten beside an unreadable record": Plan(
+        1964, shutting_down=1e9, disturbances=(Disturbance(Kind.GARBAGE, 300), Disturbance(Kind.PANIC, 310))
+    ),
+    "an instance that powered off without a word and would not go was waited for for ever": Plan(
+        1977, shutting_down=1e9, disturbances=(Disturbance(Kind.CRASH, 400),)
+    ),
+    "a kill hid that the agent was dead": Plan(
+        2763, lost_events=1.0, disturbances=(Disturbance(Kind.PANIC, 300), Disturbance(Kind.KILL, 440))
+    ),
+}
+
+
+@pytest.mark.parametrize("story", ONCE_FAILED)
+def test_what_once_failed_holds(story: str) -> None:
+    assert run_history(ONCE_FAILED[story], LIMITS).failed == []
+
+
+@pytest.mark.timeout(600)
+def test_twenty_thousand_histories_without_a_violation() -> None:
+    result = whole(study(20_000, 7_000_000, LIMITS))
+    assert (result.histories, result.violations, result.failed) == (20_000, 0, [])
+
+
+def test_a_history_is_the_same_each_time() -> None:
+    first, second = (run_history(draw(4711), LIMITS) for _ in range(2))
+    assert (first.times, first.duplicates) == (second.times, second.duplicates)
+
+
+@pytest.mark.parametrize("kind", sorted(HARMLESS))
+def test_a_healthy_run_dies_of_nothing_that_is_harmless(kind: Kind) -> None:
+    plan = Plan(1, disturbances=(Disturbance(kind, 300, 700),))
+    told: list[str] = []
+    assert run_history(plan, LIMITS, told.append).failed == []
+    assert not any("TerminateInstances" in line for line in told)
+
+
+def blind_to_beats(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    return decide(replace(facts, beat=Absent()), now, limits)
+
+
+def blind_to_time(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    return decide(facts, min(now, ORIGIN + timedelta(seconds=100)), limits)
+
+
+def trusting_the_record(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    decision = decide(facts, now, limits)
+    named = facts.state.run.instance_id if isinstance(facts.state, Held) else None
+    actions = (
+        replace(one, instance_id=named) if isinstance(one, Terminate) and named else one for one in decision.actions
+    )
+    return replace(decision, actions=tuple(actions))
+
+
+@pytest.mark.parametrize(
+    ("defect", "seen_as"), [(blind_to_beats, "wrong"), (blind_to_time, "leaks"), (blind_to_time, "stuck")]
+)
+def test_a_watchdog_with_a_defect_is_found_out(
+    defect: Callable[..., Decision], seen_as: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", defect)
+    found = [getattr(run_history(draw(seed), LIMITS), seen_as) for seed in range(40)]
+    assert any(found)
+
+
+def test_the_one_place_that_terminates_refuses_an_id_that_came_out_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", trusting_the_record)
+    forged = (Disturbance(Kind.FOREIGN_ID, 300), Disturbance(Kind.PANIC, 310))
+    assert run_history(Plan(1, disturbances=forged), LIMITS).alien == []
+
+
+@pytest.mark.parametrize("kind", [Kind.PANIC, Kind.HANG, Kind.NO_RECORD])
+def test_without_a_sweep_and_without_events_an_instance_that_cannot_end_itself_lives_on(kind: Kind) -> None:
+    plan = Plan(1, layers_off=frozenset({Layer.SWEEP, Layer.EVENTS}), disturbances=(Disturbance(kind, 300),))
+    assert any("lives on" in leak for leak in run_history(plan, LIMITS).leaks)
+
+
+def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+    def never_sees_death(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+        return decide(replace(facts, beat=Failed("no evidence")), now, limits)
+
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", never_sees_death)
+    plan = Plan(
+        1,
+        call_errors=0.02,
+        doubled_events=0.3,
+        disturbances=(Disturbance(Kind.SKEW, 100, 60), Disturbance(Kind.PANIC, 300), Disturbance(Kind.SLOW, 310, 50)),
+    )
+    smallest = shrink(plan, LIMITS)
+    assert [at.kind for at in smallest.disturbances] == [Kind.PANIC]
+    assert smallest.call_errors == smallest.doubled_events == 0
