@@ -1,0 +1,153 @@
+"""docs/evidence.md from build/evidence.json."""
+
+from __future__ import annotations
+
+from typing import Any
+
+_HEAD = """# Evidence
+
+Made by `make evidence` from the real code; `make evidence HISTORIES=20000` makes a quick one. Nothing here is written
+by hand. What is modelled and what is real stands in the docstrings of `src/chronos_ec2/simulation/`.
+
+"""
+
+
+_MARKS = ("<!-- evidence -->", "<!-- /evidence -->")
+
+
+def as_markdown(found: dict[str, Any]) -> str:
+    """The whole document; parts that were not run are left out."""
+    sections = (_histories, _times, _layers, _crash_points, _model, _defects, _mutation)
+    return _HEAD + "\n".join(filter(None, (section(found) for section in sections)))
+
+
+def with_summary(readme: str, found: dict[str, Any]) -> str:
+    """The README with its evidence table made anew. Raises ValueError if its marks are gone."""
+    start, end = (readme.index(mark) for mark in _MARKS)
+    rows: list[tuple[object, ...]] = []
+    if "histories" in found:
+        rows += [
+            ("histories simulated", f"{found['histories']:,}"),
+            (
+                "healthy runs, or instances of others, terminated",
+                found["wrong_terminations"] + found["alien_terminations"],
+            ),
+            ("instances past their bound, locks that stayed", found["leaks_past_bound"] + found["stuck_locks"]),
+            ("ends that nobody was told of", found["lost_messages"]),
+        ]
+    if "crash_points" in found:
+        rows.append(("crash points that converge", _share(found["crash_points"], "converged", "enumerated")))
+    if "model" in found:
+        rows.append(
+            ("states of the model, violations", f"{found['model']['states']:,}, {found['model']['violations']}")
+        )
+    if "defect_mutants" in found:
+        rows.append(("defects put back in that the tests catch", _share(found["defect_mutants"], "caught", "total")))
+    if "mutation" in found:
+        rows.append(("mutants of domain/ killed", _share(found["mutation"], "killed", "total")))
+    return readme[:start] + _MARKS[0] + "\n" + _table(("Evidence", ""), rows) + readme[end:]
+
+
+def _share(part: dict[str, Any], some: str, whole: str) -> str:
+    return f"{part[some]:,} of {part[whole]:,}"
+
+
+def _table(head: tuple[str, ...], rows: list[tuple[object, ...]]) -> str:
+    lines = ["| " + " | ".join(head) + " |", "|" + "---|" * len(head)]
+    lines += ["| " + " | ".join(str(cell) for cell in row) + " |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def _histories(found: dict[str, Any]) -> str:
+    if "histories" not in found:
+        return ""
+    rows: list[tuple[object, ...]] = [
+        ("healthy runs terminated", found["wrong_terminations"]),
+        ("instances terminated that are not ours", found["alien_terminations"]),
+        ("instances alive past their bound", found["leaks_past_bound"]),
+        ("locks that stayed", found["stuck_locks"]),
+        ("two agents at work in one lane", found["two_agents"]),
+        ("runs past the price cap and a tick", found["over_cap"]),
+        ("ends that nobody was told of", found["lost_messages"]),
+        ("messages sent twice although nothing failed", found["doubled_without_cause"]),
+        ("messages sent twice because an answer of SNS was lost, or a function died", found["duplicate_messages"]),
+    ]
+    return (
+        f"## {found['histories']:,} histories (seeds {found['seeds']})\n\n"
+        "Half of them with 2 to 30 % of all AWS calls failing, before or after their effect, functions dying half-way "
+        "and ticks lost; a third of the lists of EC2 stale; events lost, doubled, up to a day late. "
+        f"{found['histories_per_second']} histories a second and core.\n\n"
+        + _table(("What may not happen", "times"), rows)
+    )
+
+
+def _times(found: dict[str, Any]) -> str:
+    if "time_to_terminate" not in found:
+        return ""
+    rows: list[tuple[object, ...]] = [
+        (name, row["n"], row["p50"], row["p99"], row["max"], row["promised"])
+        for name, row in found["time_to_terminate"].items()
+    ]
+    return (
+        "## Seconds from a failure to the end of the instance\n\n"
+        "In the histories in which EC2 and S3 answered and every tick came; every failed call or lost tick may add a "
+        "minute. `promised` is computed from `limits.py`.\n\n"
+        + _table(("Failure", "n", "p50", "p99", "max", "promised"), rows)
+    )
+
+
+def _layers(found: dict[str, Any]) -> str:
+    if "layers" not in found:
+        return ""
+    rows: list[tuple[object, ...]] = []
+    for name, row in found["layers"].items():
+        longest = max(row["longest_seconds"].values(), default=0)
+        rows.append((name, row["histories"], row["wrong_terminations"], longest, row["leaks_past_bound"]))
+    head = ("Without", "histories", "healthy runs terminated", "longest end, seconds", "instances past their bound")
+    return (
+        "## With kill layers switched off\n\nWithout the sweep no bound is promised, and what lives at the end of a "
+        "history counts as past its bound.\n\n" + _table(head, rows)
+    )
+
+
+def _crash_points(found: dict[str, Any]) -> str:
+    if "crash_points" not in found:
+        return ""
+    row = found["crash_points"]
+    return (
+        "## Crash points\n\nEvery AWS call of every use case, crashed before and after its effect, refused, and its "
+        f"answer lost, then clean ticks: {row['converged']} of {row['enumerated']} converge.\n"
+    )
+
+
+def _model(found: dict[str, Any]) -> str:
+    if "model" not in found:
+        return ""
+    row = found["model"]
+    return (
+        f"## Model\n\n`evidence/model/protocol.pml`, checked by spin: {row['states']:,} states, {row['violations']} "
+        f"violations; {row['mutants_caught']} of {row['mutants']} mutants caught.\n"
+    )
+
+
+def _defects(found: dict[str, Any]) -> str:
+    if "defect_mutants" not in found:
+        return ""
+    row = found["defect_mutants"]
+    return (
+        "## Defects put back in\n\nDefects of the reference system and rules of the protocol left out, one by one: "
+        f"{row['caught']} of {row['total']} caught by the tests.\n\n"
+        + _table(
+            ("Defect", "From", "Caught by"), [(one["defect"], one["source"], one["caught_by"]) for one in row["rows"]]
+        )
+    )
+
+
+def _mutation(found: dict[str, Any]) -> str:
+    if "mutation" not in found:
+        return ""
+    row = found["mutation"]
+    return (
+        f"## Mutation testing of domain/\n\n{row['killed']} of {row['total']} mutants killed "
+        f"({100 * row['score']:.1f} %); `evidence/mutation-survivors.toml` lists the others with a reason each.\n"
+    )
