@@ -32,7 +32,7 @@ demo: venv
 	$(BIN)/chronos-ec2 local demo
 
 test: check
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest --numprocesses 2
 
 evidence: venv
 	$(BIN)/python -m evidence --histories $(HISTORIES)

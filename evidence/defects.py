@@ -429,7 +429,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "one empty list kills the run", "protocol", _POLICY,
-        "    if now - run.suspect.first_seen < limits.absence:\n", "    if False:\n", DOMAIN,
+        "    if facts.listed_at - run.suspect.first_seen < limits.absence:\n", "    if False:\n", DOMAIN,
     ),
     Defect(
         "the lock is released while an instance shuts down", "L10", "src/chronos_ec2/domain/instance.py",
