@@ -220,6 +220,12 @@ def test_an_absence_counts_from_when_the_list_was_asked_for_not_from_when_it_is_
     assert judge(slow).actions == ()
 
 
+def test_an_instance_that_is_listed_again_clears_the_suspicion_that_it_was_missing() -> None:
+    missed = launching(suspect=Suspect(Cause.INFRA, "not listed", NOW - timedelta(minutes=5)))
+    young = an_instance(launched_at=NOW - timedelta(minutes=6))
+    assert recorded(judge(some_facts(state=held(missed), instances=(young,), beat=Absent()))).suspect is None
+
+
 def test_shutting_down_is_not_the_first_of_two_looks_at_an_absence() -> None:
     leaving = a_run(suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", NOW - timedelta(hours=1)))
     decision = judge(some_facts(instances=(), state=held(leaving)))

@@ -319,10 +319,20 @@ def test_a_lost_attempt_with_a_checkpoint_is_followed_by_another_within_its_budg
 
 
 @pytest.mark.parametrize(
-    "spoiled", ["no budget", "no checkpoint", "asked to stop", "no time", "no money", "its own fault"]
+    "spoiled",
+    [
+        "no budget",
+        "no checkpoint",
+        "asked to stop",
+        "no time",
+        "no money",
+        "no money after the lost one",
+        "its own fault",
+    ],
 )
 def test_a_lost_attempt_is_the_last_when_another_cannot_help(scene: Scenario, spoiled: str) -> None:
-    scene.budget(crashes=0 if spoiled == "no budget" else 1, cap=0.1 if spoiled == "no money" else None)
+    cap = {"no money": 0.1, "no money after the lost one": 0.2}.get(spoiled)
+    scene.budget(crashes=0 if spoiled == "no budget" else 1, cap=cap)
     launched = scene.launch()
     scene.claim(launched)
     scene.train()

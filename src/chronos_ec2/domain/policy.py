@@ -18,7 +18,7 @@ from chronos_ec2.domain.facts import Absent, Beat, Broken, Failed, Held, LaneFac
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Suspect, Verdict
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
 
 
 @dataclass(frozen=True, slots=True)
@@ -181,6 +181,11 @@ def _judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: 
             if judged := rule(case):
                 decision += judged
                 break
+    suspect = held.run.suspect
+    if suspect and suspect.cause is Cause.INFRA and not any(isinstance(action, Record) for action in decision.actions):
+        # It is listed again: a suspicion that stayed would be the first of two looks at the next absence.
+        found = replace(held.run, suspect=None, updated_at=now)
+        decision += Decision("the instance is listed again", (Record(found),))
     return decision
 
 
@@ -383,11 +388,19 @@ def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, re
         return Decision(reason, (Conclude(ended),))
     if isinstance(facts.beat, Failed):
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
-    launched = [box.launched_at for box in facts.instances if belongs(box, run)]
-    cost = cost_so_far(run, min(launched, default=None), now)
+    cost = _spent(run, now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} goes on from its checkpoint"
     return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
+
+
+def _spent(run: Run, now: datetime) -> float | None:
+    """What all attempts have cost, the one that was lost too; None when the price is not known.
+
+    It counts from the record, because EC2 may not list the instance any more.
+    """
+    started = max((moment for status, moment in run.phases if status is Status.INITIALIZATION), default=run.created_at)
+    return cost_so_far(run, started, now)
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
@@ -396,7 +409,7 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     has_checkpoint = beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
     # A read that failed says nothing of the checkpoint: the next look may find it.
     may_have_one = has_checkpoint or isinstance(facts.beat, Failed)
-    cost, cap = cost_so_far(run, now, now + limits.boot), run.max_cost_usd
+    cost, cap = _spent(run, now + limits.boot), run.max_cost_usd
     return (
         left > 0
         and may_have_one
