@@ -30,14 +30,6 @@ os.environ |= {
 }
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the embedded AWS, so that it is started once; what mostly waits goes first, beside the rest."""
-    for item in items:
-        if item.get_closest_marker("embedded_aws"):
-            item.add_marker(pytest.mark.xdist_group("embedded"))
-    items.sort(key=lambda item: item.get_closest_marker("embedded_aws") is None)
-
-
 @pytest.fixture(autouse=True)
 def _fresh_clients() -> None:
     """A client made under one emulator must not serve a test under another."""

@@ -34,6 +34,7 @@ def test_an_agent_is_started_as_user_data_would(cloud: Cloud) -> None:
         "--bucket": cloud.stack.bucket,
         "--environment": "local",
         "--run-id": RUN_ID,
+        "--attempt": "0",
         "--instance-id": instance_id,
         "--workdir": str(cloud.aws.disk(instance_id) / "work"),
     }

@@ -38,7 +38,8 @@ class Ec2Fleet:
 
     def find(self, environment: str, instance_id: str) -> Instance | None:
         """One instance, if it carries our owner tags for this environment."""
-        return next(self._describe(environment, {"Name": "instance-id", "Values": [instance_id]}), None)
+        found = self._describe(environment, {"Name": "instance-id", "Values": [instance_id]})
+        return next((box for box in found if box.instance_id == instance_id), None)
 
     def _describe(self, environment: str, *filters: dict[str, Any]) -> Iterator[Instance]:
         wanted = [*self._ours(environment), *filters]
