@@ -1,5 +1,6 @@
 # make demo   set up, deploy onto an embedded AWS, train, forecast
 # make test   everything that CI does
+# make bench    figures of speed on this machine
 # make evidence [HISTORIES=20000]   prove the promises anew, up to an hour
 # Any Python from 3.11 on serves; PYTHON=... names another one.
 
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo evidence test check validate clean site-packages
+.PHONY: help venv demo bench evidence test check validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -37,6 +38,9 @@ test: check
 	$(BIN)/python -m pytest -m embedded_aws > build/test-embedded.log 2>&1 & embedded=$$!; failed=; \
 	$(BIN)/python -m pytest -m 'not embedded_aws' || failed=1; \
 	wait $$embedded || failed=1; cat build/test-embedded.log; test -z "$$failed"
+
+bench: venv
+	$(BIN)/python -m benchmarks.sweep
 
 evidence: venv
 	$(BIN)/python -m evidence --histories $(HISTORIES)

@@ -1,0 +1,1 @@
+"""Figures of speed, made by `make bench` on the machine at hand."""
