@@ -62,8 +62,11 @@ class Results:
         self.uploaded[name] = len(body)
 
     def log(self, path: Path) -> None:
-        """Upload a log as it is now, once: it is shipped again and again."""
-        self._transfer.upload(path, self.key_of(f"logs/{path.name}"), self._progress.synced)
+        """Upload a log as it is now, once: it is shipped again and again.
+
+        It is no progress: a hung trainer may go on writing to its log.
+        """
+        self._transfer.upload(path, self.key_of(f"logs/{path.name}"), lambda _count: None)
 
     def model(self, folder: Path) -> bool:
         """Upload the model, so that `BaseChronosPipeline.from_pretrained` loads it from S3; False when there is none.

@@ -17,10 +17,12 @@ from agent.lifecycle import FAILED, FENCED, SUCCEEDED, live
 from agent.logs import log_to
 from agent.orders import Orders
 from agent.workdir import Workdir
+from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
 from tests.agent.builders import (
     DATA_KEY,
     NOW,
+    RUN_ID,
     FlakyObjects,
     World,
     a_config,
@@ -125,12 +127,16 @@ def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, wo
     assert world.document("training.json")["cause"] == "user-code"
 
 
+def has_stepped(world: World) -> bool:
+    beat = world.store.read_beat("dev", RUN_ID)
+    return isinstance(beat, Beat) and beat.heartbeat.step > 0
+
+
 def test_a_graceful_stop_ends_a_trainer_that_listens(world: World, workdir: Workdir) -> None:
     launch(world, a_config(probe={"steps": 1000, "step_seconds": 0.05}))
     stop = Stop(Cause.REQUESTED, "asked for by a person", NOW)
-    outside = when(
-        world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: replace(run, stop=stop))
-    )
+    # A trainer listens from its first step on; before, the signal simply ends it.
+    outside = when(world, lambda _run: has_stepped(world), lambda: rewrite(world, lambda run: replace(run, stop=stop)))
 
     assert be_the_agent(world, workdir) == FAILED
 

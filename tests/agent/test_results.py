@@ -128,3 +128,12 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
     shipper.ship()
     shipper.ship()
     assert shipped == ["one", "one two", "one two"]
+
+
+def test_shipping_a_log_is_no_progress(tmp_path: Path) -> None:
+    world, progress = World(), Progress()
+    results = Results(world.objects, world.transfer, "dev", RUN_ID, progress)
+    log = tmp_path / "trainer.log"
+    log.write_text("still waiting for the other ranks\n")
+    results.log(log)
+    assert progress.snapshot().counter == 0
