@@ -65,7 +65,7 @@ LOCK := functions/requirements.txt
 # Of botocore's data only the services in use stay: all of it is 15 MB zipped.
 SITE = build/functions/site-$(shell cat $(LOCK) Makefile | cksum | tr ' ' '-')
 BUILDER = $(firstword $(wildcard $(BIN)/python) $(PYTHON))
-SERVICES := s3 ec2 sns sts scheduler
+SERVICES := s3 ec2 sns sts scheduler lambda
 # What Lambda never imports; memory, local and simulation are for tests and for laptops.
 NOT_IN_LAMBDA := cli local simulation memory
 

@@ -247,11 +247,13 @@ class Stage:
     def reconciler(self) -> Reconciler:
         """A watchdog."""
         world = self.world
-        return Reconciler(ENVIRONMENT, self.store, world.fleet, world.notifier, world.clock, LIMITS, self)
+        return Reconciler(
+            ENVIRONMENT, self.store, world.fleet, world.deadlines, world.notifier, self, world.clock, LIMITS
+        )
 
     def relaunch(self, run: Run) -> None:
         """Be the Relauncher."""
-        relaunch(run.lane, SUBNETS, "a-bucket", self.store, self.world.fleet)
+        relaunch(run.lane, run.run_id, SUBNETS, "a-bucket", self.store, self.world.fleet, self.world.deadlines)
 
     def launch(self, lane: Lane = LANE) -> Launched:
         """Start a run."""
@@ -262,7 +264,7 @@ class Stage:
             preemptions_left=int(self.prices.get("preemptions", 0)),
             crashes_left=int(self.prices.get("crashes", 0)),
         )  # fmt: skip
-        return launch(order, self.store, self.world.fleet, self.world.clock)
+        return launch(order, self.store, self.world.fleet, self.world.deadlines, self.world.clock)
 
     # --- what there is
 
@@ -301,7 +303,8 @@ class Stage:
     def quiet(self) -> bool:
         """Whether nothing is left to be done."""
         states = (self.store.read_lock(lane) for lane in self.store.lanes(ENVIRONMENT))
-        return not self.alive and all(isinstance(state, Absent) for state in states)
+        scheduled = bool(self.world.deadlines.schedules)
+        return not self.alive and not scheduled and all(isinstance(state, Absent) for state in states)
 
     # --- time
 
@@ -664,7 +667,7 @@ def _cases() -> Iterator[Case]:
     yield Case("launch: in another lane", _training, lambda stage: stage.launch(NEIGHBOUR), _of_two_lanes)
     yield Case(
         "relaunch", _then(*_SECOND_ATTEMPT),
-        lambda stage: relaunch(LANE, SUBNETS, "a-bucket", stage.store, stage.world.fleet),
+        lambda stage: stage.relaunch(next(iter(stage.agents.values())).record.run),
         _always(Kind.RESUMED, Kind.COMPLETED),
     )  # fmt: skip
     for at_once, how in ((False, "kill"), (True, "kill --now")):
@@ -684,7 +687,7 @@ def _cases() -> Iterator[Case]:
     yield Case("agent: look", _training, _act(lambda agent: agent.record.look()), _of_an_agent)
     yield Case("agent: last word", _training, _act(lambda agent: agent.finish(COMPLETED)), _of_an_agent)
     for name, read in (
-        ("verify", lambda stage: verify(ENVIRONMENT, stage.store, stage.world.fleet)),
+        ("verify", lambda stage: verify(ENVIRONMENT, stage.store, stage.world.fleet, stage.world.deadlines)),
         ("runs", lambda stage: runs(stage.store, ENVIRONMENT)),
         ("look", lambda stage: look(stage.store, ENVIRONMENT, next(iter(stage.agents.values())).record.run.run_id)),
     ):
@@ -793,7 +796,10 @@ def _play(case: Case, faults: OneFault) -> _History:
             break
         stage.tick()
     else:
-        left = [f"{finding.name} {finding.state}" for finding in verify(ENVIRONMENT, stage.store, stage.world.fleet)]
+        left = [
+            f"{finding.name} {finding.state}"
+            for finding in verify(ENVIRONMENT, stage.store, stage.world.fleet, stage.world.deadlines)
+        ]
         problems.append(f"not quiet after {_TICKS} ticks: {', '.join(left)}")
     for _ in range(_QUIET_TICKS):
         stage.tick()

@@ -34,6 +34,7 @@ RECORD = ("tests/agent/test_record.py",)
 PULSE = ("tests/agent/test_heartbeat.py",)
 BOOT = ("tests/boot/test_user_data.py", "tests/boot/test_boot_script.py")
 TEMPLATE = ("tests/template/test_template.py", "tests/template/test_tags_and_rights.py")
+SCHEDULER = ("tests/contract/test_what_scheduler_is_asked.py",)
 ASKED = ("tests/contract/test_what_ec2_is_asked.py",)
 MEMORY = ("tests/contract/test_ports.py", "-k", "memory")
 MOTO = ("tests/contract/test_ports.py", "-k", "moto")
@@ -88,13 +89,16 @@ class DefectResult:
     rows: list[Row]
 
 
-_POLICY = "src/chronos_ec2/domain/policy.py"
+_POLICY, _HELD, _LOST, _STRAYS, _DYING = (
+    f"src/chronos_ec2/domain/{name}.py" for name in ("policy", "held", "lost", "strays", "dying")
+)
 _RECONCILE = "src/chronos_ec2/services/reconcile.py"
 _STORE = "src/chronos_ec2/services/run_store.py"
 _LAUNCH = "src/chronos_ec2/services/launch.py"
 _NOTIFY = "src/chronos_ec2/services/notify.py"
 _EC2 = "src/chronos_ec2/aws/ec2_fleet.py"
 _S3 = "src/chronos_ec2/aws/s3_objects.py"
+_SCHEDULER = "src/chronos_ec2/aws/scheduler_deadlines.py"
 _RECORD = "agent/record.py"
 _USER_DATA = "src/chronos_ec2/boot/user-data.yaml"
 _TEMPLATE = "template.yaml"
@@ -382,35 +386,35 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     # --- the watchdog's judgement
     Defect(
-        "a heartbeat of exactly the lease is dead", "protocol 3", _POLICY,
+        "a heartbeat of exactly the lease is dead", "protocol 3", _HELD,
         "(silence := case.now - last) <= case.limits.lease", "(silence := case.now - last) < case.limits.lease", DOMAIN,
     ),
     Defect(
-        "a dead agent is invisible", "L22", _POLICY, "    _agent_lost,\n", "", DOMAIN,
+        "a dead agent is invisible", "L22", _HELD, "    _agent_lost,\n", "", DOMAIN,
     ),
     Defect(
-        "a hang is invisible", "L22", _POLICY, "    _hung,\n", "", DOMAIN,
+        "a hang is invisible", "L22", _HELD, "    _hung,\n", "", DOMAIN,
     ),
     Defect(
-        "a beat that could not be read kills", "S15", _POLICY,
+        "a beat that could not be read kills", "S15", _HELD,
         "if not case.run.claimed or isinstance(case.facts.beat, Failed):", "if not case.run.claimed:", DOMAIN,
     ),
     Defect(
-        "a beat of another attempt or instance counts", "protocol 3", _POLICY,
+        "a beat of another attempt or instance counts", "protocol 3", _HELD,
         "(heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id) == mine", "heartbeat.run_id == mine[0]", DOMAIN,
     ),
     Defect(
-        "a stopped instance is left to its volume", "failure mode 6", _POLICY, "    _stopped,\n", "", DOMAIN,
+        "a stopped instance is left to its volume", "failure mode 6", _HELD, "    _stopped,\n", "", DOMAIN,
     ),
     Defect(
-        "no end at the deadline", "L4", _POLICY, "    _past_deadline,\n", "", DOMAIN,
+        "no end at the deadline", "L4", _HELD, "    _past_deadline,\n", "", DOMAIN,
     ),
     Defect(
-        "a record can move its own deadline", "S14", _POLICY,
+        "a record can move its own deadline", "S14", _HELD,
         "return min(self.run.deadline, self.box.deadline or self.run.deadline)", "return self.run.deadline", DOMAIN,
     ),
     Defect(
-        "Hold lasts for ever", "protocol", _POLICY,
+        "Hold lasts for ever", "protocol", _HELD,
         "    _past_deadline,\n    _over_budget,\n    _held_for_debugging,\n",
         "    _held_for_debugging,\n    _past_deadline,\n    _over_budget,\n", DOMAIN,
     ),
@@ -419,16 +423,16 @@ DEFECTS: tuple[Defect, ...] = (
         "            spent_usd=spent_usd,\n", "            spent_usd=0.0,\n", SERVICES,
     ),
     Defect(
-        "one look for a hang", "protocol", _POLICY,
+        "one look for a hang", "protocol", _HELD,
         "if case.now - suspect.first_seen < case.limits.second_look:", "if False:", DOMAIN,
     ),
     Defect(
-        "one look for a stray", "protocol", _POLICY,
+        "one look for a stray", "protocol", _STRAYS,
         "        return Decision(f\"suspect: {box.instance_id} has no record\", (MarkStray(box.instance_id),))\n",
         "        first_seen = box.launched_at\n", DOMAIN,
     ),
     Defect(
-        "one empty list kills the run", "protocol", _POLICY,
+        "one empty list kills the run", "protocol", _LOST,
         "    if facts.listed_at - run.suspect.first_seen < limits.absence:\n", "    if False:\n", DOMAIN,
     ),
     Defect(
@@ -437,17 +441,17 @@ DEFECTS: tuple[Defect, ...] = (
         "return self.state not in (InstanceState.TERMINATED, InstanceState.SHUTTING_DOWN)", DOMAIN + SERVICES,
     ),
     Defect(
-        "the lock is released while an earlier attempt lives", "L10", _POLICY,
+        "the lock is released while an earlier attempt lives", "L10", _LOST,
         "    if any(box.alive and box.run_id == run.run_id for box in facts.instances):\n", "    if False:\n", DOMAIN,
     ),
     Defect(
-        "the id to end comes from the record", "S14", _POLICY,
+        "the id to end comes from the record", "S14", _LOST,
         "    return _end_or_resume(run, facts, now, limits, f\"run {run.run_id} has no instance, seen twice\")\n",
         "    return Decision(\"seen twice\", (Terminate(run.instance_id or \"\", Cause.INFRA), Conclude(run)))\n",
         DOMAIN,
     ),
     Defect(
-        "a killed run keeps its lane", "S17", _POLICY,
+        "a killed run keeps its lane", "S17", _LOST,
         "        return Decision(reason, (Conclude(ended),))\n",
         "        killed = ended.verdict is not None and ended.verdict.outcome is Outcome.KILLED\n"
         "        return Decision(reason, () if killed else (Conclude(ended),))\n",
@@ -458,25 +462,25 @@ DEFECTS: tuple[Defect, ...] = (
         "        if at_once:\n            wanted =", "        if True:\n            wanted =", SERVICES,
     ),
     Defect(
-        "an instance that is slow to die is forgotten", "failure mode 8", _POLICY,
+        "an instance that is slow to die is forgotten", "failure mode 8", _DYING,
         "    if now - since >= limits.force:\n", "    if False:\n", SERVICES,
     ),
     Defect(
-        "a read that failed costs the run its next attempt", "once here", _POLICY,
+        "a read that failed costs the run its next attempt", "once here", _LOST,
         "        and may_have_one\n", "        and has_checkpoint\n", POINTS,
     ),
     Defect(
-        "a resumed run is told of only if nothing fails", "once here", _POLICY,
+        "a resumed run is told of only if nothing fails", "once here", _HELD,
         "Kind.STARTED if case.run.attempt == 1 else Kind.RESUMED", "Kind.STARTED", POINTS,
     ),
     Defect(
-        "a stray is ended before people are told", "once here", _POLICY,
+        "a stray is ended before people are told", "once here", _STRAYS,
         "        (Notify(Kind.ORPHAN, box.instance_id, text), "
         "Terminate(box.instance_id, Cause.ORPHAN, once_told=once_told)),\n",
         "        (Terminate(box.instance_id, Cause.ORPHAN), Notify(Kind.ORPHAN, box.instance_id, text)),\n", POINTS,
     ),
     Defect(
-        "an absence is dated by the time of the decision", "once here", _POLICY,
+        "an absence is dated by the time of the decision", "once here", _LOST,
         "facts.listed_at - run.suspect.first_seen", "now - run.suspect.first_seen", DOMAIN,
     ),
     Defect(
@@ -486,9 +490,9 @@ DEFECTS: tuple[Defect, ...] = (
     # --- the watchdog's deeds
     Defect(
         "the state is read before EC2's list", "protocol", _RECONCILE,
-        "        state = self.store.read_lock(lane)\n        facts = LaneFacts(",
-        "        state = self.store.read_lock(lane)\n        listing = self._list(lane)\n"
-        "        instances = listing.instances\n        facts = LaneFacts(", SERVICES,
+        "        state = self.store.read_lock(lane)\n        armed =",
+        "        state = self.store.read_lock(lane)\n        listing = self._list_lane(lane)\n"
+        "        instances = listing.instances\n        armed =", SERVICES,
     ),
     Defect(
         "an agent that has come back is ended all the same", "protocol", _RECONCILE,
@@ -504,8 +508,29 @@ DEFECTS: tuple[Defect, ...] = (
         "        if False:\n", SERVICES,
     ),
     Defect(
+        "a schedule that cannot be listed keeps the watchdog from its work", "protocol L1", _RECONCILE,
+        "            return self.deadlines.armed()\n        except (ServiceUnavailable, NotAllowed) as error:",
+        "            return self.deadlines.armed()\n        except LostRace as error:", SERVICES,
+    ),
+    Defect(
+        "a launch does not schedule its end", "protocol L1", _LAUNCH,
+        "        deadlines.arm(launched.instance_id, held.run.deadline)\n", "        pass\n", SERVICES,
+    ),
+    Defect(
+        "a schedule that is missing is not made again", "protocol L1", _POLICY,
+        "(*disarm, *decision.actions, *arm)", "(*disarm, *decision.actions)", DOMAIN + SERVICES,
+    ),
+    Defect(
+        "a schedule outlives its instance", "protocol L1", _POLICY,
+        "(*disarm, *decision.actions, *arm)", "(*decision.actions, *arm)", DOMAIN + SERVICES,
+    ),
+    Defect(
+        "a schedule fires in the minute before its deadline", "protocol L1", _SCHEDULER,
+        "whole if whole == at else whole + timedelta(minutes=1)", "whole", SCHEDULER,
+    ),
+    Defect(
         "a record that cannot be written keeps a dead box alive", "L3", _RECONCILE,
-        "                unavailable = unavailable or error\n", "                raise\n", SERVICES,
+        "                failed = failed or error\n", "                raise\n", SERVICES,
     ),
     Defect(
         "the lock is released before receipt and message", "L10", _RECONCILE,
@@ -528,7 +553,7 @@ DEFECTS: tuple[Defect, ...] = (
         "if isinstance(action, Terminate) and action.once_told and told is None:", POINTS,
     ),
     Defect(
-        "a message that cannot be sent holds up an end for ever", "L", _POLICY,
+        "a message that cannot be sent holds up an end for ever", "L", _DYING,
         "return overdue - limit < 3 * limits.sweep", "return True", SERVICES,
     ),
     Defect(

@@ -10,7 +10,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.simulation.plan import Layer
 from chronos_ec2.simulation.study import study, whole
 
-_LAYERS = (Layer.BOX, Layer.EVENTS, Layer.SWEEP)
+_LAYERS = tuple(Layer)
 
 
 def histories(count: int) -> dict[str, Any]:

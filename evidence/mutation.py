@@ -55,7 +55,7 @@ REPORT = ROOT / "build" / "mutation.json"
 
 TARGET = 0.90
 SECONDS_PER_MUTANT = 60
-NEAREST = {"policy": "test_decisions.py"}
+NEAREST = dict.fromkeys(("policy", "held", "lost", "strays", "dying", "decision"), "test_decisions.py")
 """The file of tests most likely to kill, where it does not bear the name of the module."""
 EXAMPLES = 25
 

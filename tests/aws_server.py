@@ -14,6 +14,9 @@ from chronos_ec2.aws.clients import client
 
 ENVIRONMENT = "dev"
 BUCKET = "chronos-ec2-dev-bucket"
+DEADLINE_GROUP = "chronos-ec2-dev-deadlines"
+DEADLINE_ROLE_ARN = "arn:aws:iam::123456789012:role/deadlines"
+LAUNCHER = "chronos-ec2-dev-launcher"
 
 
 @contextmanager
@@ -34,7 +37,7 @@ def forget_everything(endpoint: str) -> None:
 
 
 def deploy_outputs() -> None:
-    """A stack with the real one's outputs, over a bucket, a topic, two subnets and a launch template."""
+    """A stack with the real one's outputs, over a bucket, a topic, two subnets, a launch template, a schedule group."""
     ec2 = client("ec2")
     client("s3").create_bucket(Bucket=BUCKET)
     topic_arn = client("sns").create_topic(Name="notifications")["TopicArn"]
@@ -43,6 +46,7 @@ def deploy_outputs() -> None:
     launch_template = ec2.create_launch_template(
         LaunchTemplateName="instances", LaunchTemplateData={"ImageId": "ami-12c6146b"}
     )["LaunchTemplate"]["LaunchTemplateId"]
+    client("scheduler").create_schedule_group(Name=DEADLINE_GROUP)
     outputs = {
         "Environment": ENVIRONMENT,
         "Bucket": BUCKET,
@@ -52,6 +56,9 @@ def deploy_outputs() -> None:
         "SubnetIds": ",".join(subnets),
         "LaunchTemplateId": launch_template,
         "TopicArn": topic_arn,
+        "DeadlineGroup": DEADLINE_GROUP,
+        "DeadlineRoleArn": DEADLINE_ROLE_ARN,
+        "LauncherFunction": LAUNCHER,
         "LimitOverrides": "{}",
     }
     template: dict[str, Any] = {

@@ -94,9 +94,11 @@ def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=
 
 
 def some_facts(**changes: Any) -> LaneFacts:
-    """A healthy lane: the run, its instance, a fresh beat."""
+    """A healthy lane: the run, its instance, a fresh beat; unless told otherwise all that lives has a schedule."""
     facts = LaneFacts(LANE, (an_instance(),), NOW, held(), a_beat())
-    return replace(facts, **changes)
+    facts = replace(facts, **changes)
+    armed = frozenset(box.instance_id for box in facts.instances if box.alive)
+    return replace(facts, armed=changes.get("armed", armed))
 
 
 NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

@@ -8,16 +8,18 @@ from dataclasses import dataclass
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
+from chronos_ec2.aws.lambda_relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.aws.translation import translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.ports import Clock, Fleet, ObjectTransfer, Stack
+from chronos_ec2.ports import Clock, Deadlines, Fleet, ObjectTransfer, Stack
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
-from chronos_ec2.settings import WatchdogSettings
+from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
 _PARALLEL_LANES = 32
 """As many as the client keeps connections: a thousand lanes are then read within a few seconds."""
@@ -33,6 +35,18 @@ class AgentWorld:
 
 
 @dataclass(frozen=True, slots=True)
+class LauncherWorld:
+    """What the launcher function reaches: one lane's lock and request, and EC2."""
+
+    environment: str
+    bucket: str
+    subnet_ids: tuple[str, ...]
+    store: RunStore
+    fleet: Fleet
+    deadlines: Deadlines
+
+
+@dataclass(frozen=True, slots=True)
 class OperatorWorld:
     """What the CLI reaches, with the caller's credentials."""
 
@@ -40,6 +54,7 @@ class OperatorWorld:
     store: RunStore
     transfer: ObjectTransfer
     fleet: Fleet
+    deadlines: Deadlines
     reconciler: Reconciler
     clock: Clock
     limits: Limits
@@ -58,10 +73,25 @@ def watchdog() -> Reconciler:
         environment=settings.environment,
         store=RunStore(S3Objects(client("s3"), settings.bucket)),
         fleet=Ec2Fleet(client("ec2"), settings.project, settings.cost_center),
+        deadlines=SchedulerDeadlines(client("scheduler"), settings.deadline_group, settings.deadline_role_arn),
         notifier=SnsNotifier(client("sns"), settings.topic_arn),
+        relauncher=LambdaRelauncher(client("lambda"), settings.launcher_function),
         clock=SystemClock(),
         limits=settings.limits,
         parallel_lanes=_PARALLEL_LANES,
+    )
+
+
+def launcher_world() -> LauncherWorld:
+    """The world of the launcher function, from its environment variables."""
+    settings = LauncherSettings.read(os.environ)
+    return LauncherWorld(
+        environment=settings.environment,
+        bucket=settings.bucket,
+        subnet_ids=settings.subnet_ids,
+        store=RunStore(S3Objects(client("s3"), settings.bucket)),
+        fleet=Ec2Fleet(client("ec2"), settings.project, settings.cost_center, settings.launch_template_id),
+        deadlines=SchedulerDeadlines(client("scheduler"), settings.deadline_group, settings.deadline_role_arn),
     )
 
 
@@ -74,7 +104,9 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             another bucket would not be watched.
     """
     with translated("make AWS clients"):
-        cloudformation, s3, ec2, sns = (client(name, region) for name in ("cloudformation", "s3", "ec2", "sns"))
+        cloudformation, s3, ec2, sns, scheduler, functions = (
+            client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler", "lambda")
+        )
     stack = read_stack(cloudformation, environment)
     if bucket not in (None, "", stack.bucket):
         raise InvalidInput("BUCKET", f"is {bucket}, but stack {stack.name} watches {stack.bucket}", "unset it")
@@ -83,5 +115,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     clock = S3Clock(s3, stack.bucket)
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)
-    reconciler = Reconciler(environment, store, fleet, notifier, clock, limits)
-    return OperatorWorld(stack, store, S3Transfer(s3, stack.bucket), fleet, reconciler, clock, limits)
+    deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
+    relauncher = LambdaRelauncher(functions, stack.launcher_function)
+    reconciler = Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits)
+    return OperatorWorld(stack, store, S3Transfer(s3, stack.bucket), fleet, deadlines, reconciler, clock, limits)

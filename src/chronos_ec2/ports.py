@@ -139,6 +139,25 @@ class Fleet(Protocol):
         ...
 
 
+class Deadlines(Protocol):
+    """EventBridge Scheduler: one one-time schedule for each instance, which ends it without any code of ours.
+
+    Every method raises ServiceUnavailable and NotAllowed.
+    """
+
+    def arm(self, instance_id: str, at: datetime) -> None:
+        """Have EC2 asked to terminate an instance within two minutes after `at`. Arming it again changes nothing."""
+        ...
+
+    def armed(self) -> Mapping[str, datetime]:
+        """The ids of all instances that have a schedule, and when each was made, aware UTC."""
+        ...
+
+    def disarm(self, instance_id: str) -> None:
+        """Delete the schedule of an instance. A missing one is no error."""
+        ...
+
+
 class Relauncher(Protocol):
     """Whoever may start instances: the watchdog may not."""
 
@@ -169,4 +188,7 @@ class Stack:
     subnet_ids: tuple[str, ...]
     launch_template_id: str
     topic_arn: str
+    deadline_group: str
+    deadline_role_arn: str
+    launcher_function: str
     limit_overrides: Mapping[str, float]

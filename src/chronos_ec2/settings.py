@@ -20,6 +20,9 @@ class WatchdogSettings:
     project: str
     cost_center: str
     topic_arn: str
+    deadline_group: str
+    deadline_role_arn: str
+    launcher_function: str
     limits: Limits
 
     @classmethod
@@ -31,7 +34,38 @@ class WatchdogSettings:
             project=_required(variables, "PROJECT"),
             cost_center=_required(variables, "COST_CENTER"),
             topic_arn=_required(variables, "TOPIC_ARN"),
+            deadline_group=_required(variables, "DEADLINE_GROUP"),
+            deadline_role_arn=_required(variables, "DEADLINE_ROLE_ARN"),
+            launcher_function=_required(variables, "LAUNCHER_FUNCTION"),
             limits=parse_limits(variables.get("LIMIT_OVERRIDES", "{}")),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class LauncherSettings:
+    """What the launcher function is told by the stack."""
+
+    environment: str
+    bucket: str
+    project: str
+    cost_center: str
+    subnet_ids: tuple[str, ...]
+    launch_template_id: str
+    deadline_group: str
+    deadline_role_arn: str
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
+        """The settings in environment variables. Raises InvalidInput that names the variable."""
+        return cls(
+            environment=check_name(_required(variables, "ENVIRONMENT"), "ENVIRONMENT"),
+            bucket=_required(variables, "BUCKET"),
+            project=_required(variables, "PROJECT"),
+            cost_center=_required(variables, "COST_CENTER"),
+            subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
+            launch_template_id=_required(variables, "LAUNCH_TEMPLATE_ID"),
+            deadline_group=_required(variables, "DEADLINE_GROUP"),
+            deadline_role_arn=_required(variables, "DEADLINE_ROLE_ARN"),
         )
 
 

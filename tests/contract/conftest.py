@@ -13,9 +13,10 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.memory import MemoryWorld
-from chronos_ec2.ports import Fleet, Notifier, ObjectStore, ObjectTransfer
+from chronos_ec2.ports import Deadlines, Fleet, Notifier, ObjectStore, ObjectTransfer
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
 
@@ -28,6 +29,7 @@ class Ports:
     objects: ObjectStore
     transfer: ObjectTransfer
     fleet: Fleet
+    deadlines: Deadlines
     notifier: Notifier
     subnet_ids: tuple[str, ...]
     published: Callable[[], list[dict[str, Any]]]
@@ -53,13 +55,13 @@ def _memory() -> Ports:
         ]
 
     return Ports(
-        "memory", world.objects, world.transfer, world.fleet, world.notifier, ("subnet-a", "subnet-b"), published,
-        world.fleet.add,
+        "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
+        ("subnet-a", "subnet-b"), published, world.fleet.add,
     )  # fmt: skip
 
 
 def _on_aws(name: str) -> Ports:
-    s3, ec2, sns, sqs = (client(service) for service in ("s3", "ec2", "sns", "sqs"))
+    s3, ec2, sns, sqs, scheduler = (client(service) for service in ("s3", "ec2", "sns", "sqs", "scheduler"))
     _empty_bucket(s3)
     unique = f"contract-{uuid.uuid4().hex[:8]}"
     topic = sns.create_topic(Name=unique)["TopicArn"]
@@ -97,10 +99,12 @@ def _on_aws(name: str) -> Ports:
         )  # fmt: skip
         return str(response["Instances"][0]["InstanceId"])
 
+    scheduler.create_schedule_group(Name=unique)
     fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template)
+    deadlines = SchedulerDeadlines(scheduler, unique, "arn:aws:iam::123456789012:role/deadlines")
     return Ports(
-        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, SnsNotifier(sns, topic), subnets, published,
-        add_instance,
+        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,
+        published, add_instance,
     )  # fmt: skip
 
 

@@ -15,11 +15,12 @@ from typing import Any
 
 import pytest
 
+from chronos_ec2.domain.decision import Action
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held, LaneFacts
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.policy import Action, decide
+from chronos_ec2.domain.policy import decide
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
 from tests.builders import INSTANCE_ID, NOW, a_beat, a_run, an_instance, held, launching, seconds, some_facts
 
@@ -360,6 +361,38 @@ UNREADABLE: dict[str, LaneFacts] = {
     ),
 }
 
+SCHEDULES: dict[str, LaneFacts] = {
+    "an instance without a schedule is given one": some_facts(armed=frozenset()),
+    "the schedule of another is not its own": some_facts(armed=frozenset({OTHER_ID})),
+    "an instance that is being ended is not scheduled any more": some_facts(
+        armed=frozenset(), beat=a_beat(LIMITS.lease + SECOND)
+    ),
+    "one that is due within a sweep is not scheduled any more": some_facts(
+        armed=frozenset(), instances=(an_instance(deadline=NOW + LIMITS.sweep),)
+    ),
+    "one that is due a second later is": some_facts(
+        armed=frozenset(), instances=(an_instance(deadline=NOW + LIMITS.sweep + SECOND),)
+    ),
+    "one without a deadline in its tag cannot be scheduled": some_facts(
+        armed=frozenset(), instances=(an_instance(deadline=None),)
+    ),
+    "an instance without a record is scheduled like any other": some_facts(
+        state=Absent(), beat=Absent(), armed=frozenset(), suspects={INSTANCE_ID: NOW}
+    ),
+    "the schedule of a terminated instance is taken back": some_facts(
+        state=Absent(),
+        beat=Absent(),
+        instances=(an_instance(state=TERMINATED),),
+        armed=frozenset({INSTANCE_ID, OTHER_ID}),
+    ),
+    "the schedule of an instance that is missed for good is taken back": some_facts(
+        instances=(), beat=Absent(), state=suspected(Cause.INFRA, LIMITS.absence), armed=frozenset({INSTANCE_ID})
+    ),
+    "schedules that cannot be listed keep nobody from the rest": some_facts(
+        armed=Failed("503"), beat=a_beat(LIMITS.lease + SECOND)
+    ),
+}
+
 BOOTS = (seconds(0), seconds(119.9), seconds(120), seconds(179))
 SILENCES = (seconds(7199), seconds(7200), seconds(3.75 * 3600))
 LENGTHS: dict[str, LaneFacts] = {
@@ -369,7 +402,7 @@ LENGTHS: dict[str, LaneFacts] = {
     for span in BOOTS
 } | {f"a silence of {span}": some_facts(beat=a_beat(span)) for span in SILENCES}
 
-CASES = RUNS | ENDS | RESUMES | STRAYS | UNREADABLE | LENGTHS
+CASES = RUNS | ENDS | RESUMES | STRAYS | UNREADABLE | SCHEDULES | LENGTHS
 
 
 @cache

@@ -11,13 +11,15 @@ from chronos_ec2.domain.events import (
     Ignored,
     InstanceStateChanged,
     RebalanceRecommendation,
+    RelaunchWanted,
     SpotInterruption,
     StateWritten,
     parse_event,
+    parse_relaunch,
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import Lane
-from tests.builders import INSTANCE_ID, LANE
+from tests.builders import INSTANCE_ID, LANE, RUN_ID
 
 CREATED, DELETED = ("aws.s3", "Object Created"), ("aws.s3", "Object Deleted")
 CHANGED = ("aws.ec2", "EC2 Instance State-change Notification")
@@ -120,3 +122,28 @@ def test_one_of_our_types_from_another_source_is_ignored() -> None:
     assert parse(("my.app", INTERRUPTED[1]), {"instance-id": INSTANCE_ID}) == Ignored(
         f"not ours: my.app, {INTERRUPTED[1]}"
     )
+
+
+def test_what_the_watchdog_asks_of_the_launcher_is_understood() -> None:
+    assert parse_relaunch({"lane": "main", "run_id": RUN_ID}, "dev") == RelaunchWanted(Lane("dev"), RUN_ID)
+    assert parse_relaunch({"lane": "second", "run_id": RUN_ID}, "dev") == RelaunchWanted(Lane("dev", "second"), RUN_ID)
+
+
+@pytest.mark.parametrize(
+    ("event", "reason"),
+    [
+        (None, "no lane or run id"),
+        ({"lane": 1, "run_id": RUN_ID}, "no lane or run id"),
+        ({"lane": "main"}, "no lane or run id"),
+        ({"lane": "main", "run_id": RUN_ID + "x"}, "no lane or run id"),
+        ({"run_id": RUN_ID}, "no lane or run id"),
+    ],
+)
+def test_what_is_no_order_for_the_launcher_is_ignored(event: object, reason: str) -> None:
+    assert parse_relaunch(event, "dev") == Ignored(reason)
+
+
+def test_a_lane_that_cannot_be_is_ignored_with_its_name() -> None:
+    found = parse_relaunch({"lane": "../x", "run_id": RUN_ID}, "dev")
+    assert isinstance(found, Ignored)
+    assert "../x" in found.reason

@@ -9,20 +9,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from chronos_ec2.domain.decision import Conclude, Decision, Disarm, MarkStray, Notify, Record, ReleaseBroken, Terminate
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.policy import (
-    Conclude,
-    Decision,
-    MarkStray,
-    Notify,
-    Record,
-    ReleaseBroken,
-    Terminate,
-    decide,
-)
+from chronos_ec2.domain.policy import decide, unused_schedules
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Suspect, Verdict
 from tests.builders import (
     INSTANCE_ID,
@@ -374,3 +366,9 @@ def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts
             return
         causes = {cause for instance_id, cause in terminated(judge(facts)) if instance_id == box.instance_id}
         assert causes <= {Cause.OVER_DEADLINE, Cause.OVER_BUDGET}
+
+
+def test_a_schedule_is_unused_when_it_is_not_new_and_ec2_does_not_list_its_instance() -> None:
+    old, new = NOW - LIMITS.boot, NOW - LIMITS.boot + seconds(1)
+    armed = {"i-2": old, "i-1": old, "i-3": new, INSTANCE_ID: old}
+    assert unused_schedules(armed, (an_instance(),), NOW, LIMITS) == (Disarm("i-1"), Disarm("i-2"))

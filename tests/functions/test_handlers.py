@@ -18,17 +18,17 @@ from aws_lambda_powertools import Logger
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.aws.sns_notifier import SnsNotifier
+from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import run_tags
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.policy import Decision, Terminate
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
 from chronos_ec2.observability import log_report
 from chronos_ec2.services.reconcile import Report
 from chronos_ec2.services.run_store import RunStore
-from tests.aws_server import BUCKET
+from tests.aws_server import BUCKET, DEADLINE_GROUP, DEADLINE_ROLE_ARN, LAUNCHER
 from tests.builders import a_run
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -47,7 +47,8 @@ def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str
     """Call a handler with a golden event, as Lambda would; an instance id replaces the event's."""
     topic = client("sns").list_topics()["Topics"][0]["TopicArn"]
     for name, value in {"ENVIRONMENT": "dev", "BUCKET": BUCKET, "PROJECT": "Chronos-Training", "COST_CENTER": "train",
-                        "TOPIC_ARN": topic}.items():  # fmt: skip
+                        "TOPIC_ARN": topic, "DEADLINE_GROUP": DEADLINE_GROUP, "DEADLINE_ROLE_ARN": DEADLINE_ROLE_ARN,
+                        "LAUNCHER_FUNCTION": LAUNCHER}.items():  # fmt: skip
         monkeypatch.setenv(name, value)
 
     def handle(function: str, event: str, instance_id: str | None = None) -> None:
@@ -160,7 +161,7 @@ def test_each_decision_is_one_json_line_with_reason_evidence_and_actions() -> No
     assert (told["lane"], told["evidence"]) == ("main", {"run_id": "r"})
 
 
-@pytest.mark.parametrize("function", ["state_written", "instance_changed", "sweep"])
+@pytest.mark.parametrize("function", ["state_written", "instance_changed", "sweep", "launcher"])
 def test_a_handler_imports_nothing_heavy(function: str) -> None:
     code = (
         f"import sys, functions.{function}; "

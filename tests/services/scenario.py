@@ -30,8 +30,9 @@ class Scenario:
     def __init__(self) -> None:
         self.world = MemoryWorld()
         self.store = RunStore(self.world.objects)
+        world = self.world
         self.reconciler = Reconciler(
-            "dev", self.store, self.world.fleet, self.world.notifier, self.world.clock, LIMITS, self
+            "dev", self.store, world.fleet, world.deadlines, world.notifier, self, world.clock, LIMITS
         )
         self.changes: dict[str, Any] = {}
         self.world.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
@@ -54,10 +55,11 @@ class Scenario:
         self.changes = {"crashes_left": crashes, "max_cost_usd": cap}
 
     def launch(self, **changes: Any) -> Launched:
-        return launch(self.order(**self.changes | changes), self.store, self.world.fleet, self.world.clock)
+        order, world = self.order(**self.changes | changes), self.world
+        return launch(order, self.store, world.fleet, world.deadlines, world.clock)
 
     def relaunch(self, run: Run) -> None:
-        relaunch(run.lane, SUBNETS, "a-bucket", self.store, self.world.fleet)
+        relaunch(run.lane, run.run_id, SUBNETS, "a-bucket", self.store, self.world.fleet, self.world.deadlines)
 
     def lock(self, lane: Lane = Lane("dev")) -> Held:
         state = self.store.read_lock(lane)
@@ -106,4 +108,4 @@ class Scenario:
         return [message.attributes["kind"] for message in self.world.notifier.messages]
 
     def left(self) -> list[str]:
-        return [finding.kind for finding in verify("dev", self.store, self.world.fleet)]
+        return [finding.kind for finding in verify("dev", self.store, self.world.fleet, self.world.deadlines)]

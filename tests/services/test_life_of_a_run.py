@@ -37,7 +37,10 @@ def test_a_successful_run_leaves_its_records_and_two_messages_and_nothing_else(s
     past = look(scene.store, "dev", launched.run_id)
     assert (past.active, past.run.status) == (False, Status.CLEANUP)
     receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
-    assert receipt["resources"] == [{"kind": "instance", "id": launched.instance_id, "state": "terminated"}]
+    assert receipt["resources"] == [
+        {"kind": "instance", "id": launched.instance_id, "state": "terminated"},
+        {"kind": "schedule", "id": launched.instance_id, "state": "deleted"},
+    ]
     assert [snapshot.run.run_id for snapshot in runs(scene.store, "dev")] == [launched.run_id]
 
 
@@ -287,7 +290,7 @@ def test_what_a_run_leaves_unused_is_deleted_and_stands_in_its_receipt(scene: Sc
     scene.kill(at_once=True)
     scene.reconciler.sweep()
     receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
-    assert [(left["id"], left["state"]) for left in receipt["resources"][1:]] == [
+    assert [(left["id"], left["state"]) for left in receipt["resources"] if left["kind"] == "volume"] == [
         ("vol-unused", "deleted"), ("vol-in-use", "in-use"),
     ]  # fmt: skip
     assert [left.resource_id for left in scene.world.fleet.left] == ["vol-in-use", "vol-of-another"]
@@ -344,4 +347,28 @@ def test_a_lost_attempt_is_the_last_when_another_cannot_help(scene: Scenario, sp
     scene.world.clock.advance(LIMITS.max_runtime - LIMITS.boot if spoiled == "no time" else seconds(240))
     scene.power_off(launched)
     scene.reconciler.sweep()
+    assert scene.left() == []
+
+
+def test_the_end_of_an_instance_is_scheduled_with_its_launch_and_taken_back_with_its_end(scene: Scenario) -> None:
+    launched = scene.launch()
+    deadline = scene.lock().run.deadline
+    assert scene.world.deadlines.schedules == {launched.instance_id: deadline}
+    scene.kill(at_once=True)
+    scene.reconciler.sweep()
+    assert scene.world.deadlines.schedules == {}
+
+
+def test_a_schedule_that_is_missing_is_made_by_the_next_sweep(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.world.deadlines.schedules.clear()
+    scene.reconciler.sweep()
+    assert scene.world.deadlines.schedules == {launched.instance_id: scene.lock().run.deadline}
+
+
+def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_it_is_not_new(scene: Scenario) -> None:
+    scene.world.deadlines.arm("i-0123456789abcdef0", scene.world.clock.now() + seconds(86400))
+    scene.sweeps(LIMITS.boot - LIMITS.sweep)
+    assert scene.left() == ["schedule"]
+    scene.sweeps(LIMITS.sweep)
     assert scene.left() == []

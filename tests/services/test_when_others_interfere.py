@@ -8,11 +8,11 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.decision import Decision, Terminate
+from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, bundle_key
-from chronos_ec2.domain.policy import Decision, Terminate
 from chronos_ec2.domain.run import Cause
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
@@ -48,6 +48,7 @@ def refuse(scene: Scenario) -> Callable[..., Recorder]:
         recorder = Recorder(*calls)
         scene.world.objects._faults = recorder
         scene.world.fleet.faults = recorder
+        scene.world.deadlines._faults = recorder
         return recorder
 
     return refuse
@@ -212,3 +213,40 @@ def test_a_write_whose_answer_was_lost_has_happened(scene: Scenario) -> None:
     scene.world.objects.replace = lose(real_replace)  # type: ignore[method-assign]
     launched = scene.launch()
     assert scene.lock().run.instance_id == launched.instance_id
+
+
+def test_a_launch_whose_end_cannot_be_scheduled_is_a_launch_all_the_same(
+    scene: Scenario, refuse: Callable[..., Recorder]
+) -> None:
+    refuse("scheduler:CreateSchedule")
+    launched = scene.launch()
+    assert scene.lock().run.instance_id == launched.instance_id
+    assert scene.world.deadlines.schedules == {}
+
+
+@pytest.mark.parametrize("call", ["scheduler:ListSchedules", "scheduler:CreateSchedule", "scheduler:DeleteSchedule"])
+def test_a_dead_agent_is_ended_also_when_scheduler_does_not_answer(
+    scene: Scenario, refuse: Callable[..., Recorder], call: str
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.world.clock.advance(LIMITS.lease + seconds(60))
+    refuse(call)
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]
+
+
+def test_a_right_that_is_missing_does_not_keep_the_others_from_their_work(
+    scene: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.world.clock.advance(LIMITS.lease + seconds(60))
+
+    def forbidden(*_: object) -> None:
+        raise NotAllowed("not allowed to put an object")
+
+    monkeypatch.setattr(scene.store, "replace_lock", forbidden)
+    (report,) = scene.reconciler.sweep()
+    assert "not allowed" in report.error
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]

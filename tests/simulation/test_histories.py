@@ -8,9 +8,10 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.policy import Decision, Terminate, decide
+from chronos_ec2.domain.policy import decide
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.history import run_history
 from chronos_ec2.simulation.plan import HARMLESS, Disturbance, Kind, Layer, Plan, draw
@@ -103,8 +104,19 @@ def test_the_one_place_that_terminates_refuses_an_id_that_came_out_of_a_record(m
 
 @pytest.mark.parametrize("kind", [Kind.PANIC, Kind.HANG, Kind.NO_RECORD])
 def test_without_a_sweep_and_without_events_an_instance_that_cannot_end_itself_lives_on(kind: Kind) -> None:
-    plan = Plan(1, layers_off=frozenset({Layer.SWEEP, Layer.EVENTS}), disturbances=(Disturbance(kind, 300),))
+    off = frozenset({Layer.SWEEP, Layer.EVENTS, Layer.DEADLINE})
+    plan = Plan(1, layers_off=off, disturbances=(Disturbance(kind, 300),))
     assert any("lives on" in leak for leak in run_history(plan, LIMITS).leaks)
+
+
+@pytest.mark.parametrize("kind", [Kind.PANIC, Kind.HANG, Kind.UNTAGGED])
+def test_the_schedule_alone_ends_an_instance_at_its_deadline(kind: Kind) -> None:
+    off = frozenset({Layer.BOX, Layer.SWEEP, Layer.EVENTS})
+    plan = Plan(1, training=1e9, max_runtime=3600, layers_off=off, disturbances=(Disturbance(kind, 300),))
+    story: list[str] = []
+    run_history(plan, LIMITS, story.append)
+    ((at, _),) = [line.split(maxsplit=1) for line in story if "TerminateInstances" in line]
+    assert 3600 <= float(at) <= 3600 + 125
 
 
 def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:

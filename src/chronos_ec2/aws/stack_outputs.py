@@ -46,6 +46,9 @@ def read_stack(client: Any, environment: str) -> Stack:
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),
             launch_template_id=outputs["LaunchTemplateId"],
             topic_arn=outputs["TopicArn"],
+            deadline_group=outputs["DeadlineGroup"],
+            deadline_role_arn=outputs["DeadlineRoleArn"],
+            launcher_function=outputs["LauncherFunction"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
         )
     except KeyError as error:

@@ -51,7 +51,7 @@ def cleanup(
     end = time.monotonic() + wait
     while True:
         reports = world.reconciler.sweep()
-        left = find_what_is_left(environment, world.store, world.fleet)
+        left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
         if not left or time.monotonic() >= end:
             break
         time.sleep(min(10, max(end - time.monotonic(), 0)))
@@ -73,9 +73,9 @@ def cleanup(
 def verify(
     environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False
 ) -> None:
-    """Prove that nothing is left: no instance, volume, network interface or lock. Exit code 1 if something is."""
+    """Prove that nothing is left: no instance, volume, interface, schedule or lock. Exit code 1 if something is."""
     world = connect(environment, region, bucket)
-    left = find_what_is_left(environment, world.store, world.fleet)
+    left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left]})
     else:
@@ -86,7 +86,9 @@ def verify(
 
 def _print_findings(environment: str, left: tuple[Finding, ...]) -> None:
     if not left:
-        console.print(f"[green]environment {environment}: nothing is left[/] (instances, volumes, interfaces, locks)")
+        console.print(
+            f"[green]environment {environment}: nothing is left[/] (instances, volumes, interfaces, schedules, locks)"
+        )
         return
     print_table(
         ("what", "name", "state", "run"),

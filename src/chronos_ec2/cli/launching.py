@@ -64,7 +64,7 @@ def launch(
         max_cost_usd=max_cost,
         allow_cpu=allow_cpu,
     )
-    launched = launch_run(order, world.store, world.fleet, world.clock)
+    launched = launch_run(order, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
         print_json({"uri": uri} | asdict(launched))

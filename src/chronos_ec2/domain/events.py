@@ -7,8 +7,9 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
 from chronos_ec2.domain.text import one_line
 
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
@@ -45,6 +46,14 @@ class RebalanceRecommendation:
 
 
 @dataclass(frozen=True, slots=True)
+class RelaunchWanted:
+    """The watchdog wants an instance for the current attempt of a run."""
+
+    lane: Lane
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class Ignored:
     """An event that asks nothing of us."""
 
@@ -66,6 +75,17 @@ def parse_event(raw: object) -> Event:
         return Ignored("no source or detail-type")
     parser = _PARSERS.get(kind)
     return parser(detail) if parser else Ignored(one_line(f"not ours: {kind[0]}, {kind[1]}", 120))
+
+
+def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
+    """What the watchdog of an environment asks of its launcher. Never raises for what is in `raw`."""
+    lane, run_id = (raw.get("lane"), raw.get("run_id")) if isinstance(raw, Mapping) else (None, None)
+    if not isinstance(lane, str) or not isinstance(run_id, str) or not RUN_ID_PATTERN.fullmatch(run_id):
+        return Ignored("no lane or run id")
+    try:
+        return RelaunchWanted(Lane(environment, lane), run_id)
+    except InvalidInput as error:
+        return Ignored(one_line(str(error), 120))
 
 
 def _state_written(detail: Mapping[str, Any]) -> Event:

@@ -60,7 +60,8 @@ class LaneFacts:
     """One lane: its instances by tag (listed first), then its state, then the beat of the run that holds it.
 
     `listed_at` is the time just before the list was asked for: what the list lacks is missed since then, and not since
-    whenever the decision is made. `suspects` says since when an instance without a record is known as one, by its id.
+    whenever the decision is made. `armed` holds the ids of instances that a schedule ends at their deadline, of this
+    lane and of others. `suspects` says since when an instance without a record is known as one, by its id.
     """
 
     lane: Lane
@@ -68,4 +69,5 @@ class LaneFacts:
     listed_at: datetime
     state: StateRead
     beat: BeatRead = field(default_factory=Absent)
+    armed: frozenset[str] | Failed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any, NoReturn
 
 from chronos_ec2.domain.errors import InvalidInput, Unreadable
@@ -162,3 +162,11 @@ class Fields:
         """A nested object as it is."""
         value: dict[str, Any] = self._get(name, dict)
         return value
+
+
+def human_span(span: timedelta) -> str:
+    """A span of time for people: seconds, minutes or hours."""
+    seconds = int(span.total_seconds())
+    if seconds < 120:
+        return f"{seconds} s"
+    return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"

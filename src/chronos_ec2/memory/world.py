@@ -228,6 +228,37 @@ class MemoryFleet:
         del self._boxes[instance_id]
 
 
+class MemoryDeadlines:
+    """Schedules that are kept, and fire when whoever holds the clock makes them."""
+
+    def __init__(self, clock: Clock, faults: Faults) -> None:
+        self._clock = clock
+        self._faults = faults
+        self._made: dict[str, datetime] = {}
+        self.schedules: dict[str, datetime] = {}
+        """When each fires, by instance id."""
+
+    def arm(self, instance_id: str, at: datetime) -> None:
+        """Keep a schedule, unless there is one."""
+        self._faults.before("scheduler:CreateSchedule")
+        if instance_id not in self.schedules:
+            self.schedules[instance_id], self._made[instance_id] = at, self._clock.now()
+        self._faults.after("scheduler:CreateSchedule")
+
+    def armed(self) -> dict[str, datetime]:
+        """The ids of all instances that have a schedule, and when each was made."""
+        self._faults.before("scheduler:ListSchedules")
+        armed = {instance_id: self._made[instance_id] for instance_id in self.schedules}
+        self._faults.after("scheduler:ListSchedules")
+        return armed
+
+    def disarm(self, instance_id: str) -> None:
+        """Forget a schedule."""
+        self._faults.before("scheduler:DeleteSchedule")
+        self.schedules.pop(instance_id, None)
+        self._faults.after("scheduler:DeleteSchedule")
+
+
 class MemoryNotifier:
     """A topic that keeps what was published."""
 
@@ -251,4 +282,5 @@ class MemoryWorld:
         self.objects = MemoryObjects(self.clock, faults)
         self.transfer = MemoryTransfer(self.objects)
         self.fleet = MemoryFleet(self.clock, faults)
+        self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = MemoryNotifier(faults)

@@ -10,13 +10,22 @@ from datetime import timedelta
 from typing import Any
 
 from chronos_ec2.boot import render_user_data
-from chronos_ec2.domain.errors import CapacityUnavailable, InvalidInput, LaneBusy, LaunchRefused, LostRace, Unreadable
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    InvalidInput,
+    LaneBusy,
+    LaunchRefused,
+    LostRace,
+    NotAllowed,
+    ServiceUnavailable,
+    Unreadable,
+)
 from chronos_ec2.domain.facts import Broken, Held
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.run import LAUNCHING, Cause, Judge, Outcome, Run, Status, Verdict, new_run_id
-from chronos_ec2.ports import Clock, Fleet, LaunchOption
+from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
 from chronos_ec2.services.run_store import RunStore
 
 PARQUET = ".parquet"
@@ -50,7 +59,7 @@ class Launched:
     option: LaunchOption
 
 
-def launch(order: Order, store: RunStore, fleet: Fleet, clock: Clock) -> Launched:
+def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, clock: Clock) -> Launched:
     """Start one instance for a new run.
 
     Raises:
@@ -93,7 +102,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, clock: Clock) -> Launche
         store.objects.remove(run_key(order.lane.environment, run.run_id, REQUEST))
         refuse_if_busy(store, order.lane)
         raise
-    return _start_instance(held, order, store, fleet)
+    return _start_instance(held, order, store, fleet, deadlines)
 
 
 def find_dataset(store: RunStore, data_path: str) -> tuple[tuple[str, int], ...]:
@@ -123,8 +132,18 @@ def refuse_if_busy(store: RunStore, lane: Lane) -> None:
             return
 
 
-def relaunch(lane: Lane, subnet_ids: tuple[str, ...], bucket: str, store: RunStore, fleet: Fleet) -> Launched | None:
-    """Start the instance of a run's new attempt; None when the lane has none to start, or one was started already.
+def relaunch(
+    lane: Lane,
+    run_id: str,
+    subnet_ids: tuple[str, ...],
+    bucket: str,
+    store: RunStore,
+    fleet: Fleet,
+    deadlines: Deadlines,
+) -> Launched | None:
+    """Start the instance of a run's new attempt.
+
+    None when there is nothing to start: the run does not hold the lane any more, was stopped, or has its instance.
 
     Raises:
         Unreadable: the run's request is not what it should be.
@@ -132,18 +151,20 @@ def relaunch(lane: Lane, subnet_ids: tuple[str, ...], bucket: str, store: RunSto
         ServiceUnavailable: AWS did not answer; asking again does not start a second instance.
     """
     held = store.read_lock(lane)
-    if not isinstance(held, Held) or held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
+    if not isinstance(held, Held) or held.run.run_id != run_id:
         return None
-    found = store.objects.read(run_key(lane.environment, held.run.run_id, REQUEST), MAX_REQUEST_BYTES)
+    if held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
+        return None
+    found = store.objects.read(run_key(lane.environment, run_id, REQUEST), MAX_REQUEST_BYTES)
     if found is None:
-        raise Unreadable(f"run {held.run.run_id} has no {REQUEST}")
+        raise Unreadable(f"run {run_id} has no {REQUEST}")
     request = Request.from_json(found.body)
     user_data = render_user_data(bucket, held.run, request.limits)
     options = _options(request.instance_types, subnet_ids)
-    return _commit(held, _first_that_starts(held.run, options, user_data, fleet), store)
+    return _commit(held, _first_that_starts(held.run, options, user_data, fleet), store, deadlines)
 
 
-def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet) -> Launched:
+def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines) -> Launched:
     """A definite refusal frees the lane at once."""
     user_data = render_user_data(order.bucket, held.run, order.limits)
     try:
@@ -151,7 +172,7 @@ def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet) -> 
     except (CapacityUnavailable, LaunchRefused) as error:
         _give_up(held, store, error)
         raise
-    return _commit(held, launched, store)
+    return _commit(held, launched, store, deadlines)
 
 
 def _options(instance_types: tuple[str, ...], subnet_ids: tuple[str, ...]) -> list[LaunchOption]:
@@ -169,7 +190,10 @@ def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fl
     raise CapacityUnavailable(f"no capacity in {len(options)} places; the last said: {last}")
 
 
-def _commit(held: Held, launched: Launched, store: RunStore) -> Launched:
+def _commit(held: Held, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
+    # The box is there, and four other layers watch it: the next reconcile arms what could not be armed now.
+    with suppress(ServiceUnavailable, NotAllowed):
+        deadlines.arm(launched.instance_id, held.run.deadline)
     run = replace(held.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
     # A lost race is the agent, which was faster and claimed with its own id, or somebody who stopped the run: both
     # know what to do.

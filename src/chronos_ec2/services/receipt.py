@@ -10,13 +10,15 @@ from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.run import Run
 from chronos_ec2.domain.text import dump_json, format_time
-from chronos_ec2.ports import Fleet, ObjectStore
+from chronos_ec2.ports import Deadlines, Fleet, ObjectStore
 
 RECEIPT = "cleanup_status.json"
 SCHEMA_VERSION = 1
 
 
-def write_receipt(objects: ObjectStore, fleet: Fleet, run: Run, instances: tuple[Instance, ...], now: datetime) -> None:
+def write_receipt(
+    objects: ObjectStore, fleet: Fleet, deadlines: Deadlines, run: Run, instances: tuple[Instance, ...], now: datetime
+) -> None:
     """Delete what the run left and nothing uses, and write cleanup_status.json.
 
     It holds what AWS says about the run's resources, beside what the agent said about its box.
@@ -33,6 +35,12 @@ def write_receipt(objects: ObjectStore, fleet: Fleet, run: Run, instances: tuple
             fleet.delete(left)
         state = "deleted" if left.unused else left.state
         resources.append({"kind": left.kind, "id": left.resource_id, "state": state})
+    armed = deadlines.armed()
+    resources += [
+        {"kind": "schedule", "id": box.instance_id, "state": "armed" if box.instance_id in armed else "deleted"}
+        for box in instances
+        if box.run_id == run.run_id
+    ]
     receipt = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,

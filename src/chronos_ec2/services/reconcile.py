@@ -7,35 +7,37 @@ see an instance that was launched after its state was read, and call it an orpha
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Failed, Held, LaneFacts, StateRead
-from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
-from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import compose, kind_of_end
-from chronos_ec2.domain.policy import (
+from chronos_ec2.domain.decision import (
+    Arm,
     Conclude,
     Decision,
     Deed,
+    Disarm,
     MarkStray,
     Notify,
     Record,
     Relaunch,
     ReleaseBroken,
     Terminate,
-    belongs,
-    decide,
 )
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.lost import belongs
+from chronos_ec2.domain.messages import compose, kind_of_end
+from chronos_ec2.domain.policy import decide, unused_schedules
 from chronos_ec2.domain.run import Cause, Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
-from chronos_ec2.ports import Clock, Fleet, Notifier, Relauncher
+from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
 from chronos_ec2.services.notify import Outbox
 from chronos_ec2.services.receipt import write_receipt
 from chronos_ec2.services.run_store import RunStore
@@ -55,38 +57,53 @@ class Report:
 
 @dataclass(frozen=True, slots=True)
 class _Listing:
-    """The instances of a lane, and the time just before EC2 was asked for them."""
+    """The instances of a lane, the time just before EC2 was asked for them, and which of them have a schedule."""
 
     at: datetime
     instances: tuple[Instance, ...]
+    armed: Mapping[str, datetime] | Failed
 
 
 @dataclass(eq=False, slots=True)
 class Reconciler:
-    """The watchdog of one environment. Without a `relauncher`, a run that wants another attempt is an error."""
+    """The watchdog of one environment."""
 
     environment: str
     store: RunStore
     fleet: Fleet
+    deadlines: Deadlines
     notifier: Notifier
+    relauncher: Relauncher
     clock: Clock
     limits: Limits
-    relauncher: Relauncher | None = None
     parallel_lanes: int = 1
 
     def sweep(self) -> list[Report]:
         """Reconcile every lane that has a lock or an instance. One list of EC2 serves all of them."""
         by_lane: dict[Lane, list[Instance]] = defaultdict(list)
-        listed_at = self.clock.now()
-        for instance in self.fleet.instances(self.environment):
-            by_lane[instance.lane or Lane(self.environment)].append(instance)
+        listing = self._list()
+        for instance in listing.instances:
+            by_lane[self._lane_of(instance)].append(instance)
         lanes = sorted({*self.store.lanes(self.environment), *by_lane})
+        unused = self._unused_schedules(listing)
+        listings = [replace(listing, instances=tuple(by_lane.get(lane, ()))) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
-            return [self._isolated(lane, _Listing(listed_at, tuple(by_lane.get(lane, ())))) for lane in lanes]
+            return [*unused, *map(self._isolated, lanes, listings)]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
-            return list(
-                pool.map(lambda lane: self._isolated(lane, _Listing(listed_at, tuple(by_lane.get(lane, ())))), lanes)
-            )
+            return [*unused, *pool.map(self._isolated, lanes, listings)]
+
+    def _unused_schedules(self, listing: _Listing) -> list[Report]:
+        if isinstance(listing.armed, Failed):
+            return []
+        unused = unused_schedules(listing.armed, listing.instances, self.clock.now(), self.limits)
+        error = ""
+        try:
+            for action in unused:
+                self.deadlines.disarm(action.instance_id)
+        except (ServiceUnavailable, NotAllowed) as refused:
+            error = str(refused)
+        decision = Decision("schedules of instances that EC2 does not list", unused)
+        return [Report(Lane(self.environment), decision, error=error)] if unused else []
 
     def _isolated(self, lane: Lane, listing: _Listing) -> Report:
         """One lane's trouble, of whatever kind, does not keep the sweep from the others; the report tells of it."""
@@ -104,21 +121,35 @@ class Reconciler:
         """
         if lane.environment != self.environment:
             return Report(lane, Decision("the lane of another environment"))
-        return self._reconcile(lane, self._list(lane))
+        return self._reconcile(lane, self._list_lane(lane))
 
     def instance(self, instance_id: str) -> Report | None:
         """Reconcile the lane of an instance; None if the instance is not ours."""
         found = self.fleet.find(self.environment, instance_id)
-        return None if found is None else self.lane(found.lane or Lane(self.environment))
+        return None if found is None else self.lane(self._lane_of(found))
 
     def facts(self, lane: Lane) -> LaneFacts:
         """What is known about a lane now."""
-        return self._gather(lane, self._list(lane))
+        return self._gather(lane, self._list_lane(lane))
 
-    def _list(self, lane: Lane) -> _Listing:
+    def _lane_of(self, instance: Instance) -> Lane:
+        return instance.lane or Lane(self.environment)
+
+    def _list(self) -> _Listing:
         listed_at = self.clock.now()
-        listed = self.fleet.instances(self.environment)
-        return _Listing(listed_at, tuple(box for box in listed if (box.lane or Lane(self.environment)) == lane))
+        instances = self.fleet.instances(self.environment)
+        return _Listing(listed_at, instances, self._armed())
+
+    def _list_lane(self, lane: Lane) -> _Listing:
+        listing = self._list()
+        return replace(listing, instances=tuple(box for box in listing.instances if self._lane_of(box) == lane))
+
+    def _armed(self) -> Mapping[str, datetime] | Failed:
+        """A layer that cannot be seen to must not keep the others from their work."""
+        try:
+            return self.deadlines.armed()
+        except (ServiceUnavailable, NotAllowed) as error:
+            return Failed(str(error))
 
     def _reconcile(self, lane: Lane, listing: _Listing) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
@@ -127,7 +158,7 @@ class Reconciler:
             try:
                 self._apply(decision, facts)
             except LostRace:
-                listing = self._list(lane)
+                listing = self._list_lane(lane)
                 continue
             return Report(lane, decision, lost_races)
         # Whoever keeps winning is alive and writing; the next trigger looks again.
@@ -138,7 +169,8 @@ class Reconciler:
     def _gather(self, lane: Lane, listing: _Listing) -> LaneFacts:
         instances = listing.instances
         state = self.store.read_lock(lane)
-        facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances))
+        armed = listing.armed if isinstance(listing.armed, Failed) else frozenset(listing.armed)
+        facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances), armed)
         strays = [box for box in instances if box.alive and not (isinstance(state, Held) and belongs(box, state.run))]
         return replace(facts, suspects=self._first_seen(strays)) if strays else facts
 
@@ -166,7 +198,7 @@ class Reconciler:
         for action in decision.actions:
             if isinstance(action, Terminate):
                 self._last_look(action, facts)
-        unavailable: ServiceUnavailable | None = None
+        failed: ServiceUnavailable | NotAllowed | None = None
         told = True
         for action in decision.actions:
             if isinstance(action, Terminate) and action.once_told and not told:
@@ -177,10 +209,10 @@ class Reconciler:
                     told = self._notify(action, facts)
                 else:
                     facts = self._carry_out(action, facts)
-            except ServiceUnavailable as error:
-                unavailable = unavailable or error
-        if unavailable:
-            raise unavailable
+            except (ServiceUnavailable, NotAllowed) as error:
+                failed = failed or error
+        if failed:
+            raise failed
 
     def _last_look(self, action: Terminate, facts: LaneFacts) -> None:
         """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
@@ -209,8 +241,6 @@ class Reconciler:
             case Terminate():
                 self._terminate(action, facts)
             case Relaunch(run):
-                if self.relauncher is None:
-                    raise ServiceUnavailable(f"run {run.run_id} wants another attempt, and there is no launcher")
                 self.relauncher.relaunch(run)
             case MarkStray(instance_id):
                 note = {"instance_id": instance_id, "first_seen": format_time(self.clock.now())}
@@ -219,6 +249,10 @@ class Reconciler:
                 self._conclude(run, facts)
             case ReleaseBroken(etag):
                 self._release_broken(facts.lane, etag)
+            case Arm(instance_id, at):
+                self.deadlines.arm(instance_id, at)
+            case Disarm(instance_id):
+                self.deadlines.disarm(instance_id)
             case _:
                 assert_never(action)
         return facts
@@ -243,7 +277,7 @@ class Reconciler:
         now = self.clock.now()
         run, cost = held.run, _cost(held.run, facts, now)
         run = replace(run, spent_usd=run.spent_usd if cost is None else cost)
-        write_receipt(self.store.objects, self.fleet, run, facts.instances, now)
+        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         kind, text = kind_of_end(run), run.verdict.message if run.verdict else ""
         message = compose(kind, facts.lane, run.run_id, text, run, cost)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
-from chronos_ec2.ports import Fleet
+from chronos_ec2.ports import Deadlines, Fleet
 from chronos_ec2.services.run_store import RunStore
 
 
@@ -19,7 +19,7 @@ class Finding:
     run_id: str | None = None
 
 
-def verify(environment: str, store: RunStore, fleet: Fleet) -> tuple[Finding, ...]:
+def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines) -> tuple[Finding, ...]:
     """Everything of an environment that costs money or holds a lane now. Empty means: nothing is left.
 
     Raises:
@@ -31,7 +31,8 @@ def verify(environment: str, store: RunStore, fleet: Fleet) -> tuple[Finding, ..
         if box.alive
     ]
     left = [Finding(left.kind, left.resource_id, left.state) for left in fleet.leftovers(environment)]
-    return (*instances, *left, *_locks(environment, store))
+    schedules = [Finding("schedule", instance_id, "armed") for instance_id in sorted(deadlines.armed())]
+    return (*instances, *left, *schedules, *_locks(environment, store))
 
 
 def _locks(environment: str, store: RunStore) -> list[Finding]:

@@ -40,7 +40,7 @@ class _History:
         self._plan = scene.plan
         self._clockwork = scene.clockwork
         self._reconciler = Reconciler(
-            ENVIRONMENT, scene.store, scene.fleet, scene.notifier, scene.clockwork, scene.limits, self
+            ENVIRONMENT, scene.store, scene.fleet, scene.deadlines, scene.notifier, self, scene.clockwork, scene.limits
         )
         self._judgement = Judgement(scene)
         self._disturber = Disturber(scene, self._judgement, self._reconciler, self._launch, self._deliver)
@@ -89,7 +89,7 @@ class _History:
             crashes_left=self._plan.crashes_left,
         )
         try:
-            launched = launch(order, scene.store, scene.fleet, self._clockwork)
+            launched = launch(order, scene.store, scene.fleet, scene.deadlines, self._clockwork)
             scene.tell(f"{launched.run_id} launched as {launched.instance_id}")
         except Crash:
             scene.tell("the launcher died")
@@ -100,8 +100,9 @@ class _History:
 
     def relaunch(self, run: Run) -> None:
         """The launcher function."""
-        self._scene.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        relaunch(run.lane, _SUBNETS, _BUCKET, self._scene.store, self._scene.fleet)
+        scene = self._scene
+        scene.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
+        relaunch(run.lane, run.run_id, _SUBNETS, _BUCKET, scene.store, scene.fleet, scene.deadlines)
 
     def _sweep(self) -> None:
         scene = self._scene

@@ -191,8 +191,8 @@ class Judgement:
         if self._all_gone_since is None:
             self._all_gone_since = now
         waited = now - self._all_gone_since
-        locked = any(scene.objects.holds(lane.state_key) for lane in scene.lanes)
-        return (not locked and waited > _SETTLED_SECONDS) or waited > _QUIET_SECONDS + 60 * scene.noise.disturbed
+        left = any(scene.objects.holds(lane.state_key) for lane in scene.lanes) or self._schedules_left()
+        return (not left and waited > _SETTLED_SECONDS) or waited > _QUIET_SECONDS + 60 * scene.noise.disturbed
 
     def at_the_end(self) -> None:
         """Nothing lives, nothing is locked, everybody was told, and nobody paid more than the cap and one tick."""
@@ -203,7 +203,14 @@ class Judgement:
         for lane in scene.lanes:
             if scene.objects.holds(lane.state_key):
                 self.verdicts.stuck.append(f"{lane} is locked at the end")
+        self.verdicts.stuck += [f"the schedule of {instance_id} is left" for instance_id in self._schedules_left()]
         self._messages()
+
+    def _schedules_left(self) -> set[str]:
+        """Instances that are gone, and whose schedule is not. Of one that lost its tags nobody can know."""
+        scene = self._scene
+        gone = {instance_id for instance_id in scene.deadlines.schedules if not scene.lives(instance_id)}
+        return gone - scene.out_of_reach
 
     def _messages(self) -> None:
         told: Counter[tuple[str, str]] = Counter()

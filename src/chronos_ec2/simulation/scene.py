@@ -18,7 +18,7 @@ from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.box import Box
 from chronos_ec2.simulation.clockwork import Clockwork
 from chronos_ec2.simulation.plan import Plan
-from chronos_ec2.simulation.world import Noise, SimulatedFleet, SimulatedObjects
+from chronos_ec2.simulation.world import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
 
 ENVIRONMENT = "dev"
 
@@ -45,6 +45,7 @@ class Scene:
         self.noise = Noise(self.plan, self.random)
         self.objects = SimulatedObjects(self.clockwork, self.noise)
         self.fleet = SimulatedFleet(self.clockwork, self.noise, self.plan, self.random)
+        self.deadlines = SimulatedDeadlines(self.clockwork, self.noise, self.plan, self.fleet)
         self.notifier = MemoryNotifier(self.noise)
         nonce = count()
         self.store = RunStore(self.objects, lambda: f"{next(nonce):x}")

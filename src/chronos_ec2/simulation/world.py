@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import datetime
 from random import Random
 
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.memory.faults import Crash
-from chronos_ec2.memory.world import MemoryClock, MemoryFleet, MemoryObjects
-from chronos_ec2.simulation.clockwork import Clockwork
-from chronos_ec2.simulation.plan import Plan
+from chronos_ec2.memory.world import MemoryClock, MemoryDeadlines, MemoryFleet, MemoryObjects
+from chronos_ec2.simulation.clockwork import ORIGIN, Clockwork
+from chronos_ec2.simulation.plan import Layer, Plan
 
 
 class Noise:
@@ -188,3 +189,30 @@ class SimulatedFleet(MemoryFleet):
         now = self._clockwork.seconds
         known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
         return replace(known[-1], launched_at=instance.launched_at) if known else None
+
+
+class SimulatedDeadlines(MemoryDeadlines):
+    """EventBridge Scheduler: what is armed fires within two minutes of its time, unless that layer is off."""
+
+    def __init__(self, clockwork: Clockwork, noise: Noise, plan: Plan, fleet: SimulatedFleet) -> None:
+        super().__init__(_Clock(clockwork), noise)
+        self._clockwork = clockwork
+        self._plan = plan
+        self._fleet = fleet
+        self._random = Random(plan.seed ^ 0xDEAD)
+
+    def arm(self, instance_id: str, at: datetime) -> None:
+        """Keep a schedule, unless there is one, and let it fire."""
+        new = instance_id not in self.schedules
+        try:
+            super().arm(instance_id, at)
+        finally:
+            # Also if the answer was lost.
+            if new and instance_id in self.schedules and Layer.DEADLINE not in self._plan.layers_off:
+                due = (at - ORIGIN).total_seconds() + self._random.uniform(0, 120)
+                self._clockwork.at(due, lambda: self._fire(instance_id))
+
+    def _fire(self, instance_id: str) -> None:
+        if self.schedules.pop(instance_id, None):
+            self._fleet.on_terminate(instance_id)
+            self._fleet.shut_down(instance_id, self._plan.shutting_down)

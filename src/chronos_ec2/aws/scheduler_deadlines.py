@@ -1,0 +1,63 @@
+"""EventBridge Scheduler as Deadlines: the group holds one one-time schedule for each instance, named by its id."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from botocore.exceptions import ClientError
+
+from chronos_ec2.aws.translation import code_of, translated
+
+
+class SchedulerDeadlines:
+    """One schedule group, and the role with which its schedules call EC2."""
+
+    def __init__(self, client: Any, group: str, role_arn: str) -> None:
+        self._scheduler = client
+        self._group = group
+        self._role_arn = role_arn
+
+    def arm(self, instance_id: str, at: datetime) -> None:
+        """Have EC2 asked to terminate an instance within two minutes after `at`. Arming it again changes nothing."""
+        partition = self._role_arn.split(":")[1]
+        with translated(f"schedule the end of {instance_id}"):
+            try:
+                self._scheduler.create_schedule(
+                    GroupName=self._group,
+                    Name=instance_id,
+                    Description="Ends this instance at its hard deadline, whatever the watchdog does",
+                    ScheduleExpression=f"at({_next_minute(at):%Y-%m-%dT%H:%M:%S})",
+                    FlexibleTimeWindow={"Mode": "OFF"},
+                    ActionAfterCompletion="DELETE",
+                    Target={
+                        "Arn": f"arn:{partition}:scheduler:::aws-sdk:ec2:terminateInstances",
+                        "RoleArn": self._role_arn,
+                        "Input": json.dumps({"InstanceIds": [instance_id]}),
+                    },
+                )
+            except ClientError as error:
+                if code_of(error) != "ConflictException":
+                    raise
+
+    def armed(self) -> dict[str, datetime]:
+        """The ids of all instances that have a schedule, and when each was made, aware UTC."""
+        with translated(f"list the schedules of {self._group}"):
+            pages = self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group)
+            return {made["Name"]: made["CreationDate"].astimezone(UTC) for page in pages for made in page["Schedules"]}
+
+    def disarm(self, instance_id: str) -> None:
+        """Delete the schedule of an instance. A missing one is no error."""
+        with translated(f"delete the schedule of {instance_id}"):
+            try:
+                self._scheduler.delete_schedule(GroupName=self._group, Name=instance_id)
+            except ClientError as error:
+                if code_of(error) != "ResourceNotFoundException":
+                    raise
+
+
+def _next_minute(at: datetime) -> datetime:
+    """Scheduler fires at any second of the minute that it is given, so that minute has to lie after the deadline."""
+    whole = at.astimezone(UTC).replace(second=0, microsecond=0)
+    return whole if whole == at else whole + timedelta(minutes=1)

@@ -1,0 +1,32 @@
+"""An instance that has been told to go and is still there: never stop asking, never take it for gone."""
+
+from __future__ import annotations
+
+from datetime import datetime, timedelta
+
+from chronos_ec2.domain.decision import Decision, Notify, Terminate
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.run import Cause, Run
+from chronos_ec2.domain.text import human_span
+
+
+def slow_to_die(
+    box: Instance, cause: Cause, since: datetime, now: datetime, limits: Limits, run: Run | None
+) -> Decision:
+    """Never stop asking, ask by force, tell people; never take it for gone before EC2 says so."""
+    text = f"{box.instance_id} has been shutting down for {human_span(now - since)}"
+    decision = Decision(text)
+    if now - since >= limits.force:
+        by_force = Terminate(box.instance_id, cause, force=True, once_told=telling(now - since, limits.alarm, limits))
+        decision += Decision("by force", (by_force,))
+    if now - since >= limits.alarm:
+        incident = box.instance_id if run is None else run.run_id
+        decision = Decision("told", (Notify(Kind.LEAK, incident, text, run),)) + decision
+    return decision
+
+
+def telling(overdue: timedelta, limit: timedelta, limits: Limits) -> bool:
+    """Whether telling people may still put off an end that is due since `limit`: some sweeps long, and no longer."""
+    return overdue - limit < 3 * limits.sweep

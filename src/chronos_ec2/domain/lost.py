@@ -1,0 +1,93 @@
+"""A run whose instance is not there: it is being launched, it is missed, or its attempt is over."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import datetime
+
+from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.decision import Conclude, Decision, Notify, Record, Relaunch
+from chronos_ec2.domain.facts import Beat, Failed, Held, LaneFacts
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Suspect, Verdict
+
+
+def belongs(box: Instance, run: Run) -> bool:
+    """Whether this is the instance of the run's current attempt. Tags decide; the record only narrows."""
+    return box.run_id == run.run_id and box.attempt == run.attempt and run.instance_id in (None, box.instance_id)
+
+
+def judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    """What to do about a run none of whose instances is alive. Its absence needs two looks."""
+    run = held.run
+    if any(box.alive and box.run_id == run.run_id for box in facts.instances):
+        return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
+    if any(not box.alive and belongs(box, run) for box in facts.instances):
+        return _end_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
+    # A suspicion was written, so from then on `written_at` tells nothing of the launch any more.
+    unlaunched = not run.claimed and run.instance_id is None and run.verdict is None and run.suspect is None
+    if unlaunched and now - held.written_at < limits.boot:
+        text = f"attempt {run.attempt} goes on from the checkpoint of the one before"
+        resumed = (Notify(Kind.RESUMED, run.run_id, text, run), Relaunch(run))
+        again = resumed if run.attempt > 1 and run.stop is None else ()
+        return Decision(f"run {run.run_id} is being launched", again)
+    if run.suspect is None or run.suspect.cause is not Cause.INFRA:
+        suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
+        return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
+    if facts.listed_at - run.suspect.first_seen < limits.absence:
+        return Decision(f"suspect, before the second look: {run.suspect.reason}")
+    return _end_or_resume(run, facts, now, limits, f"run {run.run_id} has no instance, seen twice")
+
+
+def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
+    """The attempt is over. It is followed by another if it was lost, left a checkpoint, and time and money allow."""
+    ended = _with_verdict(run, now)
+    verdict = ended.verdict
+    if verdict is None or not _may_resume(run, verdict, facts, now, limits):
+        return Decision(reason, (Conclude(ended),))
+    if isinstance(facts.beat, Failed):
+        return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
+    cost = _spent(run, now)
+    again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
+    text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} goes on from its checkpoint"
+    return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
+
+
+def _spent(run: Run, now: datetime) -> float | None:
+    """What all attempts have cost, the one that was lost too; None when the price is not known.
+
+    It counts from the record, because EC2 may not list the instance any more.
+    """
+    started = max((moment for status, moment in run.phases if status is Status.INITIALIZATION), default=run.created_at)
+    return cost_so_far(run, started, now)
+
+
+def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
+    left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
+    beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
+    has_checkpoint = beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
+    # A read that failed says nothing of the checkpoint: the next look may find it.
+    may_have_one = has_checkpoint or isinstance(facts.beat, Failed)
+    cost, cap = _spent(run, now + limits.boot), run.max_cost_usd
+    return (
+        left > 0
+        and may_have_one
+        and run.stop is None
+        and now + limits.boot < run.deadline
+        and (cap is None or (cost is not None and cost < cap))
+    )
+
+
+def _with_verdict(run: Run, now: datetime) -> Run:
+    """The run with a verdict; one whose instance went away without a word gets one here."""
+    if run.stop:
+        verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, Judge.WATCHDOG)
+    elif not run.claimed:
+        verdict = Verdict(Outcome.FAILED, Cause.INFRA, "no agent ever claimed the run", Judge.WATCHDOG)
+    else:
+        verdict = Verdict(
+            Outcome.FAILED, Cause.INFRA, f"the instance went away during {run.status} without a word", Judge.WATCHDOG
+        )
+    return run.end(verdict, now)
