@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
+from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.lambda_relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
@@ -16,7 +17,7 @@ from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.aws.translation import translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.ports import Clock, Deadlines, Fleet, ObjectTransfer, Stack
+from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, ObjectTransfer, Stack
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
@@ -55,6 +56,7 @@ class OperatorWorld:
     transfer: ObjectTransfer
     fleet: Fleet
     deadlines: Deadlines
+    deployment: Deployment
     reconciler: Reconciler
     clock: Clock
     limits: Limits
@@ -117,5 +119,14 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
     relauncher = LambdaRelauncher(functions, stack.launcher_function)
-    reconciler = Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits)
-    return OperatorWorld(stack, store, S3Transfer(s3, stack.bucket), fleet, deadlines, reconciler, clock, limits)
+    return OperatorWorld(
+        stack=stack,
+        store=store,
+        transfer=S3Transfer(s3, stack.bucket),
+        fleet=fleet,
+        deadlines=deadlines,
+        deployment=CloudFormationDeployment(cloudformation, stack.name),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits),
+        clock=clock,
+        limits=limits,
+    )

@@ -174,6 +174,19 @@ class Notifier(Protocol):
         ...
 
 
+class Deployment(Protocol):
+    """CloudFormation: the stack of one environment."""
+
+    def delete(self) -> None:
+        """Delete all that the stack made but the bucket, and wait for it.
+
+        Raises:
+            NotAllowed: CloudFormation, or a resource, may not be touched with these credentials.
+            ServiceUnavailable: it did not end well, or not in time; what it said is in the message.
+        """
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Stack:
     """What the deployed stack says about itself (its outputs)."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import pytest
@@ -82,3 +83,29 @@ def test_the_same_agent_is_uploaded_once(run: Command) -> None:
 def test_runs_of_a_new_environment_are_none(run: Command) -> None:
     assert run("runs").out == "no runs yet in environment dev\n"
     assert run("runs", "--json").json == []
+
+
+def stacks() -> list[str]:
+    found = client("cloudformation").describe_stacks()["Stacks"]
+    return [stack["StackName"] for stack in found if not stack["StackStatus"].startswith("DELETE")]
+
+
+def test_teardown_leaves_nothing_but_the_bucket(run: Command) -> None:
+    result = run("teardown", "--yes", "--json")
+    assert (result.code, result.json["kept"]) == (0, [f"s3://{BUCKET}/"])
+    assert stacks() == []
+    assert client("s3").head_bucket(Bucket=BUCKET)
+    assert run("verify").code == 2
+
+
+def test_teardown_refuses_while_a_run_is_active(run: Command, config: Path) -> None:
+    launched = run("launch", "--config", str(config), "--json").json
+    result = run("teardown", "--yes")
+    assert (result.code, launched["instance_id"] in result.err) == (2, True)
+    assert stacks() == ["chronos-ec2-dev"]
+
+
+def test_teardown_that_nobody_confirmed_does_nothing(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
+    assert run("teardown").code == 1
+    assert stacks() == ["chronos-ec2-dev"]

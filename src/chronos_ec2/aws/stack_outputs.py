@@ -33,6 +33,8 @@ def read_stack(client: Any, environment: str) -> Stack:
                 region = client.meta.region_name
                 raise NotDeployed(f"environment {environment}: no stack {name} in {region}; {remedy}") from error
             raise
+    if stack["StackStatus"] == "DELETE_IN_PROGRESS":
+        raise NotDeployed(f"stack {name} is being deleted; {remedy} again")
     outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
     try:
         return Stack(

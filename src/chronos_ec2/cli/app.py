@@ -7,6 +7,7 @@ import typer
 from chronos_ec2.cli.cleaning import cleanup, kill, verify
 from chronos_ec2.cli.launching import launch
 from chronos_ec2.cli.local import local
+from chronos_ec2.cli.removing import teardown
 from chronos_ec2.cli.simulating import simulate
 from chronos_ec2.cli.uploading import upload
 from chronos_ec2.cli.watching import monitor, runs
@@ -24,6 +25,7 @@ app.command()(kill)
 app.command()(cleanup)
 app.command()(verify)
 app.command()(runs)
+app.command()(teardown)
 app.command()(simulate)
 app.add_typer(upload)
 app.add_typer(local)

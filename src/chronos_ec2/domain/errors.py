@@ -6,6 +6,7 @@ ChronosError
 │   ├── NotDeployed          the stack of this environment is not there
 │   ├── NoCredentials        AWS did not accept, or did not get, credentials
 │   ├── LaneBusy             another run holds the lane
+│   ├── StillInUse           the environment cannot be taken away, because something in it lives
 │   └── RunNotFound          no run of that id
 ├── Unreadable               a document in S3 is not what its key promises
 ├── LostRace                 somebody else wrote first; read again and decide again
@@ -52,6 +53,16 @@ class LaneBusy(UserError):
             f"end it with `chronos-ec2 kill {holder}`, or launch in another lane with --lane NAME"
         )
         self.holder = holder
+
+
+class StillInUse(UserError):
+    """The environment cannot be taken away, because something in it lives."""
+
+    def __init__(self, environment: str, left: list[str]) -> None:
+        super().__init__(
+            f"environment {environment} is still in use ({', '.join(left)}); let its runs end, or `chronos-ec2 kill` "
+            "them, and see `chronos-ec2 verify`"
+        )
 
 
 class RunNotFound(UserError):
