@@ -1,0 +1,44 @@
+"""What is promised about money is what the table says."""
+
+from __future__ import annotations
+
+from evidence.cost import (
+    DOCUMENT,
+    ROOT,
+    alarm_metrics,
+    as_markdown,
+    hour_of_training,
+    idle_calls,
+    month_of_idling,
+    total,
+)
+
+
+def test_the_document_is_what_the_code_and_the_template_make_of_it() -> None:
+    assert DOCUMENT.read_text() == as_markdown(), "run `python -m evidence.cost`"
+
+
+def test_the_readme_promises_what_the_table_says() -> None:
+    readme = " ".join((ROOT / "README.md").read_text().split())
+    assert f"${total(month_of_idling()):.2f} a month" in readme
+    assert total(month_of_idling(), free_tier=True) < total(month_of_idling())
+
+
+def test_an_idle_sweep_makes_few_calls_and_writes_nothing() -> None:
+    calls = idle_calls()
+    assert sum(calls.values()) <= 5
+    assert not [call for call in calls if "Put" in call or "Delete" in call or "Terminate" in call]
+
+
+def test_a_run_costs_its_instance_and_little_else() -> None:
+    instance, *others = hour_of_training()
+    assert total(others) < instance.usd / 20
+
+
+def test_the_metrics_of_an_alarm_are_counted() -> None:
+    template = (
+        "Resources:\n  A:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      MetricName: x\n"
+        "  B:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      Metrics:\n        - MetricStat: {}\n"
+        "        - MetricStat: {}\n  C:\n    Type: AWS::SNS::Topic\n"
+    )
+    assert alarm_metrics(template) == 3
