@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from chronos_ec2.local import LocalAwsFailed, emulator
+from chronos_ec2.local import LocalAwsFailed, isolated
 
 
 def test_an_installation_without_its_marker_is_begun_anew(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     begun: list[Path] = []
 
-    def killed_half_way(home: Path, _lock: str, _log: Path) -> None:
+    def killed_half_way(_tool: str, home: Path, _lock: str, _log: Path) -> None:
         begun.append(home)
         (home / "bin").mkdir(parents=True, exist_ok=True)
         (home / "bin" / "python").touch()
@@ -20,16 +20,16 @@ def test_an_installation_without_its_marker_is_begun_anew(tmp_path: Path, monkey
             raise KeyboardInterrupt
         (home / ".complete").touch()
 
-    monkeypatch.setattr(emulator, "_install", killed_half_way)
+    monkeypatch.setattr(isolated, "_install", killed_half_way)
     with pytest.raises(KeyboardInterrupt):
-        emulator.installed(lambda _line: None, tmp_path)
-    python = emulator.installed(lambda _line: None, tmp_path)
-    assert emulator.installed(lambda _line: None, tmp_path) == python
+        isolated.isolated_python("tool", "", lambda _line: None, tmp_path)
+    python = isolated.isolated_python("tool", "", lambda _line: None, tmp_path)
+    assert isolated.isolated_python("tool", "", lambda _line: None, tmp_path) == python
     assert len(begun) == 2
 
 
 def test_what_pip_said_is_in_the_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
-    with pytest.raises(LocalAwsFailed, match="could not install the embedded AWS"):
-        emulator._install(tmp_path / "home", "chronos-ec2-no-such-package==1\n", tmp_path / "log")
+    with pytest.raises(LocalAwsFailed, match="could not install the tool"):
+        isolated._install("tool", tmp_path / "home", "chronos-ec2-no-such-package==1\n", tmp_path / "log")
     assert not (tmp_path / "home" / ".complete").exists()

@@ -2,65 +2,26 @@
 
 from __future__ import annotations
 
-import fcntl
-import hashlib
 import os
-import shutil
 import socket
-import subprocess
-import sys
 import time
 import urllib.error
 import urllib.request
-import venv
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-import platformdirs
-
+from chronos_ec2.local.isolated import isolated_python
 from chronos_ec2.local.layout import MARK, REGION, Layout, LocalAwsFailed, last_lines, without_aws
 from chronos_ec2.local.processes import is_marked, start_detached
 
 _REQUIREMENTS = "emulator-requirements.txt"
-_COMPLETE = ".complete"
 _READY_WITHIN = 60.0
 
 
-def installed(say: Callable[[str], None], cache: Path | None = None) -> Path:
-    """The Python of ministack's environment, made on first use below `cache` (default: the user's cache folder).
-
-    The folder's name says what is in it, and a marker written last says that it is whole: an installation that was
-    killed is begun anew.
-
-    Raises:
-        LocalAwsFailed: pip failed; its last lines are in the message.
-    """
-    lock = resources.files(__package__).joinpath(_REQUIREMENTS).read_text()
-    name = hashlib.sha256(f"{sys.version_info[:2]}\n{lock}".encode()).hexdigest()[:16]
-    base = (cache or platformdirs.user_cache_path("chronos-ec2")) / "emulator"
-    home = base / name
-    python = home / "bin" / "python"
-    base.mkdir(parents=True, exist_ok=True)
-    with (base / f"{name}.lock").open("w") as handle:
-        fcntl.flock(handle, fcntl.LOCK_EX)
-        if not (home / _COMPLETE).exists() or not python.exists():
-            say("installing the embedded AWS (once)")
-            _install(home, lock, base / f"{name}.log")
-    return python
-
-
-def _install(home: Path, lock: str, log: Path) -> None:
-    shutil.rmtree(home, ignore_errors=True)
-    venv.create(home, with_pip=True)
-    requirements = home / _REQUIREMENTS
-    requirements.write_text(lock)
-    command = [str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
-    with log.open("w") as output:
-        done = subprocess.run([*command, "-r", str(requirements)], stdout=output, stderr=subprocess.STDOUT, check=False)
-    if done.returncode:
-        raise LocalAwsFailed(f"could not install the embedded AWS, see {log}:\n{last_lines(log)}")
-    (home / _COMPLETE).touch()
+def installed(say: Callable[[str], None]) -> Path:
+    """The Python of ministack's environment, made on first use. Raises LocalAwsFailed."""
+    return isolated_python("embedded AWS", resources.files(__package__).joinpath(_REQUIREMENTS).read_text(), say)
 
 
 def start(python: Path, layout: Layout, token: str) -> tuple[int, int]:
