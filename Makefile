@@ -1,6 +1,7 @@
 # make demo   set up, deploy onto an embedded AWS, train, forecast
 # make test   everything that CI does
 # make bench    figures of speed on this machine
+# make scan     cfn-lint, checkov and parliament on the template
 # make evidence [HISTORIES=20000]   prove the promises anew, up to an hour
 # Any Python from 3.11 on serves; PYTHON=... names another one.
 
@@ -16,7 +17,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo bench evidence test check validate clean site-packages
+.PHONY: help venv demo bench evidence test check scan validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -45,7 +46,7 @@ bench: venv
 evidence: venv
 	$(BIN)/python -m evidence --histories $(HISTORIES)
 
-check: venv validate
+check: venv validate scan
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
@@ -53,6 +54,9 @@ check: venv validate
 
 validate: venv
 	$(BIN)/sam validate --lint
+
+scan: venv
+	$(BIN)/python -m evidence.stack.scans
 
 clean:
 	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache

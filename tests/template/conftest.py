@@ -11,12 +11,26 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
+from evidence.stack.synthesis import synthesised, transformed
+
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture(scope="session")
 def template() -> dict[str, Any]:
     return dict(yaml_parse((ROOT / "template.yaml").read_text()))
+
+
+@pytest.fixture(scope="session")
+def source() -> dict[str, Any]:
+    """After the SAM transform, intrinsic functions as they are."""
+    return transformed()
+
+
+@pytest.fixture(scope="session")
+def stack() -> dict[str, Any]:
+    """The resources as they would be made, with everything on that a parameter can switch on."""
+    return synthesised(parameters={"Dashboard": "true", "NotificationEmail": "team@example.com"})
 
 
 @pytest.fixture(scope="session")

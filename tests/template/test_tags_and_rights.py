@@ -2,11 +2,33 @@
 
 from __future__ import annotations
 
+import json
+from fnmatch import fnmatchcase
 from typing import Any
 
+import pytest
+
 from chronos_ec2.domain.instance import MANAGED_BY, owner_tags
+from chronos_ec2.domain.lane import Lane, incident_key, run_key, suspect_key
+from evidence.stack.scans import policies
+from evidence.stack.synthesis import synthesised
 
 Template = dict[str, Any]
+RUN_ID = "20260131T120000Z-1a2b3c"
+PROFILE = "arn:aws:iam::123456789012:instance-profile/chronos-ec2-dev-instanceprofile"
+
+
+def statements_of(stack: Template, who: str) -> list[dict[str, Any]]:
+    properties = stack[who]["Properties"]
+    document = (
+        properties["PolicyDocument"] if "PolicyDocument" in properties else properties["Policies"][0]["PolicyDocument"]
+    )
+    return list(document["Statement"])
+
+
+def of(stack: Template, who: str, action: str) -> dict[str, Any]:
+    (found,) = [one for one in statements_of(stack, who) if action in one["Action"]]
+    return dict(found)
 
 
 def statement(template: Template, role: str, action: str) -> dict[str, Any]:
@@ -43,9 +65,134 @@ def test_an_agent_writes_in_its_environment_alone(template: Template) -> None:
         assert resource["Fn::Sub"][0].startswith("arn:${AWS::Partition}:s3:::${Name}/${Environment}/")
 
 
-def test_the_watchdog_keeps_records_of_its_environment_alone(template: Template) -> None:
-    resource = statement(template, "WatchdogRole", "s3:DeleteObject")["Resource"]
-    assert resource["Fn::Sub"][0] == "arn:${AWS::Partition}:s3:::${Name}/${Environment}/*"
+def test_an_agent_cannot_reach_the_notes_of_the_watchdog(stack: Template) -> None:
+    allowed = of(stack, "InstanceRole", "s3:PutObject")["Resource"]
+    bucket = stack["BucketPolicy"]["Properties"]["Bucket"]
+
+    def writes(key: str) -> bool:
+        return any(fnmatchcase(f"arn:aws:s3:::{bucket}/{key}", pattern) for pattern in allowed)
+
+    assert writes(run_key("dev", RUN_ID, "heartbeat.json"))
+    assert writes(Lane("dev").state_key)
+    assert writes(Lane("dev", "x").state_key)
+    assert not writes(suspect_key("dev", "i-0123456789abcdef0"))
+    assert not writes(incident_key("dev", "i-0123456789abcdef0", "orphan", None))
+    assert not writes(Lane("prod").state_key)
+
+
+def test_the_watchdog_deletes_locks_and_markers_and_nothing_that_a_run_made(stack: Template) -> None:
+    allowed = of(stack, "WatchdogRole", "s3:DeleteObject")["Resource"]
+    bucket = stack["BucketPolicy"]["Properties"]["Bucket"]
+
+    def deletes(key: str) -> bool:
+        return any(fnmatchcase(f"arn:aws:s3:::{bucket}/{key}", pattern) for pattern in allowed)
+
+    assert deletes(Lane("dev").state_key)
+    assert deletes(Lane("dev", "x").state_key)
+    assert deletes(incident_key("dev", RUN_ID, "failed", 1))
+    assert deletes(incident_key("dev", "i-0123456789abcdef0", "orphan", None))
+    assert not deletes(run_key("dev", RUN_ID, "state.json"))
+    assert not deletes(run_key("dev", RUN_ID, "models/model.safetensors"))
+    assert not deletes(incident_key("prod", RUN_ID, "failed", 1))
+
+
+def test_the_deadline_ends_our_instances_even_without_their_tags(stack: Template) -> None:
+    (terminate,) = stack["DeadlineRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    assert terminate["Action"] == "ec2:TerminateInstances"
+    assert terminate["Condition"] == {"ArnEquals": {"ec2:InstanceProfile": PROFILE}}
+    assert (
+        terminate["Condition"]["ArnEquals"]
+        == of(stack, "WatchdogRole", "ec2:TerminateInstances")["Condition"]["ArnEquals"]
+    )
+
+
+@pytest.mark.parametrize(("role", "group"), [("DeadlineRole", "DeadlineGroup"), ("SweepScheduleRole", "ScheduleGroup")])
+def test_a_scheduler_role_serves_the_schedules_of_its_group_alone(stack: Template, role: str, group: str) -> None:
+    (trust,) = stack[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
+    assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
+    name = stack[group]["Properties"]["Name"]
+    assert trust["Condition"]["StringEquals"] == {
+        "aws:SourceAccount": "123456789012",
+        "aws:SourceArn": f"arn:aws:scheduler:us-east-1:123456789012:schedule-group/{name}",
+    }
+
+
+def test_roles_trust_one_service_each(stack: Template) -> None:
+    trusted = {
+        name: body["Properties"]["AssumeRolePolicyDocument"]["Statement"][0]["Principal"]["Service"]
+        for name, body in stack.items()
+        if body["Type"] == "AWS::IAM::Role"
+    }
+    assert trusted == {
+        "InstanceRole": "ec2.amazonaws.com",
+        "WatchdogRole": "lambda.amazonaws.com",
+        "LauncherRole": "lambda.amazonaws.com",
+        "DeadlineRole": "scheduler.amazonaws.com",
+        "SweepScheduleRole": "scheduler.amazonaws.com",
+    }
+
+
+@pytest.mark.parametrize("who", ["LauncherRole", "OperatorPolicy"])
+def test_nothing_starts_that_the_watchdog_could_not_end(stack: Template, who: str) -> None:
+    launches = [one for one in statements_of(stack, who) if one["Action"] == "ec2:RunInstances"]
+    (instance,) = [one for one in launches if str(one["Resource"]).endswith(":instance/*")]
+    ours = {f"aws:RequestTag/{key}": value for key, value in owner_tags("Chronos-Training", "dev").items()}
+    assert instance["Condition"]["StringEquals"] == ours | {"ec2:MetadataHttpTokens": "required"}
+    assert instance["Condition"]["ArnEquals"]["ec2:InstanceProfile"] == PROFILE
+    (others,) = [one for one in launches if "volume" in str(one["Resource"])]
+    assert others["Condition"]["StringEquals"] == ours
+    for one in launches:
+        for resource in [one["Resource"]] if isinstance(one["Resource"], str) else one["Resource"]:
+            kind = resource.rpartition(":")[2]
+            assert one.get("Condition") or "*" not in kind, "what has no condition is named"
+
+
+@pytest.mark.parametrize("who", ["LauncherRole", "OperatorPolicy"])
+def test_nobody_tags_anything_but_at_its_launch(stack: Template, who: str) -> None:
+    (tag,) = [one for one in statements_of(stack, who) if "ec2:CreateTags" in one["Action"]]
+    assert tag["Condition"] == {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
+    assert "ec2:DeleteTags" not in json.dumps(statements_of(stack, who))
+
+
+def test_only_the_launcher_and_people_start_instances(stack: Template) -> None:
+    may = {
+        place.partition(".")[0] for place, policy in policies(stack).items() if "ec2:RunInstances" in json.dumps(policy)
+    }
+    assert may == {"LauncherRole", "OperatorPolicy"}
+
+
+def test_each_role_is_passed_to_its_own_service(stack: Template) -> None:
+    passed = {
+        (one["Resource"].rpartition("/")[2], one["Condition"]["StringEquals"]["iam:PassedToService"])
+        for policy in policies(stack).values()
+        for one in policy["Statement"]
+        if one["Action"] == "iam:PassRole"
+    }
+    assert passed == {
+        ("chronos-ec2-dev-instancerole", "ec2.amazonaws.com"),
+        ("chronos-ec2-dev-deadlinerole", "scheduler.amazonaws.com"),
+    }
+
+
+def test_deadlines_are_kept_in_their_group_alone(stack: Template) -> None:
+    for who in ("WatchdogRole", "LauncherRole", "OperatorPolicy"):
+        keep = of(stack, who, "scheduler:CreateSchedule")
+        assert keep["Action"] == ["scheduler:CreateSchedule", "scheduler:DeleteSchedule"]
+        group = stack["DeadlineGroup"]["Properties"]["Name"]
+        assert keep["Resource"] == f"arn:aws:scheduler:us-east-1:123456789012:schedule/{group}/*"
+
+
+def test_an_operator_only_looks_at_the_stack(stack: Template) -> None:
+    actions = [one for one in statements_of(stack, "OperatorPolicy") if "cloudformation" in json.dumps(one)]
+    assert [one["Action"] for one in actions] == ["cloudformation:DescribeStacks"]
+
+
+def test_policies_stay_below_the_size_that_iam_takes() -> None:
+    longest = synthesised(parameters={"Environment": "e" * 31, "BucketName": "b" * 63, "ProjectTag": "p" * 64})
+    for place, policy in policies(longest).items():
+        # The stack's name, which is in all others, is 28 characters longer than here, and AWS adds 13 to some.
+        size = len(json.dumps(policy, separators=(",", ":"))) + 41 * json.dumps(policy).count("chronos-ec2-dev")
+        assert size < (6144 if place.startswith("OperatorPolicy") else 10240), place
 
 
 def test_a_sweep_comes_every_minute_and_is_on(template: Template) -> None:

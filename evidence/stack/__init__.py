@@ -1,0 +1,1 @@
+"""What can be proven of the stack without an AWS account."""

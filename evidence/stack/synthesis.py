@@ -1,0 +1,159 @@
+"""The stack as CloudFormation would see it: transformed by SAM, and with every intrinsic function resolved."""
+
+from __future__ import annotations
+
+import copy
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import boto3
+from samcli.yamlhelper import yaml_parse
+from samtranslator.parser.parser import Parser
+from samtranslator.translator.translator import Translator
+
+TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
+Template = dict[str, Any]
+
+# The account is the documentation's.
+PSEUDO = {
+    "AWS::AccountId": "123456789012",
+    "AWS::Partition": "aws",
+    "AWS::Region": "us-east-1",
+    "AWS::StackName": "chronos-ec2-dev",
+}
+_REGIONAL = "arn:aws:{service}:us-east-1:123456789012:{rest}"
+_ARNS = {
+    "AWS::CloudWatch::Alarm": _REGIONAL.format(service="cloudwatch", rest="alarm:{name}"),
+    "AWS::Events::Rule": _REGIONAL.format(service="events", rest="rule/{name}"),
+    "AWS::IAM::InstanceProfile": "arn:aws:iam::123456789012:instance-profile/{name}",
+    "AWS::IAM::ManagedPolicy": "arn:aws:iam::123456789012:policy/{name}",
+    "AWS::IAM::Role": "arn:aws:iam::123456789012:role/{name}",
+    "AWS::Lambda::Function": _REGIONAL.format(service="lambda", rest="function:{name}"),
+    "AWS::Logs::LogGroup": _REGIONAL.format(service="logs", rest="log-group:{name}:*"),
+    "AWS::S3::Bucket": "arn:aws:s3:::{name}",
+    "AWS::SNS::Topic": _REGIONAL.format(service="sns", rest="{name}"),
+    "AWS::SQS::Queue": _REGIONAL.format(service="sqs", rest="{name}"),
+    "AWS::Scheduler::ScheduleGroup": _REGIONAL.format(service="scheduler", rest="schedule-group/{name}"),
+}
+_REF_IS_ARN = frozenset({"AWS::IAM::ManagedPolicy", "AWS::SNS::Topic"})
+_NAMES = ("FunctionName", "LogGroupName", "TopicName", "Name", "AlarmName")
+_IDS = {
+    "AWS::EC2::LaunchTemplate": "lt-0123456789abcdef0",
+    "AWS::EC2::SecurityGroup": "sg-0123456789abcdef0",
+    "AWS::EC2::Subnet": "subnet-{name}",
+}
+_SUBSTITUTED = re.compile(r"\$\{([^!}][^}]*)\}")
+_ABSENT = object()
+
+
+def transformed(path: Path = TEMPLATE) -> Template:
+    """The template after the SAM transform, its intrinsic functions as they are."""
+    template = copy.deepcopy(yaml_parse(path.read_text()))
+    # The transform takes code from S3 alone; `sam package` would put it there.
+    template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
+    # Without managed policies to look up it needs no AWS, only to know a region.
+    translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=PSEUDO["AWS::Region"]))
+    plain: Template = json.loads(json.dumps(translator.translate(template, {})))
+    translator.metrics.publish()  # to nobody; it complains otherwise
+    return plain
+
+
+def synthesised(path: Path = TEMPLATE, parameters: Mapping[str, str] | None = None) -> Template:
+    """The resources that would be made: {logical id: {"Type": …, "Properties": …, …}}.
+
+    `parameters` override the template's defaults. Ids and ARNs that AWS would choose are made up, in the right shape.
+    """
+    template = transformed(path)
+    chosen = {name: body.get("Default", "") for name, body in template["Parameters"].items()} | dict(parameters or {})
+    resolver = _Resolver(template, chosen)
+    return {
+        name: resolver.resolve(body)
+        for name, body in template["Resources"].items()
+        if "Condition" not in body or resolver.holds(body["Condition"])
+    }
+
+
+@dataclass(frozen=True)
+class _Resolver:
+    template: Template
+    parameters: Mapping[str, str]
+    conditions: dict[str, bool] = field(default_factory=dict)
+
+    def holds(self, name: str) -> bool:
+        if name not in self.conditions:
+            self.conditions[name] = bool(self.resolve(self.template["Conditions"][name]))
+        return self.conditions[name]
+
+    def resolve(self, value: Any) -> Any:
+        """The value without intrinsic functions; what is AWS::NoValue is left out."""
+        if isinstance(value, list):
+            return [item for item in map(self.resolve, value) if item is not _ABSENT]
+        if not isinstance(value, dict):
+            return value
+        if len(value) == 1:
+            ((key, argument),) = value.items()
+            if key == "Ref":
+                return self._ref(argument)
+            if key.startswith("Fn::"):
+                return self._function(key.removeprefix("Fn::"), argument)
+        items = ((key, self.resolve(item)) for key, item in value.items())
+        return {key: item for key, item in items if item is not _ABSENT}
+
+    def _function(self, name: str, argument: Any) -> Any:
+        match name, argument:
+            case "GetAtt", [resource, attribute]:
+                return self._attribute(resource, attribute)
+            case "Sub", [text, names]:
+                return self._sub(text, self.resolve(names))
+            case "Sub", str(text):
+                return self._sub(text, {})
+            case "If", [condition, then, otherwise]:
+                return self.resolve(then if self.holds(condition) else otherwise)
+            case "Equals", [left, right]:
+                return self.resolve(left) == self.resolve(right)
+            case "Not", [condition]:
+                return not self.resolve(condition)
+            case "Join", [separator, parts]:
+                return separator.join(self.resolve(parts))
+            case "GetAZs", _:
+                return [f"us-east-1{letter}" for letter in "abc"]
+            case "Select", [index, choices]:
+                return self.resolve(choices)[int(index)]
+        raise NotImplementedError(f"Fn::{name}: {argument}")
+
+    def _ref(self, name: str) -> Any:
+        if name == "AWS::NoValue":
+            return _ABSENT
+        if name in PSEUDO:
+            return PSEUDO[name]
+        if name in self.parameters:
+            return self.parameters[name]
+        kind = self.template["Resources"][name]["Type"]
+        if kind in _REF_IS_ARN:
+            return self._attribute(name, "Arn")
+        return _IDS.get(kind, "{name}").format(name=self._name(name))
+
+    def _attribute(self, resource: str, attribute: str) -> str:
+        if attribute.endswith("Name"):
+            return self._name(resource)
+        kind = self.template["Resources"][resource]["Type"]
+        return _ARNS[kind].format(name=self._name(resource))
+
+    def _name(self, resource: str) -> str:
+        properties = self.template["Resources"][resource].get("Properties", {})
+        given = next((properties[name] for name in _NAMES if name in properties), None)
+        return str(self.resolve(given)) if given else f"{PSEUDO['AWS::StackName']}-{resource}".lower()
+
+    def _sub(self, text: str, names: Mapping[str, str]) -> str:
+        def replacement(match: re.Match[str]) -> str:
+            name = match[1]
+            if name in names:
+                return str(names[name])
+            resource, dot, attribute = name.partition(".")
+            return str(self._attribute(resource, attribute) if dot else self._ref(name))
+
+        return _SUBSTITUTED.sub(replacement, text).replace("${!", "${")
