@@ -15,6 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from chronos_ec2.local import LocalAwsFailed
 from chronos_ec2.local.isolated import isolated_python
 from evidence.stack.synthesis import TEMPLATE, Template, synthesised, transformed
 
@@ -129,8 +130,12 @@ def _run(command: list[str], tool: str, standard_input: str = "") -> str:
 
 
 def main() -> int:
-    """Print each finding and the counts; 1 if there is a finding."""
-    found = scan()
+    """Print each finding and the counts; 1 if there is a finding, 3 if there was no scan."""
+    try:
+        found = scan()
+    except (LocalAwsFailed, RuntimeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
     for line in found["findings"]:
         print(line)
     counts = {name: value for name, value in found.items() if name != "findings"}

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import json
 from fnmatch import fnmatchcase
 from typing import Any
+
+from evidence.stack.synthesis import synthesised
 
 Template = dict[str, Any]
 
@@ -65,3 +68,15 @@ def test_who_is_told_of_runs_is_told_of_alarms(stack: Template) -> None:
     subscriptions = [body["Properties"] for body in stack.values() if body["Type"] == "AWS::SNS::Subscription"]
     assert {one["Endpoint"] for one in subscriptions} == {"team@example.com"}
     assert len({one["TopicArn"] for one in subscriptions}) == 2
+
+
+def test_the_dashboard_costs_nothing_unless_it_is_asked_for(stack: Template) -> None:
+    assert "WatchdogDashboard" not in synthesised()
+    body = json.loads(stack["WatchdogDashboard"]["Properties"]["DashboardBody"])
+    shown = [tuple(metric[:4]) for widget in body["widgets"] for metric in widget["properties"].get("metrics", ())]
+    functions = {one["Properties"]["FunctionName"] for one in stack.values() if one["Type"] == "AWS::Lambda::Function"}
+    assert {metric[0] for metric in shown} == {"AWS/Lambda"}
+    assert {metric[3] for metric in shown} == functions
+    (board,) = [widget for widget in body["widgets"] if widget["type"] == "alarm"]
+    names = {arn.rpartition(":")[2] for arn in board["properties"]["alarms"]}
+    assert names == {alarm["AlarmName"] for alarm in alarms(stack).values()}
