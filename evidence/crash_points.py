@@ -32,7 +32,7 @@ from chronos_ec2.memory import Crash, MemoryWorld
 from chronos_ec2.ports import Resource
 from chronos_ec2.services.history import look, runs
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch import Launched, Order, launch, relaunch
+from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
@@ -253,7 +253,7 @@ class Stage:
 
     def relaunch(self, run: Run) -> None:
         """Be the Relauncher."""
-        relaunch(run.lane, run.run_id, SUBNETS, "a-bucket", self.store, self.world.fleet, self.world.deadlines)
+        Launcher("a-bucket", SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
 
     def launch(self, lane: Lane = LANE) -> Launched:
         """Start a run."""

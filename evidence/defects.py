@@ -181,14 +181,10 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "the policy asks for another project than launch tags", "L6", _TEMPLATE,
-        """:instance/*
-                Condition:
-                  StringEquals:
+        """                  StringEquals: &our-tags
                     "aws:ResourceTag/Project": !Ref ProjectTag
 """,
-        """:instance/*
-                Condition:
-                  StringEquals:
+        """                  StringEquals: &our-tags
                     "aws:ResourceTag/Project": Heisenberg-Engine
 """,
         TEMPLATE,
@@ -215,11 +211,11 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an agent may delete", "S32", _TEMPLATE,
-        """              - Sid: WriteLocksAndRuns
+        """                Sid: WriteLocksAndRuns
                 Effect: Allow
                 Action: [s3:GetObject, s3:PutObject]
 """,
-        """              - Sid: WriteLocksAndRuns
+        """                Sid: WriteLocksAndRuns
                 Effect: Allow
                 Action: [s3:GetObject, s3:PutObject, s3:DeleteObject]
 """,

@@ -7,13 +7,12 @@ from functools import cache
 
 from aws_lambda_powertools import Logger
 
-from chronos_ec2.bootstrap import launcher_world
+from chronos_ec2.bootstrap import launcher as make_launcher
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused
 from chronos_ec2.domain.events import Ignored, parse_relaunch
-from chronos_ec2.services.launch import relaunch
 
 logger = Logger()
-world = cache(launcher_world)
+launcher = cache(make_launcher)
 
 
 @logger.inject_lambda_context
@@ -23,11 +22,8 @@ def handler(event: object, _context: object) -> None:
     if isinstance(wanted, Ignored):
         logger.info("ignored", event=repr(wanted))
         return
-    here = world()
     try:
-        launched = relaunch(
-            wanted.lane, wanted.run_id, here.subnet_ids, here.bucket, here.store, here.fleet, here.deadlines
-        )
+        launched = launcher().start(wanted.lane, wanted.run_id)
     except (CapacityUnavailable, LaunchRefused) as error:
         logger.warning("not started", run_id=wanted.run_id, lane=wanted.lane.name, error=str(error))
     else:

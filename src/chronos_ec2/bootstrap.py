@@ -18,6 +18,7 @@ from chronos_ec2.aws.translation import translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, ObjectTransfer, Stack
+from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
@@ -33,18 +34,6 @@ class AgentWorld:
     store: RunStore
     transfer: ObjectTransfer
     clock: Clock
-
-
-@dataclass(frozen=True, slots=True)
-class LauncherWorld:
-    """What the launcher function reaches: one lane's lock and request, and EC2."""
-
-    environment: str
-    bucket: str
-    subnet_ids: tuple[str, ...]
-    store: RunStore
-    fleet: Fleet
-    deadlines: Deadlines
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +73,10 @@ def watchdog() -> Reconciler:
     )
 
 
-def launcher_world() -> LauncherWorld:
-    """The world of the launcher function, from its environment variables."""
+def launcher() -> Launcher:
+    """The launcher of the launcher function, from its environment variables."""
     settings = LauncherSettings.read(os.environ)
-    return LauncherWorld(
-        environment=settings.environment,
+    return Launcher(
         bucket=settings.bucket,
         subnet_ids=settings.subnet_ids,
         store=RunStore(S3Objects(client("s3"), settings.bucket)),
@@ -106,8 +94,8 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             another bucket would not be watched.
     """
     with translated("make AWS clients"):
-        cloudformation, s3, ec2, sns, scheduler, functions = (
-            client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler", "lambda")
+        cloudformation, s3, ec2, sns, scheduler = (
+            client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler")
         )
     stack = read_stack(cloudformation, environment)
     if bucket not in (None, "", stack.bucket):
@@ -118,7 +106,8 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
-    relauncher = LambdaRelauncher(functions, stack.launcher_function)
+    # With the operator's rights it starts the instance itself.
+    relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
     return OperatorWorld(
         stack=stack,
         store=store,

@@ -203,5 +203,4 @@ class Stack:
     topic_arn: str
     deadline_group: str
     deadline_role_arn: str
-    launcher_function: str
     limit_overrides: Mapping[str, float]

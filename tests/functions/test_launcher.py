@@ -37,7 +37,7 @@ def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Any:
     for name, value in settings.items():
         monkeypatch.setenv(name, value)
     module = importlib.import_module("functions.launcher")
-    module.world.cache_clear()
+    module.launcher.cache_clear()
     return lambda event: module.handler(event, CONTEXT)
 
 

@@ -14,7 +14,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch import Launched, Order, launch, relaunch
+from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
@@ -59,7 +59,7 @@ class Scenario:
         return launch(order, self.store, world.fleet, world.deadlines, world.clock)
 
     def relaunch(self, run: Run) -> None:
-        relaunch(run.lane, run.run_id, SUBNETS, "a-bucket", self.store, self.world.fleet, self.world.deadlines)
+        Launcher("a-bucket", SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
 
     def lock(self, lane: Lane = Lane("dev")) -> Held:
         state = self.store.read_lock(lane)

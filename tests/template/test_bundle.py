@@ -12,8 +12,12 @@ import pytest
 
 from tests.template.conftest import ROOT
 
-FUNCTIONS = ("StateWritten", "InstanceChanged", "Sweep")
+FUNCTIONS = ("StateWritten", "InstanceChanged", "Sweep", "Launcher")
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
+SETTINGS = (
+    "ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
+    "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "SUBNET_IDS",
+)  # fmt: skip
 AT_MOST_BYTES = 6_000_000
 
 
@@ -50,7 +54,7 @@ def test_a_bundle_is_small(bundles: dict[str, Path], function: str, tmp_path: Pa
     assert archive.stat().st_size < AT_MOST_BYTES
 
 
-@pytest.mark.parametrize("service", ["s3", "ec2", "sns", "sts", "scheduler"])
+@pytest.mark.parametrize("service", ["s3", "ec2", "sns", "sts", "scheduler", "lambda"])
 def test_each_client_can_be_made_from_the_pruned_bundle(bundles: dict[str, Path], service: str) -> None:
     code = (
         f"from chronos_ec2.aws.clients import client\nprint(client({service!r}).meta.endpoint_url, client.__module__)"
@@ -58,14 +62,20 @@ def test_each_client_can_be_made_from_the_pruned_bundle(bundles: dict[str, Path]
     assert f"https://{service}" in run_in_bundle(bundles["Sweep"], code)
 
 
-@pytest.mark.parametrize("module", ["state_written", "instance_changed", "sweep"])
-def test_each_handler_can_be_imported_and_composed_from_the_bundle(bundles: dict[str, Path], module: str) -> None:
+@pytest.mark.parametrize(
+    ("module", "world"),
+    [("state_written", "watchdog"), ("instance_changed", "watchdog"), ("sweep", "watchdog"),
+     ("launcher", "launcher")],
+)  # fmt: skip
+def test_each_handler_can_be_imported_and_composed_from_the_bundle(
+    bundles: dict[str, Path], module: str, world: str
+) -> None:
     code = f"""
 import os
-os.environ |= dict.fromkeys(("ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN"), "x")
+os.environ |= dict.fromkeys({SETTINGS!r}, "x")
 from functions.{module} import handler
-from chronos_ec2.bootstrap import watchdog
-watchdog()
+from chronos_ec2.bootstrap import {world}
+{world}()
 print(callable(handler), sorted(name for name in {HEAVY!r} if name in sys.modules))
 """
     assert run_in_bundle(bundles["Sweep"], code).strip() == "True []"

@@ -236,7 +236,7 @@ def test_what_fails_with_all_its_retries_is_kept(stack: Template) -> None:
         assert config["MaximumEventAgeInSeconds"] == (60 if sweep else 300)
 
 
-@pytest.mark.parametrize("function", ["StateWritten", "InstanceChanged", "Sweep"])
+@pytest.mark.parametrize("function", ["StateWritten", "InstanceChanged", "Sweep", "Launcher"])
 def test_each_function_is_handled_by_a_module_that_exists(template: Template, function: str) -> None:
     package, module, name = template["Resources"][function]["Properties"]["Handler"].split(".")
     assert f"def {name}(" in (ROOT / package / f"{module}.py").read_text()

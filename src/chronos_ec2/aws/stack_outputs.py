@@ -50,7 +50,6 @@ def read_stack(client: Any, environment: str) -> Stack:
             topic_arn=outputs["TopicArn"],
             deadline_group=outputs["DeadlineGroup"],
             deadline_role_arn=outputs["DeadlineRoleArn"],
-            launcher_function=outputs["LauncherFunction"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
         )
     except KeyError as error:

@@ -132,36 +132,43 @@ def refuse_if_busy(store: RunStore, lane: Lane) -> None:
             return
 
 
-def relaunch(
-    lane: Lane,
-    run_id: str,
-    subnet_ids: tuple[str, ...],
-    bucket: str,
-    store: RunStore,
-    fleet: Fleet,
-    deadlines: Deadlines,
-) -> Launched | None:
-    """Start the instance of a run's new attempt.
+@dataclass(frozen=True, slots=True)
+class Launcher:
+    """Starts the instances of new attempts; a Relauncher for whoever has the right to start instances."""
 
-    None when there is nothing to start: the run does not hold the lane any more, was stopped, or has its instance.
+    bucket: str
+    subnet_ids: tuple[str, ...]
+    store: RunStore
+    fleet: Fleet
+    deadlines: Deadlines
 
-    Raises:
-        Unreadable: the run's request is not what it should be.
-        CapacityUnavailable, LaunchRefused: no instance was started; the watchdog ends the run.
-        ServiceUnavailable: AWS did not answer; asking again does not start a second instance.
-    """
-    held = store.read_lock(lane)
-    if not isinstance(held, Held) or held.run.run_id != run_id:
-        return None
-    if held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
-        return None
-    found = store.objects.read(run_key(lane.environment, run_id, REQUEST), MAX_REQUEST_BYTES)
-    if found is None:
-        raise Unreadable(f"run {run_id} has no {REQUEST}")
-    request = Request.from_json(found.body)
-    user_data = render_user_data(bucket, held.run, request.limits)
-    options = _options(request.instance_types, subnet_ids)
-    return _commit(held, _first_that_starts(held.run, options, user_data, fleet), store, deadlines)
+    def relaunch(self, run: Run) -> None:
+        """Have an instance started for the current attempt of a run. Raises as `start` does."""
+        self.start(run.lane, run.run_id)
+
+    def start(self, lane: Lane, run_id: str) -> Launched | None:
+        """Start the instance of a run's new attempt.
+
+        None when there is nothing to start: the run does not hold the lane any more, was stopped, or has its instance.
+
+        Raises:
+            Unreadable: the run's request is not what it should be.
+            CapacityUnavailable, LaunchRefused: no instance was started; the watchdog ends the run.
+            ServiceUnavailable: AWS did not answer; asking again does not start a second instance.
+        """
+        held = self.store.read_lock(lane)
+        if not isinstance(held, Held) or held.run.run_id != run_id:
+            return None
+        if held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
+            return None
+        found = self.store.objects.read(run_key(lane.environment, run_id, REQUEST), MAX_REQUEST_BYTES)
+        if found is None:
+            raise Unreadable(f"run {run_id} has no {REQUEST}")
+        request = Request.from_json(found.body)
+        user_data = render_user_data(self.bucket, held.run, request.limits)
+        options = _options(request.instance_types, self.subnet_ids)
+        launched = _first_that_starts(held.run, options, user_data, self.fleet)
+        return _commit(held, launched, self.store, self.deadlines)
 
 
 def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines) -> Launched:

@@ -13,7 +13,7 @@ from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.faults import Crash
-from chronos_ec2.services.launch import Order, launch, relaunch
+from chronos_ec2.services.launch import Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.simulation.box import Box, Life
 from chronos_ec2.simulation.clockwork import ORIGIN
@@ -102,7 +102,7 @@ class _History:
         """The launcher function."""
         scene = self._scene
         scene.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        relaunch(run.lane, run.run_id, _SUBNETS, _BUCKET, scene.store, scene.fleet, scene.deadlines)
+        Launcher(_BUCKET, _SUBNETS, scene.store, scene.fleet, scene.deadlines).relaunch(run)
 
     def _sweep(self) -> None:
         scene = self._scene
