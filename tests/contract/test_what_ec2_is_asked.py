@@ -60,6 +60,7 @@ def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
     words = asked_to_launch()
     assert (words["MinCount"], words["MaxCount"]) == (1, 1)
     assert words["InstanceInitiatedShutdownBehavior"] == "terminate"
+    assert words["MetadataOptions"]["HttpTokens"] == "required"
 
 
 def test_a_retry_has_the_same_token_and_another_attempt_another() -> None:

@@ -67,6 +67,8 @@ class Ec2Fleet:
                     LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
                     # Said again here, because the default is to stop and keep the volume.
                     InstanceInitiatedShutdownBehavior="terminate",
+                    # Said again here, because the right to launch asks for it in the request.
+                    MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
                     UserData=user_data,
                     ClientToken=client_token(run, option.instance_type, option.subnet_id, _ON_DEMAND),
                     TagSpecifications=[

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from importlib.resources import files
 from string import Template
 
@@ -16,8 +17,7 @@ def render_user_data(bucket: str, run: Run, limits: Limits) -> str:
     Only names that a regular expression has passed go in; everything else is read from request.json. The document holds
     no secret: whoever may describe the instance can read it.
     """
-    template = Template(files(__package__).joinpath("user-data.yaml").read_text())
-    return template.substitute(
+    return _template().substitute(
         BUCKET=check_bucket(bucket, "bucket"),
         ENVIRONMENT=run.lane.environment,
         RUN_ID=check_run_id(run.run_id),
@@ -26,3 +26,8 @@ def render_user_data(bucket: str, run: Run, limits: Limits) -> str:
         DEADLINE_SECONDS=int((limits.max_runtime + limits.grace).total_seconds()),
         BOOT_SECONDS=int(limits.boot.total_seconds()),
     )
+
+
+@cache
+def _template() -> Template:
+    return Template(files(__package__).joinpath("user-data.yaml").read_text())

@@ -70,4 +70,4 @@ def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits:
         if box.alive and box.deadline and box.deadline > now + limits.sweep
         if box.instance_id not in facts.armed | ended
     ]
-    return replace(decision, actions=(*disarm, *decision.actions, *arm))
+    return replace(decision, actions=(*disarm, *decision.actions, *arm)) if disarm or arm else decision

@@ -56,7 +56,7 @@ def parse_time(value: str) -> datetime:
 
 def dump_json(document: Mapping[str, Any]) -> bytes:
     """The one JSON spelling of our documents: UTF-8, keys in the given order, no NaN."""
-    return json.dumps(document, allow_nan=False, ensure_ascii=False).encode()
+    return _ENCODER.encode(document).encode()
 
 
 def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[st
     if len(raw) > limit:
         raise Unreadable(f"{what}: more than {limit} bytes")
     try:
-        document = json.loads(raw.decode(), parse_constant=_refuse_constant)
+        document = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError) as error:
         raise Unreadable(f"{what}: not JSON: {one_line(str(error), 120)}") from error
     if not isinstance(document, dict):
@@ -74,6 +74,11 @@ def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[st
 
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
+
+
+# Made once: for documents of this size making them takes as long as using them.
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Fields:

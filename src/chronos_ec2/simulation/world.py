@@ -22,6 +22,7 @@ class Noise:
         self._errors = plan.call_errors
         self._crashes = plan.function_crashes
         self._random = random
+        self._quiet = not (self._errors or self._crashes)
         self.in_function = False
         self.cut_off = False
         """Whether whoever calls now cannot reach AWS."""
@@ -52,7 +53,7 @@ class Noise:
             if self.calls_to_crash <= 0:
                 self.calls_to_crash = None
                 raise Crash
-        if self.muted:
+        if self._quiet or self.muted:
             return
         # Two fault points a call.
         if self._errors and self._random.random() < self._errors / 2:
