@@ -1,5 +1,7 @@
 # make demo   set up, deploy onto an embedded AWS, train, forecast
-# make test   everything that CI does
+# make test   every check and test
+# make invoke FUNCTION=Sweep EVENT=events/sweep-tick.json   one function in a container, on the embedded AWS
+# make check-stack   scans, each function with each event in a container, imports, sizes: build/stack.json
 # make bench    figures of speed on this machine
 # make scan     cfn-lint, checkov and parliament on the template
 # make evidence [HISTORIES=20000]   prove the promises anew, up to an hour
@@ -17,7 +19,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo bench evidence test check scan validate clean site-packages
+.PHONY: help venv demo invoke bench evidence test check check-stack scan validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -40,6 +42,9 @@ test: check
 	$(BIN)/python -m pytest -m 'not embedded_aws' || failed=1; \
 	wait $$embedded || failed=1; cat build/test-embedded.log; test -z "$$failed"
 
+invoke: venv
+	@$(BIN)/chronos-ec2 local invoke "$(FUNCTION)" "$(EVENT)"
+
 bench: venv
 	$(BIN)/python -m benchmarks.sweep
 
@@ -51,6 +56,11 @@ check: venv validate scan
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+check-stack: venv
+	@mkdir -p build
+	$(BIN)/sam build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
+	$(BIN)/python -m evidence.stack
 
 validate: venv
 	$(BIN)/sam validate --lint
@@ -67,8 +77,13 @@ clean:
 LOCK := functions/requirements.txt
 # Named by what it is made from, so that it is never stale and builds at the same time do not disturb each other.
 # Of botocore's data only the services in use stay: all of it is 15 MB zipped.
-SITE = build/functions/site-$(shell cat $(LOCK) Makefile | cksum | tr ' ' '-')
+SITE = build/functions/site-$(shell cat $(LOCK) Makefile | cksum | tr ' ' '-')$(if $(COMPILER),-compiled)
 BUILDER = $(firstword $(wildcard $(BIN)/python) $(PYTHON))
+# Lambda cannot keep byte code, so a bundle without any is compiled at each cold start, which makes that three times as
+# long. Only the runtime's own Python makes byte code of use: it is there if the build finds a Python 3.13.
+COMPILER = $(shell for python in $(BUILDER) python3.13; do \
+  if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null; then echo "$$python"; break; fi; done)
+COMPILE = $(if $(COMPILER),"$(COMPILER)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -p /var/task -s,true)
 SERVICES := s3 ec2 sns sts scheduler lambda
 # What Lambda never imports; memory, local and simulation are for tests and for laptops.
 NOT_IN_LAMBDA := cli local simulation memory
@@ -82,12 +97,14 @@ site-packages:
 	  find botocore/data -mindepth 1 -maxdepth 1 -type d $(SERVICES:%=! -name %) -exec rm -r {} +; \
 	  find botocore/data -name 'examples-*' -delete; \
 	  rm -rf boto3/data boto3/examples aws_lambda_powertools/event_handler bin ./*.dist-info ); \
+	$(COMPILE) "$$new/site" "$$new/site"; \
 	$(BUILDER) -c 'import os, sys; os.rename(*sys.argv[1:])' "$$new/site" $(SITE) 2>/dev/null || test -d $(SITE)
 
 build-%: site-packages
 	cp -R $(SITE)/. "$(ARTIFACTS_DIR)"
 	tar -C src --exclude=__pycache__ $(NOT_IN_LAMBDA:%=--exclude=chronos_ec2/%) -cf - chronos_ec2 | tar -C "$(ARTIFACTS_DIR)" -xf -
 	tar --exclude=__pycache__ --exclude=requirements.txt -cf - functions | tar -C "$(ARTIFACTS_DIR)" -xf -
+	$(COMPILE) "$(ARTIFACTS_DIR)" "$(ARTIFACTS_DIR)/chronos_ec2" "$(ARTIFACTS_DIR)/functions"
 	rm -f build/functions/$*.zip
 	$(BUILDER) -m zipfile -c build/functions/$*.zip "$(ARTIFACTS_DIR)"/*
 	@echo "$* bundle: $$(( $$(wc -c < build/functions/$*.zip) / 1000 )) kB zipped"

@@ -56,6 +56,20 @@ def test_an_aws_that_does_not_answer(run: Command, monkeypatch: pytest.MonkeyPat
     assert_one_clear_line(run("verify"), "could not", code=3)
 
 
+@pytest.mark.parametrize("function", ["Sweeper", ""])
+def test_a_function_that_is_not_there_to_invoke(run: Command, function: str) -> None:
+    assert_one_clear_line(run("local", "invoke", function, "events/sweep-tick.json"), "FUNCTION", "Sweep")
+
+
+def test_an_event_that_is_not_there_to_invoke(run: Command) -> None:
+    assert_one_clear_line(run("local", "invoke", "Sweep", "none.json"), "EVENT", "none.json", "events/")
+
+
+def test_an_event_that_is_not_json(run: Command, config: Path) -> None:
+    config.write_text("tick")
+    assert_one_clear_line(run("local", "invoke", "Sweep", str(config)), "EVENT", config.name, "not JSON")
+
+
 @pytest.mark.usefixtures("data")
 class TestOnADeployedEnvironment:
     @pytest.fixture(autouse=True)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import json
+import re
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -147,3 +150,85 @@ def test_a_lane_that_cannot_be_is_ignored_with_its_name() -> None:
     found = parse_relaunch({"lane": "../x", "run_id": RUN_ID}, "dev")
     assert isinstance(found, Ignored)
     assert "../x" in found.reason
+
+
+def record_of_failure(payload: object) -> dict[str, Any]:
+    return {"version": "1.0", "requestContext": {"condition": "RetriesExhausted"}, "requestPayload": payload}
+
+
+@pytest.mark.parametrize("times", [1, 2, 50])
+def test_a_failed_invocation_that_is_fed_back_is_the_event_that_it_was_for(times: int) -> None:
+    event: object = {"source": INTERRUPTED[0], "detail-type": INTERRUPTED[1], "detail": {"instance-id": INSTANCE_ID}}
+    for _ in range(times):
+        event = record_of_failure(event)
+    assert parse_event(event) == SpotInterruption(INSTANCE_ID)
+
+
+@pytest.mark.parametrize("payload", [None, 7, "text", []])
+def test_a_failed_invocation_that_was_for_nothing_is_ignored(payload: object) -> None:
+    assert parse_event(record_of_failure(payload)) == Ignored("not a JSON object")
+
+
+GOLDEN_EVENTS = Path(__file__).parents[2] / "events"
+_BUCKET, _INSTANCE = "chronos-ec2-dev-bucket", "i-0abcd1234ef567890"
+_WRITTEN = StateWritten(_BUCKET, Lane("dev"))
+_WRITTEN_NIGHTLY = StateWritten(_BUCKET, Lane("dev", "nightly"))
+_TERMINATED = InstanceStateChanged(_INSTANCE, InstanceState.TERMINATED)
+_ANOTHER_KEY = Ignored("not the key of a lock")
+MEANING: dict[str, Event] = {
+    "s3-object-created-state": _WRITTEN,
+    "s3-object-created-state-unversioned": _WRITTEN,
+    "s3-object-created-lane": _WRITTEN_NIGHTLY,
+    "s3-object-created-foreign": _ANOTHER_KEY,
+    "s3-object-deleted-state": _WRITTEN,
+    "s3-object-deleted-state-unversioned": _WRITTEN,
+    "s3-object-deleted-state-lifecycle": _WRITTEN,
+    "s3-object-deleted-lane": _WRITTEN_NIGHTLY,
+    "s3-object-deleted-foreign": _ANOTHER_KEY,
+    **{f"ec2-{state}": InstanceStateChanged(_INSTANCE, state) for state in InstanceState},
+    "spot-interruption": SpotInterruption(_INSTANCE),
+    "rebalance": RebalanceRecommendation(_INSTANCE),
+    "sweep-tick": Ignored("no detail"),
+    "dlq-undelivered-state": _WRITTEN,
+    "dlq-failed-state-written": _WRITTEN,
+    "dlq-failed-state-written-twice": _WRITTEN,
+    "dlq-failed-instance-changed": _TERMINATED,
+    "relaunch": Ignored("no detail"),
+    "dlq-failed-launcher": Ignored("no detail"),
+    "dlq-failed-sweep": Ignored("no detail"),
+    "dlq-sqs-batch": Ignored("no detail"),
+    "malformed-dlq-payload": Ignored("not a JSON object"),
+    "malformed-empty": Ignored("no detail"),
+    "malformed-list": Ignored("not a JSON object"),
+    "malformed-text": Ignored("not a JSON object"),
+    "malformed-no-detail": Ignored("no detail"),
+    "malformed-detail-text": Ignored("no detail"),
+    "malformed-types": Ignored("no source or detail-type"),
+    "malformed-key": _ANOTHER_KEY,
+    "malformed-instance-id": Ignored("no instance id or state"),
+    "malformed-no-instance-id": Ignored("no instance id"),
+    "malformed-state": Ignored("no instance id or state"),
+    "malformed-source": Ignored("not ours: my.app, Object Created"),
+}
+
+
+@pytest.mark.parametrize("name", MEANING)
+def test_a_golden_event_means_to_the_launcher(name: str) -> None:
+    asked = name in ("relaunch", "dlq-failed-launcher")
+    expected = RelaunchWanted(Lane("dev"), "20261123T115900Z-1a2b3c") if asked else Ignored("no lane or run id")
+    assert parse_relaunch(json.loads((GOLDEN_EVENTS / f"{name}.json").read_bytes()), "dev") == expected
+
+
+def test_every_golden_event_has_a_meaning() -> None:
+    assert {path.stem for path in GOLDEN_EVENTS.glob("*.json")} == MEANING.keys()
+
+
+@pytest.mark.parametrize("name", MEANING)
+def test_a_golden_event_means(name: str) -> None:
+    assert parse_event(json.loads((GOLDEN_EVENTS / f"{name}.json").read_bytes())) == MEANING[name]
+
+
+@pytest.mark.parametrize("name", MEANING)
+def test_a_golden_event_names_no_account_but_the_documentations(name: str) -> None:
+    text = (GOLDEN_EVENTS / f"{name}.json").read_text()
+    assert set(re.findall(r"(?<![0-9a-f])[0-9]{12}(?![0-9a-f])", text)) <= {"123456789012"}

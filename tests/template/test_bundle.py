@@ -10,9 +10,10 @@ from pathlib import Path
 
 import pytest
 
+from chronos_ec2.local.invoke import functions
 from tests.template.conftest import ROOT
 
-FUNCTIONS = ("StateWritten", "InstanceChanged", "Sweep", "Launcher")
+FUNCTIONS = functions()
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
 SETTINGS = (
     "ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
@@ -42,7 +43,15 @@ def test_a_bundle_holds_our_code_and_nothing_heavy(bundles: dict[str, Path], fun
     assert not [name for name in names if name.endswith(".dist-info")]
     ours = {path.name for path in (bundles[function] / "chronos_ec2").iterdir()}
     assert not ours & {"cli", "local", "simulation", "memory"}
-    assert not list(bundles[function].rglob("__pycache__"))
+
+
+@pytest.mark.parametrize("function", FUNCTIONS)
+def test_byte_code_is_of_use_to_the_runtime_or_there_is_none(bundles: dict[str, Path], function: str) -> None:
+    compiled = list(bundles[function].rglob("*.pyc"))
+    assert len(compiled) in (0, len(list(bundles[function].rglob("*.py"))))
+    assert {path.suffixes[-2] for path in compiled} <= {".cpython-313"}
+    # Unchecked: the zip changes the times of the sources, and Lambda would compare them.
+    assert {path.read_bytes()[4:8] for path in compiled} <= {b"\1\0\0\0"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

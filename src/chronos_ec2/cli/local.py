@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from pathlib import Path
 from typing import Annotated
 
@@ -39,6 +40,24 @@ def down(state: State = DEFAULT_STATE) -> None:
 
 
 @local.command()
+def invoke(
+    function: Annotated[str, typer.Argument(help="The function's name in template.yaml, such as Sweep.")],
+    event: Annotated[Path, typer.Argument(help="A JSON file, such as one of events/.")],
+    state: State = DEFAULT_STATE,
+) -> None:
+    """Build a function, and run it once in a container on the embedded AWS, which stays up. Needs Docker."""
+    from chronos_ec2.local.environment import up as start  # noqa: PLC0415 - needs the extra `local`
+    from chronos_ec2.local.invoke import bench, check_request  # noqa: PLC0415
+
+    check_request(function, event)
+    with bench(start(state, say=_say_aside)) as containers:
+        done = containers.invoke(function, event)
+    print(done.log, file=sys.stderr)
+    print_json(done.answer)
+    raise typer.Exit(1 if done.error else 0)
+
+
+@local.command()
 def demo(
     output: Annotated[Path, typer.Option(help="Folder for plots and summary.json.")] = Path("build/demo"),
     state: State = DEFAULT_STATE,
@@ -56,6 +75,10 @@ def demo(
 
 def _say(line: str) -> None:
     console.print(line, markup=False)
+
+
+def _say_aside(line: str) -> None:
+    print(line, file=sys.stderr)
 
 
 def _silent(_line: str) -> None:

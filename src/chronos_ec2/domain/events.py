@@ -65,6 +65,7 @@ Event = StateWritten | InstanceStateChanged | SpotInterruption | RebalanceRecomm
 
 def parse_event(raw: object) -> Event:
     """The typed event in `raw`. Never raises."""
+    raw = _fed_back(raw)
     if not isinstance(raw, Mapping):
         return Ignored("not a JSON object")
     kind = (raw.get("source"), raw.get("detail-type"))
@@ -79,6 +80,7 @@ def parse_event(raw: object) -> Event:
 
 def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
     """What the watchdog of an environment asks of its launcher. Never raises for what is in `raw`."""
+    raw = _fed_back(raw)
     lane, run_id = (raw.get("lane"), raw.get("run_id")) if isinstance(raw, Mapping) else (None, None)
     if not isinstance(lane, str) or not isinstance(run_id, str) or not RUN_ID_PATTERN.fullmatch(run_id):
         return Ignored("no lane or run id")
@@ -86,6 +88,13 @@ def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
         return RelaunchWanted(Lane(environment, lane), run_id)
     except InvalidInput as error:
         return Ignored(one_line(str(error), 120))
+
+
+def _fed_back(raw: object) -> object:
+    """What an invocation was for, where `raw` is Lambda's record of its failure, as an operator feeds it back."""
+    while isinstance(raw, Mapping) and "requestPayload" in raw:  # a record that failed again lies in another record
+        raw = raw["requestPayload"]
+    return raw
 
 
 def _state_written(detail: Mapping[str, Any]) -> Event:

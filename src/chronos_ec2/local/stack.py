@@ -28,27 +28,41 @@ def deploy(layout: Layout, endpoint: str, token: str) -> None:
     Raises:
         LocalAwsFailed: `sam` is not there, or failed; the message has its last lines and names its log.
     """
-    root = project_root()
+    build(layout, endpoint, token)
+    _sam(layout, endpoint, token, ["deploy", *_config(), "--config-env", ENVIRONMENT])
+
+
+def build(layout: Layout, endpoint: str, token: str) -> None:
+    """Build the bundles of this checkout's functions. Raises LocalAwsFailed as `deploy` does."""
     layout.sam.mkdir(parents=True, exist_ok=True)
-    config = ["--config-file", str(root / "samconfig.toml")]
-    _sam(layout, endpoint, token, ["build", "--template-file", str(root / "template.yaml"), *config])
-    _sam(layout, endpoint, token, ["deploy", *config, "--config-env", ENVIRONMENT])
+    template = str(project_root() / "template.yaml")
+    _sam(layout, endpoint, token, ["build", "--template-file", template, *_config()])
+
+
+def sam() -> Path:
+    """The command, beside this Python or on the PATH. Raises LocalAwsFailed when there is none."""
+    beside = Path(sys.executable).with_name("sam")
+    if beside.is_file():
+        return beside
+    found = shutil.which("sam")
+    if found is None:
+        raise LocalAwsFailed("`sam` is not installed: `pip install -e '.[agent,local]'`")
+    return Path(found)
+
+
+def _config() -> list[str]:
+    return ["--config-file", str(project_root() / "samconfig.toml")]
 
 
 def _sam(layout: Layout, endpoint: str, token: str, arguments: Sequence[str]) -> None:
-    sam = Path(sys.executable).with_name("sam")
-    if not sam.is_file():
-        found = shutil.which("sam")
-        if found is None:
-            raise LocalAwsFailed("`sam` is not installed: `pip install -e '.[agent,local]'`")
-        sam = Path(found)
+    command = [str(sam()), *arguments]
     variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "SAM_CLI_TELEMETRY": "0"}
     log = layout.log("sam")
     with log.open("a") as output:
         output.write(f"$ sam {' '.join(arguments)}\n")
         output.flush()
         done = subprocess.run(
-            [sam, *arguments],
+            command,
             cwd=layout.sam,
             env=variables,
             stdin=subprocess.DEVNULL,

@@ -1,0 +1,71 @@
+"""`python -m evidence.stack`, after `sam build`: what is known of the deployed side, as build/stack.json.
+
+Prints a line for each thing that may not be; returns 1 if there is one.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+from chronos_ec2.local.invoke import functions
+from evidence.stack.imports import handler_import_ms, slow_handlers
+from evidence.stack.invokes import failures, local_invokes
+from evidence.stack.scans import scan
+
+_BUILT, _ZIPS = Path(".aws-sam/build"), Path("build/functions")
+_POLICY_CALLS, _FOUND = Path("build/policy-calls.json"), Path("build/stack.json")
+
+
+def main() -> int:
+    """Measure and check everything. Returns 1 if something is as it may not be."""
+    scanned = _timed("scans", scan)
+    findings = scanned.pop("findings")
+    found: dict[str, Any] = scanned | _policy_calls()
+    found["bundle_bytes"] = max((_ZIPS / f"{name}.zip").stat().st_size for name in functions())
+    found["handler_import_ms"] = _timed("imports", lambda: handler_import_ms(_BUILT))
+    found["local_invokes"] = _timed("invocations", local_invokes)
+    _FOUND.parent.mkdir(exist_ok=True)
+    _FOUND.write_text(json.dumps(found, indent=1) + "\n")
+    wrong = [
+        *findings,
+        *denials(found),
+        *slow_handlers(found["handler_import_ms"]),
+        *failures(found["local_invokes"]),
+    ]
+    print("\n".join([*wrong, f"{_FOUND}: {len(wrong)} wrong"]))
+    return 1 if wrong else 0
+
+
+def denials(found: Mapping[str, Any]) -> list[str]:
+    """A line for calls that the roles do not allow, and one for cases that the policies decide otherwise."""
+    wrong = []
+    if denied := found.get("calls_denied", 0):
+        wrong.append(f"{denied} of {found['calls_recorded']} recorded calls are not allowed to who makes them")
+    cases = found.get("policy_cases", {"total": 0, "passed": 0})
+    if missed := cases["total"] - cases["passed"]:
+        wrong.append(f"{missed} of {cases['total']} policy cases are decided otherwise")
+    return wrong
+
+
+def _policy_calls() -> dict[str, Any]:
+    """What the tests have recorded of the calls that each role makes."""
+    if not _POLICY_CALLS.exists():
+        print(f"no {_POLICY_CALLS}: calls and policies are not part of this")
+        return {}
+    return dict(json.loads(_POLICY_CALLS.read_text()))
+
+
+def _timed(name: str, part: Callable[[], Any]) -> Any:
+    start = time.monotonic()
+    found = part()
+    print(f"{name}: {time.monotonic() - start:.0f} s", flush=True)
+    return found
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,140 @@
+"""Each function as Lambda runs it: its bundle, its runtime, its handler, in a container; and what it did to the AWS.
+
+The functions serve an environment of their own here, which nothing deployed watches: what happens in it, they did.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.s3_objects import S3Objects
+from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.instance import owner_tags
+from chronos_ec2.domain.lane import Lane, run_key, suspect_key
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.request import Request
+from chronos_ec2.local.invoke import Bench, Invocation, functions
+from chronos_ec2.services.run_store import RunStore
+from tests.builders import launching
+
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
+
+EVENTS = Path(__file__).parents[2] / "events"
+ENVIRONMENT = "containers"
+NO_GRACE = '{"grace": 0.001}'
+
+
+@pytest.fixture(autouse=True)
+def _on_the_embedded_aws(containers: Bench) -> Iterator[None]:
+    with containers.aws.exported():
+        yield
+
+
+@pytest.fixture
+def orphan(containers: Bench) -> Iterator[str]:
+    """An instance with our tags and no record of a run."""
+    tags = owner_tags(containers.variables["Sweep"]["PROJECT"], ENVIRONMENT)
+    ec2 = client("ec2")
+    instance_id = ec2.run_instances(
+        MinCount=1, MaxCount=1, ImageId="ami-12c6146b", InstanceType="t3.micro",
+        TagSpecifications=[
+            {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
+        ],
+    )["Instances"][0]["InstanceId"]  # fmt: skip
+    yield instance_id
+    ec2.terminate_instances(InstanceIds=[instance_id])
+
+
+def invoke(containers: Bench, function: str, event: Path) -> Invocation:
+    done = containers.invoke(function, event, ENVIRONMENT=ENVIRONMENT, LIMIT_OVERRIDES=NO_GRACE)
+    assert done.error is None, done.log
+    return done
+
+
+def a_golden_event(folder: Path, name: str, was: str, becomes: str) -> Path:
+    """One that names another instance or another environment than the one on paper."""
+    changed = folder / name
+    changed.write_text((EVENTS / name).read_text().replace(was, becomes))
+    return changed
+
+
+def noted(containers: Bench, instance_id: str) -> bool:
+    listed = client("s3").list_objects_v2(
+        Bucket=containers.variables["Sweep"]["BUCKET"], Prefix=suspect_key(ENVIRONMENT, instance_id)
+    )
+    return bool(listed["KeyCount"])
+
+
+def decision(done: Invocation) -> dict[str, Any]:
+    """The one line that the function logged, as far as it is the same each time."""
+    (line,) = done.lines
+    return {name: line[name] for name in ("level", "message", "environment", "lane", "actions", "cold_start")}
+
+
+def first_look_at(instance_id: str) -> dict[str, Any]:
+    return {
+        "level": "INFO",
+        "message": f"no run holds the lane; suspect: {instance_id} has no record",
+        "environment": ENVIRONMENT,
+        "lane": "main",
+        "actions": ["MarkStray"],
+        "cold_start": True,
+    }
+
+
+def test_the_sweep_notes_an_instance_without_a_record(containers: Bench, orphan: str) -> None:
+    done = invoke(containers, "Sweep", EVENTS / "sweep-tick.json")
+    assert decision(done) == first_look_at(orphan)
+    assert noted(containers, orphan)
+
+
+def test_a_change_of_an_instance_reconciles_its_lane(containers: Bench, orphan: str, tmp_path: Path) -> None:
+    event = a_golden_event(tmp_path, "ec2-running.json", "i-0abcd1234ef567890", orphan)
+    assert decision(invoke(containers, "InstanceChanged", event)) == first_look_at(orphan)
+    assert noted(containers, orphan)
+
+
+def test_a_write_of_the_lock_reconciles_its_lane(containers: Bench, orphan: str, tmp_path: Path) -> None:
+    event = a_golden_event(tmp_path, "s3-object-created-state.json", "dev/", f"{ENVIRONMENT}/")
+    assert decision(invoke(containers, "StateWritten", event)) == first_look_at(orphan)
+    assert noted(containers, orphan)
+
+
+def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: Bench) -> None:
+    lane = Lane(ENVIRONMENT)
+    request = Request("20261123T115900Z-1a2b3c", lane, {}, ("t3.micro",), "0" * 64, (), Limits())
+    run = launching(run_id=request.run_id, lane=lane, attempt=2, instance_type="t3.micro")
+    store = RunStore(S3Objects(client("s3"), containers.variables["Launcher"]["BUCKET"]))
+    store.objects.write(run_key(ENVIRONMENT, run.run_id, "request.json"), request.to_json())
+    lock = store.create_lock(run)
+    try:
+        done = invoke(containers, "Launcher", EVENTS / "relaunch.json")
+        held = store.read_lock(lane)
+        assert isinstance(held, Held)
+        lock = held
+        assert [line["message"] for line in done.lines] == ["started"]
+        found = client("ec2").describe_instances(InstanceIds=[held.run.instance_id])
+        tags = {tag["Key"]: tag["Value"] for tag in found["Reservations"][0]["Instances"][0]["Tags"]}
+        assert (tags["RunId"], tags["Attempt"], tags["Environment"]) == (run.run_id, "2", ENVIRONMENT)
+    finally:
+        store.release_lock(lane, lock.etag)
+        if lock.run.instance_id:
+            client("ec2").terminate_instances(InstanceIds=[lock.run.instance_id])
+
+
+@pytest.mark.parametrize("function", functions())
+def test_a_malformed_event_harms_no_function_and_touches_nothing(containers: Bench, function: str) -> None:
+    done = invoke(containers, function, EVENTS / "malformed-types.json")
+    assert done.answer is None
+    assert [line["level"] for line in done.lines] in ([], ["INFO"])
+
+
+def test_a_function_that_fails_tells_its_error(containers: Bench) -> None:
+    done = containers.invoke("Sweep", EVENTS / "sweep-tick.json", BUCKET="a-bucket-that-nobody-has")
+    assert done.error is not None
+    assert done.error.startswith("InvalidInput: bucket")
