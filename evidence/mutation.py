@@ -50,6 +50,7 @@ ROOT = Path(__file__).resolve().parent.parent
 PACKAGE = "chronos_ec2.domain"
 SOURCES = ROOT / "src" / "chronos_ec2" / "domain"
 TESTS = ROOT / "tests" / "domain"
+EVENTS = ROOT / "events"
 SURVIVORS = Path(__file__).with_name("mutation-survivors.toml")
 REPORT = ROOT / "build" / "mutation.json"
 
@@ -271,7 +272,7 @@ def _furnish(room: Path) -> Path:
         "mutation", max_examples=EXAMPLES, derandomize=True, database=None, deadline=None
     )
     hypothesis.settings.load_profile("mutation")
-    for part in (SOURCES, TESTS):
+    for part in (SOURCES, TESTS, EVENTS):
         shutil.copytree(part, room / part.relative_to(ROOT), ignore=shutil.ignore_patterns("__pycache__"))
     for file in (SOURCES.parent / "__init__.py", TESTS.parent / "__init__.py", TESTS.parent / "builders.py"):
         shutil.copy(file, room / file.relative_to(ROOT))
