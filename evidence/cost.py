@@ -13,6 +13,7 @@ from pathlib import Path
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.world import MemoryWorld
 from chronos_ec2.services.reconcile import Reconciler
@@ -65,7 +66,7 @@ def idle_calls() -> Counter[str]:
     world = MemoryWorld(counted)
     Reconciler(
         "dev", RunStore(world.objects), world.fleet, world.deadlines, world.notifier, _NoRelauncher(), world.clock,
-        Limits(),
+        Limits(), Place("aws", "us-east-1", "a-bucket"),
     ).sweep()  # fmt: skip
     return counted.calls
 

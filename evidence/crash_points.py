@@ -26,7 +26,7 @@ from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags
 from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Kind, Message
+from chronos_ec2.domain.messages import Kind, Message, Place
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
 from chronos_ec2.memory import Crash, MemoryWorld
 from chronos_ec2.ports import Resource
@@ -248,7 +248,15 @@ class Stage:
         """A watchdog."""
         world = self.world
         return Reconciler(
-            ENVIRONMENT, self.store, world.fleet, world.deadlines, world.notifier, self, world.clock, LIMITS
+            ENVIRONMENT,
+            self.store,
+            world.fleet,
+            world.deadlines,
+            world.notifier,
+            self,
+            world.clock,
+            LIMITS,
+            Place("aws", "us-east-1", "a-bucket"),
         )
 
     def relaunch(self, run: Run) -> None:

@@ -537,9 +537,9 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "the lock is released while its message is on its way", "once here", _RECONCILE,
-        "        if Outbox(self.store.objects, self.notifier).send(marker, message, now):\n"
+        "        if self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost)):\n"
         "            self.store.release_lock(facts.lane, held.etag)\n",
-        "        Outbox(self.store.objects, self.notifier).send(marker, message, now)\n"
+        "        self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))\n"
         "        self.store.release_lock(facts.lane, held.etag)\n",
         POINTS,
     ),

@@ -17,6 +17,7 @@ from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.aws.translation import translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Place
 from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, ObjectTransfer, Stack
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.reconcile import Reconciler
@@ -69,6 +70,7 @@ def watchdog() -> Reconciler:
         relauncher=LambdaRelauncher(client("lambda"), settings.launcher_function),
         clock=SystemClock(),
         limits=settings.limits,
+        place=Place.of(settings.topic_arn, settings.bucket),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -106,6 +108,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
+    place = Place.of(stack.topic_arn, stack.bucket)
     # With the operator's rights it starts the instance itself.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
     return OperatorWorld(
@@ -115,7 +118,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         fleet=fleet,
         deadlines=deadlines,
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
         clock=clock,
         limits=limits,
     )

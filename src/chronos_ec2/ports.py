@@ -42,6 +42,10 @@ class ObjectStore(Protocol):
         """A document, None when the key does not exist; of a larger one just so much that its size shows."""
         ...
 
+    def tail(self, key: str, limit: int) -> bytes | None:
+        """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
+        ...
+
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
         ...

@@ -50,7 +50,7 @@ def _memory() -> Ports:
 
     def published() -> list[dict[str, Any]]:
         return [
-            {"subject": message.subject, "body": message.body, "attributes": dict(message.attributes)}
+            {"subject": message.subject, "document": dict(message.document), "attributes": dict(message.attributes)}
             for message in world.notifier.messages
         ]
 
@@ -84,7 +84,7 @@ def _on_aws(name: str) -> Ports:
         return [
             {
                 "subject": body["Subject"],
-                "body": body["Message"],
+                "document": json.loads(body["Message"]),
                 "attributes": {key: value["Value"] for key, value in body["MessageAttributes"].items()},
             }
             for body in bodies

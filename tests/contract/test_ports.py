@@ -33,6 +33,14 @@ class TestObjects:
         assert found.body == b"one"
         assert found.written_at.utcoffset() == timedelta(0)
 
+    def test_the_tail_of_an_object_is_its_last_bytes(self, ports: Ports) -> None:
+        ports.objects.write("dev/log", b"0123456789")
+        ports.objects.write("dev/empty", b"")
+        assert ports.objects.tail("dev/log", 4) == b"6789"
+        assert ports.objects.tail("dev/log", 100) == b"0123456789"
+        assert ports.objects.tail("dev/empty", 4) == b""
+        assert ports.objects.tail("dev/none", 4) is None
+
     def test_create_needs_the_key_to_be_absent(self, ports: Ports) -> None:
         ports.objects.create("dev/a", b"one")
         with pytest.raises(LostRace):
@@ -256,10 +264,9 @@ class TestFleet:
 
 def test_a_message_arrives_with_its_attributes(ports: Ports) -> None:
     attributes = {"environment": "dev", "kind": "started", "severity": "info", "run_id": RUN_ID}
-    ports.notifier.publish(Message("[chronos-ec2 dev] a subject", "a body\nof two lines\n", attributes))
+    document = {"kind": "started", "text": "grüße"}
+    ports.notifier.publish(
+        Message("[chronos-ec2 dev] a subject", "a body\nof two lines\n", attributes, {"version": "1.0"}, document)
+    )
     (message,) = ports.published()
-    assert message == {
-        "subject": "[chronos-ec2 dev] a subject",
-        "body": "a body\nof two lines\n",
-        "attributes": attributes,
-    }
+    assert message == {"subject": "[chronos-ec2 dev] a subject", "document": document, "attributes": attributes}

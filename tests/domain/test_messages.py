@@ -1,34 +1,61 @@
-"""What people read. Each kind of message is kept as a whole in golden/, and read there before it changes."""
+"""What people read. Each kind of message is kept as a whole in golden/, and read there before it changes.
+
+`python -m tests.domain.test_messages` writes the files anew; what differs is to be read like a letter.
+"""
 
 from __future__ import annotations
 
+import json
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.messages import Kind, Message, compose, kind_of_end
+from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, Place, compose, kind_of_end, links
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Verdict
-from tests.builders import INSTANCE_ID, LANE, RUN_ID, a_run, launching
+from tests.builders import INSTANCE_ID, LANE, NOW, RUN_ID, a_run, launching
 
 GOLDEN = Path(__file__).with_name("golden")
 WITHOUT_RUN = {Kind.ORPHAN, Kind.LEAK}
 
 
-def a_message(kind: Kind) -> Message:
+PLACE = Place("aws", "us-east-1", "a-bucket")
+LOG = ("step 119 loss 0.31", "Traceback (most recent call last):", "RuntimeError: \x1b[31mout of memory\x1b[0m")
+VERDICTS = {
+    Kind.COMPLETED: (Outcome.SUCCEEDED, Cause.COMPLETED),
+    Kind.FAILED: (Outcome.FAILED, Cause.USER_CODE),
+    Kind.KILLED: (Outcome.KILLED, Cause.REQUESTED),
+    Kind.STUCK: (Outcome.FAILED, Cause.HUNG),
+    Kind.OVER_BUDGET: (Outcome.FAILED, Cause.OVER_BUDGET),
+}
+
+
+def an_incident(kind: Kind, **changes: Any) -> Incident:
+    """What there is to tell of each kind: the ends have a verdict, some a log, and two no run."""
     if kind in WITHOUT_RUN:
-        return compose(kind, LANE, INSTANCE_ID, "what was seen", None, None)
-    return compose(kind, LANE, RUN_ID, "what was seen", a_run(), 0.752)
+        return replace(Incident(kind, LANE, INSTANCE_ID, "what was seen"), **changes)
+    run = a_run(max_cost_usd=5.0)
+    if kind in VERDICTS:
+        run = run.end(Verdict(*VERDICTS[kind], "what was seen", Judge.WATCHDOG), NOW)
+    log = LOG if kind in WITH_LOG else None
+    return replace(Incident(kind, LANE, RUN_ID, "what was seen", run, 0.752, log), **changes)
+
+
+def told(kind: Kind, **changes: Any) -> Message:
+    return compose(an_incident(kind, **changes), PLACE, NOW)
 
 
 def spelled(message: Message) -> str:
     attributes = "".join(f"{name}={value}\n" for name, value in message.attributes.items())
-    return f"Subject: {message.subject}\n{attributes}\n{message.body}"
+    chat, document = (json.dumps(body, indent=1) for body in (message.chat, message.document))
+    return f"Subject: {message.subject}\n{attributes}\n{message.body}\n--- chat\n{chat}\n\n--- program\n{document}\n"
 
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_message_reads_as_its_golden_file(kind: Kind) -> None:
-    assert spelled(a_message(kind)) == (GOLDEN / f"message-{kind}.txt").read_text()
+    assert spelled(told(kind)) == (GOLDEN / f"message-{kind}.txt").read_text()
 
 
 def test_there_is_no_golden_message_of_a_kind_that_is_not_sent() -> None:
@@ -36,31 +63,65 @@ def test_there_is_no_golden_message_of_a_kind_that_is_not_sent() -> None:
 
 
 def test_what_a_message_tells_is_one_line() -> None:
-    body = compose(Kind.FAILED, LANE, RUN_ID, "first\nsecond\x1b", a_run(), None).body
+    body = told(Kind.FAILED, text="first\nsecond\x1b").body
     assert "first second\n" in body
 
 
-def test_a_cost_that_is_not_known_is_said_to_be_unknown() -> None:
-    assert "cost      unknown\n" in compose(Kind.FAILED, LANE, RUN_ID, "text", a_run(), None).body
+@pytest.mark.parametrize(
+    ("cost", "cap", "line"),
+    [
+        (None, None, "cost      unknown\n"),
+        (0.0, None, "cost      about $0.00 so far\n"),
+        (1.25, 2.0, "cost      about $1.25 so far, the cap is $2.00\n"),
+    ],
+)
+def test_money_is_told_as_far_as_it_is_known(cost: float | None, cap: float | None, line: str) -> None:
+    assert line in told(Kind.FAILED, run=a_run(max_cost_usd=cap), cost_usd=cost).body
 
 
-def test_a_cost_of_nothing_is_known() -> None:
-    assert "cost      about $0.00 so far\n" in compose(Kind.FAILED, LANE, RUN_ID, "text", a_run(), 0.0).body
-
-
-def test_a_run_without_instance_says_so() -> None:
-    assert "instance  none (g4dn.2xlarge)\n" in compose(Kind.FAILED, LANE, RUN_ID, "text", launching(), None).body
+def test_a_run_without_instance_says_so_and_links_to_none() -> None:
+    message = told(Kind.FAILED, run=launching())
+    assert "instance  none (g4dn.2xlarge)\n" in message.body
+    assert "InstanceDetails" not in message.body
+    assert message.chat["metadata"]["relatedResources"] == []
 
 
 def test_another_lane_is_named() -> None:
-    message = compose(Kind.FAILED, Lane("dev", "second"), RUN_ID, "text", a_run(), None)
+    message = told(Kind.FAILED, lane=Lane("dev", "second"))
     assert message.body.startswith(f"run {RUN_ID} (environment dev, lane second): failed\n")
     assert message.attributes["lane"] == "second"
 
 
 def test_a_subject_has_the_100_characters_that_sns_allows() -> None:
-    subject = compose(Kind.ORPHAN, LANE, "x" * 200, "text", None, None).subject
-    assert len(subject) == 100
+    assert len(told(Kind.ORPHAN, name="x" * 200).subject) == 100
+
+
+def test_a_log_line_is_cut_and_harmless() -> None:
+    body = told(Kind.FAILED, log=("\x1b[2J" + "x" * 1000,)).body
+    (line,) = [line for line in body.splitlines() if "xxx" in line]
+    assert len(line) == 2 + 200
+    assert "\x1b" not in line
+
+
+@pytest.mark.parametrize(
+    ("topic_arn", "link"),
+    [
+        ("arn:aws:sns:eu-west-1:123456789012:t", "https://eu-west-1.console.aws.amazon.com/ec2/home?region=eu-west-1#"),
+        ("arn:aws-cn:sns:cn-north-1:123456789012:t", "https://cn-north-1.console.amazonaws.cn/ec2/home"),
+        ("arn:aws-us-gov:sns:us-gov-west-1:1:t", "https://us-gov-west-1.console.amazonaws-us-gov.com/ec2/home"),
+    ],
+)
+def test_links_are_those_of_the_partition_and_the_region(topic_arn: str, link: str) -> None:
+    place = Place.of(topic_arn, "a-bucket")
+    assert links(an_incident(Kind.ORPHAN), place)["instance"].startswith(link)
+
+
+def test_of_an_unknown_partition_there_are_no_links() -> None:
+    assert links(an_incident(Kind.FAILED), Place.of("arn:aws-iso:sns:us-iso-east-1:1:t", "b")) == {}
+
+
+def test_an_incident_that_is_no_instance_links_to_none() -> None:
+    assert links(an_incident(Kind.STUCK, name="unreadable-abc", run=None), PLACE) == {}
 
 
 @pytest.mark.parametrize(
@@ -87,3 +148,8 @@ def ended(outcome: Outcome, cause: Cause) -> Run:
 def test_a_run_without_a_verdict_has_no_end_to_tell() -> None:
     with pytest.raises(ValueError, match=r"^the run has not ended$"):
         kind_of_end(a_run())
+
+
+if __name__ == "__main__":
+    for each in Kind:
+        (GOLDEN / f"message-{each}.txt").write_text(spelled(told(each)))

@@ -11,6 +11,7 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.kill import kill
@@ -32,7 +33,15 @@ class Scenario:
         self.store = RunStore(self.world.objects)
         world = self.world
         self.reconciler = Reconciler(
-            "dev", self.store, world.fleet, world.deadlines, world.notifier, self, world.clock, LIMITS
+            "dev",
+            self.store,
+            world.fleet,
+            world.deadlines,
+            world.notifier,
+            self,
+            world.clock,
+            LIMITS,
+            Place("aws", "us-east-1", "a-bucket"),
         )
         self.changes: dict[str, Any] = {}
         self.world.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")

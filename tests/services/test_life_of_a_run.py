@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
+from functools import partial
+from random import Random
 
 import pytest
 
@@ -372,3 +375,56 @@ def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_i
     assert scene.left() == ["schedule"]
     scene.sweeps(LIMITS.sweep)
     assert scene.left() == []
+
+
+@pytest.mark.parametrize("seed", range(10))
+def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(scene: Scenario, seed: int) -> None:
+    random = Random(seed)
+    orphan = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev") | {"Lane": "second"})
+    launched = scene.launch()
+
+    def deliver() -> None:
+        calls = [lambda: scene.reconciler.lane(Lane("dev")), lambda: scene.reconciler.lane(Lane("dev", "second"))]
+        calls += [partial(scene.reconciler.instance, box) for box in (launched.instance_id, orphan)]
+        events = 10 * [*calls, scene.reconciler.sweep]
+        random.shuffle(events)
+        for event in events:
+            event()
+
+    scene.claim(launched)
+    scene.train()
+    deliver()
+    for _ in range(5):
+        scene.world.clock.advance(LIMITS.sweep)
+        scene.beat(launched, stalled_for=LIMITS.progress + seconds(1))
+        deliver()
+    scene.world.clock.advance(LIMITS.sweep)
+    deliver()
+    told = Counter(
+        (message.attributes["kind"], message.document["incident"]) for message in scene.world.notifier.messages
+    )
+    assert told == {
+        ("started", launched.run_id): 1, ("stuck", launched.run_id): 1, ("orphan", orphan): 1,
+    }  # fmt: skip
+
+
+def test_a_failure_is_told_with_the_last_lines_of_the_trainers_log(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    log = b"".join(b"step %d\n" % step for step in range(1000)) + b"RuntimeError: out of memory\n"
+    scene.world.objects.write(run_key("dev", launched.run_id, "logs/trainer.log"), log)
+    scene.end(Outcome.FAILED, Cause.USER_CODE)
+    scene.power_off(launched)
+    scene.reconciler.sweep()
+    body = scene.world.notifier.messages[-1].body
+    assert "  RuntimeError: out of memory\n" in body
+    assert ("  step 999\n" in body, "  step 985\n" in body) == (True, False)
+
+
+def test_a_failure_without_a_log_is_told_all_the_same(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.end(Outcome.FAILED, Cause.USER_CODE)
+    scene.power_off(launched)
+    scene.reconciler.sweep()
+    assert "  it is not in the bucket\n" in scene.world.notifier.messages[-1].body

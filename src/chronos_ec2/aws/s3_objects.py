@@ -39,6 +39,20 @@ class S3Objects:
                 body = stream.read(limit + 1)
         return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
 
+    def tail(self, key: str, limit: int) -> bytes | None:
+        """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
+        with translated(f"read s3://{self.bucket}/{key}"):
+            try:
+                response = self._s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes=-{limit}")
+            except ClientError as error:
+                if code_of(error) in _MISSING:
+                    return None
+                if code_of(error) == "InvalidRange":  # of an empty object nothing can be asked for
+                    return b""
+                raise
+            with response["Body"] as stream:
+                return bytes(stream.read())
+
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
         with translated(f"write s3://{self.bucket}/{key}"):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from typing import Any
 
 from chronos_ec2.aws.translation import translated
@@ -20,7 +21,18 @@ class SnsNotifier:
         # SNS takes ASCII subjects of at most 100 characters.
         subject = message.subject.encode("ascii", "replace").decode()[:100]
         attributes = {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()}
+        bodies = json.dumps(_bodies(message), ensure_ascii=False)
         with translated("publish a message"):
             self._sns.publish(
-                TopicArn=self._topic_arn, Subject=subject, Message=message.body, MessageAttributes=attributes
+                TopicArn=self._topic_arn,
+                Subject=subject,
+                Message=bodies,
+                MessageStructure="json",
+                MessageAttributes=attributes,
             )
+
+
+def _bodies(message: Message) -> dict[str, str]:
+    """A body for each protocol: e-mail is read by people, https is chat, the others are programs."""
+    chat, document = (json.dumps(body, ensure_ascii=False) for body in (message.chat, message.document))
+    return {"default": message.body, "https": chat} | dict.fromkeys(("http", "lambda", "sqs", "firehose"), document)

@@ -1,14 +1,24 @@
-"""What people are told: one message an incident, in words, with the next command to type."""
+"""What people are told: one message an incident, in words, with the next command to type.
+
+A message has three bodies: text for people, a card for chat (the custom schema of Amazon Q Developer in chat
+applications), and a document for programs. docs/messages.md describes them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
-from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.lane import Lane, run_prefix
 from chronos_ec2.domain.run import Cause, Outcome, Run
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.text import human_span, one_line
+
+SCHEMA_VERSION = 1
+_LINE = 200
+"""Characters of a log line that are shown."""
 
 
 class Kind(StrEnum):
@@ -25,6 +35,9 @@ class Kind(StrEnum):
     LEAK = "leak"
 
 
+WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
+"""The kinds that are told with the last lines of the trainer's log."""
+
 _SEVERITY = {
     Kind.STARTED: "info",
     Kind.COMPLETED: "info",
@@ -36,15 +49,83 @@ _SEVERITY = {
     Kind.ORPHAN: "critical",
     Kind.LEAK: "critical",
 }
+_WHY = {
+    Cause.COMPLETED: "the training is done",
+    Cause.REQUESTED: "somebody asked for it",
+    Cause.USER_CODE: "the trainer or its data failed",
+    Cause.PREEMPTED: "EC2 took the instance back",
+    Cause.HUNG: "the work stood still while the box was alive",
+    Cause.OVER_DEADLINE: "the time for the run was over",
+    Cause.OVER_BUDGET: "the money for the run was spent",
+    Cause.ORPHAN: "no run held the instance",
+    Cause.INFRA: "the instance, its agent or AWS failed",
+}
+_CONSOLES = {
+    "aws": "console.aws.amazon.com",
+    "aws-us-gov": "console.amazonaws-us-gov.com",
+    "aws-cn": "console.amazonaws.cn",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where an environment is: what links need. `partition` is `aws`, `aws-cn` or `aws-us-gov`."""
+
+    partition: str
+    region: str
+    bucket: str
+
+    @classmethod
+    def of(cls, topic_arn: str, bucket: str) -> Place:
+        """The place of a stack, of which every ARN names partition and region."""
+        _, partition, _, region, *_ = topic_arn.split(":")
+        return cls(partition, region, bucket)
+
+
+@dataclass(frozen=True, slots=True)
+class Incident:
+    """What there is to tell. `name` is the run's id, or what else names the incident, like an instance's id.
+
+    `cost_usd` is the money so far, None when unknown; `log` the last lines of the trainer's log, None when there are
+    none to be had.
+    """
+
+    kind: Kind
+    lane: Lane
+    name: str
+    text: str
+    run: Run | None = None
+    cost_usd: float | None = None
+    log: Sequence[str] | None = None
+
+    @property
+    def title(self) -> str:
+        """What it is about."""
+        return f"run {self.run.run_id}" if self.run else self.name
+
+    @property
+    def instance_id(self) -> str | None:
+        """The instance that it is about, if any."""
+        return self.run.instance_id if self.run else self.name if self.name.startswith("i-") else None
+
+    @property
+    def cause(self) -> Cause | None:
+        """Why the run ended, once it has."""
+        return self.run.verdict.cause if self.run and self.run.verdict else None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message ready to be published. `attributes` are there so that subscribers can filter."""
+    """A message ready to be published. `attributes` are there so that subscribers can filter.
+
+    `body` is for people, `chat` for chat applications, `document` for programs.
+    """
 
     subject: str
     body: str
     attributes: Mapping[str, str]
+    chat: Mapping[str, Any]
+    document: Mapping[str, Any]
 
 
 def kind_of_end(run: Run) -> Kind:
@@ -59,19 +140,122 @@ def kind_of_end(run: Run) -> Kind:
     return {Cause.HUNG: Kind.STUCK, Cause.OVER_BUDGET: Kind.OVER_BUDGET}.get(verdict.cause, Kind.FAILED)
 
 
-def compose(kind: Kind, lane: Lane, incident: str, text: str, run: Run | None, cost_usd: float | None) -> Message:
-    """The message for an incident. `text` says what was seen; `cost_usd` is the money so far, None when unknown."""
-    name = f"run {run.run_id}" if run else incident
-    lines = [f"{name} ({lane}): {kind}", "", one_line(text)]
+def compose(incident: Incident, place: Place, now: datetime) -> Message:
+    """The message for an incident. `now` is AWS time, aware UTC."""
+    lane, run = incident.lane, incident.run
+    attributes = {"environment": lane.environment, "lane": lane.name, "kind": str(incident.kind)}
+    attributes |= {"severity": _SEVERITY[incident.kind]}
+    attributes |= {"run_id": run.run_id} if run else {}
+    attributes |= {"cause": str(incident.cause)} if incident.cause else {}
+    return Message(
+        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {incident.kind}", 100),
+        body=_for_people(incident, place, now),
+        attributes=attributes,
+        chat=_for_chat(incident, place, now),
+        document=_for_programs(incident, place),
+    )
+
+
+# --- people ----------------------------------------------------------------------------------------------------
+
+
+def _for_people(incident: Incident, place: Place, now: datetime) -> str:
+    lines = [f"{incident.title} ({incident.lane}): {incident.kind}", "", one_line(incident.text), ""]
+    lines += [f"{name:<10}{value}" for name, value in _facts(incident, now)]
+    lines += [f"{'console':<10}{link}" for link in links(incident, place).values()]
+    if incident.log is not None:
+        lines += ["", "last lines of logs/trainer.log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
+    lines += ["", f"{'next':<10}{_next(incident, place)}"]
+    return "\n".join(lines) + "\n"
+
+
+def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
+    run = incident.run
+    if run is None:
+        return []
+    cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
+    cap = "" if run.max_cost_usd is None else f", the cap is ${run.max_cost_usd:.2f}"
+    why = [("why", f"{_WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
+    return [
+        *why,
+        ("status", f"{run.status} ({run.current_step}), attempt {run.attempt}"),
+        ("instance", f"{run.instance_id or 'none'} ({run.instance_type})"),
+        ("time", f"{human_span(now - run.created_at)} since the launch"),
+        ("cost", cost + cap),
+    ]
+
+
+def _next(incident: Incident, place: Place) -> str:
+    environment, run = incident.lane.environment, incident.run
+    if run is None:
+        return f"chronos-ec2 verify --environment {environment}"
+    if incident.kind is Kind.COMPLETED:
+        return f'BaseChronosPipeline.from_pretrained("{_results(run, place)}models/")'
+    return f"chronos-ec2 monitor {run.run_id} --environment {environment}"
+
+
+# --- chat and programs -----------------------------------------------------------------------------------------
+
+
+def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]:
+    """The custom schema 1.0: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html. One thread a run."""
+    facts = "\n".join(f"{name}: {value}" for name, value in _facts(incident, now))
+    seen = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
+    return {
+        "version": "1.0",
+        "source": "custom",
+        "content": {
+            "textType": "client-markdown",
+            "title": f"{incident.title} ({incident.lane}): {incident.kind}",
+            "description": "\n".join(filter(None, (one_line(incident.text), facts))),
+            "nextSteps": [f"`{_next(incident, place)}`", *seen],
+            "keywords": [incident.lane.environment, str(incident.kind), _SEVERITY[incident.kind]],
+        },
+        "metadata": {
+            "threadId": incident.name,
+            "summary": f"{incident.title}: {incident.kind}",
+            "eventType": f"chronos-ec2 {incident.kind}",
+            "relatedResources": [incident.instance_id] if incident.instance_id else [],
+            "additionalContext": {"severity": _SEVERITY[incident.kind], "lane": incident.lane.name},
+        },
+    }
+
+
+def _for_programs(incident: Incident, place: Place) -> dict[str, Any]:
+    run = incident.run
+    return {
+        "schema_version": SCHEMA_VERSION,
+        "kind": str(incident.kind),
+        "severity": _SEVERITY[incident.kind],
+        "environment": incident.lane.environment,
+        "lane": incident.lane.name,
+        "incident": incident.name,
+        "text": one_line(incident.text),
+        "run_id": run.run_id if run else None,
+        "attempt": run.attempt if run else None,
+        "status": str(run.status) if run else None,
+        "outcome": str(run.verdict.outcome) if run and run.verdict else None,
+        "cause": str(incident.cause) if incident.cause else None,
+        "instance_id": incident.instance_id,
+        "cost_usd": None if incident.cost_usd is None else round(incident.cost_usd, 4),
+        "results": _results(run, place) if run else None,
+        "links": links(incident, place),
+    }
+
+
+def links(incident: Incident, place: Place) -> dict[str, str]:
+    """Pages of the AWS console, by what they show; none in a partition whose console we do not know."""
+    if (console := _CONSOLES.get(place.partition)) is None:
+        return {}
+    base, region, run = f"https://{place.region}.{console}", place.region, incident.run
+    found = {}
+    if incident.instance_id:
+        found["instance"] = f"{base}/ec2/home?region={region}#InstanceDetails:instanceId={incident.instance_id}"
     if run:
-        lines += ["", f"status    {run.status} ({run.current_step}), attempt {run.attempt}"]
-        lines += [f"instance  {run.instance_id or 'none'} ({run.instance_type})"]
-        lines += [f"cost      {'unknown' if cost_usd is None else f'about ${cost_usd:.2f} so far'}"]
-        lines += ["", f"next      chronos-ec2 monitor {run.run_id} --environment {lane.environment}"]
-    else:
-        lines += ["", f"next      chronos-ec2 verify --environment {lane.environment}"]
-    attributes = {"environment": lane.environment, "lane": lane.name, "kind": kind, "severity": _SEVERITY[kind]}
-    if run:
-        attributes |= {"run_id": run.run_id}
-    subject = one_line(f"[chronos-ec2 {lane.environment}] {name} {kind}", 100)
-    return Message(subject, "\n".join(lines) + "\n", attributes)
+        prefix = run_prefix(run.lane.environment, run.run_id)
+        found["results"] = f"{base}/s3/buckets/{place.bucket}?region={region}&prefix={prefix}"
+    return found
+
+
+def _results(run: Run, place: Place) -> str:
+    return f"s3://{place.bucket}/{run_prefix(run.lane.environment, run.run_id)}"

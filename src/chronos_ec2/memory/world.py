@@ -49,6 +49,13 @@ class MemoryObjects:
         self._faults.after("s3:GetObject")
         return found
 
+    def tail(self, key: str, limit: int) -> bytes | None:
+        """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
+        self._faults.before("s3:GetObject")
+        found = self._objects.get(key)
+        self._faults.after("s3:GetObject")
+        return None if found is None else found.body[-limit:]
+
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
         del content_type

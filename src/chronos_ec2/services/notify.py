@@ -7,13 +7,19 @@ SNS's answer and the second write. A publish that failed withdraws the marker at
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from contextlib import suppress
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.run import Run
 from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 
 _PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
+TRAINER_LOG = "logs/trainer.log"
+_TAIL_BYTES, _TAIL_LINES = 4096, 15
 _PATIENCE = timedelta(minutes=2)
 """Longer than any function of ours runs, so that a pending marker of this age has no owner."""
 
@@ -25,8 +31,10 @@ class Outbox:
         self._objects = objects
         self._notifier = notifier
 
-    def send(self, marker_key: str, message: Message, now: datetime) -> bool:
+    def send(self, marker_key: str, compose: Callable[[], Message], now: datetime) -> bool:
         """Publish, unless the marker says that it was done; whether the message is known to have been sent.
+
+        `compose` is only called for a message that is about to go out.
 
         False means that somebody is about to send it, or died while doing so: ask again later.
 
@@ -39,10 +47,14 @@ class Outbox:
         if not self._take(marker_key, found, now):
             return False
         try:
-            self._notifier.publish(message)
+            self._notifier.publish(compose())
         except ServiceUnavailable:
             self._objects.remove(marker_key)
             raise
+        with suppress(ServiceUnavailable):
+            self._objects.write(marker_key, _SENT)
+            return True
+        # Once more, because who finds it pending publishes again.
         self._objects.write(marker_key, _SENT)
         return True
 
@@ -58,3 +70,14 @@ class Outbox:
         except LostRace:
             return False
         return True
+
+
+def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
+    """The last lines of the trainer's log, as far as it is in the bucket. No log keeps a message from going out."""
+    try:
+        tail = objects.tail(run_key(run.lane.environment, run.run_id, TRAINER_LOG), _TAIL_BYTES)
+    except (ServiceUnavailable, NotAllowed) as error:
+        return (f"it could not be read: {error}",)
+    if not tail:
+        return ("it is not in the bucket",)
+    return tuple(tail.decode(errors="replace").splitlines()[-_TAIL_LINES:])

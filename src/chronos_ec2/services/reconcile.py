@@ -33,12 +33,12 @@ from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.lost import belongs
-from chronos_ec2.domain.messages import compose, kind_of_end
+from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
 from chronos_ec2.domain.policy import decide, unused_schedules
 from chronos_ec2.domain.run import Cause, Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
-from chronos_ec2.services.notify import Outbox
+from chronos_ec2.services.notify import Outbox, last_lines
 from chronos_ec2.services.receipt import write_receipt
 from chronos_ec2.services.run_store import RunStore
 
@@ -76,6 +76,7 @@ class Reconciler:
     relauncher: Relauncher
     clock: Clock
     limits: Limits
+    place: Place
     parallel_lanes: int = 1
 
     def sweep(self) -> list[Report]:
@@ -279,11 +280,9 @@ class Reconciler:
         run = replace(run, spent_usd=run.spent_usd if cost is None else cost)
         write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
-        kind, text = kind_of_end(run), run.verdict.message if run.verdict else ""
-        message = compose(kind, facts.lane, run.run_id, text, run, cost)
-        marker = incident_key(self.environment, run.run_id, kind, run.attempt)
+        text = run.verdict.message if run.verdict else ""
         # The lock outlives its message: without it nobody would come by to send one that is still on its way.
-        if Outbox(self.store.objects, self.notifier).send(marker, message, now):
+        if self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost)):
             self.store.release_lock(facts.lane, held.etag)
 
     def _release_broken(self, lane: Lane, etag: str) -> None:
@@ -294,11 +293,18 @@ class Reconciler:
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
         """Whether the message is known to be out."""
-        now = self.clock.now()
-        attempt = notify.run.attempt if notify.run else None
-        cost = _cost(notify.run, facts, now) if notify.run else None
-        message = compose(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
-        marker = incident_key(self.environment, notify.incident, notify.kind, attempt)
+        cost = _cost(notify.run, facts, self.clock.now()) if notify.run else None
+        return self._tell(Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost))
+
+    def _tell(self, incident: Incident) -> bool:
+        now, run = self.clock.now(), incident.run
+        marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
+
+        def message() -> Message:
+            with_log = run is not None and incident.kind in WITH_LOG
+            log = last_lines(self.store.objects, run) if run and with_log else None
+            return compose(replace(incident, log=log), self.place, now)
+
         return Outbox(self.store.objects, self.notifier).send(marker, message, now)
 
 

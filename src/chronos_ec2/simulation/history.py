@@ -11,6 +11,7 @@ from chronos_ec2.domain.events import InstanceStateChanged, SpotInterruption, St
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.faults import Crash
 from chronos_ec2.services.launch import Launcher, Order, launch
@@ -40,7 +41,15 @@ class _History:
         self._plan = scene.plan
         self._clockwork = scene.clockwork
         self._reconciler = Reconciler(
-            ENVIRONMENT, scene.store, scene.fleet, scene.deadlines, scene.notifier, self, scene.clockwork, scene.limits
+            ENVIRONMENT,
+            scene.store,
+            scene.fleet,
+            scene.deadlines,
+            scene.notifier,
+            self,
+            scene.clockwork,
+            scene.limits,
+            Place("aws", "us-east-1", _BUCKET),
         )
         self._judgement = Judgement(scene)
         self._disturber = Disturber(scene, self._judgement, self._reconciler, self._launch, self._deliver)
