@@ -60,6 +60,7 @@ check: venv validate scan
 check-stack: venv
 	@mkdir -p build
 	$(BIN)/sam build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
+	$(BIN)/python -m pytest -q --policy-calls build/policy-calls.json tests/cli tests/functions tests/template tests/agent/test_process.py
 	$(BIN)/python -m evidence.stack
 
 validate: venv

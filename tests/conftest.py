@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from collections.abc import Iterator
+from pathlib import Path
 
 import boto3
 import pytest
@@ -12,6 +14,8 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local.environment import LocalAws, local_aws
 from tests.aws_server import deploy_outputs, forget_everything, moto_server
+from tests.template.calls import Recorder
+from tests.template.test_policies import outcomes
 
 # Before anything makes a client: no test may reach the real AWS, whatever the developer's shell holds.
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -30,11 +34,36 @@ os.environ |= {
 }
 
 
+CALLS = Recorder()
+
+
 @pytest.fixture(autouse=True)
 def _fresh_clients() -> None:
-    """A client made under one emulator must not serve a test under another."""
+    """A client made under one emulator must not serve a test under another; what each is asked is heard."""
     client.cache_clear()
     boto3.DEFAULT_SESSION = None
+    CALLS.listen()
+
+
+@pytest.fixture
+def calls() -> Iterator[Recorder]:
+    """Hears the calls of whoever acts. A call that the role's policies do not allow fails the test that made it."""
+    CALLS.denied, before = [], CALLS.denied
+    yield CALLS
+    denied = CALLS.denied
+    CALLS.denied = before + denied
+    assert not denied, f"made, but not allowed: {denied}"
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption("--policy-calls", type=Path, help="Write what was heard of calls and policies to this file.")
+
+
+def pytest_sessionfinish(session: pytest.Session) -> None:
+    if path := session.config.getoption("--policy-calls"):
+        total, passed = outcomes()
+        found = {"calls_recorded": CALLS.recorded, "calls_denied": len(CALLS.denied)}
+        path.write_text(json.dumps(found | {"policy_cases": {"total": total, "passed": passed}}) + "\n")
 
 
 @pytest.fixture(scope="session")

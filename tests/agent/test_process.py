@@ -24,6 +24,7 @@ from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.run import Status
 from chronos_ec2.training_config import FromScratch
 from tests.agent.builders import INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
+from tests.template.calls import Recorder
 
 ROOT = Path(__file__).parents[2]
 BUCKET = "chronos-test"
@@ -50,7 +51,7 @@ def test_the_agent_says_which_argument_is_missing(capsys: pytest.CaptureFixture[
 
 @mock_aws
 @pytest.mark.usefixtures("signals")
-def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path) -> None:
+def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder) -> None:
     world = World()
     put_toy_series(world, tmp_path)
     launch(world, a_config())
@@ -60,7 +61,8 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path) -> None:
         s3.put_object(Bucket=BUCKET, Key=key, Body=world.memory.objects.body(key))
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
 
-    code = agent_process.main([*arguments, "--workdir", str(tmp_path / "box")])
+    with calls.acting("InstanceRole"):
+        code = agent_process.main([*arguments, "--workdir", str(tmp_path / "box")])
 
     state = json.loads(s3.get_object(Bucket=BUCKET, Key=LANE.state_key)["Body"].read())
     summary = s3.get_object(Bucket=BUCKET, Key=run_key("dev", RUN_ID, "training.json"))["Body"].read()
@@ -70,10 +72,11 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path) -> None:
 
 @mock_aws
 @pytest.mark.usefixtures("signals")
-def test_an_agent_without_a_run_is_fenced(tmp_path: Path) -> None:
+def test_an_agent_without_a_run_is_fenced(tmp_path: Path, calls: Recorder) -> None:
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
-    assert agent_process.main([*arguments, "--workdir", str(tmp_path / "box")]) == 3
+    with calls.acting("InstanceRole"):
+        assert agent_process.main([*arguments, "--workdir", str(tmp_path / "box")]) == 3
 
 
 @mock_aws

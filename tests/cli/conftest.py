@@ -14,6 +14,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.cli import main
 from tests.aws_server import BUCKET
+from tests.template.calls import Recorder
 
 CONFIG = """\
 data: {path: training-data/sales/}
@@ -37,14 +38,15 @@ Command = Callable[..., Result]
 
 
 @pytest.fixture
-def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Command:
-    """Run `chronos-ec2 …` and return exit code and output."""
+def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], calls: Recorder) -> Command:
+    """Run `chronos-ec2 …` with the rights of an operator and return exit code and output."""
 
     def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["chronos-ec2", *arguments])
         code = 0
         try:
-            main()
+            with calls.acting("OperatorPolicy"):
+                main()
         except SystemExit as end:
             code = int(end.code or 0)
         out, err = capsys.readouterr()

@@ -95,6 +95,11 @@ RUNS: dict[str, LaneFacts] = {
         state=claimed(attempt=2), instances=(an_instance(attempt=2),), beat=a_beat(attempt=2)
     ),
     "a suspicion is cleared when the work moves again": some_facts(state=suspected(Cause.HUNG, LIMITS.progress)),
+    "an instance that boots and was missed is found again": some_facts(
+        state=held(launching(suspect=Suspect(Cause.INFRA, "not in the list", ago(SECOND)))),
+        instances=(an_instance(launched_at=ago(SECOND)),),
+        beat=Absent(),
+    ),
     "an agent is given the lease": some_facts(beat=a_beat(LIMITS.lease)),
     "an agent is lost one second after the lease": some_facts(beat=a_beat(LIMITS.lease + SECOND)),
     "without any beat the claim counts: the lease": some_facts(beat=Absent(), state=claimed(LIMITS.lease)),
@@ -266,6 +271,15 @@ RESUMES: dict[str, LaneFacts] = {
     "there is time for a boot and no more": lost(resumable(deadline=NOW + LIMITS.boot)),
     "there is no money for a boot": lost(resumable(max_cost_usd=3.0, price_per_hour_usd=4.0, spent_usd=2.0)),
     "a cap without a price cannot be kept": lost(resumable(max_cost_usd=9.0, price_per_hour_usd=None)),
+    "the money would be gone before the boot is over": lost(
+        resumable(max_cost_usd=6.5, price_per_hour_usd=4.0, spent_usd=2.0)
+    ),
+    "the money would be gone just when the boot is over": lost(
+        resumable(max_cost_usd=7.0, price_per_hour_usd=4.0, spent_usd=2.0)
+    ),
+    "a run without phases has cost since it was made": lost(
+        resumable(price_per_hour_usd=4.0, phases=((Status.TRAINING, NOW),))
+    ),
     "there is money for a boot": lost(resumable(max_cost_usd=9.0, price_per_hour_usd=4.0, spent_usd=2.0)),
 }
 

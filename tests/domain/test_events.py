@@ -152,6 +152,12 @@ def test_a_lane_that_cannot_be_is_ignored_with_its_name() -> None:
     assert "../x" in found.reason
 
 
+def test_a_lane_with_a_long_name_is_not_logged_whole() -> None:
+    found = parse_relaunch({"lane": "x" * 500, "run_id": RUN_ID}, "dev")
+    assert isinstance(found, Ignored)
+    assert len(found.reason) == 120
+
+
 def record_of_failure(payload: object) -> dict[str, Any]:
     return {"version": "1.0", "requestContext": {"condition": "RetriesExhausted"}, "requestPayload": payload}
 

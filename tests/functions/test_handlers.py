@@ -30,6 +30,7 @@ from chronos_ec2.services.reconcile import Report
 from chronos_ec2.services.run_store import RunStore
 from tests.aws_server import BUCKET, DEADLINE_GROUP, DEADLINE_ROLE_ARN, LAUNCHER
 from tests.builders import a_run
+from tests.template.calls import Recorder
 
 EVENTS = Path(__file__).parents[2] / "events"
 ALL_EVENTS = sorted(path.name for path in EVENTS.glob("*.json"))
@@ -46,8 +47,8 @@ Handle = Callable[[str], None]
 
 
 @pytest.fixture
-def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str, str | None], None]:
-    """Call a handler with a golden event, as Lambda would; an instance id replaces the event's."""
+def handle(deployed: str, monkeypatch: pytest.MonkeyPatch, calls: Recorder) -> Callable[[str, str, str | None], None]:
+    """Call a handler with a golden event, as Lambda would, in its role; an instance id replaces the event's."""
     topic = client("sns").list_topics()["Topics"][0]["TopicArn"]
     for name, value in {"ENVIRONMENT": "dev", "BUCKET": BUCKET, "PROJECT": "Chronos-Training", "COST_CENTER": "train",
                         "TOPIC_ARN": topic, "DEADLINE_GROUP": DEADLINE_GROUP, "DEADLINE_ROLE_ARN": DEADLINE_ROLE_ARN,
@@ -60,7 +61,8 @@ def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Callable[[str, str
         document: Any = json.loads((EVENTS / event).read_text())
         if instance_id:
             document.get("requestPayload", document)["detail"]["instance-id"] = instance_id
-        module.handler(document, CONTEXT)
+        with calls.acting("WatchdogRole"):
+            module.handler(document, CONTEXT)
 
     return handle
 

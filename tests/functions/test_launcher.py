@@ -20,13 +20,14 @@ from chronos_ec2.services.run_store import RunStore
 from tests.aws_server import BUCKET, DEADLINE_GROUP
 from tests.builders import NOW, RUN_ID, launching
 from tests.functions.test_handlers import CONTEXT
+from tests.template.calls import Recorder
 
 LANE = Lane("dev")
 ORDER = {"lane": "main", "run_id": RUN_ID}
 
 
 @pytest.fixture
-def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Any:
+def handle(deployed: str, monkeypatch: pytest.MonkeyPatch, calls: Recorder) -> Any:
     """The handler, with its stack's settings."""
     stack = read_stack(client("cloudformation"), "dev")
     settings = {
@@ -38,7 +39,12 @@ def handle(deployed: str, monkeypatch: pytest.MonkeyPatch) -> Any:
         monkeypatch.setenv(name, value)
     module = importlib.import_module("functions.launcher")
     module.launcher.cache_clear()
-    return lambda event: module.handler(event, CONTEXT)
+
+    def handle(event: Any) -> None:
+        with calls.acting("LauncherRole"):
+            module.handler(event, CONTEXT)
+
+    return handle
 
 
 @pytest.fixture

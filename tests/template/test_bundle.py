@@ -81,7 +81,7 @@ def test_each_handler_can_be_imported_and_composed_from_the_bundle(
 ) -> None:
     code = f"""
 import os
-os.environ |= dict.fromkeys({SETTINGS!r}, "x")
+os.environ |= dict.fromkeys({SETTINGS!r}, "x") | {{"TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:t"}}
 from functions.{module} import handler
 from chronos_ec2.bootstrap import {world}
 {world}()

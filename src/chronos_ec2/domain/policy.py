@@ -61,8 +61,8 @@ def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits:
         return decision + Decision(f"the deadline schedules could not be listed ({facts.armed.problem})")
     ended = {action.instance_id for action in decision.actions if isinstance(action, Terminate)}
     gone = {box.instance_id for box in facts.instances if not box.alive}
-    gone |= {action.run.instance_id or "" for action in decision.actions if isinstance(action, Conclude)}
-    disarm = [Disarm(instance_id) for instance_id in sorted(gone & facts.armed)]
+    missed = {action.run.instance_id for action in decision.actions if isinstance(action, Conclude)}
+    disarm = [Disarm(instance_id) for instance_id in sorted(facts.armed) if instance_id in gone | missed]
     arm = [
         Arm(box.instance_id, box.deadline)
         for box in facts.instances

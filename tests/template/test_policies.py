@@ -1,0 +1,251 @@
+"""Who may do what: what is forbidden first. Each case is asked of the policies of the synthesised stack."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from functools import cache
+
+import pytest
+
+from evidence.stack.synthesis import synthesised
+from tests.template.iam import Answer, Policies, Request, answer
+
+ACCOUNT = "123456789012"
+EC2 = f"arn:aws:ec2:us-east-1:{ACCOUNT}"
+BUCKET = "arn:aws:s3:::chronos-ec2-dev-bucket"
+RUN = "20260131T110000Z-1a2b3c"
+OURS = {"aws:ResourceTag/Project": "Chronos-Training", "aws:ResourceTag/Environment": "dev",
+        "aws:ResourceTag/ManagedBy": "chronos-ec2"}  # fmt: skip
+OUR_PROFILE = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/chronos-ec2-dev-instanceprofile"}
+OTHER_PROFILE = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/web-servers"}
+ASKED = {"aws:RequestTag/Project": "Chronos-Training", "aws:RequestTag/Environment": "dev",
+         "aws:RequestTag/ManagedBy": "chronos-ec2"}  # fmt: skip
+TEMPLATE = {"ec2:LaunchTemplate": f"{EC2}:launch-template/lt-0123456789abcdef0"}
+LAUNCH = ASKED | OUR_PROFILE | TEMPLATE | {"ec2:MetadataHttpTokens": "required"}
+TLS = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.2"}
+INSTANCE = f"{EC2}:instance/i-0123456789abcdef0"
+LOCK, LANE_LOCK = f"{BUCKET}/dev/system-state.json", f"{BUCKET}/dev/lanes/second/system-state.json"
+SCHEDULE = f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/chronos-ec2-dev-deadlines/i-0123456789abcdef0"
+INSTANCE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-instancerole"
+DEADLINE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-deadlinerole"
+ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
+TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:chronos-ec2-dev"
+LAUNCHER = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:chronos-ec2-dev-launcher"
+AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR = (
+    "InstanceRole", "WatchdogRole", "LauncherRole", "DeadlineRole", "OperatorPolicy",
+)  # fmt: skip
+EVERYBODY = (AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR)
+
+
+@dataclass(frozen=True)
+class Case:
+    """Somebody asks for something. S3 is asked over TLS unless the context says otherwise."""
+
+    who: str
+    action: str
+    resource: str
+    context: Mapping[str, str] = field(default_factory=dict)
+    why: str = ""
+
+    def __str__(self) -> str:
+        return f"{self.who} {self.action} {self.resource.rpartition(':')[2]} {self.why}".strip()
+
+    @property
+    def allowed(self) -> bool:
+        """What the stack's policies say."""
+        context = TLS | self.context if self.action.startswith("s3:") else self.context
+        return policies().ask(self.who, Request(self.action, self.resource, context)) is Answer.ALLOWED
+
+
+@cache
+def policies() -> Policies:
+    return Policies(synthesised())
+
+
+def every(action: str, resource: str, context: Mapping[str, str], why: str) -> list[Case]:
+    """What nobody of ours may do."""
+    return [Case(who, action, resource, context, why) for who in EVERYBODY]
+
+
+FORBIDDEN = [
+    # The agent: nothing of EC2, nothing of SNS, no delete, no other environment.
+    Case(AGENT, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE, "even its own"),
+    Case(AGENT, "ec2:DescribeInstances", "*"),
+    Case(AGENT, "ec2:RunInstances", INSTANCE, LAUNCH),
+    Case(AGENT, "sns:Publish", TOPIC),
+    Case(AGENT, "scheduler:DeleteSchedule", SCHEDULE, why="its own deadline"),
+    Case(AGENT, "scheduler:CreateSchedule", SCHEDULE),
+    Case(AGENT, "lambda:InvokeFunction", LAUNCHER),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/prod/{RUN}/training.json", why="another environment"),
+    Case(AGENT, "s3:GetObject", f"{BUCKET}/prod/{RUN}/request.json", why="another environment"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/prod/system-state.json", {"s3:if-match": "e"}, "another environment"),
+    Case(AGENT, "s3:ListBucket", BUCKET, {"s3:prefix": "prod/"}),
+    Case(AGENT, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
+    Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/training.json"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/agent/0.tar.gz", why="the code of others"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/suspects/i-0123456789abcdef0.json", why="the watchdog's notes"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/incidents/x/orphan", why="the watchdog's notes"),
+    Case(AGENT, "s3:GetObject", "arn:aws:s3:::another-bucket/dev/x"),
+    # The watchdog ends what has our tags and our profile, in its environment, and nothing else.
+    Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OTHER_PROFILE, "foreign"),
+    Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OTHER_PROFILE, "our tags, another profile"),
+    Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS, "our tags, no profile"),
+    Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OUR_PROFILE, "our profile, no tags"),
+    Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE | {"aws:ResourceTag/Environment": "prod"}),
+    Case(WATCHDOG, "ec2:StopInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(WATCHDOG, "ec2:RunInstances", INSTANCE, LAUNCH),
+    Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", why="foreign"),
+    Case(WATCHDOG, "ec2:DeleteNetworkInterface", f"{EC2}:network-interface/eni-1", why="foreign"),
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/state.json"),
+    Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/prod/system-state.json", {"s3:if-match": "e"}),
+    Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/cached-datasets/agent/0.tar.gz"),
+    Case(WATCHDOG, "sns:Publish", f"{TOPIC}-alarms"),
+    Case(WATCHDOG, "scheduler:DeleteSchedule", SCHEDULE.replace("-deadlines/", "/"), why="another group: the sweep"),
+    Case(WATCHDOG, "lambda:InvokeFunction", LAUNCHER.replace("launcher", "sweep")),
+    Case(WATCHDOG, "iam:PassRole", INSTANCE_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+    Case(WATCHDOG, "iam:PassRole", DEADLINE_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
+    # Whoever launches asks for our tags, our profile, our template, our subnets and IMDSv2.
+    *[
+        case
+        for who in (STARTER, OPERATOR)
+        for case in (
+            Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"aws:RequestTag/Project": "Other"}, "another project"),
+            Case(who, "ec2:RunInstances", INSTANCE, OUR_PROFILE | TEMPLATE, "no tags"),
+            Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:MetadataHttpTokens": "optional"}, "IMDSv1"),
+            Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | OTHER_PROFILE, "another profile"),
+            Case(who, "ec2:RunInstances", INSTANCE, ASKED | {"ec2:MetadataHttpTokens": "required"}, "no profile"),
+            Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-of-others"),
+            Case(who, "ec2:RunInstances", f"{EC2}:security-group/sg-open"),
+            Case(who, "ec2:RunInstances", f"{EC2}:launch-template/lt-of-others"),
+            Case(who, "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
+                 TEMPLATE | {"ec2:IsLaunchTemplateResource": "false"}, "an image of one's own"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", why="no tags"),
+            Case(who, "iam:PassRole", ADMIN, {"iam:PassedToService": "ec2.amazonaws.com"}),
+            Case(who, "iam:PassRole", INSTANCE_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
+        )
+    ],
+    Case(STARTER, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(STARTER, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
+    Case(STARTER, "sns:Publish", TOPIC),
+    # The schedules end our profile's instances and do nothing else.
+    Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS | OTHER_PROFILE, "another profile"),
+    Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS, "no profile"),
+    Case(DEADLINE, "ec2:DescribeInstances", "*"),
+    # Operators.
+    Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OTHER_PROFILE, "foreign"),
+    Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OTHER_PROFILE, "another profile"),
+    Case(OPERATOR, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/prod/system-state.json", {"s3:if-none-match": "*"}),
+    Case(OPERATOR, "cloudformation:DeleteStack", f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/chronos-ec2-dev/1"),
+    Case(OPERATOR, "iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/x"),
+    # Nobody.
+    *every("ec2:CreateTags", INSTANCE, OTHER_PROFILE, "a running foreign instance"),
+    *every("ec2:CreateTags", INSTANCE, {"ec2:CreateAction": "CreateVolume"}, "not at its launch"),
+    *every("ec2:DeleteTags", INSTANCE, OURS, "the tags by which it is found"),
+    *every("s3:PutObject", LOCK, {}, "without a condition"),
+    *every("s3:PutObject", LANE_LOCK, {}, "without a condition"),
+    *every("s3:DeleteObject", LOCK, {}, "without a condition"),
+    *every("s3:DeleteObject", LANE_LOCK, {}, "without a condition"),
+    *every("s3:GetObject", LOCK, {"aws:SecureTransport": "false"}, "over plain HTTP"),
+    *every("s3:GetObject", LOCK, {"s3:TlsVersion": "1.1"}, "over an old TLS"),
+    *every("s3:PutBucketPolicy", BUCKET, {}, ""),
+    *every("iam:PassRole", ADMIN, {"iam:PassedToService": "scheduler.amazonaws.com"}, ""),
+]  # fmt: skip
+
+ALLOWED = [
+    Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/training-data/sales/a.parquet"),
+    Case(AGENT, "s3:ListBucket", BUCKET, {"s3:prefix": "cached-datasets/training-data/"}),
+    Case(AGENT, "s3:ListBucket", BUCKET, why="so that a missing key is a 404"),
+    Case(AGENT, "s3:PutObject", LOCK, {"s3:if-match": "e"}, "its claim"),
+    Case(AGENT, "s3:PutObject", LANE_LOCK, {"s3:if-match": "e"}, "its claim"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/heartbeat.json"),
+    Case(AGENT, "s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
+    Case(WATCHDOG, "ec2:DescribeInstances", "*"),
+    Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", OURS),
+    Case(WATCHDOG, "s3:PutObject", LOCK, {"s3:if-match": "e"}),
+    Case(WATCHDOG, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
+    Case(WATCHDOG, "s3:DeleteObject", LANE_LOCK, {"s3:if-match": "e"}),
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/notified/failed-1"),
+    Case(WATCHDOG, "s3:GetObject", f"{BUCKET}/dev/{RUN}/logs/trainer.log"),
+    Case(WATCHDOG, "sns:Publish", TOPIC),
+    Case(WATCHDOG, "scheduler:CreateSchedule", SCHEDULE),
+    Case(WATCHDOG, "scheduler:DeleteSchedule", SCHEDULE),
+    Case(WATCHDOG, "iam:PassRole", DEADLINE_ROLE, {"iam:PassedToService": "scheduler.amazonaws.com"}),
+    Case(WATCHDOG, "lambda:InvokeFunction", LAUNCHER),
+    Case(STARTER, "ec2:RunInstances", INSTANCE, LAUNCH),
+    Case(STARTER, "ec2:CreateTags", INSTANCE, {"ec2:CreateAction": "RunInstances"}),
+    Case(STARTER, "iam:PassRole", INSTANCE_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
+    Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OUR_PROFILE, "its tags were taken off"),
+    Case(OPERATOR, "ec2:RunInstances", INSTANCE, LAUNCH),
+    Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(OPERATOR, "s3:PutObject", LOCK, {"s3:if-none-match": "*"}),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/configs/train.yaml"),
+]
+
+
+def outcomes() -> tuple[int, int]:
+    """How many cases there are, and how many the policies decide as they should."""
+    right = sum(not case.allowed for case in FORBIDDEN) + sum(case.allowed for case in ALLOWED)
+    return len(FORBIDDEN) + len(ALLOWED), right
+
+
+@pytest.mark.parametrize("case", FORBIDDEN, ids=str)
+def test_it_is_forbidden(case: Case) -> None:
+    assert not case.allowed
+
+
+@pytest.mark.parametrize("case", ALLOWED, ids=str)
+def test_it_is_allowed(case: Case) -> None:
+    assert case.allowed
+
+
+GROUP = f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule-group/chronos-ec2-dev-deadlines"
+
+
+@pytest.mark.parametrize(
+    ("service", "account", "source", "expected"),
+    [
+        ("scheduler.amazonaws.com", ACCOUNT, GROUP, Answer.ALLOWED),
+        ("scheduler.amazonaws.com", "210987654321", GROUP, Answer.NOT_ALLOWED),
+        ("scheduler.amazonaws.com", ACCOUNT, GROUP.replace("-deadlines", "-others"), Answer.NOT_ALLOWED),
+        ("lambda.amazonaws.com", ACCOUNT, GROUP, Answer.NOT_ALLOWED),
+    ],
+)
+def test_the_deadline_role_is_for_the_schedules_of_its_group(
+    service: str, account: str, source: str, expected: Answer
+) -> None:
+    context = {"aws:SourceAccount": account, "aws:SourceArn": source}
+    request = Request("sts:AssumeRole", DEADLINE_ROLE, context, service=service)
+    assert answer(request, [], policies().trust(DEADLINE)) is expected
+
+
+@pytest.mark.parametrize(
+    ("role", "service"),
+    [(AGENT, "ec2.amazonaws.com"), (WATCHDOG, "lambda.amazonaws.com"), (STARTER, "lambda.amazonaws.com")],
+)
+def test_a_role_is_for_its_service_alone(role: str, service: str) -> None:
+    for asking in ("ec2.amazonaws.com", "lambda.amazonaws.com", "scheduler.amazonaws.com", "events.amazonaws.com"):
+        request = Request("sts:AssumeRole", role, service=asking)
+        assert (answer(request, [], policies().trust(role)) is Answer.ALLOWED) is (asking == service)
+
+
+@pytest.mark.parametrize(
+    ("policy", "resource", "service", "account", "expected"),
+    [
+        ("AlarmTopicPolicy", f"{TOPIC}-alarms", "cloudwatch.amazonaws.com", ACCOUNT, Answer.ALLOWED),
+        ("AlarmTopicPolicy", f"{TOPIC}-alarms", "cloudwatch.amazonaws.com", "210987654321", Answer.NOT_ALLOWED),
+        ("AlarmTopicPolicy", f"{TOPIC}-alarms", "events.amazonaws.com", ACCOUNT, Answer.NOT_ALLOWED),
+        ("TopicPolicy", TOPIC, "cloudwatch.amazonaws.com", ACCOUNT, Answer.NOT_ALLOWED),
+    ],
+)
+def test_a_topic_takes_messages_of_its_own_account_alone(
+    policy: str, resource: str, service: str, account: str, expected: Answer
+) -> None:
+    alarm = f"arn:aws:cloudwatch:us-east-1:{account}:alarm:chronos-ec2-dev-sweep-silent"
+    context = {"aws:SourceAccount": account, "aws:SourceArn": alarm, "aws:SecureTransport": "true"}
+    request = Request("sns:Publish", resource, context, service=service)
+    assert answer(request, [], policies().on(policy)) is expected
