@@ -1,80 +1,180 @@
-"""AWS calls and seconds of one sweep, by the number of instances: `python -m benchmarks.sweep`.
+"""A sweep by the number of instances, beside Cloud Custodian: `python -m benchmarks.sweep`.
 
-Every instance has its run, its lock, in a lane of its own, and a beat; EC2 and S3 are moto over real HTTP. The number
-of calls is what matters: a list of EC2 is read in pages once for all lanes, and each lane then costs a constant number
-of reads. Seconds are medians of five sweeps, and mostly moto's.
+EC2, S3 and the rest are moto over real HTTP, the same for both. Every running instance has its run, its lock, in a lane
+of its own, and a beat; the largest has nine terminated instances beside each running one, as EC2 lists them for about
+an hour. Custodian runs a terminate-when-old policy, filtered by our tags on the server; nothing is old, so neither ends
+anything. They take turns; seconds are medians, and mostly moto's own: what is left of them beside a bare list of EC2
+by boto3 is ours.
+
+Prints a table, and writes it into docs/benchmarks.md and build/bench.json.
 """
 
 from __future__ import annotations
 
+import json
 import logging
 import os
 import statistics
+import subprocess
 import time
 from collections import Counter
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
-from chronos_ec2.domain.instance import run_tags
+from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.lane import Lane
+from chronos_ec2.local.isolated import isolated_python
 from tests.builders import a_heartbeat, a_run
 
-_SIZES = (1, 10, 100)
-_REPEATS = 5
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT, FIGURES = ROOT / "docs" / "benchmarks.md", ROOT / "build" / "bench.json"
+# (running instances, each in a lane of its own; terminated instances beside each)
+_SIZES = ((1, 0), (10, 0), (100, 0), (1000, 0), (1000, 9))
+_REPEATS = 3
+_LISTS = ("ec2.DescribeInstances", "s3.ListObjectsV2", "scheduler.ListSchedules")
+
+
+@dataclass(frozen=True)
+class Row:
+    """One size. Calls are those of one sweep; seconds are medians."""
+
+    instances: int
+    lanes: int
+    ec2_lists: float
+    s3_lists: float
+    schedule_lists: float
+    s3_reads: float
+    other_calls: float
+    seconds: float
+    custodian_calls: float
+    custodian_seconds: float
+    bare_list_seconds: float
 
 
 def main() -> None:
-    """Print the table."""
+    """Measure, print and write."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
     # After the environment is set: clients read it when they are made.
     from chronos_ec2.aws.clients import client  # noqa: PLC0415
     from tests.aws_server import deploy_outputs, forget_everything, moto_server  # noqa: PLC0415
 
-    print("| instances | EC2 lists | S3 reads | S3 lists | other calls | seconds |\n|---|---|---|---|---|---|")
+    rows = []
     with moto_server() as endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
-        for size in _SIZES:
+        for running, terminated in _SIZES:
             forget_everything(endpoint)
             client.cache_clear()
             deploy_outputs()
-            print(_row(size), flush=True)
+            rows.append(_row(running, terminated))
+            print(_table(rows[-1:]).splitlines()[-1], flush=True)
+    FIGURES.parent.mkdir(exist_ok=True)
+    FIGURES.write_text(json.dumps({"sweep": [asdict(row) for row in rows]}, indent=1) + "\n")
+    DOCUMENT.write_text(
+        f"# Benchmarks\n\nMade by `make bench` on two cores.\n\n## Sweep\n\n{_HEAD}\n\n{_table(rows)}\n"
+    )
 
 
-def _row(size: int) -> str:
+_HEAD = " ".join((__doc__ or "").split("\n\n")[1].split())
+
+
+def _row(running: int, terminated: int) -> Row:
     from chronos_ec2.aws.clients import client  # noqa: PLC0415
     from chronos_ec2.bootstrap import operator_world  # noqa: PLC0415
 
     world = operator_world("dev")
+    _populate(running, terminated, world.store)
+    world.reconciler.parallel_lanes = 32
+    world.reconciler.sweep()  # the messages of the start are out, the schedules are made
+    calls: Counter[str] = Counter()
+    for service in ("ec2", "s3", "sns", "scheduler"):
+        client(service, None).meta.events.register("before-send", lambda event_name, **_: calls.update([event_name]))
+    ours, theirs, their_calls = [], [], 0.0
+    for _ in range(_REPEATS):
+        ours.append(_seconds(lambda: _healthy_sweep(world.reconciler.sweep)))
+        found = _custodian()
+        # Its first run makes its clients, as our first sweep did; the second is the one to compare with.
+        theirs.append(found["seconds"][-1])
+        their_calls = sum(found["calls"].values()) / len(found["seconds"])
+    per_sweep = {name.split(".", 1)[1]: count / _REPEATS for name, count in calls.items()}
+    bare = [_seconds(lambda: _bare_list(client("ec2"))) for _ in range(_REPEATS)]
+    lists = [per_sweep.pop(name, 0.0) for name in _LISTS]
+    reads = per_sweep.pop("s3.GetObject", 0.0)
+    medians = [round(statistics.median(taken), 2) for taken in (ours, theirs, bare)]
+    return Row(
+        running * (1 + terminated),
+        running,
+        *lists,
+        reads,
+        sum(per_sweep.values()),
+        medians[0],
+        their_calls,
+        *medians[1:],
+    )
+
+
+def _populate(running: int, terminated: int, store: object) -> None:
+    from chronos_ec2.aws.clients import client  # noqa: PLC0415
+    from chronos_ec2.services.run_store import RunStore  # noqa: PLC0415
+
+    assert isinstance(store, RunStore)
     now = datetime.now(UTC)
-    for number in range(size):
+    for number in range(running):
         lane = Lane("dev", f"lane-{number}")
         run = a_run(
             lane=lane, run_id=f"20260131T110000Z-{number:06x}", deadline=now + timedelta(hours=9), instance_id=None
         )
         tags = [{"Key": key, "Value": value} for key, value in run_tags(run, "Chronos-Training", "train").items()]
-        instance_id = client("ec2").run_instances(
-            ImageId="ami-12c6146b", MinCount=1, MaxCount=1, InstanceType="t3.micro",
+        launched = client("ec2").run_instances(
+            ImageId="ami-12c6146b", MinCount=1 + terminated, MaxCount=1 + terminated, InstanceType="t3.micro",
             TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-        )["Instances"][0]["InstanceId"]  # fmt: skip
-        world.store.create_lock(replace(run, instance_id=instance_id))
-        world.store.write_beat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
-    world.reconciler.parallel_lanes = 32
-    world.reconciler.sweep()  # the messages of the start are out
-    calls: Counter[str] = Counter()
-    for service in ("ec2", "s3", "sns"):
-        client(service, None).meta.events.register("before-send", lambda event_name, **_: calls.update([event_name]))
-    seconds = []
-    for _ in range(_REPEATS):
-        begin = time.perf_counter()
-        reports = world.reconciler.sweep()
-        seconds.append(time.perf_counter() - begin)
-        assert all("healthy" in report.decision.reason for report in reports if report.lane.name.startswith("lane-"))
-    per_sweep = {name.split(".", 1)[1]: count / _REPEATS for name, count in calls.items()}
-    known = ("ec2.DescribeInstances", "s3.GetObject", "s3.ListObjectsV2")
-    other = sum(count for name, count in per_sweep.items() if name not in known)
-    figures = [f"{per_sweep.get(name, 0):g}" for name in known]
-    return f"| {size} | {' | '.join(figures)} | {other:g} | {statistics.median(seconds):.2f} |"
+        )["Instances"]  # fmt: skip
+        instance_id, *gone = (box["InstanceId"] for box in launched)
+        if gone:
+            client("ec2").terminate_instances(InstanceIds=gone)
+        store.create_lock(replace(run, instance_id=instance_id))
+        store.write_beat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
+
+
+def _healthy_sweep(sweep: Callable[[], list[object]]) -> None:
+    reasons = [report.decision.reason for report in sweep() if report.lane.name.startswith("lane-")]  # type: ignore[attr-defined]
+    assert reasons
+    assert all("healthy" in reason for reason in reasons)
+
+
+def _custodian() -> dict[str, object]:
+    lock = (ROOT / "evidence" / "stack" / "peer-requirements.txt").read_text()
+    command = [str(isolated_python("peer", lock, print)), str(ROOT / "benchmarks" / "custodian_sweep.py"), "2"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, object] = json.loads(done.stdout)
+    return found
+
+
+def _bare_list(ec2: object) -> None:
+    wanted = [{"Name": f"tag:{key}", "Values": [value]} for key, value in owner_tags("Chronos-Training", "dev").items()]
+    for _ in ec2.get_paginator("describe_instances").paginate(Filters=wanted):  # type: ignore[attr-defined]
+        pass
+
+
+def _seconds(work: Callable[[], object]) -> float:
+    begin = time.perf_counter()
+    work()
+    return time.perf_counter() - begin
+
+
+def _table(rows: list[Row]) -> str:
+    head = (
+        "| instances | lanes | EC2 lists | S3 lists | schedule lists | S3 reads | other calls | seconds "
+        "| Custodian: calls | seconds | bare EC2 list, seconds |"
+    )
+    lines = [
+        "| " + " | ".join(f"{value:,g}" if isinstance(value, float) else f"{value:,}" for value in asdict(row).values())
+        + " |"
+        for row in rows
+    ]  # fmt: skip
+    return "\n".join([head, "|---:" * 11 + "|", *lines])
 
 
 if __name__ == "__main__":

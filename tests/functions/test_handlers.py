@@ -29,7 +29,7 @@ from chronos_ec2.observability import log_report
 from chronos_ec2.services.reconcile import Report
 from chronos_ec2.services.run_store import RunStore
 from tests.aws_server import BUCKET, DEADLINE_GROUP, DEADLINE_ROLE_ARN, LAUNCHER
-from tests.builders import a_run
+from tests.builders import RUN_ID, a_run
 from tests.template.calls import Recorder
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -171,11 +171,12 @@ def test_each_decision_is_one_json_line_with_reason_evidence_and_actions() -> No
     stream = io.StringIO()
     logger = Logger(service="test-observability", stream=stream)
     decision = Decision("no heartbeat", (Terminate("i-1", Cause.INFRA),), {"run_id": "r"})
-    log_report(logger, Report(Lane("dev"), decision))
+    log_report(logger, Report(Lane("dev"), decision, run=a_run(), instances=("i-1",)))
     (line,) = stream.getvalue().splitlines()
     told = json.loads(line)
     assert (told["message"], told["level"], told["actions"]) == ("no heartbeat", "INFO", ["Terminate"])
     assert (told["lane"], told["evidence"]) == ("main", {"run_id": "r"})
+    assert (told["run_id"], told["attempt"], told["instances"]) == (RUN_ID, 1, ["i-1"])
 
 
 @pytest.mark.parametrize("function", ["state_written", "instance_changed", "sweep", "launcher"])

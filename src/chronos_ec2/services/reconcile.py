@@ -47,12 +47,17 @@ _RETRIES_OF_A_LOST_RACE = 3
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one reconcile of one lane decided and did. `lost_races` counts decisions that were overtaken."""
+    """What one reconcile of one lane decided and did, and about what.
+
+    `lost_races` counts decisions that were overtaken; `instances` are the ids of those that live.
+    """
 
     lane: Lane
     decision: Decision
     lost_races: int = 0
     error: str = ""
+    run: Run | None = None
+    instances: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -161,7 +166,9 @@ class Reconciler:
             except LostRace:
                 listing = self._list_lane(lane)
                 continue
-            return Report(lane, decision, lost_races)
+            run = facts.state.run if isinstance(facts.state, Held) else None
+            alive = tuple(box.instance_id for box in facts.instances if box.alive)
+            return Report(lane, decision, lost_races, run=run, instances=alive)
         # Whoever keeps winning is alive and writing; the next trigger looks again.
         return Report(lane, Decision("others kept writing, nothing was done"), _RETRIES_OF_A_LOST_RACE)
 

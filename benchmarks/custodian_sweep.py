@@ -1,0 +1,69 @@
+"""Cloud Custodian's part of the sweep benchmark: it runs in its own environment and imports nothing of this project.
+
+`custodian_sweep.py REPEATS` runs a terminate-when-old policy on the AWS at AWS_ENDPOINT_URL so many times, and prints
+the seconds of each run and the AWS calls of all of them as JSON.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import tempfile
+import time
+from collections import Counter
+
+from botocore.client import BaseClient
+from c7n.config import Config
+from c7n.loader import PolicyLoader
+from c7n.resources import load_resources
+
+POLICY = {
+    "name": "terminate-when-old",
+    "resource": "aws.ec2",
+    "query": [
+        {"tag:Project": "Chronos-Training"},
+        {"tag:Environment": "dev"},
+        {"tag:ManagedBy": "chronos-ec2"},
+        {"instance-state-name": "running"},
+    ],
+    "filters": [{"type": "instance-age", "op": "ge", "hours": 12}],
+    "actions": ["terminate"],
+}
+
+
+def main() -> None:
+    """Run the policy."""
+    logging.disable()
+    calls: Counter[str] = Counter()
+    _count(calls)
+    load_resources(("aws.ec2",))
+    seconds = []
+    with tempfile.TemporaryDirectory() as output:
+        config = Config.empty(
+            region="us-east-1", regions=["us-east-1"], output_dir=output, account_id="123456789012", cache="memory",
+            cache_period=0, metrics_enabled=False,
+        )  # fmt: skip
+        (policy,) = PolicyLoader(config).load_data({"policies": [POLICY]}, "bench")
+        for _ in range(int(sys.argv[1])):
+            begin = time.perf_counter()
+            found = policy.run()
+            seconds.append(time.perf_counter() - begin)
+            if found:
+                raise SystemExit(f"nothing is old, and yet {len(found)} instances were found")
+    json.dump({"seconds": seconds, "calls": calls}, sys.stdout)
+
+
+def _count(calls: Counter[str]) -> None:
+    """Count every call of every client, each page of a list too; Custodian makes its sessions where no hook reaches."""
+    made = BaseClient._make_api_call
+
+    def counted(client: BaseClient, operation: str, parameters: object) -> object:
+        calls[f"{client.meta.service_model.service_name}.{operation}"] += 1
+        return made(client, operation, parameters)
+
+    BaseClient._make_api_call = counted
+
+
+if __name__ == "__main__":
+    main()
