@@ -13,7 +13,7 @@ from chronos_ec2.domain.text import one_line
 
 _log = logging.getLogger(__name__)
 _LINE = 4000
-_SHIP_SECONDS = 60.0
+_SHIP_SECONDS = 30.0
 
 
 class OneLine(logging.Formatter):
@@ -52,7 +52,7 @@ def log_to(path: Path) -> Callable[[], None]:
 
 
 class LogShipper:
-    """Uploads files that have grown, every minute: the logs of a hung run matter most, and it gets no last word."""
+    """Uploads files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word."""
 
     def __init__(self, upload: Callable[[Path], None], files: tuple[Path, ...], seconds: float = _SHIP_SECONDS) -> None:
         self._upload = upload

@@ -109,3 +109,19 @@ def test_teardown_that_nobody_confirmed_does_nothing(run: Command, monkeypatch: 
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert run("teardown").code == 1
     assert stacks() == ["chronos-ec2-dev"]
+
+
+def test_a_log_is_printed_and_a_missing_one_is_said_to_be_missing(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    client("s3").put_object(Bucket=BUCKET, Key=f"dev/{run_id}/logs/agent.log", Body=b"claimed\n\x1b[2Jforged\n")
+    assert run("logs", "--log", "agent").out == "claimed\n[2Jforged\n"
+    missing = run("logs", run_id)
+    assert (missing.code, "there is: agent" in missing.err) == (2, True)
+
+
+def test_a_followed_log_ends_with_its_run(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    client("s3").put_object(Bucket=BUCKET, Key=f"dev/{run_id}/logs/trainer.log", Body=b"step 1\n")
+    run("kill", "--now")
+    run("cleanup")
+    assert run("logs", run_id, "-f").out == "step 1\n"

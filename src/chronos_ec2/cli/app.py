@@ -7,6 +7,7 @@ import typer
 from chronos_ec2.cli.cleaning import cleanup, kill, verify
 from chronos_ec2.cli.launching import launch
 from chronos_ec2.cli.local import local
+from chronos_ec2.cli.logs import logs
 from chronos_ec2.cli.removing import teardown
 from chronos_ec2.cli.simulating import simulate
 from chronos_ec2.cli.uploading import upload
@@ -21,6 +22,7 @@ app = typer.Typer(
 )
 app.command()(launch)
 app.command()(monitor)
+app.command()(logs)
 app.command()(kill)
 app.command()(cleanup)
 app.command()(verify)

@@ -191,7 +191,8 @@ def _next(incident: Incident, place: Place) -> str:
         return f"chronos-ec2 verify --environment {environment}"
     if incident.kind is Kind.COMPLETED:
         return f'BaseChronosPipeline.from_pretrained("{_results(run, place)}models/")'
-    return f"chronos-ec2 monitor {run.run_id} --environment {environment}"
+    command = "logs" if incident.kind in WITH_LOG else "monitor"
+    return f"chronos-ec2 {command} {run.run_id} --environment {environment}"
 
 
 # --- chat and programs -----------------------------------------------------------------------------------------

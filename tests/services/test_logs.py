@@ -1,0 +1,28 @@
+"""Logs that grow in the bucket."""
+
+from __future__ import annotations
+
+from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.services.logs import LogReader, log_names
+from tests.builders import RUN_ID
+
+KEY = f"dev/{RUN_ID}/logs/trainer.log"
+
+
+def test_a_log_is_read_line_by_line_as_it_grows() -> None:
+    world = MemoryWorld()
+    reader = LogReader(world.objects, world.transfer, "dev", RUN_ID, "trainer")
+    assert reader.more() == []
+    world.objects.write(KEY, b"one\ntwo\nthr")
+    assert reader.more() == ["one", "two"]
+    assert reader.more() == []
+    world.objects.write(KEY, b"one\ntwo\nthree\n\xff\n")
+    assert reader.more() == ["three", "\ufffd"]
+
+
+def test_the_logs_of_a_run_are_named() -> None:
+    world = MemoryWorld()
+    for name in ("agent.log", "trainer.log", "dump.txt"):
+        world.objects.write(f"dev/{RUN_ID}/logs/{name}", b"x")
+    world.objects.write("dev/20200101T000000Z-000000/logs/other.log", b"x")
+    assert log_names(world.objects, "dev", RUN_ID) == ("agent", "trainer")
