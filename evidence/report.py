@@ -106,10 +106,11 @@ def _layers(found: dict[str, Any]) -> str:
     head = ("Without", "histories", "healthy runs terminated", "longest end, seconds", "instances past their bound")
     return (
         "## With kill layers switched off\n\nWith the sweep every bound holds, whatever else is off. Without it the "
-        "schedule of L1 is what remains: it ends an instance at its deadline, 12 h after its launch, within two minutes. "
-        "Then past its bound is what lives at the end of a history: what has no schedule, because somebody else started "
-        "it or its launcher died first, and what does not end although EC2 was asked. L4, the alarms, ends nothing and "
-        "so is not in the table: within five minutes it says that the sweep is silent.\n\n" + _table(head, rows)
+        "schedule of L1 is what remains: it ends an instance at its deadline, 12 h after its launch, within two "
+        "minutes. Then past its bound is what lives at the end of a history: what has no schedule, because somebody "
+        "else started it or its launcher died first, and what does not end although EC2 was asked. L4, the alarms, "
+        "ends nothing and so is not in the table: within five minutes it says that the sweep is silent.\n\n"
+        + _table(head, rows)
     )
 
 
