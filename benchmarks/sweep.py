@@ -25,6 +25,7 @@ from pathlib import Path
 
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.local.isolated import isolated_python
 from tests.builders import a_heartbeat, a_run
 
@@ -87,6 +88,8 @@ def _row(running: int, terminated: int) -> Row:
     world = operator_world("dev")
     _populate(running, terminated, world.store)
     world.reconciler.parallel_lanes = 32
+    # Making so many takes longer than a beat may be old.
+    world.reconciler.limits = Limits.from_overrides({"lease": 86_400, "progress": 86_400})
     world.reconciler.sweep()  # the messages of the start are out, the schedules are made
     calls: Counter[str] = Counter()
     for service in ("ec2", "s3", "sns", "scheduler"):
