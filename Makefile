@@ -4,6 +4,7 @@
 # make check-stack   scans, each function with each event in a container, imports, sizes: build/stack.json
 # make bench    figures of speed on this machine
 # make scan     cfn-lint, checkov and parliament on the template
+# make agent-env  fetch and install the packages that travel to an instance; agent-lock renews what pins them
 # make evidence [HISTORIES=20000]   prove the promises anew, up to an hour
 # Any Python from 3.11 on serves; PYTHON=... names another one.
 
@@ -19,7 +20,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo invoke bench evidence test check check-stack scan validate clean site-packages
+.PHONY: help venv demo invoke bench evidence agent-env agent-lock test check check-stack scan validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -50,6 +51,12 @@ bench: venv
 
 evidence: venv
 	$(BIN)/python -m evidence --histories $(HISTORIES)
+
+agent-env: venv
+	$(BIN)/python -m evidence.agent_env
+
+agent-lock: venv
+	$(BIN)/python -m evidence.agent_env --renew
 
 check: venv validate scan
 	$(BIN)/ruff check

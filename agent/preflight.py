@@ -69,7 +69,7 @@ def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
     try:
         found = versions(installed)
     except metadata.PackageNotFoundError as error:
-        remedy = "rebuild the agent's environment"
+        remedy = "an AMI with AgentPackages=image has to have all of agent/requirements.txt"
         return Check("versions", ok=False, value=f"{error.name} is not installed", remedy=remedy)
     value = ", ".join(f"{name} {version}" for name, version in found.items())
     chronos = tuple(int(part) for part in found["chronos-forecasting"].split(".")[:3] if part.isdigit())

@@ -149,7 +149,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "the code that runs is not the code that was ordered", "S30", _USER_DATA,
-        """      echo "$$sha  bundle.tar.gz" | sha256sum --check --quiet\n""", "", BOOT,
+        'get_checked "cached-datasets/agent/$$sha256.tar.gz" bundle.tar.gz "$$sha256"',
+        'get "cached-datasets/agent/$$sha256.tar.gz" bundle.tar.gz', BOOT,
     ),
     Defect(
         "an agent that does not start is optional", "L31", _USER_DATA,
@@ -206,7 +207,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an image without the driver", "L8", _TEMPLATE,
-        "/aws/service/deeplearning/ami/x86_64/base-oss-nvidia-driver-ubuntu-22.04/latest/ami-id",
+        "/aws/service/deeplearning/ami/x86_64/oss-nvidia-driver-gpu-pytorch-2.12-ubuntu-24.04/latest/ami-id",
         "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64", TEMPLATE,
     ),
     Defect(

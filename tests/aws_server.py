@@ -11,6 +11,9 @@ from typing import Any
 from moto.server import ThreadedMotoServer
 
 from chronos_ec2.aws.clients import client
+from chronos_ec2.domain.lane import python_env_key
+from chronos_ec2.services.bundle import CHECKOUT
+from chronos_ec2.services.python_env import read_python_env
 
 ENVIRONMENT = "dev"
 BUCKET = "chronos-ec2-dev-bucket"
@@ -37,9 +40,13 @@ def forget_everything(endpoint: str) -> None:
 
 
 def deploy_outputs() -> None:
-    """A stack with the real one's outputs, over a bucket, a topic, two subnets, a launch template, a schedule group."""
+    """A stack with the real one's outputs, over a bucket, a topic, two subnets, a launch template, a schedule group.
+
+    The bucket has the agent's packages, as from the second launch on: nobody reads them, so they are not the real ones.
+    """
     ec2 = client("ec2")
     client("s3").create_bucket(Bucket=BUCKET)
+    client("s3").put_object(Bucket=BUCKET, Key=python_env_key(read_python_env(CHECKOUT).sha256), Body=b"wheels")
     topic_arn = client("sns").create_topic(Name="notifications")["TopicArn"]
     vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
     subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24")["Subnet"]["SubnetId"] for n in (1, 2)]
@@ -53,6 +60,7 @@ def deploy_outputs() -> None:
         "Project": "Chronos-Training",
         "CostCenter": "train",
         "InstanceType": "g4dn.2xlarge",
+        "AgentPackages": "uploaded",
         "SubnetIds": ",".join(subnets),
         "LaunchTemplateId": launch_template,
         "TopicArn": topic_arn,

@@ -202,6 +202,7 @@ class Stack:
     project: str
     cost_center: str
     instance_type: str
+    packages_in_image: bool
     subnet_ids: tuple[str, ...]
     launch_template_id: str
     topic_arn: str

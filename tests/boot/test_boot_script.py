@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-import hashlib
 import io
 import json
 import shutil
 import subprocess
+import sys
 import tarfile
+import zipfile
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from agent.workdir import Workdir
 from chronos_ec2.boot import render_user_data
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.services.python_env import PythonEnv, file_sha256, pack
 from tests.agent.builders import World, a_config, a_workdir, an_identity, launch
 from tests.builders import RUN_ID, launching
 
@@ -43,7 +45,8 @@ AWS = """#!/bin/bash
 [[ "$*" == *"$DOWN"* && -n "$DOWN" ]] && exit 1
 case "$*" in
   *request.json*) cp "$BOX/source/request.json" request.json;;
-  *tar.gz*) cp "$BOX/source/bundle.tar.gz" bundle.tar.gz;;
+  *agent/*.tar.gz*) cp "$BOX/source/bundle.tar.gz" bundle.tar.gz;;
+  *python-env/*.tar*) cp "$BOX/source/python-env.tar" python-env.tar;;
 esac
 """
 SYSTEMCTL = """#!/bin/bash
@@ -51,10 +54,12 @@ echo "$*" >> "$BOX/systemctl"
 [[ "$1" == start && "$DOWN" == start ]] && exit 1
 exit 0
 """
-PYTHON = """#!/bin/bash
-[[ "$1" == -m ]] && exit 0
-exec "$REAL_PYTHON" "$@"
+IMAGE_PYTHON = """#!/bin/bash
+# The image's own: what it has is what lies in this folder, beside a real Python with a real pip.
+[[ "$1" == "$DOWN" ]] && exit 1
+PYTHONPATH="$BOX/site-packages" exec "$REAL_PYTHON" "$@"
 """
+HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
 def document() -> Any:
@@ -67,32 +72,61 @@ class Box:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.disk = root / "disk"
-        for folder in ("bin", "source", "disk/etc/chronos-ec2", "disk/opt/chronos-ec2"):
+        for folder in (
+            "bin", "source/wheels", "site-packages",
+            "disk/etc/chronos-ec2", "disk/opt/chronos-ec2", "disk/opt/pytorch/bin",
+        ):  # fmt: skip
             (root / folder).mkdir(parents=True)
-        for name, body in {"curl": CURL, "aws": AWS, "systemctl": SYSTEMCTL, "python3": PYTHON}.items():
-            (root / "bin" / name).write_text(body)
-            (root / "bin" / name).chmod(0o755)
-        archive = io.BytesIO()
-        with tarfile.open(fileobj=archive, mode="w:gz"):
-            pass
-        (root / "source/bundle.tar.gz").write_bytes(archive.getvalue())
-        sha256 = hashlib.sha256(archive.getvalue()).hexdigest()
-        (root / "source/request.json").write_text(json.dumps({"bundle_sha256": sha256}))
+        commands = {"bin/curl": CURL, "bin/aws": AWS, "bin/systemctl": SYSTEMCTL, "bin/python3": IMAGE_PYTHON}
+        for name, body in (commands | {"disk/opt/pytorch/bin/python": IMAGE_PYTHON}).items():
+            (root / name).write_text(body)
+            (root / name).chmod(0o755)
+        (root / "site-packages/torch.py").touch()
+        self.log = ""
         self.files = {entry["path"]: self.inside(entry["content"]) for entry in document()["write_files"]}
         (self.disk / "etc/chronos-ec2/run").write_text(self.files["/etc/chronos-ec2/run"])
+        self.upload(self.wheels())
+
+    def wheels(self) -> str:
+        """Put an archive with one wheel into the bucket; its lock."""
+        wheel = self.root / "source/wheels/forecasting-1-py3-none-any.whl"
+        about = "forecasting-1.dist-info"
+        with zipfile.ZipFile(wheel, "w") as archive:
+            archive.writestr("forecasting.py", "")
+            archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: forecasting\nVersion: 1\n")
+            archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
+            archive.writestr(f"{about}/RECORD", "")
+        pack(wheel.parent, self.root / "source/python-env.tar")
+        return f"forecasting==1 --hash=sha256:{file_sha256(wheel)}\n"
+
+    def upload(self, lock: str, python: str | None = HERE) -> None:
+        """Put a bundle there that names the wheels for a Python, and a request that names the bundle."""
+        files = {"agent/requirements.txt": lock}
+        if python:
+            files["agent/python-env"] = str(
+                PythonEnv(python, file_sha256(self.root / "source/python-env.tar"), "0" * 64)
+            )
+        bundle = self.root / "source/bundle.tar.gz"
+        with tarfile.open(bundle, "w:gz") as archive:
+            for name, text in files.items():
+                entry = tarfile.TarInfo(name)
+                entry.size = len(text)
+                archive.addfile(entry, io.BytesIO(text.encode()))
+        (self.root / "source/request.json").write_text(json.dumps({"bundle_sha256": file_sha256(bundle)}))
 
     def inside(self, text: str) -> str:
         """The same text with this box's paths."""
         for folder in ("/etc/chronos-ec2", "/opt/chronos-ec2"):
             text = text.replace(folder, f"{self.disk}{folder}")
-        return text.replace("/opt/pytorch", f"{self.disk}/opt/pytorch")
+        return text.replace("/opt/pytorch", f"{self.disk}/opt/pytorch").replace("/usr/bin/python3", "/no/python3")
 
     def run(self, *command: str, **stdin: str) -> None:
         environment = {
             "PATH": f"{self.root}/bin:/usr/bin:/bin", "BOX": str(self.root), "DOWN": "", "UNWELL": "",
-            "REAL_PYTHON": str(shutil.which("python3", path="/usr/local/bin:/usr/bin:/bin")),
+            "REAL_PYTHON": sys.executable,
         }  # fmt: skip
-        subprocess.run(command, env=environment | stdin, capture_output=True, check=False, timeout=30)
+        done = subprocess.run(command, env=environment | stdin, capture_output=True, text=True, check=False, timeout=60)
+        self.log = done.stderr
 
     def boot(self, **troubles: str) -> list[str]:
         """What systemctl was told while the box booted."""
@@ -111,29 +145,98 @@ def box(tmp_path: Path) -> Box:
     return Box(tmp_path)
 
 
+STARTED = ["daemon-reload", "start chronos-agent.service"]
+
+
 def test_a_box_where_all_goes_well_starts_its_agent_and_stays(box: Box) -> None:
-    assert box.boot() == ["daemon-reload", "start chronos-agent.service"]
+    assert box.boot() == STARTED
     identity = (box.disk / "etc/chronos-ec2/instance").read_text().splitlines()
     assert identity[0] == "INSTANCE_ID=i-0123456789abcdef0"
-    assert identity[2] == "AWS_DEFAULT_REGION=us-east-1"
+    assert identity[2:] == ["AWS_DEFAULT_REGION=us-east-1", f"PYTHON={box.disk}/opt/pytorch/bin/python"]
+
+
+def test_the_agent_finds_its_packages_before_those_of_the_image(box: Box) -> None:
+    box.boot()
+    unit = box.files["/etc/systemd/system/chronos-agent.service"]
+    (path,) = (line for line in unit.splitlines() if line.startswith("Environment=PYTHONPATH="))
+    folders = [Path(folder) for folder in path.removeprefix("Environment=PYTHONPATH=").split(":")]
+    assert [folder.name for folder in folders] == ["bundle", "packages"]
+    assert (folders[0] / "agent/requirements.txt").exists()
+    assert (folders[1] / "forecasting.py").exists()
+
+
+def test_a_bundle_that_names_no_packages_runs_with_those_of_the_image(box: Box) -> None:
+    box.upload("", python=None)
+    assert box.boot() == STARTED
+    assert not list((box.disk / "opt/chronos-ec2/packages").iterdir())
 
 
 @pytest.mark.parametrize(
     "troubles",
-    [{"DOWN": part} for part in ("api/token", "placement/region", "instance-id", "request.json", "tar.gz", "start")]
+    [
+        {"DOWN": part}
+        for part in ("api/token", "placement/region", "instance-id", "request.json", "tar.gz", "python-env", "start")
+    ]
     + [{"UNWELL": "yes"}],
     ids=lambda troubles: next(iter(troubles.values())),
 )
 def test_whatever_fails_the_box_powers_off(box: Box, troubles: dict[str, str]) -> None:
     assert "poweroff" in box.boot(**troubles)
+    assert "boot failed: could not" in box.log
+
+
+def never_started(box: Box, reason: str) -> bool:
+    """Boot, and see the box power off with this reason in its log."""
+    told = box.boot()
+    return "poweroff" in told and not any("start" in line for line in told) and reason in box.log
 
 
 def test_an_agent_with_another_hash_than_the_order_names_is_not_started(box: Box) -> None:
     with tarfile.open(box.root / "source/bundle.tar.gz", "w:gz") as archive:
         archive.addfile(tarfile.TarInfo("agent/__main__.py"))
-    told = box.boot()
-    assert "poweroff" in told
-    assert not any("start" in line for line in told)
+    assert never_started(box, ".tar.gz: its SHA-256 should be ")
+
+
+def test_packages_with_another_hash_than_the_bundle_names_are_not_installed(box: Box) -> None:
+    with (box.root / "source/python-env.tar").open("ab") as archive:
+        archive.write(b"more")
+    assert never_started(box, ".tar: its SHA-256 should be ")
+    assert not list((box.disk / "opt/chronos-ec2/wheels").iterdir())
+
+
+def test_a_wheel_with_another_hash_than_the_lock_is_not_installed(box: Box) -> None:
+    box.upload(f"forecasting==1 --hash=sha256:{'0' * 64}\n")
+    assert never_started(box, "boot failed: could not install the packages")
+    assert not list((box.disk / "opt/chronos-ec2/packages").iterdir())
+
+
+def test_nothing_that_lacks_in_the_archive_comes_from_an_index(box: Box) -> None:
+    box.upload(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
+    assert never_started(box, "boot failed: could not install the packages")
+
+
+def test_an_image_with_another_python_than_the_packages_are_for_is_refused(box: Box) -> None:
+    box.upload(box.wheels(), python="3.7")
+    assert never_started(box, "boot failed: could not find a Python 3.7 with torch")
+
+
+@pytest.mark.parametrize("python", [HERE, None])
+def test_an_image_without_torch_is_refused(box: Box, python: str | None) -> None:
+    (box.root / "site-packages/torch.py").write_text("raise ImportError('no torch')")
+    box.upload(box.wheels(), python=python)
+    assert never_started(box, f"boot failed: could not find a Python {python or '3.11 or later'} with torch")
+
+
+def test_the_boot_script_is_clean_bash(box: Box) -> None:
+    if shutil.which("shellcheck") is None:
+        pytest.skip("shellcheck is not installed")
+    script = box.root / "boot.sh"
+    script.write_text(box.files["/opt/chronos-ec2/boot.sh"])
+    # SC1091: the files that it sources are not there to be followed.
+    found = subprocess.run(
+        ["shellcheck", "--shell=bash", "--exclude=SC1091", str(script)], capture_output=True, text=True, check=False
+    )
+    assert found.returncode == 0, found.stdout
 
 
 def boot_timer() -> list[str]:

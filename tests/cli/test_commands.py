@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import io
+import json
+import tarfile
 from pathlib import Path
 
 import pytest
@@ -10,7 +12,9 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import Held
-from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.lane import Lane, bundle_key
+from chronos_ec2.services.bundle import CHECKOUT
+from chronos_ec2.services.python_env import read_python_env
 from chronos_ec2.services.run_store import RunStore
 from tests.aws_server import BUCKET
 from tests.cli.conftest import Command
@@ -78,6 +82,16 @@ def test_upload_then_launch_with_the_configuration_of_the_bucket(run: Command, t
 def test_the_same_agent_is_uploaded_once(run: Command) -> None:
     first, second = run("upload", "agent", "--json").json, run("upload", "agent", "--json").json
     assert first == second
+
+
+def test_the_agent_that_is_launched_names_the_packages_that_travel_with_it(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    request = client("s3").get_object(Bucket=BUCKET, Key=f"dev/{run_id}/request.json")["Body"].read()
+    bundle = client("s3").get_object(Bucket=BUCKET, Key=bundle_key(json.loads(request)["bundle_sha256"]))["Body"].read()
+    with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
+        named = archive.extractfile("agent/python-env")
+        assert named is not None
+        assert named.read().decode() == str(read_python_env(CHECKOUT))
 
 
 def test_runs_of_a_new_environment_are_none(run: Command) -> None:

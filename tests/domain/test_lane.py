@@ -10,6 +10,7 @@ from chronos_ec2.domain.lane import (
     bundle_key,
     incident_key,
     lanes_prefix,
+    python_env_key,
     run_key,
     run_prefix,
     set_aside_key,
@@ -98,3 +99,4 @@ def test_what_has_no_run_has_keys_of_its_own() -> None:
     assert suspect_key("dev", INSTANCE_ID) == f"dev/suspects/{INSTANCE_ID}.json"
     assert set_aside_key(SECOND, '"ab-12"') == "dev/unreadable/second-ab12"
     assert bundle_key("0a1b") == "cached-datasets/agent/0a1b.tar.gz"
+    assert python_env_key("0a1b") == "cached-datasets/python-env/0a1b.tar"

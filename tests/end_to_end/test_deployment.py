@@ -25,6 +25,7 @@ PARAMETERS = {
     "Environment": ENVIRONMENT,
     "ImageIdParameter": "/aws/service/ami-amazon-linux-latest/al2023-ami-kernel-default-x86_64",
     "RootDeviceName": "/dev/xvda",
+    "AgentPackages": "image",
 }
 CHANGES = {"CostCenterTag": "research", "LogLevel": "DEBUG", "Dashboard": "true", "InstanceType": "g5.xlarge",
            "NotificationEmail": "somebody@example.org", "LimitOverrides": '{\\"progress\\":1800}'}  # fmt: skip

@@ -15,6 +15,7 @@ OUTPUTS = {
     "Project": "Chronos-Training",
     "CostCenter": "train",
     "InstanceType": "g4dn.2xlarge",
+    "AgentPackages": "image",
     "SubnetIds": "subnet-00000000",
     "LaunchTemplateId": "lt-00000000",
     "TopicArn": "arn:aws:sns:us-east-1:000000000000:none",

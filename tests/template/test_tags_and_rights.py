@@ -54,10 +54,11 @@ def test_looking_at_ec2_has_no_condition_because_ec2_knows_none(template: Templa
     assert set(look) == {"Sid", "Effect", "Action", "Resource"}
 
 
-def test_the_image_has_the_driver(template: Template) -> None:
+def test_the_image_has_the_driver_and_torch(template: Template) -> None:
     image = template["Parameters"]["ImageIdParameter"]["Default"]
     assert "deeplearning" in image
     assert "nvidia-driver" in image
+    assert "pytorch" in image
 
 
 def test_an_agent_writes_in_its_environment_alone(template: Template) -> None:

@@ -45,6 +45,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             project=outputs["Project"],
             cost_center=outputs["CostCenter"],
             instance_type=outputs["InstanceType"],
+            packages_in_image=outputs["AgentPackages"] == "image",
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),
             launch_template_id=outputs["LaunchTemplateId"],
             topic_arn=outputs["TopicArn"],

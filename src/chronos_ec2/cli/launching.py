@@ -14,7 +14,7 @@ from chronos_ec2.cli.output import console, print_json
 from chronos_ec2.domain.cost import price_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
-from chronos_ec2.services.bundle import build_bundle, publish_bundle
+from chronos_ec2.services.bundle import publish_agent
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.training_config import TrainingConfig, load_config, parse_yaml
@@ -51,6 +51,8 @@ def launch(
     limits = with_max_runtime(world.limits, max_hours)
     refuse_if_busy(world.store, where)
     find_dataset(world.store, resolved.data.path)
+    with console.status("looking for the agent in the bucket") as status:
+        bundle_sha256, _ = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
     order = Order(
         lane=where,
         config=resolved.model_dump(mode="json"),
@@ -58,7 +60,7 @@ def launch(
         instance_types=instance_types,
         subnet_ids=world.stack.subnet_ids,
         bucket=world.stack.bucket,
-        bundle_sha256=publish_bundle(world.store, build_bundle()),
+        bundle_sha256=bundle_sha256,
         limits=limits,
         price_per_hour_usd=price if price is not None else price_of(instance_types[0]),
         max_cost_usd=max_cost,

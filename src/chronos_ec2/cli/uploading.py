@@ -10,7 +10,7 @@ import typer
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json
 from chronos_ec2.domain.lane import bundle_key
-from chronos_ec2.services.bundle import build_bundle, publish_bundle
+from chronos_ec2.services.bundle import publish_agent
 from chronos_ec2.services.upload import upload_config, upload_data
 from chronos_ec2.training_config import load_config
 
@@ -58,10 +58,12 @@ def config(
 
 @upload.command()
 def agent(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
-    """Upload the agent's code of this checkout. `launch` does it by itself when needed."""
-    bundle = build_bundle()
-    sha256 = publish_bundle(connect(environment, region, bucket).store, bundle)
+    """Upload the agent's code and its Python packages. `launch` does it by itself when needed."""
+    world = connect(environment, region, bucket)
+    with console.status("looking for the agent in the bucket") as status:
+        sha256, size = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
     if json:
-        print_json({"key": bundle_key(sha256), "bytes": len(bundle)})
+        print_json({"key": bundle_key(sha256), "bytes": size})
     else:
-        console.print(f"{len(bundle) / 1e3:.0f} kB as {bundle_key(sha256)}")
+        brought = "the AMI's own" if world.stack.packages_in_image else "uploaded"
+        console.print(f"{size / 1e3:.0f} kB as {bundle_key(sha256)}; its packages are {brought}")

@@ -84,3 +84,8 @@ def suspect_key(environment: str, instance_id: str) -> str:
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, named by its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"
+
+
+def python_env_key(sha256: str) -> str:
+    """Key of the archive with the agent's Python packages, named by its content."""
+    return f"{CACHED}/python-env/{sha256}.tar"

@@ -27,6 +27,7 @@ from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST
 from chronos_ec2.local.layout import INSTANCE_MARK
 from chronos_ec2.local.processes import die_with_parent, kill_marked
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.services.python_env import REFERENCE
 
 logger = logging.getLogger("box")
 
@@ -65,7 +66,8 @@ def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str,
     """The folder with the agent that a run's request names, its hash verified before anything of it is unpacked.
 
     Raises:
-        BootFailed: no request, no such bundle, another hash, or an archive that leaves its folder.
+        BootFailed: no request, no such bundle, another hash, an archive that leaves its folder, or an agent that wants
+            packages to be installed: on this machine it has this machine's.
     """
     archive, target = disk / "bundle.tar.gz", disk / "bundle"
     try:
@@ -83,6 +85,8 @@ def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str,
             tar.extractall(target, filter="data")
     except tarfile.TarError as error:
         raise BootFailed(f"bundle {sha256}: {error}") from error
+    if (target / REFERENCE).exists():
+        raise BootFailed(f"bundle {sha256} has a {REFERENCE}: deploy the stack with AgentPackages=image")
     return target
 
 

@@ -1,4 +1,8 @@
-"""The agent's code as one immutable archive, named by its content."""
+"""The agent's code as one immutable archive, named by its content.
+
+The file `agent/python-env` in it says which packages travel with it. A bundle without that file says that the machine
+brings them: one rule, which the boot script and the local stand-in for EC2 follow.
+"""
 
 from __future__ import annotations
 
@@ -6,10 +10,13 @@ import gzip
 import hashlib
 import io
 import tarfile
+from collections.abc import Callable
 from pathlib import Path
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import bundle_key
+from chronos_ec2.ports import ObjectTransfer
+from chronos_ec2.services.python_env import REFERENCE, publish_python_env
 from chronos_ec2.services.run_store import RunStore
 
 CHECKOUT = Path(__file__).resolve().parents[3]
@@ -17,7 +24,20 @@ CHECKOUT = Path(__file__).resolve().parents[3]
 _LEFT_OUT = frozenset({"cli", "local", "simulation", "memory", "__pycache__"})
 
 
-def build_bundle(checkout: Path = CHECKOUT) -> bytes:
+def publish_agent(
+    packages_in_image: bool, store: RunStore, transfer: ObjectTransfer, say: Callable[[str], None]
+) -> tuple[str, int]:
+    """Put what an instance runs into the bucket, unless it is there; the bundle's SHA-256 and size in bytes.
+
+    The packages go first, so that whoever finds a bundle finds what it names. Raises UserError, ServiceUnavailable.
+    """
+    bundle = build_bundle(packages_in_image)
+    if not packages_in_image:
+        publish_python_env(CHECKOUT, store, transfer, say)
+    return publish_bundle(store, bundle), len(bundle)
+
+
+def build_bundle(packages_in_image: bool, checkout: Path = CHECKOUT) -> bytes:
     """A tar.gz with `agent/` and `chronos_ec2/` at its root; the same files give the same bytes.
 
     Raises:
@@ -28,10 +48,11 @@ def build_bundle(checkout: Path = CHECKOUT) -> bytes:
         raise InvalidInput(
             str(checkout), "has no agent/", "run chronos-ec2 from a checkout installed with pip install -e"
         )
+    left_out = {checkout / REFERENCE} if packages_in_image else set()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for root in (agent, library):
-            for path in sorted(root.rglob("*")):
+            for path in sorted(set(root.rglob("*")) - left_out):
                 inside = path.relative_to(root.parent)
                 if path.is_file() and not _LEFT_OUT & set(inside.parts) and path.suffix != ".pyc":
                     entry = tarfile.TarInfo(str(inside))
