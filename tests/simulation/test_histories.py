@@ -38,6 +38,22 @@ ONCE_FAILED: dict[str, Plan] = {
     "an instance that powered off without a word and would not go was waited for for ever": Plan(
         1977, shutting_down=1e9, disturbances=(Disturbance(Kind.CRASH, 400),)
     ),
+    "a partition ended between the verdict and the second try of the end that follows it": Plan(
+        124604,
+        boot=167.16,
+        training=217.1,
+        call_errors=0.1,
+        lost_events=1.0,
+        disturbances=(Disturbance(Kind.SLOW, 422.18, 640.72), Disturbance(Kind.PARTITION, 288.71, 274.96)),
+    ),
+    "an agent that died just before its claim was held to the lease of one that had claimed": Plan(
+        663679,
+        boot=220.39,
+        training=65.27,
+        call_errors=0.1,
+        lost_events=1.0,
+        disturbances=(Disturbance(Kind.PANIC, 230.78),),
+    ),
     "a kill hid that the agent was dead": Plan(
         2763, lost_events=1.0, disturbances=(Disturbance(Kind.PANIC, 300), Disturbance(Kind.KILL, 440))
     ),

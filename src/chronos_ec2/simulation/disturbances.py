@@ -14,7 +14,8 @@ from chronos_ec2.domain.run import Run, Status
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.simulation.box import Box, Life
-from chronos_ec2.simulation.judgement import DEAD, HUNG, NO_RECORD, STOPPED, Judgement
+from chronos_ec2.simulation.clockwork import ORIGIN
+from chronos_ec2.simulation.judgement import DEAD, HUNG, NO_BOOT, NO_RECORD, STOPPED, Judgement
 from chronos_ec2.simulation.plan import Disturbance, Kind
 from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
 
@@ -78,17 +79,23 @@ class Disturber:
     def _panic(self, instance_id: str, box: Box, _seconds: float) -> None:
         box.catch_up()
         box.die()
-        self._judgement.fails(instance_id, DEAD)
+        self._is_dead(instance_id, box)
 
     def _freeze(self, instance_id: str, box: Box, seconds: float) -> None:
         box.freeze(seconds)
         if seconds > self._scene.limits.lease.total_seconds():
-            self._judgement.fails(instance_id, DEAD)
+            self._is_dead(instance_id, box)
 
     def _partition(self, instance_id: str, box: Box, seconds: float) -> None:
         box.cut(seconds)
         if seconds > self._scene.limits.lease.total_seconds() + 60:
-            self._judgement.fails(instance_id, DEAD, until=seconds)
+            self._is_dead(instance_id, box, until=seconds)
+
+    def _is_dead(self, instance_id: str, box: Box, until: float | None = None) -> None:
+        """An agent that dies before it has claimed is for the watchdog one that never came."""
+        launched = (self._scene.instance(instance_id).launched_at - ORIGIN).total_seconds()
+        name, since = (DEAD, None) if box.claimed else (NO_BOOT, launched)
+        self._judgement.fails(instance_id, name, since=since, until=until)
 
     def _hang(self, instance_id: str, box: Box, _seconds: float) -> None:
         if box.claimed and box.stalled_since is None and box.status is not Status.RESULTS_SYNC:

@@ -160,6 +160,7 @@ class _History:
 
     def _lock_was_written(self, key: str) -> None:
         self._calm = False
+        self._judgement.lock_was_written(key)
         for box in self._scene.boxes.values():
             box.news()
         self._deliver(

@@ -6,8 +6,9 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import RUN_ID_PATTERN
+from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.run import Judge
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.plan import Layer
 from chronos_ec2.simulation.scene import Scene
@@ -70,6 +71,7 @@ class Judgement:
     def __init__(self, scene: Scene) -> None:
         self._scene = scene
         self._failing: dict[str, _Failure] = {}
+        self._condemned: set[str] = set()
         self._all_gone_since: float | None = None
         self.verdicts = Verdicts()
 
@@ -81,7 +83,22 @@ class Judgement:
         scene.tell(f"TerminateInstances {instance_id}")
         if instance_id not in scene.fleet.ours:
             self.verdicts.alien.append(f"terminated {instance_id}, which is not ours")
-        elif scene.fleet.state(instance_id) is InstanceState.RUNNING and self._healthy(instance_id):
+        elif instance_id not in self._condemned:
+            self._must_be_ill(instance_id)
+
+    def lock_was_written(self, key: str) -> None:
+        """A verdict of the watchdog stands, also if its end has to be tried again and the box is back by then."""
+        scene, lane = self._scene, Lane.from_state_key(key)
+        run = scene.run_in(lane) if lane in scene.lanes and lane not in scene.spoiled else None
+        if run is None or run.verdict is None or run.verdict.judge is not Judge.WATCHDOG:
+            return
+        if run.instance_id in scene.fleet.ours - self._condemned:
+            self._condemned.add(str(run.instance_id))
+            self._must_be_ill(str(run.instance_id))
+
+    def _must_be_ill(self, instance_id: str) -> None:
+        scene = self._scene
+        if scene.fleet.state(instance_id) is InstanceState.RUNNING and self._healthy(instance_id):
             self.verdicts.wrong.append(f"{instance_id} was healthy at {scene.clockwork.seconds:.0f} s")
 
     def fails(self, instance_id: str, failure: str, since: float | None = None, until: float | None = None) -> None:
@@ -153,7 +170,8 @@ class Judgement:
         if not box.claimed or box.last_beat is None or box.life is Life.GONE:
             return False
         now, limits = scene.clockwork.seconds, scene.limits
-        silent = now - box.last_beat > limits.lease.total_seconds()
+        # S3 tells when a beat came in whole seconds, so a lease can seem to be over that much too early.
+        silent = now - box.last_beat > limits.lease.total_seconds() - 1.0
         stalled = box.stalled_since is not None and now - box.stalled_since > limits.progress.total_seconds()
         return not (silent or stalled or self.near_a_limit(instance_id))
 
