@@ -190,7 +190,7 @@ def _next(incident: Incident, place: Place) -> str:
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
     if incident.kind is Kind.COMPLETED:
-        return f'BaseChronosPipeline.from_pretrained("{_results(run, place)}models/")'
+        return f"aws s3 sync {_results(run, place)} {run.run_id}/"
     command = "logs" if incident.kind in WITH_LOG else "monitor"
     return f"chronos-ec2 {command} {run.run_id} --environment {environment}"
 

@@ -11,7 +11,7 @@ from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run
@@ -76,7 +76,7 @@ def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
     """The last lines of the trainer's log, as far as it is in the bucket. No log keeps a message from going out."""
     try:
         tail = objects.tail(run_key(run.lane.environment, run.run_id, TRAINER_LOG), _TAIL_BYTES)
-    except (ServiceUnavailable, NotAllowed) as error:
+    except Exception as error:  # noqa: BLE001 - whatever is wrong with a log, its message goes out
         return (f"it could not be read: {error}",)
     if not tail:
         return ("it is not in the bucket",)
