@@ -183,6 +183,8 @@ class TestDeadlines:
         ports.deadlines.disarm("i-0123456789abcdef0")
 
     def test_more_schedules_than_a_page_holds_are_all_listed(self, ports: Ports) -> None:
+        if ports.name == "embedded":
+            pytest.skip("the embedded AWS cuts a list of schedules off after a page, and names no next one")
         wanted = {f"i-{number:017x}" for number in range(120)}
         for instance_id in wanted:
             ports.deadlines.arm(instance_id, self.AT)
