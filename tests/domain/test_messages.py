@@ -116,6 +116,34 @@ def test_links_are_those_of_the_partition_and_the_region(topic_arn: str, link: s
     assert links(an_incident(Kind.ORPHAN), place)["instance"].startswith(link)
 
 
+def test_results_are_linked_in_the_stacks_bucket() -> None:
+    place = Place.of("arn:aws:sns:eu-west-1:123456789012:t", "my-bucket")
+    assert "/s3/buckets/my-bucket?" in links(an_incident(Kind.FAILED), place)["results"]
+
+
+@pytest.mark.parametrize(
+    ("cause", "why"),
+    [
+        (Cause.COMPLETED, "the training is done (completed)"),
+        (Cause.REQUESTED, "somebody asked for it (requested)"),
+        (Cause.USER_CODE, "the trainer or its data failed (user-code)"),
+        (Cause.PREEMPTED, "EC2 took the instance back (preempted)"),
+        (Cause.HUNG, "the work stood still while the box was alive (hung)"),
+        (Cause.OVER_DEADLINE, "the time for the run was over (over-deadline)"),
+        (Cause.OVER_BUDGET, "the money for the run was spent (over-budget)"),
+        (Cause.ORPHAN, "no run held the instance (orphan)"),
+        (Cause.INFRA, "the instance, its agent or AWS failed (infra)"),
+    ],
+)
+def test_every_cause_is_told_in_words(cause: Cause, why: str) -> None:
+    assert f"why       {why}\n" in told(Kind.FAILED, run=ended(Outcome.FAILED, cause)).body
+
+
+def test_what_a_trainer_printed_is_no_markup_in_a_chat() -> None:
+    description = told(Kind.FAILED, text="<!channel> & <https://x|ok>").chat["content"]["description"]
+    assert description.startswith("&lt;!channel&gt; &amp; &lt;https://x|ok&gt;\n")
+
+
 def test_of_an_unknown_partition_there_are_no_links() -> None:
     assert links(an_incident(Kind.FAILED), Place.of("arn:aws-iso:sns:us-iso-east-1:1:t", "b")) == {}
 

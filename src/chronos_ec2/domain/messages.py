@@ -208,7 +208,7 @@ def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]
         "content": {
             "textType": "client-markdown",
             "title": f"{incident.title} ({incident.lane}): {incident.kind}",
-            "description": "\n".join(filter(None, (one_line(incident.text), facts))),
+            "description": _plain("\n".join(filter(None, (one_line(incident.text), facts)))),
             "nextSteps": [f"`{_next(incident, place)}`", *seen],
             "keywords": [incident.lane.environment, str(incident.kind), _SEVERITY[incident.kind]],
         },
@@ -220,6 +220,11 @@ def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]
             "additionalContext": {"severity": _SEVERITY[incident.kind], "lane": incident.lane.name},
         },
     }
+
+
+def _plain(text: str) -> str:
+    """Text that a chat shows as it is: what a trainer printed may not mention people or forge links."""
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
 def _for_programs(incident: Incident, place: Place) -> dict[str, Any]:
