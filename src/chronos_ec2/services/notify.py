@@ -1,9 +1,9 @@
 """One incident, one message: a marker in the bucket is taken before, and settled after, each publish.
 
 A marker is `pending` from before the publish until after it. A crash in between leaves it pending, and whoever finds
-it so after a while publishes again: no message is lost. One can double if a crash falls exactly between SNS's answer and
-the second write, if that answer is lost, or if both tries of the second write are. A publish that failed withdraws the
-marker at once.
+it so after a while publishes again: no message is lost. One can double if a crash falls exactly between SNS's answer
+and the second write, if that answer is lost, or if both tries of the second write are. A publish that failed withdraws
+the marker at once.
 """
 
 from __future__ import annotations
