@@ -79,6 +79,11 @@ def test_money_is_told_as_far_as_it_is_known(cost: float | None, cap: float | No
     assert line in told(Kind.FAILED, run=a_run(max_cost_usd=cap), cost_usd=cost).body
 
 
+@pytest.mark.parametrize(("cost", "known"), [(None, None), (0.0, 0.0), (1.234567, 1.2346)])
+def test_programs_are_told_the_money_to_a_hundredth_of_a_cent(cost: float | None, known: float | None) -> None:
+    assert told(Kind.FAILED, cost_usd=cost).document["cost_usd"] == known
+
+
 def test_a_run_without_instance_says_so_and_links_to_none() -> None:
     message = told(Kind.FAILED, run=launching())
     assert "instance  none (g4dn.2xlarge)\n" in message.body
