@@ -71,6 +71,10 @@ def main() -> None:
             deploy_outputs()
             rows.append(_row(running, terminated))
             print(_table(rows[-1:]).splitlines()[-1], flush=True)
+            _write(rows)  # so that a run that is ended keeps what it has
+
+
+def _write(rows: list[Row]) -> None:
     FIGURES.parent.mkdir(exist_ok=True)
     FIGURES.write_text(json.dumps({"sweep": [asdict(row) for row in rows]}, indent=1) + "\n")
     DOCUMENT.write_text(
