@@ -64,6 +64,7 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder
     with calls.acting("InstanceRole"):
         code = agent_process.main([*arguments, "--workdir", str(tmp_path / "box")])
 
+    assert ("InstanceRole", "s3.PutObject") in calls.heard
     state = json.loads(s3.get_object(Bucket=BUCKET, Key=LANE.state_key)["Body"].read())
     summary = s3.get_object(Bucket=BUCKET, Key=run_key("dev", RUN_ID, "training.json"))["Body"].read()
     assert (code, state["status"], state["instance_id"]) == (0, Status.CLEANUP, INSTANCE)

@@ -133,6 +133,8 @@ class Recorder:
 
     recorded: int = 0
     denied: list[str] = field(default_factory=list)
+    heard: set[tuple[str, str]] = field(default_factory=set)
+    """Who has called what: (`WatchdogRole`, `lambda.Invoke`)."""
     _who: str | None = None
     _policies: Policies | None = None
 
@@ -140,7 +142,9 @@ class Recorder:
         """Hear of the calls of every client that is made from now on."""
         if boto3.DEFAULT_SESSION is None:
             boto3.setup_default_session()
-            boto3.DEFAULT_SESSION.events.register("provide-client-params", self.hear)
+        # Under one id, so that a session that somebody else made is heard too, and none twice.
+        assert boto3.DEFAULT_SESSION is not None
+        boto3.DEFAULT_SESSION.events.register("provide-client-params", self.hear, unique_id="recorder")
 
     @contextmanager
     def acting(self, who: str, of: Policies | None = None) -> Iterator[None]:
@@ -158,6 +162,11 @@ class Recorder:
             return
         operation = f"{model.service_model.service_name}.{model.name}"
         self.recorded += 1
+        self.heard.add((self._who, operation))
+        if operation not in NEEDED:
+            # Not raised: the code under test may catch what a call raises.
+            self.denied.append(f"{self._who}: {operation} is not in the table")
+            return
         for request in NEEDED[operation](params):
             if request.action in THE_DEPLOYERS and self._who == "OperatorPolicy":
                 continue

@@ -135,12 +135,14 @@ def _holds(operator: str, key: str, wanted: list[str], request: Request) -> bool
         return [str(found is None).lower()] == [value.lower() for value in wanted]
     quantifier, _, operator = operator.rpartition(":")
     name = operator.removesuffix("IfExists")
-    if found is None:
-        # An absent key meets what is negated, what asks only if it exists, and what must hold for all of none.
-        return name in _NEGATED or operator.endswith("IfExists") or quantifier == "ForAllValues"
     test = _OPERATORS.get(_NEGATED.get(name, name))
     if test is None or quantifier not in ("", "ForAnyValue", "ForAllValues"):
         raise NotImplementedError(f"condition operator {quantifier} {operator}")
+    if found is None:
+        # An absent key meets what asks only if it exists, what must hold for all of none, and what is negated, unless
+        # that must hold for any.
+        negated = name in _NEGATED and quantifier != "ForAnyValue"
+        return negated or operator.endswith("IfExists") or quantifier == "ForAllValues"
     if not quantifier and len(found) != 1:
         raise NotImplementedError(f"{operator} on several values of {key}")
     met = [any(test(pattern, value, request) for pattern in wanted) != (name in _NEGATED) for value in found]

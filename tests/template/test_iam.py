@@ -37,6 +37,7 @@ def decided(**elements: Any) -> bool:
         ({"Condition": {"StringNotEquals": {"s3:prefix": "dev/x"}}}, False),
         ({"Condition": {"StringNotEquals": {"absent": "dev/x"}}}, True),
         ({"Condition": {"StringEquals": {"absent": "dev/x"}}}, False),
+        ({"Condition": {"ForAnyValue:StringNotEquals": {"absent": "dev/x"}}}, False),
         ({"Condition": {"StringEqualsIfExists": {"absent": "dev/x"}}}, True),
         ({"Condition": {"StringEqualsIfExists": {"s3:prefix": "other"}}}, False),
         ({"Condition": {"Null": {"absent": "true"}}}, True),
@@ -62,7 +63,8 @@ def test_not_action_and_not_resource_name_what_is_left() -> None:
     assert answer(PUT, [others | {"NotResource": "arn:aws:s3:::b/*"}], []) is Answer.NOT_ALLOWED
 
 
-@pytest.mark.parametrize("condition", [{"DateLessThan": {"n": "1"}}, {"ForSomeValues:StringEquals": {"n": "1"}},
+@pytest.mark.parametrize("condition", [{"DateLessThan": {"n": "1"}}, {"DateLessThan": {"absent": "1"}},
+                                       {"ForSomeValues:StringEquals": {"n": "1"}},
                                        {"StringEquals": {"tags": "a"}}])  # fmt: skip
 def test_what_is_not_modelled_is_not_guessed(condition: dict[str, Any]) -> None:
     with pytest.raises(NotImplementedError):
