@@ -506,7 +506,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a schedule that cannot be listed keeps the watchdog from its work", "protocol L1", _RECONCILE,
-        "            return self.deadlines.armed()\n        except (ServiceUnavailable, NotAllowed) as error:",
+        "            return self.deadlines.armed()\n        except Exception as error:",
         "            return self.deadlines.armed()\n        except LostRace as error:", SERVICES,
     ),
     Defect(
@@ -560,8 +560,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "one lane's trouble keeps the sweep from the others", "failure mode 25", _RECONCILE,
-        "        except Exception as error:  # noqa: BLE001", "        except LookupError as error:  # noqa: BLE001",
-        HANDLERS,
+        "listing)\n        except Exception as error:", "listing)\n        except LookupError as error:", HANDLERS,
     ),
     # --- messages
     Defect(

@@ -250,3 +250,18 @@ def test_a_right_that_is_missing_does_not_keep_the_others_from_their_work(
     (report,) = scene.reconciler.sweep()
     assert "not allowed" in report.error
     assert scene.world.fleet.terminate_calls == [launched.instance_id]
+
+
+def test_a_dead_agent_is_ended_also_when_the_group_of_schedules_is_gone(
+    scene: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.world.clock.advance(LIMITS.lease + seconds(60))
+
+    def gone() -> None:
+        raise RuntimeError("ResourceNotFoundException")
+
+    monkeypatch.setattr(scene.world.deadlines, "armed", gone)
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]

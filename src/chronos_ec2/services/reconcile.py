@@ -154,8 +154,8 @@ class Reconciler:
         """A layer that cannot be seen to must not keep the others from their work."""
         try:
             return self.deadlines.armed()
-        except (ServiceUnavailable, NotAllowed) as error:
-            return Failed(str(error))
+        except Exception as error:  # noqa: BLE001 - also if its group is gone: this is one layer of five
+            return Failed(one_line(str(error)))
 
     def _reconcile(self, lane: Lane, listing: _Listing) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
@@ -308,8 +308,7 @@ class Reconciler:
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
         def message() -> Message:
-            with_log = run is not None and incident.kind in WITH_LOG
-            log = last_lines(self.store.objects, run) if run and with_log else None
+            log = last_lines(self.store.objects, run) if run and incident.kind in WITH_LOG else None
             return compose(replace(incident, log=log), self.place, now)
 
         return Outbox(self.store.objects, self.notifier).send(marker, message, now)
