@@ -10,6 +10,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from tests.aws_server import BUCKET
 from tests.cli.conftest import CONFIG, Command, Result
+from tests.template.calls import Recorder
 
 
 def assert_one_clear_line(result: Result, *parts: str, code: int = 2) -> None:
@@ -30,8 +31,12 @@ def test_an_impossible_environment(run: Command, name: str) -> None:
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_stack_that_is_not_deployed(run: Command) -> None:
+def test_a_stack_that_is_not_deployed(run: Command, calls: Recorder) -> None:
     assert_one_clear_line(run("verify", "-e", "stage"), "chronos-ec2-stage", "sam deploy --config-env stage")
+    # An operator of dev may not even ask; whoever may is told this.
+    (denied,) = calls.denied
+    assert "cloudformation:DescribeStacks" in denied
+    calls.denied.clear()
 
 
 def test_no_credentials(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -50,9 +55,9 @@ def test_an_unknown_profile(run: Command, monkeypatch: pytest.MonkeyPatch) -> No
     assert_one_clear_line(run("verify"), "AWS_PROFILE", "nobody")
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_an_aws_that_does_not_answer(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
-    monkeypatch.setenv("AWS_MAX_ATTEMPTS", "1")
     assert_one_clear_line(run("verify"), "could not", code=3)
 
 
@@ -148,3 +153,17 @@ class TestOnADeployedEnvironment:
         if content == "empty-parquet":
             (folder / "a.parquet").touch()
         assert_one_clear_line(run("upload", "data", str(folder), "name"), content)
+
+
+@pytest.mark.parametrize(
+    ("options", "parts"),
+    [
+        (("--trainer", "probe", "--minutes", "0"), ("--minutes", "between 0 and 1440")),
+        (("--trainer", "probe", "--minutes", "nan"), ("--minutes",)),
+        (("--minutes", "3"), ("--minutes", "give --trainer probe too")),
+        (("--ending", "oom"), ("--ending", "give --trainer probe too")),
+        (("--trainer", "probe", "--config", "train.yaml"), ("--trainer", "exclude each other")),
+    ],
+)
+def test_a_probe_that_cannot_be(run: Command, options: tuple[str, ...], parts: tuple[str, ...]) -> None:
+    assert_one_clear_line(run("launch", *options), *parts)

@@ -7,6 +7,7 @@ import json
 import tarfile
 from pathlib import Path
 
+import pyarrow.parquet as pq
 import pytest
 
 from chronos_ec2.aws.clients import client
@@ -16,7 +17,7 @@ from chronos_ec2.domain.lane import Lane, bundle_key
 from chronos_ec2.services.bundle import CHECKOUT
 from chronos_ec2.services.python_env import read_python_env
 from chronos_ec2.services.run_store import RunStore
-from tests.aws_server import BUCKET
+from tests.aws_server import BUCKET, answered
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("data")
@@ -44,6 +45,26 @@ def test_a_run_from_launch_to_the_proof(run: Command, config: Path) -> None:
     assert "killed (requested)" in watched.out
     (past,) = run("runs", "--json").json
     assert (past["run_id"], past["status"], past["active"]) == (launched["run_id"], "killed", False)
+
+
+TELLS = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>"
+PENDING = """\
+<ListSubscriptionsByTopicResponse><ListSubscriptionsByTopicResult><Subscriptions><member>
+<TopicArn>arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev</TopicArn><Protocol>email</Protocol>
+<SubscriptionArn>PendingConfirmation</SubscriptionArn><Endpoint>team@example.com</Endpoint>
+</member></Subscriptions></ListSubscriptionsByTopicResult></ListSubscriptionsByTopicResponse>"""
+
+
+def test_verify_warns_of_what_does_not_reach_whom_it_is_for_and_passes(run: Command) -> None:
+    result = run("verify", "--json")
+    assert (result.code, result.json["left"]) == (0, [])
+    assert ["EventBridge" in warning for warning in result.json["warnings"]] == [True]
+    with answered("s3", "GetBucketNotificationConfiguration", TELLS):
+        assert run("verify", "--json").json["warnings"] == []
+        with answered("sns", "ListSubscriptionsByTopic", PENDING):
+            people = run("verify")
+    assert (people.code, "nothing is left" in people.out) == (0, True)
+    assert "email team@example.com to chronos-ec2-dev is not confirmed" in people.out
 
 
 def test_launch_for_people_says_what_comes_next(run: Command, config: Path) -> None:
@@ -139,3 +160,25 @@ def test_a_followed_log_ends_with_its_run(run: Command, config: Path) -> None:
     run("kill", "--now")
     run("cleanup")
     assert run("logs", run_id, "-f").out == "step 1\n"
+
+
+def test_a_probe_needs_no_configuration_and_brings_its_data(run: Command) -> None:
+    launched = run("launch", "--trainer", "probe", "--minutes", "2", "--ending", "nan", "--json").json
+    request = json.loads(S3Objects(client("s3"), BUCKET).tail(f"dev/{launched['run_id']}/request.json", 10**6) or b"")
+    assert request["config"]["trainer"] == "probe"
+    assert request["config"]["probe"] | {"checkpoint_mb": 1} == {
+        "ending": "nan", "steps": 240, "step_seconds": 0.5, "checkpoint_steps": 120, "checkpoint_mb": 1
+    }  # fmt: skip
+    (file,) = request["dataset"]
+    assert file["key"] == "cached-datasets/training-data/probe/series.parquet"
+    run("kill", "--now")
+    run("cleanup")
+    assert run("launch", "--trainer", "probe").code == 0
+
+
+def test_the_probes_data_is_what_it_says(run: Command) -> None:
+    """The agent looks at the columns of every data set."""
+    run("launch", "--trainer", "probe")
+    key = "cached-datasets/training-data/probe/series.parquet"
+    table = pq.read_table(io.BytesIO(client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()))
+    assert (table.column_names, table.num_rows) == (["item_id", "timestamp", "target"], 60)

@@ -107,6 +107,31 @@ class TestObjects:
         assert target.read_bytes() == source.read_bytes()
         assert sum(sent) == sum(received) == source.stat().st_size
 
+    def test_pieces_of_an_object_make_the_whole_in_any_order(self, ports: Ports, tmp_path: Path) -> None:
+        body, target, received = bytes(range(256)) * 64, tmp_path / "target", list[int]()
+        ports.objects.write("dev/file", body)
+        pieces = [range(9_000, len(body)), range(9_000)]
+        sources = [ports.transfer.download_piece("dev/file", target, piece, received.append) for piece in pieces]
+        assert target.read_bytes() == body
+        assert sum(received) == len(body)
+        found = ports.objects.read("dev/file")
+        assert found is not None
+        assert {(source.etag, source.size) for source in sources} == {(found.etag, len(body))}
+
+    def test_without_a_piece_all_of_an_object_is_had(self, ports: Ports, tmp_path: Path) -> None:
+        ports.objects.write("dev/file", b"whole")
+        source = ports.transfer.download_piece("dev/file", tmp_path / "target", None, lambda _count: None)
+        assert (tmp_path / "target").read_bytes() == b"whole"
+        assert source.size == 5
+
+    def test_a_file_that_shall_expire_is_there_like_any_other(self, ports: Ports, tmp_path: Path) -> None:
+        source = tmp_path / "source"
+        source.write_bytes(b"weights")
+        ports.transfer.upload(source, "dev/file", lambda _count: None, expires=True)
+        found = ports.objects.read("dev/file")
+        assert found is not None
+        assert found.body == b"weights"
+
 
 class TestLocks:
     @pytest.fixture

@@ -10,10 +10,12 @@ from typing import Any
 import pytest
 from botocore.exceptions import ClientError
 
+from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.ports import LaunchOption
+from tests.aws_server import refused
 from tests.builders import launching
 
 OPTION = LaunchOption("g4dn.2xlarge", "subnet-a")
@@ -63,6 +65,18 @@ def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
     assert words["MetadataOptions"]["HttpTokens"] == "required"
 
 
+def test_spare_capacity_is_asked_for_once_and_ends_with_the_instance() -> None:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c", "lt-1").launch(launching(), replace(OPTION, market="spot"), "#cloud-config")
+    ((_, words),) = ec2.asked
+    assert words["InstanceMarketOptions"]["MarketType"] == "spot"
+    options = words["InstanceMarketOptions"]["SpotOptions"]
+    assert options == {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+    assert "InstanceMarketOptions" not in asked_to_launch()
+    assert "spot-instances-request" in {entry["ResourceType"] for entry in words["TagSpecifications"]}
+    assert words["ClientToken"] != asked_to_launch()["ClientToken"]
+
+
 def test_a_retry_has_the_same_token_and_another_attempt_another() -> None:
     first, again, next_attempt = (asked_to_launch(attempt=attempt)["ClientToken"] for attempt in (1, 1, 2))
     assert first == again != next_attempt
@@ -99,3 +113,20 @@ def test_one_id_a_call_and_force_only_when_asked() -> None:
     assert [words for _, words in ec2.asked] == [
         {"InstanceIds": ["i-00000001"]}, {"InstanceIds": ["i-00000002"], "Force": True, "SkipOsShutdown": True},
     ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("asked_once")
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("InsufficientInstanceCapacity", 500, CapacityUnavailable),  # as EC2 has it
+        ("Unsupported", 400, CapacityUnavailable),
+        ("InternalError", 500, ServiceUnavailable),
+        ("InvalidParameterValue", 400, LaunchRefused),
+    ],
+)
+def test_what_ec2_refuses_with_which_status_says_whether_to_go_elsewhere(
+    deployed: str, code: str, status: int, expected: type[Exception]
+) -> None:
+    with refused("ec2", "RunInstances", code, status), pytest.raises(expected):
+        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1").launch(launching(), OPTION, "")

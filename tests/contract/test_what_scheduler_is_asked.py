@@ -54,6 +54,7 @@ def test_it_stays_in_the_partition_of_its_role(deployed: str) -> None:
     assert armed(role_arn=role_arn)["Target"]["Arn"] == "arn:aws-cn:scheduler:::aws-sdk:ec2:terminateInstances"
 
 
+@pytest.mark.usefixtures("asked_once")
 def test_no_answer_is_said_in_our_words(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     client.cache_clear()

@@ -1,12 +1,18 @@
-"""Which subscriber gets which body."""
+"""Which subscriber gets which message, and which body."""
 
 from __future__ import annotations
 
 import json
+import uuid
+from collections.abc import Mapping
 from typing import Any
 
+import pytest
+
+from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.messages import Incident, Kind, Message, Place, compose
+from tests.builders import LANE, NOW, RUN_ID, a_run
 
 MESSAGE = Message("a subject", "for people\n", {"kind": "failed"}, {"version": "1.0"}, {"schema_version": 1})
 
@@ -28,3 +34,36 @@ def test_people_read_text_chats_get_a_card_and_programs_a_document() -> None:
     assert bodies.keys() == {"http", "lambda", "sqs", "firehose"}
     assert all(json.loads(body) == {"schema_version": 1} for body in bodies.values())
     assert sns.published["MessageAttributes"] == {"kind": {"DataType": "String", "StringValue": "failed"}}
+
+
+@pytest.mark.parametrize("aws", ["moto_endpoint", pytest.param("embedded_endpoint", marks=pytest.mark.embedded_aws)])
+def test_a_subscriber_with_a_filter_hears_of_what_it_asked_for_alone(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue(aws))
+    sns, name = client("sns"), f"filters-{uuid.uuid4().hex[:8]}"
+    topic = sns.create_topic(Name=name)["TopicArn"]
+    queues = {kind: subscribed(topic, f"{name}-{kind}", {"kind": [kind]}) for kind in Kind}
+    awake = subscribed(topic, f"{name}-awake", {"severity": ["error", "critical"]})
+    prod = subscribed(topic, f"{name}-prod", {"environment": ["prod"]})
+    for kind in Kind:
+        incident = Incident(kind, LANE, RUN_ID, "what happened", a_run())
+        SnsNotifier(sns, topic).publish(compose(incident, Place.of(topic, "a-bucket"), NOW))
+    assert {kind: heard(queue) for kind, queue in queues.items()} == {kind: {kind} for kind in Kind}
+    assert heard(awake) == {Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET, Kind.ORPHAN, Kind.LEAK}
+    assert heard(prod) == set()
+
+
+def subscribed(topic: str, name: str, policy: Mapping[str, list[str]]) -> str:
+    """A queue that hears of what the filter policy lets through."""
+    url = str(client("sqs").create_queue(QueueName=name)["QueueUrl"])
+    arn = client("sqs").get_queue_attributes(QueueUrl=url, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+    attributes = {"FilterPolicy": json.dumps(policy)}
+    client("sns").subscribe(TopicArn=topic, Protocol="sqs", Endpoint=arn, Attributes=attributes)
+    return url
+
+
+def heard(queue: str) -> set[str]:
+    """The kinds of the messages in a queue."""
+    found = client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10).get("Messages", [])
+    return {json.loads(json.loads(message["Body"])["Message"])["kind"] for message in found}

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, price_of
+from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, price_of, time_left
 from tests.builders import NOW, a_run
 
 SIZES = ("xlarge", "2xlarge", "4xlarge")
@@ -44,3 +44,11 @@ def test_a_launch_time_ahead_of_now_costs_nothing() -> None:
 
 def test_without_a_price_cost_is_unknown() -> None:
     assert cost_so_far(a_run(price_per_hour_usd=None, spent_usd=5.0), NOW, NOW) is None
+
+
+def test_the_time_left_is_that_of_the_deadline_or_of_the_cap() -> None:
+    run = a_run(price_per_hour_usd=2.0, spent_usd=1.0, max_cost_usd=5.0, deadline=NOW + timedelta(hours=3))
+    began = NOW - timedelta(hours=1)
+    assert time_left(run, began, NOW) == timedelta(hours=1)
+    assert time_left(a_run(deadline=NOW + timedelta(hours=3)), began, NOW) == timedelta(hours=3)
+    assert time_left(run, began, NOW + timedelta(hours=9)) == timedelta(0)

@@ -41,8 +41,9 @@ FULL_BEAT = a_heartbeat(
     sent_at="2026-01-31T12:00:00Z",
 )
 A_REQUEST = Request(
-    RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(), True
-)
+    RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
+    True, "spot",
+)  # fmt: skip
 
 
 GOLDEN = Path(__file__).with_name("golden")
@@ -57,7 +58,7 @@ EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": 
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": set[str](),
+    "request": {"market"},
 }
 
 

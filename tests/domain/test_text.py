@@ -69,7 +69,21 @@ def test_a_control_character_becomes_a_space(control: str) -> None:
     assert one_line(f"a{control}b") == "a b"
 
 
-@pytest.mark.parametrize("printable", [" ", "~", "\xa0", "é", "\u2027", "\u202a"])
+@pytest.mark.parametrize(
+    "unseen",
+    ["\u061c", "\u200e", "\u200f", "\u202a", "\u202b", "\u202c", "\u202d", "\u202e", "\u2066", "\u2067", "\u2068",
+     "\u2069", "\u200b", "\u200d", "\u2060", "\ufeff", "\xad", "\U000e0041", "\ud800"],
+    ids=ascii,
+)  # fmt: skip
+def test_a_character_that_turns_the_line_or_does_not_show_becomes_a_space(unseen: str) -> None:
+    assert one_line(f"a{unseen}b") == "a b"
+
+
+def test_a_line_cannot_be_made_to_read_as_another() -> None:
+    assert one_line("run failed \u202edetelpmoc\u202c") == "run failed  detelpmoc"
+
+
+@pytest.mark.parametrize("printable", [" ", "~", "é", "…", "漢", "ש", "🚀", "e\u0301"])
 def test_a_printable_character_stays(printable: str) -> None:
     assert one_line(f"a{printable}b") == f"a{printable}b"
 

@@ -8,28 +8,26 @@ import json
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
-from chronos_ec2.domain.instance import run_tags
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
 from chronos_ec2.observability import log_report
 from chronos_ec2.services.reconcile import Report
-from chronos_ec2.services.run_store import RunStore
-from tests.aws_server import BUCKET, DEADLINE_GROUP, DEADLINE_ROLE_ARN, LAUNCHER
+from tests.aws_server import start_instance, store
 from tests.builders import RUN_ID, a_run
+from tests.functions.conftest import CONTEXT
 from tests.template.calls import Recorder
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -39,21 +37,12 @@ FOR_NOBODY += [name for name in ALL_EVENTS if name.endswith("-foreign.json")]
 EC2_EVENTS = [name for name in ALL_EVENTS if name.startswith(("ec2-", "spot-", "rebalance"))]
 EC2_EVENTS += ["dlq-failed-instance-changed.json"]
 ENDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", Judge.AGENT)
-CONTEXT = SimpleNamespace(
-    function_name="f", memory_limit_in_mb=256, invoked_function_arn="arn:aws:lambda:::f", aws_request_id="id"
-)
-
 Handle = Callable[[str], None]
 
 
 @pytest.fixture
-def handle(deployed: str, monkeypatch: pytest.MonkeyPatch, calls: Recorder) -> Callable[[str, str, str | None], None]:
+def handle(told: None, calls: Recorder) -> Callable[[str, str, str | None], None]:
     """Call a handler with a golden event, as Lambda would, in its role; an instance id replaces the event's."""
-    topic = client("sns").list_topics()["Topics"][0]["TopicArn"]
-    for name, value in {"ENVIRONMENT": "dev", "BUCKET": BUCKET, "PROJECT": "Chronos-Training", "COST_CENTER": "train",
-                        "TOPIC_ARN": topic, "DEADLINE_GROUP": DEADLINE_GROUP, "DEADLINE_ROLE_ARN": DEADLINE_ROLE_ARN,
-                        "LAUNCHER_FUNCTION": LAUNCHER}.items():  # fmt: skip
-        monkeypatch.setenv(name, value)
 
     def handle(function: str, event: str, instance_id: str | None = None) -> None:
         module = importlib.import_module(f"functions.{function}")
@@ -69,22 +58,11 @@ def handle(deployed: str, monkeypatch: pytest.MonkeyPatch, calls: Recorder) -> C
 
 def a_finished_run(lane: Lane = Lane("dev")) -> str:
     """A run whose agent has said its last word and whose instance is terminated: one reconcile releases its lock."""
-    ec2 = client("ec2")
-    run: Run = a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED)
-    tags = [{"Key": key, "Value": value} for key, value in run_tags(run, "Chronos-Training", "train").items()]
-    instance_id = str(
-        ec2.run_instances(
-            ImageId="ami-12c6146b", MinCount=1, MaxCount=1, InstanceType="t3.micro",
-            TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
-        )["Instances"][0]["InstanceId"]
-    )  # fmt: skip
-    ec2.terminate_instances(InstanceIds=[instance_id])
-    store().create_lock(a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED, instance_id=instance_id))
+    run = a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED)
+    instance_id = start_instance(run)
+    client("ec2").terminate_instances(InstanceIds=[instance_id])
+    store().create_lock(replace(run, instance_id=instance_id))
     return instance_id
-
-
-def store() -> RunStore:
-    return RunStore(S3Objects(client("s3"), BUCKET))
 
 
 def released(lane: Lane = Lane("dev")) -> bool:

@@ -11,14 +11,13 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, Order, launch
-from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
+from chronos_ec2.simulation.watchdog import BUCKET, watchdog_over
 from tests.builders import SUBNETS, seconds
 
 LIMITS = Limits()
@@ -31,18 +30,7 @@ class Scenario:
     def __init__(self) -> None:
         self.world = MemoryWorld()
         self.store = RunStore(self.world.objects)
-        world = self.world
-        self.reconciler = Reconciler(
-            "dev",
-            self.store,
-            world.fleet,
-            world.deadlines,
-            world.notifier,
-            self,
-            world.clock,
-            LIMITS,
-            Place("aws", "us-east-1", "a-bucket"),
-        )
+        self.reconciler = watchdog_over(self.world, self.store, self, LIMITS)
         self.changes: dict[str, Any] = {}
         self.world.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
 
@@ -53,7 +41,7 @@ class Scenario:
             data_path=DATA,
             instance_types=("g4dn.2xlarge",),
             subnet_ids=SUBNETS,
-            bucket="a-bucket",
+            bucket=BUCKET,
             bundle_sha256="0" * 64,
             limits=LIMITS,
             price_per_hour_usd=0.752,
@@ -68,7 +56,7 @@ class Scenario:
         return launch(order, self.store, world.fleet, world.deadlines, world.clock)
 
     def relaunch(self, run: Run) -> None:
-        Launcher("a-bucket", SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
+        Launcher(BUCKET, SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
 
     def lock(self, lane: Lane = Lane("dev")) -> Held:
         state = self.store.read_lock(lane)

@@ -17,6 +17,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Cause, Outcome, Status
 from chronos_ec2.ports import Resource
 from chronos_ec2.services.history import look, runs
+from chronos_ec2.services.kill import kill
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
@@ -138,6 +139,16 @@ def test_a_killed_run_has_the_grace(scene: Scenario) -> None:
         scene.sweeps(seconds(60))
     assert scene.left() == []
     assert scene.kinds() == ["killed"]
+
+
+@pytest.mark.parametrize("reason", ["wrong data,\nand too late", "x" * 100_000])
+def test_whatever_reason_somebody_gives_the_record_can_be_read(scene: Scenario, reason: str) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    run = kill(None, scene.store, scene.reconciler, scene.world.clock, reason)
+    assert run.stop is not None
+    assert scene.lock().run.stop == run.stop
+    assert run.stop.reason.startswith(("wrong data, and too late", "xxx"))
 
 
 def test_kill_now_does_not_wait(scene: Scenario) -> None:

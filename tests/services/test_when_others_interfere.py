@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any
@@ -12,8 +13,8 @@ from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
-from chronos_ec2.domain.lane import Lane, bundle_key
-from chronos_ec2.domain.run import Cause
+from chronos_ec2.domain.lane import Lane, bundle_key, run_key
+from chronos_ec2.domain.run import Cause, Outcome
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
 from chronos_ec2.services.run_store import RunStore
@@ -24,14 +25,15 @@ from tests.services.scenario import LIMITS, Scenario
 class Recorder:
     """Faults that write down the calls, and refuse those of the named operations."""
 
-    def __init__(self, *refused: str) -> None:
+    def __init__(self, *refused: str, error: type[Exception] = ServiceUnavailable) -> None:
         self.calls: list[str] = []
         self.refused = refused
+        self.error = error
 
     def before(self, call: str) -> None:
         self.calls.append(call)
         if call in self.refused:
-            raise ServiceUnavailable(f"{call} is refused")
+            raise self.error(f"{call} is refused")
 
     def after(self, call: str) -> None:
         pass
@@ -44,8 +46,8 @@ def scene() -> Scenario:
 
 @pytest.fixture
 def refuse(scene: Scenario) -> Callable[..., Recorder]:
-    def refuse(*calls: str) -> Recorder:
-        recorder = Recorder(*calls)
+    def refuse(*calls: str, error: type[Exception] = ServiceUnavailable) -> Recorder:
+        recorder = Recorder(*calls, error=error)
         scene.world.objects._faults = recorder
         scene.world.fleet.faults = recorder
         scene.world.deadlines._faults = recorder
@@ -215,25 +217,73 @@ def test_a_write_whose_answer_was_lost_has_happened(scene: Scenario) -> None:
     assert scene.lock().run.instance_id == launched.instance_id
 
 
+SCHEDULERS_CALLS = ["scheduler:ListSchedules", "scheduler:CreateSchedule", "scheduler:DeleteSchedule"]
+ANY_TROUBLE = [ServiceUnavailable, NotAllowed, RuntimeError]
+"""What the port promises to raise, and what nobody thought of, like a group that somebody deleted."""
+
+
+@pytest.mark.parametrize("error", ANY_TROUBLE)
 def test_a_launch_whose_end_cannot_be_scheduled_is_a_launch_all_the_same(
-    scene: Scenario, refuse: Callable[..., Recorder]
+    scene: Scenario, refuse: Callable[..., Recorder], error: type[Exception]
 ) -> None:
-    refuse("scheduler:CreateSchedule")
+    refuse("scheduler:CreateSchedule", error=error)
     launched = scene.launch()
     assert scene.lock().run.instance_id == launched.instance_id
     assert scene.world.deadlines.schedules == {}
 
 
-@pytest.mark.parametrize("call", ["scheduler:ListSchedules", "scheduler:CreateSchedule", "scheduler:DeleteSchedule"])
-def test_a_dead_agent_is_ended_also_when_scheduler_does_not_answer(
-    scene: Scenario, refuse: Callable[..., Recorder], call: str
+@pytest.mark.parametrize("error", ANY_TROUBLE)
+@pytest.mark.parametrize("call", SCHEDULERS_CALLS)
+def test_a_dead_agent_is_ended_whatever_scheduler_says(
+    scene: Scenario, refuse: Callable[..., Recorder], call: str, error: type[Exception]
 ) -> None:
     launched = scene.launch()
     scene.claim(launched)
     scene.world.clock.advance(LIMITS.lease + seconds(60))
-    refuse(call)
+    refuse(call, error=error)
     scene.reconciler.sweep()
     assert scene.world.fleet.terminate_calls == [launched.instance_id]
+
+
+@pytest.mark.parametrize("error", ANY_TROUBLE)
+@pytest.mark.parametrize("call", SCHEDULERS_CALLS)
+def test_a_run_that_is_over_is_concluded_whatever_scheduler_says(
+    scene: Scenario, refuse: Callable[..., Recorder], call: str, error: type[Exception]
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+    scene.power_off(launched)
+    refuse(call, error=error)
+    scene.reconciler.sweep()
+    assert scene.store.read_lock(Lane("dev")) == Absent()
+    assert scene.kinds()[-1] == "completed"
+    receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
+    (schedule,) = [resource["state"] for resource in receipt["resources"] if resource["kind"] == "schedule"]
+    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "armed")
+
+
+@pytest.mark.parametrize("error", ANY_TROUBLE)
+def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_from_its_sweep(
+    scene: Scenario, refuse: Callable[..., Recorder], error: type[Exception]
+) -> None:
+    scene.world.deadlines.arm("i-gone", scene.world.clock.now())
+    scene.world.clock.advance(LIMITS.boot)
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+    refuse("scheduler:DeleteSchedule", error=error)
+    scene.sweeps(LIMITS.orphan_bound)
+    assert scene.world.fleet.terminate_calls == [stray]
+    assert "is refused" in scene.reconciler.sweep()[0].error
+
+
+@pytest.mark.parametrize("error", ANY_TROUBLE)
+def test_verify_says_in_our_words_that_it_could_not_ask(
+    scene: Scenario, refuse: Callable[..., Recorder], error: type[Exception]
+) -> None:
+    refuse("scheduler:ListSchedules", error=error)
+    with pytest.raises((ServiceUnavailable, NotAllowed), match="is refused"):
+        scene.left()
 
 
 def test_a_right_that_is_missing_does_not_keep_the_others_from_their_work(
@@ -249,19 +299,4 @@ def test_a_right_that_is_missing_does_not_keep_the_others_from_their_work(
     monkeypatch.setattr(scene.store, "replace_lock", forbidden)
     (report,) = scene.reconciler.sweep()
     assert "not allowed" in report.error
-    assert scene.world.fleet.terminate_calls == [launched.instance_id]
-
-
-def test_a_dead_agent_is_ended_also_when_the_group_of_schedules_is_gone(
-    scene: Scenario, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    launched = scene.launch()
-    scene.claim(launched)
-    scene.world.clock.advance(LIMITS.lease + seconds(60))
-
-    def gone() -> None:
-        raise RuntimeError("ResourceNotFoundException")
-
-    monkeypatch.setattr(scene.world.deadlines, "armed", gone)
-    scene.reconciler.sweep()
     assert scene.world.fleet.terminate_calls == [launched.instance_id]

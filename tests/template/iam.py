@@ -14,16 +14,17 @@ from enum import Enum
 from typing import Any
 
 Statement = Mapping[str, Any]
+_STANDING = ("AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy")
 _VARIABLE = re.compile(r"\$\{([^}*?$]+)\}")
 
 
 class Answer(Enum):
     """What becomes of a request."""
 
-    ALLOWED = "allowed"
-    NOT_ALLOWED = "not allowed"
+    ALLOWED = "allow"
+    NOT_ALLOWED = "implicit deny"
     """No statement speaks for it."""
-    DENIED = "denied"
+    DENIED = "explicit deny"
     """A statement speaks against it, whatever others say."""
 
 
@@ -88,7 +89,11 @@ def _names(statement: Statement, element: str, value: str, request: Request, fol
 
 def _like(pattern: str, value: str, request: Request) -> bool:
     """Whether a pattern with * and ? and policy variables describes a value."""
-    parts = re.split(r"([*?])", _substitute(pattern, request))
+    return _matches(_substitute(pattern, request), value)
+
+
+def _matches(pattern: str, value: str) -> bool:
+    parts = re.split(r"([*?])", pattern)
     regex = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
     return re.fullmatch(regex, value, re.DOTALL) is not None
 
@@ -109,6 +114,12 @@ def _same(pattern: str, value: str, request: Request) -> bool:
     return _substitute(pattern, request) == value
 
 
+def _like_arn(pattern: str, value: str, request: Request) -> bool:
+    """Each of an ARN's six parts for itself: a * of one does not reach into the next, but in the last it is free."""
+    patterns, parts = _substitute(pattern, request).split(":", 5), value.split(":", 5)
+    return len(patterns) == len(parts) == 6 and all(map(_matches, patterns, parts))
+
+
 def _below(wanted: str, value: str, _request: Request) -> bool:
     return float(value) < float(wanted)
 
@@ -120,8 +131,8 @@ def _bool(wanted: str, value: str, _request: Request) -> bool:
 _OPERATORS: dict[str, Callable[[str, str, Request], bool]] = {
     "StringEquals": _same,
     "StringLike": _like,
-    "ArnEquals": _like,
-    "ArnLike": _like,
+    "ArnEquals": _like_arn,
+    "ArnLike": _like_arn,
     "Bool": _bool,
     "NumericLessThan": _below,
 }
@@ -153,6 +164,16 @@ def _listed(value: Any) -> list[str]:
     return [str(item) for item in value] if isinstance(value, list) else [str(value)]
 
 
+@dataclass(frozen=True)
+class Right:
+    """One action on one resource that a role or managed policy allows, by the places where it stands."""
+
+    who: str
+    statement: int
+    action: str
+    resource: int
+
+
 # --- the stack's policies --------------------------------------------------------------------------------------
 
 
@@ -179,7 +200,31 @@ class Policies:
         statements: list[Statement] = self.resources[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
         return statements
 
+    def rights(self, principal: str, request: Request | None = None) -> set[Right]:
+        """What the policies of a role allow, piece by piece; of a request, the pieces that allow it."""
+        return {
+            Right(principal, number, action, place)
+            for number, statement in enumerate(self.of(principal))
+            if statement["Effect"] == "Allow"
+            for action in _listed(statement["Action"])
+            for place, resource in enumerate(_listed(statement["Resource"]))
+            if request is None or _speaks({**statement, "Action": action, "Resource": resource}, request)
+        }
+
     def ask(self, principal: str, request: Request) -> Answer:
-        """The answer to a request of a role, or of an operator; the bucket's policy has its say."""
-        resource = self.on("BucketPolicy") if request.action.lower().startswith("s3:") else []
-        return answer(request, self.of(principal), resource)
+        """The answer to a request of a role, or of an operator, in which the policy on the resource has its say."""
+        asked = answer(request, self.of(principal), self._about(request))
+        if asked is Answer.ALLOWED and principal == "InstanceRole" and request.action.lower().startswith("s3:"):
+            # An instance has no other way to S3: what its role may, the endpoint has to let through.
+            return answer(request, [], self.on("S3Endpoint"))
+        return asked
+
+    def _about(self, request: Request) -> list[Statement]:
+        service = request.action.lower().partition(":")[0]
+        if service == "s3":
+            return self.on("BucketPolicy")
+        if service not in ("sns", "sqs"):
+            return []
+        found = [name for name, body in self.resources.items() if body["Type"] in _STANDING]
+        # They name their resource in full, so that of all of them just its own speaks.
+        return [statement for name in found for statement in self.on(name)]

@@ -10,7 +10,10 @@ from hypothesis import strategies as st
 
 from tests.template.iam import Answer, Request, answer
 
-PUT = Request("s3:PutObject", "arn:aws:s3:::b/dev/x", {"s3:prefix": "dev/x", "tags": ["a", "b"], "n": "1.1"})
+CONTEXT = {
+    "s3:prefix": "dev/x", "tags": ["a", "b"], "n": "1.1", "arn": "arn:aws:iam::1:role/a:b", "account": "1",
+}  # fmt: skip
+PUT = Request("s3:PutObject", "arn:aws:s3:::b/dev/x", CONTEXT)
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
 
 
@@ -50,6 +53,14 @@ def decided(**elements: Any) -> bool:
         ({"Condition": {"ForAllValues:StringEquals": {"tags": ["a", "b", "c"]}}}, True),
         ({"Condition": {"ForAllValues:StringEquals": {"absent": "a"}}}, True),
         ({"Condition": {"StringEquals": {"s3:prefix": "dev/x"}, "Bool": {"absent": "true"}}}, False),
+        ({"Condition": {"ArnLike": {"arn": "arn:aws:iam::*:role/*"}}}, True),
+        ({"Condition": {"ArnLike": {"arn": "arn:*:iam::${account}:role/a:?"}}}, True),
+        ({"Condition": {"ArnEquals": {"arn": "arn:aws:iam::1:role/*"}}}, True),
+        ({"Condition": {"ArnLike": {"arn": "arn:aws:*:role/*"}}}, False),
+        ({"Condition": {"ArnLike": {"arn": "arn:aws:iam::*"}}}, False),
+        ({"Condition": {"ArnLike": {"arn": "*"}}}, False),
+        ({"Condition": {"ArnNotLike": {"arn": "arn:aws:iam::*"}}}, True),
+        ({"Condition": {"StringLike": {"arn": "arn:aws:*b"}}}, True),
     ],
 )  # fmt: skip
 def test_every_element_has_to_hold(elements: dict[str, Any], allowed: bool) -> None:

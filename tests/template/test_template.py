@@ -7,11 +7,13 @@ import re
 import tomllib
 from fnmatch import fnmatchcase
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from samcli.cli.types import CfnParameterOverridesType
 
+from chronos_ec2.aws.s3_objects import EXPIRES
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.settings import parse_limits
@@ -97,10 +99,18 @@ def test_a_lock_is_never_written_or_deleted_without_a_condition(stack: Template)
         assert not fnmatchcase(f"arn:aws:s3:::{bucket}/{run_key('dev', RUN_ID, 'state.json')}", statement["Resource"])
 
 
+def test_the_bucket_forgets_what_is_tagged_so_and_the_uploads_of_checkpoints_are(stack: Template) -> None:
+    rules = stack["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    (rule,) = (rule for rule in rules if "ExpirationInDays" in rule)
+    tags = {tag["Key"]: tag["Value"] for tag in rule["TagFilters"]}
+    assert urlencode(tags) == EXPIRES
+
+
 def test_an_agent_has_no_right_on_ec2_or_sns_and_deletes_nothing(template: Template) -> None:
     assert actions(template, "InstanceRole") == {
         "s3:GetObject",
         "s3:PutObject",
+        "s3:PutObjectTagging",
         "s3:AbortMultipartUpload",
         "s3:ListBucket",
     }

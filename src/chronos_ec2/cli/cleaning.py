@@ -7,11 +7,13 @@ from dataclasses import asdict
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
 from chronos_ec2.cli.output import console, print_json, print_table
+from chronos_ec2.domain.text import one_line
 from chronos_ec2.services.kill import kill as kill_run
-from chronos_ec2.services.verify import Finding
+from chronos_ec2.services.verify import Finding, warnings
 from chronos_ec2.services.verify import verify as find_what_is_left
 
 
@@ -73,13 +75,19 @@ def cleanup(
 def verify(
     environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False
 ) -> None:
-    """Prove that nothing is left: no instance, volume, interface, schedule or lock. Exit code 1 if something is."""
+    """Prove that nothing is left: no instance, volume, interface, schedule or lock. Exit code 1 if something is.
+
+    It warns of a bucket that does not tell of its objects, and of subscriptions that nobody has confirmed.
+    """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
+    found = warnings(world.wiring)
     if json:
-        print_json({"environment": environment, "left": [asdict(finding) for finding in left]})
+        print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:
         _print_findings(environment, left)
+        for warning in found:
+            console.print(f"[yellow]warning[/]  {escape(one_line(warning))}")
     if left:
         raise typer.Exit(1)
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -14,11 +14,14 @@ from chronos_ec2.cli.output import console, print_json
 from chronos_ec2.domain.cost import price_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
+from chronos_ec2.domain.request import ON_DEMAND, SPOT
 from chronos_ec2.services.bundle import publish_agent
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
 from chronos_ec2.services.launch import launch as launch_run
-from chronos_ec2.training_config import TrainingConfig, load_config, parse_yaml
+from chronos_ec2.services.probing import probe_config, put_probe_data
+from chronos_ec2.training_config import Ending, TrainingConfig, load_config, parse_yaml
 
+Trainer = Literal["probe"]
 DEFAULT_CONFIG = f"{CACHED}/configs/train.yaml"
 
 
@@ -26,6 +29,11 @@ def launch(
     config: Annotated[
         Path | None, typer.Option(help=f"Training configuration (YAML); {DEFAULT_CONFIG} of the bucket when absent.")
     ] = None,
+    trainer: Annotated[
+        Trainer | None, typer.Option(help="`probe`: everything but real training, without --config, for cents.")
+    ] = None,
+    minutes: Annotated[float | None, typer.Option(help="How long the probe trains; 3 when absent.")] = None,
+    ending: Annotated[Ending | None, typer.Option(help="How the probe ends; ok when absent.")] = None,
     instance_type: Annotated[
         str | None,
         typer.Option(
@@ -36,6 +44,11 @@ def launch(
     max_hours: Annotated[float | None, typer.Option(help="Hard deadline of the run; 12 when absent.")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cap in USD over all attempts.")] = None,
     price: Annotated[float | None, typer.Option(min=0, help="USD per hour, when the list price is not yours.")] = None,
+    spot: Annotated[bool, typer.Option("--spot", help="EC2's spare capacity: for less, until EC2 needs it.")] = False,
+    preemptions: Annotated[
+        int, typer.Option(min=0, help="How often the run may go on after EC2 took its instance.")
+    ] = 5,
+    crashes: Annotated[int, typer.Option(min=0, help="How often it may go on after its instance died.")] = 1,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Train without a GPU if there is none.")] = False,
     environment: Environment = "dev",
     region: Region = None,
@@ -43,13 +56,15 @@ def launch(
     json: AsJson = False,
 ) -> None:
     """Start a run on a fresh instance. Refuses, and names the holder, while another run is active in the lane."""
-    resolved = load_config(config) if config else None
+    resolved = _chosen_config(config, trainer, minutes, ending)
     where = Lane(environment, lane)
     world = connect(environment, region, bucket)
     resolved = resolved or _default_config(world)
     instance_types = tuple(filter(None, (instance_type or world.stack.instance_type).split(",")))
     limits = with_max_runtime(world.limits, max_hours)
     refuse_if_busy(world.store, where)
+    if trainer == "probe":
+        put_probe_data(world.store)
     find_dataset(world.store, resolved.data.path)
     with console.status("looking for the agent in the bucket") as status:
         bundle_sha256, _ = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
@@ -64,7 +79,10 @@ def launch(
         limits=limits,
         price_per_hour_usd=price if price is not None else price_of(instance_types[0]),
         max_cost_usd=max_cost,
+        preemptions_left=preemptions,
+        crashes_left=crashes,
         allow_cpu=allow_cpu,
+        market=SPOT if spot else ON_DEMAND,
     )
     launched = launch_run(order, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
@@ -76,6 +94,21 @@ def launch(
     console.print(f"  ends by   {limits.max_runtime.total_seconds() / 3600:g} h from now at the latest")
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
+
+
+def _chosen_config(
+    path: Path | None, trainer: Trainer | None, minutes: float | None, ending: Ending | None
+) -> TrainingConfig | None:
+    """The configuration that the options name, None when they name none."""
+    if trainer == "probe":
+        if path is not None:
+            raise InvalidInput("--trainer", "probe and --config exclude each other", "give one of them")
+        return probe_config(3.0 if minutes is None else minutes, ending or "ok")
+    if minutes is not None or ending is not None:
+        raise InvalidInput(
+            "--minutes" if ending is None else "--ending", "is for the probe", "give --trainer probe too"
+        )
+    return load_config(path) if path else None
 
 
 def _default_config(world: OperatorWorld) -> TrainingConfig:

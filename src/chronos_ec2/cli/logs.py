@@ -19,7 +19,7 @@ _LINE = 10_000
 
 def logs(
     run_id: OptionalRunId = None,
-    log: Annotated[str, typer.Option(help="Which one: trainer or agent.")] = "trainer",
+    log: Annotated[str, typer.Option(help="Which one: trainer, agent or boot.")] = "trainer",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
     interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 5.0,
     environment: Environment = "dev",

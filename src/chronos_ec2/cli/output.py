@@ -12,7 +12,7 @@ from rich.table import Table
 
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.run import Outcome, Run, Status
-from chronos_ec2.domain.text import format_time
+from chronos_ec2.domain.text import format_time, one_line
 from chronos_ec2.services.history import Snapshot
 
 console = Console(highlight=False, soft_wrap=True)
@@ -43,7 +43,7 @@ def verdict_line(run: Run) -> str:
     if run.verdict is None:
         return ""
     colour = _OUTCOME_COLOURS[run.verdict.outcome]
-    return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(run.verdict.message)}"
+    return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
 
 
 def as_document(snapshot: Snapshot) -> Mapping[str, Any]:

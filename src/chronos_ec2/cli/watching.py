@@ -7,11 +7,13 @@ from datetime import datetime
 from typing import Annotated
 
 import typer
+from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
 from chronos_ec2.cli.output import as_document, coloured_status, console, print_json, print_table, verdict_line
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.run import Outcome
+from chronos_ec2.domain.text import one_line
 from chronos_ec2.services.history import Snapshot, look
 from chronos_ec2.services.history import runs as list_runs
 from chronos_ec2.services.kill import find_active
@@ -48,7 +50,7 @@ def monitor(
             shown = seen
             if not snapshot.active:
                 break
-            spinner.update(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress}")
+            spinner.update(escape(one_line(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress}")))
             time.sleep(interval)
     if not json:
         console.print(verdict_line(run))

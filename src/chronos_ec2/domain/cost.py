@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.run import Run
 
@@ -23,6 +23,15 @@ ON_DEMAND_USD_PER_HOUR = {
 def price_of(instance_type: str) -> float | None:
     """USD per hour of an instance type, None when it is not in the table."""
     return ON_DEMAND_USD_PER_HOUR.get(instance_type)
+
+
+def time_left(run: Run, launched_at: datetime, now: datetime) -> timedelta:
+    """Until the deadline of a run, or until its cap is spent, whichever is first. Never negative."""
+    left = run.deadline - now
+    cost = cost_so_far(run, launched_at, now)
+    if run.max_cost_usd is not None and cost is not None and run.price_per_hour_usd:
+        left = min(left, timedelta(hours=(run.max_cost_usd - cost) / run.price_per_hour_usd))
+    return max(left, timedelta(0))
 
 
 def cost_so_far(run: Run, launched_at: datetime | None, now: datetime) -> float | None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from chronos_ec2.domain.errors import InvalidInput, Unreadable
 from chronos_ec2.domain.lane import Lane
@@ -13,6 +13,9 @@ from chronos_ec2.domain.run import check_run_id
 from chronos_ec2.domain.text import Fields, dump_json, load_json, one_line
 
 SCHEMA_VERSION = 1
+Market = Literal["on-demand", "spot"]
+ON_DEMAND: Market = "on-demand"
+SPOT: Market = "spot"
 REQUEST = "request.json"
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """A request lists the files of its data set; this is room for about a hundred thousand."""
@@ -34,6 +37,7 @@ class Request:
     dataset_keys: tuple[tuple[str, int], ...]
     limits: Limits
     allow_cpu: bool = False
+    market: Market = ON_DEMAND
 
     def to_json(self) -> bytes:
         """The request as it lies in S3."""
@@ -46,6 +50,7 @@ class Request:
                 "instance_types": list(self.instance_types),
                 "bundle_sha256": self.bundle_sha256,
                 "allow_cpu": self.allow_cpu,
+                "market": self.market,
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "dataset": [{"key": key, "bytes": size} for key, size in self.dataset_keys],
@@ -68,6 +73,8 @@ class Request:
                 dataset_keys=tuple((part.text("key"), part.count("bytes")) for part in fields.children("dataset")),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
+                # A request of an earlier release does not say.
+                market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
             )
         except (ValueError, InvalidInput) as error:
             raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -34,8 +34,11 @@ def check_bucket(value: str, where: str) -> str:
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` without control characters, at most `limit` characters: safe in a log line, a subject, a terminal."""
-    clean = _CONTROL.sub(" ", text).strip()
+    """`text` with a space for all that does not show, at most `limit` characters: safe in a log, a subject, a terminal.
+
+    Not control characters alone: some others turn the direction of a line, have no width, or cannot be encoded.
+    """
+    clean = "".join(character if character.isprintable() else " " for character in text).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 

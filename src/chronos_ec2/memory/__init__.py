@@ -7,6 +7,7 @@ from chronos_ec2.memory.world import (
     MemoryNotifier,
     MemoryObjects,
     MemoryTransfer,
+    MemoryWiring,
     MemoryWorld,
 )
 
@@ -18,6 +19,7 @@ __all__ = [
     "MemoryNotifier",
     "MemoryObjects",
     "MemoryTransfer",
+    "MemoryWiring",
     "MemoryWorld",
     "NoFaults",
 ]

@@ -14,7 +14,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.memory.faults import Faults, NoFaults
-from chronos_ec2.ports import Clock, LaunchOption, Resource, StoredObject
+from chronos_ec2.ports import Clock, LaunchOption, Resource, Source, StoredObject
 
 
 class MemoryClock:
@@ -122,6 +122,8 @@ class MemoryTransfer:
 
     def __init__(self, objects: MemoryObjects) -> None:
         self._objects = objects
+        self.expiring: set[str] = set()
+        """The keys that the bucket forgets after a while."""
 
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Write an object to a file."""
@@ -129,10 +131,23 @@ class MemoryTransfer:
         path.write_bytes(body)
         on_bytes(len(body))
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> None:
+    def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
+        """Write some bytes of an object, or all, to the same place in a file."""
+        body = self._objects.body(key)
+        wanted = range(len(body)) if piece is None else piece
+        path.touch()
+        with path.open("r+b") as stream:
+            stream.seek(wanted.start)
+            written = stream.write(body[wanted.start : wanted.stop])
+        on_bytes(written)
+        return Source(_etag(body), len(body))
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
         """Write a file to an object."""
         body = path.read_bytes()
         self._objects.write(key, body)
+        if expires:
+            self.expiring.add(key)
         on_bytes(len(body))
 
 
@@ -178,7 +193,7 @@ class MemoryFleet:
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
         """Start one instance for this attempt and return its id; repeating the call never starts a second."""
         self.faults.before("ec2:RunInstances")
-        token = client_token(run, option.instance_type, option.subnet_id, "on-demand")
+        token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
             if self.no_capacity & {option.instance_type, option.subnet_id}:
                 raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
@@ -280,6 +295,25 @@ class MemoryNotifier:
         self._faults.after("sns:Publish")
 
 
+class MemoryWiring:
+    """A bucket that tells, and subscriptions that are as a test makes them."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.tells = True
+        self.pending: list[str] = []
+
+    def bucket_tells(self) -> bool:
+        """Whether the bucket tells EventBridge of its objects."""
+        self._faults.before("s3:GetBucketNotification")
+        return self.tells
+
+    def unconfirmed(self) -> tuple[str, ...]:
+        """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
+        self._faults.before("sns:ListSubscriptionsByTopic")
+        return tuple(self.pending)
+
+
 class MemoryWorld:
     """All of it together."""
 
@@ -291,3 +325,4 @@ class MemoryWorld:
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = MemoryNotifier(faults)
+        self.wiring = MemoryWiring(faults)

@@ -7,6 +7,7 @@ from dataclasses import replace
 from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound
 from chronos_ec2.domain.facts import Held
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Verdict, check_run_id
+from chronos_ec2.domain.text import one_line
 from chronos_ec2.ports import Clock
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
@@ -44,6 +45,7 @@ def kill(
         RunNotFound, InvalidInput: see find_active.
         ServiceUnavailable: not known whether the request was written; kill again.
     """
+    reason = one_line(reason)  # a record with a line break in it would be read by nobody
     for _ in range(_TRIES):
         held = find_active(store, reconciler.environment, run_id)
         now = clock.now()

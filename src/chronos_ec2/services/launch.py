@@ -23,9 +23,10 @@ from chronos_ec2.domain.errors import (
 from chronos_ec2.domain.facts import Broken, Held
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST, Request
+from chronos_ec2.domain.request import MAX_REQUEST_BYTES, ON_DEMAND, REQUEST, Market, Request
 from chronos_ec2.domain.run import LAUNCHING, Cause, Judge, Outcome, Run, Status, Verdict, new_run_id
 from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
+from chronos_ec2.services.layer_one import asking_scheduler
 from chronos_ec2.services.run_store import RunStore
 
 PARQUET = ".parquet"
@@ -48,6 +49,7 @@ class Order:
     preemptions_left: int = 0
     crashes_left: int = 0
     allow_cpu: bool = False
+    market: Market = ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,7 +95,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
     refuse_if_busy(store, order.lane)
     request = Request(
         run.run_id, order.lane, order.config, order.instance_types, order.bundle_sha256, dataset, order.limits,
-        order.allow_cpu,
+        order.allow_cpu, order.market,
     )  # fmt: skip
     store.objects.create(run_key(order.lane.environment, run.run_id, REQUEST), request.to_json())
     try:
@@ -166,7 +168,7 @@ class Launcher:
             raise Unreadable(f"run {run_id} has no {REQUEST}")
         request = Request.from_json(found.body)
         user_data = render_user_data(self.bucket, held.run, request.limits)
-        options = _options(request.instance_types, self.subnet_ids)
+        options = _options(request.instance_types, self.subnet_ids, request.market)
         launched = _first_that_starts(held.run, options, user_data, self.fleet)
         return _commit(held, launched, self.store, self.deadlines)
 
@@ -175,15 +177,16 @@ def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet, dea
     """A definite refusal frees the lane at once."""
     user_data = render_user_data(order.bucket, held.run, order.limits)
     try:
-        launched = _first_that_starts(held.run, _options(order.instance_types, order.subnet_ids), user_data, fleet)
+        options = _options(order.instance_types, order.subnet_ids, order.market)
+        launched = _first_that_starts(held.run, options, user_data, fleet)
     except (CapacityUnavailable, LaunchRefused) as error:
         _give_up(held, store, error)
         raise
     return _commit(held, launched, store, deadlines)
 
 
-def _options(instance_types: tuple[str, ...], subnet_ids: tuple[str, ...]) -> list[LaunchOption]:
-    return [LaunchOption(kind, subnet_id) for kind in instance_types for subnet_id in subnet_ids]
+def _options(instance_types: tuple[str, ...], subnet_ids: tuple[str, ...], market: Market) -> list[LaunchOption]:
+    return [LaunchOption(kind, subnet_id, market) for kind in instance_types for subnet_id in subnet_ids]
 
 
 def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fleet: Fleet) -> Launched:
@@ -199,7 +202,7 @@ def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fl
 
 def _commit(held: Held, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
     # The box is there, and four other layers watch it: the next reconcile arms what could not be armed now.
-    with suppress(ServiceUnavailable, NotAllowed):
+    with suppress(ServiceUnavailable, NotAllowed), asking_scheduler():
         deadlines.arm(launched.instance_id, held.run.deadline)
     run = replace(held.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
     # A lost race is the agent, which was faster and claimed with its own id, or somebody who stopped the run: both

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from chronos_ec2.domain.facts import Failed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.run import Run
 from chronos_ec2.domain.text import dump_json, format_time
 from chronos_ec2.ports import Deadlines, Fleet, ObjectStore
+from chronos_ec2.services.layer_one import armed_schedules
 
 RECEIPT = "cleanup_status.json"
 SCHEMA_VERSION = 1
@@ -35,9 +38,9 @@ def write_receipt(
             fleet.delete(left)
         state = "deleted" if left.unused else left.state
         resources.append({"kind": left.kind, "id": left.resource_id, "state": state})
-    armed = deadlines.armed()
+    armed = armed_schedules(deadlines)
     resources += [
-        {"kind": "schedule", "id": box.instance_id, "state": "armed" if box.instance_id in armed else "deleted"}
+        {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}
         for box in instances
         if box.run_id == run.run_id
     ]
@@ -49,6 +52,13 @@ def write_receipt(
         "agent": _said_by_agent(objects, key),
     }
     objects.write(key, dump_json(receipt))
+
+
+def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | Failed) -> str:
+    """Unknown is no reason to keep the lock: the sweep deletes what is left once it can be listed again."""
+    if isinstance(armed, Failed):
+        return "unknown"
+    return "armed" if instance_id in armed else "deleted"
 
 
 def _said_by_agent(objects: ObjectStore, key: str) -> Any:

@@ -38,6 +38,7 @@ from chronos_ec2.domain.policy import decide, unused_schedules
 from chronos_ec2.domain.run import Cause, Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
+from chronos_ec2.services.layer_one import armed_schedules, asking_scheduler
 from chronos_ec2.services.notify import Outbox, last_lines
 from chronos_ec2.services.receipt import write_receipt
 from chronos_ec2.services.run_store import RunStore
@@ -105,7 +106,7 @@ class Reconciler:
         error = ""
         try:
             for action in unused:
-                self.deadlines.disarm(action.instance_id)
+                self._disarm(action.instance_id)
         except (ServiceUnavailable, NotAllowed) as refused:
             error = str(refused)
         decision = Decision("schedules of instances that EC2 does not list", unused)
@@ -144,18 +145,11 @@ class Reconciler:
     def _list(self) -> _Listing:
         listed_at = self.clock.now()
         instances = self.fleet.instances(self.environment)
-        return _Listing(listed_at, instances, self._armed())
+        return _Listing(listed_at, instances, armed_schedules(self.deadlines))
 
     def _list_lane(self, lane: Lane) -> _Listing:
         listing = self._list()
         return replace(listing, instances=tuple(box for box in listing.instances if self._lane_of(box) == lane))
-
-    def _armed(self) -> Mapping[str, datetime] | Failed:
-        """A layer that cannot be seen to must not keep the others from their work."""
-        try:
-            return self.deadlines.armed()
-        except Exception as error:  # noqa: BLE001 - also if its group is gone: this is one layer of five
-            return Failed(one_line(str(error)))
 
     def _reconcile(self, lane: Lane, listing: _Listing) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
@@ -258,12 +252,17 @@ class Reconciler:
             case ReleaseBroken(etag):
                 self._release_broken(facts.lane, etag)
             case Arm(instance_id, at):
-                self.deadlines.arm(instance_id, at)
+                with asking_scheduler():
+                    self.deadlines.arm(instance_id, at)
             case Disarm(instance_id):
-                self.deadlines.disarm(instance_id)
+                self._disarm(instance_id)
             case _:
                 assert_never(action)
         return facts
+
+    def _disarm(self, instance_id: str) -> None:
+        with asking_scheduler():
+            self.deadlines.disarm(instance_id)
 
     def _terminate(self, action: Terminate, facts: LaneFacts) -> None:
         """The one place that ends an instance. What was decided upon must still be what is there."""

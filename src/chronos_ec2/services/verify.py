@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
-from chronos_ec2.ports import Deadlines, Fleet
+from chronos_ec2.ports import Deadlines, Fleet, Wiring
+from chronos_ec2.services.layer_one import asking_scheduler
 from chronos_ec2.services.run_store import RunStore
 
 
@@ -31,8 +33,30 @@ def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines
         if box.alive
     ]
     left = [Finding(left.kind, left.resource_id, left.state) for left in fleet.leftovers(environment)]
-    schedules = [Finding("schedule", instance_id, "armed") for instance_id in sorted(deadlines.armed())]
+    with asking_scheduler():
+        schedules = [Finding("schedule", instance_id, "armed") for instance_id in sorted(deadlines.armed())]
     return (*instances, *left, *schedules, *_locks(environment, store))
+
+
+def warnings(wiring: Wiring) -> tuple[str, ...]:
+    """What keeps events from the watchdog, or its messages from people: every promise holds all the same.
+
+    That it could not be asked is one of them.
+    """
+    found: list[str] = []
+    try:
+        if not wiring.bucket_tells():
+            found.append(
+                "the bucket does not tell EventBridge of its objects, so that what takes seconds takes a minute; "
+                "docs/deploying.md says how to switch it on"
+            )
+        found += [
+            f"{subscription} is not confirmed: it hears nothing before somebody opens the link in its first message"
+            for subscription in wiring.unconfirmed()
+        ]
+    except (ServiceUnavailable, NotAllowed) as error:
+        found.append(str(error))
+    return tuple(found)
 
 
 def _locks(environment: str, store: RunStore) -> list[Finding]:

@@ -1,0 +1,49 @@
+"""What `verify` warns of; what it proves is in the lives of runs."""
+
+from __future__ import annotations
+
+import pytest
+
+from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
+from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.services.verify import warnings
+
+
+class Refuses:
+    """Faults that refuse one operation."""
+
+    def __init__(self, call: str, error: type[Exception]) -> None:
+        self.call, self.error = call, error
+
+    def before(self, call: str) -> None:
+        if call == self.call:
+            raise self.error(f"not allowed: {call}")
+
+    def after(self, call: str) -> None:
+        pass
+
+
+def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
+    assert warnings(MemoryWorld().wiring) == ()
+
+
+def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
+    wiring = MemoryWorld().wiring
+    wiring.tells = False
+    (warning,) = warnings(wiring)
+    assert "EventBridge" in warning
+    assert "docs/deploying.md" in warning
+
+
+def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
+    wiring = MemoryWorld().wiring
+    wiring.pending += ["email a@example.com to chronos-ec2-dev", "email b@example.com to chronos-ec2-dev-alarms"]
+    first, second = warnings(wiring)
+    assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
+    assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
+
+
+@pytest.mark.parametrize("error", [NotAllowed, ServiceUnavailable])
+@pytest.mark.parametrize("call", ["s3:GetBucketNotification", "sns:ListSubscriptionsByTopic"])
+def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[Exception]) -> None:
+    assert warnings(MemoryWorld(Refuses(call, error)).wiring) == (f"not allowed: {call}",)
