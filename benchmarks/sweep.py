@@ -21,16 +21,14 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, replace
 from datetime import UTC, datetime, timedelta
-from pathlib import Path
 
+from benchmarks.publish import ROOT, publish
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.local.isolated import isolated_python
 from tests.builders import a_heartbeat, a_run
 
-ROOT = Path(__file__).resolve().parents[1]
-DOCUMENT, FIGURES = ROOT / "docs" / "benchmarks.md", ROOT / "build" / "bench.json"
 # (running instances, each in a lane of its own; terminated instances beside each)
 _SIZES = ((1, 0), (10, 0), (100, 0), (1000, 0), (1000, 9))
 _REPEATS = 3
@@ -75,10 +73,8 @@ def main() -> None:
 
 
 def _write(rows: list[Row]) -> None:
-    FIGURES.parent.mkdir(exist_ok=True)
-    FIGURES.write_text(json.dumps({"sweep": [asdict(row) for row in rows]}, indent=1) + "\n")
-    DOCUMENT.write_text(
-        f"# Benchmarks\n\nMade by `make bench` on two cores.\n\n## Sweep\n\n{_HEAD}\n\n{_table(rows)}\n"
+    publish(
+        "sweep", [asdict(row) for row in rows], "Sweep", f"`python -m benchmarks.sweep`\n\n{_HEAD}\n\n{_table(rows)}"
     )
 
 

@@ -32,6 +32,31 @@ class _Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
 
 
+def _one_or_more(value: Any) -> Any:
+    return [value] if isinstance(value, str) else value
+
+
+Columns = Annotated[list[str], BeforeValidator(_one_or_more)]
+
+
+class Problems(_Section):
+    """What becomes of data that are not as they should be; `refuse` names counts and examples and ends the run."""
+
+    duplicates: Literal["refuse", "drop"] = "refuse"
+    """A time that occurs twice in a series; `drop` keeps the last row."""
+    gaps: Literal["refuse", "fill", "ignore"] = "refuse"
+    """Times that are missing; `fill` puts missing observations there, `ignore` takes the rows as if they were adjacent.
+
+    Only `ignore` takes times that fit no common step, and series of different steps.
+    """
+    short: Literal["refuse", "drop"] = "refuse"
+    """Series too short to train on and to hold out points of."""
+    empty: Literal["refuse", "drop"] = "refuse"
+    """Series whose targets are missing, or the same number, throughout."""
+    infinite: Literal["refuse", "fill"] = "refuse"
+    """Values without a bound; `fill` takes them as missing."""
+
+
 class Data(_Section):
     """Where the series are: long-format Parquet, one row per series and time."""
 
@@ -39,7 +64,25 @@ class Data(_Section):
     """Prefix or key below `cached-datasets/`, for instance `training-data/m3-monthly/`."""
     item_id: str = "item_id"
     timestamp: str = "timestamp"
-    target: str = "target"
+    target: Annotated[Columns, Field(default_factory=lambda: ["target"], min_length=1)]
+    """One column, or several that are forecast together."""
+    past_covariates: Annotated[Columns, Field(default_factory=list)]
+    """Columns known up to now; numbers, or categories as text."""
+    known_covariates: Annotated[Columns, Field(default_factory=list)]
+    """Columns known for the points to forecast too, like holidays and prices."""
+    problems: Annotated[Problems, Field(default_factory=Problems)]
+
+    @property
+    def values(self) -> tuple[str, ...]:
+        """The columns with values, in the order of Chronos-2: targets, past covariates, known covariates."""
+        return (*self.target, *self.past_covariates, *self.known_covariates)
+
+    @model_validator(mode="after")
+    def _each_once(self) -> Data:
+        columns = (self.item_id, self.timestamp, *self.values)
+        if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+            raise ValueError(f"column {twice[0]!r} is named twice")
+        return self
 
     @field_validator("path")
     @classmethod
@@ -61,17 +104,38 @@ class FromScratch(_Section):
     dropout: Number = Field(0.0, ge=0, lt=1)
 
 
+class Lora(_Section):
+    """Train a low-rank adapter instead of all weights; defaults are those of `Chronos2Pipeline.fit`."""
+
+    rank: int = Field(8, ge=1)
+    alpha: int = Field(16, ge=1)
+    dropout: Number = Field(0.0, ge=0, lt=1)
+
+
 class Model(_Section):
-    """The model to start from: `base` (hub id, `s3://` URI or local path) or `from_scratch`."""
+    """The model to start from: `base` (hub id, `s3://` URI or local path) or `from_scratch`, a new Chronos-2."""
 
     base: str | None = None
     from_scratch: FromScratch | None = None
+    lora: Lora | None = None
 
     @model_validator(mode="after")
     def _one_of_two(self) -> Model:
         if (self.base is None) == (self.from_scratch is None):
             raise ValueError("needs exactly one of base and from_scratch")
+        if self.from_scratch is not None and self.lora is not None:
+            raise ValueError("lora adapts a trained model, and from_scratch has none: leave one of them out")
         return self
+
+
+class EarlyStopping(_Section):
+    """Stop when the loss on the validation window has not fallen for `patience` looks, and keep the best weights.
+
+    The validation window is the `prediction_length` points before those that are held out for the evaluation.
+    """
+
+    every_steps: int = Field(100, ge=1)
+    patience: int = Field(3, ge=1)
 
 
 class Optimisation(_Section):
@@ -80,35 +144,60 @@ class Optimisation(_Section):
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(256, ge=1)
     """Rows a step: every target and covariate is a row."""
+    gradient_accumulation: int = Field(1, ge=1)
+    """Batches a step."""
     learning_rate: Number = Field(1e-6, gt=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(0, ge=0)
     weight_decay: Number = Field(0.0, ge=0)
     min_past: int | None = Field(None, ge=1)
     """Points of history that each training window has at least; `prediction_length` when absent."""
+    sampling: Literal["series", "length"] = "series"
+    """Every series as often as any other, as Chronos does, or every window as often as any other."""
+    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    """By the GPU's compute capability; the weights are in fp32 always."""
+    workers: int = Field(0, ge=0)
+    """Processes that build batches; batches and results do not depend on it."""
     seed: int = Field(0, ge=0, lt=2**31)
     checkpoint_steps: int = Field(500, ge=1)
+    checkpoint_minutes: Number = Field(5.0, gt=0)
+    """A checkpoint is written when either has passed since the last."""
+    early_stopping: EarlyStopping | None = None
 
 
 class Evaluation(_Section):
-    """The last `prediction_length` points of each series are held out and forecast once, after training."""
+    """Forecasts of held-out points: `windows` times `prediction_length` points at the end of each series."""
 
     season_length: int = Field(1, ge=1)
     """Observations a season, for MASE and the seasonal naive forecast."""
+    windows: int = Field(1, ge=1)
+    """Rolling origins, `prediction_length` points apart. Nothing in them is trained on, nor chosen by."""
+    export: Literal["better", "trained"] = "better"
+    """The model under `models/`: trained or base, whichever has the lower WQL on the validation window, or the trained
+    one in any case.
+    """
+    champion: str | None = None
+    """A model to be compared with, as `model.base`: the one that is in use so far."""
+
+
+Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow"]
 
 
 class Probe(_Section):
     """The stand-in trainer that tries an account for cents, with a scripted end."""
 
-    ending: Literal["ok", "hang", "crash"] = "ok"
+    ending: Ending = "ok"
     steps: int = Field(20, ge=1)
     step_seconds: Number = Field(0.5, gt=0)
+    checkpoint_steps: int = Field(10, ge=1)
+    checkpoint_mb: int = Field(1, ge=1)
+    """Size of each checkpoint; 1400 is that of Chronos-2 with its optimiser."""
 
 
 class TrainingConfig(_Section):
     """One training run."""
 
-    trainer: Literal["chronos2", "probe"] = "chronos2"
+    trainer: Literal["chronos", "probe"] = "chronos"
     data: Data
     prediction_length: int = Field(ge=1)
     context_length: int = Field(2048, ge=1)
@@ -118,8 +207,18 @@ class TrainingConfig(_Section):
     probe: Annotated[Probe, Field(default_factory=Probe)]
 
 
+_ELSEWHERE = {
+    "parquet_loader_config": "data",
+    "covariate_config": "data.past_covariates and data.known_covariates",
+    "incremental_training_config": "model.base and evaluation.champion",
+}
+"""Names that configurations had in the system before this one, which had four, and where their content belongs now."""
+
+
 def load_config(path: Path) -> TrainingConfig:
     """The configuration in a YAML file. Raises InvalidInput that names file and key."""
+    if (section := _ELSEWHERE.get(path.name.split(".")[0])) is not None:
+        raise InvalidInput(str(path), "is no configuration of its own any more", f"train.yaml has it under {section}")
     try:
         raw = path.read_bytes()
     except OSError as error:

@@ -1,38 +1,70 @@
-"""The Chronos-2 model to train: a new one of a given shape, or one that exists."""
+"""The model to train: a new Chronos-2 of a given shape, or one that exists, with an adapter or without."""
 
 from __future__ import annotations
 
 import math
+from pathlib import Path
+from typing import Any
 
 import torch
 from chronos import BaseChronosPipeline, Chronos2Pipeline
 from chronos.chronos2 import Chronos2CoreConfig, Chronos2Model
+from peft import LoraConfig, PeftModel, get_peft_model
 
-from agent.evaluate import QUANTILES
+from agent.training.families import Family, family_of
+from agent.training.naive import QUANTILES
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.text import one_line
-from chronos_ec2.training_config import FromScratch, TrainingConfig
+from chronos_ec2.training_config import FromScratch, Lora, TrainingConfig
 
 # Weights drawn with the T5 default of 1.0 never recover: after 1,500 steps on M3 they lose against seasonal naive.
 _INITIALIZER_FACTOR = 0.05
 
 
-def starting_model(config: TrainingConfig, device: str) -> Chronos2Model:
+def starting_family(config: TrainingConfig, device: str) -> Family:
     """The model of the configuration, on a device, in float32: weights in half cannot be trained with a scaler.
 
     Raises:
-        InvalidInput: the base cannot be loaded, or is no Chronos-2.
+        InvalidInput: the base cannot be loaded, or cannot be trained for this horizon.
     """
     if config.model.from_scratch is not None:
-        return new_model(config.model.from_scratch, config.context_length, config.prediction_length).to(device)
-    base = config.model.base or ""
+        model = new_model(config.model.from_scratch, config.context_length, config.prediction_length)
+        pipeline: BaseChronosPipeline = Chronos2Pipeline(model.to(device))
+    else:
+        pipeline = load(config.model.base or "", device)
+    return family_of(pipeline, config.context_length, config.prediction_length)
+
+
+def load(base: str, device: str) -> BaseChronosPipeline:
+    """A trained model: hub id, `s3://` URI or local path. Raises InvalidInput."""
+    # Without force the library trusts any file that an earlier, perhaps killed, download left in its cache.
+    forced = {"force_s3_download": True} if base.startswith("s3://") else {}
     try:
-        pipeline = BaseChronosPipeline.from_pretrained(base, device_map=device, dtype=torch.float32)
+        pipeline: BaseChronosPipeline = BaseChronosPipeline.from_pretrained(
+            base, device_map=device, dtype=torch.float32, **forced
+        )
     except (OSError, ValueError) as error:
         raise InvalidInput("model.base", f"{base} cannot be loaded: {one_line(str(error), 200)}") from error
-    if not isinstance(pipeline, Chronos2Pipeline):
-        raise InvalidInput("model.base", f"{base} is a {type(pipeline).__name__}, and this trainer trains Chronos-2")
-    return pipeline.model
+    return pipeline
+
+
+def adapt(family: Family, lora: Lora) -> None:
+    """Put a low-rank adapter on the family's model; from then on only that is trained."""
+    settings = LoraConfig(
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(family.adapted)
+    )
+    model: Any = family.model
+    family.replace(get_peft_model(model, settings))
+
+
+def merge(family: Family, folder: Path) -> None:
+    """Merge an adapter into the weights, so that any host can load them; the adapter by itself goes into the folder."""
+    model = family.model
+    if not isinstance(model, PeftModel):
+        return
+    model.save_pretrained(str(folder))
+    merged: Any = model.merge_and_unload()
+    family.replace(merged)
 
 
 def new_model(shape: FromScratch, context_length: int, prediction_length: int) -> Chronos2Model:

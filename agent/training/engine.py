@@ -1,0 +1,363 @@
+"""The training loop: Hugging Face's trainer, made to go on after any interruption as if there had been none.
+
+Batch k is a function of (seed, k, rank), and so are dropout's draws of step k, because every step seeds torch anew.
+What a checkpoint has to hold are then weights, optimiser, schedule, scaler, and what it was made with, to be compared.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import time
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from chronos.chronos2.trainer import Chronos2Trainer
+from torch.utils.data import DataLoader, IterableDataset, get_worker_info
+from transformers import TrainerCallback, TrainingArguments
+from transformers.trainer import TRAINER_STATE_NAME
+from transformers.trainer_callback import PrinterCallback, TrainerState
+
+from agent.child import LossNotFinite, Metrics, StopSignal
+from agent.manifest import folder_of, steps_in
+from agent.training.families import Batch
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import Optimisation
+
+_MADE_WITH = "made_with.json"
+_MAY_DIFFER = ("precision", "libraries")
+_BEST = "best"
+_LOGGED_LOSSES = 250
+_WARMED = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
+
+
+@dataclass(frozen=True, slots=True)
+class Work:
+    """What there is to do: a model, its batches by number, and those that it is validated on.
+
+    `batch(number, part, parts)` is one of so many parts of a batch, where the whole does not fit into the GPU's memory.
+    `label` is the argument of the model that makes it return a loss; `made_with` is what a checkpoint is compared by
+    before it is gone on from. Training ends early when `time.monotonic()` reaches `stop_at`.
+    """
+
+    model: torch.nn.Module
+    batch: Callable[[int, int, int], Batch]
+    validation: Callable[[], Iterator[Batch]] | None
+    settings: Optimisation
+    precision: str
+    label: str
+    made_with: Mapping[str, Any]
+    stop_at: float = float("inf")
+
+
+@dataclass(frozen=True, slots=True)
+class Trained:
+    """How it went: `steps` in all, `resumed_from` a step or None, `best_step` when validation chose the weights.
+
+    `complete` is false when a signal ended it; `parts` is in how many each batch had to be taken.
+    """
+
+    steps: int
+    complete: bool
+    resumed_from: int | None
+    best_step: int | None
+    stopped_by: str
+    parts: int
+
+
+def fit(work: Work, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained:
+    """Train the model in place, from the newest checkpoint in the folder on if there is one.
+
+    A batch that does not fit into the GPU's memory is taken in halves, quarters and so on from there.
+
+    Raises:
+        InvalidInput: the checkpoint was made with other data or settings; or not even one row fits into memory.
+        LossNotFinite: the loss is not a number any more.
+    """
+    initial, parts = _trainable(work.model), 1
+    while True:
+        try:
+            return _fit(work, parts, folder, metrics, stop)
+        except torch.OutOfMemoryError as error:
+            if parts >= work.settings.batch_size:
+                raise InvalidInput("model", "not even one row fits into the GPU's memory", _SMALLER) from error
+        parts *= 2
+        metrics.event("loading", what=f"batches in {parts} parts, for lack of memory")
+        # The optimiser and the graph of the failed step are gone with their trainer; what was changed is put back.
+        work.model.zero_grad(set_to_none=True)
+        work.model.load_state_dict(initial, strict=False)
+        gc.collect()
+        if torch.cuda.is_available():
+            torch.cuda.empty_cache()
+
+
+_SMALLER = "shorten context_length, train a LoRA adapter, or launch an instance type with more memory"
+
+
+def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained:
+    newest, settings = newest_checkpoint(folder), work.settings
+    if newest is not None:
+        for other in _compare(newest, work):
+            metrics.event("loading", what=f"{newest.name} was made with other {other}: not the same bit for bit")
+    start = 0 if newest is None else TrainerState.load_from_json(str(newest / TRAINER_STATE_NAME)).global_step
+    accumulated = settings.gradient_accumulation * parts
+    batches = StepIndexed(
+        lambda number: work.batch(number // parts, number % parts, parts), settings.batch_size, start * accumulated
+    )
+    validation = None if work.validation is None else _Replayed(work.validation, settings.batch_size)
+    report = _Report(metrics, stop, settings.checkpoint_minutes * 60, work.stop_at, folder, work.made_with)
+    callbacks: list[TrainerCallback] = [_StepSeeds(settings.seed), report]
+    best = None
+    if settings.early_stopping is not None:
+        best = _KeepBest(settings.early_stopping.patience, folder, newest)
+        callbacks.insert(1, best)
+    arguments = _arguments(work, accumulated, folder)
+    trainer = StepTrainer(
+        model=work.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=callbacks
+    )
+    trainer.pop_callback(PrinterCallback)
+    # The loss of a micro-batch is a mean already; Chronos-T5 would otherwise divide it by the number of tokens.
+    trainer.model_accepts_loss_kwargs = False
+    if best is None or not best.patience_over:
+        trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
+    steps = max(start, int(trainer.state.global_step))
+    reason = "early stopping" if best is not None and best.patience_over else report.stopped_by
+    if best is not None:
+        best.restore(work.model)
+    return Trained(
+        steps=steps,
+        complete=reason != "signal",
+        resumed_from=start if newest else None,
+        best_step=best.step if best else None,
+        stopped_by=reason,
+        parts=parts,
+    )
+
+
+def newest_checkpoint(folder: Path) -> Path | None:
+    """The checkpoint of the highest step, of those that are complete."""
+    whole = [path for step in steps_in(folder) if ((path := folder_of(folder, step)) / _MADE_WITH).exists()]
+    return whole[-1] if whole else None
+
+
+class StepIndexed(IterableDataset[Batch]):
+    """Batches from a number on, each made by its number alone, whichever worker makes it."""
+
+    def __init__(self, make: Callable[[int], Batch], batch_size: int, start: int) -> None:
+        self.batch_size = batch_size
+        self._make = make
+        self._start = start
+
+    def __iter__(self) -> Iterator[Batch]:
+        worker = get_worker_info()
+        number, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        step = self._start + number
+        while True:
+            yield self._make(step)
+            step += stride
+
+
+class _Replayed(IterableDataset[Batch]):
+    """The same batches at each look."""
+
+    def __init__(self, make: Callable[[], Iterator[Batch]], batch_size: int) -> None:
+        self.batch_size = batch_size
+        self._make = make
+
+    def __iter__(self) -> Iterator[Batch]:
+        return self._make()
+
+
+class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
+    """The library's trainer, whose data set makes whole batches; it validates in this process.
+
+    With workers the library would show every validation batch once for each of them.
+    """
+
+    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Batch]:  # noqa: ARG002 - there is one
+        """The validation batches, each once."""
+        assert isinstance(self.eval_dataset, _Replayed)
+        return DataLoader(self.eval_dataset, batch_size=None)
+
+
+class _StepSeeds(TrainerCallback):
+    """Seeds torch at each step, so that dropout depends on nothing that came before."""
+
+    def __init__(self, seed: int) -> None:
+        self._seed = seed
+
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Before the step's first forward pass."""
+        torch.manual_seed(hash((self._seed, state.global_step, args.process_index)) & 0x7FFF_FFFF_FFFF_FFFF)
+
+
+class _Report(TrainerCallback):
+    """Tells of steps and checkpoints, writes one when it is time, and obeys signals after the step they came in."""
+
+    def __init__(
+        self,
+        metrics: Metrics,
+        stop: StopSignal,
+        seconds: float,
+        stop_at: float,
+        folder: Path,
+        made_with: Mapping[str, Any],
+    ) -> None:
+        self.stopped_by = "steps"
+        self._metrics = metrics
+        self._stop = stop
+        self._seconds = seconds
+        self._stop_at = stop_at
+        self._folder = folder
+        self._made_with = made_with
+        self._saved_at = time.monotonic()
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """One step more."""
+        self._metrics.step(state.global_step, state.max_steps)
+        if self._stop.take_save_request() or time.monotonic() - self._saved_at >= self._seconds:
+            control.should_save = True
+        if state.global_step >= state.max_steps:
+            return
+        if self._stop.asked or time.monotonic() >= self._stop_at:
+            self.stopped_by = "signal" if self._stop.asked else "time"
+            control.should_save = True
+            control.should_training_stop = True
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """A loss, averaged over the steps since the last one."""
+        logs: dict[str, Any] = kwargs["logs"]
+        if "loss" not in logs:
+            return
+        loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
+        self._metrics.step(state.global_step, state.max_steps, loss, rate)
+        if not torch.isfinite(torch.tensor(loss)):
+            raise LossNotFinite(f"the loss of step {state.global_step} is {loss}")
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """A look at the validation window."""
+        self._metrics.event("validated", step=state.global_step, loss=float(kwargs["metrics"]["eval_loss"]))
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """A checkpoint; complete with the file that says what it was made with."""
+        if args.process_index != 0:
+            return
+        (folder_of(self._folder, state.global_step) / _MADE_WITH).write_text(json.dumps(dict(self._made_with)))
+        self._saved_at = time.monotonic()
+        self._metrics.event("checkpoint", step=state.global_step)
+
+
+class _KeepBest(TrainerCallback):
+    """Keeps the weights with the lowest validation loss, in each checkpoint too, and stops when it falls no more."""
+
+    def __init__(self, patience: int, folder: Path, resumed: Path | None) -> None:
+        self._patience = patience
+        self._folder = folder
+        self._weights: dict[str, torch.Tensor] | None = None
+        self.step: int | None = None
+        self._loss = float("inf")
+        self._worse = 0
+        if resumed is not None and (resumed / _BEST).exists():
+            kept = torch.load(resumed / _BEST, weights_only=True)
+            self._weights, self.step, self._loss, self._worse = (
+                kept["weights"],
+                kept["step"],
+                kept["loss"],
+                kept["worse"],
+            )
+
+    @property
+    def patience_over(self) -> bool:
+        """Whether the loss has not fallen for too long."""
+        return self._worse >= self._patience
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Compare, keep, or lose patience."""
+        loss = float(kwargs["metrics"]["eval_loss"])
+        if loss < self._loss:
+            self._loss, self.step, self._worse = loss, state.global_step, 0
+            self._weights = _trainable(kwargs["model"])
+        else:
+            self._worse += 1
+            if self.patience_over:
+                control.should_training_stop = True
+                control.should_save = True
+
+    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """The best goes along: whoever goes on from this checkpoint has to know it."""
+        if args.process_index == 0 and self._weights is not None:
+            kept = {"weights": self._weights, "step": self.step, "loss": self._loss, "worse": self._worse}
+            torch.save(kept, folder_of(self._folder, state.global_step) / _BEST)
+
+    def restore(self, model: torch.nn.Module) -> None:
+        """Put the best weights back into the model."""
+        if self._weights is not None:
+            model.load_state_dict(self._weights, strict=False)
+
+
+def _trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
+    return {name: weight.detach().cpu().clone() for name, weight in model.named_parameters() if weight.requires_grad}
+
+
+def _arguments(work: Work, accumulated: int, folder: Path) -> TrainingArguments:
+    settings, precision, early = work.settings, work.precision, work.settings.early_stopping
+    device = str(next(work.model.parameters()).device.type)
+    arguments = TrainingArguments(
+        output_dir=str(folder),
+        per_device_train_batch_size=settings.batch_size,
+        per_device_eval_batch_size=settings.batch_size,
+        gradient_accumulation_steps=accumulated,
+        learning_rate=settings.learning_rate,
+        lr_scheduler_type=settings.schedule if settings.warmup_steps == 0 else _WARMED[settings.schedule],
+        warmup_steps=settings.warmup_steps,
+        weight_decay=settings.weight_decay,
+        optim="adamw_torch_fused",
+        max_steps=settings.steps,
+        seed=settings.seed,
+        logging_steps=max(1, settings.steps // _LOGGED_LOSSES),
+        logging_nan_inf_filter=False,
+        # Optimiser, schedule and scaler too: a checkpoint without them is no place to go on from. Old ones are removed
+        # by whoever uploads them, who alone knows which are still being read.
+        save_strategy="steps",
+        save_steps=settings.checkpoint_steps,
+        save_only_model=False,
+        eval_strategy="no" if early is None else "steps",
+        eval_steps=None if early is None else early.every_steps,
+        label_names=[work.label],
+        # Batches know their own number.
+        ignore_data_skip=True,
+        dataloader_num_workers=settings.workers,
+        report_to="none",
+        disable_tqdm=True,
+        prediction_loss_only=True,
+        use_cpu=device == "cpu",
+        bf16=precision == "bf16",
+        fp16=precision == "fp16",
+        tf32=True if precision == "bf16" and device != "cpu" else None,
+        # Block attention leaves queries and keys of groups of one without a gradient.
+        ddp_find_unused_parameters=True,
+    )
+    # One process, one GPU: torch's DataParallel, which transformers would choose by itself, is slower than that.
+    if device != "cpu":
+        arguments._n_gpu = 1  # noqa: SLF001 - the library's own fit does the same; there is no public way
+    return arguments
+
+
+def _compare(checkpoint: Path, work: Work) -> list[str]:
+    """What else a checkpoint was made with, of what may differ: the next instance may have another GPU, another image.
+
+    Other data or settings would be gone on from without an error, and lead elsewhere: InvalidInput.
+    """
+    found = json.loads((checkpoint / _MADE_WITH).read_text())
+    ours = json.loads(json.dumps(dict(work.made_with)))
+    other = sorted(name for name in found.keys() | ours.keys() if found.get(name) != ours.get(name))
+    if refused := [name for name in other if name not in _MAY_DIFFER]:
+        problem = f"was made with other {', '.join(refused)}"
+        raise InvalidInput(checkpoint.name, problem, "launch a new run, which starts from the beginning")
+    if work.precision != "fp16":
+        # The trainer would load the state of a scaler that it does not have.
+        (checkpoint / "scaler.pt").unlink(missing_ok=True)
+    return other

@@ -1,0 +1,148 @@
+"""`python -m benchmarks.data_sync`: the agent's data sync beside `aws s3 sync` and s5cmd, from one S3 on this machine.
+
+Many small objects and few large ones, five rounds, the tools in turn and each as a process of its own, from its start
+to its end; medians. The server is moto's, in a process of its own. It and the tools share the machine's cores, so the
+figures compare the tools with each other and say nothing of S3.
+"""
+
+from __future__ import annotations
+
+import os
+import random
+import socket
+import statistics
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.local.isolated import isolated_python
+from evidence.figures import note
+
+ROOT = Path(__file__).parents[1]
+BUCKET = "benchmark"
+ROUNDS = 5
+_AGENT = """
+import sys
+from pathlib import Path
+from agent.data import download
+from chronos_ec2.bootstrap import agent_world
+bucket, prefix, folder = sys.argv[1:]
+world = agent_world(bucket)
+keys = tuple(world.store.objects.keys(prefix))
+download(world.transfer, keys, Path(folder), lambda _count: None, lambda: None)
+"""
+
+Tool = Callable[[str, Path], list[str]]
+
+
+@dataclass(frozen=True, slots=True)
+class Case:
+    """Objects below a prefix: so many, each of so many bytes."""
+
+    prefix: str
+    files: int
+    size: int
+
+
+CASES = (Case("many/", 2_000, 20_000), Case("large/", 4, 100_000_000))
+
+
+def main() -> None:
+    """Measure, print a table, and keep the figures in build/agent.json."""
+    peers = isolated_python("download tools", (ROOT / "benchmarks" / "sync-peers.txt").read_text(), print)
+    with TemporaryDirectory() as scratch, _server() as endpoint:
+        tools = _tools(peers.parent, endpoint)
+        found = {case.prefix: _measure(case, tools, Path(scratch)) for case in CASES}
+    print("| objects | bytes each | " + " | ".join(tools) + " | agent / fastest other |")
+    print("|---:" * (len(tools) + 3) + "|")
+    ratios = []
+    for case in CASES:
+        seconds = found[case.prefix]
+        ratios.append(seconds["agent"] / min(value for name, value in seconds.items() if name != "agent"))
+        cells = " | ".join(f"{value:.2f} s" for value in seconds.values())
+        print(f"| {case.files:,} | {case.size:,} | {cells} | {ratios[-1]:.2f} |")
+    cases = [
+        {"files": case.files, "bytes": case.files * case.size, "seconds": found[case.prefix], "ratio_vs_fastest": ratio}
+        for case, ratio in zip(CASES, ratios, strict=True)
+    ]
+    total = {"files": sum(case.files for case in CASES), "bytes": sum(case.files * case.size for case in CASES)}
+    note("sync", total | {"ratio_vs_fastest": round(max(ratios), 3), "cases": cases})
+
+
+def _tools(binaries: Path, endpoint: str) -> dict[str, Tool]:
+    python = str(binaries / "python")
+    return {
+        "agent": lambda prefix, folder: [sys.executable, "-c", _AGENT, BUCKET, prefix, str(folder)],
+        "aws s3 sync": lambda prefix, folder: [
+            python, "-m", "awscli", "s3", "sync", f"s3://{BUCKET}/{prefix}", str(folder), "--quiet",
+            "--endpoint-url", endpoint,
+        ],
+        "s5cmd sync": lambda prefix, folder: [
+            str(binaries / "s5cmd"), "--log", "error", "--endpoint-url", endpoint,
+            "sync", f"s3://{BUCKET}/{prefix}*", f"{folder}/",
+        ],
+    }  # fmt: skip
+
+
+def _measure(case: Case, tools: dict[str, Tool], scratch: Path) -> dict[str, float]:
+    """Median seconds of each tool."""
+    s3, generator = client("s3"), random.Random(7)
+    for index in range(case.files):
+        body = generator.randbytes(case.size)
+        s3.put_object(Bucket=BUCKET, Key=f"{case.prefix}{index:05d}.parquet", Body=body)
+    seconds: dict[str, list[float]] = {name: [] for name in tools}
+    for turn in range(ROUNDS):
+        for name, command in tools.items():
+            folder = scratch / "target"
+            folder.mkdir()
+            begin = time.perf_counter()
+            subprocess.run(command(case.prefix, folder), cwd=ROOT, check=True)
+            seconds[name].append(time.perf_counter() - begin)
+            assert sum(path.stat().st_size for path in folder.iterdir()) == case.files * case.size, name
+            for path in folder.iterdir():
+                path.unlink()
+            folder.rmdir()
+        print(
+            f"{case.prefix} round {turn + 1}: "
+            + ", ".join(f"{name} {took[-1]:.2f} s" for name, took in seconds.items())
+        )
+    return {name: round(statistics.median(took), 3) for name, took in seconds.items()}
+
+
+@contextmanager
+def _server() -> Iterator[str]:
+    """Moto's server with an empty bucket; its endpoint. The environment of this process points to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.2)
+        client("s3").create_bucket(Bucket=BUCKET)
+        yield endpoint
+    finally:
+        server.kill()
+        server.wait()
+
+
+if __name__ == "__main__":
+    main()

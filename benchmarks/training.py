@@ -1,0 +1,464 @@
+"""The training engine beside stock chronos-forecasting: `python -m benchmarks.training [NAME …]`.
+
+Both run in this environment, in turn, on one thread (which is what the trainer takes on two cores); ratios are medians
+over the rounds of stock's time by ours, above 1 where ours is faster. Models are random: weights change no speed.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import statistics
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import torch
+from chronos import Chronos2Pipeline
+from chronos.chronos2 import Chronos2CoreConfig, Chronos2Dataset, Chronos2Model
+from chronos.chronos2.dataset import DatasetMode
+from transformers import TrainerCallback
+from transformers.utils import logging as transformers_logging
+
+from agent.child import Metrics, StopSignal
+from agent.training import block_attention
+from agent.training.engine import Work, fit
+from agent.training.families import Chronos2Family
+from agent.training.panel import Columns, Panel, PanelWriter, open_panel
+from agent.training.parquet import read_panel
+from agent.training.windows import Sampler, Windows
+from benchmarks.publish import publish
+from chronos_ec2.training_config import Data, Optimisation
+from evidence.figures import note
+
+ROUNDS = 5
+HORIZON = 24
+
+
+def main() -> None:
+    """Measure what is named, or everything."""
+    torch.set_num_threads(1)
+    transformers_logging.set_verbosity_error()
+    transformers_logging.disable_progress_bar()
+    for name in sys.argv[1:] or list(_SECTIONS):
+        print(f"{name} …", flush=True)
+        title, figures, text = _SECTIONS[name]()
+        publish(name, figures, title, f"`python -m benchmarks.training {name}`\n\n{text}")
+        print(text, flush=True)
+
+
+# --- steps -------------------------------------------------------------------------------------------------------
+
+# name: (d_model, d_kv, d_ff, layers, heads, patch, context, rows a batch, steps that are timed)
+_SHAPES = {
+    "d64, batch 256": (64, 16, 256, 2, 4, 16, 512, 256, 12),
+    "d64, batch 64 (M3)": (64, 16, 256, 3, 4, 12, 144, 64, 60),
+    "120 M width, 2 of 12 layers, batch 256": (768, 64, 3072, 2, 12, 16, 512, 256, 3),
+}
+
+
+def steps() -> tuple[str, Any, str]:
+    """Steps a second of `Chronos2Pipeline.fit` and of the engine."""
+    figures, lines = {}, ["| model | stock, steps/s | ours, steps/s | ratio |", "|---|---:|---:|---:|"]
+    for name, (*shape, context, rows, timed) in _SHAPES.items():
+        pairs = [(_stock_rate(shape, context, rows, timed), _our_rate(shape, context, rows, timed)) for _ in _rounds()]
+        figures[name] = _ratio([1 / stock for stock, _ in pairs], [1 / ours for _, ours in pairs])
+        stock, ours = (statistics.median(rates) for rates in zip(*pairs, strict=True))
+        lines.append(f"| {name} | {stock:.3f} | {ours:.3f} | {figures[name]['ratio']:.2f} |")
+    return "Training steps", {"train_steps_ratio": figures}, "\n".join(lines)
+
+
+def _pipeline(shape: list[int], context: int) -> Chronos2Pipeline:
+    d_model, d_kv, d_ff, layers, heads, patch = shape
+    torch.manual_seed(0)
+    config = Chronos2CoreConfig(
+        d_model=d_model, d_kv=d_kv, d_ff=d_ff, num_layers=layers, num_heads=heads, dropout_rate=0.1,
+        initializer_factor=0.05,
+        chronos_config={
+            "context_length": context, "input_patch_size": patch, "input_patch_stride": patch,
+            "output_patch_size": patch, "max_output_patches": -(-HORIZON // patch),
+            "quantiles": [0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9], "use_arcsinh": True, "use_reg_token": True,
+            "time_encoding_scale": context,
+        },
+    )  # fmt: skip
+    return Chronos2Pipeline(Chronos2Model(config))
+
+
+def _series(context: int) -> list[Any]:
+    random = np.random.default_rng(0)
+    return [random.normal(size=context + 200).astype(np.float32) for _ in range(200)]
+
+
+class _Clock(TrainerCallback):
+    def __init__(self) -> None:
+        self.times: list[float] = []
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        self.times.append(time.perf_counter())
+
+    @property
+    def rate(self) -> float:
+        """Steps a second after the first, which warms up."""
+        return (len(self.times) - 1) / (self.times[-1] - self.times[0])
+
+
+def _stock_rate(shape: list[int], context: int, rows: int, timed: int) -> float:
+    clock = _Clock()
+    with tempfile.TemporaryDirectory() as folder:
+        _pipeline(shape, context).fit(
+            _series(context), prediction_length=HORIZON, context_length=context, batch_size=rows, num_steps=timed + 1,
+            output_dir=folder, callbacks=[clock], remove_printer_callback=True, disable_tqdm=True, min_past=HORIZON,
+        )  # fmt: skip
+    return clock.rate
+
+
+def _our_rate(shape: list[int], context: int, rows: int, timed: int) -> float:
+    family = Chronos2Family(_pipeline(shape, context), context, HORIZON)
+    with tempfile.TemporaryDirectory() as folder:
+        panel = _panel(Path(folder) / "panel", _series(context))
+        sampler = Sampler(Windows(panel, panel.lengths, context, HORIZON, HORIZON), rows, "series", 0)
+        assert block_attention.agrees(family.model, family.batch(panel, sampler.draw(0)))
+        settings = Optimisation(steps=timed + 1, batch_size=rows, checkpoint_steps=10**6)
+        batch = lambda number, part, parts: family.batch(panel, sampler.draw(number).part(part, parts))  # noqa: E731
+        clock = _ClockMetrics(Path(folder) / "metrics.jsonl")
+        fit(Work(family.model, batch, None, settings, "fp32", family.label, {}), Path(folder), clock, StopSignal())
+        clock.close()
+    return clock.clock.rate
+
+
+class _ClockMetrics(Metrics):
+    def __init__(self, path: Path) -> None:
+        super().__init__(path)
+        self.clock = _Clock()
+
+    def step(self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None) -> None:
+        if loss is None:
+            self.clock.on_step_end(None, None, None)
+        super().step(step, total_steps, loss, lr)
+
+
+def _panel(folder: Path, series: list[Any]) -> Panel:
+    lengths = [len(one) for one in series]
+    writer = PanelWriter(folder, Columns(1), sum(lengths))
+    np.concatenate(series, out=writer.row(0))
+    offsets = np.concatenate([[0], np.cumsum(lengths)])
+    names = [str(index) for index in range(len(series))]
+    return writer.finish(names, offsets, np.arange(sum(lengths)), pa.int64())
+
+
+# --- batches -----------------------------------------------------------------------------------------------------
+
+# (series, their length, context)
+_LENGTHS = ((100, 1_000, 512), (100, 100_000, 2_048), (10, 1_000_000, 2_048))
+
+
+def batches() -> tuple[str, Any, str]:
+    """Milliseconds to build a batch of 256 rows."""
+    figures, lines = {}, ["| series x length, context | stock, ms | ours, ms | ratio |", "|---|---:|---:|---:|"]
+    for count, length, context in _LENGTHS:
+        random = np.random.default_rng(0)
+        series = [random.normal(size=length).astype(np.float32) for _ in range(count)]
+        stock = iter(Chronos2Dataset(series, context, HORIZON, 256, 16, HORIZON, DatasetMode.TRAIN))
+        with tempfile.TemporaryDirectory() as folder:
+            panel = _panel(Path(folder) / "panel", series)
+            family = Chronos2Family(_pipeline([16, 8, 32, 1, 2, 16], context), context, HORIZON)
+            sampler = Sampler(Windows(panel, panel.lengths, context, HORIZON, HORIZON), 256, "series", 0)
+            ours = iter(family.batch(panel, sampler.draw(number)) for number in range(10**6))
+            pairs = [(_each(stock), _each(ours)) for _ in _rounds()]
+        figures[f"{length}"] = found = _ratio(*zip(*pairs, strict=True))
+        lines.append(
+            f"| {count} x {length:,}, {context} | {1e3 * found['stock']:.2f} | {1e3 * found['ours']:.2f} "
+            f"| {found['ratio']:.0f} |"
+        )
+    return "Building batches", {"batch_build_ratio": figures}, "\n".join(lines)
+
+
+def _each(batches: Any, count: int = 5) -> float:
+    next(batches)
+    began = time.perf_counter()
+    for _ in range(count):
+        next(batches)
+    return (time.perf_counter() - began) / count
+
+
+# --- Parquet -----------------------------------------------------------------------------------------------------
+
+_ROWS, _LENGTH = 10_000_000, 1_000
+
+
+def parquet() -> tuple[str, Any, str]:
+    """From a Parquet file of ten million rows to what training reads: time, and memory beyond that of the imports."""
+    figures: dict[str, Any] = {}
+    lines = [
+        "| rows | pandas, s | ours, s | ratio | pandas, MB | ours, MB | share |",
+        "|---|---:|---:|---:|---:|---:|---:|",
+    ]
+    with tempfile.TemporaryDirectory() as folder:
+        for order in ("sorted", "shuffled"):
+            path = Path(folder) / f"{order}.parquet"
+            _write_parquet(path, order == "shuffled")
+            pairs = [(_child("pandas", path), _child("ours", path)) for _ in _rounds()]
+            found = _ratio([one["seconds"] for one, _ in pairs], [two["seconds"] for _, two in pairs])
+            memory = [statistics.median(one[side]["megabytes"] for one in pairs) for side in (0, 1)]
+            figures[order] = found | {"megabytes": memory, "memory_share": round(memory[1] / memory[0], 3)}
+            lines.append(
+                f"| {order} | {found['stock']:.1f} | {found['ours']:.1f} | {found['ratio']:.2f} | {memory[0]:.0f} "
+                f"| {memory[1]:.0f} | {memory[1] / memory[0]:.2f} |"
+            )
+        reopen = [_child("reopen", path)["seconds"] for _ in _rounds()]
+        figures["reopen_ms"] = round(1e3 * statistics.median(reopen), 2)
+    lines.append(f"\nOpening the panel again takes {figures['reopen_ms']} ms.")
+    text = "10,000 series of 1,000 points with three known covariates, one of them text; pandas is `read_parquet` and "
+    text += "`chronos.chronos2.preprocess.from_data_frame`, each in a process of its own.\n\n" + "\n".join(lines)
+    return "Parquet to training", {"parquet_to_ready": figures}, text
+
+
+def _write_parquet(path: Path, shuffled: bool) -> None:
+    random = np.random.default_rng(0)
+    count = _ROWS // _LENGTH
+    order = random.permutation(_ROWS) if shuffled else slice(None)
+    table = {
+        "item_id": pa.array(np.repeat([f"item_{index:05d}" for index in range(count)], _LENGTH)[order]),
+        "timestamp": np.tile(np.datetime64("2020-01-01", "ms") + np.arange(_LENGTH) * np.timedelta64(1, "D"), count)[
+            order
+        ],
+        "target": random.normal(size=_ROWS).astype(np.float32)[order],
+        "price": random.normal(size=_ROWS).astype(np.float32)[order],
+        "heat": random.normal(size=_ROWS).astype(np.float32)[order],
+        "kind": pa.array(np.array(["a", "b", "c"])[random.integers(3, size=_ROWS)][order]),
+    }
+    pq.write_table(pa.table(table), path, compression="zstd")
+
+
+def _child(what: str, path: Path) -> dict[str, float]:
+    command = [sys.executable, "-m", "benchmarks.training", "--child", what, str(path)]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    found: dict[str, float] = json.loads(done.stdout.splitlines()[-1])
+    return found
+
+
+def child(what: str, path: Path) -> None:
+    """One reading, in a process of its own; prints seconds and megabytes."""
+    folder = path.with_suffix(".panel")
+    data = Data.model_validate({"path": "x", "known_covariates": ["price", "heat", "kind"]})
+    if what == "pandas":
+        import pandas as pd  # noqa: PLC0415
+        from chronos.chronos2 import preprocess  # noqa: PLC0415
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    began = time.perf_counter()
+    if what == "pandas":
+        frame = pd.read_parquet(path)
+        found: Any = preprocess.from_data_frame(
+            frame,
+            target_columns=["target"],
+            prediction_length=HORIZON,
+            known_covariates_names=["price", "heat", "kind"],
+        )
+    elif what == "ours":
+        found = read_panel([path], data, 2 * HORIZON, folder)
+    else:
+        found = open_panel(folder)
+    seconds = time.perf_counter() - began
+    assert len(found) == _ROWS // _LENGTH
+    after = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    print(json.dumps({"seconds": seconds, "megabytes": (after - before) / 1024}))
+
+
+# --- scaling and arithmetic ----------------------------------------------------------------------------------------
+
+
+def scaling() -> tuple[str, Any, str]:
+    """Milliseconds to open a data set and to build a batch, by the number of series of 60 points."""
+    figures, lines = {}, ["| series | to open, ms | batch of 256, ms |", "|---:|---:|---:|"]
+    for count in (1, 10_000, 1_000_000):
+        with tempfile.TemporaryDirectory() as name:
+            folder = Path(name) / "panel"
+            writer = PanelWriter(folder, Columns(1), count * 60)
+            writer.row(0)[:] = np.random.default_rng(0).normal(size=count * 60)
+            names = [str(index) for index in range(count)]
+            writer.finish(names, np.arange(count + 1) * 60, np.arange(count * 60), pa.int64())
+            opened, built = [], []
+            for _ in _rounds():
+                began = time.perf_counter()
+                panel = open_panel(folder)
+                opened.append(time.perf_counter() - began)
+                family = Chronos2Family(_pipeline([16, 8, 32, 1, 2, 16], 32), 32, HORIZON)
+                sampler = Sampler(Windows(panel, panel.lengths, 32, HORIZON, HORIZON), 256, "series", 0)
+                built.append(_each(iter(family.batch(panel, sampler.draw(number)) for number in range(99))))
+        found = [round(1e3 * statistics.median(taken), 2) for taken in (opened, built)]
+        figures[str(count)] = {"open_ms": found[0], "batch_ms": found[1]}
+        lines.append(f"| {count:,} | {found[0]} | {found[1]} |")
+    return "Number of series", {"scaling": figures}, "\n".join(lines)
+
+
+def arithmetic() -> tuple[str, Any, str]:
+    """Operations a second of training at the 120 M width as a share of this machine's matrix multiplication."""
+    from torch.utils.flop_counter import FlopCounterMode  # noqa: PLC0415
+
+    *shape, context, rows, timed = _SHAPES["120 M width, 2 of 12 layers, batch 256"]
+    family = Chronos2Family(_pipeline(shape, context), context, HORIZON)
+    block_attention.install(family.model)
+    with tempfile.TemporaryDirectory() as folder:
+        panel = _panel(Path(folder) / "panel", _series(context))
+        sampler = Sampler(Windows(panel, panel.lengths, context, HORIZON, HORIZON), rows, "series", 0)
+        batch = family.batch(panel, sampler.draw(0))
+    with FlopCounterMode(display=False) as counter:
+        family.model(**batch).loss.backward()
+    per_step = counter.get_total_flops()
+    square = torch.randn(2048, 2048)
+    shares, peaks = [], []
+    for _ in _rounds():
+        began = time.perf_counter()
+        for _ in range(4):
+            square @ square
+        peak = 4 * 2 * 2048**3 / (time.perf_counter() - began)
+        peaks.append(peak)
+        shares.append(per_step * _our_rate(shape, context, rows, timed) / peak)
+    share, peak = statistics.median(shares), statistics.median(peaks)
+    text = f"{100 * share:.1f} % of {peak / 1e9:.1f} GFLOP/s, which multiplying 2,048 x 2,048 matrices reaches on one "
+    text += "thread; operations as torch counts them, whole steps with the optimiser."
+    return "Arithmetic", {"flops_share": round(share, 4), "matmul_gflops": round(peak / 1e9, 1)}, text
+
+
+# --- resume ------------------------------------------------------------------------------------------------------
+
+
+def resume() -> tuple[str, Any, str]:
+    """Every case of the tests of exact resume, counted."""
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/agent/training/test_engine.py",
+        "--junit-xml=build/resume.xml",
+    ]
+    Path("build").mkdir(exist_ok=True)
+    subprocess.run(command, check=False, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    from xml.etree import ElementTree  # noqa: PLC0415 - of our own test run
+
+    wanted = ("bit_for_bit", "who_makes_the_batches", "gone_on_from", "best_weights", "real_process", "two_processes")
+    cases = [one for one in ElementTree.parse("build/resume.xml").iter("testcase")  # noqa: S314
+             if any(part in str(one.get("name")) for part in wanted)]  # fmt: skip
+    exact = sum(1 for one in cases if not list(one))
+    text = f"{exact} of {len(cases)} cases end with weights that are equal bit for bit: three families, full and LoRA, "
+    text += "fp32 and fp16 autocast with a scaler, 0 and 2 workers, accumulation, early stopping, a killed process."
+    note("resume", {"cases": len(cases), "bit_exact": exact})
+    return "Resume", {"cases": len(cases), "bit_exact": exact}, text
+
+
+# --- the whole agent ---------------------------------------------------------------------------------------------
+
+
+def agent() -> tuple[str, Any, str]:
+    """Training seconds of M3 under the whole agent, which beats, watches and ships logs, beside the bare trainer."""
+    from agent.workdir import Workdir  # noqa: PLC0415
+
+    supervised, bare = [], []
+    with tempfile.TemporaryDirectory() as name:
+        data = _m3(Path(name) / "data")
+        config = _m3_config({"steps": 600, "checkpoint_steps": 10**6})
+        for number in _rounds():
+            supervised.append(_supervised(Path(name) / f"agent-{number}", data, config))
+            workdir = Workdir(Path(name) / f"bare-{number}")
+            workdir.create()
+            (workdir.data / data.name).write_bytes(data.read_bytes())
+            workdir.config.write_text(json.dumps(config))
+            command = [sys.executable, "-m", "agent.trainer", "--workdir", str(workdir.root)]
+            subprocess.run(command, check=True, capture_output=True)
+            bare.append(json.loads(workdir.result.read_text())["seconds"]["training"])
+    percent = 100 * (statistics.median(one / two for one, two in zip(supervised, bare, strict=True)) - 1)
+    text = f"{percent:+.2f} %: {statistics.median(supervised):.2f} s under the agent, {statistics.median(bare):.2f} s "
+    text += "bare, 600 steps of M3 monthly, medians; against an S3 in memory. A negative figure is noise."
+    note("beat_overhead_percent", round(percent, 2))
+    return "The agent's share", {"agent_overhead_percent": round(percent, 2)}, text
+
+
+def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
+    from agent.lifecycle import live  # noqa: PLC0415
+    from agent.orders import Orders  # noqa: PLC0415
+    from agent.workdir import Workdir  # noqa: PLC0415
+    from chronos_ec2.domain.lane import run_key  # noqa: PLC0415
+    from chronos_ec2.domain.limits import Limits  # noqa: PLC0415
+    from tests.agent.builders import DATA_KEY, RUN_ID, World, an_identity, launch  # noqa: PLC0415
+
+    world = World()
+    world.memory.objects.write(DATA_KEY, data.read_bytes())
+    launch(world, config, Limits())
+    workdir = Workdir(folder)
+    workdir.create()
+    assert live(world, "bucket", an_identity(), workdir, Orders()) == 0
+    summary = json.loads(world.memory.objects.body(run_key("dev", RUN_ID, "training.json")))
+    return float(summary["training_seconds"]["training"])
+
+
+def _m3(folder: Path) -> Path:
+    prepare = Path(__file__).resolve().parents[1] / "examples" / "m3_monthly" / "prepare.py"
+    subprocess.run([sys.executable, str(prepare), str(folder)], check=True, capture_output=True)
+    return folder / "m3-monthly.parquet"
+
+
+def _m3_config(training: dict[str, Any]) -> dict[str, Any]:
+    from chronos_ec2.training_config import load_config  # noqa: PLC0415
+
+    example = Path(__file__).resolve().parents[1] / "examples" / "m3_monthly" / "train.yaml"
+    found = load_config(example).model_dump(mode="json")
+    found["training"] |= training
+    return found
+
+
+def m3() -> tuple[str, Any, str]:
+    """The example, once, with its own seed: the official 18 months that it has not seen."""
+    from agent.training.run import run  # noqa: PLC0415
+    from agent.workdir import Workdir  # noqa: PLC0415
+    from chronos_ec2.training_config import parse_config  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as name:
+        data = _m3(Path(name) / "data")
+        workdir = Workdir(Path(name) / "box")
+        workdir.create()
+        (workdir.data / data.name).write_bytes(data.read_bytes())
+        metrics = Metrics(workdir.metrics)
+        result = run(workdir, parse_config(_m3_config({}), "m3"), metrics, StopSignal())
+        metrics.close()
+        table = (workdir.evaluation / "report.md").read_text().partition("| points ahead")[0].partition("\n\n")[2]
+    figures = result["metrics"] | {"seconds": result["seconds"]["training"]}
+    text = f"`examples/m3_monthly`, from scratch in {figures['seconds']:.0f} s on one thread, one seed."
+    text += f"\n\n{table.strip()}"
+    return "M3 monthly", {"m3_monthly": figures}, text
+
+
+def _rounds() -> range:
+    return range(ROUNDS)
+
+
+def _ratio(stock: Any, ours: Any) -> dict[str, float]:
+    """Medians, and the median of the ratios of each round."""
+    ratio = statistics.median(one / two for one, two in zip(stock, ours, strict=True))
+    return {"stock": statistics.median(stock), "ours": statistics.median(ours), "ratio": round(ratio, 3)}
+
+
+_SECTIONS: dict[str, Callable[[], tuple[str, Any, str]]] = {
+    "steps": steps,
+    "batches": batches,
+    "parquet": parquet,
+    "scaling": scaling,
+    "arithmetic": arithmetic,
+    "resume": resume,
+    "agent": agent,
+    "m3": m3,
+}
+
+if __name__ == "__main__":
+    if sys.argv[1:2] == ["--child"]:
+        child(sys.argv[2], Path(sys.argv[3]))
+    else:
+        main()

@@ -1,0 +1,310 @@
+"""A run that was killed and went on has the weights of one that was not, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from agent.child import LossNotFinite, Metrics, StopSignal
+from agent.training import engine, models
+from agent.training.engine import StepTrainer, Trained, Work, fit, newest_checkpoint
+from agent.training.families import Batch
+from agent.training.panel import Panel
+from agent.training.windows import Sampler, Windows
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import EarlyStopping, Lora, Optimisation
+from tests.agent.training.builders import CONTEXT, FAMILIES, HORIZON, a_family, a_panel
+
+STEPS = 8
+Weights = dict[str, torch.Tensor]
+
+
+class Killed(BaseException):
+    """The end of a process, in a test that has only one."""
+
+
+@pytest.fixture(scope="module")
+def panel(tmp_path_factory: pytest.TempPathFactory) -> Panel:
+    return a_panel(tmp_path_factory.mktemp("panel"))
+
+
+def work_on(panel: Panel, family: str, lora: bool = False, dropout: float = 0.1, **settings: Any) -> Work:
+    """A new model with the same weights each time, and the batches of a seed."""
+    chronos = a_family(family, dropout)
+    if lora:
+        torch.manual_seed(2)
+        models.adapt(chronos, Lora())
+    ends = panel.lengths - HORIZON
+    chosen: dict[str, Any] = {"steps": STEPS, "batch_size": 4, "learning_rate": 1e-2, "checkpoint_steps": 3}
+    optimisation = Optimisation.model_validate(chosen | settings)
+    sampler = Sampler(Windows(panel, ends, CONTEXT, HORIZON, HORIZON), 4, "series", seed=3)
+
+    def validation() -> Iterator[Batch]:
+        yield chronos.batch(panel, sampler.draw(10**6))
+
+    return Work(
+        model=chronos.model,
+        batch=lambda number, part, parts: chronos.batch(panel, sampler.draw(number).part(part, parts)),
+        validation=validation if optimisation.early_stopping else None,
+        settings=optimisation,
+        precision=optimisation.precision if optimisation.precision != "auto" else "fp32",
+        label=chronos.label,
+        made_with={"data": "d", "settings": {}},
+    )
+
+
+class MortalMetrics(Metrics):
+    """Metrics of a process that dies in the step after so many."""
+
+    def __init__(self, path: Path, dies_after: int | None) -> None:
+        super().__init__(path)
+        self._dies_after = dies_after
+
+    def step(self, step: int, *arguments: Any, **more: Any) -> None:
+        if step == self._dies_after:
+            raise Killed
+        super().step(step, *arguments, **more)
+
+
+def trained(work: Work, folder: Path, dies_after: int | None = None) -> tuple[Trained, Weights]:
+    folder.mkdir(exist_ok=True)
+    metrics = MortalMetrics(folder / "metrics.jsonl", dies_after)
+    try:
+        done = fit(work, folder, metrics, StopSignal())
+    finally:
+        metrics.close()
+    return done, {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
+
+
+def assert_equal(ours: Weights, theirs: Weights) -> None:
+    assert ours.keys() == theirs.keys()
+    assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+class Fp16OnTheCpu(StepTrainer):  # type: ignore[misc]
+    """Autocast and a scaler, as on a T4; on a CPU the library would leave both out without a word."""
+
+    def create_accelerator_and_postprocess(self) -> None:
+        super().create_accelerator_and_postprocess()
+        self.accelerator.native_amp = True
+        self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
+
+
+@pytest.mark.parametrize("precision", ["fp32", "fp16"])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_weights_are_equal_bit_for_bit_after_a_death_between_checkpoints(
+    panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, lora: bool, precision: str
+) -> None:
+    if precision == "fp16":
+        monkeypatch.setattr(engine, "StepTrainer", Fp16OnTheCpu)
+    settings = {"precision": precision}
+    _, straight = trained(work_on(panel, family, lora, **settings), tmp_path / "straight")
+    with pytest.raises(Killed):
+        trained(work_on(panel, family, lora, **settings), tmp_path / "killed", dies_after=5)
+    assert (tmp_path / "killed" / "checkpoint-3" / "scaler.pt").exists() is (precision == "fp16")
+    done, resumed = trained(work_on(panel, family, lora, **settings), tmp_path / "killed")
+    assert done.resumed_from == 3
+    assert done.steps == STEPS
+    assert_equal(resumed, straight)
+    changed = [name for name, weight in work_on(panel, family, lora).model.named_parameters()
+               if not torch.equal(weight, straight[name])]  # fmt: skip
+    assert changed
+
+
+@pytest.mark.parametrize("before_and_after", [(0, 2), (2, 2), (2, 0)])
+def test_nor_does_it_matter_who_makes_the_batches(
+    panel: Panel, tmp_path: Path, before_and_after: tuple[int, int]
+) -> None:
+    before, after = before_and_after
+    _, straight = trained(work_on(panel, "chronos-2"), tmp_path / "straight")
+    with pytest.raises(Killed):
+        trained(work_on(panel, "chronos-2", workers=before), tmp_path / "killed", dies_after=5)
+    done, resumed = trained(work_on(panel, "chronos-2", workers=after), tmp_path / "killed")
+    assert done.resumed_from == 3
+    assert_equal(resumed, straight)
+
+
+def test_batches_that_make_up_one_step_are_gone_on_from_too(panel: Panel, tmp_path: Path) -> None:
+    settings = {"gradient_accumulation": 2, "steps": 6}
+    _, straight = trained(work_on(panel, "chronos-2", **settings), tmp_path / "straight")
+    with pytest.raises(Killed):
+        trained(work_on(panel, "chronos-2", **settings), tmp_path / "killed", dies_after=5)
+    done, resumed = trained(work_on(panel, "chronos-2", **settings), tmp_path / "killed")
+    assert done.resumed_from == 3
+    assert_equal(resumed, straight)
+
+
+def test_the_best_weights_so_far_survive_too(panel: Panel, tmp_path: Path) -> None:
+    settings = {"early_stopping": EarlyStopping(every_steps=1, patience=100).model_dump(), "learning_rate": 0.1}
+    expected, straight = trained(work_on(panel, "chronos-2", **settings), tmp_path / "straight")
+    with pytest.raises(Killed):
+        trained(work_on(panel, "chronos-2", **settings), tmp_path / "killed", dies_after=7)
+    done, resumed = trained(work_on(panel, "chronos-2", **settings), tmp_path / "killed")
+    assert (done.best_step, done.resumed_from) == (expected.best_step, 6)
+    assert_equal(resumed, straight)
+
+
+def test_it_stops_early_and_a_checkpoint_of_then_is_not_trained_on(panel: Panel, tmp_path: Path) -> None:
+    settings = {
+        "early_stopping": {"every_steps": 1, "patience": 2}, "learning_rate": 3.0, "steps": 50, "checkpoint_steps": 50,
+    }  # fmt: skip
+    first, weights = trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
+    assert first.complete
+    assert first.stopped_by == "early stopping"
+    assert first.best_step is not None
+    assert first.steps == first.best_step + 2
+    again, same = trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
+    assert (again.steps, again.complete) == (first.steps, True)
+    assert_equal(same, weights)
+
+
+def test_a_checkpoint_made_with_something_else_is_refused(panel: Panel, tmp_path: Path) -> None:
+    trained(work_on(panel, "chronos-2"), tmp_path / "run")
+    other = replace(work_on(panel, "chronos-2"), made_with={"data": "other", "settings": {}})
+    with pytest.raises(InvalidInput, match="was made with other data"):
+        trained(other, tmp_path / "run")
+
+
+def test_another_gpu_goes_on_and_says_that_it_is_another(
+    panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def made_on(precision: str) -> Work:
+        made_with = {"data": "d", "settings": {}, "precision": precision}
+        return replace(work_on(panel, "chronos-2", precision=precision), made_with=made_with)
+
+    with monkeypatch.context() as t4:
+        t4.setattr(engine, "StepTrainer", Fp16OnTheCpu)
+        with pytest.raises(Killed):
+            trained(made_on("fp16"), tmp_path / "run", dies_after=5)
+    done, _ = trained(made_on("fp32"), tmp_path / "run")
+    assert (done.resumed_from, done.steps) == (3, STEPS)
+    assert "checkpoint-3 was made with other precision" in (tmp_path / "run" / "metrics.jsonl").read_text()
+
+
+def test_a_checkpoint_that_is_not_complete_is_passed_over(panel: Panel, tmp_path: Path) -> None:
+    trained(work_on(panel, "chronos-2"), tmp_path / "run")
+    whole = newest_checkpoint(tmp_path / "run")
+    assert whole is not None
+    (whole / "made_with.json").unlink()
+    older = newest_checkpoint(tmp_path / "run")
+    assert older is not None
+    assert older.name == "checkpoint-6"
+
+
+def test_a_loss_that_is_no_number_ends_the_run(panel: Panel, tmp_path: Path) -> None:
+    work = work_on(panel, "chronos-2")
+
+    def broken(number: int, part: int, parts: int) -> Batch:
+        batch = work.batch(number, part, parts)
+        batch["context"].fill_(float("inf"))
+        return batch
+
+    with pytest.raises(LossNotFinite, match="loss of step 1 is nan"):
+        trained(replace(work, batch=broken), tmp_path / "run")
+
+
+def only_rows(model: torch.nn.Module, rows: int, from_call: int = 0) -> None:
+    """A GPU whose memory holds so many rows, from one of its calls on."""
+    calls = 0
+
+    def check(_module: Any, _arguments: Any, more: dict[str, Any]) -> None:
+        nonlocal calls
+        calls += 1
+        if calls > from_call and len(more["context"]) > rows:
+            raise torch.OutOfMemoryError("CUDA out of memory")
+
+    model.register_forward_pre_hook(check, with_kwargs=True)
+
+
+@pytest.mark.parametrize("from_call", [0, 2, 5], ids=["at once", "later", "after a checkpoint"])
+def test_a_batch_that_does_not_fit_is_taken_in_parts(panel: Panel, tmp_path: Path, from_call: int) -> None:
+    settings = {"dropout": 0.0, "learning_rate": 1e-3}
+    _, whole = trained(work_on(panel, "chronos-2", **settings), tmp_path / "whole")
+    work = work_on(panel, "chronos-2", **settings)
+    only_rows(work.model, 1, from_call)
+    done, weights = trained(work, tmp_path / "parts")
+    assert (done.steps, done.parts) == (STEPS, 4)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, whole[name], rtol=1e-3, atol=2e-5)
+
+
+def test_a_model_too_large_for_the_gpu_is_said_so(panel: Panel, tmp_path: Path) -> None:
+    work = work_on(panel, "chronos-2")
+    only_rows(work.model, 0)
+    with pytest.raises(InvalidInput, match="not even one row fits into the GPU's memory"):
+        trained(work, tmp_path)
+
+
+def test_training_ends_in_time(panel: Panel, tmp_path: Path) -> None:
+    done, _ = trained(replace(work_on(panel, "chronos-2"), stop_at=0.0), tmp_path / "run")
+    assert (done.steps, done.complete, done.stopped_by) == (1, True, "time")
+    newest = newest_checkpoint(tmp_path / "run")
+    assert newest is not None
+    assert newest.name == "checkpoint-1"
+
+
+def test_a_checkpoint_that_is_asked_for_is_written_after_the_step(panel: Panel, tmp_path: Path) -> None:
+    class Warned(StopSignal):
+        """EC2 recommends to leave in the second step."""
+
+        def __init__(self) -> None:
+            super().__init__()
+            self._looks = 0
+
+        def take_save_request(self) -> bool:
+            self._looks += 1
+            return self._looks == 2
+
+    metrics = Metrics(tmp_path / "metrics.jsonl")
+    fit(work_on(panel, "chronos-2"), tmp_path, metrics, Warned())
+    metrics.close()
+    assert sorted(path.name for path in tmp_path.glob("checkpoint-*")) == [f"checkpoint-{n}" for n in (2, 3, 6, 8)]
+
+
+def test_lines_of_metrics_tell_of_steps_checkpoints_and_validation(panel: Panel, tmp_path: Path) -> None:
+    settings = {"early_stopping": {"every_steps": 4, "patience": 9}}
+    trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
+    lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
+    assert [line["step"] for line in lines if line.get("event") == "checkpoint"] == [3, 6, 8]
+    assert [line["step"] for line in lines if line.get("event") == "validated"] == [4, 8]
+    assert [line["step"] for line in lines if "loss" in line and "event" not in line] == list(range(1, STEPS + 1))
+
+
+_CHILD = """
+import sys, torch
+from pathlib import Path
+from tests.agent.training.builders import a_panel
+from tests.agent.training.test_engine import trained, work_on
+folder = Path(sys.argv[1])
+done, weights = trained(work_on(a_panel(folder), "chronos-2", steps=200), folder / "run")
+torch.save(weights, folder / "weights.pt")
+print(done.resumed_from, flush=True)
+"""
+
+
+def test_a_real_process_may_be_killed_at_any_moment(tmp_path: Path) -> None:
+    def child(folder: Path) -> subprocess.Popen[str]:
+        folder.mkdir(exist_ok=True)
+        command = [sys.executable, "-c", _CHILD, str(folder)]
+        return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
+
+    with child(tmp_path / "straight") as straight, child(tmp_path / "killed") as killed:
+        while newest_checkpoint(tmp_path / "killed" / "run") is None:
+            assert killed.poll() is None
+        killed.kill()
+        straight.communicate(timeout=120)
+    with child(tmp_path / "killed") as second:
+        out, _ = second.communicate(timeout=120)
+    assert int(out) >= 3
+    ours, theirs = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("killed", "straight"))
+    assert_equal(ours, theirs)

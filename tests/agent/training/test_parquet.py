@@ -1,0 +1,277 @@
+"""Parquet to series, and one clear line for what cannot be one."""
+
+from __future__ import annotations
+
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from agent.training.panel import Panel, open_panel
+from agent.training.parquet import check_columns, read_panel
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import Data
+
+DATA = Data.model_validate({"path": "x"})
+
+
+def read(files: list[Path], tmp_path: Path, min_length: int = 1, **data: Any) -> Panel:
+    settings = Data.model_validate({"path": "x"} | data)
+    return read_panel(files, settings, min_length, tmp_path / "panel")
+
+
+def numbers(panel: Panel, row: int = 0) -> list[list[float]]:
+    return [panel.series(index)[row].tolist() for index in range(len(panel))]
+
+
+def a_file(tmp_path: Path, name: str = "part.parquet", **columns: Any) -> Path:
+    path = tmp_path / name
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def days(*numbers: int) -> list[datetime]:
+    return [datetime(2024, 1, number) for number in numbers]  # noqa: DTZ001 - Parquet times are often without a zone
+
+
+def test_rows_in_any_order_become_series_in_order_of_item_and_time(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["b", "a", "b", "a"], timestamp=days(2, 2, 1, 1), target=[4.0, 2.0, 3.0, 1.0])
+    panel = read([path], tmp_path)
+    assert panel.items.to_pylist() == ["a", "b"]
+    assert numbers(panel) == [[1, 2], [3, 4]]
+    assert [panel.times(index, 0, 2).to_pylist() for index in (0, 1)] == [days(1, 2), days(1, 2)]
+    assert panel.values.dtype == np.float32
+
+
+def test_a_panel_is_opened_again_as_it_was_written(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["b", "a", "b", "a"], timestamp=days(2, 2, 1, 1), target=[4.0, 2.0, 3.0, 1.0])
+    panel = read([path], tmp_path)
+    again = open_panel(tmp_path / "panel")
+    assert again.items.equals(panel.items)
+    assert np.array_equal(again.values, panel.values)
+    assert again.time_type == panel.time_type
+    assert not again.values.flags.writeable
+    assert [child.name for child in tmp_path.iterdir() if child.is_dir()] == ["panel"]
+
+
+def test_a_series_may_span_files(tmp_path: Path) -> None:
+    files = [
+        a_file(tmp_path, "1.parquet", item_id=["a", "b", "b"], timestamp=days(1, 1, 2), target=[1, 9, 8]),
+        a_file(tmp_path, "2.parquet", item_id=["a"], timestamp=days(2), target=[2]),
+    ]
+    assert numbers(read(files, tmp_path)) == [[1, 2], [9, 8]]
+
+
+def test_missing_targets_are_nan(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 2, 3), target=[1.0, None, 2.0])
+    assert np.isnan(read([path], tmp_path).series(0)[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("items", "times"),
+    [
+        (pa.array([7, 7]), pa.array([1, 2])),
+        (pa.array(["a", "a"]).dictionary_encode(), pa.array([date(2024, 1, 1), date(2024, 1, 2)])),
+        (pa.array(["a", "a"], pa.large_string()), pa.array(days(1, 2), pa.timestamp("ns", "UTC"))),
+    ],
+)
+def test_items_and_times_of_many_types(tmp_path: Path, items: pa.Array, times: pa.Array) -> None:
+    path = a_file(tmp_path, item_id=items, timestamp=times, target=[1, 2])
+    assert numbers(read([path], tmp_path)) == [[1, 2]]
+
+
+def test_columns_have_the_names_that_the_configuration_gives(tmp_path: Path) -> None:
+    path = a_file(tmp_path, shop=["a", "a"], day=days(1, 2), sales=[1, 2])
+    data = {"item_id": "shop", "timestamp": "day", "target": "sales"}
+    assert check_columns([path], Data.model_validate({"path": "x"} | data)) == 2
+    assert read([path], tmp_path, **data).items.to_pylist() == ["a"]
+
+
+def test_several_targets_and_covariates_are_rows_in_the_order_of_chronos_2(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path,
+        item_id=["a", "a", "b", "b"], timestamp=days(2, 1, 1, 2),
+        heat=[1.0, 2.0, None, 4.0], price=[5, 6, 7, 8], sales=[1, 2, 3, 4], returns=[0, 1, 0, 1],
+        weather=["sun", "rain", "sun", None], holiday=[True, False, False, True],
+    )  # fmt: skip
+    panel = read(
+        [path], tmp_path, target=["sales", "returns"], past_covariates=["heat", "weather"],
+        known_covariates=["price", "holiday"],
+    )  # fmt: skip
+    assert (panel.columns.targets, panel.columns.past, panel.columns.known) == (2, 2, 2)
+    assert panel.series(0).tolist() == [[2, 1], [1, 0], [2, 1], [0, 1], [6, 5], [0, 1]]
+    assert np.isnan(panel.series(1)[2, 0])
+    assert np.isnan(panel.series(1)[3, 1])
+
+
+def test_the_code_of_a_category_does_not_depend_on_what_comes_later(tmp_path: Path) -> None:
+    """The library encodes a category by the mean of its targets, those after the cut included."""
+    rows = {"item_id": ["a"] * 4, "timestamp": days(1, 2, 3, 4), "kind": ["x", "y", "x", "y"]}
+    codes = []
+    for name, target in (("one", [1, 2, 3, 4]), ("other", [1, 2, 300, 400])):
+        path = a_file(tmp_path, f"{name}.parquet", **rows, target=target)
+        codes.append(numbers(read([path], tmp_path, known_covariates="kind"), row=1))
+    assert codes[0] == codes[1] == [[0, 1, 0, 1]]
+
+
+def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"], timestamp=days(1), sales=[1])
+    with pytest.raises(InvalidInput, match=r"^part.parquet: has no column 'target' for data.target \(its columns: "):
+        check_columns([path], DATA)
+
+
+@pytest.mark.parametrize(("column", "values"), [("target", ["1"]), ("timestamp", ["2024-01-01"]), ("item_id", [1.5])])
+def test_a_column_of_the_wrong_type_is_named(tmp_path: Path, column: str, values: list[Any]) -> None:
+    columns: dict[str, Any] = {"item_id": ["a"], "timestamp": days(1), "target": [1.0], column: values}
+    with pytest.raises(InvalidInput, match=f"column '{column}' is .*, which cannot be data.{column}"):
+        check_columns([a_file(tmp_path, **columns)], DATA)
+
+
+def test_what_is_not_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "notes.parquet"
+    path.write_text("item_id,timestamp,target")
+    with pytest.raises(InvalidInput, match=r"^notes.parquet: is not Parquet"):
+        check_columns([path], DATA)
+
+
+def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=pa.array([], pa.string()), timestamp=pa.array([], pa.int64()), target=pa.array([], pa.int64())
+    )
+    with pytest.raises(InvalidInput, match="the data set has no rows"):
+        check_columns([path], DATA)
+
+
+def test_repeated_times_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=["b", "a", "b", "b", "b", "a"], timestamp=days(1, 1, 1, 1, 2, 2), target=[1, 2, 3, 4, 5, 6]
+    )
+    with pytest.raises(InvalidInput, match=r"2 rows repeat a time of their series, for instance in b \(data.problems"):
+        read([path], tmp_path)
+    assert numbers(read([path], tmp_path, problems={"duplicates": "drop"})) == [[2, 6], [4, 5]]
+
+
+def test_short_series_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a", "a", "b", "b", "b"], timestamp=days(1, 2, 1, 2, 3), target=[1, 2, 3, 4, 5])
+    with pytest.raises(InvalidInput, match=r"1 of 2 series have fewer than the 3 points .* for instance a \(2\)"):
+        read([path], tmp_path, 3)
+    assert numbers(read([path], tmp_path, 3, problems={"short": "drop"})) == [[3, 4, 5]]
+    with pytest.raises(InvalidInput, match="2 of 2 series"):
+        read([path], tmp_path, 9, problems={"short": "drop"})
+
+
+def test_series_of_one_number_or_of_none_are_counted_or_dropped(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path,
+        item_id=["a", "a", "b", "b", "c", "c"],
+        timestamp=days(1, 2, 1, 2, 1, 2),
+        target=[7.0, 7.0, 1.0, 2.0, None, None],
+    )
+    with pytest.raises(InvalidInput, match="2 of 3 series have no two different numbers, for instance a, c"):
+        read([path], tmp_path)
+    panel = read([path], tmp_path, problems={"empty": "drop"})
+    assert panel.items.to_pylist() == ["b"]
+    assert numbers(panel) == [[1, 2]]
+
+
+def test_infinite_values_are_counted_or_taken_as_missing(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 2, 3), target=[1.0, float("inf"), 2.0])
+    with pytest.raises(InvalidInput, match="column 'target': 1 values are infinite"):
+        read([path], tmp_path)
+    assert not (tmp_path / "panel").exists()
+    assert np.isnan(read([path], tmp_path, problems={"infinite": "fill"}).series(0)[0, 1])
+
+
+@pytest.mark.parametrize("column", ["item_id", "timestamp"])
+def test_rows_without_an_item_or_a_time_are_counted(tmp_path: Path, column: str) -> None:
+    columns: dict[str, Any] = {"item_id": ["a", "a"], "timestamp": days(1, 2), "target": [1, 2]}
+    columns[column] = [columns[column][0], None]
+    with pytest.raises(InvalidInput, match=f"column '{column}': 1 of 2 rows have no value"):
+        read([a_file(tmp_path, **columns)], tmp_path)
+
+
+def test_an_item_name_cannot_forge_a_line(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a\nERROR all is lost"] * 2, timestamp=days(1, 2), target=[1, 2])
+    with pytest.raises(InvalidInput) as caught:
+        read([path], tmp_path, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_by_date_may_name_columns_that_are_not_there(tmp_path: Path) -> None:
+    folder = tmp_path / "year=2010" / "month=01"
+    folder.mkdir(parents=True)
+    path = a_file(folder, item_id=["a", "a"], timestamp=days(1, 2), target=[1, 2])
+    assert numbers(read([path], tmp_path)) == [[1, 2]]
+
+
+def times(*texts: str) -> pa.Array:
+    return pa.array(np.array(texts, dtype="datetime64[ms]"))
+
+
+GAPPY = {"item_id": ["a"] * 4 + ["b"] * 3, "timestamp": days(1, 2, 4, 5, 7, 8, 9), "target": [1, 2, 4, 5, 7, 8, 9]}
+
+
+def test_missing_times_are_counted_with_examples(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"column 'timestamp': 1 times are missing, for instance in a \(data.problems"
+    ):
+        read([a_file(tmp_path, **GAPPY)], tmp_path)
+
+
+def test_missing_times_are_filled_in(tmp_path: Path) -> None:
+    panel = read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "fill"})
+    assert panel.lengths.tolist() == [5, 3]
+    assert panel.series(0)[0].tolist() == pytest.approx([1, 2, np.nan, 4, 5], nan_ok=True)
+    assert panel.times(0, 0, 5).to_pylist() == days(1, 2, 3, 4, 5)
+    assert panel.times(1, 0, 3).to_pylist() == days(7, 8, 9)
+
+
+def test_missing_times_are_passed_over(tmp_path: Path) -> None:
+    panel = read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "ignore"})
+    assert numbers(panel) == [[1, 2, 4, 5], [7, 8, 9]]
+    assert panel.times(0, 2, 4).to_pylist() == days(4, 5)
+
+
+@pytest.mark.parametrize(
+    ("have", "missing"),
+    [
+        (("2024-01-31", "2024-02-29", "2024-04-30", "2024-05-31"), "2024-03-31"),
+        (("2023-11-15", "2023-12-15", "2024-02-15", "2024-03-15"), "2024-01-15"),
+        (("2024-01-01", "2024-04-01", "2024-07-01", "2025-01-01"), "2024-10-01"),
+        (("2020-12-31", "2021-12-31", "2023-12-31", "2024-12-31"), "2022-12-31"),
+    ],
+    ids=["month ends", "mid month", "quarters", "years"],
+)
+def test_months_are_a_step_though_no_two_are_equally_long(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*have), target=[1, 2, 3, 4])
+    with pytest.raises(InvalidInput, match="1 times are missing"):
+        read([path], tmp_path)
+    panel = read([path], tmp_path, problems={"gaps": "fill"})
+    assert sorted([*have, missing]) == [str(time)[:10] for time in panel.times(0, 0, 5).to_pylist()]
+
+
+def test_days_of_a_place_whose_clocks_change_are_a_step(tmp_path: Path) -> None:
+    zone = pa.timestamp("ms", "Europe/Berlin")
+    midnights = pa.array([datetime(2024, 3, day, 23) for day in (29, 30)] + [datetime(2024, 3, 31, 22)])  # noqa: DTZ001
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=midnights.cast(zone), target=[1, 2, 3])
+    assert numbers(read([path], tmp_path)) == [[1, 2, 3]]
+
+
+def test_times_that_fit_no_step_are_named(tmp_path: Path) -> None:
+    odd = times("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-03T07")
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=odd, target=[1, 2, 3, 4])
+    with pytest.raises(InvalidInput, match=r"fit no common step, for instance in a .*gaps: ignore"):
+        read([path], tmp_path)
+    assert numbers(read([path], tmp_path, problems={"gaps": "ignore"})) == [[1, 2, 3, 4]]
+
+
+def test_series_of_different_frequencies_are_named(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=["a"] * 5 + ["b"] * 3, timestamp=days(1, 2, 3, 4, 5, 1, 8, 15), target=list(range(8))
+    )
+    with pytest.raises(InvalidInput, match="1 of 2 series have a longer step than the others, for instance b"):
+        read([path], tmp_path, problems={"gaps": "fill"})

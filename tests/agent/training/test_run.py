@@ -1,0 +1,215 @@
+"""A whole training run in one process: from Parquet to a judged model that the library loads."""
+
+from __future__ import annotations
+
+import json
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+import torch
+from chronos import BaseChronosPipeline
+from peft import PeftModel
+
+from agent.child import Metrics, StoppedEarly, StopSignal
+from agent.training import gates
+from agent.training.run import run
+from agent.workdir import Workdir
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import parse_config
+from tests.agent.builders import a_workdir, tiny_chronos, toy_series
+from tests.agent.training.builders import FAMILIES, a_family
+
+
+def ready(tmp_path: Path, **columns: Callable[[int], Any]) -> Workdir:
+    """A box with toy series of 60 days, and further columns."""
+    workdir, table = a_workdir(tmp_path), toy_series()
+    for name, make in columns.items():
+        table = table.append_column(name, [[make(row) for row in range(table.num_rows)]])
+    pq.write_table(table, workdir.data / "toy.parquet")
+    return workdir
+
+
+def train(workdir: Workdir, config: dict[str, Any], stop: StopSignal | None = None) -> dict[str, Any]:
+    metrics = Metrics(workdir.metrics)
+    try:
+        return run(workdir, parse_config(config, "test"), metrics, stop or StopSignal())
+    finally:
+        metrics.close()
+
+
+def a_base(tmp_path: Path, family: str) -> str:
+    chronos = a_family(family)
+    chronos.save(tmp_path / "base")
+    return str(tmp_path / "base")
+
+
+def report(workdir: Workdir) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((workdir.evaluation / "report.json").read_text())
+    return found
+
+
+@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4}], ids=["full", "lora"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_trained_judged_and_loaded_by_the_library(
+    tmp_path: Path, family: str, lora: dict[str, Any] | None
+) -> None:
+    workdir = ready(tmp_path)
+    base = a_base(tmp_path, family)
+    config = tiny_chronos(steps=4, learning_rate=1e-2) | {
+        "model": {"base": base, "lora": lora},
+        "evaluation": {"season_length": 6, "windows": 2, "export": "trained"},
+    }
+    result = train(workdir, config)
+
+    assert (result["family"], result["steps"], result["stopped_early"]) == (family, 4, False)
+    assert (result["parameters_trained"] < result["parameters"]) is (lora is not None)
+    assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "base"}
+    assert report(workdir)["verdict"]["against"] == "base"
+    assert len(report(workdir)["by_horizon"]) == 6
+    loaded = BaseChronosPipeline.from_pretrained(workdir.model)
+    quantiles, _ = loaded.predict_quantiles([torch.arange(24.0)], prediction_length=6)
+    assert np.isfinite(np.asarray(quantiles[0])).all()
+    forecasts = pq.read_table(workdir.forecasts)
+    assert forecasts.num_rows == 12 * 2 * 6
+    assert forecasts["timestamp"].to_pylist()[-1] == toy_series()["timestamp"].to_pylist()[-1]
+    assert (workdir.model / "MODEL_CARD.md").exists()
+    if lora is not None:
+        adapter = workdir.model / "adapter"
+        assert (adapter / "adapter_model.safetensors").exists()
+        again = PeftModel.from_pretrained(a_family(family).model, adapter)
+        assert any("lora" in name for name, _ in again.named_parameters())
+
+
+def test_covariates_and_several_targets_go_through(tmp_path: Path) -> None:
+    workdir = ready(tmp_path, heat=lambda row: row % 7 / 7, holiday=lambda row: row % 5 == 0, other=lambda row: row % 9)
+    config = tiny_chronos(steps=3) | {
+        "data": {
+            "path": "training-data/toy/", "target": ["target", "other"], "past_covariates": "heat",
+            "known_covariates": ["holiday"],
+        }
+    }  # fmt: skip
+    result = train(workdir, config)
+    assert result["attention"] == "block"
+    forecasts = pq.read_table(workdir.forecasts)
+    assert forecasts.num_rows == 12 * 2 * 6
+    assert set(forecasts["target_name"].to_pylist()) == {"target", "other"}
+
+
+def test_a_family_that_takes_no_covariates_says_so(tmp_path: Path) -> None:
+    workdir = ready(tmp_path, heat=lambda row: row % 7 / 7)
+    data = {"path": "training-data/toy/", "past_covariates": "heat"}
+    config = tiny_chronos() | {"model": {"base": a_base(tmp_path, "chronos-bolt")}, "data": data}
+    with pytest.raises(InvalidInput, match="chronos-bolt takes no covariates"):
+        train(workdir, config)
+
+
+def test_a_model_that_got_worse_is_not_exported_and_not_improved(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    first = tiny_chronos(steps=60, learning_rate=1e-2)
+    train(workdir, first)
+    good = workdir.model.rename(tmp_path / "good")
+    ruin = tiny_chronos(steps=3, learning_rate=0.3) | {"model": {"base": str(good)}}
+    (tmp_path / "second").mkdir()
+    second = ready(tmp_path / "second")
+    result = train(second, ruin)
+    assert result["evaluation"]["exported"] == "base"
+    assert result["evaluation"]["verdict"]["verdict"] == "not improved"
+    assert result["metrics"]["wql"] < result["metrics"]["wql_trained"]
+    ours, theirs = (BaseChronosPipeline.from_pretrained(one).model.state_dict() for one in (second.model, good))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_the_model_in_use_so_far_is_compared_too(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    config = tiny_chronos(steps=3)
+    config["evaluation"] = {"season_length": 6, "champion": a_base(tmp_path, "chronos-bolt")}
+    train(workdir, config)
+    assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "champion"}
+
+
+def test_nothing_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
+    """Other held-out points, the same weights: two windows, and one for validation."""
+    weights = []
+    for name, factor in (("one", 1.0), ("other", -50.0)):
+        (tmp_path / name).mkdir()
+        workdir, table = a_workdir(tmp_path / name), toy_series()
+        values = table["target"].to_numpy().reshape(12, 60).copy()
+        values[:, -12:] *= factor
+        changed = table.set_column(2, "target", [values.reshape(-1)])
+        pq.write_table(changed, workdir.data / "toy.parquet")
+        config = tiny_chronos(steps=3)
+        config["evaluation"] = {"season_length": 6, "windows": 2}
+        config["training"]["early_stopping"] = {"every_steps": 1, "patience": 9}
+        train(workdir, config)
+        weights.append(BaseChronosPipeline.from_pretrained(workdir.model).model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_a_run_goes_on_where_a_signal_ended_it(tmp_path: Path) -> None:
+    (tmp_path / "straight").mkdir()
+    straight = ready(tmp_path / "straight")
+    train(straight, tiny_chronos(steps=6))
+    workdir, stop = ready(tmp_path), StopSignal()
+    stop.asked = False
+
+    class AsksAfterTwo(Metrics):
+        def step(self, step: int, *arguments: Any, **more: Any) -> None:
+            stop.asked = step >= 2
+            super().step(step, *arguments, **more)
+
+    metrics = AsksAfterTwo(workdir.metrics)
+    first = run(workdir, parse_config(tiny_chronos(steps=6), "test"), metrics, stop)
+    metrics.close()
+    assert (first["stopped_early"], first["steps"]) == (True, 2)
+    assert not workdir.model.exists()
+    second = train(workdir, tiny_chronos(steps=6))
+    assert (second["resumed_from"], second["steps"]) == (2, 6)
+    ours, theirs = (BaseChronosPipeline.from_pretrained(one.model).model.state_dict() for one in (workdir, straight))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_a_run_whose_time_is_short_is_judged_all_the_same(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    result = train(workdir, tiny_chronos(steps=10_000), StopSignal(ends_at=time.monotonic() + 64))
+    assert (result["stopped_by"], result["stopped_early"]) == ("time", False)
+    assert 0 < result["steps"] < 10_000
+    assert (workdir.model / "config.json").exists()
+
+
+def test_a_signal_while_data_are_read_is_obeyed(tmp_path: Path) -> None:
+    stop = StopSignal()
+    stop.asked = True
+    with pytest.raises(StoppedEarly):
+        train(ready(tmp_path), tiny_chronos(), stop)
+
+
+def test_data_are_read_once_on_a_box(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    train(workdir, tiny_chronos(steps=2))
+    (panel,) = workdir.panels.iterdir()
+    written = panel.stat().st_mtime_ns
+    train(workdir, tiny_chronos(steps=2))
+    assert [one.stat().st_mtime_ns for one in workdir.panels.iterdir()] == [written]
+
+
+def test_each_gate_fails_by_its_name() -> None:
+    model = a_family("chronos-2").model
+    before = gates.sample_of(model)
+    with pytest.raises(InvalidInput, match="gate weights-changed"):
+        gates.weights_changed(before, gates.sample_of(model))
+    model.train()
+    with pytest.raises(InvalidInput, match="gate evaluation-mode"):
+        gates.evaluation_mode(model)
+    with torch.no_grad():
+        next(model.parameters()).fill_(float("nan"))
+    with pytest.raises(InvalidInput, match="gate weights-finite"):
+        gates.weights_finite(model)
+    with pytest.raises(InvalidInput, match="gate forecasts-finite"):
+        gates.forecasts_finite(np.array([1.0, np.nan], dtype=np.float32))
+    with pytest.raises(InvalidInput, match=r"gate same-after-reload: .*by up to 1"):
+        gates.same_after_reload(np.array([1.0]), np.array([2.0]))

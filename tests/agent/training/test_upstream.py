@@ -1,0 +1,95 @@
+"""Faults of the libraries that the engine works around, held fast: when one of these fails, upstream has mended it.
+
+Each has its report, ready to be filed, in docs/upstream.md.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from chronos import BaseChronosPipeline, Chronos2Pipeline
+from chronos.chronos2 import Chronos2Dataset, preprocess
+from chronos.chronos2.dataset import DatasetMode
+from peft import LoraConfig, get_peft_model
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback, set_seed
+
+from tests.agent.training.builders import CONTEXT, HORIZON, a_family
+
+SERIES = [np.sin(np.arange(60) / (3 + index)).astype(np.float32) for index in range(6)]
+
+
+class Losses(TrainerCallback):
+    """The step of each loss that the library logs."""
+
+    def __init__(self) -> None:
+        self.steps: list[int] = []
+
+    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        if "loss" in kwargs["logs"]:
+            self.steps.append(state.global_step)
+
+
+def fitted(folder: Path, **more: Any) -> Chronos2Pipeline:
+    pipeline = a_family("chronos-2").pipeline
+    assert isinstance(pipeline, Chronos2Pipeline)
+    settings = {"num_steps": 3, "batch_size": 4, "learning_rate": 1e-3, "disable_tqdm": True, "logging_steps": 1}
+    return pipeline.fit(SERIES, prediction_length=HORIZON, context_length=CONTEXT, output_dir=folder, **settings | more)
+
+
+def test_a_fitted_pipeline_is_left_in_train_mode(tmp_path: Path) -> None:
+    assert fitted(tmp_path).model.training
+
+
+def test_fit_takes_resume_from_checkpoint_and_starts_at_the_beginning(tmp_path: Path) -> None:
+    fitted(tmp_path, save_strategy="steps", save_steps=3, save_only_model=False)
+    assert (tmp_path / "checkpoint-3" / "optimizer.pt").exists()
+    losses = Losses()
+    fitted(tmp_path, num_steps=6, resume_from_checkpoint=str(tmp_path / "checkpoint-3"), callbacks=[losses])
+    assert losses.steps == [1, 2, 3, 4, 5, 6]
+
+
+def test_every_rank_draws_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    batches = []
+    for rank in ("0", "1"):
+        monkeypatch.setenv("RANK", rank)
+        set_seed(7)
+        batches.append(next(iter(Chronos2Dataset(SERIES, CONTEXT, HORIZON, 4, 6, HORIZON, DatasetMode.TRAIN))))
+    assert torch.equal(batches[0]["context"].nan_to_num(), batches[1]["context"].nan_to_num())
+
+
+def test_workers_repeat_the_validation_data() -> None:
+    rows = []
+    for workers in (0, 2):
+        dataset = Chronos2Dataset(SERIES, CONTEXT, HORIZON, 4, 6, 1, DatasetMode.VALIDATION)
+        rows.append(sum(len(batch["context"]) for batch in DataLoader(dataset, batch_size=None, num_workers=workers)))
+    assert rows == [6, 12]
+
+
+def test_an_adapter_cannot_be_loaded_as_any_pipeline(tmp_path: Path) -> None:
+    fitted(tmp_path, finetune_mode="lora")
+    with pytest.raises(ValueError, match=r"model_type|Unrecognized"):
+        BaseChronosPipeline.from_pretrained(tmp_path / "finetuned-ckpt")
+
+
+def test_chronos_bolt_does_not_say_where_its_embeddings_are() -> None:
+    model: Any = a_family("chronos-bolt").model
+    del model.get_input_embeddings  # what the engine has given it
+    with pytest.raises(NotImplementedError):
+        get_peft_model(model, LoraConfig(target_modules=["SelfAttention.q"])).get_input_embeddings()
+
+
+def test_categories_are_encoded_by_targets_that_come_later() -> None:
+    codes = []
+    for last in (1.0, 100.0):
+        target = np.array([1.0, 2.0, 3.0, 4.0, last, last], dtype=np.float32)
+        kinds = np.array(["x", "y", "x", "y", "x", "y"])
+        (found,) = preprocess.from_list_of_dicts(
+            [{"target": target, "past_covariates": {"kind": kinds}}], prediction_length=2
+        )
+        codes.append(found["context"][1, :4])
+    assert not torch.equal(codes[0], codes[1])

@@ -1,0 +1,80 @@
+"""What a training configuration may hold, and what is said of one that may not.
+
+`python -m tests.test_training_config` writes docs/training-config.schema.json anew.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import TrainingConfig, load_config, parse_config, parse_yaml
+
+SCHEMA = Path(__file__).parents[1] / "docs" / "training-config.schema.json"
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*/train.yaml"))
+
+
+def a_config(**changes: Any) -> dict[str, Any]:
+    return {"data": {"path": "training-data/x/"}, "prediction_length": 6} | changes
+
+
+def schema() -> str:
+    return json.dumps(TrainingConfig.model_json_schema(), indent=1) + "\n"
+
+
+def test_the_schema_in_the_docs_is_that_of_the_code() -> None:
+    assert SCHEMA.read_text() == schema()
+
+
+@pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
+def test_every_example_is_a_configuration(path: Path) -> None:
+    load_config(path)
+
+
+def test_columns_may_be_one_or_several() -> None:
+    data = {"path": "x", "target": "sales", "known_covariates": ["price", "holiday"]}
+    found = parse_config(a_config(data=data), "test").data
+    assert found.values == ("sales", "price", "holiday")
+
+
+def test_numbers_may_be_written_as_people_write_them() -> None:
+    found = parse_yaml(b"{data: {path: x}, prediction_length: 6, training: {learning_rate: 2e-3}}", "test")
+    assert found.training.learning_rate == 0.002
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        ({"data": {"path": "x", "known_covariate": "p"}}, "unknown key data.known_covariate, did you mean known_cov"),
+        ({"data": {"path": "x", "target": "a", "past_covariates": "a"}}, "column 'a' is named twice"),
+        ({"data": {"path": "x", "target": []}}, "data.target"),
+        ({"data": {"path": "x", "problems": {"gaps": "close"}}}, "data.problems.gaps"),
+        ({"model": {"from_scratch": {}, "lora": {}}}, "lora adapts a trained model"),
+        ({"model": {"base": "a", "from_scratch": {}}}, "exactly one of base and from_scratch"),
+        ({"training": {"early_stopping": {"patence": 3}}}, "did you mean patience"),
+        ({"training": {"steps": 0}}, "training.steps"),
+        ({"evaluation": {"windows": 0}}, "evaluation.windows"),
+        ({"data": {"path": "../secrets"}}, "below cached-datasets/"),
+    ],
+)
+def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message) as caught:
+        parse_config(a_config(**changes), "train.yaml")
+    assert str(caught.value).startswith("train.yaml: ")
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("name", ["parquet_loader_config", "covariate_config.ec2", "incremental_training_config"])
+def test_files_that_are_sections_now_say_where(tmp_path: Path, name: str) -> None:
+    path = tmp_path / f"{name}.yaml"
+    path.write_text("{}")
+    with pytest.raises(InvalidInput, match=r"no configuration of its own any more \(train\.yaml has it under "):
+        load_config(path)
+
+
+if __name__ == "__main__":
+    SCHEMA.write_text(schema())
