@@ -2,6 +2,7 @@
 # make test   every check and test
 # make invoke FUNCTION=Sweep EVENT=events/sweep-tick.json   one function in a container, on the embedded AWS
 # make check-stack   scans, each function with each event in a container, imports, sizes: build/stack.json
+# make agent-faults   instances in containers meet kills, hangs, cuts: the ends, timed, in build/agent.json
 # make bench    figures of speed on this machine
 # make scan     cfn-lint, checkov and parliament on the template
 # make agent-env  fetch and install the packages that travel to an instance; agent-lock renews what pins them
@@ -20,7 +21,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo invoke bench evidence agent-env agent-lock test check check-stack scan validate clean site-packages
+.PHONY: help venv demo invoke bench evidence agent-env agent-faults agent-lock test check check-stack scan validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -47,10 +48,15 @@ invoke: venv
 	@$(BIN)/chronos-ec2 local invoke "$(FUNCTION)" "$(EVENT)"
 
 bench: venv
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.data_sync
 	$(BIN)/python -m benchmarks.sweep
 
 evidence: venv
 	$(BIN)/python -m evidence --histories $(HISTORIES)
+
+agent-faults: venv
+	$(BIN)/python -m evidence.agent_faults
 
 agent-env: venv
 	$(BIN)/python -m evidence.agent_env

@@ -15,8 +15,10 @@ import threading
 from pathlib import Path
 from types import FrameType
 
+from agent.interruption import InterruptionWatch
 from agent.lifecycle import FENCED, live
 from agent.logs import log_to
+from agent.metadata import Metadata
 from agent.orders import Orders
 from agent.record import Identity
 from agent.workdir import Workdir
@@ -54,7 +56,9 @@ def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
     except ChronosError as error:
         sys.stderr.write(f"{error}\n")
         return FENCED
-    return live(world, options.bucket, identity, workdir, orders)
+    # From the first moment on: a spot instance can be taken back while it boots.
+    with InterruptionWatch(Metadata.of_environment(os.environ), orders, world.clock.now):
+        return live(world, options.bucket, identity, workdir, orders)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

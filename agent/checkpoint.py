@@ -1,8 +1,11 @@
-"""Brings checkpoints to S3 in the background. The manifest goes last: the manifest is the checkpoint."""
+"""Brings checkpoints to S3 in the background. The manifest goes last: the manifest is the checkpoint.
+
+On the box the newest two that are in S3 stay, and the best if the trainer names one. In S3 they all stay until they
+expire: the role of the instance may not delete (docs/adr/0008-checkpoints-expire.md).
+"""
 
 from __future__ import annotations
 
-import hashlib
 import logging
 import shutil
 import threading
@@ -11,17 +14,16 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from agent.manifest import CHECKPOINTS, MANIFEST, Manifest, Part, folder_of, steps_in
 from agent.progress import Progress
-from chronos_ec2.domain.text import dump_json
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
 _log = logging.getLogger(__name__)
-_SCHEMA_VERSION = 1
-_PREFIX = "checkpoint-"
+_KEPT = 2
 
 
 class CheckpointUploader:
-    """Uploads the newest checkpoint it was offered, and removes from disk those that are older than an uploaded one.
+    """Uploads the newest checkpoint it was offered, and removes from disk those that newer ones in S3 replace.
 
     A checkpoint that cannot be uploaded is logged and left for the next one to replace: training goes on.
     """
@@ -41,6 +43,7 @@ class CheckpointUploader:
         self._progress = progress
         self._news = threading.Condition()
         self._offered: int | None = None
+        self._best: int | None = None
         self._busy = False
         self._over = False
         self.uploaded: list[int] = []
@@ -63,10 +66,14 @@ class CheckpointUploader:
         """Whether the thread still runs."""
         return self._thread.is_alive()
 
-    def offer(self, step: int) -> None:
-        """The checkpoint of this step is complete on disk. One that waits is replaced by a newer one."""
+    def offer(self, step: int, best: bool = False) -> None:
+        """The checkpoint of this step is complete on disk, and perhaps the best so far.
+
+        One that waits is replaced by a newer one.
+        """
         with self._news:
             self._offered = step
+            self._best = step if best else self._best
             self._news.notify_all()
 
     def drain(self, seconds: float) -> bool:
@@ -94,26 +101,34 @@ class CheckpointUploader:
                     self._news.notify_all()
 
     def _upload(self, step: int) -> None:
-        folder = self._folder / f"{_PREFIX}{step}"
-        parts = []
-        for path in sorted(part for part in folder.rglob("*") if part.is_file()):
-            name = path.relative_to(folder).as_posix()
-            parts.append({"name": name, "bytes": path.stat().st_size, "sha256": _sha256(path)})
-            self._transfer.upload(path, self._key_of(f"checkpoints/{step}/{name}"), self._progress.synced)
-        manifest = {"schema_version": _SCHEMA_VERSION, "step": step, "parts": parts}
-        self._objects.write(self._key_of(f"checkpoints/{step}/manifest.json"), dump_json(manifest))
+        store_checkpoint(
+            self._objects, self._transfer, self._key_of(CHECKPOINTS), self._folder, step, self._progress.synced
+        )
         self._progress.checkpointed()
         self.uploaded.append(step)
         _log.info("checkpoint %d is in S3", step)
-        self._remove_older(step)
+        self._remove_replaced(step)
 
-    def _remove_older(self, step: int) -> None:
-        for folder in self._folder.glob(f"{_PREFIX}*"):
-            number = folder.name.removeprefix(_PREFIX)
-            if number.isdigit() and int(number) < step:
-                shutil.rmtree(folder, ignore_errors=True)
+    def _remove_replaced(self, uploaded: int) -> None:
+        """The newest stay, and the best; what is newer than the one in S3 may still be on its way."""
+        for step in [step for step in steps_in(self._folder) if step <= uploaded][:-_KEPT]:
+            if step != self._best:
+                shutil.rmtree(folder_of(self._folder, step), ignore_errors=True)
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as stream:
-        return hashlib.file_digest(stream, "sha256").hexdigest()
+def store_checkpoint(
+    objects: ObjectStore,
+    transfer: ObjectTransfer,
+    prefix: str,
+    checkpoints: Path,
+    step: int,
+    on_bytes: Callable[[int], None],
+) -> None:
+    """Upload the checkpoint of a step below `prefix`, its parts first. Raises ServiceUnavailable."""
+    folder = folder_of(checkpoints, step)
+    parts = []
+    for path in sorted(part for part in folder.rglob("*") if part.is_file()):
+        part = Part.of(path, folder)
+        transfer.upload(path, f"{prefix}{step}/{part.name}", on_bytes, expires=True)
+        parts.append(part)
+    objects.write(f"{prefix}{step}/{MANIFEST}", Manifest(step, tuple(parts)).to_json())

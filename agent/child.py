@@ -1,13 +1,18 @@
-"""The trainer's side of the protocol between agent and trainer: lines of metrics, a result, SIGTERM, a shared death.
+"""The trainer's side of the protocol between agent and trainer: lines of metrics, a result, signals, a shared death.
+
+SIGTERM asks for an end, SIGUSR1 for a checkpoint, SIGUSR2 for the stacks of all threads on stderr. The agent sends the
+latter two only after the first line of metrics: a process that does not listen yet would die of them.
 
 Every line of `metrics.jsonl` is a JSON object, and a sign of work. A step has `step`, `total_steps`, and now and then
-`loss`, `lr`, `steps_per_second`. The rest are events: `loading`, `checkpoint` (`step`), `evaluating` (`done`, `total`).
+`loss`, `lr`, `steps_per_second`. The rest are events: `loading`, `checkpoint` (`step`, and `best` if none was
+better), `evaluating` (`done`, `total`).
 """
 
 from __future__ import annotations
 
 import contextlib
 import ctypes
+import faulthandler
 import json
 import math
 import os
@@ -20,6 +25,8 @@ from typing import Any
 
 USER_ERROR = 2
 """Exit code of a trainer that ends because of what it was given; the last line on stderr says what."""
+NOT_FINITE = 3
+"""Exit code of a trainer whose loss is not a number any more; the last line on stderr says where."""
 _PR_SET_PDEATHSIG = 1
 _STEP_LINE_SECONDS = 1.0
 
@@ -28,17 +35,35 @@ class StoppedEarly(Exception):
     """SIGTERM was obeyed outside the training loop."""
 
 
-class StopSignal:
-    """SIGTERM, remembered until the work can stop."""
+class LossNotFinite(Exception):
+    """The training diverged: there is nothing to go on with. The text says at which step."""
 
-    def __init__(self) -> None:
+
+class StopSignal:
+    """SIGTERM, remembered until the work can stop, and SIGUSR1, until it can save.
+
+    `ends_at` is when the agent will ask for the end at the latest, for deadline or price, by `time.monotonic()`.
+    """
+
+    def __init__(self, ends_at: float = math.inf) -> None:
+        self.ends_at = ends_at
         self.asked = False
+        self._save_asked = False
         signal.signal(signal.SIGTERM, self._ask)
+        signal.signal(signal.SIGUSR1, self._ask_to_save)
 
     def check(self) -> None:
         """Raises StoppedEarly when a stop was asked for."""
         if self.asked:
             raise StoppedEarly
+
+    def take_save_request(self) -> bool:
+        """Whether a checkpoint is wanted now; true once for each time that it was asked for."""
+        asked, self._save_asked = self._save_asked, False
+        return asked
+
+    def _ask_to_save(self, _signum: int, _frame: FrameType | None) -> None:
+        self._save_asked = True
 
     def _ask(self, _signum: int, _frame: FrameType | None) -> None:
         self.asked = True
@@ -88,6 +113,11 @@ def write_result(path: Path, result: Mapping[str, Any]) -> None:
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps(result, allow_nan=False, indent=1))
     draft.replace(path)
+
+
+def show_stacks_when_asked() -> None:
+    """Have SIGUSR2 write the stacks of all threads to stderr, also while the interpreter waits for C code."""
+    faulthandler.register(signal.SIGUSR2, all_threads=True)
 
 
 def give_way() -> None:

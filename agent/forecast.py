@@ -5,20 +5,23 @@ from __future__ import annotations
 import argparse
 import json
 import sys
-from dataclasses import asdict
+import tempfile
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from chronos import BaseChronosPipeline
 
 from agent import report
-from agent.evaluate import QUANTILES, score, seasonal_naive, series_mase
-from agent.forecasts import examples
-from agent.series import load_series
+from agent.training import judgement
+from agent.training.families import family_of
+from agent.training.forecasts import examples
+from agent.training.models import load
+from agent.training.naive import QUANTILES
+from agent.training.parquet import read_panel
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.training_config import Data
+
+_BATCH = 256
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -36,28 +39,27 @@ def main(arguments: list[str] | None = None) -> int:
 def forecast(options: argparse.Namespace) -> dict[str, Any]:
     """Load, forecast, judge, draw. Raises InvalidInput for data that cannot be used."""
     horizon, season = options.prediction_length, options.season_length
-    data = Data(path="local", item_id=options.item_id, timestamp=options.timestamp, target=options.target)
-    series = load_series([options.data], data, min_length=horizon + 1)
-    histories = [values[:-horizon] for values in series.values]
-    truth = np.stack([values[-horizon:] for values in series.values])
-    # Without force the library trusts any file that an earlier, perhaps killed, download left in its cache.
-    pipeline = BaseChronosPipeline.from_pretrained(options.model, device_map="cpu", force_s3_download=True)
-    inputs = [torch.from_numpy(history.copy()) for history in histories]
-    predicted, _ = pipeline.predict_quantiles(inputs, prediction_length=horizon, quantile_levels=list(QUANTILES))
-    quantiles = (torch.cat(list(predicted)) if isinstance(predicted, list) else predicted).numpy()
-    naive = np.stack([seasonal_naive(history, horizon, season) for history in histories])
-    errors = series_mase(truth, quantiles[..., QUANTILES.index(0.5)], histories, season)
-    report.draw_forecasts(examples(series, quantiles, naive, errors), options.output, season)
-    ours, theirs = score(truth, quantiles, histories, season), score(truth, naive, histories, season)
-    return {
-        "model": options.model,
-        "pipeline": type(pipeline).__name__,
-        "series": len(series),
-        "prediction_length": horizon,
-        **asdict(ours),
-        **{f"{name}_seasonal_naive": value for name, value in asdict(theirs).items()},
-        "output": str(options.output),
-    }
+    columns = {"item_id": options.item_id, "timestamp": options.timestamp, "target": options.target}
+    data = Data.model_validate({"path": "local", **columns})
+    with tempfile.TemporaryDirectory() as folder:
+        panel = read_panel([options.data], data, horizon + 1, Path(folder) / "panel")
+        held = judgement.hold_out(panel, horizon, 1, season)
+        pipeline = load(options.model, "cpu")
+        family = family_of(pipeline, pipeline.model_context_length, horizon)
+        ours = np.stack([np.concatenate([family.forecast(panel, part, QUANTILES) for part in held.parts(0, _BATCH)])])
+        naive = judgement.naive_forecasts(panel, held)
+        found, theirs = judgement.errors(held, ours), judgement.errors(held, naive)
+        shown = examples(panel, held, ours, naive, judgement.series_mase(found))
+        report.draw_forecasts(shown, options.output, season)
+        return {
+            "model": options.model,
+            "pipeline": type(pipeline).__name__,
+            "series": len(panel),
+            "prediction_length": horizon,
+            **judgement.scores(found),
+            **{f"{name}_seasonal_naive": value for name, value in judgement.scores(theirs).items()},
+            "output": str(options.output),
+        }
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:

@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from typing import Any
 
 import pynvml
+
+_SLOWDOWNS = {
+    pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
+    pynvml.nvmlClocksThrottleReasonHwSlowdown: "hardware slowdown",
+    pynvml.nvmlClocksEventReasonSwThermalSlowdown: "thermal slowdown",
+    pynvml.nvmlClocksThrottleReasonHwThermalSlowdown: "hardware thermal slowdown",
+    pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "power brake",
+}
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU; memory in bytes."""
+    """One GPU; memory in bytes. None is what the card, or its driver, does not say.
+
+    `uncorrected_errors` are those of its memory since the driver was loaded, `slowed_by` why its clocks are held back.
+    """
 
     name: str
     memory: int
+    uncorrected_errors: int | None = None
+    slowed_by: tuple[str, ...] = ()
+    persistence: bool | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +44,10 @@ class NoDriver(Exception):
     """NVML is not there or does not answer: no NVIDIA driver is loaded. The text is NVML's."""
 
 
+class GpuLost(NoDriver):
+    """The driver has lost a GPU."""
+
+
 @contextmanager
 def _nvml() -> Iterator[None]:
     try:
@@ -37,6 +56,8 @@ def _nvml() -> Iterator[None]:
             yield
         finally:
             pynvml.nvmlShutdown()
+    except pynvml.NVMLError_GpuIsLost as error:
+        raise GpuLost(str(error)) from error
     except pynvml.NVMLError as error:
         raise NoDriver(str(error)) from error
 
@@ -45,8 +66,32 @@ def look() -> Driver:
     """Driver and GPUs of this box. Raises NoDriver."""
     with _nvml():
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
-        gpus = [Gpu(pynvml.nvmlDeviceGetName(one), pynvml.nvmlDeviceGetMemoryInfo(one).total) for one in handles]
-        return Driver(pynvml.nvmlSystemGetDriverVersion(), tuple(gpus))
+        return Driver(pynvml.nvmlSystemGetDriverVersion(), tuple(_gpu(handle) for handle in handles))
+
+
+def _gpu(handle: Any) -> Gpu:
+    errors = _if_known(
+        lambda: pynvml.nvmlDeviceGetTotalEccErrors(
+            handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
+        )
+    )
+    reasons = _if_known(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) or 0
+    persistence = _if_known(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle))
+    return Gpu(
+        name=pynvml.nvmlDeviceGetName(handle),
+        memory=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
+        uncorrected_errors=errors,
+        slowed_by=tuple(name for bit, name in _SLOWDOWNS.items() if reasons & bit),
+        persistence=None if persistence is None else bool(persistence),
+    )
+
+
+def _if_known(ask: Callable[[], int]) -> int | None:
+    """An answer that not every card or driver has."""
+    try:
+        return ask()
+    except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
+        return None
 
 
 def utilisation() -> float | None:

@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from agent import service
 from agent.orders import Orders
 from agent.progress import Progress
 from agent.record import Identity, Record
@@ -43,6 +44,7 @@ class Pulse:
         self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
 
     def __enter__(self) -> Pulse:
+        service.ready()
         self._thread.start()
         return self
 
@@ -59,6 +61,8 @@ class Pulse:
 
     def tick(self) -> float:
         """Send one beat, hear the news, and say in how many seconds to come again. Never raises."""
+        # Before the calls: they may hang for minutes, and an S3 that is down is no reason to end a box that works.
+        service.alive()
         try:
             self._send()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with a beat, the next one has to be tried

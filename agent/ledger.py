@@ -14,11 +14,14 @@ from agent import gpu
 from agent.data import DataSet
 from agent.preflight import Check, as_documents, versions
 from agent.progress import Progress
+from agent.training_document import SCHEMA_VERSION
 from chronos_ec2.domain.request import Request
 from chronos_ec2.domain.run import Run, Status, Verdict
 
-SCHEMA_VERSION = 1
-_RESULT_FACTS = ("steps", "device", "precision", "seeds", "series", "observations", "parameters", "stopped_early")
+_RESULT_FACTS = (
+    "steps", "best_step", "stopped_by", "parts", "stopped_early", "family", "attention", "device",
+    "precision", "seeds", "series", "observations", "parameters", "parameters_trained", "evaluation",
+)  # fmt: skip
 
 
 @dataclass
@@ -30,6 +33,7 @@ class Ledger:
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     dataset: DataSet | None = None
+    resumed_from: int | None = None
     result: dict[str, Any] = field(default_factory=dict)
     _running: tuple[dict[str, float], float, int] = field(default_factory=lambda: ({}, 0.0, 0))
 
@@ -66,6 +70,7 @@ class Ledger:
             "message": verdict.message,
             "trainer": request.config.get("trainer"),
             "model_uri": model_uri,
+            "resumed_from_step": self.resumed_from,
             "metrics": result.get("metrics", {}),
             "phases": self.phases,
             "training_seconds": result.get("seconds", {}),

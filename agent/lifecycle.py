@@ -7,7 +7,9 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from datetime import timedelta
 
+from agent.box import Box
 from agent.checkpoint import CheckpointUploader
 from agent.cleanup import CLEANUP_STATUS, clean, empty
 from agent.data import download
@@ -16,19 +18,23 @@ from agent.gpu import utilisation
 from agent.heartbeat import BeatSender, Pulse
 from agent.ledger import Ledger
 from agent.logs import LogShipper
+from agent.manifest import CHECKPOINTS
 from agent.orders import Orders
 from agent.preflight import preflight
 from agent.progress import Progress
 from agent.record import Identity, Record
+from agent.restore import restore, stored_checkpoints
 from agent.results import Results
-from agent.series import check_columns
-from agent.supervisor import Listener, read_result, supervise
+from agent.supervisor import Listener, Patience, read_result, supervise
+from agent.training.parquet import check_columns
 from agent.workdir import Workdir
 from agent.world import World, read_request
-from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput
+from chronos_ec2.domain.cost import time_left
+from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable
+from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.request import REQUEST, Request
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.text import one_line, parse_time
 from chronos_ec2.training_config import TrainingConfig, parse_config
 
 _log = logging.getLogger(__name__)
@@ -91,6 +97,7 @@ class Life:
         self._workdir = workdir
         self._world = world
         self._bucket = bucket
+        self._box = Box()
         objects = world.store.objects
         self._progress = Progress()
         self._ledger = Ledger(self._progress)
@@ -104,6 +111,7 @@ class Life:
 
     def run(self) -> int:
         """All phases, then the end. Raises Fenced."""
+        self._look_for_checkpoints()
         with self._pulse:
             with ExitStack() as threads:
                 threads.enter_context(self._checkpoints)
@@ -111,6 +119,17 @@ class Life:
                 verdict = self._phases()
                 self._save(verdict)
             return self._leave(verdict)
+
+    def _look_for_checkpoints(self) -> None:
+        """Before the first beat: one that knew of none would take the next attempt from a run that has some."""
+        prefix = self._results.key_of(CHECKPOINTS)
+        try:
+            newest = next(stored_checkpoints(self._world.store.objects, prefix), None)
+        except ServiceUnavailable as error:
+            _log.warning("%s; checkpoints are looked for again before training", error)
+            return
+        if newest is not None:
+            self._progress.checkpointed(max(timedelta(0), self._world.clock.now() - newest.written_at))
 
     def last_words(self) -> None:
         """Ship the logs of a run that was taken from us, unless another instance has it and writes its own."""
@@ -129,11 +148,13 @@ class Life:
                 config = self._initialize()
             with self._ledger.phase(Status.DATA_SYNC):
                 self._sync_data(config)
+                self._restore()
             with self._ledger.phase(Status.TRAINING):
                 self._train()
             with self._ledger.phase(Status.RESULTS_SYNC):
                 self._sync_results(config)
-            self._orders.check()
+            # It is done: an order to stop that comes now has nothing left to stop.
+            self._orders.check_fence()
         except (RunFailed, Stopped) as ending:
             return ending.verdict
         except Fenced:
@@ -151,9 +172,19 @@ class Life:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         self._record.note("gpu_preflight")
         size = sum(size for _, size in self._request.dataset_keys)
-        self._ledger.checks = preflight(self._workdir.root, size, self._request.allow_cpu, self._progress.work)
+        self._ledger.checks = preflight(
+            self._workdir.root, size, self._request.allow_cpu, self._clock_offset(), self._progress.work
+        )
         self._orders.check()
         return config
+
+    def _clock_offset(self) -> timedelta | None:
+        """How far this box's clock is ahead of S3's, to about a second, as its first beat shows; None before that."""
+        run = self._record.run
+        beat = self._world.store.read_beat(run.lane.environment, run.run_id)
+        if not isinstance(beat, Beat) or beat.heartbeat.attempt != run.attempt:
+            return None
+        return parse_time(beat.heartbeat.sent_at) - beat.received_at
 
     def _sync_data(self, config: TrainingConfig) -> None:
         self._enter(Status.DATA_SYNC, "downloading")
@@ -167,16 +198,37 @@ class Life:
         self._progress.work()
         _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
 
+    def _restore(self) -> None:
+        """Bring back what an earlier attempt has saved: the trainer goes on from the newest checkpoint it finds."""
+        objects, transfer, prefix = self._world.store.objects, self._world.transfer, self._results.key_of(CHECKPOINTS)
+        try:
+            restored = restore(
+                objects, transfer, prefix, self._workdir.checkpoints, self._progress.synced, self._orders.check
+            )
+        except ServiceUnavailable as error:
+            raise RunFailed(Cause.INFRA, f"checkpoints: {error}") from error
+        self._ledger.resumed_from = restored
+        if restored is None and self._record.run.attempt > 1:
+            _log.warning("no whole checkpoint in S3: attempt %d begins anew", self._record.run.attempt)
+
     def _train(self) -> None:
         self._enter(Status.TRAINING, "training")
         self._workdir.config.write_text(json.dumps(dict(self._request.config)))
-        # Half of the grace to stop in; the rest is for bringing to S3 what was saved.
-        patience = self._request.limits.grace / 2
+        limits = self._request.limits
+        # Half of the grace to stop in; after three quarters what was saved has to be in S3. Where it hangs has to be
+        # there before the watchdog has seen enough of it.
+        patience = Patience(to_stop=limits.grace / 2, to_move=limits.progress / 2, to_end=self._time_to_train())
         listener = Listener(self._checkpoints.offer, _every(_NOTE_SECONDS, self._note_step))
-        result = supervise(self._workdir, self._progress, self._orders, patience, listener)
+        result = supervise(self._workdir, self._progress, self._orders, patience, listener, self._box)
         self._ledger.result = result
         if result.get("stopped_early"):
             raise RunFailed(Cause.INFRA, "the trainer was told to stop by somebody else than its agent")
+
+    def _time_to_train(self) -> timedelta:
+        """Until the watchdog will ask for the end, a grace and a sweep before deadline or cap."""
+        run, now, limits = self._record.run, self._world.clock.now(), self._request.limits
+        began = max(moment for status, moment in run.phases if status is Status.INITIALIZATION)
+        return time_left(run, began, now) - limits.grace - limits.sweep
 
     def _sync_results(self, config: TrainingConfig) -> None:
         self._enter(Status.RESULTS_SYNC, "uploading")
@@ -191,20 +243,26 @@ class Life:
         uri = f"s3://{self._bucket}/{results.key_of('models/')}" if has_model else None
         self._logs.ship()
         document = self._ledger.to_document(self._request, self._record.run, _COMPLETED, uri)
-        results.document("training.json", document)
+        if missing := results.missing():
+            raise RunFailed(Cause.INFRA, f"S3 does not have {', '.join(missing[:3])} as it was uploaded: launch again")
+        results.summary(document)
 
     def _save(self, verdict: Verdict) -> None:
         """Save what an unfinished run has, as far as S3 takes it: its last checkpoint, metrics, a training.json."""
         if verdict.outcome is Outcome.SUCCEEDED:
             return
         _log.error("%s, %s: %s", verdict.outcome, verdict.cause, verdict.message)
+        if verdict.cause is Cause.PREEMPTED:
+            self._record.note("interrupted")
         try:
             if not self._ledger.result and self._workdir.result.exists():
                 self._ledger.result = read_result(self._workdir.result)
-            self._checkpoints.drain((self._request.limits.grace / 4).total_seconds())
+            # What the trainer has not needed of the time to stop in is the upload's too.
+            left = self._request.limits.grace * 3 / 4 - self._orders.since_stop
+            self._checkpoints.drain(left.total_seconds())
             self._results.evidence(self._workdir)
             document = self._ledger.to_document(self._request, self._record.run, verdict, None)
-            self._results.document("training.json", document)
+            self._results.summary(document)
         except Exception as error:  # noqa: BLE001 - what cannot be saved is no reason to lose the verdict as well
             _log.warning("not all of it could be saved: %s", error)
 

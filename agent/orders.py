@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from collections.abc import Callable
+from datetime import timedelta
 
 from agent.endings import Stopped
 from chronos_ec2.domain.errors import Fenced
@@ -14,19 +16,29 @@ _log = logging.getLogger(__name__)
 
 
 class Orders:
-    """At most one stop and one fence; the first of each stands. For any thread, and for signal handlers."""
+    """At most one stop and one fence; the first of each stands. For any thread, and for signal handlers.
+
+    Beside them a wish that ends nothing: a checkpoint, now.
+    """
 
     def __init__(self, on_fence: Callable[[], None] = lambda: None) -> None:
         self._on_fence = on_fence
         # Re-entrant, because a signal handler interrupts the very thread that may hold it.
         self._lock = threading.RLock()
         self._stop: Stop | None = None
+        self._stopped_at = 0.0
         self._fenced: str | None = None
+        self._checkpoint_wanted = threading.Event()
 
     @property
     def stop(self) -> Stop | None:
         """The graceful end that was asked for."""
         return self._stop
+
+    @property
+    def since_stop(self) -> timedelta:
+        """How long ago the graceful end was asked for; zero when it was not."""
+        return timedelta(seconds=time.monotonic() - self._stopped_at if self._stop else 0)
 
     @property
     def fenced(self) -> str | None:
@@ -38,8 +50,19 @@ class Orders:
         with self._lock:
             if self._stop is not None:
                 return
-            self._stop = stop
+            self._stop, self._stopped_at = stop, time.monotonic()
         _log.warning("asked to stop: %s", stop.reason)
+
+    def ask_for_checkpoint(self, reason: str) -> None:
+        """Wish for a checkpoint before the next one is due."""
+        _log.info("a checkpoint is wanted: %s", reason)
+        self._checkpoint_wanted.set()
+
+    def take_checkpoint_wish(self) -> bool:
+        """Whether a checkpoint is wanted; whoever learns it has to see to it."""
+        wanted = self._checkpoint_wanted.is_set()
+        self._checkpoint_wanted.clear()
+        return wanted
 
     def fence(self, reason: str) -> None:
         """Order to drop everything: the run is not ours."""

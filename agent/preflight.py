@@ -4,18 +4,21 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import platform
 import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from typing import Any
 
 from agent import gpu
-from agent.cuda import supports
+from agent.box import KERNEL_LOG, xids
+from agent.cuda import precision_of, supports
 from agent.endings import RunFailed
 from chronos_ec2.domain.run import Cause
 from chronos_ec2.domain.text import one_line
@@ -24,22 +27,30 @@ _log = logging.getLogger(__name__)
 _PACKAGES = ("torch", "chronos-forecasting", "transformers", "accelerate", "numpy", "pyarrow")
 _CHRONOS_MINIMUM = (2, 3, 2)
 _GB = 10**9
+_SLOW_HARDWARE = frozenset({"hardware slowdown", "hardware thermal slowdown", "power brake"})
+"""A box that does nothing yet is not slowed for what it does."""
+_XIDS_SHOWN = 5
 _CUDA_SECONDS = 300
 """Importing torch from a cold volume takes minutes."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what was found, and what to do when that is not enough."""
+    """One check: what was found, what to do when that is not enough, and whether another instance could be better."""
 
     name: str
     ok: bool
     value: str
     remedy: str = ""
+    elsewhere: bool = False
 
 
 def preflight(
-    workdir: Path, dataset_bytes: int, allow_cpu: bool, on_check: Callable[[], None] = lambda: None
+    workdir: Path,
+    dataset_bytes: int,
+    allow_cpu: bool,
+    clock_offset: timedelta | None = None,
+    on_check: Callable[[], None] = lambda: None,
 ) -> tuple[Check, ...]:
     """All checks, in order. `on_check` hears of each that is done.
 
@@ -47,20 +58,24 @@ def preflight(
         RunFailed: some check failed; the message names each and its remedy.
     """
     checks = []
-    for check in _checks(workdir, dataset_bytes, allow_cpu):
+    for check in _checks(workdir, dataset_bytes, allow_cpu, clock_offset):
         _log.log(logging.INFO if check.ok else logging.ERROR, "preflight %s: %s", check.name, check.value)
         checks.append(check)
         on_check()
     if failed := [check for check in checks if not check.ok]:
         text = "; ".join(f"{check.name}: {check.value} ({check.remedy})" for check in failed)
-        raise RunFailed(Cause.INFRA, f"preflight: {text}")
+        hope = "; another instance may do better, launch again" if all(check.elsewhere for check in failed) else ""
+        raise RunFailed(Cause.INFRA, f"preflight: {text}{hope}")
     return tuple(checks)
 
 
-def _checks(workdir: Path, dataset_bytes: int, allow_cpu: bool) -> Iterator[Check]:
+def _checks(workdir: Path, dataset_bytes: int, allow_cpu: bool, clock_offset: timedelta | None) -> Iterator[Check]:
     yield check_versions()
     yield check_disk(workdir, dataset_bytes, allow_cpu)
+    yield check_clock(clock_offset)
     yield check_driver(allow_cpu)
+    yield check_health(gpu.look)
+    yield check_kernel_log()
     yield check_cuda(allow_cpu)
 
 
@@ -93,16 +108,54 @@ def check_disk(
     return Check("disk", ok=free >= needed, value=value, remedy="launch with a larger root volume")
 
 
+def check_clock(offset: timedelta | None) -> Check:
+    """How far the box's clock is from S3's, for whoever reads its logs. Nothing is judged by it."""
+    value = "not known" if offset is None else f"{offset.total_seconds():+.0f} s from S3's"
+    return Check("clock", ok=True, value=value)
+
+
 def check_driver(allow_cpu: bool, look: Callable[[], gpu.Driver] = gpu.look) -> Check:
     """The NVIDIA driver answers and sees a GPU."""
     try:
         driver = look()
+    except gpu.GpuLost as error:
+        return Check("gpu", ok=False, value=one_line(str(error), 80), remedy="the GPU is broken", elsewhere=True)
     except gpu.NoDriver as error:
         value, ok = f"no NVIDIA driver ({one_line(str(error), 80)})", False
     else:
         names = ", ".join(f"{one.name} {one.memory / 2**30:.0f} GiB" for one in driver.gpus) or "no GPU"
         value, ok = f"driver {driver.version}, {names}", bool(driver.gpus)
     return _or_cpu(Check("gpu", ok, value, "launch a GPU instance type with an AMI that brings the driver"), allow_cpu)
+
+
+def check_health(look: Callable[[], gpu.Driver]) -> Check:
+    """No GPU has lost memory, and none is held back by its own hardware. A box without GPUs has none that is ill."""
+    try:
+        gpus = look().gpus
+    except gpu.NoDriver as error:
+        return Check("gpu_health", ok=True, value=f"not known ({one_line(str(error), 80)})")
+    ill = [one for one in gpus if one.uncorrected_errors or _SLOW_HARDWARE.intersection(one.slowed_by)]
+    value = "; ".join(_health(one) for one in gpus) or "no GPU"
+    return Check("gpu_health", ok=not ill, value=value, remedy="the GPU is broken or too hot", elsewhere=True)
+
+
+def _health(one: gpu.Gpu) -> str:
+    errors = (
+        "memory errors not counted" if one.uncorrected_errors is None else f"{one.uncorrected_errors} memory errors"
+    )
+    slowed = f", slowed by {' and '.join(one.slowed_by)}" if one.slowed_by else ""
+    persistence = {True: ", persistence on", False: ", persistence off", None: ""}[one.persistence]
+    return f"{one.name}: {errors}{slowed}{persistence}"
+
+
+def check_kernel_log(kernel_log: Path = KERNEL_LOG) -> Check:
+    """The driver has reported no fault of the hardware since the box was started."""
+    if not os.access(kernel_log, os.R_OK):
+        return Check("kernel_log", ok=True, value="not known: it may not be read")
+    found = xids(kernel_log)
+    value = "; ".join(str(one) for one in found[-_XIDS_SHOWN:]) or "no report of the NVIDIA driver"
+    fatal = any(one.fatal for one in found)
+    return Check("kernel_log", ok=not fatal, value=value, remedy="the GPU needs a reset or a repair", elsewhere=True)
 
 
 def check_cuda(allow_cpu: bool, report: Callable[[], dict[str, Any]] | None = None) -> Check:
@@ -118,7 +171,7 @@ def check_cuda(allow_cpu: bool, report: Callable[[], dict[str, Any]] | None = No
         return _or_cpu(Check("cuda", ok=False, value=f"{value}, no device", remedy=remedy), allow_cpu)
     for device in devices:
         major, minor = device["capability"]
-        value += f", {device['name']} sm_{major}{minor}"
+        value += f", {device['name']} sm_{major}{minor} for {precision_of(major)}"
         if not device["works"] or not supports(found["architectures"], (major, minor)):
             architectures = " ".join(found["architectures"])
             return Check("cuda", ok=False, value=f"{value} not supported by a build for {architectures}", remedy=remedy)

@@ -66,10 +66,10 @@ class Progress:
         with self._lock:
             self._pid = pid
 
-    def checkpointed(self) -> None:
-        """A checkpoint is complete in S3."""
+    def checkpointed(self, age: timedelta = timedelta(0)) -> None:
+        """A checkpoint is complete in S3, and has been for so long."""
         with self._lock:
-            self._checkpoint_at = self._monotonic()
+            self._checkpoint_at = self._monotonic() - age.total_seconds()
             self._move()
 
     def snapshot(self) -> Snapshot:

@@ -10,6 +10,7 @@ from typing import Any
 
 from agent import report
 from agent.progress import Progress
+from agent.training_document import problems
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.lane import run_key
@@ -17,6 +18,7 @@ from chronos_ec2.domain.text import dump_json
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
 _log = logging.getLogger(__name__)
+TRAINING = "training.json"
 _DELAYS = (2, 5, 10, 20, 30)
 _MODEL_LICENSE = (
     "These weights were trained by the owner of this bucket. Where they started from published Chronos-2 weights,\n"
@@ -61,6 +63,18 @@ class Results:
         self._progress.synced(len(body))
         self.uploaded[name] = len(body)
 
+    def summary(self, document: dict[str, Any]) -> None:
+        """Write training.json. One that is not as its schema says is a bug of ours, and still better than none."""
+        for problem in problems(document):
+            _log.error("training.json: %s", problem)
+        self.document(TRAINING, document)
+
+    def missing(self) -> list[str]:
+        """The names of what was uploaded and is not in S3 in its full size. Raises ServiceUnavailable."""
+        sizes: dict[str, int] = {}
+        self._tried(lambda: sizes.update(self._objects.keys(self.key_of(""))))
+        return sorted(name for name, size in self.uploaded.items() if sizes.get(self.key_of(name)) != size)
+
     def log(self, path: Path) -> None:
         """Upload a log as it is now, once: it is shipped again and again.
 
@@ -84,10 +98,12 @@ class Results:
         return True
 
     def evidence(self, workdir: Workdir) -> None:
-        """Upload forecasts and metrics, as far as they are there."""
+        """Upload forecasts, metrics and the evaluation, as far as they are there."""
         for path in (workdir.forecasts, workdir.metrics):
             if path.exists():
                 self.file(path, path.name)
+        for path in sorted(workdir.evaluation.glob("*")):
+            self.file(path, f"eval/{path.name}")
 
     def plots(self, workdir: Workdir, examples: list[dict[str, Any]], season_length: int) -> None:
         """Draw and upload the pictures. A picture that cannot be drawn is no reason to fail a trained model."""

@@ -6,65 +6,81 @@ import contextlib
 import json
 import logging
 import os
-import re
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
+from agent.box import Box
+from agent.cgroup import trainer_cgroup
+from agent.diagnosis import End, diagnose, last_words
 from agent.endings import RunFailed
+from agent.metrics_tail import MetricsTail
 from agent.orders import Orders
 from agent.progress import Progress
 from agent.workdir import Workdir
 from chronos_ec2.domain.run import Cause
-from chronos_ec2.domain.text import one_line
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
-_TAIL_BYTES = 16 * 1024
-_TRACEBACK = "Traceback (most recent call last):"
+_PY_SPY_SECONDS = 10
 
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who hears of what the trainer does: of each checkpoint's step, and now and then that it goes on."""
+    """Who hears of what the trainer does: of each checkpoint's step and whether it is the best, and that it goes on."""
 
-    on_checkpoint: Callable[[int], None]
+    on_checkpoint: Callable[[int, bool], None]
     on_look: Callable[[], None]
 
 
+@dataclass(frozen=True, slots=True)
+class Patience:
+    """How long a trainer may take to obey an order to stop, and stand still before its stacks are wanted.
+
+    `to_end` is how long it may train until deadline or price end the run.
+    """
+
+    to_stop: timedelta
+    to_move: timedelta
+    to_end: timedelta
+    between_gpu_looks: timedelta = timedelta(seconds=15)
+
+
 def supervise(
-    workdir: Workdir, progress: Progress, orders: Orders, patience: timedelta, listener: Listener
+    workdir: Workdir, progress: Progress, orders: Orders, patience: Patience, listener: Listener, box: Box
 ) -> dict[str, Any]:
-    """Run the trainer to its end and return its result. After an order to stop it has `patience` to obey.
+    """Run the trainer to its end and return its result.
 
     Raises:
-        RunFailed: it crashed.
+        RunFailed: it crashed, or the GPU did.
         Stopped: it ended because a graceful end was asked for.
         Fenced: the run is not ours any more; the trainer was killed.
     """
     with workdir.trainer_log.open("ab") as log:
-        process = _start(workdir, log.fileno())
+        process = _start(workdir, log.fileno(), patience.to_end.total_seconds())
     progress.trainer(process.pid)
     tail = MetricsTail(workdir.metrics, progress, listener.on_checkpoint)
+    stacks = _Stacks(process, workdir.trainer_log, progress, patience.to_move)
     try:
-        _watch(process, orders, patience, tail, listener.on_look)
+        _watch(process, orders, patience.to_stop, tail, (listener.on_look, stacks.look, _gpu_watch(box, patience)))
     finally:
         _end(process)
         progress.trainer(None)
     tail.read()
     orders.check()
     if process.returncode != 0:
-        raise RunFailed(Cause.USER_CODE, f"the trainer failed: {epitaph(workdir.trainer_log, process.returncode)}")
+        raise diagnose(_end_of(process.returncode, workdir, box))
     return read_result(workdir.result)
 
 
-def _start(workdir: Workdir, log: int) -> subprocess.Popen[bytes]:
+def _start(workdir: Workdir, log: int, seconds: float) -> subprocess.Popen[bytes]:
     environment = os.environ | {
         "TOKENIZERS_PARALLELISM": "false",
         "PYTHONUNBUFFERED": "1",
@@ -72,6 +88,7 @@ def _start(workdir: Workdir, log: int) -> subprocess.Popen[bytes]:
         "XDG_CACHE_HOME": str(workdir.cache),
     }
     command = [
+        *trainer_cgroup().command_prefix,
         sys.executable,
         "-m",
         "agent.trainer",
@@ -79,6 +96,8 @@ def _start(workdir: Workdir, log: int) -> subprocess.Popen[bytes]:
         str(workdir.root.resolve()),
         "--parent",
         str(os.getpid()),
+        "--seconds",
+        str(seconds),
     ]
     process = subprocess.Popen(
         command,
@@ -99,7 +118,7 @@ def _watch(
     orders: Orders,
     patience: timedelta,
     tail: MetricsTail,
-    on_look: Callable[[], None],
+    looks: Sequence[Callable[[], None]],
 ) -> None:
     kill_at: float | None = None
     while not _ended(process):
@@ -111,8 +130,67 @@ def _watch(
             _log.warning("the trainer did not stop within %.0f s, and is killed", patience.total_seconds())
             return
         tail.read()
-        on_look()
+        if tail.heard:
+            # Before its first line it does not listen yet, and would die of a signal that it does not know.
+            if orders.take_checkpoint_wish():
+                process.send_signal(signal.SIGUSR1)
+            for look in looks:
+                look()
         time.sleep(_LOOK_SECONDS)
+
+
+def _gpu_watch(box: Box, patience: Patience) -> Callable[[], None]:
+    """Raises RunFailed soon after a GPU has failed: a trainer that waits for it would wait for ever."""
+    last = time.monotonic()
+
+    def look() -> None:
+        nonlocal last
+        if time.monotonic() - last >= patience.between_gpu_looks.total_seconds():
+            last = time.monotonic()
+            if fault := box.gpu_fault():
+                raise diagnose(End(0, "the trainer was ended", gpu_fault=fault))
+
+    return look
+
+
+class _Stacks:
+    """Has a trainer that stands still show its stacks in its log, once for each time that it does."""
+
+    def __init__(self, process: subprocess.Popen[bytes], log: Path, progress: Progress, after: timedelta) -> None:
+        self._process = process
+        self._log = log
+        self._progress = progress
+        self._after = after
+        self._shown = False
+
+    def look(self) -> None:
+        """Ask for the stacks when it is time."""
+        stalled = self._progress.snapshot().stalled_for
+        if stalled < self._after:
+            self._shown = False
+        elif not self._shown:
+            self._shown = True
+            _log.warning("no progress for %.0f s: the stacks go to %s", stalled.total_seconds(), self._log.name)
+            self._process.send_signal(signal.SIGUSR2)
+            self._spy()
+
+    def _spy(self) -> None:
+        """With py-spy, if the image has it, the stacks of the trainer's own children too."""
+        if (py_spy := shutil.which("py-spy")) is None:
+            return
+        command = [py_spy, "dump", "--pid", str(self._process.pid), "--subprocesses"]
+        with self._log.open("ab") as log, contextlib.suppress(OSError, subprocess.TimeoutExpired):
+            subprocess.run(command, stdout=log, stderr=log, timeout=_PY_SPY_SECONDS, check=False)
+
+
+def _end_of(code: int, workdir: Workdir, box: Box) -> End:
+    return End(
+        code,
+        last_words(workdir.trainer_log, code),
+        box.killed_for_memory(),
+        box.gpu_fault(),
+        shutil.disk_usage(workdir.root).free,
+    )
 
 
 def _ended(process: subprocess.Popen[bytes]) -> bool:
@@ -126,56 +204,6 @@ def _end(process: subprocess.Popen[bytes]) -> None:
         os.killpg(process.pid, signal.SIGKILL)
     code = process.wait()
     _log.info("trainer ended, exit code %d", code)
-
-
-class MetricsTail:
-    """Follows `metrics.jsonl`, and turns whole lines into progress. Broken lines are skipped: they prove nothing."""
-
-    def __init__(self, path: Path, progress: Progress, on_checkpoint: Callable[[int], None]) -> None:
-        self._path = path
-        self._progress = progress
-        self._on_checkpoint = on_checkpoint
-        self._offset = 0
-
-    def read(self) -> None:
-        """Take in what was written since."""
-        try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._offset)
-                fresh = stream.read()
-        except FileNotFoundError:
-            return
-        whole, newline, _ = fresh.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        for line in whole.splitlines():
-            try:
-                self._take(json.loads(line))
-            except (ValueError, TypeError, KeyError, AttributeError):
-                _log.warning("not a line of metrics: %s", one_line(line.decode(errors="replace"), 120))
-
-    def _take(self, line: dict[str, Any]) -> None:
-        event = line.get("event")
-        if event is None:
-            self._progress.stepped(int(line["step"]), int(line["total_steps"]), line.get("loss"))
-            return
-        self._progress.work()
-        if event == "checkpoint":
-            self._on_checkpoint(int(line["step"]))
-
-
-def epitaph(log: Path, code: int) -> str:
-    """Why a trainer died, in one line: the last exception in its log, or its last line, or its exit code."""
-    if code < 0:
-        name = signal.Signals(-code).name
-        return f"killed by {name}" + (", perhaps for lack of memory" if name == "SIGKILL" else "")
-    with log.open("rb") as stream:
-        stream.seek(max(0, log.stat().st_size - _TAIL_BYTES))
-        text = stream.read().decode(errors="replace")
-    _, traceback, after = text.rpartition(_TRACEBACK)
-    lines = [line for line in re.split(r"[\r\n]+", after) if line.strip()]
-    exception = next((line for line in lines if not line[0].isspace()), None) if traceback else None
-    last = exception or (lines[-1] if lines else f"exit code {code}, and not a word")
-    return one_line(last, 300)
 
 
 def read_result(path: Path) -> dict[str, Any]:

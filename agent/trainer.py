@@ -1,20 +1,34 @@
 """The trainer's process: `python -m agent.trainer --workdir DIR --parent PID`, watched by `agent.supervisor`.
 
 It reads `config.json`, appends to `metrics.jsonl` while it works, and leaves `result.json`. SIGTERM asks for an early
-end: it saves what it has and exits 0 with `"stopped_early": true`. It exits 2 when what it was given is wrong.
+end: it saves what it has and exits 0 with `"stopped_early": true`. It exits 2 when what it was given is wrong, and 3
+when the loss is not a number any more.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import math
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from agent import probe
-from agent.child import USER_ERROR, Metrics, StoppedEarly, StopSignal, die_with, give_way, write_result
+from agent.child import (
+    NOT_FINITE,
+    USER_ERROR,
+    LossNotFinite,
+    Metrics,
+    StoppedEarly,
+    StopSignal,
+    die_with,
+    give_way,
+    show_stacks_when_asked,
+    write_result,
+)
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.domain.text import one_line
@@ -28,11 +42,13 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="agent.trainer", description=__doc__)
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--parent", type=int, help="the agent's process id: this process does not outlive it")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="until deadline or price end the run")
     options = parser.parse_args(arguments)
     if options.parent is not None:
         die_with(options.parent)
     give_way()
-    stop = StopSignal()
+    show_stacks_when_asked()
+    stop = StopSignal(time.monotonic() + options.seconds)
     workdir = Workdir(options.workdir)
     metrics = Metrics(workdir.metrics)
     try:
@@ -42,6 +58,9 @@ def main(arguments: list[str] | None = None) -> int:
     except UserError as error:
         sys.stderr.write(one_line(str(error)) + "\n")
         return USER_ERROR
+    except LossNotFinite as error:
+        sys.stderr.write(one_line(str(error)) + "\n")
+        return NOT_FINITE
     except StoppedEarly:
         result = {"stopped_early": True}
     finally:
@@ -50,19 +69,19 @@ def main(arguments: list[str] | None = None) -> int:
     return 0
 
 
-def _chronos2(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+def _chronos(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
     # Imported here, after SIGTERM is handled and the first sign of work is out: torch takes its time on a cold disk.
-    from agent import chronos2  # noqa: PLC0415
+    from agent.training.run import run  # noqa: PLC0415
 
-    return chronos2.run(workdir, config, metrics, stop)
+    return run(workdir, config, metrics, stop)
 
 
-def _probe(_workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
-    return probe.run(config.probe, metrics, stop)
+def _probe(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    return probe.run(workdir, config.probe, metrics, stop)
 
 
 _TRAINERS: dict[str, Callable[[Workdir, TrainingConfig, Metrics, StopSignal], Result]] = {
-    "chronos2": _chronos2,
+    "chronos": _chronos,
     "probe": _probe,
 }
 

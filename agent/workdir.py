@@ -23,6 +23,16 @@ class Workdir:
         return self.root / "data"
 
     @property
+    def panels(self) -> Path:
+        """The data set as memory maps."""
+        return self.root / "panels"
+
+    @property
+    def evaluation(self) -> Path:
+        """What the trainer found out about its model."""
+        return self.root / "eval"
+
+    @property
     def model(self) -> Path:
         """The trained model, as `save_pretrained` writes it."""
         return self.root / "model"
@@ -80,7 +90,7 @@ class Workdir:
     @property
     def disposable(self) -> tuple[Path, ...]:
         """Everything but the logs."""
-        folders = (self.data, self.model, self.checkpoints, self.cache, self.plots)
+        folders = (self.data, self.panels, self.model, self.checkpoints, self.evaluation, self.cache, self.plots)
         return (*folders, self.config, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:

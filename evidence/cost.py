@@ -13,11 +13,10 @@ from pathlib import Path
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.world import MemoryWorld
-from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.simulation.watchdog import watchdog_over
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"
@@ -64,10 +63,7 @@ def idle_calls() -> Counter[str]:
     """AWS calls, by name, of one sweep over an environment without runs."""
     counted = _Counted()
     world = MemoryWorld(counted)
-    Reconciler(
-        "dev", RunStore(world.objects), world.fleet, world.deadlines, world.notifier, _NoRelauncher(), world.clock,
-        Limits(), Place("aws", "us-east-1", "a-bucket"),
-    ).sweep()  # fmt: skip
+    watchdog_over(world, RunStore(world.objects), _NoRelauncher(), Limits()).sweep()
     return counted.calls
 
 

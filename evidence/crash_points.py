@@ -26,7 +26,7 @@ from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags
 from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Kind, Message, Place
+from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
 from chronos_ec2.memory import Crash, MemoryWorld
 from chronos_ec2.ports import Resource
@@ -36,6 +36,7 @@ from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
+from chronos_ec2.simulation.watchdog import BUCKET, watchdog_over
 
 ENVIRONMENT = "dev"
 LANE = Lane(ENVIRONMENT)
@@ -246,27 +247,16 @@ class Stage:
     @property
     def reconciler(self) -> Reconciler:
         """A watchdog."""
-        world = self.world
-        return Reconciler(
-            ENVIRONMENT,
-            self.store,
-            world.fleet,
-            world.deadlines,
-            world.notifier,
-            self,
-            world.clock,
-            LIMITS,
-            Place("aws", "us-east-1", "a-bucket"),
-        )
+        return watchdog_over(self.world, self.store, self, LIMITS)
 
     def relaunch(self, run: Run) -> None:
         """Be the Relauncher."""
-        Launcher("a-bucket", SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
+        Launcher(BUCKET, SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
 
     def launch(self, lane: Lane = LANE) -> Launched:
         """Start a run."""
         order = Order(
-            lane, {}, DATA, ("g4dn.2xlarge",), SUBNETS, "a-bucket", "0" * 64, LIMITS,
+            lane, {}, DATA, ("g4dn.2xlarge",), SUBNETS, BUCKET, "0" * 64, LIMITS,
             price_per_hour_usd=1.0,
             max_cost_usd=self.prices.get("cap"),
             preemptions_left=int(self.prices.get("preemptions", 0)),

@@ -94,6 +94,7 @@ _POLICY, _HELD, _LOST, _STRAYS, _DYING = (
 )
 _RECONCILE = "src/chronos_ec2/services/reconcile.py"
 _STORE = "src/chronos_ec2/services/run_store.py"
+_LAYER_ONE = "src/chronos_ec2/services/layer_one.py"
 _LAUNCH = "src/chronos_ec2/services/launch.py"
 _NOTIFY = "src/chronos_ec2/services/notify.py"
 _EC2 = "src/chronos_ec2/aws/ec2_fleet.py"
@@ -128,8 +129,15 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "the boot timer ends healthy runs", "once here", _USER_DATA,
-        'sh, -c, "test -e /opt/chronos-ec2/work/${RUN_ID}/logs/claimed || systemctl poweroff --force"]',
-        "systemctl, poweroff, --force]", BOOT,
+        '"test -e /opt/chronos-ec2/work/${RUN_ID}/logs/claimed || {', '"{', BOOT,
+    ),
+    Defect(
+        "an agent that is frozen ends nothing", "L22", _USER_DATA,
+        "      WatchdogSec=${WATCHDOG_SECONDS}\n", "", BOOT,
+    ),
+    Defect(
+        "a run survives a reboot of its box", "L4", _USER_DATA,
+        "      systemctl enable chronos-reboot.service\n", "", BOOT,
     ),
     Defect(
         "a claim does not stop the boot timer", "once here", "agent/lifecycle.py",
@@ -212,11 +220,11 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an agent may delete", "S32", _TEMPLATE,
-        """                Sid: WriteLocksAndRuns
+        """              - Sid: WriteLocksAndRuns
                 Effect: Allow
                 Action: [s3:GetObject, s3:PutObject]
 """,
-        """                Sid: WriteLocksAndRuns
+        """              - Sid: WriteLocksAndRuns
                 Effect: Allow
                 Action: [s3:GetObject, s3:PutObject, s3:DeleteObject]
 """,
@@ -258,7 +266,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "no ClientToken", "L11", _EC2,
-        "                    ClientToken=client_token(run, option.instance_type, option.subnet_id, _ON_DEMAND),\n", "",
+        "                    ClientToken=client_token(run, option.instance_type, option.subnet_id, option.market),\n",
+        "",
         ASKED,
     ),
     Defect(
@@ -363,7 +372,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "volumes carry no tags", "failure mode 51", _EC2,
-        'for kind in ("instance", "volume", "network-interface")', 'for kind in ("instance",)', ASKED,
+        'ON_DEMAND: ("instance", "volume", "network-interface")', 'ON_DEMAND: ("instance",)', ASKED,
     ),
     Defect(
         "force is used at once", "protocol", _EC2,
@@ -505,9 +514,13 @@ DEFECTS: tuple[Defect, ...] = (
         "        if False:\n", SERVICES,
     ),
     Defect(
-        "a schedule that cannot be listed keeps the watchdog from its work", "protocol L1", _RECONCILE,
-        "            return self.deadlines.armed()\n        except Exception as error:",
-        "            return self.deadlines.armed()\n        except LostRace as error:", SERVICES,
+        "a schedule that cannot be listed keeps the watchdog from its work", "protocol L1", _LAYER_ONE,
+        "        return deadlines.armed()\n    except Exception as error:",
+        "        return deadlines.armed()\n    except LookupError as error:", SERVICES,
+    ),
+    Defect(
+        "a schedule that cannot be deleted keeps the lock", "protocol L1", _LAYER_ONE,
+        "        raise\n    except Exception as error:", "        raise\n    except LookupError as error:", SERVICES,
     ),
     Defect(
         "a launch does not schedule its end", "protocol L1", _LAUNCH,

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import boto3
 import pytest
+from botocore.config import Config
+from botocore.loaders import create_loader
+from botocore.session import Session
 
-from chronos_ec2.aws.clients import client
+from chronos_ec2.aws import clients
 from chronos_ec2.local.environment import LocalAws, local_aws
 from tests.aws_server import deploy_outputs, forget_everything, moto_server
 from tests.template.calls import Recorder
-from tests.template.test_policies import outcomes
+from tests.template.test_policies import outcomes, policies, policies_of
 
 # Before anything makes a client: no test may reach the real AWS, whatever the developer's shell holds.
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -35,13 +38,19 @@ os.environ |= {
 
 
 CALLS = Recorder()
+MODELS = create_loader()
 
 
 @pytest.fixture(autouse=True)
 def _fresh_clients() -> None:
-    """A client made under one emulator must not serve a test under another; what each is asked is heard."""
-    client.cache_clear()
-    boto3.DEFAULT_SESSION = None
+    """A client made under one emulator must not serve a test under another; what each is asked is heard.
+
+    What botocore has read of AWS's models is kept: reading it anew takes longer than most tests.
+    """
+    session = Session()
+    session.register_component("data_loader", MODELS)
+    boto3.setup_default_session(botocore_session=session)
+    CALLS.policies = policies()
     CALLS.listen()
 
 
@@ -53,6 +62,14 @@ def calls() -> Iterator[Recorder]:
     denied = CALLS.denied
     CALLS.denied = before + denied
     assert not denied, f"made, but not allowed: {denied}"
+
+
+LAST = ("test_deployment.py", "test_slow_ends.py", "test_rights_in_use.py")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # What passes the time while slow runs end, those ends, and what is known when everybody has acted.
+    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -84,8 +101,16 @@ def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 @pytest.fixture
 def deployed(aws: str) -> str:
     """An AWS with the outputs of `dev`'s stack and what they name."""
-    deploy_outputs()
+    network = deploy_outputs()
+    CALLS.policies = policies_of(network.subnets, network.security_group, network.launch_template)
     return aws
+
+
+@pytest.fixture
+def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Clients give up after one try: how often botocore asks, and how long it waits, is not ours to test."""
+    once = Config(retries={"mode": "adaptive", "total_max_attempts": 1})
+    monkeypatch.setattr(clients, "_CONFIG", clients._CONFIG.merge(once))
 
 
 @pytest.fixture(scope="session")

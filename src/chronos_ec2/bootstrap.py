@@ -14,11 +14,12 @@ from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.aws.stack_wiring import StackWiring
 from chronos_ec2.aws.translation import translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Place
-from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, ObjectTransfer, Stack
+from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, ObjectTransfer, Stack, Wiring
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
@@ -46,6 +47,7 @@ class OperatorWorld:
     transfer: ObjectTransfer
     fleet: Fleet
     deadlines: Deadlines
+    wiring: Wiring
     deployment: Deployment
     reconciler: Reconciler
     clock: Clock
@@ -61,16 +63,17 @@ def agent_world(bucket: str) -> AgentWorld:
 def watchdog() -> Reconciler:
     """The reconciler of a watching function, from its environment variables."""
     settings = WatchdogSettings.read(os.environ)
+    stack = settings.stack
     return Reconciler(
-        environment=settings.environment,
-        store=RunStore(S3Objects(client("s3"), settings.bucket)),
-        fleet=Ec2Fleet(client("ec2"), settings.project, settings.cost_center),
-        deadlines=SchedulerDeadlines(client("scheduler"), settings.deadline_group, settings.deadline_role_arn),
+        environment=stack.environment,
+        store=RunStore(S3Objects(client("s3"), stack.bucket)),
+        fleet=Ec2Fleet(client("ec2"), stack.project, stack.cost_center),
+        deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
         notifier=SnsNotifier(client("sns"), settings.topic_arn),
         relauncher=LambdaRelauncher(client("lambda"), settings.launcher_function),
         clock=SystemClock(),
         limits=settings.limits,
-        place=Place.of(settings.topic_arn, settings.bucket),
+        place=Place.of(settings.topic_arn, stack.bucket),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -78,12 +81,13 @@ def watchdog() -> Reconciler:
 def launcher() -> Launcher:
     """The launcher of the launcher function, from its environment variables."""
     settings = LauncherSettings.read(os.environ)
+    stack = settings.stack
     return Launcher(
-        bucket=settings.bucket,
+        bucket=stack.bucket,
         subnet_ids=settings.subnet_ids,
-        store=RunStore(S3Objects(client("s3"), settings.bucket)),
-        fleet=Ec2Fleet(client("ec2"), settings.project, settings.cost_center, settings.launch_template_id),
-        deadlines=SchedulerDeadlines(client("scheduler"), settings.deadline_group, settings.deadline_role_arn),
+        store=RunStore(S3Objects(client("s3"), stack.bucket)),
+        fleet=Ec2Fleet(client("ec2"), stack.project, stack.cost_center, settings.launch_template_id),
+        deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
     )
 
 
@@ -117,6 +121,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         transfer=S3Transfer(s3, stack.bucket),
         fleet=fleet,
         deadlines=deadlines,
+        wiring=StackWiring(s3, sns, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn)),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
         clock=clock,

@@ -10,6 +10,7 @@ from typing import Protocol
 
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.request import ON_DEMAND, Market
 from chronos_ec2.domain.run import Run
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 
@@ -71,6 +72,14 @@ class ObjectStore(Protocol):
         ...
 
 
+@dataclass(frozen=True, slots=True)
+class Source:
+    """Where a piece came from: the object as it was when the piece was read, and its size."""
+
+    etag: str
+    size: int
+
+
 class ObjectTransfer(Protocol):
     """Large objects, in parallel parts. Raises ServiceUnavailable."""
 
@@ -78,17 +87,28 @@ class ObjectTransfer(Protocol):
         """Write an object to a file; `on_bytes` hears of every piece that arrived, from any thread."""
         ...
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> None:
-        """Write a file to an object; `on_bytes` hears of every piece that left, from any thread."""
+    def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
+        """Write some bytes of an object to the same place in a file, without a piece all of it; what they came from.
+
+        An object that is read in one go is checked against the checksum that S3 keeps of it, if it keeps one.
+        """
+        ...
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+        """Write a file to an object; `on_bytes` hears of every piece that left, from any thread.
+
+        With `expires` it carries the tag by which the bucket forgets it after two weeks.
+        """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOption:
-    """One way to launch: an instance type in a subnet."""
+    """One way to launch: an instance type in a subnet, bought on demand or from EC2's spare capacity."""
 
     instance_type: str
     subnet_id: str
+    market: Market = ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,6 +198,21 @@ class Notifier(Protocol):
         ...
 
 
+class Wiring(Protocol):
+    """What others have to do for the stack: a bucket to tell of its objects, people to confirm that they want to hear.
+
+    Every method raises ServiceUnavailable and NotAllowed.
+    """
+
+    def bucket_tells(self) -> bool:
+        """Whether the bucket tells EventBridge of its objects."""
+        ...
+
+    def unconfirmed(self) -> tuple[str, ...]:
+        """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
+        ...
+
+
 class Deployment(Protocol):
     """CloudFormation: the stack of one environment."""
 
@@ -206,6 +241,7 @@ class Stack:
     subnet_ids: tuple[str, ...]
     launch_template_id: str
     topic_arn: str
+    alarm_topic_arn: str
     deadline_group: str
     deadline_role_arn: str
     limit_overrides: Mapping[str, float]

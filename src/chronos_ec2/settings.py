@@ -12,16 +12,35 @@ from chronos_ec2.domain.text import check_name
 
 
 @dataclass(frozen=True, slots=True)
-class WatchdogSettings:
-    """What a watching function is told by the stack."""
+class StackSettings:
+    """What every function is told by the stack."""
 
     environment: str
     bucket: str
     project: str
     cost_center: str
-    topic_arn: str
     deadline_group: str
     deadline_role_arn: str
+
+    @classmethod
+    def read(cls, variables: Mapping[str, str]) -> StackSettings:
+        """The settings in environment variables. Raises InvalidInput that names the variable."""
+        return cls(
+            environment=check_name(_required(variables, "ENVIRONMENT"), "ENVIRONMENT"),
+            bucket=_required(variables, "BUCKET"),
+            project=_required(variables, "PROJECT"),
+            cost_center=_required(variables, "COST_CENTER"),
+            deadline_group=_required(variables, "DEADLINE_GROUP"),
+            deadline_role_arn=_required(variables, "DEADLINE_ROLE_ARN"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class WatchdogSettings:
+    """What a watching function is told."""
+
+    stack: StackSettings
+    topic_arn: str
     launcher_function: str
     limits: Limits
 
@@ -29,13 +48,8 @@ class WatchdogSettings:
     def read(cls, variables: Mapping[str, str]) -> WatchdogSettings:
         """The settings in environment variables. Raises InvalidInput that names the variable."""
         return cls(
-            environment=check_name(_required(variables, "ENVIRONMENT"), "ENVIRONMENT"),
-            bucket=_required(variables, "BUCKET"),
-            project=_required(variables, "PROJECT"),
-            cost_center=_required(variables, "COST_CENTER"),
+            stack=StackSettings.read(variables),
             topic_arn=_required(variables, "TOPIC_ARN"),
-            deadline_group=_required(variables, "DEADLINE_GROUP"),
-            deadline_role_arn=_required(variables, "DEADLINE_ROLE_ARN"),
             launcher_function=_required(variables, "LAUNCHER_FUNCTION"),
             limits=parse_limits(variables.get("LIMIT_OVERRIDES", "{}")),
         )
@@ -43,29 +57,19 @@ class WatchdogSettings:
 
 @dataclass(frozen=True, slots=True)
 class LauncherSettings:
-    """What the launcher function is told by the stack."""
+    """What the launcher function is told."""
 
-    environment: str
-    bucket: str
-    project: str
-    cost_center: str
+    stack: StackSettings
     subnet_ids: tuple[str, ...]
     launch_template_id: str
-    deadline_group: str
-    deadline_role_arn: str
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
         """The settings in environment variables. Raises InvalidInput that names the variable."""
         return cls(
-            environment=check_name(_required(variables, "ENVIRONMENT"), "ENVIRONMENT"),
-            bucket=_required(variables, "BUCKET"),
-            project=_required(variables, "PROJECT"),
-            cost_center=_required(variables, "COST_CENTER"),
+            stack=StackSettings.read(variables),
             subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
             launch_template_id=_required(variables, "LAUNCH_TEMPLATE_ID"),
-            deadline_group=_required(variables, "DEADLINE_GROUP"),
-            deadline_role_arn=_required(variables, "DEADLINE_ROLE_ARN"),
         )
 
 

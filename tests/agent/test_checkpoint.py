@@ -7,10 +7,13 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import pytest
+
 from agent.checkpoint import CheckpointUploader
 from agent.progress import Progress
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.memory import MemoryTransfer, MemoryWorld
+from chronos_ec2.ports import Source
 
 
 class RecordingTransfer:
@@ -24,11 +27,14 @@ class RecordingTransfer:
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
         raise NotImplementedError
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> None:
+    def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
+        raise NotImplementedError
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
         if self.failures:
             self.failures -= 1
             raise ServiceUnavailable("no answer")
-        self._inner.upload(path, key, on_bytes)
+        self._inner.upload(path, key, on_bytes, expires=expires)
         self.keys.append(key)
 
 
@@ -64,16 +70,28 @@ def test_the_manifest_names_every_part_and_goes_last(tmp_path: Path) -> None:
     assert manifest["step"] == 10
     assert manifest["parts"][0] == weights
     assert box.progress.snapshot().checkpoint_age is not None
+    assert box.world.transfer.expiring == set(box.transfer.keys)
 
 
-def test_older_checkpoints_leave_the_disk_once_a_newer_one_is_in_s3(tmp_path: Path) -> None:
+@pytest.mark.parametrize(("best", "left"), [(None, {20, 30}), (9, {9, 20, 30}), (30, {20, 30})])
+def test_on_disk_the_newest_two_stay_and_the_best(tmp_path: Path, best: int | None, left: set[int]) -> None:
     box = Box(tmp_path)
     with box.uploader as uploader:
-        for step in (9, 10):
+        for step in (9, 10, 20, 30):
             box.save(step)
-            uploader.offer(step)
+            uploader.offer(step, step == best)
             assert uploader.drain(10)
-    assert [path.name for path in tmp_path.iterdir()] == ["checkpoint-10"]
+    assert {int(path.name.removeprefix("checkpoint-")) for path in tmp_path.iterdir()} == left
+
+
+def test_a_newer_checkpoint_that_waits_for_its_upload_stays(tmp_path: Path) -> None:
+    box = Box(tmp_path)
+    for step in (9, 10, 20, 30):
+        box.save(step)
+    with box.uploader as uploader:
+        uploader.offer(10)
+        assert uploader.drain(10)
+    assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{step}" for step in (9, 10, 20, 30)}
 
 
 def test_a_failed_upload_leaves_no_manifest_and_the_next_one_goes_on(tmp_path: Path) -> None:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 import time
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 
 import pytest
 
@@ -145,3 +147,17 @@ def test_the_thread_beats_until_it_is_left() -> None:
         assert pulse.alive
     assert not pulse.alive
     assert box.sender.sent >= 3
+
+
+def test_systemd_hears_of_an_agent_that_lives_even_while_no_beat_gets_through(
+    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
+    box.sender.error = ServiceUnavailable("no S3")
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(tmp_path / "notify"))
+        systemd.settimeout(5)
+        box.pulse.tick()
+        assert systemd.recv(100) == b"WATCHDOG=1"
+        with box.pulse:
+            assert systemd.recv(100) == b"READY=1"

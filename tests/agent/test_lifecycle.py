@@ -6,6 +6,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import numpy as np
@@ -13,14 +14,19 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
+from agent.checkpoint import store_checkpoint
 from agent.lifecycle import FAILED, FENCED, SUCCEEDED, live
 from agent.logs import log_to
 from agent.orders import Orders
+from agent.training_document import problems
 from agent.workdir import Workdir
 from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
+from chronos_ec2.memory import MemoryTransfer
 from tests.agent.builders import (
     DATA_KEY,
+    FAST,
     NOW,
     RUN_ID,
     FlakyObjects,
@@ -95,7 +101,7 @@ def test_training_json_tells_what_happened(world: World, workdir: Workdir) -> No
     assert list(summary["phases"]) == ["initialization", "data_sync", "training", "results_sync"]
     assert summary["phases"]["data_sync"]["bytes"] == len(world.memory.objects.body(DATA_KEY))
     assert all(phase["seconds"] >= 0 for phase in summary["phases"].values())
-    assert [check["name"] for check in summary["preflight"]] == ["versions", "disk", "gpu", "cuda"]
+    assert {check["name"] for check in summary["preflight"]} > {"versions", "disk", "clock", "gpu", "cuda"}
     assert summary["data"]["files"][0]["key"] == DATA_KEY
     assert summary["versions"]["chronos-forecasting"].startswith("2.")
     assert summary["hardware"]["cpus"] >= 1
@@ -103,6 +109,7 @@ def test_training_json_tells_what_happened(world: World, workdir: Workdir) -> No
 
 def test_nothing_but_logs_is_left_on_the_box(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
+    threads = threading.active_count()
     be_the_agent(world, workdir)
 
     assert [path.name for path in workdir.root.iterdir()] == ["logs"]
@@ -111,7 +118,7 @@ def test_nothing_but_logs_is_left_on_the_box(world: World, workdir: Workdir) -> 
     assert states["trainer"] == "gone"
     assert states["data"] == states["checkpoints"] == "removed"
     assert receipt["agent"]["uploads"]["complete"] is True
-    assert threading.active_count() == 1
+    assert threading.active_count() == threads
 
 
 def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, workdir: Workdir) -> None:
@@ -125,6 +132,7 @@ def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, wo
     assert "ProbeCrash: the probe was told to crash after 2 steps" in verdict.message
     assert {"logs/agent.log", "logs/trainer.log", "training.json", "metrics.jsonl"} < world.names()
     assert world.document("training.json")["cause"] == "user-code"
+    assert problems(world.document("training.json")) == []
 
 
 def has_stepped(world: World) -> bool:
@@ -204,7 +212,7 @@ def test_an_agent_without_a_request_does_not_claim(world: World, workdir: Workdi
     ("config", "message"),
     [
         (a_config(data={"path": "training-data/toy/", "target": "sales"}), "has no column 'sales' for data.target"),
-        (a_config(data={"path": "training-data/toy/", "target": "item_id"}), "column 'item_id' is string"),
+        (a_config(data={"path": "training-data/toy/", "target": "item_id"}), "column 'item_id' is named twice"),
         (a_config(trainning={}), "unknown key trainning, did you mean training?"),
     ],
 )
@@ -254,7 +262,7 @@ def test_a_series_too_short_to_train_on_is_the_users_mistake(tmp_path: Path, wor
     verdict = the_run(world).verdict
     assert verdict is not None
     assert verdict.cause is Cause.USER_CODE
-    assert "3 of 3 series have fewer than the 18 observations" in verdict.message
+    assert "3 of 3 series have fewer than the 18 points" in verdict.message
 
 
 def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, workdir: Workdir, tmp_path: Path) -> None:
@@ -263,6 +271,7 @@ def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, wo
     assert be_the_agent(world, workdir) == SUCCEEDED
 
     summary = world.document("training.json")
+    assert problems(summary) == []
     assert (summary["steps"], summary["series"], summary["device"]) == (20, 12, "cpu")
     assert 0 < summary["metrics"]["mase"] < 10
     assert 0 < summary["metrics"]["mase_seasonal_naive"] < 2
@@ -282,3 +291,92 @@ def assert_the_model_forecasts(world: World, tmp_path: Path) -> None:
     once, again = (pipeline.predict_quantiles([history], prediction_length=6)[0][0] for _ in range(2))
     assert once.shape == (1, 6, 9)
     assert torch.equal(once, again)
+
+
+def store_a_checkpoint(world: World, tmp_path: Path, step: int) -> None:
+    folder = tmp_path / "earlier" / f"checkpoint-{step}"
+    folder.mkdir(parents=True)
+    (folder / "model.safetensors").write_bytes(b"weights")
+    prefix = f"dev/{RUN_ID}/checkpoints/"
+    store_checkpoint(world.memory.objects, world.memory.transfer, prefix, folder.parent, step, lambda _: None)
+
+
+def test_the_next_attempt_goes_on_from_the_newest_checkpoint(world: World, workdir: Workdir, tmp_path: Path) -> None:
+    launch(world, a_config(), attempt=2)
+    store_a_checkpoint(world, tmp_path, 10)
+    store_a_checkpoint(world, tmp_path, 20)
+
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+    assert world.document("training.json")["resumed_from_step"] == 20
+    assert "checkpoint 20 is back from S3" in workdir.agent_log.read_text()
+
+
+def test_the_first_beat_of_the_next_attempt_knows_of_the_checkpoint(
+    world: World, workdir: Workdir, tmp_path: Path
+) -> None:
+    """The watchdog asks the newest beat whether a lost attempt has left something to go on from."""
+    launch(world, a_config(), attempt=2)
+    store_a_checkpoint(world, tmp_path, 20)
+    world.memory.clock.advance(timedelta(minutes=5))
+    beats: list[Heartbeat] = []
+    outside = when(world, lambda _run: note_beat(world, beats), lambda: None)
+
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+    outside.join()
+    assert beats[0].status is Status.INITIALIZATION
+    assert beats[0].checkpoint_age is not None
+    assert beats[0].checkpoint_age >= timedelta(minutes=5)
+
+
+def note_beat(world: World, beats: list[Heartbeat]) -> bool:
+    beat = world.store.read_beat("dev", RUN_ID)
+    if isinstance(beat, Beat):
+        beats.append(beat.heartbeat)
+    return bool(beats)
+
+
+def test_without_all_of_it_in_s3_there_is_no_success(world: World, workdir: Workdir) -> None:
+    class Forgetful(FlakyObjects):
+        """Takes the metrics, and does not have them."""
+
+        def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+            return ((key, size) for key, size in world.memory.objects.keys(prefix) if "metrics" not in key)
+
+    launch(world, a_config())
+    world.objects = Forgetful(world.memory.objects)
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert (verdict.cause, verdict.message) == (
+        Cause.INFRA, "S3 does not have metrics.jsonl as it was uploaded: launch again"
+    )  # fmt: skip
+    assert world.document("training.json")["outcome"] == "failed"
+
+
+class SlowUploads(MemoryTransfer):
+    """Takes its time with checkpoints."""
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+        time.sleep(2.0 if expires else 0)
+        super().upload(path, key, on_bytes, expires=expires)
+
+
+def test_the_time_that_a_stopping_trainer_does_not_need_is_the_uploads(world: World, workdir: Workdir) -> None:
+    """Three quarters of the grace, 4.5 s, for both: the trainer takes an instant, the upload two seconds."""
+    launch(
+        world,
+        a_config(probe={"steps": 1000, "step_seconds": 0.05, "checkpoint_steps": 1000}),
+        replace(FAST, grace=timedelta(seconds=6)),
+    )
+    world.memory.transfer = SlowUploads(world.memory.objects)
+    stop = Stop(Cause.REQUESTED, "asked for by a person", NOW)
+    outside = when(world, lambda _run: has_stepped(world), lambda: rewrite(world, lambda run: replace(run, stop=stop)))
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    outside.join()
+    assert f"checkpoints/{world.document('training.json')['steps']}/manifest.json" in world.names()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
+
 import pytest
 
 from agent.endings import Stopped
@@ -34,3 +36,22 @@ def test_a_fence_goes_before_a_stop_and_is_given_once() -> None:
     with pytest.raises(Fenced, match="first"):
         orders.check()
     assert heard == ["fence"]
+
+
+def test_a_wish_for_a_checkpoint_is_taken_once_and_ends_nothing() -> None:
+    orders = Orders()
+    assert not orders.take_checkpoint_wish()
+    orders.ask_for_checkpoint("a reason")
+    orders.check()
+    assert orders.take_checkpoint_wish()
+    assert not orders.take_checkpoint_wish()
+
+
+def test_time_runs_from_the_first_order_to_stop() -> None:
+    orders = Orders()
+    assert orders.since_stop == timedelta(0)
+    stop = Stop(Cause.REQUESTED, "a person", NOW)
+    orders.give_stop(stop)
+    first = orders.since_stop
+    orders.give_stop(stop)
+    assert timedelta(0) <= first <= orders.since_stop

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import subprocess
 from collections.abc import Callable
+from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
 from types import SimpleNamespace
@@ -12,9 +13,18 @@ from typing import Any
 import pytest
 
 from agent import gpu
-from agent.cuda import supports
+from agent.cuda import precision_of, supports
 from agent.endings import RunFailed
-from agent.preflight import check_cuda, check_disk, check_driver, check_versions, preflight
+from agent.preflight import (
+    Check,
+    check_clock,
+    check_cuda,
+    check_disk,
+    check_driver,
+    check_kernel_log,
+    check_versions,
+    preflight,
+)
 from chronos_ec2.domain.run import Cause
 
 T4 = gpu.Driver("580.65", (gpu.Gpu("Tesla T4", 16 * 2**30),))
@@ -55,7 +65,7 @@ def test_torch_without_a_device_fails_unless_the_cpu_is_allowed() -> None:
 
 def test_a_gpu_that_the_build_supports_is_fine() -> None:
     check = check_cuda(allow_cpu=False, report=a_report())
-    assert (check.ok, check.value) == (True, "torch 2.13.0, built for CUDA 13.0, Tesla T4 sm_75")
+    assert (check.ok, check.value) == (True, "torch 2.13.0, built for CUDA 13.0, Tesla T4 sm_75 for fp16")
 
 
 @pytest.mark.parametrize("report", [a_report(capability=(7, 0)), a_report(works=False)])
@@ -113,9 +123,11 @@ def test_a_missing_package_is_named() -> None:
 def test_this_machine_trains_on_its_cpu_when_that_is_allowed(tmp_path: Path) -> None:
     done: list[None] = []
     checks = preflight(tmp_path, 1000, allow_cpu=True, on_check=lambda: done.append(None))
-    assert [check.name for check in checks] == ["versions", "disk", "gpu", "cuda"]
+    assert [check.name for check in checks] == [
+        "versions", "disk", "clock", "gpu", "gpu_health", "kernel_log", "cuda"
+    ]  # fmt: skip
     assert all(check.ok for check in checks)
-    assert len(done) == 4
+    assert len(done) == len(checks)
 
 
 @pytest.mark.skipif(gpu.utilisation() is not None, reason="this machine has a GPU")
@@ -125,3 +137,34 @@ def test_this_machine_is_refused_when_a_gpu_is_asked_for(tmp_path: Path) -> None
     assert caught.value.verdict.cause is Cause.INFRA
     assert "gpu: no NVIDIA driver" in str(caught.value)
     assert "launch a GPU instance type" in str(caught.value)
+
+
+def test_a_clock_that_is_wrong_is_told_and_not_judged() -> None:
+    assert check_clock(timedelta(hours=-2)) == Check("clock", ok=True, value="-7200 s from S3's")
+    assert check_clock(None).value == "not known"
+
+
+@pytest.mark.parametrize(("major", "precision"), [(6, "fp32"), (7, "fp16"), (8, "bf16"), (12, "bf16")])
+def test_precision_follows_from_the_capability(major: int, precision: str) -> None:
+    assert precision_of(major) == precision
+
+
+def test_a_fault_of_the_hardware_since_the_start_fails_and_a_programs_own_does_not(tmp_path: Path) -> None:
+    log = tmp_path / "kmsg"
+    log.write_text("4,1,10,-;NVRM: Xid (PCI:0000:00:1e): 13, Graphics Exception\n")
+    assert check_kernel_log(log) == Check(
+        "kernel_log",
+        ok=True,
+        value="Xid 13 of PCI:0000:00:1e",
+        remedy="the GPU needs a reset or a repair",
+        elsewhere=True,
+    )
+    with log.open("a") as stream:
+        stream.write("4,2,20,-;NVRM: Xid (PCI:0000:00:1e): 79, GPU has fallen off the bus.\n")
+    failed = check_kernel_log(log)
+    assert (failed.ok, failed.elsewhere) == (False, True)
+    assert failed.value.endswith("Xid 79 of PCI:0000:00:1e: it has fallen off the bus")
+
+
+def test_a_kernel_log_that_may_not_be_read_is_not_held_against_the_box(tmp_path: Path) -> None:
+    assert check_kernel_log(tmp_path / "none") == Check("kernel_log", ok=True, value="not known: it may not be read")

@@ -16,18 +16,22 @@ from moto import mock_aws
 
 from agent import __main__ as agent_process
 from agent import forecast
-from agent.model import new_model
 from agent.progress import Progress
+from agent.record import Identity, Record
 from agent.results import Results
+from agent.training.models import new_model
+from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.domain.lane import run_key
+from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.run import Status
 from chronos_ec2.training_config import FromScratch
 from tests.agent.builders import INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
+from tests.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
+from tests.builders import launching
 from tests.template.calls import Recorder
 
 ROOT = Path(__file__).parents[2]
-BUCKET = "chronos-test"
 
 
 @pytest.fixture
@@ -54,7 +58,7 @@ def test_the_agent_says_which_argument_is_missing(capsys: pytest.CaptureFixture[
 def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder) -> None:
     world = World()
     put_toy_series(world, tmp_path)
-    launch(world, a_config())
+    launch(world, a_config(probe={"steps": 3, "step_seconds": 0.01, "checkpoint_steps": 2}))
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
     for key, _ in world.memory.objects.keys(""):
@@ -78,6 +82,28 @@ def test_an_agent_without_a_run_is_fenced(tmp_path: Path, calls: Recorder) -> No
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
     with calls.acting("InstanceRole"):
         assert agent_process.main([*arguments, "--workdir", str(tmp_path / "box")]) == 3
+
+
+@mock_aws
+def test_an_agent_of_another_lane_claims_its_own_lock(calls: Recorder) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    second = Lane("dev", "second")
+    store().create_lock(launching(lane=second))
+    with calls.acting("InstanceRole"):
+        record = Record(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
+        record.claim()
+    state = store().read_lock(second)
+    assert isinstance(state, Held)
+    assert state.run.instance_id == INSTANCE
+
+
+@mock_aws
+def test_an_upload_that_breaks_leaves_no_parts_that_cost(tmp_path: Path, calls: Recorder) -> None:
+    boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
+    with calls.acting("InstanceRole"):
+        upload_until_it_breaks(run_key("dev", RUN_ID, "checkpoints/100/model.safetensors"), tmp_path)
+    assert ("InstanceRole", "s3.AbortMultipartUpload") in calls.heard
+    assert unfinished_uploads() == []
 
 
 @mock_aws
@@ -108,4 +134,4 @@ def test_data_that_cannot_be_forecast_gets_one_line(tmp_path: Path, capsys: pyte
     pq.write_table(toy_series(2, 5), tmp_path / "toy.parquet")
     arguments = ["--model", "nowhere", "--data", str(tmp_path / "toy.parquet"), "--prediction-length", "6"]
     assert forecast.main([*arguments, "--output", str(tmp_path / "x.png")]) == 2
-    assert "2 of 2 series have fewer than the 7 observations" in capsys.readouterr().err
+    assert "2 of 2 series have fewer than the 7 points" in capsys.readouterr().err

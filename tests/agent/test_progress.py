@@ -54,3 +54,9 @@ def test_the_age_of_the_newest_checkpoint_grows() -> None:
     progress.checkpointed()
     clock.advance(30)
     assert progress.snapshot().checkpoint_age == timedelta(seconds=30)
+
+
+def test_a_checkpoint_of_an_earlier_attempt_has_its_age() -> None:
+    progress = Progress(FakeTime())
+    progress.checkpointed(timedelta(minutes=5))
+    assert progress.snapshot().checkpoint_age == timedelta(minutes=5)

@@ -10,12 +10,13 @@ import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from agent.forecasts import examples
 from agent.logs import LogShipper, log_to
 from agent.progress import Progress
 from agent.report import draw_forecasts, draw_loss
 from agent.results import Results
-from agent.series import load_series
+from agent.training.forecasts import examples
+from agent.training.judgement import hold_out
+from agent.training.parquet import read_panel
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.training_config import Data
 from tests.agent.builders import RUN_ID, FlakyObjects, World, a_workdir, toy_series
@@ -74,10 +75,10 @@ def test_the_loss_is_drawn_from_what_is_there(tmp_path: Path) -> None:
 def test_examples_are_representative_and_drawn(tmp_path: Path, count: int) -> None:
     path = tmp_path / "toy.parquet"
     pq.write_table(toy_series(count), path)
-    series = load_series([path], Data(path="x"), 12)
-    quantiles = np.sort(np.random.default_rng(1).normal(10, 1, (count, 6, 9)), axis=-1)
+    panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
+    quantiles = np.sort(np.random.default_rng(1).normal(10, 1, (1, count, 1, 6, 9)), axis=-1)
     errors = np.linspace(0.1, 2.0, count)
-    shown = examples(series, quantiles, quantiles, errors)
+    shown = examples(panel, hold_out(panel, 6, 1, 6), quantiles, quantiles, errors)
     assert len({example["item"] for example in shown}) == min(count, 4)
     assert 0.1 < shown[-1]["mase"] < 2.0 or count < 4
     draw_forecasts(shown, tmp_path / "forecast.png", 6)
@@ -89,9 +90,9 @@ def test_what_is_missing_in_an_example_is_null(tmp_path: Path) -> None:
     gap = table.set_column(2, "target", [[None, *table["target"].to_pylist()[1:]]])
     path = tmp_path / "toy.parquet"
     pq.write_table(gap, path)
-    series = load_series([path], Data(path="x"), 12)
-    quantiles = np.zeros((1, 30, 9))
-    (shown,) = examples(series, quantiles, quantiles, np.array([np.nan]))
+    panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
+    quantiles = np.zeros((1, 1, 1, 30, 9))
+    (shown,) = examples(panel, hold_out(panel, 30, 1, 6), quantiles, quantiles, np.array([np.nan]))
     assert shown["values"][0] is None
     assert shown["mase"] is None
     draw_forecasts([shown], tmp_path / "forecast.png")
@@ -137,3 +138,21 @@ def test_shipping_a_log_is_no_progress(tmp_path: Path) -> None:
     log.write_text("still waiting for the other ranks\n")
     results.log(log)
     assert progress.snapshot().counter == 0
+
+
+def test_what_is_not_in_s3_as_it_was_uploaded_is_named(tmp_path: Path) -> None:
+    world = World()
+    (tmp_path / "config.json").write_text("{}")
+    results = results_of(world)
+    results.model(tmp_path)
+    assert results.missing() == []
+    world.memory.objects.write(results.key_of("models/config.json"), b"{")
+    world.memory.objects.remove(results.key_of("models/LICENSE.txt"))
+    assert results.missing() == ["models/LICENSE.txt", "models/config.json"]
+
+
+def test_a_summary_that_is_not_as_its_schema_says_is_written_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+    world = World()
+    results_of(world).summary({"schema_version": 1})
+    assert world.names() == {"training.json"}
+    assert "training.json: run_id: Field required" in caplog.text

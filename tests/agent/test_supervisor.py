@@ -17,10 +17,12 @@ from typing import Any
 import pyarrow.parquet as pq
 import pytest
 
+from agent.box import Box
 from agent.endings import RunFailed, Stopped
+from agent.metrics_tail import MetricsTail
 from agent.orders import Orders
 from agent.progress import Progress
-from agent.supervisor import Listener, MetricsTail, epitaph, supervise
+from agent.supervisor import Listener, Patience, supervise
 from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.run import Cause, Stop
 from tests.agent.builders import NOW, a_config, a_workdir, tiny_chronos, toy_series
@@ -40,9 +42,12 @@ class Supervised:
         self.pids: list[int] = []
         self.when_seen: Callable[[], None] | None = None
 
-    def run(self, patience: float = 1.0) -> dict[str, Any]:
-        listener = Listener(self.checkpoints.append, self._look)
-        return supervise(self.workdir, self.progress, self.orders, timedelta(seconds=patience), listener)
+    def run(self, patience: float = 1.0, to_move: float = 60.0, box: Box | None = None) -> dict[str, Any]:
+        listener = Listener(lambda step, _best: self.checkpoints.append(step), self._look)
+        times = Patience(
+            timedelta(seconds=patience), timedelta(seconds=to_move), timedelta(hours=1), timedelta(seconds=0.1)
+        )
+        return supervise(self.workdir, self.progress, self.orders, times, listener, box or Box())
 
     def _look(self) -> None:
         now = self.progress.snapshot()
@@ -84,6 +89,24 @@ def test_a_crash_is_told_by_its_last_line(tmp_path: Path) -> None:
     assert "Traceback" in box.workdir.trainer_log.read_text()
 
 
+def test_a_trainer_that_runs_out_of_memory_is_told_what_to_lower(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("oom"))
+    with pytest.raises(RunFailed, match=r"the memory of the instance ran out: MemoryError \(lower training.batch_size"):
+        box.run()
+
+
+def test_a_training_that_diverged_is_told_so(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("nan"))
+    with pytest.raises(RunFailed, match="the training diverged: the loss at step 5 is nan"):
+        box.run()
+
+
+def test_a_slow_trainer_is_not_a_dead_one(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("slow", step_seconds=0.05))
+    assert box.run(to_move=0.2)["steps"] == 5
+    assert "Current thread" in box.workdir.trainer_log.read_text()
+
+
 def test_a_configuration_that_the_trainer_refuses_is_told_in_one_line(tmp_path: Path) -> None:
     box = Supervised(tmp_path, a_config(prediction_length=0))
     with pytest.raises(RunFailed, match=r"the trainer failed: config.json: prediction_length: "):
@@ -123,11 +146,13 @@ AGENT = """
 import sys
 from datetime import timedelta
 from pathlib import Path
+from agent.box import Box
 from agent.orders import Orders
 from agent.progress import Progress
-from agent.supervisor import Listener, supervise
+from agent.supervisor import Listener, Patience, supervise
 from agent.workdir import Workdir
-supervise(Workdir(Path(sys.argv[1])), Progress(), Orders(), timedelta(seconds=9), Listener(print, lambda: None))
+times = Patience(timedelta(seconds=9), timedelta(seconds=60), timedelta(hours=1))
+supervise(Workdir(Path(sys.argv[1])), Progress(), Orders(), times, Listener(print, lambda: None), Box())
 """
 
 
@@ -170,34 +195,50 @@ def test_chronos_2_stops_where_it_is_and_leaves_a_checkpoint(tmp_path: Path) -> 
 
 
 def test_metrics_are_read_line_by_whole_line(tmp_path: Path) -> None:
-    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[int]()
-    tail = MetricsTail(path, progress, checkpoints.append)
+    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[tuple[int, bool]]()
+    tail = MetricsTail(path, progress, lambda step, best: checkpoints.append((step, best)))
     tail.read()
     path.write_text('{"step": 1, "total_steps": 9}\n{"step": 2, "tot')
     tail.read()
     assert progress.snapshot().step == 1
     with path.open("a") as stream:
         stream.write('al_steps": 9}\nnot json\n[]\n{"event": "checkpoint", "step": 2}\n')
+        stream.write('{"event": "checkpoint", "step": 3, "best": true}\n')
     tail.read()
     assert progress.snapshot().step == 2
-    assert checkpoints == [2]
+    assert checkpoints == [(2, False), (3, True)]
 
 
-@pytest.mark.parametrize(
-    ("log", "code", "told"),
-    [
-        (
-            "fine\nTraceback (most recent call last):\n  File x\nValueError: bad\nits second line\n",
-            1,
-            "ValueError: bad",
-        ),
-        ("10%\r20%\nout of luck\n\n", 2, "out of luck"),
-        ("", 7, "exit code 7, and not a word"),
-        ("whatever", -9, "killed by SIGKILL, perhaps for lack of memory"),
-        ("\x1b[31mred\n", 1, "[31mred"),
-    ],
-)
-def test_why_a_trainer_died(tmp_path: Path, log: str, code: int, told: str) -> None:
-    path = tmp_path / "trainer.log"
-    path.write_text(log)
-    assert epitaph(path, code) == told
+def test_a_trainer_that_stands_still_shows_where_and_is_left_alone(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe("hang", steps=1))
+    box.when_seen = lambda: threading.Timer(2.0, box.orders.give_stop, [STOP]).start()
+    with pytest.raises(Stopped):
+        box.run(patience=0.2, to_move=0.3)
+    log = box.workdir.trainer_log.read_text()
+    # Once, although it stood still for longer; it says in which line.
+    assert log.count("Current thread") == 1
+    assert "agent/probe.py" in log
+    assert " in _hang" in log
+
+
+def test_a_wish_for_a_checkpoint_reaches_the_trainer_only_once_it_listens(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe(steps=20))
+    box.orders.ask_for_checkpoint("a reason")
+    assert box.run()["steps"] == 20
+    assert [step for step in box.checkpoints if step % 10] != []
+
+
+def test_a_gpu_that_fails_ends_the_trainer_soon(tmp_path: Path) -> None:
+    log = tmp_path / "kmsg"
+    log.write_text("6,1,100,-;NVRM: loading\n")
+
+    def fail() -> None:
+        with log.open("a") as stream:
+            stream.write("4,2,200,-;NVRM: Xid (PCI:0000:00:1e): 79, pid=1, GPU has fallen off the bus.\n")
+
+    box = Supervised(tmp_path, probe("hang", steps=1))
+    box.when_seen = fail
+    with pytest.raises(RunFailed, match="the GPU failed: Xid 79 of PCI:0000:00:1e: it has fallen off") as caught:
+        box.run(box=Box(log))
+    assert caught.value.verdict.cause is Cause.INFRA
+    assert box.gone

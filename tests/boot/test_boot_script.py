@@ -47,7 +47,11 @@ case "$*" in
   *request.json*) cp "$BOX/source/request.json" request.json;;
   *agent/*.tar.gz*) cp "$BOX/source/bundle.tar.gz" bundle.tar.gz;;
   *python-env/*.tar*) cp "$BOX/source/python-env.tar" python-env.tar;;
+  *" - "*/logs/boot.log) cat > "$BOX/boot.log";;
 esac
+"""
+JOURNALCTL = """#!/bin/bash
+echo "systemd's word of $*"
 """
 SYSTEMCTL = """#!/bin/bash
 echo "$*" >> "$BOX/systemctl"
@@ -74,17 +78,23 @@ class Box:
         self.disk = root / "disk"
         for folder in (
             "bin", "source/wheels", "site-packages",
-            "disk/etc/chronos-ec2", "disk/opt/chronos-ec2", "disk/opt/pytorch/bin",
+            "disk/etc/chronos-ec2", "disk/opt/chronos-ec2", "disk/opt/pytorch/bin", "disk/var/log",
         ):  # fmt: skip
             (root / folder).mkdir(parents=True)
         commands = {"bin/curl": CURL, "bin/aws": AWS, "bin/systemctl": SYSTEMCTL, "bin/python3": IMAGE_PYTHON}
+        commands["bin/journalctl"] = JOURNALCTL
         for name, body in (commands | {"disk/opt/pytorch/bin/python": IMAGE_PYTHON}).items():
             (root / name).write_text(body)
             (root / name).chmod(0o755)
         (root / "site-packages/torch.py").touch()
-        self.log = ""
+        self.said = self.log = ""
         self.files = {entry["path"]: self.inside(entry["content"]) for entry in document()["write_files"]}
         (self.disk / "etc/chronos-ec2/run").write_text(self.files["/etc/chronos-ec2/run"])
+        self.output = self.disk / "var/log/cloud-init-output.log"
+        self.output.write_text("cloud-init was here\n")
+        shipper = self.disk / "opt/chronos-ec2/ship-boot-log.sh"
+        shipper.write_text(self.files["/opt/chronos-ec2/ship-boot-log.sh"])
+        shipper.chmod(0o755)
         self.upload(self.wheels())
 
     def wheels(self) -> str:
@@ -116,7 +126,7 @@ class Box:
 
     def inside(self, text: str) -> str:
         """The same text with this box's paths."""
-        for folder in ("/etc/chronos-ec2", "/opt/chronos-ec2"):
+        for folder in ("/etc/chronos-ec2", "/opt/chronos-ec2", "/var/log"):
             text = text.replace(folder, f"{self.disk}{folder}")
         return text.replace("/opt/pytorch", f"{self.disk}/opt/pytorch").replace("/usr/bin/python3", "/no/python3")
 
@@ -126,7 +136,7 @@ class Box:
             "REAL_PYTHON": sys.executable,
         }  # fmt: skip
         done = subprocess.run(command, env=environment | stdin, capture_output=True, text=True, check=False, timeout=60)
-        self.log = done.stderr
+        self.said, self.log = done.stdout, done.stderr
 
     def boot(self, **troubles: str) -> list[str]:
         """What systemctl was told while the box booted."""
@@ -181,14 +191,32 @@ def test_a_bundle_that_names_no_packages_runs_with_those_of_the_image(box: Box) 
     ids=lambda troubles: next(iter(troubles.values())),
 )
 def test_whatever_fails_the_box_powers_off(box: Box, troubles: dict[str, str]) -> None:
-    assert "poweroff" in box.boot(**troubles)
+    assert "poweroff --force" in box.boot(**troubles)
     assert "boot failed: could not" in box.log
+
+
+@pytest.mark.parametrize("troubles", [{}, {"DOWN": "tar.gz"}], ids=["ok", "failed"])
+def test_what_was_said_while_the_box_booted_reaches_the_runs_logs(box: Box, troubles: dict[str, str]) -> None:
+    box.boot(**troubles)
+    assert (box.root / "boot.log").read_text().splitlines() == [
+        "cloud-init was here",
+        "systemd's word of --quiet --boot --unit=chronos-agent.service --no-pager --lines=200",
+    ]
+
+
+def test_a_log_that_does_not_reach_the_bucket_keeps_no_agent_from_its_start(box: Box) -> None:
+    assert box.boot(DOWN="boot.log") == STARTED
+
+
+def test_each_step_is_said_before_it_is_done(box: Box) -> None:
+    box.boot(DOWN="request.json")
+    assert box.said.splitlines()[-1].endswith(f"/dev/{RUN_ID}/request.json")
 
 
 def never_started(box: Box, reason: str) -> bool:
     """Boot, and see the box power off with this reason in its log."""
     told = box.boot()
-    return "poweroff" in told and not any("start" in line for line in told) and reason in box.log
+    return "poweroff --force" in told and not any("start" in line for line in told) and reason in box.log
 
 
 def test_an_agent_with_another_hash_than_the_order_names_is_not_started(box: Box) -> None:
@@ -227,14 +255,19 @@ def test_an_image_without_torch_is_refused(box: Box, python: str | None) -> None
     assert never_started(box, f"boot failed: could not find a Python {python or '3.11 or later'} with torch")
 
 
-def test_the_boot_script_is_clean_bash(box: Box) -> None:
+@pytest.mark.parametrize("name", ["boot.sh", "ship-boot-log.sh", "reboot guard"])
+def test_the_scripts_are_clean_bash(box: Box, name: str) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    script = box.root / "boot.sh"
-    script.write_text(box.files["/opt/chronos-ec2/boot.sh"])
+    guard = document()["bootcmd"][-1][-1]
+    script = guard if name == "reboot guard" else box.files[f"/opt/chronos-ec2/{name}"]
     # SC1091: the files that it sources are not there to be followed.
     found = subprocess.run(
-        ["shellcheck", "--shell=bash", "--exclude=SC1091", str(script)], capture_output=True, text=True, check=False
+        ["shellcheck", "--shell=bash", "--exclude=SC1091", "-"],
+        input=script,
+        capture_output=True,
+        text=True,
+        check=False,
     )
     assert found.returncode == 0, found.stdout
 
@@ -242,7 +275,7 @@ def test_the_boot_script_is_clean_bash(box: Box) -> None:
 def boot_timer() -> list[str]:
     """What the boot timer runs when its time has come."""
     command = document()["bootcmd"][1]
-    first = next(at for at, word in enumerate(command) if word.startswith("--timer-property")) + 1
+    first = command.index("sh")
     return [str(word) for word in command[first:]]
 
 
@@ -254,6 +287,24 @@ def test_the_boot_timer_ends_a_box_without_a_claim_and_no_other(box: Box, claime
         workdir.claimed.touch()
     box.run(*map(box.inside, boot_timer()))
     assert box.told() == ([] if claimed else ["poweroff --force"])
+    assert ("boot failed: no claim within 900 s" in box.output.read_text()) is not claimed
+    assert (box.root / "boot.log").exists() is not claimed
+
+
+def test_no_timer_waits_for_what_waits_for_it() -> None:
+    """Before sysinit.target, where cloud-init may run, a timer that comes after it is never armed."""
+    for command in document()["bootcmd"][:2]:
+        assert {"--no-block", "--timer-property=DefaultDependencies=no", "--property=DefaultDependencies=no"} <= {
+            *command
+        }
+
+
+def test_the_second_boot_is_for_a_unit_that_only_powers_off() -> None:
+    *shell, guard = document()["bootcmd"][-1]
+    assert shell == ["sh", "-c"]
+    assert "WantedBy=sysinit.target" in guard
+    assert "SuccessAction=poweroff-force" in guard
+    assert guard.splitlines()[-1] == "systemctl enable chronos-reboot.service"
 
 
 def test_a_kernel_panic_ends_in_a_reboot_and_not_in_a_halt() -> None:

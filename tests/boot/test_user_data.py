@@ -46,6 +46,18 @@ def test_whatever_ends_the_agent_ends_the_box() -> None:
     assert "FailureAction=poweroff-force" in unit
 
 
+def test_an_agent_that_says_nothing_any_more_ends_the_box() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
+    assert "Type=notify" in unit
+    # Half of the ten minutes after which an agent without S3 gives up by itself.
+    assert "WatchdogSec=300" in unit
+
+
+def test_a_trainer_that_is_killed_for_memory_ends_no_agent() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
+    assert {"Delegate=yes", "OOMPolicy=continue", "Environment=CHRONOS_CGROUP_DELEGATED=yes"} <= {*unit}
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_boot_script_is_bash() -> None:
     script = files()["/opt/chronos-ec2/boot.sh"]

@@ -1,4 +1,4 @@
-"""The template's functions, built by the real sam, in containers, on the embedded AWS."""
+"""What runs in containers on the embedded AWS: the template's functions, built by the real sam, and instances."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ from collections.abc import Iterator
 
 import pytest
 
-from chronos_ec2.local import LocalAws, LocalAwsFailed
+from chronos_ec2.local import LocalAws, LocalAwsFailed, instance
 from chronos_ec2.local.invoke import Bench, bench, ensure_image
+from evidence.fault_bench import FaultBench, fault_bench
 
 
 @pytest.fixture(scope="session")
@@ -22,4 +23,14 @@ def image() -> None:
 @pytest.fixture(scope="session")
 def containers(image: None, embedded_aws: LocalAws) -> Iterator[Bench]:
     with bench(embedded_aws) as ready:
+        yield ready
+
+
+@pytest.fixture(scope="module")
+def instances(embedded_aws: LocalAws) -> Iterator[FaultBench]:
+    try:
+        instance.ensure_image()
+    except LocalAwsFailed as reason:
+        pytest.skip(f"no instance in a container: {reason}")
+    with fault_bench(embedded_aws) as ready:
         yield ready

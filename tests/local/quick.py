@@ -19,6 +19,7 @@ OUTPUTS = {
     "SubnetIds": "subnet-00000000",
     "LaunchTemplateId": "lt-00000000",
     "TopicArn": "arn:aws:sns:us-east-1:000000000000:none",
+    "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:none-alarms",
     "DeadlineGroup": "none",
     "DeadlineRoleArn": "arn:aws:iam::000000000000:role/none",
     "LimitOverrides": "{}",

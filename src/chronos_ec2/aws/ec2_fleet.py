@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from datetime import UTC
 from typing import Any
 
@@ -11,6 +12,7 @@ from botocore.exceptions import ClientError
 from chronos_ec2.aws.translation import code_of, translated
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.request import ON_DEMAND, SPOT
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.ports import LaunchOption, Resource
@@ -19,7 +21,15 @@ _TRY_ANOTHER_OPTION = frozenset(
     {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported",
      "VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"}
 )  # fmt: skip
-_ON_DEMAND = "on-demand"
+# A request for one instance, that ends with it: none stays behind to start another.
+_SPOT = {
+    "MarketType": "spot",
+    "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
+}
+_TAGGED = {
+    ON_DEMAND: ("instance", "volume", "network-interface"),
+    SPOT: ("instance", "volume", "network-interface", "spot-instances-request"),
+}
 _VOLUME, _INTERFACE = "volume", "network-interface"
 
 
@@ -57,8 +67,10 @@ class Ec2Fleet:
         """Start one instance for this attempt and return its id; repeating the call never starts a second."""
         tags = [{"Key": key, "Value": value} for key, value in run_tags(run, self._project, self._cost_center).items()]
         action = f"launch {option.instance_type} in {option.subnet_id}"
+        market = {"InstanceMarketOptions": _SPOT} if option.market == SPOT else {}
         try:
-            with translated(action):
+            # What says to go elsewhere is looked at first: EC2 says it with a 500, like an outage.
+            with translated(action), _elsewhere(action):
                 response = self._ec2.run_instances(
                     MinCount=1,
                     MaxCount=1,
@@ -70,15 +82,12 @@ class Ec2Fleet:
                     # Said again here, because the right to launch asks for it in the request.
                     MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
                     UserData=user_data,
-                    ClientToken=client_token(run, option.instance_type, option.subnet_id, _ON_DEMAND),
-                    TagSpecifications=[
-                        {"ResourceType": kind, "Tags": tags} for kind in ("instance", "volume", "network-interface")
-                    ],
+                    ClientToken=client_token(run, option.instance_type, option.subnet_id, option.market),
+                    TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in _TAGGED[option.market]],
+                    **market,
                 )
         except ClientError as error:
-            detail = f"could not {action}: {one_line(str(error), 300)}"
-            if code_of(error) in _TRY_ANOTHER_OPTION:
-                raise CapacityUnavailable(detail) from error
+            detail = _could_not(action, error)
             if code_of(error) == "IdempotentParameterMismatch":
                 raise ServiceUnavailable(f"{detail}; an instance of this attempt exists") from error
             raise LaunchRefused(detail) from error
@@ -124,6 +133,21 @@ class Ec2Fleet:
             except ClientError as error:
                 if not code_of(error).endswith(".NotFound"):
                     raise
+
+
+@contextmanager
+def _elsewhere(action: str) -> Iterator[None]:
+    """Raise CapacityUnavailable for an answer upon which another place or type may do."""
+    try:
+        yield
+    except ClientError as error:
+        if code_of(error) in _TRY_ANOTHER_OPTION:
+            raise CapacityUnavailable(_could_not(action, error)) from error
+        raise
+
+
+def _could_not(action: str, error: ClientError) -> str:
+    return f"could not {action}: {one_line(str(error), 300)}"
 
 
 def _instance(raw: dict[str, Any]) -> Instance:

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
@@ -14,13 +15,20 @@ from botocore.exceptions import ClientError
 from chronos_ec2.aws.translation import code_of, status_of, translated
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES, one_line
-from chronos_ec2.ports import StoredObject
+from chronos_ec2.ports import Source, StoredObject
 
+EXPIRES = "Expires=soon"
+"""The tag that the bucket's lifecycle rule in template.yaml looks for."""
+_CHUNK = 1024 * 1024
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
 class S3Objects:
-    """One bucket. See ports.ObjectStore for what each method promises."""
+    """One bucket. See ports.ObjectStore for what each method promises.
+
+    Bodies are closed by `closing`: as a context manager a body hands out the raw stream, which checks no length and no
+    checksum, and whose errors are not botocore's.
+    """
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._s3 = client
@@ -35,7 +43,7 @@ class S3Objects:
                 if code_of(error) in _MISSING:
                     return None
                 raise
-            with response["Body"] as stream:
+            with closing(response["Body"]) as stream:
                 body = stream.read(limit + 1)
         return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
 
@@ -50,7 +58,7 @@ class S3Objects:
                 if code_of(error) == "InvalidRange":  # of an empty object nothing can be asked for
                     return b""
                 raise
-            with response["Body"] as stream:
+            with closing(response["Body"]) as stream:
                 return bytes(stream.read())
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
@@ -125,10 +133,31 @@ class S3Transfer:
         with _transfer(f"download s3://{self._bucket}/{key}"):
             self._s3.download_file(self._bucket, key, str(path), Callback=on_bytes)
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None]) -> None:
-        """Write a file to an object. Raises ServiceUnavailable."""
+    def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
+        """Write some bytes of an object, or all, to the same place in a file. Raises ServiceUnavailable."""
+        asked = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
+        with _transfer(f"download s3://{self._bucket}/{key}"):
+            response = self._s3.get_object(Bucket=self._bucket, Key=key, **asked)
+            size = response["ContentLength"] if piece is None else int(response["ContentRange"].rpartition("/")[2])
+            with closing(response["Body"]) as stream:
+                _write_at(path, 0 if piece is None else piece.start, stream, on_bytes)
+        return Source(response["ETag"], size)
+
+    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+        """Write a file to an object, with `expires` one that the bucket forgets. Raises ServiceUnavailable."""
+        tagging = {"Tagging": EXPIRES} if expires else {}
         with _transfer(f"upload s3://{self._bucket}/{key}"):
-            self._s3.upload_file(str(path), self._bucket, key, Callback=on_bytes)
+            self._s3.upload_file(str(path), self._bucket, key, Callback=on_bytes, ExtraArgs=tagging)
+
+
+def _write_at(path: Path, offset: int, stream: Any, on_bytes: Callable[[int], None]) -> None:
+    file = os.open(path, os.O_WRONLY | os.O_CREAT, 0o644)
+    try:
+        while chunk := stream.read(_CHUNK):
+            offset += os.pwrite(file, chunk, offset)
+            on_bytes(len(chunk))
+    finally:
+        os.close(file)
 
 
 @contextmanager

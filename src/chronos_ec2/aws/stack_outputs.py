@@ -49,6 +49,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),
             launch_template_id=outputs["LaunchTemplateId"],
             topic_arn=outputs["TopicArn"],
+            alarm_topic_arn=outputs["AlarmTopicArn"],
             deadline_group=outputs["DeadlineGroup"],
             deadline_role_arn=outputs["DeadlineRoleArn"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),

@@ -25,6 +25,8 @@ def render_user_data(bucket: str, run: Run, limits: Limits) -> str:
         # A little later than the watchdog's, so that the box is the last to know and the first to be sure.
         DEADLINE_SECONDS=int((limits.max_runtime + limits.grace).total_seconds()),
         BOOT_SECONDS=int(limits.boot.total_seconds()),
+        # Calls that hang for minutes while S3 is down are no frozen agent: it fences itself when that lasts too long.
+        WATCHDOG_SECONDS=int(limits.self_fence.total_seconds() / 2),
     )
 
 

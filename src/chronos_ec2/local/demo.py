@@ -26,7 +26,9 @@ EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
 HORIZON, SEASON = "18", "12"
 _LONGEST_RUN_SECONDS = 1800
-_KEPT = ("training.json", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json")
+_KEPT = (
+    "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
+)  # fmt: skip
 
 Say = Callable[[str], None]
 

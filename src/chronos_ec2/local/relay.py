@@ -66,7 +66,8 @@ def _run(loop: asyncio.AbstractEventLoop, server: asyncio.Task[None]) -> None:
 
 async def _serve(address: str, target: int, ready: asyncio.Queue[int | OSError]) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        with suppress(OSError):
+        # Cancelled at the end of the block, which asyncio would print as an error.
+        with suppress(OSError, asyncio.CancelledError):
             there, back = await asyncio.open_connection("127.0.0.1", target)
             await asyncio.gather(_pump(reader, back), _pump(there, writer), return_exceptions=True)
         writer.close()

@@ -1,0 +1,101 @@
+"""EC2's two warnings to a spot instance: that it may be taken back soon, and that it is, in two minutes.
+
+The first asks the trainer for a checkpoint now. The second is an order to stop: the trainer saves, the checkpoint goes
+to S3, and the run ends as preempted, for which the watchdog has a next attempt if the budget allows. Both are mere
+speed: an instance that goes without a warning is noticed by its silence, and its run goes on from the last checkpoint.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import threading
+from collections.abc import Callable
+from datetime import datetime
+from types import TracebackType
+
+from agent.metadata import Metadata, NoMetadata
+from agent.orders import Orders
+from chronos_ec2.domain.run import Cause, Stop
+from chronos_ec2.domain.text import one_line
+
+_log = logging.getLogger(__name__)
+POLL_SECONDS = 5.0
+"""What AWS recommends."""
+_NOTICE, _REBALANCE = "spot/instance-action", "events/recommendations/rebalance"
+_FIRST_TRIES = 3
+
+
+class InterruptionWatch:
+    """Polls for both warnings until the notice has come, as a context manager. Without a metadata service it ends."""
+
+    def __init__(
+        self,
+        metadata: Metadata | None,
+        orders: Orders,
+        now: Callable[[], datetime],
+        seconds: float = POLL_SECONDS,
+    ) -> None:
+        self._metadata = metadata
+        self._orders = orders
+        self._now = now
+        self._seconds = seconds
+        self._recommended: str | None = None
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._run, name="interruption", daemon=True)
+
+    def __enter__(self) -> InterruptionWatch:
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._thread.join(timeout=1)
+
+    @property
+    def alive(self) -> bool:
+        """Whether the thread still runs."""
+        return self._thread.is_alive()
+
+    def _run(self) -> None:
+        if self._metadata is None:
+            return
+        silent, answered = 0, False
+        while True:
+            try:
+                if self._look(self._metadata):
+                    return
+                silent, answered = 0, True
+            except NoMetadata as error:
+                silent += 1
+                if not answered and silent >= _FIRST_TRIES:
+                    _log.info("no metadata service, so no interruption is watched for: %s", error)
+                    return
+            if self._over.wait(self._seconds):
+                return
+
+    def _look(self, metadata: Metadata) -> bool:
+        """Pass on what is new; whether that was the last word."""
+        if (notice := _field(metadata.get(_NOTICE), "action")) is not None:
+            action, when = notice
+            reason = f"EC2 takes the spot instance back ({action} at {when})"
+            self._orders.give_stop(Stop(Cause.PREEMPTED, reason, self._now()))
+            return True
+        if (advice := _field(metadata.get(_REBALANCE), "noticeTime")) is not None and advice[0] != self._recommended:
+            self._recommended = advice[0]
+            self._orders.ask_for_checkpoint("EC2 recommends to leave this spot instance")
+        return False
+
+
+def _field(body: str | None, name: str) -> tuple[str, str] | None:
+    """The named field of a warning, and its time. What is not a warning is none: it would end a healthy run."""
+    if body is None:
+        return None
+    try:
+        warning = json.loads(body)
+        return one_line(str(warning[name]), 40), one_line(str(warning.get("time", "")), 40)
+    except (ValueError, TypeError, KeyError, AttributeError):
+        _log.warning("not a warning of EC2: %s", one_line(body, 120))
+        return None

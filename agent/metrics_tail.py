@@ -1,0 +1,54 @@
+"""What the trainer writes about its work, followed while it writes."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.progress import Progress
+from chronos_ec2.domain.text import one_line
+
+_log = logging.getLogger(__name__)
+
+
+class MetricsTail:
+    """Follows `metrics.jsonl`, and turns whole lines into progress. Broken lines are skipped: they prove nothing."""
+
+    def __init__(self, path: Path, progress: Progress, on_checkpoint: Callable[[int, bool], None]) -> None:
+        self._path = path
+        self._progress = progress
+        self._on_checkpoint = on_checkpoint
+        self._offset = 0
+
+    @property
+    def heard(self) -> bool:
+        """Whether the trainer has said anything yet."""
+        return self._offset > 0
+
+    def read(self) -> None:
+        """Take in what was written since."""
+        try:
+            with self._path.open("rb") as stream:
+                stream.seek(self._offset)
+                fresh = stream.read()
+        except FileNotFoundError:
+            return
+        whole, newline, _ = fresh.rpartition(b"\n")
+        self._offset += len(whole) + len(newline)
+        for line in whole.splitlines():
+            try:
+                self._take(json.loads(line))
+            except (ValueError, TypeError, KeyError, AttributeError):
+                _log.warning("not a line of metrics: %s", one_line(line.decode(errors="replace"), 120))
+
+    def _take(self, line: dict[str, Any]) -> None:
+        event = line.get("event")
+        if event is None:
+            self._progress.stepped(int(line["step"]), int(line["total_steps"]), line.get("loss"))
+            return
+        self._progress.work()
+        if event == "checkpoint":
+            self._on_checkpoint(int(line["step"]), line.get("best") is True)

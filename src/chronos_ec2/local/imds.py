@@ -1,0 +1,75 @@
+"""EC2's instance metadata service, version 2: `python imds.py FILE` serves what FILE, a JSON object, has for each path.
+
+The whole of it is in this file, which is copied onto the instances that are played. As EC2's it gives nothing to who
+did not fetch a token with PUT.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import socket
+import sys
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+
+_TOKEN = secrets.token_hex(16)
+_TTL = "X-aws-ec2-metadata-token-ttl-seconds"
+
+
+class Metadata(BaseHTTPRequestHandler):
+    """Answers one request; a file that changes is served as it is then."""
+
+    source: Path
+
+    def do_PUT(self) -> None:
+        """A token, the only thing that is to be had without one."""
+        if self.path == "/latest/api/token" and self.headers.get(_TTL):
+            self._answer(200, _TOKEN, {_TTL: self.headers[_TTL]})
+        else:
+            self._answer(400, "")
+
+    def do_GET(self) -> None:
+        """What lies at a path."""
+        if self.headers.get("X-aws-ec2-metadata-token") != _TOKEN:
+            self._answer(401, "")
+            return
+        found = json.loads(self.source.read_bytes()).get(self.path.removeprefix("/latest/"))
+        self._answer(404 if found is None else 200, found or "")
+
+    def _answer(self, status: int, text: str, headers: dict[str, str] | None = None) -> None:
+        body = text.encode()
+        self.send_response(status)
+        for name, value in {"Content-Length": str(len(body)), **(headers or {})}.items():
+            self.send_header(name, value)
+        self.end_headers()
+        self.wfile.write(body)
+
+
+def metadata(instance_id: str, region: str) -> dict[str, str]:
+    """What EC2 would serve to an instance with a role, by path."""
+    role = {
+        "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z",
+        "Expiration": "2099-01-01T00:00:00Z", "AccessKeyId": "test", "SecretAccessKey": "test", "Token": "test",
+    }  # fmt: skip
+    return {
+        "meta-data/instance-id": instance_id,
+        "meta-data/placement/region": region,
+        "meta-data/iam/security-credentials/": "agent",
+        "meta-data/iam/security-credentials/agent": json.dumps(role),
+    }
+
+
+def main(source: str) -> None:
+    """Serve at the address where EC2's answers, and tell systemd once that is so."""
+    Metadata.source = Path(source)
+    server = ThreadingHTTPServer(("169.254.169.254", 80), Metadata)
+    if address := os.environ.get("NOTIFY_SOCKET"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.sendto(b"READY=1", address)
+    server.serve_forever()
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])

@@ -1,0 +1,90 @@
+#!/usr/bin/env bash
+# Makes sure that Docker has the image in which an instance is played: systemd as its first process, cloud-init, the AWS
+# command, and at /opt/pytorch a Python with what an AMI of AgentPackages=image brings.
+#   instance-image.sh PYTHON IMAGE      PYTHON is one with pip, whatever its version
+# Its torch is an empty package: enough for the boot script's question, and for the trainer `probe`, which needs none.
+# The last line on stderr says what is wrong when the image cannot be had.
+set -euo pipefail
+
+readonly MARK=chronos-ec2.instance
+python=$1 image=$2
+here=$(cd "$(dirname "$0")" && pwd)
+lock=$here/../../../agent/requirements.txt
+recipe=$(cat "$0" "$here/instance-requirements.txt" "$here/imds.py" "$lock" | sha256sum | cut -c1-16)
+
+fail() {
+  echo "$1" >&2
+  exit 1
+}
+
+docker info > /dev/null 2>&1 || fail "no Docker answers: install it (Debian: docker.io) and start dockerd"
+found=$(docker image inspect --format "{{index .Config.Labels \"$MARK\"}}" "$image" 2> /dev/null || true)
+if [[ $found == "$recipe" ]]; then exit 0; fi
+command -v debootstrap > /dev/null || fail "there is no debootstrap to make the image of an instance with"
+[[ $(id -u) == 0 ]] || fail "only root can make the image of an instance"
+
+echo "making the image of an instance: three minutes, once" >&2
+work=$(mktemp -d)
+trap 'rm -rf "$work"' EXIT
+root=$work/root
+# python3-cffi-backend: debootstrap does not see that cloud-init needs it.
+packages=systemd,systemd-sysv,dbus,cloud-init,python3-cffi-backend,python3,ca-certificates,curl,iproute2,procps
+debootstrap --variant=minbase --include="$packages" trixie "$root" > "$work/log" 2>&1 ||
+  fail "debootstrap: $(tail -1 "$work/log")"
+
+install() {
+  local target=$1
+  shift
+  "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \
+    --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --python-version 3.13 --implementation cp \
+    --target "$target" "$@" > "$work/log" 2>&1 || fail "pip: $(tail -1 "$work/log")"
+}
+
+chroot "$root" python3 -m venv --without-pip /opt/pytorch
+site=$root/opt/pytorch/lib/python3.13/site-packages
+install "$site" --require-hashes -r "$lock"
+install "$site" pip
+mkdir -p "$site/torch" "$site/torch-2.13.0.dist-info"
+printf 'Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n' > "$site/torch-2.13.0.dist-info/METADATA"
+cat > "$site/torch/__init__.py" << 'TORCH'
+"""Takes torch's place on an instance that is played: it says that there is no GPU, and can do nothing else."""
+from types import SimpleNamespace
+
+__version__ = "2.13.0"
+version = SimpleNamespace(cuda=None)
+cuda = SimpleNamespace(is_available=lambda: False)
+TORCH
+
+install "$root/opt/aws-cli" -r "$here/instance-requirements.txt"
+cat > "$root/usr/local/bin/aws" << 'AWS'
+#!/bin/sh
+PYTHONPATH=/opt/aws-cli exec /usr/bin/python3 -m awscli "$@"
+AWS
+chmod 755 "$root/usr/local/bin/aws"
+chroot "$root" /opt/pytorch/bin/python -m compileall -q /usr/lib/python3 /opt/aws-cli \
+  /opt/pytorch/lib/python3.13/site-packages/{boto3,botocore,s3transfer,urllib3,pydantic,pip,numpy,pyarrow}
+
+# What EC2 serves to an instance comes from a server on the instance itself, at the address where EC2's answers.
+cp "$here/imds.py" "$root/opt/imds.py"
+cat > "$root/etc/systemd/system/imds.service" << 'IMDS'
+[Unit]
+Description=EC2's instance metadata service, played
+DefaultDependencies=no
+Before=cloud-init-main.service cloud-init-local.service
+[Service]
+Type=notify
+ExecStartPre=/usr/sbin/ip address replace 169.254.169.254/32 dev lo
+ExecStart=/usr/bin/python3 /opt/imds.py /etc/imds.json
+[Install]
+WantedBy=sysinit.target
+IMDS
+cat > "$root/etc/cloud/cloud.cfg.d/90-instance.cfg" << 'CLOUD'
+datasource_list: [NoCloud]
+network: {config: disabled}
+CLOUD
+chroot "$root" systemctl enable --quiet imds.service 2> /dev/null
+chroot "$root" systemctl mask --quiet tmp.mount systemd-networkd.service systemd-resolved.service 2> /dev/null
+tar -C "$root" --exclude=./var/cache/apt --exclude=./var/lib/apt/lists --exclude=./usr/share/doc \
+  --exclude=./usr/share/locale --exclude=./usr/share/man --exclude=./proc --exclude=./sys -cf - . |
+  docker import --change "LABEL $MARK=$recipe" --change 'ENV container=docker' \
+    --change 'CMD ["/sbin/init", "SYSTEMD_CGROUP_ENABLE_LEGACY_FORCE=1"]' - "$image" > /dev/null

@@ -1,0 +1,102 @@
+"""The GPU checks against a library that speaks NVML's ABI, in a process of its own: one loads one NVML for ever."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+ROOT = Path(__file__).parents[2]
+ASK = """
+import json, sys
+from dataclasses import asdict
+from agent import gpu
+from agent.preflight import check_driver, check_health
+checks = [check_driver(allow_cpu=False), check_health(gpu.look)]
+json.dump({"checks": [asdict(check) for check in checks], "utilisation": gpu.utilisation()}, sys.stdout)
+"""
+
+
+@pytest.fixture(scope="session")
+def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder with the library."""
+    compiler = shutil.which("gcc") or shutil.which("cc")
+    if compiler is None:
+        pytest.skip("no C compiler to make the library with")
+    folder = tmp_path_factory.mktemp("nvml")
+    source = Path(__file__).with_name("fake_nvml.c")
+    subprocess.run(
+        [compiler, "-Wall", "-Wextra", "-Werror", "-shared", "-fPIC", "-o", folder / "libnvidia-ml.so.1", source],
+        check=True,
+    )
+    return folder
+
+
+def ask(library: Path, **says: int) -> dict[str, Any]:
+    """What the agent makes of it."""
+    variables = os.environ | {"LD_LIBRARY_PATH": str(library)} | {f"FAKE_{k.upper()}": str(v) for k, v in says.items()}
+    done = subprocess.run([sys.executable, "-c", ASK], cwd=ROOT, env=variables, capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    found |= {check["name"]: check for check in found["checks"]}
+    return found
+
+
+def test_gpus_are_counted_named_and_well(library: Path) -> None:
+    found = ask(library, gpus=2, ecc=0, persistence=1)
+    assert (found["gpu"]["ok"], found["gpu"]["value"]) == (
+        True, "driver 580.65.06, Tesla T4 16 GiB, Tesla T4 16 GiB"
+    )  # fmt: skip
+    assert found["gpu_health"]["ok"]
+    assert found["gpu_health"]["value"] == "; ".join(["Tesla T4: 0 memory errors, persistence on"] * 2)
+    assert found["utilisation"] == 60
+
+
+def test_what_a_card_does_not_say_is_not_held_against_it(library: Path) -> None:
+    health = ask(library)["gpu_health"]
+    assert (health["ok"], health["value"]) == (True, "Tesla T4: memory errors not counted")
+
+
+def test_memory_errors_fail_and_another_instance_may_be_better(library: Path) -> None:
+    health = ask(library, ecc=3, persistence=0)["gpu_health"]
+    assert (health["ok"], health["elsewhere"]) == (False, True)
+    assert health["value"] == "Tesla T4: 3 memory errors, persistence off"
+
+
+@pytest.mark.parametrize(
+    ("bits", "well", "told"),
+    [
+        (0x1, True, ""),  # idle
+        (0x4, True, ", slowed by power cap"),
+        (0x20, True, ", slowed by thermal slowdown"),
+        (0x8, False, ", slowed by hardware slowdown"),
+        (0x48, False, ", slowed by hardware slowdown and hardware thermal slowdown"),
+        (0x80, False, ", slowed by power brake"),
+    ],
+)
+def test_a_gpu_that_its_own_hardware_holds_back_is_not_well(library: Path, bits: int, well: bool, told: str) -> None:
+    health = ask(library, ecc=0, slowed=bits)["gpu_health"]
+    assert (health["ok"], health["value"]) == (well, f"Tesla T4: 0 memory errors{told}")
+
+
+def test_a_lost_gpu_fails_and_another_instance_may_be_better(library: Path) -> None:
+    found = ask(library, lost=1)
+    assert (found["gpu"]["ok"], found["gpu"]["elsewhere"], found["gpu"]["value"]) == (False, True, "GPU is lost")
+    assert found["utilisation"] is None
+
+
+def test_a_driver_that_is_not_loaded_is_the_images_fault(library: Path) -> None:
+    gpu = ask(library, init=9)["gpu"]
+    assert (gpu["ok"], gpu["elsewhere"]) == (False, False)
+    assert "no NVIDIA driver (Driver Not Loaded)" in gpu["value"]
+
+
+def test_no_gpu_in_an_instance_with_a_driver(library: Path) -> None:
+    found = ask(library, gpus=0)
+    assert not found["gpu"]["ok"]
+    assert found["gpu_health"]["value"] == "no GPU"
