@@ -17,7 +17,7 @@ from agent.endings import Condemned, RunFailed, Stopped
 from agent.gpu import utilisation
 from agent.heartbeat import BeatSender, Pulse
 from agent.ledger import Ledger
-from agent.logs import LogShipper
+from agent.logs import LogShipper, StreamCopy
 from agent.manifest import CHECKPOINTS
 from agent.orders import Orders
 from agent.preflight import preflight
@@ -105,7 +105,12 @@ class Life:
         self._checkpoints = CheckpointUploader(
             objects, world.transfer, self._results.key_of, workdir.checkpoints, self._progress
         )
-        self._logs = LogShipper(self._results.log, (workdir.agent_log, workdir.trainer_log))
+        sends = [self._results.log]
+        if request.log_group is not None:
+            streams = world.log_streams(request.log_group)
+            prefix = f"{identity.run_id}/{record.run.attempt}/"
+            sends.append(StreamCopy(streams, prefix, world.clock).send)
+        self._logs = LogShipper(sends, (workdir.agent_log, workdir.trainer_log))
         sender = BeatSender(world.store, world.clock, record, identity, self._progress, utilisation)
         self._pulse = Pulse(sender, record, orders, request.limits)
 

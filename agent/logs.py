@@ -1,15 +1,17 @@
-"""Logging of the agent: stderr and `logs/agent.log`, one line a record, and both logs shipped to S3 while it runs."""
+"""Logging of the agent: stderr and `logs/agent.log`, one line a record, and both logs shipped while it runs."""
 
 from __future__ import annotations
 
 import logging
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from types import TracebackType
 
+from agent.lines import Lines
 from chronos_ec2.domain.text import one_line
+from chronos_ec2.ports import Clock, LogStreams
 
 _log = logging.getLogger(__name__)
 _LINE = 4000
@@ -51,14 +53,34 @@ def log_to(path: Path) -> Callable[[], None]:
     return undo
 
 
-class LogShipper:
-    """Uploads files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word."""
+class StreamCopy:
+    """Copies what logs have gained to CloudWatch, line by line. After an answer that got lost, lines come twice."""
 
-    def __init__(self, upload: Callable[[Path], None], files: tuple[Path, ...], seconds: float = _SHIP_SECONDS) -> None:
-        self._upload = upload
+    def __init__(self, streams: LogStreams, prefix: str, clock: Clock) -> None:
+        self._streams = streams
+        self._prefix = prefix
+        self._clock = clock
+        self._logs: dict[Path, Lines] = {}
+
+    def send(self, path: Path) -> None:
+        """Send the new lines of a log. Raises ServiceUnavailable and NotAllowed: they are sent again the next time."""
+        lines = self._logs.setdefault(path, Lines(path))
+        texts = [one_line(line.decode(errors="replace"), _LINE) for line in lines.fresh()]
+        if texts := [text for text in texts if text]:
+            self._streams.append(self._prefix + path.name, texts, self._clock.now())
+        lines.take()
+
+
+class LogShipper:
+    """Sends files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word."""
+
+    def __init__(
+        self, sends: Sequence[Callable[[Path], None]], files: tuple[Path, ...], seconds: float = _SHIP_SECONDS
+    ) -> None:
+        self._sends = sends
         self._files = files
         self._seconds = seconds
-        self._sizes: dict[Path, int] = {}
+        self._sizes: dict[tuple[int, Path], int] = {}
         self._lock = threading.Lock()
         self._over = threading.Event()
         self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
@@ -79,16 +101,17 @@ class LogShipper:
         return self._thread.is_alive()
 
     def ship(self) -> None:
-        """Upload what has grown since. A log that cannot be uploaded is no reason to end a run."""
+        """Send what has grown since. A log that cannot be sent is no reason to end a run."""
         with self._lock:
             for path in self._files:
-                try:
-                    size = path.stat().st_size if path.exists() else None
-                    if size is not None and size != self._sizes.get(path):
-                        self._upload(path)
-                        self._sizes[path] = size
-                except Exception as error:  # noqa: BLE001 - see above
-                    _log.warning("%s not uploaded: %s", path.name, error)
+                for index, send in enumerate(self._sends):
+                    try:
+                        size = path.stat().st_size if path.exists() else None
+                        if size is not None and size != self._sizes.get((index, path)):
+                            send(path)
+                            self._sizes[index, path] = size
+                    except Exception as error:  # noqa: BLE001 - see above
+                        _log.warning("%s not sent: %s", path.name, error)
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.lines import Lines
 from agent.progress import Progress
 from chronos_ec2.domain.text import one_line
 
@@ -18,27 +19,20 @@ class MetricsTail:
     """Follows `metrics.jsonl`, and turns whole lines into progress. Broken lines are skipped: they prove nothing."""
 
     def __init__(self, path: Path, progress: Progress, on_checkpoint: Callable[[int, bool], None]) -> None:
-        self._path = path
+        self._lines = Lines(path)
         self._progress = progress
         self._on_checkpoint = on_checkpoint
-        self._offset = 0
 
     @property
     def heard(self) -> bool:
         """Whether the trainer has said anything yet."""
-        return self._offset > 0
+        return self._lines.any_taken
 
     def read(self) -> None:
         """Take in what was written since."""
-        try:
-            with self._path.open("rb") as stream:
-                stream.seek(self._offset)
-                fresh = stream.read()
-        except FileNotFoundError:
-            return
-        whole, newline, _ = fresh.rpartition(b"\n")
-        self._offset += len(whole) + len(newline)
-        for line in whole.splitlines():
+        fresh = self._lines.fresh()
+        self._lines.take()
+        for line in fresh:
             try:
                 self._take(json.loads(line))
             except (ValueError, TypeError, KeyError, AttributeError):

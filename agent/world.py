@@ -10,7 +10,7 @@ from agent.record import Identity
 from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.request import MAX_REQUEST_BYTES, REQUEST, Request
-from chronos_ec2.ports import Clock, ObjectTransfer, StoredObject
+from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.services.run_store import RunStore
 
 _log = logging.getLogger(__name__)
@@ -31,6 +31,9 @@ class World(Protocol):
     @property
     def clock(self) -> Clock:
         """AWS time."""
+
+    def log_streams(self, group: str) -> LogStreams:
+        """A log group of CloudWatch."""
 
 
 def read_request(store: RunStore, identity: Identity, sleep: Callable[[float], None]) -> Request:

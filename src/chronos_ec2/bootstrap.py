@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
+from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.lambda_relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
@@ -19,7 +20,7 @@ from chronos_ec2.aws.translation import translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Place
-from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, ObjectTransfer, Stack, Wiring
+from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, Stack, Wiring
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
@@ -31,11 +32,15 @@ _PARALLEL_LANES = 32
 
 @dataclass(frozen=True, slots=True)
 class AgentWorld:
-    """What the agent reaches: the bucket, and nothing else of AWS."""
+    """What the agent reaches: the bucket, and a log group where its stack has one."""
 
     store: RunStore
     transfer: ObjectTransfer
     clock: Clock
+
+    def log_streams(self, group: str) -> LogStreams:
+        """A log group of CloudWatch."""
+        return CloudWatchStreams(client("logs"), group)
 
 
 @dataclass(frozen=True, slots=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -98,6 +98,17 @@ class ObjectTransfer(Protocol):
         """Write a file to an object; `on_bytes` hears of every piece that left, from any thread.
 
         With `expires` it carries the tag by which the bucket forgets it after two weeks.
+        """
+        ...
+
+
+class LogStreams(Protocol):
+    """CloudWatch Logs, one log group."""
+
+    def append(self, stream: str, lines: Sequence[str], at: datetime) -> None:
+        """Add lines, none of them empty, to a stream, which is made if it is not there.
+
+        Raises ServiceUnavailable and NotAllowed; some of the lines may then have been added.
         """
         ...
 
@@ -238,6 +249,7 @@ class Stack:
     cost_center: str
     instance_type: str
     packages_in_image: bool
+    agent_log_group: str | None
     subnet_ids: tuple[str, ...]
     launch_template_id: str
     topic_arn: str

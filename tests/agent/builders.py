@@ -23,7 +23,7 @@ from chronos_ec2.domain.request import REQUEST, Request
 from chronos_ec2.domain.run import LAUNCHING, Run, Status
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.memory import MemoryObjects, MemoryWorld
-from chronos_ec2.ports import Clock, ObjectTransfer, StoredObject
+from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.services.run_store import RunStore
 
 RUN_ID = "20260131T120000Z-1a2b3c"
@@ -52,6 +52,10 @@ class World:
     @property
     def clock(self) -> Clock:
         return self.memory.clock
+
+    def log_streams(self, group: str) -> LogStreams:
+        assert group == "/chronos-ec2-dev/agent"
+        return self.memory.streams
 
     def document(self, name: str) -> dict[str, Any]:
         document: dict[str, Any] = json.loads(self.memory.objects.body(run_key("dev", RUN_ID, name)))
@@ -163,12 +167,14 @@ def tiny_chronos(**training: Any) -> dict[str, Any]:
     return a_config(trainer="chronos", model={"from_scratch": shape}, training=settings | training)
 
 
-def launch(world: World, config: dict[str, Any], limits: Limits = FAST, **changes: Any) -> Run:
+def launch(
+    world: World, config: dict[str, Any], limits: Limits = FAST, log_group: str | None = None, **changes: Any
+) -> Run:
     """What `chronos-ec2 launch` leaves in the bucket."""
     objects = world.memory.objects
     keys = tuple(objects.keys("cached-datasets/training-data/toy/"))
     request = Request(
-        RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, dataset_keys=keys, limits=limits, allow_cpu=True
+        RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=True, log_group=log_group
     )
     objects.write(run_key("dev", RUN_ID, REQUEST), request.to_json())
     return RunStore(objects).create_lock(a_run(**changes)).run

@@ -58,7 +58,10 @@ def test_the_agent_says_which_argument_is_missing(capsys: pytest.CaptureFixture[
 def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder) -> None:
     world = World()
     put_toy_series(world, tmp_path)
-    launch(world, a_config(probe={"steps": 3, "step_seconds": 0.01, "checkpoint_steps": 2}))
+    probe = {"steps": 3, "step_seconds": 0.01, "checkpoint_steps": 2}
+    launch(world, a_config(probe=probe), log_group="/chronos-ec2-dev/agent")
+    logs = boto3.client("logs", region_name="us-east-1")
+    logs.create_log_group(logGroupName="/chronos-ec2-dev/agent")
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
     for key, _ in world.memory.objects.keys(""):
@@ -73,6 +76,8 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder
     summary = s3.get_object(Bucket=BUCKET, Key=run_key("dev", RUN_ID, "training.json"))["Body"].read()
     assert (code, state["status"], state["instance_id"]) == (0, Status.CLEANUP, INSTANCE)
     assert json.loads(summary)["outcome"] == "succeeded"
+    copied = logs.get_log_events(logGroupName="/chronos-ec2-dev/agent", logStreamName=f"{RUN_ID}/1/agent.log")
+    assert any(f"claimed run {RUN_ID}" in event["message"] for event in copied["events"])
 
 
 @mock_aws

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
+from datetime import datetime
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pyarrow.parquet as pq
 import pytest
 
-from agent.logs import LogShipper, log_to
+from agent.logs import LogShipper, StreamCopy, log_to
 from agent.progress import Progress
 from agent.report import draw_forecasts, draw_loss
 from agent.results import Results
@@ -120,7 +123,7 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
         if len(shipped) == 2:
             raise ServiceUnavailable("no answer")
 
-    shipper = LogShipper(upload, (path, tmp_path / "missing.log"))
+    shipper = LogShipper([upload], (path, tmp_path / "missing.log"))
     shipper.ship()
     path.write_text("one")
     shipper.ship()
@@ -129,6 +132,39 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
     shipper.ship()
     shipper.ship()
     assert shipped == ["one", "one two", "one two"]
+
+
+def test_a_copy_in_cloudwatch_has_each_whole_line_once_and_loses_none(tmp_path: Path) -> None:
+    world, path, copied = World(), tmp_path / "trainer.log", "run/1/trainer.log"
+    refused = iter([False, True, False, False])
+
+    def append(stream: str, lines: Sequence[str], at: datetime) -> None:
+        if next(refused):
+            raise ServiceUnavailable("no answer")
+        world.memory.streams.append(stream, lines, at)
+
+    copy = StreamCopy(SimpleNamespace(append=append), "run/1/", world.clock)
+    shipper = LogShipper([copy.send], (path,))
+    path.write_bytes(b"step 1\n\n\x1b[31mred\nhal")
+    shipper.ship()
+    path.write_bytes(path.read_bytes() + b"f\nwhole\n")
+    shipper.ship()
+    assert [line for _, line in world.memory.streams.lines[copied]] == ["step 1", "[31mred"]
+    shipper.ship()
+    shipper.ship()
+    assert [line for _, line in world.memory.streams.lines[copied]] == ["step 1", "[31mred", "half", "whole"]
+
+
+def test_one_place_that_takes_no_log_does_not_keep_it_from_the_other(tmp_path: Path) -> None:
+    shipped: list[str] = []
+    path = tmp_path / "agent.log"
+    path.write_text("one\n")
+
+    def refuse(_path: Path) -> None:
+        raise ServiceUnavailable("no answer")
+
+    LogShipper([refuse, lambda one: shipped.append(one.read_text())], (path,)).ship()
+    assert shipped == ["one\n"]
 
 
 def test_shipping_a_log_is_no_progress(tmp_path: Path) -> None:

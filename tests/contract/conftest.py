@@ -6,17 +6,19 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from typing import Any
 
 import pytest
 
 from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.memory import MemoryWorld
-from chronos_ec2.ports import Deadlines, Fleet, Notifier, ObjectStore, ObjectTransfer
+from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
 
@@ -34,6 +36,8 @@ class Ports:
     subnet_ids: tuple[str, ...]
     published: Callable[[], list[dict[str, Any]]]
     add_instance: Callable[[dict[str, str]], str]
+    streams: LogStreams
+    logged: Callable[[str], list[tuple[datetime, str]]]
 
 
 @pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
@@ -56,7 +60,7 @@ def _memory() -> Ports:
 
     return Ports(
         "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
-        ("subnet-a", "subnet-b"), published, world.fleet.add,
+        ("subnet-a", "subnet-b"), published, world.fleet.add, world.streams, world.streams.lines.__getitem__,
     )  # fmt: skip
 
 
@@ -99,12 +103,23 @@ def _on_aws(name: str) -> Ports:
         )  # fmt: skip
         return str(response["Instances"][0]["InstanceId"])
 
+    logs = client("logs")
+    logs.create_log_group(logGroupName=unique)
+
+    def logged(stream: str) -> list[tuple[datetime, str]]:
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=unique, logStreamNames=[stream])
+        return [
+            (datetime.fromtimestamp(event["timestamp"] / 1000, UTC), event["message"])
+            for page in pages
+            for event in page["events"]
+        ]
+
     scheduler.create_schedule_group(Name=unique)
     fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template)
     deadlines = SchedulerDeadlines(scheduler, unique, "arn:aws:iam::123456789012:role/deadlines")
     return Ports(
         name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,
-        published, add_instance,
+        published, add_instance, CloudWatchStreams(logs, unique), logged,
     )  # fmt: skip
 
 

@@ -216,6 +216,22 @@ class TestDeadlines:
         assert ports.deadlines.armed().keys() == wanted
 
 
+class TestLogStreams:
+    def test_lines_are_added_in_their_order_to_a_stream_that_need_not_exist(self, ports: Ports) -> None:
+        # AWS takes nothing that is older than two weeks.
+        at = datetime.now(UTC).replace(microsecond=0)
+        ports.streams.append("run/1/agent.log", ["one", "two"], at)
+        ports.streams.append("run/1/agent.log", ["three"], at + timedelta(seconds=30))
+        ports.streams.append("run/2/agent.log", ["other"], at)
+        later = at + timedelta(seconds=30)
+        assert ports.logged("run/1/agent.log") == [(at, "one"), (at, "two"), (later, "three")]
+
+    def test_lines_that_need_several_calls_all_arrive(self, ports: Ports) -> None:
+        lines = [f"{number:05d}{'ä' * 2_000}" for number in range(400)]
+        ports.streams.append("run/1/trainer.log", lines, datetime.now(UTC))
+        assert [line for _, line in ports.logged("run/1/trainer.log")] == lines
+
+
 class TestFleet:
     @pytest.fixture(autouse=True)
     def _end_everything(self, ports: Ports) -> Iterator[None]:

@@ -166,6 +166,14 @@ def _stack(action: str) -> Needed:
     return needed
 
 
+def _stream(action: str) -> Needed:
+    def needed(asked: Parameters) -> list[Request]:
+        stream = f"{asked['logGroupName']}:log-stream:{asked['logStreamName']}"
+        return [Request(action, f"arn:aws:logs:{_REGIONAL}:log-group:{stream}")]
+
+    return needed
+
+
 NEEDED: dict[str, Needed] = {
     "s3.GetObject": _object("s3:GetObject"),
     "s3.HeadObject": _object("s3:GetObject"),
@@ -194,6 +202,8 @@ NEEDED: dict[str, Needed] = {
     "scheduler.CreateSchedule": _schedule("scheduler:CreateSchedule"),
     "scheduler.DeleteSchedule": _schedule("scheduler:DeleteSchedule"),
     "scheduler.ListSchedules": _anywhere("scheduler:ListSchedules"),
+    "logs.CreateLogStream": _stream("logs:CreateLogStream"),
+    "logs.PutLogEvents": _stream("logs:PutLogEvents"),
     "lambda.Invoke": lambda asked: [
         Request("lambda:InvokeFunction", f"arn:aws:lambda:{_REGIONAL}:function:{asked['FunctionName']}")
     ],

@@ -16,6 +16,9 @@ from evidence.stack.synthesis import synthesised, transformed
 ROOT = Path(__file__).resolve().parents[2]
 
 
+EVERYTHING = {"AgentLogs": "cloudwatch", "Dashboard": "true", "NotificationEmail": "team@example.com"}
+
+
 @pytest.fixture(scope="session")
 def template() -> dict[str, Any]:
     return dict(yaml_parse((ROOT / "template.yaml").read_text()))
@@ -30,7 +33,7 @@ def source() -> dict[str, Any]:
 @pytest.fixture(scope="session")
 def stack() -> dict[str, Any]:
     """The resources as they would be made, with everything on that a parameter can switch on."""
-    return synthesised(parameters={"Dashboard": "true", "NotificationEmail": "team@example.com"})
+    return synthesised(parameters=EVERYTHING)
 
 
 @pytest.fixture(scope="session")

@@ -15,6 +15,7 @@ from tests.template.iam import Answer, Policies, Request, answer
 ACCOUNT = "123456789012"
 EC2 = f"arn:aws:ec2:us-east-1:{ACCOUNT}"
 BUCKET = "arn:aws:s3:::chronos-ec2-dev-bucket"
+LOGS = f"arn:aws:logs:us-east-1:{ACCOUNT}:log-group:"
 RUN = "20260131T110000Z-1a2b3c"
 OURS = {"aws:ResourceTag/Project": "Chronos-Training", "aws:ResourceTag/Environment": "dev",
         "aws:ResourceTag/ManagedBy": "chronos-ec2"}  # fmt: skip
@@ -63,7 +64,8 @@ class Case:
 
 @cache
 def policies() -> Policies:
-    return Policies(synthesised())
+    """Of a stack whose agents may do as much as a parameter can let them."""
+    return Policies(synthesised(parameters={"AgentLogs": "cloudwatch"}))
 
 
 def policies_of(subnets: Sequence[str], security_group: str, launch_template: str) -> Policies:
@@ -100,6 +102,9 @@ NOT_ALLOWED = [
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/suspects/i-0123456789abcdef0.json", why="the watchdog's notes"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/incidents/x/orphan", why="the watchdog's notes"),
     Case(AGENT, "s3:GetObject", "arn:aws:s3:::another-bucket/dev/x"),
+    Case(AGENT, "logs:PutLogEvents", f"{LOGS}/aws/lambda/chronos-ec2-dev-sweep:log-stream:a", why="the watchdog's log"),
+    Case(AGENT, "logs:CreateLogGroup", f"{LOGS}/chronos-ec2-dev/agent"),
+    Case(AGENT, "logs:DeleteLogStream", f"{LOGS}/chronos-ec2-dev/agent:log-stream:{RUN}/1/agent.log"),
     # The watchdog ends what has our tags and our profile, in its environment, and nothing else.
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OTHER_PROFILE, "foreign"),
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OTHER_PROFILE, "our tags, another profile"),
@@ -203,6 +208,7 @@ ALLOWED = [
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/heartbeat.json"),
     Case(AGENT, "s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
     Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
+    Case(AGENT, "logs:PutLogEvents", f"{LOGS}/chronos-ec2-dev/agent:log-stream:{RUN}/1/agent.log"),
     Case(WATCHDOG, "ec2:DescribeInstances", "*"),
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
     Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", OURS),

@@ -62,9 +62,10 @@ def test_the_image_has_the_driver_and_torch(template: Template) -> None:
     assert "pytorch" in image
 
 
-def test_an_agent_writes_in_its_environment_alone(template: Template) -> None:
-    for resource in statement(template, "InstanceRole", "s3:PutObject")["Resource"]:
-        assert resource["Fn::Sub"][0].startswith("arn:${AWS::Partition}:s3:::${Name}/${Environment}/")
+def test_an_agent_writes_in_its_environment_alone(stack: Template) -> None:
+    bucket = stack["BucketPolicy"]["Properties"]["Bucket"]
+    for resource in of(stack, "InstanceRole", "s3:PutObject")["Resource"]:
+        assert resource.startswith(f"arn:aws:s3:::{bucket}/dev/")
 
 
 def test_an_agent_cannot_reach_the_notes_of_the_watchdog(stack: Template) -> None:

@@ -18,6 +18,7 @@ from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.settings import parse_limits
 from evidence.stack.scans import policies
+from evidence.stack.synthesis import synthesised
 from tests.template.conftest import ROOT
 
 Template = dict[str, Any]
@@ -106,15 +107,18 @@ def test_the_bucket_forgets_what_is_tagged_so_and_the_uploads_of_checkpoints_are
     assert urlencode(tags) == EXPIRES
 
 
-def test_an_agent_has_no_right_on_ec2_or_sns_and_deletes_nothing(template: Template) -> None:
-    assert actions(template, "InstanceRole") == {
+def test_an_agent_has_no_right_on_ec2_or_sns_and_deletes_nothing(stack: Template) -> None:
+    as_it_comes, with_everything = {"Resources": synthesised()}, {"Resources": stack}
+    assert actions(as_it_comes, "InstanceRole") == {
         "s3:GetObject",
         "s3:PutObject",
         "s3:PutObjectTagging",
         "s3:AbortMultipartUpload",
         "s3:ListBucket",
     }
-    for statement in statements(template, "InstanceRole"):
+    copying = {"logs:CreateLogStream", "logs:PutLogEvents"}
+    assert actions(with_everything, "InstanceRole") - actions(as_it_comes, "InstanceRole") == copying
+    for statement in statements(with_everything, "InstanceRole"):
         if "s3:PutObject" in statement["Action"]:
             assert "cached-datasets" not in json.dumps(statement["Resource"])
 
@@ -169,10 +173,11 @@ def test_messages_rest_encrypted_and_travel_encrypted(template: Template, stack:
         assert [s["Condition"] for s in refusals] == [{"Bool": {"aws:SecureTransport": "false"}}]
 
 
-def test_each_function_logs_for_a_month_where_nothing_stays_after_the_stack(template: Template) -> None:
+def test_logs_stay_for_a_month_where_nothing_stays_after_the_stack(template: Template) -> None:
     logs = of_type(template, "AWS::Logs::LogGroup")
     functions = of_type(template, "AWS::Serverless::Function")
-    assert {body["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for body in functions.values()} == set(logs)
+    written = {body["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for body in functions.values()}
+    assert written | {"AgentCloudWatchLogs"} == set(logs)
     for log in logs.values():
         assert log["Properties"]["RetentionInDays"] == 30
         assert log["DeletionPolicy"] == "Delete"
@@ -215,10 +220,10 @@ def test_what_a_launch_makes_is_tagged_even_by_the_template_alone(template: Temp
 
 def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
-        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "AgentPackages", "SubnetIds",
-        "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn", "DeadlineGroup", "DeadlineRoleArn",
-        "OperatorPolicyArn", "LimitOverrides", "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction",
-        "LauncherFunction",
+        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "AgentPackages", "AgentLogGroup",
+        "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn", "DeadlineGroup",
+        "DeadlineRoleArn", "OperatorPolicyArn", "LimitOverrides", "StateWrittenFunction", "InstanceChangedFunction",
+        "SweepFunction", "LauncherFunction",
     }  # fmt: skip
 
 

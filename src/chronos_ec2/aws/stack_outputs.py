@@ -46,6 +46,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             cost_center=outputs["CostCenter"],
             instance_type=outputs["InstanceType"],
             packages_in_image=outputs["AgentPackages"] == "image",
+            agent_log_group=outputs.get("AgentLogGroup"),
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),
             launch_template_id=outputs["LaunchTemplateId"],
             topic_arn=outputs["TopicArn"],

@@ -83,6 +83,7 @@ def launch(
         crashes_left=crashes,
         allow_cpu=allow_cpu,
         market=SPOT if spot else ON_DEMAND,
+        log_group=world.stack.agent_log_group,
     )
     launched = launch_run(order, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"

@@ -26,7 +26,7 @@ class Request:
     """The write-once order of a run.
 
     `config` is the resolved training configuration (see `training_config`), `bundle_sha256` names the agent's code,
-    `dataset_keys` lists (key, bytes) of exactly the objects to train on.
+    `dataset_keys` lists (key, bytes) of exactly the objects to train on, `log_group` is that of CloudWatch, if any.
     """
 
     run_id: str
@@ -38,6 +38,7 @@ class Request:
     limits: Limits
     allow_cpu: bool = False
     market: Market = ON_DEMAND
+    log_group: str | None = None
 
     def to_json(self) -> bytes:
         """The request as it lies in S3."""
@@ -51,6 +52,7 @@ class Request:
                 "bundle_sha256": self.bundle_sha256,
                 "allow_cpu": self.allow_cpu,
                 "market": self.market,
+                "log_group": self.log_group,
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "dataset": [{"key": key, "bytes": size} for key, size in self.dataset_keys],
@@ -75,6 +77,7 @@ class Request:
                 allow_cpu=fields.flag("allow_cpu"),
                 # A request of an earlier release does not say.
                 market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
+                log_group=fields.text_or_none("log_group"),
             )
         except (ValueError, InvalidInput) as error:
             raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -295,6 +295,20 @@ class MemoryNotifier:
         self._faults.after("sns:Publish")
 
 
+class MemoryStreams:
+    """A log group that keeps its lines."""
+
+    def __init__(self, faults: Faults) -> None:
+        self._faults = faults
+        self.lines: dict[str, list[tuple[datetime, str]]] = {}
+
+    def append(self, stream: str, lines: Sequence[str], at: datetime) -> None:
+        """Add lines to a stream."""
+        self._faults.before("logs:PutLogEvents")
+        self.lines.setdefault(stream, []).extend((at, line) for line in lines)
+        self._faults.after("logs:PutLogEvents")
+
+
 class MemoryWiring:
     """A bucket that tells, and subscriptions that are as a test makes them."""
 
@@ -325,4 +339,5 @@ class MemoryWorld:
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = MemoryNotifier(faults)
+        self.streams = MemoryStreams(faults)
         self.wiring = MemoryWiring(faults)

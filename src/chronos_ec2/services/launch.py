@@ -34,7 +34,10 @@ PARQUET = ".parquet"
 
 @dataclass(frozen=True, slots=True)
 class Order:
-    """What to launch. `instance_types` are tried in order, each in every subnet; money is in USD."""
+    """What to launch. `instance_types` are tried in order, each in every subnet; money is in USD.
+
+    `log_group` is CloudWatch's, for the logs of agent and trainer; None when the bucket is enough.
+    """
 
     lane: Lane
     config: Mapping[str, Any]
@@ -50,6 +53,7 @@ class Order:
     crashes_left: int = 0
     allow_cpu: bool = False
     market: Market = ON_DEMAND
+    log_group: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +99,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
     refuse_if_busy(store, order.lane)
     request = Request(
         run.run_id, order.lane, order.config, order.instance_types, order.bundle_sha256, dataset, order.limits,
-        order.allow_cpu, order.market,
+        order.allow_cpu, order.market, order.log_group,
     )  # fmt: skip
     store.objects.create(run_key(order.lane.environment, run.run_id, REQUEST), request.to_json())
     try:
