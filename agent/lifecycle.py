@@ -20,6 +20,7 @@ from agent.ledger import Ledger
 from agent.logs import LogShipper, StreamCopy
 from agent.manifest import CHECKPOINTS
 from agent.orders import Orders
+from agent.own_trainer import fetch_code
 from agent.preflight import preflight
 from agent.progress import Progress
 from agent.record import Identity, Record
@@ -201,6 +202,8 @@ class Life:
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         self._progress.work()
+        if self._request.code_sha256 is not None:
+            fetch_code(self._world.store.objects, self._request.code_sha256, self._workdir.code)
         _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
 
     def _restore(self) -> None:

@@ -87,15 +87,15 @@ class Results:
 
         Chronos fetches exactly config.json, model.safetensors and LICENSE.txt. The licence has to be there: a reader
         that may not list the bucket is answered 403, not 404, for a missing key, and Chronos gives up on that.
+        What a trainer of the user's own has left is uploaded as it is.
         """
-        if not (folder / "config.json").exists():
-            return False
         licence = folder / "LICENSE.txt"
-        if not licence.exists():
+        if (folder / "config.json").exists() and not licence.exists():
             licence.write_text(_MODEL_LICENSE)
-        for path in sorted(part for part in folder.rglob("*") if part.is_file()):
+        files = sorted(part for part in folder.rglob("*") if part.is_file())
+        for path in files:
             self.file(path, f"models/{path.relative_to(folder).as_posix()}")
-        return True
+        return bool(files)
 
     def evidence(self, workdir: Workdir) -> None:
         """Upload forecasts, metrics and the evaluation, as far as they are there."""

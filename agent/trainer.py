@@ -16,7 +16,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent import probe
+from agent import own_trainer, probe
 from agent.child import (
     NOT_FINITE,
     USER_ERROR,
@@ -54,7 +54,7 @@ def main(arguments: list[str] | None = None) -> int:
     try:
         metrics.event("loading", what="configuration")
         config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
-        result = _TRAINERS[config.trainer](workdir, config, metrics, stop)
+        result = _TRAINERS.get(config.trainer, _own)(workdir, config, metrics, stop)
     except UserError as error:
         sys.stderr.write(one_line(str(error)) + "\n")
         return USER_ERROR
@@ -78,6 +78,11 @@ def _chronos(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: S
 
 def _probe(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
     return probe.run(workdir, config.probe, metrics, stop)
+
+
+def _own(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    trainer = own_trainer.load_trainer(config, workdir.code)
+    return own_trainer.checked(trainer.train(workdir, metrics, stop), config.trainer)
 
 
 _TRAINERS: dict[str, Callable[[Workdir, TrainingConfig, Metrics, StopSignal], Result]] = {

@@ -73,6 +73,11 @@ class Workdir:
         return self.root / "config.json"
 
     @property
+    def code(self) -> Path:
+        """The module of a trainer of the user's own."""
+        return self.root / "code"
+
+    @property
     def metrics(self) -> Path:
         """One JSON line per sign of work, appended by the trainer while it runs."""
         return self.root / "metrics.jsonl"
@@ -90,7 +95,16 @@ class Workdir:
     @property
     def disposable(self) -> tuple[Path, ...]:
         """Everything but the logs."""
-        folders = (self.data, self.panels, self.model, self.checkpoints, self.evaluation, self.cache, self.plots)
+        folders = (
+            self.data,
+            self.code,
+            self.panels,
+            self.model,
+            self.checkpoints,
+            self.evaluation,
+            self.cache,
+            self.plots,
+        )
         return (*folders, self.config, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:

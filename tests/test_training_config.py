@@ -59,6 +59,10 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
         ({"training": {"steps": 0}}, "training.steps"),
         ({"evaluation": {"windows": 0}}, "evaluation.windows"),
         ({"data": {"path": "../secrets"}}, "below cached-datasets/"),
+        ({"trainer": "chronoss"}, "trainer: must be chronos, probe, or a class of your own as module:Class"),
+        ({"trainer": "my-module:Mine"}, "trainer: must be"),
+        ({"trainer": "mine.py"}, "trainer: must be"),
+        ({"options": {"depth": 3}}, "options are for a trainer of your own, and chronos reads none"),
     ],
 )
 def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], message: str) -> None:
@@ -66,6 +70,13 @@ def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], message: s
         parse_config(a_config(**changes), "train.yaml")
     assert str(caught.value).startswith("train.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("trainer", "module"), [("chronos", None), ("mine:Mine", "mine"), ("mine.models.mean:Mine", "mine")]
+)
+def test_a_trainer_of_ones_own_is_named_by_its_module(trainer: str, module: str | None) -> None:
+    assert parse_config(a_config(trainer=trainer), "test").own_module == module
 
 
 @pytest.mark.parametrize("name", ["parquet_loader_config", "covariate_config.ec2", "incremental_training_config"])

@@ -6,6 +6,7 @@ It is checked by the CLI before anything is launched and again by the agent, so 
 from __future__ import annotations
 
 import difflib
+import re
 from pathlib import Path, PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -194,10 +195,17 @@ class Probe(_Section):
     """Size of each checkpoint; 1400 is that of Chronos-2 with its optimiser."""
 
 
+_BUILT_IN = ("chronos", "probe")
+_OWN_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+
+
 class TrainingConfig(_Section):
     """One training run."""
 
-    trainer: Literal["chronos", "probe"] = "chronos"
+    trainer: str = "chronos"
+    """`chronos`, `probe`, or a class of one's own as `module:Class`."""
+    options: dict[str, Any] = Field(default_factory=dict)
+    """Whatever a trainer of one's own wants to know."""
     data: Data
     prediction_length: int = Field(ge=1)
     context_length: int = Field(2048, ge=1)
@@ -205,6 +213,24 @@ class TrainingConfig(_Section):
     training: Annotated[Optimisation, Field(default_factory=Optimisation)]
     evaluation: Annotated[Evaluation, Field(default_factory=Evaluation)]
     probe: Annotated[Probe, Field(default_factory=Probe)]
+
+    @property
+    def own_module(self) -> str | None:
+        """The top-level module of a trainer of one's own, None for a trainer that is built in."""
+        return None if self.trainer in _BUILT_IN else re.split(r"[.:]", self.trainer)[0]
+
+    @field_validator("trainer")
+    @classmethod
+    def _known_or_own(cls, value: str) -> str:
+        if value not in _BUILT_IN and not _OWN_TRAINER.fullmatch(value):
+            raise ValueError("must be chronos, probe, or a class of your own as module:Class")
+        return value
+
+    @model_validator(mode="after")
+    def _options_are_read(self) -> TrainingConfig:
+        if self.options and self.own_module is None:
+            raise ValueError(f"options are for a trainer of your own, and {self.trainer} reads none")
+        return self
 
 
 _ELSEWHERE = {

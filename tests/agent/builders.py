@@ -168,14 +168,20 @@ def tiny_chronos(**training: Any) -> dict[str, Any]:
 
 
 def launch(
-    world: World, config: dict[str, Any], limits: Limits = FAST, log_group: str | None = None, **changes: Any
+    world: World,
+    config: dict[str, Any],
+    limits: Limits = FAST,
+    log_group: str | None = None,
+    code_sha256: str | None = None,
+    **changes: Any,
 ) -> Run:
     """What `chronos-ec2 launch` leaves in the bucket."""
     objects = world.memory.objects
     keys = tuple(objects.keys("cached-datasets/training-data/toy/"))
     request = Request(
-        RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=True, log_group=log_group
-    )
+        RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=True, log_group=log_group,
+        code_sha256=code_sha256,
+    )  # fmt: skip
     objects.write(run_key("dev", RUN_ID, REQUEST), request.to_json())
     return RunStore(objects).create_lock(a_run(**changes)).run
 

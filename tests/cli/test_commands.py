@@ -5,6 +5,7 @@ from __future__ import annotations
 import io
 import json
 import tarfile
+import zipfile
 from pathlib import Path
 
 import pyarrow.parquet as pq
@@ -13,7 +14,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import Held
-from chronos_ec2.domain.lane import Lane, bundle_key
+from chronos_ec2.domain.lane import Lane, bundle_key, code_key
 from chronos_ec2.services.bundle import CHECKOUT
 from chronos_ec2.services.python_env import read_python_env
 from chronos_ec2.services.run_store import RunStore
@@ -113,6 +114,15 @@ def test_the_agent_that_is_launched_names_the_packages_that_travel_with_it(run: 
         named = archive.extractfile("agent/python-env")
         assert named is not None
         assert named.read().decode() == str(read_python_env(CHECKOUT))
+
+
+def test_a_trainer_of_ones_own_travels_with_its_configuration(run: Command, config: Path) -> None:
+    config.write_text("{trainer: 'mine:Mine', data: {path: training-data/sales/}, prediction_length: 6}")
+    (config.parent / "mine.py").write_text("class Mine: ...")
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    request = json.loads(client("s3").get_object(Bucket=BUCKET, Key=f"dev/{run_id}/request.json")["Body"].read())
+    code = client("s3").get_object(Bucket=BUCKET, Key=code_key(request["code_sha256"]))["Body"].read()
+    assert zipfile.ZipFile(io.BytesIO(code)).namelist() == ["mine.py"]
 
 
 def test_runs_of_a_new_environment_are_none(run: Command) -> None:

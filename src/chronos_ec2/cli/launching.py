@@ -16,6 +16,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
 from chronos_ec2.domain.request import ON_DEMAND, SPOT
 from chronos_ec2.services.bundle import publish_agent
+from chronos_ec2.services.code import publish_code
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.probing import probe_config, put_probe_data
@@ -66,6 +67,7 @@ def launch(
     if trainer == "probe":
         put_probe_data(world.store)
     find_dataset(world.store, resolved.data.path)
+    code_sha256 = publish_code(resolved.own_module, config, world.store)
     with console.status("looking for the agent in the bucket") as status:
         bundle_sha256, _ = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
     order = Order(
@@ -84,6 +86,7 @@ def launch(
         allow_cpu=allow_cpu,
         market=SPOT if spot else ON_DEMAND,
         log_group=world.stack.agent_log_group,
+        code_sha256=code_sha256,
     )
     launched = launch_run(order, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"

@@ -86,6 +86,11 @@ def bundle_key(sha256: str) -> str:
     return f"{CACHED}/agent/{sha256}.tar.gz"
 
 
+def code_key(sha256: str) -> str:
+    """Key of an archive with a trainer of the user's own, named by its content."""
+    return f"{CACHED}/code/{sha256}.zip"
+
+
 def python_env_key(sha256: str) -> str:
     """Key of the archive with the agent's Python packages, named by its content."""
     return f"{CACHED}/python-env/{sha256}.tar"

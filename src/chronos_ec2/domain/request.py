@@ -26,7 +26,8 @@ class Request:
     """The write-once order of a run.
 
     `config` is the resolved training configuration (see `training_config`), `bundle_sha256` names the agent's code,
-    `dataset_keys` lists (key, bytes) of exactly the objects to train on, `log_group` is that of CloudWatch, if any.
+    `dataset_keys` lists (key, bytes) of exactly the objects to train on, `code_sha256` names a trainer of one's own,
+    `log_group` is CloudWatch's, if the logs go there too.
     """
 
     run_id: str
@@ -39,6 +40,7 @@ class Request:
     allow_cpu: bool = False
     market: Market = ON_DEMAND
     log_group: str | None = None
+    code_sha256: str | None = None
 
     def to_json(self) -> bytes:
         """The request as it lies in S3."""
@@ -50,6 +52,7 @@ class Request:
                 "lane": self.lane.name,
                 "instance_types": list(self.instance_types),
                 "bundle_sha256": self.bundle_sha256,
+                "code_sha256": self.code_sha256,
                 "allow_cpu": self.allow_cpu,
                 "market": self.market,
                 "log_group": self.log_group,
@@ -78,6 +81,7 @@ class Request:
                 # A request of an earlier release does not say.
                 market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
                 log_group=fields.text_or_none("log_group"),
+                code_sha256=fields.text_or_none("code_sha256"),
             )
         except (ValueError, InvalidInput) as error:
             raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error

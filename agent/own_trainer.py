@@ -1,0 +1,104 @@
+"""A trainer of the user's own, `trainer: module:Class`: what it has to have, and how it gets onto the box."""
+
+from __future__ import annotations
+
+import hashlib
+import importlib
+import inspect
+import io
+import json
+import sys
+import traceback
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Protocol
+
+from agent.child import Metrics, StopSignal
+from agent.endings import RunFailed
+from agent.workdir import Workdir
+from chronos_ec2.domain.errors import InvalidInput, ServiceUnavailable
+from chronos_ec2.domain.lane import code_key
+from chronos_ec2.domain.run import Cause
+from chronos_ec2.domain.text import one_line
+from chronos_ec2.ports import ObjectStore
+from chronos_ec2.services.code import MAX_CODE_BYTES
+from chronos_ec2.training_config import TrainingConfig
+
+
+class Trainer(Protocol):
+    """What a class has to be to be named as the trainer of a configuration."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        """`config.options` is the class's own part. Raise UserError for what cannot be trained."""
+
+    def train(self, workdir: Workdir, metrics: Metrics, stop: StopSignal) -> Mapping[str, Any]:
+        """Train on `workdir.data`, tell `metrics` of each step, look at `stop`, leave the model in `workdir.model`.
+
+        The result is plain JSON. `metrics`, a mapping of names to numbers, goes to training.json, and so does what of
+        steps, device, precision, series and the like is there; `stopped_early` says that SIGTERM ended it.
+        """
+        ...
+
+
+def fetch_code(objects: ObjectStore, sha256: str, folder: Path) -> None:
+    """Bring the module into a folder of the box. Raises RunFailed."""
+    key = code_key(sha256)
+    try:
+        found = objects.read(key, MAX_CODE_BYTES)
+    except ServiceUnavailable as error:
+        raise RunFailed(Cause.INFRA, f"the trainer's code: {error}") from error
+    if found is None or hashlib.sha256(found.body).hexdigest() != sha256:
+        problem = "is gone" if found is None else "is not what was launched"
+        raise RunFailed(Cause.USER_CODE, f"the trainer's code: {key} {problem}, launch again")
+    with zipfile.ZipFile(io.BytesIO(found.body)) as archive:
+        archive.extractall(folder)
+
+
+def load_trainer(config: TrainingConfig, folder: Path) -> Trainer:
+    """The trainer that a configuration names, made. Raises InvalidInput in one line for whatever is wrong with it."""
+    module_name, _, class_name = config.trainer.partition(":")
+    # Last: what the agent and the library are made of is found first, whatever the module and its files are called.
+    sys.path.append(str(folder))
+    try:
+        module = importlib.import_module(module_name)
+    except Exception as error:
+        raise InvalidInput("trainer", f"{module_name} cannot be imported: {_described(error, folder)}") from error
+    if not str(module.__file__).startswith(f"{folder}/"):
+        raise InvalidInput("trainer", f"{module_name} is the name of another module on the box", "rename yours")
+    trainer = getattr(module, class_name, None)
+    if not isinstance(trainer, type):
+        raise InvalidInput("trainer", f"{module_name} has no class {class_name}")
+    if not _takes(trainer, 1):
+        raise InvalidInput("trainer", f"{class_name} is not made from a config alone", "see docs/trainer.md")
+    if not _takes(getattr(trainer, "train", None), 4):
+        raise InvalidInput("trainer", f"{class_name} has no train(self, workdir, metrics, stop)", "see docs/trainer.md")
+    made: Trainer = trainer(config)
+    return made
+
+
+def checked(result: Any, trainer: str) -> dict[str, Any]:
+    """What a trainer of the user's own has returned. Raises InvalidInput when JSON cannot hold it."""
+    if not isinstance(result, Mapping):
+        raise InvalidInput("trainer", f"{trainer} returned {type(result).__name__}, and should return a mapping")
+    try:
+        json.dumps(dict(result), allow_nan=False)
+    except (TypeError, ValueError) as error:
+        raise InvalidInput("trainer", f"{trainer} returned what JSON cannot hold: {one_line(str(error))}") from error
+    return dict(result)
+
+
+def _takes(function: Any, arguments: int) -> bool:
+    """Whether something can be called with so many arguments."""
+    try:
+        inspect.signature(function).bind(*[None] * arguments)
+    except TypeError:
+        return False
+    return True
+
+
+def _described(error: Exception, folder: Path) -> str:
+    """An exception with the place in the user's own code that it comes from."""
+    frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(f"{folder}/")]
+    place = f" ({frames[-1].filename.removeprefix(f'{folder}/')}, line {frames[-1].lineno})" if frames else ""
+    return one_line(f"{type(error).__name__}: {error}{place}")

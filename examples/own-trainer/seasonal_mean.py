@@ -1,0 +1,58 @@
+"""A trainer of one's own: forecasts each point by the mean of the last points at the same place in the season."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from agent.child import Metrics, StopSignal
+from agent.training.run import load_panel
+from agent.workdir import Workdir
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import TrainingConfig
+
+
+class SeasonalMean:
+    """Learns a mean for each place in the season of each series, and is judged on the last points of each."""
+
+    def __init__(self, config: TrainingConfig) -> None:
+        self.config = config
+        self.season = config.evaluation.season_length
+        self.seasons = config.options.get("seasons", 3)
+        if not isinstance(self.seasons, int) or self.seasons < 1:
+            raise InvalidInput("options.seasons", "must be a whole number from 1 on")
+
+    def train(self, workdir: Workdir, metrics: Metrics, stop: StopSignal) -> Mapping[str, Any]:
+        """One step for each series: learn its means, and compare them with what was held out."""
+        horizon = self.config.prediction_length
+        # The data set as its policies want it, ordered by time; read_table(workdir.data) would do too.
+        _, panel = load_panel(workdir, self.config)
+        means, errors = np.empty((len(panel), self.season)), []
+        for index in range(len(panel)):
+            stop.check()
+            values = panel.series(index)[0]
+            past, truth = values[:-horizon], values[-horizon:]
+            means[index] = self.learn(past)
+            forecast = np.resize(means[index], horizon)
+            scale = np.nanmean(np.abs(past[self.season :] - past[: -self.season]))
+            errors.append(np.nanmean(np.abs(forecast - truth)) / scale)
+            metrics.step(index + 1, len(panel), loss=float(np.mean(errors)))
+        workdir.model.mkdir()
+        places = {f"mean_{place}": means[:, place] for place in range(self.season)}
+        pq.write_table(pa.table({"item_id": panel.items} | places), workdir.model / "seasonal_means.parquet")
+        return {
+            "steps": len(panel),
+            "series": len(panel),
+            "device": "cpu",
+            "parameters": means.size,
+            "metrics": {"mase": float(np.mean(errors))},
+        }
+
+    def learn(self, past: Any) -> Any:
+        """(season,) means; the first is that of the next point."""
+        whole = min(self.seasons, len(past) // self.season)
+        return np.nanmean(past[-whole * self.season :].reshape(whole, self.season), axis=0)
