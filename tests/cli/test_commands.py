@@ -116,6 +116,22 @@ def test_the_agent_that_is_launched_names_the_packages_that_travel_with_it(run: 
         assert named.read().decode() == str(read_python_env(CHECKOUT))
 
 
+def test_what_the_file_leaves_open_is_chosen_by_the_first_instance_type_and_stored(run: Command, config: Path) -> None:
+    config.write_text("{data: {path: training-data/sales/}, prediction_length: 6, training: {workers: 1}}")
+    arguments = ("launch", "--config", str(config), "--instance-type", "g5.2xlarge,g4dn.2xlarge")
+    launched = run(*arguments, "--json").json
+    document = client("s3").get_object(Bucket=BUCKET, Key=f"dev/{launched['run_id']}/request.json")["Body"].read()
+    stored = json.loads(document)["config"]
+    assert launched["chosen"] == {
+        "model.lora": stored["model"]["lora"], "context_length": 2048, "training.batch_size": 128,
+        "training.learning_rate": 1e-5,
+    }  # fmt: skip
+    assert (stored["training"]["batch_size"], stored["training"]["workers"]) == (128, 1)
+    assert "training.batch_size 128, training.learning_rate 1e-05 (docs" in run(*arguments, "--lane", "two").out
+    on_cpu = run(*arguments, "--lane", "three", "--allow-cpu", "--json").json
+    assert on_cpu["chosen"] == {}
+
+
 def test_a_trainer_of_ones_own_travels_with_its_configuration(run: Command, config: Path) -> None:
     config.write_text("{trainer: 'mine:Mine', data: {path: training-data/sales/}, prediction_length: 6}")
     (config.parent / "mine.py").write_text("class Mine: ...")

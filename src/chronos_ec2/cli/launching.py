@@ -15,6 +15,7 @@ from chronos_ec2.domain.cost import price_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
 from chronos_ec2.domain.request import ON_DEMAND, SPOT
+from chronos_ec2.instance_defaults import resolve
 from chronos_ec2.services.bundle import publish_agent
 from chronos_ec2.services.code import publish_code
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
@@ -57,23 +58,25 @@ def launch(
     json: AsJson = False,
 ) -> None:
     """Start a run on a fresh instance. Refuses, and names the holder, while another run is active in the lane."""
-    resolved = _chosen_config(config, trainer, minutes, ending)
+    said = _chosen_config(config, trainer, minutes, ending)
     where = Lane(environment, lane)
     world = connect(environment, region, bucket)
-    resolved = resolved or _default_config(world)
     instance_types = tuple(filter(None, (instance_type or world.stack.instance_type).split(",")))
+    # What may run without a GPU is not made for one.
+    resolved = resolve(said or _default_config(world), None if allow_cpu else instance_types[0])
+    training = resolved.config
     limits = with_max_runtime(world.limits, max_hours)
     refuse_if_busy(world.store, where)
     if trainer == "probe":
         put_probe_data(world.store)
-    find_dataset(world.store, resolved.data.path)
-    code_sha256 = publish_code(resolved.own_module, config, world.store)
+    find_dataset(world.store, training.data.path)
+    code_sha256 = publish_code(training.own_module, config, world.store)
     with console.status("looking for the agent in the bucket") as status:
         bundle_sha256, _ = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
     order = Order(
         lane=where,
-        config=resolved.model_dump(mode="json"),
-        data_path=resolved.data.path,
+        config=training.model_dump(mode="json"),
+        data_path=training.data.path,
         instance_types=instance_types,
         subnet_ids=world.stack.subnet_ids,
         bucket=world.stack.bucket,
@@ -91,11 +94,14 @@ def launch(
     launched = launch_run(order, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
-        print_json({"uri": uri} | asdict(launched))
+        print_json({"uri": uri, "chosen": resolved.chosen} | asdict(launched))
         return
     console.print(f"run [bold]{launched.run_id}[/] launched in {where}")
     console.print(f"  instance  {launched.instance_id} ({launched.option.instance_type}, {launched.option.subnet_id})")
     console.print(f"  ends by   {limits.max_runtime.total_seconds() / 3600:g} h from now at the latest")
+    if resolved.chosen:
+        chosen = ", ".join(f"{key} {value}" for key, value in resolved.chosen.items())
+        console.print(f"  chosen    {chosen} (docs/configuration.md)", markup=False)
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
 
