@@ -108,10 +108,10 @@ class Metrics:
         self._file.flush()
 
 
-def write_result(path: Path, result: Mapping[str, Any]) -> None:
-    """Write `result.json` in one piece: it is there whole or not at all."""
+def write_json(path: Path, document: Mapping[str, Any]) -> None:
+    """Write `facts.json` or `result.json` in one piece: it is there whole or not at all."""
     draft = path.with_suffix(".part")
-    draft.write_text(json.dumps(result, allow_nan=False, indent=1))
+    draft.write_text(json.dumps(document, allow_nan=False, indent=1))
     draft.replace(path)
 
 

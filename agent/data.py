@@ -39,7 +39,7 @@ class DataSet:
         return sum(one.size for one in self.files)
 
     def to_document(self) -> dict[str, Any]:
-        """The data set for training.json."""
+        """The data set for run.json."""
         files = [{"key": one.key, "bytes": one.size, "sha256": one.sha256} for one in self.files]
         return {"sha256": self.sha256, "bytes": self.size, "files": files}
 

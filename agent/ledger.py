@@ -1,4 +1,4 @@
-"""What happened in the run so far, phase by phase: the material of training.json."""
+"""What is known of the run so far: run.json says how it began, training.json how it went. No fact is in both."""
 
 from __future__ import annotations
 
@@ -18,10 +18,8 @@ from agent.training_document import SCHEMA_VERSION
 from chronos_ec2.domain.request import Request
 from chronos_ec2.domain.run import Run, Status, Verdict
 
-_RESULT_FACTS = (
-    "steps", "best_step", "stopped_by", "parts", "stopped_early", "family", "attention", "device",
-    "precision", "seeds", "series", "observations", "parameters", "parameters_trained", "evaluation",
-)  # fmt: skip
+_RESULT_FACTS = ("steps", "best_step", "stopped_by", "parts", "stopped_early", "evaluation")
+_RUN_SCHEMA_VERSION = 1
 
 
 @dataclass
@@ -33,6 +31,7 @@ class Ledger:
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
     checks: tuple[Check, ...] = ()
     dataset: DataSet | None = None
+    rows: int | None = None
     resumed_from: int | None = None
     result: dict[str, Any] = field(default_factory=dict)
     _running: tuple[dict[str, float], float, int] = field(default_factory=lambda: ({}, 0.0, 0))
@@ -52,6 +51,27 @@ class Ledger:
         entry, started, before = self._running
         entry["seconds"] = round(self.monotonic() - started, 3)
         entry["bytes"] = self.progress.snapshot().bytes_synced - before
+
+    def beginning(self, request: Request, run: Run, facts: dict[str, Any]) -> dict[str, Any]:
+        """run.json: what was asked, with what, on what. `facts` are the trainer's, before its first step."""
+        return {
+            "schema_version": _RUN_SCHEMA_VERSION,
+            "run_id": run.run_id,
+            "attempt": run.attempt,
+            "instance_id": run.instance_id,
+            "instance_type": run.instance_type,
+            "market": request.market,
+            "allow_cpu": request.allow_cpu,
+            "commit": request.commit,
+            "bundle_sha256": request.bundle_sha256,
+            "code_sha256": request.code_sha256,
+            "versions": versions(),
+            "hardware": hardware(),
+            "preflight": as_documents(self.checks),
+            "data": self.dataset.to_document() | {"rows": self.rows} if self.dataset else None,
+            "training": facts,
+            "config": dict(request.config),
+        }
 
     def to_document(self, request: Request, run: Run, verdict: Verdict, model_uri: str | None) -> dict[str, Any]:
         """training.json. The last phase, still going on, counts up to now."""
@@ -75,13 +95,6 @@ class Ledger:
             "phases": self.phases,
             "training_seconds": result.get("seconds", {}),
             **{name: result[name] for name in _RESULT_FACTS if name in result},
-            "allow_cpu": request.allow_cpu,
-            "data": self.dataset.to_document() if self.dataset else None,
-            "hardware": hardware(),
-            "versions": versions(),
-            "preflight": as_documents(self.checks),
-            "bundle_sha256": request.bundle_sha256,
-            "config": dict(request.config),
         }
 
 

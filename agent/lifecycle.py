@@ -8,6 +8,7 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from typing import Any
 
 from agent.box import Box
 from agent.checkpoint import CheckpointUploader
@@ -25,17 +26,17 @@ from agent.preflight import preflight
 from agent.progress import Progress
 from agent.record import Identity, Record
 from agent.restore import restore, stored_checkpoints
-from agent.results import Results
+from agent.results import RUN, Results
 from agent.supervisor import Listener, Patience, read_result, supervise
 from agent.training.parquet import check_columns
 from agent.workdir import Workdir
 from agent.world import World, read_request
 from chronos_ec2.domain.cost import time_left
-from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable
+from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.request import REQUEST, Request
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
-from chronos_ec2.domain.text import one_line, parse_time
+from chronos_ec2.domain.text import load_json, one_line, parse_time
 from chronos_ec2.training_config import TrainingConfig, parse_config
 
 _log = logging.getLogger(__name__)
@@ -103,6 +104,7 @@ class Life:
         self._progress = Progress()
         self._ledger = Ledger(self._progress)
         self._results = Results(objects, world.transfer, identity.environment, identity.run_id, self._progress)
+        self._begun = False
         self._checkpoints = CheckpointUploader(
             objects, world.transfer, self._results.key_of, workdir.checkpoints, self._progress
         )
@@ -201,6 +203,7 @@ class Life:
             rows = check_columns([one.path for one in dataset.files], config.data)
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
+        self._ledger.rows = rows
         self._progress.work()
         if self._request.code_sha256 is not None:
             fetch_code(self._world.store.objects, self._request.code_sha256, self._workdir.code)
@@ -226,7 +229,7 @@ class Life:
         # Half of the grace to stop in; after three quarters what was saved has to be in S3. Where it hangs has to be
         # there before the watchdog has seen enough of it.
         patience = Patience(to_stop=limits.grace / 2, to_move=limits.progress / 2, to_end=self._time_to_train())
-        listener = Listener(self._checkpoints.offer, _every(_NOTE_SECONDS, self._note_step))
+        listener = Listener(self._checkpoints.offer, _every(_NOTE_SECONDS, self._note))
         result = supervise(self._workdir, self._progress, self._orders, patience, listener, self._box)
         self._ledger.result = result
         if result.get("stopped_early"):
@@ -244,6 +247,7 @@ class Life:
         has_model = results.model(self._workdir.model)
         self._orders.check_fence()
         results.evidence(self._workdir)
+        results.document(RUN, self._beginning())
         results.plots(self._workdir, self._ledger.result.get("examples", []), config.evaluation.season_length)
         self._orders.check_fence()
         while not self._checkpoints.drain(_NOTE_SECONDS):
@@ -256,7 +260,7 @@ class Life:
         results.summary(document)
 
     def _save(self, verdict: Verdict) -> None:
-        """Save what an unfinished run has, as far as S3 takes it: its last checkpoint, metrics, a training.json."""
+        """Save what an unfinished run has, as far as S3 takes it: its last checkpoint, metrics, both documents."""
         if verdict.outcome is Outcome.SUCCEEDED:
             return
         _log.error("%s, %s: %s", verdict.outcome, verdict.cause, verdict.message)
@@ -271,6 +275,7 @@ class Life:
             self._results.evidence(self._workdir)
             document = self._ledger.to_document(self._request, self._record.run, verdict, None)
             self._results.summary(document)
+            self._results.document(RUN, self._beginning())
         except Exception as error:  # noqa: BLE001 - what cannot be saved is no reason to lose the verdict as well
             _log.warning("not all of it could be saved: %s", error)
 
@@ -296,10 +301,22 @@ class Life:
         self._progress.work()
         _log.info("%s", status)
 
-    def _note_step(self) -> None:
+    def _note(self) -> None:
+        if not self._begun and self._workdir.facts.exists():
+            self._begun = self._results.once(RUN, self._beginning())
         now = self._progress.snapshot()
         if now.total_steps:
             self._record.note(f"step_{now.step}")
+
+    def _beginning(self) -> dict[str, Any]:
+        """run.json, with what the trainer has said before its first step, if it has."""
+        facts: dict[str, Any] = {}
+        if self._workdir.facts.exists():
+            try:
+                facts = load_json(self._workdir.facts.read_bytes(), self._workdir.facts.name)
+            except Unreadable as error:
+                _log.warning("left out of %s: %s", RUN, error)
+        return self._ledger.beginning(self._request, self._record.run, facts)
 
 
 def _every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:

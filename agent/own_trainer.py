@@ -35,8 +35,8 @@ class Trainer(Protocol):
     def train(self, workdir: Workdir, metrics: Metrics, stop: StopSignal) -> Mapping[str, Any]:
         """Train on `workdir.data`, tell `metrics` of each step, look at `stop`, leave the model in `workdir.model`.
 
-        The result is plain JSON. `metrics`, a mapping of names to numbers, goes to training.json, and so does what of
-        steps, device, precision, series and the like is there; `stopped_early` says that SIGTERM ended it.
+        The result is plain JSON: `metrics`, names with numbers, `steps`, `stopped_early` when SIGTERM ended it. What is
+        known before the first step, as `child.write_json` puts it into `workdir.facts`, goes to run.json.
         """
         ...
 

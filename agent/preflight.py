@@ -196,5 +196,5 @@ def _cuda_report() -> dict[str, Any]:
 
 
 def as_documents(checks: tuple[Check, ...]) -> list[dict[str, Any]]:
-    """The checks for training.json."""
+    """The checks for run.json."""
     return [asdict(check) for check in checks]

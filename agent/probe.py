@@ -37,7 +37,7 @@ def run(workdir: Workdir, probe: Probe, metrics: Metrics, stop: StopSignal) -> d
         if stop.asked:
             return {"stopped_early": True, "steps": step}
     _ENDINGS[probe.ending](probe.steps)
-    return {"stopped_early": False, "steps": probe.steps, "device": "none"}
+    return {"stopped_early": False, "steps": probe.steps}
 
 
 def _save(checkpoints: Path, step: int, megabytes: int, metrics: Metrics) -> None:

@@ -19,6 +19,7 @@ from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
 _log = logging.getLogger(__name__)
 TRAINING = "training.json"
+RUN = "run.json"
 _DELAYS = (2, 5, 10, 20, 30)
 _MODEL_LICENSE = (
     "These weights were trained by the owner of this bucket. Where they started from published Chronos-2 weights,\n"
@@ -62,6 +63,17 @@ class Results:
         self._tried(lambda: self._objects.write(self.key_of(name), body))
         self._progress.synced(len(body))
         self.uploaded[name] = len(body)
+
+    def once(self, name: str, document: dict[str, Any]) -> bool:
+        """Write a JSON document if S3 takes it at once: for whoever has no minute to wait."""
+        body = dump_json(document)
+        try:
+            self._objects.write(self.key_of(name), body)
+        except ServiceUnavailable as error:
+            _log.warning("%s not written yet: %s", name, error)
+            return False
+        self.uploaded[name] = len(body)
+        return True
 
     def summary(self, document: dict[str, Any]) -> None:
         """Write training.json. One that is not as its schema says is a bug of ours, and still better than none."""

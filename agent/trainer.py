@@ -27,7 +27,7 @@ from agent.child import (
     die_with,
     give_way,
     show_stacks_when_asked,
-    write_result,
+    write_json,
 )
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
         result = {"stopped_early": True}
     finally:
         metrics.close()
-    write_result(workdir.result, result)
+    write_json(workdir.result, result)
     return 0
 
 

@@ -1,5 +1,7 @@
 """What training.json may hold: the form that readers can rely on, as docs/training.schema.json says it.
 
+What the run began with, its data, box, versions and configuration, is in run.json.
+
 `python -m agent.training_document` prints the schema.
 """
 
@@ -16,7 +18,6 @@ from chronos_ec2.domain.text import dump_json
 SCHEMA_VERSION = 1
 """Grows with every change that a reader of the last one could stumble over; a field more is none."""
 
-Sha256 = Annotated[str, Field(pattern=r"^[0-9a-f]{64}$")]
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
 
@@ -30,52 +31,6 @@ class Phase(_Part):
 
     seconds: Seconds
     bytes: Count
-
-
-class DataFile(_Part):
-    """One file of the data set."""
-
-    key: str
-    bytes: Count
-    sha256: Sha256
-
-
-class Data(_Part):
-    """The data set. `sha256` is that of the lines `sha256  key` of all files, in the order of their keys."""
-
-    sha256: Sha256
-    bytes: Count
-    files: list[DataFile]
-
-
-class Gpu(_Part):
-    """One GPU as the driver describes it; memory in bytes, null for what it does not say."""
-
-    name: str
-    memory: Count
-    uncorrected_errors: Count | None
-    slowed_by: list[str]
-    persistence: bool | None
-
-
-class Hardware(_Part):
-    """The box; memory in bytes."""
-
-    machine: str
-    cpus: Count | None
-    memory: Count
-    kernel: str
-    gpus: list[Gpu]
-
-
-class Check(_Part):
-    """One check of the preflight; `elsewhere` says whether another instance could have been better."""
-
-    name: str
-    ok: bool
-    value: str
-    remedy: str
-    elsewhere: bool
 
 
 class Difference(_Part):
@@ -103,7 +58,7 @@ class Evaluation(_Part):
 
 
 class TrainingDocument(_Part):
-    """The summary of one attempt of a run. What comes from the trainer's result is absent when it left none."""
+    """How one attempt of a run went. What comes from the trainer's result is absent when it left none."""
 
     schema_version: Literal[1]
     run_id: str
@@ -121,27 +76,11 @@ class TrainingDocument(_Part):
     metrics: dict[str, float | None]
     phases: dict[str, Phase]
     training_seconds: dict[str, Seconds]
-    allow_cpu: bool
-    data: Data | None
-    hardware: Hardware
-    versions: dict[str, str]
-    preflight: list[Check]
-    bundle_sha256: Sha256
-    config: dict[str, Any]
     steps: Count | None = None
-    device: str | None = None
-    precision: str | None = None
-    seeds: dict[str, int] | None = None
-    series: Count | None = None
-    observations: Count | None = None
-    parameters: Count | None = None
     stopped_early: bool | None = None
     best_step: Count | None = None
     stopped_by: str | None = None
     parts: Annotated[int, Field(ge=1)] | None = None
-    family: str | None = None
-    attention: str | None = None
-    parameters_trained: Count | None = None
     evaluation: Evaluation | None = None
 
 

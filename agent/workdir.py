@@ -83,6 +83,11 @@ class Workdir:
         return self.root / "metrics.jsonl"
 
     @property
+    def facts(self) -> Path:
+        """What the trainer knows before its first step, for run.json."""
+        return self.root / "facts.json"
+
+    @property
     def result(self) -> Path:
         """What the trainer has to say at its end."""
         return self.root / "result.json"
@@ -105,7 +110,7 @@ class Workdir:
             self.cache,
             self.plots,
         )
-        return (*folders, self.config, self.metrics, self.result, self.forecasts)
+        return (*folders, self.config, self.facts, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:
         """Make the folders."""

@@ -10,7 +10,9 @@ import torch
 from chronos import BaseChronosPipeline, Chronos2Pipeline
 from chronos.chronos2 import Chronos2CoreConfig, Chronos2Model
 from peft import LoraConfig, PeftModel, get_peft_model
+from transformers.utils.hub import cached_file
 
+from agent.hashing import sha256_of
 from agent.training.families import Family, family_of
 from agent.training.naive import QUANTILES
 from chronos_ec2.domain.errors import InvalidInput
@@ -46,6 +48,21 @@ def load(base: str, device: str) -> BaseChronosPipeline:
     except (OSError, ValueError) as error:
         raise InvalidInput("model.base", f"{base} cannot be loaded: {one_line(str(error), 200)}") from error
     return pipeline
+
+
+def origin(base: str, model: Any) -> dict[str, str | None]:
+    """Which weights a loaded base had: the hub's revision, and the SHA-256 of the file, as the hub shows it."""
+    try:
+        # What was loaded is at hand: in the hub's cache, in Chronos's cache of S3, or where it always was.
+        weights = cached_file(model.name_or_path, "model.safetensors", local_files_only=True)
+    except OSError:
+        # Weights in another format, or in several files.
+        weights = None
+    return {
+        "name": base,
+        "revision": getattr(model.config, "_commit_hash", None),
+        "sha256": None if weights is None else sha256_of(Path(weights)),
+    }
 
 
 def adapt(family: Family, lora: Lora) -> None:

@@ -13,13 +13,12 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from agent.training.panel import Columns, Floats, Indices, Panel, PanelWriter
-from agent.training.spacing import Spacing, find_spacing
+from agent.training.spacing import TICKS_PER_SECOND, Spacing, find_spacing
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.training_config import Data
 
 _EXAMPLES = 3
-_TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
 
@@ -89,7 +88,7 @@ class _Rows:
 
     @property
     def ticks_per_second(self) -> int | None:
-        return _TICKS_PER_SECOND[self.time_type.unit] if pa.types.is_timestamp(self.time_type) else None
+        return TICKS_PER_SECOND[self.time_type.unit] if pa.types.is_timestamp(self.time_type) else None
 
     @property
     def inside(self) -> Mask:

@@ -18,7 +18,7 @@ from chronos.chronos2 import Chronos2Model
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
-from agent.child import Metrics, StopSignal
+from agent.child import Metrics, StopSignal, write_json
 from agent.hashing import sha256_of
 from agent.training import block_attention, gates, judgement, models
 from agent.training.engine import Work, fit
@@ -29,6 +29,7 @@ from agent.training.naive import QUANTILES, Array
 from agent.training.panel import Floats, Panel, open_panel
 from agent.training.parquet import read_panel
 from agent.training.report import plain, write_model_card, write_report
+from agent.training.spacing import frequency_of
 from agent.training.windows import Sampler, Windows
 from agent.workdir import Workdir
 from chronos_ec2.training_config import TrainingConfig
@@ -68,6 +69,8 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     reserve = _time_to_judge(family, split, config)
     work = replace(work, stop_at=stop.ends_at - reserve)
     stop.check()
+    facts = _facts(family, panel, config, attention, work.precision)
+    write_json(workdir.facts, facts)
     loaded = time.monotonic()
     before = gates.sample_of(family.model)
     trained = fit(work, workdir.checkpoints, metrics, stop)
@@ -78,15 +81,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "resumed_from": trained.resumed_from,
         "stopped_by": trained.stopped_by,
         "parts": trained.parts,
-        "family": family.name,
-        "attention": attention,
-        "device": device,
-        "precision": work.precision,
-        "seeds": {"training": config.training.seed},
-        "series": len(panel),
-        "observations": int(sum(np.isfinite(row).sum() for row in panel.values[: panel.columns.targets])),
-        "parameters": sum(weight.numel() for weight in family.model.parameters()),
-        "parameters_trained": sum(weight.numel() for weight in family.model.parameters() if weight.requires_grad),
+        **facts,
         "seconds": {"loading": round(loaded - started, 3), "training": round(time.monotonic() - loaded, 3)},
     }
     if result["stopped_early"]:
@@ -99,6 +94,24 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     result |= judged
     result["seconds"]["evaluation"] = round(time.monotonic() - evaluated, 3)
     return result
+
+
+def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str, precision: str) -> dict[str, Any]:
+    """What is known before the first step, for run.json."""
+    weights = list(family.model.parameters())
+    return {
+        "family": family.name,
+        "attention": attention,
+        "device": family.device,
+        "precision": precision,
+        "seeds": {"training": config.training.seed},
+        "base": None if config.model.base is None else models.origin(config.model.base, family.base_model),
+        "series": len(panel),
+        "frequency": frequency_of(panel),
+        "observations": int(sum(np.isfinite(row).sum() for row in panel.values[: panel.columns.targets])),
+        "parameters": sum(weight.numel() for weight in weights),
+        "parameters_trained": sum(weight.numel() for weight in weights if weight.requires_grad),
+    }
 
 
 def load_panel(workdir: Workdir, config: TrainingConfig) -> tuple[str, Panel]:

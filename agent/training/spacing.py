@@ -1,4 +1,4 @@
-"""The common step of the times of a data set: a fixed number of ticks, or calendar months. Pure numpy."""
+"""The common step of the times of a data set: a fixed number of ticks, or calendar months."""
 
 from __future__ import annotations
 
@@ -6,11 +6,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 
-from agent.training.panel import Indices
+from agent.training.panel import Indices, Panel
 
 _SAMPLE = 100_000
 _DAY_SECONDS = 86_400
+TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +59,25 @@ def find_spacing(steps: Indices, ticks: Indices, ticks_per_second: int | None) -
         return Spacing(usual)
     per_day = (ticks_per_second or 0) * _DAY_SECONDS
     return _monthly(ticks, usual, per_day) if per_day and usual >= 28 * per_day else None
+
+
+def frequency_of(panel: Panel) -> str | None:
+    """The step of the longest series as an ISO 8601 duration like PT30M, P1D or P1M; None when it has none.
+
+    Times that are plain integers have no unit: their step is a number.
+    """
+    longest = int(np.argmax(panel.lengths))
+    ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
+    per_second = TICKS_PER_SECOND[panel.time_type.unit] if pa.types.is_timestamp(panel.time_type) else None
+    spacing = find_spacing(np.diff(ticks), ticks, per_second)
+    if spacing is None or per_second is None:
+        return None if spacing is None else str(spacing.step)
+    if spacing.months:
+        return f"P{spacing.step}M"
+    for unit, seconds in (("P{}D", _DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
+        if spacing.step % (seconds * per_second) == 0:
+            return unit.format(spacing.step // (seconds * per_second))
+    return f"PT{spacing.step / per_second:g}S"
 
 
 def _monthly(ticks: Indices, usual: int, per_day: int) -> Spacing | None:

@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.child import Metrics, StopSignal
+from agent.child import Metrics, StopSignal, write_json
 from agent.training.run import load_panel
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
@@ -32,6 +32,7 @@ class SeasonalMean:
         # The data set as its policies want it, ordered by time; read_table(workdir.data) would do too.
         _, panel = load_panel(workdir, self.config)
         means, errors = np.empty((len(panel), self.season)), []
+        write_json(workdir.facts, {"device": "cpu", "series": len(panel), "parameters": means.size})
         for index in range(len(panel)):
             stop.check()
             values = panel.series(index)[0]
@@ -44,13 +45,7 @@ class SeasonalMean:
         workdir.model.mkdir()
         places = {f"mean_{place}": means[:, place] for place in range(self.season)}
         pq.write_table(pa.table({"item_id": panel.items} | places), workdir.model / "seasonal_means.parquet")
-        return {
-            "steps": len(panel),
-            "series": len(panel),
-            "device": "cpu",
-            "parameters": means.size,
-            "metrics": {"mase": float(np.mean(errors))},
-        }
+        return {"steps": len(panel), "metrics": {"mase": float(np.mean(errors))}}
 
     def learn(self, past: Any) -> Any:
         """(season,) means; the first is that of the next point."""

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -97,14 +98,54 @@ def test_training_json_tells_what_happened(world: World, workdir: Workdir) -> No
     summary = world.document("training.json")
 
     assert summary["schema_version"] == 1
-    assert (summary["outcome"], summary["allow_cpu"], summary["steps"]) == ("succeeded", True, 3)
+    assert (summary["outcome"], summary["steps"]) == ("succeeded", 3)
     assert list(summary["phases"]) == ["initialization", "data_sync", "training", "results_sync"]
     assert summary["phases"]["data_sync"]["bytes"] == len(world.memory.objects.body(DATA_KEY))
     assert all(phase["seconds"] >= 0 for phase in summary["phases"].values())
-    assert {check["name"] for check in summary["preflight"]} > {"versions", "disk", "clock", "gpu", "cuda"}
-    assert summary["data"]["files"][0]["key"] == DATA_KEY
-    assert summary["versions"]["chronos-forecasting"].startswith("2.")
-    assert summary["hardware"]["cpus"] >= 1
+
+
+@pytest.mark.parametrize("ending", ["ok", "crash"])
+def test_run_json_tells_how_it_began_whatever_its_end(world: World, workdir: Workdir, ending: str) -> None:
+    config = a_config(probe={"ending": ending, "steps": 2, "step_seconds": 0.01})
+    launch(world, config)
+    be_the_agent(world, workdir)
+
+    began = world.document("run.json")
+
+    assert {check["name"] for check in began["preflight"]} > {"versions", "disk", "clock", "gpu", "cuda"}
+    assert (began["data"]["files"][0]["key"], began["data"]["rows"]) == (DATA_KEY, 720)
+    assert began["versions"]["chronos-forecasting"].startswith("2.")
+    assert began["hardware"]["cpus"] >= 1
+    assert (began["attempt"], began["market"], began["allow_cpu"]) == (1, "on-demand", True)
+    assert began["config"] == config
+    shared = began.keys() & world.document("training.json").keys()
+    assert shared == {"schema_version", "run_id", "attempt", "instance_id", "instance_type"}
+
+
+def test_run_json_is_there_while_the_trainer_works(
+    world: World, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """So that a box which dies without a word has left it. A bucket that does not answer is asked again later."""
+    monkeypatch.setattr("agent.lifecycle._NOTE_SECONDS", 0.3)
+    config = tiny_chronos(steps=100_000, checkpoint_steps=100_000)
+    launch(world, config)
+    seen: list[dict[str, Any]] = []
+
+    def look() -> None:
+        deadline = time.monotonic() + 60
+        while "run.json" not in world.names() and time.monotonic() < deadline:
+            time.sleep(0.05)
+        seen.append(world.document("run.json"))
+        rewrite(world, lambda run: replace(run, stop=Stop(Cause.REQUESTED, "a person", NOW)))
+
+    watcher = when(world, lambda run: run.status is Status.TRAINING, look)
+    be_the_agent(world, workdir)
+    watcher.join()
+
+    (began,) = seen
+    assert (began["training"]["series"], began["training"]["frequency"]) == (12, "P1D")
+    assert (began["training"]["family"], began["training"]["base"]) == ("chronos-2", None)
+    assert began == world.document("run.json")
 
 
 def test_nothing_but_logs_is_left_on_the_box(world: World, workdir: Workdir) -> None:
@@ -272,7 +313,8 @@ def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, wo
 
     summary = world.document("training.json")
     assert problems(summary) == []
-    assert (summary["steps"], summary["series"], summary["device"]) == (20, 12, "cpu")
+    began = world.document("run.json")["training"]
+    assert (summary["steps"], began["series"], began["device"], began["precision"]) == (20, 12, "cpu", "fp32")
     assert 0 < summary["metrics"]["mase"] < 10
     assert 0 < summary["metrics"]["mase_seasonal_naive"] < 2
     assert {"checkpoints/20/manifest.json", "checkpoints/20/optimizer.pt", "models/LICENSE.txt"} < world.names()

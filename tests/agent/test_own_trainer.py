@@ -70,7 +70,9 @@ def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) 
     assert {"models/seasonal_means.parquet", "plots/loss.png", "metrics.jsonl", "training.json"} < world.names()
     assert not any("LICENSE" in name for name in world.names())
     document = world.document("training.json")
-    assert (document["trainer"], document["steps"], document["series"]) == (SEASONAL_MEAN["trainer"], 12, 12)
+    assert (document["trainer"], document["steps"]) == (SEASONAL_MEAN["trainer"], 12)
+    assert world.document("run.json")["training"] == {"device": "cpu", "series": 12, "parameters": 72}
+    assert world.document("run.json")["code_sha256"] == code
     assert problems(document) == []
     model = world.memory.objects.body(run_key("dev", RUN_ID, "models/seasonal_means.parquet"))
     means = np.stack([column.to_numpy() for column in pq.read_table(io.BytesIO(model)).columns[1:]], axis=1)

@@ -76,7 +76,7 @@ def probe(ending: str = "ok", steps: int = 5, step_seconds: float = 0.02) -> dic
 
 def test_a_trainer_that_ends_well_leaves_its_result(tmp_path: Path) -> None:
     box = Supervised(tmp_path, probe())
-    assert box.run() == {"stopped_early": False, "steps": 5, "device": "none"}
+    assert box.run() == {"stopped_early": False, "steps": 5}
     now = box.progress.snapshot()
     assert (now.step, now.total_steps, now.trainer_pid) == (5, 5, None)
 

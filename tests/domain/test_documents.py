@@ -42,7 +42,7 @@ FULL_BEAT = a_heartbeat(
 )
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
-    True, "spot", "/chronos-ec2-dev/agent", "1" * 64,
+    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty",
 )  # fmt: skip
 
 
@@ -58,7 +58,7 @@ EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": 
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256"},
+    "request": {"market", "log_group", "code_sha256", "commit"},
 }
 
 

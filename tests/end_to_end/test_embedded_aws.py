@@ -44,14 +44,16 @@ def test_a_successful_run_leaves_a_model_and_all_its_documents(lab: Lab) -> None
     prefix = f"local/{run.run_id}/"
     keys = {key.removeprefix(prefix) for key, _ in lab.world.store.objects.keys(prefix)}
     assert keys >= {
-        "request.json", "heartbeat.json", "state.json", "training.json", "cleanup_status.json", "metrics.jsonl",
+        "request.json", "heartbeat.json", "state.json", "run.json", "training.json", "cleanup_status.json",
+        "metrics.jsonl",
         "models/config.json", "models/model.safetensors", "logs/agent.log", "logs/trainer.log", "plots/loss.png",
     }  # fmt: skip
-    training = json.loads(
-        client("s3").get_object(Bucket=lab.world.stack.bucket, Key=f"{prefix}training.json")["Body"].read()
+    training, began = (
+        json.loads(client("s3").get_object(Bucket=lab.world.stack.bucket, Key=prefix + name)["Body"].read())
+        for name in ("training.json", "run.json")
     )
     assert np.isfinite([training["metrics"][name] for name in ("mase", "wql", "mase_seasonal_naive")]).all()
-    assert training["allow_cpu"] is True
+    assert began["allow_cpu"] is True
 
 
 def test_the_model_forecasts_from_where_it_lies(lab: Lab, tmp_path: Path) -> None:

@@ -16,7 +16,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
 from chronos_ec2.domain.request import ON_DEMAND, SPOT
 from chronos_ec2.instance_defaults import resolve
-from chronos_ec2.services.bundle import publish_agent
+from chronos_ec2.services.bundle import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.code import publish_code
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
 from chronos_ec2.services.launch import launch as launch_run
@@ -90,6 +90,7 @@ def launch(
         market=SPOT if spot else ON_DEMAND,
         log_group=world.stack.agent_log_group,
         code_sha256=code_sha256,
+        commit=commit_of(CHECKOUT),
     )
     launched = launch_run(order, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"

@@ -26,8 +26,9 @@ class Request:
     """The write-once order of a run.
 
     `config` is the resolved training configuration (see `training_config`), `bundle_sha256` names the agent's code,
-    `dataset_keys` lists (key, bytes) of exactly the objects to train on, `code_sha256` names a trainer of one's own,
-    `log_group` is CloudWatch's, if the logs go there too.
+    `commit` is what git calls the code that launched it, None when git does not know it. `dataset_keys` lists (key,
+    bytes) of exactly the objects to train on, `code_sha256` names a trainer of one's own, `log_group` is CloudWatch's,
+    if the logs go there too.
     """
 
     run_id: str
@@ -41,6 +42,7 @@ class Request:
     market: Market = ON_DEMAND
     log_group: str | None = None
     code_sha256: str | None = None
+    commit: str | None = None
 
     def to_json(self) -> bytes:
         """The request as it lies in S3."""
@@ -53,6 +55,7 @@ class Request:
                 "instance_types": list(self.instance_types),
                 "bundle_sha256": self.bundle_sha256,
                 "code_sha256": self.code_sha256,
+                "commit": self.commit,
                 "allow_cpu": self.allow_cpu,
                 "market": self.market,
                 "log_group": self.log_group,
@@ -82,6 +85,7 @@ class Request:
                 market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
                 log_group=fields.text_or_none("log_group"),
                 code_sha256=fields.text_or_none("code_sha256"),
+                commit=fields.text_or_none("commit"),
             )
         except (ValueError, InvalidInput) as error:
             raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -9,6 +9,7 @@ from __future__ import annotations
 import gzip
 import hashlib
 import io
+import subprocess
 import tarfile
 from collections.abc import Callable
 from pathlib import Path
@@ -68,3 +69,15 @@ def publish_bundle(store: RunStore, bundle: bytes) -> str:
     if key not in dict(store.objects.keys(key)):
         store.objects.write(key, bundle, "application/gzip")
     return sha256
+
+
+def commit_of(checkout: Path) -> str | None:
+    """The commit of a checkout, with `-dirty` when its files are not those of the commit; None when git has none."""
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

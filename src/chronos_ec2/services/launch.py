@@ -55,6 +55,7 @@ class Order:
     market: Market = ON_DEMAND
     log_group: str | None = None
     code_sha256: str | None = None
+    commit: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,7 +101,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
     refuse_if_busy(store, order.lane)
     request = Request(
         run.run_id, order.lane, order.config, order.instance_types, order.bundle_sha256, dataset, order.limits,
-        order.allow_cpu, order.market, order.log_group, order.code_sha256,
+        order.allow_cpu, order.market, order.log_group, order.code_sha256, order.commit,
     )  # fmt: skip
     store.objects.create(run_key(order.lane.environment, run.run_id, REQUEST), request.to_json())
     try:

@@ -16,6 +16,7 @@ from chronos import BaseChronosPipeline
 from peft import PeftModel
 
 from agent.child import Metrics, StoppedEarly, StopSignal
+from agent.hashing import sha256_of
 from agent.training import gates
 from agent.training.run import run
 from agent.workdir import Workdir
@@ -67,6 +68,10 @@ def test_every_family_is_trained_judged_and_loaded_by_the_library(
     result = train(workdir, config)
 
     assert (result["family"], result["steps"], result["stopped_early"]) == (family, 4, False)
+    facts = json.loads(workdir.facts.read_text())
+    weights = sha256_of(tmp_path / "base" / "model.safetensors")
+    assert facts["base"] == {"name": base, "revision": None, "sha256": weights}
+    assert (facts["frequency"], facts["series"], facts["observations"]) == ("P1D", 12, 720)
     assert (result["parameters_trained"] < result["parameters"]) is (lora is not None)
     assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "base"}
     assert report(workdir)["verdict"]["against"] == "base"
