@@ -4,8 +4,8 @@ SIGTERM asks for an end, SIGUSR1 for a checkpoint, SIGUSR2 for the stacks of all
 latter two only after the first line of metrics: a process that does not listen yet would die of them.
 
 Every line of `metrics.jsonl` is a JSON object, and a sign of work. A step has `step`, `total_steps`, and now and then
-`loss`, `lr`, `steps_per_second`. The rest are events: `loading`, `checkpoint` (`step`, and `best` if none was
-better), `evaluating` (`done`, `total`).
+`loss`, `lr`, `steps_per_second` since the first step, and other numbers (docs/training.md). The rest are events:
+`loading`, `checkpoint` (`step`, and `best` if none was better), `evaluating` (`done`, `total`).
 """
 
 from __future__ import annotations
@@ -82,8 +82,10 @@ class Metrics:
         """Something other than a step was done."""
         self._append({"event": name, **details})
 
-    def step(self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None) -> None:
-        """A step was done. Steps without a loss are written at most once a second."""
+    def step(
+        self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None, **gauges: float
+    ) -> None:
+        """A step was done. Steps without a loss are written at most once a second; further numbers go with a loss."""
         now = self._monotonic()
         since, at = self._rate_since or (now, step)
         if self._rate_since is None:
@@ -94,7 +96,7 @@ class Metrics:
         self._last_line = now
         line: dict[str, Any] = {"step": step, "total_steps": total_steps}
         if loss is not None:
-            line |= {"loss": loss if math.isfinite(loss) else None, "lr": lr}
+            line |= {"loss": _finite(loss), "lr": lr} | {name: _finite(value) for name, value in gauges.items()}
         if now > since:
             line["steps_per_second"] = round((step - at) / (now - since), 3)
         self._append(line)
@@ -106,6 +108,11 @@ class Metrics:
     def _append(self, line: Mapping[str, Any]) -> None:
         self._file.write(json.dumps(line, allow_nan=False) + "\n")
         self._file.flush()
+
+
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
 
 
 def write_json(path: Path, document: Mapping[str, Any]) -> None:

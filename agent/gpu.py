@@ -94,15 +94,27 @@ def _if_known(ask: Callable[[], int]) -> int | None:
         return None
 
 
-def utilisation() -> float | None:
-    """Mean utilisation of all GPUs in percent, for people only: hung collectives spin at 100 %. None without GPUs."""
+@dataclass(frozen=True, slots=True)
+class Load:
+    """Mean utilisation of all GPUs in percent, and the bytes of their memory that are in use, by whomever."""
+
+    utilisation: float
+    memory: int
+
+
+def load() -> Load | None:
+    """The load of this box's GPUs; None without any. For people only: hung collectives spin at 100 %."""
     try:
         with _nvml():
-            count = pynvml.nvmlDeviceGetCount()
-            rates = [
-                float(pynvml.nvmlDeviceGetUtilizationRates(pynvml.nvmlDeviceGetHandleByIndex(index)).gpu)
-                for index in range(count)
-            ]
+            handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
+            rates = [float(pynvml.nvmlDeviceGetUtilizationRates(handle).gpu) for handle in handles]
+            memory = sum(pynvml.nvmlDeviceGetMemoryInfo(handle).used for handle in handles)
     except NoDriver:
         return None
-    return sum(rates) / len(rates) if rates else None
+    return Load(sum(rates) / len(rates), memory) if rates else None
+
+
+def utilisation() -> float | None:
+    """As in `load`."""
+    found = load()
+    return None if found is None else found.utilisation

@@ -129,7 +129,8 @@ def _our_rate(shape: list[int], context: int, rows: int, timed: int) -> float:
         settings = Optimisation(steps=timed + 1, batch_size=rows, checkpoint_steps=10**6)
         batch = lambda number, part, parts: family.batch(panel, sampler.draw(number).part(part, parts))  # noqa: E731
         clock = _ClockMetrics(Path(folder) / "metrics.jsonl")
-        fit(Work(family.model, batch, None, settings, "fp32", family.label, {}), Path(folder), clock, StopSignal())
+        work = Work(family.model, batch, None, settings, "fp32", family.label, {}, rows)
+        fit(work, Path(folder), clock, StopSignal())
         clock.close()
     return clock.clock.rate
 

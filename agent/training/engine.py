@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import json
+import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -24,6 +25,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerState
 from agent.child import LossNotFinite, Metrics, StopSignal
 from agent.manifest import folder_of, steps_in
 from agent.training.families import Batch
+from agent.training.gauges import Gauges
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import Optimisation
 
@@ -40,7 +42,8 @@ class Work:
 
     `batch(number, part, parts)` is one of so many parts of a batch, where the whole does not fit into the GPU's memory.
     `label` is the argument of the model that makes it return a loss; `made_with` is what a checkpoint is compared by
-    before it is gone on from. Training ends early when `time.monotonic()` reaches `stop_at`.
+    before it is gone on from; `windows` is how many a whole batch has. Training ends early when `time.monotonic()`
+    reaches `stop_at`.
     """
 
     model: torch.nn.Module
@@ -50,6 +53,7 @@ class Work:
     precision: str
     label: str
     made_with: Mapping[str, Any]
+    windows: int
     stop_at: float = float("inf")
 
 
@@ -108,7 +112,9 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
         lambda number: work.batch(number // parts, number % parts, parts), settings.batch_size, start * accumulated
     )
     validation = None if work.validation is None else _Replayed(work.validation, settings.batch_size)
-    report = _Report(metrics, stop, settings.checkpoint_minutes * 60, work.stop_at, folder, work.made_with)
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    gauges = Gauges(work.windows * settings.gradient_accumulation * processes)
+    report = _Report(metrics, gauges, stop, settings.checkpoint_minutes * 60, work.stop_at, folder, work.made_with)
     callbacks: list[TrainerCallback] = [_StepSeeds(settings.seed), report]
     best = None
     if settings.early_stopping is not None:
@@ -118,6 +124,7 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     trainer = StepTrainer(
         model=work.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=callbacks
     )
+    trainer.gauges = gauges
     trainer.pop_callback(PrinterCallback)
     # The loss of a micro-batch is a mean already; Chronos-T5 would otherwise divide it by the number of tokens.
     trainer.model_accepts_loss_kwargs = False
@@ -177,6 +184,13 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
     With workers the library would show every validation batch once for each of them.
     """
 
+    gauges: Gauges
+
+    def get_batch_samples(self, *arguments: Any) -> Any:
+        """The next step's batches, timed."""
+        with self.gauges.waiting():
+            return super().get_batch_samples(*arguments)
+
     def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Batch]:  # noqa: ARG002 - there is one
         """The validation batches, each once."""
         assert isinstance(self.eval_dataset, _Replayed)
@@ -200,6 +214,7 @@ class _Report(TrainerCallback):
     def __init__(
         self,
         metrics: Metrics,
+        gauges: Gauges,
         stop: StopSignal,
         seconds: float,
         stop_at: float,
@@ -208,6 +223,7 @@ class _Report(TrainerCallback):
     ) -> None:
         self.stopped_by = "steps"
         self._metrics = metrics
+        self._gauges = gauges
         self._stop = stop
         self._seconds = seconds
         self._stop_at = stop_at
@@ -215,8 +231,13 @@ class _Report(TrainerCallback):
         self._made_with = made_with
         self._saved_at = time.monotonic()
 
+    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """One step begins."""
+        self._gauges.begin(state.global_step)
+
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """One step more."""
+        self._gauges.stepped(kwargs["optimizer"])
         self._metrics.step(state.global_step, state.max_steps)
         if self._stop.take_save_request() or time.monotonic() - self._saved_at >= self._seconds:
             control.should_save = True
@@ -233,7 +254,8 @@ class _Report(TrainerCallback):
         if "loss" not in logs:
             return
         loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
-        self._metrics.step(state.global_step, state.max_steps, loss, rate)
+        gauges = {"grad_norm": float(logs["grad_norm"])} | self._gauges.read(state.global_step, kwargs["optimizer"])
+        self._metrics.step(state.global_step, state.max_steps, loss, rate, **gauges)
         if not torch.isfinite(torch.tensor(loss)):
             raise LossNotFinite(f"the loss of step {state.global_step} is {loss}")
 

@@ -178,6 +178,7 @@ def prepare(family: Family, split: Split, config: TrainingConfig, device: str, d
         validation=validation if settings.early_stopping else None,
         settings=settings,
         precision=precision,
+        windows=count,
         label=family.label,
         made_with={
             "data": data_sha256,

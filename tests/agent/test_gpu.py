@@ -19,7 +19,9 @@ from dataclasses import asdict
 from agent import gpu
 from agent.preflight import check_driver, check_health
 checks = [check_driver(allow_cpu=False), check_health(gpu.look)]
-json.dump({"checks": [asdict(check) for check in checks], "utilisation": gpu.utilisation()}, sys.stdout)
+load = gpu.load()
+found = {"utilisation": gpu.utilisation(), "memory": load and load.memory}
+json.dump({"checks": [asdict(check) for check in checks]} | found, sys.stdout)
 """
 
 
@@ -54,7 +56,7 @@ def test_gpus_are_counted_named_and_well(library: Path) -> None:
     )  # fmt: skip
     assert found["gpu_health"]["ok"]
     assert found["gpu_health"]["value"] == "; ".join(["Tesla T4: 0 memory errors, persistence on"] * 2)
-    assert found["utilisation"] == 60
+    assert (found["utilisation"], found["memory"]) == (60, 6 * 2**30)
 
 
 def test_what_a_card_does_not_say_is_not_held_against_it(library: Path) -> None:
@@ -87,7 +89,7 @@ def test_a_gpu_that_its_own_hardware_holds_back_is_not_well(library: Path, bits:
 def test_a_lost_gpu_fails_and_another_instance_may_be_better(library: Path) -> None:
     found = ask(library, lost=1)
     assert (found["gpu"]["ok"], found["gpu"]["elsewhere"], found["gpu"]["value"]) == (False, True, "GPU is lost")
-    assert found["utilisation"] is None
+    assert (found["utilisation"], found["memory"]) == (None, None)
 
 
 def test_a_driver_that_is_not_loaded_is_the_images_fault(library: Path) -> None:

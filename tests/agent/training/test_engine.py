@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -59,6 +60,7 @@ def work_on(panel: Panel, family: str, lora: bool = False, dropout: float = 0.1,
         precision=optimisation.precision if optimisation.precision != "auto" else "fp32",
         label=chronos.label,
         made_with={"data": "d", "settings": {}},
+        windows=4,
     )
 
 
@@ -308,3 +310,40 @@ def test_a_real_process_may_be_killed_at_any_moment(tmp_path: Path) -> None:
     assert int(out) >= 3
     ours, theirs = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("killed", "straight"))
     assert_equal(ours, theirs)
+
+
+def lines_with_a_loss(folder: Path) -> list[dict[str, Any]]:
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line for line in lines if "loss" in line]
+
+
+@pytest.mark.parametrize("workers", [0, 2])
+def test_metrics_say_how_fast_it_goes_and_what_it_waits_for(panel: Panel, tmp_path: Path, workers: int) -> None:
+    work = work_on(panel, "chronos-2", workers=workers, gradient_accumulation=2)
+    quick, slow = tmp_path / "quick", tmp_path / "slow"
+    trained(work, quick)
+    make = work.batch
+
+    def late(number: int, part: int, parts: int) -> Batch:
+        time.sleep(0.1)
+        return make(number, part, parts)
+
+    trained(replace(work_on(panel, "chronos-2", workers=0, gradient_accumulation=2), batch=late), slow)
+    first, *rest = lines_with_a_loss(quick)
+    assert {"loss", "lr", "grad_norm"} < first.keys()
+    assert len(rest) == STEPS - 1
+    for line in rest:
+        assert line["grad_norm"] > 0
+        assert line["series_per_second"] > 0
+        # Nobody measured a GPU here, and nothing was scaled.
+        assert not {"gpu_util", "gpu_mem", "scaler_scale", "skipped_steps"} & line.keys()
+    waits = [line["data_wait_ms"] for line in lines_with_a_loss(slow)[1:]]
+    assert min(waits) >= 200
+    assert max(line["series_per_second"] for line in lines_with_a_loss(slow)[1:]) <= 2 * 4 / 0.2
+
+
+def test_metrics_say_what_the_scaler_does(panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "StepTrainer", Fp16OnTheCpu)
+    trained(work_on(panel, "chronos-2", precision="fp16"), tmp_path / "run")
+    last = lines_with_a_loss(tmp_path / "run")[-1]
+    assert (last["scaler_scale"], last["skipped_steps"]) == (2.0**10, 0)
