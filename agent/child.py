@@ -17,11 +17,15 @@ import json
 import math
 import os
 import signal
+import sys
 import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from types import FrameType
 from typing import Any
+
+from chronos_ec2.domain.errors import UserError
+from chronos_ec2.domain.text import one_line
 
 USER_ERROR = 2
 """Exit code of a trainer that ends because of what it was given; the last line on stderr says what."""
@@ -120,6 +124,12 @@ def write_json(path: Path, document: Mapping[str, Any]) -> None:
     draft = path.with_suffix(".part")
     draft.write_text(json.dumps(document, allow_nan=False, indent=1))
     draft.replace(path)
+
+
+def explained(error: UserError | LossNotFinite) -> int:
+    """Say what was wrong as the last line on stderr; the exit code that goes with it."""
+    sys.stderr.write(one_line(str(error)) + "\n")
+    return NOT_FINITE if isinstance(error, LossNotFinite) else USER_ERROR
 
 
 def show_stacks_when_asked() -> None:

@@ -18,20 +18,18 @@ from typing import Any
 
 from agent import own_trainer, probe
 from agent.child import (
-    NOT_FINITE,
-    USER_ERROR,
     LossNotFinite,
     Metrics,
     StoppedEarly,
     StopSignal,
     die_with,
+    explained,
     give_way,
     show_stacks_when_asked,
     write_json,
 )
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.domain.text import one_line
 from chronos_ec2.training_config import TrainingConfig, parse_config
 
 Result = dict[str, Any]
@@ -55,12 +53,8 @@ def main(arguments: list[str] | None = None) -> int:
         metrics.event("loading", what="configuration")
         config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
         result = _TRAINERS.get(config.trainer, _own)(workdir, config, metrics, stop)
-    except UserError as error:
-        sys.stderr.write(one_line(str(error)) + "\n")
-        return USER_ERROR
-    except LossNotFinite as error:
-        sys.stderr.write(one_line(str(error)) + "\n")
-        return NOT_FINITE
+    except (UserError, LossNotFinite) as error:
+        return explained(error)
     except StoppedEarly:
         result = {"stopped_early": True}
     finally:

@@ -81,6 +81,7 @@ class TrainingDocument(_Part):
     best_step: Count | None = None
     stopped_by: str | None = None
     parts: Annotated[int, Field(ge=1)] | None = None
+    processes: Annotated[int, Field(ge=1)] | None = None
     evaluation: Evaluation | None = None
 
 

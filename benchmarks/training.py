@@ -356,6 +356,20 @@ def resume() -> tuple[str, Any, str]:
     return "Resume", {"cases": len(cases), "bit_exact": exact}, text
 
 
+def ddp() -> tuple[str, Any, str]:
+    """Two processes over gloo beside one that has the batches of both."""
+    from tests.agent.training.two import compare  # noqa: PLC0415
+
+    with tempfile.TemporaryDirectory() as folder:
+        found = compare(Path(folder))
+    figures = {"batches": found.batches, "distinct_batches": found.distinct_batches, "loss_gap": found.loss_gap}
+    text = (
+        f"{found.distinct_batches} of {found.batches} batches of two processes differ. The loss of a step is that of "
+    )
+    text += f"one process with the batches of both, but for {found.loss_gap:.1e} of it at most. On a CPU, over gloo."
+    return "Two processes", figures, text
+
+
 # --- the whole agent ---------------------------------------------------------------------------------------------
 
 
@@ -454,6 +468,7 @@ _SECTIONS: dict[str, Callable[[], tuple[str, Any, str]]] = {
     "scaling": scaling,
     "arithmetic": arithmetic,
     "resume": resume,
+    "ddp": ddp,
     "agent": agent,
     "m3": m3,
 }

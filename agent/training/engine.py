@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -16,16 +15,16 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chronos.chronos2.trainer import Chronos2Trainer
-from torch.utils.data import DataLoader, IterableDataset, get_worker_info
 from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from agent.child import LossNotFinite, Metrics, StopSignal
 from agent.manifest import folder_of, steps_in
+from agent.training import ranks
 from agent.training.families import Batch
 from agent.training.gauges import Gauges
+from agent.training.step_trainer import Replayed, StepIndexed, StepTrainer
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import Optimisation
 
@@ -41,6 +40,7 @@ class Work:
     """What there is to do: a model, its batches by number, and those that it is validated on.
 
     `batch(number, part, parts)` is one of so many parts of a batch, where the whole does not fit into the GPU's memory.
+    Where several processes train together, batches and validation batches are this one's own.
     `label` is the argument of the model that makes it return a loss; `made_with` is what a checkpoint is compared by
     before it is gone on from; `windows` is how many a whole batch has. Training ends early when `time.monotonic()`
     reaches `stop_at`.
@@ -86,6 +86,11 @@ def fit(work: Work, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained
         try:
             return _fit(work, parts, folder, metrics, stop)
         except torch.OutOfMemoryError as error:
+            if ranks.together():
+                # The others are in the middle of the step, and would wait for this one's gradients.
+                raise InvalidInput(
+                    "training.batch_size", "a batch does not fit into the GPU's memory", _HALVE
+                ) from error
             if parts >= work.settings.batch_size:
                 raise InvalidInput("model", "not even one row fits into the GPU's memory", _SMALLER) from error
         parts *= 2
@@ -98,6 +103,7 @@ def fit(work: Work, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained
             torch.cuda.empty_cache()
 
 
+_HALVE = "halve it and double training.gradient_accumulation: with several GPUs that is not done by itself"
 _SMALLER = "shorten context_length, train a LoRA adapter, or launch an instance type with more memory"
 
 
@@ -111,9 +117,8 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     batches = StepIndexed(
         lambda number: work.batch(number // parts, number % parts, parts), settings.batch_size, start * accumulated
     )
-    validation = None if work.validation is None else _Replayed(work.validation, settings.batch_size)
-    processes = int(os.environ.get("WORLD_SIZE", "1"))
-    gauges = Gauges(work.windows * settings.gradient_accumulation * processes)
+    validation = None if work.validation is None else Replayed(work.validation, settings.batch_size)
+    gauges = Gauges(work.windows * settings.gradient_accumulation * ranks.count())
     report = _Report(metrics, gauges, stop, settings.checkpoint_minutes * 60, work.stop_at, folder, work.made_with)
     callbacks: list[TrainerCallback] = [_StepSeeds(settings.seed), report]
     best = None
@@ -150,53 +155,6 @@ def newest_checkpoint(folder: Path) -> Path | None:
     return whole[-1] if whole else None
 
 
-class StepIndexed(IterableDataset[Batch]):
-    """Batches from a number on, each made by its number alone, whichever worker makes it."""
-
-    def __init__(self, make: Callable[[int], Batch], batch_size: int, start: int) -> None:
-        self.batch_size = batch_size
-        self._make = make
-        self._start = start
-
-    def __iter__(self) -> Iterator[Batch]:
-        worker = get_worker_info()
-        number, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        step = self._start + number
-        while True:
-            yield self._make(step)
-            step += stride
-
-
-class _Replayed(IterableDataset[Batch]):
-    """The same batches at each look."""
-
-    def __init__(self, make: Callable[[], Iterator[Batch]], batch_size: int) -> None:
-        self.batch_size = batch_size
-        self._make = make
-
-    def __iter__(self) -> Iterator[Batch]:
-        return self._make()
-
-
-class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
-    """The library's trainer, whose data set makes whole batches; it validates in this process.
-
-    With workers the library would show every validation batch once for each of them.
-    """
-
-    gauges: Gauges
-
-    def get_batch_samples(self, *arguments: Any) -> Any:
-        """The next step's batches, timed."""
-        with self.gauges.waiting():
-            return super().get_batch_samples(*arguments)
-
-    def get_eval_dataloader(self, eval_dataset: Any = None) -> DataLoader[Batch]:  # noqa: ARG002 - there is one
-        """The validation batches, each once."""
-        assert isinstance(self.eval_dataset, _Replayed)
-        return DataLoader(self.eval_dataset, batch_size=None)
-
-
 class _StepSeeds(TrainerCallback):
     """Seeds torch at each step, so that dropout depends on nothing that came before."""
 
@@ -209,7 +167,10 @@ class _StepSeeds(TrainerCallback):
 
 
 class _Report(TrainerCallback):
-    """Tells of steps and checkpoints, writes one when it is time, and obeys signals after the step they came in."""
+    """Tells of steps and checkpoints, writes one when it is time, and obeys signals after the step they came in.
+
+    Where several processes train together they all do, at the same step, what the leader found.
+    """
 
     def __init__(
         self,
@@ -239,12 +200,15 @@ class _Report(TrainerCallback):
         """One step more."""
         self._gauges.stepped(kwargs["optimizer"])
         self._metrics.step(state.global_step, state.max_steps)
-        if self._stop.take_save_request() or time.monotonic() - self._saved_at >= self._seconds:
+        now = time.monotonic()
+        due = self._stop.take_save_request() or now - self._saved_at >= self._seconds
+        due, asked, late = ranks.led(due, self._stop.asked, now >= self._stop_at)
+        if due:
             control.should_save = True
         if state.global_step >= state.max_steps:
             return
-        if self._stop.asked or time.monotonic() >= self._stop_at:
-            self.stopped_by = "signal" if self._stop.asked else "time"
+        if asked or late:
+            self.stopped_by = "signal" if asked else "time"
             control.should_save = True
             control.should_training_stop = True
 
@@ -273,7 +237,10 @@ class _Report(TrainerCallback):
 
 
 class _KeepBest(TrainerCallback):
-    """Keeps the weights with the lowest validation loss, in each checkpoint too, and stops when it falls no more."""
+    """Keeps the weights with the lowest validation loss, in each checkpoint too, and stops when it falls no more.
+
+    Every process sees the same loss and stops at the same step.
+    """
 
     def __init__(self, patience: int, folder: Path, resumed: Path | None) -> None:
         self._patience = patience
@@ -351,7 +318,9 @@ def _arguments(work: Work, accumulated: int, folder: Path) -> TrainingArguments:
         label_names=[work.label],
         # Batches know their own number.
         ignore_data_skip=True,
-        dataloader_num_workers=settings.workers,
+        # A GPU shall not wait for its next batch.
+        dataloader_num_workers=settings.workers if settings.workers is not None else 0 if device == "cpu" else 2,
+        dataloader_pin_memory=device != "cpu",
         report_to="none",
         disable_tqdm=True,
         prediction_loss_only=True,

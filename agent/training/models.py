@@ -23,8 +23,10 @@ from chronos_ec2.training_config import FromScratch, Lora, TrainingConfig
 _INITIALIZER_FACTOR = 0.05
 
 
-def starting_family(config: TrainingConfig, device: str) -> Family:
+def starting_family(config: TrainingConfig, device: str, fetched: bool = False) -> Family:
     """The model of the configuration, on a device, in float32: weights in half cannot be trained with a scaler.
+
+    `fetched` says that another process of this run has put the base's weights on the disk.
 
     Raises:
         InvalidInput: the base cannot be loaded, or cannot be trained for this horizon.
@@ -33,14 +35,14 @@ def starting_family(config: TrainingConfig, device: str) -> Family:
         model = new_model(config.model.from_scratch, config.context_length, config.prediction_length)
         pipeline: BaseChronosPipeline = Chronos2Pipeline(model.to(device))
     else:
-        pipeline = load(config.model.base or "", device)
+        pipeline = load(config.model.base or "", device, fetched)
     return family_of(pipeline, config.context_length, config.prediction_length)
 
 
-def load(base: str, device: str) -> BaseChronosPipeline:
+def load(base: str, device: str, fetched: bool = False) -> BaseChronosPipeline:
     """A trained model: hub id, `s3://` URI or local path. Raises InvalidInput."""
     # Without force the library trusts any file that an earlier, perhaps killed, download left in its cache.
-    forced = {"force_s3_download": True} if base.startswith("s3://") else {}
+    forced = {"force_s3_download": True} if base.startswith("s3://") and not fetched else {}
     try:
         pipeline: BaseChronosPipeline = BaseChronosPipeline.from_pretrained(
             base, device_map=device, dtype=torch.float32, **forced

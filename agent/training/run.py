@@ -5,10 +5,12 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from importlib import metadata
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from agent.child import Metrics, StopSignal, write_json
 from agent.hashing import sha256_of
-from agent.training import block_attention, gates, judgement, models
+from agent.training import block_attention, gates, judgement, models, ranks
 from agent.training.engine import Work, fit
 from agent.training.families import Batch, Family, family_of
 from agent.training.forecasts import examples, number_or_none, write_forecasts
@@ -28,16 +30,20 @@ from agent.training.judgement import Errors, Held
 from agent.training.naive import QUANTILES, Array
 from agent.training.panel import Floats, Panel, open_panel
 from agent.training.parquet import read_panel
+from agent.training.ranks import Place
 from agent.training.report import plain, write_model_card, write_report
 from agent.training.spacing import frequency_of
 from agent.training.windows import Sampler, Windows
 from agent.workdir import Workdir
 from chronos_ec2.training_config import TrainingConfig
 
+BLOCK = "block"
+"""Group attention in blocks; the library's own is `stock`."""
 _FORECAST_ROWS = 256
 _RELOADED_SERIES = 16
 _CAUTION = 1.5
 _UPLOAD_SECONDS = 60.0
+_NOT_COMPARED: Any = {"probe": True, "training": {"workers", "processes"}}
 _LIBRARIES = ("torch", "chronos-forecasting", "transformers")
 
 
@@ -48,24 +54,18 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         InvalidInput: what the configuration names cannot be used, or the trained model fails a gate.
         StoppedEarly: SIGTERM came outside the training loop.
     """
-    # One core stays free. OpenMP's threads wait for each other by spinning, so that on two cores one other busy process
-    # made training four times slower with two threads than with one.
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    torch.set_num_threads(max(1, (os.cpu_count() or 1) - 1))
     device = "cuda" if torch.cuda.is_available() else "cpu"
+    place = Place(0, ranks.how_many(config.training.processes, device))
+    share_cores(place.count)
     started = time.monotonic()
     metrics.event("loading", what="data", device=device)
     data_sha256, panel = load_panel(workdir, config)
     stop.check()
     metrics.event("loading", what="model", series=len(panel))
-    set_seed(config.training.seed)
-    family = models.starting_family(config, device)
-    if config.model.lora is not None:
-        models.adapt(family, config.model.lora)
-    split = Split.of(panel, config)
-    work = prepare(family, split, config, device, data_sha256)
+    family, split, work = ready(config, panel, data_sha256, device, place)
     attention = _speed_up(family, work)
-    metrics.event("loading", what="training", attention=attention)
+    metrics.event("loading", what="training", attention=attention, processes=place.count)
     reserve = _time_to_judge(family, split, config)
     work = replace(work, stop_at=stop.ends_at - reserve)
     stop.check()
@@ -73,7 +73,10 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     write_json(workdir.facts, facts)
     loaded = time.monotonic()
     before = gates.sample_of(family.model)
-    trained = fit(work, workdir.checkpoints, metrics, stop)
+    # They read what lies on the disk by now: the panel, and the base's weights.
+    peer = [sys.executable, "-m", "agent.training.peer", "--workdir", str(workdir.root), "--data", data_sha256]
+    with ranks.leading(place.count, [*peer, "--attention", attention]):
+        trained = fit(work, workdir.checkpoints, metrics, stop)
     result: dict[str, Any] = {
         "stopped_early": not trained.complete,
         "steps": trained.steps,
@@ -81,6 +84,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "resumed_from": trained.resumed_from,
         "stopped_by": trained.stopped_by,
         "parts": trained.parts,
+        "processes": place.count,
         **facts,
         "seconds": {"loading": round(loaded - started, 3), "training": round(time.monotonic() - loaded, 3)},
     }
@@ -114,17 +118,43 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
     }
 
 
+def share_cores(processes: int) -> None:
+    """Set the threads of this process, one of so many that are equal.
+
+    One core stays free. OpenMP's threads wait for each other by spinning, so that on two cores one other busy process
+    made training four times slower with two threads than with one.
+    """
+    torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // processes))
+
+
+def ready(
+    config: TrainingConfig, panel: Panel, data_sha256: str, device: str, place: Place
+) -> tuple[Family, Split, Work]:
+    """The model to train, what it is trained on, and the work of the training loop. Raises InvalidInput."""
+    set_seed(config.training.seed)
+    family = models.starting_family(config, device, fetched=place.rank > 0)
+    if config.model.lora is not None:
+        models.adapt(family, config.model.lora)
+    split = Split.of(panel, config)
+    return family, split, prepare(family, split, config, device, data_sha256, place)
+
+
 def load_panel(workdir: Workdir, config: TrainingConfig) -> tuple[str, Panel]:
     """The hash of the data set, and the data set; opened when it was read on this box before."""
     files = sorted(workdir.data.rglob("*.parquet"))
     settings = {"data": config.data.model_dump(), "shortest": shortest(config)}
     hashes = [sha256_of(path) for path in files]
     data = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
-    folder = workdir.panels / data[:16]
+    folder = panel_folder(workdir, data)
     try:
         return data, open_panel(folder)
     except FileNotFoundError:
         return data, read_panel(files, config.data, shortest(config), folder)
+
+
+def panel_folder(workdir: Workdir, data_sha256: str) -> Path:
+    """Where the data set of this hash is kept as memory maps."""
+    return workdir.panels / data_sha256[:16]
 
 
 @dataclass(frozen=True, slots=True)
@@ -159,22 +189,21 @@ def shortest(config: TrainingConfig) -> int:
     return (config.training.min_past or config.prediction_length) + (1 + held) * config.prediction_length
 
 
-def prepare(family: Family, split: Split, config: TrainingConfig, device: str, data_sha256: str) -> Work:
-    """The work of the training loop. Batches are functions of seed, number and rank."""
+def prepare(family: Family, split: Split, config: TrainingConfig, device: str, data_sha256: str, place: Place) -> Work:
+    """The work of the training loop. Batches are functions of seed, number and rank; validation's are dealt out."""
     settings, panel = config.training, split.windows.panel
     count = max(1, -(-settings.batch_size // family.rows(panel.columns)))
     sampler = Sampler(split.windows, count, settings.sampling, settings.seed)
-    rank = int(os.environ.get("RANK", "0"))
     precision = _precision(device) if settings.precision == "auto" else settings.precision
 
     def validation() -> Iterator[Batch]:
         assert split.validation is not None
-        for part in split.validation.parts(0, count):
+        for part in islice(split.validation.parts(0, count), place.rank, None, place.count):
             yield family.batch(panel, part)
 
     return Work(
         model=family.model,
-        batch=lambda number, part, parts: family.batch(panel, sampler.draw(number, rank).part(part, parts)),
+        batch=lambda number, part, parts: family.batch(panel, sampler.draw(number, place.rank).part(part, parts)),
         validation=validation if settings.early_stopping else None,
         settings=settings,
         precision=precision,
@@ -182,9 +211,9 @@ def prepare(family: Family, split: Split, config: TrainingConfig, device: str, d
         label=family.label,
         made_with={
             "data": data_sha256,
-            "settings": config.model_dump(mode="json", exclude={"probe": True, "training": {"workers"}}),
+            "settings": config.model_dump(mode="json", exclude=_NOT_COMPARED),
             "precision": precision,
-            "processes": int(os.environ.get("WORLD_SIZE", "1")),
+            "processes": place.count,
             "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         },
     )
@@ -208,7 +237,7 @@ def _speed_up(family: Family, work: Work) -> str:
         for name, value in work.batch(0, 0, 1).items()
     }
     if block_attention.agrees(model, batch):
-        return "block"
+        return BLOCK
     block_attention.uninstall(model)
     return "stock"
 

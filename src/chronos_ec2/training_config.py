@@ -144,7 +144,7 @@ class Optimisation(_Section):
 
     steps: int = Field(1000, ge=1)
     batch_size: int = Field(256, ge=1)
-    """Rows a step: every target and covariate is a row."""
+    """Rows a batch: every target and covariate is a row. Each process has batches of its own, of this size."""
     gradient_accumulation: int = Field(1, ge=1)
     """Batches a step."""
     learning_rate: Number = Field(1e-6, gt=0)
@@ -157,8 +157,10 @@ class Optimisation(_Section):
     """Every series as often as any other, as Chronos does, or every window as often as any other."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """By the GPU's compute capability; the weights are in fp32 always."""
-    workers: int = Field(0, ge=0)
-    """Processes that build batches; batches and results do not depend on it."""
+    processes: int | None = Field(None, ge=1)
+    """Processes that train together, each on a GPU of its own with batches of its own; one for each GPU when absent."""
+    workers: int | None = Field(None, ge=0)
+    """Processes that build the batches of each that trains; 2 when absent, on a CPU 0. Results do not depend on it."""
     seed: int = Field(0, ge=0, lt=2**31)
     checkpoint_steps: int = Field(500, ge=1)
     checkpoint_minutes: Number = Field(5.0, gt=0)

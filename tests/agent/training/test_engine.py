@@ -17,9 +17,10 @@ import torch
 
 from agent.child import LossNotFinite, Metrics, StopSignal
 from agent.training import engine, models
-from agent.training.engine import StepTrainer, Trained, Work, fit, newest_checkpoint
+from agent.training.engine import Trained, Work, fit, newest_checkpoint
 from agent.training.families import Batch
 from agent.training.panel import Panel
+from agent.training.step_trainer import StepTrainer
 from agent.training.windows import Sampler, Windows
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import EarlyStopping, Lora, Optimisation
@@ -85,6 +86,12 @@ def trained(work: Work, folder: Path, dies_after: int | None = None) -> tuple[Tr
     finally:
         metrics.close()
     return done, {name: weight.detach().clone() for name, weight in work.model.named_parameters()}
+
+
+def losses(folder: Path) -> list[float]:
+    """Of each step that was logged."""
+    lines = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    return [line["loss"] for line in lines if "loss" in line and "event" not in line]
 
 
 def assert_equal(ours: Weights, theirs: Weights) -> None:
