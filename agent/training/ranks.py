@@ -26,7 +26,8 @@ _HOST = "127.0.0.1"
 # Longer than any checkpoint takes to write. Whoever stands still for ever is ended by the agent's own limit.
 _PATIENCE = timedelta(hours=1)
 _LOOK_SECONDS = 0.1
-_MOMENT_SECONDS = 3.0
+# Until a process that has failed has written why, and ended.
+_LAST_WORDS_SECONDS = 20.0
 _FAILED = 1
 
 
@@ -97,6 +98,9 @@ def joined(place: Place, store: Store) -> Iterator[None]:
     cuda = torch.cuda.is_available()
     if cuda:
         torch.cuda.set_device(place.rank)
+    else:
+        # Accelerate would number the CPU by the rank, and torch loads no checkpoint to a CPU with a number.
+        os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     # Decisions travel between CPUs, so that no GPU is waited for.
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     try:
@@ -104,9 +108,9 @@ def joined(place: Place, store: Store) -> Iterator[None]:
         yield
     except BaseException as error:
         if isinstance(error, RuntimeError):
-            # Torch's own. If it is that another process is gone, that one has said why, and the leader ends us all
-            # before this one hides it. If it is another, it is told after this moment.
-            time.sleep(_MOMENT_SECONDS)
+            # Torch's own. If it is that another process is gone, that one says why, and the leader ends us all before
+            # this one hides it. If it is another, it is told after this time.
+            time.sleep(_LAST_WORDS_SECONDS)
         if together():
             # Destroyed, the group would wait for what the others do not send; left as it is, torch would complain last.
             distributed.distributed_c10d._abort_process_group()  # noqa: SLF001 - there is no public way
