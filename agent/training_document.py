@@ -49,12 +49,35 @@ class Verdict(_Part):
     mase: Difference
 
 
+class Differences(_Part):
+    """The trained model against a statistical one."""
+
+    wql: Difference
+    mase: Difference
+
+
+class Baselines(_Part):
+    """Every model on the `series` of `of` series that the statistical models were fitted to.
+
+    `trained_less` has the trained model's scores less those of each; `fell_back` counts forecasts that are seasonal
+    naive, because the series had gaps or was constant or too short.
+    """
+
+    series: Count
+    of: Count
+    seconds: Seconds
+    models: dict[str, dict[str, float | None]]
+    trained_less: dict[str, Differences]
+    fell_back: dict[str, Count]
+
+
 class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them is under models/."""
 
     exported: str
     verdict: Verdict
     models: dict[str, dict[str, float | None]]
+    baselines: Baselines | None = None
 
 
 class TrainingDocument(_Part):

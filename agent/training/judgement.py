@@ -6,13 +6,13 @@ Shapes: n series, k windows, V targets, h points, q quantile levels. Everything 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
 import numpy as np
 
 from agent.training.naive import QUANTILES, Array, seasonal_naive, seasonal_scale
-from agent.training.panel import Floats, Panel
+from agent.training.panel import Floats, Indices, Panel
 from agent.training.windows import Draw, futures
 
 _RESAMPLES = 1_000
@@ -21,11 +21,12 @@ _BAND = (0.025, 0.975)
 
 @dataclass(frozen=True, slots=True)
 class Held:
-    """The held-out points: `cuts` (k, n) where each window begins, and `truth` (k, n, V, h).
+    """The held-out points of `series` (n,): `cuts` (k, n) where each window begins, and `truth` (k, n, V, h).
 
     `scales` (n, V) are for MASE: the seasonal naive forecast's error before the first window.
     """
 
+    series: Indices
     cuts: Any
     truth: Floats
     scales: Array
@@ -35,7 +36,11 @@ class Held:
         """The windows of one origin, every series once, `size` at a time."""
         cuts = self.cuts[window]
         for start in range(0, len(cuts), size):
-            yield Draw(np.arange(start, min(start + size, len(cuts))), cuts[start : start + size])
+            yield Draw(self.series[start : start + size], cuts[start : start + size])
+
+    def of(self, picks: Any) -> Held:
+        """Some of the series, by their places here."""
+        return Held(self.series[picks], self.cuts[:, picks], self.truth[:, picks], self.scales[picks], self.season)
 
 
 def hold_out(panel: Panel, horizon: int, windows: int, season: int, before: int = 0) -> Held:
@@ -50,7 +55,7 @@ def hold_out(panel: Panel, horizon: int, windows: int, season: int, before: int 
             for index, end in enumerate(cuts[0].tolist())
         ]
     )
-    return Held(cuts, truth, scales, season)
+    return Held(every, cuts, truth, scales, season)
 
 
 def naive_forecasts(panel: Panel, held: Held) -> Floats:
@@ -63,7 +68,7 @@ def naive_forecasts(panel: Panel, held: Held) -> Floats:
                     seasonal_naive(row, horizon, held.season)
                     for row in panel.series(index, end=end)[: held.truth.shape[2]]
                 ]
-                for index, end in enumerate(cuts.tolist())
+                for index, end in zip(held.series.tolist(), cuts.tolist(), strict=True)
             ]
             for cuts in held.cuts
         ],
@@ -88,6 +93,10 @@ class Errors:
     symmetric: Array
     inside: Array
     seen: Array
+
+    def of(self, picks: Any) -> Errors:
+        """Those of some of the series."""
+        return Errors(*(getattr(self, one.name)[picks] for one in fields(self)))
 
 
 def errors(held: Held, forecasts: Floats) -> Errors:
@@ -132,7 +141,7 @@ def by_horizon(held: Held, forecasts: Floats) -> list[dict[str, float]]:
     """MASE and WQL of each point ahead, h of them."""
     found = []
     for ahead in range(held.truth.shape[-1]):
-        one = Held(held.cuts, held.truth[..., ahead : ahead + 1], held.scales, held.season)
+        one = replace(held, truth=held.truth[..., ahead : ahead + 1])
         both = scores(errors(one, forecasts[..., ahead : ahead + 1, :]))
         found.append({"mase": both["mase"], "wql": both["wql"]})
     return found

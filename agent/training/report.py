@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from agent.training.judgement import Errors, series_mase, series_wql
 
 _COLUMNS = {"mase": "MASE", "wql": "WQL", "sql": "SQL", "smape": "sMAPE, %", "coverage_80": "80 % coverage"}
+_NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
 
 
 def write_report(folder: Path, document: dict[str, Any], found: Mapping[str, Errors], items: Sequence[str]) -> None:
@@ -50,24 +51,56 @@ def plain(value: Any) -> Any:
 
 def _markdown(document: dict[str, Any]) -> str:
     verdict = document["verdict"]
-    low, high = verdict["wql"]["interval"]
-    rows = [
-        f"| {name.replace('_', ' ')} | " + " | ".join(f"{scores[key]:.4f}" for key in _COLUMNS) + " |"
-        for name, scores in document["models"].items()
-    ]
     lines = [
         "# Evaluation",
         "",
-        f"**{verdict['verdict'].capitalize()}** against {verdict['against'].replace('_', ' ')}: WQL "
-        f"{verdict['wql']['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f} (bootstrap over series).",
+        f"**{verdict['verdict'].capitalize()}** against {_name(verdict['against'])}: WQL {_difference(verdict['wql'])} "
+        "(bootstrap over series).",
         f"Exported: {document['exported']}.",
         "",
-        "| model | " + " | ".join(_COLUMNS.values()) + " |",
-        "|---" * (len(_COLUMNS) + 1) + "|",
-        *rows,
+        *_table(document["models"]),
         "",
+        *_baselines(document["baselines"]),
         "| points ahead | MASE | WQL |",
         "|---|---|---|",
         *(f"| {ahead} | {one['mase']:.4f} | {one['wql']:.4f} |" for ahead, one in enumerate(document["by_horizon"], 1)),
     ]
     return "\n".join(lines) + "\n"
+
+
+def _baselines(found: dict[str, Any] | None) -> list[str]:
+    if found is None:
+        return []
+    if not found["series"]:
+        return ["Statistical baselines: left out, no time was left for them.", ""]
+    which = "all" if found["series"] == found["of"] else f"{found['series']} of"
+    lines = [
+        f"Statistical models, fitted to each of {which} {found['of']} series in {found['seconds']:.0f} s, and every "
+        "model on the same series:",
+        "",
+        *_table(found["models"]),
+        "",
+    ]
+    for name, one in found["trained_less"].items():
+        lines.append(f"- trained less {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}")
+    for name, count in found["fell_back"].items():
+        if count:
+            lines.append(f"- {_name(name)} is seasonal naive {count} times: gaps, constants, less than two seasons")
+    return [*lines, ""]
+
+
+def _table(models: dict[str, dict[str, float]]) -> list[str]:
+    rows = [
+        f"| {_name(name)} | " + " | ".join(f"{scores[key]:.4f}" for key in _COLUMNS) + " |"
+        for name, scores in models.items()
+    ]
+    return ["| model | " + " | ".join(_COLUMNS.values()) + " |", "|---" * (len(_COLUMNS) + 1) + "|", *rows]
+
+
+def _difference(one: dict[str, Any]) -> str:
+    low, high = one["interval"]
+    return f"{one['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+
+
+def _name(model: str) -> str:
+    return _NAMES.get(model, model.replace("_", " "))

@@ -22,7 +22,7 @@ from transformers.utils import logging as transformers_logging
 
 from agent.child import Metrics, StopSignal, write_json
 from agent.hashing import sha256_of
-from agent.training import block_attention, gates, judgement, models, ranks
+from agent.training import baselines, block_attention, gates, judgement, models, ranks
 from agent.training.engine import Work, fit
 from agent.training.families import Batch, Family, family_of
 from agent.training.forecasts import examples, number_or_none, write_forecasts
@@ -66,7 +66,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     family, split, work = ready(config, panel, data_sha256, device, place)
     attention = _speed_up(family, work)
     metrics.event("loading", what="training", attention=attention, processes=place.count)
-    reserve = _time_to_judge(family, split, config)
+    reserve = _time_to_judge(family, split, config, stop)
     work = replace(work, stop_at=stop.ends_at - reserve)
     stop.check()
     facts = _facts(family, panel, config, attention, work.precision)
@@ -242,14 +242,16 @@ def _speed_up(family: Family, work: Work) -> str:
     return "stock"
 
 
-def _time_to_judge(family: Family, split: Split, config: TrainingConfig) -> float:
+def _time_to_judge(family: Family, split: Split, config: TrainingConfig, stop: StopSignal) -> float:
     """Seconds to keep for forecasts by every model and for bringing the results to S3, by the time of a first batch."""
     test, panel = split.test, split.windows.panel
     began = time.monotonic()
     family.forecast(panel, next(test.parts(0, _parts(panel))), QUANTILES)
     batches = len(test.cuts) * -(-len(panel) // _parts(panel)) + 1
     forecasts = (time.monotonic() - began) * batches * (1 + len(list(_rivals(config))))
-    return _CAUTION * forecasts + _UPLOAD_SECONDS
+    left = stop.ends_at - time.monotonic()
+    fits = baselines.seconds_to_keep(panel, test, config.evaluation, left)
+    return _CAUTION * (forecasts + fits) + _UPLOAD_SECONDS
 
 
 def _parts(panel: Panel) -> int:
@@ -298,12 +300,13 @@ def _judge(
         "verdict": verdict,
         "models": judgement.table(found),
         "by_horizon": judgement.by_horizon(test, ours),
+        "baselines": evaluation.baselines(config, test, found),
     }
     write_report(workdir.evaluation, document, found, panel.items.to_pylist())
     write_forecasts(workdir.forecasts, panel, test, config.data.target, ours, naive)
     return document, {
         "metrics": _flat(found, exported),
-        "evaluation": plain({name: document[name] for name in ("exported", "verdict", "models")}),
+        "evaluation": plain({name: document[name] for name in ("exported", "verdict", "models", "baselines")}),
         "examples": examples(panel, test, ours, naive, judgement.series_mase(found["trained"])),
     }
 
@@ -352,6 +355,18 @@ class Evaluation:
     def wql(self, family: Family, held: Held) -> float:
         """The weighted quantile loss of a model."""
         return judgement.scores(judgement.errors(held, self.forecasts(family, held)))["wql"]
+
+    def baselines(self, config: TrainingConfig, held: Held, found: dict[str, Errors]) -> dict[str, Any] | None:
+        """What `baselines.beside` finds in the time that there is; None when none are wanted. Raises StoppedEarly."""
+
+        def tell(done: int, total: int) -> None:
+            self.metrics.event("evaluating", what="baselines", done=done, total=total)
+            self.stop.check()
+
+        if not config.evaluation.baselines:
+            return None
+        until = min(time.monotonic() + baselines.LONGEST_SECONDS, self.stop.ends_at - _UPLOAD_SECONDS)
+        return baselines.beside(self.panel, held, found, config.evaluation, until, tell)
 
     def reloaded(self, family: Family, folder: Path, held: Held) -> tuple[Array, Array]:
         """The first forecasts by the model in memory and by the one on disk."""

@@ -168,6 +168,9 @@ class Optimisation(_Section):
     early_stopping: EarlyStopping | None = None
 
 
+Baseline = Literal["auto_ets", "auto_theta"]
+
+
 class Evaluation(_Section):
     """Forecasts of held-out points: `windows` times `prediction_length` points at the end of each series."""
 
@@ -181,6 +184,10 @@ class Evaluation(_Section):
     """
     champion: str | None = None
     """A model to be compared with, as `model.base`: the one that is in use so far."""
+    baselines: Annotated[list[Baseline], Field(default_factory=lambda: ["auto_ets", "auto_theta"])]
+    """Statistical models, fitted anew to each series on the CPU; none for an empty list."""
+    baseline_series: int = Field(500, ge=1)
+    """Series that they are fitted to, at most: a random sample, on which all models are compared once more."""
 
 
 Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow"]

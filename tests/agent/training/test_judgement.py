@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,8 @@ NAN = np.nan
 def held(truth: Any, scale: float = 1.0) -> Held:
     """Held-out points of n series, one window, one target: truth (n, h)."""
     block = np.asarray(truth, dtype=np.float64)[None, :, None, :]
-    return Held(np.zeros((1, block.shape[1]), dtype=np.int64), block, np.full((block.shape[1], 1), scale), 1)
+    count = block.shape[1]
+    return Held(np.arange(count), np.zeros((1, count), dtype=np.int64), block, np.full((count, 1), scale), 1)
 
 
 def forecasts(points: Any) -> Any:
@@ -35,7 +37,8 @@ def test_mase_is_the_error_over_the_scale() -> None:
 
 
 def test_a_series_without_a_scale_has_no_mase_and_is_not_counted() -> None:
-    truth = Held(np.zeros((1, 2), dtype=int), np.array([[[[1.0]], [[3.0]]]]), np.array([[0.0], [2.0]]), 1)
+    truth = held([[1.0], [3.0]])
+    truth = replace(truth, scales=np.array([[0.0], [2.0]]))
     found = errors(truth, forecasts([[9.0], [2.0]]))
     assert scores(found)["mase"] == pytest.approx(0.5)
     assert np.isnan(judgement.series_mase(found)[0])

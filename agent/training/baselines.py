@@ -1,0 +1,116 @@
+"""AutoETS and AutoTheta on a sample of the series: what classical statistics make of the same held-out windows.
+
+They are fitted anew to each series and window, on one core, while the GPU waits and is paid for. So there is a bound
+for the series, one for the time, and one for the history that they look at.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from statsforecast.models import AutoETS, AutoTheta
+
+from agent.training.judgement import Errors, Held, compare, errors, table
+from agent.training.naive import QUANTILES, Array, seasonal_naive
+from agent.training.panel import Floats, Panel
+from chronos_ec2.training_config import Evaluation
+
+LONGEST_SECONDS = 300.0
+_SHARE_OF_TIME = 0.1
+_POINTS = 2_000
+_SEASONS = 2
+_BANDS = {level: round(100 * abs(1 - 2 * level)) for level in QUANTILES}
+_MODELS: dict[str, Any] = {"auto_ets": AutoETS, "auto_theta": AutoTheta}
+
+
+def seconds_to_keep(panel: Panel, held: Held, settings: Evaluation, left: float) -> float:
+    """How long the baselines will take, by one series of middle length; no more than a tenth of the seconds left."""
+    middle = held.of(np.argsort(held.cuts[0], kind="stable")[[len(held.series) // 2]])
+    seconds = 0.0
+    # The first call compiles.
+    for _ in range(2):
+        began = time.monotonic()
+        _forecasts(panel, middle, settings.baselines)
+        seconds = time.monotonic() - began
+    count = min(settings.baseline_series, len(held.series))
+    return min(seconds * count, LONGEST_SECONDS, _SHARE_OF_TIME * left)
+
+
+def beside(
+    panel: Panel,
+    held: Held,
+    found: Mapping[str, Errors],
+    settings: Evaluation,
+    until: float,
+    tell: Callable[[int, int], None],
+) -> dict[str, Any]:
+    """The baselines' scores on a random sample, the same each time, and those of `found` on that sample beside them.
+
+    Series are taken one after another, as many as are begun before `time.monotonic()` reaches `until`. `tell` hears
+    after each how many are done, and of how many; what it raises is not caught. `fell_back` counts forecasts that are
+    seasonal naive because the history was no food for the baseline.
+    """
+    picks = np.random.default_rng(0).permutation(len(held.series))[: settings.baseline_series]
+    blocks: dict[str, list[Floats]] = {str(name): [] for name in settings.baselines}
+    fell_back = {str(name): 0 for name in settings.baselines}
+    began, done = time.monotonic(), 0
+    while done < len(picks) and time.monotonic() < until:
+        for name, (block, missed) in _forecasts(panel, held.of(picks[[done]]), settings.baselines).items():
+            blocks[name].append(block)
+            fell_back[name] += missed
+        done += 1
+        tell(done, len(picks))
+    picks = picks[:done]
+    sampled = {name: one.of(picks) for name, one in found.items()} if done else {}
+    rivals = {name: errors(held.of(picks), np.stack(some, axis=1)) for name, some in blocks.items() if some}
+    compared = {name: compare(sampled["trained"], theirs) for name, theirs in rivals.items()}
+    return {
+        "series": done,
+        "of": len(held.series),
+        "seconds": round(time.monotonic() - began, 1),
+        "models": table(sampled | rivals),
+        "trained_less": {name: {score: one[score] for score in ("wql", "mase")} for name, one in compared.items()},
+        "fell_back": fell_back,
+    }
+
+
+def _forecasts(panel: Panel, one: Held, names: Sequence[str]) -> dict[str, tuple[Floats, int]]:
+    """By name, of one series: (k, V, h, q), and how many of the k x V forecasts are seasonal naive."""
+    windows, _, targets, horizon = one.truth.shape
+    found = {}
+    for name in names:
+        block, missed = np.empty((windows, targets, horizon, len(QUANTILES)), dtype=np.float32), 0
+        for window, target in np.ndindex(windows, targets):
+            history = panel.series(int(one.series[0]), int(one.cuts[window, 0]), _POINTS)[target]
+            quantiles = _fitted(name, history, horizon, one.season)
+            if quantiles is None:
+                missed += 1
+                quantiles = seasonal_naive(history, horizon, one.season)
+            block[window, target] = quantiles
+        found[name] = block, missed
+    return found
+
+
+def _fitted(name: str, history: Array, horizon: int, season: int) -> Array | None:
+    """(h, q); None for a history that has gaps, is the same number throughout, or is shorter than two seasons."""
+    seen = np.flatnonzero(np.isfinite(history))
+    if len(seen) == 0:
+        return None
+    past = history[seen[0] :].astype(np.float64)
+    if not np.isfinite(past).all() or past.min() == past.max() or len(past) < _SEASONS * season:
+        return None
+    try:
+        with np.errstate(all="ignore"):
+            found = _MODELS[name](season_length=season).forecast(past, horizon, level=sorted({*_BANDS.values()} - {0}))
+    except Exception:  # noqa: BLE001 - statsforecast raises bare Exceptions for series that it cannot fit
+        return None
+    # The point forecast is taken for the median; the other levels are edges of bands.
+    edges = [
+        found["mean"] if band == 0 else found[f"{'lo' if level < 0.5 else 'hi'}-{band}"]
+        for level, band in _BANDS.items()
+    ]
+    quantiles: Array = np.stack(edges, axis=1)
+    return quantiles if np.isfinite(quantiles).all() else None
