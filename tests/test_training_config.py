@@ -15,7 +15,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import TrainingConfig, load_config, parse_config, parse_yaml
 
 SCHEMA = Path(__file__).parents[1] / "docs" / "training-config.schema.json"
-EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*/train.yaml"))
+EXAMPLES = sorted((Path(__file__).parents[1] / "examples").glob("*/*.yaml"))
 
 
 def a_config(**changes: Any) -> dict[str, Any]:

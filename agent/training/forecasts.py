@@ -27,10 +27,10 @@ def write_forecasts(path: Path, panel: Panel, held: Held, names: list[str], ours
     times = pa.concat_arrays(
         panel.times(index, cut, cut + horizon)
         for cuts in held.cuts
-        for index, cut in enumerate(cuts.tolist())
+        for index, cut in zip(held.series.tolist(), cuts.tolist(), strict=True)
         for _ in range(targets)
     )
-    items = np.repeat(np.array(panel.items.to_pylist(), dtype=object), targets * horizon)
+    items = np.repeat(np.array(panel.items.take(held.series).to_pylist(), dtype=object), targets * horizon)
     columns: dict[str, Any] = {
         "item_id": pa.array(np.tile(items, windows), pa.string()),
         "target_name": pa.array(
@@ -52,13 +52,13 @@ def examples(panel: Panel, held: Held, ours: Floats, naive: Floats, mase: Array)
     order = np.argsort(mase, kind="stable")
     picks = dict.fromkeys(int(order[round(rank * (len(order) - 1))]) for rank in _EXAMPLE_RANKS)
     return [
-        _example(panel, held, ours[-1, index, 0], naive[-1, index, 0], index, float(mase[index])) for index in picks
+        _example(panel, held.of([pick]), ours[-1, pick, 0], naive[-1, pick, 0], float(mase[pick])) for pick in picks
     ]
 
 
-def _example(panel: Panel, held: Held, ours: Floats, naive: Floats, index: int, error: float) -> dict[str, Any]:
+def _example(panel: Panel, one: Held, ours: Floats, naive: Floats, error: float) -> dict[str, Any]:
     horizon = len(ours)
-    end = int(held.cuts[-1][index]) + horizon
+    index, end = int(one.series[0]), int(one.cuts[-1, 0]) + horizon
     shown = min(end, (_HISTORY_HORIZONS + 1) * horizon)
     return {
         "item": panel.items[index].as_py(),

@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
+from fnmatch import fnmatchcase
 from importlib import metadata
 from itertools import islice
 from pathlib import Path
@@ -28,13 +29,14 @@ from agent.training.families import Batch, Family, family_of
 from agent.training.forecasts import examples, number_or_none, write_forecasts
 from agent.training.judgement import Errors, Held
 from agent.training.naive import QUANTILES, Array
-from agent.training.panel import Floats, Panel, open_panel
+from agent.training.panel import Floats, Indices, Panel, open_panel
 from agent.training.parquet import read_panel
 from agent.training.ranks import Place
 from agent.training.report import plain, write_model_card, write_report
 from agent.training.spacing import frequency_of
 from agent.training.windows import Sampler, Windows
 from agent.workdir import Workdir
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import TrainingConfig
 
 BLOCK = "block"
@@ -169,13 +171,24 @@ class Split:
     def of(cls, panel: Panel, config: TrainingConfig) -> Split:
         """The last windows are for the test; the one before them for validation, when anything is chosen at all."""
         horizon, season = config.prediction_length, config.evaluation.season_length
-        test = judgement.hold_out(panel, horizon, config.evaluation.windows, season)
-        ends, validation = test.cuts[0], None
+        judged = _judged(panel, config.evaluation.series)
+        test = judgement.hold_out(panel, horizon, config.evaluation.windows, season).of(judged)
+        ends, validation = panel.lengths.copy(), None
+        ends[judged] = test.cuts[0]
         if _chooses(config):
-            ends = ends - horizon
-            validation = judgement.hold_out(panel, horizon, 1, season, before=config.evaluation.windows)
+            ends[judged] -= horizon
+            validation = judgement.hold_out(panel, horizon, 1, season, before=config.evaluation.windows).of(judged)
         past = config.training.min_past or horizon
         return cls(Windows(panel, ends, config.context_length, horizon, past), validation, test)
+
+
+def _judged(panel: Panel, pattern: str) -> Indices:
+    """The series whose names match."""
+    places = [place for place, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
+    if not places:
+        problem = f"{pattern!r} matches no series, which are named like {panel.items[0].as_py()!r}"
+        raise InvalidInput("evaluation.series", problem, "it is a pattern like 'shop-*'")
+    return np.array(places)
 
 
 def _chooses(config: TrainingConfig) -> bool:
@@ -247,7 +260,7 @@ def _time_to_judge(family: Family, split: Split, config: TrainingConfig, stop: S
     test, panel = split.test, split.windows.panel
     began = time.monotonic()
     family.forecast(panel, next(test.parts(0, _parts(panel))), QUANTILES)
-    batches = len(test.cuts) * -(-len(panel) // _parts(panel)) + 1
+    batches = len(test.cuts) * -(-len(test.series) // _parts(panel)) + 1
     forecasts = (time.monotonic() - began) * batches * (1 + len(list(_rivals(config))))
     left = stop.ends_at - time.monotonic()
     fits = baselines.seconds_to_keep(panel, test, config.evaluation, left)
@@ -302,7 +315,7 @@ def _judge(
         "by_horizon": judgement.by_horizon(test, ours),
         "baselines": evaluation.baselines(config, test, found),
     }
-    write_report(workdir.evaluation, document, found, panel.items.to_pylist())
+    write_report(workdir.evaluation, document, found, panel.items.take(test.series).to_pylist())
     write_forecasts(workdir.forecasts, panel, test, config.data.target, ours, naive)
     return document, {
         "metrics": _flat(found, exported),
@@ -340,7 +353,7 @@ class Evaluation:
         # Chronos-T5 draws its forecasts.
         torch.manual_seed(0)
         count = _parts(self.panel)
-        total = len(held.cuts) * -(-len(self.panel) // count)
+        total = len(held.cuts) * -(-len(held.series) // count)
         done, windows = 0, []
         for window in range(len(held.cuts)):
             found = []

@@ -178,6 +178,8 @@ class Evaluation(_Section):
     """Observations a season, for MASE and the seasonal naive forecast."""
     windows: int = Field(1, ge=1)
     """Rolling origins, `prediction_length` points apart. Nothing in them is trained on, nor chosen by."""
+    series: str = "*"
+    """Pattern of the items that are judged, like `shop-*`; the others are trained on to their end."""
     export: Literal["better", "trained"] = "better"
     """The model under `models/`: trained or base, whichever has the lower WQL on the validation window, or the trained
     one in any case.

@@ -88,7 +88,7 @@ class _Demo:
         self._say("M3 monthly to Parquet")
         self._say("  " + self._python(str(EXAMPLE / "prepare.py"), str(folder)).strip())
         self._command("upload", "data", str(folder), "m3-monthly")
-        launched = self._command("launch", "--config", str(EXAMPLE / "train.yaml"), "--allow-cpu")
+        launched = self._command("launch", "--config", str(EXAMPLE / "demo.yaml"), "--allow-cpu")
         run_id = launched["run_id"]
         for snapshot in self._watch(run_id):
             self.facts.statuses = [phase["status"] for phase in snapshot["timestamps"]]

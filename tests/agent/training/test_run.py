@@ -76,6 +76,8 @@ def test_every_family_is_trained_judged_and_loaded_by_the_library(
     assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "base"}
     assert report(workdir)["verdict"]["against"] == "base"
     assert len(report(workdir)["by_horizon"]) == 6
+    assert set(report(workdir)["baselines"]["models"]) == {*report(workdir)["models"], "auto_ets", "auto_theta"}
+    assert "| AutoTheta |" in (workdir.evaluation / "report.md").read_text()
     loaded = BaseChronosPipeline.from_pretrained(workdir.model)
     quantiles, _ = loaded.predict_quantiles([torch.arange(24.0)], prediction_length=6)
     assert np.isfinite(np.asarray(quantiles[0])).all()
@@ -153,6 +155,36 @@ def test_nothing_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
         train(workdir, config)
         weights.append(BaseChronosPipeline.from_pretrained(workdir.model).model.state_dict())
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+
+
+def test_series_that_are_not_judged_are_trained_on_to_their_end(tmp_path: Path) -> None:
+    """The last points of one kind make no difference to the weights, those of the other kind do."""
+    weights = []
+    for name, judged, others in (("one", 1.0, 1.0), ("held-out", 9.0, 1.0), ("learnt", 1.0, 9.0)):
+        (tmp_path / name).mkdir()
+        workdir, table = a_workdir(tmp_path / name), toy_series()
+        values = table["target"].to_numpy().reshape(12, 60).copy()
+        values[1, -6:] *= judged
+        values[[0, *range(2, 12)], -6:] *= others
+        pq.write_table(table.set_column(2, "target", [values.reshape(-1)]), workdir.data / "toy.parquet")
+        config = tiny_chronos(steps=3)
+        item = table["item_id"].unique()[1].as_py()
+        config["evaluation"] = {"season_length": 6, "series": f"{item[:-1]}[{item[-1]}]"}
+        result = train(workdir, config)
+        assert pq.read_table(workdir.forecasts)["item_id"].unique().to_pylist() == [item]
+        assert len(result["examples"]) == 1
+        assert result["examples"][0]["item"] == item
+        assert pq.read_table(workdir.evaluation / "series.parquet")["item_id"].to_pylist() == [item]
+        assert result["evaluation"]["baselines"]["of"] == 1
+        weights.append(BaseChronosPipeline.from_pretrained(workdir.model).model.state_dict())
+    assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
+    assert not all(torch.equal(weights[0][name], weights[2][name]) for name in weights[0])
+
+
+def test_a_pattern_that_names_no_series_is_refused(tmp_path: Path) -> None:
+    config = tiny_chronos() | {"evaluation": {"series": "shop-*"}}
+    with pytest.raises(InvalidInput, match=r"evaluation.series: 'shop-\*' matches no series, which are named like"):
+        train(ready(tmp_path), config)
 
 
 def test_a_run_goes_on_where_a_signal_ended_it(tmp_path: Path) -> None:
