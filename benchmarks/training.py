@@ -416,16 +416,17 @@ def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
 
 
 def _m3(folder: Path) -> Path:
-    prepare = Path(__file__).resolve().parents[1] / "examples" / "m3_monthly" / "prepare.py"
-    subprocess.run([sys.executable, str(prepare), str(folder)], check=True, capture_output=True)
+    subprocess.run([sys.executable, str(_M3 / "prepare.py"), str(folder)], check=True, capture_output=True)
     return folder / "m3-monthly.parquet"
+
+
+_M3 = Path(__file__).resolve().parents[1] / "examples" / "m3_monthly"
 
 
 def _m3_config(training: dict[str, Any]) -> dict[str, Any]:
     from chronos_ec2.training_config import load_config  # noqa: PLC0415
 
-    example = Path(__file__).resolve().parents[1] / "examples" / "m3_monthly" / "train.yaml"
-    found = load_config(example).model_dump(mode="json")
+    found = load_config(_M3 / "demo.yaml").model_dump(mode="json")
     found["training"] |= training
     return found
 
@@ -434,18 +435,20 @@ def m3() -> tuple[str, Any, str]:
     """The example, once, with its own seed: the official 18 months that it has not seen."""
     from agent.training.run import run  # noqa: PLC0415
     from agent.workdir import Workdir  # noqa: PLC0415
-    from chronos_ec2.training_config import parse_config  # noqa: PLC0415
+    from chronos_ec2.training_config import load_config  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
-        data = _m3(Path(name) / "data")
         workdir = Workdir(Path(name) / "box")
         workdir.create()
-        (workdir.data / data.name).write_bytes(data.read_bytes())
+        _m3(workdir.data)
         metrics = Metrics(workdir.metrics)
-        result = run(workdir, parse_config(_m3_config({}), "m3"), metrics, StopSignal())
+        result = run(workdir, load_config(_M3 / "train.yaml"), metrics, StopSignal())
         metrics.close()
         table = (workdir.evaluation / "report.md").read_text().partition("| points ahead")[0].partition("\n\n")[2]
-    figures = result["metrics"] | {"seconds": result["seconds"]["training"]}
+    figures = result["metrics"] | {
+        "seconds": result["seconds"]["training"],
+        "baselines": result["evaluation"]["baselines"],
+    }
     text = f"`examples/m3_monthly`, from scratch in {figures['seconds']:.0f} s on one thread, one seed."
     text += f"\n\n{table.strip()}"
     return "M3 monthly", {"m3_monthly": figures}, text

