@@ -85,7 +85,7 @@ def _baselines(found: dict[str, Any] | None) -> list[str]:
         lines.append(f"- trained less {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}")
     for name, count in found["fell_back"].items():
         if count:
-            lines.append(f"- {_name(name)} is seasonal naive {count} times: gaps, constants, less than two seasons")
+            lines.append(f"- {_name(name)} is seasonal naive {count} times: see docs/training.md")
     return [*lines, ""]
 
 

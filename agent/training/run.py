@@ -371,15 +371,16 @@ class Evaluation:
 
     def baselines(self, config: TrainingConfig, held: Held, found: dict[str, Errors]) -> dict[str, Any] | None:
         """What `baselines.beside` finds in the time that there is; None when none are wanted. Raises StoppedEarly."""
+        until = min(time.monotonic() + baselines.LONGEST_SECONDS, self.stop.ends_at - _UPLOAD_SECONDS)
 
-        def tell(done: int, total: int) -> None:
+        def go_on(done: int, total: int) -> bool:
             self.metrics.event("evaluating", what="baselines", done=done, total=total)
             self.stop.check()
+            return time.monotonic() < until
 
         if not config.evaluation.baselines:
             return None
-        until = min(time.monotonic() + baselines.LONGEST_SECONDS, self.stop.ends_at - _UPLOAD_SECONDS)
-        return baselines.beside(self.panel, held, found, config.evaluation, until, tell)
+        return baselines.beside(self.panel, held, found, config.evaluation, go_on)
 
     def reloaded(self, family: Family, folder: Path, held: Held) -> tuple[Array, Array]:
         """The first forecasts by the model in memory and by the one on disk."""

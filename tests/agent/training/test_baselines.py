@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import time
 from pathlib import Path
 from typing import Any
 
@@ -45,9 +44,13 @@ def m3(count: int) -> list[Any]:
     return [one.y for one in list(M3.subset("monthly"))[:: 1400 // count][:count]]
 
 
-def beside(panel: Panel, held: Held, until: float = math.inf, **settings: Any) -> dict[str, Any]:
+def beside(panel: Panel, held: Held, fits: int = 1000, **settings: Any) -> dict[str, Any]:
+    """The comparison after so many fits."""
     found = {"trained": errors(held, naive_forecasts(panel, held))}
-    return baselines.beside(panel, held, found, Evaluation.model_validate(settings), until, lambda _done, _of: None)
+    asked = iter(range(fits))
+    return baselines.beside(
+        panel, held, found, Evaluation.model_validate(settings), lambda _done, _of: next(asked, None) is not None
+    )
 
 
 @pytest.mark.parametrize("name", OURS)
@@ -103,7 +106,7 @@ def test_the_quantiles_are_in_order_and_the_point_forecast_is_among_them(tmp_pat
     panel = a_panel(tmp_path, m3(6))
     held = hold_out(panel, HORIZON, 1, SEASON)
     for index in range(6):
-        for block, _ in baselines._forecasts(panel, held.of([index]), list(OURS)).values():
+        for block, _ in (baselines._forecasts(panel, held.of([index]), list(OURS), lambda: True) or {}).values():
             assert block.shape == (1, 1, HORIZON, len(QUANTILES))
             below_and_above = np.delete(block, QUANTILES.index(0.5), axis=-1)
             assert (np.diff(below_and_above, axis=-1) >= 0).all()
@@ -114,8 +117,24 @@ def test_the_quantiles_are_in_order_and_the_point_forecast_is_among_them(tmp_pat
 def test_no_series_is_begun_when_the_time_is_over(tmp_path: Path) -> None:
     panel = a_panel(tmp_path, m3(4))
     held = hold_out(panel, HORIZON, 1, SEASON)
-    found = beside(panel, held, until=time.monotonic() - 1)
+    found = beside(panel, held, fits=0)
     assert (found["series"], found["models"], found["trained_less"]) == (0, {}, {})
+
+
+def test_what_is_done_when_the_time_is_over_counts(tmp_path: Path) -> None:
+    panel = a_panel(tmp_path, m3(4))
+    held = hold_out(panel, HORIZON, 1, SEASON)
+    # Two fits a series.
+    found = beside(panel, held, fits=5)
+    assert (found["series"], found["of"]) == (2, 4)
+    done = held.of(np.random.default_rng(0).permutation(4)[:2])
+    assert found["models"]["trained"] == pytest.approx(scores(errors(done, naive_forecasts(panel, done))))
+
+
+def test_a_season_too_long_for_auto_ets_costs_no_minutes(tmp_path: Path) -> None:
+    panel = a_panel(tmp_path, [np.tile(np.arange(61.0), 5) + np.arange(305) % 7])
+    found = beside(panel, hold_out(panel, 10, 1, 61))
+    assert found["fell_back"] == {"auto_ets": 1, "auto_theta": 0}
 
 
 def test_each_series_is_a_sign_of_work_and_a_chance_to_stop(tmp_path: Path) -> None:
@@ -123,14 +142,16 @@ def test_each_series_is_a_sign_of_work_and_a_chance_to_stop(tmp_path: Path) -> N
     held = hold_out(panel, HORIZON, 1, SEASON)
     found, heard = {"trained": errors(held, naive_forecasts(panel, held))}, []
 
-    def tell(done: int, of: int) -> None:
+    def go_on(done: int, of: int) -> bool:
         heard.append((done, of))
         if done == 2:
             raise StoppedEarly
+        return True
 
     with pytest.raises(StoppedEarly):
-        baselines.beside(panel, held, found, Evaluation(), math.inf, tell)
-    assert heard == [(1, 4), (2, 4)]
+        baselines.beside(panel, held, found, Evaluation(), go_on)
+    # Before each of two fits a series.
+    assert heard == [(0, 4), (0, 4), (1, 4), (1, 4), (2, 4)]
 
 
 def test_the_time_kept_grows_with_the_series_and_is_bounded(tmp_path: Path) -> None:
