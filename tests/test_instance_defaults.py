@@ -30,8 +30,8 @@ def resolved(instance_type: str | None, **changes: Any) -> tuple[Any, ...]:
         ("g6.48xlarge", (True, 128, 1e-5, 2048, 6)),
         ("p4d.24xlarge", (False, 256, 1e-6, 8192, 8)),
         ("p5.48xlarge", (False, 256, 1e-6, 8192, 8)),
-        ("t3.large", (False, 256, 1e-6, 2048, 0)),
-        (None, (False, 256, 1e-6, 2048, 0)),
+        ("t3.large", (False, 256, 1e-6, 2048, None)),
+        (None, (False, 256, 1e-6, 2048, None)),
     ],
 )
 def test_each_instance_type_has_its_defaults(instance_type: str | None, expected: tuple[Any, ...]) -> None:
