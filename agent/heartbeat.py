@@ -40,11 +40,12 @@ class Pulse:
         self._monotonic = monotonic
         self._last_success = monotonic()
         self._over = threading.Event()
-        # A daemon: it may hang in a call for as long as it likes without keeping the process, and so the box, alive.
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
+        self._thread: threading.Thread | None = None
 
     def __enter__(self) -> Pulse:
         service.ready()
+        # A daemon: it may hang in a call for as long as it likes without keeping the process, and so the box, alive.
+        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
         self._thread.start()
         return self
 
@@ -52,12 +53,13 @@ class Pulse:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         self._over.set()
-        self._thread.join(timeout=self._limits.beat_retry.total_seconds())
+        if self._thread is not None:
+            self._thread.join(timeout=self._limits.beat_retry.total_seconds())
 
     @property
     def alive(self) -> bool:
         """Whether the thread still runs."""
-        return self._thread.is_alive()
+        return self._thread is not None and self._thread.is_alive()
 
     def tick(self) -> float:
         """Send one beat, hear the news, and say in how many seconds to come again. Never raises."""

@@ -368,7 +368,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "one of our tags is enough (memory)", "protocol", "src/chronos_ec2/memory/world.py",
-        "if ours.items() <= box.tags.items())", "if ours.items() & box.tags.items())", MEMORY,
+        "ours = owner_tags(self.project, environment).items() <= tags.items()",
+        "ours = owner_tags(self.project, environment).items() & tags.items()", MEMORY,
     ),
     Defect(
         "volumes carry no tags", "failure mode 51", _EC2,

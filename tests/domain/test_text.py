@@ -284,6 +284,10 @@ def test_a_number_may_be_given_another_minimum() -> None:
     assert Fields({"it": -2}, "x.json").number_or_none("it", minimum=-2) == -2
 
 
+def test_text_may_hold_what_does_not_show_but_controls_nothing() -> None:
+    assert DEFAULT_READS["text"](Fields({"it": "a\u00a0b\u200bc"}, "x.json")) == "a\u00a0b\u200bc"
+
+
 def test_text_with_control_characters_is_refused() -> None:
     assert refused(DEFAULT_READS["text"], "a\x1b[2J") == "x.json: field 'it' holds control characters"
     assert refused(DEFAULT_READS["texts"], ["a", "b\n"]) == "x.json: field 'it' is not a list of plain strings"

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -69,5 +69,5 @@ class LaneFacts:
     listed_at: datetime
     state: StateRead
     beat: BeatRead = field(default_factory=Absent)
-    armed: frozenset[str] | Failed = frozenset()
+    armed: Set[str] | Failed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)

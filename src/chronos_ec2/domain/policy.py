@@ -62,7 +62,7 @@ def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits:
     ended = {action.instance_id for action in decision.actions if isinstance(action, Terminate)}
     gone = {box.instance_id for box in facts.instances if not box.alive}
     missed = {action.run.instance_id for action in decision.actions if isinstance(action, Conclude)}
-    disarm = [Disarm(instance_id) for instance_id in sorted(facts.armed) if instance_id in gone | missed]
+    disarm = [Disarm(instance_id) for instance_id in sorted(facts.armed & (gone | missed))]
     arm = [
         Arm(box.instance_id, box.deadline)
         for box in facts.instances

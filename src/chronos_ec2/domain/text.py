@@ -6,6 +6,7 @@ import json
 import re
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, NoReturn
 
 from chronos_ec2.domain.errors import InvalidInput, Unreadable
@@ -19,6 +20,7 @@ _RESERVED = frozenset({"cached-datasets"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+@lru_cache(maxsize=1024)
 def check_name(value: str, where: str) -> str:
     """Return `value` if it can name an environment or a lane, else raise InvalidInput for `where`."""
     if value in _RESERVED or not _NAME.fullmatch(value):
@@ -38,10 +40,13 @@ def one_line(text: str, limit: int = 500) -> str:
 
     Not control characters alone: some others turn the direction of a line, have no width, or cannot be encoded.
     """
-    clean = "".join(character if character.isprintable() else " " for character in text).strip()
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    clean = text.strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
 
 
+@lru_cache(maxsize=1024)
 def format_time(moment: datetime) -> str:
     """RFC 3339 in UTC with Z, to the millisecond."""
     if moment.tzinfo is None:
@@ -80,7 +85,7 @@ def _refuse_constant(name: str) -> NoReturn:
 
 
 # Made once: for documents of this size making them takes as long as using them.
-_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False)
+_ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
@@ -93,7 +98,7 @@ class Fields:
 
     def _get(self, name: str, kinds: type | tuple[type, ...]) -> Any:
         value = self._document.get(name)
-        if isinstance(value, bool) and kinds is not bool:
+        if value.__class__ is bool and kinds is not bool:
             raise Unreadable(f"{self._what}: field {name!r} is a boolean")
         if not isinstance(value, kinds):
             raise Unreadable(f"{self._what}: field {name!r} is missing or of the wrong type")
@@ -106,7 +111,7 @@ class Fields:
     def text(self, name: str) -> str:
         """A string without control characters."""
         value: str = self._get(name, str)
-        if _CONTROL.search(value):
+        if not value.isprintable() and _CONTROL.search(value):
             raise Unreadable(f"{self._what}: field {name!r} holds control characters")
         return value
 

@@ -9,7 +9,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from chronos_ec2.domain.errors import CapacityUnavailable, LostRace
-from chronos_ec2.domain.instance import MANAGED_BY, Instance, InstanceState, read_tags, run_tags
+from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
@@ -151,10 +151,11 @@ class MemoryTransfer:
         on_bytes(len(body))
 
 
-@dataclass
+@dataclass(slots=True)
 class _Box:
     instance: Instance
-    tags: dict[str, str]
+    owned_in: str | None
+    """The environment of which it carries all our owner tags."""
 
 
 @dataclass
@@ -183,8 +184,7 @@ class MemoryFleet:
         return found
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
-        ours = {"Project": self.project, "Environment": environment, "ManagedBy": MANAGED_BY}
-        return tuple(box.instance for box in self._boxes.values() if ours.items() <= box.tags.items())
+        return tuple([box.instance for box in self._boxes.values() if box.owned_in == environment])
 
     def find(self, environment: str, instance_id: str) -> Instance | None:
         """One instance, if it carries our owner tags for this environment."""
@@ -237,7 +237,9 @@ class MemoryFleet:
         instance = Instance(
             instance_id, InstanceState.RUNNING, self.clock.now(), instance_type, lane, run_id, attempt, deadline, hold
         )
-        self._boxes[instance_id] = _Box(instance, dict(tags))
+        environment = tags.get("Environment", "")
+        ours = owner_tags(self.project, environment).items() <= tags.items()
+        self._boxes[instance_id] = _Box(instance, environment if ours else None)
         return instance_id
 
     def move(self, instance_id: str, state: InstanceState) -> None:

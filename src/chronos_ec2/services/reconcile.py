@@ -93,7 +93,7 @@ class Reconciler:
             by_lane[self._lane_of(instance)].append(instance)
         lanes = sorted({*self.store.lanes(self.environment), *by_lane})
         unused = self._unused_schedules(listing)
-        listings = [replace(listing, instances=tuple(by_lane.get(lane, ()))) for lane in lanes]
+        listings = [_Listing(listing.at, tuple(by_lane.get(lane, ())), listing.armed) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
             return [*unused, *map(self._isolated, lanes, listings)]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
@@ -149,7 +149,8 @@ class Reconciler:
 
     def _list_lane(self, lane: Lane) -> _Listing:
         listing = self._list()
-        return replace(listing, instances=tuple(box for box in listing.instances if self._lane_of(box) == lane))
+        of_lane = tuple(box for box in listing.instances if self._lane_of(box) == lane)
+        return _Listing(listing.at, of_lane, listing.armed)
 
     def _reconcile(self, lane: Lane, listing: _Listing) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
@@ -171,7 +172,7 @@ class Reconciler:
     def _gather(self, lane: Lane, listing: _Listing) -> LaneFacts:
         instances = listing.instances
         state = self.store.read_lock(lane)
-        armed = listing.armed if isinstance(listing.armed, Failed) else frozenset(listing.armed)
+        armed = listing.armed if isinstance(listing.armed, Failed) else listing.armed.keys()
         facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances), armed)
         strays = [box for box in instances if box.alive and not (isinstance(state, Held) and belongs(box, state.run))]
         return replace(facts, suspects=self._first_seen(strays)) if strays else facts

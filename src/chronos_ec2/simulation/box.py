@@ -63,6 +63,8 @@ class Box:
         self.life = Life.BOOTING
         self.cut_off = False
         self.deaf = False
+        self.acts = False
+        """Whether the agent's main thread is at work now: what it writes is no news to it."""
         self.stalled_since: float | None = None
         self.claimed = False
         self.last_beat: float | None = None
@@ -153,6 +155,7 @@ class Box:
         if self.life is not Life.WORKING or (self._leaving and act != self._act_of_leaving):
             return
         self._noise.cut_off, before = self.cut_off, self._noise.cut_off
+        self.acts = True
         try:
             act()
         except _WouldSleep as wait:
@@ -164,6 +167,7 @@ class Box:
         except ChronosError:
             self._end()
         finally:
+            self.acts = False
             self._noise.cut_off = before
 
     def _act_of_leaving(self) -> None:
@@ -228,6 +232,7 @@ class Box:
 
     def crash(self) -> None:
         """The process is gone, and the unit powers the box off."""
+        self.catch_up()
         self._end()
 
     def freeze(self, seconds: float) -> None:

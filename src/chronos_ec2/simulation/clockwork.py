@@ -17,10 +17,15 @@ class Clockwork:
         self.seconds = 0.0
         self._queue: list[tuple[float, int, Callable[[], None]]] = []
         self._order = count()
+        self._now = (0.0, ORIGIN)
 
     def now(self) -> datetime:
         """The virtual time, aware UTC."""
-        return ORIGIN + timedelta(seconds=self.seconds)
+        seconds, now = self._now
+        if seconds != self.seconds:
+            now = ORIGIN + timedelta(seconds=self.seconds)
+            self._now = (self.seconds, now)
+        return now
 
     def at(self, seconds: float, call: Callable[[], None]) -> None:
         """Call at a time, at once if it is past."""

@@ -16,7 +16,8 @@ from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.faults import Crash
 from chronos_ec2.services.launch import Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
-from chronos_ec2.simulation.box import Box, Life
+from chronos_ec2.simulation.box import Box
+from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.disturbances import Disturber
 from chronos_ec2.simulation.judgement import DEAD, LATE, NO_BOOT, Judgement, Verdicts
@@ -53,11 +54,12 @@ class _History:
         )
         self._judgement = Judgement(scene)
         self._disturber = Disturber(scene, self._judgement, self._reconciler, self._launch, self._deliver)
-        self._calm = False
+        self._calm = Calm(scene, self._judgement)
 
     def run(self) -> Verdicts:
         scene, plan = self._scene, self._plan
         scene.objects.overwrite(f"{CACHED}/{_DATA}a.parquet", b"PAR1")
+        scene.objects.before_lock = self._lock_is_written
         scene.objects.on_lock = self._lock_was_written
         scene.objects.on_beat_wanted = self._beat_is_wanted
         scene.fleet.on_change = self._instance_changed
@@ -74,7 +76,7 @@ class _History:
         return self._judgement.verdicts
 
     def _disturb(self, disturbance: Disturbance) -> None:
-        self._calm = False
+        self._calm.disturb()
         self._disturber.do(disturbance)
 
     # --- the moves of the system -------------------------------------------------------------------------------
@@ -116,7 +118,7 @@ class _History:
     def _sweep(self) -> None:
         scene = self._scene
         self._clockwork.after(scene.limits.sweep.total_seconds(), self._sweep)
-        if self._calm and self._nothing_can_have_changed():
+        if self._calm.holds():
             return
         if self._plan.lost_ticks and scene.random.random() < self._plan.lost_ticks:
             scene.noise.disturbed += 1
@@ -124,23 +126,14 @@ class _History:
         self._as_function(self._one_sweep)
 
     def _one_sweep(self) -> None:
-        self._calm = self._plan.clean and not self._plan.list_lag
-        for report in self._reconciler.sweep():
-            self._calm = self._calm and report.decision.reason.endswith("healthy")
+        self._calm.begin()
+        reports = self._reconciler.sweep()
+        self._calm.judge(reports)
+        for report in reports:
             self._scene.noise.disturbed += bool(report.error)
-            actions = ", ".join(type(action).__name__ for action in report.decision.actions)
-            self._scene.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
-
-    def _nothing_can_have_changed(self) -> bool:
-        """Whether a sweep could only repeat the last one, which found all well: work moves, and there is time left."""
-        return all(
-            box.life is Life.WORKING
-            and box.stalled_since is None
-            and not box.cut_off
-            and not self._judgement.near_a_limit(instance_id)
-            for instance_id, box in self._scene.boxes.items()
-            if self._scene.lives(instance_id)
-        )
+            if self._scene.told:
+                actions = ", ".join(type(action).__name__ for action in report.decision.actions)
+                self._scene.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
 
     def _as_function(self, call: Callable[[], object]) -> None:
         """An invocation: it may die and it may fail. The next try is the next tick."""
@@ -158,18 +151,25 @@ class _History:
 
     # --- events ------------------------------------------------------------------------------------------------
 
+    def _lock_is_written(self, _key: str) -> None:
+        """No agent hears in a beat that is due already of what somebody else writes only now."""
+        for box in self._scene.boxes.values():
+            if not box.acts:
+                box.catch_up()
+
     def _lock_was_written(self, key: str) -> None:
-        self._calm = False
+        self._calm.disturb()
         self._judgement.lock_was_written(key)
         for box in self._scene.boxes.values():
-            box.news()
+            if not box.acts:
+                box.news()
         self._deliver(
             {"source": "aws.s3", "detail-type": "Object Created",
              "detail": {"bucket": {"name": _BUCKET}, "object": {"key": key}}}
         )  # fmt: skip
 
     def _instance_changed(self, instance_id: str, state: InstanceState) -> None:
-        self._calm = False
+        self._calm.instance_changed()
         self._scene.tell(f"{instance_id} is {state}")
         if state is InstanceState.RUNNING and instance_id in self._scene.fleet.ours:
             self._clockwork.after(self._plan.boot, partial(self._boot, instance_id))

@@ -202,8 +202,7 @@ class Judgement:
         """Nothing of ours lives, everything planned has happened, and the watchdog has had its time after that."""
         scene = self._scene
         now = scene.clockwork.seconds
-        alive = any(scene.lives(instance_id) for instance_id in scene.fleet.ours - scene.out_of_reach)
-        if alive or now < last_disturbance + 60:
+        if now < last_disturbance + 60 or self._somebody_lives():
             self._all_gone_since = None
             return False
         if self._all_gone_since is None:
@@ -211,6 +210,10 @@ class Judgement:
         waited = now - self._all_gone_since
         left = any(scene.objects.holds(lane.state_key) for lane in scene.lanes) or self._schedules_left()
         return (not left and waited > _SETTLED_SECONDS) or waited > _QUIET_SECONDS + 60 * scene.noise.disturbed
+
+    def _somebody_lives(self) -> bool:
+        scene = self._scene
+        return any(map(scene.lives, scene.fleet.ours - scene.out_of_reach))
 
     def at_the_end(self) -> None:
         """Nothing lives, nothing is locked, everybody was told, and nobody paid more than the cap and one tick."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
+from itertools import accumulate
 from random import Random
 
 
@@ -90,6 +91,7 @@ class Plan:
 
 
 _WEIGHTS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {Kind.PANIC: 4, Kind.FREEZE: 3, Kind.HANG: 5, Kind.SLOW: 4}
+_KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 
 
 def draw(seed: int) -> Plan:
@@ -99,7 +101,7 @@ def draw(seed: int) -> Plan:
     lanes = 2 if random.random() < 0.05 else 1
     training = random.uniform(30, 420)
     count = random.choices((0, 1, 2, 3), (1, 6, 2, 1))[0]
-    kinds = random.choices(list(_WEIGHTS), list(_WEIGHTS.values()), k=count)
+    kinds = random.choices(_KINDS, cum_weights=_CUMULATIVE, k=count)
     deadline_matters, money_matters = random.random() < 0.08, random.random() < 0.05
     return Plan(
         seed=seed,

@@ -41,11 +41,13 @@ class Noise:
         """The request may be lost, and its sender may die."""
         if self.cut_off:
             raise ServiceUnavailable(f"{call}: no route")
-        self._maybe(call)
+        if not self._quiet or self.calls_to_crash is not None:
+            self._maybe(call)
 
     def after(self, call: str) -> None:
         """The answer may be lost, and its receiver may die."""
-        self._maybe(call)
+        if not self._quiet or self.calls_to_crash is not None:
+            self._maybe(call)
 
     def _maybe(self, call: str) -> None:
         if self.calls_to_crash is not None:
@@ -65,10 +67,11 @@ class Noise:
 
 
 class SimulatedObjects(MemoryObjects):
-    """A bucket that tells of writes below a lock's key, and asks for a beat before it is read."""
+    """A bucket that tells of writes of a lock, before and after them, and asks for a beat before it is read."""
 
     def __init__(self, clockwork: Clockwork, noise: Noise) -> None:
         super().__init__(_Clock(clockwork), noise)
+        self.before_lock: Callable[[str], None] = lambda _key: None
         self.on_lock: Callable[[str], None] = lambda _key: None
         self.on_beat_wanted: Callable[[str], None] = lambda _key: None
 
@@ -82,6 +85,10 @@ class SimulatedObjects(MemoryObjects):
         """Whether an object is there."""
         return key in self._objects
 
+    def written_at(self, key: str) -> datetime:
+        """When an object that is there was written."""
+        return self._objects[key].written_at
+
     def names(self) -> list[str]:
         """All keys."""
         return list(self._objects)
@@ -90,13 +97,17 @@ class SimulatedObjects(MemoryObjects):
         """Somebody writes, or deletes, without a condition and without noise."""
         if body is not None:
             self._put(key, body)
-        elif self._objects.pop(key, None):
+        elif key in self._objects:
+            self.before_lock(key)
+            del self._objects[key]
             self.on_lock(key)
 
     def _put(self, key: str, body: bytes) -> str:
+        if not key.endswith("system-state.json"):
+            return super()._put(key, body)
+        self.before_lock(key)
         etag = super()._put(key, body)
-        if key.endswith("system-state.json"):
-            self.on_lock(key)
+        self.on_lock(key)
         return etag
 
 
@@ -177,7 +188,7 @@ class SimulatedFleet(MemoryFleet):
 
     def untag(self, instance_id: str) -> None:
         """Somebody takes our tags off."""
-        self._boxes[instance_id].tags.clear()
+        self._boxes[instance_id].owned_in = None
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         found = super()._ours(environment)
