@@ -71,7 +71,7 @@ class _History:
         if Layer.SWEEP not in plan.layers_off:
             self._clockwork.at(scene.random.uniform(0, 60), self._sweep)
         last = max((at.after for at in plan.disturbances), default=0.0)
-        self._clockwork.run(lambda: self._judgement.is_over(last), _HORIZON_SECONDS)
+        self._clockwork.run(partial(self._judgement.is_over, last), _HORIZON_SECONDS)
         self._judgement.at_the_end()
         return self._judgement.verdicts
 

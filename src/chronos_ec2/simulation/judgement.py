@@ -212,8 +212,11 @@ class Judgement:
         return (not left and waited > _SETTLED_SECONDS) or waited > _QUIET_SECONDS + 60 * scene.noise.disturbed
 
     def _somebody_lives(self) -> bool:
-        scene = self._scene
-        return any(map(scene.lives, scene.fleet.ours - scene.out_of_reach))
+        fleet, out_of_reach = self._scene.fleet, self._scene.out_of_reach
+        return any(
+            fleet.state(instance_id) is not InstanceState.TERMINATED and instance_id not in out_of_reach
+            for instance_id in fleet.ours
+        )
 
     def at_the_end(self) -> None:
         """Nothing lives, nothing is locked, everybody was told, and nobody paid more than the cap and one tick."""

@@ -19,8 +19,9 @@ class Noise:
     """The fate of each call: depends on who makes it, and on the plan."""
 
     def __init__(self, plan: Plan, random: Random) -> None:
-        self._errors = plan.call_errors
-        self._crashes = plan.function_crashes
+        # Two fault points a call.
+        self._errors = plan.call_errors / 2
+        self._crashes = plan.function_crashes / 2
         self._random = random
         self._quiet = not (self._errors or self._crashes)
         self.in_function = False
@@ -57,11 +58,10 @@ class Noise:
                 raise Crash
         if self._quiet or self.muted:
             return
-        # Two fault points a call.
-        if self._errors and self._random.random() < self._errors / 2:
+        if self._errors and self._random.random() < self._errors:
             self.disturbed += self.in_function
             raise ServiceUnavailable(f"{call}: 503 SlowDown")
-        if self._crashes and self.in_function and self._random.random() < self._crashes / 2:
+        if self._crashes and self.in_function and self._random.random() < self._crashes:
             self.disturbed += 1
             raise Crash
 
