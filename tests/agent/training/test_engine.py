@@ -289,6 +289,19 @@ def test_lines_of_metrics_tell_of_steps_checkpoints_and_validation(panel: Panel,
     assert [line["step"] for line in lines if "loss" in line and "event" not in line] == list(range(1, STEPS + 1))
 
 
+@pytest.mark.parametrize(
+    ("device", "asked", "workers"), [("cpu", None, 0), ("cpu", 1, 1), ("meta", None, 2), ("meta", 0, 0)]
+)
+def test_a_gpu_does_not_wait_for_its_batches(
+    panel: Panel, tmp_path: Path, device: str, asked: int | None, workers: int
+) -> None:
+    """`meta` plays a device that is no CPU."""
+    work = work_on(panel, "chronos-2", workers=asked)
+    work.model.to(device)
+    arguments = engine._arguments(work, 1, tmp_path)
+    assert (arguments.dataloader_num_workers, arguments.dataloader_pin_memory) == (workers, device != "cpu")
+
+
 _CHILD = """
 import sys, torch
 from pathlib import Path
