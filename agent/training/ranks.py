@@ -103,8 +103,11 @@ def joined(place: Place, store: Store) -> Iterator[None]:
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
     # Decisions travel between CPUs, so that no GPU is waited for.
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
+    hook = sys.excepthook
     try:
         distributed.init_process_group(backend, store=store, rank=place.rank, world_size=place.count, timeout=_PATIENCE)
+        # Torch would put the rank before each line of a traceback, from which the agent reads what went wrong.
+        sys.excepthook = hook
         yield
     except BaseException as error:
         if isinstance(error, RuntimeError):

@@ -19,6 +19,7 @@ import torch
 from chronos import BaseChronosPipeline
 
 from agent.child import Metrics, StopSignal
+from agent.diagnosis import last_words
 from agent.training import ranks
 from agent.training.engine import newest_checkpoint
 from agent.training.run import run
@@ -44,10 +45,18 @@ def test_each_has_batches_of_its_own_and_both_are_one_with_the_batches_of_both(t
 
 def test_a_gpu_that_is_too_small_ends_both_with_advice(tmp_path: Path) -> None:
     a_panel(tmp_path)
-    done = two.both(tmp_path, "--rows", "1")
+    done = two.both(tmp_path, "--trouble", "memory")
     assert done.returncode == 2
     advice = "training.batch_size: a batch does not fit into the GPU's memory (halve it and double training.gradient_"
     assert done.stderr.splitlines()[-1].startswith(advice)
+
+
+def test_what_went_wrong_in_another_process_is_what_is_diagnosed(tmp_path: Path) -> None:
+    a_panel(tmp_path)
+    done = two.both(tmp_path, "--trouble", "hardware")
+    log = tmp_path / "trainer.log"
+    log.write_text(done.stderr)
+    assert last_words(log, done.returncode) == f"RuntimeError: {two.HARDWARE}"
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:

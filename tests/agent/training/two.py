@@ -1,6 +1,6 @@
 """Two processes that train a tiny model together: `python -m tests.agent.training.two FOLDER`, where the panel is.
 
-They leave hashes of their batches, the weights and the metrics. A GPU of so many `--rows` is played in the second.
+They leave hashes of their batches, the weights and the metrics. The GPU of the second may be in `--trouble`.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ from tests.agent.training.test_engine import Weights, only_rows, trained, work_o
 from tests.agent.training.test_engine import losses as losses_of
 
 ROWS = 4
+HARDWARE = "CUDA error: uncorrectable ECC error encountered"
 
 
 @dataclass(frozen=True, slots=True)
@@ -78,7 +79,7 @@ def main() -> int:
     """Be one of the two."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--rows", type=int)
+    parser.add_argument("--trouble", choices=["memory", "hardware"])
     parser.add_argument("--parent", type=int)
     parser.add_argument("--rank", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
@@ -87,10 +88,12 @@ def main() -> int:
     folder, place = options.folder, Place(options.rank, options.processes)
     panel = open_panel(folder / "panel-0")
     family, sampler = a_family("chronos-2", dropout=0.0), _sampler(panel)
-    if options.rows and place.rank == 1:
-        only_rows(family.model, options.rows, from_call=2)
+    if options.trouble == "memory" and place.rank == 1:
+        only_rows(family.model, 1, from_call=2)
 
     def batch(number: int, _part: int, _parts: int) -> Batch:
+        if options.trouble == "hardware" and place.rank == 1 and number == 2:
+            raise RuntimeError(HARDWARE)
         made = family.batch(panel, sampler.draw(number, place.rank))
         with (folder / f"batches-{place.rank}").open("a") as seen:
             seen.write(hashlib.sha256(made["context"].numpy().tobytes()).hexdigest() + "\n")
@@ -98,7 +101,7 @@ def main() -> int:
 
     work = replace(work_on(panel, "chronos-2", dropout=0.0), model=family.model, batch=batch)
     (folder / "two").mkdir(exist_ok=True)
-    more = ["--rows", str(options.rows)] if options.rows else []
+    more = ["--trouble", options.trouble] if options.trouble else []
     context = (
         ranks.leading(place.count, [*_command(folder), *more])
         if place.rank == 0
