@@ -18,7 +18,7 @@ from agent.training import block_attention, ranks
 from agent.training.engine import fit
 from agent.training.panel import open_panel
 from agent.training.ranks import Place
-from agent.training.run import BLOCK, panel_folder, ready, share_cores
+from agent.training.run import BLOCK, panel_folder, ready
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.training_config import parse_config
@@ -42,7 +42,7 @@ def main() -> int:
     stop = StopSignal()
     place = Place(options.rank, options.processes)
     workdir = Workdir(options.workdir)
-    share_cores(place.count)
+    ranks.share_cores(place.count)
     try:
         with ranks.following(place, options.port):
             config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)

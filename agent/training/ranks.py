@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 
@@ -47,6 +47,15 @@ def how_many(asked: int | None, device: str) -> int:
     if asked is not None and asked > gpus:
         raise InvalidInput("training.processes", f"{asked} are more than the {gpus} GPUs of the box", "leave it out")
     return asked or gpus
+
+
+def share_cores(processes: int) -> None:
+    """Set the threads of this process, one of so many that are equal.
+
+    One core stays free. OpenMP's threads wait for each other by spinning, so that on two cores one other busy process
+    made training four times slower with two threads than with one.
+    """
+    torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // processes))
 
 
 @contextmanager
@@ -116,7 +125,8 @@ def joined(place: Place, store: Store) -> Iterator[None]:
             time.sleep(_LAST_WORDS_SECONDS)
         if together():
             # Destroyed, the group would wait for what the others do not send; left as it is, torch would complain last.
-            distributed.distributed_c10d._abort_process_group()  # noqa: SLF001 - there is no public way
+            with suppress(RuntimeError):
+                distributed.distributed_c10d._abort_process_group()  # noqa: SLF001 - there is no public way
         raise
     distributed.destroy_process_group()
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Iterator
@@ -59,7 +58,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
     device = "cuda" if torch.cuda.is_available() else "cpu"
     place = Place(0, ranks.how_many(config.training.processes, device))
-    share_cores(place.count)
+    ranks.share_cores(place.count)
     started = time.monotonic()
     metrics.event("loading", what="data", device=device)
     data_sha256, panel = load_panel(workdir, config)
@@ -118,15 +117,6 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
         "parameters": sum(weight.numel() for weight in weights),
         "parameters_trained": sum(weight.numel() for weight in weights if weight.requires_grad),
     }
-
-
-def share_cores(processes: int) -> None:
-    """Set the threads of this process, one of so many that are equal.
-
-    One core stays free. OpenMP's threads wait for each other by spinning, so that on two cores one other busy process
-    made training four times slower with two threads than with one.
-    """
-    torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // processes))
 
 
 def ready(
