@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import subprocess
 import sys
+import tomllib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
+from samcli.yamlhelper import yaml_parse
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local import LocalAws
@@ -47,6 +49,14 @@ class Operator:
         )  # fmt: skip
         stack = client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
+
+    def sam_deploy_guided(self, folder: Path, answers: list[str]) -> str:
+        """Deploy as somebody who answers each question of `sam deploy --guided`; all that was asked."""
+        command = [str(sam()), "deploy", "--guided", "--template-file",
+                   str(Layout(self.aws.state_dir).sam / ".aws-sam" / "build" / "template.yaml")]  # fmt: skip
+        done = self._run(command, cwd=folder, input="\n".join([*answers, ""]))
+        assert done.returncode == 0, done.stdout + done.stderr
+        return done.stdout
 
     def chronos(self, *arguments: str) -> subprocess.CompletedProcess[str]:
         return self._run([sys.executable, "-m", "chronos_ec2.cli", *arguments, "--environment", ENVIRONMENT])
@@ -90,6 +100,24 @@ def test_an_update_leaves_an_active_run_alone_and_teardown_leaves_the_bucket(
     assert STACK not in {stack["StackName"] for stack in live_stacks()}
     assert read(bucket, f"{ENVIRONMENT}/{launched['run_id']}/state.json")
     assert not [name for name in functions() if name.startswith(STACK)]
+
+
+def test_a_guided_deployment_asks_for_what_the_template_lets_one_choose(operator: Operator, tmp_path: Path) -> None:
+    template = yaml_parse((project_root() / "template.yaml").read_text())
+    chosen = {"Environment": ENVIRONMENT} | {name: PARAMETERS[name] for name in PARAMETERS}
+    answers = [STACK, "", *(chosen.get(name, "") for name in template["Parameters"])]
+    config = tmp_path / "samconfig.toml"
+    # No look at the changes first; roles may be made; no rollback is switched off; the answers are kept.
+    answers += ["n", "y", "n", "y", str(config), "default"]
+
+    asked = operator.sam_deploy_guided(tmp_path, answers)
+
+    for name in template["Parameters"]:
+        assert f"Parameter {name}" in asked
+    kept = tomllib.loads(config.read_text())["default"]["deploy"]["parameters"]
+    assert kept["stack_name"] == STACK
+    assert f'Environment="{ENVIRONMENT}"' in kept["parameter_overrides"]
+    assert operator.chronos("verify").returncode == 0
 
 
 def read(bucket: str, key: str) -> bytes:
