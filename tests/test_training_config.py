@@ -55,6 +55,9 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
         ({"data": {"path": "x", "problems": {"gaps": "close"}}}, "data.problems.gaps"),
         ({"model": {"from_scratch": {}, "lora": {}}}, "lora adapts a trained model"),
         ({"model": {"base": "a", "from_scratch": {}}}, "exactly one of base and from_scratch"),
+        ({"model": {"from_scratch": {"family": "chronos-t5", "patch": 4}}}, "chronos-t5 reads points one by one"),
+        ({"model": {"from_scratch": {"d_kv": 7}}}, "d_kv must be even"),
+        ({"model": {"from_scratch": {"family": "chronos"}}}, "model.from_scratch.family: .*'chronos-bolt'"),
         ({"training": {"early_stopping": {"patence": 3}}}, "did you mean patience"),
         ({"training": {"steps": 0}}, "training.steps"),
         ({"evaluation": {"windows": 0}}, "evaluation.windows"),
@@ -70,6 +73,12 @@ def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], message: s
         parse_config(a_config(**changes), "train.yaml")
     assert str(caught.value).startswith("train.yaml: ")
     assert "\n" not in str(caught.value)
+
+
+@pytest.mark.parametrize("family", ["chronos-2", "chronos-bolt", "chronos-t5"])
+def test_what_is_stored_of_a_new_model_is_read_again(family: str) -> None:
+    config = parse_config(a_config(model={"from_scratch": {"family": family}}), "test")
+    assert parse_config(config.model_dump(mode="json"), "test") == config
 
 
 @pytest.mark.parametrize(

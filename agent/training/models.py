@@ -1,4 +1,4 @@
-"""The model to train: a new Chronos-2 of a given shape, or one that exists, with an adapter or without."""
+"""The model to train: a new one of a given shape, or one that exists, with an adapter or without."""
 
 from __future__ import annotations
 
@@ -7,20 +7,17 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from chronos import BaseChronosPipeline, Chronos2Pipeline
-from chronos.chronos2 import Chronos2CoreConfig, Chronos2Model
+from chronos import BaseChronosPipeline
+from chronos.chronos2 import Chronos2Model
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.utils.hub import cached_file
 
 from agent.hashing import sha256_of
 from agent.training.families import Family, family_of
-from agent.training.naive import QUANTILES
+from agent.training.scratch import new_pipeline
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.text import one_line
-from chronos_ec2.training_config import FromScratch, Lora, TrainingConfig
-
-# Weights drawn with the T5 default of 1.0 never recover: after 1,500 steps on M3 they lose against seasonal naive.
-_INITIALIZER_FACTOR = 0.05
+from chronos_ec2.training_config import Lora, TrainingConfig
 
 
 def starting_family(config: TrainingConfig, device: str, fetched: bool = False) -> Family:
@@ -32,8 +29,8 @@ def starting_family(config: TrainingConfig, device: str, fetched: bool = False) 
         InvalidInput: the base cannot be loaded, or cannot be trained for this horizon.
     """
     if config.model.from_scratch is not None:
-        model = new_model(config.model.from_scratch, config.context_length, config.prediction_length)
-        pipeline: BaseChronosPipeline = Chronos2Pipeline(model.to(device))
+        pipeline = new_pipeline(config.model.from_scratch, config.context_length, config.prediction_length)
+        pipeline.model.to(device)
     else:
         pipeline = load(config.model.base or "", device, fetched)
     return family_of(pipeline, config.context_length, config.prediction_length)
@@ -84,35 +81,6 @@ def merge(family: Family, folder: Path) -> None:
     model.save_pretrained(str(folder))
     merged: Any = model.merge_and_unload()
     family.replace(merged)
-
-
-def new_model(shape: FromScratch, context_length: int, prediction_length: int) -> Chronos2Model:
-    """A Chronos-2 with random weights, from torch's global generator."""
-    config = Chronos2CoreConfig(
-        d_model=shape.d_model,
-        d_kv=shape.d_kv,
-        d_ff=shape.d_ff,
-        num_layers=shape.num_layers,
-        num_heads=shape.num_heads,
-        dropout_rate=shape.dropout,
-        initializer_factor=_INITIALIZER_FACTOR,
-        chronos_config={
-            "context_length": context_length,
-            "input_patch_size": shape.patch,
-            "input_patch_stride": shape.patch,
-            "output_patch_size": shape.patch,
-            "max_output_patches": math.ceil(prediction_length / shape.patch),
-            "quantiles": list(QUANTILES),
-            "use_arcsinh": True,
-            # The forward pass asserts the place of this token.
-            "use_reg_token": True,
-            "time_encoding_scale": context_length,
-        },
-    )
-    # What BaseChronosPipeline.from_pretrained looks for when it loads the result.
-    config.chronos_pipeline_class = "Chronos2Pipeline"
-    config.architectures = ["Chronos2Model"]
-    return Chronos2Model(config)
 
 
 def widen(model: Chronos2Model, context_length: int, prediction_length: int) -> None:

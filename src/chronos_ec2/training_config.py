@@ -94,15 +94,25 @@ class Data(_Section):
 
 
 class FromScratch(_Section):
-    """Shape of a new Chronos-2 model with random weights."""
+    """Shape of a new model with random weights."""
 
+    family: Literal["chronos-2", "chronos-bolt", "chronos-t5"] = "chronos-2"
     d_model: int = Field(64, ge=8)
     d_kv: int = Field(16, ge=4)
     d_ff: int = Field(256, ge=8)
     num_layers: int = Field(3, ge=1)
     num_heads: int = Field(4, ge=1)
-    patch: int = Field(12, ge=1)
+    patch: int | None = Field(None, ge=1)
+    """Points that are read together, 12 when absent; Chronos-T5 reads them one by one."""
     dropout: Number = Field(0.0, ge=0, lt=1)
+
+    @model_validator(mode="after")
+    def _fits_the_family(self) -> FromScratch:
+        if self.family == "chronos-t5" and self.patch is not None:
+            raise ValueError("chronos-t5 reads points one by one: leave patch out")
+        if self.family == "chronos-2" and self.d_kv % 2:
+            raise ValueError("chronos-2 rotates numbers in pairs: d_kv must be even")
+        return self
 
 
 class Lora(_Section):
@@ -114,7 +124,7 @@ class Lora(_Section):
 
 
 class Model(_Section):
-    """The model to start from: `base` (hub id, `s3://` URI or local path) or `from_scratch`, a new Chronos-2."""
+    """The model to start from: `base` (hub id, `s3://` URI or local path) or `from_scratch`, a new one."""
 
     base: str | None = None
     from_scratch: FromScratch | None = None

@@ -19,7 +19,7 @@ from agent import forecast
 from agent.progress import Progress
 from agent.record import Identity, Record
 from agent.results import Results
-from agent.training.models import new_model
+from agent.training.scratch import new_pipeline
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.domain.facts import Held
@@ -116,7 +116,7 @@ def test_a_result_in_s3_is_loaded_and_drawn(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6, dropout=0.0)
-    new_model(shape, context_length=24, prediction_length=6).save_pretrained(tmp_path / "model")
+    new_pipeline(shape, context_length=24, prediction_length=6).model.save_pretrained(tmp_path / "model")
     s3 = boto3.client("s3", region_name="us-east-1")
     s3.create_bucket(Bucket=BUCKET)
     Results(S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), "dev", RUN_ID, Progress()).model(tmp_path / "model")

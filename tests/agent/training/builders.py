@@ -9,15 +9,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import torch
-from chronos import BaseChronosPipeline, Chronos2Pipeline, ChronosBoltPipeline, ChronosConfig, ChronosPipeline
+from chronos import BaseChronosPipeline, ChronosBoltPipeline, ChronosConfig, ChronosPipeline
 from chronos.chronos import ChronosModel
 from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from transformers import T5Config, T5ForConditionalGeneration
 
 from agent.training.families import Family, family_of
-from agent.training.models import new_model
 from agent.training.panel import Panel
 from agent.training.parquet import read_panel
+from agent.training.scratch import new_pipeline
 from chronos_ec2.training_config import Data, FromScratch
 
 CONTEXT, HORIZON = 24, 6
@@ -54,7 +54,7 @@ def a_family(name: str, dropout: float = 0.1) -> Family:
 
 def _chronos2(dropout: float) -> BaseChronosPipeline:
     shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=2, num_heads=2, patch=6, dropout=dropout)
-    return Chronos2Pipeline(new_model(shape, CONTEXT, HORIZON))
+    return new_pipeline(shape, CONTEXT, HORIZON)
 
 
 def _t5(dropout: float, **chronos: Any) -> T5Config:

@@ -92,6 +92,22 @@ def test_every_family_is_trained_judged_and_loaded_by_the_library(
         assert any("lora" in name for name, _ in again.named_parameters())
 
 
+@pytest.mark.parametrize("family", FAMILIES)
+def test_every_family_is_trained_from_scratch(tmp_path: Path, family: str) -> None:
+    """And learns: the loss of the last steps is below that of the first; the library loads the result."""
+    workdir = ready(tmp_path)
+    shape = {"family": family, "d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
+    config = tiny_chronos(steps=40, learning_rate=1e-2) | {"model": {"from_scratch": shape}}
+    result = train(workdir, config)
+    assert (result["family"], result["base"], result["steps"]) == (family, None, 40)
+    lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+    losses = [line["loss"] for line in lines if "loss" in line]
+    assert np.mean(losses[-5:]) < np.mean(losses[:5])
+    loaded = BaseChronosPipeline.from_pretrained(workdir.model)
+    quantiles, _ = loaded.predict_quantiles([torch.arange(24.0)], prediction_length=6)
+    assert np.isfinite(np.asarray(quantiles[0])).all()
+
+
 def test_covariates_and_several_targets_go_through(tmp_path: Path) -> None:
     workdir = ready(tmp_path, heat=lambda row: row % 7 / 7, holiday=lambda row: row % 5 == 0, other=lambda row: row % 9)
     config = tiny_chronos(steps=3) | {
