@@ -110,12 +110,14 @@ class Results:
         return bool(files)
 
     def evidence(self, workdir: Workdir) -> None:
-        """Upload forecasts, metrics and the evaluation, as far as they are there."""
+        """Upload forecasts, metrics, event files and the evaluation, as far as they are there."""
         for path in (workdir.forecasts, workdir.metrics):
             if path.exists():
                 self.file(path, path.name)
         for path in sorted(workdir.evaluation.glob("*")):
             self.file(path, f"eval/{path.name}")
+        for path in sorted(workdir.tensorboard.glob("*")):
+            self.file(path, f"tensorboard/{path.name}")
 
     def plots(self, workdir: Workdir, examples: list[dict[str, Any]], season_length: int) -> None:
         """Draw and upload the pictures. A picture that cannot be drawn is no reason to fail a trained model."""

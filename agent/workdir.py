@@ -53,6 +53,11 @@ class Workdir:
         return self.root / "plots"
 
     @property
+    def tensorboard(self) -> Path:
+        """TensorBoard's event files, when they are wanted."""
+        return self.root / "tensorboard"
+
+    @property
     def logs(self) -> Path:
         """The logs; they stay until the box goes."""
         return self.root / "logs"
@@ -100,16 +105,8 @@ class Workdir:
     @property
     def disposable(self) -> tuple[Path, ...]:
         """Everything but the logs."""
-        folders = (
-            self.data,
-            self.code,
-            self.panels,
-            self.model,
-            self.checkpoints,
-            self.evaluation,
-            self.cache,
-            self.plots,
-        )
+        judged = (self.evaluation, self.plots, self.tensorboard)
+        folders = (self.data, self.code, self.panels, self.model, self.checkpoints, self.cache, *judged)
         return (*folders, self.config, self.facts, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:

@@ -60,6 +60,8 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
         ({"model": {"from_scratch": {"family": "chronos"}}}, "model.from_scratch.family: .*'chronos-bolt'"),
         ({"training": {"early_stopping": {"patence": 3}}}, "did you mean patience"),
         ({"training": {"steps": 0}}, "training.steps"),
+        ({"training": {"report_to": "mlflow"}}, "training.report_to: mlflow does not travel to the instance"),
+        ({"training": {"report_to": ["tensorbord"]}}, "training.report_to.0: .*'tensorboard'"),
         ({"evaluation": {"windows": 0}}, "evaluation.windows"),
         ({"data": {"path": "../secrets"}}, "below cached-datasets/"),
         ({"trainer": "chronoss"}, "trainer: must be chronos, probe, or a class of your own as module:Class"),

@@ -23,7 +23,7 @@ from agent.child import LossNotFinite, Metrics, StopSignal
 from agent.manifest import folder_of, steps_in
 from agent.training import ranks
 from agent.training.families import Batch
-from agent.training.gauges import Gauges
+from agent.training.gauges import Gauges, tensorboard
 from agent.training.step_trainer import Replayed, StepIndexed, StepTrainer
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import Optimisation
@@ -43,7 +43,7 @@ class Work:
     Where several processes train together, batches and validation batches are this one's own.
     `label` is the argument of the model that makes it return a loss; `made_with` is what a checkpoint is compared by
     before it is gone on from; `windows` is how many a whole batch has. Training ends early when `time.monotonic()`
-    reaches `stop_at`.
+    reaches `stop_at`. TensorBoard's event files go into the folder `tensorboard`, if any.
     """
 
     model: torch.nn.Module
@@ -55,6 +55,7 @@ class Work:
     made_with: Mapping[str, Any]
     windows: int
     stop_at: float = float("inf")
+    tensorboard: Path | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +126,9 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     if settings.early_stopping is not None:
         best = _KeepBest(settings.early_stopping.patience, folder, newest)
         callbacks.insert(1, best)
+    if work.tensorboard is not None:
+        # Behind the report, which adds its gauges to what is logged.
+        callbacks.append(tensorboard(work.tensorboard))
     arguments = _arguments(work, accumulated, folder)
     trainer = StepTrainer(
         model=work.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=callbacks
@@ -218,8 +222,10 @@ class _Report(TrainerCallback):
         if "loss" not in logs:
             return
         loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
-        gauges = {"grad_norm": float(logs["grad_norm"])} | self._gauges.read(state.global_step, kwargs["optimizer"])
-        self._metrics.step(state.global_step, state.max_steps, loss, rate, **gauges)
+        gauges = self._gauges.read(state.global_step, kwargs["optimizer"])
+        logs |= gauges
+        grad_norm = float(logs["grad_norm"])
+        self._metrics.step(state.global_step, state.max_steps, loss, rate, grad_norm=grad_norm, **gauges)
         if not torch.isfinite(torch.tensor(loss)):
             raise LossNotFinite(f"the loss of step {state.global_step} is {loss}")
 

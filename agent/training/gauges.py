@@ -5,11 +5,15 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import torch
+from transformers import TrainerCallback
+from transformers.integrations.integration_utils import TensorBoardCallback
 
 from agent import gpu
+from chronos_ec2.domain.errors import InvalidInput
 
 
 class Gauges:
@@ -52,3 +56,15 @@ class Gauges:
         if torch.cuda.is_available() and (load := gpu.load()) is not None:
             found |= {"gpu_util": load.utilisation, "gpu_mem": load.memory}
         return found
+
+
+def tensorboard(folder: Path) -> TrainerCallback:
+    """What writes all that is logged into TensorBoard's event files. Raises InvalidInput."""
+    try:
+        callback: Any = TensorBoardCallback()  # type: ignore[no-untyped-call]
+    except RuntimeError as error:
+        remedy = "an AMI with AgentPackages=image has to have all of agent/requirements.txt"
+        raise InvalidInput("training.report_to", "the image has no tensorboardX", remedy) from error
+    callback.logging_dir = str(folder)
+    made: TrainerCallback = callback
+    return made

@@ -44,7 +44,7 @@ _FORECAST_ROWS = 256
 _RELOADED_SERIES = 16
 _CAUTION = 1.5
 _UPLOAD_SECONDS = 60.0
-_NOT_COMPARED: Any = {"probe": True, "training": {"workers", "processes"}}
+_NOT_COMPARED: Any = {"probe": True, "training": {"workers", "processes", "report_to"}}
 _LIBRARIES = ("torch", "chronos-forecasting", "transformers")
 
 
@@ -68,7 +68,8 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     attention = _speed_up(family, work)
     metrics.event("loading", what="training", attention=attention, processes=place.count)
     reserve = _time_to_judge(family, split, config, stop)
-    work = replace(work, stop_at=stop.ends_at - reserve)
+    tensorboard = workdir.tensorboard if "tensorboard" in config.training.report_to else None
+    work = replace(work, stop_at=stop.ends_at - reserve, tensorboard=tensorboard)
     stop.check()
     facts = _facts(family, panel, config, attention, work.precision)
     write_json(workdir.facts, facts)

@@ -149,6 +149,16 @@ class EarlyStopping(_Section):
     patience: int = Field(3, ge=1)
 
 
+def _reports(value: Any) -> Any:
+    names = _one_or_more(value)
+    if isinstance(names, list) and "mlflow" in names:
+        raise ValueError("mlflow does not travel to the instance: import metrics.jsonl of the run where your server is")
+    return names
+
+
+Reports = Annotated[list[Literal["tensorboard"]], BeforeValidator(_reports)]
+
+
 class Optimisation(_Section):
     """Steps and optimiser; defaults are those of `Chronos2Pipeline.fit`, where it has them."""
 
@@ -176,6 +186,8 @@ class Optimisation(_Section):
     checkpoint_minutes: Number = Field(5.0, gt=0)
     """A checkpoint is written when either has passed since the last."""
     early_stopping: EarlyStopping | None = None
+    report_to: Annotated[Reports, Field(default_factory=list)]
+    """`tensorboard`: event files beside metrics.jsonl, with the same numbers."""
 
 
 Baseline = Literal["auto_ets", "auto_theta"]

@@ -41,6 +41,14 @@ def test_a_model_is_uploaded_with_all_that_chronos_fetches(tmp_path: Path) -> No
     assert world.names() == {"models/config.json", "models/model.safetensors", "models/LICENSE.txt"}
 
 
+def test_event_files_are_results(tmp_path: Path) -> None:
+    world, workdir = World(), a_workdir(tmp_path)
+    workdir.tensorboard.mkdir()
+    (workdir.tensorboard / "events.out.tfevents.1").write_bytes(b"x")
+    results_of(world).evidence(workdir)
+    assert world.names() == {"tensorboard/events.out.tfevents.1"}
+
+
 def test_no_model_no_upload(tmp_path: Path) -> None:
     world = World()
     assert not results_of(world).model(tmp_path)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 from peft import PeftModel
+from tensorboardX.proto import event_pb2
 
 from agent.child import Metrics, StoppedEarly, StopSignal
 from agent.hashing import sha256_of
@@ -106,6 +107,46 @@ def test_every_family_is_trained_from_scratch(tmp_path: Path, family: str) -> No
     loaded = BaseChronosPipeline.from_pretrained(workdir.model)
     quantiles, _ = loaded.predict_quantiles([torch.arange(24.0)], prediction_length=6)
     assert np.isfinite(np.asarray(quantiles[0])).all()
+
+
+def test_event_files_have_the_numbers_of_metrics_when_they_are_wanted(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    train(workdir, tiny_chronos(steps=4, report_to="tensorboard"))
+    (path,) = workdir.tensorboard.iterdir()
+    read = list(scalars(path.read_bytes()))
+    lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+    steps = {line["step"]: line for line in lines if "loss" in line}
+    for tag, name in {
+        "train/loss": "loss",
+        "train/grad_norm": "grad_norm",
+        "train/data_wait_ms": "data_wait_ms",
+    }.items():
+        found = {step: value for one, step, value in read if one == tag}
+        assert found == {step: pytest.approx(line[name], rel=1e-5) for step, line in steps.items() if name in line}
+        assert len(found) >= 3
+
+
+def scalars(raw: bytes) -> Iterator[tuple[str, int, float]]:
+    """Of an event file: records of a length, its checksum, an event, its checksum."""
+    while raw:
+        length = int.from_bytes(raw[:8], "little")
+        event = event_pb2.Event.FromString(raw[12 : 12 + length])
+        raw = raw[16 + length :]
+        for value in event.summary.value:
+            if value.HasField("simple_value"):
+                yield value.tag, event.step, value.simple_value
+
+
+def test_without_a_wish_there_are_no_event_files(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    train(workdir, tiny_chronos(steps=1))
+    assert not workdir.tensorboard.exists()
+
+
+def test_an_image_without_the_library_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("transformers.integrations.integration_utils.is_tensorboard_available", lambda: False)
+    with pytest.raises(InvalidInput, match=r"training\.report_to: the image has no tensorboardX"):
+        train(ready(tmp_path), tiny_chronos(steps=1, report_to=["tensorboard"]))
 
 
 def test_covariates_and_several_targets_go_through(tmp_path: Path) -> None:
