@@ -274,9 +274,14 @@ _ELSEWHERE = {
 """Names that configurations had in the system before this one, which had four, and where their content belongs now."""
 
 
+def moved_to(name: str) -> str | None:
+    """The keys of train.yaml that took the place of a configuration file of that name, None for any other name."""
+    return _ELSEWHERE.get(name.partition(".")[0])
+
+
 def load_config(path: Path) -> TrainingConfig:
     """The configuration in a YAML file. Raises InvalidInput that names file and key."""
-    if (section := _ELSEWHERE.get(path.name.split(".")[0])) is not None:
+    if (section := moved_to(path.name)) is not None:
         raise InvalidInput(str(path), "is no configuration of its own any more", f"train.yaml has it under {section}")
     try:
         raw = path.read_bytes()

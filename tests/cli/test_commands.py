@@ -132,6 +132,18 @@ def test_what_the_file_leaves_open_is_chosen_by_the_first_instance_type_and_stor
     assert on_cpu["chosen"] == {}
 
 
+def test_configurations_by_their_former_names_are_not_silently_left_out(run: Command, config: Path) -> None:
+    for name in ("covariate_config.yaml", "train.yaml", "parquet_loader_config.yaml"):
+        client("s3").put_object(Bucket=BUCKET, Key=f"cached-datasets/configs/{name}", Body=config.read_bytes())
+    launched = run("launch", "--json")
+    assert (launched.code, launched.json["run_id"] in launched.json["uri"]) == (0, True)
+    assert launched.err.splitlines() == [
+        "chronos-ec2: cached-datasets/configs/covariate_config.yaml is not read: train.yaml has it under "
+        "data.past_covariates and data.known_covariates",
+        "chronos-ec2: cached-datasets/configs/parquet_loader_config.yaml is not read: train.yaml has it under data",
+    ]
+
+
 def test_a_trainer_of_ones_own_travels_with_its_configuration(run: Command, config: Path) -> None:
     config.write_text("{trainer: 'mine:Mine', data: {path: training-data/sales/}, prediction_length: 6}")
     (config.parent / "mine.py").write_text("class Mine: ...")

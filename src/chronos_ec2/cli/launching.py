@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import asdict
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Annotated, Literal
 
 import typer
@@ -15,13 +16,14 @@ from chronos_ec2.domain.cost import price_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
 from chronos_ec2.domain.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.text import one_line
 from chronos_ec2.instance_defaults import resolve
 from chronos_ec2.services.bundle import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.code import publish_code
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.probing import probe_config, put_probe_data
-from chronos_ec2.training_config import Ending, TrainingConfig, load_config, parse_yaml
+from chronos_ec2.training_config import Ending, TrainingConfig, load_config, moved_to, parse_yaml
 
 Trainer = Literal["probe"]
 DEFAULT_CONFIG = f"{CACHED}/configs/train.yaml"
@@ -123,6 +125,10 @@ def _chosen_config(
 
 
 def _default_config(world: OperatorWorld) -> TrainingConfig:
+    for key, _ in world.store.objects.keys(f"{CACHED}/configs/"):
+        if (section := moved_to(PurePosixPath(key).name)) is not None:
+            warning = f"{one_line(key, 200)} is not read: train.yaml has it under {section}"
+            print(f"chronos-ec2: {warning}", file=sys.stderr)
     found = world.store.objects.read(DEFAULT_CONFIG)
     if found is None:
         remedy = "give --config FILE, or put one there with `chronos-ec2 upload config train.yaml`"
