@@ -97,8 +97,8 @@ def _forecasts(
         for window, target in np.ndindex(windows, targets):
             if not go_on():
                 return None
-            history = panel.series(int(one.series[0]), int(one.cuts[window, 0]), _POINTS)[target]
-            quantiles = _fitted(name, history, horizon, one.season)
+            history = panel.series(int(one.series[0]), int(one.cuts[window, 0]))[target]
+            quantiles = _fitted(name, history[-_POINTS:], horizon, one.season)
             if quantiles is None:
                 missed += 1
                 quantiles = seasonal_naive(history, horizon, one.season)

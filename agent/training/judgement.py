@@ -150,7 +150,7 @@ def by_horizon(held: Held, forecasts: Floats) -> list[dict[str, float]]:
 def compare(ours: Errors, theirs: Errors, seed: int = 0) -> dict[str, Any]:
     """The difference of WQL and MASE, ours less theirs, with a 95 % interval from resampling the series in pairs.
 
-    `improved` says that the whole interval of the WQL is below zero.
+    `improved` says that the whole interval of the WQL is below zero. One series alone has no interval: it is NaN.
     """
     random = np.random.default_rng(seed)
     count = len(ours.size)
@@ -164,14 +164,14 @@ def compare(ours: Errors, theirs: Errors, seed: int = 0) -> dict[str, Any]:
         counted = usable[picks].sum()
         mase.append((ratios[0][picks].sum() - ratios[1][picks].sum()) / counted if counted else np.nan)
     mine, other = scores(ours), scores(theirs)
-    low, high = np.quantile(wql, _BAND)
+    intervals = {
+        name: [float(edge) for edge in np.quantile(drawn, _BAND)] if count > 1 else [np.nan, np.nan]
+        for name, drawn in (("wql", wql), ("mase", mase))
+    }
     return {
-        "wql": {"difference": mine["wql"] - other["wql"], "interval": [float(low), float(high)]},
-        "mase": {
-            "difference": mine["mase"] - other["mase"],
-            "interval": [float(edge) for edge in np.quantile(mase, _BAND)],
-        },
-        "improved": bool(high < 0),
+        "wql": {"difference": mine["wql"] - other["wql"], "interval": intervals["wql"]},
+        "mase": {"difference": mine["mase"] - other["mase"], "interval": intervals["mase"]},
+        "improved": intervals["wql"][1] < 0,
     }
 
 

@@ -99,7 +99,8 @@ def _table(models: dict[str, dict[str, float]]) -> list[str]:
 
 def _difference(one: dict[str, Any]) -> str:
     low, high = one["interval"]
-    return f"{one['difference']:+.4f}, 95 % interval {low:+.4f} to {high:+.4f}"
+    interval = "no interval" if math.isnan(low) else f"95 % interval {low:+.4f} to {high:+.4f}"
+    return f"{one['difference']:+.4f}, {interval}"
 
 
 def _name(model: str) -> str:

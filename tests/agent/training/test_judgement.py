@@ -131,6 +131,15 @@ def test_a_model_that_is_no_better_is_seldom_improved() -> None:
     assert wrong <= 6
 
 
+def test_one_series_alone_is_never_beyond_doubt() -> None:
+    truth, good, bad = noisy(1, 9.0, 0)
+    found = compare(errors(truth, good), errors(truth, bad))
+    assert found["wql"]["difference"] < 0
+    assert np.isnan(found["wql"]["interval"]).all()
+    assert np.isnan(found["mase"]["interval"]).all()
+    assert not found["improved"]
+
+
 def test_a_model_is_no_better_than_itself() -> None:
     truth, one, _ = noisy(20, 1.0, 0)
     found = compare(errors(truth, one), errors(truth, one))
