@@ -36,7 +36,7 @@ from tests.agent.builders import (
 )
 from tests.agent.test_supervisor import Supervised
 
-EXAMPLE = Path(__file__).parents[2] / "examples" / "own-trainer"
+EXAMPLE = Path(__file__).parents[2] / "examples" / "own_trainer"
 SEASONAL_MEAN = {"trainer": "seasonal_mean:SeasonalMean", "options": {"seasons": 2}}
 
 

@@ -1,0 +1,58 @@
+"""What is trained on, what is chosen by, what is judged by."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from fnmatch import fnmatchcase
+
+import numpy as np
+
+from agent.training import judgement
+from agent.training.judgement import Held
+from agent.training.panel import Indices, Panel
+from agent.training.windows import Windows
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Split:
+    """What is trained on, what is chosen by, what is judged by: three pieces of each series, in this order of time."""
+
+    windows: Windows
+    validation: Held | None
+    test: Held
+
+    @classmethod
+    def of(cls, panel: Panel, config: TrainingConfig) -> Split:
+        """The last windows are for the test; the one before them for validation, when anything is chosen at all."""
+        horizon, season = config.prediction_length, config.evaluation.season_length
+        judged = _judged(panel, config.evaluation.series)
+        test = judgement.hold_out(panel, horizon, config.evaluation.windows, season).of(judged)
+        ends, validation = panel.lengths.copy(), None
+        ends[judged] = test.cuts[0]
+        if _chooses(config):
+            ends[judged] -= horizon
+            validation = judgement.hold_out(panel, horizon, 1, season, before=config.evaluation.windows).of(judged)
+        past = config.training.min_past or horizon
+        return cls(Windows(panel, ends, config.context_length, horizon, past), validation, test)
+
+
+def _judged(panel: Panel, pattern: str) -> Indices:
+    """The series whose names match."""
+    places = [place for place, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
+    if not places:
+        problem = f"{pattern!r} matches no series, which are named like {panel.items[0].as_py()!r}"
+        raise InvalidInput("evaluation.series", problem, "it is a pattern like 'shop-*'")
+    return np.array(places)
+
+
+def _chooses(config: TrainingConfig) -> bool:
+    exports = config.model.base is not None and config.evaluation.export == "better"
+    return exports or config.training.early_stopping is not None
+
+
+def shortest(config: TrainingConfig) -> int:
+    """Points that a series needs: a past and a horizon to train on, and what is held out."""
+    held = config.evaluation.windows + (1 if _chooses(config) else 0)
+    return (config.training.min_past or config.prediction_length) + (1 + held) * config.prediction_length
