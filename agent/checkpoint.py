@@ -14,6 +14,7 @@ from collections.abc import Callable
 from pathlib import Path
 from types import TracebackType
 
+from agent.background import Background
 from agent.manifest import CHECKPOINTS, MANIFEST, Manifest, Part, folder_of, steps_in
 from agent.progress import Progress
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
@@ -22,7 +23,7 @@ _log = logging.getLogger(__name__)
 _KEPT = 2
 
 
-class CheckpointUploader:
+class CheckpointUploader(Background):
     """Uploads the newest checkpoint it was offered, and removes from disk those that newer ones in S3 replace.
 
     A checkpoint that cannot be uploaded is logged and left for the next one to replace: training goes on.
@@ -36,6 +37,7 @@ class CheckpointUploader:
         folder: Path,
         progress: Progress,
     ) -> None:
+        super().__init__("checkpoints", seconds_to_end=1)
         self._objects = objects
         self._transfer = transfer
         self._key_of = key_of
@@ -45,26 +47,15 @@ class CheckpointUploader:
         self._offered: int | None = None
         self._best: int | None = None
         self._busy = False
-        self._over = False
         self.uploaded: list[int] = []
-        self._thread = threading.Thread(target=self._run, name="checkpoints", daemon=True)
-
-    def __enter__(self) -> CheckpointUploader:
-        self._thread.start()
-        return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         with self._news:
-            self._over = True
+            self._over.set()
             self._news.notify_all()
-        self._thread.join(timeout=1)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
+        super().__exit__(kind, error, trace)
 
     def offer(self, step: int, best: bool = False) -> None:
         """The checkpoint of this step is complete on disk, and perhaps the best so far.
@@ -87,7 +78,7 @@ class CheckpointUploader:
     def _run(self) -> None:
         while True:
             with self._news:
-                self._news.wait_for(lambda: self._offered is not None or self._over)
+                self._news.wait_for(lambda: self._offered is not None or self._over.is_set())
                 if self._offered is None:
                     return
                 step, self._offered, self._busy = self._offered, None, True

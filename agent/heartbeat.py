@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import logging
-import threading
 import time
 from collections.abc import Callable
-from types import TracebackType
+from typing import Self
 
 from agent import service
+from agent.background import Background
 from agent.orders import Orders
 from agent.progress import Progress
 from agent.record import Identity, Record
@@ -22,7 +22,7 @@ from chronos_ec2.services.run_store import RunStore
 _log = logging.getLogger(__name__)
 
 
-class Pulse:
+class Pulse(Background):
     """Sends beats, as a context manager. Times are monotonic: the wall clock of a box may jump."""
 
     def __init__(
@@ -33,33 +33,17 @@ class Pulse:
         limits: Limits,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
+        super().__init__("heartbeat", limits.beat_retry.total_seconds())
         self._send = send
         self._record = record
         self._orders = orders
         self._limits = limits
         self._monotonic = monotonic
         self._last_success = monotonic()
-        self._over = threading.Event()
-        self._thread: threading.Thread | None = None
 
-    def __enter__(self) -> Pulse:
+    def __enter__(self) -> Self:
         service.ready()
-        # A daemon: it may hang in a call for as long as it likes without keeping the process, and so the box, alive.
-        self._thread = threading.Thread(target=self._run, name="heartbeat", daemon=True)
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        if self._thread is not None:
-            self._thread.join(timeout=self._limits.beat_retry.total_seconds())
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread is not None and self._thread.is_alive()
+        return super().__enter__()
 
     def tick(self) -> float:
         """Send one beat, hear the news, and say in how many seconds to come again. Never raises."""

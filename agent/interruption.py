@@ -9,11 +9,10 @@ from __future__ import annotations
 
 import json
 import logging
-import threading
 from collections.abc import Callable
 from datetime import datetime
-from types import TracebackType
 
+from agent.background import Background
 from agent.metadata import Metadata, NoMetadata
 from agent.orders import Orders
 from chronos_ec2.domain.run import Cause, Stop
@@ -26,7 +25,7 @@ _NOTICE, _REBALANCE = "spot/instance-action", "events/recommendations/rebalance"
 _FIRST_TRIES = 3
 
 
-class InterruptionWatch:
+class InterruptionWatch(Background):
     """Polls for both warnings until the notice has come, as a context manager. Without a metadata service it ends."""
 
     def __init__(
@@ -36,28 +35,12 @@ class InterruptionWatch:
         now: Callable[[], datetime],
         seconds: float = POLL_SECONDS,
     ) -> None:
+        super().__init__("interruption", seconds_to_end=1)
         self._metadata = metadata
         self._orders = orders
         self._now = now
         self._seconds = seconds
         self._recommended: str | None = None
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="interruption", daemon=True)
-
-    def __enter__(self) -> InterruptionWatch:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(timeout=1)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
 
     def _run(self) -> None:
         if self._metadata is None:

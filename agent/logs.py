@@ -7,8 +7,8 @@ import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from types import TracebackType
 
+from agent.background import Background
 from agent.lines import Lines
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.ports import Clock, LogStreams
@@ -71,34 +71,18 @@ class StreamCopy:
         lines.take()
 
 
-class LogShipper:
+class LogShipper(Background):
     """Sends files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word."""
 
     def __init__(
         self, sends: Sequence[Callable[[Path], None]], files: tuple[Path, ...], seconds: float = _SHIP_SECONDS
     ) -> None:
+        super().__init__("logs", seconds_to_end=5)
         self._sends = sends
         self._files = files
         self._seconds = seconds
         self._sizes: dict[tuple[int, Path], int] = {}
         self._lock = threading.Lock()
-        self._over = threading.Event()
-        self._thread = threading.Thread(target=self._run, name="logs", daemon=True)
-
-    def __enter__(self) -> LogShipper:
-        self._thread.start()
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._over.set()
-        self._thread.join(timeout=5)
-
-    @property
-    def alive(self) -> bool:
-        """Whether the thread still runs."""
-        return self._thread.is_alive()
 
     def ship(self) -> None:
         """Send what has grown since. A log that cannot be sent is no reason to end a run."""
