@@ -29,7 +29,7 @@ from agent.training.parquet import read_panel
 from agent.training.ranks import Place
 from agent.training.report import write_model_card
 from agent.training.spacing import frequency_of
-from agent.training.split import Split, shortest
+from agent.training.split import Split, shortest, weights_of
 from agent.training.windows import Sampler
 from agent.workdir import Workdir
 from chronos_ec2.training_config import TrainingConfig
@@ -61,7 +61,10 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     metrics.event("loading", what="training", attention=attention, processes=place.count)
     reserve = evaluation.seconds_to_judge(family, split, config, stop)
     tensorboard = workdir.tensorboard if "tensorboard" in config.training.report_to else None
-    work = replace(work, stop_at=stop.ends_at - reserve, tensorboard=tensorboard)
+    stop_at = stop.ends_at - reserve
+    if config.training.minutes is not None:
+        stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)
+    work = replace(work, stop_at=stop_at, tensorboard=tensorboard)
     stop.check()
     facts = _facts(family, panel, config, attention, work.precision)
     write_json(workdir.facts, facts)
@@ -146,7 +149,7 @@ def prepare(family: Family, split: Split, config: TrainingConfig, device: str, d
     """The work of the training loop. Batches are functions of seed, number and rank; validation's are dealt out."""
     settings, panel = config.training, split.windows.panel
     count = max(1, -(-settings.batch_size // family.rows(panel.columns)))
-    sampler = Sampler(split.windows, count, settings.sampling, settings.seed)
+    sampler = Sampler(split.windows, count, settings.sampling, settings.seed, weights_of(panel, config))
     precision = _precision(device) if settings.precision == "auto" else settings.precision
 
     def validation() -> Iterator[Batch]:

@@ -10,7 +10,7 @@ import numpy as np
 from agent.training import judgement
 from agent.training.judgement import Held
 from agent.training.panel import Indices, Panel
-from agent.training.windows import Windows
+from agent.training.windows import Weights, Windows
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import TrainingConfig
 
@@ -36,6 +36,21 @@ class Split:
             validation = judgement.hold_out(panel, horizon, 1, season, before=config.evaluation.windows).of(judged)
         past = config.training.min_past or horizon
         return cls(Windows(panel, ends, config.context_length, horizon, past), validation, test)
+
+
+def weights_of(panel: Panel, config: TrainingConfig) -> Weights | None:
+    """(S,) how often each series is drawn; None when all are drawn alike. Raises InvalidInput."""
+    patterns = config.training.weights
+    if not patterns:
+        return None
+
+    def weight(item: str) -> float:
+        return next((weight for pattern, weight in patterns.items() if fnmatchcase(item, pattern)), 1.0)
+
+    weights = np.array([weight(item) for item in panel.items.to_pylist()])
+    if not weights.any():
+        raise InvalidInput("training.weights", "leaves no series to train on: all weights are 0")
+    return weights
 
 
 def _judged(panel: Panel, pattern: str) -> Indices:

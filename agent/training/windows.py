@@ -9,6 +9,8 @@ import numpy as np
 
 from agent.training.panel import Floats, Indices, Panel
 
+Weights = np.ndarray[Any, np.dtype[np.float64]]
+
 
 @dataclass(frozen=True, slots=True)
 class Windows:
@@ -44,9 +46,19 @@ class Draw:
 
 
 class Sampler:
-    """Draws batches of `count` windows with replacement."""
+    """Draws batches of `count` windows with replacement.
 
-    def __init__(self, windows: Windows, count: int, by: Literal["series", "length"], seed: int) -> None:
+    `weights` (S,), none of them negative, are how often a series, or by length a window of it, is drawn beside others.
+    """
+
+    def __init__(
+        self,
+        windows: Windows,
+        count: int,
+        by: Literal["series", "length"],
+        seed: int,
+        weights: Weights | None = None,
+    ) -> None:
         self._windows = windows
         self._count = count
         self._seed = seed
@@ -54,11 +66,17 @@ class Sampler:
         # Cuts from min_past to end - horizon, both included.
         self._choices = windows.ends[self._usable] - windows.horizon - windows.min_past + 1
         self._last = np.cumsum(self._choices) if by == "length" else None
+        self._shares = None
+        if weights is not None:
+            self._shares = np.cumsum(weights[self._usable] * (self._choices if by == "length" else 1))
 
     def draw(self, step: int, rank: int = 0) -> Draw:
         """The windows of a step; ranks draw from streams of their own."""
         random = np.random.default_rng([self._seed, rank, step])
-        if self._last is None:
+        if self._shares is not None:
+            picks = np.searchsorted(self._shares, random.random(self._count) * self._shares[-1], side="right")
+            into = random.integers(self._choices[picks])
+        elif self._last is None:
             picks = random.integers(len(self._usable), size=self._count)
             into = random.integers(self._choices[picks])
         else:

@@ -27,6 +27,7 @@ def _yaml_number(value: Any) -> Any:
 
 
 Number = Annotated[float, BeforeValidator(_yaml_number)]
+Weight = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 
 
 class _Section(BaseModel):
@@ -163,6 +164,8 @@ class Optimisation(_Section):
     """Steps and optimiser; defaults are those of `Chronos2Pipeline.fit`, where it has them."""
 
     steps: int = Field(1000, ge=1)
+    minutes: Number | None = Field(None, gt=0)
+    """Training of an attempt ends after so many minutes, however many steps were done, and what it made is judged."""
     batch_size: int = Field(256, ge=1)
     """Rows a batch: every target and covariate is a row. Each process has batches of its own, of this size."""
     gradient_accumulation: int = Field(1, ge=1)
@@ -175,6 +178,8 @@ class Optimisation(_Section):
     """Points of history that each training window has at least; `prediction_length` when absent."""
     sampling: Literal["series", "length"] = "series"
     """Every series as often as any other, as Chronos does, or every window as often as any other."""
+    weights: Annotated[dict[str, Weight], Field(default_factory=dict)]
+    """How much more or less often: by patterns of items like `shop-*`. The first that matches counts, else 1."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
     """By the GPU's compute capability; the weights are in fp32 always."""
     processes: int | None = Field(None, ge=1)

@@ -275,6 +275,12 @@ def test_a_run_whose_time_is_short_is_judged_all_the_same(tmp_path: Path) -> Non
     assert (workdir.model / "config.json").exists()
 
 
+def test_a_run_of_some_minutes_is_judged_after_them(tmp_path: Path) -> None:
+    result = train(ready(tmp_path), tiny_chronos(steps=100_000, minutes=0.02))
+    assert (result["stopped_by"], result["stopped_early"]) == ("time", False)
+    assert 0 < result["steps"] < 100_000
+
+
 def test_a_signal_while_data_are_read_is_obeyed(tmp_path: Path) -> None:
     stop = StopSignal()
     stop.asked = True

@@ -8,7 +8,11 @@ import numpy as np
 import pytest
 
 from agent.training.panel import Panel
+from agent.training.split import weights_of
 from agent.training.windows import Draw, Sampler, Windows, contexts, futures
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config import parse_config
+from tests.agent.builders import a_config
 from tests.agent.training.builders import a_panel
 
 
@@ -49,6 +53,27 @@ def test_sampling_by_length_takes_every_window_equally_often(tmp_path: Path) -> 
     assert counts[1] / counts[0] == pytest.approx((41 - 11) / (20 - 11), rel=0.05)
     even = np.bincount(Sampler(cut, 100_000, "series", 0).draw(0).series)
     assert even[1] / even[0] == pytest.approx(1, rel=0.05)
+
+
+@pytest.mark.parametrize(("by", "windows_of"), [("series", (1, 1)), ("length", (20 - 11, 41 - 11))])
+def test_weights_count_beside_how_series_are_drawn(tmp_path: Path, by: str, windows_of: tuple[int, int]) -> None:
+    panel = a_panel(tmp_path, count=3, length=40)
+    cut = Windows(panel, np.array([20, 41, 41]), 12, 5, 7)
+    counts = np.bincount(Sampler(cut, 100_000, by, 0, np.array([3.0, 1.0, 0.0])).draw(0).series, minlength=3)
+    assert counts[1] / counts[0] == pytest.approx(windows_of[1] / (3 * windows_of[0]), rel=0.05)
+    assert counts[2] == 0
+
+
+def test_weights_go_by_the_first_pattern_that_matches(panel: Panel) -> None:
+    config = parse_config(a_config(training={"weights": {"item00[01]": 2, "item*": 0.5, "*": 9}}), "test")
+    assert weights_of(panel, config).tolist() == [2, 2, 0.5, 0.5, 0.5, 0.5]
+    assert weights_of(panel, parse_config(a_config(training={"weights": {"item000": 0}}), "test")).tolist()[:2] == [
+        0,
+        1,
+    ]
+    assert weights_of(panel, parse_config(a_config(), "test")) is None
+    with pytest.raises(InvalidInput, match="leaves no series to train on"):
+        weights_of(panel, parse_config(a_config(training={"weights": {"*": 0}}), "test"))
 
 
 def test_series_without_a_window_are_never_drawn(panel: Panel) -> None:

@@ -1,0 +1,38 @@
+"""A panel goes into the library's own `fit` as it is, one series after the other."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import torch
+from chronos.chronos2 import Chronos2Pipeline
+
+from agent.training.gates import sample_of, weights_changed
+from agent.training.prepared import PreparedSeries
+from tests.agent.training.builders import CONTEXT, HORIZON, a_family, a_panel
+
+
+def test_the_library_trains_on_a_panel_without_having_it_whole(tmp_path: Path) -> None:
+    panel = a_panel(
+        tmp_path,
+        past_price=lambda times, random: random.normal(size=len(times)),
+        known_day=lambda times, _random: times % 7,
+    )
+    pipeline = a_family("chronos-2").pipeline
+    assert isinstance(pipeline, Chronos2Pipeline)
+    before = sample_of(pipeline.model)
+    trained = pipeline.fit(
+        PreparedSeries(panel, HORIZON), prediction_length=HORIZON, context_length=CONTEXT, num_steps=3, batch_size=9,
+        learning_rate=1e-2, output_dir=tmp_path / "fit",
+    )  # fmt: skip
+    weights_changed(before, sample_of(trained.model))
+
+
+def test_a_prepared_series_is_the_panels(tmp_path: Path) -> None:
+    panel = a_panel(tmp_path, count=3, past_price=lambda times, _random: times * 1.0)
+    series = PreparedSeries(panel, HORIZON)
+    assert [len(series), len(series[:2])] == [3, 2]
+    last = series[-1]
+    assert torch.equal(last["context"], torch.tensor(np.array(panel.series(2))))
+    assert [last["n_targets"], last["n_covariates"], last["n_future_covariates"]] == [1, 1, 0]
