@@ -67,6 +67,7 @@ def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket(source: Temp
         "EmailSubscription": "NotifyByEmail",
         "AlarmEmailSubscription": "NotifyByEmail",
         "WatchdogDashboard": "MakeDashboard",
+        "AgentCloudWatchLogs": "AgentLogsInCloudWatch",
     }
 
 
