@@ -140,10 +140,12 @@ class _ClockMetrics(Metrics):
         super().__init__(path)
         self.clock = _Clock()
 
-    def step(self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None) -> None:
+    def step(
+        self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None, **gauges: float
+    ) -> None:
         if loss is None:
             self.clock.on_step_end(None, None, None)
-        super().step(step, total_steps, loss, lr)
+        super().step(step, total_steps, loss, lr, **gauges)
 
 
 def _panel(folder: Path, series: list[Any]) -> Panel:
