@@ -50,7 +50,7 @@ class Case:
     size: int
 
 
-CASES = (Case("many/", 2_000, 20_000), Case("large/", 4, 100_000_000))
+CASES = (Case("many/", 2_000, 20_000), Case("large/", 4, 100_000_000), Case("larger/", 4, 500_000_000))
 
 
 def main() -> None:
