@@ -219,6 +219,10 @@ class Wiring(Protocol):
         """Whether the bucket tells EventBridge of its objects."""
         ...
 
+    def bucket_region(self) -> str | None:
+        """The region that the bucket lies in; None when S3 does not say."""
+        ...
+
     def unconfirmed(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
         ...

@@ -54,3 +54,10 @@ def test_a_subscription_to_any_of_the_topics_is_named_until_somebody_has_confirm
     with answered("sns", "ListSubscriptionsByTopic", SUBSCRIPTIONS):
         unconfirmed = StackWiring(client("s3"), client("sns"), "a-bucket", (TOPIC, f"{TOPIC}-alarms")).unconfirmed()
     assert unconfirmed == ("email team@example.com to chronos-ec2-dev",) * 2  # the answer is the same for both
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_bucket_says_where_it_lies() -> None:
+    where = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
+    client("s3").create_bucket(Bucket="a-bucket-elsewhere", **where)
+    assert StackWiring(client("s3"), client("sns"), "a-bucket-elsewhere", ()).bucket_region() == "eu-west-1"

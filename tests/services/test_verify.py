@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.memory import MemoryWorld
-from chronos_ec2.services.verify import warnings
+from chronos_ec2.services.verify import refuse_another_region, warnings
+
+REGION = "us-east-1"
 
 
 class Refuses:
@@ -24,13 +26,13 @@ class Refuses:
 
 
 def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
-    assert warnings(MemoryWorld().wiring) == ()
+    assert warnings(MemoryWorld().wiring, REGION) == ()
 
 
 def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
     wiring = MemoryWorld().wiring
     wiring.tells = False
-    (warning,) = warnings(wiring)
+    (warning,) = warnings(wiring, REGION)
     assert "EventBridge" in warning
     assert "docs/deploying.md" in warning
 
@@ -38,12 +40,23 @@ def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
 def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
     wiring = MemoryWorld().wiring
     wiring.pending += ["email a@example.com to chronos-ec2-dev", "email b@example.com to chronos-ec2-dev-alarms"]
-    first, second = warnings(wiring)
+    first, second = warnings(wiring, REGION)
     assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
     assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
 
 
 @pytest.mark.parametrize("error", [NotAllowed, ServiceUnavailable])
-@pytest.mark.parametrize("call", ["s3:GetBucketNotification", "sns:ListSubscriptionsByTopic"])
+@pytest.mark.parametrize("call", ["s3:HeadBucket", "s3:GetBucketNotification", "sns:ListSubscriptionsByTopic"])
 def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[Exception]) -> None:
-    assert warnings(MemoryWorld(Refuses(call, error)).wiring) == (f"not allowed: {call}",)
+    assert warnings(MemoryWorld(Refuses(call, error)).wiring, REGION) == (f"not allowed: {call}",)
+
+
+def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:
+    wiring = MemoryWorld().wiring
+    for wiring.region in (None, REGION):
+        refuse_another_region(wiring, REGION)
+    wiring.region = "eu-west-1"
+    (warning,) = warnings(wiring, REGION)
+    assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
+    with pytest.raises(InvalidInput, match="eu-west-1"):
+        refuse_another_region(wiring, REGION)

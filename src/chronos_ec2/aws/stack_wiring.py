@@ -26,6 +26,12 @@ class StackWiring:
             found = self._s3.get_bucket_notification_configuration(Bucket=self._bucket)
         return "EventBridgeConfiguration" in found
 
+    def bucket_region(self) -> str | None:
+        """The region that the bucket lies in; None when S3 does not say."""
+        with translated(f"look at bucket {self._bucket}"):
+            found = self._s3.head_bucket(Bucket=self._bucket).get("BucketRegion")
+        return None if found is None else str(found)
+
     def unconfirmed(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
         found = []

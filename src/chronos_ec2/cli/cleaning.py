@@ -81,7 +81,7 @@ def verify(
     """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-    found = warnings(world.wiring)
+    found = warnings(world.wiring, world.stack.region)
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:

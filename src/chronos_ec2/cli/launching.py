@@ -23,6 +23,7 @@ from chronos_ec2.services.code import publish_code
 from chronos_ec2.services.launch import Order, find_dataset, refuse_if_busy, with_max_runtime
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.probing import probe_config, put_probe_data
+from chronos_ec2.services.verify import refuse_another_region
 from chronos_ec2.training_config import Ending, TrainingConfig, load_config, moved_to, parse_yaml
 
 Trainer = Literal["probe"]
@@ -68,6 +69,7 @@ def launch(
     resolved = resolve(said or _default_config(world), None if allow_cpu else instance_types[0])
     training = resolved.config
     limits = with_max_runtime(world.limits, max_hours)
+    refuse_another_region(world.wiring, world.stack.region)
     refuse_if_busy(world.store, where)
     if trainer == "probe":
         put_probe_data(world.store)

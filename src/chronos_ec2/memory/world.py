@@ -317,12 +317,18 @@ class MemoryWiring:
     def __init__(self, faults: Faults) -> None:
         self._faults = faults
         self.tells = True
+        self.region: str | None = None
         self.pending: list[str] = []
 
     def bucket_tells(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
         self._faults.before("s3:GetBucketNotification")
         return self.tells
+
+    def bucket_region(self) -> str | None:
+        """The region that the bucket lies in; None when S3 does not say."""
+        self._faults.before("s3:HeadBucket")
+        return self.region
 
     def unconfirmed(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""

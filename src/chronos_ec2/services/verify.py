@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
 from chronos_ec2.ports import Deadlines, Fleet, Wiring
 from chronos_ec2.services.layer_one import asking_scheduler
@@ -38,12 +38,22 @@ def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines
     return (*instances, *left, *schedules, *_locks(environment, store))
 
 
-def warnings(wiring: Wiring) -> tuple[str, ...]:
+def refuse_another_region(wiring: Wiring, region: str) -> None:
+    """Raise InvalidInput for a bucket elsewhere: EventBridge hears of no object there, and each byte is paid for."""
+    if (found := wiring.bucket_region()) not in (None, region):
+        raise InvalidInput("bucket", f"lies in {found}, the stack in {region}", "bring along a bucket of that region")
+
+
+def warnings(wiring: Wiring, region: str) -> tuple[str, ...]:
     """What keeps events from the watchdog, or its messages from people: every promise holds all the same.
 
     That it could not be asked is one of them.
     """
     found: list[str] = []
+    try:
+        refuse_another_region(wiring, region)
+    except (InvalidInput, ServiceUnavailable, NotAllowed) as error:
+        found.append(str(error))
     try:
         if not wiring.bucket_tells():
             found.append(
