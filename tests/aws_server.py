@@ -58,6 +58,7 @@ class Network:
     subnets: tuple[str, ...]
     security_group: str
     launch_template: str
+    profile_arn: str
 
 
 def deploy_outputs() -> Network:
@@ -81,6 +82,7 @@ def deploy_outputs() -> Network:
         "AgentPackages": "uploaded",
         "SubnetIds": ",".join(network.subnets),
         "LaunchTemplateId": network.launch_template,
+        "InstanceProfileArn": network.profile_arn,
         "TopicArn": topic_arn,
         "AlarmTopicArn": alarm_topic_arn,
         "DeadlineGroup": DEADLINE_GROUP,
@@ -110,7 +112,7 @@ def _network() -> Network:
         "ImageId": "ami-12c6146b", "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
     }  # fmt: skip
     template = ec2.create_launch_template(LaunchTemplateName=LAUNCH_TEMPLATE, LaunchTemplateData=launch)
-    return Network(tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"])
+    return Network(tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"], profile["Arn"])
 
 
 def _tagged(kind: str, run: Run) -> list[dict[str, Any]]:

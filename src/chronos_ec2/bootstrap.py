@@ -91,7 +91,13 @@ def launcher() -> Launcher:
         bucket=stack.bucket,
         subnet_ids=settings.subnet_ids,
         store=RunStore(S3Objects(client("s3"), stack.bucket)),
-        fleet=Ec2Fleet(client("ec2"), stack.project, stack.cost_center, settings.launch_template_id),
+        fleet=Ec2Fleet(
+            client("ec2"),
+            stack.project,
+            stack.cost_center,
+            settings.launch_template_id,
+            settings.instance_profile_arn,
+        ),
         deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
     )
 
@@ -112,7 +118,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     if bucket not in (None, "", stack.bucket):
         raise InvalidInput("BUCKET", f"is {bucket}, but stack {stack.name} watches {stack.bucket}", "unset it")
     store = RunStore(S3Objects(s3, stack.bucket))
-    fleet = Ec2Fleet(ec2, stack.project, stack.cost_center, stack.launch_template_id)
+    fleet = Ec2Fleet(ec2, stack.project, stack.cost_center, stack.launch_template_id, stack.instance_profile_arn)
     clock = S3Clock(s3, stack.bucket)
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)

@@ -256,6 +256,7 @@ class Stack:
     agent_log_group: str | None
     subnet_ids: tuple[str, ...]
     launch_template_id: str
+    instance_profile_arn: str
     topic_arn: str
     alarm_topic_arn: str
     deadline_group: str

@@ -62,6 +62,7 @@ class LauncherSettings:
     stack: StackSettings
     subnet_ids: tuple[str, ...]
     launch_template_id: str
+    instance_profile_arn: str
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
@@ -70,6 +71,7 @@ class LauncherSettings:
             stack=StackSettings.read(variables),
             subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
             launch_template_id=_required(variables, "LAUNCH_TEMPLATE_ID"),
+            instance_profile_arn=_required(variables, "INSTANCE_PROFILE_ARN"),
         )
 
 

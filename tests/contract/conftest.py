@@ -82,6 +82,8 @@ def _on_aws(name: str) -> Ports:
         LaunchTemplateData={"ImageId": image},
     )["LaunchTemplate"]["LaunchTemplateId"]
 
+    profile = client("iam").create_instance_profile(InstanceProfileName=unique)["InstanceProfile"]["Arn"]
+
     def published() -> list[dict[str, Any]]:
         found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
         bodies = [json.loads(message["Body"]) for message in found]
@@ -115,7 +117,7 @@ def _on_aws(name: str) -> Ports:
         ]
 
     scheduler.create_schedule_group(Name=unique)
-    fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template)
+    fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template, profile)
     deadlines = SchedulerDeadlines(scheduler, unique, "arn:aws:iam::123456789012:role/deadlines")
     return Ports(
         name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,

@@ -18,6 +18,7 @@ from chronos_ec2.ports import LaunchOption
 from tests.aws_server import refused
 from tests.builders import launching
 
+PROFILE = "arn:aws:iam::123456789012:instance-profile/instances"
 OPTION = LaunchOption("g4dn.2xlarge", "subnet-a")
 
 
@@ -53,7 +54,7 @@ def a_page(instance_id: str) -> dict[str, Any]:
 
 def asked_to_launch(**changes: Any) -> dict[str, Any]:
     ec2 = Ec2()
-    Ec2Fleet(ec2, "p", "c", "lt-1").launch(replace(launching(), **changes), OPTION, "#cloud-config")
+    Ec2Fleet(ec2, "p", "c", "lt-1", PROFILE).launch(replace(launching(), **changes), OPTION, "#cloud-config")
     ((_, words),) = ec2.asked
     return words
 
@@ -62,12 +63,17 @@ def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
     words = asked_to_launch()
     assert (words["MinCount"], words["MaxCount"]) == (1, 1)
     assert words["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_what_the_right_to_launch_asks_for_stands_in_the_request() -> None:
+    words = asked_to_launch()
     assert words["MetadataOptions"]["HttpTokens"] == "required"
+    assert words["IamInstanceProfile"] == {"Arn": PROFILE}
 
 
 def test_spare_capacity_is_asked_for_once_and_ends_with_the_instance() -> None:
     ec2 = Ec2()
-    Ec2Fleet(ec2, "p", "c", "lt-1").launch(launching(), replace(OPTION, market="spot"), "#cloud-config")
+    Ec2Fleet(ec2, "p", "c", "lt-1", PROFILE).launch(launching(), replace(OPTION, market="spot"), "#cloud-config")
     ((_, words),) = ec2.asked
     assert words["InstanceMarketOptions"]["MarketType"] == "spot"
     options = words["InstanceMarketOptions"]["SpotOptions"]
@@ -129,4 +135,4 @@ def test_what_ec2_refuses_with_which_status_says_whether_to_go_elsewhere(
     deployed: str, code: str, status: int, expected: type[Exception]
 ) -> None:
     with refused("ec2", "RunInstances", code, status), pytest.raises(expected):
-        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1").launch(launching(), OPTION, "")
+        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")

@@ -30,6 +30,7 @@ def told(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "LAUNCHER_FUNCTION": LAUNCHER,
         "SUBNET_IDS": ",".join(stack.subnet_ids),
         "LAUNCH_TEMPLATE_ID": stack.launch_template_id,
+        "INSTANCE_PROFILE_ARN": stack.instance_profile_arn,
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

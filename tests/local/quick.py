@@ -18,6 +18,7 @@ OUTPUTS = {
     "AgentPackages": "image",
     "SubnetIds": "subnet-00000000",
     "LaunchTemplateId": "lt-00000000",
+    "InstanceProfileArn": "arn:aws:iam::000000000000:instance-profile/instances",
     "TopicArn": "arn:aws:sns:us-east-1:000000000000:none",
     "AlarmTopicArn": "arn:aws:sns:us-east-1:000000000000:none-alarms",
     "DeadlineGroup": "none",

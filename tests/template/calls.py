@@ -114,16 +114,19 @@ def _launch(asked: Parameters) -> list[Request]:
     """RunInstances asks for every resource that it touches, CreateTags for all it tags, PassRole for the profile's."""
     named = asked["LaunchTemplate"]["LaunchTemplateId"]
     both = _template(named) | asked
-    profile = both["IamInstanceProfile"]["Arn"]
     template = {"ec2:LaunchTemplate": f"{EC2}:launch-template/{named}"}
     tags = {
         entry["ResourceType"]: {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in entry["Tags"]}
         for entry in asked.get("TagSpecifications", ())
     }
-    launch = template | {"ec2:InstanceProfile": profile}
-    if "MetadataOptions" in asked:  # what only the template asks for is not in the request
+    launch = dict(template)
+    # What only the template asks for is not in the request: whether EC2 compares it all the same is not documented.
+    if "IamInstanceProfile" in asked:
+        launch["ec2:InstanceProfile"] = asked["IamInstanceProfile"]["Arn"]
+    if "MetadataOptions" in asked:
         launch["ec2:MetadataHttpTokens"] = asked["MetadataOptions"]["HttpTokens"]
     of_template = {"ec2:IsLaunchTemplateResource": str("ImageId" not in asked).lower()}
+    roles = _roles(both["IamInstanceProfile"]["Arn"])
     kinds, at_launch = ["instance", "volume", "network-interface"], {"ec2:CreateAction": "RunInstances"}
     if "InstanceMarketOptions" in asked:
         kinds.append("spot-instances-request")
@@ -134,7 +137,7 @@ def _launch(asked: Parameters) -> list[Request]:
         Request("ec2:RunInstances", f"{EC2}:subnet/{both.get('SubnetId', 'of-the-default-vpc')}"),
         *(Request("ec2:RunInstances", f"{EC2}:security-group/{group}") for group in both["SecurityGroupIds"]),
         Request("ec2:RunInstances", f"arn:aws:ec2:us-east-1::image/{both['ImageId']}", template | of_template),
-        *(Request("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"}) for role in _roles(profile)),
+        *(Request("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"}) for role in roles),
     ]
 
 

@@ -17,7 +17,7 @@ FUNCTIONS = functions()
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
 SETTINGS = (
     "ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
-    "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "SUBNET_IDS",
+    "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "SUBNET_IDS",
 )  # fmt: skip
 AT_MOST_BYTES = 6_000_000
 

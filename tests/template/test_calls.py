@@ -166,6 +166,7 @@ class TestALaunch:
             "SubnetId": stack["SubnetIds"].split(",")[1],
             "LaunchTemplate": {"LaunchTemplateId": stack["LaunchTemplateId"]},
             "MetadataOptions": {"HttpTokens": "required"},
+            "IamInstanceProfile": {"Arn": stack["InstanceProfileArn"]},
             "TagSpecifications": [
                 *tagged("instance", OURS), *tagged("volume", OURS), *tagged("network-interface", OURS),
             ],
@@ -210,6 +211,10 @@ class TestALaunch:
     def test_another_profile(self, launch: Callable[..., list[str]]) -> None:
         found = launch(IamInstanceProfile={"Arn": another_profile()})
         assert [line.split(":")[0] for line in found] == ["ec2", "iam"]
+
+    def test_a_profile_that_only_the_template_names(self, launch: Callable[..., list[str]]) -> None:
+        (found,) = launch(without="IamInstanceProfile")
+        assert found == "ec2:RunInstances arn:aws:ec2:us-east-1:123456789012:instance/*"
 
     def test_the_old_metadata_service(self, launch: Callable[..., list[str]]) -> None:
         (optional,) = launch(MetadataOptions={"HttpTokens": "optional"})

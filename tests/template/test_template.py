@@ -232,7 +232,8 @@ def test_each_function_is_told_what_it_needs(stack: Template) -> None:
     common = {"ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
               "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}  # fmt: skip
     for name, variables in told.items():
-        own = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID"} if name == "Launcher" else {"LAUNCHER_FUNCTION"}
+        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN"}
+        own = launching if name == "Launcher" else {"LAUNCHER_FUNCTION"}
         assert set(variables) == common | own, name
     assert told["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]
     assert len(told["Launcher"]["SUBNET_IDS"].split(",")) == 3

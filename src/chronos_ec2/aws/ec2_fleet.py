@@ -36,11 +36,14 @@ _VOLUME, _INTERFACE = "volume", "network-interface"
 class Ec2Fleet:
     """The instances of one project. See ports.Fleet for what each method promises."""
 
-    def __init__(self, client: Any, project: str, cost_center: str, launch_template_id: str = "") -> None:
+    def __init__(
+        self, client: Any, project: str, cost_center: str, launch_template_id: str = "", profile_arn: str = ""
+    ) -> None:
         self._ec2 = client
         self._project = project
         self._cost_center = cost_center
         self._launch_template_id = launch_template_id
+        self._profile_arn = profile_arn
 
     def instances(self, environment: str) -> tuple[Instance, ...]:
         """Every instance with all our owner tags in this environment, also those terminated lately."""
@@ -79,8 +82,9 @@ class Ec2Fleet:
                     LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
                     # Said again here, because the default is to stop and keep the volume.
                     InstanceInitiatedShutdownBehavior="terminate",
-                    # Said again here, because the right to launch asks for it in the request.
+                    # Both said again here, because the right to launch asks for them in the request.
                     MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+                    IamInstanceProfile={"Arn": self._profile_arn},
                     UserData=user_data,
                     ClientToken=client_token(run, option.instance_type, option.subnet_id, option.market),
                     TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in _TAGGED[option.market]],

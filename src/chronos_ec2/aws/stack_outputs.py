@@ -49,6 +49,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             agent_log_group=outputs.get("AgentLogGroup"),
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),
             launch_template_id=outputs["LaunchTemplateId"],
+            instance_profile_arn=outputs["InstanceProfileArn"],
             topic_arn=outputs["TopicArn"],
             alarm_topic_arn=outputs["AlarmTopicArn"],
             deadline_group=outputs["DeadlineGroup"],
