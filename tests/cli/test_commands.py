@@ -4,6 +4,10 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import shlex
+import subprocess
+import sys
 import tarfile
 import zipfile
 from pathlib import Path
@@ -169,6 +173,19 @@ def test_teardown_leaves_nothing_but_the_bucket(run: Command) -> None:
     assert stacks() == []
     assert client("s3").head_bucket(Bucket=BUCKET)
     assert run("verify").code == 2
+
+
+def test_what_teardown_says_removes_the_bucket_for_good(run: Command, aws: str) -> None:
+    s3 = client("s3")
+    s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
+    for body in (b"1", b"2"):
+        s3.put_object(Bucket=BUCKET, Key="dev/state.json", Body=body)
+    s3.delete_object(Bucket=BUCKET, Key="dev/state.json")
+    said = run("teardown", "--yes").out.splitlines()[-1].strip()
+    python, *arguments = shlex.split(said)
+    assert python == "python"
+    subprocess.run([sys.executable, *arguments], check=True, env=os.environ | {"AWS_ENDPOINT_URL": aws})
+    assert s3.list_buckets()["Buckets"] == []
 
 
 def test_teardown_refuses_while_a_run_is_active(run: Command, config: Path) -> None:

@@ -31,5 +31,12 @@ class CloudFormationDeployment:
                 self._cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack_id, WaiterConfig=_POLL)
             except WaiterError as error:
                 raise ServiceUnavailable(
-                    f"stack {self._name} is not deleted: {one_line(str(error), 200)}; its events say why"
+                    f"stack {self._name} is not deleted: {_reason(error)}; its events say why, and what is attached to "
+                    "somebody, as OperatorPolicy may be, has to be detached first; then tear down again"
                 ) from error
+
+
+def _reason(error: WaiterError) -> str:
+    """What CloudFormation says of a stack that it could not delete; what the waiter says, if it does not."""
+    stacks: Any = error.last_response.get("Stacks") or [{}]
+    return one_line(stacks[0].get("StackStatusReason") or str(error), 200)

@@ -29,4 +29,11 @@ def teardown(
     console.print(f"stack [bold]{world.stack.name}[/] is gone")
     console.print(f"  kept      s3://{world.stack.bucket}/")
     console.print(f"  again     the stack takes it up when it is deployed with BucketName={world.stack.bucket}")
-    console.print(f"  for good  aws s3 rb --force s3://{world.stack.bucket}")
+    console.print("  for good  with all versions of all that is in it, of other environments too:")
+    console.print(f"            {_for_good(world.stack.bucket)}", markup=False)
+
+
+def _for_good(bucket: str) -> str:
+    """What removes a bucket that keeps versions: `aws s3 rb --force` deletes none of them, and fails."""
+    code = f"import boto3; b = boto3.resource('s3').Bucket('{bucket}'); b.object_versions.delete(); b.delete()"
+    return f'python -c "{code}"'
