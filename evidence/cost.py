@@ -5,10 +5,11 @@ The calls of a sweep are counted on the real code, the alarms in the template; p
 
 from __future__ import annotations
 
+import math
 import re
 import tomllib
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
@@ -17,6 +18,7 @@ from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.world import MemoryWorld
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.watchdog import watchdog_over
+from chronos_ec2.training_config import Optimisation
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"
@@ -26,6 +28,11 @@ _HOURS, _MINUTES = 730, 43_800
 _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
 """Of one idle sweep, assumed: what Lambda bills, the memory it has, what it and Lambda log."""
 _INSTANCE, _VOLUME_GB, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 100, 120
+CHECKPOINT_DAYS = 15
+"""How long S3 keeps the bytes of a checkpoint: 14 days, and one as an old version."""
+_CHECKPOINT_MINUTES: float = Optimisation.model_fields["checkpoint_minutes"].default
+_RUN_HOURS, _CHECKPOINT_GB, _MODEL_GB, _PART_GB = 1.5, 1.4, 0.5, 8 / 1024
+"""Of a typical run, assumed: all weights of Chronos-2; its checkpoints hold the optimiser too, and go in parts."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,6 +108,30 @@ def hour_of_training() -> list[Line]:
     ]
 
 
+def typical_run() -> list[Line]:
+    """The bill of a run, with what it leaves in the bucket: checkpoints until they are gone, the model for a month."""
+    checkpoints = math.floor(_RUN_HOURS * 60 / _CHECKPOINT_MINUTES)
+    hours = [
+        replace(
+            line,
+            quantity=line.quantity * _RUN_HOURS,
+            usd=line.usd * _RUN_HOURS,
+            usd_with_free_tier=line.usd_with_free_tier * _RUN_HOURS,
+        )
+        for line in hour_of_training()
+    ]
+    return [
+        *hours,
+        _line(f"{checkpoints} checkpoints, uploads", "s3_list", checkpoints * math.ceil(_CHECKPOINT_GB / _PART_GB)),
+        _line(
+            f"{checkpoints} checkpoints of {_CHECKPOINT_GB} GB, {CHECKPOINT_DAYS} days",
+            "s3_storage",
+            checkpoints * _CHECKPOINT_GB * CHECKPOINT_DAYS * 24 / _HOURS,
+        ),
+        _line(f"the model, {_MODEL_GB} GB, a month", "s3_storage", _MODEL_GB),
+    ]
+
+
 def _prices() -> dict[str, dict[str, float | str]]:
     return tomllib.loads(_PRICES.read_text())
 
@@ -119,8 +150,9 @@ def total(lines: list[Line], *, free_tier: bool = False) -> float:
 
 def as_markdown() -> str:
     """The whole document."""
-    idle, run = month_of_idling(), hour_of_training()
+    idle, hour, run = month_of_idling(), hour_of_training(), typical_run()
     calls = ", ".join(f"{count} {call}" for call, count in sorted(idle_calls().items()))
+    minutes, storage = _CHECKPOINT_MINUTES, _prices()["s3_storage"]["usd"]
     sources = "\n".join(f"- {name}: ${price['usd']}, {price['source']}" for name, price in _prices().items())
     return f"""# What it costs
 
@@ -133,16 +165,23 @@ EC2's and Scheduler's calls cost nothing. Assumed of one sweep: {_SWEEP_SECONDS:
 
 {_table(idle, "a month")}
 
-What lies in the bucket comes on top: $0.023 / GB-month. VPC, subnets, gateway endpoint, roles, topic, queues and rules
-cost nothing at rest; there is no NAT gateway. The dashboard is off by default, and would be $3 a month beyond an
+What lies in the bucket comes on top: ${storage} / GB-month. VPC, subnets, gateway endpoint, roles, topic, queues and
+rules cost nothing at rest; there is no NAT gateway. The dashboard is off by default, and would be $3 a month beyond an
 account's third.
 
 ## An hour of training
 
-{_table(run, "an hour")}
+{_table(hour, "an hour")}
 
 In the same region nothing is paid for data between S3 and the instance. A forgotten {_INSTANCE} would be
 ${ON_DEMAND_USD_PER_HOUR[_INSTANCE] * _HOURS:,.2f} a month.
+
+## A typical run
+
+{_RUN_HOURS:g} hours that train all weights of Chronos-2, with a checkpoint every {minutes:g} minutes.
+LoRA, the default on this instance, writes far smaller ones.
+
+{_table(run, "a run")}
 
 ## Sources
 

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import re
+import tomllib
+
+import pytest
+
 from evidence.cost import (
     DOCUMENT,
     ROOT,
@@ -11,6 +16,7 @@ from evidence.cost import (
     idle_calls,
     month_of_idling,
     total,
+    typical_run,
 )
 
 
@@ -33,6 +39,21 @@ def test_an_idle_sweep_makes_few_calls_and_writes_nothing() -> None:
 def test_a_run_costs_its_instance_and_little_else() -> None:
     instance, *others = hour_of_training()
     assert total(others) < instance.usd / 20
+
+
+def test_a_typical_run_is_its_hours_and_what_it_leaves_in_the_bucket() -> None:
+    hours, run = hour_of_training(), typical_run()
+    assert total(run[: len(hours)]) == pytest.approx(1.5 * total(hours))
+    (stored,) = [line for line in run if "days" in line.what]
+    # 18 checkpoints of 1.4 GB for 15 of 365/12 days at $0.023.
+    assert stored.usd == pytest.approx(18 * 1.4 * 15 / (365 / 12) * 0.023)
+    assert total(run) < 2
+
+
+def test_every_price_says_where_and_when_it_was_read() -> None:
+    for name, price in tomllib.loads((ROOT / "evidence" / "prices.toml").read_text()).items():
+        assert re.search(r"20\d\d", str(price["source"])), name
+        assert "not read" not in str(price["source"]), name
 
 
 def test_the_metrics_of_an_alarm_are_counted() -> None:

@@ -17,8 +17,10 @@ from chronos_ec2.aws.s3_objects import EXPIRES
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.settings import parse_limits
+from evidence.cost import CHECKPOINT_DAYS
 from evidence.stack.scans import policies
 from evidence.stack.synthesis import synthesised
+from tests.builders import a_heartbeat
 from tests.template.conftest import ROOT
 
 Template = dict[str, Any]
@@ -105,6 +107,27 @@ def test_the_bucket_forgets_what_is_tagged_so_and_the_uploads_of_checkpoints_are
     (rule,) = (rule for rule in rules if "ExpirationInDays" in rule)
     tags = {tag["Key"]: tag["Value"] for tag in rule["TagFilters"]}
     assert urlencode(tags) == EXPIRES
+    # In a bucket with versions what expires becomes an old version, and its bytes stay until that goes.
+    assert rule["ExpirationInDays"] + rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == CHECKPOINT_DAYS
+
+
+def test_the_bucket_keeps_old_versions_for_a_month_but_old_beats_for_a_week_and_no_marker_of_nothing(
+    stack: Template,
+) -> None:
+    rules = stack["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    of_all, of_beats = (rule for rule in rules if "NoncurrentVersionExpiration" in rule and "TagFilters" not in rule)
+    assert of_all["NoncurrentVersionExpiration"] == {"NoncurrentDays": 30}
+    assert of_all["ExpiredObjectDeleteMarker"] is True
+    assert of_beats["NoncurrentVersionExpiration"] == {"NoncurrentDays": 7, "NewerNoncurrentVersions": 20}
+    assert int(of_beats["ObjectSizeLessThan"]) >= 4 * len(a_heartbeat().to_json())
+
+
+def test_s3_takes_no_two_rules_for_the_same_action_on_the_same_objects(stack: Template) -> None:
+    actions = ("NoncurrentVersionExpiration", "ExpirationInDays", "AbortIncompleteMultipartUpload")
+    rules = stack["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    for action in actions:
+        of = [(str(rule.get("TagFilters")), rule.get("ObjectSizeLessThan")) for rule in rules if action in rule]
+        assert len(of) == len(set(of)), action
 
 
 def test_an_agent_has_no_right_on_ec2_or_sns_and_deletes_nothing(stack: Template) -> None:
