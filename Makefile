@@ -1,7 +1,7 @@
 # make demo   set up, deploy onto an embedded AWS, train, forecast
 # make test   every check and test
 # make invoke FUNCTION=Sweep EVENT=events/sweep-tick.json   one function in a container, on the embedded AWS
-# make check-stack   scans, each function with each event in a container, imports, sizes: build/stack.json
+# make check-stack [WITHOUT_CONTAINERS=1]   scans, each function with each event in a container, imports, sizes
 # make agent-faults   instances in containers meet kills, hangs, cuts: the ends, timed, in build/agent.json
 # make bench    figures of speed on this machine
 # make scan     cfn-lint, checkov and parliament on the template
@@ -75,7 +75,7 @@ check-stack: venv
 	@mkdir -p build
 	$(BIN)/sam build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
 	$(BIN)/python -m pytest -q --policy-calls build/policy-calls.json tests/cli tests/functions tests/template tests/agent/test_process.py
-	$(BIN)/python -m evidence.stack
+	$(BIN)/python -m evidence.stack $(if $(WITHOUT_CONTAINERS),--without-containers)
 
 validate: venv
 	$(BIN)/sam validate --lint
