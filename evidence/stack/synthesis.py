@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -62,14 +62,17 @@ def transformed(path: Path = TEMPLATE) -> Template:
     return plain
 
 
-def synthesised(path: Path = TEMPLATE, parameters: Mapping[str, str] | None = None) -> Template:
+def synthesised(
+    path: Path = TEMPLATE, parameters: Mapping[str, str] | None = None, zones: Sequence[str] = "abc"
+) -> Template:
     """The resources that would be made: {logical id: {"Type": …, "Properties": …, …}}.
 
-    `parameters` override the template's defaults. Ids and ARNs that AWS would choose are made up, in the right shape.
+    `parameters` override the template's defaults; `zones` are the letters of those that the account has. Ids and ARNs
+    that AWS would choose are made up, in the right shape.
     """
     template = transformed(path)
     chosen = {name: body.get("Default", "") for name, body in template["Parameters"].items()} | dict(parameters or {})
-    resolver = _Resolver(template, chosen)
+    resolver = _Resolver(template, chosen, zones)
     return {
         name: resolver.resolve(body)
         for name, body in template["Resources"].items()
@@ -81,6 +84,7 @@ def synthesised(path: Path = TEMPLATE, parameters: Mapping[str, str] | None = No
 class _Resolver:
     template: Template
     parameters: Mapping[str, str]
+    zones: Sequence[str]
     conditions: dict[str, bool] = field(default_factory=dict)
 
     def holds(self, name: str) -> bool:
@@ -120,7 +124,7 @@ class _Resolver:
             case "Join", [separator, parts]:
                 return separator.join(self.resolve(parts))
             case "GetAZs", _:
-                return [f"us-east-1{letter}" for letter in "abc"]
+                return [f"us-east-1{letter}" for letter in self.zones]
             case "Select", [index, choices]:
                 return self.resolve(choices)[int(index)]
         raise NotImplementedError(f"Fn::{name}: {argument}")

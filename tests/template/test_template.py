@@ -222,6 +222,12 @@ def test_subnets_lie_in_three_zones(template: Template) -> None:
     assert sorted(zones) == [0, 1, 2]
 
 
+def test_where_there_are_two_zones_nothing_names_a_third() -> None:
+    stack = synthesised(parameters={"Zones": "2"}, zones="ab")
+    assert "subnetc" not in json.dumps(stack).lower()
+    assert len(stack["Launcher"]["Properties"]["Environment"]["Variables"]["SUBNET_IDS"].split(",")) == 2
+
+
 def test_everything_that_takes_tags_has_ours(stack: Template) -> None:
     for name, body in stack.items():
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", body["Type"]).schema

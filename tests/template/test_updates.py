@@ -59,9 +59,11 @@ def test_no_parameter_replaces_anything(source: Template) -> None:
     assert guilty == MEANT
 
 
-def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket(source: Template) -> None:
+def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket_and_the_third_zone(source: Template) -> None:
     conditional = {name: body["Condition"] for name, body in source["Resources"].items() if "Condition" in body}
     assert conditional == {
+        "SubnetC": "ThreeZones",
+        "SubnetCRoutes": "ThreeZones",
         "Bucket": "MakeBucket",
         "BucketPolicy": "MakeBucket",
         "EmailSubscription": "NotifyByEmail",
