@@ -69,7 +69,7 @@ def expected(function: str, event: object) -> str:
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"
         case "Sweep", _:
-            return _SILENT  # no lane to decide about, whatever the event says
+            return _DECIDED  # about the main lane at least, whatever the event says
     raise NotImplementedError(f"what is expected of {function}?")
 
 

@@ -43,7 +43,7 @@ def as_it_has_to_be() -> dict[str, dict[str, str]]:
         "StateWritten": {"s3-object-created-state": "decided", "ec2-running": "ignored", "malformed-list": "ignored"},
         "InstanceChanged": {"s3-object-created-state": "ignored", "ec2-running": "not ours", "relaunch": "ignored"},
         "Launcher": {"relaunch": "nothing to start", "sweep-tick": "ignored"},
-        "Sweep": {"sweep-tick": "silent", "malformed-list": "silent"},
+        "Sweep": {"sweep-tick": "decided", "malformed-list": "decided"},
     }
 
 
@@ -59,7 +59,7 @@ def test_an_invocation_of_which_became_what_has_to_is_right() -> None:
         ("StateWritten", "ec2-running", "decided", "ignored"),
         ("InstanceChanged", "ec2-running", "ignored", "not ours"),
         ("Launcher", "relaunch", "ignored", "nothing to start"),
-        ("Sweep", "sweep-tick", "ignored", "silent"),
+        ("Sweep", "sweep-tick", "silent", "decided"),
     ],
 )
 def test_an_invocation_of_which_became_something_else_is_wrong(
@@ -72,7 +72,7 @@ def test_an_invocation_of_which_became_something_else_is_wrong(
 
 def test_of_a_function_that_nobody_thought_of_nothing_is_right() -> None:
     with pytest.raises(NotImplementedError):
-        failures({"New": {"sweep-tick": "silent"}})
+        failures({"New": {"sweep-tick": "decided"}})
 
 
 def test_where_no_function_can_be_run_that_is_wrong_unless_it_was_asked_for() -> None:
