@@ -61,5 +61,6 @@ def test_the_metrics_of_an_alarm_are_counted() -> None:
         "Resources:\n  A:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      MetricName: x\n"
         "  B:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      Metrics:\n        - MetricStat: {}\n"
         "        - MetricStat: {}\n  C:\n    Type: AWS::SNS::Topic\n"
+        "  D:\n    Type: AWS::CloudWatch::Alarm\n    Condition: Asked\n    Properties:\n      MetricName: y\n"
     )
     assert alarm_metrics(template) == 3

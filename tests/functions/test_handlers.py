@@ -154,6 +154,7 @@ def test_each_decision_is_one_json_line_with_reason_evidence_and_actions() -> No
     told = json.loads(line)
     assert (told["message"], told["level"], told["actions"]) == ("no heartbeat", "INFO", ["Terminate"])
     assert (told["lane"], told["evidence"]) == ("main", {"run_id": "r"})
+    assert (told["terminations"], told["leaks"]) == (1, 0)
     assert (told["run_id"], told["attempt"], told["instances"]) == (RUN_ID, 1, ["i-1"])
 
 

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import importlib
+import io
+import json
+import uuid
+from collections.abc import Callable
 from dataclasses import replace
 from typing import Any
 
 import pytest
+from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.facts import Held
@@ -14,6 +19,7 @@ from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.request import REQUEST, Market, Request
 from chronos_ec2.domain.run import Cause, Stop
+from evidence.stack.synthesis import synthesised
 from tests.aws_server import DEADLINE_GROUP, no_room_but_in, store
 from tests.builders import NOW, RUN_ID, launching
 from tests.functions.conftest import CONTEXT
@@ -64,6 +70,46 @@ def test_it_starts_the_instance_names_it_in_the_record_and_schedules_its_end(han
     assert state.run.instance_id == instance_id
     schedules = client("scheduler").list_schedules(GroupName=DEADLINE_GROUP)["Schedules"]
     assert [schedule["Name"] for schedule in schedules] == [instance_id]
+
+
+@pytest.fixture
+def said(handle: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
+    """Call the handler; the one line that it logs."""
+
+    stream = io.StringIO()
+    logger = Logger(service=uuid.uuid4().hex, stream=stream)  # Logger keeps the stream of the first of a name
+    monkeypatch.setattr(importlib.import_module("functions.launcher"), "logger", logger)
+
+    def said(event: Any) -> dict[str, Any]:
+        before = len(stream.getvalue())
+        handle(event)
+        (line,) = stream.getvalue()[before:].splitlines()
+        return dict(json.loads(line))
+
+    return said
+
+
+def test_each_decision_is_one_json_line_with_run_attempt_instance_and_reason(
+    said: Callable[[Any], dict[str, Any]], waiting: None
+) -> None:
+    line = said(ORDER)
+    assert (line["message"], line["reason"]) == ("started", "the run waits for its next attempt")
+    assert (line["environment"], line["lane"], line["run_id"], line["attempt"]) == ("dev", "main", RUN_ID, 2)
+    assert [line["instance"]] == running()
+    assert (line["instance_type"], line["market"]) == ("g4dn.2xlarge", "on-demand")
+    again = said(ORDER)
+    assert (again["message"], again["reason"]) == ("nothing to start", "the run waits for no instance")
+    # What the metric of relaunches counts.
+    pattern = synthesised(parameters={"CustomMetrics": "true"})["Relaunches"]["Properties"]["FilterPattern"]
+    assert pattern == f'{{ $.message = "{line["message"]}" }}'
+
+
+@pytest.mark.usefixtures("asked_once")
+def test_where_there_is_no_room_the_line_says_so(said: Callable[[Any], dict[str, Any]], waiting: None) -> None:
+    with no_room_but_in("nowhere"):
+        line = said(ORDER)
+    assert (line["message"], line["level"], line["run_id"]) == ("not started", "WARNING", RUN_ID)
+    assert "no capacity in 3 places" in line["reason"]
 
 
 def test_another_lanes_run_gets_its_instance_too(handle: Any, deployed: str) -> None:

@@ -16,7 +16,12 @@ from evidence.stack.synthesis import synthesised, transformed
 ROOT = Path(__file__).resolve().parents[2]
 
 
-EVERYTHING = {"AgentLogs": "cloudwatch", "Dashboard": "true", "NotificationEmail": "team@example.com"}
+EVERYTHING = {
+    "AgentLogs": "cloudwatch",
+    "Dashboard": "true",
+    "CustomMetrics": "true",
+    "NotificationEmail": "team@example.com",
+}
 
 
 @pytest.fixture(scope="session")

@@ -69,6 +69,8 @@ def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket_and_the_thir
         "EmailSubscription": "NotifyByEmail",
         "AlarmEmailSubscription": "NotifyByEmail",
         "WatchdogDashboard": "MakeDashboard",
+        "InstanceDoesNotEnd": "MakeMetrics",
+        **{name: "MakeMetrics" for name, body in source["Resources"].items() if body["Type"].endswith("MetricFilter")},
         "AgentCloudWatchLogs": "AgentLogsInCloudWatch",
     }
 

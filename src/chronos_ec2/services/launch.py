@@ -60,9 +60,10 @@ class Order:
 
 @dataclass(frozen=True, slots=True)
 class Launched:
-    """A run that was launched."""
+    """An attempt of a run that was launched."""
 
     run_id: str
+    attempt: int
     instance_id: str
     option: LaunchOption
 
@@ -200,7 +201,7 @@ def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fl
     last: CapacityUnavailable | None = None
     for option in options:
         try:
-            return Launched(run.run_id, fleet.launch(run, option, user_data), option)
+            return Launched(run.run_id, run.attempt, fleet.launch(run, option, user_data), option)
         except CapacityUnavailable as error:
             last = error
     raise CapacityUnavailable(f"no capacity in {len(options)} places; the last said: {last}")
