@@ -7,40 +7,83 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from agent.lifecycle import _COMPLETED
+from chronos_ec2.domain.cost import cost_of
+from chronos_ec2.domain.decision import Conclude, Notify, Record
+from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, Place, compose, kind_of_end, links
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Verdict
-from tests.builders import INSTANCE_ID, LANE, NOW, RUN_ID, a_run, launching
+from chronos_ec2.domain.policy import decide
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Suspect, Verdict
+from tests.builders import (
+    INSTANCE_ID,
+    LANE,
+    NOW,
+    RUN_ID,
+    a_beat,
+    a_run,
+    an_instance,
+    held,
+    launching,
+    seconds,
+    some_facts,
+)  # fmt: skip
 
 GOLDEN = Path(__file__).with_name("golden")
-WITHOUT_RUN = {Kind.ORPHAN, Kind.LEAK}
-
-
 PLACE = Place("aws", "us-east-1", "a-bucket")
 LOG = ("step 119 loss 0.31", "Traceback (most recent call last):", "RuntimeError: \x1b[31mout of memory\x1b[0m")
-VERDICTS = {
-    Kind.COMPLETED: (Outcome.SUCCEEDED, Cause.COMPLETED),
-    Kind.FAILED: (Outcome.FAILED, Cause.USER_CODE),
-    Kind.KILLED: (Outcome.KILLED, Cause.REQUESTED),
-    Kind.STUCK: (Outcome.FAILED, Cause.HUNG),
-    Kind.OVER_BUDGET: (Outcome.FAILED, Cause.OVER_BUDGET),
-}
+LIMITS = Limits()
+GONE = an_instance(state=InstanceState.TERMINATED)
+WHAT_WAS_SEEN = {
+    Kind.STARTED: some_facts(),
+    Kind.RESUMED: some_facts(
+        instances=(GONE,), state=held(a_run(crashes_left=1)), beat=a_beat(checkpoint_age=seconds(60))
+    ),
+    Kind.COMPLETED: some_facts(instances=(GONE,), state=held(a_run().end(_COMPLETED, NOW))),
+    Kind.FAILED: some_facts(beat=a_beat(LIMITS.lease + seconds(1))),
+    Kind.KILLED: some_facts(state=held(a_run(stop=Stop(Cause.REQUESTED, "killed by hand", NOW - LIMITS.grace)))),
+    Kind.STUCK: some_facts(
+        state=held(a_run(suspect=Suspect(Cause.HUNG, "seen before", NOW - LIMITS.second_look))),
+        beat=a_beat(stalled_for=LIMITS.progress),
+    ),
+    Kind.OVER_BUDGET: some_facts(state=held(a_run(max_cost_usd=0.75))),
+    Kind.ORPHAN: some_facts(state=Absent(), beat=Absent(), suspects={INSTANCE_ID: NOW - LIMITS.second_look}),
+    Kind.LEAK: some_facts(
+        instances=(an_instance(state=InstanceState.SHUTTING_DOWN),), state=Absent(), beat=Absent(),
+        suspects={INSTANCE_ID: NOW - LIMITS.alarm},
+    ),
+}  # fmt: skip
+"""Of each kind facts upon which the watchdog sends it."""
+
+
+def decided(kind: Kind) -> tuple[str, str, Run | None]:
+    """What a message of this kind is called, says, and is about, in the watchdog's own words."""
+    for action in decide(WHAT_WAS_SEEN[kind], NOW, LIMITS).actions:
+        match action:
+            case Notify(found, name, text, run) if found is kind:
+                return name, text, run
+            case Record(run) | Conclude(run) if run.verdict and kind_of_end(run) is kind:
+                return run.run_id, run.verdict.message, run
+    raise AssertionError(f"nobody is told of {kind}")
 
 
 def an_incident(kind: Kind, **changes: Any) -> Incident:
-    """What there is to tell of each kind: the ends have a verdict, some a log, and two no run."""
-    if kind in WITHOUT_RUN:
-        return replace(Incident(kind, LANE, INSTANCE_ID, "what was seen"), **changes)
-    run = a_run(max_cost_usd=5.0)
-    if kind in VERDICTS:
-        run = run.end(Verdict(*VERDICTS[kind], "what was seen", Judge.WATCHDOG), NOW)
+    """What there is to tell of each kind: the ends have a verdict, some a log, and two no run but an instance."""
+    name, text, run = decided(kind)
+    if run is None:
+        (box,) = WHAT_WAS_SEEN[kind].instances
+        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(box, NOW), box=box), **changes)
+    run = replace(run, max_cost_usd=run.max_cost_usd or 5.0)
     log = LOG if kind in WITH_LOG else None
-    return replace(Incident(kind, LANE, RUN_ID, "what was seen", run, 0.752, log), **changes)
+    return replace(Incident(kind, LANE, name, text, run, 0.752, log), **changes)
 
 
 def told(kind: Kind, **changes: Any) -> Message:
@@ -82,6 +125,26 @@ def test_money_is_told_as_far_as_it_is_known(cost: float | None, cap: float | No
 @pytest.mark.parametrize(("cost", "known"), [(None, None), (0.0, 0.0), (1.234567, 1.2346)])
 def test_programs_are_told_the_money_to_a_hundredth_of_a_cent(cost: float | None, known: float | None) -> None:
     assert told(Kind.FAILED, cost_usd=cost).document["cost_usd"] == known
+
+
+@pytest.mark.parametrize("kind", [Kind.ORPHAN, Kind.LEAK])
+def test_of_an_instance_without_a_run_the_money_is_told_too(kind: Kind) -> None:
+    message = told(kind, box=an_instance(launched_at=NOW - timedelta(hours=2)), cost_usd=1.504)
+    assert "cost      about $0.75 an hour, so far $1.50\n" in message.body
+    assert "cost: about $0.75 an hour, so far $1.50" in message.chat["content"]["description"]
+    assert message.document["cost_usd"] == 1.504
+
+
+def test_of_an_instance_of_an_unknown_type_the_money_is_unknown() -> None:
+    box = an_instance(instance_type="x9.huge")
+    assert cost_of(box, NOW) is None
+    body = told(Kind.ORPHAN, box=box, cost_usd=None).body
+    assert "instance  i-0123456789abcdef0 (x9.huge), running\n" in body
+    assert "cost      unknown\n" in body
+
+
+def test_what_is_told_without_a_run_or_an_instance_has_no_money() -> None:
+    assert "cost" not in told(Kind.STUCK, name="unreadable-abc", run=None, cost_usd=None, log=None).body
 
 
 def test_a_run_without_instance_says_so_and_links_to_none() -> None:

@@ -174,6 +174,9 @@ def test_an_instance_without_a_record_is_ended_within_the_promise(scene: Scenari
     assert scene.world.fleet.terminate_calls == [orphan]
     assert foreign not in scene.world.fleet.terminate_calls
     assert scene.kinds() == ["orphan"]
+    (message,) = scene.world.notifier.messages
+    assert 0 < message.document["cost_usd"] <= 0.752 * LIMITS.orphan_bound.total_seconds() / 3600
+    assert "about $0.75 an hour, so far $0." in message.body
 
 
 def test_an_agent_that_comes_back_between_decision_and_deed_is_spared(scene: Scenario) -> None:

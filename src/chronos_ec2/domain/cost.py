@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
+from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.run import Run
 
 # Source: the public EC2 on-demand price list, us-east-1, Linux, as the guides of the instance families quote it.
@@ -23,6 +24,12 @@ ON_DEMAND_USD_PER_HOUR = {
 def price_of(instance_type: str) -> float | None:
     """USD per hour of an instance type, None when it is not in the table."""
     return ON_DEMAND_USD_PER_HOUR.get(instance_type)
+
+
+def cost_of(box: Instance, now: datetime) -> float | None:
+    """USD that an instance has cost since its launch; None when its type is not in the table."""
+    price = price_of(box.instance_type)
+    return None if price is None else price * max((now - box.launched_at).total_seconds(), 0) / 3600
 
 
 def time_left(run: Run, launched_at: datetime, now: datetime) -> timedelta:

@@ -12,6 +12,8 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
+from chronos_ec2.domain.cost import price_of
+from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane, run_prefix
 from chronos_ec2.domain.run import Cause, Outcome, Run
 from chronos_ec2.domain.text import human_span, one_line
@@ -86,8 +88,8 @@ class Place:
 class Incident:
     """What there is to tell. `name` is the run's id, or what else names the incident, like an instance's id.
 
-    `cost_usd` is the money so far, None when unknown; `log` the last lines of the trainer's log, None when there are
-    none to be had.
+    `box` is the instance that it is about, where no run is; `cost_usd` the money so far, None when unknown; `log` the
+    last lines of the trainer's log, None when there are none to be had.
     """
 
     kind: Kind
@@ -97,6 +99,7 @@ class Incident:
     run: Run | None = None
     cost_usd: float | None = None
     log: Sequence[str] | None = None
+    box: Instance | None = None
 
     @property
     def title(self) -> str:
@@ -172,7 +175,7 @@ def _for_people(incident: Incident, place: Place, now: datetime) -> str:
 def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     run = incident.run
     if run is None:
-        return []
+        return _facts_of(incident.box, incident.cost_usd, now) if incident.box else []
     cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
     cap = "" if run.max_cost_usd is None else f", the cap is ${run.max_cost_usd:.2f}"
     why = [("why", f"{_WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
@@ -182,6 +185,16 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         ("instance", f"{run.instance_id or 'none'} ({run.instance_type})"),
         ("time", f"{human_span(now - run.created_at)} since the launch"),
         ("cost", cost + cap),
+    ]
+
+
+def _facts_of(box: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
+    price = price_of(box.instance_type)
+    known = price is not None and cost_usd is not None
+    return [
+        ("instance", f"{box.instance_id} ({box.instance_type}), {box.state}"),
+        ("time", f"{human_span(now - box.launched_at)} since its launch"),
+        ("cost", f"about ${price:.2f} an hour, so far ${cost_usd:.2f}" if known else "unknown"),
     ]
 
 

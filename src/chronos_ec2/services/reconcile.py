@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
 
-from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.cost import cost_of, cost_so_far
 from chronos_ec2.domain.decision import (
     Arm,
     Conclude,
@@ -300,8 +300,11 @@ class Reconciler:
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
         """Whether the message is known to be out."""
-        cost = _cost(notify.run, facts, self.clock.now()) if notify.run else None
-        return self._tell(Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost))
+        now = self.clock.now()
+        # Where no run is, the incident is called by the instance that it is about.
+        box = next((each for each in facts.instances if each.instance_id == notify.incident), None)
+        cost = _cost(notify.run, facts, now) if notify.run else cost_of(box, now) if box else None
+        return self._tell(Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost, box=box))
 
     def _tell(self, incident: Incident) -> bool:
         now, run = self.clock.now(), incident.run
