@@ -202,7 +202,11 @@ DENIED = [
 ALLOWED = [
     Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/training-data/sales/a.parquet"),
     Case(AGENT, "s3:ListBucket", BUCKET, {"s3:prefix": "cached-datasets/training-data/"}),
-    Case(AGENT, "s3:ListBucket", BUCKET, why="so that a missing key is a 404"),
+    # S3 answers 404 of a missing key only to who may list without a prefix, and who may sees the names of all keys.
+    *[
+        Case(who, "s3:ListBucket", BUCKET, why="so that a missing key is a 404, at the price of all names")
+        for who in (AGENT, WATCHDOG, STARTER, OPERATOR)
+    ],
     Case(AGENT, "s3:PutObject", LOCK, {"s3:if-match": "e"}, "its claim"),
     Case(AGENT, "s3:PutObject", LANE_LOCK, {"s3:if-match": "e"}, "its claim"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/heartbeat.json"),

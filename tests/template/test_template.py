@@ -235,7 +235,9 @@ def test_everything_that_takes_tags_has_ours(stack: Template) -> None:
         if body["Type"] == "AWS::EC2::LaunchTemplate":
             tags = body["Properties"]["TagSpecifications"][0]["Tags"]
         elif not schema["tagging"]["taggable"] or body["Type"] == "AWS::Events::Rule":
-            continue  # rules are made by SAM, which does not tag them; the stack's own tags reach them
+            # SAM makes the rules, and its EventBridgeRule has no property for tags; CloudFormation's documentation has
+            # those of a rule for ECS targets alone. The tags of the stack, which samconfig.toml has, reach them.
+            continue
         else:
             tags = body["Properties"].get("Tags", [])
         assert {"Project", "Environment", "CostCenter"} <= {tag["Key"] for tag in tags}, name
@@ -347,6 +349,15 @@ def test_prod_is_deployed_the_same_each_time_because_it_names_every_parameter(te
     defaults = {name: body["Default"] for name, body in template["Parameters"].items()}
     assert named == defaults | {"Environment": "prod"}
     assert parameters["confirm_changeset"] is True
+
+
+def test_an_ami_can_be_pinned_as_the_guide_says(template: Template) -> None:
+    guide = (ROOT / "docs" / "deploying.md").read_text()
+    parameter = template["Parameters"]["ImageIdParameter"]
+    (own,) = set(re.findall(r"ImageIdParameter=(/[\w/-]+)", guide))
+    assert re.fullmatch(parameter["AllowedPattern"], own)
+    assert f"--name {own} " in guide
+    assert f"LATEST={parameter['Default']}\n" in guide
 
 
 def test_the_local_limits_are_limits_and_wait_for_less() -> None:
