@@ -264,8 +264,8 @@ def _long_enough(
     if data.problems.short == "refuse" or short.all():
         worst = np.flatnonzero(short)
         examples = ", ".join(f"{one_line(rows.items[one], 40)} ({lengths[one]})" for one in worst[:_EXAMPLES])
-        problem = f"{len(worst)} of {len(lengths)} series have fewer than the {min_length} points that training and "
-        problem += f"evaluation need, for instance {examples}"
+        problem = f"{len(worst)} of {len(lengths)} series have fewer than the {min_length} points that the "
+        problem += f"evaluation needs, for instance {examples}"
         raise _refused("data.path", problem, "short: drop leaves them out, and so may a lower prediction_length")
     kept, keep = rows.without(short)
     return kept, slots[keep], lengths[~short]

@@ -25,7 +25,11 @@ class Split:
 
     @classmethod
     def of(cls, panel: Panel, config: TrainingConfig) -> Split:
-        """The last windows are for the test; the one before them for validation, when anything is chosen at all."""
+        """The last windows are for the test; the one before them for validation, when anything is chosen at all.
+
+        Raises:
+            InvalidInput: nothing is left to train on, or nothing is judged.
+        """
         horizon, season = config.prediction_length, config.evaluation.season_length
         judged = _judged(panel, config.evaluation.series)
         test = judgement.hold_out(panel, horizon, config.evaluation.windows, season).of(judged)
@@ -35,7 +39,9 @@ class Split:
             ends[judged] -= horizon
             validation = judgement.hold_out(panel, horizon, 1, season, before=config.evaluation.windows).of(judged)
         past = config.training.min_past or horizon
-        return cls(Windows(panel, ends, config.context_length, horizon, past), validation, test)
+        windows = Windows(panel, ends, config.context_length, horizon, past)
+        _check_any(windows, weights_of(panel, config))
+        return cls(windows, validation, test)
 
 
 def weights_of(panel: Panel, config: TrainingConfig) -> Weights | None:
@@ -53,6 +59,16 @@ def weights_of(panel: Panel, config: TrainingConfig) -> Weights | None:
     return weights
 
 
+def _check_any(windows: Windows, weights: Weights | None) -> None:
+    """Refuse data that leave nothing to train on."""
+    drawn = np.ones(len(windows.ends), dtype=bool) if weights is None else weights > 0
+    if drawn[windows.usable].any():
+        return
+    need, longest = windows.min_past + windows.horizon, windows.ends[drawn].max()
+    problem = f"no series has {need} points to train on before what is held out; the longest has {longest}"
+    raise InvalidInput("data.path", problem, "lower training.min_past, prediction_length or evaluation.windows")
+
+
 def _judged(panel: Panel, pattern: str) -> Indices:
     """The series whose names match."""
     places = [place for place, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
@@ -68,6 +84,9 @@ def _chooses(config: TrainingConfig) -> bool:
 
 
 def shortest(config: TrainingConfig) -> int:
-    """Points that a series needs: a past and a horizon to train on, and what is held out."""
+    """Points that a series needs to be judged: a horizon to forecast from, and what is held out.
+
+    One that has no training window besides is judged all the same: `Windows` passes it over.
+    """
     held = config.evaluation.windows + (1 if _chooses(config) else 0)
-    return (config.training.min_past or config.prediction_length) + (1 + held) * config.prediction_length
+    return (1 + held) * config.prediction_length

@@ -52,7 +52,7 @@ class Problems(_Section):
     Only `ignore` takes times that fit no common step, and series of different steps.
     """
     short: Literal["refuse", "drop"] = "refuse"
-    """Series too short to train on and to hold out points of."""
+    """Series with less than `prediction_length` points before those that are held out."""
     empty: Literal["refuse", "drop"] = "refuse"
     """Series whose targets are missing, or the same number, throughout."""
     infinite: Literal["refuse", "fill"] = "refuse"

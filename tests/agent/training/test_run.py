@@ -214,6 +214,49 @@ def test_nothing_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
+@pytest.mark.parametrize(("export", "held_out"), [("better", True), ("trained", False)])
+def test_the_window_that_something_is_chosen_by_is_not_trained_on(tmp_path: Path, export: str, held_out: bool) -> None:
+    """With other points in it every step has the same loss; but where nothing is chosen, it is there to learn from."""
+    base = a_base(tmp_path, "chronos-2")
+    losses = []
+    for name, factor in (("one", 1.0), ("other", -50.0)):
+        (tmp_path / name).mkdir()
+        workdir, table = a_workdir(tmp_path / name), toy_series()
+        values = table["target"].to_numpy().reshape(12, 60).copy()
+        values[:, -18:-12] *= factor
+        pq.write_table(table.set_column(2, "target", [values.reshape(-1)]), workdir.data / "toy.parquet")
+        config = tiny_chronos(steps=40) | {"model": {"base": base}}
+        config["evaluation"] = {"season_length": 6, "windows": 2, "export": export, "baselines": []}
+        train(workdir, config)
+        lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+        losses.append([line["loss"] for line in lines if "loss" in line])
+    assert len(losses[0]) == 40
+    assert (losses[0] == losses[1]) is held_out
+
+
+def test_a_series_without_a_training_window_is_judged_all_the_same(tmp_path: Path) -> None:
+    """17 points: six to forecast from, six held out, and five, which are less than a past and a horizon."""
+    workdir, table = a_workdir(tmp_path), toy_series()
+    pq.write_table(table.slice(43), workdir.data / "toy.parquet")
+    config = tiny_chronos(steps=3, min_past=8)
+    config["evaluation"] = {"season_length": 6, "baselines": []}
+    train(workdir, config)
+    forecasts = pq.read_table(workdir.forecasts)
+    assert len(forecasts["item_id"].unique()) == 12
+
+
+def test_data_without_any_training_window_are_refused(tmp_path: Path) -> None:
+    config = tiny_chronos(min_past=49)
+    with pytest.raises(InvalidInput, match=r"no series has 55 points to train on before .*; the longest has 54"):
+        train(ready(tmp_path), config)
+    (tmp_path / "weights").mkdir()
+    workdir = ready(tmp_path / "weights")
+    pq.write_table(toy_series().slice(43), workdir.data / "toy.parquet")
+    heavy_but_short = tiny_chronos(min_past=8, weights={"item-00": 1, "*": 0})
+    with pytest.raises(InvalidInput, match=r"no series has 14 points to train on .*; the longest has 11"):
+        train(workdir, heavy_but_short)
+
+
 def test_series_that_are_not_judged_are_trained_on_to_their_end(tmp_path: Path) -> None:
     """The last points of one kind make no difference to the weights, those of the other kind do."""
     weights = []
