@@ -28,7 +28,7 @@ from agent.record import Identity, Record
 from agent.restore import restore, stored_checkpoints
 from agent.results import RUN, Results
 from agent.supervisor import Listener, Patience, read_result, supervise
-from agent.training.parquet import check_columns
+from agent.training.columns import check_columns
 from agent.workdir import Workdir
 from agent.world import World, read_request
 from chronos_ec2.domain.cost import time_left

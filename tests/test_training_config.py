@@ -50,6 +50,23 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
     ("changes", "message"),
     [
         ({"data": {"path": "x", "known_covariate": "p"}}, "unknown key data.known_covariate, did you mean known_cov"),
+        (
+            {"data": {"path": "x", "static": "region"}},
+            "unknown key data.static: a row that is the same throughout says",
+        ),
+        (
+            {"data": {"path": "x", "frequency": "monthly"}},
+            "data.frequency: must be a duration like PT30M, .* or pandas'",
+        ),
+        ({"data": {"path": "x", "frequency": "B"}}, "data.frequency: must be"),
+        (
+            {"data": {"path": "x", "frequency": "D", "problems": {"gaps": "ignore"}}},
+            "data: frequency is that of a common step, and with problems.gaps: ignore there need be none",
+        ),
+        ({"learning_rate": 1e-3}, "unknown key learning_rate, did you mean training.learning_rate"),
+        ({"gaps": "fill"}, "unknown key gaps, did you mean data.problems.gaps"),
+        ({"training": {"lora": {}}}, "unknown key training.lora, did you mean model.lora"),
+        ({"training": {"d_model": 64}}, "unknown key training.d_model, did you mean model.from_scratch.d_model"),
         ({"data": {"path": "x", "target": "a", "past_covariates": "a"}}, "column 'a' is named twice"),
         ({"data": {"path": "x", "target": []}}, "data.target"),
         ({"data": {"path": "x", "problems": {"gaps": "close"}}}, "data.problems.gaps"),

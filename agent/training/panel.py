@@ -8,7 +8,8 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -42,7 +43,8 @@ class Panel:
     """S series with N points in all, ordered by item and within each by time. Missing observations are NaN.
 
     `values` is (V, N) float32, V as in `columns`; series i is `values[:, offsets[i]:offsets[i + 1]]`; `offsets` is
-    (S + 1,), `ticks` (N,) are the times as Arrow's integers of `time_type`.
+    (S + 1,), `ticks` (N,) are the times as Arrow's integers of `time_type`. `categories` are the texts that the codes
+    0, 1, … of a text covariate stand for, by its name.
     """
 
     items: pa.StringArray
@@ -51,6 +53,7 @@ class Panel:
     ticks: Indices
     time_type: pa.DataType
     columns: Columns
+    categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
 
     def __len__(self) -> int:
         return len(self.items)
@@ -92,8 +95,16 @@ class PanelWriter:
         row: Floats = self._values[index]
         return row
 
-    def finish(self, items: list[str], offsets: Indices, ticks: Indices, time_type: pa.DataType) -> Panel:
-        """Write the rest, and open what was written."""
+    def finish(
+        self,
+        items: list[str],
+        offsets: Indices,
+        ticks: Indices,
+        time_type: pa.DataType,
+        names: Sequence[str] = (),
+        categories: Mapping[str, Sequence[str]] | None = None,
+    ) -> Panel:
+        """Write the rest, and open what was written. `names` are the columns that the rows of the block were."""
         self._values.flush()
         np.save(self._draft / _OFFSETS, offsets)
         np.save(self._draft / _TICKS, ticks)
@@ -101,7 +112,12 @@ class PanelWriter:
         pq.write_table(pa.table({"item": pa.array(items, pa.string())}), self._draft / _ITEMS)
         pq.write_table(pa.table({"time": pa.array([], time_type)}), self._draft / _TIMES)
         columns = {name: getattr(self._columns, name) for name in ("targets", "past", "known")}
-        about = {"schema_version": _SCHEMA_VERSION, "columns": columns}
+        about = {
+            "schema_version": _SCHEMA_VERSION,
+            "columns": columns,
+            "names": list(names),
+            "categories": dict(categories or {}),
+        }
         (self._draft / _ABOUT).write_text(json.dumps(about))
         shutil.rmtree(self._folder, ignore_errors=True)
         self._draft.rename(self._folder)
@@ -123,4 +139,5 @@ def open_panel(folder: Path) -> Panel:
         ticks=np.asarray(np.load(folder / _TICKS, mmap_mode="r")),
         time_type=pq.read_schema(folder / _TIMES).field(0).type,
         columns=Columns(**about["columns"]),
+        categories=about["categories"],
     )

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from agent.child import Metrics, StopSignal, write_json
 from agent.hashing import sha256_of
 from agent.training import block_attention, evaluation, gates, models, ranks
+from agent.training.covariates import write_covariates
 from agent.training.engine import Work, fit
 from agent.training.families import Batch, Family
 from agent.training.panel import Panel, open_panel
@@ -53,7 +54,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     ranks.share_cores(place.count)
     started = time.monotonic()
     metrics.event("loading", what="data", device=device)
-    data_sha256, panel = load_panel(workdir, config)
+    data_sha256, panel = load_panel(workdir, config, metrics)
     stop.check()
     metrics.event("loading", what="model", series=len(panel))
     family, split, work = ready(config, panel, data_sha256, device, place)
@@ -91,6 +92,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     evaluated = time.monotonic()
     _finish(family, config, workdir.model)
     document, judged = evaluation.judge(family, split, config, workdir, metrics, stop)
+    write_covariates(workdir.model, config.data, panel)
     write_model_card(workdir.model, config.model.base or "", family.name, document, data_sha256)
     result |= judged
     result["seconds"]["evaluation"] = round(time.monotonic() - evaluated, 3)
@@ -127,17 +129,27 @@ def ready(
     return family, split, prepare(family, split, config, device, data_sha256, place)
 
 
-def load_panel(workdir: Workdir, config: TrainingConfig) -> tuple[str, Panel]:
-    """The hash of the data set, and the data set; opened when it was read on this box before."""
+def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tuple[str, Panel]:
+    """The hash of the data set, and the data set; opened when it was read on this box before.
+
+    Much takes long: each file that is hashed, and each chunk that is read, is a sign of work.
+    """
+
+    def read(done: int, total: int) -> None:
+        metrics.event("loading", what="data", done=done, total=total)
+
     files = sorted(workdir.data.rglob("*.parquet"))
     settings = {"data": config.data.model_dump(), "shortest": shortest(config)}
-    hashes = [sha256_of(path) for path in files]
+    hashes = []
+    for path in files:
+        hashes.append(sha256_of(path))
+        metrics.event("loading", what=f"data: {len(hashes)} of {len(files)} files hashed")
     data = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
     folder = panel_folder(workdir, data)
     try:
         return data, open_panel(folder)
     except FileNotFoundError:
-        return data, read_panel(files, config.data, shortest(config), folder)
+        return data, read_panel(files, config.data, shortest(config), folder, read)
 
 
 def panel_folder(workdir: Workdir, data_sha256: str) -> Path:

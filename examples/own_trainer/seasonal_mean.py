@@ -30,7 +30,7 @@ class SeasonalMean:
         """One step for each series: learn its means, and compare them with what was held out."""
         horizon = self.config.prediction_length
         # The data set as its policies want it, ordered by time; read_table(workdir.data) would do too.
-        _, panel = load_panel(workdir, self.config)
+        _, panel = load_panel(workdir, self.config, metrics)
         means, errors = np.empty((len(panel), self.season)), []
         write_json(workdir.facts, {"device": "cpu", "series": len(panel), "parameters": means.size})
         for index in range(len(panel)):

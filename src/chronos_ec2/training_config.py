@@ -14,6 +14,7 @@ import yaml
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.frequency import length_of
 
 
 def _yaml_number(value: Any) -> Any:
@@ -57,6 +58,8 @@ class Problems(_Section):
     """Series whose targets are missing, or the same number, throughout."""
     infinite: Literal["refuse", "fill"] = "refuse"
     """Values without a bound; `fill` takes them as missing."""
+    zones: Literal["refuse", "utc"] = "refuse"
+    """Files whose times are in different zones; `utc` takes them as instants, those without a zone as UTC."""
 
 
 class Data(_Section):
@@ -72,6 +75,8 @@ class Data(_Section):
     """Columns known up to now; numbers, or categories as text."""
     known_covariates: Annotated[Columns, Field(default_factory=list)]
     """Columns known for the points to forecast too, like holidays and prices."""
+    frequency: str | None = None
+    """The step that the data must have: an ISO 8601 duration like PT30M, or pandas' name like 30min, D, W or MS."""
     problems: Annotated[Problems, Field(default_factory=Problems)]
 
     @property
@@ -85,6 +90,21 @@ class Data(_Section):
         if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
             raise ValueError(f"column {twice[0]!r} is named twice")
         return self
+
+    @model_validator(mode="after")
+    def _frequency_is_of_a_step(self) -> Data:
+        if self.frequency is not None and self.problems.gaps == "ignore":
+            raise ValueError("frequency is that of a common step, and with problems.gaps: ignore there need be none")
+        return self
+
+    @field_validator("frequency")
+    @classmethod
+    def _known_frequency(cls, value: str | None) -> str | None:
+        if value is not None and length_of(value) is None:
+            raise ValueError(
+                "must be a duration like PT30M, P1D or P1M, or pandas' name of one, like 30min, D, W or MS"
+            )
+        return value
 
     @field_validator("path")
     @classmethod
@@ -318,11 +338,29 @@ def _explain(problem: Any) -> str:
     path = tuple(str(part) for part in problem["loc"])
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        near = difflib.get_close_matches(path[-1], _keys_at(path[:-1]), n=1)
-        return f"unknown key {name}" + (f", did you mean {near[0]}?" if near else "")
+        if path[-1] in _NO_KEY:
+            return f"unknown key {name}: {_NO_KEY[path[-1]]}"
+        return f"unknown key {name}" + (f", did you mean {near}?" if (near := _meant(path)) else "")
     if problem["type"] == "missing":
         return f"{name} is missing"
     return f"{name or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
+
+
+_STATIC = (
+    "a row that is the same throughout says nothing to Chronos-2, which scales each by itself; see docs/training.md"
+)
+_NO_KEY = {"static": _STATIC, "static_covariates": _STATIC, "static_features": _STATIC}
+
+
+def _meant(path: tuple[str, ...]) -> str | None:
+    """The key of that very name in another section, or one that is written much like it in this one."""
+    *section, name = path
+    places = [(), *((one,) for one in TrainingConfig.model_fields), *(("model", one) for one in Model.model_fields)]
+    places += [("training", "early_stopping"), ("data", "problems")]
+    elsewhere = [(*place, name) for place in places if name in _keys_at(place)]
+    if elsewhere:
+        return ".".join(elsewhere[0])
+    return next(iter(difflib.get_close_matches(name, _keys_at(tuple(section)), n=1)), None)
 
 
 def _keys_at(path: tuple[str, ...]) -> list[str]:

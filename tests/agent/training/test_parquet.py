@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from datetime import date, datetime
 from pathlib import Path
 from typing import Any
@@ -10,9 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
+from agent.training.columns import check_columns
 from agent.training.panel import Panel, open_panel
-from agent.training.parquet import check_columns, read_panel
+from agent.training.parquet import read_panel
+from agent.training.rows import order_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import Data
 
@@ -180,7 +185,9 @@ def test_series_of_one_number_or_of_none_are_counted_or_dropped(tmp_path: Path) 
 
 def test_infinite_values_are_counted_or_taken_as_missing(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 2, 3), target=[1.0, float("inf"), 2.0])
-    with pytest.raises(InvalidInput, match="column 'target': 1 values are infinite"):
+    with pytest.raises(
+        InvalidInput, match="column 'target': 1 values are infinite, in 1 of 1 series, for instance in a "
+    ):
         read([path], tmp_path)
     assert not (tmp_path / "panel").exists()
     assert np.isnan(read([path], tmp_path, problems={"infinite": "fill"}).series(0)[0, 1])
@@ -190,7 +197,9 @@ def test_infinite_values_are_counted_or_taken_as_missing(tmp_path: Path) -> None
 def test_rows_without_an_item_or_a_time_are_counted(tmp_path: Path, column: str) -> None:
     columns: dict[str, Any] = {"item_id": ["a", "a"], "timestamp": days(1, 2), "target": [1, 2]}
     columns[column] = [columns[column][0], None]
-    with pytest.raises(InvalidInput, match=f"column '{column}': 1 of 2 rows have no value"):
+    with pytest.raises(
+        InvalidInput, match=f"column '{column}': 1 of 2 rows have no value, for instance in part.parquet"
+    ):
         read([a_file(tmp_path, **columns)], tmp_path)
 
 
@@ -217,7 +226,8 @@ GAPPY = {"item_id": ["a"] * 4 + ["b"] * 3, "timestamp": days(1, 2, 4, 5, 7, 8, 9
 
 def test_missing_times_are_counted_with_examples(tmp_path: Path) -> None:
     with pytest.raises(
-        InvalidInput, match=r"column 'timestamp': 1 times are missing, for instance in a \(data.problems"
+        InvalidInput,
+        match=r"column 'timestamp': 1 times are missing from the step P1D, in 1 of 2 series, for instance in a \(data",
     ):
         read([a_file(tmp_path, **GAPPY)], tmp_path)
 
@@ -264,7 +274,10 @@ def test_days_of_a_place_whose_clocks_change_are_a_step(tmp_path: Path) -> None:
 def test_times_that_fit_no_step_are_named(tmp_path: Path) -> None:
     odd = times("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-03T07")
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=odd, target=[1, 2, 3, 4])
-    with pytest.raises(InvalidInput, match=r"fit no common step, for instance in a .*gaps: ignore"):
+    with pytest.raises(
+        InvalidInput,
+        match=r"fit no common step: 1 of 3 steps are no multiples of P1D, in 1 of 1 series, .* in a .*gaps: ignore",
+    ):
         read([path], tmp_path)
     assert numbers(read([path], tmp_path, problems={"gaps": "ignore"})) == [[1, 2, 3, 4]]
 
@@ -273,5 +286,166 @@ def test_series_of_different_frequencies_are_named(tmp_path: Path) -> None:
     path = a_file(
         tmp_path, item_id=["a"] * 5 + ["b"] * 3, timestamp=days(1, 2, 3, 4, 5, 1, 8, 15), target=list(range(8))
     )
-    with pytest.raises(InvalidInput, match="1 of 2 series have a longer step than the others, for instance b"):
+    with pytest.raises(InvalidInput, match=r"1 of 2 series have a longer step than the others, for instance b \(P7D\)"):
         read([path], tmp_path, problems={"gaps": "fill"})
+
+
+def test_a_series_of_a_finer_step_is_named_though_it_is_the_one(tmp_path: Path) -> None:
+    """Weekly series and one of days: the usual step is no step of it, the smallest is one of all."""
+    items = [name for name in "abcdefg" for _ in range(4)] + ["one"] * 5
+    path = a_file(tmp_path, item_id=items, timestamp=days(1, 8, 15, 22) * 7 + days(1, 2, 3, 4, 5), target=range(33))
+    for gaps in ("refuse", "fill"):
+        with pytest.raises(InvalidInput, match=r"1 of 8 series have a shorter step than the others, .* one \(P1D\)"):
+            read([path], tmp_path, problems={"gaps": gaps})
+
+
+def test_months_among_quarters_are_named(tmp_path: Path) -> None:
+    quarters = times("2023-01-31", "2023-04-30", "2023-07-31", "2023-10-31", "2024-01-31")
+    months = times("2023-01-31", "2023-02-28", "2023-03-31")
+    path = a_file(
+        tmp_path, item_id=["a"] * 5 + ["b"] * 5 + ["one"] * 3, timestamp=pa.concat_arrays([quarters, quarters, months]),
+        target=range(13),
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match=r"1 of 3 series have a shorter step than the others, .* one \(P1M\)"):
+        read([path], tmp_path)
+
+
+def test_gaps_may_be_more_usual_than_the_step(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 5, timestamp=days(1, 3, 5, 6, 8), target=[1, 3, 5, 6, 8])
+    with pytest.raises(InvalidInput, match="3 times are missing from the step P1D, in 1 of 1 series"):
+        read([path], tmp_path)
+    panel = read([path], tmp_path, problems={"gaps": "fill"})
+    assert panel.series(0)[0].tolist() == pytest.approx([1, np.nan, 3, np.nan, 5, 6, np.nan, 8], nan_ok=True)
+
+
+def test_one_time_that_is_wrong_does_not_make_a_second_the_step(tmp_path: Path) -> None:
+    """86,400 points a day of which one is there."""
+    odd = times("2024-01-01", "2024-01-02", "2024-01-02T00:00:01", "2024-01-03", "2024-01-04", "2024-01-05")
+    path = a_file(tmp_path, item_id=["a"] * 6, timestamp=odd, target=range(6))
+    with pytest.raises(InvalidInput, match=r"fit no common step: 2 of 5 steps are no multiples of P1D, .* in a "):
+        read([path], tmp_path, problems={"gaps": "fill"})
+
+
+def test_months_of_different_days_are_named(tmp_path: Path) -> None:
+    odd = times("2024-01-05", "2024-02-05", "2024-03-05", "2024-04-06", "2024-05-05")
+    path = a_file(tmp_path, item_id=["a"] * 5, timestamp=odd, target=range(5))
+    with pytest.raises(InvalidInput, match=r"fit no common step: 1 of 4 steps are no multiples of a month, .* in a "):
+        read([path], tmp_path)
+
+
+def test_a_day_that_is_missing_where_clocks_change_is_filled_in_at_its_midnight(tmp_path: Path) -> None:
+    zone = pa.timestamp("ms", "Europe/Berlin")
+    have = pa.array([datetime(2024, 3, 29, 23), datetime(2024, 3, 31, 22), datetime(2024, 4, 1, 22)])  # noqa: DTZ001
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=have.cast(zone), target=[1, 2, 3])
+    panel = read([path], tmp_path, problems={"gaps": "fill"})
+    assert [f"{time:%d %H:%M}" for time in panel.times(0, 0, 4).to_pylist()] == [
+        "30 00:00", "31 00:00", "01 00:00", "02 00:00",
+    ]  # fmt: skip
+
+
+def test_the_step_may_be_asserted(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 8, 15), target=[1, 2, 3])
+    for name in ("W", "W-SUN", "P7D", "7D", "P1W"):
+        assert len(read([path], tmp_path, frequency=name)) == 1
+    with pytest.raises(InvalidInput, match=r"column 'timestamp': the step is P7D, not MS \(data.frequency\)"):
+        read([path], tmp_path, frequency="MS")
+
+
+def two_files(tmp_path: Path, first: dict[str, Any], second: dict[str, Any]) -> list[Path]:
+    """The first of series a, the second of series b; both of the days 1 and 2."""
+    plain: dict[str, Any] = {"timestamp": days(1, 2), "target": [1, 2]}
+    return [
+        a_file(tmp_path, "1.parquet", **({"item_id": ["a", "a"]} | plain | first)),
+        a_file(tmp_path, "2.parquet", **({"item_id": ["b", "b"]} | plain | second)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"target": pa.array([1, 2], pa.int16())}, {"target": [1.0, 2.0]}),
+        ({"target": pa.array([1, 2], pa.float64())}, {"target": pa.array([1, 2], pa.float32())}),
+        ({"timestamp": pa.array(days(1, 2), pa.timestamp("us"))}, {"timestamp": pa.array(days(1, 2), "timestamp[s]")}),
+        ({"timestamp": pa.array(days(1, 2), pa.timestamp("ns"))}, {"timestamp": [date(2024, 1, 1), date(2024, 1, 2)]}),
+        ({"item_id": pa.array(["a", "a"], pa.large_string())}, {"item_id": pa.array(["b", "b"]).dictionary_encode()}),
+        ({"item_id": pa.array(["5", "5"])}, {"item_id": pa.array([7, 7], pa.int32())}),
+    ],
+)  # fmt: skip
+def test_files_may_differ_in_what_makes_no_difference(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    panel = read(two_files(tmp_path, first, second), tmp_path)
+    assert numbers(panel) == [[1, 2], [1, 2]]
+    assert [f"{time:%Y-%m-%d}" for time in panel.times(1, 0, 2).to_pylist()] == ["2024-01-01", "2024-01-02"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array(["x", "y"]), pa.array(["y", "z"], pa.large_string()).dictionary_encode()),
+        (pa.array(["x", "y"]), pa.array([None, None], pa.null())),
+    ],
+)
+def test_a_category_has_one_code_in_all_files(tmp_path: Path, first: pa.Array, second: pa.Array) -> None:
+    panel = read(two_files(tmp_path, {"kind": first}, {"kind": second}), tmp_path, known_covariates="kind")
+    assert panel.series(0)[1].tolist() == [0, 1]
+    assert panel.series(1)[1].tolist() == pytest.approx([1, 2] if second.null_count == 0 else [np.nan] * 2, nan_ok=True)
+    names = ["x", "y", "z"] if second.null_count == 0 else ["x", "y"]
+    assert open_panel(tmp_path / "panel").categories == {"kind": names}
+    about = json.loads((tmp_path / "panel" / "panel.json").read_text())
+    assert about["names"] == ["target", "kind"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"kind": ["x", "y"]}, {"kind": [1, 2]}, "column 'kind': text in 1 of 2 files, .* 1.parquet; a number in 1 of"),
+        ({"timestamp": [1, 2]}, {}, "column 'timestamp': a number in 1 of 2 files, .* 1.parquet; a time in"),
+        ({"timestamp": pa.array([1, 2], pa.uint64())}, {"timestamp": pa.array([2**63, 2], pa.uint64())},
+         "2.parquet: column 'timestamp' is uint64 and cannot be read as int64"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_go_together_are_named(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], message: str
+) -> None:
+    more = {} if "timestamp" in first else {"known_covariates": "kind"}
+    with pytest.raises(InvalidInput, match=message):
+        read(two_files(tmp_path, first, second), tmp_path, **more)
+
+
+def test_times_of_several_zones_are_counted_with_examples_or_taken_as_instants(tmp_path: Path) -> None:
+    utc, berlin = (pa.array(days(1, 2), pa.timestamp("us", zone)) for zone in ("UTC", "Europe/Berlin"))
+    files = two_files(tmp_path, {"timestamp": utc}, {"timestamp": berlin})
+    files.append(a_file(tmp_path, "3.parquet", item_id=["c", "c"], timestamp=days(1, 2), target=[1, 2]))
+    with pytest.raises(
+        InvalidInput,
+        match=r"column 'timestamp': times in UTC in 1 of 3 files, .* 1.parquet; times in Europe/Berlin in 1 of "
+        r"3 files, .*; times without a zone in 1 of 3 files, for instance 3.parquet \(data.problems.zones: utc takes",
+    ):
+        check_columns(files, DATA)
+    panel = read(files, tmp_path, problems={"zones": "utc"})
+    assert str(panel.time_type) == "timestamp[us, tz=UTC]"
+    assert panel.times(1, 0, 2).equals(panel.times(0, 0, 2))
+    assert panel.times(2, 0, 2).equals(panel.times(0, 0, 2))
+
+
+def test_every_chunk_that_is_read_is_told(tmp_path: Path) -> None:
+    """A large data set takes longer than a trainer may be silent."""
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=days(1, 2, 3, 4), target=range(4), heat=range(4))
+    told: list[tuple[int, int]] = []
+    data = Data.model_validate({"path": "x", "past_covariates": "heat"})
+    read_panel([path], data, 1, tmp_path / "panel", lambda done, total: told.append((done, total)))
+    assert told == [(4, 16), (8, 16), (12, 16), (16, 16)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=2, max_size=60, unique=True),
+    st.sampled_from([1, 7, 1000]),
+)
+def test_the_order_is_that_of_a_sort(places: list[tuple[int, int]], step: int) -> None:
+    """With a table of places or with a comparison; rows of equal times stay in the order of the files."""
+    codes = np.array([code for code, _ in places], dtype=np.int32)
+    ticks = np.array([tick * step for _, tick in places])
+    found = order_of(codes, ticks, 6)
+    expected = np.lexsort((ticks, codes))
+    assert np.array_equal(np.arange(len(codes)) if found is None else found, expected)

@@ -164,6 +164,35 @@ def test_covariates_and_several_targets_go_through(tmp_path: Path) -> None:
     assert set(forecasts["target_name"].to_pylist()) == {"target", "other"}
 
 
+def test_a_forecast_with_the_model_needs_what_lies_beside_it(tmp_path: Path) -> None:
+    """The lines of docs/training.md, on the data before what was held out, give the forecasts of the run."""
+    kinds = ["rain", "sun", "fog"]
+    workdir = ready(tmp_path, weather=lambda row: kinds[row % 3], holiday=lambda row: row % 5 == 0)
+    config = tiny_chronos(steps=3)
+    config["data"] |= {"past_covariates": "weather", "known_covariates": "holiday"}
+    config["evaluation"] = {"season_length": 6, "baselines": []}
+    train(workdir, config)
+    frame = pq.read_table(workdir.data / "toy.parquet").to_pandas()
+    last = frame.groupby("item_id").cumcount(ascending=False) < 6
+    history, future = frame[~last], frame[last].drop(columns=["target", "weather"])
+
+    columns = json.loads((workdir.model / "covariates.json").read_text())
+    for name, codes in columns["categories"].items():
+        for table in (history, future):
+            if name in table:
+                table[name] = table[name].map(codes)
+    pipeline = BaseChronosPipeline.from_pretrained(workdir.model)
+    found = pipeline.predict_df(
+        history, future, target=columns["targets"], prediction_length=6, context_length=24, freq="D"
+    )
+
+    assert columns["past_covariates"] == ["weather"]
+    assert columns["known_covariates"] == ["holiday"]
+    assert columns["categories"] == {"weather": {"fog": 0, "rain": 1, "sun": 2}}
+    ours = pq.read_table(workdir.forecasts).to_pandas()
+    assert np.allclose(found["0.5"], ours["0.5"], rtol=1e-4)
+
+
 def test_a_family_that_takes_no_covariates_says_so(tmp_path: Path) -> None:
     workdir = ready(tmp_path, heat=lambda row: row % 7 / 7)
     data = {"path": "training-data/toy/", "past_covariates": "heat"}

@@ -36,7 +36,8 @@ def stepped(step: int, unit: str) -> pa.Array:
         (days("2024-01-01", "2024-04-01", "2024-07-01", "2024-10-01"), "P3M"),
         (pa.array([1, 3, 5, 7]), "2"),
         (days("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-08", "2024-01-09"), "P1D"),
-        (stepped(1, "D").take(pa.array([0, 2, 4, 5])), None),
+        (stepped(1, "D").take(pa.array([0, 2, 4, 5])), "P1D"),
+        (stepped(1, "D").take(pa.array([0, 2, 5])), None),
     ],
 )
 def test_the_frequency_is_an_iso_duration(tmp_path: Path, times: pa.Array, expected: str | None) -> None:

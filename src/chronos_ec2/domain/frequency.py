@@ -1,0 +1,35 @@
+"""The names of the step of a time series: ISO 8601 durations like PT30M, and those of pandas like 30min."""
+
+from __future__ import annotations
+
+import re
+
+_ISO = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
+_ISO_UNITS = ((12, 0.0), (1, 0.0), (0, 604_800.0), (0, 86_400.0), (0, 3600.0), (0, 60.0), (0, 1.0))
+_PANDAS = re.compile(r"(\d*)([A-Za-z]+)(?:-[A-Z]{3})?")
+_PANDAS_UNITS = {
+    (0, 604_800.0): ("W",), (0, 86_400.0): ("D",), (0, 3600.0): ("h", "H"), (0, 60.0): ("min", "T"),
+    (0, 1.0): ("s", "S"), (0, 1e-3): ("ms", "L"), (1, 0.0): ("MS", "ME", "M"), (3, 0.0): ("QS", "QE", "Q"),
+    (12, 0.0): ("YS", "YE", "Y", "AS", "A"),
+}  # fmt: skip
+
+
+def same_frequency(one: str, other: str) -> bool:
+    """Whether two names are of the same step: W and P7D are."""
+    return length_of(one) == length_of(other)
+
+
+def length_of(name: str) -> tuple[int, float] | None:
+    """Months and seconds of a step; a number alone is one of times that are plain integers. None for anything else."""
+    if name.isdecimal():
+        return 0, -float(name)
+    if (parts := _ISO.fullmatch(name)) is not None and any(parts.groups()):
+        counts = [float(part or 0) for part in parts.groups()]
+        months = sum(count * unit for count, (unit, _) in zip(counts, _ISO_UNITS, strict=True))
+        return int(months), sum(count * unit for count, (_, unit) in zip(counts, _ISO_UNITS, strict=True))
+    if (alias := _PANDAS.fullmatch(name)) is not None:
+        count = int(alias[1] or 1)
+        for (months, seconds), names in _PANDAS_UNITS.items():
+            if alias[2] in names:
+                return months * count, round(seconds * count, 9)
+    return None
