@@ -54,8 +54,11 @@ def test_an_adapter_gets_its_learning_rate_wherever_it_is_trained() -> None:
 
 
 def test_a_model_from_scratch_gets_neither_an_adapter_nor_a_longer_context() -> None:
-    assert resolved("p4d.24xlarge", model={"from_scratch": {}}) == (False, 256, 1e-6, 2048, 8)
-    assert resolved("g5.2xlarge", model={"from_scratch": {}}) == (False, 64, 1e-6, 2048, 6)
+    """But a learning rate by which random weights become others."""
+    assert resolved("p4d.24xlarge", model={"from_scratch": {}}) == (False, 256, 1e-3, 2048, 8)
+    assert resolved("g5.2xlarge", model={"from_scratch": {}}) == (False, 64, 1e-3, 2048, 6)
+    assert resolved(None, model={"from_scratch": {}})[2] == 1e-3
+    assert resolved(None, model={"from_scratch": {}}, training={"learning_rate": 1e-6})[2] == 1e-6
 
 
 @pytest.mark.parametrize("trainer", ["probe", "mine:Mine"])

@@ -14,6 +14,8 @@ from chronos_ec2.training_config import Lora, TrainingConfig, parse_config
 
 _LORA_LEARNING_RATE = 1e-5
 """What Chronos-2 recommends for an adapter; the default of `learning_rate` is its recommendation for all weights."""
+_NEW_LEARNING_RATE = 1e-3
+"""For a model with random weights: with the default it would still be as random after a day."""
 _SMALLEST = "xlarge"
 """Sizes of this name have four cores; all others have eight and more."""
 _WORKERS_OF_SMALLEST = 2
@@ -78,5 +80,5 @@ def _choices(config: TrainingConfig, instance_type: str | None) -> Iterator[tupl
             yield "training.batch_size", defaults.lora_rows if lora else defaults.full_rows
         if "workers" not in said:
             yield "training.workers", _WORKERS_OF_SMALLEST if size == _SMALLEST else defaults.workers
-    if lora and "learning_rate" not in said:
-        yield "training.learning_rate", _LORA_LEARNING_RATE
+    if "learning_rate" not in said and (lora or config.model.from_scratch is not None):
+        yield "training.learning_rate", _LORA_LEARNING_RATE if lora else _NEW_LEARNING_RATE
