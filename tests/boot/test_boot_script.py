@@ -307,6 +307,22 @@ def test_the_second_boot_is_for_a_unit_that_only_powers_off() -> None:
     assert guard.splitlines()[-1] == "systemctl enable chronos-reboot.service"
 
 
+@pytest.mark.parametrize("boot", ["first", "second"])
+def test_the_first_boot_alone_is_spared(box: Box, boot: str) -> None:
+    """Started with any other unit that waits for sysinit.target, the guard would end a box that boots well."""
+    units, run = box.root / "units", box.root / "run"
+    for folder in (units, run):
+        folder.mkdir()
+    guard = document()["bootcmd"][-1][-1].replace("/etc/systemd/system", str(units)).replace("/run/", f"{run}/")
+    if boot == "second":
+        (units / "chronos-reboot.service").touch()
+    box.run("sh", "-c", guard)
+    assert (run / "chronos-first-boot").exists() is (boot == "first")
+    unit = (units / "chronos-reboot.service").read_text()
+    assert f"ConditionPathExists=!{run}/chronos-first-boot" in unit.partition("[Service]")[0]
+    assert box.told() == ["enable chronos-reboot.service"]
+
+
 def test_a_kernel_panic_ends_in_a_reboot_and_not_in_a_halt() -> None:
     assert ["sysctl", "-w", "kernel.panic=10", "kernel.panic_on_oops=1"] in document()["bootcmd"]
 

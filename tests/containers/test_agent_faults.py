@@ -41,3 +41,9 @@ def test_a_bundle_with_another_hash_than_the_order_names(instances: FaultBench) 
     row = meets(instances, "the bundle is another")
     assert (row.status, row.cause) == ("failed", "infra")
     assert "boot failed: could not trust" in instances.boot_log(row.run_id)
+
+
+def test_a_second_boot_but_not_the_first_in_which_other_units_are_started_too(instances: FaultBench) -> None:
+    row = meets(instances, "the box reboots")
+    assert (row.status, row.cause) == ("failed", "infra")
+    assert "during training" in row.says

@@ -25,6 +25,12 @@ _SCRIPT = Path(__file__).with_name("instance-image.sh")
 _NETWORK = "bridge"
 _SMALL = "[Service]\nMemoryMax=768M\n"
 """The memory that the box's agent and trainer have together; the kernel's own figure is that of this machine."""
+# As on Ubuntu, where much is started while cloud-init, before sysinit.target, still goes through the user data.
+_NEIGHBOUR = {
+    "sysinit.target.d/neighbour.conf": "[Unit]\nWants=neighbour.path\n",
+    "neighbour.path": "[Unit]\nDefaultDependencies=no\n[Path]\nPathExists=/etc/chronos-ec2/run\n",
+    "neighbour.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+}
 # CAP_NET_ADMIN: the metadata service gives the loopback interface its address.
 _OPTIONS = (
     "--cap-add=NET_ADMIN", "--security-opt=seccomp=unconfined", "--tmpfs=/run", "--tmpfs=/run/lock",
@@ -55,6 +61,7 @@ class PlayedInstance:
             "/etc/imds.json": json.dumps(metadata(instance_id, REGION)),
             "/etc/systemd/system.conf.d/aws.conf": f"[Manager]\nDefaultEnvironment=AWS_ENDPOINT_URL={endpoint}\n",
             "/etc/systemd/system/chronos-agent.service.d/small.conf": _SMALL,
+            **{f"/etc/systemd/system/{name}": unit for name, unit in _NEIGHBOUR.items()},
             "/var/lib/cloud/seed/nocloud/user-data": user_data,
             "/var/lib/cloud/seed/nocloud/meta-data": f"instance-id: {instance_id}\n",
         }
