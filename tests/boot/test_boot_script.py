@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import io
 import json
+import re
 import shutil
 import subprocess
 import sys
@@ -20,6 +21,7 @@ from agent.orders import Orders
 from agent.workdir import Workdir
 from chronos_ec2.boot import render_user_data
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.lane import last_words_key, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.services.python_env import PythonEnv, file_sha256, pack
 from tests.agent.builders import World, a_config, a_workdir, an_identity, launch
@@ -30,7 +32,8 @@ pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash
 CURL = """#!/bin/bash
 # IMDSv2: without a token it answers 401 with a page; only with -f does curl say so by its exit code.
 args="$*"
-[[ "$args" == *"$DOWN"* && -n "$DOWN" ]] && exit 22
+echo "$args" >> "$BOX/curl"
+[[ "$args" == *"$DOWN"* && -n "$DOWN" && $(grep -c "$DOWN" "$BOX/curl") -le ${FOR:-999} ]] && exit 22
 if [[ "$args" == *"-X PUT"*api/token* ]]; then printf TOKEN; exit 0; fi
 if [[ "$args" != *"X-aws-ec2-metadata-token: TOKEN"* ]]; then
   printf '<html>401</html>'; [[ "$1" == *f* ]] && exit 22; exit 0
@@ -42,13 +45,21 @@ case "$args" in
 esac
 """
 AWS = """#!/bin/bash
-[[ "$*" == *"$DOWN"* && -n "$DOWN" ]] && exit 1
+echo "$*" >> "$BOX/aws"
+[[ "$*" == *"$DOWN"* && -n "$DOWN" && $(grep -c "$DOWN" "$BOX/aws") -le ${FOR:-999} ]] && exit 1
 case "$*" in
   *request.json*) cp "$BOX/source/request.json" request.json;;
   *agent/*.tar.gz*) cp "$BOX/source/bundle.tar.gz" bundle.tar.gz;;
   *python-env/*.tar*) cp "$BOX/source/python-env.tar" python-env.tar;;
-  *" - "*/logs/boot.log) cat > "$BOX/boot.log";;
+  *"/logs/"*) mkdir -p "$BOX/bucket/$(dirname "${@: -1}")"; cp "${@: -2:1}" "$BOX/bucket/${@: -1}";;
 esac
+"""
+SLEEP = """#!/bin/bash
+echo "$1" >> "$BOX/slept"
+"""
+TIMEOUT = """#!/bin/bash
+# With the same meaning, and less patience.
+exec /usr/bin/timeout --kill-after=1 2 "${@:3}"
 """
 JOURNALCTL = """#!/bin/bash
 echo "systemd's word of $*"
@@ -77,23 +88,23 @@ class Box:
         self.root = root
         self.disk = root / "disk"
         for folder in (
-            "bin", "source/wheels", "site-packages",
+            "bin", "bucket", "source/wheels", "site-packages",
             "disk/etc/chronos-ec2", "disk/opt/chronos-ec2", "disk/opt/pytorch/bin", "disk/var/log",
         ):  # fmt: skip
             (root / folder).mkdir(parents=True)
         commands = {"bin/curl": CURL, "bin/aws": AWS, "bin/systemctl": SYSTEMCTL, "bin/python3": IMAGE_PYTHON}
-        commands["bin/journalctl"] = JOURNALCTL
+        commands |= {"bin/journalctl": JOURNALCTL, "bin/sleep": SLEEP, "bin/timeout": TIMEOUT}
         for name, body in (commands | {"disk/opt/pytorch/bin/python": IMAGE_PYTHON}).items():
             (root / name).write_text(body)
             (root / name).chmod(0o755)
         (root / "site-packages/torch.py").touch()
-        self.said = self.log = ""
+        self.said = self.complained = ""
         self.files = {entry["path"]: self.inside(entry["content"]) for entry in document()["write_files"]}
         (self.disk / "etc/chronos-ec2/run").write_text(self.files["/etc/chronos-ec2/run"])
         self.output = self.disk / "var/log/cloud-init-output.log"
         self.output.write_text("cloud-init was here\n")
-        shipper = self.disk / "opt/chronos-ec2/ship-boot-log.sh"
-        shipper.write_text(self.files["/opt/chronos-ec2/ship-boot-log.sh"])
+        shipper = self.disk / "opt/chronos-ec2/ship-logs.sh"
+        shipper.write_text(self.files["/opt/chronos-ec2/ship-logs.sh"])
         shipper.chmod(0o755)
         self.upload(self.wheels())
 
@@ -128,6 +139,7 @@ class Box:
         """The same text with this box's paths."""
         for folder in ("/etc/chronos-ec2", "/opt/chronos-ec2", "/var/log"):
             text = text.replace(folder, f"{self.disk}{folder}")
+        text = text.replace("--tmpdir=/run", f"--tmpdir={self.root}")
         return text.replace("/opt/pytorch", f"{self.disk}/opt/pytorch").replace("/usr/bin/python3", "/no/python3")
 
     def run(self, *command: str, **stdin: str) -> None:
@@ -136,7 +148,7 @@ class Box:
             "REAL_PYTHON": sys.executable,
         }  # fmt: skip
         done = subprocess.run(command, env=environment | stdin, capture_output=True, text=True, check=False, timeout=60)
-        self.said, self.log = done.stdout, done.stderr
+        self.said, self.complained = done.stdout, done.stderr
 
     def boot(self, **troubles: str) -> list[str]:
         """What systemctl was told while the box booted."""
@@ -144,6 +156,24 @@ class Box:
         script.write_text(self.files["/opt/chronos-ec2/boot.sh"])
         self.run("bash", str(script), **troubles)
         return self.told()
+
+    def stored(self, key: str) -> str | None:
+        """An object that it put into its bucket."""
+        path = self.root / "bucket/s3:/a-bucket" / key
+        return path.read_text() if path.exists() else None
+
+    def log(self, name: str) -> str | None:
+        return self.stored(run_key("dev", RUN_ID, f"logs/{name}.log"))
+
+    @property
+    def waited(self) -> int:
+        """The seconds that it slept."""
+        slept = self.root / "slept"
+        return sum(map(int, slept.read_text().split())) if slept.exists() else 0
+
+    @property
+    def last_words(self) -> str | None:
+        return self.stored(last_words_key("dev", RUN_ID, 1))
 
     def told(self) -> list[str]:
         told = self.root / "systemctl"
@@ -192,16 +222,91 @@ def test_a_bundle_that_names_no_packages_runs_with_those_of_the_image(box: Box) 
 )
 def test_whatever_fails_the_box_powers_off(box: Box, troubles: dict[str, str]) -> None:
     assert "poweroff --force" in box.boot(**troubles)
-    assert "boot failed: could not" in box.log
+    assert "boot failed: could not" in box.complained
+    assert box.waited <= 31
 
 
-@pytest.mark.parametrize("troubles", [{}, {"DOWN": "tar.gz"}], ids=["ok", "failed"])
-def test_what_was_said_while_the_box_booted_reaches_the_runs_logs(box: Box, troubles: dict[str, str]) -> None:
-    box.boot(**troubles)
-    assert (box.root / "boot.log").read_text().splitlines() == [
-        "cloud-init was here",
-        "systemd's word of --quiet --boot --unit=chronos-agent.service --no-pager --lines=200",
-    ]
+@pytest.mark.parametrize("part", ["api/token", "placement/region", "request.json", "tar.gz", "python-env"])
+def test_what_does_not_answer_at_first_is_asked_again(box: Box, part: str) -> None:
+    assert box.boot(DOWN=part, FOR="3") == STARTED
+    assert box.waited == 1 + 2 + 4
+
+
+def test_nothing_that_is_asked_keeps_it_waiting_for_ever(box: Box) -> None:
+    box.boot()
+    assert all("--max-time 5" in asked for asked in (box.root / "curl").read_text().splitlines())
+    gets = [asked for asked in (box.root / "aws").read_text().splitlines() if "/logs/" not in asked]
+    assert all("--cli-connect-timeout 10 --cli-read-timeout 30" in asked for asked in gets)
+    assert len(gets) == 3
+
+
+def test_a_variable_that_is_missing_is_the_end_too(box: Box) -> None:
+    (box.disk / "etc/chronos-ec2/run").write_text(f"CHRONOS_ENVIRONMENT=dev\nRUN_ID={RUN_ID}\nATTEMPT=1\n")
+    assert box.boot() == ["poweroff --force"]
+    assert "BUCKET: unbound variable" in box.complained
+
+
+BOOT_LOG = [
+    "cloud-init was here",
+    "systemd's word of --quiet --boot --unit=chronos-agent.service --no-pager --lines=200",
+]
+
+
+def test_what_was_said_while_the_box_booted_reaches_the_runs_logs(box: Box) -> None:
+    box.boot()
+    assert (box.log("boot") or "").splitlines() == BOOT_LOG
+    assert box.last_words is None
+
+
+def test_why_a_boot_failed_is_said_to_the_watchdog_and_in_the_log(box: Box) -> None:
+    box.boot(DOWN="tar.gz")
+    words = (box.last_words or "").partition(";")[0]
+    assert re.fullmatch(r"boot failed: could not get s3://a-bucket/cached-datasets/agent/[0-9a-f]{64}\.tar\.gz", words)
+    assert (box.log("boot") or "").splitlines() == [*BOOT_LOG, box.last_words]
+
+
+def after_the_agent(box: Box, **variables: str) -> None:
+    """The agent has ended, and systemd does what the unit says."""
+    workdir = Workdir(box.disk / "opt/chronos-ec2/work" / RUN_ID)
+    workdir.create()
+    workdir.agent_log.write_text("the agent's log\n")
+    workdir.trainer_log.write_text("the trainer's log\n")
+    unit = box.files["/etc/systemd/system/chronos-agent.service"].splitlines()
+    (command,) = (line.removeprefix("ExecStopPost=-") for line in unit if line.startswith("ExecStopPost="))
+    box.run(*command.split(), **variables)
+
+
+def test_of_an_agent_that_was_killed_systemd_has_the_last_word(box: Box) -> None:
+    after_the_agent(box, SERVICE_RESULT="signal", EXIT_CODE="killed", EXIT_STATUS="KILL")
+    assert (box.last_words or "").startswith("systemd has this of the agent's end: signal (killed KILL)")
+    assert (box.log("agent"), box.log("trainer")) == ("the agent's log\n", "the trainer's log\n")
+
+
+def test_an_agent_that_ended_by_itself_has_sent_its_logs(box: Box) -> None:
+    after_the_agent(box, SERVICE_RESULT="exit-code", EXIT_CODE="exited", EXIT_STATUS="3")
+    assert (box.last_words or "").startswith("systemd has this of the agent's end: exit-code (exited 3)")
+    assert (box.log("agent"), box.log("trainer")) == (None, None)
+
+
+def test_of_an_agent_that_ended_well_there_is_nothing_to_say(box: Box) -> None:
+    after_the_agent(box, SERVICE_RESULT="success", EXIT_CODE="exited", EXIT_STATUS="0")
+    assert box.last_words is None
+    assert (box.log("boot") or "").splitlines() == BOOT_LOG
+
+
+def test_last_words_are_one_short_line(box: Box) -> None:
+    box.run(str(box.disk / "opt/chronos-ec2/ship-logs.sh"), "\x1b[31mred\n\u202ewords " + "x" * 10_000)
+    assert box.last_words is not None
+    assert box.last_words.startswith(" [31mred    words xxx")
+    assert len(box.last_words) == 400
+
+
+@pytest.mark.parametrize("part", ["last-words", "boot.log"])
+def test_one_of_its_logs_that_does_not_reach_the_bucket_keeps_no_other(box: Box, part: str) -> None:
+    after_the_agent(box, SERVICE_RESULT="watchdog", EXIT_CODE="dumped", EXIT_STATUS="ABRT", DOWN=part)
+    assert (box.last_words is None) is (part == "last-words")
+    assert (box.log("boot") is None) is (part == "boot.log")
+    assert box.log("agent") is not None
 
 
 def test_a_log_that_does_not_reach_the_bucket_keeps_no_agent_from_its_start(box: Box) -> None:
@@ -216,7 +321,7 @@ def test_each_step_is_said_before_it_is_done(box: Box) -> None:
 def never_started(box: Box, reason: str) -> bool:
     """Boot, and see the box power off with this reason in its log."""
     told = box.boot()
-    return "poweroff --force" in told and not any("start" in line for line in told) and reason in box.log
+    return "poweroff --force" in told and not any("start" in line for line in told) and reason in box.complained
 
 
 def test_an_agent_with_another_hash_than_the_order_names_is_not_started(box: Box) -> None:
@@ -255,7 +360,7 @@ def test_an_image_without_torch_is_refused(box: Box, python: str | None) -> None
     assert never_started(box, f"boot failed: could not find a Python {python or '3.11 or later'} with torch")
 
 
-@pytest.mark.parametrize("name", ["boot.sh", "ship-boot-log.sh", "reboot guard"])
+@pytest.mark.parametrize("name", ["boot.sh", "ship-logs.sh", "reboot guard"])
 def test_the_scripts_are_clean_bash(box: Box, name: str) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
@@ -272,9 +377,9 @@ def test_the_scripts_are_clean_bash(box: Box, name: str) -> None:
     assert found.returncode == 0, found.stdout
 
 
-def boot_timer() -> list[str]:
-    """What the boot timer runs when its time has come."""
-    command = document()["bootcmd"][1]
+def timer(number: int) -> list[str]:
+    """What a timer runs when its time has come: the deadline's, or the boot's."""
+    command = document()["bootcmd"][number]
     first = command.index("sh")
     return [str(word) for word in command[first:]]
 
@@ -285,10 +390,19 @@ def test_the_boot_timer_ends_a_box_without_a_claim_and_no_other(box: Box, claime
     workdir.create()
     if claimed:
         workdir.claimed.touch()
-    box.run(*map(box.inside, boot_timer()))
+    box.output.write_text("boot: begin\nboot: get it\nno news\n")
+    box.run(*map(box.inside, timer(1)))
     assert box.told() == ([] if claimed else ["poweroff --force"])
-    assert ("boot failed: no claim within 900 s" in box.output.read_text()) is not claimed
-    assert (box.root / "boot.log").exists() is not claimed
+    assert (box.log("boot") is None) is claimed
+    assert (box.last_words or "").startswith("boot failed: no claim within 900 s, its last step: get it") is not claimed
+
+
+@pytest.mark.parametrize("part", ["", "/logs/"])
+def test_the_deadline_timer_ends_every_box_whether_it_can_say_so_or_not(box: Box, part: str) -> None:
+    box.run(*map(box.inside, timer(0)), DOWN=part)
+    assert box.told() == ["poweroff --force"]
+    words = "its time is over: still up 43320 s after its start"
+    assert (box.last_words or "").startswith(words) is (not part)
 
 
 def test_no_timer_waits_for_what_waits_for_it() -> None:

@@ -36,8 +36,11 @@ def test_it_is_cloud_config_with_the_timers_first() -> None:
 def test_the_agent_is_told_who_it_is() -> None:
     assert files()["/etc/chronos-ec2/run"].splitlines() == [
         "BUCKET=a-bucket", "CHRONOS_ENVIRONMENT=dev", f"RUN_ID={RUN_ID}", "ATTEMPT=1",
+        "AWS_METADATA_SERVICE_NUM_ATTEMPTS=10", "AWS_METADATA_SERVICE_TIMEOUT=5",
     ]  # fmt: skip
-    assert "--attempt ${ATTEMPT}" in files()["/etc/systemd/system/chronos-agent.service"]
+    unit = files()["/etc/systemd/system/chronos-agent.service"]
+    assert "--attempt ${ATTEMPT}" in unit
+    assert "EnvironmentFile=/etc/chronos-ec2/run" in unit.splitlines()
 
 
 def test_whatever_ends_the_agent_ends_the_box() -> None:

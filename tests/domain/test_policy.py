@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
@@ -15,7 +16,7 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.policy import decide, unused_schedules
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Suspect, Verdict
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
 from tests.builders import (
     INSTANCE_ID,
     NO_FACTS,
@@ -330,6 +331,31 @@ all_facts = st.builds(
     beat=beats,
     suspects=st.dictionaries(st.sampled_from([INSTANCE_ID, "i-bbbbbbbb"]), spans.map(lambda span: NOW - span)),
 )
+
+
+@pytest.mark.parametrize(
+    ("run", "says"),
+    [
+        (a_run(), "the instance went away during training: killed with\u2026"),
+        (launching(instance_id=INSTANCE_ID), "no agent ever claimed the run: killed with\u2026"),
+    ],
+)
+def test_the_last_words_of_a_box_are_in_the_verdict(run: Run, says: str) -> None:
+    gone = an_instance(state=InstanceState.TERMINATED)
+    facts = some_facts(instances=(gone,), state=held(run), last_words=f"\nkilled\x1bwith{'x' * 500}\n")
+    (conclude,) = judge(facts).actions
+    assert isinstance(conclude, Conclude)
+    assert conclude.run.verdict is not None
+    message = conclude.run.verdict.message
+    assert message[: len(says) - 1] == says[:-1]
+    assert len(message) == len(says) - len("killed with\u2026") + 300
+    assert message.isprintable()
+
+
+def test_last_words_of_a_run_that_was_told_to_stop_change_nothing() -> None:
+    stop = Stop(Cause.REQUESTED, "somebody asked", NOW)
+    facts = some_facts(instances=(an_instance(state=InstanceState.TERMINATED),), state=held(a_run(stop=stop)))
+    assert judge(facts) == judge(replace(facts, last_words="killed"))
 
 
 @given(all_facts)

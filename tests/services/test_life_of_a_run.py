@@ -9,10 +9,17 @@ from random import Random
 
 import pytest
 
-from chronos_ec2.domain.errors import CapacityUnavailable, InvalidInput, LaneBusy, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    InvalidInput,
+    LaneBusy,
+    NotAllowed,
+    RunNotFound,
+    ServiceUnavailable,
+)
 from chronos_ec2.domain.facts import Absent, Failed
 from chronos_ec2.domain.instance import InstanceState, owner_tags
-from chronos_ec2.domain.lane import Lane, run_key
+from chronos_ec2.domain.lane import Lane, last_words_key, run_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Cause, Outcome, Status
 from chronos_ec2.ports import Resource
@@ -420,6 +427,55 @@ def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(scene
     assert told == {
         ("started", launched.run_id): 1, ("stuck", launched.run_id): 1, ("orphan", orphan): 1,
     }  # fmt: skip
+
+
+def lose(scene: Scenario, words: bytes | None) -> str:
+    """A run whose instance powers off by itself; the message of its verdict."""
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    if words is not None:
+        scene.world.objects.write(last_words_key("dev", launched.run_id, 1), words)
+    scene.power_off(launched)
+    scene.reconciler.instance(launched.instance_id)
+    verdict = look(scene.store, "dev", launched.run_id).run.verdict
+    assert scene.left() == []
+    assert verdict is not None
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)
+    return verdict.message
+
+
+def test_what_a_box_said_of_its_end_is_in_the_verdict_and_in_the_message(scene: Scenario) -> None:
+    words = "the box has booted a second time"
+    assert lose(scene, words.encode()) == f"the instance went away during training: {words}"
+    assert words in scene.world.notifier.messages[-1].body
+
+
+def test_last_words_can_be_anything(scene: Scenario) -> None:
+    assert lose(scene, b"\xff\n" + b"\x1b[31m" * 10_000).isprintable()
+
+
+def test_a_run_whose_box_said_nothing_is_concluded_all_the_same(
+    scene: Scenario, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert lose(scene, None).endswith("without a word")
+
+    def no_answer(key: str, limit: int) -> bytes:
+        raise NotAllowed(f"{key}, {limit}")
+
+    monkeypatch.setattr(scene.world.objects, "tail", no_answer)
+    assert lose(scene, b"words").endswith("without a word")
+
+
+def test_nobody_asks_for_the_last_words_of_a_box_that_is_there(scene: Scenario) -> None:
+    asked: list[str] = []
+    real, scene.world.objects.tail = scene.world.objects.tail, lambda key, limit: asked.append(key) or real(key, limit)  # type: ignore[method-assign, func-returns-value]
+    launched = scene.launch()
+    scene.reconciler.lane(Lane("dev"))
+    scene.claim(launched)
+    scene.train()
+    scene.reconciler.lane(Lane("dev"))
+    assert asked == []
 
 
 def test_a_failure_is_told_with_the_last_lines_of_the_trainers_log(scene: Scenario) -> None:

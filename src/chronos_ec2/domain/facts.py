@@ -61,7 +61,8 @@ class LaneFacts:
 
     `listed_at` is the time just before the list was asked for: what the list lacks is missed since then, and not since
     whenever the decision is made. `armed` holds the ids of instances that a schedule ends at their deadline, of this
-    lane and of others. `suspects` says since when an instance without a record is known as one, by its id.
+    lane and of others. `suspects` says since when an instance without a record is known as one, by its id. `last_words`
+    are what a box that is gone has said of its end: text to show, and no reason for anything.
     """
 
     lane: Lane
@@ -71,3 +72,4 @@ class LaneFacts:
     beat: BeatRead = field(default_factory=Absent)
     armed: Set[str] | Failed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
+    last_words: str = ""

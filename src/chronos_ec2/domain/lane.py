@@ -63,6 +63,11 @@ def run_key(environment: str, run_id: str, name: str) -> str:
     return run_prefix(environment, run_id) + name
 
 
+def last_words_key(environment: str, run_id: str, attempt: int) -> str:
+    """Key of what the box of an attempt said of its end. It lies where the user data puts it."""
+    return run_key(environment, run_id, f"logs/last-words-{attempt}.txt")
+
+
 def incident_key(environment: str, incident: str, kind: str, attempt: int | None) -> str:
     """Key of the marker that a message was sent. An incident is a run, or what has no run: an instance, a bad lock."""
     name = kind if attempt is None else f"{kind}-{attempt}"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime
 
@@ -12,11 +13,19 @@ from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Suspect, Verdict
+from chronos_ec2.domain.text import one_line
 
 
 def belongs(box: Instance, run: Run) -> bool:
     """Whether this is the instance of the run's current attempt. Tags decide; the record only narrows."""
     return box.run_id == run.run_id and box.attempt == run.attempt and run.instance_id in (None, box.instance_id)
+
+
+def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
+    """Whether the run's instance was there and is not any more, and nobody has said why."""
+    of_run = [box for box in instances if belongs(box, run)]
+    was_there = run.claimed or run.instance_id is not None or bool(of_run)
+    return run.verdict is None and run.stop is None and was_there and not any(box.alive for box in of_run)
 
 
 def judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -43,7 +52,7 @@ def judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits: 
 
 def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
     """The attempt is over. It is followed by another if it was lost, left a checkpoint, and time and money allow."""
-    ended = _with_verdict(run, now)
+    ended = _with_verdict(run, facts.last_words, now)
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
         return Decision(reason, (Conclude(ended),))
@@ -80,14 +89,14 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     )
 
 
-def _with_verdict(run: Run, now: datetime) -> Run:
-    """The run with a verdict; one whose instance went away without a word gets one here."""
+def _with_verdict(run: Run, last_words: str, now: datetime) -> Run:
+    """The run with a verdict; one whose instance went away without a verdict gets one here."""
+    said = f": {one_line(last_words, 300)}" if last_words else ""
     if run.stop:
         verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, Judge.WATCHDOG)
     elif not run.claimed:
-        verdict = Verdict(Outcome.FAILED, Cause.INFRA, "no agent ever claimed the run", Judge.WATCHDOG)
+        verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{said}", Judge.WATCHDOG)
     else:
-        verdict = Verdict(
-            Outcome.FAILED, Cause.INFRA, f"the instance went away during {run.status} without a word", Judge.WATCHDOG
-        )
+        message = f"the instance went away during {run.status}{said or ' without a word'}"
+        verdict = Verdict(Outcome.FAILED, Cause.INFRA, message, Judge.WATCHDOG)
     return run.end(verdict, now)

@@ -13,7 +13,7 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.lane import run_key
+from chronos_ec2.domain.lane import last_words_key, run_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run
 from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
@@ -21,6 +21,7 @@ from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 _PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
 TRAINER_LOG = "logs/trainer.log"
 _TAIL_BYTES, _TAIL_LINES = 4096, 15
+_WORDS_BYTES = 500
 _PATIENCE = timedelta(minutes=2)
 """Longer than any function of ours runs, so that a pending marker of this age has no owner."""
 
@@ -82,3 +83,15 @@ def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
     if not tail:
         return ("it is not in the bucket",)
     return tuple(tail.decode(errors="replace").splitlines()[-_TAIL_LINES:])
+
+
+def last_words(objects: ObjectStore, run: Run) -> str:
+    """What the box of the run's attempt said of its end, empty if nothing is to be had; no run is kept for want of it.
+
+    Whoever may write below the run may write it: it is for people to read.
+    """
+    try:
+        found = objects.tail(last_words_key(run.lane.environment, run.run_id, run.attempt), _WORDS_BYTES)
+    except Exception:  # noqa: BLE001 - see above
+        return ""
+    return (found or b"").decode(errors="replace")

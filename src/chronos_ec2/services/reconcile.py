@@ -32,14 +32,14 @@ from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Failed, Held, LaneF
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.lost import belongs
+from chronos_ec2.domain.lost import belongs, is_lost
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
 from chronos_ec2.domain.policy import decide, unused_schedules
 from chronos_ec2.domain.run import Cause, Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
 from chronos_ec2.services.layer_one import armed_schedules, asking_scheduler
-from chronos_ec2.services.notify import Outbox, last_lines
+from chronos_ec2.services.notify import Outbox, last_lines, last_words
 from chronos_ec2.services.receipt import write_receipt
 from chronos_ec2.services.run_store import RunStore
 
@@ -174,6 +174,8 @@ class Reconciler:
         state = self.store.read_lock(lane)
         armed = listing.armed if isinstance(listing.armed, Failed) else listing.armed.keys()
         facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances), armed)
+        if isinstance(state, Held) and is_lost(state.run, instances):
+            facts = replace(facts, last_words=last_words(self.store.objects, state.run))
         strays = [box for box in instances if box.alive and not (isinstance(state, Held) and belongs(box, state.run))]
         return replace(facts, suspects=self._first_seen(strays)) if strays else facts
 
