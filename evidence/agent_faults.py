@@ -7,7 +7,6 @@ what ends it is the box alone. When it is gone the real watchdog, told so by EC2
 
 from __future__ import annotations
 
-import json
 import sys
 import tempfile
 import time
@@ -19,13 +18,13 @@ from pathlib import Path
 
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.run import Run, Status
+from chronos_ec2.domain.run import Cause, Run, Status
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
 from chronos_ec2.local.instance import PlayedInstance, ensure_image
 from chronos_ec2.services.history import look
 from evidence.fault_bench import ENVIRONMENT, FaultBench, fault_bench
+from evidence.figures import note
 
-OUTPUT = Path("build/agent.json")
 AT_ONCE = 4
 """Instances at a time; mostly they wait."""
 LEAVE = timedelta(seconds=60)
@@ -100,9 +99,27 @@ def _trains(run: Run) -> bool:
     return run.status is Status.TRAINING
 
 
+def _memory_filled(case: Case) -> float:
+    return case.wait(lambda run: run.claimed)
+
+
+@dataclass(frozen=True, slots=True)
+class End:
+    """What the record of a run says in the end. Its verdict's message contains `says`."""
+
+    status: Status
+    cause: Cause
+    says: str
+
+    @classmethod
+    def lost(cls, says: str) -> End:
+        """That of a run whose instance went away before its agent could say why."""
+        return cls(Status.FAILED, Cause.INFRA, says)
+
+
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Something that goes wrong: how the run is made, what is done to it, and how long the box may then take to end.
+    """Something that goes wrong: how the run is made, what is done to it, how long the box may then take, what is said.
 
     `strike` returns the moment from which `promised` counts.
     """
@@ -110,6 +127,7 @@ class Fault:
     name: str
     strike: Callable[[Case], float]
     promised: timedelta
+    end: End
     probe: Mapping[str, object] = field(default_factory=lambda: {"steps": 1000})
     bundle: str = "agent"
     limits: Limits = SHORT
@@ -119,19 +137,44 @@ _SHORT_LIFE = Limits.from_overrides(SHORT.to_seconds() | {"max_runtime": 50, "gr
 # Each of its calls hangs for half a minute then, which the unit's watchdog has to bear.
 _CUT_OFF = Limits.from_overrides(SHORT.to_seconds() | {"self_fence": 90})
 _SHORT_BOOT = Limits.from_overrides(SHORT.to_seconds() | {"boot": 30})
+_OF_TRAINER = SHORT.grace + LEAVE
 FAULTS = (
-    Fault("the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, limits=_CUT_OFF),
-    Fault("none", _verdict, SHORT.grace + LEAVE, {"steps": 3}, "agent with packages"),
-    Fault("the trainer crashes", _verdict, SHORT.grace + LEAVE, {"steps": 3, "ending": "crash"}),
-    Fault("the trainer fills the memory", _verdict, SHORT.grace + LEAVE, {"steps": 3, "ending": "hang"}, "hungry"),
-    Fault("the agent is killed", _agent_gets("KILL", "main"), LEAVE),
-    Fault("the agent is frozen", _agent_gets("STOP", "main"), SHORT.self_fence / 2 + LEAVE),
-    Fault("the boot hangs", _launched, _SHORT_BOOT.boot + LEAVE, bundle="hanging", limits=_SHORT_BOOT),
-    Fault("the bundle is another", _launched, SHORT.boot + LEAVE, bundle="forged"),
-    Fault("the box reboots", _reboot, LEAVE),
+    # Of a box without a network nobody can hear more than that it is gone.
+    Fault(
+        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without a word"),
+        limits=_CUT_OFF,
+    ),
+    Fault(
+        "none", _verdict, _OF_TRAINER, End(Status.CLEANUP, Cause.COMPLETED, "results in S3"),
+        {"steps": 3}, "agent with packages",
+    ),
+    Fault(
+        "the trainer crashes", _verdict, _OF_TRAINER, End(Status.FAILED, Cause.USER_CODE, "ProbeCrash"),
+        {"steps": 3, "ending": "crash"},
+    ),
+    Fault(
+        "the trainer fills the memory", _verdict, _OF_TRAINER,
+        End(Status.FAILED, Cause.USER_CODE, "the memory of the instance ran out"),
+        {"steps": 3, "ending": "hang"}, "hungry trainer",
+    ),
+    Fault(
+        "the agent fills the memory", _memory_filled, LEAVE, End.lost("KILL); killed for want of memory"),
+        bundle="hungry agent",
+    ),
+    Fault("the agent is killed", _agent_gets("KILL", "main"), LEAVE, End.lost("signal (killed KILL)")),
+    Fault("the agent is frozen", _agent_gets("STOP", "main"), SHORT.self_fence / 2 + LEAVE, End.lost("watchdog")),
+    Fault(
+        "the boot hangs", _launched, _SHORT_BOOT.boot + LEAVE,
+        End.lost("no claim within 30 s, its last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
+    ),
+    Fault(
+        "the bundle is another", _launched, SHORT.boot + LEAVE, End.lost("boot failed: could not trust"),
+        bundle="forged",
+    ),
+    Fault("the box reboots", _reboot, LEAVE, End.lost("booted a second time")),
     Fault(
         "frozen until the deadline", _frozen_since_launch,
-        _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, limits=_SHORT_LIFE,
+        _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("its time is over"), limits=_SHORT_LIFE,
     ),
 )  # fmt: skip
 
@@ -150,10 +193,10 @@ class Row:
     says: str
     logs: tuple[str, ...]
 
-    @property
-    def good(self) -> bool:
-        """Whether the box ended in time, and the run has a verdict."""
-        return self.ended and self.seconds <= self.promised and bool(self.cause)
+    def kept(self, end: End) -> bool:
+        """Whether the box ended in time, and people learn what they should."""
+        in_time = self.ended and self.seconds <= self.promised
+        return in_time and (self.status, self.cause) == (end.status, end.cause) and end.says in self.says
 
 
 def suffer(bench: FaultBench, fault: Fault) -> Row:
@@ -186,17 +229,16 @@ def main() -> int:
     except LocalAwsFailed as error:
         sys.stderr.write(f"{error}\n")
         return 1
-    found = json.loads(OUTPUT.read_text()) if OUTPUT.exists() else {}
-    OUTPUT.parent.mkdir(exist_ok=True)
-    OUTPUT.write_text(json.dumps(found | {"faults": [asdict(row) for row in rows]}, indent=1) + "\n")
-    return 0 if all(row.good for row in rows) else 1
+    note("faults", [asdict(row) for row in rows])
+    return 0 if all(row.kept(fault.end) for fault, row in zip(FAULTS, rows, strict=True)) else 1
 
 
 def _all(aws: LocalAws) -> list[Row]:
     def one(fault: Fault) -> Row:
         row = suffer(bench, fault)
-        mark = "ok" if row.good else "NOT AS PROMISED"
+        mark = "ok" if row.kept(fault.end) else f"NOT AS PROMISED, {fault.end}"
         print(f"{row.fault}: {row.seconds:.0f} s of {row.promised:.0f}, {row.status}, {row.cause}: {mark}", flush=True)
+        print(f"  {row.says}", flush=True)
         return row
 
     with fault_bench(aws) as bench, ThreadPoolExecutor(AT_ONCE) as pool:

@@ -41,6 +41,7 @@ _DATA = "training-data/faults/"
 _CONCLUDED_WITHIN = 30.0
 _HANG = "    threading.Event().wait()\n"
 _HOARD = "    hoard = []\n    while True:\n        hoard.append(bytearray(2**22))\n"
+_CLAIMED = "    workdir.claimed.touch()\n"
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,9 +104,10 @@ class FaultBench:
         ours = build_bundle(packages_in_image=True)
         if bundle == "hanging":
             ours = _with(ours, "agent/python-env", "sleep infinity\n")
-        if bundle == "hungry":
-            probe = "agent/probe.py"
-            ours = _with(ours, probe, (CHECKOUT / probe).read_text().replace(_HANG, _HOARD))
+        if bundle == "hungry trainer":
+            ours = _changed(ours, "agent/probe.py", _HANG, _HOARD)
+        if bundle == "hungry agent":
+            ours = _changed(ours, "agent/lifecycle.py", _CLAIMED, _CLAIMED + _HOARD)
         if bundle == "forged":
             self.store.objects.write(bundle_key("0" * 64), ours, "application/gzip")
             return "0" * 64
@@ -134,6 +136,14 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
         yield FaultBench(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
+
+
+def _changed(bundle: bytes, name: str, old: str, new: str) -> bytes:
+    """A bundle in which one of our files has another passage in place of one that it has once."""
+    before, passage, after = (CHECKOUT / name).read_text().partition(old)
+    assert passage, f"{name} has changed"
+    assert old not in after, f"{name} has changed"
+    return _with(bundle, name, before + new + after)
 
 
 def _with(bundle: bytes, name: str, text: str) -> bytes:

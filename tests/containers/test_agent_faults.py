@@ -13,37 +13,35 @@ pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
 def meets(instances: FaultBench, name: str) -> Row:
     (fault,) = (fault for fault in FAULTS if fault.name == name)
     row = suffer(instances, fault)
-    assert row.good, row
+    assert row.kept(fault.end), row
     return row
 
 
 def test_a_trainer_that_crashes(instances: FaultBench) -> None:
     row = meets(instances, "the trainer crashes")
-    assert (row.status, row.cause) == ("failed", "user-code")
-    assert "ProbeCrash" in row.says
     assert set(row.logs) == {"agent", "boot", "trainer"}
     assert "Main process exited, code=exited, status=1" in instances.boot_log(row.run_id)
 
 
 def test_an_agent_that_is_killed_without_a_word(instances: FaultBench) -> None:
     row = meets(instances, "the agent is killed")
-    assert (row.status, row.cause) == ("failed", "infra")
+    assert set(row.logs) == {"agent", "boot", "trainer"}
     assert "Main process exited, code=killed, status=9/KILL" in instances.boot_log(row.run_id)
 
 
 def test_a_trainer_that_fills_the_memory_and_an_agent_that_lives_to_tell(instances: FaultBench) -> None:
-    row = meets(instances, "the trainer fills the memory")
-    assert (row.status, row.cause) == ("failed", "user-code")
-    assert "memory" in row.says
+    meets(instances, "the trainer fills the memory")
+
+
+def test_an_agent_that_fills_the_memory_itself(instances: FaultBench) -> None:
+    meets(instances, "the agent fills the memory")
 
 
 def test_a_bundle_with_another_hash_than_the_order_names(instances: FaultBench) -> None:
     row = meets(instances, "the bundle is another")
-    assert (row.status, row.cause) == ("failed", "infra")
     assert "boot failed: could not trust" in instances.boot_log(row.run_id)
 
 
 def test_a_second_boot_but_not_the_first_in_which_other_units_are_started_too(instances: FaultBench) -> None:
     row = meets(instances, "the box reboots")
-    assert (row.status, row.cause) == ("failed", "infra")
     assert "during training" in row.says
