@@ -4,11 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import os
 import re
 import shutil
+import signal
 import subprocess
 import sys
 import tarfile
+import time
 import zipfile
 from pathlib import Path
 from typing import Any
@@ -56,6 +59,7 @@ esac
 """
 SLEEP = """#!/bin/bash
 echo "$1" >> "$BOX/slept"
+[[ -n "$LONG" ]] && exec /usr/bin/sleep 60
 """
 TIMEOUT = """#!/bin/bash
 # With the same meaning, and less patience.
@@ -142,12 +146,16 @@ class Box:
         text = text.replace("--tmpdir=/run", f"--tmpdir={self.root}")
         return text.replace("/opt/pytorch", f"{self.disk}/opt/pytorch").replace("/usr/bin/python3", "/no/python3")
 
-    def run(self, *command: str, **stdin: str) -> None:
-        environment = {
+    @property
+    def environment(self) -> dict[str, str]:
+        return {
             "PATH": f"{self.root}/bin:/usr/bin:/bin", "BOX": str(self.root), "DOWN": "", "UNWELL": "",
             "REAL_PYTHON": sys.executable,
         }  # fmt: skip
-        done = subprocess.run(command, env=environment | stdin, capture_output=True, text=True, check=False, timeout=60)
+
+    def run(self, *command: str, **troubles: str) -> None:
+        environment = self.environment | troubles
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
         self.said, self.complained = done.stdout, done.stderr
 
     def boot(self, **troubles: str) -> list[str]:
@@ -238,6 +246,19 @@ def test_nothing_that_is_asked_keeps_it_waiting_for_ever(box: Box) -> None:
     gets = [asked for asked in (box.root / "aws").read_text().splitlines() if "/logs/" not in asked]
     assert all("--cli-connect-timeout 10 --cli-read-timeout 30" in asked for asked in gets)
     assert len(gets) == 3
+
+
+def test_a_boot_script_that_goes_down_with_its_box_does_not_hold_it_up(box: Box) -> None:
+    script = box.root / "boot.sh"
+    script.write_text(box.files["/opt/chronos-ec2/boot.sh"])
+    troubles = {"DOWN": "request.json", "LONG": "yes"}
+    with subprocess.Popen(["bash", script], env=box.environment | troubles, start_new_session=True) as boot:
+        while not box.waited:
+            assert boot.poll() is None
+            time.sleep(0.02)
+        os.killpg(boot.pid, signal.SIGTERM)
+    assert box.told() == ["poweroff --force"]
+    assert box.last_words is None
 
 
 def test_a_variable_that_is_missing_is_the_end_too(box: Box) -> None:
@@ -417,7 +438,10 @@ def test_the_second_boot_is_for_a_unit_that_only_powers_off() -> None:
     *shell, guard = document()["bootcmd"][-1]
     assert shell == ["sh", "-c"]
     assert "WantedBy=sysinit.target" in guard
-    assert "SuccessAction=poweroff-force" in guard
+    # It says so first if it can, which systemd bounds.
+    assert {"SuccessAction=poweroff-force", "FailureAction=poweroff-force", "TimeoutStartSec=40"} <= {
+        *guard.splitlines()
+    }
     assert guard.splitlines()[-1] == "systemctl enable chronos-reboot.service"
 
 
