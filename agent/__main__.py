@@ -7,11 +7,14 @@ local stand-in for EC2) powers the box off when it does, however it does.
 from __future__ import annotations
 
 import argparse
+import itertools
 import logging
 import os
 import signal
 import sys
 import threading
+from collections.abc import Callable
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
@@ -24,9 +27,12 @@ from agent.record import Identity
 from agent.workdir import Workdir
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import ChronosError
+from chronos_ec2.domain.run import Cause, Stop
 
 _LAST_RESORT_SECONDS = 30.0
 """From a fence to the hard end of the process: a call that hangs may not keep the box."""
+_SHUTDOWN_SECONDS = 30.0
+"""From SIGTERM to the fence. systemd kills the unit after `TimeoutStopSec` (45 s), and then the box ends anyway."""
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -43,13 +49,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
-    orders = Orders(on_fence=_arm_last_resort)
-
-    def end(signum: int, _frame: FrameType | None) -> None:
-        orders.fence(f"told to end by {signal.Signals(signum).name}: the box is going away")
-
-    for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+    orders = Orders(on_fence=lambda: _later(_LAST_RESORT_SECONDS, os._exit, FENCED))
+    _leave_when_told(orders)
     identity = Identity(options.environment, options.run_id, options.instance_id, options.boot_id, options.attempt)
     try:
         world = agent_world(options.bucket)
@@ -59,6 +60,22 @@ def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
     # From the first moment on: a spot instance can be taken back while it boots.
     with InterruptionWatch(Metadata.of_environment(os.environ), orders, world.clock.now):
         return live(world, options.bucket, identity, workdir, orders)
+
+
+def _leave_when_told(orders: Orders) -> None:
+    """A box that is shut down leaves time to save the work, once. For the record it is lost like one that died."""
+    told = itertools.count()
+
+    def end(signum: int, _frame: FrameType | None) -> None:
+        reason = f"the instance is shutting down ({signal.Signals(signum).name})"
+        if next(told):
+            orders.fence(f"told again: {reason}")
+            return
+        orders.give_stop(Stop(Cause.INFRA, reason, datetime.now(UTC)), within=timedelta(seconds=_SHUTDOWN_SECONDS))
+        _later(_SHUTDOWN_SECONDS, orders.fence, f"{reason}, and its time is over")
+
+    for number in (signal.SIGTERM, signal.SIGINT):
+        signal.signal(number, end)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -80,8 +97,8 @@ def _boot_id() -> str:
         return "unknown"
 
 
-def _arm_last_resort() -> None:
-    timer = threading.Timer(_LAST_RESORT_SECONDS, os._exit, [FENCED])
+def _later(seconds: float, call: Callable[..., object], *arguments: object) -> None:
+    timer = threading.Timer(seconds, call, arguments)
     timer.daemon = True
     timer.start()
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from agent.background import Background
 from agent.metadata import Metadata, NoMetadata
@@ -21,6 +21,8 @@ from chronos_ec2.domain.text import one_line
 _log = logging.getLogger(__name__)
 POLL_SECONDS = 5.0
 """What AWS recommends."""
+_NOTICE_LEAVES = timedelta(seconds=100)
+"""Of the two minutes before which EC2 gives its notice, after a poll that may have come late."""
 _NOTICE, _REBALANCE = "spot/instance-action", "events/recommendations/rebalance"
 _FIRST_TRIES = 3
 
@@ -64,7 +66,7 @@ class InterruptionWatch(Background):
         if (notice := _field(metadata.get(_NOTICE), "action")) is not None:
             action, when = notice
             reason = f"EC2 takes the spot instance back ({action} at {when})"
-            self._orders.give_stop(Stop(Cause.PREEMPTED, reason, self._now()))
+            self._orders.give_stop(Stop(Cause.PREEMPTED, reason, self._now()), within=_NOTICE_LEAVES)
             return True
         if (advice := _field(metadata.get(_REBALANCE), "noticeTime")) is not None and advice[0] != self._recommended:
             self._recommended = advice[0]

@@ -27,7 +27,7 @@ from agent.progress import Progress
 from agent.record import Identity, Record
 from agent.restore import restore, stored_checkpoints
 from agent.results import RUN, Results
-from agent.supervisor import Listener, Patience, read_result, supervise
+from agent.supervisor import TO_UPLOAD, Listener, Patience, read_result, supervise
 from agent.training.columns import check_columns
 from agent.workdir import Workdir
 from agent.world import World, read_request
@@ -226,9 +226,8 @@ class Life:
         self._enter(Status.TRAINING, "training")
         self._workdir.config.write_text(json.dumps(dict(self._request.config)))
         limits = self._request.limits
-        # Half of the grace to stop in; after three quarters what was saved has to be in S3. Where it hangs has to be
-        # there before the watchdog has seen enough of it.
-        patience = Patience(to_stop=limits.grace / 2, to_move=limits.progress / 2, to_end=self._time_to_train())
+        # Where it hangs has to be in S3 before the watchdog has seen enough of it.
+        patience = Patience(limits.grace, to_move=limits.progress / 2, to_end=self._time_to_train())
         listener = Listener(self._checkpoints.offer, _every(_NOTE_SECONDS, self._note))
         result = supervise(self._workdir, self._progress, self._orders, patience, listener, self._box)
         self._ledger.result = result
@@ -270,7 +269,7 @@ class Life:
             if not self._ledger.result and self._workdir.result.exists():
                 self._ledger.result = read_result(self._workdir.result)
             # What the trainer has not needed of the time to stop in is the upload's too.
-            left = self._request.limits.grace * 3 / 4 - self._orders.since_stop
+            left = self._orders.time_to_leave(self._request.limits.grace, TO_UPLOAD)
             self._checkpoints.drain(left.total_seconds())
             self._results.evidence(self._workdir)
             document = self._ledger.to_document(self._request, self._record.run, verdict, None)

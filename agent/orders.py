@@ -26,7 +26,7 @@ class Orders:
         # Re-entrant, because a signal handler interrupts the very thread that may hold it.
         self._lock = threading.RLock()
         self._stop: Stop | None = None
-        self._stopped_at = 0.0
+        self._told: list[tuple[float, timedelta | None]] = []
         self._fenced: str | None = None
         self._checkpoint_wanted = threading.Event()
 
@@ -35,23 +35,33 @@ class Orders:
         """The graceful end that was asked for."""
         return self._stop
 
-    @property
-    def since_stop(self) -> timedelta:
-        """How long ago the graceful end was asked for; zero when it was not."""
-        return timedelta(seconds=time.monotonic() - self._stopped_at if self._stop else 0)
+    def time_to_leave(self, grace: timedelta, share: float = 1.0) -> timedelta:
+        """What is left of a share of the time to leave in: of the grace, or of less where the box goes sooner.
+
+        All of it as long as no stop was asked for. Below zero when it is over.
+        """
+        with self._lock:
+            told = list(self._told)
+        if not told:
+            return grace * share
+        now = time.monotonic()
+        spans = [(at, grace if within is None else min(within, grace)) for at, within in told]
+        return min(span * share - timedelta(seconds=now - at) for at, span in spans)
 
     @property
     def fenced(self) -> str | None:
         """Why this agent does not own the run any more."""
         return self._fenced
 
-    def give_stop(self, stop: Stop) -> None:
-        """Ask for a graceful end."""
+    def give_stop(self, stop: Stop, within: timedelta | None = None) -> None:
+        """Ask for a graceful end, with `within` in a box that goes so soon. Asked again, only the time can get less."""
         with self._lock:
-            if self._stop is not None:
+            first = self._stop is None
+            if not first and within is None:
                 return
-            self._stop, self._stopped_at = stop, time.monotonic()
-        _log.warning("asked to stop: %s", stop.reason)
+            self._stop = self._stop or stop
+            self._told.append((time.monotonic(), within))
+        _log.warning("asked to stop%s: %s", "" if first else " sooner", stop.reason)
 
     def ask_for_checkpoint(self, reason: str) -> None:
         """Wish for a checkpoint before the next one is due."""

@@ -29,6 +29,8 @@ from chronos_ec2.domain.run import Cause
 
 _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
+TO_STOP, TO_UPLOAD = 0.5, 0.75
+"""Shares of the time to leave in by which the trainer has to be gone, and what it saved in S3."""
 _PY_SPY_SECONDS = 10
 
 
@@ -42,12 +44,12 @@ class Listener:
 
 @dataclass(frozen=True, slots=True)
 class Patience:
-    """How long a trainer may take to obey an order to stop, and stand still before its stacks are wanted.
+    """How long a trainer may take: half of the grace to obey an order to stop, `to_move` until its stacks are wanted.
 
     `to_end` is how long it may train until deadline or price end the run.
     """
 
-    to_stop: timedelta
+    grace: timedelta
     to_move: timedelta
     to_end: timedelta
     between_gpu_looks: timedelta = timedelta(seconds=15)
@@ -69,7 +71,7 @@ def supervise(
     tail = MetricsTail(workdir.metrics, progress, listener.on_checkpoint)
     stacks = _Stacks(process, workdir.trainer_log, progress, patience.to_move)
     try:
-        _watch(process, orders, patience.to_stop, tail, (listener.on_look, stacks.look, _gpu_watch(box, patience)))
+        _watch(process, orders, patience.grace, tail, (listener.on_look, stacks.look, _gpu_watch(box, patience)))
     finally:
         _end(process)
         progress.trainer(None)
@@ -116,18 +118,18 @@ def _start(workdir: Workdir, log: int, seconds: float) -> subprocess.Popen[bytes
 def _watch(
     process: subprocess.Popen[bytes],
     orders: Orders,
-    patience: timedelta,
+    grace: timedelta,
     tail: MetricsTail,
     looks: Sequence[Callable[[], None]],
 ) -> None:
-    kill_at: float | None = None
+    told = False
     while not _ended(process):
         orders.check_fence()
-        if orders.stop is not None and kill_at is None:
-            kill_at = time.monotonic() + patience.total_seconds()
+        if orders.stop is not None and not told:
+            told = True
             process.terminate()
-        if kill_at is not None and time.monotonic() >= kill_at:
-            _log.warning("the trainer did not stop within %.0f s, and is killed", patience.total_seconds())
+        if told and orders.time_to_leave(grace, TO_STOP) <= timedelta(0):
+            _log.warning("the trainer did not stop in time, and is killed")
             return
         tail.read()
         if tail.heard:

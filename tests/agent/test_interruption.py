@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -72,6 +72,8 @@ def test_the_notice_is_an_order_to_stop(service: Imds, action: str) -> None:
     assert (orders.stop.cause, orders.stop.outcome, orders.stop.requested_at) == (
         Cause.PREEMPTED, Outcome.FAILED, NOW
     )  # fmt: skip
+    # Whatever the grace is: EC2 waits two minutes.
+    assert orders.time_to_leave(timedelta(hours=1)) <= timedelta(seconds=100)
     assert orders.stop.reason == f"EC2 takes the spot instance back ({action} at 2026-01-31T12:02:00Z)"
 
 

@@ -12,6 +12,8 @@ from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.run import Cause, Outcome, Stop
 from tests.agent.builders import NOW
 
+STOP = Stop(Cause.REQUESTED, "a person", NOW)
+
 
 def test_without_an_order_work_goes_on() -> None:
     Orders().check()
@@ -47,11 +49,22 @@ def test_a_wish_for_a_checkpoint_is_taken_once_and_ends_nothing() -> None:
     assert not orders.take_checkpoint_wish()
 
 
-def test_time_runs_from_the_first_order_to_stop() -> None:
-    orders = Orders()
-    assert orders.since_stop == timedelta(0)
-    stop = Stop(Cause.REQUESTED, "a person", NOW)
-    orders.give_stop(stop)
-    first = orders.since_stop
-    orders.give_stop(stop)
-    assert timedelta(0) <= first <= orders.since_stop
+def test_without_a_stop_all_of_the_time_is_left() -> None:
+    assert Orders().time_to_leave(timedelta(seconds=100), 0.5) == timedelta(seconds=50)
+
+
+def test_the_time_to_leave_runs_from_the_first_order_to_stop() -> None:
+    orders, grace = Orders(), timedelta(seconds=100)
+    orders.give_stop(STOP)
+    first = orders.time_to_leave(grace)
+    orders.give_stop(STOP)
+    assert grace - timedelta(seconds=5) < orders.time_to_leave(grace) < first < grace
+
+
+def test_a_box_that_goes_soon_leaves_less_time_and_never_more_than_the_grace() -> None:
+    orders, grace = Orders(), timedelta(seconds=600)
+    orders.give_stop(STOP)
+    orders.give_stop(Stop(Cause.PREEMPTED, "EC2", NOW), within=timedelta(seconds=100))
+    assert orders.stop == STOP
+    assert timedelta(seconds=45) < orders.time_to_leave(grace, 0.5) <= timedelta(seconds=50)
+    assert orders.time_to_leave(timedelta(seconds=10), 0.5) <= timedelta(seconds=5)

@@ -6,8 +6,12 @@ import json
 import signal
 import subprocess
 import sys
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import boto3
 import pyarrow.parquet as pq
@@ -16,17 +20,21 @@ from moto import mock_aws
 
 from agent import __main__ as agent_process
 from agent import forecast
+from agent.lifecycle import FENCED
 from agent.progress import Progress
 from agent.record import Identity, Record
+from agent.restore import stored_checkpoints
 from agent.results import Results
 from agent.training.scratch import new_pipeline
+from agent.workdir import Workdir
+from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import Beat, Held
 from chronos_ec2.domain.lane import Lane, run_key
-from chronos_ec2.domain.run import Status
+from chronos_ec2.domain.run import Cause, Outcome, Run, Status
 from chronos_ec2.training_config import FromScratch
-from tests.agent.builders import INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
+from tests.agent.builders import FAST, INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
 from tests.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
 from tests.builders import launching
 from tests.template.calls import Recorder
@@ -78,6 +86,64 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder
     assert json.loads(summary)["outcome"] == "succeeded"
     copied = logs.get_log_events(logGroupName="/chronos-ec2-dev/agent", logStreamName=f"{RUN_ID}/1/agent.log")
     assert any(f"claimed run {RUN_ID}" in event["message"] for event in copied["events"])
+
+
+class Instance:
+    """A real agent's process on an AWS behind an endpoint."""
+
+    def __init__(self, tmp_path: Path, probe: dict[str, Any]) -> None:
+        world = World()
+        put_toy_series(world, tmp_path)
+        launch(world, a_config(probe=probe), replace(FAST, grace=timedelta(seconds=120)))
+        client("s3").create_bucket(Bucket=BUCKET)
+        for key, _ in world.memory.objects.keys(""):
+            store().objects.write(key, world.memory.objects.body(key))
+        arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
+        self.log = Workdir(tmp_path / RUN_ID).agent_log
+        self.agent = subprocess.Popen(
+            [sys.executable, "-m", "agent", *arguments, "--workdir", str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
+        )
+        self.wait_until(lambda: self._steps() > 0)
+
+    def wait_until(self, holds: Callable[[], bool]) -> None:
+        deadline = time.monotonic() + 60
+        while not holds():
+            assert time.monotonic() < deadline
+            assert self.agent.poll() is None
+            time.sleep(0.05)
+
+    def _steps(self) -> int:
+        beat = store().read_beat("dev", RUN_ID)
+        return beat.heartbeat.step if isinstance(beat, Beat) else 0
+
+    @property
+    def run(self) -> Run:
+        held = store().read_lock(LANE)
+        assert isinstance(held, Held)
+        return held.run
+
+
+@pytest.mark.usefixtures("aws")
+def test_an_instance_that_is_shut_down_saves_its_work_and_says_so(tmp_path: Path) -> None:
+    box = Instance(tmp_path, {"steps": 10_000, "step_seconds": 0.05, "checkpoint_steps": 10_000})
+    box.agent.send_signal(signal.SIGTERM)
+    assert box.agent.wait(timeout=30) == 1
+    verdict = box.run.verdict
+    assert verdict is not None
+    # What the watchdog has a next attempt for.
+    assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)
+    assert verdict.message == "the instance is shutting down (SIGTERM)"
+    assert [stored.manifest.step for stored in stored_checkpoints(store().objects, f"dev/{RUN_ID}/checkpoints/")] != []
+
+
+@pytest.mark.usefixtures("aws")
+def test_an_agent_that_is_told_twice_to_end_drops_everything(tmp_path: Path) -> None:
+    box = Instance(tmp_path, {"ending": "hang", "steps": 1, "step_seconds": 0.01})
+    box.agent.send_signal(signal.SIGTERM)
+    box.wait_until(lambda: "asked to stop" in box.log.read_text())
+    box.agent.send_signal(signal.SIGTERM)
+    assert box.agent.wait(timeout=10) == FENCED
+    assert box.run.verdict is None
 
 
 @mock_aws

@@ -45,7 +45,7 @@ class Supervised:
     def run(self, patience: float = 1.0, to_move: float = 60.0, box: Box | None = None) -> dict[str, Any]:
         listener = Listener(lambda step, _best: self.checkpoints.append(step), self._look)
         times = Patience(
-            timedelta(seconds=patience), timedelta(seconds=to_move), timedelta(hours=1), timedelta(seconds=0.1)
+            timedelta(seconds=2 * patience), timedelta(seconds=to_move), timedelta(hours=1), timedelta(seconds=0.1)
         )
         return supervise(self.workdir, self.progress, self.orders, times, listener, box or Box())
 
