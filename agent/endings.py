@@ -3,6 +3,7 @@
 ChronosError
 ├── RunFailed        the run has failed, and why is known
 ├── Stopped          a graceful end was asked for, and has been obeyed
+├── LateNote         a note came when its phase was over; it is nobody's end
 └── Fenced           of the domain: the run is not ours any more
     └── Condemned    because the watchdog has ended it
 """
@@ -27,6 +28,10 @@ class Stopped(ChronosError):
     def __init__(self, stop: Stop) -> None:
         super().__init__(stop.reason)
         self.verdict = Verdict(stop.outcome, stop.cause, stop.reason, Judge.AGENT)
+
+
+class LateNote(ChronosError):
+    """A finer step of a phase came when the phase was over."""
 
 
 class Condemned(Fenced):

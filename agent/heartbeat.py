@@ -5,7 +5,6 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable
-from typing import Self
 
 from agent import service
 from agent.background import Background
@@ -40,10 +39,6 @@ class Pulse(Background):
         self._limits = limits
         self._monotonic = monotonic
         self._last_success = monotonic()
-
-    def __enter__(self) -> Self:
-        service.ready()
-        return super().__enter__()
 
     def tick(self) -> float:
         """Send one beat, hear the news, and say in how many seconds to come again. Never raises."""

@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
+from agent import service
 from agent.box import Box
 from agent.checkpoint import CheckpointUploader
 from agent.cleanup import CLEANUP_STATUS, clean, empty
@@ -20,6 +21,7 @@ from agent.heartbeat import BeatSender, Pulse
 from agent.ledger import Ledger
 from agent.logs import LogShipper, StreamCopy
 from agent.manifest import CHECKPOINTS
+from agent.notes import Notes
 from agent.orders import Orders
 from agent.own_trainer import fetch_code
 from agent.preflight import preflight
@@ -35,7 +37,7 @@ from chronos_ec2.domain.cost import time_left
 from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.request import REQUEST, Request
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Verdict
 from chronos_ec2.domain.text import load_json, one_line, parse_time
 from chronos_ec2.training_config import TrainingConfig, parse_config
 
@@ -65,6 +67,7 @@ def live(
         _log.error("run %s not claimed: %s", identity.run_id, error)
         return FENCED
     workdir.claimed.touch()
+    service.ready()
     _log.info("claimed run %s, attempt %d", run.run_id, run.attempt)
     life = Life(world, bucket, request, record, identity, workdir, orders)
     try:
@@ -105,6 +108,7 @@ class Life:
         self._ledger = Ledger(self._progress)
         self._results = Results(objects, world.transfer, identity.environment, identity.run_id, self._progress)
         self._begun = False
+        self._clock_ahead: timedelta | None = None
         self._checkpoints = CheckpointUploader(
             objects, world.transfer, self._results.key_of, workdir.checkpoints, self._progress
         )
@@ -179,9 +183,10 @@ class Life:
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         self._record.note("gpu_preflight")
+        self._clock_ahead = self._clock_offset()
         size = sum(size for _, size in self._request.dataset_keys)
         self._ledger.checks = preflight(
-            self._workdir.root, size, self._request.allow_cpu, self._clock_offset(), self._progress.work
+            self._workdir.root, size, self._request.allow_cpu, self._clock_ahead, self._progress.work
         )
         self._orders.check()
         return config
@@ -225,20 +230,38 @@ class Life:
     def _train(self) -> None:
         self._enter(Status.TRAINING, "training")
         self._workdir.config.write_text(json.dumps(dict(self._request.config)))
-        limits = self._request.limits
-        # Where it hangs has to be in S3 before the watchdog has seen enough of it.
-        patience = Patience(limits.grace, to_move=limits.progress / 2, to_end=self._time_to_train())
-        listener = Listener(self._checkpoints.offer, _every(_NOTE_SECONDS, self._note))
-        result = supervise(self._workdir, self._progress, self._orders, patience, listener, self._box)
+        limits, now = self._request.limits, self._now()
+        left = self._time_left(now)
+        # It ends by itself before anybody asks it to, if it can. Where it hangs has to be in S3 before the watchdog has
+        # seen enough of it.
+        patience = Patience(limits.grace, limits.progress / 2, left - limits.grace - limits.sweep, left - limits.grace)
+        near = self._nearest_limit(left, now)
+        listener = Listener(self._checkpoints.offer, lambda: self._orders.give_stop(near))
+        with Notes(self._note, self._orders, _NOTE_SECONDS):
+            result = supervise(self._workdir, self._progress, self._orders, patience, listener, self._box)
         self._ledger.result = result
         if result.get("stopped_early"):
             raise RunFailed(Cause.INFRA, "the trainer was told to stop by somebody else than its agent")
 
-    def _time_to_train(self) -> timedelta:
-        """Until the watchdog will ask for the end, a grace and a sweep before deadline or cap."""
-        run, now, limits = self._record.run, self._world.clock.now(), self._request.limits
+    def _now(self) -> datetime:
+        """The time as S3 has it, as far as it is known: deadline and price were set by other clocks than the box's."""
+        if self._clock_ahead is None:
+            self._clock_ahead = self._clock_offset()
+        return self._world.clock.now() - (self._clock_ahead or timedelta(0))
+
+    def _time_left(self, now: datetime) -> timedelta:
+        """Until deadline or cap."""
+        run = self._record.run
         began = max(moment for status, moment in run.phases if status is Status.INITIALIZATION)
-        return time_left(run, began, now) - limits.grace - limits.sweep
+        return time_left(run, began, now)
+
+    def _nearest_limit(self, left: timedelta, now: datetime) -> Stop:
+        """Why the run ends when the time that is left is over."""
+        run = self._record.run
+        if run.deadline - now <= left:
+            reason = f"the deadline {run.deadline:%Y-%m-%d %H:%M:%SZ} is near"
+            return Stop(Cause.OVER_DEADLINE, reason, run.deadline - self._request.limits.grace)
+        return Stop(Cause.OVER_BUDGET, f"the cap of ${run.max_cost_usd:.2f} is near", now + left)
 
     def _sync_results(self, config: TrainingConfig) -> None:
         self._enter(Status.RESULTS_SYNC, "uploading")
@@ -316,16 +339,3 @@ class Life:
             except Unreadable as error:
                 _log.warning("left out of %s: %s", RUN, error)
         return self._ledger.beginning(self._request, self._record.run, facts)
-
-
-def _every(seconds: float, call: Callable[[], None]) -> Callable[[], None]:
-    """`call`, but at most once in so many seconds."""
-    last = time.monotonic()
-
-    def throttled() -> None:
-        nonlocal last
-        if time.monotonic() - last >= seconds:
-            last = time.monotonic()
-            call()
-
-    return throttled

@@ -11,7 +11,7 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from agent.endings import Condemned
+from agent.endings import Condemned, LateNote
 from chronos_ec2.domain.errors import ChronosError, Fenced, LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
 from chronos_ec2.domain.lane import Lane
@@ -87,11 +87,20 @@ class Record:
     def note(self, step: str) -> None:
         """Write a finer step of the same phase, for people: tried once, and forgotten when S3 does not answer.
 
+        Also forgotten when the phase is over by the time that S3 does: a thread may have been left behind with it.
+
         Raises:
             Fenced: the run is not ours any more.
         """
+        phase = self.run.status
+
+        def step_on(held: Held) -> Run:
+            if held.run.status is not phase:
+                raise LateNote(f"the run is in {held.run.status}")
+            return held.run.advance(phase, step, self._clock.now())
+
         try:
-            self._write(lambda held: held.run.advance(held.run.status, step, self._clock.now()), ())
+            self._write(step_on, ())
         except Fenced:
             raise
         except ChronosError as error:
@@ -135,7 +144,9 @@ class Record:
                 _log.warning("lock not written, tried again in %s s: %s", delay, error)
                 self._sleep(delay)
             else:
-                self._run = written.run
+                # Of two threads the one that wrote last need not be the last to come here.
+                if self._run is None or written.run.seq > self._run.seq:
+                    self._run = written.run
                 return written.run
 
     def _owned(self) -> Held:

@@ -85,7 +85,9 @@ class Results:
         """The names of what was uploaded and is not in S3 in its full size. Raises ServiceUnavailable."""
         sizes: dict[str, int] = {}
         self._tried(lambda: sizes.update(self._objects.keys(self.key_of(""))))
-        return sorted(name for name, size in self.uploaded.items() if sizes.get(self.key_of(name)) != size)
+        # A copy: a thread that was left behind may add to it.
+        uploaded = dict(self.uploaded)
+        return sorted(name for name, size in uploaded.items() if sizes.get(self.key_of(name)) != size)
 
     def log(self, path: Path) -> None:
         """Upload a log as it is now, once: it is shipped again and again.

@@ -36,22 +36,27 @@ _PY_SPY_SECONDS = 10
 
 @dataclass(frozen=True, slots=True)
 class Listener:
-    """Who hears of what the trainer does: of each checkpoint's step and whether it is the best, and that it goes on."""
+    """Who hears of each checkpoint, its step and whether it is the best, and that the time to train is over.
+
+    Both are called between two looks at the trainer: they must not wait for anything.
+    """
 
     on_checkpoint: Callable[[int, bool], None]
-    on_look: Callable[[], None]
+    on_time_up: Callable[[], None]
 
 
 @dataclass(frozen=True, slots=True)
 class Patience:
     """How long a trainer may take: half of the grace to obey an order to stop, `to_move` until its stacks are wanted.
 
-    `to_end` is how long it may train until deadline or price end the run.
+    `to_end` is what it is told of the time until deadline or price end the run; who still trains after `to_ask` is
+    asked to stop.
     """
 
     grace: timedelta
     to_move: timedelta
     to_end: timedelta
+    to_ask: timedelta
     between_gpu_looks: timedelta = timedelta(seconds=15)
 
 
@@ -71,7 +76,8 @@ def supervise(
     tail = MetricsTail(workdir.metrics, progress, listener.on_checkpoint)
     stacks = _Stacks(process, workdir.trainer_log, progress, patience.to_move)
     try:
-        _watch(process, orders, patience.grace, tail, (listener.on_look, stacks.look, _gpu_watch(box, patience)))
+        looks = (stacks.look, _gpu_watch(box, patience), _time_watch(orders, patience.to_ask, listener.on_time_up))
+        _watch(process, orders, patience.grace, tail, looks)
     finally:
         _end(process)
         progress.trainer(None)
@@ -151,6 +157,17 @@ def _gpu_watch(box: Box, patience: Patience) -> Callable[[], None]:
             last = time.monotonic()
             if fault := box.gpu_fault():
                 raise diagnose(End(0, "the trainer was ended", gpu_fault=fault))
+
+    return look
+
+
+def _time_watch(orders: Orders, to_ask: timedelta, on_time_up: Callable[[], None]) -> Callable[[], None]:
+    """By this box's own clock, which only has to count: a trainer need not know its time, nor a watchdog be there."""
+    ends = time.monotonic() + to_ask.total_seconds()
+
+    def look() -> None:
+        if orders.stop is None and time.monotonic() >= ends:
+            on_time_up()
 
     return look
 

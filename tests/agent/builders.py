@@ -22,7 +22,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.request import REQUEST, Request
 from chronos_ec2.domain.run import LAUNCHING, Run, Status
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
-from chronos_ec2.memory import MemoryObjects, MemoryWorld
+from chronos_ec2.memory import MemoryClock, MemoryObjects, MemoryWorld
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.services.run_store import RunStore
 
@@ -40,6 +40,8 @@ class World:
 
     memory: MemoryWorld = field(default_factory=MemoryWorld)
     objects: Any = None
+    wall_clock: MemoryClock | None = None
+    """The box's own clock, when it is another than AWS's."""
 
     @property
     def store(self) -> RunStore:
@@ -51,7 +53,7 @@ class World:
 
     @property
     def clock(self) -> Clock:
-        return self.memory.clock
+        return self.wall_clock or self.memory.clock
 
     def log_streams(self, group: str) -> LogStreams:
         assert group == "/chronos-ec2-dev/agent"

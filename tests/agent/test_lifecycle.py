@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -21,10 +23,11 @@ from agent.logs import log_to
 from agent.orders import Orders
 from agent.training_document import problems
 from agent.workdir import Workdir
+from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
-from chronos_ec2.memory import MemoryTransfer
+from chronos_ec2.memory import MemoryClock, MemoryObjects, MemoryTransfer
 from tests.agent.builders import (
     DATA_KEY,
     FAST,
@@ -207,6 +210,102 @@ def test_a_hung_trainer_that_ignores_the_stop_is_killed(world: World, workdir: W
     outside.join()
     run = the_run(world)
     assert (run.status, run.verdict and run.verdict.cause) == (Status.FAILED, Cause.OVER_DEADLINE)
+
+
+@pytest.mark.parametrize(
+    ("limit", "cause", "told"),
+    [
+        ({"deadline": NOW + timedelta(seconds=4)}, Cause.OVER_DEADLINE, "the deadline 2026-01-31 12:00:04Z is near"),
+        ({"price_per_hour_usd": 3600.0, "max_cost_usd": 4.0}, Cause.OVER_BUDGET, "the cap of $4.00 is near"),
+    ],
+)
+def test_without_a_watchdog_the_agent_itself_ends_a_training_in_time(
+    world: World, workdir: Workdir, limit: dict[str, Any], cause: Cause, told: str
+) -> None:
+    launch(world, a_config(probe={"steps": 10_000, "step_seconds": 0.02, "checkpoint_steps": 10_000}), **limit)
+
+    assert be_the_agent(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert (verdict.cause, verdict.message) == (cause, told)
+    assert f"checkpoints/{world.document('training.json')['steps']}/manifest.json" in world.names()
+
+
+def test_deadline_and_cap_are_not_judged_by_a_clock_that_is_wrong(world: World, workdir: Workdir) -> None:
+    """The box's clock is an hour ahead of S3's: by it the deadline has long passed."""
+    probe = {"steps": 100, "step_seconds": 0.02}
+    launch(world, a_config(probe=probe), deadline=NOW + timedelta(minutes=30))
+    world.wall_clock = MemoryClock(NOW + timedelta(hours=1))
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+
+def test_a_bucket_that_hangs_on_a_note_does_not_keep_the_stop_from_the_trainer(
+    world: World, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Hanging(FlakyObjects):
+        """Takes every write, but finer steps of the training only when it is let go."""
+
+        def __init__(self, objects: MemoryObjects) -> None:
+            super().__init__(objects)
+            self.go, self.hangs = threading.Event(), threading.Event()
+
+        def replace(self, key: str, body: bytes, etag: str) -> str:
+            if json.loads(body)["current_step"].startswith("step_"):
+                self.hangs.set()
+                self.go.wait(60)
+            return super().replace(key, body, etag)
+
+    monkeypatch.setattr("agent.lifecycle._NOTE_SECONDS", 0.2)
+    launch(world, a_config(probe={"steps": 10_000, "step_seconds": 0.02, "checkpoint_steps": 10_000}))
+    world.objects = slow = Hanging(world.memory.objects)
+    orders, began = Orders(), list[float]()
+
+    def notice() -> None:
+        slow.hangs.wait(30)
+        began.append(time.monotonic())
+        orders.give_stop(Stop(Cause.PREEMPTED, "EC2 takes it back", NOW))
+
+    watcher = threading.Thread(target=notice)
+    watcher.start()
+    assert live(world, "bucket", an_identity(), workdir, orders) == FAILED
+    took = time.monotonic() - began[0]
+    ended = the_run(world)
+    slow.go.set()
+    watcher.join()
+    assert took < 20
+    assert (ended.current_step, ended.verdict and ended.verdict.cause) == ("ended_preempted", Cause.PREEMPTED)
+    assert world.document("training.json")["stopped_early"] is True
+    # What hung is forgotten: the run is not in that phase any more.
+    wait_for_threads("notes")
+    assert the_run(world) == ended
+
+
+def wait_for_threads(name: str) -> None:
+    for thread in threading.enumerate():
+        if thread.name == name:
+            thread.join(30)
+
+
+def test_a_claim_is_told_to_systemd_before_anything_else_is_asked_of_s3(
+    world: World, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Listing(FlakyObjects):
+        """Answers no list before systemd has heard."""
+
+        def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+            heard.append(systemd.recv(100))
+            raise ServiceUnavailable("no list")
+
+    heard: list[bytes] = []
+    launch(world, a_config(trainning={}))
+    world.objects = Listing(world.memory.objects)
+    monkeypatch.setenv("NOTIFY_SOCKET", str(workdir.root / "notify"))
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+        systemd.bind(str(workdir.root / "notify"))
+        systemd.settimeout(5)
+        be_the_agent(world, workdir)
+    assert heard[0] == b"READY=1"
 
 
 def test_a_condemned_agent_drops_everything_and_leaves_its_logs(world: World, workdir: Workdir) -> None:

@@ -42,20 +42,35 @@ class Supervised:
         self.pids: list[int] = []
         self.when_seen: Callable[[], None] | None = None
 
-    def run(self, patience: float = 1.0, to_move: float = 60.0, box: Box | None = None) -> dict[str, Any]:
-        listener = Listener(lambda step, _best: self.checkpoints.append(step), self._look)
+    def run(
+        self, patience: float = 1.0, to_move: float = 60.0, box: Box | None = None, to_ask: float = 3600
+    ) -> dict[str, Any]:
+        listener = Listener(lambda step, _best: self.checkpoints.append(step), self._time_is_up)
+        hour = timedelta(hours=1)
         times = Patience(
-            timedelta(seconds=2 * patience), timedelta(seconds=to_move), timedelta(hours=1), timedelta(seconds=0.1)
-        )
-        return supervise(self.workdir, self.progress, self.orders, times, listener, box or Box())
+            timedelta(seconds=2 * patience), timedelta(seconds=to_move), hour, timedelta(seconds=to_ask),
+            timedelta(seconds=0.1),
+        )  # fmt: skip
+        over = threading.Event()
+        watcher = threading.Thread(target=self._look, args=[over])
+        watcher.start()
+        try:
+            return supervise(self.workdir, self.progress, self.orders, times, listener, box or Box())
+        finally:
+            over.set()
+            watcher.join()
 
-    def _look(self) -> None:
-        now = self.progress.snapshot()
-        if now.trainer_pid:
-            self.pids.append(now.trainer_pid)
-        if now.step and self.when_seen:
-            act, self.when_seen = self.when_seen, None
-            act()
+    def _time_is_up(self) -> None:
+        self.orders.give_stop(Stop(Cause.OVER_DEADLINE, "the deadline", NOW))
+
+    def _look(self, over: threading.Event) -> None:
+        while not over.wait(0.01):
+            now = self.progress.snapshot()
+            if now.trainer_pid:
+                self.pids.append(now.trainer_pid)
+            if now.step and self.when_seen:
+                act, self.when_seen = self.when_seen, None
+                act()
 
     @property
     def gone(self) -> bool:
@@ -134,6 +149,14 @@ def test_a_hung_trainer_makes_no_progress_and_is_killed_after_the_patience(tmp_p
     assert box.gone
 
 
+def test_a_trainer_that_does_not_look_at_the_time_is_asked_when_it_is_over(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, probe(steps=10_000))
+    with pytest.raises(Stopped) as caught:
+        box.run(patience=20, to_ask=0.5)
+    assert caught.value.verdict.cause is Cause.OVER_DEADLINE
+    assert json.loads(box.workdir.result.read_text())["stopped_early"] is True
+
+
 def test_a_fence_kills_the_trainer_at_once(tmp_path: Path) -> None:
     box = Supervised(tmp_path, probe("hang", steps=1))
     box.when_seen = lambda: box.orders.fence("not ours")
@@ -151,7 +174,7 @@ from agent.orders import Orders
 from agent.progress import Progress
 from agent.supervisor import Listener, Patience, supervise
 from agent.workdir import Workdir
-times = Patience(timedelta(seconds=9), timedelta(seconds=60), timedelta(hours=1))
+times = Patience(timedelta(seconds=9), timedelta(seconds=60), timedelta(hours=1), timedelta(hours=1))
 supervise(Workdir(Path(sys.argv[1])), Progress(), Orders(), times, Listener(print, lambda: None), Box())
 """
 
