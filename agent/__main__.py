@@ -25,6 +25,7 @@ from agent.metadata import Metadata
 from agent.orders import Orders
 from agent.record import Identity
 from agent.workdir import Workdir
+from agent.world import connect
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.run import Cause, Stop
@@ -53,7 +54,7 @@ def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
     _leave_when_told(orders)
     identity = Identity(options.environment, options.run_id, options.instance_id, options.boot_id, options.attempt)
     try:
-        world = agent_world(options.bucket)
+        world = connect(lambda: agent_world(options.bucket))
     except ChronosError as error:
         sys.stderr.write(f"{error}\n")
         return FENCED

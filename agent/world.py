@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Callable
 from typing import Protocol
 
@@ -36,8 +37,19 @@ class World(Protocol):
         """A log group of CloudWatch."""
 
 
+def connect(make: Callable[[], World], sleep: Callable[[float], None] = time.sleep) -> World:
+    """The world of a fresh box, whose credentials may take a minute to arrive. Raises NoCredentials, InvalidInput."""
+    for delay in _FIRST_DELAYS:
+        try:
+            return make()
+        except NoCredentials as error:
+            _log.warning("%s; tried again in %s s", error, delay)
+            sleep(delay)
+    return make()
+
+
 def read_request(store: RunStore, identity: Identity, sleep: Callable[[float], None]) -> Request:
-    """What was asked of this run. Raises Unreadable, ServiceUnavailable, NoCredentials."""
+    """What was asked of this run. Raises Unreadable, ServiceUnavailable."""
     found = _first_read(store, run_key(identity.environment, identity.run_id, REQUEST), sleep)
     if found is None:
         raise Unreadable(f"run {identity.run_id} has no {REQUEST}")
@@ -48,11 +60,11 @@ def read_request(store: RunStore, identity: Identity, sleep: Callable[[float], N
 
 
 def _first_read(store: RunStore, key: str, sleep: Callable[[float], None]) -> StoredObject | None:
-    """The first call of a fresh box: its credentials may not have arrived yet, so it is tried for a minute."""
+    """The first call of a fresh box: its network may not be up yet, so it is tried for a minute."""
     for delay in _FIRST_DELAYS:
         try:
             return store.objects.read(key, MAX_REQUEST_BYTES)
-        except (ServiceUnavailable, NoCredentials) as error:
+        except ServiceUnavailable as error:
             _log.warning("%s; tried again in %s s", error, delay)
             sleep(delay)
     return store.objects.read(key, MAX_REQUEST_BYTES)

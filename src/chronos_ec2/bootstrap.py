@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.clients import client, instance_s3
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
@@ -16,7 +16,7 @@ from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.aws.stack_wiring import StackWiring
-from chronos_ec2.aws.translation import translated
+from chronos_ec2.aws.translation import translated, unattended
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Place
@@ -60,9 +60,15 @@ class OperatorWorld:
 
 
 def agent_world(bucket: str) -> AgentWorld:
-    """The agent's world; region and credentials come from the instance."""
-    s3 = client("s3")
-    return AgentWorld(RunStore(S3Objects(s3, bucket)), S3Transfer(s3, bucket), SystemClock())
+    """The agent's world; region and credentials come from the instance.
+
+    Raises:
+        NoCredentials: they have not arrived yet. Another world has to be made when they have.
+    """
+    with translated("make AWS clients"):
+        small, large = instance_s3()
+    store = RunStore(S3Objects(small, bucket, unattended))
+    return AgentWorld(store, S3Transfer(large, bucket, unattended), SystemClock())
 
 
 def watchdog() -> Reconciler:

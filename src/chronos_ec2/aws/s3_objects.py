@@ -12,7 +12,7 @@ from typing import Any
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.translation import code_of, status_of, translated
+from chronos_ec2.aws.translation import Translation, code_of, status_of, translated
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES, one_line
 from chronos_ec2.ports import Source, StoredObject
@@ -30,13 +30,14 @@ class S3Objects:
     checksum, and whose errors are not botocore's.
     """
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, translation: Translation = translated) -> None:
         self._s3 = client
         self.bucket = bucket
+        self._translated = translation
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         """A document, None when the key does not exist; of a larger one just so much that its size shows."""
-        with translated(f"read s3://{self.bucket}/{key}"):
+        with self._translated(f"read s3://{self.bucket}/{key}"):
             try:
                 response = self._s3.get_object(Bucket=self.bucket, Key=key)
             except ClientError as error:
@@ -49,7 +50,7 @@ class S3Objects:
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
-        with translated(f"read s3://{self.bucket}/{key}"):
+        with self._translated(f"read s3://{self.bucket}/{key}"):
             try:
                 response = self._s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes=-{limit}")
             except ClientError as error:
@@ -63,7 +64,7 @@ class S3Objects:
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
-        with translated(f"write s3://{self.bucket}/{key}"):
+        with self._translated(f"write s3://{self.bucket}/{key}"):
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def create(self, key: str, body: bytes) -> str:
@@ -75,7 +76,7 @@ class S3Objects:
         return self._put_if(key, body, IfMatch=etag)
 
     def _put_if(self, key: str, body: bytes, **condition: str) -> str:
-        with translated(f"write s3://{self.bucket}/{key}"), _conditional(key):
+        with self._translated(f"write s3://{self.bucket}/{key}"), _conditional(key):
             response = self._s3.put_object(
                 Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", **condition
             )
@@ -84,7 +85,7 @@ class S3Objects:
     def remove(self, key: str, etag: str | None = None) -> None:
         """Delete an object, with an ETag only that one. A missing key is no error."""
         condition = {} if etag is None else {"IfMatch": etag}
-        with translated(f"delete s3://{self.bucket}/{key}"):
+        with self._translated(f"delete s3://{self.bucket}/{key}"):
             try:
                 with _conditional(key):
                     self._s3.delete_object(Bucket=self.bucket, Key=key, **condition)
@@ -95,7 +96,7 @@ class S3Objects:
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, bytes) of every object below a prefix, in key order."""
-        with translated(f"list s3://{self.bucket}/{prefix}"):
+        with self._translated(f"list s3://{self.bucket}/{prefix}"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", ()):
                     yield entry["Key"], entry["Size"]
@@ -104,7 +105,7 @@ class S3Objects:
         """The names one level below a prefix that hold something, without slashes."""
         names: list[str] = []
         pages = self._s3.get_paginator("list_objects_v2")
-        with translated(f"list s3://{self.bucket}/{prefix}"):
+        with self._translated(f"list s3://{self.bucket}/{prefix}"):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
                 names += [part["Prefix"][len(prefix) : -1] for part in page.get("CommonPrefixes", ())]
         return tuple(names)
@@ -124,19 +125,20 @@ def _conditional(key: str) -> Iterator[None]:
 class S3Transfer:
     """Large objects through boto3's transfer manager: parallel parts, retried one by one."""
 
-    def __init__(self, client: Any, bucket: str) -> None:
+    def __init__(self, client: Any, bucket: str, translation: Translation = translated) -> None:
         self._s3 = client
         self._bucket = bucket
+        self._translated = translation
 
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Write an object to a file. Raises ServiceUnavailable."""
-        with _transfer(f"download s3://{self._bucket}/{key}"):
+        with self._transferring(f"download s3://{self._bucket}/{key}"):
             self._s3.download_file(self._bucket, key, str(path), Callback=on_bytes)
 
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
         """Write some bytes of an object, or all, to the same place in a file. Raises ServiceUnavailable."""
         asked = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
-        with _transfer(f"download s3://{self._bucket}/{key}"):
+        with self._transferring(f"download s3://{self._bucket}/{key}"):
             response = self._s3.get_object(Bucket=self._bucket, Key=key, **asked)
             size = response["ContentLength"] if piece is None else int(response["ContentRange"].rpartition("/")[2])
             with closing(response["Body"]) as stream:
@@ -146,8 +148,16 @@ class S3Transfer:
     def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
         """Write a file to an object, with `expires` one that the bucket forgets. Raises ServiceUnavailable."""
         tagging = {"Tagging": EXPIRES} if expires else {}
-        with _transfer(f"upload s3://{self._bucket}/{key}"):
+        with self._transferring(f"upload s3://{self._bucket}/{key}"):
             self._s3.upload_file(str(path), self._bucket, key, Callback=on_bytes, ExtraArgs=tagging)
+
+    @contextmanager
+    def _transferring(self, action: str) -> Iterator[None]:
+        try:
+            with self._translated(action):
+                yield
+        except (ClientError, Boto3Error) as error:
+            raise ServiceUnavailable(f"could not {action}: {one_line(str(error), 300)}") from error
 
 
 def _write_at(path: Path, offset: int, stream: Any, on_bytes: Callable[[int], None]) -> None:
@@ -158,12 +168,3 @@ def _write_at(path: Path, offset: int, stream: Any, on_bytes: Callable[[int], No
             on_bytes(len(chunk))
     finally:
         os.close(file)
-
-
-@contextmanager
-def _transfer(action: str) -> Iterator[None]:
-    try:
-        with translated(action):
-            yield
-    except (ClientError, Boto3Error) as error:
-        raise ServiceUnavailable(f"could not {action}: {one_line(str(error), 300)}") from error

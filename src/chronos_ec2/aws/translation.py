@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 
 from botocore.exceptions import (
     BotoCoreError,
@@ -31,6 +31,8 @@ _PASSING = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "RequestTimeout", "InternalError",
      "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "ConditionalRequestConflict"}
 )  # fmt: skip
+Translation = Callable[[str], AbstractContextManager[None]]
+"""`translated`, or another way to put botocore's errors."""
 _REMEDY = "set AWS_PROFILE, or run `aws configure` or `aws sso login`"
 
 
@@ -69,6 +71,25 @@ def translated(action: str) -> Iterator[None]:
         raise ours from error
     except (ConnectionError, HTTPClientError, BotoCoreError) as error:
         raise ServiceUnavailable(f"could not {action}: {one_line(str(error), 300)}") from error
+
+
+@contextmanager
+def unattended(action: str) -> Iterator[None]:
+    """As `translated`, where nobody is there to log in: credentials come and go by themselves, so trying again helps.
+
+    Raises:
+        ServiceUnavailable: also for credentials that are missing, expired or not accepted.
+    """
+    try:
+        with translated(action):
+            yield
+    except NoCredentials as error:
+        raise ServiceUnavailable(f"could not {action}: {error}") from error
+    except RuntimeError as error:
+        # botocore has no error of its own for credentials that were renewed and are out of date all the same.
+        if "refreshed credentials are still expired" not in str(error):
+            raise
+        raise ServiceUnavailable(f"could not {action}: {error}") from error
 
 
 def _in_our_words(error: ClientError, action: str) -> ChronosError | None:
