@@ -21,7 +21,7 @@ from types import FrameType
 from agent.interruption import InterruptionWatch
 from agent.lifecycle import FENCED, live
 from agent.logs import log_to
-from agent.metadata import Metadata
+from agent.metadata import Metadata, NoMetadata
 from agent.orders import Orders
 from agent.record import Identity
 from agent.workdir import Workdir
@@ -52,14 +52,22 @@ def main(arguments: list[str] | None = None) -> int:
 def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
     orders = Orders(on_fence=lambda: _later(_LAST_RESORT_SECONDS, os._exit, FENCED))
     _leave_when_told(orders)
-    identity = Identity(options.environment, options.run_id, options.instance_id, options.boot_id, options.attempt)
+    metadata = Metadata.of_environment(os.environ)
+    identity = Identity(
+        options.environment,
+        options.run_id,
+        options.instance_id,
+        options.boot_id,
+        options.attempt,
+        _instance_type(metadata),
+    )
     try:
         world = connect(lambda: agent_world(options.bucket))
     except ChronosError as error:
         sys.stderr.write(f"{error}\n")
         return FENCED
     # From the first moment on: a spot instance can be taken back while it boots.
-    with InterruptionWatch(Metadata.of_environment(os.environ), orders, world.clock.now):
+    with InterruptionWatch(metadata, orders, world.clock.now):
         return live(world, options.bucket, identity, workdir, orders)
 
 
@@ -89,6 +97,13 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--boot-id", default=_boot_id())
     parser.add_argument("--workdir", type=Path, default=Path("/var/lib/chronos-ec2"))
     return parser.parse_args(arguments)
+
+
+def _instance_type(metadata: Metadata | None) -> str | None:
+    try:
+        return None if metadata is None else metadata.get("instance-type")
+    except NoMetadata:
+        return None
 
 
 def _boot_id() -> str:

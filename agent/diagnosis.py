@@ -22,8 +22,9 @@ _GPU_LOST = re.compile(
     r"|GPU is lost|has fallen off the bus",
     re.IGNORECASE,
 )
-_GPU_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory|CUBLAS_STATUS_ALLOC_FAILED")
+_GPU_MEMORY = re.compile(r"OutOfMemoryError|CUDA out of memory|CUDA error: out of memory|CUBLAS_STATUS_ALLOC_FAILED")
 _MEMORY = re.compile(r"\bMemoryError\b|can't allocate memory|Cannot allocate memory|std::bad_alloc")
+_WORKER_KILLED = re.compile(r"DataLoader worker .*killed by signal: Killed")
 _DISK = re.compile(r"No space left on device|[Ee]rrno 28|os error 28")
 
 
@@ -39,8 +40,8 @@ class End:
 
     @property
     def killed(self) -> bool:
-        """Whether somebody killed it for certain, as the kernel does for memory."""
-        return self.code == -signal.SIGKILL
+        """Whether somebody killed it, or a process that loads its data, for certain, as the kernel does for memory."""
+        return self.code == -signal.SIGKILL or bool(_WORKER_KILLED.search(self.words))
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,6 +50,7 @@ class _Row:
     fits: Callable[[End], object]
     cause: Cause
     remedy: str
+    elsewhere: bool = False
 
 
 _TABLE = (
@@ -57,6 +59,7 @@ _TABLE = (
         lambda end: end.gpu_fault or _GPU_LOST.search(end.words),
         Cause.INFRA,
         "another instance may do better: launch again",
+        elsewhere=True,
     ),
     _Row(
         "the memory of the instance ran out",
@@ -98,13 +101,16 @@ def diagnose(end: End) -> RunFailed:
     if row is None or end.code == USER_ERROR:
         return RunFailed(Cause.USER_CODE, f"the trainer failed: {end.words}")
     evidence = f"{end.gpu_fault}; {end.words}" if end.gpu_fault else end.words
-    return RunFailed(row.cause, f"{row.what}: {evidence} ({row.remedy})")
+    return RunFailed(row.cause, f"{row.what}: {evidence} ({row.remedy})", row.elsewhere)
 
 
 def last_words(log: Path, code: int) -> str:
-    """What a trainer said last, in one line: the last exception in its log, or its last line, or its exit code."""
+    """What a trainer said last, in one line: the last exception in its log, or its last line, or its exit code.
+
+    Who explains its end does so in its last line (`child.explained`): a traceback before that is of something else.
+    """
     text = _tail(log)
-    _, traceback, after = text.rpartition(_TRACEBACK)
+    _, traceback, after = ("", "", text) if code in (USER_ERROR, NOT_FINITE) else text.rpartition(_TRACEBACK)
     lines = [line for line in re.split(r"[\r\n]+", after) if line.strip()]
     exception = next((line for line in lines if not line[0].isspace()), None) if traceback else None
     said = exception or (lines[-1] if lines else None)

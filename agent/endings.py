@@ -15,10 +15,14 @@ from chronos_ec2.domain.run import Cause, Judge, Outcome, Stop, Verdict
 
 
 class RunFailed(ChronosError):
-    """The run has failed. The text is the message that people get: one line, what to do included."""
+    """The run has failed. The text is the message that people get: one line, what to do included.
 
-    def __init__(self, cause: Cause, message: str) -> None:
+    `elsewhere` is whether it is this instance that was not fit, so that another may do better.
+    """
+
+    def __init__(self, cause: Cause, message: str, elsewhere: bool = False) -> None:
         super().__init__(message)
+        self.elsewhere = elsewhere
         self.verdict = Verdict(Outcome.FAILED, cause, message, Judge.AGENT)
 
 

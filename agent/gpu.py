@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import threading
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import pynvml
+
+from agent.background import Background
 
 _SLOWDOWNS = {
     pynvml.nvmlClocksEventReasonSwPowerCap: "power cap",
@@ -16,6 +20,10 @@ _SLOWDOWNS = {
     pynvml.nvmlClocksThrottleReasonHwThermalSlowdown: "hardware thermal slowdown",
     pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "power brake",
 }
+
+
+_ANSWER_SECONDS = 30.0
+_FRESH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +102,22 @@ def _if_known(ask: Callable[[], int]) -> int | None:
         return None
 
 
+def ask(seconds: float = _ANSWER_SECONDS, look: Callable[[], Driver] = look) -> Driver | NoDriver:
+    """`look`, its failure as a value, and not waited for without end: a driver that has lost a GPU may never answer."""
+    found: list[Driver | NoDriver] = []
+
+    def asking() -> None:
+        try:
+            found.append(look())
+        except NoDriver as error:
+            found.append(error)
+
+    thread = threading.Thread(target=asking, name="nvml", daemon=True)
+    thread.start()
+    thread.join(seconds)
+    return found[0] if found else GpuLost(f"the driver has not answered for {seconds:.0f} s")
+
+
 @dataclass(frozen=True, slots=True)
 class Load:
     """Mean utilisation of all GPUs in percent, and the bytes of their memory that are in use, by whomever."""
@@ -118,3 +142,31 @@ def utilisation() -> float | None:
     """As in `load`."""
     found = load()
     return None if found is None else found.utilisation
+
+
+class Gauge(Background):
+    """Asks for the utilisation now and then, so that whoever wants it never waits for a driver that hangs."""
+
+    def __init__(
+        self,
+        sample: Callable[[], float | None] = utilisation,
+        seconds: float = 15.0,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        super().__init__("gpu-gauge", seconds_to_end=1)
+        self._sample = sample
+        self._seconds = seconds
+        self._monotonic = monotonic
+        self._last: tuple[float, float | None] = (monotonic(), None)
+
+    def read(self) -> float | None:
+        """The utilisation as it was lately; None without a GPU, and when the last answer is older than a minute."""
+        at, value = self._last
+        return value if self._monotonic() - at < _FRESH_SECONDS else None
+
+    def _run(self) -> None:
+        while True:
+            value = self._sample()
+            self._last = (self._monotonic(), value)
+            if self._over.wait(self._seconds):
+                return

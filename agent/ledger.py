@@ -10,8 +10,8 @@ from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
-from agent import gpu
 from agent.data import DataSet
+from agent.gpu import Gpu
 from agent.preflight import Check, as_documents, versions
 from agent.progress import Progress
 from agent.training_document import SCHEMA_VERSION
@@ -29,7 +29,9 @@ class Ledger:
     progress: Progress
     monotonic: Callable[[], float] = time.monotonic
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
-    checks: tuple[Check, ...] = ()
+    checks: list[Check] = field(default_factory=list)
+    gpus: tuple[Gpu, ...] = ()
+    retry_elsewhere: bool | None = None
     dataset: DataSet | None = None
     rows: int | None = None
     resumed_from: int | None = None
@@ -66,7 +68,7 @@ class Ledger:
             "bundle_sha256": request.bundle_sha256,
             "code_sha256": request.code_sha256,
             "versions": versions(),
-            "hardware": hardware(),
+            "hardware": hardware(self.gpus),
             "preflight": as_documents(self.checks),
             "data": self.dataset.to_document() | {"rows": self.rows} if self.dataset else None,
             "training": facts,
@@ -88,6 +90,7 @@ class Ledger:
             "outcome": str(verdict.outcome),
             "cause": str(verdict.cause),
             "message": verdict.message,
+            **({} if self.retry_elsewhere is None else {"retry_elsewhere": self.retry_elsewhere}),
             "trainer": request.config.get("trainer"),
             "model_uri": model_uri,
             "resumed_from_step": self.resumed_from,
@@ -98,17 +101,13 @@ class Ledger:
         }
 
 
-def hardware() -> dict[str, Any]:
-    """The box; memory in bytes."""
-    try:
-        gpus = [asdict(one) for one in gpu.look().gpus]
-    except gpu.NoDriver:
-        gpus = []
+def hardware(gpus: tuple[Gpu, ...]) -> dict[str, Any]:
+    """The box; memory in bytes. Its GPUs as they were seen before: a driver may hang when it is asked again."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "machine": platform.machine(),
         "cpus": os.cpu_count(),
         "memory": memory,
         "kernel": platform.release(),
-        "gpus": gpus,
+        "gpus": [asdict(one) for one in gpus],
     }

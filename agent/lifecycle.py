@@ -10,13 +10,12 @@ from contextlib import ExitStack
 from datetime import datetime, timedelta
 from typing import Any
 
-from agent import service
+from agent import gpu, service
 from agent.box import Box
 from agent.checkpoint import CheckpointUploader
 from agent.cleanup import CLEANUP_STATUS, clean, empty
 from agent.data import download
 from agent.endings import Condemned, RunFailed, Stopped
-from agent.gpu import utilisation
 from agent.heartbeat import BeatSender, Pulse
 from agent.ledger import Ledger
 from agent.logs import LogShipper, StreamCopy
@@ -24,7 +23,7 @@ from agent.manifest import CHECKPOINTS
 from agent.notes import Notes
 from agent.orders import Orders
 from agent.own_trainer import fetch_code
-from agent.preflight import preflight
+from agent.preflight import Check, Needs, preflight
 from agent.progress import Progress
 from agent.record import Identity, Record
 from agent.restore import restore, stored_checkpoints
@@ -39,6 +38,7 @@ from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.request import REQUEST, Request
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Verdict
 from chronos_ec2.domain.text import load_json, one_line, parse_time
+from chronos_ec2.instance_defaults import gpus_of
 from chronos_ec2.training_config import TrainingConfig, parse_config
 
 _log = logging.getLogger(__name__)
@@ -103,6 +103,7 @@ class Life:
         self._world = world
         self._bucket = bucket
         self._box = Box()
+        self._gpus = gpus_of(identity.instance_type)
         objects = world.store.objects
         self._progress = Progress()
         self._ledger = Ledger(self._progress)
@@ -118,7 +119,8 @@ class Life:
             prefix = f"{identity.run_id}/{record.run.attempt}/"
             sends.append(StreamCopy(streams, prefix, world.clock).send)
         self._logs = LogShipper(sends, (workdir.agent_log, workdir.trainer_log))
-        sender = BeatSender(world.store, world.clock, record, identity, self._progress, utilisation)
+        self._gauge = gpu.Gauge()
+        sender = BeatSender(world.store, world.clock, record, identity, self._progress, self._gauge.read)
         self._pulse = Pulse(sender, record, orders, request.limits)
 
     def run(self) -> int:
@@ -126,6 +128,7 @@ class Life:
         self._look_for_checkpoints()
         with self._pulse:
             with ExitStack() as threads:
+                threads.enter_context(self._gauge)
                 threads.enter_context(self._checkpoints)
                 threads.enter_context(self._logs)
                 verdict = self._phases()
@@ -167,7 +170,10 @@ class Life:
                 self._sync_results(config)
             # It is done: an order to stop that comes now has nothing left to stop.
             self._orders.check_fence()
-        except (RunFailed, Stopped) as ending:
+        except RunFailed as ending:
+            self._ledger.retry_elsewhere = ending.elsewhere
+            return ending.verdict
+        except Stopped as ending:
             return ending.verdict
         except Fenced:
             raise
@@ -185,11 +191,17 @@ class Life:
         self._record.note("gpu_preflight")
         self._clock_ahead = self._clock_offset()
         size = sum(size for _, size in self._request.dataset_keys)
-        self._ledger.checks = preflight(
-            self._workdir.root, size, self._request.allow_cpu, self._clock_ahead, self._progress.work
-        )
+        driver = gpu.ask()
+        if isinstance(driver, gpu.Driver):
+            self._ledger.gpus = driver.gpus
+        needs = Needs(size, self._request.allow_cpu, self._gpus)
+        preflight(self._workdir.root, needs, driver, self._checked, self._clock_ahead)
         self._orders.check()
         return config
+
+    def _checked(self, check: Check) -> None:
+        self._ledger.checks.append(check)
+        self._progress.work()
 
     def _clock_offset(self) -> timedelta | None:
         """How far this box's clock is ahead of S3's, to about a second, as its first beat shows; None before that."""

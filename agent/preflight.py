@@ -9,12 +9,12 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import Any
+from typing import Any, assert_never
 
 from agent import gpu
 from agent.box import KERNEL_LOG, xids
@@ -45,38 +45,50 @@ class Check:
     elsewhere: bool = False
 
 
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the run needs of its box. `gpus` is how many its instance type has, None when that is not known."""
+
+    dataset_bytes: int
+    allow_cpu: bool
+    gpus: int | None = None
+
+
 def preflight(
     workdir: Path,
-    dataset_bytes: int,
-    allow_cpu: bool,
+    needs: Needs,
+    driver: gpu.Driver | gpu.NoDriver,
+    on_check: Callable[[Check], None],
     clock_offset: timedelta | None = None,
-    on_check: Callable[[], None] = lambda: None,
-) -> tuple[Check, ...]:
-    """All checks, in order. `on_check` hears of each that is done.
+) -> None:
+    """All checks, in order. `on_check` hears of each that is done, also of those that fail.
 
     Raises:
         RunFailed: some check failed; the message names each and its remedy.
     """
-    checks = []
-    for check in _checks(workdir, dataset_bytes, allow_cpu, clock_offset):
+    failed = []
+    for check in _checks(workdir, needs, driver, clock_offset):
         _log.log(logging.INFO if check.ok else logging.ERROR, "preflight %s: %s", check.name, check.value)
-        checks.append(check)
-        on_check()
-    if failed := [check for check in checks if not check.ok]:
+        on_check(check)
+        if not check.ok:
+            failed.append(check)
+    if failed:
         text = "; ".join(f"{check.name}: {check.value} ({check.remedy})" for check in failed)
-        hope = "; another instance may do better, launch again" if all(check.elsewhere for check in failed) else ""
-        raise RunFailed(Cause.INFRA, f"preflight: {text}{hope}")
-    return tuple(checks)
+        elsewhere = all(check.elsewhere for check in failed)
+        hope = "; another instance may do better, launch again" if elsewhere else ""
+        raise RunFailed(Cause.INFRA, f"preflight: {text}{hope}", elsewhere)
 
 
-def _checks(workdir: Path, dataset_bytes: int, allow_cpu: bool, clock_offset: timedelta | None) -> Iterator[Check]:
+def _checks(
+    workdir: Path, needs: Needs, driver: gpu.Driver | gpu.NoDriver, clock_offset: timedelta | None
+) -> Iterator[Check]:
     yield check_versions()
-    yield check_disk(workdir, dataset_bytes, allow_cpu)
+    yield check_disk(workdir, needs.dataset_bytes, needs.allow_cpu)
     yield check_clock(clock_offset)
-    yield check_driver(allow_cpu)
-    yield check_health(gpu.look)
+    yield check_driver(driver, needs)
+    yield check_health(driver)
     yield check_kernel_log()
-    yield check_cuda(allow_cpu)
+    yield check_cuda(needs.allow_cpu, len(driver.gpus) if isinstance(driver, gpu.Driver) else 0)
 
 
 def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
@@ -114,28 +126,31 @@ def check_clock(offset: timedelta | None) -> Check:
     return Check("clock", ok=True, value=value)
 
 
-def check_driver(allow_cpu: bool, look: Callable[[], gpu.Driver] = gpu.look) -> Check:
-    """The NVIDIA driver answers and sees a GPU."""
-    try:
-        driver = look()
-    except gpu.GpuLost as error:
-        return Check("gpu", ok=False, value=one_line(str(error), 80), remedy="the GPU is broken", elsewhere=True)
-    except gpu.NoDriver as error:
-        value, ok = f"no NVIDIA driver ({one_line(str(error), 80)})", False
-    else:
-        names = ", ".join(f"{one.name} {one.memory / 2**30:.0f} GiB" for one in driver.gpus) or "no GPU"
-        value, ok = f"driver {driver.version}, {names}", bool(driver.gpus)
-    return _or_cpu(Check("gpu", ok, value, "launch a GPU instance type with an AMI that brings the driver"), allow_cpu)
+def check_driver(driver: gpu.Driver | gpu.NoDriver, needs: Needs) -> Check:
+    """The NVIDIA driver answers and sees all GPUs that the instance type has."""
+    match driver:
+        case gpu.GpuLost():
+            return Check("gpu", ok=False, value=one_line(str(driver), 80), remedy="the GPU is broken", elsewhere=True)
+        case gpu.NoDriver():
+            value, count = f"no NVIDIA driver ({one_line(str(driver), 80)})", 0
+        case gpu.Driver(version, gpus):
+            names = ", ".join(f"{one.name} {one.memory / 2**30:.0f} GiB" for one in gpus) or "no GPU"
+            value, count = f"driver {version}, {names}", len(gpus)
+        case _:
+            assert_never(driver)
+    if count and needs.gpus is not None and count < needs.gpus:
+        value, remedy = f"{value}: {count} of {needs.gpus}", "a GPU of this instance is broken"
+        return Check("gpu", ok=False, value=value, remedy=remedy, elsewhere=True)
+    remedy = "launch a GPU instance type with an AMI that brings the driver"
+    return _or_cpu(Check("gpu", count > 0, value, remedy), needs.allow_cpu)
 
 
-def check_health(look: Callable[[], gpu.Driver]) -> Check:
+def check_health(driver: gpu.Driver | gpu.NoDriver) -> Check:
     """No GPU has lost memory, and none is held back by its own hardware. A box without GPUs has none that is ill."""
-    try:
-        gpus = look().gpus
-    except gpu.NoDriver as error:
-        return Check("gpu_health", ok=True, value=f"not known ({one_line(str(error), 80)})")
-    ill = [one for one in gpus if one.uncorrected_errors or _SLOW_HARDWARE.intersection(one.slowed_by)]
-    value = "; ".join(_health(one) for one in gpus) or "no GPU"
+    if not isinstance(driver, gpu.Driver):
+        return Check("gpu_health", ok=True, value=f"not known ({one_line(str(driver), 80)})")
+    ill = [one for one in driver.gpus if one.uncorrected_errors or _SLOW_HARDWARE.intersection(one.slowed_by)]
+    value = "; ".join(_health(one) for one in driver.gpus) or "no GPU"
     return Check("gpu_health", ok=not ill, value=value, remedy="the GPU is broken or too hot", elsewhere=True)
 
 
@@ -158,8 +173,8 @@ def check_kernel_log(kernel_log: Path = KERNEL_LOG) -> Check:
     return Check("kernel_log", ok=not fatal, value=value, remedy="the GPU needs a reset or a repair", elsewhere=True)
 
 
-def check_cuda(allow_cpu: bool, report: Callable[[], dict[str, Any]] | None = None) -> Check:
-    """Torch runs a kernel on every GPU, and was built for it."""
+def check_cuda(allow_cpu: bool, gpus: int = 0, report: Callable[[], dict[str, Any]] | None = None) -> Check:
+    """Torch runs a kernel on every one of the driver's `gpus`, and was built for it."""
     remedy = "use an AMI whose torch is built for this GPU and driver"
     try:
         found = (report or _cuda_report)()
@@ -175,6 +190,9 @@ def check_cuda(allow_cpu: bool, report: Callable[[], dict[str, Any]] | None = No
         if not device["works"] or not supports(found["architectures"], (major, minor)):
             architectures = " ".join(found["architectures"])
             return Check("cuda", ok=False, value=f"{value} not supported by a build for {architectures}", remedy=remedy)
+    if len(devices) < gpus:
+        value, remedy = f"{value}: {len(devices)} of the driver's {gpus} GPUs", "a GPU of this instance does not work"
+        return Check("cuda", ok=False, value=value, remedy=remedy, elsewhere=True)
     return Check("cuda", ok=True, value=value)
 
 
@@ -195,6 +213,6 @@ def _cuda_report() -> dict[str, Any]:
     return report
 
 
-def as_documents(checks: tuple[Check, ...]) -> list[dict[str, Any]]:
+def as_documents(checks: Sequence[Check]) -> list[dict[str, Any]]:
     """The checks for run.json."""
     return [asdict(check) for check in checks]

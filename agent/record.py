@@ -28,13 +28,17 @@ _BACKOFF = (1, 2, 4, 8, 15, *[30] * 19)
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this agent is. `attempt` is None when whoever started it did not say for which attempt."""
+    """Who this agent is. `attempt` is None when whoever started it did not say for which attempt.
+
+    `instance_type` is what the instance says that it is: what the lock says may be another, which was tried before.
+    """
 
     environment: str
     run_id: str
     instance_id: str
     boot_id: str
     attempt: int | None = None
+    instance_type: str | None = None
 
 
 class Record:

@@ -10,10 +10,12 @@ import shutil
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from importlib import metadata
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +33,7 @@ _log = logging.getLogger(__name__)
 _LOOK_SECONDS = 0.2
 TO_STOP, TO_UPLOAD = 0.5, 0.75
 """Shares of the time to leave in by which the trainer has to be gone, and what it saved in S3."""
+_KILL_SECONDS = 10
 _PY_SPY_SECONDS = 10
 
 
@@ -79,8 +82,7 @@ def supervise(
         looks = (stacks.look, _gpu_watch(box, patience), _time_watch(orders, patience.to_ask, listener.on_time_up))
         _watch(process, orders, patience.grace, tail, looks)
     finally:
-        _end(process)
-        progress.trainer(None)
+        progress.trainer(None if _end(process) else process.pid)
     tail.read()
     orders.check()
     if process.returncode != 0:
@@ -191,15 +193,26 @@ class _Stacks:
             self._shown = True
             _log.warning("no progress for %.0f s: the stacks go to %s", stalled.total_seconds(), self._log.name)
             self._process.send_signal(signal.SIGUSR2)
-            self._spy()
+            # Beside the watching: a process that hangs in the kernel keeps py-spy waiting too.
+            threading.Thread(target=self._spy, name="py-spy", daemon=True).start()
 
     def _spy(self) -> None:
-        """With py-spy, if the image has it, the stacks of the trainer's own children too."""
-        if (py_spy := shutil.which("py-spy")) is None:
+        """The stacks of the trainer's own children too, and of a trainer that has no thread left to show its own."""
+        if (command := py_spy()) is None:
+            _log.warning("there is no py-spy to show the stacks of the trainer's children")
             return
-        command = [py_spy, "dump", "--pid", str(self._process.pid), "--subprocesses"]
         with self._log.open("ab") as log, contextlib.suppress(OSError, subprocess.TimeoutExpired):
-            subprocess.run(command, stdout=log, stderr=log, timeout=_PY_SPY_SECONDS, check=False)
+            dump = [command, "dump", "--pid", str(self._process.pid), "--subprocesses"]
+            subprocess.run(dump, stdout=log, stderr=log, timeout=_PY_SPY_SECONDS, check=False)
+
+
+def py_spy() -> str | None:
+    """The command, which no PATH need know: `pip --target` puts it into a folder beside the packages."""
+    with contextlib.suppress(metadata.PackageNotFoundError):
+        packages = str(metadata.distribution("py-spy").locate_file("bin"))
+        places = (packages, str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath))
+        return shutil.which("py-spy", path=os.pathsep.join(places))
+    return None
 
 
 def _end_of(code: int, workdir: Workdir, box: Box) -> End:
@@ -217,12 +230,20 @@ def _ended(process: subprocess.Popen[bytes]) -> bool:
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 
 
-def _end(process: subprocess.Popen[bytes]) -> None:
-    """Kill whatever is left of the trainer's group, and reap the trainer."""
+def _end(process: subprocess.Popen[bytes]) -> bool:
+    """Kill whatever is left of the trainer's group, and reap the trainer; whether it is gone.
+
+    One that waits for a lost GPU inside the kernel does not even die of SIGKILL. Its box can end all the same.
+    """
     with contextlib.suppress(ProcessLookupError):
         os.killpg(process.pid, signal.SIGKILL)
-    code = process.wait()
+    try:
+        code = process.wait(timeout=_KILL_SECONDS)
+    except subprocess.TimeoutExpired:
+        _log.error("the trainer, process %d, cannot be killed", process.pid)
+        return False
     _log.info("trainer ended, exit code %d", code)
+    return True
 
 
 def read_result(path: Path) -> dict[str, Any]:

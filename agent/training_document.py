@@ -81,7 +81,10 @@ class Evaluation(_Part):
 
 
 class TrainingDocument(_Part):
-    """How one attempt of a run went. What comes from the trainer's result is absent when it left none."""
+    """How one attempt of a run went. What comes from the trainer's result is absent when it left none.
+
+    `retry_elsewhere`, of a failure alone, is whether the instance was at fault, so that another may do better.
+    """
 
     schema_version: Literal[1]
     run_id: str
@@ -93,6 +96,7 @@ class TrainingDocument(_Part):
     outcome: Literal["succeeded", "failed", "killed"]
     cause: str
     message: str
+    retry_elsewhere: bool | None = None
     trainer: str | None
     model_uri: str | None
     resumed_from_step: Count | None

@@ -45,6 +45,30 @@ BY_FAMILY = {
 }
 
 
+_ONE_GPU = frozenset({"xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"})
+_SINGLE_GPU_FAMILIES = ("g4dn", "g5", "g6")
+_SEVERAL_GPUS = {
+    "g4dn.12xlarge": 4,
+    "g4dn.metal": 8,
+    "g5.12xlarge": 4,
+    "g5.24xlarge": 4,
+    "g5.48xlarge": 8,
+    "g6.12xlarge": 4,
+    "g6.24xlarge": 4,
+    "g6.48xlarge": 8,
+    "p4d.24xlarge": 8,
+    "p5.48xlarge": 8,
+}
+
+
+def gpus_of(instance_type: str | None) -> int | None:
+    """How many GPUs an instance has, as the guides of its family say; None for a type that is not in the table."""
+    family, _, size = (instance_type or "").partition(".")
+    if family in _SINGLE_GPU_FAMILIES and size in _ONE_GPU:
+        return 1
+    return _SEVERAL_GPUS.get(instance_type or "")
+
+
 @dataclass(frozen=True, slots=True)
 class Resolved:
     """A configuration that leaves nothing open, and what was chosen for it by key, as plain JSON."""

@@ -175,13 +175,14 @@ def launch(
     limits: Limits = FAST,
     log_group: str | None = None,
     code_sha256: str | None = None,
+    allow_cpu: bool = True,
     **changes: Any,
 ) -> Run:
     """What `chronos-ec2 launch` leaves in the bucket."""
     objects = world.memory.objects
     keys = tuple(objects.keys("cached-datasets/training-data/toy/"))
     request = Request(
-        RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=True, log_group=log_group,
+        RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=allow_cpu, log_group=log_group,
         code_sha256=code_sha256,
     )  # fmt: skip
     objects.write(run_key("dev", RUN_ID, REQUEST), request.to_json())

@@ -2,6 +2,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <unistd.h>
 
 enum { SUCCESS = 0, NOT_SUPPORTED = 3, GPU_IS_LOST = 15 };
 
@@ -15,7 +16,10 @@ static long number(const char *name, long otherwise) {
 
 static int lost(void) { return number("FAKE_LOST", 0) ? GPU_IS_LOST : SUCCESS; }
 
-int nvmlInitWithFlags(unsigned int flags) { (void)flags; return (int)number("FAKE_INIT", SUCCESS); }
+/* As a driver that has lost a GPU: the call comes back late, or never. */
+static void hang(void) { sleep((unsigned int)number("FAKE_HANG", 0)); }
+
+int nvmlInitWithFlags(unsigned int flags) { (void)flags; hang(); return (int)number("FAKE_INIT", SUCCESS); }
 int nvmlInit_v2(void) { return (int)number("FAKE_INIT", SUCCESS); }
 int nvmlShutdown(void) { return SUCCESS; }
 

@@ -29,6 +29,11 @@ GPU_OOM = (
          Cause.USER_CODE, "the memory of the instance ran out"),
         (-9, "killed by SIGKILL", {}, Cause.USER_CODE, "the trainer failed: killed by SIGKILL (perhaps"),
         (-11, "killed by SIGSEGV", {"killed_for_memory": 1}, Cause.USER_CODE, "the trainer failed: killed by SIGSEGV"),
+        (1, "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed.", {"killed_for_memory": 1},
+         Cause.USER_CODE, "the memory of the instance ran out: RuntimeError: DataLoader worker (pid 4711)"),
+        (1, "RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed.", {}, Cause.USER_CODE,
+         "the trainer failed: RuntimeError: DataLoader worker (pid 4711) is killed by signal: Killed. (perhaps"),
+        (1, "torch.AcceleratorError: CUDA error: out of memory", {}, Cause.USER_CODE, "the memory of the GPU ran out"),
         (3, "the loss at step 12 is nan", {}, Cause.USER_CODE,
          "the training diverged: the loss at step 12 is nan (lower training.learning_rate"),
         (1, "OSError: [Errno 28] No space left on device: 'optimizer.pt'", {}, Cause.USER_CODE, "the disk is full"),
@@ -52,6 +57,7 @@ def test_why_a_trainer_died(code: int, words: str, box: dict[str, Any], cause: C
     failed = diagnose(End(code, words, **box))
     assert str(failed).startswith(told)
     assert failed.verdict.cause is cause
+    assert failed.elsewhere is (cause is Cause.INFRA)
 
 
 def test_the_codes_are_those_of_the_protocol() -> None:
@@ -65,6 +71,16 @@ def test_the_codes_are_those_of_the_protocol() -> None:
             "fine\nTraceback (most recent call last):\n  File x\nValueError: bad\nits second line\n",
             1,
             "ValueError: bad",
+        ),
+        (
+            "Traceback (most recent call last):\n  File x\nValueError: survived\ndata.path: no files\n",
+            2,
+            "data.path: no files",
+        ),
+        (
+            "Traceback (most recent call last):\n  File x\nValueError: survived\nthe loss at step 9 is nan\n",
+            3,
+            "the loss at step 9 is nan",
         ),
         ("10%\r20%\nout of luck\n\n", 2, "out of luck"),
         ("", 7, "exit code 7, and not a word"),

@@ -7,21 +7,41 @@ import os
 import shutil
 import subprocess
 import sys
+import threading
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+
+from agent.gpu import Gauge
+from tests.agent.builders import FakeTime
 
 ROOT = Path(__file__).parents[2]
 ASK = """
 import json, sys
 from dataclasses import asdict
 from agent import gpu
-from agent.preflight import check_driver, check_health
-checks = [check_driver(allow_cpu=False), check_health(gpu.look)]
+from agent.preflight import Needs, check_driver, check_health
+driver = gpu.ask()
+checks = [check_driver(driver, Needs(0, allow_cpu=False)), check_health(driver)]
 load = gpu.load()
 found = {"utilisation": gpu.utilisation(), "memory": load and load.memory}
 json.dump({"checks": [asdict(check) for check in checks]} | found, sys.stdout)
+"""
+
+
+HANG = """
+import json, os, sys, time
+from agent import gpu
+driver = gpu.ask(seconds=0.3)
+with gpu.Gauge() as gauge:
+    asked = time.monotonic()
+    value = gauge.read()
+    took = time.monotonic() - asked
+json.dump({"driver": str(driver), "lost": isinstance(driver, gpu.GpuLost), "value": value, "took": took}, sys.stdout)
+sys.stdout.flush()
+os._exit(0)
 """
 
 
@@ -40,13 +60,17 @@ def library(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
+def heard(library: Path, script: str, **says: int) -> dict[str, Any]:
+    variables = os.environ | {"LD_LIBRARY_PATH": str(library)} | {f"FAKE_{k.upper()}": str(v) for k, v in says.items()}
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, env=variables, capture_output=True, check=True)
+    found: dict[str, Any] = json.loads(done.stdout)
+    return found
+
+
 def ask(library: Path, **says: int) -> dict[str, Any]:
     """What the agent makes of it."""
-    variables = os.environ | {"LD_LIBRARY_PATH": str(library)} | {f"FAKE_{k.upper()}": str(v) for k, v in says.items()}
-    done = subprocess.run([sys.executable, "-c", ASK], cwd=ROOT, env=variables, capture_output=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    found |= {check["name"]: check for check in found["checks"]}
-    return found
+    found = heard(library, ASK, **says)
+    return found | {check["name"]: check for check in found["checks"]}
 
 
 def test_gpus_are_counted_named_and_well(library: Path) -> None:
@@ -102,3 +126,30 @@ def test_no_gpu_in_an_instance_with_a_driver(library: Path) -> None:
     found = ask(library, gpus=0)
     assert not found["gpu"]["ok"]
     assert found["gpu_health"]["value"] == "no GPU"
+
+
+def test_a_driver_that_hangs_is_waited_for_by_nobody(library: Path) -> None:
+    found = heard(library, HANG, hang=60)
+    assert (found["lost"], found["driver"]) == (True, "the driver has not answered for 0 s")
+    assert found["value"] is None
+    assert found["took"] < 0.1
+
+
+def test_a_beat_takes_the_last_utilisation_until_it_is_too_old() -> None:
+    clock, hangs = FakeTime(), threading.Event()
+    answers = iter([60.0])
+
+    def sample() -> float:
+        for answer in answers:
+            return answer
+        hangs.wait(30)
+        return 0.0
+
+    with Gauge(sample, 0.01, clock) as gauge:
+        deadline = time.monotonic() + 20
+        while gauge.read() is None and time.monotonic() < deadline:
+            time.sleep(0.01)
+        assert gauge.read() == 60.0
+        clock.advance(61)
+        assert gauge.read() is None
+        hangs.set()

@@ -17,6 +17,7 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
+from agent import gpu
 from agent.checkpoint import store_checkpoint
 from agent.lifecycle import FAILED, FENCED, SUCCEEDED, live
 from agent.logs import log_to
@@ -123,6 +124,19 @@ def test_run_json_tells_how_it_began_whatever_its_end(world: World, workdir: Wor
     assert began["config"] == config
     shared = began.keys() & world.document("training.json").keys()
     assert shared == {"schema_version", "run_id", "attempt", "instance_id", "instance_type"}
+
+
+@pytest.mark.skipif(gpu.utilisation() is not None, reason="this machine has a GPU")
+def test_a_failed_preflight_leaves_its_checks_and_whether_another_instance_may_do_better(
+    world: World, workdir: Workdir
+) -> None:
+    launch(world, a_config(), allow_cpu=False)
+    assert be_the_agent(world, workdir) == FAILED
+    checks = {check["name"]: check for check in world.document("run.json")["preflight"]}
+    assert (len(checks), checks["versions"]["ok"], checks["gpu"]["ok"]) == (7, True, False)
+    assert "launch a GPU instance type" in checks["gpu"]["remedy"]
+    assert world.document("training.json")["retry_elsewhere"] is False
+    assert problems(world.document("training.json")) == []
 
 
 def test_run_json_is_there_while_the_trainer_works(

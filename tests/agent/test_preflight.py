@@ -17,6 +17,7 @@ from agent.cuda import precision_of, supports
 from agent.endings import RunFailed
 from agent.preflight import (
     Check,
+    Needs,
     check_clock,
     check_cuda,
     check_disk,
@@ -26,12 +27,13 @@ from agent.preflight import (
     preflight,
 )
 from chronos_ec2.domain.run import Cause
+from chronos_ec2.instance_defaults import gpus_of
 
 T4 = gpu.Driver("580.65", (gpu.Gpu("Tesla T4", 16 * 2**30),))
 
 
-def no_driver() -> gpu.Driver:
-    raise gpu.NoDriver("NVML Shared Library Not Found")
+NO_DRIVER = gpu.NoDriver("NVML Shared Library Not Found")
+GPU_NEEDED, CPU_ALLOWED = Needs(1000, allow_cpu=False), Needs(1000, allow_cpu=True)
 
 
 def a_report(capability: tuple[int, int] = (7, 5), works: bool = True, **changes: Any) -> Callable[[], dict[str, Any]]:
@@ -45,17 +47,37 @@ def disk_with(free: float) -> Callable[[Path], Any]:
 
 
 def test_a_driver_with_a_gpu_is_fine() -> None:
-    check = check_driver(allow_cpu=False, look=lambda: T4)
+    check = check_driver(T4, GPU_NEEDED)
     assert (check.ok, check.value) == (True, "driver 580.65, Tesla T4 16 GiB")
 
 
-@pytest.mark.parametrize("look", [no_driver, lambda: gpu.Driver("580.65", ())])
-def test_no_gpu_fails_unless_the_cpu_is_allowed(look: Callable[[], gpu.Driver]) -> None:
-    refused, allowed = check_driver(allow_cpu=False, look=look), check_driver(allow_cpu=True, look=look)
+@pytest.mark.parametrize("driver", [NO_DRIVER, gpu.Driver("580.65", ())])
+def test_no_gpu_fails_unless_the_cpu_is_allowed(driver: gpu.Driver | gpu.NoDriver) -> None:
+    refused, allowed = check_driver(driver, GPU_NEEDED), check_driver(driver, CPU_ALLOWED)
     assert not refused.ok
     assert "launch a GPU instance type" in refused.remedy
     assert allowed.ok
     assert "training on the CPU, as was allowed" in allowed.value
+
+
+@pytest.mark.parametrize("allow_cpu", [False, True])
+def test_an_instance_with_fewer_gpus_than_its_type_has_fails_and_another_may_do_better(allow_cpu: bool) -> None:
+    four = gpus_of("g4dn.12xlarge")
+    check = check_driver(T4, Needs(1000, allow_cpu, gpus=four))
+    assert (check.ok, check.elsewhere) == (False, True)
+    assert check.value == "driver 580.65, Tesla T4 16 GiB: 1 of 4"
+
+
+@pytest.mark.parametrize("instance_type", ["g4dn.2xlarge", "g4dn.unheard", None])
+def test_all_gpus_of_a_type_or_a_type_that_nobody_knows_are_fine(instance_type: str | None) -> None:
+    assert check_driver(T4, Needs(1000, allow_cpu=False, gpus=gpus_of(instance_type))).ok
+
+
+def test_a_gpu_that_the_driver_has_and_torch_does_not_see_fails() -> None:
+    check = check_cuda(allow_cpu=True, gpus=2, report=a_report())
+    assert (check.ok, check.elsewhere) == (False, True)
+    assert check.value.endswith(": 1 of the driver's 2 GPUs")
+    assert check_cuda(allow_cpu=True, gpus=1, report=a_report()).ok
 
 
 def test_torch_without_a_device_fails_unless_the_cpu_is_allowed() -> None:
@@ -121,20 +143,28 @@ def test_a_missing_package_is_named() -> None:
 
 
 def test_this_machine_trains_on_its_cpu_when_that_is_allowed(tmp_path: Path) -> None:
-    done: list[None] = []
-    checks = preflight(tmp_path, 1000, allow_cpu=True, on_check=lambda: done.append(None))
+    checks: list[Check] = []
+    preflight(tmp_path, CPU_ALLOWED, gpu.ask(), checks.append)
     assert [check.name for check in checks] == [
         "versions", "disk", "clock", "gpu", "gpu_health", "kernel_log", "cuda"
     ]  # fmt: skip
     assert all(check.ok for check in checks)
-    assert len(done) == len(checks)
+
+
+def test_checks_that_fail_are_heard_of_too(tmp_path: Path) -> None:
+    checks: list[Check] = []
+    with pytest.raises(RunFailed) as caught:
+        preflight(tmp_path, GPU_NEEDED, gpu.GpuLost("GPU is lost"), checks.append)
+    assert (len(checks), checks[3].ok, checks[3].elsewhere) == (7, False, True)
+    assert caught.value.verdict.cause is Cause.INFRA
 
 
 @pytest.mark.skipif(gpu.utilisation() is not None, reason="this machine has a GPU")
 def test_this_machine_is_refused_when_a_gpu_is_asked_for(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as caught:
-        preflight(tmp_path, 1000, allow_cpu=False)
+        preflight(tmp_path, GPU_NEEDED, gpu.ask(), lambda _check: None)
     assert caught.value.verdict.cause is Cause.INFRA
+    assert not caught.value.elsewhere
     assert "gpu: no NVIDIA driver" in str(caught.value)
     assert "launch a GPU instance type" in str(caught.value)
 

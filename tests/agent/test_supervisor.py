@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -234,14 +236,74 @@ def test_metrics_are_read_line_by_whole_line(tmp_path: Path) -> None:
 
 def test_a_trainer_that_stands_still_shows_where_and_is_left_alone(tmp_path: Path) -> None:
     box = Supervised(tmp_path, probe("hang", steps=1))
-    box.when_seen = lambda: threading.Timer(2.0, box.orders.give_stop, [STOP]).start()
+
+    def stop_when_shown() -> None:
+        wait_until(lambda: 'MainThread"' in box.workdir.trainer_log.read_text())
+        box.orders.give_stop(STOP)
+
+    box.when_seen = stop_when_shown
     with pytest.raises(Stopped):
         box.run(patience=0.2, to_move=0.3)
     log = box.workdir.trainer_log.read_text()
-    # Once, although it stood still for longer; it says in which line.
+    # Once, although it stood still for longer; it says in which line, and so does py-spy.
     assert log.count("Current thread") == 1
-    assert "agent/probe.py" in log
     assert " in _hang" in log
+    assert re.search(r"Thread \d+ \(idle\): \"MainThread\"", log)
+    assert re.search(r"    _hang \(agent/probe.py:\d+\)", log)
+
+
+def test_py_spy_is_found_where_pip_puts_it_beside_the_packages(tmp_path: Path) -> None:
+    (tmp_path / "packages" / "bin").mkdir(parents=True)
+    (tmp_path / "packages" / "py_spy-9.dist-info").mkdir()
+    (tmp_path / "packages" / "py_spy-9.dist-info" / "METADATA").write_text("Name: py-spy\nVersion: 9\n")
+    command = tmp_path / "packages" / "bin" / "py-spy"
+    command.write_text("")
+    command.chmod(0o755)
+    variables = os.environ | {"PYTHONPATH": f"{tmp_path / 'packages'}:src", "PATH": os.defpath}
+    ask = [sys.executable, "-c", "from agent.supervisor import py_spy; print(py_spy())"]
+    found = subprocess.run(
+        ask, cwd=Path(__file__).parents[2], env=variables, capture_output=True, text=True, check=True
+    )
+    assert found.stdout == f"{command}\n"
+
+
+SEIZE = """
+import ctypes, sys, time
+assert ctypes.CDLL(None).ptrace(0x4206, int(sys.argv[1]), 0, 0) == 0
+print("seized", flush=True)
+sys.stdin.read()
+"""
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnraisableExceptionWarning")  # it is left behind, as it must
+def test_a_trainer_that_cannot_be_killed_does_not_keep_the_agent(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """To its parent a process that another one traces looks like one that hangs in the kernel: it is never gone."""
+    monkeypatch.setattr("agent.supervisor._KILL_SECONDS", 1)
+    box = Supervised(tmp_path, probe("hang", steps=1))
+    tracers: list[subprocess.Popen[bytes]] = []
+
+    def trace() -> None:
+        command = [sys.executable, "-c", SEIZE, str(box.pids[-1])]
+        tracers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
+        assert tracers[0].stdout is not None
+        seized.append(tracers[0].stdout.readline())
+        box.orders.give_stop(STOP)
+
+    seized: list[bytes] = []
+    box.when_seen = trace
+    started = time.monotonic()
+    with pytest.raises(Stopped):
+        box.run(patience=0.2)
+    took = time.monotonic() - started
+    tracers[0].communicate()
+    if seized != [b"seized\n"]:
+        pytest.skip("this machine lets nobody trace")
+    assert took < 30
+    assert box.progress.snapshot().trainer_pid == box.pids[-1]
+    with contextlib.suppress(ChildProcessError):
+        os.waitpid(box.pids[-1], 0)
 
 
 def test_a_wish_for_a_checkpoint_reaches_the_trainer_only_once_it_listens(tmp_path: Path) -> None:
