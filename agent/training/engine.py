@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import gc
 import json
-import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,18 +18,17 @@ from transformers import TrainerCallback, TrainingArguments
 from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
-from agent.child import LossNotFinite, Metrics, StopSignal
+from agent.child import Metrics, StopSignal
 from agent.manifest import folder_of, steps_in
 from agent.training import ranks
+from agent.training.callbacks import MADE_WITH, KeepBest, Report, Saving, StepSeeds, trainable
 from agent.training.families import Batch
 from agent.training.gauges import Gauges, tensorboard
 from agent.training.step_trainer import Replayed, StepIndexed, StepTrainer
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import Optimisation
 
-_MADE_WITH = "made_with.json"
 _MAY_DIFFER = ("precision", "libraries")
-_BEST = "best"
 _LOGGED_LOSSES = 250
 _WARMED = {"linear": "linear", "cosine": "cosine", "constant": "constant_with_warmup"}
 
@@ -79,10 +77,10 @@ def fit(work: Work, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained
     A batch that does not fit into the GPU's memory is taken in halves, quarters and so on from there.
 
     Raises:
-        InvalidInput: the checkpoint was made with other data or settings; or not even one row fits into memory.
+        InvalidInput: the checkpoint was made with other data or settings; or not even one window fits into memory.
         LossNotFinite: the loss is not a number any more.
     """
-    initial, parts = _trainable(work.model), 1
+    initial, parts = trainable(work.model), 1
     while True:
         try:
             return _fit(work, parts, folder, metrics, stop)
@@ -92,9 +90,9 @@ def fit(work: Work, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained
                 raise InvalidInput(
                     "training.batch_size", "a batch does not fit into the GPU's memory", _HALVE
                 ) from error
-            if parts >= work.settings.batch_size:
-                raise InvalidInput("model", "not even one row fits into the GPU's memory", _SMALLER) from error
-        parts *= 2
+            if parts >= work.windows:
+                raise InvalidInput("model", "not even one window fits into the GPU's memory", _SMALLER) from error
+        parts = min(2 * parts, work.windows)
         metrics.event("loading", what=f"batches in {parts} parts, for lack of memory")
         # The optimiser and the graph of the failed step are gone with their trainer; what was changed is put back.
         work.model.zero_grad(set_to_none=True)
@@ -120,12 +118,11 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     )
     validation = None if work.validation is None else Replayed(work.validation, settings.batch_size)
     gauges = Gauges(work.windows * settings.gradient_accumulation * ranks.count())
-    report = _Report(metrics, gauges, stop, settings.checkpoint_minutes * 60, work.stop_at, folder, work.made_with)
-    callbacks: list[TrainerCallback] = [_StepSeeds(settings.seed), report]
-    best = None
-    if settings.early_stopping is not None:
-        best = _KeepBest(settings.early_stopping.patience, folder, newest)
-        callbacks.insert(1, best)
+    early = settings.early_stopping
+    best = None if early is None else KeepBest(early.patience, folder, newest)
+    saving = Saving(folder, settings.checkpoint_minutes * 60, work.made_with)
+    report = Report(metrics, gauges, stop, work.stop_at, saving, best)
+    callbacks: list[TrainerCallback] = [StepSeeds(settings.seed), *([] if best is None else [best]), report]
     if work.tensorboard is not None:
         # Behind the report, which adds its gauges to what is logged.
         callbacks.append(tensorboard(work.tensorboard))
@@ -133,11 +130,14 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     trainer = StepTrainer(
         model=work.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=callbacks
     )
-    trainer.gauges = gauges
+    trainer.gauges, trainer.parts = gauges, parts
     trainer.pop_callback(PrinterCallback)
     # The loss of a micro-batch is a mean already; Chronos-T5 would otherwise divide it by the number of tokens.
     trainer.model_accepts_loss_kwargs = False
-    if best is None or not best.patience_over:
+    if newest is not None and (start >= settings.steps or (best is not None and best.patience_over)):
+        # All is trained. The library would train one step more, because its loop asks after a step.
+        trainer.load_weights(newest)
+    else:
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
     steps = max(start, int(trainer.state.global_step))
     reason = "early stopping" if best is not None and best.patience_over else report.stopped_by
@@ -155,146 +155,8 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
 
 def newest_checkpoint(folder: Path) -> Path | None:
     """The checkpoint of the highest step, of those that are complete."""
-    whole = [path for step in steps_in(folder) if ((path := folder_of(folder, step)) / _MADE_WITH).exists()]
+    whole = [path for step in steps_in(folder) if ((path := folder_of(folder, step)) / MADE_WITH).exists()]
     return whole[-1] if whole else None
-
-
-class _StepSeeds(TrainerCallback):
-    """Seeds torch at each step, so that dropout depends on nothing that came before."""
-
-    def __init__(self, seed: int) -> None:
-        self._seed = seed
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Before the step's first forward pass."""
-        torch.manual_seed(hash((self._seed, state.global_step, args.process_index)) & 0x7FFF_FFFF_FFFF_FFFF)
-
-
-class _Report(TrainerCallback):
-    """Tells of steps and checkpoints, writes one when it is time, and obeys signals after the step they came in.
-
-    Where several processes train together they all do, at the same step, what the leader found.
-    """
-
-    def __init__(
-        self,
-        metrics: Metrics,
-        gauges: Gauges,
-        stop: StopSignal,
-        seconds: float,
-        stop_at: float,
-        folder: Path,
-        made_with: Mapping[str, Any],
-    ) -> None:
-        self.stopped_by = "steps"
-        self._metrics = metrics
-        self._gauges = gauges
-        self._stop = stop
-        self._seconds = seconds
-        self._stop_at = stop_at
-        self._folder = folder
-        self._made_with = made_with
-        self._saved_at = time.monotonic()
-
-    def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """One step begins."""
-        self._gauges.begin(state.global_step)
-
-    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """One step more."""
-        self._gauges.stepped(kwargs["optimizer"])
-        self._metrics.step(state.global_step, state.max_steps)
-        now = time.monotonic()
-        due = self._stop.take_save_request() or now - self._saved_at >= self._seconds
-        due, asked, late = ranks.led(due, self._stop.asked, now >= self._stop_at)
-        if due:
-            control.should_save = True
-        if state.global_step >= state.max_steps:
-            return
-        if asked or late:
-            self.stopped_by = "signal" if asked else "time"
-            control.should_save = True
-            control.should_training_stop = True
-
-    def on_log(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """A loss, averaged over the steps since the last one."""
-        logs: dict[str, Any] = kwargs["logs"]
-        if "loss" not in logs:
-            return
-        loss, rate = float(logs["loss"]), float(logs.get("learning_rate", 0.0))
-        gauges = self._gauges.read(state.global_step, kwargs["optimizer"])
-        logs |= gauges
-        grad_norm = float(logs["grad_norm"])
-        self._metrics.step(state.global_step, state.max_steps, loss, rate, grad_norm=grad_norm, **gauges)
-        if not torch.isfinite(torch.tensor(loss)):
-            raise LossNotFinite(f"the loss of step {state.global_step} is {loss}")
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """A look at the validation window."""
-        self._metrics.event("validated", step=state.global_step, loss=float(kwargs["metrics"]["eval_loss"]))
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """A checkpoint; complete with the file that says what it was made with."""
-        if args.process_index != 0:
-            return
-        (folder_of(self._folder, state.global_step) / _MADE_WITH).write_text(json.dumps(dict(self._made_with)))
-        self._saved_at = time.monotonic()
-        self._metrics.event("checkpoint", step=state.global_step)
-
-
-class _KeepBest(TrainerCallback):
-    """Keeps the weights with the lowest validation loss, in each checkpoint too, and stops when it falls no more.
-
-    Every process sees the same loss and stops at the same step.
-    """
-
-    def __init__(self, patience: int, folder: Path, resumed: Path | None) -> None:
-        self._patience = patience
-        self._folder = folder
-        self._weights: dict[str, torch.Tensor] | None = None
-        self.step: int | None = None
-        self._loss = float("inf")
-        self._worse = 0
-        if resumed is not None and (resumed / _BEST).exists():
-            kept = torch.load(resumed / _BEST, weights_only=True)
-            self._weights, self.step, self._loss, self._worse = (
-                kept["weights"],
-                kept["step"],
-                kept["loss"],
-                kept["worse"],
-            )
-
-    @property
-    def patience_over(self) -> bool:
-        """Whether the loss has not fallen for too long."""
-        return self._worse >= self._patience
-
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """Compare, keep, or lose patience."""
-        loss = float(kwargs["metrics"]["eval_loss"])
-        if loss < self._loss:
-            self._loss, self.step, self._worse = loss, state.global_step, 0
-            self._weights = _trainable(kwargs["model"])
-        else:
-            self._worse += 1
-            if self.patience_over:
-                control.should_training_stop = True
-                control.should_save = True
-
-    def on_save(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
-        """The best goes along: whoever goes on from this checkpoint has to know it."""
-        if args.process_index == 0 and self._weights is not None:
-            kept = {"weights": self._weights, "step": self.step, "loss": self._loss, "worse": self._worse}
-            torch.save(kept, folder_of(self._folder, state.global_step) / _BEST)
-
-    def restore(self, model: torch.nn.Module) -> None:
-        """Put the best weights back into the model."""
-        if self._weights is not None:
-            model.load_state_dict(self._weights, strict=False)
-
-
-def _trainable(model: torch.nn.Module) -> dict[str, torch.Tensor]:
-    return {name: weight.detach().cpu().clone() for name, weight in model.named_parameters() if weight.requires_grad}
 
 
 def _arguments(work: Work, accumulated: int, folder: Path) -> TrainingArguments:
@@ -348,7 +210,7 @@ def _compare(checkpoint: Path, work: Work) -> list[str]:
 
     Other data or settings would be gone on from without an error, and lead elsewhere: InvalidInput.
     """
-    found = json.loads((checkpoint / _MADE_WITH).read_text())
+    found = json.loads((checkpoint / MADE_WITH).read_text())
     ours = json.loads(json.dumps(dict(work.made_with)))
     other = sorted(name for name in found.keys() | ours.keys() if found.get(name) != ours.get(name))
     if refused := [name for name in other if name not in _MAY_DIFFER]:

@@ -15,6 +15,9 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from agent import gpu
 from chronos_ec2.domain.errors import InvalidInput
 
+_SURE_STEPS = 10
+"""Steps by which the pace of the rest is told."""
+
 
 class Gauges:
     """Read at each line with a loss: means over the steps since the last one. `windows` are those of one step."""
@@ -25,6 +28,7 @@ class Gauges:
         self._waited = 0.0
         self._skipped = 0
         self._since: tuple[int, float] | None = None
+        self._warm: tuple[int, float] | None = None
 
     @contextmanager
     def waiting(self) -> Iterator[None]:
@@ -41,6 +45,15 @@ class Gauges:
         """The first step of all comes now: what was waited for before that is start-up."""
         if self._since is None:
             self._since, self._waited = (step, self._monotonic()), 0.0
+        elif self._warm is None:
+            self._warm = step, self._monotonic()
+
+    def seconds_left(self, step: int, total: int) -> float | None:
+        """Until the last step, at the pace since the second one of this attempt; None until that can be told."""
+        if self._warm is None or step < self._warm[0] + _SURE_STEPS:
+            return None
+        first, began = self._warm
+        return (self._monotonic() - began) / (step - first) * (total - step)
 
     def read(self, step: int, optimizer: Any) -> dict[str, float]:
         """The numbers, in series a second, milliseconds a step, percent and bytes."""

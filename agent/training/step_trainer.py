@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import torch
@@ -42,15 +43,44 @@ class Replayed(IterableDataset[Batch]):
         return self._make()
 
 
+_IGNORED = -100
+"""The label of a token that is missing, by torch's convention."""
+_WEIGHT = "weight"
+"""Beside the model's arguments in a part of a batch: how much its loss counts, 1 for a part of average size."""
+
+
 class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
-    """The library's trainer, whose data set makes whole batches. Generators are seeded, so that they have no state."""
+    """The library's trainer, whose data set makes whole batches. Generators are seeded, so that they have no state.
+
+    `parts` is in how many each batch comes.
+    """
 
     gauges: Gauges
+    parts: int
 
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """The next step's batches, timed."""
+        """The next step's batches, timed; where they are parts, each with its weight in the whole batch."""
         with self.gauges.waiting():
-            return super().get_batch_samples(*arguments)
+            batches, count = super().get_batch_samples(*arguments)
+        if self.parts > 1:
+            for first in range(0, len(batches), self.parts):
+                self._weigh(batches[first : first + self.parts])
+        return batches, count
+
+    def _weigh(self, parts: list[Batch]) -> None:
+        terms = [_terms(part[self.label_names[0]]) for part in parts]
+        for part, count in zip(parts, terms, strict=True):
+            part[_WEIGHT] = count * len(parts) / sum(terms)
+
+    def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **more: Any) -> Any:
+        """The mean over a batch, or what a part of one has of it."""
+        weight = inputs.pop(_WEIGHT, None)
+        loss = super().compute_loss(model, inputs, *arguments, **more)
+        return loss if weight is None else loss * weight
+
+    def load_weights(self, checkpoint: Path) -> None:
+        """Those of a checkpoint, which is not trained on."""
+        self._load_from_checkpoint(str(checkpoint))
 
     def evaluate(self, *_arguments: Any, **_more: Any) -> dict[str, float]:
         """The mean loss of a row of the validation batches.
@@ -83,3 +113,8 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
 
     def _load_rng_state(self, checkpoint: str | None) -> None:
         pass
+
+
+def _terms(label: torch.Tensor) -> int:
+    """How many terms the mean has that is the loss: tokens for Chronos-T5, else rows."""
+    return len(label) if label.is_floating_point() else int((label != _IGNORED).sum())

@@ -12,6 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -39,7 +40,9 @@ def panel(tmp_path_factory: pytest.TempPathFactory) -> Panel:
     return a_panel(tmp_path_factory.mktemp("panel"))
 
 
-def work_on(panel: Panel, family: str, lora: bool = False, dropout: float = 0.1, **settings: Any) -> Work:
+def work_on(
+    panel: Panel, family: str, lora: bool = False, dropout: float = 0.1, windows: int = 4, **settings: Any
+) -> Work:
     """A new model with the same weights each time, and the batches of a seed."""
     chronos = a_family(family, dropout)
     if lora:
@@ -48,7 +51,7 @@ def work_on(panel: Panel, family: str, lora: bool = False, dropout: float = 0.1,
     ends = panel.lengths - HORIZON
     chosen: dict[str, Any] = {"steps": STEPS, "batch_size": 4, "learning_rate": 1e-2, "checkpoint_steps": 3}
     optimisation = Optimisation.model_validate(chosen | settings)
-    sampler = Sampler(Windows(panel, ends, CONTEXT, HORIZON, HORIZON), 4, "series", seed=3)
+    sampler = Sampler(Windows(panel, ends, CONTEXT, HORIZON, HORIZON), windows, "series", seed=3)
 
     def validation() -> Iterator[Batch]:
         yield chronos.batch(panel, sampler.draw(10**6))
@@ -61,7 +64,7 @@ def work_on(panel: Panel, family: str, lora: bool = False, dropout: float = 0.1,
         precision=optimisation.precision if optimisation.precision != "auto" else "fp32",
         label=chronos.label,
         made_with={"data": "d", "settings": {}},
-        windows=4,
+        windows=windows,
     )
 
 
@@ -108,15 +111,16 @@ class Fp16OnTheCpu(StepTrainer):  # type: ignore[misc]
         self.accelerator.scaler = torch.amp.GradScaler("cpu", init_scale=2.0**10)
 
 
+@pytest.mark.parametrize("workers", [0, 2])
 @pytest.mark.parametrize("precision", ["fp32", "fp16"])
 @pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
 @pytest.mark.parametrize("family", FAMILIES)
 def test_weights_are_equal_bit_for_bit_after_a_death_between_checkpoints(
-    panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, lora: bool, precision: str
+    panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, family: str, lora: bool, precision: str, workers: int
 ) -> None:
     if precision == "fp16":
         monkeypatch.setattr(engine, "StepTrainer", Fp16OnTheCpu)
-    settings = {"precision": precision}
+    settings = {"precision": precision, "workers": workers}
     _, straight = trained(work_on(panel, family, lora, **settings), tmp_path / "straight")
     with pytest.raises(Killed):
         trained(work_on(panel, family, lora, **settings), tmp_path / "killed", dies_after=5)
@@ -130,7 +134,25 @@ def test_weights_are_equal_bit_for_bit_after_a_death_between_checkpoints(
     assert changed
 
 
-@pytest.mark.parametrize("before_and_after", [(0, 2), (2, 2), (2, 0)])
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("family", FAMILIES)
+def test_a_run_that_was_done_is_not_trained_on(panel: Panel, tmp_path: Path, family: str, lora: bool) -> None:
+    _, weights = trained(work_on(panel, family, lora, schedule="constant"), tmp_path / "run")
+    again, same = trained(work_on(panel, family, lora, schedule="constant"), tmp_path / "run")
+    assert (again.steps, again.resumed_from, again.complete) == (STEPS, STEPS, True)
+    assert_equal(same, weights)
+
+
+def test_nor_are_the_best_weights_of_one(panel: Panel, tmp_path: Path) -> None:
+    early = EarlyStopping(every_steps=1, patience=100).model_dump()
+    settings = {"early_stopping": early, "learning_rate": 0.1, "schedule": "constant"}
+    first, weights = trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
+    again, same = trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
+    assert (again.steps, again.best_step) == (STEPS, first.best_step)
+    assert_equal(same, weights)
+
+
+@pytest.mark.parametrize("before_and_after", [(0, 2), (2, 0)])
 def test_nor_does_it_matter_who_makes_the_batches(
     panel: Panel, tmp_path: Path, before_and_after: tuple[int, int]
 ) -> None:
@@ -200,6 +222,25 @@ def test_another_gpu_goes_on_and_says_that_it_is_another(
     assert "checkpoint-3 was made with other precision" in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
+def test_a_death_while_a_checkpoint_is_completed_leaves_it_incomplete(
+    panel: Panel, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rename = Path.replace
+
+    def dies(path: Path, target: Path) -> Path:
+        if target.name != "made_with.json":
+            return rename(path, target)
+        assert path.read_text()
+        raise Killed
+
+    with monkeypatch.context() as last_moment:
+        last_moment.setattr(Path, "replace", dies)
+        with pytest.raises(Killed):
+            trained(work_on(panel, "chronos-2"), tmp_path / "run")
+    assert (tmp_path / "run" / "checkpoint-3").exists()
+    assert newest_checkpoint(tmp_path / "run") is None
+
+
 def test_a_checkpoint_that_is_not_complete_is_passed_over(panel: Panel, tmp_path: Path) -> None:
     trained(work_on(panel, "chronos-2"), tmp_path / "run")
     whole = newest_checkpoint(tmp_path / "run")
@@ -229,7 +270,8 @@ def only_rows(model: torch.nn.Module, rows: int, from_call: int = 0) -> None:
     def check(_module: Any, _arguments: Any, more: dict[str, Any]) -> None:
         nonlocal calls
         calls += 1
-        if calls > from_call and len(more["context"]) > rows:
+        first = next(iter(more.values()))
+        if calls > from_call and len(first) > rows:
             raise torch.OutOfMemoryError("CUDA out of memory")
 
     model.register_forward_pre_hook(check, with_kwargs=True)
@@ -247,10 +289,34 @@ def test_a_batch_that_does_not_fit_is_taken_in_parts(panel: Panel, tmp_path: Pat
         torch.testing.assert_close(weight, whole[name], rtol=1e-3, atol=2e-5)
 
 
-def test_a_model_too_large_for_the_gpu_is_said_so(panel: Panel, tmp_path: Path) -> None:
-    work = work_on(panel, "chronos-2")
+def with_gaps(panel: Panel) -> Panel:
+    values = panel.values.copy()
+    values[:, ::7] = np.nan
+    values[:, 40:48] = np.nan
+    return replace(panel, values=values)
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_parts_of_different_sizes_count_by_what_they_hold(panel: Panel, tmp_path: Path, family: str) -> None:
+    """Three windows in two parts, of one and of two; with gaps Chronos-T5 has unlike numbers of tokens in each."""
+    settings: dict[str, Any] = {"dropout": 0.0, "learning_rate": 1e-3, "windows": 3, "gradient_accumulation": 2}
+    gaps = with_gaps(panel)
+    _, whole = trained(work_on(gaps, family, **settings), tmp_path / "whole")
+    work = work_on(gaps, family, **settings)
+    only_rows(work.model, 2)
+    done, weights = trained(work, tmp_path / "parts")
+    assert (done.steps, done.parts) == (STEPS, 2)
+    pairs = zip(losses(tmp_path / "parts"), losses(tmp_path / "whole"), strict=True)
+    assert all(ours == pytest.approx(theirs, rel=1e-4) for ours, theirs in pairs)
+    for name, weight in weights.items():
+        torch.testing.assert_close(weight, whole[name], rtol=1e-3, atol=2e-4)
+
+
+def test_windows_of_several_rows_are_parted_as_windows(panel: Panel, tmp_path: Path) -> None:
+    """Four windows of a batch of 256 rows: more than four parts there are not."""
+    work = work_on(panel, "chronos-2", batch_size=256)
     only_rows(work.model, 0)
-    with pytest.raises(InvalidInput, match="not even one row fits into the GPU's memory"):
+    with pytest.raises(InvalidInput, match="not even one window fits into the GPU's memory"):
         trained(work, tmp_path)
 
 
@@ -260,6 +326,42 @@ def test_training_ends_in_time(panel: Panel, tmp_path: Path) -> None:
     newest = newest_checkpoint(tmp_path / "run")
     assert newest is not None
     assert newest.name == "checkpoint-1"
+
+
+def test_the_last_weights_may_be_the_best_when_time_ends_the_training(panel: Panel, tmp_path: Path) -> None:
+    work = work_on(panel, "chronos-2", early_stopping={"every_steps": 100, "patience": 3})
+    done, _ = trained(replace(work, stop_at=0.0), tmp_path / "run")
+    assert (done.steps, done.best_step, done.stopped_by) == (1, 1, "time")
+
+
+def test_it_says_early_that_the_time_is_too_short_for_all_steps(panel: Panel, tmp_path: Path) -> None:
+    stop = StopSignal()
+
+    class StopsWhenTold(Metrics):
+        def event(self, name: str, **details: Any) -> None:
+            stop.asked |= name == "short_of_time"
+            super().event(name, **details)
+
+    metrics = StopsWhenTold(tmp_path / "metrics.jsonl")
+    done = fit(
+        replace(work_on(panel, "chronos-2", steps=10**8), stop_at=time.monotonic() + 600), tmp_path, metrics, stop
+    )
+    metrics.close()
+    lines = [json.loads(line) for line in (tmp_path / "metrics.jsonl").read_text().splitlines()]
+    (told,) = [line for line in lines if line.get("event") == "short_of_time"]
+    assert 10 <= told["step"] < 100
+    assert told["step"] < told["expected"] < told["total_steps"] == 10**8
+    assert done.stopped_by == "signal"
+
+
+def test_metrics_tell_when_it_will_be_done(panel: Panel, tmp_path: Path) -> None:
+    work = replace(work_on(panel, "chronos-2", steps=20), stop_at=time.monotonic() + 600)
+    trained(work, tmp_path / "run")
+    left = [line.get("eta_seconds") for line in lines_with_a_loss(tmp_path / "run")]
+    assert left[:10] == [None] * 10
+    assert all(0 < seconds < 600 for seconds in left[12:-1])
+    assert left[-1] == 0
+    assert "short_of_time" not in (tmp_path / "run" / "metrics.jsonl").read_text()
 
 
 def test_a_checkpoint_that_is_asked_for_is_written_after_the_step(panel: Panel, tmp_path: Path) -> None:
@@ -285,6 +387,8 @@ def test_lines_of_metrics_tell_of_steps_checkpoints_and_validation(panel: Panel,
     trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
     lines = [json.loads(line) for line in (tmp_path / "run" / "metrics.jsonl").read_text().splitlines()]
     assert [line["step"] for line in lines if line.get("event") == "checkpoint"] == [3, 6, 8]
+    # The loss falls with each look, so that the last look's weights are the best; there was none at 3 and 6.
+    assert [line.get("best", False) for line in lines if line.get("event") == "checkpoint"] == [False, False, True]
     assert [line["step"] for line in lines if line.get("event") == "validated"] == [4, 8]
     assert [line["step"] for line in lines if "loss" in line and "event" not in line] == list(range(1, STEPS + 1))
 
