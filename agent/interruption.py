@@ -13,7 +13,7 @@ from collections.abc import Callable
 from datetime import datetime, timedelta
 
 from agent.background import Background
-from agent.metadata import Metadata, NoMetadata
+from agent.metadata import Metadata
 from agent.orders import Orders
 from chronos_ec2.domain.run import Cause, Stop
 from chronos_ec2.domain.text import one_line
@@ -24,11 +24,12 @@ POLL_SECONDS = 5.0
 _NOTICE_LEAVES = timedelta(seconds=100)
 """Of the two minutes before which EC2 gives its notice, after a poll that may have come late."""
 _NOTICE, _REBALANCE = "spot/instance-action", "events/recommendations/rebalance"
-_FIRST_TRIES = 3
+_LONGEST_SILENCE = 20.0
+"""Of the two minutes. Somewhere else than on EC2 nobody ever answers, and this is how often nobody is asked."""
 
 
 class InterruptionWatch(Background):
-    """Polls for both warnings until the notice has come, as a context manager. Without a metadata service it ends."""
+    """Polls for both warnings until the notice has come, as a context manager."""
 
     def __init__(
         self,
@@ -47,18 +48,17 @@ class InterruptionWatch(Background):
     def _run(self) -> None:
         if self._metadata is None:
             return
-        silent, answered = 0, False
+        silent = 0
         while True:
             try:
                 if self._look(self._metadata):
                     return
-                silent, answered = 0, True
-            except NoMetadata as error:
+                silent = 0
+            except Exception as error:  # noqa: BLE001 - whatever it answers, a notice may come with the next
                 silent += 1
-                if not answered and silent >= _FIRST_TRIES:
-                    _log.info("no metadata service, so no interruption is watched for: %s", error)
-                    return
-            if self._over.wait(self._seconds):
+                if silent == 1:
+                    _log.warning("the metadata service does not answer, and is asked again: %s", error)
+            if self._over.wait(min(self._seconds * max(1, silent), _LONGEST_SILENCE)):
                 return
 
     def _look(self, metadata: Metadata) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import urllib.error
 import urllib.request
 from collections.abc import Mapping
+from http.client import HTTPException
 
 _ENDPOINT = "http://169.254.169.254"
 _TOKEN_SECONDS = 21_600
@@ -43,7 +44,7 @@ class Metadata:
                 if error.code != 401:
                     raise NoMetadata(f"{path}: HTTP {error.code}") from error
                 self._token = None
-            except (OSError, ValueError) as error:
+            except (OSError, ValueError, HTTPException) as error:
                 raise NoMetadata(str(error)) from error
         raise NoMetadata(f"{path}: no token is taken")
 
@@ -51,7 +52,7 @@ class Metadata:
         ttl = {"X-aws-ec2-metadata-token-ttl-seconds": str(_TOKEN_SECONDS)}
         try:
             self._token = self._ask("PUT", "api/token", ttl)
-        except (OSError, ValueError) as error:
+        except (OSError, ValueError, HTTPException) as error:
             raise NoMetadata(f"no token: {error}") from error
         return self._token
 

@@ -18,6 +18,8 @@ class Imds:
         self.tokens: set[str] = set()
         self.given = 0
         self.takes_no_token = False
+        self.confused = 0
+        """So many of the next answers are not HTTP."""
         self.asked: list[str] = []
         self.endpoint = ""
 
@@ -51,6 +53,10 @@ def imds() -> Iterator[Imds]:
             self.answer(200 if name in service.answers else 404, service.answers.get(name, ""))
 
         def answer(self, code: int, body: str) -> None:
+            if service.confused:
+                service.confused -= 1
+                self.wfile.write(b"nonsense\r\n\r\n")
+                return
             self.send_response(code)
             self.send_header("Content-Length", str(len(body)))
             self.end_headers()

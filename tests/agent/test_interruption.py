@@ -99,11 +99,35 @@ def test_what_is_no_warning_ends_nothing(service: Imds, body: str) -> None:
     assert orders.stop is None
 
 
-def test_without_a_metadata_service_nothing_is_polled() -> None:
+def test_a_service_that_does_not_answer_for_long_is_asked_until_it_does(service: Imds) -> None:
+    orders, down = Orders(), 8
+
+    class Late(Metadata):
+        """Nothing answers its first questions."""
+
+        def get(self, path: str) -> str | None:
+            nonlocal down
+            if down:
+                down -= 1
+                raise NoMetadata("no route to host")
+            return super().get(path)
+
+    service.take_back()
+    with InterruptionWatch(Late(service.endpoint), orders, lambda: NOW, seconds=0.01):
+        wait_until(lambda: orders.stop is not None)
+
+
+def test_an_answer_that_is_no_answer_does_not_end_the_watch(service: Imds) -> None:
     orders = Orders()
-    with InterruptionWatch(Metadata("http://127.0.0.1:9"), orders, lambda: NOW, seconds=0.01) as watching:
-        wait_until(lambda: not watching.alive)
-    with InterruptionWatch(None, orders, lambda: NOW) as watching:
+    with watch(service, orders):
+        service.confused = 3
+        wait_until(lambda: service.confused == 0)
+        service.take_back()
+        wait_until(lambda: orders.stop is not None)
+
+
+def test_where_there_is_no_metadata_service_nothing_is_polled() -> None:
+    with InterruptionWatch(None, Orders(), lambda: NOW) as watching:
         wait_until(lambda: not watching.alive)
 
 
