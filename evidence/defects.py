@@ -569,8 +569,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a sweep sees lanes with a lock alone", "protocol", _RECONCILE,
-        "lanes = sorted({*self.store.lanes(self.environment), *by_lane})",
-        "lanes = sorted(self.store.lanes(self.environment))", SERVICES,
+        "lanes = sorted({*found.lanes, *by_lane})",
+        "lanes = sorted(found.lanes)", SERVICES,
     ),
     Defect(
         "one lane's trouble keeps the sweep from the others", "failure mode 25", _RECONCILE,

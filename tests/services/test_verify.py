@@ -6,6 +6,7 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import refuse_another_region, warnings
 
 REGION = "us-east-1"
@@ -25,38 +26,57 @@ class Refuses:
         pass
 
 
+def warned(world: MemoryWorld) -> tuple[str, ...]:
+    return warnings("dev", REGION, RunStore(world.objects), world.wiring)
+
+
 def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
-    assert warnings(MemoryWorld().wiring, REGION) == ()
+    assert warned(MemoryWorld()) == ()
+
+
+def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
+    world = MemoryWorld()
+    world.objects.write("dev/lanes/Upper/system-state.json", b"{}")
+    (warning,) = warned(world)
+    assert warning.startswith("dev/lanes/Upper/: no lane has its lock there")
+    assert "move it away" in warning
+    for number in range(9):
+        world.objects.write(f"dev/lanes/B{number}\n/system-state.json", b"{}")
+    (warning,) = warned(world)
+    assert "and 5 more" in warning
+    assert warning.isprintable()
 
 
 def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
-    wiring = MemoryWorld().wiring
-    wiring.tells = False
-    (warning,) = warnings(wiring, REGION)
+    world = MemoryWorld()
+    world.wiring.tells = False
+    (warning,) = warned(world)
     assert "EventBridge" in warning
     assert "docs/deploying.md" in warning
 
 
 def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
-    wiring = MemoryWorld().wiring
-    wiring.pending += ["email a@example.com to chronos-ec2-dev", "email b@example.com to chronos-ec2-dev-alarms"]
-    first, second = warnings(wiring, REGION)
+    world = MemoryWorld()
+    world.wiring.pending += ["email a@example.com to chronos-ec2-dev", "email b@example.com to chronos-ec2-dev-alarms"]
+    first, second = warned(world)
     assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
     assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
 
 
 @pytest.mark.parametrize("error", [NotAllowed, ServiceUnavailable])
-@pytest.mark.parametrize("call", ["s3:HeadBucket", "s3:GetBucketNotification", "sns:ListSubscriptionsByTopic"])
+@pytest.mark.parametrize(
+    "call", ["s3:HeadBucket", "s3:GetBucketNotification", "sns:ListSubscriptionsByTopic", "s3:ListBucket"]
+)
 def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[Exception]) -> None:
-    assert warnings(MemoryWorld(Refuses(call, error)).wiring, REGION) == (f"not allowed: {call}",)
+    assert warned(MemoryWorld(Refuses(call, error))) == (f"not allowed: {call}",)
 
 
 def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:
-    wiring = MemoryWorld().wiring
-    for wiring.region in (None, REGION):
-        refuse_another_region(wiring, REGION)
-    wiring.region = "eu-west-1"
-    (warning,) = warnings(wiring, REGION)
+    world = MemoryWorld()
+    for world.wiring.region in (None, REGION):
+        refuse_another_region(world.wiring, REGION)
+    world.wiring.region = "eu-west-1"
+    (warning,) = warned(world)
     assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
-        refuse_another_region(wiring, REGION)
+        refuse_another_region(world.wiring, REGION)

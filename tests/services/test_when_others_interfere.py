@@ -17,6 +17,7 @@ from chronos_ec2.domain.lane import Lane, bundle_key, run_key
 from chronos_ec2.domain.run import Cause, Outcome
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
+from chronos_ec2.services.history import runs
 from chronos_ec2.services.run_store import RunStore
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
@@ -300,3 +301,18 @@ def test_a_right_that_is_missing_does_not_keep_the_others_from_their_work(
     (report,) = scene.reconciler.sweep()
     assert "not allowed" in report.error
     assert scene.world.fleet.terminate_calls == [launched.instance_id]
+
+
+@pytest.mark.parametrize("name", ["Upper", "cached-datasets", "", "main", "a lane", "x" * 32, "é"])
+def test_a_key_that_no_lane_can_have_keeps_nobody_from_the_lanes_that_are(scene: Scenario, name: str) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.world.objects.write(f"dev/lanes/{name}/system-state.json", b"{}")
+    reports = scene.reconciler.sweep()
+    assert [report.error for report in reports] == ["", ""]
+    assert reports[0].decision.reason.startswith(f"dev/lanes/{name}/: no lane has its lock there")
+    assert [snapshot.active for snapshot in runs(scene.store, "dev")] == [True]
+    assert scene.left() == ["instance", "volume", "schedule", "lock"]
+    assert scene.kill().run_id == launched.run_id
+    scene.sweeps(LIMITS.grace + 3 * LIMITS.sweep)
+    assert scene.left() == []

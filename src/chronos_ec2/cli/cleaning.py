@@ -77,11 +77,12 @@ def verify(
 ) -> None:
     """Prove that nothing is left: no instance, volume, interface, schedule or lock. Exit code 1 if something is.
 
-    It warns of a bucket that does not tell of its objects, and of subscriptions that nobody has confirmed.
+    It warns of a bucket that does not tell of its objects, of subscriptions that nobody has confirmed, and of what lies
+    where locks do and is none.
     """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-    found = warnings(world.wiring, world.stack.region)
+    found = warnings(environment, world.stack.region, world.store, world.wiring)
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:

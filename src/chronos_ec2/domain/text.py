@@ -20,10 +20,15 @@ _RESERVED = frozenset({"cached-datasets"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
+def is_name(value: str) -> bool:
+    """Whether `value` can name an environment or a lane."""
+    return value not in _RESERVED and _NAME.fullmatch(value) is not None
+
+
 @lru_cache(maxsize=1024)
 def check_name(value: str, where: str) -> str:
     """Return `value` if it can name an environment or a lane, else raise InvalidInput for `where`."""
-    if value in _RESERVED or not _NAME.fullmatch(value):
+    if not is_name(value):
         raise InvalidInput(where, f"{value!r} is not a valid name", "lower-case letters, digits and '-', at most 31")
     return value
 

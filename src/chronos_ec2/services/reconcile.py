@@ -91,13 +91,15 @@ class Reconciler:
         listing = self._list()
         for instance in listing.instances:
             by_lane[self._lane_of(instance)].append(instance)
-        lanes = sorted({*self.store.lanes(self.environment), *by_lane})
-        unused = self._unused_schedules(listing)
+        found = self.store.list_lanes(self.environment)
+        lanes = sorted({*found.lanes, *by_lane})
+        others = self._unused_schedules(listing)
+        others += [Report(Lane(self.environment), Decision(found.remark))] if found.strange else []
         listings = [_Listing(listing.at, tuple(by_lane.get(lane, ())), listing.armed) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
-            return [*unused, *map(self._isolated, lanes, listings)]
+            return [*others, *map(self._isolated, lanes, listings)]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
-            return [*unused, *pool.map(self._isolated, lanes, listings)]
+            return [*others, *pool.map(self._isolated, lanes, listings)]
 
     def _unused_schedules(self, listing: _Listing) -> list[Report]:
         if isinstance(listing.armed, Failed):

@@ -8,16 +8,37 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, StateRead
 from chronos_ec2.domain.lane import MAIN_LANE, Lane, lanes_prefix, run_key
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.run import Run
+from chronos_ec2.domain.text import is_name, one_line
 from chronos_ec2.ports import ObjectStore
 
 HEARTBEAT = "heartbeat.json"
+_NAMED = 5
+"""So many strange prefixes are named: anybody who may write locks can make thousands."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaneList:
+    """What lies where the locks of further lanes do.
+
+    `strange` are prefixes that can name no lane: nothing of ours made them, so no run of ours is behind them.
+    """
+
+    lanes: tuple[Lane, ...]
+    strange: tuple[str, ...]
+
+    @property
+    def remark(self) -> str:
+        """What to say of the strange ones, empty when there are none."""
+        named = ", ".join(one_line(prefix, 80) for prefix in self.strange[:_NAMED])
+        more = f" and {len(self.strange) - _NAMED} more" if len(self.strange) > _NAMED else ""
+        return f"{named}{more}: no lane has its lock there, so nobody looks at it; move it away" if named else ""
 
 
 class RunStore:
@@ -80,8 +101,18 @@ class RunStore:
 
     def lanes(self, environment: str) -> tuple[Lane, ...]:
         """The main lane, and every further one that has a lock."""
-        names = [name for name in self.objects.children(lanes_prefix(environment)) if name != MAIN_LANE]
-        return (Lane(environment), *(Lane(environment, name) for name in names))
+        return self.list_lanes(environment).lanes
+
+    def list_lanes(self, environment: str) -> LaneList:
+        """The lanes, and the prefixes that lie among them and are none. Raises ServiceUnavailable, NotAllowed."""
+        prefix = lanes_prefix(environment)
+        lanes, strange = [Lane(environment)], []
+        for name in self.objects.children(prefix):
+            if name != MAIN_LANE and is_name(name):
+                lanes.append(Lane(environment, name))
+            else:
+                strange.append(f"{prefix}{name}/")
+        return LaneList(tuple(lanes), tuple(strange))
 
     def write_beat(self, environment: str, heartbeat: Heartbeat) -> None:
         """Overwrite the heartbeat of a run. Raises ServiceUnavailable."""

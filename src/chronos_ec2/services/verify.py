@@ -44,10 +44,10 @@ def refuse_another_region(wiring: Wiring, region: str) -> None:
         raise InvalidInput("bucket", f"lies in {found}, the stack in {region}", "bring along a bucket of that region")
 
 
-def warnings(wiring: Wiring, region: str) -> tuple[str, ...]:
-    """What keeps events from the watchdog, or its messages from people: every promise holds all the same.
+def warnings(environment: str, region: str, store: RunStore, wiring: Wiring) -> tuple[str, ...]:
+    """What keeps events from the watchdog, or its messages from people, and what nobody looks at.
 
-    That it could not be asked is one of them.
+    Every promise holds all the same. That it could not be asked is one of them.
     """
     found: list[str] = []
     try:
@@ -55,6 +55,8 @@ def warnings(wiring: Wiring, region: str) -> tuple[str, ...]:
     except (InvalidInput, ServiceUnavailable, NotAllowed) as error:
         found.append(str(error))
     try:
+        if remark := store.list_lanes(environment).remark:
+            found.append(remark)
         if not wiring.bucket_tells():
             found.append(
                 "the bucket does not tell EventBridge of its objects, so that what takes seconds takes a minute; "
