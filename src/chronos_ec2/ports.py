@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.instance import Instance, Sighting
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.request import ON_DEMAND, Market
 from chronos_ec2.domain.run import Run
@@ -137,7 +137,7 @@ class Resource:
 
 
 class Fleet(Protocol):
-    """EC2, seen through our tags alone."""
+    """EC2, seen through our tags alone, but for `look_up`."""
 
     def instances(self, environment: str) -> tuple[Instance, ...]:
         """Every instance with all our owner tags in this environment, also those terminated lately.
@@ -149,6 +149,14 @@ class Fleet(Protocol):
 
     def find(self, environment: str, instance_id: str) -> Instance | None:
         """One instance, if it carries our owner tags for this environment."""
+        ...
+
+    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[Sighting, ...]:
+        """Those of these instances that EC2 knows, whatever tags they carry; without ids nothing is asked.
+
+        Raises:
+            ServiceUnavailable: the answer is not complete. Nothing may be concluded.
+        """
         ...
 
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:

@@ -287,6 +287,17 @@ class TestFleet:
         assert ports.fleet.find("dev", foreign) is None
         assert ports.fleet.find("dev", "i-0123456789abcdef0") is None
 
+    def test_what_is_looked_up_by_its_id_is_found_with_whatever_tags(self, ports: Ports) -> None:
+        ours, foreign = ports.add_instance(owner_tags(PROJECT, "dev")), ports.add_instance({"Project": PROJECT})
+        ended, other = ports.add_instance(owner_tags(PROJECT, "dev")), ports.add_instance(owner_tags(PROJECT, "dev"))
+        ports.fleet.terminate(ended)
+        found = ports.fleet.look_up("dev", (ours, foreign, ended, "i-0123456789abcdef0", "not-an-id"))
+        seen = {sighting.instance_id: (sighting.state.alive, sighting.ours) for sighting in found}
+        assert seen == {ours: (True, True), foreign: (True, False), ended: (False, True)}
+        assert other not in seen
+        assert [sighting.ours for sighting in ports.fleet.look_up("prod", (ours,))] == [False]
+        assert ports.fleet.look_up("dev", ()) == ()
+
     def test_terminate_can_be_repeated(self, ports: Ports) -> None:
         instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
         ports.fleet.terminate(instance_id)

@@ -106,10 +106,25 @@ def test_a_list_asks_for_all_our_tags_and_reads_all_pages() -> None:
     assert {entry["Name"] for entry in words["Filters"]} == {f"tag:{name}" for name in owner_tags("p", "dev")}
 
 
+def test_what_is_looked_up_is_asked_for_by_id_in_filters_that_ec2_takes_and_all_pages_are_read() -> None:
+    ec2 = Ec2(a_page("i-00000001"), a_page("i-00000002"))
+    ids = [f"i-{number:08x}" for number in range(450)]
+    found = Ec2Fleet(ec2, "p", "c").look_up("dev", ids)
+    assert [sighting.instance_id for sighting in found] == ["i-00000001", "i-00000002"]
+    assert {entry["Name"] for _, words in ec2.asked for entry in words["Filters"]} == {"instance-id"}
+    asked = [words["Filters"][0]["Values"] for _, words in ec2.asked]
+    assert [instance_id for values in asked for instance_id in values] == ids
+    assert max(map(len, asked)) == 200
+    assert Ec2Fleet(ec2, "p", "c").look_up("dev", ()) == ()
+    assert len(ec2.asked) == 3
+
+
 @pytest.mark.parametrize("code", ["RequestLimitExceeded", "Unavailable", "InternalError"])
 def test_a_list_that_is_not_whole_is_no_list(code: str) -> None:
     with pytest.raises(ServiceUnavailable):
         Ec2Fleet(Ec2(a_page("i-00000001"), code), "p", "c").instances("dev")
+    with pytest.raises(ServiceUnavailable):
+        Ec2Fleet(Ec2(a_page("i-00000001"), code), "p", "c").look_up("dev", ["i-00000001"])
 
 
 def test_one_id_a_call_and_force_only_when_asked() -> None:

@@ -399,7 +399,7 @@ SCHEDULES: dict[str, LaneFacts] = {
         instances=(an_instance(state=TERMINATED),),
         armed=frozenset({INSTANCE_ID, OTHER_ID}),
     ),
-    "the schedule of an instance that is missed for good is taken back": some_facts(
+    "the schedule of an instance that is missed for good stays until EC2 is asked for it": some_facts(
         instances=(), beat=Absent(), state=suspected(Cause.INFRA, LIMITS.absence), armed=frozenset({INSTANCE_ID})
     ),
     "schedules that cannot be listed keep nobody from the rest": some_facts(

@@ -12,10 +12,10 @@ from hypothesis import strategies as st
 
 from chronos_ec2.domain.decision import Conclude, Decision, Disarm, MarkStray, Notify, Record, ReleaseBroken, Terminate
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
-from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.instance import InstanceState, Sighting
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.policy import decide, unused_schedules
+from chronos_ec2.domain.policy import decide, judge_unlisted, unlisted
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
 from tests.builders import (
     INSTANCE_ID,
@@ -45,6 +45,10 @@ def terminated(decision: Decision) -> list[tuple[str, Cause]]:
 
 def recorded(decision: Decision) -> Any:
     return next(action.run for action in decision.actions if isinstance(action, Record))
+
+
+def disarmed(decision: Decision) -> set[str]:
+    return {action.instance_id for action in decision.actions if isinstance(action, Disarm)}
 
 
 def test_a_healthy_run_is_left_alone_and_announced_once() -> None:
@@ -394,7 +398,30 @@ def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts
         assert causes <= {Cause.OVER_DEADLINE, Cause.OVER_BUDGET}
 
 
-def test_a_schedule_is_unused_when_it_is_not_new_and_ec2_does_not_list_its_instance() -> None:
+def test_ec2_is_asked_for_what_has_a_schedule_that_is_not_new_and_is_not_listed() -> None:
     old, new = NOW - LIMITS.boot, NOW - LIMITS.boot + seconds(1)
     armed = {"i-2": old, "i-1": old, "i-3": new, INSTANCE_ID: old}
-    assert unused_schedules(armed, (an_instance(),), NOW, LIMITS) == (Disarm("i-1"), Disarm("i-2"))
+    assert unlisted(armed, (an_instance(),), NOW, LIMITS) == ("i-1", "i-2")
+
+
+def test_a_schedule_goes_when_ec2_says_by_its_id_that_the_instance_is_gone_and_not_before() -> None:
+    states = {"i-1": InstanceState.TERMINATED, "i-2": InstanceState.RUNNING, "i-3": InstanceState.STOPPED}
+    sightings = [Sighting(instance_id, state, ours=False) for instance_id, state in states.items()]
+    decision = judge_unlisted(("i-0", "i-1", "i-2", "i-3"), sightings)
+    assert disarmed(decision) == {"i-0", "i-1"}
+    told = {action.incident: action.text for action in decision.actions if isinstance(action, Notify)}
+    assert told.keys() == {"i-2", "i-3"}
+    assert "aws ec2 terminate-instances --instance-ids i-3" in told["i-3"]
+
+
+def test_an_instance_that_has_all_its_tags_and_is_not_listed_yet_is_nobodys_business() -> None:
+    assert judge_unlisted(("i-1",), (Sighting("i-1", InstanceState.RUNNING, ours=True),)).actions == ()
+
+
+@pytest.mark.parametrize("verdict", [None, SAID_BY_AGENT])
+def test_a_record_disarms_nothing_whatever_instance_it_names(verdict: Verdict | None) -> None:
+    earlier = Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence)
+    victim = a_run(instance_id="i-of-another-lane", suspect=earlier, verdict=verdict)
+    decision = judge(some_facts(instances=(), state=held(victim), armed={"i-of-another-lane"}))
+    assert any(isinstance(action, Conclude) for action in decision.actions)
+    assert disarmed(decision) == set()

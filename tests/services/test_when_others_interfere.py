@@ -19,6 +19,7 @@ from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
 from chronos_ec2.services.history import runs
 from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.services.verify import verify
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
@@ -316,3 +317,57 @@ def test_a_key_that_no_lane_can_have_keeps_nobody_from_the_lanes_that_are(scene:
     assert scene.kill().run_id == launched.run_id
     scene.sweeps(LIMITS.grace + 3 * LIMITS.sweep)
     assert scene.left() == []
+
+
+def an_untagged_instance(scene: Scenario) -> str:
+    """The instance of a run, older than a boot, from which somebody has taken our tags."""
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    for _ in range(int(LIMITS.boot / LIMITS.sweep)):
+        scene.beat(launched)
+        scene.sweeps(LIMITS.sweep)
+    scene.world.fleet.untag(launched.instance_id)
+    return launched.instance_id
+
+
+def test_the_schedule_of_an_instance_that_lost_its_tags_stays_and_people_are_told_once(scene: Scenario) -> None:
+    instance_id = an_untagged_instance(scene)
+    scene.sweeps(10 * LIMITS.sweep)
+    assert scene.world.deadlines.schedules.keys() == {instance_id}
+    assert scene.world.fleet.terminate_calls == []
+    assert scene.kinds() == ["started", "leak", "failed"]
+    leak = scene.world.notifier.messages[1]
+    assert leak.document["instance_id"] == instance_id
+    assert f"aws ec2 terminate-instances --instance-ids {instance_id}" in leak.body
+    found = verify("dev", scene.store, scene.world.fleet, scene.world.deadlines)
+    assert [(finding.kind, finding.name) for finding in found] == [
+        ("instance", f"{instance_id} (without our tags)"), ("schedule", instance_id),
+    ]  # fmt: skip
+    scene.world.fleet.move(instance_id, InstanceState.TERMINATED)
+    scene.reconciler.sweep()
+    assert scene.left() == []
+
+
+def test_a_calm_sweep_asks_ec2_once(scene: Scenario, refuse: Callable[..., Recorder]) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.world.clock.advance(LIMITS.boot)
+    scene.beat(launched)
+    recorder = refuse()
+    scene.reconciler.sweep()
+    assert recorder.calls.count("ec2:DescribeInstances") == 1
+
+
+def test_a_schedule_stays_when_ec2_cannot_be_asked_and_the_lanes_are_swept(scene: Scenario) -> None:
+    an_untagged_instance(scene)
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+
+    def refuse(*_: object) -> Any:
+        raise NotAllowed("not allowed to list EC2 instances")
+
+    scene.world.fleet.look_up = refuse  # type: ignore[method-assign]
+    scene.sweeps(LIMITS.orphan_bound)
+    assert "not allowed" in scene.reconciler.sweep()[0].error
+    assert scene.world.fleet.terminate_calls == [stray]
+    assert len(scene.world.deadlines.schedules) == 1

@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC
+from itertools import islice
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.translation import code_of, translated
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import Instance, InstanceState, Sighting, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.request import ON_DEMAND, SPOT
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import one_line
@@ -31,6 +32,8 @@ _TAGGED = {
     SPOT: ("instance", "volume", "network-interface", "spot-instances-request"),
 }
 _VOLUME, _INTERFACE = "volume", "network-interface"
+_FILTER_VALUES = 200
+"""Of one filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
 
 
 class Ec2Fleet:
@@ -54,12 +57,24 @@ class Ec2Fleet:
         found = self._describe(environment, {"Name": "instance-id", "Values": [instance_id]})
         return next((box for box in found if box.instance_id == instance_id), None)
 
+    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[Sighting, ...]:
+        """Those of these instances that EC2 knows, whatever tags they carry."""
+        found: list[Sighting] = []
+        ids, tags = iter(instance_ids), owner_tags(self._project, environment)
+        while some := list(islice(ids, _FILTER_VALUES)):
+            # By filter: by parameter one id that EC2 does not know is an error of the whole call.
+            seen = self._pages([{"Name": "instance-id", "Values": some}])
+            found += [_sighting(raw, tags) for raw in seen if raw["InstanceId"] in some]
+        return tuple(found)
+
     def _describe(self, environment: str, *filters: dict[str, Any]) -> Iterator[Instance]:
-        wanted = [*self._ours(environment), *filters]
+        return map(_instance, self._pages([*self._ours(environment), *filters]))
+
+    def _pages(self, filters: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
         with translated("list EC2 instances"):
-            for page in self._ec2.get_paginator("describe_instances").paginate(Filters=wanted):
+            for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
                 for reservation in page["Reservations"]:
-                    yield from map(_instance, reservation["Instances"])
+                    yield from reservation["Instances"]
 
     def _ours(self, environment: str) -> list[dict[str, Any]]:
         return [
@@ -154,9 +169,16 @@ def _could_not(action: str, error: ClientError) -> str:
     return f"could not {action}: {one_line(str(error), 300)}"
 
 
+def _tags(raw: dict[str, Any]) -> dict[str, str]:
+    return {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
+
+
+def _sighting(raw: dict[str, Any], tags: dict[str, str]) -> Sighting:
+    return Sighting(raw["InstanceId"], InstanceState(raw["State"]["Name"]), tags.items() <= _tags(raw).items())
+
+
 def _instance(raw: dict[str, Any]) -> Instance:
-    tags = {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
-    lane, run_id, attempt, deadline, hold = read_tags(tags)
+    lane, run_id, attempt, deadline, hold = read_tags(_tags(raw))
     return Instance(
         instance_id=raw["InstanceId"],
         state=InstanceState(raw["State"]["Name"]),

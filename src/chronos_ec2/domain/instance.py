@@ -25,6 +25,11 @@ class InstanceState(StrEnum):
     STOPPING = "stopping"
     STOPPED = "stopped"
 
+    @property
+    def alive(self) -> bool:
+        """Whether an instance in it still costs money, or soon may again."""
+        return self is not InstanceState.TERMINATED
+
 
 @dataclass(frozen=True, slots=True)
 class Instance:
@@ -44,6 +49,15 @@ class Instance:
     def alive(self) -> bool:
         """Whether it still costs money, or soon may again."""
         return self.state is not InstanceState.TERMINATED
+
+
+@dataclass(frozen=True, slots=True)
+class Sighting:
+    """What EC2 says of an instance by its id alone, whoever's it is; `ours` when it carries our owner tags."""
+
+    instance_id: str
+    state: InstanceState
+    ours: bool
 
 
 def owner_tags(project: str, environment: str) -> dict[str, str]:

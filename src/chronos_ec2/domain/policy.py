@@ -13,12 +13,13 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from chronos_ec2.domain.decision import Arm, Conclude, Decision, Disarm, Terminate
+from chronos_ec2.domain.decision import Arm, Decision, Disarm, Notify, Terminate
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held, LaneFacts
 from chronos_ec2.domain.held import judge_held
-from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.instance import Instance, Sighting
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.lost import belongs
+from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.strays import judge_broken, past_its_tag, stray
 
 
@@ -46,13 +47,33 @@ def _judge(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
             assert_never(facts.state)
 
 
-def unused_schedules(
+def unlisted(
     armed: Mapping[str, datetime], listed: Iterable[Instance], now: datetime, limits: Limits
-) -> tuple[Disarm, ...]:
-    """The schedules of an environment that can go: EC2 does not list their instances, although they are not new."""
+) -> tuple[str, ...]:
+    """The instances with a schedule that EC2's list by tag lacks, although the schedule is not new.
+
+    Tags can be taken off, so that the list lacks what lives: EC2 is to be asked for each of them by its id.
+    """
     known = {box.instance_id for box in listed}
     old = sorted(name for name, made_at in armed.items() if now - made_at >= limits.boot)
-    return tuple(Disarm(name) for name in old if name not in known)
+    return tuple(name for name in old if name not in known)
+
+
+def judge_unlisted(instance_ids: Iterable[str], sightings: Iterable[Sighting]) -> Decision:
+    """What to do about schedules whose instances are not listed, given what EC2 says of each by its id."""
+    alive = {sighting.instance_id: sighting for sighting in sightings if sighting.state.alive}
+    decision = Decision("schedules of instances that EC2 does not list")
+    for instance_id in instance_ids:
+        if (sighting := alive.get(instance_id)) is None:
+            decision += Decision(f"{instance_id} is gone", (Disarm(instance_id),))
+        elif not sighting.ours:
+            text = (
+                f"{instance_id} is {sighting.state} and has lost our tags, so that the watchdog may not end it: its "
+                "schedule ends it at its deadline; give it its tags back, or end it now with `aws ec2 "
+                f"terminate-instances --instance-ids {instance_id}`"
+            )
+            decision += Decision(text, (Notify(Kind.LEAK, instance_id, text),))
+    return decision
 
 
 def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -60,9 +81,9 @@ def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits:
     if isinstance(facts.armed, Failed):
         return decision + Decision(f"the deadline schedules could not be listed ({facts.armed.problem})")
     ended = {action.instance_id for action in decision.actions if isinstance(action, Terminate)}
+    # Of those alone that EC2 says are gone: one that it does not list may have lost its tags, see `judge_unlisted`.
     gone = {box.instance_id for box in facts.instances if not box.alive}
-    missed = {action.run.instance_id for action in decision.actions if isinstance(action, Conclude)}
-    disarm = [Disarm(instance_id) for instance_id in sorted(facts.armed & (gone | missed))]
+    disarm = [Disarm(instance_id) for instance_id in sorted(facts.armed & gone)]
     arm = [
         Arm(box.instance_id, box.deadline)
         for box in facts.instances

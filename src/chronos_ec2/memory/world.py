@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from chronos_ec2.domain.errors import CapacityUnavailable, LostRace
-from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import Instance, InstanceState, Sighting, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
@@ -190,6 +190,19 @@ class MemoryFleet:
         """One instance, if it carries our owner tags for this environment."""
         return next((found for found in self.instances(environment) if found.instance_id == instance_id), None)
 
+    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[Sighting, ...]:
+        """Those of these instances that are there, whatever tags they carry."""
+        if not instance_ids:
+            return ()
+        self.faults.before("ec2:DescribeInstances")
+        found = tuple(
+            Sighting(box.instance.instance_id, box.instance.state, box.owned_in == environment)
+            for box in self._boxes.values()
+            if box.instance.instance_id in instance_ids
+        )
+        self.faults.after("ec2:DescribeInstances")
+        return found
+
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
         """Start one instance for this attempt and return its id; repeating the call never starts a second."""
         self.faults.before("ec2:RunInstances")
@@ -246,6 +259,10 @@ class MemoryFleet:
         """Bring an instance into another state."""
         box = self._boxes[instance_id]
         box.instance = replace(box.instance, state=state)
+
+    def untag(self, instance_id: str) -> None:
+        """Take our owner tags off an instance."""
+        self._boxes[instance_id].owned_in = None
 
     def forget(self, instance_id: str) -> None:
         """Take an instance out of EC2's list, as happens about an hour after its end."""

@@ -34,7 +34,7 @@ from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, 
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.lost import belongs, is_lost
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
-from chronos_ec2.domain.policy import decide, unused_schedules
+from chronos_ec2.domain.policy import decide, judge_unlisted, unlisted
 from chronos_ec2.domain.run import Cause, Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
@@ -93,7 +93,7 @@ class Reconciler:
             by_lane[self._lane_of(instance)].append(instance)
         found = self.store.list_lanes(self.environment)
         lanes = sorted({*found.lanes, *by_lane})
-        others = self._unused_schedules(listing)
+        others = self._schedules_of_unlisted(listing)
         others += [Report(Lane(self.environment), Decision(found.remark))] if found.strange else []
         listings = [_Listing(listing.at, tuple(by_lane.get(lane, ())), listing.armed) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
@@ -101,18 +101,21 @@ class Reconciler:
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
             return [*others, *pool.map(self._isolated, lanes, listings)]
 
-    def _unused_schedules(self, listing: _Listing) -> list[Report]:
+    def _schedules_of_unlisted(self, listing: _Listing) -> list[Report]:
+        """Look after the schedules of instances that EC2 does not list as ours; their trouble is theirs alone."""
         if isinstance(listing.armed, Failed):
             return []
-        unused = unused_schedules(listing.armed, listing.instances, self.clock.now(), self.limits)
-        error = ""
+        missing = unlisted(listing.armed, listing.instances, self.clock.now(), self.limits)
+        if not missing:
+            return []
+        lane = Lane(self.environment)
+        decision = Decision("schedules of instances that EC2 does not list")
         try:
-            for action in unused:
-                self._disarm(action.instance_id)
-        except (ServiceUnavailable, NotAllowed) as refused:
-            error = str(refused)
-        decision = Decision("schedules of instances that EC2 does not list", unused)
-        return [Report(Lane(self.environment), decision, error=error)] if unused else []
+            decision = judge_unlisted(missing, self.fleet.look_up(self.environment, missing))
+            self._apply(decision, LaneFacts(lane, (), listing.at, Absent()))
+        except Exception as error:  # noqa: BLE001 - no schedule keeps a lane from its sweep; the report tells of it
+            return [Report(lane, decision, error=one_line(f"{type(error).__name__}: {error}"))]
+        return [Report(lane, decision)] if decision.actions else []
 
     def _isolated(self, lane: Lane, listing: _Listing) -> Report:
         """One lane's trouble, of whatever kind, does not keep the sweep from the others; the report tells of it."""

@@ -27,14 +27,23 @@ def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines
     Raises:
         ServiceUnavailable: a list could not be read whole; nothing is proven.
     """
+    listed = fleet.instances(environment)
     instances = [
         Finding("instance", f"{box.instance_id} ({box.instance_type})", box.state, box.run_id)
-        for box in fleet.instances(environment)
+        for box in listed
         if box.alive
     ]
     left = [Finding(left.kind, left.resource_id, left.state) for left in fleet.leftovers(environment)]
     with asking_scheduler():
-        schedules = [Finding("schedule", instance_id, "armed") for instance_id in sorted(deadlines.armed())]
+        armed = sorted(deadlines.armed())
+    # A list by tag lacks what has lost its tags: those with a schedule are asked for by their ids.
+    unlisted = fleet.look_up(environment, set(armed) - {box.instance_id for box in listed})
+    instances += [
+        Finding("instance", f"{seen.instance_id} ({'not listed' if seen.ours else 'without our tags'})", seen.state)
+        for seen in unlisted
+        if seen.state.alive
+    ]
+    schedules = [Finding("schedule", instance_id, "armed") for instance_id in armed]
     return (*instances, *left, *schedules, *_locks(environment, store))
 
 
