@@ -351,15 +351,6 @@ def test_prod_is_deployed_the_same_each_time_because_it_names_every_parameter(te
     assert parameters["confirm_changeset"] is True
 
 
-def test_an_ami_can_be_pinned_as_the_guide_says(template: Template) -> None:
-    guide = (ROOT / "docs" / "deploying.md").read_text()
-    parameter = template["Parameters"]["ImageIdParameter"]
-    (own,) = set(re.findall(r"ImageIdParameter=(/[\w/-]+)", guide))
-    assert re.fullmatch(parameter["AllowedPattern"], own)
-    assert f"--name {own} " in guide
-    assert f"LATEST={parameter['Default']}\n" in guide
-
-
 def test_the_local_limits_are_limits_and_wait_for_less() -> None:
     config = tomllib.loads((ROOT / "samconfig.toml").read_text())
     (override,) = [
