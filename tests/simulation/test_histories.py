@@ -10,8 +10,10 @@ import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
+from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.policy import decide
+from chronos_ec2.domain.run import Cause
 from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.history import run_history
@@ -106,6 +108,47 @@ def blind_to_beats(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
 
 def blind_to_time(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     return decide(facts, min(now, ORIGIN + timedelta(seconds=100)), limits)
+
+
+def slow_to_believe(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    return decide(facts, now, replace(limits, lease=10 * limits.lease))
+
+
+@pytest.mark.parametrize("call_errors", [0.02, 0.1, 0.3])
+def test_calls_that_fail_do_not_hide_a_watchdog_that_waits_too_long(
+    call_errors: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    plans = [
+        Plan(seed, call_errors=call_errors, lost_events=1.0, disturbances=(Disturbance(Kind.PANIC, 300),))
+        for seed in range(40)
+    ]
+    assert not any(run_history(plan, LIMITS).failed for plan in plans)
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", slow_to_believe)
+    died = [found for found in (run_history(plan, LIMITS) for plan in plans) if found.times]
+    assert len(died) > 15
+    assert sum(bool(found.leaks) for found in died) > len(died) / 2
+
+
+def ending_all(state: InstanceState, after: float) -> Callable[..., Decision]:
+    """A watchdog that from some second on ends whatever is in a state, without a reason."""
+
+    def defective(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+        boxes = (box for box in facts.instances if box.state is state and now > ORIGIN + timedelta(seconds=after))
+        ends = tuple(Terminate(box.instance_id, Cause.REQUESTED) for box in boxes)
+        return decide(facts, now, limits) + Decision("for no reason", ends)
+
+    return defective
+
+
+def test_a_kill_of_one_run_excuses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", ending_all(InstanceState.RUNNING, 230))
+    plan = Plan(1, lanes=2, disturbances=(Disturbance(Kind.KILL, 200),))
+    assert any("healthy" in line for line in run_history(plan, LIMITS).wrong)
+
+
+def test_an_instance_that_is_still_pending_counts_as_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", ending_all(InstanceState.PENDING, 0))
+    assert any(run_history(Plan(seed), LIMITS).wrong for seed in range(5))
 
 
 def trusting_the_record(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:

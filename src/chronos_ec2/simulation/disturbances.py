@@ -13,9 +13,10 @@ from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.run import Run, Status
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.simulation.bounds import DEAD, HUNG, NO_BOOT, NO_RECORD, STOPPED
 from chronos_ec2.simulation.box import Box, Life
 from chronos_ec2.simulation.clockwork import ORIGIN
-from chronos_ec2.simulation.judgement import DEAD, HUNG, NO_BOOT, NO_RECORD, STOPPED, Judgement
+from chronos_ec2.simulation.judgement import Judgement
 from chronos_ec2.simulation.plan import Disturbance, Kind
 from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
 
@@ -132,7 +133,7 @@ class Disturber:
         run = self._scene.run_in(lane)
         if run is None:
             return
-        self._scene.asked |= self._scene.fleet.ours
+        self._scene.asked |= {box.instance_id for box in self._scene.fleet.everything() if box.run_id == run.run_id}
         with suppress(ChronosError):
             kill(run.run_id, self._scene.store, self._reconciler, self._scene.clockwork, "by hand", at_once=at_once)
 

@@ -16,11 +16,12 @@ from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.faults import Crash
 from chronos_ec2.services.launch import Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.simulation.bounds import DEAD, LATE, NO_BOOT
 from chronos_ec2.simulation.box import Box
 from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.disturbances import Disturber
-from chronos_ec2.simulation.judgement import DEAD, LATE, NO_BOOT, Judgement, Verdicts
+from chronos_ec2.simulation.judgement import Judgement, Verdicts
 from chronos_ec2.simulation.plan import Disturbance, Kind, Layer, Plan
 from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
 
@@ -120,34 +121,36 @@ class _History:
         self._clockwork.after(scene.limits.sweep.total_seconds(), self._sweep)
         if self._calm.holds():
             return
-        if self._plan.lost_ticks and scene.random.random() < self._plan.lost_ticks:
-            scene.noise.disturbed += 1
-            return
-        self._as_function(self._one_sweep)
+        noise, begun, failed = scene.noise, self._clockwork.seconds, scene.noise.failed_calls
+        lost = self._plan.lost_ticks > 0 and scene.random.random() < self._plan.lost_ticks
+        whole = not lost and self._as_function(self._one_sweep)
+        if not whole or noise.failed_calls > failed:
+            noise.disturbed.append(begun)
 
     def _one_sweep(self) -> None:
         self._calm.begin()
         reports = self._reconciler.sweep()
         self._calm.judge(reports)
-        for report in reports:
-            self._scene.noise.disturbed += bool(report.error)
-            if self._scene.told:
+        if self._scene.told:
+            for report in reports:
                 actions = ", ".join(type(action).__name__ for action in report.decision.actions)
                 self._scene.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
 
-    def _as_function(self, call: Callable[[], object]) -> None:
-        """An invocation: it may die and it may fail. The next try is the next tick."""
+    def _as_function(self, call: Callable[[], object]) -> bool:
+        """An invocation: it may die and it may fail; whether it did neither. The next try is the next tick."""
         noise = self._scene.noise
         noise.in_function = True
         try:
             call()
         except Crash:
             self._scene.tell("a function died")
+            return False
         except ChronosError as error:
-            noise.disturbed += 1
             self._scene.tell(f"a function failed: {error}")
+            return False
         finally:
             noise.in_function = False
+        return True
 
     # --- events ------------------------------------------------------------------------------------------------
 

@@ -7,34 +7,18 @@ from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
-from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.run import Judge
+from chronos_ec2.simulation.bounds import LATE, NO_RECORD, Promise, promises, without_a_record
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.plan import Layer
 from chronos_ec2.simulation.scene import Scene
 
-DEAD = "agent or box dead"
-HUNG = "training hung, box alive"
-NO_RECORD = "instance without a record"
-NO_BOOT = "boot never finished"
-STOPPED = "instance stopped"
-LATE = "past the deadline"
-
-_QUIET_SECONDS = 1500.0
+_QUIET = Promise(1500.0, looks=25)
 """After the last instance is gone every lock is free within this: longer than the slowest rule, an unreadable lock."""
 _SETTLED_SECONDS = 30.0
-
-
-def promised(limits: Limits) -> dict[str, float]:
-    """Failure to the seconds within which its instance is ended, EC2 and S3 answering, no event arriving."""
-    return {
-        DEAD: limits.dead_agent_bound.total_seconds(),
-        HUNG: limits.hung_bound.total_seconds(),
-        NO_RECORD: limits.orphan_bound.total_seconds(),
-        NO_BOOT: limits.boot_bound.total_seconds(),
-        STOPPED: limits.deadline_bound.total_seconds(),
-        LATE: limits.deadline_bound.total_seconds(),
-    }
+_AT_WORK = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+_TELLING = 3
+"""Sweeps by which telling people may put an end off, where nothing but the instance tells of the incident."""
 
 
 @dataclass(slots=True)
@@ -62,7 +46,6 @@ class Verdicts:
 class _Failure:
     name: str
     since: float
-    disturbed: int
 
 
 class Judgement:
@@ -98,7 +81,7 @@ class Judgement:
 
     def _must_be_ill(self, instance_id: str) -> None:
         scene = self._scene
-        if scene.fleet.state(instance_id) is InstanceState.RUNNING and self._healthy(instance_id):
+        if scene.fleet.state(instance_id) in _AT_WORK and self._healthy(instance_id):
             self.verdicts.wrong.append(f"{instance_id} was healthy at {scene.clockwork.seconds:.0f} s")
 
     def fails(self, instance_id: str, failure: str, since: float | None = None, until: float | None = None) -> None:
@@ -107,7 +90,7 @@ class Judgement:
         if instance_id in self._failing or instance_id in scene.out_of_reach or not scene.lives(instance_id):
             return
         at = scene.clockwork.seconds if since is None else since
-        self._failing[instance_id] = _Failure(failure, at, scene.noise.disturbed)
+        self._failing[instance_id] = _Failure(failure, at)
         if until is not None:
             scene.clockwork.after(until, lambda: self.forgive(instance_id))
 
@@ -123,21 +106,24 @@ class Judgement:
             return
         scene = self._scene
         seconds = scene.clockwork.seconds - failure.since
-        name, bound = failure.name, promised(scene.limits)[failure.name]
-        if scene.instance(instance_id).lane in scene.spoiled:
-            # Without a record that can be trusted the slower rules count: age, and two looks at what remains.
-            name = f"{name}, its record overwritten"
-            bound = max(bound, promised(scene.limits)[NO_BOOT]) + promised(scene.limits)[NO_RECORD]
-        self.verdicts.times.append((name, seconds, bound))
-        # A failed call or a lost tick costs a tick. Where nothing but the instance tells of the incident, a function
-        # that died while telling puts the end off by up to three.
-        ticks = (scene.noise.disturbed - failure.disturbed) * (3 if name != failure.name or name == NO_RECORD else 1)
-        allowed = bound + ticks * scene.limits.sweep.total_seconds()
+        name, promise = failure.name, promises(scene.limits)[failure.name]
+        spoiled = scene.instance(instance_id).lane in scene.spoiled
+        if spoiled:
+            name, promise = f"{name}, its record overwritten", without_a_record(promise, scene.limits)
+        self.verdicts.times.append((name, seconds, promise.bound))
         if Layer.SWEEP in scene.plan.layers_off:
             return
+        allowed = self._allowed(promise, failure.since)
+        if (spoiled or name == NO_RECORD) and not scene.plan.clean:
+            allowed += _TELLING * scene.limits.sweep.total_seconds()
         if seconds > allowed + scene.plan.list_lag:
             told = f"{instance_id}: {failure.name}, ended after {seconds:.0f} s, allowed {allowed:.0f} s"
             self.verdicts.leaks.append(told)
+
+    def _allowed(self, promise: Promise, since: float) -> float:
+        """The seconds that a promise allows, with what the disturbed ticks add."""
+        scene = self._scene
+        return promise.allowed(since, scene.noise.disturbed, scene.limits.sweep.total_seconds())
 
     def claimed(self) -> None:
         """An agent has claimed: it must be the only one that works in its lane."""
@@ -154,7 +140,7 @@ class Judgement:
         run = scene.run_in(box.lane) if box.lane and Layer.SWEEP not in scene.plan.layers_off else None
         if run is None or run.run_id != box.run_id or run.max_cost_usd is None or run.price_per_hour_usd is None:
             return
-        late = promised(scene.limits)[LATE] + scene.plan.list_lag + 60 * scene.noise.disturbed
+        late = promises(scene.limits)[LATE].bound + scene.plan.list_lag + 60 * len(scene.noise.disturbed)
         hours = (scene.clockwork.now() - box.launched_at).total_seconds() / 3600
         if run.spent_usd + run.price_per_hour_usd * (hours - late / 3600) > run.max_cost_usd:
             self.verdicts.over_cap.append(f"{instance_id} cost more than ${run.max_cost_usd:.2f} and a tick")
@@ -209,7 +195,7 @@ class Judgement:
             self._all_gone_since = now
         waited = now - self._all_gone_since
         left = any(scene.objects.holds(lane.state_key) for lane in scene.lanes) or self._schedules_left()
-        return (not left and waited > _SETTLED_SECONDS) or waited > _QUIET_SECONDS + 60 * scene.noise.disturbed
+        return (not left and waited > _SETTLED_SECONDS) or waited > self._allowed(_QUIET, self._all_gone_since)
 
     def _somebody_lives(self) -> bool:
         fleet, out_of_reach = self._scene.fleet, self._scene.out_of_reach

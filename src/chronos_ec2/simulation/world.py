@@ -29,8 +29,10 @@ class Noise:
         """Whether whoever calls now cannot reach AWS."""
         self.calls_to_crash: int | None = None
         """After so many fault points more, whoever calls is gone."""
-        self.disturbed = 0
-        """Calls of functions that failed: each may cost a tick."""
+        self.failed_calls = 0
+        """Calls of functions that failed, and functions that died."""
+        self.disturbed: list[float] = []
+        """When there was a tick that was lost, or in which a call failed."""
         self.muted = False
 
     @property
@@ -59,10 +61,10 @@ class Noise:
         if self._quiet or self.muted:
             return
         if self._errors and self._random.random() < self._errors:
-            self.disturbed += self.in_function
+            self.failed_calls += self.in_function
             raise ServiceUnavailable(f"{call}: 503 SlowDown")
         if self._crashes and self.in_function and self._random.random() < self._crashes:
-            self.disturbed += 1
+            self.failed_calls += 1
             raise Crash
 
 
