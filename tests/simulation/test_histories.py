@@ -8,8 +8,12 @@ from datetime import datetime, timedelta
 
 import pytest
 
+from agent.record import Record
+from chronos_ec2.domain import held
 from chronos_ec2.domain.decision import Decision, Terminate
+from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
+from chronos_ec2.domain.held import _near_a_limit, _over_budget, _past_deadline
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.policy import decide
@@ -19,6 +23,7 @@ from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.history import run_history
 from chronos_ec2.simulation.plan import HARMLESS, Disturbance, Kind, Layer, Plan, draw
 from chronos_ec2.simulation.study import shrink, study, whole
+from chronos_ec2.simulation.world import SimulatedDeadlines
 
 LIMITS = Limits()
 
@@ -151,6 +156,56 @@ def test_an_instance_that_is_still_pending_counts_as_healthy(monkeypatch: pytest
     assert any(run_history(Plan(seed), LIMITS).wrong for seed in range(5))
 
 
+def limited(*, by_money: bool) -> list[Plan]:
+    """Plans in which an instance may reach its limit, and has nobody but the watchdog to end it."""
+    plans = map(draw, range(2000))
+    return [plan for plan in plans if plan.layers_off and (plan.max_cost is not None) is by_money]
+
+
+@pytest.mark.parametrize(
+    ("rule", "by_money", "seen_as"),
+    [
+        (_past_deadline, False, "leaks"),
+        (_over_budget, True, "over_cap"),
+        (_near_a_limit, False, "wrong"),
+        (_near_a_limit, True, "wrong"),
+    ],
+)
+def test_a_watchdog_without_a_rule_about_limits_is_found_out(
+    rule: object, by_money: bool, seen_as: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(held, "_RULES", tuple(one for one in held._RULES if one is not rule))
+    found = [getattr(run_history(plan, LIMITS), seen_as) for plan in limited(by_money=by_money)]
+    assert sum(map(bool, found)) > 2
+
+
+@pytest.mark.parametrize("kind", [Kind.GARBAGE, Kind.NEWER_SCHEMA, Kind.OVERSIZED])
+def test_a_watchdog_that_ends_what_beats_beside_an_unreadable_record_is_found_out(
+    kind: Kind, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", ending_all(InstanceState.RUNNING, 330))
+    plan = Plan(1, training=600, disturbances=(Disturbance(kind, 300),))
+    assert any("healthy" in line for line in run_history(plan, LIMITS).wrong)
+
+
+def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def owned(record: Record) -> Held:
+        found = record._store.read_lock(record._lane)
+        if not isinstance(found, Held):
+            raise Fenced("not a lock of mine")
+        return found
+
+    monkeypatch.setattr(Record, "_owned", owned)
+    plan = Plan(1, disturbances=(Disturbance(Kind.GARBAGE, 300),))
+    assert any("could not read" in line for line in run_history(plan, LIMITS).wrong)
+
+
+def test_an_untagged_instance_that_its_schedule_does_not_end_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(SimulatedDeadlines, "_fire", lambda _deadlines, _instance_id: None)
+    plan = Plan(1, max_runtime=1500, disturbances=(Disturbance(Kind.PANIC, 300), Disturbance(Kind.UNTAGGED, 295)))
+    assert any("lives on" in line for line in run_history(plan, LIMITS).leaks)
+
+
 def trusting_the_record(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     decision = decide(facts, now, limits)
     named = facts.state.run.instance_id if isinstance(facts.state, Held) else None
@@ -177,11 +232,19 @@ def test_the_one_place_that_terminates_refuses_an_id_that_came_out_of_a_record(m
     assert run_history(Plan(1, disturbances=forged), LIMITS).alien == []
 
 
-@pytest.mark.parametrize("kind", [Kind.PANIC, Kind.HANG, Kind.NO_RECORD])
+@pytest.mark.parametrize("kind", [Kind.PANIC, Kind.NO_RECORD])
 def test_without_a_sweep_and_without_events_an_instance_that_cannot_end_itself_lives_on(kind: Kind) -> None:
     off = frozenset({Layer.SWEEP, Layer.EVENTS, Layer.DEADLINE})
     plan = Plan(1, layers_off=off, disturbances=(Disturbance(kind, 300),))
     assert any("lives on" in leak for leak in run_history(plan, LIMITS).leaks)
+
+
+def test_the_timer_of_a_box_that_lives_ends_it_at_its_deadline() -> None:
+    off = frozenset({Layer.SWEEP, Layer.EVENTS, Layer.DEADLINE})
+    plan = Plan(1, training=1e9, max_runtime=3600, layers_off=off, disturbances=(Disturbance(Kind.HANG, 300),))
+    story: list[str] = []
+    assert run_history(plan, LIMITS, story.append).leaks == []
+    assert not any("TerminateInstances" in line for line in story)
 
 
 @pytest.mark.parametrize("kind", [Kind.PANIC, Kind.HANG, Kind.UNTAGGED])

@@ -14,7 +14,11 @@ NO_RECORD = "instance without a record"
 NO_BOOT = "boot never finished"
 STOPPED = "instance stopped"
 LATE = "past the deadline"
+PRICED = "past the price cap"
+UNTAGGED = "past the deadline, its tags taken off"
 
+SCHEDULE_SECONDS = 120.0
+"""EventBridge's schedule fires within this after its time."""
 _CALLS_SECONDS = 30.0
 
 
@@ -52,6 +56,8 @@ def promises(limits: Limits) -> dict[str, Promise]:
         NO_BOOT: Promise(limits.boot_bound.total_seconds()),
         STOPPED: Promise(limits.deadline_bound.total_seconds()),
         LATE: Promise(limits.deadline_bound.total_seconds()),
+        PRICED: Promise(limits.deadline_bound.total_seconds()),
+        UNTAGGED: Promise(SCHEDULE_SECONDS, looks=0),
     }
 
 

@@ -66,15 +66,18 @@ class Box:
         self.acts = False
         """Whether the agent's main thread is at work now: what it writes is no news to it."""
         self.stalled_since: float | None = None
-        self.claimed = False
+        self.claimed_at: float | None = None
         self.last_beat: float | None = None
         self.status = Status.INITIALIZATION
         self.training = 0.0
         self.checkpoint_after: float | None = None
         self.on_claim: Callable[[], None] = lambda: None
+        self.on_fenced: Callable[[], None] = lambda: None
+        self._dead = False
         self._cut_until = 0.0
         self._next_beat = _FOREVER
         self._leaving = False
+        self._waited = 0.0
         self._progress = Progress(self._monotonic)
         self._orders = Orders()
         self._record = Record(store, self, lane, identity, self._sleep)
@@ -90,6 +93,11 @@ class Box:
 
     def _sleep(self, seconds: float) -> None:
         raise _WouldSleep(seconds)
+
+    @property
+    def claimed(self) -> bool:
+        """Whether its agent took the run."""
+        return self.claimed_at is not None
 
     @property
     def alive(self) -> bool:
@@ -108,7 +116,7 @@ class Box:
 
     def _claim(self) -> None:
         self._record.claim()
-        self.claimed = True
+        self.claimed_at = self._clockwork.seconds
         self.on_claim()
         self._next_beat = self._clockwork.seconds
         self.catch_up()
@@ -158,17 +166,28 @@ class Box:
         self.acts = True
         try:
             act()
+            self._waited = 0.0
         except _WouldSleep as wait:
-            self._clockwork.after(wait.seconds, lambda: self._do(act))
+            self._wait(wait.seconds, act)
         except Stopped as stopped:
             self._leave(stopped.verdict)
         except Fenced:
+            self.on_fenced()
             self._end()
         except ChronosError:
             self._end()
         finally:
             self.acts = False
             self._noise.cut_off = before
+
+    def _wait(self, seconds: float, act: Callable[[], None]) -> None:
+        """The agent waits longer each time, and for so long in all as one that hears nothing of S3."""
+        seconds = min(max(seconds, self._waited), 30.0)
+        self._waited += seconds
+        if self._waited > self._limits.self_fence.total_seconds():
+            self._end()
+        else:
+            self._clockwork.after(seconds, lambda: self._do(act))
 
     def _act_of_leaving(self) -> None:
         self._finish(self._last_verdict)
@@ -225,8 +244,14 @@ class Box:
 
     # --- what is done to it ------------------------------------------------------------------------------------
 
+    @property
+    def timers_run(self) -> bool:
+        """Whether what systemd was told to do later will be done."""
+        return not self._dead and self.life is not Life.FROZEN
+
     def die(self) -> None:
-        """The process is gone, and nothing else happens by itself."""
+        """The process is gone, the whole box with it, and nothing else happens by itself."""
+        self._dead = True
         self.life = Life.GONE
         self._next_beat = _FOREVER
 

@@ -10,7 +10,8 @@ from datetime import timedelta
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.run import Run, Status
+from chronos_ec2.domain.run import SCHEMA_VERSION, Run, Status
+from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.simulation.bounds import DEAD, HUNG, NO_BOOT, NO_RECORD, STOPPED
@@ -41,9 +42,11 @@ class Disturber:
             Kind.KILL: self._kill,
             Kind.KILL_NOW: lambda lane: self._kill(lane, at_once=True),
             Kind.SECOND_LAUNCH: lambda lane: launch(lane, -1),
-            Kind.GARBAGE: lambda lane: self._write(lane, b"\xef\xbb\xbf{"),
-            Kind.LOCK_DELETED: lambda lane: self._write(lane, None),
-            Kind.FOREIGN_ID: lambda lane: self._forge(lane, lambda run: replace(run, instance_id=scene.foreign)),
+            Kind.GARBAGE: lambda lane: self._spoil(lane, b"\xef\xbb\xbf{"),
+            Kind.NEWER_SCHEMA: self._of_a_later_release,
+            Kind.OVERSIZED: lambda lane: self._spoil(lane, b" " * (MAX_DOCUMENT_BYTES + 1)),
+            Kind.LOCK_DELETED: self._delete,
+            Kind.FOREIGN_ID: self._name_another,
             Kind.LATE_DEADLINE: lambda lane: self._forge(
                 lane, lambda run: replace(run, deadline=run.deadline + timedelta(days=300))
             ),
@@ -61,6 +64,7 @@ class Disturber:
             Kind.STOPPED: self._stop,
             Kind.TERMINATED: lambda instance_id, _box, _s: scene.fleet.shut_down(instance_id, 20.0),
             Kind.UNTAGGED: self._untag,
+            Kind.HOLD: self._hold,
         }
 
     def do(self, at: Disturbance) -> None:
@@ -123,9 +127,13 @@ class Disturber:
 
     def _untag(self, instance_id: str, _box: Box, _seconds: float) -> None:
         self._scene.asked.add(instance_id)
-        self._scene.out_of_reach.add(instance_id)
-        self._judgement.forgive(instance_id)
+        self._judgement.loses_its_tags(instance_id)
         self._scene.fleet.untag(instance_id)
+
+    def _hold(self, instance_id: str, _box: Box, _seconds: float) -> None:
+        self._scene.on_hold.add(instance_id)
+        self._judgement.forgive(instance_id)
+        self._scene.fleet.hold(instance_id)
 
     # --- to a lane ---------------------------------------------------------------------------------------------
 
@@ -137,15 +145,36 @@ class Disturber:
         with suppress(ChronosError):
             kill(run.run_id, self._scene.store, self._reconciler, self._scene.clockwork, "by hand", at_once=at_once)
 
-    def _write(self, lane: Lane, body: bytes | None) -> None:
-        if self._scene.objects.holds(lane.state_key) or body is not None:
-            self._scene.spoiled.add(lane)
-            self._scene.objects.overwrite(lane.state_key, body)
+    def _spoil(self, lane: Lane, body: bytes) -> None:
+        """Something lies at the lock's place that nobody can read."""
+        self._scene.spoiled.add(lane)
+        self._judgement.lost_its_record(lane)
+        self._scene.objects.overwrite(lane.state_key, body)
+
+    def _of_a_later_release(self, lane: Lane) -> None:
+        if (run := self._scene.run_in(lane)) is not None:
+            later = b'"schema_version": %d' % (SCHEMA_VERSION + 1)
+            self._spoil(lane, run.to_json().replace(b'"schema_version": %d' % SCHEMA_VERSION, later))
+
+    def _delete(self, lane: Lane) -> None:
+        if self._scene.objects.holds(lane.state_key):
+            self._rob(lane)
+            self._scene.objects.overwrite(lane.state_key, None)
+
+    def _name_another(self, lane: Lane) -> None:
+        if self._scene.run_in(lane) is not None:
+            self._rob(lane)
+            self._forge(lane, lambda run: replace(run, instance_id=self._scene.foreign))
+
+    def _rob(self, lane: Lane) -> None:
+        self._scene.spoiled.add(lane)
+        self._scene.robbed.add(lane)
+        self._judgement.lost_its_record(lane)
 
     def _forge(self, lane: Lane, change: Callable[[Run], Run]) -> None:
-        run = self._scene.run_in(lane)
-        if run is not None:
-            self._write(lane, change(run).to_json())
+        """Somebody writes a record that can be read, and is not true."""
+        if (run := self._scene.run_in(lane)) is not None:
+            self._scene.objects.overwrite(lane.state_key, change(run).to_json())
 
     def _no_record(self, lane: Lane) -> None:
         tags = owner_tags(self._scene.fleet.project, ENVIRONMENT)

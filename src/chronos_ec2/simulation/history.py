@@ -16,7 +16,7 @@ from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.faults import Crash
 from chronos_ec2.services.launch import Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
-from chronos_ec2.simulation.bounds import DEAD, LATE, NO_BOOT
+from chronos_ec2.simulation.bounds import DEAD, LATE, NO_BOOT, PRICED
 from chronos_ec2.simulation.box import Box
 from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
@@ -225,10 +225,13 @@ class _History:
         box.deaf = Kind.DEAF in arranged
         box.checkpoint_after = self._plan.checkpoint_after
         box.on_claim = self._judgement.claimed
+        box.on_fenced = partial(self._judgement.fenced, instance_id)
         scene.boxes[instance_id] = box
         if found.deadline:
             end = (found.deadline - ORIGIN).total_seconds()
             self._clockwork.at(end, partial(self._past_its_deadline, instance_id))
+        if (spent := scene.spent_at(instance_id)) is not None:
+            self._clockwork.at(spent, partial(self._past_its_price, instance_id))
         box.start(self._plan.training)
 
     def _never_boots(self, instance_id: str, launched_at: float) -> None:
@@ -239,8 +242,16 @@ class _History:
             self._clockwork.at(end, partial(self._power_off, instance_id))
 
     def _past_its_deadline(self, instance_id: str) -> None:
-        if self._scene.fleet.state(instance_id) is InstanceState.RUNNING:
-            self._judgement.fails(instance_id, LATE)
+        """From now on it must go; its own timer ends it, if that layer is there and the box alive."""
+        if self._scene.fleet.state(instance_id) is not InstanceState.RUNNING:
+            return
+        self._judgement.fails(instance_id, LATE)
+        if Layer.BOX not in self._plan.layers_off and self._scene.boxes[instance_id].timers_run:
+            self._power_off(instance_id)
+
+    def _past_its_price(self, instance_id: str) -> None:
+        if self._scene.fleet.state(instance_id) is InstanceState.RUNNING and self._scene.spent_at(instance_id):
+            self._judgement.fails(instance_id, PRICED)
 
     def _agent_ended(self, instance_id: str) -> None:
         self._scene.tell(f"the agent on {instance_id} ended")

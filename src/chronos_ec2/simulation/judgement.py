@@ -8,8 +8,9 @@ from dataclasses import dataclass, field
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
 from chronos_ec2.domain.run import Judge
-from chronos_ec2.simulation.bounds import LATE, NO_RECORD, Promise, promises, without_a_record
+from chronos_ec2.simulation.bounds import LATE, NO_RECORD, PRICED, UNTAGGED, Promise, promises, without_a_record
 from chronos_ec2.simulation.box import Life
+from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.plan import Layer
 from chronos_ec2.simulation.scene import Scene
 
@@ -17,6 +18,8 @@ _QUIET = Promise(1500.0, looks=25)
 """After the last instance is gone every lock is free within this: longer than the slowest rule, an unreadable lock."""
 _SETTLED_SECONDS = 30.0
 _AT_WORK = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
+_TO_ASK_SECONDS = 300.0
+"""Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
 _TELLING = 3
 """Sweeps by which telling people may put an end off, where nothing but the instance tells of the incident."""
 
@@ -72,7 +75,7 @@ class Judgement:
     def lock_was_written(self, key: str) -> None:
         """A verdict of the watchdog stands, also if its end has to be tried again and the box is back by then."""
         scene, lane = self._scene, Lane.from_state_key(key)
-        run = scene.run_in(lane) if lane in scene.lanes and lane not in scene.spoiled else None
+        run = scene.run_in(lane) if lane in scene.lanes and lane not in scene.robbed else None
         if run is None or run.verdict is None or run.verdict.judge is not Judge.WATCHDOG:
             return
         if run.instance_id in scene.fleet.ours - self._condemned:
@@ -81,13 +84,19 @@ class Judgement:
 
     def _must_be_ill(self, instance_id: str) -> None:
         scene = self._scene
-        if scene.fleet.state(instance_id) in _AT_WORK and self._healthy(instance_id):
+        if scene.fleet.state(instance_id) not in _AT_WORK:
+            return
+        if self._healthy(instance_id):
             self.verdicts.wrong.append(f"{instance_id} was healthy at {scene.clockwork.seconds:.0f} s")
+        elif scene.plan.clean and self._was_not_asked(instance_id):
+            self.verdicts.wrong.append(f"{instance_id} was ended at a limit and not asked to save before")
 
     def fails(self, instance_id: str, failure: str, since: float | None = None, until: float | None = None) -> None:
         """From now on the instance should end; the first failure counts. After `until` seconds it is well again."""
         scene = self._scene
         if instance_id in self._failing or instance_id in scene.out_of_reach or not scene.lives(instance_id):
+            return
+        if instance_id in scene.on_hold and failure not in (LATE, PRICED):
             return
         at = scene.clockwork.seconds if since is None else since
         self._failing[instance_id] = _Failure(failure, at)
@@ -98,6 +107,28 @@ class Judgement:
         """The instance is well again, or nobody's business any more."""
         self._failing.pop(instance_id, None)
 
+    def loses_its_tags(self, instance_id: str) -> None:
+        """Nobody sees it any more: what ends it is its schedule, or the box."""
+        scene = self._scene
+        self.forgive(instance_id)
+        scene.out_of_reach.add(instance_id)
+        deadline, timed = scene.instance(instance_id).deadline, Layer.DEADLINE not in scene.plan.layers_off
+        if deadline and timed and instance_id in scene.deadlines.schedules:
+            self._failing[instance_id] = _Failure(UNTAGGED, (deadline - ORIGIN).total_seconds())
+
+    def lost_its_record(self, lane: Lane) -> None:
+        """What the run may cost is not known any more, and whoever is on hold stays so until the deadline."""
+        for instance_id, failure in list(self._failing.items()):
+            of_lane = self._scene.instance(instance_id).lane == lane
+            if of_lane and (failure.name == PRICED or instance_id in self._scene.on_hold):
+                self.forgive(instance_id)
+
+    def fenced(self, instance_id: str) -> None:
+        """An agent leaves by itself: a record that it cannot read is no reason."""
+        scene = self._scene
+        if scene.unreadable(scene.instance(instance_id).lane) and self._healthy(instance_id):
+            self.verdicts.wrong.append(f"{instance_id} left a record that it could not read")
+
     def went(self, instance_id: str) -> None:
         """The instance is on its way out: was it in time?"""
         self._spent_too_much(instance_id)
@@ -107,11 +138,14 @@ class Judgement:
         scene = self._scene
         seconds = scene.clockwork.seconds - failure.since
         name, promise = failure.name, promises(scene.limits)[failure.name]
-        spoiled = scene.instance(instance_id).lane in scene.spoiled
+        if name == UNTAGGED and seconds <= 0:
+            return
+        spoiled = name != UNTAGGED and scene.instance(instance_id).lane in scene.spoiled
         if spoiled:
             name, promise = f"{name}, its record overwritten", without_a_record(promise, scene.limits)
         self.verdicts.times.append((name, seconds, promise.bound))
-        if Layer.SWEEP in scene.plan.layers_off:
+        # Past the cap is another list.
+        if name == PRICED or (Layer.SWEEP in scene.plan.layers_off and name != UNTAGGED):
             return
         allowed = self._allowed(promise, failure.since)
         if (spoiled or name == NO_RECORD) and not scene.plan.clean:
@@ -130,26 +164,25 @@ class Judgement:
         working: Counter[str] = Counter()
         for instance_id, box in self._scene.boxes.items():
             lane = self._scene.instance(instance_id).lane
-            if lane and box.claimed and box.life is not Life.GONE and lane not in self._scene.spoiled:
+            if lane and box.claimed and box.life is not Life.GONE and lane not in self._scene.robbed:
                 working[lane.name] += instance_id not in self._scene.out_of_reach
         self.verdicts.two_agents += [f"{n} agents work in lane {lane}" for lane, n in working.items() if n > 1]
 
     def _spent_too_much(self, instance_id: str) -> None:
         """The cap may be passed by one tick."""
-        scene, box = self._scene, self._scene.instance(instance_id)
-        run = scene.run_in(box.lane) if box.lane and Layer.SWEEP not in scene.plan.layers_off else None
-        if run is None or run.run_id != box.run_id or run.max_cost_usd is None or run.price_per_hour_usd is None:
+        scene = self._scene
+        spent = None if Layer.SWEEP in scene.plan.layers_off else scene.spent_at(instance_id)
+        if spent is None or instance_id in scene.out_of_reach:
             return
-        late = promises(scene.limits)[LATE].bound + scene.plan.list_lag + 60 * len(scene.noise.disturbed)
-        hours = (scene.clockwork.now() - box.launched_at).total_seconds() / 3600
-        if run.spent_usd + run.price_per_hour_usd * (hours - late / 3600) > run.max_cost_usd:
-            self.verdicts.over_cap.append(f"{instance_id} cost more than ${run.max_cost_usd:.2f} and a tick")
+        late = scene.clockwork.seconds - spent
+        if late > self._allowed(promises(scene.limits)[PRICED], spent) + scene.plan.list_lag:
+            self.verdicts.over_cap.append(f"{instance_id} lived for {late:.0f} s after its run's money was spent")
 
     def _healthy(self, instance_id: str) -> bool:
         scene, box = self._scene, self._scene.boxes.get(instance_id)
         if instance_id in scene.asked or instance_id in self._failing:
             return False
-        if scene.instance(instance_id).lane in scene.spoiled:
+        if scene.instance(instance_id).lane in scene.robbed:
             return False
         if box is None:
             return self._boots_in_time(instance_id)
@@ -160,6 +193,19 @@ class Judgement:
         silent = now - box.last_beat > limits.lease.total_seconds() - 1.0
         stalled = box.stalled_since is not None and now - box.stalled_since > limits.progress.total_seconds()
         return not (silent or stalled or self.near_a_limit(instance_id))
+
+    def _was_not_asked(self, instance_id: str) -> bool:
+        """Whether it ends for a limit that comes near alone, and its agent had no order to obey."""
+        scene, box = self._scene, self._scene.boxes.get(instance_id)
+        lane, since = scene.instance(instance_id).lane, scene.clockwork.seconds - _TO_ASK_SECONDS
+        run = scene.run_in(lane) if lane else None
+        if run is None or run.stop or box is None or box.claimed_at is None or box.claimed_at > since:
+            return False
+        ill = instance_id in scene.asked | scene.on_hold or lane in scene.spoiled or scene.plan.list_lag
+        failure = self._failing.get(instance_id)
+        if ill or (failure is not None and failure.name not in (LATE, PRICED)):
+            return False
+        return box.alive and not box.cut_off and box.stalled_since is None and self.near_a_limit(instance_id)
 
     def _boots_in_time(self, instance_id: str) -> bool:
         """A fresh instance that the lock names, or may yet name, and whose agent has not had the time to come."""
@@ -200,14 +246,15 @@ class Judgement:
     def _somebody_lives(self) -> bool:
         fleet, out_of_reach = self._scene.fleet, self._scene.out_of_reach
         return any(
-            fleet.state(instance_id) is not InstanceState.TERMINATED and instance_id not in out_of_reach
+            fleet.state(instance_id) is not InstanceState.TERMINATED
+            and (instance_id not in out_of_reach or instance_id in self._failing)
             for instance_id in fleet.ours
         )
 
     def at_the_end(self) -> None:
         """Nothing lives, nothing is locked, everybody was told, and nobody paid more than the cap and one tick."""
         scene = self._scene
-        for instance_id in scene.fleet.ours - scene.out_of_reach:
+        for instance_id in scene.fleet.ours - (scene.out_of_reach - self._failing.keys()):
             if scene.lives(instance_id):
                 self.verdicts.leaks.append(f"{instance_id} lives on at {scene.clockwork.seconds:.0f} s")
         for lane in scene.lanes:

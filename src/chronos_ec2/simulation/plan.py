@@ -22,6 +22,7 @@ class Kind(StrEnum):
     STOPPED = "somebody stops the instance"
     TERMINATED = "somebody terminates the instance"
     UNTAGGED = "somebody takes the tags off"
+    HOLD = "somebody tags the instance Hold"
     KILL = "somebody kills the run"
     KILL_NOW = "somebody kills the run at once"
     DEAF = "the agent ignores the order to stop"
@@ -29,6 +30,8 @@ class Kind(StrEnum):
     SECOND_LAUNCH = "somebody else launches too"
     LAUNCHER_DIES = "the launcher dies between two calls"
     GARBAGE = "the state is overwritten with garbage"
+    NEWER_SCHEMA = "the state is overwritten by a later release"
+    OVERSIZED = "the state is overwritten with a megabyte"
     FOREIGN_ID = "the state is made to name a foreign instance"
     LATE_DEADLINE = "the state is made to name a far deadline"
     LOCK_DELETED = "somebody deletes the lock"
@@ -90,19 +93,30 @@ class Plan:
         return replace(self, disturbances=self.disturbances[:index] + self.disturbances[index + 1 :])
 
 
-_WEIGHTS: dict[Kind, int] = dict.fromkeys(Kind, 2) | {Kind.PANIC: 4, Kind.FREEZE: 3, Kind.HANG: 5, Kind.SLOW: 4}
+_LIMITED = (Kind.DEAF, Kind.HOLD)
+"""What makes an instance reach its deadline, or its price cap: else its agent leaves before."""
+_WEIGHTS: dict[Kind, int] = dict.fromkeys((kind for kind in Kind if kind not in _LIMITED), 2) | {
+    Kind.PANIC: 4,
+    Kind.FREEZE: 3,
+    Kind.HANG: 5,
+    Kind.SLOW: 4,
+    Kind.DEAF: 1,
+}
 _KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 
 
 def draw(seed: int) -> Plan:
-    """The plan of a seed: about a third is clean and calm, a third noisy, and most have one or two disturbances."""
+    """The plan of a seed: half of them are calm, half noisy, and most have one or two disturbances."""
     random = Random(seed)
     noisy = random.random() < 0.5
     lanes = 2 if random.random() < 0.05 else 1
-    training = random.uniform(30, 420)
     count = random.choices((0, 1, 2, 3), (1, 6, 2, 1))[0]
     kinds = random.choices(_KINDS, cum_weights=_CUMULATIVE, k=count)
-    deadline_matters, money_matters = random.random() < 0.08, random.random() < 0.05
+    limited = random.choices((None, "time", "money"), (92, 4, 4))[0]
+    training = random.uniform(1500, 2500) if limited else random.uniform(30, 420)
+    alone = limited is not None and random.random() < 0.5
+    if limited and random.random() < 0.7:
+        kinds.append(random.choice(_LIMITED))
     return Plan(
         seed=seed,
         lanes=lanes,
@@ -110,8 +124,8 @@ def draw(seed: int) -> Plan:
         training=training,
         shutting_down=random.uniform(5, 60) if random.random() < 0.97 else 1e9,
         list_lag=random.uniform(0, 40) if random.random() < 0.3 else 0.0,
-        max_runtime=random.uniform(1500, 2400) if deadline_matters else 43_200.0,
-        max_cost=random.uniform(0.1, 0.3) if money_matters else None,
+        max_runtime=random.uniform(1140, 1500) if limited == "time" or Kind.UNTAGGED in kinds else 43_200.0,
+        max_cost=random.uniform(0.1, 0.25) if limited == "money" else None,
         crashes_left=random.choice((0, 0, 1)),
         checkpoint_after=random.uniform(30, 300) if random.random() < 0.5 else None,
         call_errors=random.choice((0.02, 0.1, 0.3)) if noisy else 0.0,
@@ -119,7 +133,9 @@ def draw(seed: int) -> Plan:
         lost_ticks=0.1 if noisy and random.random() < 0.3 else 0.0,
         lost_events=random.choice((0.0, 0.5, 1.0, 1.0)),
         doubled_events=0.3 if random.random() < 0.2 else 0.0,
-        disturbances=tuple(_disturb(random, kind, training, lanes) for kind in kinds),
+        # The watchdog has to keep a limit without the schedule and the box's own timers, which may be quicker.
+        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}) if alone else frozenset(),
+        disturbances=tuple(_disturb(random, kind, min(training, 800.0), lanes) for kind in kinds),
     )
 
 

@@ -12,11 +12,12 @@ from chronos_ec2.domain.facts import Held
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.lost import belongs
 from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.world import MemoryNotifier
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.box import Box
-from chronos_ec2.simulation.clockwork import Clockwork
+from chronos_ec2.simulation.clockwork import ORIGIN, Clockwork
 from chronos_ec2.simulation.plan import Plan
 from chronos_ec2.simulation.world import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
 
@@ -34,9 +35,13 @@ class Scene:
     asked: set[str] = field(default_factory=set)
     """Instances whose end somebody asked for."""
     out_of_reach: set[str] = field(default_factory=set)
-    """Instances that are ours no more, as far as tags tell: only what is on the box ends them."""
+    """Instances that are ours no more, as far as tags tell: the box itself ends them, or their schedule."""
+    on_hold: set[str] = field(default_factory=set)
+    """Instances that somebody wants to debug: until deadline or cap nothing else ends them."""
     spoiled: set[Lane] = field(default_factory=set)
-    """Lanes into whose lock a human or an intruder wrote: their runs are not healthy any more."""
+    """Lanes of which somebody made the lock unreadable, or worse."""
+    robbed: set[Lane] = field(default_factory=set)
+    """Lanes whose lock was deleted, or names another instance: nobody can know that their run is healthy."""
 
     def __post_init__(self) -> None:
         self.limits = replace(self.limits, max_runtime=timedelta(seconds=self.plan.max_runtime))
@@ -61,9 +66,24 @@ class Scene:
         """Whether an instance is not terminated, whatever EC2's list says."""
         return self.fleet.state(instance_id) is not InstanceState.TERMINATED
 
+    def unreadable(self, lane: Lane | None) -> bool:
+        """Whether there is something at the place of a lock that is none."""
+        return lane is not None and self.objects.holds(lane.state_key) and self.run_in(lane) is None
+
     def instance(self, instance_id: str) -> Instance:
         """An instance as it truly is."""
         return self.fleet.truth(instance_id)
+
+    def spent_at(self, instance_id: str) -> float | None:
+        """When the run that holds an instance's lane has spent its cap with it; None if there is no cap, or no run."""
+        box = self.instance(instance_id)
+        run = self.run_in(box.lane) if box.lane else None
+        if run is None or not belongs(box, run):
+            return None
+        if run.max_cost_usd is None or not run.price_per_hour_usd:
+            return None
+        launched = (box.launched_at - ORIGIN).total_seconds()
+        return launched + (run.max_cost_usd - run.spent_usd) / run.price_per_hour_usd * 3600
 
     def run_in(self, lane: Lane) -> Run | None:
         """The run that truly holds a lane, read without noise."""

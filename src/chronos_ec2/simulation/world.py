@@ -188,6 +188,11 @@ class SimulatedFleet(MemoryFleet):
         """Every instance that ever was."""
         return [box.instance for box in self._boxes.values()]
 
+    def hold(self, instance_id: str) -> None:
+        """Somebody tags an instance Hold=true."""
+        box = self._boxes[instance_id]
+        box.instance = replace(box.instance, hold=True)
+
     def untag(self, instance_id: str) -> None:
         """Somebody takes our tags off."""
         self._boxes[instance_id].owned_in = None
@@ -202,7 +207,7 @@ class SimulatedFleet(MemoryFleet):
     def _as_seen(self, instance: Instance) -> Instance | None:
         now = self._clockwork.seconds
         known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
-        return replace(known[-1], launched_at=instance.launched_at) if known else None
+        return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold) if known else None
 
 
 class SimulatedDeadlines(MemoryDeadlines):
