@@ -158,7 +158,7 @@ def test_an_instance_that_is_still_pending_counts_as_healthy(monkeypatch: pytest
 
 def limited(*, by_money: bool) -> list[Plan]:
     """Plans in which an instance may reach its limit, and has nobody but the watchdog to end it."""
-    plans = map(draw, range(2000))
+    plans = map(draw, range(3000))
     return [plan for plan in plans if plan.layers_off and (plan.max_cost is not None) is by_money]
 
 
@@ -259,7 +259,8 @@ def test_the_schedule_alone_ends_an_instance_at_its_deadline(kind: Kind) -> None
 
 def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def never_sees_death(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-        return decide(replace(facts, beat=Failed("no evidence")), now, limits)
+        late = now > ORIGIN + timedelta(seconds=310)
+        return decide(replace(facts, beat=Failed("no evidence")) if late else facts, now, limits)
 
     monkeypatch.setattr("chronos_ec2.services.reconcile.decide", never_sees_death)
     plan = Plan(

@@ -65,6 +65,7 @@ class _History:
         scene.objects.on_beat_wanted = self._beat_is_wanted
         scene.fleet.on_change = self._instance_changed
         scene.fleet.on_terminate = self._judgement.terminate_was_called
+        scene.fleet.on_schedule = self._judgement.schedule_fired
         for index, lane in enumerate(scene.lanes):
             self._clockwork.at(1.0 + index, partial(self._launch, lane, index))
         for disturbance in plan.disturbances:
@@ -123,9 +124,12 @@ class _History:
             return
         noise, begun, failed = scene.noise, self._clockwork.seconds, scene.noise.failed_calls
         lost = self._plan.lost_ticks > 0 and scene.random.random() < self._plan.lost_ticks
+        self._judgement.tidings.tick_begins()
         whole = not lost and self._as_function(self._one_sweep)
         if not whole or noise.failed_calls > failed:
             noise.disturbed.append(begun)
+        else:
+            self._judgement.tidings.tick_ended()
 
     def _one_sweep(self) -> None:
         self._calm.begin()

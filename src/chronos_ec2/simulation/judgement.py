@@ -6,13 +6,14 @@ from collections import Counter
 from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
+from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.run import Judge
 from chronos_ec2.simulation.bounds import LATE, NO_RECORD, PRICED, UNTAGGED, Promise, promises, without_a_record
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.plan import Layer
 from chronos_ec2.simulation.scene import Scene
+from chronos_ec2.simulation.tidings import Tidings
 
 _QUIET = Promise(1500.0, looks=25)
 """After the last instance is gone every lock is free within this: longer than the slowest rule, an unreadable lock."""
@@ -60,11 +61,18 @@ class Judgement:
         self._condemned: set[str] = set()
         self._all_gone_since: float | None = None
         self.verdicts = Verdicts()
+        self.tidings = Tidings(scene, self._healthy)
 
     # --- while it runs -----------------------------------------------------------------------------------------
 
     def terminate_was_called(self, instance_id: str) -> None:
-        """The watchdog ends an instance: it must be ours, and may not be healthy."""
+        """The watchdog ends an instance: it must be ours, may not be healthy, and people know of it."""
+        self.schedule_fired(instance_id)
+        if instance_id in self._scene.fleet.ours:
+            self.tidings.watchdog_ends(instance_id)
+
+    def schedule_fired(self, instance_id: str) -> None:
+        """Whatever ends an instance from outside: it must be ours, and may not be healthy."""
         scene = self._scene
         scene.tell(f"TerminateInstances {instance_id}")
         if instance_id not in scene.fleet.ours:
@@ -76,6 +84,8 @@ class Judgement:
         """A verdict of the watchdog stands, also if its end has to be tried again and the box is back by then."""
         scene, lane = self._scene, Lane.from_state_key(key)
         run = scene.run_in(lane) if lane in scene.lanes and lane not in scene.robbed else None
+        if lane in scene.lanes:
+            self.tidings.lock_was_written(lane, run)
         if run is None or run.verdict is None or run.verdict.judge is not Judge.WATCHDOG:
             return
         if run.instance_id in scene.fleet.ours - self._condemned:
@@ -132,6 +142,7 @@ class Judgement:
     def went(self, instance_id: str) -> None:
         """The instance is on its way out: was it in time?"""
         self._spent_too_much(instance_id)
+        self.tidings.leaves(instance_id)
         failure = self._failing.pop(instance_id, None)
         if failure is None:
             return
@@ -261,24 +272,11 @@ class Judgement:
             if scene.objects.holds(lane.state_key):
                 self.verdicts.stuck.append(f"{lane} is locked at the end")
         self.verdicts.stuck += [f"the schedule of {instance_id} is left" for instance_id in self._schedules_left()]
-        self._messages()
+        self.tidings.at_the_end()
+        self.verdicts.lost, self.verdicts.duplicates = self.tidings.lost, self.tidings.duplicates
 
     def _schedules_left(self) -> set[str]:
         """Instances that are gone, and whose schedule is not. Of one that lost its tags nobody can know."""
         scene = self._scene
         gone = {instance_id for instance_id in scene.deadlines.schedules if not scene.lives(instance_id)}
         return gone - scene.out_of_reach
-
-    def _messages(self) -> None:
-        told: Counter[tuple[str, str]] = Counter()
-        for message in self._scene.notifier.messages:
-            kind = message.attributes["kind"]
-            group = kind if kind in ("started", "resumed", "orphan", "leak") else "end"
-            told[(message.attributes.get("run_id", message.subject), group)] += 1
-        self.verdicts.duplicates = sum(n - 1 for (_, group), n in told.items() if group in ("end", "orphan"))
-        lanes = {box.run_id: box.lane for box in self._scene.fleet.everything()}
-        for key in self._scene.objects.names():
-            _, run_id, *rest = (*key.split("/"), "")
-            ended = rest and rest[0] == "state.json" and RUN_ID_PATTERN.fullmatch(run_id)
-            if ended and run_id in lanes and lanes[run_id] not in self._scene.spoiled and not told[(run_id, "end")]:
-                self.verdicts.lost.append(f"nobody was told of the end of {run_id}")

@@ -70,6 +70,7 @@ class Plan:
     boot: float = 90.0
     training: float = 600.0
     shutting_down: float = 30.0
+    by_force: float = 30.0
     list_lag: float = 0.0
     max_runtime: float = 43_200.0
     max_cost: float | None = None
@@ -123,6 +124,7 @@ def draw(seed: int) -> Plan:
         boot=random.uniform(30, 240),
         training=training,
         shutting_down=random.uniform(5, 60) if random.random() < 0.97 else 1e9,
+        by_force=random.choice((30.0, random.uniform(120, 900))),
         list_lag=random.uniform(0, 40) if random.random() < 0.3 else 0.0,
         max_runtime=random.uniform(1140, 1500) if limited == "time" or Kind.UNTAGGED in kinds else 43_200.0,
         max_cost=random.uniform(0.1, 0.25) if limited == "money" else None,

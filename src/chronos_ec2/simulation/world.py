@@ -91,9 +91,10 @@ class SimulatedObjects(MemoryObjects):
         """When an object that is there was written."""
         return self._objects[key].written_at
 
-    def names(self) -> list[str]:
-        """All keys."""
-        return list(self._objects)
+    def etag_of(self, key: str) -> str | None:
+        """The ETag of an object, if it is there."""
+        found = self._objects.get(key)
+        return None if found is None else found.etag
 
     def overwrite(self, key: str, body: bytes | None) -> None:
         """Somebody writes, or deletes, without a condition and without noise."""
@@ -131,6 +132,7 @@ class SimulatedFleet(MemoryFleet):
         self.ours: set[str] = set()
         self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
         self.on_terminate: Callable[[str], None] = lambda _id: None
+        self.on_schedule: Callable[[str], None] = lambda _id: None
 
     def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
         """Start an instance: pending for a while, then running. With our owner tags it is one of `ours`."""
@@ -150,7 +152,8 @@ class SimulatedFleet(MemoryFleet):
         """As EC2 does: shutting down for a while, with force for less."""
         self.faults.before("ec2:TerminateInstances")
         self.on_terminate(instance_id)
-        self.shut_down(instance_id, min(self._plan.shutting_down, 30.0) if force else self._plan.shutting_down)
+        plan = self._plan
+        self.shut_down(instance_id, min(plan.shutting_down, plan.by_force) if force else plan.shutting_down)
         self.faults.after("ec2:TerminateInstances")
 
     def shut_down(self, instance_id: str, seconds: float) -> None:
@@ -233,5 +236,5 @@ class SimulatedDeadlines(MemoryDeadlines):
 
     def _fire(self, instance_id: str) -> None:
         if self.schedules.pop(instance_id, None):
-            self._fleet.on_terminate(instance_id)
+            self._fleet.on_schedule(instance_id)
             self._fleet.shut_down(instance_id, self._plan.shutting_down)

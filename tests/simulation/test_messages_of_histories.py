@@ -1,0 +1,55 @@
+"""Of every kind of incident people are told, and once: a watchdog that does not is found out."""
+
+from __future__ import annotations
+
+import pytest
+
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Incident, Message
+from chronos_ec2.domain.messages import Kind as Told
+from chronos_ec2.memory.world import MemoryNotifier
+from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.simulation.history import run_history
+from chronos_ec2.simulation.plan import Disturbance, Kind, Plan
+
+LIMITS = Limits()
+HISTORIES: dict[Told, Plan] = {
+    Told.STARTED: Plan(1),
+    Told.COMPLETED: Plan(1),
+    Told.FAILED: Plan(1, disturbances=(Disturbance(Kind.PANIC, 300),)),
+    Told.KILLED: Plan(1, disturbances=(Disturbance(Kind.KILL, 300),)),
+    Told.RESUMED: Plan(1, crashes_left=1, checkpoint_after=20, disturbances=(Disturbance(Kind.PANIC, 300),)),
+    Told.STUCK: Plan(1, disturbances=(Disturbance(Kind.GARBAGE, 300), Disturbance(Kind.PANIC, 301))),
+    Told.ORPHAN: Plan(1, disturbances=(Disturbance(Kind.NO_RECORD, 300),)),
+    Told.OVER_BUDGET: Plan(1, training=1e4, max_cost=0.2, disturbances=(Disturbance(Kind.DEAF, 0),)),
+    Told.LEAK: Plan(1, shutting_down=1e9, by_force=900, disturbances=(Disturbance(Kind.PANIC, 300),)),
+}
+
+
+@pytest.mark.parametrize("kind", Told)
+def test_a_kind_of_message_that_gets_lost_is_found_out(kind: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert run_history(HISTORIES[kind], LIMITS).failed == []
+    tell = Reconciler._tell
+    monkeypatch.setattr(Reconciler, "_tell", lambda watchdog, incident: _forgets(tell, watchdog, incident, kind))
+    assert any(f"nobody was told: {kind}" in line for line in run_history(HISTORIES[kind], LIMITS).lost)
+
+
+def _forgets(tell: object, watchdog: Reconciler, incident: Incident, kind: Told) -> bool:
+    return incident.kind is kind or tell(watchdog, incident)  # type: ignore[operator]
+
+
+@pytest.mark.parametrize("kind", Told)
+def test_a_kind_of_message_that_is_sent_twice_is_found_out(kind: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = MemoryNotifier.publish
+
+    def twice(notifier: MemoryNotifier, message: Message) -> None:
+        for _ in range(1 + (message.document["kind"] == kind)):
+            publish(notifier, message)
+
+    monkeypatch.setattr(MemoryNotifier, "publish", twice)
+    assert run_history(HISTORIES[kind], LIMITS).duplicates >= 1
+
+
+def test_an_end_that_is_told_as_another_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.kind_of_end", lambda _run: Told.COMPLETED)
+    assert run_history(HISTORIES[Told.FAILED], LIMITS).lost
