@@ -5,23 +5,29 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 from datetime import datetime, timedelta
+from random import Random
 
 import pytest
 
 from agent.record import Record
 from chronos_ec2.domain import held
 from chronos_ec2.domain.decision import Decision, Terminate
-from chronos_ec2.domain.errors import Fenced
+from chronos_ec2.domain.errors import Fenced, LostRace
+from chronos_ec2.domain.events import Ignored, InstanceStateChanged, SpotInterruption, StateWritten, parse_event
 from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
 from chronos_ec2.domain.held import _near_a_limit, _over_budget, _past_deadline
 from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.policy import decide
-from chronos_ec2.domain.run import Cause
+from chronos_ec2.domain.run import Cause, Run
+from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
+from chronos_ec2.simulation.forgeries import forged_event
 from chronos_ec2.simulation.history import run_history
-from chronos_ec2.simulation.plan import HARMLESS, Disturbance, Kind, Layer, Plan, draw
+from chronos_ec2.simulation.plan import HARMLESS, Disturbance, Kind, Layer, Outage, Plan, draw
 from chronos_ec2.simulation.study import shrink, study, whole
 from chronos_ec2.simulation.world import SimulatedDeadlines
 
@@ -159,7 +165,7 @@ def test_an_instance_that_is_still_pending_counts_as_healthy(monkeypatch: pytest
 def limited(*, by_money: bool) -> list[Plan]:
     """Plans in which an instance may reach its limit, and has nobody but the watchdog to end it."""
     plans = map(draw, range(3000))
-    return [plan for plan in plans if plan.layers_off and (plan.max_cost is not None) is by_money]
+    return [plan for plan in plans if plan.layers_off and (plan.max_cost is not None) is by_money][:50]
 
 
 @pytest.mark.parametrize(
@@ -272,3 +278,64 @@ def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch)
     smallest = shrink(plan, LIMITS)
     assert [at.kind for at in smallest.disturbances] == [Kind.PANIC]
     assert smallest.call_errors == smallest.doubled_events == 0
+
+
+def killing_what_it_cannot_read(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    blind = isinstance(facts.state, Failed) or isinstance(facts.beat, Failed)
+    ends = tuple(Terminate(box.instance_id, Cause.INFRA) for box in facts.instances if blind and box.alive)
+    return decide(facts, now, limits) + Decision("for no reason", ends)
+
+
+def test_a_watchdog_that_takes_a_failed_read_for_death_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", killing_what_it_cannot_read)
+    monkeypatch.setattr(Reconciler, "_last_look", lambda *_: None)
+    assert any(run_history(Plan(seed, call_errors=0.1, lost_events=1.0), LIMITS).wrong for seed in range(5))
+
+
+@pytest.mark.parametrize("refuses", [False, True])
+@pytest.mark.parametrize("service", ["s3", "ec2", "sns", "scheduler"])
+def test_a_healthy_run_outlives_an_outage(service: str, refuses: bool) -> None:
+    told: list[str] = []
+    plan = Plan(1, training=1500, lost_events=1.0, outages=(Outage(service, 300, 500, refuses),))
+    assert run_history(plan, LIMITS, told.append).failed == []
+    assert not any("TerminateInstances" in line for line in told)
+
+
+def test_an_event_that_does_something_after_the_end_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    def acting(watchdog: Reconciler, lane: Lane) -> object:
+        if not isinstance(watchdog.store.read_lock(lane), Held):
+            watchdog.fleet.terminate("i-00000000000000002")
+        return None
+
+    plans = [plan for plan in map(draw, range(1500)) if plan.clean and plan.lost_events == 0 and not plan.disturbances]
+    assert not any(run_history(plan, LIMITS).wrong for plan in plans)
+    monkeypatch.setattr(Reconciler, "lane", acting)
+    assert any(run_history(plan, LIMITS).wrong for plan in plans)
+
+
+def test_forged_events_are_of_every_kind() -> None:
+    parsed = {
+        type(parse_event(forged_event(Random(seed), [Lane("dev")], ["i-00000000000000002"]))) for seed in range(99)
+    }
+    assert parsed >= {Ignored, StateWritten, InstanceStateChanged, SpotInterruption}
+
+
+def test_a_write_is_sometimes_refused_although_it_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+    refused: list[str] = []
+    settle = RunStore._conditionally
+
+    def watched(store: RunStore, run: Run, write: Callable[[bytes], str]) -> Held:
+        def noted(body: bytes) -> str:
+            try:
+                return write(body)
+            except LostRace:
+                if store.objects.body(run.lane.state_key) == body:  # type: ignore[attr-defined]
+                    refused.append(run.run_id)
+                raise
+
+        return settle(store, run, noted)
+
+    monkeypatch.setattr(RunStore, "_conditionally", watched)
+    for seed in range(20):
+        assert run_history(Plan(seed, call_errors=0.3, full_subnets=1), LIMITS).failed == []
+    assert refused

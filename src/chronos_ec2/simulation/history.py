@@ -4,10 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
+from itertools import count
 
 from agent.record import Identity
-from chronos_ec2.domain.errors import ChronosError
-from chronos_ec2.domain.events import InstanceStateChanged, SpotInterruption, StateWritten, parse_event
+from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, LaunchRefused
+from chronos_ec2.domain.events import (
+    Ignored,
+    InstanceStateChanged,
+    RebalanceRecommendation,
+    SpotInterruption,
+    StateWritten,
+    parse_event,
+)
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.limits import Limits
@@ -21,6 +29,7 @@ from chronos_ec2.simulation.box import Box
 from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.disturbances import Disturber
+from chronos_ec2.simulation.forgeries import forged_event
 from chronos_ec2.simulation.judgement import Judgement, Verdicts
 from chronos_ec2.simulation.plan import Disturbance, Kind, Layer, Plan
 from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
@@ -29,7 +38,7 @@ _BUCKET, _DATA = "a-bucket", "training-data/sales/"
 _SUBNETS = ("subnet-a", "subnet-b")
 _PRICE = 0.752
 _HORIZON_SECONDS = 60_000.0
-_LATE_SHARE, _LATEST_SECONDS = 0.05, 86_400.0
+_LATE_SHARE, _LATE_SECONDS, _LATEST_SECONDS = 0.05, 900.0, 86_400.0
 
 
 def run_history(plan: Plan, limits: Limits, told: Callable[[str], None] | None = None) -> Verdicts:
@@ -56,9 +65,12 @@ class _History:
         self._judgement = Judgement(scene)
         self._disturber = Disturber(scene, self._judgement, self._reconciler, self._launch, self._deliver)
         self._calm = Calm(scene, self._judgement)
+        self._numbers = count()
+        self._on_their_way: dict[int, object] = {}
 
     def run(self) -> Verdicts:
         scene, plan = self._scene, self._plan
+        scene.fleet.no_capacity.update(_SUBNETS[: plan.full_subnets])
         scene.objects.overwrite(f"{CACHED}/{_DATA}a.parquet", b"PAR1")
         scene.objects.before_lock = self._lock_is_written
         scene.objects.on_lock = self._lock_was_written
@@ -72,9 +84,13 @@ class _History:
             self._clockwork.at(disturbance.after, partial(self._disturb, disturbance))
         if Layer.SWEEP not in plan.layers_off:
             self._clockwork.at(scene.random.uniform(0, 60), self._sweep)
+        for _ in range(plan.forged_events):
+            self._clockwork.at(scene.random.uniform(0, 900), self._forge)
         last = max((at.after for at in plan.disturbances), default=0.0)
         self._clockwork.run(partial(self._judgement.is_over, last), _HORIZON_SECONDS)
         self._judgement.at_the_end()
+        if self._on_their_way and not self._judgement.verdicts.failed:
+            self._deliver_the_rest()
         return self._judgement.verdicts
 
     def _disturb(self, disturbance: Disturbance) -> None:
@@ -115,19 +131,25 @@ class _History:
         """The launcher function."""
         scene = self._scene
         scene.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        Launcher(_BUCKET, _SUBNETS, scene.store, scene.fleet, scene.deadlines).relaunch(run)
+        try:
+            Launcher(_BUCKET, _SUBNETS, scene.store, scene.fleet, scene.deadlines).relaunch(run)
+        except (CapacityUnavailable, LaunchRefused) as error:
+            scene.tell(f"not started: {error}")
 
     def _sweep(self) -> None:
         scene = self._scene
         self._clockwork.after(scene.limits.sweep.total_seconds(), self._sweep)
         if self._calm.holds():
             return
-        noise, begun, failed = scene.noise, self._clockwork.seconds, scene.noise.failed_calls
+        noise, begun = scene.noise, self._clockwork.seconds
+        failed, by_chance = noise.failed_calls, noise.failed_by_chance
         lost = self._plan.lost_ticks > 0 and scene.random.random() < self._plan.lost_ticks
         self._judgement.tidings.tick_begins()
         whole = not lost and self._as_function(self._one_sweep)
         if not whole or noise.failed_calls > failed:
             noise.disturbed.append(begun)
+            if lost or noise.failed_by_chance > by_chance or noise.failed_calls == failed:
+                noise.disturbed_by_chance.append(begun)
         else:
             self._judgement.tidings.tick_ended()
 
@@ -196,19 +218,47 @@ class _History:
         if Layer.EVENTS in plan.layers_off or plan.lost_events == 1.0 or random.random() < plan.lost_events:
             return
         for _ in range(1 + (plan.doubled_events > 0 and random.random() < plan.doubled_events)):
-            late = random.random() < _LATE_SHARE
-            delay = random.uniform(0, _LATEST_SECONDS) if late else random.uniform(0.5, 5)
-            self._clockwork.after(delay, partial(self._handle, event))
+            delay = random.uniform(0.5, 5)
+            if random.random() < _LATE_SHARE:
+                # Half of the late ones come within the life of the run, the others up to a day later.
+                delay = random.uniform(5, random.choice((_LATE_SECONDS, _LATEST_SECONDS)))
+            self._send(event, delay)
 
-    def _handle(self, event: dict[str, object]) -> None:
+    def _send(self, event: object, delay: float) -> None:
+        number = next(self._numbers)
+        self._on_their_way[number] = event
+
+        def arrives() -> None:
+            del self._on_their_way[number]
+            self._handle(event)
+
+        self._clockwork.after(delay, arrives)
+
+    def _forge(self) -> None:
+        scene = self._scene
+        instances = [box.instance_id for box in scene.fleet.everything()]
+        event = forged_event(scene.random, scene.lanes, instances)
+        scene.tell(f"! forged: {event}")
+        self._handle(event)
+
+    def _handle(self, event: object) -> None:
         """What the handlers in functions/ do."""
         match parse_event(event):
             case StateWritten(lane=lane):
                 self._as_function(lambda: self._reconciler.lane(lane))
-            case InstanceStateChanged(instance_id) | SpotInterruption(instance_id):
-                self._as_function(lambda: self._reconciler.instance(instance_id))
-            case other:
-                raise AssertionError(other)
+            case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
+                self._as_function(lambda: self._reconciler.instance(at))
+            case Ignored():
+                pass
+
+    def _deliver_the_rest(self) -> None:
+        """What arrives when all is over finds nothing to do."""
+        scene = self._scene
+        before = scene.traces
+        scene.noise.muted = True
+        for event in self._on_their_way.values():
+            self._handle(event)
+        self._judgement.after_the_end(before)
 
     # --- instances ---------------------------------------------------------------------------------------------
 

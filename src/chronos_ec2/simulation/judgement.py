@@ -12,7 +12,7 @@ from chronos_ec2.simulation.bounds import LATE, NO_RECORD, PRICED, UNTAGGED, Pro
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.plan import Layer
-from chronos_ec2.simulation.scene import Scene
+from chronos_ec2.simulation.scene import Scene, Traces
 from chronos_ec2.simulation.tidings import Tidings
 
 _QUIET = Promise(1500.0, looks=25)
@@ -154,11 +154,14 @@ class Judgement:
         spoiled = name != UNTAGGED and scene.instance(instance_id).lane in scene.spoiled
         if spoiled:
             name, promise = f"{name}, its record overwritten", without_a_record(promise, scene.limits)
-        self.verdicts.times.append((name, seconds, promise.bound))
+        if not scene.plan.outages:
+            self.verdicts.times.append((name, seconds, promise.bound))
         # Past the cap is another list.
         if name == PRICED or (Layer.SWEEP in scene.plan.layers_off and name != UNTAGGED):
             return
-        allowed = self._allowed(promise, failure.since)
+        # Age is told by EC2: whether S3 answers does not matter to a deadline.
+        disturbed = scene.noise.disturbed_by_chance if name == LATE else scene.noise.disturbed
+        allowed = promise.allowed(failure.since, disturbed, scene.limits.sweep.total_seconds())
         if (spoiled or name == NO_RECORD) and not scene.plan.clean:
             allowed += _TELLING * scene.limits.sweep.total_seconds()
         if seconds > allowed + scene.plan.list_lag:
@@ -201,7 +204,7 @@ class Judgement:
             return False
         now, limits = scene.clockwork.seconds, scene.limits
         # S3 tells when a beat came in whole seconds, so a lease can seem to be over that much too early.
-        silent = now - box.last_beat > limits.lease.total_seconds() - 1.0
+        silent = now - scene.noise.excuse(box.last_beat) > limits.lease.total_seconds() - 1.0
         stalled = box.stalled_since is not None and now - box.stalled_since > limits.progress.total_seconds()
         return not (silent or stalled or self.near_a_limit(instance_id))
 
@@ -274,6 +277,11 @@ class Judgement:
         self.verdicts.stuck += [f"the schedule of {instance_id} is left" for instance_id in self._schedules_left()]
         self.tidings.at_the_end()
         self.verdicts.lost, self.verdicts.duplicates = self.tidings.lost, self.tidings.duplicates
+
+    def after_the_end(self, before: Traces) -> None:
+        """Events came that are about what is over: they may have done nothing."""
+        if self._scene.traces != before:
+            self.verdicts.wrong.append("an event after the end did something")
 
     def _schedules_left(self) -> set[str]:
         """Instances that are gone, and whose schedule is not. Of one that lost its tags nobody can know."""

@@ -62,6 +62,16 @@ class Disturbance:
 
 
 @dataclass(frozen=True, slots=True)
+class Outage:
+    """A service of AWS (as its calls name it) that does not answer, or refuses the functions, for a while."""
+
+    service: str
+    after: float
+    seconds: float
+    refuses: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
     """One history. Rates are probabilities per call, tick or event; times are seconds."""
 
@@ -81,13 +91,16 @@ class Plan:
     lost_ticks: float = 0.0
     lost_events: float = 0.0
     doubled_events: float = 0.0
+    forged_events: int = 0
+    full_subnets: int = 0
+    outages: tuple[Outage, ...] = ()
     layers_off: frozenset[Layer] = frozenset()
     disturbances: tuple[Disturbance, ...] = ()
 
     @property
     def clean(self) -> bool:
         """Whether EC2 and S3 answer and every tick comes, so that the promised bounds hold as they stand."""
-        return not (self.call_errors or self.function_crashes or self.lost_ticks)
+        return not (self.call_errors or self.function_crashes or self.lost_ticks or self.outages)
 
     def without(self, index: int) -> Plan:
         """The same with one disturbance less."""
@@ -125,7 +138,7 @@ def draw(seed: int) -> Plan:
         training=training,
         shutting_down=random.uniform(5, 60) if random.random() < 0.97 else 1e9,
         by_force=random.choice((30.0, random.uniform(120, 900))),
-        list_lag=random.uniform(0, 40) if random.random() < 0.3 else 0.0,
+        list_lag=random.choices((0.0, random.uniform(0, 40), random.uniform(60, 300)), (68, 30, 2))[0],
         max_runtime=random.uniform(1140, 1500) if limited == "time" or Kind.UNTAGGED in kinds else 43_200.0,
         max_cost=random.uniform(0.1, 0.25) if limited == "money" else None,
         crashes_left=random.choice((0, 0, 1)),
@@ -135,10 +148,19 @@ def draw(seed: int) -> Plan:
         lost_ticks=0.1 if noisy and random.random() < 0.3 else 0.0,
         lost_events=random.choice((0.0, 0.5, 1.0, 1.0)),
         doubled_events=0.3 if random.random() < 0.2 else 0.0,
+        forged_events=random.randrange(1, 6) if random.random() < 0.1 else 0,
+        full_subnets=random.choices((0, 1, 2), (94, 4, 2))[0],
+        outages=_outages(random) if random.random() < 0.04 else (),
         # The watchdog has to keep a limit without the schedule and the box's own timers, which may be quicker.
         layers_off=frozenset({Layer.BOX, Layer.DEADLINE}) if alone else frozenset(),
         disturbances=tuple(_disturb(random, kind, min(training, 800.0), lanes) for kind in kinds),
     )
+
+
+def _outages(random: Random) -> tuple[Outage, ...]:
+    service = random.choice(("s3", "ec2", "sns", "scheduler"))
+    seconds = random.choice((random.uniform(60, 600), random.uniform(600, 3600)))
+    return (Outage(service, random.uniform(0, 1200), seconds, refuses=random.random() < 0.5),)
 
 
 def _disturb(random: Random, kind: Kind, training: float, lanes: int) -> Disturbance:

@@ -22,6 +22,7 @@ from chronos_ec2.simulation.plan import Plan
 from chronos_ec2.simulation.world import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
 
 ENVIRONMENT = "dev"
+Traces = tuple[int, int, int, int]
 
 
 @dataclass(eq=False)
@@ -47,7 +48,7 @@ class Scene:
         self.limits = replace(self.limits, max_runtime=timedelta(seconds=self.plan.max_runtime))
         self.random = Random(self.plan.seed ^ 0x5EED)
         self.clockwork = Clockwork()
-        self.noise = Noise(self.plan, self.random)
+        self.noise = Noise(self.plan, self.random, self.clockwork)
         self.objects = SimulatedObjects(self.clockwork, self.noise)
         self.fleet = SimulatedFleet(self.clockwork, self.noise, self.plan, self.random)
         self.deadlines = SimulatedDeadlines(self.clockwork, self.noise, self.plan, self.fleet)
@@ -61,6 +62,12 @@ class Scene:
         """Something happened."""
         if self.told:
             self.told(f"{self.clockwork.seconds:9.1f}  {text}")
+
+    @property
+    def traces(self) -> Traces:
+        """What whoever acts leaves behind: messages, locks, calls, instances."""
+        locks = sum(self.objects.holds(lane.state_key) for lane in self.lanes)
+        return len(self.notifier.messages), locks, len(self.fleet.terminate_calls), len(self.fleet.ours)
 
     def lives(self, instance_id: str) -> bool:
         """Whether an instance is not terminated, whatever EC2's list says."""

@@ -7,50 +7,86 @@ from dataclasses import replace
 from datetime import datetime
 from random import Random
 
-from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.memory.faults import Crash
 from chronos_ec2.memory.world import MemoryClock, MemoryDeadlines, MemoryFleet, MemoryObjects
 from chronos_ec2.simulation.clockwork import ORIGIN, Clockwork
 from chronos_ec2.simulation.plan import Layer, Plan
 
+_BEAT_SECONDS = 20.0
+"""A beat and its second try."""
+
 
 class Noise:
     """The fate of each call: depends on who makes it, and on the plan."""
 
-    def __init__(self, plan: Plan, random: Random) -> None:
+    def __init__(self, plan: Plan, random: Random, clockwork: Clockwork) -> None:
         # Two fault points a call.
         self._errors = plan.call_errors / 2
         self._crashes = plan.function_crashes / 2
+        self._outages = plan.outages
+        self._clockwork = clockwork
         self._random = random
-        self._quiet = not (self._errors or self._crashes)
+        self._quiet = not (self._errors or self._crashes or self._outages)
         self.in_function = False
         self.cut_off = False
         """Whether whoever calls now cannot reach AWS."""
         self.calls_to_crash: int | None = None
         """After so many fault points more, whoever calls is gone."""
+        self.conditional = False
+        """Whether the call is a write with a condition, whose retry may find that the condition does not hold."""
         self.failed_calls = 0
         """Calls of functions that failed, and functions that died."""
+        self.failed_by_chance = 0
+        """The same without what an outage of S3 did."""
         self.disturbed: list[float] = []
         """When there was a tick that was lost, or in which a call failed."""
+        self.disturbed_by_chance: list[float] = []
+        """The same without those that only an outage of S3 disturbed."""
         self.muted = False
 
     @property
     def can_fail(self) -> bool:
-        """Whether a call may fail by chance."""
-        return bool(self._errors) and not self.muted
+        """Whether a call may fail, by chance or in an outage."""
+        return bool(self._errors or self._outages) and not self.muted
+
+    def excuse(self, last_beat: float) -> float:
+        """Since when a box is silent by its own fault: it can do nothing about an outage of S3."""
+        for outage in self._outages:
+            began_well = outage.after - _BEAT_SECONDS < last_beat < outage.after + outage.seconds
+            if outage.service == "s3" and not outage.refuses and began_well and self._clockwork.seconds > outage.after:
+                # A beat that failed is tried again after some seconds.
+                return min(self._clockwork.seconds, outage.after + outage.seconds + _BEAT_SECONDS)
+        return last_beat
 
     def before(self, call: str) -> None:
         """The request may be lost, and its sender may die."""
         if self.cut_off:
             raise ServiceUnavailable(f"{call}: no route")
         if not self._quiet or self.calls_to_crash is not None:
+            self._in_an_outage(call)
             self._maybe(call)
 
     def after(self, call: str) -> None:
         """The answer may be lost, and its receiver may die."""
-        if not self._quiet or self.calls_to_crash is not None:
-            self._maybe(call)
+        if self._quiet and self.calls_to_crash is None:
+            return
+        if self.conditional and self._errors and not self.muted and self._random.random() < self._errors / 4:
+            # botocore has tried again after an answer that it did not get, and found its own write.
+            self._count()
+            raise LostRace(f"{call}: 412")
+        self._maybe(call)
+
+    def _in_an_outage(self, call: str) -> None:
+        now = self._clockwork.seconds
+        for outage in self._outages:
+            if self.muted or not (call.startswith(outage.service) and outage.after <= now):
+                continue
+            if now < outage.after + outage.seconds and (self.in_function or not outage.refuses):
+                self.failed_calls += self.in_function
+                self.failed_by_chance += self.in_function and outage.service != "s3"
+                raise (NotAllowed if outage.refuses else ServiceUnavailable)(f"{call}: an outage")
 
     def _maybe(self, call: str) -> None:
         if self.calls_to_crash is not None:
@@ -61,11 +97,15 @@ class Noise:
         if self._quiet or self.muted:
             return
         if self._errors and self._random.random() < self._errors:
-            self.failed_calls += self.in_function
+            self._count()
             raise ServiceUnavailable(f"{call}: 503 SlowDown")
         if self._crashes and self.in_function and self._random.random() < self._crashes:
-            self.failed_calls += 1
+            self._count()
             raise Crash
+
+    def _count(self) -> None:
+        self.failed_calls += self.in_function
+        self.failed_by_chance += self.in_function
 
 
 class SimulatedObjects(MemoryObjects):
@@ -73,6 +113,7 @@ class SimulatedObjects(MemoryObjects):
 
     def __init__(self, clockwork: Clockwork, noise: Noise) -> None:
         super().__init__(_Clock(clockwork), noise)
+        self._noise = noise
         self.before_lock: Callable[[str], None] = lambda _key: None
         self.on_lock: Callable[[str], None] = lambda _key: None
         self.on_beat_wanted: Callable[[str], None] = lambda _key: None
@@ -104,6 +145,13 @@ class SimulatedObjects(MemoryObjects):
             self.before_lock(key)
             del self._objects[key]
             self.on_lock(key)
+
+    def _put_if(self, key: str, body: bytes, etag: str | None) -> str:
+        self._noise.conditional = True
+        try:
+            return super()._put_if(key, body, etag)
+        finally:
+            self._noise.conditional = False
 
     def _put(self, key: str, body: bytes) -> str:
         if not key.endswith("system-state.json"):
@@ -151,6 +199,7 @@ class SimulatedFleet(MemoryFleet):
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """As EC2 does: shutting down for a while, with force for less."""
         self.faults.before("ec2:TerminateInstances")
+        self.terminate_calls.append(instance_id)
         self.on_terminate(instance_id)
         plan = self._plan
         self.shut_down(instance_id, min(plan.shutting_down, plan.by_force) if force else plan.shutting_down)
