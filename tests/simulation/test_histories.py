@@ -9,9 +9,9 @@ from random import Random
 
 import pytest
 
-from agent.record import Record
+from agent.record import Record as AgentsRecord
 from chronos_ec2.domain import held
-from chronos_ec2.domain.decision import Decision, Terminate
+from chronos_ec2.domain.decision import Decision, Record, Terminate
 from chronos_ec2.domain.errors import Fenced, LostRace
 from chronos_ec2.domain.events import Ignored, InstanceStateChanged, SpotInterruption, StateWritten, parse_event
 from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
@@ -195,13 +195,13 @@ def test_a_watchdog_that_ends_what_beats_beside_an_unreadable_record_is_found_ou
 
 
 def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def owned(record: Record) -> Held:
+    def owned(record: AgentsRecord) -> Held:
         found = record._store.read_lock(record._lane)
         if not isinstance(found, Held):
             raise Fenced("not a lock of mine")
         return found
 
-    monkeypatch.setattr(Record, "_owned", owned)
+    monkeypatch.setattr(AgentsRecord, "_owned", owned)
     plan = Plan(1, disturbances=(Disturbance(Kind.GARBAGE, 300),))
     assert any("could not read" in line for line in run_history(plan, LIMITS).wrong)
 
@@ -339,3 +339,54 @@ def test_a_write_is_sometimes_refused_although_it_happened(monkeypatch: pytest.M
     for seed in range(20):
         assert run_history(Plan(seed, call_errors=0.3, full_subnets=1), LIMITS).failed == []
     assert refused
+
+
+def test_launchers_that_are_held_up_do_not_share_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
+    second = (Disturbance(Kind.SECOND_LAUNCH, 1.5), Disturbance(Kind.SECOND_LAUNCHER_DIES, 2.0, 7))
+    plans = [Plan(seed, pauses=0.3, disturbances=second) for seed in range(60)]
+    assert not any(run_history(plan, LIMITS).failed for plan in plans)
+
+    def taking_what_is_taken(store: RunStore, run: Run) -> Held:
+        run = replace(run, seq=1, nonce=run.run_id)
+        store.objects.write(run.lane.state_key, run.to_json())
+        found = store.read_lock(run.lane)
+        assert isinstance(found, Held)
+        return found
+
+    monkeypatch.setattr(RunStore, "create_lock", taking_what_is_taken)
+    assert any(run_history(plan, LIMITS).failed for plan in plans)
+
+
+def test_a_spot_instance_that_is_taken_is_followed_by_another() -> None:
+    told: list[str] = []
+    plan = Plan(1, preemptions_left=1, disturbances=(Disturbance(Kind.SPOT, 300),))
+    assert run_history(plan, LIMITS, told.append).failed == []
+    assert any("relaunch of" in line and "attempt 2" in line for line in told)
+
+
+def resuming_what_is_not_over(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    decision = decide(facts, now, limits)
+    if isinstance(facts.state, Held) and facts.state.run.attempt == 1 and now > ORIGIN + timedelta(seconds=300):
+        return decision + Decision("again", (Record(facts.state.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
+    return decision
+
+
+def test_an_attempt_that_begins_beside_a_healthy_one_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("chronos_ec2.services.reconcile.decide", resuming_what_is_not_over)
+    assert any("begins while" in line for line in run_history(Plan(1, preemptions_left=1), LIMITS).wrong)
+
+
+@pytest.mark.parametrize("seconds", [105, 200, 760])
+def test_a_hang_in_every_phase_is_ended(seconds: float) -> None:
+    told: list[str] = []
+    off = frozenset({Layer.DEADLINE})
+    plan = Plan(1, boot=90, layers_off=off, disturbances=(Disturbance(Kind.HANG, seconds),))
+    found = run_history(plan, LIMITS, told.append)
+    assert (found.failed, [name for name, _, _ in found.times]) == ([], ["training hung, box alive"])
+
+
+@pytest.mark.parametrize("kind", [Kind.USER_CODE, Kind.FORGED_STOP, Kind.FORGED_SEQ, Kind.FORGED_SUSPECT])
+def test_what_the_record_is_made_to_say_leads_to_nothing_worse(kind: Kind) -> None:
+    plan = Plan(1, training=400, disturbances=(Disturbance(kind, 300),))
+    found = run_history(plan, LIMITS)
+    assert [line for line in found.failed if "could not read" not in line] == []

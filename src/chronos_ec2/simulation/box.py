@@ -14,12 +14,13 @@ from agent.record import Identity, Record
 from chronos_ec2.domain.errors import ChronosError, Fenced
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Verdict
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.clockwork import Clockwork
 from chronos_ec2.simulation.world import Noise
 
 _DONE = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", Judge.AGENT)
+_FAILED = Verdict(Outcome.FAILED, Cause.USER_CODE, "the trainer fails", Judge.AGENT)
 _SYNC_SECONDS, _RESULTS_SECONDS, _SAVE_SECONDS = 45.0, 30.0, 20.0
 _FOREVER = 1e12
 
@@ -120,7 +121,7 @@ class Box:
         self.on_claim()
         self._next_beat = self._clockwork.seconds
         self.catch_up()
-        self._clockwork.after(5.0, lambda: self._do(lambda: self._enter(Status.DATA_SYNC, _SYNC_SECONDS)))
+        self._work_until(self._clockwork.seconds + 5.0, lambda: self._enter(Status.DATA_SYNC, _SYNC_SECONDS))
 
     def _enter(self, status: Status, seconds: float) -> None:
         self._orders.check()
@@ -152,8 +153,10 @@ class Box:
             self._progress.checkpointed()
 
     def _finish(self, verdict: Verdict) -> None:
-        self._record.finish(verdict)
-        self._end()
+        self.catch_up()
+        if self.alive:
+            self._record.finish(verdict)
+            self._end()
 
     def _do(self, act: Callable[[], None]) -> None:
         """One act of the agent's main thread: it may have to wait, to stop, or to learn that it is fenced."""
@@ -198,6 +201,22 @@ class Box:
             self._last_verdict = verdict
             self._clockwork.after(_SAVE_SECONDS, lambda: self._do(self._act_of_leaving))
 
+    def fail(self) -> None:
+        """The trainer fails, and its agent says so."""
+        self.catch_up()
+        if self.life is Life.WORKING:
+            self._leave(_FAILED)
+
+    def hears_of_interruption(self) -> None:
+        """EC2's notice: the agent saves, and leaves."""
+        self.catch_up()
+        if self.life is Life.WORKING and self.claimed:
+            stop = Stop(Cause.PREEMPTED, "EC2 takes the spot instance back", self._clockwork.now())
+            self._orders.give_stop(stop)
+            if not self.deaf:
+                self._checkpoint()
+                self._leave(Stopped(stop).verdict)
+
     def _end(self) -> None:
         if self.life is not Life.GONE:
             self.life = Life.GONE
@@ -217,6 +236,7 @@ class Box:
             self._next_beat += missed * beat
         self._noise.cut_off, before = self.cut_off, self._noise.cut_off
         in_function, self._noise.in_function = self._noise.in_function, False
+        in_launch, self._noise.in_launch = self._noise.in_launch, False
         try:
             while self._next_beat <= now and self.life is Life.WORKING:
                 self._clockwork.seconds = self._next_beat
@@ -224,7 +244,7 @@ class Box:
         finally:
             self._clockwork.seconds = now
             self._noise.cut_off = before
-            self._noise.in_function = in_function
+            self._noise.in_function, self._noise.in_launch = in_function, in_launch
 
     def _beat(self) -> None:
         if self.stalled_since is None:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.run import SCHEMA_VERSION, Run, Status
+from chronos_ec2.domain.run import SCHEMA_VERSION, Cause, Run, Stop, Suspect
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.reconcile import Reconciler
@@ -30,18 +30,22 @@ class Disturber:
         scene: Scene,
         judgement: Judgement,
         reconciler: Reconciler,
-        launch: Callable[[Lane, int], None],
+        launch: Callable[[Lane, int | None], None],
         deliver: Callable[[dict[str, object]], None],
     ) -> None:
         self._scene = scene
         self._judgement = judgement
         self._reconciler = reconciler
         self._deliver = deliver
+        self._launch = launch
         # What is not in either table was arranged before the history began.
         self._to_lane: dict[Kind, Callable[[Lane], None]] = {
             Kind.KILL: self._kill,
             Kind.KILL_NOW: lambda lane: self._kill(lane, at_once=True),
-            Kind.SECOND_LAUNCH: lambda lane: launch(lane, -1),
+            Kind.SECOND_LAUNCH: lambda lane: launch(lane, None),
+            Kind.FORGED_STOP: self._forge_stop,
+            Kind.FORGED_SUSPECT: self._forge_suspect,
+            Kind.FORGED_SEQ: self._forge_seq,
             Kind.GARBAGE: lambda lane: self._spoil(lane, b"\xef\xbb\xbf{"),
             Kind.NEWER_SCHEMA: self._of_a_later_release,
             Kind.OVERSIZED: lambda lane: self._spoil(lane, b" " * (MAX_DOCUMENT_BYTES + 1)),
@@ -63,6 +67,7 @@ class Disturber:
             Kind.SPOT: self._spot,
             Kind.STOPPED: self._stop,
             Kind.TERMINATED: lambda instance_id, _box, _s: scene.fleet.shut_down(instance_id, 20.0),
+            Kind.USER_CODE: lambda _id, box, _s: box.fail(),
             Kind.UNTAGGED: self._untag,
             Kind.HOLD: self._hold,
         }
@@ -73,6 +78,8 @@ class Disturber:
         scene.tell(f"! {at.kind} {at.seconds:.0f}")
         if to_lane := self._to_lane.get(at.kind):
             to_lane(lane)
+        if at.kind is Kind.SECOND_LAUNCHER_DIES:
+            self._launch(lane, int(at.seconds))
         if to_box := self._to_box.get(at.kind):
             for instance_id, box in list(scene.boxes.items()):
                 found = scene.instance(instance_id)
@@ -103,15 +110,16 @@ class Disturber:
         self._judgement.fails(instance_id, name, since=since, until=until)
 
     def _hang(self, instance_id: str, box: Box, _seconds: float) -> None:
-        if box.claimed and box.stalled_since is None and box.status is not Status.RESULTS_SYNC:
+        if box.claimed and box.stalled_since is None:
             box.stall(None)
             self._judgement.fails(instance_id, HUNG)
 
     def _skew(self, _id: str, box: Box, seconds: float) -> None:
         box.skew = seconds
 
-    def _spot(self, instance_id: str, _box: Box, _seconds: float) -> None:
+    def _spot(self, instance_id: str, box: Box, _seconds: float) -> None:
         scene = self._scene
+        scene.clockwork.after(scene.random.uniform(0, 5), box.hears_of_interruption)
         scene.asked.add(instance_id)
         self._deliver(
             {"source": "aws.ec2", "detail-type": "EC2 Spot Instance Interruption Warning",
@@ -141,9 +149,33 @@ class Disturber:
         run = self._scene.run_in(lane)
         if run is None:
             return
-        self._scene.asked |= {box.instance_id for box in self._scene.fleet.everything() if box.run_id == run.run_id}
+        self._asks_for_the_end_of(run)
         with suppress(ChronosError):
             kill(run.run_id, self._scene.store, self._reconciler, self._scene.clockwork, "by hand", at_once=at_once)
+
+    def _asks_for_the_end_of(self, run: Run) -> None:
+        self._scene.asked |= {box.instance_id for box in self._scene.fleet.everything() if box.run_id == run.run_id}
+
+    def _forge_stop(self, lane: Lane) -> None:
+        if (run := self._scene.run_in(lane)) is not None:
+            self._asks_for_the_end_of(run)
+            stop = Stop(Cause.REQUESTED, "forged", self._yesterday())
+            self._forge(lane, lambda run: replace(run, stop=stop))
+
+    def _forge_suspect(self, lane: Lane) -> None:
+        cause = self._scene.random.choice((Cause.HUNG, Cause.PREEMPTED))
+        suspect = Suspect(cause, "forged", self._yesterday())
+        self._forge(lane, lambda run: replace(run, suspect=suspect))
+
+    def _forge_seq(self, lane: Lane) -> None:
+        """Whoever writes next makes it unreadable."""
+        if self._scene.run_in(lane) is not None:
+            self._scene.spoiled.add(lane)
+            self._judgement.lost_its_record(lane)
+            self._forge(lane, lambda run: replace(run, seq=2**63 - 1))
+
+    def _yesterday(self) -> datetime:
+        return self._scene.clockwork.now() - timedelta(days=1)
 
     def _spoil(self, lane: Lane, body: bytes) -> None:
         """Something lies at the lock's place that nobody can read."""

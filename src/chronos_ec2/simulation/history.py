@@ -79,7 +79,8 @@ class _History:
         scene.fleet.on_terminate = self._judgement.terminate_was_called
         scene.fleet.on_schedule = self._judgement.schedule_fired
         for index, lane in enumerate(scene.lanes):
-            self._clockwork.at(1.0 + index, partial(self._launch, lane, index))
+            dies = [at.seconds for at in plan.disturbances if at.kind is Kind.LAUNCHER_DIES and at.lane == index]
+            self._clockwork.at(1.0 + index, partial(self._launch, lane, int(dies[0]) if dies else None))
         for disturbance in plan.disturbances:
             self._clockwork.at(disturbance.after, partial(self._disturb, disturbance))
         if Layer.SWEEP not in plan.layers_off:
@@ -99,11 +100,11 @@ class _History:
 
     # --- the moves of the system -------------------------------------------------------------------------------
 
-    def _launch(self, lane: Lane, index: int) -> None:
-        """Somebody launches in a lane; `index` is -1 for somebody else."""
+    def _launch(self, lane: Lane, dies_after: int | None) -> None:
+        """Somebody launches in a lane, and dies after so many fault points."""
         scene = self._scene
-        dies = next((at for at in self._plan.disturbances if at.kind is Kind.LAUNCHER_DIES and at.lane == index), None)
-        scene.noise.calls_to_crash = None if dies is None else int(dies.seconds)
+        scene.noise.calls_to_crash = dies_after
+        scene.noise.in_launch = True
         order = Order(
             lane=lane,
             config={},
@@ -116,6 +117,7 @@ class _History:
             price_per_hour_usd=_PRICE,
             max_cost_usd=self._plan.max_cost,
             crashes_left=self._plan.crashes_left,
+            preemptions_left=self._plan.preemptions_left,
         )
         try:
             launched = launch(order, scene.store, scene.fleet, scene.deadlines, self._clockwork)
@@ -126,6 +128,7 @@ class _History:
             scene.tell(f"launch failed: {error}")
         finally:
             scene.noise.calls_to_crash = None
+            scene.noise.in_launch = False
 
     def relaunch(self, run: Run) -> None:
         """The launcher function."""

@@ -7,16 +7,19 @@ from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.run import Judge
+from chronos_ec2.domain.run import Judge, Run
 from chronos_ec2.simulation.bounds import LATE, NO_RECORD, PRICED, UNTAGGED, Promise, promises, without_a_record
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.clockwork import ORIGIN
-from chronos_ec2.simulation.plan import Layer
+from chronos_ec2.simulation.plan import Kind, Layer
 from chronos_ec2.simulation.scene import Scene, Traces
 from chronos_ec2.simulation.tidings import Tidings
 
-_QUIET = Promise(1500.0, looks=25)
-"""After the last instance is gone every lock is free within this: longer than the slowest rule, an unreadable lock."""
+_QUIET, _QUIET_TWICE = Promise(1500.0, looks=25), Promise(2500.0, looks=41)
+"""After the last instance is gone every lock is free within this: longer than the slowest rule, an unreadable lock.
+
+Twice where a record becomes unreadable by the write with which the watchdog suspects it.
+"""
 _SETTLED_SECONDS = 30.0
 _AT_WORK = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 _TO_ASK_SECONDS = 300.0
@@ -86,11 +89,21 @@ class Judgement:
         run = scene.run_in(lane) if lane in scene.lanes and lane not in scene.robbed else None
         if lane in scene.lanes:
             self.tidings.lock_was_written(lane, run)
+        if run is None and lane in scene.spoiled:
+            self.lost_its_record(lane)
+        if run is not None and run.attempt > 1:
+            self._must_follow_one_that_is_over(run)
         if run is None or run.verdict is None or run.verdict.judge is not Judge.WATCHDOG:
             return
         if run.instance_id in scene.fleet.ours - self._condemned:
             self._condemned.add(str(run.instance_id))
             self._must_be_ill(str(run.instance_id))
+
+    def _must_follow_one_that_is_over(self, run: Run) -> None:
+        for instance_id in self._scene.fleet.ours:
+            box = self._scene.instance(instance_id)
+            if (box.run_id == run.run_id and box.attempt < run.attempt) and self._healthy(instance_id):
+                self.verdicts.wrong.append(f"attempt {run.attempt} begins while {instance_id} is healthy")
 
     def _must_be_ill(self, instance_id: str) -> None:
         scene = self._scene
@@ -255,7 +268,8 @@ class Judgement:
             self._all_gone_since = now
         waited = now - self._all_gone_since
         left = any(scene.objects.holds(lane.state_key) for lane in scene.lanes) or self._schedules_left()
-        return (not left and waited > _SETTLED_SECONDS) or waited > self._allowed(_QUIET, self._all_gone_since)
+        quiet = _QUIET_TWICE if any(at.kind is Kind.FORGED_SEQ for at in scene.plan.disturbances) else _QUIET
+        return (not left and waited > _SETTLED_SECONDS) or waited > self._allowed(quiet, self._all_gone_since)
 
     def _somebody_lives(self) -> bool:
         fleet, out_of_reach = self._scene.fleet, self._scene.out_of_reach

@@ -28,7 +28,12 @@ class Kind(StrEnum):
     DEAF = "the agent ignores the order to stop"
     NO_BOOT = "the agent never starts"
     SECOND_LAUNCH = "somebody else launches too"
+    SECOND_LAUNCHER_DIES = "somebody else launches too and dies between two calls"
     LAUNCHER_DIES = "the launcher dies between two calls"
+    USER_CODE = "the trainer fails"
+    FORGED_STOP = "the state is made to ask for a stop since yesterday"
+    FORGED_SUSPECT = "the state is made to suspect since yesterday"
+    FORGED_SEQ = "the state is made to have been written too often"
     GARBAGE = "the state is overwritten with garbage"
     NEWER_SCHEMA = "the state is overwritten by a later release"
     OVERSIZED = "the state is overwritten with a megabyte"
@@ -38,7 +43,9 @@ class Kind(StrEnum):
     NO_RECORD = "an instance with our tags and no record"
 
 
-HARMLESS = frozenset({Kind.SLOW, Kind.SKEW, Kind.SECOND_LAUNCH})
+HARMLESS = frozenset(
+    {Kind.SLOW, Kind.SKEW, Kind.SECOND_LAUNCH, Kind.SECOND_LAUNCHER_DIES, Kind.FORGED_SUSPECT, Kind.LATE_DEADLINE}
+)
 """What no healthy run may die of, whatever else happens beside it."""
 
 
@@ -85,10 +92,13 @@ class Plan:
     max_runtime: float = 43_200.0
     max_cost: float | None = None
     crashes_left: int = 0
+    preemptions_left: int = 0
     checkpoint_after: float | None = None
     call_errors: float = 0.0
     function_crashes: float = 0.0
     lost_ticks: float = 0.0
+    pauses: float = 0.0
+    """Of functions and launchers between two calls, during which all else goes on."""
     lost_events: float = 0.0
     doubled_events: float = 0.0
     forged_events: int = 0
@@ -100,7 +110,7 @@ class Plan:
     @property
     def clean(self) -> bool:
         """Whether EC2 and S3 answer and every tick comes, so that the promised bounds hold as they stand."""
-        return not (self.call_errors or self.function_crashes or self.lost_ticks or self.outages)
+        return not (self.call_errors or self.function_crashes or self.lost_ticks or self.outages or self.pauses)
 
     def without(self, index: int) -> Plan:
         """The same with one disturbance less."""
@@ -142,6 +152,8 @@ def draw(seed: int) -> Plan:
         max_runtime=random.uniform(1140, 1500) if limited == "time" or Kind.UNTAGGED in kinds else 43_200.0,
         max_cost=random.uniform(0.1, 0.25) if limited == "money" else None,
         crashes_left=random.choice((0, 0, 1)),
+        preemptions_left=random.choice((0, 5)),
+        pauses=random.choice((0.01, 0.1)) if random.random() < 0.05 else 0.0,
         checkpoint_after=random.uniform(30, 300) if random.random() < 0.5 else None,
         call_errors=random.choice((0.02, 0.1, 0.3)) if noisy else 0.0,
         function_crashes=0.02 if noisy and random.random() < 0.5 else 0.0,
@@ -166,6 +178,8 @@ def _outages(random: Random) -> tuple[Outage, ...]:
 def _disturb(random: Random, kind: Kind, training: float, lanes: int) -> Disturbance:
     if kind in (Kind.LAUNCHER_DIES, Kind.NO_BOOT, Kind.DEAF):
         after = 0.0
+    elif kind in (Kind.SECOND_LAUNCH, Kind.SECOND_LAUNCHER_DIES) and random.random() < 0.5:
+        after = random.uniform(0, 5)
     elif random.random() < 0.2:
         after = random.uniform(0, 300)  # around boot, claim and data sync
     else:
@@ -176,5 +190,6 @@ def _disturb(random: Random, kind: Kind, training: float, lanes: int) -> Disturb
         Kind.PARTITION: random.choice((random.uniform(10, 110), random.uniform(200, 1200))),
         Kind.SKEW: random.uniform(-900, 900),
         Kind.LAUNCHER_DIES: float(random.randrange(1, 12)),
+        Kind.SECOND_LAUNCHER_DIES: float(random.randrange(1, 12)),
     }.get(kind, 0.0)
     return Disturbance(kind, after, seconds, random.randrange(lanes))

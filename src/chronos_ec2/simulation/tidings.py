@@ -16,6 +16,7 @@ from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
 
 _ENDS = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.KILLED, Kind.STUCK, Kind.OVER_BUDGET})
 _OF_AN_ATTEMPT = frozenset({Kind.STARTED, Kind.RESUMED, Kind.LEAK})
+_ON_ITS_WAY_OUT = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
 _PATIENCE_SECONDS = 120.0
 """A marker that is pending for less may still have an owner."""
 _PUT_OFF_SWEEPS = 5
@@ -58,10 +59,12 @@ class Tidings:
         """A tick in which nothing failed has told whatever there was to tell."""
         for lane in self._scene.lanes:
             run = self._scene.run_in(lane)
+            if lane in self._written:
+                continue
             if run is None:
                 self._must_know_of_unreadable(lane)
             elif lane not in self._scene.robbed:
-                self._must_know_of_attempt(lane, run)
+                self._must_know_of_attempt(run)
         for instance_id in self._leaving_since.keys() - self._scene.out_of_reach:
             self._must_know_of_leak(instance_id)
 
@@ -69,9 +72,9 @@ class Tidings:
         if etag := self._scene.objects.etag_of(lane.state_key):
             self._expect(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, etag))}", None)
 
-    def _must_know_of_attempt(self, lane: Lane, run: Run) -> None:
+    def _must_know_of_attempt(self, run: Run) -> None:
         scene, kind = self._scene, Kind.STARTED if run.attempt == 1 else Kind.RESUMED
-        if run.verdict or run.stop or run.suspect or lane in self._written:
+        if run.verdict or run.stop or run.suspect:
             return
         instance_id = str(run.instance_id)
         if run.claimed and instance_id in scene.fleet.ours - scene.on_hold:
@@ -96,7 +99,7 @@ class Tidings:
         """Of an instance without a record people hear before it is ended, unless telling was tried for long."""
         scene, box = self._scene, self._scene.instance(instance_id)
         run = scene.run_in(box.lane) if box.lane else None
-        if (run is not None and belongs(box, run)) or box.state is InstanceState.SHUTTING_DOWN:
+        if (run is not None and belongs(box, run)) or box.state in _ON_ITS_WAY_OUT:
             return
         now, sweep = scene.clockwork.seconds, scene.limits.sweep.total_seconds()
         late = box.deadline is not None and box.deadline <= scene.clockwork.now()

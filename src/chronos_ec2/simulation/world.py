@@ -26,10 +26,13 @@ class Noise:
         self._errors = plan.call_errors / 2
         self._crashes = plan.function_crashes / 2
         self._outages = plan.outages
+        self._pauses = plan.pauses
+        self._paused = False
         self._clockwork = clockwork
         self._random = random
-        self._quiet = not (self._errors or self._crashes or self._outages)
+        self._quiet = not (self._errors or self._crashes or self._outages or self._pauses)
         self.in_function = False
+        self.in_launch = False
         self.cut_off = False
         """Whether whoever calls now cannot reach AWS."""
         self.calls_to_crash: int | None = None
@@ -77,6 +80,25 @@ class Noise:
             self._count()
             raise LostRace(f"{call}: 412")
         self._maybe(call)
+        if self._pauses and (self.in_function or self.in_launch) and not self.muted:
+            self._may_pause()
+
+    def _may_pause(self) -> None:
+        """Whoever called is held up, and all others go on. Nobody is held up by somebody who is."""
+        if self._paused or self._random.random() >= self._pauses:
+            return
+        seconds = self._random.uniform(0.1, 20.0)
+        if self.in_launch and self._random.random() < 0.2:
+            seconds = self._random.uniform(20.0, 2000.0)  # somebody closes a laptop
+        self._count()
+        mine = self.in_function, self.in_launch, self.conditional, self.calls_to_crash
+        self.in_function = self.in_launch = self.conditional = False
+        self._paused, self.calls_to_crash = True, None
+        end = self._clockwork.seconds + seconds
+        self._clockwork.run(lambda: False, end)
+        self._clockwork.seconds = end
+        self.in_function, self.in_launch, self.conditional, self.calls_to_crash = mine
+        self._paused = False
 
     def _in_an_outage(self, call: str) -> None:
         now = self._clockwork.seconds
