@@ -416,7 +416,7 @@ def test_a_series_too_short_to_train_on_is_the_users_mistake(tmp_path: Path, wor
     verdict = the_run(world).verdict
     assert verdict is not None
     assert verdict.cause is Cause.USER_CODE
-    assert "3 of 3 series have fewer than the 18 points" in verdict.message
+    assert "3 of 3 series have fewer than the 12 points" in verdict.message
 
 
 def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, workdir: Workdir, tmp_path: Path) -> None:

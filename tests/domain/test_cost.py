@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, price_of, time_left
+from chronos_ec2.instance_defaults import BY_FAMILY
 from tests.builders import NOW, a_run
 
 SIZES = ("xlarge", "2xlarge", "4xlarge")
@@ -15,6 +16,11 @@ SIZES = ("xlarge", "2xlarge", "4xlarge")
 def test_a_known_type_has_its_price_and_an_unknown_one_none() -> None:
     assert price_of("g4dn.2xlarge") == 0.752
     assert price_of("t2.nano") is None
+
+
+def test_every_family_with_defaults_of_its_own_has_a_price() -> None:
+    """Else a launch on it could have no cap."""
+    assert {name.partition(".")[0] for name in ON_DEMAND_USD_PER_HOUR} == BY_FAMILY.keys()
 
 
 @pytest.mark.parametrize("family", ["g4dn", "g5", "g6"])

@@ -18,6 +18,9 @@ ON_DEMAND_USD_PER_HOUR = {
     "g6.xlarge": 0.805,
     "g6.2xlarge": 0.978,
     "g6.4xlarge": 1.323,
+    # As several copies of the price list of 2026-07-28 have them, since the cut of June 2025.
+    "p4d.24xlarge": 21.957642,
+    "p5.48xlarge": 55.04,
 }
 
 

@@ -365,6 +365,10 @@ def test_data_are_read_once_on_a_box(tmp_path: Path) -> None:
     train(workdir, tiny_chronos(steps=2))
     (panel,) = workdir.panels.iterdir()
     written = panel.stat().st_mtime_ns
+    lines = [json.loads(line) for line in workdir.metrics.read_text().splitlines()]
+    assert [(line["done"], line["total"]) for line in lines if line.get("event") == "loading" and "done" in line] == [
+        (720, 2160), (1440, 2160), (2160, 2160),
+    ]  # fmt: skip
     train(workdir, tiny_chronos(steps=2))
     assert [one.stat().st_mtime_ns for one in workdir.panels.iterdir()] == [written]
 
