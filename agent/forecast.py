@@ -14,14 +14,13 @@ import numpy as np
 from agent import report
 from agent.training import judgement
 from agent.training.families import family_of
+from agent.training.forecaster import blocks
 from agent.training.forecasts import examples
 from agent.training.models import load
-from agent.training.naive import QUANTILES
 from agent.training.parquet import read_panel
+from agent.training.windows import Draw
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.training_config import Data
-
-_BATCH = 256
 
 
 def main(arguments: list[str] | None = None) -> int:
@@ -46,10 +45,10 @@ def forecast(options: argparse.Namespace) -> dict[str, Any]:
         held = judgement.hold_out(panel, horizon, 1, season)
         pipeline = load(options.model, "cpu")
         family = family_of(pipeline, pipeline.model_context_length, horizon)
-        ours = np.stack([np.concatenate([family.forecast(panel, part, QUANTILES) for part in held.parts(0, _BATCH)])])
+        ours = np.concatenate(list(blocks(family, panel, Draw(held.series, held.cuts[0]))))[None]
         naive = judgement.naive_forecasts(panel, held)
         found, theirs = judgement.errors(held, ours), judgement.errors(held, naive)
-        shown = examples(panel, held, ours, naive, judgement.series_mase(found))
+        shown = examples(panel, held, family.name, ours, naive, judgement.series_mase(found))
         report.draw_forecasts(shown, options.output, season)
         return {
             "model": options.model,

@@ -36,7 +36,7 @@ _SMOOTHED_SHARE = 20
 
 def draw_loss(metrics: Path, picture: Path) -> bool:
     """The training loss by step, with a running mean; False when there is none to draw."""
-    points = _losses(metrics)
+    points = losses_of(metrics)
     if not points:
         return False
     steps, losses = np.array(points).T
@@ -56,8 +56,9 @@ def draw_loss(metrics: Path, picture: Path) -> bool:
     return True
 
 
-def _losses(metrics: Path) -> list[tuple[float, float]]:
-    points = []
+def losses_of(metrics: Path) -> list[tuple[float, float]]:
+    """Of each step that was logged; what an attempt lost and the next one did again counts as done again."""
+    points: dict[float, float] = {}
     if metrics.exists():
         for line in metrics.read_text().splitlines():
             try:
@@ -66,8 +67,8 @@ def _losses(metrics: Path) -> list[tuple[float, float]]:
                 # The last line of a killed trainer.
                 continue
             if entry.get("loss") is not None:
-                points.append((float(entry["step"]), float(entry["loss"])))
-    return points
+                points[float(entry["step"])] = float(entry["loss"])
+    return sorted(points.items())
 
 
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
@@ -103,7 +104,8 @@ def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
         label="seasonal naive" if season_length > 1 else "naive",
     )  # fmt: skip
     axes.plot(joint, np.append(last, values[split:]), color=_TRUTH, linewidth=1.4, label="held-out truth")
-    axes.plot(joint, np.append(last, _floats(example["median"])), color=_OURS, linewidth=2, label="Chronos-2 median")
+    ours = np.append(last, _floats(example["median"]))
+    axes.plot(joint, ours, color=_OURS, linewidth=2, label=f"{example['model']} median")
     error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"
     # "$" would start a formula.
     axes.set_title(f"{example['item']}{error}".replace("$", r"\$"))

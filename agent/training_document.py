@@ -50,7 +50,7 @@ class Verdict(_Part):
 
 
 class Differences(_Part):
-    """The trained model against a statistical one."""
+    """The trained model against another one."""
 
     wql: Difference
     mase: Difference
@@ -72,11 +72,15 @@ class Baselines(_Part):
 
 
 class Evaluation(_Part):
-    """How the models compare on the held-out points, and which of them is under models/."""
+    """How the models compare on the held-out points, and which of them is under models/.
+
+    `trained_less` has the trained model's scores less those of each other one.
+    """
 
     exported: str
     verdict: Verdict
     models: dict[str, dict[str, float | None]]
+    trained_less: dict[str, Differences] = Field(default_factory=dict)
     baselines: Baselines | None = None
 
 

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from statsforecast.models import AutoETS, AutoTheta
 
-from agent.training.judgement import Errors, Held, compare, errors, table
+from agent.training.judgement import Errors, Held, compare, differences, errors, table
 from agent.training.naive import QUANTILES, Array, seasonal_naive
 from agent.training.panel import Floats, Panel
 from chronos_ec2.training_config import Evaluation
@@ -78,7 +78,7 @@ def beside(
         "of": len(held.series),
         "seconds": round(time.monotonic() - began, 1),
         "models": table(sampled | rivals),
-        "trained_less": {name: {score: one[score] for score in ("wql", "mase")} for name, one in compared.items()},
+        "trained_less": differences(compared),
         "fell_back": fell_back,
     }
 

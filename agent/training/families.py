@@ -20,6 +20,8 @@ from agent.training.windows import Draw, contexts, futures
 from chronos_ec2.domain.errors import InvalidInput
 
 Batch = dict[str, Any]
+_FORECAST_ROWS = 256
+"""Sequences that a model is given at a time to forecast."""
 
 
 class Family(ABC):
@@ -48,6 +50,14 @@ class Family(ABC):
     @abstractmethod
     def rows(self, columns: Columns) -> int:
         """How many rows of a batch one window takes."""
+
+    @abstractmethod
+    def sequences(self, columns: Columns) -> int:
+        """How many sequences the model computes to forecast one window."""
+
+    def at_once(self, columns: Columns) -> int:
+        """How many windows are forecast at a time."""
+        return max(1, _FORECAST_ROWS // self.sequences(columns))
 
     @abstractmethod
     def batch(self, panel: Panel, draw: Draw) -> Batch:
@@ -106,6 +116,10 @@ class Chronos2Family(Family):
         return columns.all
 
     @override
+    def sequences(self, columns: Columns) -> int:
+        return columns.all
+
+    @override
     def batch(self, panel: Panel, draw: Draw) -> Batch:
         count, columns = len(draw.series), panel.columns
         future = futures(panel, draw, self.horizon)
@@ -147,7 +161,10 @@ class Chronos2Family(Family):
 
 
 class _OneByOne(Family):
-    """A family that sees each target by itself, and no covariates."""
+    """A family that sees each target by itself, and no covariates; of the context what the model itself takes."""
+
+    def __init__(self, pipeline: BaseChronosPipeline, context: int, horizon: int) -> None:
+        super().__init__(pipeline, min(context, pipeline.model_context_length), horizon)
 
     @override
     def rows(self, columns: Columns) -> int:
@@ -156,9 +173,14 @@ class _OneByOne(Family):
         return columns.targets
 
     @override
+    def sequences(self, columns: Columns) -> int:
+        return columns.targets
+
+    @override
     def forecast(self, panel: Panel, draw: Draw, quantiles: Sequence[float]) -> Floats:
+        # The trained model may have covariates where this is what it is compared with.
         found, _ = self.pipeline.predict_quantiles(
-            _rows_of(contexts(panel, draw, self.context)),
+            _rows_of(contexts(panel, draw, self.context)[:, : panel.columns.targets]),
             prediction_length=self.horizon,
             quantile_levels=list(quantiles),
         )
@@ -231,6 +253,11 @@ class T5Family(_OneByOne):
     @override
     def replace(self, model: nn.Module) -> None:
         self.pipeline.model.model = model
+
+    @override
+    def sequences(self, columns: Columns) -> int:
+        # Each is a forecast that is drawn.
+        return columns.targets * int(self.pipeline.model.config.num_samples)
 
     @override
     def batch(self, panel: Panel, draw: Draw) -> Batch:

@@ -44,15 +44,16 @@ def write_forecasts(path: Path, panel: Panel, held: Held, names: list[str], ours
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def examples(panel: Panel, held: Held, ours: Floats, naive: Floats, mase: Array) -> list[dict[str, Any]]:
+def examples(panel: Panel, held: Held, model: str, ours: Floats, naive: Floats, mase: Array) -> list[dict[str, Any]]:
     """A few series to draw, by rank of their error (n,): representative ones, neither the best nor the worst.
 
-    Their last window, and the first target.
+    Their last window, and the first target. `model` is the name of the one that made our forecasts.
     """
     order = np.argsort(mase, kind="stable")
     picks = dict.fromkeys(int(order[round(rank * (len(order) - 1))]) for rank in _EXAMPLE_RANKS)
     return [
-        _example(panel, held.of([pick]), ours[-1, pick, 0], naive[-1, pick, 0], float(mase[pick])) for pick in picks
+        {"model": model} | _example(panel, held.of([pick]), ours[-1, pick, 0], naive[-1, pick, 0], float(mase[pick]))
+        for pick in picks
     ]
 
 

@@ -15,7 +15,8 @@ from agent.training.naive import QUANTILES, Array, seasonal_naive, seasonal_scal
 from agent.training.panel import Floats, Indices, Panel
 from agent.training.windows import Draw, futures
 
-_RESAMPLES = 1_000
+RESAMPLES = 1_000
+"""Of a comparison."""
 _BAND = (0.025, 0.975)
 
 
@@ -147,7 +148,7 @@ def by_horizon(held: Held, forecasts: Floats) -> list[dict[str, float]]:
     return found
 
 
-def compare(ours: Errors, theirs: Errors, seed: int = 0) -> dict[str, Any]:
+def compare(ours: Errors, theirs: Errors, seed: int = 0, resamples: int = RESAMPLES) -> dict[str, Any]:
     """The difference of WQL and MASE, ours less theirs, with a 95 % interval from resampling the series in pairs.
 
     `improved` says that the whole interval of the WQL is below zero. One series alone has no interval: it is NaN.
@@ -157,7 +158,7 @@ def compare(ours: Errors, theirs: Errors, seed: int = 0) -> dict[str, Any]:
     usable = (ours.scaled > 0) & (theirs.scaled > 0)
     ratios = [np.where(usable, series_mase(one), 0.0) for one in (ours, theirs)]
     wql, mase = [], []
-    for _ in range(_RESAMPLES):
+    for _ in range(resamples):
         picks = random.integers(count, size=count)
         size = ours.size[picks].sum()
         wql.append((ours.pinball[picks].sum() - theirs.pinball[picks].sum()) / size if size > 0 else np.nan)
@@ -180,11 +181,19 @@ def table(models: Mapping[str, Errors]) -> dict[str, dict[str, float]]:
     return {name: scores(found) for name, found in models.items()}
 
 
-def verdict(models: Mapping[str, Errors]) -> dict[str, Any]:
-    """`improved` or `not improved`: the trained model against the one it started from, or against seasonal naive."""
-    against = "base" if "base" in models else "seasonal_naive"
-    found = compare(models["trained"], models[against])
-    return {"against": against, "verdict": "improved" if found.pop("improved") else "not improved", **found}
+def verdict(compared: Mapping[str, dict[str, Any]]) -> dict[str, Any]:
+    """`improved` or `not improved`: the trained model against the one it started from, or against seasonal naive.
+
+    `compared` is what `compare` found of the trained model and each other one.
+    """
+    against = "base" if "base" in compared else "seasonal_naive"
+    improved = "improved" if compared[against]["improved"] else "not improved"
+    return {"against": against, "verdict": improved, **differences(compared)[against]}
+
+
+def differences(compared: Mapping[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """Of comparisons, by the other's name: the differences of both scores with their intervals."""
+    return {name: {score: one[score] for score in ("wql", "mase")} for name, one in compared.items()}
 
 
 def series_mase(found: Errors) -> Array:

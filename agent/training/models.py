@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import torch
-from chronos import BaseChronosPipeline
+from chronos import BaseChronosPipeline, Chronos2Pipeline
 from chronos.chronos2 import Chronos2Model
 from peft import LoraConfig, PeftModel, get_peft_model
 from transformers.utils.hub import cached_file
 
+from agent.child import write_json
 from agent.hashing import sha256_of
 from agent.training.families import Family, family_of
 from agent.training.scratch import new_pipeline
@@ -33,11 +35,14 @@ def starting_family(config: TrainingConfig, device: str, fetched: bool = False) 
         pipeline.model.to(device)
     else:
         pipeline = load(config.model.base or "", device, fetched)
+    if isinstance(pipeline, Chronos2Pipeline):
+        # Before training: the model cuts off what is longer than it knows of.
+        widen(pipeline.model, config.context_length, config.prediction_length)
     return family_of(pipeline, config.context_length, config.prediction_length)
 
 
-def load(base: str, device: str, fetched: bool = False) -> BaseChronosPipeline:
-    """A trained model: hub id, `s3://` URI or local path. Raises InvalidInput."""
+def load(base: str, device: str, fetched: bool = False, key: str = "model.base") -> BaseChronosPipeline:
+    """A trained model: hub id, `s3://` URI or local path. Raises InvalidInput with the key of the configuration."""
     # Without force the library trusts any file that an earlier, perhaps killed, download left in its cache.
     forced = {"force_s3_download": True} if base.startswith("s3://") and not fetched else {}
     try:
@@ -45,7 +50,7 @@ def load(base: str, device: str, fetched: bool = False) -> BaseChronosPipeline:
             base, device_map=device, dtype=torch.float32, **forced
         )
     except (OSError, ValueError) as error:
-        raise InvalidInput("model.base", f"{base} cannot be loaded: {one_line(str(error), 200)}") from error
+        raise InvalidInput(key, f"{base} cannot be loaded: {one_line(str(error), 200)}") from error
     return pipeline
 
 
@@ -73,18 +78,22 @@ def adapt(family: Family, lora: Lora) -> None:
     family.replace(get_peft_model(model, settings))
 
 
-def merge(family: Family, folder: Path) -> None:
-    """Merge an adapter into the weights, so that any host can load them; the adapter by itself goes into the folder."""
+def merge(family: Family, folder: Path, base: Mapping[str, Any]) -> None:
+    """Merge an adapter into the weights, so that any host can load them; the adapter by itself goes into the folder.
+
+    With it `base.json`, its origin: to other weights it does not belong.
+    """
     model = family.model
     if not isinstance(model, PeftModel):
         return
     model.save_pretrained(str(folder))
+    write_json(folder / "base.json", base)
     merged: Any = model.merge_and_unload()
     family.replace(merged)
 
 
 def widen(model: Chronos2Model, context_length: int, prediction_length: int) -> None:
-    """Have the model remember that it was trained for a longer context or horizon than it came with."""
+    """Have the model look back at a longer context, and forecast further, than it came with."""
     settings = model.chronos_config
     settings.context_length = max(settings.context_length, context_length)
     patches = math.ceil(prediction_length / settings.output_patch_size)

@@ -49,6 +49,13 @@ def how_many(asked: int | None, device: str) -> int:
     return asked or gpus
 
 
+def refuse_launcher() -> None:
+    """Raises InvalidInput under torchrun and its like: every process of theirs would take itself for the leader."""
+    if preset := sorted({"RANK", "WORLD_SIZE"} & os.environ.keys()):
+        problem = f"{' and '.join(preset)} is set, as torchrun does"
+        raise InvalidInput("training.processes", problem, "start one trainer: it starts the others itself")
+
+
 def share_cores(processes: int) -> None:
     """Set the threads of this process, one of so many that are equal.
 

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from agent.training.judgement import Errors, series_mase, series_wql
 
 _COLUMNS = {"mase": "MASE", "wql": "WQL", "sql": "SQL", "smape": "sMAPE, %", "coverage_80": "80 % coverage"}
+_HASHES = {"revision": "revision", "sha256": "SHA-256"}
 _NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
 
 
@@ -28,16 +29,33 @@ def write_report(folder: Path, document: dict[str, Any], found: Mapping[str, Err
     pq.write_table(pa.table(columns), folder / "series.parquet", compression="zstd")
 
 
-def write_model_card(folder: Path, base: str, family: str, document: dict[str, Any], data_sha256: str) -> None:
-    """What the model is, beside it: where it comes from, how good it is, how it is loaded."""
+def write_model_card(
+    folder: Path, document: dict[str, Any], facts: Mapping[str, Any], champion: str | None, data_sha256: str
+) -> None:
+    """What the model is, beside it: where it comes from, how good it is, how it is loaded.
+
+    `facts` are those that run.json has of the training.
+    """
     text = f"""# Model card
 
-{family}, {"trained from scratch" if base == "" else f"fine-tuned from `{base}`"} with chronos-ec2;
-`BaseChronosPipeline.from_pretrained` loads it from this folder. {document["exported"].capitalize()} is what lies here.
+{document["family"]}: {_origin(document["exported"], facts, champion)}
+`BaseChronosPipeline.from_pretrained` loads it from this folder.
 Data set: SHA-256 `{data_sha256}`.
 
 {_markdown(document)}"""
     (folder / "MODEL_CARD.md").write_text(text)
+
+
+def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> str:
+    base, known = facts["base"], ""
+    if base is not None:
+        hashes = [f"{name} `{base[key]}`" for key, name in _HASHES.items() if base[key]]
+        known = ", ".join([f"`{base['name']}`", *hashes])
+    if exported == "trained":
+        begun = f"fine-tuned from {known}," if known else "trained from scratch"
+        return f"{begun} with chronos-ec2, to look back at {facts['context_length']} points."
+    which = f"the base as it came, {known}" if exported == "base" else f"the champion as it came, `{champion}`"
+    return f"{which}. The model that was trained was no better on the validation window."
 
 
 def plain(value: Any) -> Any:
@@ -56,14 +74,14 @@ def _markdown(document: dict[str, Any]) -> str:
         "",
         f"**{verdict['verdict'].capitalize()}** against {_name(verdict['against'])}: WQL {_difference(verdict['wql'])} "
         "(bootstrap over series).",
-        f"Exported: {document['exported']}.",
+        f"Exported: {document['exported']}, of which are forecasts.parquet and the plots too.",
         "",
         *_table(document["models"]),
         "",
+        *_differences(document["trained_less"]),
+        "",
         *_baselines(document["baselines"]),
-        "| points ahead | MASE | WQL |",
-        "|---|---|---|",
-        *(f"| {ahead} | {one['mase']:.4f} | {one['wql']:.4f} |" for ahead, one in enumerate(document["by_horizon"], 1)),
+        *_by_horizon(document["by_horizon"]),
     ]
     return "\n".join(lines) + "\n"
 
@@ -81,12 +99,31 @@ def _baselines(found: dict[str, Any] | None) -> list[str]:
         *_table(found["models"]),
         "",
     ]
-    for name, one in found["trained_less"].items():
-        lines.append(f"- trained less {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}")
+    lines += _differences(found["trained_less"])
     for name, count in found["fell_back"].items():
         if count:
             lines.append(f"- {_name(name)} is seasonal naive {count} times: see docs/training.md")
     return [*lines, ""]
+
+
+def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
+    return [
+        f"- trained less {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}"
+        for name, one in found.items()
+    ]
+
+
+def _by_horizon(models: dict[str, list[dict[str, float]]]) -> list[str]:
+    heads = [f"{_name(name)}, {score}" for name in models for score in ("MASE", "WQL")]
+    rows = zip(*models.values(), strict=True)
+    return [
+        "| points ahead | " + " | ".join(heads) + " |",
+        "|---" * (len(heads) + 1) + "|",
+        *(
+            f"| {ahead} | " + " | ".join(f"{one[score]:.4f}" for one in row for score in ("mase", "wql")) + " |"
+            for ahead, row in enumerate(rows, 1)
+        ),
+    ]
 
 
 def _table(models: dict[str, dict[str, float]]) -> list[str]:

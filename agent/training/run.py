@@ -6,7 +6,7 @@ import hashlib
 import json
 import sys
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from importlib import metadata
 from itertools import islice
@@ -28,6 +28,7 @@ from agent.training.families import Batch, Family
 from agent.training.panel import Panel, open_panel
 from agent.training.parquet import read_panel
 from agent.training.ranks import Place
+from agent.training.rehearsal import seconds_to_judge
 from agent.training.report import write_model_card
 from agent.training.spacing import frequency_of
 from agent.training.split import Split, shortest, weights_of
@@ -38,6 +39,7 @@ from chronos_ec2.training_config import TrainingConfig
 BLOCK = "block"
 """Group attention in blocks; the library's own is `stock`."""
 _NOT_COMPARED: Any = {"probe": True, "training": {"workers", "processes", "report_to"}}
+_VERIFIED_WINDOWS = 4
 _LIBRARIES = ("torch", "chronos-forecasting", "transformers")
 
 
@@ -49,6 +51,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         StoppedEarly: SIGTERM came outside the training loop.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    ranks.refuse_launcher()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     place = Place(0, ranks.how_many(config.training.processes, device))
     ranks.share_cores(place.count)
@@ -59,8 +62,8 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     metrics.event("loading", what="model", series=len(panel))
     family, split, work = ready(config, panel, data_sha256, device, place)
     attention = _speed_up(family, work)
-    metrics.event("loading", what="training", attention=attention, processes=place.count)
-    reserve = evaluation.seconds_to_judge(family, split, config, stop)
+    metrics.event("loading", what="training", attention=attention, precision=work.precision, processes=place.count)
+    reserve = seconds_to_judge(family, split, config, stop)
     tensorboard = workdir.tensorboard if "tensorboard" in config.training.report_to else None
     stop_at = stop.ends_at - reserve
     if config.training.minutes is not None:
@@ -90,10 +93,10 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         return result
     gates.weights_changed(before, gates.sample_of(family.model))
     evaluated = time.monotonic()
-    _finish(family, config, workdir.model)
+    _finish(family, facts, workdir.model)
     document, judged = evaluation.judge(family, split, config, workdir, metrics, stop)
     write_covariates(workdir.model, config.data, panel)
-    write_model_card(workdir.model, config.model.base or "", family.name, document, data_sha256)
+    write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
     result |= judged
     result["seconds"]["evaluation"] = round(time.monotonic() - evaluated, 3)
     return result
@@ -104,6 +107,7 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
     weights = list(family.model.parameters())
     return {
         "family": family.name,
+        "context_length": family.context,
         "attention": attention,
         "device": family.device,
         "precision": precision,
@@ -162,7 +166,7 @@ def prepare(family: Family, split: Split, config: TrainingConfig, device: str, d
     settings, panel = config.training, split.windows.panel
     count = max(1, -(-settings.batch_size // family.rows(panel.columns)))
     sampler = Sampler(split.windows, count, settings.sampling, settings.seed, weights_of(panel, config))
-    precision = _precision(device) if settings.precision == "auto" else settings.precision
+    precision = _precision(settings.precision, device)
 
     def validation() -> Iterator[Batch]:
         assert split.validation is not None
@@ -187,22 +191,30 @@ def prepare(family: Family, split: Split, config: TrainingConfig, device: str, d
     )
 
 
-def _precision(device: str) -> str:
-    """By compute capability: `is_bf16_supported` says yes on a T4, which only emulates it."""
+def _precision(asked: str, device: str) -> str:
+    """By compute capability: `is_bf16_supported` says yes on a T4, which only emulates it.
+
+    On a CPU fp16 is left out by the library, without a word.
+    """
     if device == "cpu":
-        return "fp32"
+        return "bf16" if asked == "bf16" else "fp32"
+    if asked != "auto":
+        return asked
     major, _ = torch.cuda.get_device_capability()
     return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
 
 
 def _speed_up(family: Family, work: Work) -> str:
-    """Group attention in blocks, if it gives what the library gives for the first batch; which one is used."""
+    """Group attention in blocks, if it gives what the library gives for a few windows; which one is used.
+
+    The whole batch may be more than fits into memory, of which nothing is known yet.
+    """
     model = family.base_model
     if not isinstance(model, Chronos2Model):
         return "stock"
     batch = {
         name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-        for name, value in work.batch(0, 0, 1).items()
+        for name, value in work.batch(0, 0, -(-work.windows // _VERIFIED_WINDOWS)).items()
     }
     if block_attention.agrees(model, batch):
         return BLOCK
@@ -210,12 +222,10 @@ def _speed_up(family: Family, work: Work) -> str:
     return "stock"
 
 
-def _finish(family: Family, config: TrainingConfig, folder: Path) -> None:
+def _finish(family: Family, facts: Mapping[str, Any], folder: Path) -> None:
     """The trained model, saved. The trainer leaves it in train mode, in which dropout falsifies forecasts."""
-    models.merge(family, folder / "adapter")
+    models.merge(family, folder / "adapter", facts["base"])
     model = family.model
-    if isinstance(model, Chronos2Model):
-        models.widen(model, config.context_length, config.prediction_length)
     model.eval()
     gates.weights_finite(model)
     gates.evaluation_mode(model)

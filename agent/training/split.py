@@ -79,8 +79,8 @@ def _judged(panel: Panel, pattern: str) -> Indices:
 
 
 def _chooses(config: TrainingConfig) -> bool:
-    exports = config.model.base is not None and config.evaluation.export == "better"
-    return exports or config.training.early_stopping is not None
+    rivals = config.model.base is not None or config.evaluation.champion is not None
+    return (rivals and config.evaluation.export == "better") or config.training.early_stopping is not None
 
 
 def shortest(config: TrainingConfig) -> int:

@@ -228,11 +228,11 @@ class Evaluation(_Section):
     series: str = "*"
     """Pattern of the items that are judged, like `shop-*`; the others are trained on to their end."""
     export: Literal["better", "trained"] = "better"
-    """The model under `models/`: trained or base, whichever has the lower WQL on the validation window, or the trained
-    one in any case.
+    """The model under `models/`: trained, base or champion, whichever has the lowest WQL on the validation window, or
+    the trained one in any case.
     """
     champion: str | None = None
-    """A model to be compared with, as `model.base`: the one that is in use so far."""
+    """A model to be compared with, named as `model.base` is: the one that is in use so far."""
     baselines: Annotated[list[Baseline], Field(default_factory=lambda: ["auto_ets", "auto_theta"])]
     """Statistical models, fitted anew to each series on the CPU; none for an empty list."""
     baseline_series: int = Field(500, ge=1)

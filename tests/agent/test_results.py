@@ -15,7 +15,7 @@ import pytest
 
 from agent.logs import LogShipper, StreamCopy, log_to
 from agent.progress import Progress
-from agent.report import draw_forecasts, draw_loss
+from agent.report import draw_forecasts, draw_loss, losses_of
 from agent.results import Results
 from agent.training.forecasts import examples
 from agent.training.judgement import hold_out
@@ -82,6 +82,14 @@ def test_the_loss_is_drawn_from_what_is_there(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(PNG)
 
 
+def test_the_loss_is_that_of_all_attempts_and_what_was_done_again_counts_once(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    first = [{"step": step, "total_steps": 6, "loss": 9.0} for step in (1, 2, 3, 4)]
+    second = [{"event": "loading", "what": "data"}, *({"step": step, "loss": 1.0} for step in (3, 4, 5, 6))]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in first + second))
+    assert losses_of(metrics) == [(1, 9.0), (2, 9.0), (3, 1.0), (4, 1.0), (5, 1.0), (6, 1.0)]
+
+
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_examples_are_representative_and_drawn(tmp_path: Path, count: int) -> None:
     path = tmp_path / "toy.parquet"
@@ -89,7 +97,7 @@ def test_examples_are_representative_and_drawn(tmp_path: Path, count: int) -> No
     panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
     quantiles = np.sort(np.random.default_rng(1).normal(10, 1, (1, count, 1, 6, 9)), axis=-1)
     errors = np.linspace(0.1, 2.0, count)
-    shown = examples(panel, hold_out(panel, 6, 1, 6), quantiles, quantiles, errors)
+    shown = examples(panel, hold_out(panel, 6, 1, 6), "chronos-2", quantiles, quantiles, errors)
     assert len({example["item"] for example in shown}) == min(count, 4)
     assert 0.1 < shown[-1]["mase"] < 2.0 or count < 4
     draw_forecasts(shown, tmp_path / "forecast.png", 6)
@@ -103,7 +111,7 @@ def test_what_is_missing_in_an_example_is_null(tmp_path: Path) -> None:
     pq.write_table(gap, path)
     panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
     quantiles = np.zeros((1, 1, 1, 30, 9))
-    (shown,) = examples(panel, hold_out(panel, 30, 1, 6), quantiles, quantiles, np.array([np.nan]))
+    (shown,) = examples(panel, hold_out(panel, 30, 1, 6), "chronos-2", quantiles, quantiles, np.array([np.nan]))
     assert shown["values"][0] is None
     assert shown["mase"] is None
     draw_forecasts([shown], tmp_path / "forecast.png")

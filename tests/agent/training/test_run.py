@@ -18,13 +18,17 @@ from tensorboardX.proto import event_pb2
 
 from agent.child import Metrics, StoppedEarly, StopSignal
 from agent.hashing import sha256_of
-from agent.training import gates
-from agent.training.run import run
+from agent.training import gates, judgement, models
+from agent.training.families import Family, family_of
+from agent.training.naive import QUANTILES
+from agent.training.run import load_panel, run
+from agent.training.windows import Draw
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config import parse_config
 from tests.agent.builders import a_workdir, tiny_chronos, toy_series
 from tests.agent.training.builders import FAMILIES, a_family
+from tests.agent.training.test_engine import only_rows
 
 
 def ready(tmp_path: Path, **columns: Callable[[int], Any]) -> Workdir:
@@ -76,7 +80,13 @@ def test_every_family_is_trained_judged_and_loaded_by_the_library(
     assert (result["parameters_trained"] < result["parameters"]) is (lora is not None)
     assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "base"}
     assert report(workdir)["verdict"]["against"] == "base"
-    assert len(report(workdir)["by_horizon"]) == 6
+    assert {name: len(ahead) for name, ahead in report(workdir)["by_horizon"].items()} == dict.fromkeys(
+        ["trained", "seasonal_naive", "base"], 6
+    )
+    assert set(report(workdir)["trained_less"]) == {"seasonal_naive", "base"}
+    assert result["examples"][0]["model"] == family
+    card = (workdir.model / "MODEL_CARD.md").read_text()
+    assert f"{family}: fine-tuned from `{base}`, SHA-256 `{weights}`, with chronos-ec2, to look back at 24" in card
     assert set(report(workdir)["baselines"]["models"]) == {*report(workdir)["models"], "auto_ets", "auto_theta"}
     assert "| AutoTheta |" in (workdir.evaluation / "report.md").read_text()
     loaded = BaseChronosPipeline.from_pretrained(workdir.model)
@@ -91,6 +101,7 @@ def test_every_family_is_trained_judged_and_loaded_by_the_library(
         assert (adapter / "adapter_model.safetensors").exists()
         again = PeftModel.from_pretrained(a_family(family).model, adapter)
         assert any("lora" in name for name, _ in again.named_parameters())
+        assert json.loads((adapter / "base.json").read_text()) == facts["base"]
 
 
 @pytest.mark.parametrize("family", FAMILIES)
@@ -217,12 +228,173 @@ def test_a_model_that_got_worse_is_not_exported_and_not_improved(tmp_path: Path)
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
 
 
+def a_good_model(tmp_path: Path, **training: Any) -> Path:
+    """One that beats what is ruined by `ruin`."""
+    workdir = ready(tmp_path)
+    train(workdir, tiny_chronos(steps=60, learning_rate=1e-2, **training))
+    (tmp_path / "second").mkdir()
+    return workdir.model.rename(tmp_path / "good")
+
+
+def ruin(good: Path) -> dict[str, Any]:
+    return tiny_chronos(steps=3, learning_rate=0.5) | {"model": {"base": str(good), "lora": {"rank": 2}}}
+
+
+def test_when_the_base_is_exported_nothing_is_left_of_the_other_one(tmp_path: Path) -> None:
+    good = a_good_model(tmp_path)
+    workdir = ready(tmp_path / "second")
+    result = train(workdir, ruin(good))
+    assert result["evaluation"]["exported"] == "base"
+    names = {path.name for path in workdir.model.iterdir()}
+    assert names == {"MODEL_CARD.md", "config.json", "model.safetensors"}
+    assert "the base as it came" in (workdir.model / "MODEL_CARD.md").read_text()
+    # What is forecast, drawn and told by points ahead is the model that is there.
+    family = family_of(models.load(str(workdir.model), "cpu"), 24, 6)
+    _, panel = load_panel(workdir, parse_config(ruin(good), "test"))
+    test = judgement.hold_out(panel, 6, 1, 6)
+    expected = family.forecast(panel, next(test.parts(0, 12)), QUANTILES)
+    forecasts = pq.read_table(workdir.forecasts)
+    assert np.allclose(forecasts["0.5"].to_numpy().reshape(12, 1, 6), expected[..., 4], rtol=1e-5)
+    assert result["examples"][0]["model"] == "chronos-2 (base)"
+    first = expected[[result["examples"][0]["item"] == name for name in panel.items.to_pylist()], 0, :, 4][0]
+    assert result["examples"][0]["median"] == pytest.approx(first.tolist(), rel=1e-5)
+    assert (
+        "Exported: base, of which are forecasts.parquet and the plots too."
+        in (workdir.evaluation / "report.md").read_text()
+    )
+
+
 def test_the_model_in_use_so_far_is_compared_too(tmp_path: Path) -> None:
     workdir = ready(tmp_path)
     config = tiny_chronos(steps=3)
+    champion = a_base(tmp_path, "chronos-bolt")
+    config["evaluation"] = {"season_length": 6, "champion": champion, "export": "trained"}
+    result = train(workdir, config)
+    assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "champion"}
+    assert set(result["evaluation"]["trained_less"]) == {"seasonal_naive", "champion"}
+    assert len(report(workdir)["by_horizon"]["champion"]) == 6
+    assert "wql_champion" in pq.read_table(workdir.evaluation / "series.parquet").column_names
+    text = (workdir.evaluation / "report.md").read_text()
+    assert "- trained less champion: MASE" in text
+    assert "| points ahead | trained, MASE | trained, WQL | seasonal naive, MASE |" in text
+
+
+def test_the_champion_stays_when_it_is_better(tmp_path: Path) -> None:
+    good = a_good_model(tmp_path)
+    workdir = ready(tmp_path / "second")
+    config = tiny_chronos(steps=1)
+    config["evaluation"] = {"season_length": 6, "champion": str(good)}
+    result = train(workdir, config)
+    assert result["evaluation"]["exported"] == "champion"
+    assert f"the champion as it came, `{good}`" in (workdir.model / "MODEL_CARD.md").read_text()
+    ours, theirs = (BaseChronosPipeline.from_pretrained(one).model.state_dict() for one in (workdir.model, good))
+    assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+@pytest.mark.parametrize(
+    ("horizon", "problem"),
+    [
+        (6, r"evaluation\.champion: /nowhere cannot be loaded"),
+        (10, r"evaluation\.champion: .*base cannot be compared with: prediction_length 10 is more than the 8 points"),
+    ],
+)
+def test_what_is_wrong_with_the_champion_is_said_before_the_training(
+    tmp_path: Path, horizon: int, problem: str
+) -> None:
+    workdir = ready(tmp_path)
+    config = tiny_chronos(steps=3) | {"prediction_length": horizon}
+    champion = "/nowhere" if horizon == 6 else a_base(tmp_path, "chronos-bolt")
+    config["evaluation"] = {"season_length": 6, "champion": champion}
+    with pytest.raises(InvalidInput, match=problem):
+        train(workdir, config)
+    assert not any("step" in json.loads(line) for line in workdir.metrics.read_text().splitlines())
+
+
+def test_a_champion_that_takes_no_covariates_is_judged_without_them(tmp_path: Path) -> None:
+    workdir = ready(tmp_path, heat=lambda row: row % 7 / 7)
+    config = tiny_chronos(steps=2) | {"data": {"path": "training-data/toy/", "past_covariates": "heat"}}
     config["evaluation"] = {"season_length": 6, "champion": a_base(tmp_path, "chronos-bolt")}
     train(workdir, config)
-    assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "champion"}
+    assert "champion" in report(workdir)["models"]
+
+
+def test_the_base_shows_what_it_can_with_the_context_that_it_was_made_for(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    base = a_base(tmp_path, "chronos-2")
+    config = tiny_chronos(steps=2) | {"model": {"base": base}, "context_length": 8}
+    train(workdir, config)
+    family = family_of(models.load(base, "cpu"), 24, 6)
+    _, panel = load_panel(workdir, parse_config(config, "test"))
+    test = judgement.hold_out(panel, 6, 1, 6)
+    found = judgement.scores(judgement.errors(test, family.forecast(panel, next(test.parts(0, 12)), QUANTILES)[None]))
+    assert report(workdir)["models"]["base"]["wql"] == pytest.approx(found["wql"], rel=1e-5)
+
+
+def test_a_longer_context_than_the_bases_is_trained_on_and_remembered(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    config = tiny_chronos(steps=2) | {"model": {"base": a_base(tmp_path, "chronos-2")}, "context_length": 36}
+    family = models.starting_family(parse_config(config, "test"), "cpu")
+    _, panel = load_panel(workdir, parse_config(config, "test"))
+    batch = family.batch(panel, Draw(np.arange(4), np.full(4, 40)))
+    other = batch | {"context": batch["context"].clone()}
+    other["context"][:, :12] += 9
+    with torch.no_grad():
+        losses = [float(family.model.eval()(**one).loss) for one in (batch, other)]
+    assert losses[0] != losses[1]
+    config["evaluation"] = {"season_length": 6, "export": "trained"}
+    train(workdir, config)
+    assert BaseChronosPipeline.from_pretrained(workdir.model).model_context_length == 36
+    assert json.loads(workdir.facts.read_text())["context_length"] == 36
+
+
+def test_the_model_is_widened_to_context_and_horizon_and_never_narrowed() -> None:
+    model: Any = a_family("chronos-2").model
+    for context, horizon in ((30, 13), (10, 2)):
+        models.widen(model, context, horizon)
+        settings = model.config.chronos_config
+        assert (settings["context_length"], settings["max_output_patches"]) == (30, 3)
+        assert settings["time_encoding_scale"] == 24
+
+
+def test_families_that_do_not_look_further_back_say_how_far_they_do(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    config = tiny_chronos(steps=2) | {"model": {"base": a_base(tmp_path, "chronos-bolt")}, "context_length": 36}
+    train(workdir, config)
+    assert json.loads(workdir.facts.read_text())["context_length"] == 24
+
+
+def test_half_precision_on_a_cpu_is_none_and_said_to_be_none(tmp_path: Path) -> None:
+    workdir = ready(tmp_path)
+    result = train(workdir, tiny_chronos(steps=2, precision="fp16"))
+    assert result["precision"] == "fp32"
+    assert json.loads(workdir.facts.read_text())["precision"] == "fp32"
+    assert '"precision": "fp32"' in workdir.metrics.read_text()
+
+
+@pytest.mark.parametrize("variable", ["RANK", "WORLD_SIZE"])
+def test_a_launcher_of_several_processes_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, variable: str
+) -> None:
+    monkeypatch.setenv(variable, "2")
+    with pytest.raises(InvalidInput, match=rf"training\.processes: {variable} is set, as torchrun does"):
+        train(ready(tmp_path), tiny_chronos(steps=1))
+
+
+def test_a_batch_larger_than_memory_is_no_reason_to_end_before_the_first_step(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Room for four rows: neither what is verified nor what is rehearsed before the training may want more."""
+    workdir = ready(tmp_path)
+    make = models.starting_family
+
+    def on_a_small_gpu(*arguments: Any, **more: Any) -> Family:
+        family = make(*arguments, **more)
+        only_rows(family.model, 4)
+        return family
+
+    monkeypatch.setattr(models, "starting_family", on_a_small_gpu)
+    result = train(workdir, tiny_chronos(steps=2, batch_size=16))
+    assert (result["parts"], result["steps"], result["attention"]) == (4, 2, "block")
 
 
 def test_nothing_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
