@@ -216,7 +216,7 @@ def _speed_up(family: Family, work: Work) -> str:
         name: value.to(model.device) if isinstance(value, torch.Tensor) else value
         for name, value in work.batch(0, 0, -(-work.windows // _VERIFIED_WINDOWS)).items()
     }
-    if block_attention.agrees(model, batch):
+    if block_attention.agrees(model, batch, work.precision):
         return BLOCK
     block_attention.uninstall(model)
     return "stock"

@@ -82,16 +82,37 @@ def _stock_mask(rows: int, times: int) -> torch.Tensor:
     return mask.expand(times, 1, rows, rows)
 
 
-def test_start_up_finds_a_difference(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("level", [0.0, 1e3, 1e6])
+def test_start_up_finds_a_difference_at_any_level(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: float
+) -> None:
     family = a_family("chronos-2", dropout=0.0)
     batch = family.batch(together(tmp_path), DRAW)
+    batch["context"] += level
     assert agrees(family.model, batch)
     # As if the library's attention had changed its meaning.
     monkeypatch.setattr(block_attention, "_group_size", lambda _ids: 1)
-    with torch.no_grad():
-        for weight in family.model.parameters():
-            weight.mul_(20)
     assert not agrees(family.model, batch)
+
+
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_start_up_finds_a_difference_that_half_precision_alone_has(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
+) -> None:
+    family = a_family("chronos-2", dropout=0.0)
+    batch = family.batch(together(tmp_path), DRAW)
+    assert agrees(family.model, batch, precision)
+    right = BlockGroupSelfAttention.forward
+
+    def coarse(layer: Any, hidden: torch.Tensor, **more: Any) -> Any:
+        found = right(layer, hidden, **more)
+        if torch.is_autocast_enabled("cpu"):
+            found.hidden_states = found.hidden_states.round(decimals=1)
+        return found
+
+    monkeypatch.setattr(BlockGroupSelfAttention, "forward", coarse)
+    assert agrees(family.model, batch)
+    assert not agrees(family.model, batch, precision)
 
 
 def test_what_is_saved_does_not_know_of_it(tmp_path: Path) -> None:
