@@ -3,6 +3,8 @@
 # make invoke FUNCTION=Sweep EVENT=events/sweep-tick.json   one function in a container, on the embedded AWS
 # make check-stack [WITHOUT_CONTAINERS=1]   scans, each function with each event in a container, imports, sizes
 # make agent-faults   instances in containers meet kills, hangs, cuts: the ends, timed, in build/agent.json
+# make torn-uploads   uploads of checkpoints cut off at random bytes, into build/agent.json too
+# make agent-evidence   all of build/agent.json: faults, torn_uploads, spot, resume, beat_overhead_percent, sync; half an hour
 # make bench    figures of speed on this machine
 # make scan     cfn-lint, checkov and parliament on the template
 # make agent-env  fetch and install the packages that travel to an instance; agent-lock renews what pins them
@@ -21,7 +23,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo invoke bench evidence agent-env agent-faults agent-lock test check check-stack scan validate clean site-packages
+.PHONY: help venv demo invoke bench evidence agent-env agent-evidence agent-faults agent-lock test check check-stack scan torn-uploads validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -50,14 +52,22 @@ invoke: venv
 
 bench: venv
 	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.data_sync
 	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.data_sync
 
 evidence: venv
 	$(BIN)/python -m evidence --histories $(HISTORIES)
 
 agent-faults: venv
 	$(BIN)/python -m evidence.agent_faults
+
+torn-uploads: venv
+	$(BIN)/python -m evidence.torn_uploads
+
+agent-evidence: agent-faults torn-uploads
+	$(BIN)/python -m evidence.spot_notice
+	$(BIN)/python -m benchmarks.training resume agent
+	$(BIN)/python -m benchmarks.data_sync
 
 agent-env: venv
 	$(BIN)/python -m evidence.agent_env

@@ -7,15 +7,12 @@ figures compare the tools with each other and say nothing of S3.
 
 from __future__ import annotations
 
-import os
 import random
-import socket
 import statistics
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -23,10 +20,13 @@ from tempfile import TemporaryDirectory
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local.isolated import isolated_python
 from evidence.figures import note
+from evidence.s3_server import s3_server
 
 ROOT = Path(__file__).parents[1]
 BUCKET = "benchmark"
 ROUNDS = 5
+SLOWEST = 1.1
+"""How much longer than the fastest other tool the agent may take in any case."""
 _AGENT = """
 import sys
 from pathlib import Path
@@ -53,10 +53,10 @@ class Case:
 CASES = (Case("many/", 2_000, 20_000), Case("large/", 4, 100_000_000), Case("larger/", 4, 500_000_000))
 
 
-def main() -> None:
-    """Measure, print a table, and keep the figures in build/agent.json."""
+def main() -> int:
+    """Measure, print a table, and keep the figures in build/agent.json; non-zero if the agent is too slow."""
     peers = isolated_python("download tools", (ROOT / "benchmarks" / "sync-peers.txt").read_text(), print)
-    with TemporaryDirectory() as scratch, _server() as endpoint:
+    with TemporaryDirectory() as scratch, s3_server(BUCKET) as endpoint:
         tools = _tools(peers.parent, endpoint)
         found = {case.prefix: _measure(case, tools, Path(scratch)) for case in CASES}
     print("| objects | bytes each | " + " | ".join(tools) + " | agent / fastest other |")
@@ -73,6 +73,10 @@ def main() -> None:
     ]
     total = {"files": sum(case.files for case in CASES), "bytes": sum(case.files * case.size for case in CASES)}
     note("sync", total | {"ratio_vs_fastest": round(max(ratios), 3), "cases": cases})
+    if max(ratios) > SLOWEST:
+        print(f"the agent takes {max(ratios):.2f} times as long as the fastest, and should at most {SLOWEST}")
+        return 1
+    return 0
 
 
 def _tools(binaries: Path, endpoint: str) -> dict[str, Tool]:
@@ -115,34 +119,5 @@ def _measure(case: Case, tools: dict[str, Tool], scratch: Path) -> dict[str, flo
     return {name: round(statistics.median(took), 3) for name, took in seconds.items()}
 
 
-@contextmanager
-def _server() -> Iterator[str]:
-    """Moto's server with an empty bucket; its endpoint. The environment of this process points to it."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    endpoint = f"http://127.0.0.1:{port}"
-    os.environ |= {
-        "AWS_ACCESS_KEY_ID": "testing",
-        "AWS_SECRET_ACCESS_KEY": "testing",
-        "AWS_DEFAULT_REGION": "us-east-1",
-        "AWS_ENDPOINT_URL": endpoint,
-    }
-    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
-    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
-    try:
-        for _ in range(100):
-            try:
-                socket.create_connection(("127.0.0.1", port)).close()
-                break
-            except ConnectionRefusedError:
-                time.sleep(0.2)
-        client("s3").create_bucket(Bucket=BUCKET)
-        yield endpoint
-    finally:
-        server.kill()
-        server.wait()
-
-
 if __name__ == "__main__":
-    main()
+    sys.exit(main())

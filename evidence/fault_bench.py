@@ -120,12 +120,7 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
     with aws.exported(), relay(aws.endpoint) as endpoint:
         stack = read_stack(client("cloudformation"), aws.environment)
         store = RunStore(S3Objects(client("s3"), stack.bucket))
-        table = pa.table(
-            {"item_id": ["a"] * 9, "timestamp": pa.array(range(9), pa.timestamp("s")), "target": [1.0] * 9}
-        )
-        buffer = io.BytesIO()
-        pq.write_table(table, buffer)
-        store.objects.write(f"{CACHED}/{_DATA}part.parquet", buffer.getvalue(), "application/octet-stream")
+        store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
         clock = SystemClock()
         fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock, NoFaults())
         # No run here has a budget for another attempt, so nothing is ever relaunched.
@@ -136,6 +131,14 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
         yield FaultBench(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
+
+
+def a_small_data_set() -> bytes:
+    """A Parquet file: enough for the trainer `probe`, which does not look into it."""
+    table = pa.table({"item_id": ["a"] * 9, "timestamp": pa.array(range(9), pa.timestamp("s")), "target": [1.0] * 9})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
 
 
 def _changed(bundle: bytes, name: str, old: str, new: str) -> bytes:
