@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+
+from agent.cgroup import killed_in_trainer_cgroup
 
 KERNEL_LOG, VMSTAT = Path("/dev/kmsg"), Path("/proc/vmstat")
 _RECORD = re.compile(r"\d+,(?P<sequence>\d+),[^;]*;(?P<text>.*)")
@@ -57,14 +59,26 @@ def xids(kernel_log: Path = KERNEL_LOG) -> tuple[Xid, ...]:
 class Box:
     """What has happened to the box since this was made."""
 
-    def __init__(self, kernel_log: Path = KERNEL_LOG, vmstat: Path = VMSTAT) -> None:
+    def __init__(
+        self,
+        kernel_log: Path = KERNEL_LOG,
+        vmstat: Path = VMSTAT,
+        killed_in_group: Callable[[], int | None] = killed_in_trainer_cgroup,
+    ) -> None:
         self._kernel_log = kernel_log
+        self._killed_in_group = killed_in_group
+        self._killed_in_group_before = killed_in_group() or 0
         self._vmstat = vmstat
         self._killed_before = _killed_for_memory(vmstat)
         self._last_before = max((sequence for sequence, _ in _records(kernel_log)), default=-1)
 
     def killed_for_memory(self) -> int:
-        """How many processes the kernel has killed because memory ran out, the box's or a control group's."""
+        """How many processes of the trainer the kernel has killed because memory ran out, the box's or their group's.
+
+        Without a group of their own: how many on the box.
+        """
+        if (of_trainer := self._killed_in_group()) is not None:
+            return of_trainer - self._killed_in_group_before
         return _killed_for_memory(self._vmstat) - self._killed_before
 
     def gpu_fault(self) -> str | None:

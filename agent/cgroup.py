@@ -2,6 +2,7 @@
 
 The unit of the agent has a control group of its own in which it may do as it likes (`Delegate=yes`). In it the trainer
 gets a part with less memory than there is; the rest is for the agent and the system. Elsewhere there is no such part.
+The part also counts whom of it the kernel has killed for memory.
 """
 
 from __future__ import annotations
@@ -15,8 +16,12 @@ _log = logging.getLogger(__name__)
 DELEGATED = "CHRONOS_CGROUP_DELEGATED"
 """Environment variable with which the unit says that the control group of the process is its own to divide."""
 _RESERVE = 2**30
+_CONTROLLER = "memory"
 _LIMIT = ("memory.max", "memory.limit_in_bytes")
 """The name of the limit in version 2 and in version 1 of the kernel's interface."""
+_EVENTS = ("memory.events", "memory.oom_control")
+"""Likewise what counts those that were killed."""
+_ROOT, _OWN = Path("/sys/fs/cgroup"), Path("/proc/self/cgroup")
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,18 +35,16 @@ class TrainerCgroup:
         """What goes before a command so that it runs in here from its first instruction, as the same process."""
         if self.path is None:
             return ()
-        return ("/bin/sh", "-c", 'echo $$ > "$0" && exec "$@"', str(self.path / "cgroup.procs"))
+        # Where that fails it runs without a limit: an exit code of the shell's would be taken for the command's.
+        return ("/bin/sh", "-c", 'echo $$ > "$0"; exec "$@"', str(self.path / "cgroup.procs"))
 
 
-def trainer_cgroup(
-    root: Path = Path("/sys/fs/cgroup"), own: Path = Path("/proc/self/cgroup"), meminfo: Path = Path("/proc/meminfo")
-) -> TrainerCgroup:
+def trainer_cgroup(root: Path = _ROOT, own: Path = _OWN, meminfo: Path = Path("/proc/meminfo")) -> TrainerCgroup:
     """The trainer's control group, made when it is not there; one without limits where there is none to be had."""
     if DELEGATED not in os.environ:
         return TrainerCgroup()
     try:
-        home = _home(root, own.read_text())
-        here = home.parent if home.name == "agent" else home
+        here = _home(root, own.read_text())
         trainer = here / "trainer"
         if not trainer.exists():
             _divide(here)
@@ -56,10 +59,22 @@ def trainer_cgroup(
     return TrainerCgroup(trainer)
 
 
+def killed_in_trainer_cgroup(root: Path = _ROOT, own: Path = _OWN) -> int | None:
+    """How many processes of the trainer's group were killed for memory, its own or the box's; None without a group."""
+    if DELEGATED not in os.environ:
+        return None
+    try:
+        events = _first(_home(root, own.read_text()) / "trainer", _EVENTS).read_text()
+        return int(dict(line.split() for line in events.splitlines())["oom_kill"])
+    except (OSError, ValueError, KeyError):
+        return None
+
+
 def _home(root: Path, own: str) -> Path:
-    """The group of this process that memory is counted in. Lines of `own` are number:controllers:path."""
+    """The group of the agent's unit that memory is counted in. Lines of `own` are number:controllers:path."""
     groups = {controllers: path.lstrip("/") for _, controllers, path in (line.split(":", 2) for line in own.split())}
-    return root / "memory" / groups["memory"] if "memory" in groups else root / groups[""]
+    ours = root / "memory" / groups["memory"] if "memory" in groups else root / groups[""]
+    return ours.parent if ours.name == "agent" else ours
 
 
 def _divide(here: Path) -> None:
@@ -68,7 +83,7 @@ def _divide(here: Path) -> None:
         return
     (here / "agent").mkdir(exist_ok=True)
     (here / "agent" / "cgroup.procs").write_text(str(os.getpid()))
-    (here / "cgroup.subtree_control").write_text("+memory")
+    (here / "cgroup.subtree_control").write_text(f"+{_CONTROLLER}")
 
 
 def _allowed(here: Path, meminfo: Path) -> int:

@@ -351,10 +351,8 @@ def resume() -> tuple[str, Any, str]:
     done = subprocess.run(command, check=False, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     found = exactness(report, done.returncode)
     text = f"{found['exact_cases']} of {found['cases']} cases end with weights that are equal bit for bit: three "
-    text += (
-        "families, full and LoRA, fp32 and fp16 autocast with a scaler, 0 and 2 workers, accumulation, early stopping, "
-    )
-    text += "a killed process."
+    text += "families, full and LoRA, fp32 and fp16 autocast with a scaler, 0 and 2 workers, accumulation, early "
+    text += "stopping, a killed process."
     note("resume", found)
     return "Resume", found, text
 

@@ -65,3 +65,13 @@ def test_processes_killed_for_memory_are_counted_from_now_on(tmp_path: Path) -> 
     assert box.killed_for_memory() == 2
     vmstat.write_text("not what it was\n")
     assert Box(tmp_path / "none", vmstat).killed_for_memory() == 0
+
+
+def test_where_the_trainer_has_a_group_its_own_dead_are_counted_and_no_others(tmp_path: Path) -> None:
+    vmstat, counts = tmp_path / "vmstat", [2]
+    vmstat.write_text("oom_kill 3\n")
+    box = Box(tmp_path / "none", vmstat, lambda: counts[0])
+    vmstat.write_text("oom_kill 9\n")
+    assert box.killed_for_memory() == 0
+    counts[0] = 3
+    assert box.killed_for_memory() == 1

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.cgroup import DELEGATED, TrainerCgroup, trainer_cgroup
+from agent.cgroup import DELEGATED, TrainerCgroup, killed_in_trainer_cgroup, trainer_cgroup
 
 GIB = 2**30
 UNIT = "system.slice/chronos-agent.service"
@@ -70,6 +70,32 @@ def test_a_command_runs_in_it_as_the_process_that_was_started(kernel: Kernel) ->
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.communicate()[0].strip() == str(process.pid)
     assert (kernel.home / "trainer" / "cgroup.procs").read_text().strip() == str(process.pid)
+
+
+def test_a_group_that_takes_nobody_in_is_no_error_of_the_command(kernel: Kernel) -> None:
+    prefix = kernel.trainer().command_prefix
+    shutil.rmtree(kernel.home)
+    done = subprocess.run([*prefix, "sh", "-c", "exit 7"], stderr=subprocess.PIPE, text=True, check=False)
+    assert done.returncode == 7
+    assert "cgroup.procs" in done.stderr
+
+
+def test_it_counts_whom_the_kernel_has_killed(kernel: Kernel) -> None:
+    kernel.trainer()
+    own = kernel.root / "own"
+    assert killed_in_trainer_cgroup(kernel.root, own) is None
+    if kernel.limit == "memory.max":
+        (kernel.home / "trainer" / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n")
+    else:
+        (kernel.home / "trainer" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
+    assert killed_in_trainer_cgroup(kernel.root, own) == 2
+    own.write_text(kernel.own.replace(".service", ".service/agent"))
+    assert killed_in_trainer_cgroup(kernel.root, own) == 2
+
+
+def test_without_a_group_of_its_own_nobody_is_counted(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv(DELEGATED)
+    assert killed_in_trainer_cgroup(kernel.root, kernel.root / "own") is None
 
 
 @pytest.mark.parametrize("kernel", [2], indirect=True)
