@@ -96,13 +96,29 @@ def test_an_object_of_another_size_is_refused(world: MemoryWorld, tmp_path: Path
         get(Wire(world.transfer), Wanted(key, len(world.objects.body(key)) - 1, tmp_path / "a"))
 
 
-def test_nothing_else_of_the_pool_is_begun_once_one_has_failed(world: MemoryWorld, tmp_path: Path) -> None:
+def test_nothing_else_of_the_pool_is_begun_once_one_has_failed(tmp_path: Path) -> None:
     class Dead:
-        def download_piece(self, *_: object) -> Source:
+        """Has no answer for the first object, and for no other before the failure is known."""
+
+        def __init__(self) -> None:
+            self.begun: list[str] = []
+            self.known = threading.Event()
+
+        def download_piece(self, key: str, *_: object) -> Source:
+            self.begun.append(key)
+            if key != "0":
+                self.known.wait()
             raise ServiceUnavailable("no answer")
 
+    dead, wanted = Dead(), [Wanted(str(number), 5, tmp_path / str(number)) for number in range(60)]
+    before = set(threading.enumerate())
     with pytest.raises(ServiceUnavailable):
-        fetch(Dead(), [Wanted("small", 5, tmp_path / "a")], lambda _: None, lambda: None, lambda _: None)  # type: ignore[arg-type]
+        fetch(dead, wanted, lambda _: None, lambda: None, lambda _: None)  # type: ignore[arg-type]
+    dead.known.set()
+    for thread in set(threading.enumerate()) - before:
+        thread.join()
+    # Those that were on their way, and one in place of the first.
+    assert len(set(dead.begun)) <= 17
 
 
 def test_a_body_that_does_not_have_s3s_checksum_is_not_taken(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 import random
+import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
@@ -108,44 +108,53 @@ def test_the_list_of_checkpoints_says_when_each_was_written(tmp_path: Path) -> N
 
 
 UPLOAD = """
-import sys
+import os, signal, sys, threading
 from pathlib import Path
 from agent.checkpoint import store_checkpoint
 from chronos_ec2.bootstrap import agent_world
-world = agent_world("bucket")
-started = lambda count: print("moving", flush=True)
-store_checkpoint(world.store.objects, world.transfer, sys.argv[1], Path(sys.argv[2]), 20, started)
+prefix, folder, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+world, sent, lock = agent_world("bucket"), 0, threading.Lock()
+
+def on_bytes(count):
+    global sent
+    with lock:
+        sent += count
+        if sent >= last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+store_checkpoint(world.store.objects, world.transfer, prefix, folder, 20, on_bytes)
 """
+PART = 20_000_000
+"""Each of two, both sent in several pieces at a time."""
 
 
-@pytest.mark.parametrize("after", [0.0, 0.05, 0.1, 0.2, 0.4])
-def test_a_box_killed_in_the_middle_of_an_upload_in_parts_leaves_no_torn_checkpoint(
-    aws: str, tmp_path: Path, after: float
+@pytest.mark.parametrize(
+    ("last", "restores"),
+    [(1, 10), (PART // 2, 10), (PART, 10), (3 * PART // 2, 10), (2 * PART, 10), (2 * PART + 1, 20)],
+    ids=["first byte", "first part", "between", "second part", "before the manifest", "none"],
+)
+def test_a_box_killed_in_the_middle_of_an_upload_in_pieces_leaves_no_torn_checkpoint(
+    aws: str, tmp_path: Path, last: int, restores: int
 ) -> None:
     client("s3").create_bucket(Bucket="bucket")
     world = agent_world("bucket")
     folder = folder_of(tmp_path / "earlier", 20)
     folder.mkdir(parents=True)
     for name in ("model.safetensors", "optimizer.pt"):
-        (folder / name).write_bytes(random.Random(name).randbytes(20_000_000))
+        (folder / name).write_bytes(random.Random(name).randbytes(PART))
     earlier = {one.name: sha256_of(one) for one in folder.iterdir()}
     run = Run(tmp_path, 10)
     for key, _ in run.objects.keys(PREFIX):
         world.store.objects.write(key, run.objects.body(key))
-    box = subprocess.Popen(
-        [sys.executable, "-c", UPLOAD, PREFIX, str(tmp_path / "earlier")], stdout=subprocess.PIPE, cwd=ROOT
-    )
-    assert box.stdout is not None
-    box.stdout.readline()
-    time.sleep(after)
-    box.kill()
-    box.communicate()
+    command = [sys.executable, "-c", UPLOAD, PREFIX, str(tmp_path / "earlier"), str(last)]
+    box = subprocess.run(command, cwd=ROOT, check=False)
+    assert box.returncode == (0 if restores == 20 else -signal.SIGKILL)
 
     restored = restore(world.store.objects, world.transfer, PREFIX, run.box, lambda _: None, lambda: None)
 
-    # Unless it was whole before the end came.
-    files = folder_of(run.box, 20).iterdir() if restored == 20 else []
-    assert restored == 10 or {one.name: sha256_of(one) for one in files} == earlier
+    assert restored == restores
+    if restored == 20:
+        assert {one.name: sha256_of(one) for one in folder_of(run.box, 20).iterdir()} == earlier
 
 
 def a_manifest(*names: str, **changes: object) -> bytes:
