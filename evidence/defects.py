@@ -382,9 +382,9 @@ DEFECTS: tuple[Defect, ...] = (
     Defect(
         "a state that could not be read is taken for none", "S15", _STORE,
         "            found = self.objects.read(lane.state_key)\n"
-        "        except ServiceUnavailable as error:\n            return Failed(str(error))\n",
+        "        except (ServiceUnavailable, NotAllowed) as error:\n            return Failed(str(error))\n",
         "            found = self.objects.read(lane.state_key)\n"
-        "        except ServiceUnavailable:\n            return Absent()\n",
+        "        except (ServiceUnavailable, NotAllowed):\n            return Absent()\n",
         SERVICES,
     ),
     Defect(
@@ -569,8 +569,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a sweep sees lanes with a lock alone", "protocol", _RECONCILE,
-        "lanes = sorted({*found.lanes, *by_lane})",
-        "lanes = sorted(found.lanes)", SERVICES,
+        "lanes = sorted({*locked, *by_lane})",
+        "lanes = sorted(locked)", SERVICES,
     ),
     Defect(
         "one lane's trouble keeps the sweep from the others", "failure mode 25", _RECONCILE,

@@ -13,14 +13,14 @@ from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
-from chronos_ec2.domain.lane import Lane, bundle_key, run_key
+from chronos_ec2.domain.lane import Lane, bundle_key, run_key, suspect_key
 from chronos_ec2.domain.run import Cause, Outcome
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
 from chronos_ec2.services.history import runs
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
-from tests.builders import seconds
+from tests.builders import a_heartbeat, seconds
 from tests.services.scenario import LIMITS, Scenario
 
 
@@ -371,3 +371,63 @@ def test_a_schedule_stays_when_ec2_cannot_be_asked_and_the_lanes_are_swept(scene
     assert "not allowed" in scene.reconciler.sweep()[0].error
     assert scene.world.fleet.terminate_calls == [stray]
     assert len(scene.world.deadlines.schedules) == 1
+
+
+S3S_CALLS = ["s3:GetObject", "s3:PutObject", "s3:DeleteObject", "s3:ListBucket"]
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable, NotAllowed])
+@pytest.mark.parametrize("calls", [S3S_CALLS, S3S_CALLS[:1], S3S_CALLS[-1:]], ids=["all", "reads", "lists"])
+def test_a_deadline_holds_whatever_s3_says(
+    scene: Scenario, refuse: Callable[..., Recorder], calls: list[str], error: type[Exception]
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    second = scene.launch(lane=Lane("dev", "second"))
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+    deadline = scene.world.clock.now() + LIMITS.max_runtime
+    scene.world.clock.advance(LIMITS.max_runtime - 15 * LIMITS.sweep)
+    for name, run_id in (("main", launched.run_id), ("second", second.run_id)):
+        held = scene.lock(Lane("dev", name))
+        scene.store.replace_lock(replace(held.run, current_step="claimed"), held)
+        scene.store.write_beat("dev", a_heartbeat(run_id=run_id, instance_id=held.run.instance_id))
+    refuse(*calls, error=error)
+    for _ in range(30):
+        scene.world.clock.advance(LIMITS.sweep)
+        reports = scene.reconciler.sweep()
+        assert any("is refused" in report.error or "is refused" in report.decision.reason for report in reports)
+        if calls != S3S_CALLS[-1:] and scene.world.clock.now() < deadline:
+            assert scene.world.fleet.terminate_calls == []
+    assert {launched.instance_id, second.instance_id} <= set(scene.world.fleet.terminate_calls)
+    assert (stray in scene.world.fleet.terminate_calls) is (calls == S3S_CALLS[-1:])
+
+
+def test_a_note_that_cannot_be_read_puts_the_end_of_a_stray_off_and_not_back(scene: Scenario) -> None:
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+    scene.sweeps(LIMITS.grace)
+    key = suspect_key("dev", stray)
+    first = scene.world.objects.read(key)
+    real_read = scene.world.objects.read
+
+    def read(wanted: str, *limit: int) -> Any:
+        if wanted == key:
+            raise ServiceUnavailable("503 SlowDown")
+        return real_read(wanted, *limit)
+
+    scene.world.objects.read = read  # type: ignore[method-assign]
+    scene.sweeps(3 * LIMITS.sweep)
+    assert scene.world.fleet.terminate_calls == []
+    assert real_read(key) == first
+    scene.world.objects.read = real_read  # type: ignore[method-assign]
+    scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == [stray]
+
+
+@pytest.mark.parametrize("error", [ServiceUnavailable, NotAllowed])
+def test_kill_says_that_it_could_not_look_and_not_that_there_is_no_run(
+    scene: Scenario, refuse: Callable[..., Recorder], error: type[Exception]
+) -> None:
+    launched = scene.launch()
+    refuse("s3:GetObject", error=error)
+    with pytest.raises(ServiceUnavailable, match="is refused"):
+        scene.kill(launched.run_id)

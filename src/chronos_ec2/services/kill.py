@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
-from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.facts import Failed, Held
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Verdict, check_run_id
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.ports import Clock
@@ -21,13 +21,16 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> Held:
     Raises:
         RunNotFound: no lane is held by this run.
         InvalidInput: no run id was given, and there is no run, or more than one.
+        ServiceUnavailable: a lock could not be read, and no other is the one.
     """
     if run_id is not None:
         check_run_id(run_id)
-    states = (store.read_lock(lane) for lane in store.lanes(environment))
+    states = [store.read_lock(lane) for lane in store.lanes(environment)]
     held = [state for state in states if isinstance(state, Held) and run_id in (None, state.run.run_id)]
     if len(held) == 1:
         return held[0]
+    if not held and (failed := next((state for state in states if isinstance(state, Failed)), None)):
+        raise ServiceUnavailable(failed.problem)
     if run_id is not None:
         raise RunNotFound(run_id, environment)
     found = ", ".join(state.run.run_id for state in held) or "none"

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import assert_never
@@ -91,15 +92,27 @@ class Reconciler:
         listing = self._list()
         for instance in listing.instances:
             by_lane[self._lane_of(instance)].append(instance)
-        found = self.store.list_lanes(self.environment)
-        lanes = sorted({*found.lanes, *by_lane})
-        others = self._schedules_of_unlisted(listing)
-        others += [Report(Lane(self.environment), Decision(found.remark))] if found.strange else []
+        locked, remarks = self._list_locks()
+        lanes = sorted({*locked, *by_lane})
+        others = [*self._schedules_of_unlisted(listing), *remarks]
         listings = [_Listing(listing.at, tuple(by_lane.get(lane, ())), listing.armed) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
             return [*others, *map(self._isolated, lanes, listings)]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
             return [*others, *pool.map(self._isolated, lanes, listings)]
+
+    def _list_locks(self) -> tuple[tuple[Lane, ...], list[Report]]:
+        """The lanes that may have a lock, and what is to be said of the list.
+
+        Without a list the lanes of the instances are swept: their deadlines hold also when S3 does not answer.
+        """
+        main = Lane(self.environment)
+        try:
+            found = self.store.list_lanes(self.environment)
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with S3, the report tells of it
+            detail = one_line(f"{type(error).__name__}: {error}")
+            return (main,), [Report(main, Decision("the locks could not be listed"), error=detail)]
+        return found.lanes, [Report(main, Decision(found.remark))] if found.strange else []
 
     def _schedules_of_unlisted(self, listing: _Listing) -> list[Report]:
         """Look after the schedules of instances that EC2 does not list as ours; their trouble is theirs alone."""
@@ -178,6 +191,9 @@ class Reconciler:
         instances = listing.instances
         state = self.store.read_lock(lane)
         armed = listing.armed if isinstance(listing.armed, Failed) else listing.armed.keys()
+        if isinstance(state, Failed):
+            # Then deadlines alone count, and no time is lost on reads that would fail as well.
+            return LaneFacts(lane, instances, listing.at, state, state, armed)
         facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances), armed)
         if isinstance(state, Held) and is_lost(state.run, instances):
             facts = replace(facts, last_words=last_words(self.store.objects, state.run))
@@ -192,10 +208,13 @@ class Reconciler:
         return self.store.read_beat(self.environment, run_id) if run_id else Absent()
 
     def _first_seen(self, strays: Iterable[Instance]) -> dict[str, datetime]:
-        found = (
-            (box.instance_id, self.store.objects.read(suspect_key(self.environment, box.instance_id))) for box in strays
-        )
-        return {instance_id: note.written_at for instance_id, note in found if note}
+        """A note that cannot be read counts as none: the first look is yet to come."""
+        seen: dict[str, datetime] = {}
+        for box in strays:
+            with suppress(ServiceUnavailable, NotAllowed):
+                if note := self.store.objects.read(suspect_key(self.environment, box.instance_id)):
+                    seen[box.instance_id] = note.written_at
+        return seen
 
     # --- apply -------------------------------------------------------------------------------------------------
 
@@ -254,7 +273,8 @@ class Reconciler:
                 self.relauncher.relaunch(run)
             case MarkStray(instance_id):
                 note = {"instance_id": instance_id, "first_seen": format_time(self.clock.now())}
-                self.store.objects.write(suspect_key(self.environment, instance_id), dump_json(note))
+                with suppress(LostRace):  # it was there, and could not be read: the first look stays the first
+                    self.store.objects.create(suspect_key(self.environment, instance_id), dump_json(note))
             case Conclude(run):
                 self._conclude(run, facts)
             case ReleaseBroken(etag):

@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, StateRead
 from chronos_ec2.domain.lane import MAIN_LANE, Lane, lanes_prefix, run_key
 from chronos_ec2.domain.lease import Heartbeat
@@ -82,7 +82,7 @@ class RunStore:
         """The lock of a lane; a failed read is a value too."""
         try:
             found = self.objects.read(lane.state_key)
-        except ServiceUnavailable as error:
+        except (ServiceUnavailable, NotAllowed) as error:
             return Failed(str(error))
         if found is None:
             return Absent()
@@ -122,7 +122,7 @@ class RunStore:
         """The newest heartbeat of a run; a failed read is a value too."""
         try:
             found = self.objects.read(run_key(environment, run_id, HEARTBEAT))
-        except ServiceUnavailable as error:
+        except (ServiceUnavailable, NotAllowed) as error:
             return Failed(str(error))
         if found is None:
             return Absent()
