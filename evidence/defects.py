@@ -422,8 +422,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "Hold lasts for ever", "protocol", _HELD,
-        "    _past_deadline,\n    _over_budget,\n    _held_for_debugging,\n",
-        "    _held_for_debugging,\n    _past_deadline,\n    _over_budget,\n", DOMAIN,
+        "    _past_deadline,\n    _over_budget,\n    _stopped,\n    _condemned,\n    _held_for_debugging,\n",
+        "    _held_for_debugging,\n    _past_deadline,\n    _over_budget,\n    _stopped,\n    _condemned,\n", DOMAIN,
     ),
     Defect(
         "a restart resets what was spent", "protocol", "src/chronos_ec2/domain/run.py",

@@ -5,22 +5,23 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.facts import Absent, Held
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, bundle_key, run_key, suspect_key
-from chronos_ec2.domain.run import Cause, Outcome
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
 from chronos_ec2.services.history import runs
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
-from tests.builders import a_heartbeat, seconds
+from tests.builders import NOW, a_heartbeat, seconds
 from tests.services.scenario import LIMITS, Scenario
 
 
@@ -431,3 +432,55 @@ def test_kill_says_that_it_could_not_look_and_not_that_there_is_no_run(
     refuse("s3:GetObject", error=error)
     with pytest.raises(ServiceUnavailable, match="is refused"):
         scene.kill(launched.run_id)
+
+
+def rewrite_at_each_read(scene: Scenario, change: Callable[[Run], Run] = lambda run: run) -> None:
+    """Somebody writes the lock again whenever anybody has read it."""
+    real_read = scene.store.read_lock
+
+    def read(lane: Lane) -> Any:
+        found = real_read(lane)
+        if isinstance(found, Held):
+            scene.store.replace_lock(change(found.run), found)
+        return found
+
+    scene.store.read_lock = read  # type: ignore[method-assign]
+
+
+WATCHDOGS_WORD = Verdict(Outcome.FAILED, Cause.HUNG, "forged", Judge.WATCHDOG)
+
+
+@pytest.mark.parametrize(
+    ("age", "changes"),
+    [
+        pytest.param(LIMITS.max_runtime, {}, id="deadline"),
+        pytest.param(LIMITS.max_runtime, {"verdict": WATCHDOGS_WORD, "status": Status.FAILED}, id="a forged verdict"),
+        pytest.param(seconds(3600), {"max_cost_usd": 0.75}, id="cap"),
+        pytest.param(LIMITS.grace, {"stop": Stop(Cause.REQUESTED, "by hand", NOW)}, id="kill"),
+    ],
+)
+def test_who_writes_the_lock_again_and_again_escapes_no_hard_limit(
+    scene: Scenario, age: timedelta, changes: dict[str, Any]
+) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(age)
+    scene.beat(launched)
+    rewrite_at_each_read(scene, lambda run: replace(run, **changes))
+    for _ in range(2):  # the first may have read what was there before
+        scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == [launched.instance_id]
+
+
+def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.lease + seconds(60))
+    rewrite_at_each_read(scene)
+    (report,) = scene.reconciler.sweep()
+    assert scene.world.fleet.terminate_calls == []
+    assert "others kept writing dev/system-state.json" in report.error
+    assert report.lost_races == 3
+    assert report.instances == (launched.instance_id,)

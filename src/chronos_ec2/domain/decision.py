@@ -30,6 +30,11 @@ class Terminate:
     force: bool = False
     once_told: bool = False
 
+    @property
+    def hard(self) -> bool:
+        """Whether its reason holds whatever is written meanwhile: time or money are spent, or somebody asked for it."""
+        return self.cause in (Cause.OVER_DEADLINE, Cause.OVER_BUDGET, Cause.REQUESTED)
+
 
 @dataclass(frozen=True, slots=True)
 class MarkStray:

@@ -66,11 +66,15 @@ class _Case:
         return beat if (heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id) == mine else None
 
     def condemn(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
-        """Write the verdict, then terminate. The conditional write is also the last check that nothing changed."""
+        """Write the verdict, then terminate. The conditional write is also the last check that nothing changed.
+
+        A verdict that is there stands, and is not written again: when it was written says since when the end is due.
+        """
         verdict = Verdict(outcome, cause, message, Judge.WATCHDOG)
+        record = () if self.run.verdict else (Record(self.run.end(verdict, self.now)),)
         return Decision(
             message,
-            (Record(self.run.end(verdict, self.now)), Terminate(self.box.instance_id, cause)),
+            (*record, Terminate(self.box.instance_id, cause)),
             {"run_id": self.run.run_id, "attempt": str(self.run.attempt), "instance_id": self.box.instance_id},
         )
 
@@ -209,10 +213,10 @@ def _healthy(case: _Case) -> Decision | None:
 
 _RULES: tuple[Callable[[_Case], Decision | None], ...] = (
     _leaving,
-    _stopped,
-    _condemned,
     _past_deadline,
     _over_budget,
+    _stopped,
+    _condemned,
     _held_for_debugging,
     _lingering,
     _agent_lost,

@@ -182,8 +182,18 @@ class Reconciler:
             run = facts.state.run if isinstance(facts.state, Held) else None
             alive = tuple(box.instance_id for box in facts.instances if box.alive)
             return Report(lane, decision, lost_races, run=run, instances=alive)
-        # Whoever keeps winning is alive and writing; the next trigger looks again.
-        return Report(lane, Decision("others kept writing, nothing was done"), _RETRIES_OF_A_LOST_RACE)
+        return self._overtaken(lane, listing)
+
+    def _overtaken(self, lane: Lane, listing: _Listing) -> Report:
+        """Whoever keeps winning is alive and writing: the next trigger looks again. No writing lifts a hard limit."""
+        facts = self._gather(lane, listing)
+        decision = decide(facts, self.clock.now(), self.limits)
+        hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.hard)
+        decision = Decision(f"others kept writing; hard limits alone count: {decision.reason}", hard, decision.evidence)
+        self._apply(decision, facts)
+        alive = tuple(box.instance_id for box in facts.instances if box.alive)
+        error = f"others kept writing {lane.state_key}, nothing could be recorded"
+        return Report(lane, decision, _RETRIES_OF_A_LOST_RACE, error, instances=alive)
 
     # --- gather ------------------------------------------------------------------------------------------------
 
@@ -293,13 +303,17 @@ class Reconciler:
             self.deadlines.disarm(instance_id)
 
     def _terminate(self, action: Terminate, facts: LaneFacts) -> None:
-        """The one place that ends an instance. What was decided upon must still be what is there."""
+        """The one place that ends an instance. What was decided upon must still be what is there.
+
+        A hard limit asks for EC2's list alone: who writes the lock again and again would escape it otherwise.
+        """
         instance_id = action.instance_id
         if instance_id not in {box.instance_id for box in facts.instances if box.alive}:
             raise LostRace(f"{instance_id} is not in EC2's list of ours")
-        state = self.store.read_lock(facts.lane)
-        if _version(state) != _version(facts.state):
-            raise LostRace(f"{facts.lane.state_key} changed")
+        if not action.hard:
+            state = self.store.read_lock(facts.lane)
+            if _version(state) != _version(facts.state):
+                raise LostRace(f"{facts.lane.state_key} changed")
         self.fleet.terminate(instance_id, force=action.force)
 
     def _conclude(self, run: Run, facts: LaneFacts) -> None:
