@@ -2,6 +2,10 @@
 
 Every write is: read the lock again, see that it is still ours, change it, write it on the condition that nobody wrote
 since. A lost race is normal and tried again; a lock that is not ours any more is Fenced.
+
+A lock that cannot be read is no news of whose it is: it is not overwritten, and it ends no run that was claimed. Its
+agent works and beats on. A phase that could not be written is kept, and written with the next write that finds the lock
+readable again; a verdict is tried for ten minutes.
 """
 
 from __future__ import annotations
@@ -41,6 +45,10 @@ class Identity:
     instance_type: str | None = None
 
 
+class _LockUnreadable(ServiceUnavailable):
+    """Nothing can be written as long as somebody else's garbage lies there; nothing says either that we lost it."""
+
+
 class Record:
     """The lock of one run, as its agent sees it. `run` is the run as it was last read or written."""
 
@@ -70,8 +78,7 @@ class Record:
             ServiceUnavailable: S3 did not answer for ten minutes.
         """
 
-        def take(held: Held) -> Run:
-            run = held.run
+        def take(run: Run) -> Run:
             if not run.claimed:
                 self._asked_before = True
                 # Whoever was missed is here: a suspicion that stayed would be the first of two looks at an absence.
@@ -85,8 +92,13 @@ class Record:
         return self._write(take, _BACKOFF)
 
     def advance(self, status: Status, step: str) -> Run:
-        """Move the run into a phase. Raises Fenced, ServiceUnavailable."""
-        return self._write(lambda held: held.run.advance(status, step, self._clock.now()), _BACKOFF)
+        """Move the run into a phase, if need be for this agent alone. Raises Fenced, ServiceUnavailable."""
+        try:
+            return self._write(lambda run: run.advance(status, step, self._clock.now()), _BACKOFF, waits=False)
+        except _LockUnreadable as error:
+            _log.warning("%s is recorded later: %s", status, error)
+            self._run = self.run.advance(status, step, self._clock.now())
+            return self._run
 
     def note(self, step: str) -> None:
         """Write a finer step of the same phase, for people: tried once, and forgotten when S3 does not answer.
@@ -98,10 +110,10 @@ class Record:
         """
         phase = self.run.status
 
-        def step_on(held: Held) -> Run:
-            if held.run.status is not phase:
-                raise LateNote(f"the run is in {held.run.status}")
-            return held.run.advance(phase, step, self._clock.now())
+        def step_on(run: Run) -> Run:
+            if run.status is not phase:
+                raise LateNote(f"the run is in {run.status}")
+            return run.advance(phase, step, self._clock.now())
 
         try:
             self._write(step_on, ())
@@ -112,7 +124,7 @@ class Record:
 
     def finish(self, verdict: Verdict) -> Run:
         """Pronounce the verdict; one of ours that already stands is kept. Raises Fenced, ServiceUnavailable."""
-        return self._write(lambda held: held.run.end(verdict, self._clock.now()), _BACKOFF)
+        return self._write(lambda run: run.end(verdict, self._clock.now()), _BACKOFF)
 
     def look(self) -> Run | None:
         """The run as the lock has it now, None when that cannot be told: no news is no order to stop.
@@ -130,20 +142,22 @@ class Record:
                 _log.warning("the lock could not be read: %s", problem)
                 return None
 
-    def _write(self, change: Callable[[Held], Run], backoff: tuple[int, ...]) -> Run:
+    def _write(self, change: Callable[[Run], Run], backoff: tuple[int, ...], *, waits: bool = True) -> Run:
+        """Write what `change` makes of the run; without `waits` a lock that cannot be read is not tried again."""
         races = 0
         delays = iter(backoff)
         while True:
             try:
                 held = self._owned()
-                written = self._store.replace_lock(change(held), held)
+                run = held.run if self._run is None else held.run.caught_up_with(self._run)
+                written = self._store.replace_lock(change(run), held)
             except LostRace:
                 races += 1
                 if races > _RACES:
                     raise
             except ServiceUnavailable as error:
                 delay = next(delays, None)
-                if delay is None:
+                if delay is None or (isinstance(error, _LockUnreadable) and not waits):
                     raise
                 _log.warning("lock not written, tried again in %s s: %s", delay, error)
                 self._sleep(delay)
@@ -162,7 +176,8 @@ class Record:
                 raise Fenced(f"{self._lane} has no lock")
             case Broken(problem):
                 # Whose it is cannot be told, and what cannot be read may not be overwritten.
-                raise Fenced(f"{self._lane} has an unreadable lock: {problem}")
+                text = f"{self._lane} has an unreadable lock: {problem}"
+                raise Fenced(text) if self._run is None else _LockUnreadable(text)
             case Failed(problem):
                 raise ServiceUnavailable(problem)
 

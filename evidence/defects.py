@@ -435,7 +435,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "one look for a stray", "protocol", _STRAYS,
-        "        return Decision(f\"suspect: {box.instance_id} has no record\", (MarkStray(box.instance_id),))\n",
+        "        return Decision(f\"suspect: {text}\", (MarkStray(box.instance_id),))\n",
         "        first_seen = box.launched_at\n", DOMAIN,
     ),
     Defect(
@@ -482,9 +482,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a stray is ended before people are told", "once here", _STRAYS,
-        "        (Notify(Kind.ORPHAN, box.instance_id, text), "
-        "Terminate(box.instance_id, Cause.ORPHAN, once_told=once_told)),\n",
-        "        (Terminate(box.instance_id, Cause.ORPHAN), Notify(Kind.ORPHAN, box.instance_id, text)),\n", POINTS,
+        "        (Notify(Kind.ORPHAN, box.instance_id, text), end),\n",
+        "        (Terminate(box.instance_id, cause), Notify(Kind.ORPHAN, box.instance_id, text)),\n", POINTS,
     ),
     Defect(
         "an absence is dated by the time of the decision", "once here", _LOST,
@@ -503,7 +502,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an agent that has come back is ended all the same", "protocol", _RECONCILE,
-        "        if moved or (came and action.cause is Cause.INFRA):\n", "        if False:\n", SERVICES,
+        "        if moved or (came and action.cause is not Cause.HUNG):\n", "        if False:\n", SERVICES,
     ),
     Defect(
         "the record is not read again before an end", "protocol", _RECONCILE,

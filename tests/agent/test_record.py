@@ -103,6 +103,56 @@ def test_an_unreadable_lock_is_not_overwritten(world: World) -> None:
     assert world.memory.objects.body(LANE.state_key) == b"{not json"
 
 
+def garbage(world: World) -> bytes:
+    """Somebody writes over the lock; what was there is returned, and can be brought back."""
+    before = world.memory.objects.body(LANE.state_key)
+    world.memory.objects.write(LANE.state_key, b"{not json")
+    return before
+
+
+def test_a_claimed_run_goes_on_beside_an_unreadable_lock_and_records_its_phases_when_it_is_readable_again(
+    world: World,
+) -> None:
+    record = a_record(world)
+    record.claim()
+    before = garbage(world)
+    assert record.advance(Status.DATA_SYNC, "downloading").status is Status.DATA_SYNC
+    record.advance(Status.TRAINING, "training")
+    record.note("step_1")
+    assert world.memory.objects.body(LANE.state_key) == b"{not json"
+    assert record.run.status is Status.TRAINING
+
+    world.memory.objects.write(LANE.state_key, before)
+    record.note("step_2")
+    run = the_run(world)
+    assert (run.status, run.current_step) == (Status.TRAINING, "step_2")
+    assert [status for status, _ in run.phases] == ["initialization", "data_sync", "training"]
+
+
+def test_a_verdict_waits_ten_minutes_for_a_readable_lock_and_overwrites_nothing(world: World) -> None:
+    slept: list[float] = []
+    record = a_record(world, slept)
+    record.claim()
+    garbage(world)
+    with pytest.raises(ServiceUnavailable, match="unreadable"):
+        record.finish(DONE)
+    assert timedelta(seconds=sum(slept)) == timedelta(minutes=10)
+    assert world.memory.objects.body(LANE.state_key) == b"{not json"
+
+
+@pytest.mark.parametrize("taken", ["released", "another run"])
+def test_a_lock_that_was_unreadable_and_is_gone_or_another_runs_fences(world: World, taken: str) -> None:
+    record = a_record(world)
+    record.claim()
+    garbage(world)
+    record.advance(Status.DATA_SYNC, "downloading")
+    world.memory.objects.remove(LANE.state_key)
+    if taken == "another run":
+        world.store.create_lock(a_run(run_id=OTHER_RUN))
+    with pytest.raises(Fenced):
+        record.advance(Status.TRAINING, "training")
+
+
 @pytest.mark.parametrize("fault", [{"refused": 3}, {"lost": 1}, {"reads_refused": 3}])
 def test_a_claim_is_tried_again_when_s3_does_not_answer(world: World, fault: dict[str, int]) -> None:
     for name, value in fault.items():

@@ -22,7 +22,7 @@ from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.policy import decide
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
-from tests.builders import INSTANCE_ID, NOW, a_beat, a_run, an_instance, held, launching, seconds, some_facts
+from tests.builders import INSTANCE_ID, NOW, RUN_ID, a_beat, a_run, an_instance, held, launching, seconds, some_facts
 
 GOLDEN = Path(__file__).with_name("golden") / "decisions.txt"
 LIMITS = Limits()
@@ -80,13 +80,16 @@ def unreadable(beat: Any = None, since: timedelta | None = None, **instance: Any
     return some_facts(
         instances=(an_instance(**instance),),
         state=Broken("not JSON", '"e-1"', UNREADABLE_AT),
-        beat=beat or a_beat(),
+        beat=Absent(),
+        beats={RUN_ID: beat or a_beat()},
         suspects=suspects,
     )
 
 
-def nothing_but_an_unreadable_record(age: timedelta, **changes: Any) -> LaneFacts:
-    return some_facts(**({"instances": (), "state": Broken("not JSON", '"e-1"', ago(age)), "beat": Absent()} | changes))
+def nothing_but_an_unreadable_record(age: timedelta, since: timedelta | None = None, **changes: Any) -> LaneFacts:
+    broken = Broken("not JSON", '"e-1"', ago(age))
+    suspects = {} if since is None else {broken.etag: ago(since)}
+    return some_facts(**({"instances": (), "state": broken, "beat": Absent(), "suspects": suspects} | changes))
 
 
 RUNS: dict[str, LaneFacts] = {
@@ -293,6 +296,8 @@ STRAYS: dict[str, LaneFacts] = {
         LIMITS.second_look + 3 * LIMITS.sweep - SECOND
     ),
     "a stray ends without a message after three sweeps": stray(LIMITS.second_look + 3 * LIMITS.sweep),
+    "a first look at a stray counts for so long": stray(LIMITS.suspicion),
+    "a first look at a stray that is older is none": stray(LIMITS.suspicion + SECOND),
     "hold keeps a stray": stray(LIMITS.second_look, hold=True),
     "a stray past its deadline has no second look": stray(deadline=NOW),
     "a stray one second before its deadline has": stray(deadline=NOW + SECOND),
@@ -300,6 +305,7 @@ STRAYS: dict[str, LaneFacts] = {
     "a stray that shuts down is noted": stray(state=SHUTTING_DOWN, deadline=NOW),
     "a stray that is slow to shut down is ended by force": stray(LIMITS.force, state=SHUTTING_DOWN),
     "a stray that does not shut down is told": stray(LIMITS.alarm, state=SHUTTING_DOWN),
+    "a stray that shuts down is never noted anew": stray(LIMITS.suspicion + SECOND, state=SHUTTING_DOWN),
     "a terminated instance is no stray": stray(LIMITS.second_look, state=TERMINATED),
     "two strays are judged one by one": some_facts(
         instances=(an_instance(), an_instance(instance_id=OTHER_ID, hold=True)), state=Absent(), beat=Absent()
@@ -333,15 +339,45 @@ UNREADABLE: dict[str, LaneFacts] = {
     "work that rests is suspected as long as the agent has the lease": unreadable(
         a_beat(LIMITS.lease, stalled_for=LIMITS.progress)
     ),
-    "a silent agent beside an unreadable record is ended": unreadable(a_beat(LIMITS.lease + SECOND)),
-    "the message about it may delay the end for three sweeps": unreadable(
-        a_beat(LIMITS.lease + 3 * LIMITS.sweep - SECOND)
+    "a silent agent beside an unreadable record is suspected": unreadable(a_beat(LIMITS.lease + SECOND)),
+    "a silent agent beside an unreadable record has until the second look": unreadable(
+        a_beat(LIMITS.lease + SECOND), LIMITS.second_look - SECOND
     ),
-    "the end comes without a message after three sweeps": unreadable(a_beat(LIMITS.lease + 3 * LIMITS.sweep)),
+    "a silent agent beside an unreadable record is ended at the second look": unreadable(
+        a_beat(LIMITS.lease + SECOND), LIMITS.second_look
+    ),
+    "the message about it may delay the end for three sweeps": unreadable(
+        a_beat(LIMITS.lease + SECOND), LIMITS.second_look + 3 * LIMITS.sweep - SECOND
+    ),
+    "the end comes without a message after three sweeps": unreadable(
+        a_beat(LIMITS.lease + SECOND), LIMITS.second_look + 3 * LIMITS.sweep
+    ),
+    "a silence of long ago is no first look at this one": unreadable(
+        a_beat(LIMITS.lease + SECOND), LIMITS.suspicion + SECOND
+    ),
     "without a beat it has the time of a boot": unreadable(Absent(), launched_at=ago(LIMITS.boot)),
-    "without a beat it is ended one second later": unreadable(Absent(), launched_at=ago(LIMITS.boot + SECOND)),
+    "without a beat it is suspected one second later": unreadable(Absent(), launched_at=ago(LIMITS.boot + SECOND)),
+    "without a beat it is ended at the second look": unreadable(
+        Absent(), LIMITS.second_look, launched_at=ago(LIMITS.boot + SECOND)
+    ),
+    "without the id of a run in its tags it has the time of a boot too": unreadable(
+        since=LIMITS.second_look, run_id=None, launched_at=ago(LIMITS.boot)
+    ),
     "the beat of another instance is none here either": unreadable(a_beat(instance_id=OTHER_ID)),
-    "a beat that could not be read ends nobody here either": unreadable(Failed("503")),
+    "a beat that could not be read ends nobody here either": unreadable(Failed("503"), LIMITS.second_look),
+    "a beat that is unreadable too is a sign of life": unreadable(
+        Broken("schema_version 2", '"b"', ago(LIMITS.lease)), LIMITS.second_look
+    ),
+    "a beat that is unreadable too has the lease": unreadable(
+        Broken("schema_version 2", '"b"', ago(LIMITS.lease + SECOND)), LIMITS.second_look
+    ),
+    "of two instances beside an unreadable record each is judged by its own beat": some_facts(
+        instances=(an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN), an_instance()),
+        state=Broken("not JSON", '"e-1"', UNREADABLE_AT),
+        beat=Absent(),
+        beats={OTHER_RUN: Absent(), RUN_ID: a_beat()},
+        suspects={OTHER_ID: ago(LIMITS.second_look), INSTANCE_ID: ago(LIMITS.second_look)},
+    ),
     "work beside an unreadable record may rest for its limit": unreadable(
         a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(5))
     ),
@@ -360,18 +396,30 @@ UNREADABLE: dict[str, LaneFacts] = {
     "hold keeps an instance beside an unreadable record": unreadable(Absent(), hold=True),
     "a deadline in the tag counts beside an unreadable record": unreadable(deadline=NOW),
     "hold does not keep it past its deadline": unreadable(deadline=NOW, hold=True),
-    "a stopped instance beside an unreadable record is ended": unreadable(Absent(), state=STOPPED, launched_at=NOW),
+    "a stopped instance beside an unreadable record is suspected": unreadable(Absent(), state=STOPPED, launched_at=NOW),
     "an instance that shuts down beside an unreadable record is noted": unreadable(state=SHUTTING_DOWN),
     "an instance that does not shut down beside an unreadable record is told": unreadable(
         since=LIMITS.alarm, state=SHUTTING_DOWN
     ),
     "an unreadable record is kept for the time of a boot": nothing_but_an_unreadable_record(LIMITS.boot - SECOND),
-    "an unreadable record is set aside when nothing lives": nothing_but_an_unreadable_record(LIMITS.boot),
+    "an unreadable record beside which nothing lives is suspected": nothing_but_an_unreadable_record(LIMITS.boot),
+    "an unreadable record has the lease until the second look": nothing_but_an_unreadable_record(
+        LIMITS.boot, LIMITS.lease - SECOND
+    ),
+    "an unreadable record is set aside when nothing lives at the second look": nothing_but_an_unreadable_record(
+        LIMITS.boot, LIMITS.lease
+    ),
+    "what nobody found alive long ago is looked for twice again": nothing_but_an_unreadable_record(
+        LIMITS.boot, LIMITS.suspicion + SECOND
+    ),
+    "an unreadable record is not set aside as long as something lives": unreadable(
+        a_beat(instance_id=OTHER_ID), launched_at=NOW
+    ),
     "an unreadable record of another lane names that lane": nothing_but_an_unreadable_record(
         LIMITS.boot, lane=Lane("dev", "second")
     ),
     "a terminated instance does not keep an unreadable record": nothing_but_an_unreadable_record(
-        LIMITS.boot, instances=(an_instance(state=TERMINATED),)
+        LIMITS.boot, LIMITS.lease, instances=(an_instance(state=TERMINATED),)
     ),
 }
 

@@ -60,6 +60,11 @@ def test_a_second_look_longer_than_a_sweep_lengthens_the_bounds_of_two_looks(bou
     assert getattr(replace(LIMITS, second_look=seconds(90)), bound) == seconds(parts)
 
 
+def test_a_first_look_counts_until_after_the_second_and_ten_sweeps_that_fail() -> None:
+    assert LIMITS.suspicion == seconds(150 + 10 * 60 + 120)
+    assert replace(LIMITS, second_look=seconds(3600)).suspicion == seconds(3600 + 10 * 60 + 120)
+
+
 def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:
     assert LIMITS.self_fence > LIMITS.lease
 

@@ -10,7 +10,17 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_ec2.domain.decision import Conclude, Decision, Disarm, MarkStray, Notify, Record, ReleaseBroken, Terminate
+from chronos_ec2.domain.decision import (
+    Conclude,
+    Decision,
+    Disarm,
+    MarkBroken,
+    MarkStray,
+    Notify,
+    Record,
+    ReleaseBroken,
+    Terminate,
+)
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
 from chronos_ec2.domain.instance import InstanceState, Sighting
 from chronos_ec2.domain.limits import Limits
@@ -267,17 +277,23 @@ def test_a_record_that_names_a_foreign_instance_moves_nothing_but_our_own() -> N
 
 def test_an_unreadable_record_freezes_the_lane_and_judges_by_lease() -> None:
     broken = Broken("not JSON", '"e"', NOW - timedelta(hours=1))
-    alive = judge(some_facts(state=broken))
+    alive = judge(some_facts(state=broken, beats={RUN_ID: a_beat()}))
     assert terminated(alive) == []
     assert [action.kind for action in alive.actions if isinstance(action, Notify)] == [Kind.STUCK]
-    dead = judge(some_facts(state=broken, beat=a_beat(LIMITS.lease + seconds(1))))
-    assert terminated(dead) == [(INSTANCE_ID, Cause.ORPHAN)]
+    silent = some_facts(state=broken, beats={RUN_ID: a_beat(LIMITS.lease + seconds(1))})
+    assert MarkStray(INSTANCE_ID) in judge(silent).actions
+    dead = replace(silent, suspects={INSTANCE_ID: NOW - LIMITS.second_look})
+    assert terminated(judge(dead)) == [(INSTANCE_ID, Cause.ORPHAN)]
 
 
-def test_an_unreadable_record_is_set_aside_when_nothing_is_alive() -> None:
+def test_an_unreadable_record_is_set_aside_when_nothing_was_alive_at_two_looks_a_lease_apart() -> None:
     broken = Broken("not JSON", '"e"', NOW - LIMITS.boot)
-    decision = judge(some_facts(state=broken, instances=(), beat=Absent()))
-    assert ReleaseBroken('"e"') in decision.actions
+    first = some_facts(state=broken, instances=(), beat=Absent())
+    assert judge(first).actions[-1] == MarkBroken('"e"')
+    between = replace(first, suspects={'"e"': NOW - LIMITS.lease + seconds(1)})
+    assert not any(isinstance(action, ReleaseBroken) for action in judge(between).actions)
+    second = replace(first, suspects={'"e"': NOW - LIMITS.lease})
+    assert ReleaseBroken('"e"') in judge(second).actions
 
 
 def test_an_end_is_neither_by_force_nor_put_off_unless_said_so() -> None:
@@ -333,6 +349,7 @@ all_facts = st.builds(
     instances=st.lists(instances, max_size=3, unique_by=lambda box: box.instance_id).map(tuple),
     state=states,
     beat=beats,
+    beats=st.dictionaries(st.sampled_from([RUN_ID, "20260101T000000Z-ffffff"]), beats),
     suspects=st.dictionaries(st.sampled_from([INSTANCE_ID, "i-bbbbbbbb"]), spans.map(lambda span: NOW - span)),
 )
 
@@ -396,6 +413,22 @@ def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts
             return
         causes = {cause for instance_id, cause in terminated(judge(facts)) if instance_id == box.instance_id}
         assert causes <= {Cause.OVER_DEADLINE, Cause.OVER_BUDGET}
+
+
+@given(all_facts)
+def test_a_fresh_moving_beat_beside_an_unreadable_record_is_ended_by_its_deadline_alone(facts: LaneFacts) -> None:
+    if not isinstance(facts.state, Broken):
+        return
+    alive = {
+        box.instance_id
+        for box in facts.instances
+        if box.state is InstanceState.RUNNING and isinstance(beat := facts.beats.get(box.run_id or ""), Beat)
+        if beat.heartbeat.instance_id == box.instance_id and NOW - beat.received_at <= LIMITS.lease
+        if beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
+    }
+    ended = terminated(judge(facts))
+    assert {cause for instance_id, cause in ended if instance_id in alive} <= {Cause.OVER_DEADLINE}
+    assert not (alive and any(isinstance(action, ReleaseBroken) for action in judge(facts).actions))
 
 
 def test_ec2_is_asked_for_what_has_a_schedule_that_is_not_new_and_is_not_listed() -> None:

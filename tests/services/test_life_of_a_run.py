@@ -260,7 +260,9 @@ def test_a_state_that_is_not_json_freezes_launches_and_is_set_aside_at_last(scen
     scene.world.objects.write("dev/system-state.json", b"\xef\xbb\xbf{oops")
     with pytest.raises(InvalidInput, match=r"dev/system-state\.json"):
         scene.launch()
-    scene.sweeps(LIMITS.boot + seconds(60))
+    scene.sweeps(LIMITS.boot + LIMITS.lease - LIMITS.sweep)
+    assert scene.left() == ["lock"]
+    scene.sweeps(LIMITS.sweep)
     assert scene.left() == []
     assert scene.kinds() == ["stuck"]
     assert any(key.startswith("dev/unreadable/main-") for key, _ in scene.world.objects.keys("dev/"))

@@ -19,6 +19,7 @@ from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Ver
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.bundle import publish_bundle
 from chronos_ec2.services.history import runs
+from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
 from tests.builders import NOW, a_heartbeat, seconds
@@ -484,3 +485,92 @@ def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so
     assert "others kept writing dev/system-state.json" in report.error
     assert report.lost_races == 3
     assert report.instances == (launched.instance_id,)
+
+
+GARBAGE = b"\xef\xbb\xbf{"
+
+
+def a_stray_and_a_run(scene: Scenario) -> tuple[str, Launched]:
+    """A stray that EC2 lists first, and a run in training that beats; both are older than a boot may take."""
+    tags = owner_tags(scene.world.fleet.project, "dev") | {"RunId": "20260101T000000Z-ffffff"}
+    stray = scene.world.fleet.add(tags)
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.boot + seconds(1))
+    scene.beat(launched, counter=2)
+    return stray, launched
+
+
+def test_beside_an_unreadable_lock_a_stray_is_ended_and_the_run_that_beats_is_not(scene: Scenario) -> None:
+    stray, launched = a_stray_and_a_run(scene)
+    before = scene.lock().run.to_json()
+    scene.world.objects.write("dev/system-state.json", GARBAGE)
+    for counter in range(3, 60):
+        scene.sweeps(LIMITS.sweep)
+        scene.beat(launched, counter)
+    assert scene.world.fleet.terminate_calls == [stray]
+    assert scene.world.objects.body("dev/system-state.json") == GARBAGE
+
+    scene.world.objects.write("dev/system-state.json", before)
+    scene.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+    scene.power_off(launched)
+    scene.reconciler.sweep()
+    assert scene.left() == []
+
+
+def test_a_beat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_its_agent(scene: Scenario) -> None:
+    stray, launched = a_stray_and_a_run(scene)
+    scene.world.fleet.move(stray, InstanceState.TERMINATED)
+    scene.world.objects.write("dev/system-state.json", GARBAGE)
+    scene.sweeps(LIMITS.lease + 2 * LIMITS.sweep)
+    suspected = scene.store.read_beat("dev", launched.run_id)
+    scene.world.fleet.terminate_calls.clear()
+    scene.world.fleet.move(launched.instance_id, InstanceState.RUNNING)
+    scene.beat(launched, counter=9)
+    reads = iter([suspected])
+    real_read = scene.store.read_beat
+    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    assert scene.reconciler.lane(Lane("dev")).lost_races == 1
+    assert scene.world.fleet.terminate_calls == []
+
+
+def without_a_lock(scene: Scenario, launched: Launched) -> Callable[[], None]:
+    """Take the lock away; what is returned brings it back."""
+    body = scene.lock().run.to_json()
+    scene.world.objects.remove("dev/system-state.json")
+
+    def bring_back() -> None:
+        scene.world.objects.write("dev/system-state.json", body)
+        scene.beat(launched)
+
+    return bring_back
+
+
+def test_a_suspicion_of_long_ago_makes_no_first_look_fatal(scene: Scenario) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.world.clock.advance(LIMITS.grace)
+    bring_back = without_a_lock(scene, launched)
+    scene.reconciler.sweep()
+    bring_back()
+    for counter in range(2, 122):
+        scene.sweeps(LIMITS.sweep)
+        scene.beat(launched, counter)
+    bring_back = without_a_lock(scene, launched)
+    scene.reconciler.sweep()
+    bring_back()
+    scene.sweeps(LIMITS.sweep)
+    assert scene.world.fleet.terminate_calls == []
+
+
+def test_a_stray_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_when_it_can(
+    scene: Scenario, refuse: Callable[..., Recorder]
+) -> None:
+    stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+    recorder = refuse("ec2:TerminateInstances")
+    scene.sweeps(seconds(3600))
+    recorder.refused = ()
+    scene.sweeps(LIMITS.grace)
+    assert not next(box for box in scene.world.fleet.instances("dev") if box.instance_id == stray).alive

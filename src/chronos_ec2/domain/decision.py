@@ -44,6 +44,13 @@ class MarkStray:
 
 
 @dataclass(frozen=True, slots=True)
+class MarkBroken:
+    """Note that nothing is alive beside an unreadable lock: the first of two looks."""
+
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Conclude:
     """The run's instances are gone: write its receipt and final record, tell people, release the lock."""
 
@@ -89,7 +96,7 @@ class Disarm:
     instance_id: str
 
 
-Deed = Record | Terminate | MarkStray | Conclude | Relaunch | ReleaseBroken | Arm | Disarm
+Deed = Record | Terminate | MarkStray | MarkBroken | Conclude | Relaunch | ReleaseBroken | Arm | Disarm
 Action = Deed | Notify
 
 

@@ -9,6 +9,7 @@ from datetime import datetime
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.lease import Heartbeat
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.run import Run
 
 
@@ -55,13 +56,26 @@ StateRead = Absent | Broken | Failed | Held
 BeatRead = Absent | Broken | Failed | Beat
 
 
+def heard_at(beat: BeatRead, instance_id: str) -> datetime | None:
+    """When an instance was last heard of. A beat that cannot be read is a sign of life too: whose, nobody can say."""
+    match beat:
+        case Beat(heartbeat, _, received_at) if heartbeat.instance_id == instance_id:
+            return received_at
+        case Broken(written_at=written_at):
+            return written_at
+        case _:
+            return None
+
+
 @dataclass(frozen=True, slots=True)
 class LaneFacts:
     """One lane: its instances by tag (listed first), then its state, then the beat of the run that holds it.
 
     `listed_at` is the time just before the list was asked for: what the list lacks is missed since then, and not since
     whenever the decision is made. `armed` holds the ids of instances that a schedule ends at their deadline, of this
-    lane and of others. `suspects` says since when an instance without a record is known as one, by its id. `last_words`
+    lane and of others. `suspects` says since when an instance without a record is known as one, by its id, and since
+    when nothing is alive beside an unreadable record, by its ETag. Only beside such a record there are `beats`, by run
+    id: those of the runs that the tags of living instances name, because no record says which run it is. `last_words`
     are what a box that is gone has said of its end: text to show, and no reason for anything.
     """
 
@@ -72,4 +86,10 @@ class LaneFacts:
     beat: BeatRead = field(default_factory=Absent)
     armed: Set[str] | Failed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
+    beats: Mapping[str, BeatRead] = field(default_factory=dict)
     last_words: str = ""
+
+    def suspect_since(self, name: str, now: datetime, limits: Limits) -> datetime | None:
+        """When the first of two looks was, None when it was not yet, or so long ago that it counts no more."""
+        first_seen = self.suspects.get(name)
+        return first_seen if first_seen is not None and now - first_seen <= limits.suspicion else None

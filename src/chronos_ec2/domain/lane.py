@@ -78,12 +78,21 @@ def incident_key(environment: str, incident: str, kind: str, attempt: int | None
 
 def set_aside_key(lane: Lane, etag: str) -> str:
     """Key under which an unreadable lock is kept after its release."""
-    return f"{lane.environment}/unreadable/{lane.name}-{''.join(filter(str.isalnum, etag))}"
+    return f"{lane.environment}/unreadable/{_lock_name(lane, etag)}"
 
 
 def suspect_key(environment: str, instance_id: str) -> str:
     """Key of the note that an instance without a record was seen once."""
     return f"{environment}/suspects/{instance_id}.json"
+
+
+def forsaken_key(lane: Lane, etag: str) -> str:
+    """Key of the note that an unreadable lock was once seen with nothing alive beside it."""
+    return f"{lane.environment}/suspects/{_lock_name(lane, etag)}.json"
+
+
+def _lock_name(lane: Lane, etag: str) -> str:
+    return f"{lane.name}-{''.join(filter(str.isalnum, etag))}"
 
 
 def bundle_key(sha256: str) -> str:

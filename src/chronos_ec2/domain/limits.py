@@ -55,6 +55,15 @@ class Limits:
         """All thresholds in seconds, by name: what `from_overrides` reads."""
         return {spec.name: getattr(self, spec.name).total_seconds() for spec in fields(self)}
 
+    @property
+    def suspicion(self) -> timedelta:
+        """How long a note of a first look counts: the second look, ten sweeps that fail, and a grace.
+
+        Without an end a suspicion of hours ago would make the next one fatal at its first look. One that is older is
+        noted anew, so that what should have been ended all this while is ended a sweep later, and not never.
+        """
+        return max(self.second_look, self.lease) + 10 * self.sweep + self.grace
+
     # The promises: the longest time from a failure to the terminate call, EC2 and S3 answering, no event arriving.
 
     @property

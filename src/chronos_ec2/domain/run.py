@@ -163,6 +163,14 @@ class Run:
         phases = self.phases if status is self.status else (*self.phases, (status, now))
         return replace(self, status=status, current_step=step, updated_at=now, phases=phases)
 
+    def caught_up_with(self, later: Run) -> Run:
+        """This run with the phases that a later copy of it has beyond its own."""
+        run = self
+        for status, moment in later.phases[len(self.phases) :]:
+            if status in _TRANSITIONS[run.status]:
+                run = run.advance(status, str(status), moment)
+        return run
+
     def end(self, verdict: Verdict, now: datetime) -> Run:
         """This run with a verdict; the first verdict stands."""
         if self.verdict is not None:

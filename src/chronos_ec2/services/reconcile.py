@@ -21,6 +21,7 @@ from chronos_ec2.domain.decision import (
     Decision,
     Deed,
     Disarm,
+    MarkBroken,
     MarkStray,
     Notify,
     Record,
@@ -29,9 +30,9 @@ from chronos_ec2.domain.decision import (
     Terminate,
 )
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead, heard_at
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import Lane, incident_key, run_key, set_aside_key, suspect_key
+from chronos_ec2.domain.lane import Lane, forsaken_key, incident_key, run_key, set_aside_key, suspect_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.lost import belongs, is_lost
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
@@ -204,26 +205,36 @@ class Reconciler:
         if isinstance(state, Failed):
             # Then deadlines alone count, and no time is lost on reads that would fail as well.
             return LaneFacts(lane, instances, listing.at, state, state, armed)
-        facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state, instances), armed)
+        facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state), armed)
         if isinstance(state, Held) and is_lost(state.run, instances):
             facts = replace(facts, last_words=last_words(self.store.objects, state.run))
-        strays = [box for box in instances if box.alive and not (isinstance(state, Held) and belongs(box, state.run))]
-        return replace(facts, suspects=self._first_seen(strays)) if strays else facts
+        notes = {
+            box.instance_id: suspect_key(self.environment, box.instance_id)
+            for box in instances
+            if box.alive and not (isinstance(state, Held) and belongs(box, state.run))
+        }
+        if isinstance(state, Broken):
+            facts = replace(facts, beats=self._beats_of(instances))
+            # As long as something is alive, its end is to be decided, and not the lock's.
+            notes = notes or {state.etag: forsaken_key(lane, state.etag)}
+        return replace(facts, suspects=self._first_seen(notes)) if notes else facts
 
-    def _beat_of(self, state: StateRead, instances: tuple[Instance, ...]) -> BeatRead:
-        if isinstance(state, Held):
-            has_beats = state.run.claimed or state.run.attempt > 1
-            return self.store.read_beat(self.environment, state.run.run_id) if has_beats else Absent()
-        run_id = next((box.run_id for box in instances if box.alive and box.run_id), None)
-        return self.store.read_beat(self.environment, run_id) if run_id else Absent()
+    def _beat_of(self, state: StateRead) -> BeatRead:
+        if isinstance(state, Held) and (state.run.claimed or state.run.attempt > 1):
+            return self.store.read_beat(self.environment, state.run.run_id)
+        return Absent()
 
-    def _first_seen(self, strays: Iterable[Instance]) -> dict[str, datetime]:
+    def _beats_of(self, instances: Iterable[Instance]) -> dict[str, BeatRead]:
+        run_ids = {box.run_id for box in instances if box.alive and box.run_id}
+        return {run_id: self.store.read_beat(self.environment, run_id) for run_id in sorted(run_ids)}
+
+    def _first_seen(self, notes: Mapping[str, str]) -> dict[str, datetime]:
         """A note that cannot be read counts as none: the first look is yet to come."""
         seen: dict[str, datetime] = {}
-        for box in strays:
+        for name, key in notes.items():
             with suppress(ServiceUnavailable, NotAllowed):
-                if note := self.store.objects.read(suspect_key(self.environment, box.instance_id)):
-                    seen[box.instance_id] = note.written_at
+                if note := self.store.objects.read(key):
+                    seen[name] = note.written_at
         return seen
 
     # --- apply -------------------------------------------------------------------------------------------------
@@ -255,20 +266,18 @@ class Reconciler:
 
     def _last_look(self, action: Terminate, facts: LaneFacts) -> None:
         """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
-        if action.cause not in (Cause.INFRA, Cause.HUNG):
+        if (run_id := _rests_on_the_beat_of(action, facts)) is None:
             return
-        known = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
-        run_id = known.run_id if known else facts.state.run.run_id if isinstance(facts.state, Held) else None
-        if run_id is None:
-            return
+        known = facts.beats.get(run_id, facts.beat)
         beat = self.store.read_beat(self.environment, run_id)
         if isinstance(beat, Failed):
             raise LostRace(f"the last look at {action.instance_id} failed: {beat.problem}")
-        if not isinstance(beat, Beat) or beat.heartbeat.instance_id != action.instance_id:
+        last, before = heard_at(beat, action.instance_id), heard_at(known, action.instance_id)
+        if last is None:
             return
-        came = not isinstance(facts.beat, Beat) or beat.received_at > facts.beat.received_at
-        moved = known is None or beat.heartbeat.counter > known.counter
-        if moved or (came and action.cause is Cause.INFRA):
+        came = before is None or last > before
+        moved = _counter(beat) > _counter(known)
+        if moved or (came and action.cause is not Cause.HUNG):
             raise LostRace(f"{action.instance_id} has shown life since")
 
     def _carry_out(self, action: Deed, facts: LaneFacts) -> LaneFacts:
@@ -281,10 +290,8 @@ class Reconciler:
                 self._terminate(action, facts)
             case Relaunch(run):
                 self.relauncher.relaunch(run)
-            case MarkStray(instance_id):
-                note = {"instance_id": instance_id, "first_seen": format_time(self.clock.now())}
-                with suppress(LostRace):  # it was there, and could not be read: the first look stays the first
-                    self.store.objects.create(suspect_key(self.environment, instance_id), dump_json(note))
+            case MarkStray() | MarkBroken():
+                self._note(action, facts)
             case Conclude(run):
                 self._conclude(run, facts)
             case ReleaseBroken(etag):
@@ -297,6 +304,20 @@ class Reconciler:
             case _:
                 assert_never(action)
         return facts
+
+    def _note(self, mark: MarkStray | MarkBroken, facts: LaneFacts) -> None:
+        """The time of a first look is S3's of this note; what it says is for people."""
+        if isinstance(mark, MarkStray):
+            name, key = mark.instance_id, suspect_key(self.environment, mark.instance_id)
+            what = {"instance_id": mark.instance_id}
+        else:
+            name, key, what = mark.etag, forsaken_key(facts.lane, mark.etag), {"lock": facts.lane.state_key}
+        note = dump_json(what | {"first_seen": format_time(self.clock.now())})
+        if name in facts.suspects:  # one of so long ago that it counts no more
+            self.store.objects.write(key, note)
+            return
+        with suppress(LostRace):  # it was there, and could not be read: the first look stays the first
+            self.store.objects.create(key, note)
 
     def _disarm(self, instance_id: str) -> None:
         with asking_scheduler():
@@ -356,6 +377,22 @@ class Reconciler:
             return compose(replace(incident, log=log), self.place, now)
 
         return Outbox(self.store.objects, self.notifier).send(marker, message, now)
+
+
+def _counter(beat: BeatRead) -> int:
+    return beat.heartbeat.counter if isinstance(beat, Beat) else -1
+
+
+def _rests_on_the_beat_of(action: Terminate, facts: LaneFacts) -> str | None:
+    """The run whose beat, old or missing, is the reason for an end, if one is."""
+    by_beat = (Cause.INFRA, Cause.HUNG)
+    match facts.state:
+        case Held(run):
+            return run.run_id if action.cause in by_beat else None
+        case Broken() if action.cause in (*by_beat, Cause.ORPHAN):
+            return next(box.run_id for box in facts.instances if box.instance_id == action.instance_id)
+        case _:
+            return None
 
 
 def _version(state: StateRead) -> object:
