@@ -431,7 +431,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "one look for a hang", "protocol", _HELD,
-        "if case.now - suspect.first_seen < case.limits.second_look:", "if False:", DOMAIN,
+        "if case.now - case.held.since(suspect.first_seen) < case.limits.second_look:", "if False:", DOMAIN,
     ),
     Defect(
         "one look for a stray", "protocol", _STRAYS,
@@ -440,7 +440,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "one empty list kills the run", "protocol", _LOST,
-        "    if facts.listed_at - run.suspect.first_seen < limits.absence:\n", "    if False:\n", DOMAIN,
+        "    if facts.listed_at - held.since(run.suspect.first_seen) < limits.absence:\n", "    if False:\n", DOMAIN,
     ),
     Defect(
         "the lock is released while an instance shuts down", "L10", "src/chronos_ec2/domain/instance.py",
@@ -487,7 +487,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an absence is dated by the time of the decision", "once here", _LOST,
-        "facts.listed_at - run.suspect.first_seen", "now - run.suspect.first_seen", DOMAIN,
+        "facts.listed_at - held.since(", "now - held.since(", DOMAIN,
     ),
     Defect(
         "the claim keeps the suspicion", "once here", _RECORD,
@@ -502,7 +502,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an agent that has come back is ended all the same", "protocol", _RECONCILE,
-        "        if moved or (came and action.cause is not Cause.HUNG):\n", "        if False:\n", SERVICES,
+        "        if moved or (came and not hung):\n", "        if False:\n", SERVICES,
     ),
     Defect(
         "the record is not read again before an end", "protocol", _RECONCILE,

@@ -47,11 +47,11 @@ def claimed(since: timedelta = LIMITS.lease, **changes: Any) -> Held:
 
 
 def stopping(since: timedelta, cause: Cause = Cause.REQUESTED) -> Held:
-    return held(a_run(stop=Stop(cause, "by hand", ago(since))))
+    return held(a_run(stop=Stop(cause, "by hand", ago(since))), ago(since))
 
 
 def suspected(cause: Cause, since: timedelta, **changes: Any) -> Held:
-    return held(a_run(suspect=Suspect(cause, "seen before", ago(since)), **changes))
+    return held(a_run(suspect=Suspect(cause, "seen before", ago(since)), **changes), ago(since))
 
 
 def lost(run: Run | None = None, beat: Any = None, **instance: Any) -> LaneFacts:
@@ -67,7 +67,12 @@ def resumable(**changes: Any) -> Run:
 
 
 def absent(**changes: Any) -> LaneFacts:
-    return some_facts(**({"instances": ()} | changes))
+    return some_facts(**({"instances": (), "beat": a_beat(LIMITS.lease + SECOND)} | changes))
+
+
+def missed(beat: Any, **run: Any) -> LaneFacts:
+    """The run's instance is not listed, and was not when it was looked for before."""
+    return absent(state=suspected(Cause.INFRA, LIMITS.absence, **run), beat=beat)
 
 
 def stray(since: timedelta | None = None, beat: Any = None, **instance: Any) -> LaneFacts:
@@ -130,6 +135,10 @@ RUNS: dict[str, LaneFacts] = {
     "a suspicion of another kind does not count for a hang": some_facts(
         beat=a_beat(stalled_for=LIMITS.progress), state=suspected(Cause.INFRA, LIMITS.second_look)
     ),
+    "a hang that was seen in a time to come was seen when the record was written": some_facts(
+        beat=a_beat(stalled_for=LIMITS.progress),
+        state=held(a_run(suspect=Suspect(Cause.HUNG, "forged", ago(timedelta(days=-3650)))), ago(LIMITS.second_look)),
+    ),
     "a hang has until the second look": some_facts(
         beat=a_beat(stalled_for=LIMITS.progress), state=suspected(Cause.HUNG, LIMITS.second_look - SECOND)
     ),
@@ -164,6 +173,9 @@ RUNS: dict[str, LaneFacts] = {
     ),
     "a stop has its grace": some_facts(state=stopping(LIMITS.grace - SECOND)),
     "a stop by a person is enforced": some_facts(state=stopping(LIMITS.grace)),
+    "a stop that was asked for in a time to come was asked for when the record was written": some_facts(
+        state=held(a_run(stop=Stop(Cause.REQUESTED, "forged", ago(timedelta(days=-3650)))), ago(LIMITS.grace))
+    ),
     "a stop by a limit is enforced": some_facts(state=stopping(LIMITS.grace, Cause.OVER_BUDGET)),
     "an agent that died is not given the grace of a stop": some_facts(
         state=stopping(SECOND), beat=a_beat(LIMITS.lease + SECOND)
@@ -202,6 +214,10 @@ ENDS: dict[str, LaneFacts] = {
             "for three sweeps more": LIMITS.alarm + 3 * LIMITS.sweep,
         }.items()
     },
+    "an instance without a word has been shutting down since a time to come": some_facts(
+        instances=(an_instance(state=SHUTTING_DOWN),),
+        state=held(a_run(suspect=Suspect(Cause.PREEMPTED, "forged", ago(timedelta(days=-3650)))), ago(LIMITS.force)),
+    ),
     "an instance with a verdict has been shutting down for the time of force": some_facts(
         instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.force, verdict=said(Judge.AGENT))
     ),
@@ -224,12 +240,32 @@ ENDS: dict[str, LaneFacts] = {
         state=suspected(Cause.INFRA, LIMITS.absence - SECOND)
     ),
     "an instance that is missed at the second look is gone": absent(state=suspected(Cause.INFRA, LIMITS.absence)),
+    "an instance that is missed and beats is not gone": missed(a_beat(LIMITS.lease)),
+    "an instance that is missed and whose beat is unreadable is not gone": missed(
+        Broken("not JSON", '"b"', ago(LIMITS.lease))
+    ),
+    "an instance that is missed and whose beat could not be read is not gone": missed(Failed("503")),
+    "an instance that is missed is not gone as long as its work may rest": missed(
+        a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(5))
+    ),
+    "an instance that is missed and hangs is gone": missed(
+        a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(4))
+    ),
+    "an instance that is missed and beats past its deadline is gone": missed(a_beat(), deadline=NOW),
+    "an instance that is missed while another one beats is gone": missed(a_beat(instance_id=OTHER_ID)),
+    "an instance that is missed and beats is not followed by another": missed(
+        a_beat(checkpoint_age=seconds(60)), crashes_left=1
+    ),
+    "an instance that is missed since a time to come is missed since the record was written": absent(
+        state=held(a_run(suspect=Suspect(Cause.INFRA, "forged", ago(timedelta(days=-3650)))), ago(LIMITS.absence))
+    ),
     "a launch has the time of a boot to name its instance": absent(
         state=held(launching(), ago(LIMITS.boot - SECOND)), beat=Absent()
     ),
     "a launch that names none is missed": absent(state=held(launching(), ago(LIMITS.boot)), beat=Absent()),
     "a launch that was missed once is not one under way": absent(
-        state=held(launching(suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))), NOW), beat=Absent()
+        state=held(launching(suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))), ago(LIMITS.absence)),
+        beat=Absent(),
     ),
     "a launch with a verdict is not one under way": absent(
         state=held(launching(verdict=said(Judge.AGENT)), NOW), beat=Absent()
@@ -253,7 +289,8 @@ RESUMES: dict[str, LaneFacts] = {
     "a preempted attempt goes on": lost(resumable(verdict=said(Judge.AGENT, Outcome.FAILED, Cause.PREEMPTED))),
     "an attempt without a price goes on": lost(resumable(price_per_hour_usd=None, spent_usd=1.0)),
     "an attempt that is not listed any more goes on": absent(
-        state=suspected(Cause.INFRA, LIMITS.absence, crashes_left=1), beat=a_beat(checkpoint_age=seconds(0))
+        state=suspected(Cause.INFRA, LIMITS.absence, crashes_left=1),
+        beat=a_beat(LIMITS.lease + SECOND, checkpoint_age=seconds(0)),
     ),
     "the last crash of the budget": lost(resumable(crashes_left=1)),
     "one crash more than the budget": lost(resumable(crashes_left=0)),

@@ -47,6 +47,7 @@ def test_the_defaults_keep_what_people_are_promised(bound: str, minutes: int) ->
         ("dead_agent_bound", 15 + 150 + 60 + 30),
         ("orphan_bound", 120 + 60 + 60 + 30),
         ("hung_bound", 15 + 900 + 60 + 60 + 30),
+        ("vanished_bound", 150 + 60 + 30),
         ("boot_bound", 900 + 60 + 30),
         ("deadline_bound", 60 + 30),
     ],
@@ -58,6 +59,10 @@ def test_a_bound_is_the_sum_of_its_thresholds_and_of_what_the_calls_take(bound: 
 @pytest.mark.parametrize(("bound", "parts"), [("orphan_bound", 120 + 60 + 90 + 30), ("hung_bound", 975 + 90 + 30)])
 def test_a_second_look_longer_than_a_sweep_lengthens_the_bounds_of_two_looks(bound: str, parts: int) -> None:
     assert getattr(replace(LIMITS, second_look=seconds(90)), bound) == seconds(parts)
+
+
+def test_an_absence_that_is_longer_than_the_lease_lengthens_the_bound_of_a_vanished_instance() -> None:
+    assert replace(LIMITS, absence=seconds(300)).vanished_bound == seconds(60 + 300 + 60 + 30)
 
 
 def test_a_first_look_counts_until_after_the_second_and_ten_sweeps_that_fail() -> None:

@@ -117,7 +117,7 @@ def test_a_hang_takes_two_looks() -> None:
     suspicious = recorded(first)
     assert suspicious.suspect.cause is Cause.HUNG
 
-    soon = judge(some_facts(beat=stalled, state=held(suspicious)))
+    soon = judge(some_facts(beat=stalled, state=held(suspicious, NOW)))
     assert soon.actions == ()
 
     later = a_run(suspect=Suspect(Cause.HUNG, "no progress", NOW - LIMITS.second_look))
@@ -158,7 +158,7 @@ def test_near_the_price_cap_a_graceful_stop_is_asked_for_and_at_the_cap_the_inst
 
 def test_a_stop_has_the_grace_and_no_more() -> None:
     asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace + seconds(1))
-    assert judge(some_facts(state=held(a_run(stop=asked)))).actions == ()
+    assert judge(some_facts(state=held(a_run(stop=asked), asked.requested_at))).actions == ()
     asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace)
     decision = judge(some_facts(state=held(a_run(stop=asked))))
     assert terminated(decision) == [(INSTANCE_ID, Cause.REQUESTED)]
@@ -215,15 +215,39 @@ def test_an_instance_that_went_without_a_word_gives_its_run_a_verdict() -> None:
 def test_an_instance_that_is_not_listed_must_be_missed_twice() -> None:
     suspicious = recorded(judge(some_facts(instances=())))
     assert suspicious.suspect is not None
-    assert judge(some_facts(instances=(), state=held(suspicious))).actions == ()
+    silent = a_beat(LIMITS.lease + seconds(1))
+    assert judge(some_facts(instances=(), state=held(suspicious, NOW), beat=silent)).actions == ()
     earlier = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence))
-    (conclude,) = judge(some_facts(instances=(), state=held(earlier))).actions
+    (conclude,) = judge(some_facts(instances=(), state=held(earlier), beat=silent)).actions
     assert isinstance(conclude, Conclude)
+
+
+@pytest.mark.parametrize("budget", [0, 1])
+def test_a_run_that_is_not_listed_neither_ends_nor_begins_anew_as_long_as_its_agent_beats(budget: int) -> None:
+    missed = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - timedelta(hours=1)), crashes_left=budget)
+    beats = some_facts(instances=(), state=held(missed), beat=a_beat(LIMITS.lease, checkpoint_age=seconds(60)))
+    assert judge(beats).actions == ()
+
+
+@pytest.mark.parametrize("years", [10, 7000])
+def test_a_time_to_come_in_the_record_keeps_no_lane_and_hides_no_hang(years: int) -> None:
+    forged = NOW + timedelta(days=365 * years)
+    silent = a_beat(LIMITS.lease + seconds(1))
+    missed = held(a_run(suspect=Suspect(Cause.INFRA, "forged", forged)), NOW - LIMITS.absence)
+    (conclude,) = judge(some_facts(instances=(), state=missed, beat=silent)).actions
+    assert isinstance(conclude, Conclude)
+    stopping = held(a_run(stop=Stop(Cause.REQUESTED, "forged", forged)), NOW - LIMITS.grace)
+    assert terminated(judge(some_facts(state=stopping))) == [(INSTANCE_ID, Cause.REQUESTED)]
+    hanging = held(a_run(suspect=Suspect(Cause.HUNG, "forged", forged)), NOW - LIMITS.second_look)
+    stalled = a_beat(stalled_for=LIMITS.progress + seconds(1))
+    assert terminated(judge(some_facts(state=hanging, beat=stalled))) == [(INSTANCE_ID, Cause.HUNG)]
 
 
 def test_an_absence_counts_from_when_the_list_was_asked_for_not_from_when_it_is_judged() -> None:
     earlier = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence))
-    slow = some_facts(instances=(), state=held(earlier), listed_at=NOW - seconds(1))
+    silent = a_beat(LIMITS.lease + seconds(1))
+    state = held(earlier, NOW - LIMITS.absence)
+    slow = some_facts(instances=(), state=state, listed_at=NOW - seconds(1), beat=silent)
     assert judge(slow).actions == ()
 
 
@@ -413,6 +437,20 @@ def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts
             return
         causes = {cause for instance_id, cause in terminated(judge(facts)) if instance_id == box.instance_id}
         assert causes <= {Cause.OVER_DEADLINE, Cause.OVER_BUDGET}
+
+
+@given(all_facts)
+def test_with_a_fresh_moving_beat_no_run_in_time_is_given_up_because_it_is_not_listed(facts: LaneFacts) -> None:
+    beat = facts.beat
+    if not isinstance(facts.state, Held) or not isinstance(beat, Beat):
+        return
+    run = facts.state.run
+    fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
+    listed = any(box.run_id == run.run_id for box in facts.instances)
+    if fresh and not listed and beat.heartbeat.instance_id == run.instance_id and run.deadline > NOW:
+        actions = judge(facts).actions
+        assert not any(isinstance(action, Conclude) for action in actions)
+        assert all(action.run.attempt == run.attempt for action in actions if isinstance(action, Record))
 
 
 @given(all_facts)

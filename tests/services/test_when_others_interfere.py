@@ -574,3 +574,58 @@ def test_a_stray_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_whe
     recorder.refused = ()
     scene.sweeps(LIMITS.grace)
     assert not next(box for box in scene.world.fleet.instances("dev") if box.instance_id == stray).alive
+
+
+@pytest.fixture
+def listed(scene: Scenario) -> list[bool]:
+    """Whether EC2's list has anything in it: put False in, and it lags."""
+    real, shown = scene.world.fleet.instances, [True]
+    scene.world.fleet.instances = lambda environment: real(environment) if shown[-1] else ()  # type: ignore[method-assign]
+    return shown
+
+
+def test_a_list_of_ec2_that_lags_for_minutes_ends_no_run_whose_agent_beats(scene: Scenario, listed: list[bool]) -> None:
+    launched = scene.launch(crashes_left=1)
+    scene.claim(launched)
+    scene.train()
+    listed.append(False)
+    for counter in range(2, 12):
+        scene.beat(launched, counter, checkpoint_age=seconds(30))
+        scene.sweeps(LIMITS.sweep)
+    assert scene.lock().run.attempt == 1
+    assert scene.lock().run.verdict is None
+    listed.append(True)
+    scene.beat(launched, 12)
+    scene.reconciler.sweep()
+    assert scene.lock().run.suspect is None
+    assert scene.world.fleet.terminate_calls == []
+
+
+def test_the_lane_of_an_instance_that_vanished_is_free_within_the_promise(scene: Scenario, listed: list[bool]) -> None:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.train()
+    scene.beat(launched, 2)
+    listed.append(False)
+    scene.sweeps(LIMITS.vanished_bound)
+    assert scene.store.read_lock(Lane("dev")) == Absent()
+
+
+@pytest.mark.parametrize("crashes_left", [0, 1])
+def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(
+    scene: Scenario, listed: list[bool], crashes_left: int
+) -> None:
+    launched = scene.launch(crashes_left=crashes_left)
+    scene.claim(launched)
+    scene.train()
+    scene.beat(launched, 2, checkpoint_age=seconds(30))
+    listed.append(False)
+    scene.sweeps(LIMITS.lease - seconds(30))
+    silent = scene.store.read_beat("dev", launched.run_id)
+    scene.world.clock.advance(LIMITS.sweep)
+    scene.beat(launched, 3, checkpoint_age=seconds(30))
+    reads = iter([silent])
+    real_read = scene.store.read_beat
+    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    assert scene.reconciler.lane(Lane("dev")).lost_races == 1
+    assert (scene.lock().run.attempt, scene.lock().run.verdict) == (1, None)

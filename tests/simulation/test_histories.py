@@ -79,6 +79,20 @@ def test_what_once_failed_holds(story: str) -> None:
     assert run_history(ONCE_FAILED[story], LIMITS).failed == []
 
 
+@pytest.mark.parametrize(
+    ("then", "begins", "limit"),
+    [(None, 8000.0, 600.0), (Kind.HANG, 500.0, LIMITS.hung_bound.total_seconds()), (Kind.PANIC, 500.0, 270.0)],
+)
+def test_a_run_whose_instance_lost_its_tags_goes_on_as_long_as_it_works_and_no_longer(
+    then: Kind | None, begins: float, limit: float
+) -> None:
+    disturbances = (Disturbance(Kind.UNTAGGED, 400), *([Disturbance(then, begins)] if then else []))
+    told: list[str] = []
+    assert run_history(Plan(77, training=8000, disturbances=disturbances), LIMITS, told.append).failed == []
+    (concluded,) = [float(line.split()[0]) for line in told if "Conclude" in line]
+    assert begins < concluded <= begins + limit
+
+
 @pytest.mark.timeout(600)
 def test_twenty_thousand_histories_without_a_violation() -> None:
     result = whole(study(20_000, 7_000_000, LIMITS))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane
@@ -42,6 +42,10 @@ class Held:
     etag: str
     written_at: datetime
 
+    def since(self, said: datetime) -> datetime:
+        """A time of the past that the record names; one that is later than the record itself cannot be true."""
+        return min(said, self.written_at)
+
 
 @dataclass(frozen=True, slots=True)
 class Beat:
@@ -50,6 +54,10 @@ class Beat:
     heartbeat: Heartbeat
     etag: str
     received_at: datetime
+
+    def stalled_for(self, now: datetime) -> timedelta:
+        """How long the work has not moved."""
+        return self.heartbeat.stalled_for + max(now - self.received_at, timedelta(0))
 
 
 StateRead = Absent | Broken | Failed | Held

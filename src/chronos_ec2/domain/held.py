@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.decision import Decision, Notify, Record, Terminate
@@ -88,7 +88,8 @@ def _leaving(case: _Case) -> Decision | None:
     if suspect is None or suspect.cause is not Cause.PREEMPTED:
         seen = replace(case.run, suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", case.now))
         return Decision(f"{case.box.instance_id} is shutting down without a word", (Record(seen),))
-    return slow_to_die(case.box, Cause.INFRA, suspect.first_seen, case.now, case.limits, case.run)
+    since = case.held.since(suspect.first_seen)
+    return slow_to_die(case.box, Cause.INFRA, since, case.now, case.limits, case.run)
 
 
 def _stopped(case: _Case) -> Decision | None:
@@ -156,7 +157,7 @@ def _stop_ignored(case: _Case) -> Decision | None:
     stop = case.run.stop
     if stop is None:
         return None
-    if case.now - stop.requested_at < case.limits.grace:
+    if case.now - case.held.since(stop.requested_at) < case.limits.grace:
         return Decision(f"a graceful stop is under way: {stop.reason}")
     return case.condemn(stop.outcome, stop.cause, f"{stop.reason}; not stopped within the grace")
 
@@ -176,14 +177,14 @@ def _hung(case: _Case) -> Decision | None:
     beat, suspect = case.beat, case.run.suspect
     if beat is None:
         return None
-    stalled = beat.heartbeat.stalled_for + max(case.now - beat.received_at, timedelta(0))
+    stalled = beat.stalled_for(case.now)
     if stalled <= case.limits.progress:
         return None
     text = f"no progress in {case.run.status} for {human_span(stalled)} (step {beat.heartbeat.step}), the box alive"
     if suspect is None or suspect.cause is not Cause.HUNG:
         seen = replace(case.run, suspect=Suspect(Cause.HUNG, text, case.now), updated_at=case.now)
         return Decision(f"suspect: {text}", (Record(seen),))
-    if case.now - suspect.first_seen < case.limits.second_look:
+    if case.now - case.held.since(suspect.first_seen) < case.limits.second_look:
         return Decision(f"suspect, before the second look: {text}")
     return case.condemn(Outcome.FAILED, Cause.HUNG, text)
 

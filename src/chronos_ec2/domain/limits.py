@@ -64,7 +64,8 @@ class Limits:
         """
         return max(self.second_look, self.lease) + 10 * self.sweep + self.grace
 
-    # The promises: the longest time from a failure to the terminate call, EC2 and S3 answering, no event arriving.
+    # The promises: the longest time from a failure to the terminate call, or to what is named instead of it, EC2 and S3
+    # answering, no event arriving.
 
     @property
     def dead_agent_bound(self) -> timedelta:
@@ -80,6 +81,11 @@ class Limits:
     def hung_bound(self) -> timedelta:
         """The work hangs, the box lives."""
         return self.beat + self.progress + self.sweep + max(self.second_look, self.sweep) + _CALLS
+
+    @property
+    def vanished_bound(self) -> timedelta:
+        """An instance that EC2 does not list any more: until its lane is free, or its next attempt begins."""
+        return max(self.lease, self.sweep + self.absence) + self.sweep + _CALLS
 
     @property
     def boot_bound(self) -> timedelta:

@@ -8,7 +8,7 @@ from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.decision import Conclude, Decision, Notify, Record, Relaunch
-from chronos_ec2.domain.facts import Beat, Failed, Held, LaneFacts
+from chronos_ec2.domain.facts import Beat, Failed, Held, LaneFacts, heard_at
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -29,7 +29,7 @@ def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
 
 
 def judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    """What to do about a run none of whose instances is alive. Its absence needs two looks."""
+    """What to do about a run none of whose instances is alive. Its absence needs two looks, and silence for a lease."""
     run = held.run
     if any(box.alive and box.run_id == run.run_id for box in facts.instances):
         return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
@@ -45,9 +45,23 @@ def judge_without_instance(held: Held, facts: LaneFacts, now: datetime, limits: 
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
         suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
         return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
-    if facts.listed_at - run.suspect.first_seen < limits.absence:
+    if facts.listed_at - held.since(run.suspect.first_seen) < limits.absence:
         return Decision(f"suspect, before the second look: {run.suspect.reason}")
+    if isinstance(facts.beat, Failed):
+        return Decision(f"suspect, whose beat could not be read ({facts.beat.problem}): {run.suspect.reason}")
+    if _works(run, facts, now, limits):
+        return Decision(f"suspect, whose agent beats: {run.suspect.reason}")
     return _end_or_resume(run, facts, now, limits, f"run {run.run_id} has no instance, seen twice")
+
+
+def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
+    """Whether this attempt works wherever it is: lists of EC2 lag, tags get lost. Nothing can end it there but itself.
+
+    That it beats is not enough: one that hangs, or is past its deadline, is fenced by the lock that is released.
+    """
+    last = heard_at(facts.beat, run.instance_id) if run.instance_id else None
+    hangs = isinstance(facts.beat, Beat) and facts.beat.stalled_for(now) > limits.progress
+    return last is not None and now - last <= limits.lease and now < run.deadline and not hangs
 
 
 def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:

@@ -81,7 +81,7 @@ def _unrecorded(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) 
 
 
 def _hung_unrecorded(box: Instance, beat: Beat, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
-    stalled = beat.heartbeat.stalled_for + (now - beat.received_at)
+    stalled = beat.stalled_for(now)
     if stalled <= limits.progress:
         return None
     text = f"no progress on {box.instance_id} for {human_span(stalled)}, and its record is unreadable"

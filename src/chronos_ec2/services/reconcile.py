@@ -16,6 +16,7 @@ from typing import assert_never
 
 from chronos_ec2.domain.cost import cost_of, cost_so_far
 from chronos_ec2.domain.decision import (
+    Action,
     Arm,
     Conclude,
     Decision,
@@ -246,8 +247,7 @@ class Reconciler:
         sweeps a message that is not out.
         """
         for action in decision.actions:
-            if isinstance(action, Terminate):
-                self._last_look(action, facts)
+            self._last_look(action, facts)
         failed: ServiceUnavailable | NotAllowed | None = None
         told = True
         for action in decision.actions:
@@ -264,21 +264,23 @@ class Reconciler:
         if failed:
             raise failed
 
-    def _last_look(self, action: Terminate, facts: LaneFacts) -> None:
+    def _last_look(self, action: Action, facts: LaneFacts) -> None:
         """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
-        if (run_id := _rests_on_the_beat_of(action, facts)) is None:
+        if (silent := _rests_on_the_beat_of(action, facts)) is None:
             return
+        instance_id, run_id = silent
         known = facts.beats.get(run_id, facts.beat)
         beat = self.store.read_beat(self.environment, run_id)
         if isinstance(beat, Failed):
-            raise LostRace(f"the last look at {action.instance_id} failed: {beat.problem}")
-        last, before = heard_at(beat, action.instance_id), heard_at(known, action.instance_id)
+            raise LostRace(f"the last look at {instance_id} failed: {beat.problem}")
+        last, before = heard_at(beat, instance_id), heard_at(known, instance_id)
         if last is None:
             return
         came = before is None or last > before
         moved = _counter(beat) > _counter(known)
-        if moved or (came and action.cause is not Cause.HUNG):
-            raise LostRace(f"{action.instance_id} has shown life since")
+        hung = isinstance(action, Terminate) and action.cause is Cause.HUNG
+        if moved or (came and not hung):
+            raise LostRace(f"{instance_id} has shown life since")
 
     def _carry_out(self, action: Deed, facts: LaneFacts) -> LaneFacts:
         match action:
@@ -383,16 +385,23 @@ def _counter(beat: BeatRead) -> int:
     return beat.heartbeat.counter if isinstance(beat, Beat) else -1
 
 
-def _rests_on_the_beat_of(action: Terminate, facts: LaneFacts) -> str | None:
-    """The run whose beat, old or missing, is the reason for an end, if one is."""
-    by_beat = (Cause.INFRA, Cause.HUNG)
-    match facts.state:
-        case Held(run):
-            return run.run_id if action.cause in by_beat else None
-        case Broken() if action.cause in (*by_beat, Cause.ORPHAN):
-            return next(box.run_id for box in facts.instances if box.instance_id == action.instance_id)
+def _rests_on_the_beat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
+    """The instance, and its run, whose beat, old or missing, is a reason for this, if one is."""
+    match action, facts.state:
+        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), Held(run):
+            return instance_id, run.run_id
+        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Broken():
+            run_id = next((box.run_id for box in facts.instances if box.instance_id == instance_id), None)
+            return (instance_id, run_id) if run_id else None
+        case Conclude(after) | Record(after), Held(run) if run.instance_id and run.instance_id not in _ids(facts):
+            over = isinstance(action, Conclude) or after.attempt != run.attempt
+            return (run.instance_id, run.run_id) if over else None
         case _:
             return None
+
+
+def _ids(facts: LaneFacts) -> set[str]:
+    return {box.instance_id for box in facts.instances}
 
 
 def _version(state: StateRead) -> object:

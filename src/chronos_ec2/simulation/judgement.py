@@ -275,9 +275,16 @@ class Judgement:
         fleet, out_of_reach = self._scene.fleet, self._scene.out_of_reach
         return any(
             fleet.state(instance_id) is not InstanceState.TERMINATED
-            and (instance_id not in out_of_reach or instance_id in self._failing)
+            and (instance_id not in out_of_reach or instance_id in self._failing or self._holds_its_lane(instance_id))
             for instance_id in fleet.ours
         )
+
+    def _holds_its_lane(self, instance_id: str) -> bool:
+        """Whether the agent of an instance that lost its tags works on: its beats keep the lock for it."""
+        scene, box = self._scene, self._scene.boxes.get(instance_id)
+        lane = scene.instance(instance_id).lane
+        run = scene.run_in(lane) if lane and box and box.alive and box.stalled_since is None else None
+        return run is not None and run.instance_id == instance_id and run.verdict is None
 
     def at_the_end(self) -> None:
         """Nothing lives, nothing is locked, everybody was told, and nobody paid more than the cap and one tick."""
