@@ -8,17 +8,19 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import datetime, timedelta
+from pathlib import Path
 from typing import Any
 
 from agent import gpu, service
 from agent.box import Box
 from agent.checkpoint import CheckpointUploader
 from agent.cleanup import CLEANUP_STATUS, clean, empty
+from agent.curve import continue_metrics
 from agent.data import download
 from agent.endings import Condemned, RunFailed, Stopped
 from agent.heartbeat import BeatSender, Pulse
 from agent.ledger import Ledger
-from agent.logs import LogShipper, StreamCopy
+from agent.logs import LogShipper, Send, StreamCopy
 from agent.manifest import CHECKPOINTS
 from agent.notes import Notes
 from agent.orders import Orders
@@ -107,18 +109,28 @@ class Life:
         objects = world.store.objects
         self._progress = Progress()
         self._ledger = Ledger(self._progress)
-        self._results = Results(objects, world.transfer, identity.environment, identity.run_id, self._progress)
+        self._results = Results(
+            objects,
+            world.transfer,
+            identity.environment,
+            identity.run_id,
+            self._progress,
+            attempt=record.run.attempt,
+        )
         self._begun = False
+        self._looked = False
         self._clock_ahead: timedelta | None = None
         self._checkpoints = CheckpointUploader(
             objects, world.transfer, self._results.key_of, workdir.checkpoints, self._progress
         )
-        sends = [self._results.log]
+        logs = (workdir.agent_log, workdir.trainer_log)
+        # The metrics go with the logs: should the box be lost, the next attempt goes on from them.
+        routes: list[tuple[Send, tuple[Path, ...]]] = [(self._results.log, (*logs, workdir.metrics))]
         if request.log_group is not None:
             streams = world.log_streams(request.log_group)
             prefix = f"{identity.run_id}/{record.run.attempt}/"
-            sends.append(StreamCopy(streams, prefix, world.clock).send)
-        self._logs = LogShipper(sends, (workdir.agent_log, workdir.trainer_log))
+            routes.append((StreamCopy(streams, prefix, world.clock).send, logs))
+        self._logs = LogShipper(routes)
         self._gauge = gpu.Gauge()
         sender = BeatSender(world.store, world.clock, record, identity, self._progress, self._gauge.read)
         self._pulse = Pulse(sender, record, orders, request.limits)
@@ -143,6 +155,7 @@ class Life:
         except ServiceUnavailable as error:
             _log.warning("%s; checkpoints are looked for again before training", error)
             return
+        self._looked = True
         if newest is not None:
             self._progress.checkpointed(max(timedelta(0), self._world.clock.now() - newest.written_at))
 
@@ -236,6 +249,9 @@ class Life:
         except ServiceUnavailable as error:
             raise RunFailed(Cause.INFRA, f"checkpoints: {error}") from error
         self._ledger.resumed_from = restored
+        if not self._looked:
+            self._look_for_checkpoints()
+        continue_metrics(objects, transfer, self._record.run, restored or 0, self._workdir.metrics)
         if restored is None and self._record.run.attempt > 1:
             _log.warning("no whole checkpoint in S3: attempt %d begins anew", self._record.run.attempt)
 
@@ -306,6 +322,7 @@ class Life:
             # What the trainer has not needed of the time to stop in is the upload's too.
             left = self._orders.time_to_leave(self._request.limits.grace, TO_UPLOAD)
             self._checkpoints.drain(left.total_seconds())
+            self._logs.ship()
             self._results.evidence(self._workdir)
             document = self._ledger.to_document(self._request, self._record.run, verdict, None)
             self._results.summary(document)

@@ -6,17 +6,16 @@ from pathlib import Path
 
 
 class Lines:
-    """The whole lines that a file has gained since they were last taken."""
+    """The whole lines that a file has gained since they were last taken; not what it had before `begin`."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, begin: int = 0) -> None:
         self._path = path
-        self._taken = 0
-        self._seen = 0
+        self._begin = self._taken = self._seen = begin
 
     @property
     def any_taken(self) -> bool:
         """Whether there was any line yet."""
-        return self._taken > 0
+        return self._taken > self._begin
 
     def fresh(self) -> list[bytes]:
         """The lines since the last `take`, without their ends; a line that is still being written is not among them."""

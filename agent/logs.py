@@ -10,6 +10,8 @@ from pathlib import Path
 
 from agent.background import Background
 from agent.lines import Lines
+from agent.redaction import shown
+from agent.shown_copy import ShownCopy
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.ports import Clock, LogStreams
 
@@ -19,7 +21,10 @@ _SHIP_SECONDS = 30.0
 
 
 class OneLine(logging.Formatter):
-    """One record, one line, no control characters: what a trainer or a file name says cannot forge a line."""
+    """One record, one line, no control characters: what a trainer or a file name says cannot forge one.
+
+    Nor does it show a secret.
+    """
 
     def __init__(self) -> None:
         super().__init__("%(asctime)sZ %(levelname)s %(threadName)s %(name)s: %(message)s")
@@ -30,7 +35,7 @@ class OneLine(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         """The line. A traceback's lines are joined."""
-        return one_line(" | ".join(super().format(record).splitlines()), _LINE)
+        return one_line(shown(" | ".join(super().format(record).splitlines())), _LINE)
 
 
 def log_to(path: Path) -> Callable[[], None]:
@@ -71,31 +76,44 @@ class StreamCopy:
         lines.take()
 
 
-class LogShipper(Background):
-    """Sends files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word."""
+Send = Callable[[Path], None]
 
-    def __init__(
-        self, sends: Sequence[Callable[[Path], None]], files: tuple[Path, ...], seconds: float = _SHIP_SECONDS
-    ) -> None:
+
+class LogShipper(Background):
+    """Sends files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word.
+
+    Each of `routes` is a way to send, and the files that go it. What goes is a copy without secrets.
+    """
+
+    def __init__(self, routes: Sequence[tuple[Send, tuple[Path, ...]]], seconds: float = _SHIP_SECONDS) -> None:
         super().__init__("logs", seconds_to_end=5)
-        self._sends = sends
-        self._files = files
+        self._routes = routes
         self._seconds = seconds
-        self._sizes: dict[tuple[int, Path], int] = {}
+        self._copies = {path: ShownCopy(path) for _, files in routes for path in files}
+        self._sent: dict[tuple[int, Path], int] = {}
         self._lock = threading.Lock()
 
     def ship(self) -> None:
         """Send what has grown since. A log that cannot be sent is no reason to end a run."""
         with self._lock:
-            for path in self._files:
-                for index, send in enumerate(self._sends):
-                    try:
-                        size = path.stat().st_size if path.exists() else None
-                        if size is not None and size != self._sizes.get((index, path)):
-                            send(path)
-                            self._sizes[index, path] = size
-                    except Exception as error:  # noqa: BLE001 - see above
-                        _log.warning("%s not sent: %s", path.name, error)
+            for path, copy in self._copies.items():
+                try:
+                    copy.refresh()
+                except OSError as error:
+                    _log.warning("%s not read: %s", path.name, error)
+            for index, (send, files) in enumerate(self._routes):
+                for path in files:
+                    self._send(index, send, path)
+
+    def _send(self, index: int, send: Send, path: Path) -> None:
+        copy = self._copies[path]
+        if copy.version == self._sent.get((index, path), 0):
+            return
+        try:
+            send(copy.path)
+            self._sent[index, path] = copy.version
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.warning("%s not sent: %s", path.name, error)
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):

@@ -16,10 +16,13 @@ _log = logging.getLogger(__name__)
 
 
 class MetricsTail:
-    """Follows `metrics.jsonl`, and turns whole lines into progress. Broken lines are skipped: they prove nothing."""
+    """Follows `metrics.jsonl`, and turns whole lines into progress. Broken lines are skipped: they prove nothing.
+
+    What stands there at the beginning is an earlier attempt's, whose steps may have to be done again.
+    """
 
     def __init__(self, path: Path, progress: Progress, on_checkpoint: Callable[[int, bool], None]) -> None:
-        self._lines = Lines(path)
+        self._lines = Lines(path, path.stat().st_size if path.exists() else 0)
         self._progress = progress
         self._on_checkpoint = on_checkpoint
 

@@ -36,29 +36,29 @@ _SMOOTHED_SHARE = 20
 
 def draw_loss(metrics: Path, picture: Path) -> bool:
     """The training loss by step, with a running mean; False when there is none to draw."""
-    points = losses_of(metrics)
+    points = losses(metrics)
     if not points:
         return False
-    steps, losses = np.array(points).T
+    steps, values = np.array(points).T
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(7.5, 3.8), layout="constrained")
         axes = figure.subplots()
-        axes.plot(steps, losses, color=_OURS, alpha=0.3, linewidth=1, label="loss")
-        width = max(1, len(losses) // _SMOOTHED_SHARE)
+        axes.plot(steps, values, color=_OURS, alpha=0.3, linewidth=1, label="loss")
+        width = max(1, len(values) // _SMOOTHED_SHARE)
         if width > 1:
-            smooth = np.convolve(losses, np.ones(width) / width, mode="valid")
+            smooth = np.convolve(values, np.ones(width) / width, mode="valid")
             axes.plot(
                 steps[width // 2 :][: len(smooth)], smooth, color=_OURS, linewidth=2, label=f"mean of {width} points"
             )
-        axes.set(title=f"Training loss, last {losses[-1]:.3f}", xlabel="step", ylabel="quantile loss")
+        axes.set(title=f"Training loss, last {values[-1]:.3f}", xlabel="step", ylabel="quantile loss")
         axes.legend(loc="upper right")
         _save(figure, picture)
     return True
 
 
-def losses_of(metrics: Path) -> list[tuple[float, float]]:
-    """Of each step that was logged; what an attempt lost and the next one did again counts as done again."""
-    points: dict[float, float] = {}
+def losses(metrics: Path) -> list[tuple[float, float]]:
+    """The loss by step, over all attempts."""
+    points: list[tuple[float, float]] = []
     if metrics.exists():
         for line in metrics.read_text().splitlines():
             try:
@@ -66,9 +66,12 @@ def losses_of(metrics: Path) -> list[tuple[float, float]]:
             except ValueError:
                 # The last line of a killed trainer.
                 continue
-            if entry.get("loss") is not None:
-                points[float(entry["step"])] = float(entry["loss"])
-    return sorted(points.items())
+            if entry.get("event") == "attempt":
+                # What the lost attempt did beyond its last checkpoint was done again.
+                points = [point for point in points if point[0] <= entry["step"]]
+            elif entry.get("loss") is not None:
+                points.append((float(entry["step"]), float(entry["loss"])))
+    return points
 
 
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:

@@ -16,6 +16,7 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.text import dump_json
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.services.logs import log_key
 
 _log = logging.getLogger(__name__)
 TRAINING = "training.json"
@@ -39,6 +40,7 @@ class Results:
         run_id: str,
         progress: Progress,
         sleep: Callable[[float], None] = time.sleep,
+        attempt: int = 1,
     ) -> None:
         self._objects = objects
         self._transfer = transfer
@@ -46,6 +48,7 @@ class Results:
         self._run_id = run_id
         self._progress = progress
         self._sleep = sleep
+        self._attempt = attempt
         self.uploaded: dict[str, int] = {}
 
     def key_of(self, name: str) -> str:
@@ -90,11 +93,12 @@ class Results:
         return sorted(name for name, size in uploaded.items() if sizes.get(self.key_of(name)) != size)
 
     def log(self, path: Path) -> None:
-        """Upload a log as it is now, once: it is shipped again and again.
+        """Upload a log as it is now, once: it is shipped again and again. Those of earlier attempts stay.
 
         It is no progress: a hung trainer may go on writing to its log.
         """
-        self._transfer.upload(path, self.key_of(f"logs/{path.name}"), lambda _count: None)
+        key = log_key(self._environment, self._run_id, path.name, self._attempt)
+        self._transfer.upload(path, key, lambda _count: None)
 
     def model(self, folder: Path) -> bool:
         """Upload the model, so that `BaseChronosPipeline.from_pretrained` loads it from S3; False when there is none.

@@ -73,10 +73,10 @@ def supervise(
         Stopped: it ended because a graceful end was asked for.
         Fenced: the run is not ours any more; the trainer was killed.
     """
+    tail = MetricsTail(workdir.metrics, progress, listener.on_checkpoint)
     with workdir.trainer_log.open("ab") as log:
         process = _start(workdir, log.fileno(), patience.to_end.total_seconds())
     progress.trainer(process.pid)
-    tail = MetricsTail(workdir.metrics, progress, listener.on_checkpoint)
     stacks = _Stacks(process, workdir.trainer_log, progress, patience.to_move)
     try:
         looks = (stacks.look, _gpu_watch(box, patience), _time_watch(orders, patience.to_ask, listener.on_time_up))

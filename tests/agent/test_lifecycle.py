@@ -467,6 +467,54 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint(world: World, workd
     assert "checkpoint 20 is back from S3" in workdir.agent_log.read_text()
 
 
+def test_the_metrics_of_the_next_attempt_go_on_and_the_logs_before_stay(
+    world: World, workdir: Workdir, tmp_path: Path
+) -> None:
+    launch(world, a_config(probe={"steps": 22, "step_seconds": 0.01}), attempt=2)
+    store_a_checkpoint(world, tmp_path, 20)
+    earlier = "".join(f'{{"step": {step}, "total_steps": 22, "loss": 1.0}}\n' for step in range(1, 22))
+    world.memory.objects.write(f"dev/{RUN_ID}/logs/metrics.jsonl", earlier.encode() + b'{"step": 22, "tot')
+    world.memory.objects.write(f"dev/{RUN_ID}/logs/trainer.log", b"lost\n")
+
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+    lines = world.memory.objects.body(f"dev/{RUN_ID}/metrics.jsonl").decode().splitlines()
+    assert lines[:21] == earlier.splitlines()
+    assert json.loads(lines[21]) == {"event": "attempt", "attempt": 2, "step": 20}
+    assert [json.loads(line)["step"] for line in lines[22:] if "total_steps" in line] == [21, 22]
+    assert {"logs/trainer.log", "logs/trainer-2.log", "logs/metrics-2.jsonl"} < world.names()
+    assert world.memory.objects.body(f"dev/{RUN_ID}/logs/trainer.log") == b"lost\n"
+
+
+def test_a_list_that_failed_at_first_is_asked_for_again_before_training(
+    world: World, workdir: Workdir, tmp_path: Path
+) -> None:
+    """A beat that knew of no checkpoint would take the next attempt from a run that has one."""
+
+    class Unlisted(FlakyObjects):
+        """The first list fails."""
+
+        lists = 0
+
+        def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
+            self.lists += 1
+            if self.lists == 1:
+                raise ServiceUnavailable("no list")
+            return world.memory.objects.keys(prefix)
+
+    launch(world, a_config(probe={"steps": 40, "step_seconds": 0.05, "checkpoint_steps": 1000}), attempt=2)
+    store_a_checkpoint(world, tmp_path, 20)
+    world.objects = Unlisted(world.memory.objects)
+    beats: list[Heartbeat] = []
+    outside = when(world, lambda _run: note_beat(world, beats) and beats[-1].step > 0, lambda: None)
+
+    assert be_the_agent(world, workdir) == SUCCEEDED
+
+    outside.join()
+    assert beats[0].checkpoint_age is None
+    assert beats[-1].checkpoint_age is not None
+
+
 def test_the_first_beat_of_the_next_attempt_knows_of_the_checkpoint(
     world: World, workdir: Workdir, tmp_path: Path
 ) -> None:

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from types import SimpleNamespace
+from typing import Any
 
 import numpy as np
 import pyarrow.parquet as pq
@@ -15,8 +16,10 @@ import pytest
 
 from agent.logs import LogShipper, StreamCopy, log_to
 from agent.progress import Progress
-from agent.report import draw_forecasts, draw_loss, losses_of
+from agent.redaction import shown
+from agent.report import draw_forecasts, draw_loss, losses
 from agent.results import Results
+from agent.shown_copy import MOST_BYTES
 from agent.training.forecasts import examples
 from agent.training.judgement import hold_out
 from agent.training.parquet import read_panel
@@ -82,14 +85,6 @@ def test_the_loss_is_drawn_from_what_is_there(tmp_path: Path) -> None:
     assert picture.read_bytes().startswith(PNG)
 
 
-def test_the_loss_is_that_of_all_attempts_and_what_was_done_again_counts_once(tmp_path: Path) -> None:
-    metrics = tmp_path / "metrics.jsonl"
-    first = [{"step": step, "total_steps": 6, "loss": 9.0} for step in (1, 2, 3, 4)]
-    second = [{"event": "loading", "what": "data"}, *({"step": step, "loss": 1.0} for step in (3, 4, 5, 6))]
-    metrics.write_text("".join(json.dumps(line) + "\n" for line in first + second))
-    assert losses_of(metrics) == [(1, 9.0), (2, 9.0), (3, 1.0), (4, 1.0), (5, 1.0), (6, 1.0)]
-
-
 @pytest.mark.parametrize("count", [1, 3, 12])
 def test_examples_are_representative_and_drawn(tmp_path: Path, count: int) -> None:
     path = tmp_path / "toy.parquet"
@@ -139,7 +134,7 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
         if len(shipped) == 2:
             raise ServiceUnavailable("no answer")
 
-    shipper = LogShipper([upload], (path, tmp_path / "missing.log"))
+    shipper = LogShipper([(upload, (path, tmp_path / "missing.log"))])
     shipper.ship()
     path.write_text("one")
     shipper.ship()
@@ -160,7 +155,7 @@ def test_a_copy_in_cloudwatch_has_each_whole_line_once_and_loses_none(tmp_path: 
         world.memory.streams.append(stream, lines, at)
 
     copy = StreamCopy(SimpleNamespace(append=append), "run/1/", world.clock)
-    shipper = LogShipper([copy.send], (path,))
+    shipper = LogShipper([(copy.send, (path,))])
     path.write_bytes(b"step 1\n\n\x1b[31mred\nhal")
     shipper.ship()
     path.write_bytes(path.read_bytes() + b"f\nwhole\n")
@@ -179,8 +174,93 @@ def test_one_place_that_takes_no_log_does_not_keep_it_from_the_other(tmp_path: P
     def refuse(_path: Path) -> None:
         raise ServiceUnavailable("no answer")
 
-    LogShipper([refuse, lambda one: shipped.append(one.read_text())], (path,)).ship()
+    LogShipper([(refuse, (path,)), (lambda one: shipped.append(one.read_text()), (path,))]).ship()
     assert shipped == ["one\n"]
+
+
+def test_what_leaves_the_box_of_a_log_is_text_without_secrets_however_it_is_written(tmp_path: Path) -> None:
+    shipped: list[str] = []
+    path = tmp_path / "trainer.log"
+    shipper = LogShipper([(lambda one: shipped.append(one.read_text()), (path,))])
+    path.write_bytes(b"a\ttab \x1b[31mred\n 10%\r 20%\rAWS_SECRET_ACCESS_KEY=wJalrXUtn")
+    shipper.ship()
+    path.write_bytes(path.read_bytes() + b"FEMI/K7MDENG\r\nlast words")
+    shipper.ship()
+    assert shipped == [
+        "a\ttab  [31mred\n 10%\n 20%\nAWS_SECRET_ACCESS_KEY=[hidden]",
+        "a\ttab  [31mred\n 10%\n 20%\nAWS_SECRET_ACCESS_KEY=[hidden]\nlast words",
+    ]
+
+
+def test_of_a_log_that_grows_too_fast_the_newest_is_shipped(tmp_path: Path) -> None:
+    shipped: list[int] = []
+    path = tmp_path / "trainer.log"
+    shipper = LogShipper([(lambda one: shipped.append(one.stat().st_size), (path,))])
+    with path.open("w") as log:
+        log.writelines(f"line {number:08d}\n" for number in range(600_000))
+    shipper.ship()
+    text = (tmp_path / "shown" / "trainer.log").read_text()
+    assert MOST_BYTES <= shipped[0] < MOST_BYTES + 100
+    assert text.startswith("[4400000 bytes of this log were left out here]\n")
+    assert text.endswith("line 00599999\n")
+
+
+SECRETS = (
+    "AKIAIOSFODNN7EXAMPLE", "ASIAIOSFODNN7EXAMPLE", "IQoJb3JpZ2luX2Vj" + "aB1/" * 30, "AQAEAB" + "c1-_" * 12 + "==",
+    "hf_" + "aB1" * 12, "ghp_" + "aB1" * 12,
+)  # fmt: skip
+
+
+@pytest.mark.parametrize("secret", SECRETS)
+def test_secrets_are_known_by_their_looks(secret: str) -> None:
+    assert shown(f"got {secret}, going on") == "got [hidden], going on"
+    assert shown(f'"{secret}"') == '"[hidden]"'
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG", "aws_secret_access_key = [hidden]"),
+        ('{"SecretAccessKey": "wJalrXUtnFEMI/K7", "Type": "x"}', '{"SecretAccessKey": "[hidden]", "Type": "x"}'),
+        ("AWS_SESSION_TOKEN='abcdefgh'", "AWS_SESSION_TOKEN='[hidden]'"),
+        ("X-aws-ec2-metadata-token: abcdefgh", "X-aws-ec2-metadata-token: [hidden]"),
+        ("Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer [hidden]"),
+        ("GET /a?X-Amz-Signature=0123abcd&x=1", "GET /a?X-Amz-Signature=[hidden]&x=1"),
+        ("WANDB_API_KEY=0123456789abcdef", "WANDB_API_KEY=[hidden]"),
+        # What those who train write all day.
+        ("tokens per second: 1234, pad_token=<pad>, key=value", "tokens per second: 1234, pad_token=<pad>, key=value"),
+        ("s3://b/dev/20260131T120000Z-1a2b3c/logs", "s3://b/dev/20260131T120000Z-1a2b3c/logs"),
+    ],
+)
+def test_secrets_are_known_by_their_names(line: str, told: str) -> None:
+    assert shown(line) == told
+
+
+def test_a_record_of_the_agent_shows_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    undo = log_to(tmp_path / "agent.log")
+    try:
+        logging.getLogger("agent").warning("refused: %s", "AKIAIOSFODNN7EXAMPLE")
+    finally:
+        undo()
+    assert (tmp_path / "agent.log").read_text().endswith("refused: [hidden]\n")
+    assert "AKIA" not in capsys.readouterr().err
+
+
+def test_the_logs_of_an_earlier_attempt_stay(tmp_path: Path) -> None:
+    world, log = World(), tmp_path / "trainer.log"
+    for attempt in (1, 2):
+        log.write_text(f"attempt {attempt}\n")
+        Results(world.memory.objects, world.transfer, "dev", RUN_ID, Progress(), attempt=attempt).log(log)
+    assert world.names() == {"logs/trainer.log", "logs/trainer-2.log"}
+    assert world.memory.objects.body(f"dev/{RUN_ID}/logs/trainer.log") == b"attempt 1\n"
+
+
+def test_what_a_lost_attempt_did_beyond_its_checkpoint_is_not_in_the_curve(tmp_path: Path) -> None:
+    metrics = tmp_path / "metrics.jsonl"
+    lines: list[dict[str, Any]] = [{"step": step, "total_steps": 9, "loss": 1.0} for step in (1, 2, 3)]
+    lines += [{"event": "attempt", "attempt": 2, "step": 1}, {"step": 2, "total_steps": 9, "loss": 2.0}]
+    metrics.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert losses(metrics) == [(1.0, 1.0), (2.0, 2.0)]
 
 
 def test_shipping_a_log_is_no_progress(tmp_path: Path) -> None:

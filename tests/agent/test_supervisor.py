@@ -234,6 +234,18 @@ def test_metrics_are_read_line_by_whole_line(tmp_path: Path) -> None:
     assert checkpoints == [(2, False), (3, True)]
 
 
+def test_what_an_earlier_attempt_did_does_not_hide_that_this_one_moves(tmp_path: Path) -> None:
+    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[int]()
+    path.write_text('{"step": 900, "total_steps": 999}\n{"event": "checkpoint", "step": 900}\n')
+    tail = MetricsTail(path, progress, lambda step, _best: checkpoints.append(step))
+    tail.read()
+    assert (tail.heard, progress.snapshot().counter, checkpoints) == (False, 0, [])
+    with path.open("a") as stream:
+        stream.write('{"step": 801, "total_steps": 999}\n')
+    tail.read()
+    assert (tail.heard, progress.snapshot().counter, progress.snapshot().step) == (True, 1, 801)
+
+
 def test_a_trainer_that_stands_still_shows_where_and_is_left_alone(tmp_path: Path) -> None:
     box = Supervised(tmp_path, probe("hang", steps=1))
 

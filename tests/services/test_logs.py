@@ -26,3 +26,25 @@ def test_the_logs_of_a_run_are_named() -> None:
         world.objects.write(f"dev/{RUN_ID}/logs/{name}", b"x")
     world.objects.write("dev/20200101T000000Z-000000/logs/other.log", b"x")
     assert log_names(world.objects, "dev", RUN_ID) == ("agent", "trainer")
+
+
+def test_a_log_that_got_shorter_is_another_and_read_from_its_beginning() -> None:
+    world = MemoryWorld()
+    key = f"dev/{RUN_ID}/logs/boot.log"
+    reader = LogReader(world.objects, world.transfer, "dev", RUN_ID, "boot")
+    world.objects.write(key, b"the first boot\nand its end\n")
+    reader.more()
+    world.objects.write(key, b"the second boot\n")
+    assert reader.more() == ["the second boot"]
+
+
+def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays() -> None:
+    world = MemoryWorld()
+    newest, first = (LogReader(world.objects, world.transfer, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
+    world.objects.write(KEY, b"lost\n")
+    assert newest.more() == ["lost"]
+    world.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"found again, and longer\n")
+    world.objects.write(f"dev/{RUN_ID}/logs/trainer-10.log", b"at last\n")
+    assert newest.more() == ["at last"]
+    assert first.more() == ["lost"]
+    assert log_names(world.objects, "dev", RUN_ID) == ("trainer", "trainer-1", "trainer-2", "trainer-10")

@@ -13,13 +13,14 @@ from contextlib import suppress
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.lane import last_words_key, run_key
+from chronos_ec2.domain.lane import last_words_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run
 from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
+from chronos_ec2.services.logs import log_key
 
 _PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
-TRAINER_LOG = "logs/trainer.log"
+TRAINER_LOG = "trainer.log"
 _TAIL_BYTES, _TAIL_LINES = 4096, 15
 _WORDS_BYTES = 500
 _PATIENCE = timedelta(minutes=2)
@@ -77,7 +78,7 @@ class Outbox:
 def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
     """The last lines of the trainer's log, as far as it is in the bucket. No log keeps a message from going out."""
     try:
-        tail = objects.tail(run_key(run.lane.environment, run.run_id, TRAINER_LOG), _TAIL_BYTES)
+        tail = objects.tail(log_key(run.lane.environment, run.run_id, TRAINER_LOG, run.attempt), _TAIL_BYTES)
     except Exception as error:  # noqa: BLE001 - whatever is wrong with a log, its message goes out
         return (f"it could not be read: {error}",)
     if not tail:

@@ -1,0 +1,40 @@
+"""What of a program's output may leave the box: text, without secrets and without what plays with a terminal."""
+
+from __future__ import annotations
+
+import re
+
+_SECRETS = (
+    # AWS: key ids, session tokens and tokens of the metadata service have beginnings of their own.
+    re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
+    re.compile(r"(?<![A-Za-z0-9])(?:IQoJ|FwoG|FQoG)[A-Za-z0-9+/=]{60,}"),
+    re.compile(r"(?<![A-Za-z0-9])AQAE[A-Za-z0-9_-]{40,}={0,2}"),
+    # Hugging Face, GitHub.
+    re.compile(r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
+    re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/-]{8,}=*"),
+    # Named ones. A bare `token` is none: those who train models have many.
+    re.compile(
+        r"(?i)(?:secret_?access_?key|session_?token|security-token|metadata-token|x-amz-signature"
+        r"|api_?key|hf_token|passw(?:or)?d|client_?secret)"
+        r"(?P<between>[\"']?\s*[=:]\s*[\"']?)(?P<secret>[^\s\"',;&}\])]{4,})"
+    ),
+)
+_HINT = re.compile(r"A[KS]IA|IQoJ|F[wQ]oG|AQAE|hf_|gh[opsu]_|github_pat_|(?i:bearer |secret|token|signature|key|passw)")
+_HIDDEN = "[hidden]"
+
+
+def shown(line: str) -> str:
+    """A line as it may be read by others. Tabs stay; what does not show, and is no tab, is a space."""
+    if _HINT.search(line):
+        for secret in _SECRETS:
+            line = secret.sub(_hide, line)
+    if line.isprintable():
+        return line
+    return "".join(character if character.isprintable() or character == "\t" else " " for character in line)
+
+
+def _hide(found: re.Match[str]) -> str:
+    """The name of a secret stays, if it has one."""
+    if "secret" not in found.groupdict():
+        return _HIDDEN
+    return found[0][: found.start("secret") - found.start()] + _HIDDEN
