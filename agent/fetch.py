@@ -89,7 +89,12 @@ class _File:
         self._lock = threading.Lock()
 
     def arrived(self, source: Source) -> None:
-        """One piece more. The last one has the file hashed. Raises Changed."""
+        """One piece more. The last one has the file hashed.
+
+        Raises:
+            Changed: it is of another object.
+            ServiceUnavailable: all of it is not what was uploaded.
+        """
         if source.size != self.wanted.size:
             raise Changed(f"{self.wanted.key} has {source.size} bytes, and had {self.wanted.size}")
         with self._lock:
@@ -100,6 +105,8 @@ class _File:
             raise Changed(f"{self.wanted.key} was written anew while it was read, and is not what it was")
         if left == 0:
             self.sha256 = sha256_of(self.wanted.path)
+            if source.sha256 not in (None, self.sha256):
+                raise ServiceUnavailable(f"{self.wanted.key} did not arrive as it was uploaded: its SHA-256 is another")
 
 
 def _fetch_piece(

@@ -74,10 +74,14 @@ class ObjectStore(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a piece came from: the object as it was when the piece was read, and its size."""
+    """Where a piece came from: the object as it was when the piece was read, its size, and the hash it came with.
+
+    `sha256` is what who uploaded it said of all of it; None when nobody did.
+    """
 
     etag: str
     size: int
+    sha256: str | None = None
 
 
 class ObjectTransfer(Protocol):
@@ -94,10 +98,19 @@ class ObjectTransfer(Protocol):
         """
         ...
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+    def upload(
+        self,
+        path: Path,
+        key: str,
+        on_bytes: Callable[[int], None],
+        *,
+        expires: bool = False,
+        sha256: str | None = None,
+    ) -> None:
         """Write a file to an object; `on_bytes` hears of every piece that left, from any thread.
 
-        With `expires` it carries the tag by which the bucket forgets it after two weeks.
+        With `expires` it carries the tag by which the bucket forgets it after two weeks. Its `sha256` comes with each
+        of its pieces: a piece alone has no checksum of S3's.
         """
         ...
 

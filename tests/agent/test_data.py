@@ -13,7 +13,9 @@ from agent.data import download
 from agent.endings import RunFailed
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
 from chronos_ec2.domain.run import Cause
+from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.ports import Source
+from chronos_ec2.services.upload import upload_data
 
 BODIES = {"d/a.parquet": b"first", "d/sub/a.parquet": b"second", "d/../../etc/passwd": b"third"}
 KEYS = tuple((key, len(body)) for key, body in BODIES.items())
@@ -89,3 +91,14 @@ def test_an_order_ends_downloads_that_hang(tmp_path: Path) -> None:
     with pytest.raises(Fenced):
         download(Transfer(hang=hang), KEYS, tmp_path, lambda _: None, fence)
     hang.set()
+
+
+def test_data_uploaded_by_the_command_carries_its_hash_to_the_instance(tmp_path: Path) -> None:
+    world, folder = MemoryWorld(), tmp_path / "mine"
+    (folder / "sub").mkdir(parents=True)
+    (folder / "sub" / "a.parquet").write_bytes(b"rows")
+    path, count = upload_data(folder, "toy", world.transfer, lambda _: None)
+    source = world.transfer.download_piece(
+        f"cached-datasets/{path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
+    )
+    assert (count, source.sha256) == (1, hashlib.sha256(b"rows").hexdigest())

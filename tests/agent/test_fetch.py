@@ -96,6 +96,20 @@ def test_an_object_of_another_size_is_refused(world: MemoryWorld, tmp_path: Path
         get(Wire(world.transfer), Wanted(key, len(world.objects.body(key)) - 1, tmp_path / "a"))
 
 
+@pytest.mark.parametrize("body", [LARGE, b"small"])
+def test_what_is_not_as_it_was_uploaded_is_not_taken(world: MemoryWorld, tmp_path: Path, body: bytes) -> None:
+    """Pieces of a large object have no checksum of S3's: the hash of who uploaded it is compared with all of it."""
+    path = tmp_path / "upload"
+    path.write_bytes(body)
+    for sha256 in (hashlib.sha256(body).hexdigest(), "0" * 64):
+        world.transfer.upload(path, "key", lambda _count: None, sha256=sha256)
+        if sha256 == "0" * 64:
+            with pytest.raises(ServiceUnavailable, match="key did not arrive as it was uploaded"):
+                get(Wire(world.transfer), Wanted("key", len(body), tmp_path / "a"))
+        else:
+            assert get(Wire(world.transfer), Wanted("key", len(body), tmp_path / "a")) == (sha256,)
+
+
 def test_nothing_else_of_the_pool_is_begun_once_one_has_failed(tmp_path: Path) -> None:
     class Dead:
         """Has no answer for the first object, and for no other before the failure is known."""

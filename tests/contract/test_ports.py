@@ -124,6 +124,17 @@ class TestObjects:
         assert (tmp_path / "target").read_bytes() == b"whole"
         assert source.size == 5
 
+    def test_the_hash_with_which_a_file_was_uploaded_comes_with_each_piece(self, ports: Ports, tmp_path: Path) -> None:
+        path, target = tmp_path / "file", tmp_path / "target"
+        # So large that it travels in parts, of which S3 makes no checksum of the whole.
+        path.write_bytes(bytes(range(256)) * 40_000)
+        ports.transfer.upload(path, "dev/file", lambda _count: None, sha256="a" * 64)
+        pieces = [range(100), range(9_000_000, 9_000_100), None]
+        sources = [ports.transfer.download_piece("dev/file", target, piece, lambda _count: None) for piece in pieces]
+        assert [source.sha256 for source in sources] == ["a" * 64] * 3
+        ports.objects.write("dev/file", b"written anew")
+        assert ports.transfer.download_piece("dev/file", target, None, lambda _count: None).sha256 is None
+
     def test_a_file_that_shall_expire_is_there_like_any_other(self, ports: Ports, tmp_path: Path) -> None:
         source = tmp_path / "source"
         source.write_bytes(b"weights")

@@ -19,6 +19,8 @@ from chronos_ec2.ports import Source, StoredObject
 
 EXPIRES = "Expires=soon"
 """The tag that the bucket's lifecycle rule in template.yaml looks for."""
+_SHA256 = "chronos-ec2-sha256"
+"""Metadata of an object, which S3 gives back with each of its pieces."""
 _CHUNK = 1024 * 1024
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
@@ -143,13 +145,23 @@ class S3Transfer:
             size = response["ContentLength"] if piece is None else int(response["ContentRange"].rpartition("/")[2])
             with closing(response["Body"]) as stream:
                 _write_at(path, 0 if piece is None else piece.start, stream, on_bytes)
-        return Source(response["ETag"], size)
+        return Source(response["ETag"], size, response.get("Metadata", {}).get(_SHA256))
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+    def upload(
+        self,
+        path: Path,
+        key: str,
+        on_bytes: Callable[[int], None],
+        *,
+        expires: bool = False,
+        sha256: str | None = None,
+    ) -> None:
         """Write a file to an object, with `expires` one that the bucket forgets. Raises ServiceUnavailable."""
-        tagging = {"Tagging": EXPIRES} if expires else {}
+        extra: dict[str, Any] = {"Tagging": EXPIRES} if expires else {}
+        if sha256 is not None:
+            extra["Metadata"] = {_SHA256: sha256}
         with self._transferring(f"upload s3://{self._bucket}/{key}"):
-            self._s3.upload_file(str(path), self._bucket, key, Callback=on_bytes, ExtraArgs=tagging)
+            self._s3.upload_file(str(path), self._bucket, key, Callback=on_bytes, ExtraArgs=extra)
 
     @contextmanager
     def _transferring(self, action: str) -> Iterator[None]:

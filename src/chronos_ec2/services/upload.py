@@ -11,6 +11,7 @@ from chronos_ec2.domain.lane import CACHED
 from chronos_ec2.domain.text import check_name
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.services.launch import PARQUET
+from chronos_ec2.services.python_env import file_sha256
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.training_config import load_config
 
@@ -18,7 +19,9 @@ _PARALLEL_FILES = 8
 
 
 def upload_data(folder: Path, name: str, transfer: ObjectTransfer, on_bytes: Callable[[int], None]) -> tuple[str, int]:
-    """Upload every Parquet file below a folder. Returns the `data.path` to train on and the number of files.
+    """Upload every Parquet file below a folder, each with its SHA-256 for the instance to compare.
+
+    Returns the `data.path` to train on and the number of files.
 
     Raises:
         InvalidInput: no such folder, or no Parquet file with content in it.
@@ -32,13 +35,14 @@ def upload_data(folder: Path, name: str, transfer: ObjectTransfer, on_bytes: Cal
     if empty := [path for path in files if path.stat().st_size == 0]:
         raise InvalidInput(str(empty[0]), "is empty")
     data_path = f"training-data/{name}/"
+
+    def put(path: Path) -> None:
+        key = f"{CACHED}/{data_path}{path.relative_to(folder).as_posix()}"
+        transfer.upload(path, key, on_bytes, sha256=file_sha256(path))
+
     with ThreadPoolExecutor(_PARALLEL_FILES) as pool:
-        done = [
-            pool.submit(transfer.upload, path, f"{CACHED}/{data_path}{path.relative_to(folder).as_posix()}", on_bytes)
-            for path in files
-        ]
-        for future in done:
-            future.result()
+        for done in [pool.submit(put, path) for path in files]:
+            done.result()
     return data_path, len(files)
 
 
