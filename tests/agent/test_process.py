@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -50,6 +50,11 @@ def signals() -> Iterator[None]:
         signal.signal(number, handler)
 
 
+def in_an_hour() -> datetime:
+    """By the real clock, which these agents have."""
+    return datetime.now(UTC) + timedelta(hours=1)
+
+
 def test_the_agent_does_not_import_torch() -> None:
     code = "import sys, agent.__main__; sys.exit(any(name in sys.modules for name in ('torch', 'chronos', 'pandas')))"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
@@ -67,7 +72,7 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder
     world = World()
     put_toy_series(world, tmp_path)
     probe = {"steps": 3, "step_seconds": 0.01, "checkpoint_steps": 2}
-    launch(world, a_config(probe=probe), log_group="/chronos-ec2-dev/agent")
+    launch(world, a_config(probe=probe), log_group="/chronos-ec2-dev/agent", deadline=in_an_hour())
     logs = boto3.client("logs", region_name="us-east-1")
     logs.create_log_group(logGroupName="/chronos-ec2-dev/agent")
     s3 = boto3.client("s3", region_name="us-east-1")
@@ -94,7 +99,7 @@ class Instance:
     def __init__(self, tmp_path: Path, probe: dict[str, Any]) -> None:
         world = World()
         put_toy_series(world, tmp_path)
-        launch(world, a_config(probe=probe), replace(FAST, grace=timedelta(seconds=120)))
+        launch(world, a_config(probe=probe), replace(FAST, grace=timedelta(seconds=120)), deadline=in_an_hour())
         client("s3").create_bucket(Bucket=BUCKET)
         for key, _ in world.memory.objects.keys(""):
             store().objects.write(key, world.memory.objects.body(key))
