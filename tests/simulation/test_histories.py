@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import Self
 
 import pytest
+import typer
 
 from agent.record import Record as AgentsRecord
+from chronos_ec2.cli.simulating import simulate
 from chronos_ec2.domain import held
 from chronos_ec2.domain.decision import Decision, Record, Terminate
 from chronos_ec2.domain.errors import Fenced, LostRace
@@ -21,6 +24,7 @@ from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.policy import decide
 from chronos_ec2.domain.run import Cause, Run
+from chronos_ec2.memory.world import MemoryNotifier
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.calm import Calm
@@ -28,7 +32,7 @@ from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.forgeries import forged_event
 from chronos_ec2.simulation.history import run_history
 from chronos_ec2.simulation.plan import HARMLESS, Disturbance, Kind, Layer, Outage, Plan, draw
-from chronos_ec2.simulation.study import shrink, study, whole
+from chronos_ec2.simulation.study import plan_of, shrink, study, whole
 from chronos_ec2.simulation.world import SimulatedDeadlines
 
 LIMITS = Limits()
@@ -67,6 +71,30 @@ ONCE_FAILED: dict[str, Plan] = {
         call_errors=0.1,
         lost_events=1.0,
         disturbances=(Disturbance(Kind.PANIC, 230.78),),
+    ),
+    "the watchdog deleted the schedule of an instance that lost its tags": Plan(
+        179,
+        max_runtime=1247.9,
+        lost_events=1.0,
+        disturbances=(Disturbance(Kind.PANIC, 272), Disturbance(Kind.UNTAGGED, 245)),
+    ),
+    "an agent powered its box off beside a record that it could not read": Plan(
+        49, lost_events=1.0, disturbances=(Disturbance(Kind.GARBAGE, 155.8),)
+    ),
+    "an instance that EC2 listed minutes late was missed although it beat": Plan(
+        24, boot=49.3, list_lag=267.8, lost_events=1.0
+    ),
+    "a sweep came between the end of an outage of S3 and the first beat after it": Plan(
+        6, training=2000, lost_events=1.0, outages=(Outage("s3", 300, 400.857),)
+    ),
+    "a deadline passed while S3 did not answer": Plan(
+        12741,
+        training=2115,
+        max_runtime=1476.4,
+        lost_events=1.0,
+        outages=(Outage("s3", 718.6, 2528.8),),
+        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}),
+        disturbances=(Disturbance(Kind.DEAF, 0),),
     ),
     "a kill hid that the agent was dead": Plan(
         2763, lost_events=1.0, disturbances=(Disturbance(Kind.PANIC, 300), Disturbance(Kind.KILL, 440))
@@ -404,3 +432,45 @@ def test_what_the_record_is_made_to_say_leads_to_nothing_worse(kind: Kind) -> No
     plan = Plan(1, training=400, disturbances=(Disturbance(kind, 300),))
     found = run_history(plan, LIMITS)
     assert [line for line in found.failed if "could not read" not in line] == []
+
+
+def test_a_message_that_is_doubled_without_a_cause_is_shrunk_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    publish = MemoryNotifier.publish
+    monkeypatch.setattr(MemoryNotifier, "publish", lambda topic, message: [publish(topic, message) for _ in range(2)])
+    plan = Plan(1, doubled_events=0.3, lost_events=0.5, disturbances=(Disturbance(Kind.SKEW, 100, 60),))
+    assert shrink(plan, LIMITS) == Plan(1, lost_events=1.0)
+
+
+def test_a_history_is_shrunk_without_the_layers_that_it_was_without() -> None:
+    off = frozenset({Layer.SWEEP, Layer.EVENTS})
+    assert plan_of(4, off).layers_off == draw(4).layers_off | off
+    plan = Plan(1, layers_off=off, disturbances=(Disturbance(Kind.SKEW, 100, 60),))
+    assert shrink(plan, LIMITS) == Plan(1, lost_events=1.0, layers_off=off)
+
+
+def test_the_first_history_that_fails_is_told_in_its_smallest_form(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    plan = Plan(1, disturbances=(Disturbance(Kind.SKEW, 100, 60),))
+    monkeypatch.setattr("chronos_ec2.simulation.study.draw", lambda _seed: plan)
+    monkeypatch.setattr("chronos_ec2.simulation.study.ProcessPoolExecutor", InThisProcess)
+    with pytest.raises(typer.Exit):
+        simulate(histories=2, seed=0, without="L2,L3", json=False)
+    seeds, _, story = " ".join(capsys.readouterr().out.split()).partition("disturbances=())")
+    assert "seed 0 fails as Plan(seed=1" in seeds
+    assert "launched as i-00000000000000002" in story
+    assert "environment dev is locked at the end" in story
+
+
+class InThisProcess:
+    """What a pool does, here."""
+
+    def __init__(self, *_: object, **__: object) -> None: ...
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None: ...
+
+    def map(self, call: Callable[..., object], *items: Iterable[object]) -> Iterator[object]:
+        return map(call, *items)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -11,6 +11,9 @@ from chronos_ec2.cli.options import AsJson
 from chronos_ec2.cli.output import console, print_json, print_table
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
+
+if TYPE_CHECKING:
+    from chronos_ec2.simulation.plan import Plan
 
 
 def simulate(
@@ -21,11 +24,12 @@ def simulate(
 ) -> None:
     """Live through histories of the whole system in virtual time. Exit code 1 if anything happened that may not.
 
-    With one history, everything that happens in it is told; one that fails is shrunk to what it needs to fail.
+    With one history, everything that happens in it is told. Those that fail are shrunk to what they need to fail, and
+    of the first of them everything is told that happens in what is left.
     """
     from chronos_ec2.simulation.history import run_history  # noqa: PLC0415 - the agent comes with it
-    from chronos_ec2.simulation.plan import Layer, draw  # noqa: PLC0415
-    from chronos_ec2.simulation.study import Study, shrink, study  # noqa: PLC0415
+    from chronos_ec2.simulation.plan import Layer  # noqa: PLC0415
+    from chronos_ec2.simulation.study import Study, plan_of, problems, shrink, study  # noqa: PLC0415
 
     by_name = {layer.value[:2]: layer for layer in Layer}
     if unknown := [name for name in filter(None, without.split(",")) if name not in by_name]:
@@ -33,22 +37,29 @@ def simulate(
     off = frozenset(by_name[name] for name in filter(None, without.split(",")))
     limits, result = Limits(), Study()
     logging.disable()
-    if histories == 1 and not json:
-        console.print(repr(draw(seed)), markup=False)
-        for problem in run_history(draw(seed), limits, lambda line: console.print(line, markup=False)).failed:
+
+    def told(plan: Plan) -> None:
+        console.print(repr(plan), markup=False)
+        for problem in problems(plan, run_history(plan, limits, lambda line: console.print(line, markup=False))):
             console.print(f"[red]{problem}[/]")
+
+    if histories == 1 and not json:
+        told(plan_of(seed, off))
     with console.status("simulating") as spinner:
         for result in study(histories, seed, limits, off):
             spinner.update(f"{result.histories} of {histories} histories, {result.violations} violations")
     document = result.as_document()
     if json:
-        print_json(document)
+        print_json(document | {"failed_seeds": result.failed})
     else:
         times = document.pop("time_to_terminate")
         print_table(("", ""), [(name.replace("_", " "), str(value)) for name, value in document.items()])
         rows = [(name, *(f"{value:g}" for value in row.values())) for name, row in times.items()]
         print_table(("seconds from failure to end", "n", "p50", "p99", "max", "promised"), rows)
-    for failed in result.failed:
-        console.print(f"seed {failed} fails as {shrink(draw(failed), limits)!r}", markup=False)
+    if result.failed and not json:
+        smallest = [shrink(plan_of(failed, off), limits) for failed in result.failed]
+        for failed, plan in zip(result.failed, smallest, strict=True):
+            console.print(f"seed {failed} fails as {plan!r}", markup=False)
+        told(smallest[0])
     if result.violations:
         raise typer.Exit(1)

@@ -15,6 +15,7 @@ from typing import Any
 
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.simulation.history import run_history
+from chronos_ec2.simulation.judgement import Verdicts
 from chronos_ec2.simulation.plan import Layer, Plan, draw
 
 _BATCH = 500
@@ -121,11 +122,25 @@ def whole(studies: Iterator[Study]) -> Study:
     return deque(studies, maxlen=1)[-1]
 
 
+def plan_of(seed: int, layers_off: frozenset[Layer] = frozenset()) -> Plan:
+    """The plan of a seed, without these layers either."""
+    plan = draw(seed)
+    return replace(plan, layers_off=plan.layers_off | layers_off) if layers_off else plan
+
+
+def problems(plan: Plan, found: Verdicts) -> list[str]:
+    """Everything that may not be: also a message that went out twice although nothing failed."""
+    doubled = (
+        [f"{found.duplicates} messages were sent twice without a cause"] if plan.clean and found.duplicates else []
+    )
+    return [*found.failed, *doubled]
+
+
 def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) -> Study:
     part = Study(histories=size)
     begin = time.process_time()
     for seed in range(start, start + size):
-        plan = replace(draw(seed), layers_off=layers_off) if layers_off else draw(seed)
+        plan = plan_of(seed, layers_off)
         found = run_history(plan, limits)
         part.wrong_terminations += len(found.wrong)
         part.alien_terminations += len(found.alien)
@@ -136,7 +151,7 @@ def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) 
         part.over_cap += len(found.over_cap)
         part.duplicate_messages += found.duplicates
         part.doubled_without_cause += found.duplicates if plan.clean else 0
-        if found.failed or (plan.clean and found.duplicates):
+        if problems(plan, found):
             part.failed.append(seed)
         if plan.clean and not plan.list_lag:
             for failure, seconds, bound in found.times:
@@ -145,24 +160,34 @@ def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) 
     return part
 
 
+_SIMPLER: tuple[dict[str, Any], ...] = (
+    {"call_errors": 0.0},
+    {"function_crashes": 0.0},
+    {"lost_ticks": 0.0},
+    {"pauses": 0.0},
+    {"outages": ()},
+    {"list_lag": 0.0},
+    {"doubled_events": 0.0},
+    {"forged_events": 0},
+    {"lost_events": 1.0},
+    {"layers_off": frozenset()},
+    {"full_subnets": 0},
+    {"crashes_left": 0},
+    {"preemptions_left": 0},
+    {"checkpoint_after": None},
+    {"by_force": 30.0},
+    {"max_cost": None},
+    {"max_runtime": 43_200.0},
+)
+
+
 def shrink(plan: Plan, limits: Limits) -> Plan:
     """The smallest plan that still fails: without each disturbance and each kind of noise that is not needed."""
     simpler = [plan.without(index) for index in range(len(plan.disturbances))]
-    simpler += [
-        candidate
-        for candidate in (
-            replace(plan, call_errors=0.0),
-            replace(plan, function_crashes=0.0),
-            replace(plan, lost_ticks=0.0),
-            replace(plan, list_lag=0.0),
-            replace(plan, doubled_events=0.0),
-            replace(plan, lost_events=1.0),
-            replace(plan, crashes_left=0),
-            replace(plan, max_cost=None),
-        )
-        if candidate != plan
-    ]
+    simpler += [candidate for change in _SIMPLER if (candidate := replace(plan, **change)) != plan]
+    if plan.lanes > 1 and not any(at.lane for at in plan.disturbances):
+        simpler.append(replace(plan, lanes=1))
     for candidate in simpler:
-        if run_history(candidate, limits).failed:
+        if problems(candidate, run_history(candidate, limits)):
             return shrink(candidate, limits)
     return plan
