@@ -16,12 +16,16 @@ from typing import Any
 
 from evidence.crash_points import enumerate_crash_points
 from evidence.defects import run_defects
-from evidence.histories import histories, layers
+from evidence.fuzz import fuzz
+from evidence.histories import histories, layers, silent_sweep_seconds
 from evidence.model.check import check_model
-from evidence.mutation import REPORT
+from evidence.mutation import REPORT, Change, listed_survivors
 from evidence.report import as_markdown, with_summary
+from evidence.sources import fingerprint
 
 BUILD, DOCUMENT, README = Path("build/evidence.json"), Path("docs/evidence.md"), Path("README.md")
+_FUZZ_SHARE = 100
+"""An input for each of the fuzzed for so many histories."""
 _LAYER_SHARE = 50
 """A history without a layer for so many with all of them."""
 
@@ -37,10 +41,12 @@ def main() -> int:
         if name not in _PARTS:
             parser.error(f"no part {name}; there are {', '.join(_PARTS)}")
         print(f"{name} …", flush=True)
+        made_from = fingerprint()
         found |= _PARTS[name](options.histories)
+        found["made_from"] = found.get("made_from", {}) | {name: made_from}
         BUILD.parent.mkdir(exist_ok=True)
         BUILD.write_text(json.dumps(found, indent=1) + "\n")
-    DOCUMENT.write_text(as_markdown(found))
+    DOCUMENT.write_text(as_markdown(found, fingerprint()))
     README.write_text(with_summary(README.read_text(), found))
     print(f"{BUILD}, {DOCUMENT}, {README}")
     return 1 if violations(found) else 0
@@ -56,7 +62,13 @@ def violations(found: dict[str, Any]) -> int:
     crash = found.get("crash_points", {"enumerated": 0, "converged": 0})
     defects = found.get("defect_mutants", {"total": 0, "caught": 0})
     model = found.get("model", {"violations": 0, "mutants": 0, "mutants_caught": 0})
-    missed = crash["enumerated"] - crash["converged"] + defects["total"] - defects["caught"]
+    fuzzed = len(found.get("fuzz", {"failures": []})["failures"])
+    unlayered = sum(row["wrong_terminations"] for row in found.get("layers", {}).values())
+    listed = listed_survivors()
+    survivors = [Change(**change) for change in found.get("mutation", {"survivors": []})["survivors"]]
+    unlisted = sum(change not in listed for change in survivors)
+    missed = fuzzed + unlayered + unlisted
+    missed += crash["enumerated"] - crash["converged"] + defects["total"] - defects["caught"]
     return int(histories_bad + missed + model["violations"] + model["mutants"] - model["mutants_caught"])
 
 
@@ -75,13 +87,17 @@ def _model(_histories: int) -> dict[str, Any]:
 
 
 def _mutation(_histories: int) -> dict[str, Any]:
-    # In a process of its own, where nothing of what is mutated was imported yet. Survivors are told by violations().
+    # In a process of its own, where nothing of what is mutated was imported yet.
     subprocess.run([sys.executable, "-m", "evidence.mutation"], check=False)
     return {"mutation": json.loads(REPORT.read_text())}
 
 
+def _fuzz(count: int) -> dict[str, Any]:
+    return {"fuzz": asdict(fuzz(min(max(count // _FUZZ_SHARE, 200), 20_000)))}
+
+
 def _layers(count: int) -> dict[str, Any]:
-    return {"layers": layers(max(count // _LAYER_SHARE, 200))}
+    return {"layers": layers(max(count // _LAYER_SHARE, 200)), "alarm_seconds": silent_sweep_seconds()}
 
 
 _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
@@ -89,6 +105,7 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "model": _model,
     "histories": histories,
     "layers": _layers,
+    "fuzz": _fuzz,
     "defects": _defects,
     "mutation": _mutation,
 }

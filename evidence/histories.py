@@ -4,12 +4,17 @@ from __future__ import annotations
 
 import logging
 from itertools import combinations
+from pathlib import Path
 from typing import Any
 
+from samcli.yamlhelper import yaml_parse
+
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.simulation.bounds import SCHEDULE_SECONDS
 from chronos_ec2.simulation.plan import Layer
 from chronos_ec2.simulation.study import study, whole
 
+TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
 _LAYERS = tuple(Layer)
 
 
@@ -29,13 +34,29 @@ def layers(count: int) -> dict[str, Any]:
 
 def _without(off: frozenset[Layer], count: int) -> dict[str, Any]:
     result = whole(study(count, 0, Limits(), off))
-    worst = {
-        failure: max(seconds) for (failure, _, bound), seconds in sorted(result.times.items()) if seconds and bound
-    }
+    timed = {(failure, bound): max(seconds) for (failure, _, bound), seconds in sorted(result.times.items()) if seconds}
+    worst: dict[str, float] = {}
+    for (failure, _), longest in timed.items():
+        worst[failure] = max(round(longest, 1), worst.get(failure, 0.0))
     return {
         "histories": result.histories,
+        "promised": _promised(off, [bound for _, bound in timed]),
+        "max": max(worst.values(), default=0.0),
         "wrong_terminations": result.wrong_terminations,
         "leaks_past_bound": result.leaks_past_bound,
         "stuck_locks": result.stuck_locks,
-        "longest_seconds": {failure: round(seconds, 1) for failure, seconds in worst.items()},
+        "longest_seconds": worst,
     }
+
+
+def _promised(off: frozenset[Layer], bounds: list[float]) -> float | None:
+    """The longest of the sweep's promises; without it what the schedule promises; without both there is none."""
+    if Layer.SWEEP not in off:
+        return max(bounds, default=None)
+    return None if Layer.DEADLINE in off else Limits().max_runtime.total_seconds() + SCHEDULE_SECONDS
+
+
+def silent_sweep_seconds() -> int:
+    """After how many seconds without a sweep the alarm of L4 sounds, as the template has it."""
+    alarm = yaml_parse(TEMPLATE.read_text())["Resources"]["SweepSilent"]["Properties"]
+    return int(alarm["Period"]) * int(alarm["EvaluationPeriods"])

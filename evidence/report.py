@@ -15,10 +15,17 @@ by hand. What is modelled and what is real stands in the docstrings of `src/chro
 _MARKS = ("<!-- evidence -->", "<!-- /evidence -->")
 
 
-def as_markdown(found: dict[str, Any]) -> str:
-    """The whole document; parts that were not run are left out."""
-    sections = (_histories, _times, _layers, _crash_points, _model, _defects, _mutation)
-    return _HEAD + "\n".join(filter(None, (section(found) for section in sections)))
+def as_markdown(found: dict[str, Any], code: str) -> str:
+    """The whole document; parts that were not run are left out. `code` is the fingerprint of the code as it is now."""
+    sections = (_histories, _times, _layers, _crash_points, _model, _fuzz, _defects, _mutation)
+    return _HEAD + "\n".join(filter(None, (_stale(found, code), *(section(found) for section in sections))))
+
+
+def _stale(found: dict[str, Any], code: str) -> str:
+    """Which parts say something of other code than that of today."""
+    parts = found.get("made_from", {})
+    other = sorted(name for name, made_from in parts.items() if made_from != code)
+    return f"Made from other code than today's: {', '.join(other)}.\n" if other else ""
 
 
 def with_summary(readme: str, found: dict[str, Any]) -> str:
@@ -33,7 +40,7 @@ def with_summary(readme: str, found: dict[str, Any]) -> str:
                 found["wrong_terminations"] + found["alien_terminations"],
             ),
             ("instances past their bound, locks that stayed", found["leaks_past_bound"] + found["stuck_locks"]),
-            ("ends that nobody was told of", found["lost_messages"]),
+            ("incidents that nobody was told of", found["lost_messages"]),
         ]
     if "crash_points" in found:
         rows.append(("crash points that converge", _share(found["crash_points"], "converged", "enumerated")))
@@ -41,6 +48,8 @@ def with_summary(readme: str, found: dict[str, Any]) -> str:
         rows.append(
             ("states of the model, violations", f"{found['model']['states']:,}, {found['model']['violations']}")
         )
+    if "fuzz" in found:
+        rows.append(("fuzzed inputs, failures", f"{found['fuzz']['inputs']:,}, {len(found['fuzz']['failures'])}"))
     if "defect_mutants" in found:
         rows.append(("defects put back in that the tests catch", _share(found["defect_mutants"], "caught", "total")))
     if "mutation" in found:
@@ -68,14 +77,15 @@ def _histories(found: dict[str, Any]) -> str:
         ("locks that stayed", found["stuck_locks"]),
         ("two agents at work in one lane", found["two_agents"]),
         ("runs past the price cap and a tick", found["over_cap"]),
-        ("ends that nobody was told of", found["lost_messages"]),
+        ("incidents that nobody was told of", found["lost_messages"]),
         ("messages sent twice although nothing failed", found["doubled_without_cause"]),
         ("messages sent twice because an answer of SNS was lost, or a function died", found["duplicate_messages"]),
     ]
     return (
         f"## {found['histories']:,} histories (seeds {found['seeds']})\n\n"
         "Half of them with 2 to 30 % of all AWS calls failing, before or after their effect, functions dying half-way "
-        "and ticks lost; a third of the lists of EC2 stale; events lost, doubled, up to a day late. "
+        "and ticks lost; a third of the lists of EC2 stale, some by minutes; services out for up to an hour; events "
+        "lost, doubled, forged, up to a day late. "
         f"{found['histories_per_second']} histories a second and core.\n\n"
         + _table(("What may not happen", "times"), rows)
     )
@@ -101,16 +111,19 @@ def _layers(found: dict[str, Any]) -> str:
         return ""
     rows: list[tuple[object, ...]] = []
     for name, row in found["layers"].items():
-        longest = max(row["longest_seconds"].values(), default=0)
-        rows.append((name, row["histories"], row["wrong_terminations"], longest, row["leaks_past_bound"]))
-    head = ("Without", "histories", "healthy runs terminated", "longest end, seconds", "instances past their bound")
+        promised = "none" if row["promised"] is None else row["promised"]
+        rows.append((name, row["histories"], row["wrong_terminations"], row["max"], promised, row["leaks_past_bound"]))
+    head = (
+        "Without", "histories", "healthy runs terminated", "longest end, seconds", "promised",
+        "instances past their bound",
+    )  # fmt: skip
     return (
         "## With kill layers switched off\n\nWith the sweep every bound holds, whatever else is off. Without it the "
         "schedule of L1 is what remains: it ends an instance at its deadline, 12 h after its launch, within two "
         "minutes. Then past its bound is what lives at the end of a history: what has no schedule, because somebody "
         "else started it or its launcher died first, and what does not end although EC2 was asked. L4, the alarms, "
-        "ends nothing and so is not in the table: within five minutes it says that the sweep is silent.\n\n"
-        + _table(head, rows)
+        f"ends nothing and so is not in the table: after {found['alarm_seconds']} seconds without a sweep it says so, "
+        "by the template.\n\n" + _table(head, rows)
     )
 
 
@@ -131,6 +144,18 @@ def _model(found: dict[str, Any]) -> str:
     return (
         f"## Model\n\n`evidence/model/protocol.pml`, checked by spin: {row['states']:,} states, {row['violations']} "
         f"violations; {row['mutants_caught']} of {row['mutants']} mutants caught.\n"
+    )
+
+
+def _fuzz(found: dict[str, Any]) -> str:
+    if "fuzz" not in found:
+        return ""
+    row = found["fuzz"]
+    return (
+        f"## Fuzzing\n\n{row['inputs']:,} inputs, made up or changed, to every parser, and as lock, heartbeat, marker "
+        "and event to the watchdog beside a healthy run: "
+        f"{len(row['failures'])} raised what they may not, or ended it.\n\n"
+        + _table(("Fed", "inputs"), list(row["by_target"].items()))
     )
 
 

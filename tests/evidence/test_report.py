@@ -1,0 +1,68 @@
+"""What counts as a violation, what is fuzzed, and what a report says of parts that are stale."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import strategies as st
+
+from evidence.__main__ import violations
+from evidence.fuzz import Target, _fed, fuzz, targets
+from evidence.histories import silent_sweep_seconds
+from evidence.report import as_markdown
+from evidence.sources import fingerprint
+
+CHANGE = {"file": "cost.py", "name": "price_of", "was": "return 1", "now": "return 2"}
+BAD: dict[str, dict[str, Any]] = {
+    "an input that broke a parser": {"fuzz": {"inputs": 9, "failures": ["event: TypeError"], "by_target": {}}},
+    "a healthy run that died without a layer": {"layers": {"L0 box": {"wrong_terminations": 1}}},
+    "a mutant that survives and is not listed": {"mutation": {"survivors": [CHANGE]}},
+    "a message that was lost": {"lost_messages": 1},
+}
+
+
+@pytest.mark.parametrize("what", BAD)
+def test_a_violation_counts(what: str) -> None:
+    assert violations({}) == 0
+    assert violations(BAD[what]) == 1
+
+
+def test_no_input_breaks_anything() -> None:
+    result = fuzz(300)
+    assert result.failures == []
+    assert result.inputs == sum(result.by_target.values()) > 1000
+
+
+def test_every_target_is_fed_with_as_much_as_was_asked_for() -> None:
+    assert {_fed(Target(one.name, one.inputs, lambda _raw: None), 20) for one in targets()} == {(20, "")}
+
+
+def test_an_error_that_is_not_the_parsers_own_is_a_failure() -> None:
+    target = Target("numbers", st.text(max_size=3), int, (TypeError,))
+    _, failure = _fed(target, 50)
+    assert failure.startswith("numbers: ValueError")
+    assert _fed(Target("numbers", st.text(max_size=3), int, (ValueError,)), 50) == (50, "")
+
+
+def test_parts_that_were_made_from_other_code_are_named() -> None:
+    found = {"made_from": {"model": "old", "histories": "new"}}
+    assert "other code than today's: model." in as_markdown(found, "new")
+    assert "other code" not in as_markdown({"made_from": {"model": "new"}}, "new")
+
+
+def test_the_fingerprint_changes_with_the_code(tmp_path: Path) -> None:
+    (tmp_path / "src").mkdir()
+    (tmp_path / "template.yaml").touch()
+    code = tmp_path / "src" / "a.py"
+    code.write_text("1")
+    before = fingerprint(tmp_path)
+    code.write_text("2")
+    assert fingerprint(tmp_path) != before
+    code.write_text("1")
+    assert fingerprint(tmp_path) == before
+
+
+def test_a_silent_sweep_is_noticed_within_five_minutes() -> None:
+    assert silent_sweep_seconds() == 300
