@@ -5,8 +5,8 @@ latter two only after the first line of metrics: a process that does not listen 
 
 Every line of `metrics.jsonl` is a JSON object, and a sign of work. A step has `step`, `total_steps`, and now and then
 `loss`, `lr`, `steps_per_second` since the first step, and other numbers (docs/training.md). The rest are events:
-`loading` (`done`, `total` while data are read), `checkpoint` (`step`, and `best` if none was better), `short_of_time`
-(`step`, `expected`, `total_steps`), `evaluating` (`done`, `total`).
+`loading` (`done`, `total` while data are read), `began` (`step`: training goes on from there), `checkpoint` (`step`, and
+`best` if none was better), `short_of_time` (`step`, `expected`, `total_steps`), `evaluating` (`done`, `total`).
 """
 
 from __future__ import annotations
@@ -79,6 +79,9 @@ class Metrics:
 
     def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._file = path.open("a", encoding="utf-8")
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            # The last line of one that was killed while it wrote; ours shall not be part of it.
+            self._file.write("\n")
         self._monotonic = monotonic
         self._rate_since: tuple[float, int] | None = None
         self._last_line = -math.inf

@@ -18,7 +18,9 @@ from agent.training_document import SCHEMA_VERSION
 from chronos_ec2.domain.request import Request
 from chronos_ec2.domain.run import Run, Status, Verdict
 
-_RESULT_FACTS = ("steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "evaluation")
+_RESULT_FACTS = (
+    "steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "interruptions", "evaluation",
+)  # fmt: skip
 _RUN_SCHEMA_VERSION = 1
 
 

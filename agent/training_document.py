@@ -71,6 +71,13 @@ class Baselines(_Part):
     fell_back: dict[str, Count]
 
 
+class Interruption(_Part):
+    """Training had come to step `reached`, and went on from step `resumed_from`, 0 when it began anew."""
+
+    reached: Count
+    resumed_from: Count
+
+
 class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them is under models/.
 
@@ -113,6 +120,7 @@ class TrainingDocument(_Part):
     stopped_by: str | None = None
     parts: Annotated[int, Field(ge=1)] | None = None
     processes: Annotated[int, Field(ge=1)] | None = None
+    interruptions: list[Interruption] = Field(default_factory=list)
     evaluation: Evaluation | None = None
 
 

@@ -21,6 +21,7 @@ from transformers.trainer_callback import PrinterCallback, TrainerState
 from agent.child import Metrics, StopSignal
 from agent.manifest import folder_of, steps_in
 from agent.training import ranks
+from agent.training.attempts import BEGAN
 from agent.training.callbacks import MADE_WITH, KeepBest, Report, Saving, StepSeeds, trainable
 from agent.training.families import Batch
 from agent.training.gauges import Gauges, tensorboard
@@ -81,6 +82,7 @@ def fit(work: Work, folder: Path, metrics: Metrics, stop: StopSignal) -> Trained
         LossNotFinite: the loss is not a number any more.
     """
     initial, parts = trainable(work.model), 1
+    metrics.event(BEGAN, step=_step_of(newest_checkpoint(folder)))
     while True:
         try:
             return _fit(work, parts, folder, metrics, stop)
@@ -111,7 +113,7 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     if newest is not None:
         for other in _compare(newest, work):
             metrics.event("loading", what=f"{newest.name} was made with other {other}: not the same bit for bit")
-    start = 0 if newest is None else TrainerState.load_from_json(str(newest / TRAINER_STATE_NAME)).global_step
+    start = _step_of(newest)
     accumulated = settings.gradient_accumulation * parts
     batches = StepIndexed(
         lambda number: work.batch(number // parts, number % parts, parts), settings.batch_size, start * accumulated
@@ -151,6 +153,10 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
         stopped_by=reason,
         parts=parts,
     )
+
+
+def _step_of(checkpoint: Path | None) -> int:
+    return 0 if checkpoint is None else TrainerState.load_from_json(str(checkpoint / TRAINER_STATE_NAME)).global_step
 
 
 def newest_checkpoint(folder: Path) -> Path | None:

@@ -22,6 +22,7 @@ from transformers.utils import logging as transformers_logging
 from agent.child import Metrics, StopSignal, write_json
 from agent.hashing import sha256_of
 from agent.training import block_attention, evaluation, gates, models, ranks
+from agent.training.attempts import interruptions
 from agent.training.covariates import write_covariates
 from agent.training.engine import Work, fit
 from agent.training.families import Batch, Family
@@ -83,6 +84,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "steps": trained.steps,
         "best_step": trained.best_step,
         "resumed_from": trained.resumed_from,
+        "interruptions": interruptions(workdir.metrics),
         "stopped_by": trained.stopped_by,
         "parts": trained.parts,
         "processes": place.count,

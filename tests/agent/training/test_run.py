@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from tensorboardX.proto import event_pb2
 from agent.child import Metrics, StoppedEarly, StopSignal
 from agent.hashing import sha256_of
 from agent.training import gates, judgement, models
+from agent.training.attempts import interruptions
 from agent.training.families import Family, family_of
 from agent.training.naive import QUANTILES
 from agent.training.run import load_panel, run
@@ -507,8 +509,22 @@ def test_a_run_goes_on_where_a_signal_ended_it(tmp_path: Path) -> None:
     assert not workdir.model.exists()
     second = train(workdir, tiny_chronos(steps=6))
     assert (second["resumed_from"], second["steps"]) == (2, 6)
+    assert (first["interruptions"], second["interruptions"]) == ([], [{"reached": 2, "resumed_from": 2}])
     ours, theirs = (BaseChronosPipeline.from_pretrained(one.model).model.state_dict() for one in (workdir, straight))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
+
+
+def test_interruptions_are_those_of_all_attempts(tmp_path: Path) -> None:
+    """A first attempt, one that went on, one that found no checkpoint; the second was killed while it wrote."""
+    metrics = tmp_path / "metrics.jsonl"
+    metrics.write_text(
+        '{"event": "began", "step": 0}\n{"step": 7, "total_steps": 9}\n'
+        '{"event": "attempt", "attempt": 2, "step": 5}\n{"event": "began", "step": 5}\n'
+        '{"step": 6, "total_steps": 9}\n{"st'
+    )
+    with closing(Metrics(metrics)) as third:
+        third.event("began", step=0)
+    assert interruptions(metrics) == [{"reached": 7, "resumed_from": 5}, {"reached": 6, "resumed_from": 0}]
 
 
 def test_a_run_whose_time_is_short_is_judged_all_the_same(tmp_path: Path) -> None:

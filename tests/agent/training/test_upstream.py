@@ -16,8 +16,9 @@ from chronos.chronos2 import Chronos2Dataset, preprocess
 from chronos.chronos2.dataset import DatasetMode
 from peft import LoraConfig, get_peft_model
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback, set_seed
+from transformers import TrainerCallback
 
+from tests.agent.training import stock_two
 from tests.agent.training.builders import CONTEXT, HORIZON, a_family
 
 SERIES = [np.sin(np.arange(60) / (3 + index)).astype(np.float32) for index in range(6)]
@@ -37,8 +38,9 @@ class Losses(TrainerCallback):
 def fitted(folder: Path, **more: Any) -> Chronos2Pipeline:
     pipeline = a_family("chronos-2").pipeline
     assert isinstance(pipeline, Chronos2Pipeline)
-    settings = {"num_steps": 3, "batch_size": 4, "learning_rate": 1e-3, "disable_tqdm": True, "logging_steps": 1}
-    return pipeline.fit(SERIES, prediction_length=HORIZON, context_length=CONTEXT, output_dir=folder, **settings | more)
+    settings = {"num_steps": 3, "batch_size": 4, "learning_rate": 1e-3, "disable_tqdm": True, "logging_steps": 1,
+                "context_length": CONTEXT}  # fmt: skip
+    return pipeline.fit(SERIES, prediction_length=HORIZON, output_dir=folder, **settings | more)
 
 
 def test_a_fitted_pipeline_is_left_in_train_mode(tmp_path: Path) -> None:
@@ -53,13 +55,24 @@ def test_fit_takes_resume_from_checkpoint_and_starts_at_the_beginning(tmp_path: 
     assert losses.steps == [1, 2, 3, 4, 5, 6]
 
 
-def test_every_rank_draws_the_same_batches(monkeypatch: pytest.MonkeyPatch) -> None:
-    batches = []
-    for rank in ("0", "1"):
-        monkeypatch.setenv("RANK", rank)
-        set_seed(7)
-        batches.append(next(iter(Chronos2Dataset(SERIES, CONTEXT, HORIZON, 4, 6, HORIZON, DatasetMode.TRAIN))))
-    assert torch.equal(batches[0]["context"].nan_to_num(), batches[1]["context"].nan_to_num())
+def test_every_rank_draws_the_same_batches(tmp_path: Path) -> None:
+    first, second = stock_two.hashes(tmp_path)
+    assert first == second
+    assert len(set(first)) == 3
+
+
+def test_a_longer_context_than_the_models_is_cut_off_in_training_and_remembered_after(tmp_path: Path) -> None:
+    lengths = []
+
+    class Watch(TrainerCallback):
+        def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+            model = kwargs["model"]
+            patch = model.patch.register_forward_hook(lambda _module, given, _made: lengths.append(given[0].shape[-1]))
+            assert patch is not None
+
+    longer = fitted(tmp_path, context_length=2 * CONTEXT, callbacks=[Watch()], min_past=2 * CONTEXT)
+    assert set(lengths) == {CONTEXT}
+    assert longer.model_context_length == 2 * CONTEXT
 
 
 def test_workers_repeat_the_validation_data() -> None:
