@@ -5,8 +5,8 @@ latter two only after the first line of metrics: a process that does not listen 
 
 Every line of `metrics.jsonl` is a JSON object, and a sign of work. A step has `step`, `total_steps`, and now and then
 `loss`, `lr`, `steps_per_second` since the first step, and other numbers (docs/training.md). The rest are events:
-`loading` (`done`, `total` while data are read), `began` (`step`: training goes on from there), `checkpoint` (`step`, and
-`best` if none was better), `short_of_time` (`step`, `expected`, `total_steps`), `evaluating` (`done`, `total`).
+`loading` (`done`, `total` while data are read), `began` (`step`: training goes on from there), `checkpoint` (`step`,
+and `best` if none was better), `short_of_time` (`step`, `expected`, `total_steps`), `evaluating` (`done`, `total`).
 """
 
 from __future__ import annotations
