@@ -12,7 +12,7 @@ from chronos_ec2.domain.lane import CACHED, Lane
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
-from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.memory import Faults, MemoryWorld
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.run_store import RunStore
@@ -27,8 +27,8 @@ DATA = "training-data/sales/"
 class Scenario:
     """One environment, its services, and the moves of agent, time and people."""
 
-    def __init__(self) -> None:
-        self.world = MemoryWorld()
+    def __init__(self, faults: Faults | None = None) -> None:
+        self.world = MemoryWorld(faults)
         self.store = RunStore(self.world.objects)
         self.reconciler = watchdog_over(self.world, self.store, self, LIMITS)
         self.changes: dict[str, Any] = {}
@@ -66,7 +66,7 @@ class Scenario:
     def claim(self, launched: Launched) -> None:
         held = self.lock()
         self.store.replace_lock(replace(held.run, current_step="claimed", instance_id=launched.instance_id), held)
-        self.beat(launched)
+        self.beat(launched, attempt=held.run.attempt)
 
     def train(self) -> None:
         for status in (Status.DATA_SYNC, Status.TRAINING):
@@ -79,8 +79,11 @@ class Scenario:
         counter: int = 1,
         stalled_for: timedelta = seconds(0),
         checkpoint_age: timedelta | None = None,
+        attempt: int = 1,
     ) -> None:
-        heartbeat = Heartbeat(launched.run_id, 1, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for)
+        heartbeat = Heartbeat(
+            launched.run_id, attempt, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for
+        )
         self.store.write_beat("dev", replace(heartbeat, checkpoint_age=checkpoint_age))
 
     def end(self, outcome: Outcome, cause: Cause) -> None:

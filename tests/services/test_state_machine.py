@@ -2,20 +2,61 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import replace
+
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
-from chronos_ec2.domain.errors import LaneBusy, LostRace
+from chronos_ec2.domain.errors import LaneBusy, LostRace, ServiceUnavailable, UserError
 from chronos_ec2.domain.facts import Held
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.run import ACTIVE, Cause, Outcome, Status
+from chronos_ec2.domain.run import ACTIVE, Cause, Outcome, Run, Status
+from chronos_ec2.memory import Crash
 from chronos_ec2.services.launch import Launched
+from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.simulation.watchdog import watchdog_over
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
 LANE = Lane("dev")
+_MINUTES_OF_A_SLOW_STEP = 9
+
+
+class Meanwhile:
+    """Lets something happen at some calls of whoever acts: the call fails, its caller dies, another watchdog acts."""
+
+    def __init__(self) -> None:
+        self.left = 0
+        self.points = 0
+        self.times = 0
+        self.deed: Callable[[], None] = lambda: None
+
+    def arm(self, points: int, times: int, deed: Callable[[], None]) -> None:
+        self.left, self.points, self.times, self.deed = points, points, times, deed
+
+    def before(self, _call: str) -> None:
+        self.left -= 1
+        if self.left == 0:
+            self.times -= 1
+            try:
+                self.deed()
+            finally:
+                self.left = self.points if self.times > 0 else 0
+
+    def after(self, call: str) -> None:
+        self.before(call)
+
+
+def no_answer() -> None:
+    raise ServiceUnavailable("no answer")
+
+
+def dies() -> None:
+    raise Crash
 
 
 class LaneMachine(RuleBasedStateMachine):
@@ -23,7 +64,11 @@ class LaneMachine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.scene = Scenario()
+        self.meanwhile = Meanwhile()
+        self.scene = Scenario(self.meanwhile)
+        store = RunStore(self.scene.world.objects)
+        self.other = watchdog_over(self.scene.world, store, self.scene, LIMITS)
+        self.stalled: int | None = None
         self.foreign = self.scene.world.fleet.add({"Project": "another"})
         self.launched: Launched | None = None
         self.well = False
@@ -31,44 +76,92 @@ class LaneMachine(RuleBasedStateMachine):
 
     # --- what happens ------------------------------------------------------------------------------------------
 
-    @rule()
-    def launch(self) -> None:
-        held = isinstance(self.scene.store.read_lock(LANE), Held)
-        try:
-            self.launched = self.scene.launch()
-        except LaneBusy:
-            assert held
-            return
-        assert not held
-        self.well = False
+    @rule(points=st.integers(1, 60), times=st.integers(1, 40), deed=st.sampled_from([no_answer, dies, None]))
+    def something_will_happen_at_a_call(self, points: int, times: int, deed: Callable[[], None] | None) -> None:
+        self.meanwhile.arm(points, times, deed or self.another_watchdog_acts)
 
-    @precondition(lambda self: self.holds() and not self.scene.lock().run.claimed and self.is_running())
+    def another_watchdog_acts(self) -> None:
+        with suppress(LostRace):
+            self.other.sweep()
+
+    @rule(crashes=st.integers(0, 1))
+    def launch(self, crashes: int) -> None:
+        armed, self.meanwhile.left = self.meanwhile.left, 0
+        held = isinstance(self.scene.store.read_lock(LANE), Held)
+        self.meanwhile.left = armed
+        try:
+            launched = self.scene.launch(crashes_left=crashes)
+        except (ServiceUnavailable, Crash):
+            # What was started is the watchdog's, whichever run it is of.
+            self.launched = self.launched if held else None
+            self.well = self.well and held
+            return
+        except (LaneBusy, LostRace):
+            assert held or armed > 0
+            return
+        # The other watchdog may have freed the lane meanwhile.
+        assert not held or armed > 0
+        self.launched, self.well, self.stalled = launched, False, None
+
+    @precondition(lambda self: self.holds() and not self.run().claimed and self.is_running())
     @rule()
     def claim(self) -> None:
         assert self.launched
-        self.scene.claim(self.launched)
-        self.well = True
+        with self.calm():
+            self.scene.claim(self.launched)
+        self.well, self.stalled = True, None
+
+    @precondition(lambda self: not self.works())
+    @rule(crashes=st.integers(0, 1))
+    def a_run_comes_as_far_as_training(self, crashes: int) -> None:
+        """Chance alone seldom gets there."""
+        with self.calm():
+            for _ in range(40):
+                if not isinstance(self.scene.store.read_lock(LANE), Held):
+                    break
+                self.well = False
+                self.one_minute()
+            self.launch(crashes=crashes)
+            self.claim()
+            self.scene.train()
+
+    @precondition(lambda self: self.works() and self.stalled is None)
+    @rule(minutes=st.integers(0, 20))
+    def hangs(self, minutes: int) -> None:
+        self.stalled = 0
+        self.time_passes(minutes=minutes)
+
+    @precondition(lambda self: self.stalled is not None)
+    @rule()
+    def a_hang_is_over(self) -> None:
+        self.stalled = None
 
     @precondition(lambda self: self.works())
     @rule()
     def advance(self) -> None:
-        run = self.scene.lock().run
+        run = self.run()
         following = {
             Status.INITIALIZATION: Status.DATA_SYNC, Status.DATA_SYNC: Status.TRAINING,
             Status.TRAINING: Status.RESULTS_SYNC,
         }.get(run.status)  # fmt: skip
         if following:
-            held = self.scene.lock()
-            self.scene.store.replace_lock(run.advance(following, str(following), self.scene.world.clock.now()), held)
+            with self.calm():
+                held = self.scene.lock()
+            with self.calm():
+                self.scene.store.replace_lock(
+                    run.advance(following, str(following), self.scene.world.clock.now()), held
+                )
 
     @precondition(lambda self: self.works())
     @rule(outcome=st.sampled_from([Outcome.SUCCEEDED, Outcome.FAILED]))
     def finish(self, outcome: Outcome) -> None:
         assert self.launched
-        self.scene.end(outcome, Cause.COMPLETED if outcome is Outcome.SUCCEEDED else Cause.USER_CODE)
+        with self.calm():
+            self.scene.end(outcome, Cause.COMPLETED if outcome is Outcome.SUCCEEDED else Cause.USER_CODE)
         self.scene.power_off(self.launched)
         self.well = False
 
+    @precondition(lambda self: self.well)
     @rule()
     def agent_dies(self) -> None:
         self.well = False
@@ -87,20 +180,21 @@ class LaneMachine(RuleBasedStateMachine):
             self.scene.kill(at_once=at_once)
         except LostRace:
             return
+        except (ServiceUnavailable, Crash, UserError):
+            pass  # whether it was asked for is not known, or which run there is
         self.well = self.well and not at_once
 
     @rule(minutes=st.integers(1, 12))
     def time_passes(self, minutes: int) -> None:
-        before = len(self.scene.world.fleet.terminate_calls)
         for _ in range(minutes):
             self.one_minute()
-        if self.was_well_throughout:
-            assert len(self.scene.world.fleet.terminate_calls) == before
 
     @rule()
     def an_event_is_doubled(self) -> None:
-        self.scene.reconciler.lane(LANE)
-        self.scene.reconciler.lane(LANE)
+        for _ in range(2):
+            with suppress(ServiceUnavailable, Crash):
+                self.scene.reconciler.lane(LANE)
+        self.notice()
 
     # --- what always holds -------------------------------------------------------------------------------------
 
@@ -110,11 +204,20 @@ class LaneMachine(RuleBasedStateMachine):
 
     @invariant()
     def a_run_that_lives_holds_its_lock(self) -> None:
-        if self.well and self.launched:
-            assert self.scene.lock().run.run_id == self.launched.run_id
+        with self.calm():
+            if self.well and self.launched:
+                assert self.scene.lock().run.run_id == self.launched.run_id
+
+    @invariant()
+    def at_most_one_instance_works_for_a_run(self) -> None:
+        with self.calm():
+            boxes = [box for box in self.scene.world.fleet.instances("dev") if box.alive and box.run_id]
+        assert len({(box.run_id, box.attempt) for box in boxes}) == len(boxes)
+        assert len([box for box in boxes if self.launched and box.run_id == self.launched.run_id]) <= 1
 
     def teardown(self) -> None:
         self.well = False
+        self.meanwhile.left = 0
         for _ in range(int((LIMITS.boot + LIMITS.grace) / LIMITS.sweep) + 6):
             self.one_minute()
         assert self.scene.left() == []
@@ -122,32 +225,71 @@ class LaneMachine(RuleBasedStateMachine):
     # --- what is asked above ----------------------------------------------------------------------------------
 
     def one_minute(self) -> None:
-        self.was_well_throughout = self.well and self.may_go_on()
+        healthy = self.works() and self.may_go_on() and (self.stalled or 0) < _MINUTES_OF_A_SLOW_STEP
+        ended = len(self.scene.world.fleet.terminate_calls)
         self.scene.world.clock.advance(seconds(60))
         if self.well and self.launched:
-            self.counter += 1
-            self.scene.beat(self.launched, counter=self.counter)
-        self.scene.reconciler.sweep()
+            self.beat(self.launched)
+        with suppress(ServiceUnavailable, Crash):
+            self.scene.reconciler.sweep()
+        if healthy:
+            assert len(self.scene.world.fleet.terminate_calls) == ended
+            assert self.works()
+        self.notice()
         self.well = self.well and self.is_running()
-        self.was_well_throughout = self.was_well_throughout and self.well
+
+    def beat(self, launched: Launched) -> None:
+        self.counter += self.stalled is None
+        self.stalled = None if self.stalled is None else self.stalled + 1
+        with self.calm():
+            self.scene.beat(
+                launched,
+                counter=self.counter,
+                stalled_for=seconds(60 * (self.stalled or 0)),
+                checkpoint_age=seconds(30),
+                attempt=self.scene.lock().run.attempt,
+            )
+
+    def notice(self) -> None:
+        """Learn of the instance of a run's next attempt."""
+        with self.calm():
+            state = self.scene.store.read_lock(LANE)
+        if not self.launched or not isinstance(state, Held) or state.run.run_id != self.launched.run_id:
+            return
+        if state.run.instance_id not in (None, self.launched.instance_id):
+            self.launched = replace(self.launched, instance_id=str(state.run.instance_id))
+            self.well = False
+
+    @contextmanager
+    def calm(self) -> Iterator[None]:
+        """Looks and moves at which nothing is to happen meanwhile."""
+        armed, self.meanwhile.left = self.meanwhile.left, 0
+        yield
+        self.meanwhile.left = armed
 
     def holds(self) -> bool:
-        state = self.scene.store.read_lock(LANE)
+        with self.calm():
+            state = self.scene.store.read_lock(LANE)
         return bool(self.launched and isinstance(state, Held) and state.run.run_id == self.launched.run_id)
 
     def is_running(self) -> bool:
         if self.launched is None:
             return False
-        box = self.scene.world.fleet.find("dev", self.launched.instance_id)
+        with self.calm():
+            box = self.scene.world.fleet.find("dev", self.launched.instance_id)
         return box is not None and box.state is InstanceState.RUNNING
 
+    def run(self) -> Run:
+        with self.calm():
+            return self.scene.lock().run
+
     def works(self) -> bool:
-        return self.well and self.holds() and self.scene.lock().run.status in ACTIVE and self.is_running()
+        return self.well and self.holds() and self.run().status in ACTIVE and self.is_running()
 
     def may_go_on(self) -> bool:
         if not self.holds():
             return False
-        run = self.scene.lock().run
+        run = self.run()
         return run.stop is None and run.verdict is None and self.scene.world.clock.now() + seconds(900) < run.deadline
 
 
