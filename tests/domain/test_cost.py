@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import timedelta
+from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, price_of, time_left
+from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, list_prices, price_in, time_left
 from chronos_ec2.instance_defaults import BY_FAMILY
 from tests.builders import NOW, a_run
 
@@ -14,8 +16,7 @@ SIZES = ("xlarge", "2xlarge", "4xlarge")
 
 
 def test_a_known_type_has_its_price_and_an_unknown_one_none() -> None:
-    assert price_of("g4dn.2xlarge") == 0.752
-    assert price_of("t2.nano") is None
+    assert list_prices(("t2.nano", "g4dn.2xlarge")) == {"g4dn.2xlarge": 0.752}
 
 
 def test_every_family_with_defaults_of_its_own_has_a_price() -> None:
@@ -42,6 +43,26 @@ def test_cost_includes_the_attempts_before() -> None:
 
 def test_between_two_attempts_cost_stands_still() -> None:
     assert cost_so_far(a_run(price_per_hour_usd=2.0, spent_usd=5.0), None, NOW) == 5.0
+
+
+OF_TWO: dict[str, Any] = {"prices": (("g4dn.xlarge", 1.0), ("g5.4xlarge", 3.0)), "price_per_hour_usd": 5.0}
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "price"), [("g4dn.xlarge", 1.0), ("g5.4xlarge", 3.0), ("t2.nano", 5.0), ("", 5.0), (None, 1.0)]
+)
+def test_the_price_is_that_of_the_type_that_ec2_names_or_else_the_records(
+    instance_type: str | None, price: float
+) -> None:
+    run = a_run(instance_type="g4dn.xlarge", **OF_TWO)
+    assert price_in(run, instance_type) == price
+    assert cost_so_far(run, NOW - timedelta(hours=1), NOW, instance_type) == price
+
+
+def test_the_time_left_depends_on_the_type_in_the_record() -> None:
+    run = a_run(max_cost_usd=6.0, **OF_TWO)
+    assert time_left(replace(run, instance_type="g4dn.xlarge"), NOW, NOW) == timedelta(hours=6)
+    assert time_left(replace(run, instance_type="g5.4xlarge"), NOW, NOW) == timedelta(hours=2)
 
 
 def test_a_launch_time_ahead_of_now_costs_nothing() -> None:

@@ -28,6 +28,7 @@ FULL_RUN = a_run(
     attempt=2,
     preemptions_left=4,
     crashes_left=3,
+    prices=(("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)),
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -56,7 +57,7 @@ def read_run(raw: bytes) -> Run:
 READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
-    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd"},
+    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
     "request": {"market", "log_group", "code_sha256", "commit"},
 }

@@ -23,7 +23,7 @@ def test_a_file_gives_mutants_that_differ() -> None:
     assert len(mutants) > 20
     assert len({mutant.source for mutant in mutants}) == len(mutants)
     operators = [mutant.change.now for mutant in mutants if mutant.change.name == "cost_so_far"]
-    assert "if run.price_per_hour_usd is not None:" in operators
+    assert "if (price := price_in(run, instance_type)) is not None:" in operators
 
 
 def test_no_docstring_and_no_decorator_is_mutated() -> None:

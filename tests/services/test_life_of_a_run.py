@@ -6,6 +6,7 @@ import json
 from collections import Counter
 from functools import partial
 from random import Random
+from typing import Any
 
 import pytest
 
@@ -22,9 +23,10 @@ from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, last_words_key, run_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Cause, Outcome, Status
-from chronos_ec2.ports import Resource
+from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.services.history import look, runs
 from chronos_ec2.services.kill import kill
+from chronos_ec2.services.launch import Launched
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
@@ -278,7 +280,54 @@ def test_a_run_whose_instance_was_stopped_by_hand_ends_with_its_volume(scene: Sc
 
 def test_the_price_cap_needs_a_price(scene: Scenario) -> None:
     with pytest.raises(InvalidInput, match="--max-cost"):
-        scene.launch(price_per_hour_usd=None, max_cost_usd=3.0)
+        scene.launch(price_per_hour_usd=None, max_cost_usd=3.0, instance_types=("g4dn.xlarge", "t2.nano"))
+
+
+FALLS_BACK: dict[str, Any] = {"instance_types": ("g4dn.xlarge", "g5.4xlarge"), "price_per_hour_usd": None}
+
+
+def test_a_run_that_fell_back_to_a_dearer_type_is_ended_by_what_that_costs(scene: Scenario) -> None:
+    scene.world.fleet.no_capacity = {"g4dn.xlarge"}
+    launched = scene.launch(max_cost_usd=1.624, **FALLS_BACK)
+    assert scene.lock().run.instance_type == "g5.4xlarge"
+    scene.claim(launched)
+    scene.train()
+    for counter in range(2, 58):
+        scene.beat(launched, counter)
+        scene.sweeps(LIMITS.sweep)
+    assert scene.lock().run.stop is None
+    for counter in range(58, 60):
+        scene.beat(launched, counter)
+        scene.sweeps(LIMITS.sweep)
+    assert scene.lock().run.stop is not None
+    assert scene.lock().run.stop.cause is Cause.OVER_BUDGET  # type: ignore[union-attr]
+
+
+@pytest.mark.parametrize(("type_left", "price"), [("g4dn.xlarge", 0.526), ("g5.4xlarge", 1.624)])
+def test_what_a_lost_attempt_has_cost_is_told_by_ec2s_type_though_its_launcher_died_before_it_could_say(
+    scene: Scenario, monkeypatch: pytest.MonkeyPatch, type_left: str, price: float
+) -> None:
+    scene.world.fleet.no_capacity = {"g4dn.xlarge", "g5.4xlarge"} - {type_left}
+
+    def dies(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patched:
+        patched.setattr(scene.world.deadlines, "arm", dies)
+        with pytest.raises(KeyboardInterrupt):
+            scene.launch(crashes_left=1, **FALLS_BACK)
+    assert scene.lock().run.instance_type == "g5.4xlarge"
+    (box,) = scene.world.fleet.instances("dev")
+    launched = Launched(scene.lock().run.run_id, box.instance_id, LaunchOption(type_left, "subnet-a"))
+    scene.claim(launched)
+    scene.train()
+    scene.beat(launched, checkpoint_age=seconds(30))
+    scene.world.clock.advance(seconds(3600))
+    scene.power_off(launched)
+    scene.reconciler.sweep()
+    again = scene.lock().run
+    assert (again.attempt, again.instance_type) == (2, "g5.4xlarge")
+    assert again.spent_usd == pytest.approx(price)
 
 
 @pytest.mark.parametrize("path", ["training-data/none/", "training-data/sal", "training-data/"])

@@ -115,8 +115,28 @@ def test_an_agent_that_claims_before_the_launcher_is_done_keeps_its_claim(scene:
         return instance_id
 
     scene.world.fleet.launch = claimed_at_once  # type: ignore[method-assign]
+    scene.world.fleet.no_capacity = {"g5.4xlarge"}
+    launched = scene.launch(instance_types=("g5.4xlarge", "g4dn.xlarge"), price_per_hour_usd=None)
+    run = scene.lock().run
+    assert (run.current_step, run.instance_id, run.instance_type) == ("claimed", launched.instance_id, "g4dn.xlarge")
+
+
+@pytest.mark.parametrize(
+    "change", [{"instance_id": "i-00000000000000bad"}, {"attempt": 2}, {"run_id": "20260101T000000Z-ffffff"}]
+)
+def test_a_launcher_that_was_slow_names_its_instance_in_no_record_but_its_own(
+    scene: Scenario, change: dict[str, Any]
+) -> None:
+    real_launch = scene.world.fleet.launch
+
+    def overtaken(run: Any, option: Any, user_data: str) -> str:
+        held = scene.lock()
+        scene.store.replace_lock(replace(held.run, **change), held)
+        return real_launch(run, option, user_data)
+
+    scene.world.fleet.launch = overtaken  # type: ignore[method-assign]
     launched = scene.launch()
-    assert (scene.lock().run.current_step, scene.lock().run.instance_id) == ("claimed", launched.instance_id)
+    assert scene.lock().run.instance_id != launched.instance_id
 
 
 def test_a_stray_whose_record_appears_before_the_deed_is_spared(scene: Scenario) -> None:

@@ -12,7 +12,6 @@ import typer
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json
-from chronos_ec2.domain.cost import price_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import CACHED, MAIN_LANE, Lane
 from chronos_ec2.domain.request import ON_DEMAND, SPOT
@@ -48,7 +47,9 @@ def launch(
     lane: Annotated[str, typer.Option(help="The lock to take: one run at a time in each lane.")] = MAIN_LANE,
     max_hours: Annotated[float | None, typer.Option(help="Hard deadline of the run; 12 when absent.")] = None,
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cap in USD over all attempts.")] = None,
-    price: Annotated[float | None, typer.Option(min=0, help="USD per hour, when the list price is not yours.")] = None,
+    price: Annotated[
+        float | None, typer.Option(min=0, help="USD per hour, of any type, when the list price is not yours.")
+    ] = None,
     spot: Annotated[bool, typer.Option("--spot", help="EC2's spare capacity: for less, until EC2 needs it.")] = False,
     preemptions: Annotated[
         int, typer.Option(min=0, help="How often the run may go on after EC2 took its instance.")
@@ -86,7 +87,7 @@ def launch(
         bucket=world.stack.bucket,
         bundle_sha256=bundle_sha256,
         limits=limits,
-        price_per_hour_usd=price if price is not None else price_of(instance_types[0]),
+        price_per_hour_usd=price,
         max_cost_usd=max_cost,
         preemptions_left=preemptions,
         crashes_left=crashes,

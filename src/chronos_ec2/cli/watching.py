@@ -11,7 +11,7 @@ from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
 from chronos_ec2.cli.output import as_document, coloured_status, console, print_json, print_table, verdict_line
-from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.cost import cost_so_far, price_in
 from chronos_ec2.domain.run import Outcome
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.services.history import Snapshot, look
@@ -88,4 +88,4 @@ def runs(environment: Environment = "dev", region: Region = None, bucket: Bucket
 def _cost(snapshot: Snapshot, now: datetime) -> str:
     run = snapshot.run
     cost = cost_so_far(run, run.created_at, now) if snapshot.active else run.spent_usd
-    return "unknown" if cost is None or run.price_per_hour_usd is None else f"${cost:.2f}"
+    return "unknown" if cost is None or price_in(run) is None else f"${cost:.2f}"

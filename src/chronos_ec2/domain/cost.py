@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.instance import Instance
@@ -24,29 +25,39 @@ ON_DEMAND_USD_PER_HOUR = {
 }
 
 
-def price_of(instance_type: str) -> float | None:
-    """USD per hour of an instance type, None when it is not in the table."""
-    return ON_DEMAND_USD_PER_HOUR.get(instance_type)
+def list_prices(instance_types: Iterable[str]) -> dict[str, float]:
+    """USD per hour of those of these types that are in the table."""
+    return {kind: ON_DEMAND_USD_PER_HOUR[kind] for kind in instance_types if kind in ON_DEMAND_USD_PER_HOUR}
+
+
+def price_in(run: Run, instance_type: str | None = None) -> float | None:
+    """USD per hour of the instance of a run: of the type that EC2 says it is, or else that the record says it is."""
+    return dict(run.prices).get(run.instance_type if instance_type is None else instance_type, run.price_per_hour_usd)
 
 
 def cost_of(box: Instance, now: datetime) -> float | None:
     """USD that an instance has cost since its launch; None when its type is not in the table."""
-    price = price_of(box.instance_type)
+    price = ON_DEMAND_USD_PER_HOUR.get(box.instance_type)
     return None if price is None else price * max((now - box.launched_at).total_seconds(), 0) / 3600
 
 
 def time_left(run: Run, launched_at: datetime, now: datetime) -> timedelta:
     """Until the deadline of a run, or until its cap is spent, whichever is first. Never negative."""
-    left = run.deadline - now
+    left, price = run.deadline - now, price_in(run)
     cost = cost_so_far(run, launched_at, now)
-    if run.max_cost_usd is not None and cost is not None and run.price_per_hour_usd:
-        left = min(left, timedelta(hours=(run.max_cost_usd - cost) / run.price_per_hour_usd))
+    if run.max_cost_usd is not None and cost is not None and price:
+        left = min(left, timedelta(hours=(run.max_cost_usd - cost) / price))
     return max(left, timedelta(0))
 
 
-def cost_so_far(run: Run, launched_at: datetime | None, now: datetime) -> float | None:
-    """USD that all attempts of a run have cost until `now`; None when the price is not known."""
-    if run.price_per_hour_usd is None:
+def cost_so_far(
+    run: Run, launched_at: datetime | None, now: datetime, instance_type: str | None = None
+) -> float | None:
+    """USD that all attempts of a run have cost until `now`; None when the price is not known.
+
+    `instance_type` is what EC2 says that the instance is, None when EC2 does not list it.
+    """
+    if (price := price_in(run, instance_type)) is None:
         return None
     hours = (now - launched_at).total_seconds() / 3600 if launched_at else 0.0
-    return run.spent_usd + run.price_per_hour_usd * max(hours, 0.0)
+    return run.spent_usd + price * max(hours, 0.0)

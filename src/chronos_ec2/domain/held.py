@@ -65,6 +65,10 @@ class _Case:
         heartbeat = beat.heartbeat
         return beat if (heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id) == mine else None
 
+    def cost_at(self, moment: datetime) -> float | None:
+        """What the run will have cost by then; what it costs an hour depends on what EC2 says that the instance is."""
+        return cost_so_far(self.run, self.box.launched_at, moment, self.box.instance_type)
+
     def condemn(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
         """Write the verdict, then terminate. The conditional write is also the last check that nothing changed.
 
@@ -116,7 +120,7 @@ def _past_deadline(case: _Case) -> Decision | None:
 
 
 def _over_budget(case: _Case) -> Decision | None:
-    cap, cost = case.run.max_cost_usd, cost_so_far(case.run, case.box.launched_at, case.now)
+    cap, cost = case.run.max_cost_usd, case.cost_at(case.now)
     if cap is not None and cost is not None and cost >= cap:
         return case.condemn(Outcome.FAILED, Cause.OVER_BUDGET, f"${cost:.2f} spent, the cap is ${cap:.2f}")
     return None
@@ -192,7 +196,7 @@ def _hung(case: _Case) -> Decision | None:
 def _near_a_limit(case: _Case) -> Decision | None:
     """Ask for a graceful end early enough that the hard limit need not be used."""
     soon = case.now + case.limits.grace
-    cap, cost = case.run.max_cost_usd, cost_so_far(case.run, case.box.launched_at, soon)
+    cap, cost = case.run.max_cost_usd, case.cost_at(soon)
     if soon >= case.deadline:
         stop = Stop(Cause.OVER_DEADLINE, f"the deadline {case.deadline:%Y-%m-%d %H:%M:%SZ} is near", case.now)
     elif cap is not None and cost is not None and cost >= cap:

@@ -72,19 +72,20 @@ def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, re
         return Decision(reason, (Conclude(ended),))
     if isinstance(facts.beat, Failed):
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
-    cost = _spent(run, now)
+    cost = _spent(run, facts, now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} goes on from its checkpoint"
     return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
 
 
-def _spent(run: Run, now: datetime) -> float | None:
+def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
     """What all attempts have cost, the one that was lost too; None when the price is not known.
 
     It counts from the record, because EC2 may not list the instance any more.
     """
     started = max((moment for status, moment in run.phases if status is Status.INITIALIZATION), default=run.created_at)
-    return cost_so_far(run, started, now)
+    instance_type = next((box.instance_type for box in facts.instances if belongs(box, run)), None)
+    return cost_so_far(run, started, now, instance_type)
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
@@ -93,7 +94,7 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     has_checkpoint = beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
     # A read that failed says nothing of the checkpoint: the next look may find it.
     may_have_one = has_checkpoint or isinstance(facts.beat, Failed)
-    cost, cap = _spent(run, now + limits.boot), run.max_cost_usd
+    cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
         and may_have_one

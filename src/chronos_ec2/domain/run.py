@@ -119,9 +119,11 @@ class Suspect:
 class Run:
     """The record of one run. It is the lock of its lane as long as it lies at the lane's key.
 
-    Times are aware UTC; `price_per_hour_usd` and `max_cost_usd` are None when unknown or unlimited;
-    `spent_usd` is the cost of the attempts that are over. A lost attempt is followed by another as long as there are
-    `preemptions_left` (EC2 took the instance away) or `crashes_left` (it died); deadline and cap span all attempts.
+    Times are aware UTC; `price_per_hour_usd` and `max_cost_usd` are None when unknown or unlimited. `prices` are those
+    of the instance types that it may get, by type, and `price_per_hour_usd` is that of any other. Until launch has said
+    which type it got, `instance_type` is the dearest of them. `spent_usd` is the cost of the attempts that are over. A
+    lost attempt is followed by another as long as there are `preemptions_left` (EC2 took the instance away) or
+    `crashes_left` (it died); deadline and cap span all attempts.
     """
 
     run_id: str
@@ -145,6 +147,7 @@ class Run:
     stop: Stop | None = None
     suspect: Suspect | None = None
     phases: tuple[tuple[Status, datetime], ...] = field(default=())
+    prices: tuple[tuple[str, float], ...] = field(default=())
 
     @property
     def claimed(self) -> bool:
@@ -195,6 +198,7 @@ class Run:
             current_step=LAUNCHING,
             attempt=self.attempt + 1,
             instance_id=None,
+            instance_type=max(self.prices, key=lambda price: price[1], default=(self.instance_type, 0.0))[0],
             spent_usd=spent_usd,
             preemptions_left=self.preemptions_left - (cause is Cause.PREEMPTED),
             crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
@@ -224,6 +228,7 @@ class Run:
                 "updated_at": format_time(self.updated_at),
                 "deadline": format_time(self.deadline),
                 "price_per_hour_usd": self.price_per_hour_usd,
+                "prices": dict(self.prices),
                 "max_cost_usd": self.max_cost_usd,
                 "spent_usd": self.spent_usd,
                 "preemptions_left": self.preemptions_left,
@@ -273,6 +278,8 @@ class Run:
             updated_at=fields.time("updated_at"),
             deadline=fields.time("deadline"),
             price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
+            # The record of an earlier release has one price alone.
+            prices=_prices(fields) if fields.has("prices") else (),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
             preemptions_left=fields.count("preemptions_left"),
@@ -296,6 +303,11 @@ def _read(raw: bytes, lane: Lane) -> Run:
         return Run.from_fields(fields, lane)
     except (ValueError, InvalidInput) as error:
         raise Unreadable(f"{lane.state_key}: {one_line(str(error), 120)}") from error
+
+
+def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
+    prices = fields.child("prices")
+    return tuple((instance_type, prices.number(instance_type)) for instance_type in fields.raw("prices"))
 
 
 def _verdict(fields: Fields) -> Verdict | None:

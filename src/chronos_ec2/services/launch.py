@@ -10,6 +10,7 @@ from datetime import timedelta
 from typing import Any
 
 from chronos_ec2.boot import render_user_data
+from chronos_ec2.domain.cost import list_prices
 from chronos_ec2.domain.errors import (
     CapacityUnavailable,
     InvalidInput,
@@ -20,7 +21,7 @@ from chronos_ec2.domain.errors import (
     ServiceUnavailable,
     Unreadable,
 )
-from chronos_ec2.domain.facts import Broken, Held
+from chronos_ec2.domain.facts import Broken, Held, StateRead
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.request import MAX_REQUEST_BYTES, ON_DEMAND, REQUEST, Market, Request
@@ -30,12 +31,14 @@ from chronos_ec2.services.layer_one import asking_scheduler
 from chronos_ec2.services.run_store import RunStore
 
 PARQUET = ".parquet"
+_RACES = 5
 
 
 @dataclass(frozen=True, slots=True)
 class Order:
     """What to launch. `instance_types` are tried in order, each in every subnet; money is in USD.
 
+    `price_per_hour_usd` is that of any of them, None when each has its list price.
     `log_group` is CloudWatch's, for the logs of agent and trainer; None when the bucket is enough.
     """
 
@@ -77,8 +80,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
         CapacityUnavailable, LaunchRefused: no instance was started, and the lane is free again.
         ServiceUnavailable: AWS did not answer; what was started is found and ended by the watchdog.
     """
-    if order.max_cost_usd is not None and order.price_per_hour_usd is None:
-        raise InvalidInput("--max-cost", f"the price of {order.instance_types[0]} is not known", "give --price")
+    prices, price = _prices(order)
     dataset = find_dataset(store, order.data_path)
     now = clock.now()
     run = Run(
@@ -89,15 +91,16 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
         attempt=1,
         seq=0,
         nonce="",
-        instance_type=order.instance_types[0],
+        instance_type=max(order.instance_types, key=lambda kind: prices.get(kind, 0.0)),
         created_at=now,
         updated_at=now,
         deadline=now + order.limits.max_runtime,
-        price_per_hour_usd=order.price_per_hour_usd,
+        price_per_hour_usd=price,
         max_cost_usd=order.max_cost_usd,
         preemptions_left=order.preemptions_left,
         crashes_left=order.crashes_left,
         phases=((Status.INITIALIZATION, now),),
+        prices=tuple(prices.items()),
     )
     refuse_if_busy(store, order.lane)
     request = Request(
@@ -112,6 +115,17 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
         refuse_if_busy(store, order.lane)
         raise
     return _start_instance(held, order, store, fleet, deadlines)
+
+
+def _prices(order: Order) -> tuple[dict[str, float], float | None]:
+    """What each type costs an hour, and what to reckon with for one that is not among them: the dearest."""
+    if order.price_per_hour_usd is not None:
+        return {}, order.price_per_hour_usd
+    prices = list_prices(order.instance_types)
+    unknown = [kind for kind in order.instance_types if kind not in prices]
+    if unknown and order.max_cost_usd is not None:
+        raise InvalidInput("--max-cost", f"the price of {unknown[0]} is not known", "give --price")
+    return prices, None if unknown else max(prices.values())
 
 
 def find_dataset(store: RunStore, data_path: str) -> tuple[tuple[str, int], ...]:
@@ -211,12 +225,24 @@ def _commit(held: Held, launched: Launched, store: RunStore, deadlines: Deadline
     # The box is there, and four other layers watch it: the next reconcile arms what could not be armed now.
     with suppress(ServiceUnavailable, NotAllowed), asking_scheduler():
         deadlines.arm(launched.instance_id, held.run.deadline)
-    run = replace(held.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
-    # A lost race is the agent, which was faster and claimed with its own id, or somebody who stopped the run: both
-    # know what to do.
-    with suppress(LostRace):
-        store.replace_lock(run, held)
+    state: StateRead = held
+    for _ in range(_RACES):
+        if not isinstance(state, Held) or not _is_of(launched, state.run, held.run.attempt):
+            break
+        run = replace(state.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
+        try:
+            store.replace_lock(run, state)
+        except LostRace:
+            # The agent, which was faster and claimed with its own id, or somebody who stopped the run: both know what
+            # to do. Which type it is, and so what it costs, only we can say if EC2 does not.
+            state = store.read_lock(run.lane)
+        else:
+            break
     return launched
+
+
+def _is_of(launched: Launched, run: Run, attempt: int) -> bool:
+    return (run.run_id, run.attempt) == (launched.run_id, attempt) and run.instance_id in (None, launched.instance_id)
 
 
 def _give_up(held: Held, store: RunStore, error: Exception) -> None:

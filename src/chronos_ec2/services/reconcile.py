@@ -416,5 +416,8 @@ def _version(state: StateRead) -> object:
 
 
 def _cost(run: Run, facts: LaneFacts, now: datetime) -> float | None:
-    launched = [box.launched_at for box in facts.instances if (box.run_id, box.attempt) == (run.run_id, run.attempt)]
-    return cost_so_far(run, min(launched, default=None), now)
+    mine = [box for box in facts.instances if (box.run_id, box.attempt) == (run.run_id, run.attempt)]
+    if not mine:
+        return cost_so_far(run, None, now)
+    first = min(mine, key=lambda box: box.launched_at)
+    return cost_so_far(run, first.launched_at, now, first.instance_type)
