@@ -280,8 +280,7 @@ class Life:
     def _time_left(self, now: datetime) -> timedelta:
         """Until deadline or cap."""
         run = self._record.run
-        began = max(moment for status, moment in run.phases if status is Status.INITIALIZATION)
-        return time_left(run, began, now)
+        return time_left(run, run.began, now)
 
     def _nearest_limit(self, left: timedelta, now: datetime) -> Stop:
         """Why the run ends when the time that is left is over."""

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import subprocess
+from dataclasses import replace
+from datetime import timedelta
 from typing import Any
 
 import pytest
@@ -12,7 +14,8 @@ import yaml
 from chronos_ec2.boot import render_user_data
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from tests.builders import RUN_ID, launching
+from chronos_ec2.domain.run import Cause, Status, Suspect
+from tests.builders import NOW, RUN_ID, launching
 
 
 def rendered() -> str:
@@ -29,8 +32,30 @@ def test_it_is_cloud_config_with_the_timers_first() -> None:
     document: Any = yaml.safe_load(rendered())
     assert next(iter(document)) == "bootcmd"
     deadline, boot = (" ".join(command) for command in document["bootcmd"][:2])
-    assert "--on-active=43320s" in deadline
+    # The eleven hours that the run has, and the grace.
+    assert "--on-active=39720s" in deadline
     assert "--on-active=900s" in boot
+
+
+HOURS = [(12.0, 43200 + 120), (1.0, 3600 + 120), (0.0, 120), (-1.0, 120), (9000.0, 43200 + 120)]
+
+
+@pytest.mark.parametrize(("hours", "seconds"), HOURS)
+def test_the_deadline_timer_of_a_later_attempt_is_armed_for_what_is_left_of_the_runs_time(
+    hours: float, seconds: int
+) -> None:
+    began = NOW + timedelta(hours=11)
+    first = launching(deadline=began + timedelta(hours=hours))
+    again = replace(first, attempt=2, phases=(*first.phases, (Status.INITIALIZATION, began)))
+    document: Any = yaml.safe_load(render_user_data("a-bucket", again, Limits()))
+    assert f"--on-active={seconds}s" in " ".join(document["bootcmd"][0])
+
+
+def test_a_launch_that_is_repeated_asks_for_the_very_same_instance() -> None:
+    first = launching(deadline=NOW + timedelta(hours=12))
+    suspect = Suspect(Cause.INFRA, "not listed", NOW + timedelta(minutes=5))
+    later = replace(first, suspect=suspect, updated_at=NOW + timedelta(minutes=5), seq=9)
+    assert render_user_data("a-bucket", first, Limits()) == render_user_data("a-bucket", later, Limits())
 
 
 def test_the_agent_is_told_who_it_is() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from functools import cache
 from importlib.resources import files
 from string import Template
@@ -22,12 +23,19 @@ def render_user_data(bucket: str, run: Run, limits: Limits) -> str:
         ENVIRONMENT=run.lane.environment,
         RUN_ID=check_run_id(run.run_id),
         ATTEMPT=run.attempt,
-        # A little later than the watchdog's, so that the box is the last to know and the first to be sure.
-        DEADLINE_SECONDS=int((limits.max_runtime + limits.grace).total_seconds()),
+        DEADLINE_SECONDS=int((_time_of(run, limits) + limits.grace).total_seconds()),
         BOOT_SECONDS=int(limits.boot.total_seconds()),
         # Calls that hang for minutes while S3 is down are no frozen agent: it fences itself when that lasts too long.
         WATCHDOG_SECONDS=int(limits.self_fence.total_seconds() / 2),
     )
+
+
+def _time_of(run: Run, limits: Limits) -> timedelta:
+    """What is left for this attempt when it begins; with the grace it is a little later than the watchdog's deadline.
+
+    It follows from the record and the order alone: a launch that is repeated has to ask for the very same instance.
+    """
+    return max(timedelta(0), min(run.deadline - run.began, limits.max_runtime))
 
 
 @cache

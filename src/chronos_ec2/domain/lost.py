@@ -12,7 +12,7 @@ from chronos_ec2.domain.facts import Beat, Failed, Held, LaneFacts, heard_at
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Suspect, Verdict
+from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Suspect, Verdict
 from chronos_ec2.domain.text import one_line
 
 
@@ -83,9 +83,8 @@ def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
 
     It counts from the record, because EC2 may not list the instance any more.
     """
-    started = max((moment for status, moment in run.phases if status is Status.INITIALIZATION), default=run.created_at)
     instance_type = next((box.instance_type for box in facts.instances if belongs(box, run)), None)
-    return cost_so_far(run, started, now, instance_type)
+    return cost_so_far(run, run.began, now, instance_type)
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:

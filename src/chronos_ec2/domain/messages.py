@@ -12,7 +12,7 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from chronos_ec2.domain.cost import price_of
+from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane, run_prefix
 from chronos_ec2.domain.run import Cause, Outcome, Run
@@ -189,7 +189,7 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
 
 
 def _facts_of(box: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
-    price = price_of(box.instance_type)
+    price = ON_DEMAND_USD_PER_HOUR.get(box.instance_type)
     known = price is not None and cost_usd is not None
     return [
         ("instance", f"{box.instance_id} ({box.instance_type}), {box.state}"),

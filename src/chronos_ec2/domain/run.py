@@ -155,6 +155,13 @@ class Run:
         return not (self.status is Status.INITIALIZATION and self.current_step == LAUNCHING)
 
     @property
+    def began(self) -> datetime:
+        """When this attempt began: when the run was made, or given to another attempt."""
+        return max(
+            (moment for status, moment in self.phases if status is Status.INITIALIZATION), default=self.created_at
+        )
+
+    @property
     def active(self) -> bool:
         """Whether work may still go on."""
         return self.status in ACTIVE
