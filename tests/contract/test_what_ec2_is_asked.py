@@ -52,6 +52,22 @@ def a_page(instance_id: str) -> dict[str, Any]:
     return {"Reservations": [{"Instances": [box]}]}
 
 
+@pytest.mark.parametrize(
+    ("reason", "reclaimed"),
+    [
+        ({"StateReason": {"Code": "Server.SpotInstanceTermination"}}, True),
+        ({"StateReason": {"Code": "Client.InstanceInitiatedShutdown"}}, False),
+        ({"StateReason": {}}, False),
+        ({}, False),
+    ],
+)
+def test_ec2_says_of_an_instance_that_it_took_it_back(reason: dict[str, Any], reclaimed: bool) -> None:
+    page = a_page("i-1")
+    page["Reservations"][0]["Instances"][0] |= reason
+    (box,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
+    assert box.reclaimed is reclaimed
+
+
 def asked_to_launch(**changes: Any) -> dict[str, Any]:
     ec2 = Ec2()
     Ec2Fleet(ec2, "p", "c", "lt-1", PROFILE).launch(replace(launching(), **changes), OPTION, "#cloud-config")

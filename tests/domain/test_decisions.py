@@ -287,6 +287,21 @@ RESUMES: dict[str, LaneFacts] = {
     "a lost attempt goes on": lost(),
     "a lost attempt adds to the money spent": lost(resumable(spent_usd=1.0)),
     "a preempted attempt goes on": lost(resumable(verdict=said(Judge.AGENT, Outcome.FAILED, Cause.PREEMPTED))),
+    "an attempt whose instance EC2 took back without a word was preempted": lost(reclaimed=True),
+    "an attempt whose instance EC2 took back spends no crash": lost(resumable(crashes_left=0), reclaimed=True),
+    "an attempt whose instance EC2 took back during its boot was preempted too": lost(
+        resumable(status=Status.INITIALIZATION, current_step="launching", attempt=2),
+        beat=a_beat(attempt=1, checkpoint_age=seconds(60)),
+        reclaimed=True,
+    ),
+    "an attempt whose instance EC2 took back after its last word ended as it said": lost(
+        a_run(verdict=said(Judge.AGENT)), reclaimed=True
+    ),
+    "what EC2 took back of an earlier attempt is not this one": some_facts(
+        instances=(an_instance(state=TERMINATED, reclaimed=True), an_instance(attempt=2, state=TERMINATED)),
+        state=held(resumable(attempt=2)),
+        beat=a_beat(attempt=2, checkpoint_age=seconds(60)),
+    ),
     "an attempt without a price goes on": lost(resumable(price_per_hour_usd=None, spent_usd=1.0)),
     "an attempt that is not listed any more goes on": absent(
         state=suspected(Cause.INFRA, LIMITS.absence, crashes_left=1),

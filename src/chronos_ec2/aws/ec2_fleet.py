@@ -31,6 +31,7 @@ _TAGGED = {
     ON_DEMAND: ("instance", "volume", "network-interface"),
     SPOT: ("instance", "volume", "network-interface", "spot-instances-request"),
 }
+_RECLAIMED = "Server.SpotInstanceTermination"
 _VOLUME, _INTERFACE = "volume", "network-interface"
 _FILTER_VALUES = 200
 """Of one filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
@@ -189,4 +190,5 @@ def _instance(raw: dict[str, Any]) -> Instance:
         attempt=attempt,
         deadline=deadline,
         hold=hold,
+        reclaimed=raw.get("StateReason", {}).get("Code") == _RECLAIMED,
     )

@@ -33,7 +33,10 @@ class InstanceState(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance that carries our tags. `run_id` is None when its tag is missing or malformed."""
+    """One instance that carries our tags. `run_id` is None when its tag is missing or malformed.
+
+    `reclaimed` says that EC2 took a spot instance back, by EC2's own word.
+    """
 
     instance_id: str
     state: InstanceState
@@ -44,6 +47,7 @@ class Instance:
     attempt: int
     deadline: datetime | None
     hold: bool = False
+    reclaimed: bool = False
 
     @property
     def alive(self) -> bool:

@@ -66,7 +66,7 @@ def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
 
 def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
     """The attempt is over. It is followed by another if it was lost, left a checkpoint, and time and money allow."""
-    ended = _with_verdict(run, facts.last_words, now)
+    ended = _with_verdict(run, facts, now)
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
         return Decision(reason, (Conclude(ended),))
@@ -103,11 +103,17 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     )
 
 
-def _with_verdict(run: Run, last_words: str, now: datetime) -> Run:
-    """The run with a verdict; one whose instance went away without a verdict gets one here."""
-    said = f": {one_line(last_words, 300)}" if last_words else ""
+def _with_verdict(run: Run, facts: LaneFacts, now: datetime) -> Run:
+    """The run with a verdict; one whose instance went away without a verdict gets one here.
+
+    That it went is no sign of who took it: a spot instance whose agent died powers off by itself. EC2 says who did.
+    """
+    said = f": {one_line(facts.last_words, 300)}" if facts.last_words else ""
     if run.stop:
         verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, Judge.WATCHDOG)
+    elif any(box.reclaimed and belongs(box, run) for box in facts.instances):
+        text = f"EC2 took the spot instance back during {run.status}"
+        verdict = Verdict(Outcome.FAILED, Cause.PREEMPTED, text, Judge.WATCHDOG)
     elif not run.claimed:
         verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{said}", Judge.WATCHDOG)
     else:
