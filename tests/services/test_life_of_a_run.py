@@ -318,7 +318,7 @@ def test_what_a_lost_attempt_has_cost_is_told_by_ec2s_type_though_its_launcher_d
             scene.launch(crashes_left=1, **FALLS_BACK)
     assert scene.lock().run.instance_type == "g5.4xlarge"
     (box,) = scene.world.fleet.instances("dev")
-    launched = Launched(scene.lock().run.run_id, box.instance_id, LaunchOption(type_left, "subnet-a"))
+    launched = Launched(scene.lock().run.run_id, 1, box.instance_id, LaunchOption(type_left, "subnet-a"))
     scene.claim(launched)
     scene.train()
     scene.beat(launched, checkpoint_age=seconds(30))
