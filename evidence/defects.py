@@ -482,7 +482,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a stray is ended before people are told", "once here", _STRAYS,
-        "        (Notify(Kind.ORPHAN, box.instance_id, text), end),\n",
+        "        (Notify(Kind.ORPHAN, box.instance_id, text), end, *lives_on(box, overdue, limits)),\n",
         "        (Terminate(box.instance_id, cause), Notify(Kind.ORPHAN, box.instance_id, text)),\n", POINTS,
     ),
     Defect(
@@ -551,9 +551,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "the lock is released while its message is on its way", "once here", _RECONCILE,
-        "        if self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost)):\n"
-        "            self.store.release_lock(facts.lane, held.etag)\n",
-        "        self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))\n"
+        "        if told:\n            self.store.release_lock(facts.lane, held.etag)\n",
         "        self.store.release_lock(facts.lane, held.etag)\n",
         POINTS,
     ),

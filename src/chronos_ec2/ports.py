@@ -226,7 +226,7 @@ class Notifier(Protocol):
     """SNS."""
 
     def publish(self, message: Message) -> None:
-        """Send a message. Raises ServiceUnavailable."""
+        """Send a message. Raises ServiceUnavailable, NotAllowed."""
         ...
 
 

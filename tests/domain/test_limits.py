@@ -65,9 +65,10 @@ def test_an_absence_that_is_longer_than_the_lease_lengthens_the_bound_of_a_vanis
     assert replace(LIMITS, absence=seconds(300)).vanished_bound == seconds(60 + 300 + 60 + 30)
 
 
-def test_a_first_look_counts_until_after_the_second_and_ten_sweeps_that_fail() -> None:
-    assert LIMITS.suspicion == seconds(150 + 10 * 60 + 120)
-    assert replace(LIMITS, second_look=seconds(3600)).suspicion == seconds(3600 + 10 * 60 + 120)
+def test_a_first_look_counts_until_after_the_second_and_what_may_go_on_failing_until_people_are_told() -> None:
+    assert LIMITS.suspicion == seconds(150 + 720 + 120)
+    assert replace(LIMITS, second_look=seconds(3600)).suspicion == seconds(3600 + 720 + 120)
+    assert replace(LIMITS, alarm=seconds(60)).suspicion == seconds(150 + 10 * 60 + 120)
 
 
 def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:

@@ -329,6 +329,44 @@ def test_an_empty_lane_asks_nothing() -> None:
     assert judge(NO_FACTS).actions == ()
 
 
+LONG_AGO = LIMITS.alarm + LIMITS.second_look
+WATCHDOGS = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", Judge.WATCHDOG)
+CONDEMNED = {"status": Status.FAILED, "verdict": WATCHDOGS}
+LIVES_ON = {
+    "condemned": lambda since: some_facts(state=held(a_run(**CONDEMNED), NOW - since)),
+    "condemned and stopped": lambda since: some_facts(
+        state=held(a_run(**CONDEMNED), NOW - since), instances=(an_instance(state=InstanceState.STOPPED),)
+    ),
+    "lingering": lambda since: some_facts(state=held(a_run(verdict=SAID_BY_AGENT), NOW - since)),
+    "past the deadline": lambda since: some_facts(instances=(an_instance(deadline=NOW - since),)),
+    "past its tag": lambda since: some_facts(state=Absent(), instances=(an_instance(deadline=NOW - since),)),
+    "without a record": lambda since: some_facts(state=Absent(), beat=Absent(), suspects={INSTANCE_ID: NOW - since}),
+    "without a readable record": lambda since: some_facts(
+        state=Broken("not JSON", '"e"', NOW), beat=a_beat(since + LIMITS.lease),
+        suspects={INSTANCE_ID: NOW - since},
+    ),
+    "hung without a readable record": lambda since: some_facts(
+        state=Broken("not JSON", '"e"', NOW), beat=a_beat(stalled_for=LIMITS.progress),
+        suspects={INSTANCE_ID: NOW - since},
+    ),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", LIVES_ON)
+def test_people_are_told_of_an_instance_that_lives_on_long_after_its_end_was_due(name: str) -> None:
+    late, early = judge(LIVES_ON[name](LONG_AGO)), judge(LIVES_ON[name](LIMITS.alarm - seconds(1)))
+    for decision in (late, early):
+        assert [instance_id for instance_id, _ in terminated(decision)] == [INSTANCE_ID]
+    leaks = [[a for a in d.actions if isinstance(a, Notify) and a.kind is Kind.LEAK] for d in (late, early)]
+    assert [len(found) for found in leaks] == [1, 0]
+    assert leaks[0][0].text.startswith(f"{INSTANCE_ID} is ")
+
+
+def test_a_verdict_that_stands_is_not_written_again() -> None:
+    for decision in (judge(LIVES_ON["condemned and stopped"](LONG_AGO)), judge(LIVES_ON["lingering"](LONG_AGO))):
+        assert not any(isinstance(action, Record) for action in decision.actions)
+
+
 # --- for all facts ---------------------------------------------------------------------------------------------
 
 spans = st.timedeltas(min_value=timedelta(0), max_value=timedelta(hours=14))

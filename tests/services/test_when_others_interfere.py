@@ -15,8 +15,10 @@ from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Held
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, bundle_key, run_key, suspect_key
+from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
 from chronos_ec2.memory import MemoryWorld
+from chronos_ec2.ports import Resource
 from chronos_ec2.services.bundle import publish_bundle
 from chronos_ec2.services.history import runs
 from chronos_ec2.services.launch import Launched
@@ -649,3 +651,87 @@ def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(
     scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
     assert scene.reconciler.lane(Lane("dev")).lost_races == 1
     assert (scene.lock().run.attempt, scene.lock().run.verdict) == (1, None)
+
+
+@pytest.mark.parametrize("error", ANY_TROUBLE)
+def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_told(
+    scene: Scenario, error: type[Exception]
+) -> None:
+    tags = owner_tags(scene.world.fleet.project, "dev")
+    protected, other = scene.world.fleet.add(tags), scene.world.fleet.add(tags)
+    terminate = scene.world.fleet.terminate
+
+    def refuse(instance_id: str, *, force: bool = False) -> None:
+        if instance_id == protected:
+            raise error("OperationNotPermitted: it is protected")
+        terminate(instance_id, force=force)
+
+    scene.world.fleet.terminate = refuse  # type: ignore[method-assign]
+    scene.sweeps(LIMITS.orphan_bound)
+    assert scene.world.fleet.terminate_calls == [other]
+    assert "OperationNotPermitted" in scene.reconciler.sweep()[-1].error
+    scene.sweeps(LIMITS.alarm)
+    told = [(m.attributes["kind"], m.document["incident"]) for m in scene.world.notifier.messages]
+    assert sorted(told) == [("leak", protected), ("orphan", protected), ("orphan", other)]
+
+
+def a_run_that_is_over(scene: Scenario) -> str:
+    launched = scene.launch()
+    scene.claim(launched)
+    scene.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+    scene.power_off(launched)
+    return launched.run_id
+
+
+@pytest.mark.parametrize("error", ANY_TROUBLE)
+def test_a_message_that_sns_does_not_take_holds_the_lane_for_an_hour_and_no_longer(
+    scene: Scenario, error: type[Exception]
+) -> None:
+    run_id = a_run_that_is_over(scene)
+    scene.world.notifier._faults = Recorder("sns:Publish", error=error)
+    scene.sweeps(MESSAGE_MAY_HOLD - LIMITS.sweep)
+    assert scene.lock().run.run_id == run_id
+    scene.world.clock.advance(LIMITS.sweep)
+    assert "is refused" in scene.reconciler.sweep()[-1].error
+    assert scene.left() == []
+    assert not [key for key, _ in scene.world.objects.keys(run_key("dev", run_id, "notified/"))]
+
+
+@pytest.mark.parametrize(
+    ("call", "found"),
+    [
+        ("ec2:DeleteVolume", ("volume", "vol-1", "not deleted: ec2:DeleteVolume is refused")),
+        ("ec2:DescribeVolumes", ("volume, network-interface", "unknown", "not listed: ec2:DescribeVolumes is refused")),
+    ],
+)
+def test_a_leftover_that_may_not_be_deleted_or_listed_stands_in_the_receipt_and_holds_no_lane(
+    scene: Scenario, refuse: Callable[..., Recorder], call: str, found: tuple[str, str, str]
+) -> None:
+    run_id = a_run_that_is_over(scene)
+    scene.world.fleet.left = {Resource("volume", "vol-1", "available"): run_id}
+    refuse(call, error=NotAllowed)
+    (report,) = scene.reconciler.sweep()
+    assert report.error == ""
+    assert scene.store.read_lock(Lane("dev")) == Absent()
+    receipt = json.loads(scene.world.objects.body(run_key("dev", run_id, "cleanup_status.json")))
+    assert found in [tuple(resource.values()) for resource in receipt["resources"]]
+
+
+def test_a_leftover_of_which_ec2_does_not_answer_is_deleted_by_a_later_sweep(
+    scene: Scenario, refuse: Callable[..., Recorder]
+) -> None:
+    run_id = a_run_that_is_over(scene)
+    scene.world.fleet.left = {Resource("volume", "vol-1", "available"): run_id}
+    recorder = refuse("ec2:DeleteVolume")
+    scene.reconciler.sweep()
+    assert scene.lock().run.run_id == run_id
+    recorder.refused = ()
+    scene.reconciler.sweep()
+    assert scene.left() == []
+
+
+def test_a_launch_that_is_not_allowed_frees_its_lane(scene: Scenario, refuse: Callable[..., Recorder]) -> None:
+    refuse("ec2:RunInstances", error=NotAllowed)
+    with pytest.raises(NotAllowed):
+        scene.launch()
+    assert scene.left() == []

@@ -27,9 +27,12 @@ _BAD_CREDENTIALS = frozenset(
      "AuthFailure", "UnrecognizedClientException", "RequestExpired"}
 )  # fmt: skip
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403"})
+# Of these it is not a permission that is missing, but what the call was for is protected, disabled or gone.
+_IN_THE_WAY = frozenset({"OperationNotPermitted", "NotFound", "ResourceNotFoundException"})
 _PASSING = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "RequestTimeout", "InternalError",
-     "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "ConditionalRequestConflict"}
+     "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "ConditionalRequestConflict",
+     "KMSThrottling", "KMSThrottlingException", "KMS.ThrottlingException"}
 )  # fmt: skip
 Translation = Callable[[str], AbstractContextManager[None]]
 """`translated`, or another way to put botocore's errors."""
@@ -53,7 +56,7 @@ def translated(action: str) -> Iterator[None]:
     Raises:
         NoCredentials: none were found, or AWS did not accept them.
         InvalidInput: no region, no such profile or no such bucket.
-        NotAllowed: a permission is missing.
+        NotAllowed: a permission is missing, or what is asked of, or its key, is protected, disabled or gone.
         ServiceUnavailable: no answer, throttled, or an error of AWS's own; the call may have taken effect.
     """
     try:
@@ -102,4 +105,6 @@ def _in_our_words(error: ClientError, action: str) -> ChronosError | None:
         return NotAllowed(f"not allowed to {action}: {detail}")
     if code in _PASSING or status_of(error) >= 500:
         return ServiceUnavailable(f"could not {action}: {detail}")
+    if code in _IN_THE_WAY or code.startswith("KMS"):
+        return NotAllowed(f"could not {action}: {detail}")
     return None

@@ -27,6 +27,14 @@ def slow_to_die(
     return decision
 
 
+def lives_on(box: Instance, overdue: timedelta, limits: Limits, run: Run | None = None) -> tuple[Notify, ...]:
+    """People are told of an instance so long after its end was due: EC2 may be refusing to end it."""
+    if overdue < limits.alarm:
+        return ()
+    text = f"{box.instance_id} is {box.state} {human_span(overdue)} after its end was due; the watchdog goes on asking"
+    return (Notify(Kind.LEAK, box.instance_id if run is None else run.run_id, text, run),)
+
+
 def telling(overdue: timedelta, limit: timedelta, limits: Limits) -> bool:
     """Whether telling people may still put off an end that is due since `limit`: some sweeps long, and no longer."""
     return overdue - limit < 3 * limits.sweep

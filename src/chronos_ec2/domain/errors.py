@@ -77,7 +77,7 @@ class Unreadable(ChronosError):
 
 
 class NotAllowed(ChronosError):
-    """AWS refused a call for lack of a permission. Trying again is of no use."""
+    """AWS refused a call: for lack of a permission, or because of what it was for. Trying again is of no use."""
 
 
 class LostRace(ChronosError):

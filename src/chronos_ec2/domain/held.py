@@ -8,7 +8,7 @@ from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.decision import Decision, Notify, Record, Terminate
-from chronos_ec2.domain.dying import slow_to_die
+from chronos_ec2.domain.dying import lives_on, slow_to_die
 from chronos_ec2.domain.facts import Beat, Broken, Failed, Held, LaneFacts
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -27,7 +27,7 @@ def judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: d
         case = _Case(held, box, facts, now, limits)
         for rule in _RULES:
             if judged := rule(case):
-                decision += judged
+                decision += case.lives_on(judged)
                 break
     suspect = held.run.suspect
     if suspect and suspect.cause is Cause.INFRA and not any(isinstance(action, Record) for action in decision.actions):
@@ -81,6 +81,14 @@ class _Case:
             (*record, Terminate(self.box.instance_id, cause)),
             {"run_id": self.run.run_id, "attempt": str(self.run.attempt), "instance_id": self.box.instance_id},
         )
+
+    def lives_on(self, judged: Decision) -> Decision:
+        """Tell people when the end that was judged is due for long: since the verdict, or since the deadline."""
+        if not any(isinstance(action, Terminate) and not action.force for action in judged.actions):
+            return judged
+        due = self.deadline if self.run.verdict is None else min(self.held.written_at, self.deadline)
+        told = lives_on(self.box, self.now - due, self.limits, self.run)
+        return replace(judged, actions=(*judged.actions, *told))
 
 
 def _leaving(case: _Case) -> Decision | None:

@@ -9,6 +9,12 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 
+MESSAGE_MAY_HOLD = timedelta(hours=1)
+"""So long after its verdict a run may hold its lane because SNS does not take the message of its end.
+
+Not a field of Limits: these travel in requests, and an older launcher would not know it.
+"""
+
 
 @dataclass(frozen=True, slots=True)
 class Limits:
@@ -57,12 +63,12 @@ class Limits:
 
     @property
     def suspicion(self) -> timedelta:
-        """How long a note of a first look counts: the second look, ten sweeps that fail, and a grace.
+        """How long a note of a first look counts: the second look, ten sweeps that fail or the alarm, and a grace.
 
         Without an end a suspicion of hours ago would make the next one fatal at its first look. One that is older is
         noted anew, so that what should have been ended all this while is ended a sweep later, and not never.
         """
-        return max(self.second_look, self.lease) + 10 * self.sweep + self.grace
+        return max(self.second_look, self.lease) + max(10 * self.sweep, self.alarm) + self.grace
 
     # The promises: the longest time from a failure to the terminate call, or to what is named instead of it, EC2 and S3
     # answering, no event arriving.

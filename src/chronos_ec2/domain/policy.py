@@ -33,7 +33,7 @@ def _judge(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     match facts.state:
         case Failed(problem):
             decision = Decision(f"state could not be read ({problem}): only deadlines count")
-            return decision.with_each(alive, lambda box: past_its_tag(box, now))
+            return decision.with_each(alive, lambda box: past_its_tag(box, now, limits))
         case Absent():
             return Decision("no run holds the lane").with_each(alive, lambda box: stray(box, facts, now, limits))
         case Broken():

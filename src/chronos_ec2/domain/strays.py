@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from chronos_ec2.domain.decision import Decision, MarkBroken, MarkStray, Notify, ReleaseBroken, Terminate
-from chronos_ec2.domain.dying import slow_to_die, telling
+from chronos_ec2.domain.dying import lives_on, slow_to_die, telling
 from chronos_ec2.domain.facts import Absent, Beat, Broken, Failed, LaneFacts, heard_at
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -14,11 +14,12 @@ from chronos_ec2.domain.run import Cause
 from chronos_ec2.domain.text import human_span
 
 
-def past_its_tag(box: Instance, now: datetime) -> Decision | None:
+def past_its_tag(box: Instance, now: datetime, limits: Limits) -> Decision | None:
     """The end of an instance whose own tag says that its time is up, whatever else is known."""
     if box.deadline and now >= box.deadline and box.state is not InstanceState.SHUTTING_DOWN:
         text = f"{box.instance_id} is past the deadline in its tag"
-        return Decision(text, (Terminate(box.instance_id, Cause.OVER_DEADLINE),))
+        end = Terminate(box.instance_id, Cause.OVER_DEADLINE)
+        return Decision(text, (end, *lives_on(box, now - box.deadline, limits)))
     return None
 
 
@@ -26,7 +27,7 @@ def stray(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Dec
     """What to do about an instance that carries our tags and that no run holds."""
     if box.state is InstanceState.SHUTTING_DOWN:
         return _leaving_unrecorded(box, facts, now, limits)
-    if late := past_its_tag(box, now):
+    if late := past_its_tag(box, now, limits):
         return late
     if box.hold:
         return Decision(f"{box.instance_id} carries Hold=true until its deadline")
@@ -65,7 +66,7 @@ def _unrecorded(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) 
     """An instance beside an unreadable record: a live one stays, as long as it beats and moves and has time."""
     if box.state is InstanceState.SHUTTING_DOWN:
         return _leaving_unrecorded(box, facts, now, limits)
-    if (late := past_its_tag(box, now)) or box.hold:
+    if (late := past_its_tag(box, now, limits)) or box.hold:
         return late
     beat = facts.beats.get(box.run_id or "", Absent())
     if isinstance(beat, Failed):
@@ -96,9 +97,10 @@ def _in_two_looks(box: Instance, cause: Cause, text: str, facts: LaneFacts, now:
     if now - first_seen < limits.second_look:
         return Decision(f"suspect, before the second look: {text}")
     end = Terminate(box.instance_id, cause, once_told=telling(now - first_seen, limits.second_look, limits))
+    overdue = now - first_seen - limits.second_look
     return Decision(
         text,
-        (Notify(Kind.ORPHAN, box.instance_id, text), end),
+        (Notify(Kind.ORPHAN, box.instance_id, text), end, *lives_on(box, overdue, limits)),
         {box.instance_id: f"suspected since {first_seen:%Y-%m-%dT%H:%M:%SZ}"},
     )
 

@@ -77,7 +77,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
     Raises:
         InvalidInput: the data set is not there, or the price cap cannot be kept.
         LaneBusy: another run holds the lane.
-        CapacityUnavailable, LaunchRefused: no instance was started, and the lane is free again.
+        CapacityUnavailable, LaunchRefused, NotAllowed: no instance was started, and the lane is free again.
         ServiceUnavailable: AWS did not answer; what was started is found and ended by the watchdog.
     """
     prices, price = _prices(order)
@@ -200,7 +200,7 @@ def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet, dea
     try:
         options = _options(order.instance_types, order.subnet_ids, order.market)
         launched = _first_that_starts(held.run, options, user_data, fleet)
-    except (CapacityUnavailable, LaunchRefused) as error:
+    except (CapacityUnavailable, LaunchRefused, NotAllowed) as error:
         _give_up(held, store, error)
         raise
     return _commit(held, launched, store, deadlines)

@@ -42,7 +42,7 @@ class Outbox:
         False means that somebody is about to send it, or died while doing so: ask again later.
 
         Raises:
-            ServiceUnavailable: not published; the next reconcile tries again.
+            ServiceUnavailable, NotAllowed: not published; the next reconcile tries again.
         """
         found = self._objects.read(marker_key)
         if found and found.body == _SENT:
@@ -51,7 +51,7 @@ class Outbox:
             return False
         try:
             self._notifier.publish(compose())
-        except ServiceUnavailable:
+        except Exception:
             self._objects.remove(marker_key)
             raise
         with suppress(ServiceUnavailable):

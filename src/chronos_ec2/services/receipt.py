@@ -7,12 +7,13 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any
 
+from chronos_ec2.domain.errors import NotAllowed
 from chronos_ec2.domain.facts import Failed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.run import Run
-from chronos_ec2.domain.text import dump_json, format_time
-from chronos_ec2.ports import Deadlines, Fleet, ObjectStore
+from chronos_ec2.domain.text import dump_json, format_time, one_line
+from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
 from chronos_ec2.services.layer_one import armed_schedules
 
 RECEIPT = "cleanup_status.json"
@@ -33,11 +34,7 @@ def write_receipt(
         for box in instances
         if box.run_id == run.run_id
     ]
-    for left in fleet.leftovers(environment, run.run_id):
-        if left.unused:
-            fleet.delete(left)
-        state = "deleted" if left.unused else left.state
-        resources.append({"kind": left.kind, "id": left.resource_id, "state": state})
+    resources += _cleared(fleet, environment, run.run_id)
     armed = armed_schedules(deadlines)
     resources += [
         {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}
@@ -52,6 +49,25 @@ def write_receipt(
         "agent": _said_by_agent(objects, key),
     }
     objects.write(key, dump_json(receipt))
+
+
+def _cleared(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
+    """The leftovers of a run, those deleted that nothing uses. A refusal is written down: it may not hold the lane."""
+    try:
+        leftovers = fleet.leftovers(environment, run_id)
+    except NotAllowed as error:
+        return [{"kind": "volume, network-interface", "id": "unknown", "state": one_line(f"not listed: {error}", 300)}]
+    return [{"kind": left.kind, "id": left.resource_id, "state": _delete(fleet, left)} for left in leftovers]
+
+
+def _delete(fleet: Fleet, left: Resource) -> str:
+    if not left.unused:
+        return left.state
+    try:
+        fleet.delete(left)
+    except NotAllowed as error:
+        return one_line(f"not deleted: {error}", 300)
+    return "deleted"
 
 
 def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | Failed) -> str:

@@ -34,7 +34,7 @@ from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead, heard_at
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.lane import Lane, forsaken_key, incident_key, run_key, set_aside_key, suspect_key
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD, Limits
 from chronos_ec2.domain.lost import belongs, is_lost
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
 from chronos_ec2.domain.policy import decide, judge_unlisted, unlisted
@@ -241,14 +241,14 @@ class Reconciler:
     # --- apply -------------------------------------------------------------------------------------------------
 
     def _apply(self, decision: Decision, facts: LaneFacts) -> None:
-        """Carry out the actions in order.
+        """Carry out the actions in order; whatever one of them raises is its own trouble, and told after the last.
 
-        A record that cannot be written does not keep a condemned instance alive, but a lost race does, and for a few
-        sweeps a message that is not out.
+        So a record that cannot be written does not keep a condemned instance alive, nor one that EC2 refuses to end the
+        next. A lost race does, and for a few sweeps a message that is not out.
         """
         for action in decision.actions:
             self._last_look(action, facts)
-        failed: ServiceUnavailable | NotAllowed | None = None
+        failed: Exception | None = None
         told = True
         for action in decision.actions:
             if isinstance(action, Terminate) and action.once_told and not told:
@@ -259,7 +259,9 @@ class Reconciler:
                     told = self._notify(action, facts)
                 else:
                     facts = self._carry_out(action, facts)
-            except (ServiceUnavailable, NotAllowed) as error:
+            except LostRace:
+                raise
+            except Exception as error:  # noqa: BLE001 - an item of a batch; the first is raised after the last
                 failed = failed or error
         if failed:
             raise failed
@@ -353,7 +355,13 @@ class Reconciler:
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         text = run.verdict.message if run.verdict else ""
         # The lock outlives its message: without it nobody would come by to send one that is still on its way.
-        if self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost)):
+        try:
+            told = self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))
+        except Exception:
+            if now - held.written_at >= MESSAGE_MAY_HOLD:
+                self.store.release_lock(facts.lane, held.etag)
+            raise  # the report is what is left to tell of this end
+        if told:
             self.store.release_lock(facts.lane, held.etag)
 
     def _release_broken(self, lane: Lane, etag: str) -> None:
