@@ -56,6 +56,8 @@ def test_no_tag_at_all_reads_as_nothing_known() -> None:
         ("Attempt", "²", 2, 0),
         ("Deadline", "soon", 3, None),
         ("Deadline", "2026-01-31T23:00:00", 3, None),
+        ("Deadline", "0001-01-01T00:00:00+14:00", 3, None),
+        ("Deadline", "9999-12-31T23:59:59-14:00", 3, None),
     ],
 )
 def test_a_malformed_tag_counts_as_missing_and_the_others_still_count(

@@ -8,8 +8,11 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.facts import Beat, Broken
 from chronos_ec2.domain.lease import Heartbeat
-from tests.builders import a_heartbeat, seconds
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.policy import decide
+from tests.builders import NOW, a_heartbeat, held, seconds, some_facts
 
 
 def written(heartbeat: Heartbeat) -> dict[str, Any]:
@@ -64,7 +67,17 @@ def test_a_beat_that_is_not_ours_is_unreadable_and_says_why(changes: dict[str, A
 
 
 def test_a_duration_that_no_clock_can_hold_is_unreadable() -> None:
-    assert read_with(stalled_seconds=9e14).startswith("heartbeat.json: ")
+    for value in (9e14, 86399999999999, 10 * 366 * 86400 + 1):
+        assert read_with(stalled_seconds=value) == f"heartbeat.json: {value:.0f} s is no duration of a run"
+        assert read_with(checkpoint_age_seconds=value).endswith("is no duration of a run")
+
+
+def test_the_longest_duration_that_is_read_can_be_judged() -> None:
+    longest = a_heartbeat(stalled_for=seconds(10 * 366 * 86400), checkpoint_age=seconds(10 * 366 * 86400))
+    assert Heartbeat.from_json(longest.to_json()) == longest
+    for state in (held(), Broken("not JSON", '"e"', NOW)):
+        facts = some_facts(beat=Beat(longest, '"beat"', NOW), state=state)
+        assert "no progress" in decide(facts, NOW, Limits()).reason
 
 
 def test_a_wrong_word_is_quoted_no_further_than_120_characters() -> None:

@@ -272,7 +272,7 @@ def test_a_boolean_is_no_number_and_nothing_else(kind: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("kind", "value"), [("count", -1), ("count", 2**63), ("number", -0.1), ("number", 1e15), ("number", 10**300)]
+    ("kind", "value"), [("count", -1), ("count", 2**63), ("number", -0.1), ("number", 1e15), ("number", 10**400)]
 )
 def test_a_figure_out_of_range_is_named(kind: str, value: object) -> None:
     assert refused(DEFAULT_READS[kind], value) == "x.json: field 'it' is out of range"

@@ -10,6 +10,8 @@ from chronos_ec2.domain.run import Status, check_run_id
 from chronos_ec2.domain.text import Fields, dump_json, load_json, one_line
 
 SCHEMA_VERSION = 1
+_LONGEST = 10 * 366 * 86400
+"""Seconds: whoever adds durations below it to each other, or to a time of ours, leaves no range."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,9 +90,11 @@ class Heartbeat:
                 gpu_utilisation=fields.number_or_none("gpu_utilisation"),
                 sent_at=fields.text("sent_at"),
             )
-        except (ValueError, OverflowError, InvalidInput) as error:
+        except (ValueError, InvalidInput) as error:
             raise Unreadable(f"heartbeat.json: {one_line(str(error), 120)}") from error
 
 
 def _seconds(value: float) -> timedelta:
+    if value > _LONGEST:
+        raise ValueError(f"{value:.0f} s is no duration of a run")
     return timedelta(seconds=value)

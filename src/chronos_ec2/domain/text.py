@@ -64,7 +64,10 @@ def parse_time(value: str) -> datetime:
     moment = datetime.fromisoformat(value)
     if moment.tzinfo is None:
         raise ValueError(f"timestamp {value!r} has no zone")
-    return moment.astimezone(UTC)
+    try:
+        return moment.astimezone(UTC)
+    except OverflowError as error:  # a zone can lead out of the years that there are
+        raise ValueError(f"timestamp {value!r} is out of range") from error
 
 
 def dump_json(document: Mapping[str, Any]) -> bytes:
@@ -137,10 +140,11 @@ class Fields:
 
     def number(self, name: str, minimum: float = 0) -> float:
         """A finite number of at least `minimum`."""
-        value = float(self._get(name, (int, float)))
+        value = self._get(name, (int, float))
+        # Compared as it is: an integer may be too large for a float.
         if not minimum <= value < 1e15:
             raise Unreadable(f"{self._what}: field {name!r} is out of range")
-        return value
+        return float(value)
 
     def number_or_none(self, name: str, minimum: float = 0) -> float | None:
         """A number, or None when absent."""
@@ -150,7 +154,7 @@ class Fields:
         """An aware UTC datetime."""
         try:
             return parse_time(self.text(name))
-        except (ValueError, OverflowError) as error:
+        except ValueError as error:
             raise Unreadable(f"{self._what}: field {name!r} is not an RFC 3339 time with a zone") from error
 
     def flag(self, name: str) -> bool:
