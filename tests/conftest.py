@@ -110,7 +110,8 @@ def deployed(aws: str) -> str:
 def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients give up after one try: how often botocore asks, and how long it waits, is not ours to test."""
     once = Config(retries={"mode": "adaptive", "total_max_attempts": 1})
-    monkeypatch.setattr(clients, "_CONFIG", clients._CONFIG.merge(once))
+    for name in ("_CONFIG", "_BRIEF"):
+        monkeypatch.setattr(clients, name, getattr(clients, name).merge(once))
 
 
 @pytest.fixture(scope="session")

@@ -75,13 +75,16 @@ def watchdog() -> Reconciler:
     """The reconciler of a watching function, from its environment variables."""
     settings = WatchdogSettings.read(os.environ)
     stack = settings.stack
+    s3, ec2, scheduler, sns, functions = (
+        client(name, brief=True) for name in ("s3", "ec2", "scheduler", "sns", "lambda")
+    )
     return Reconciler(
         environment=stack.environment,
-        store=RunStore(S3Objects(client("s3"), stack.bucket)),
-        fleet=Ec2Fleet(client("ec2"), stack.project, stack.cost_center),
-        deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
-        notifier=SnsNotifier(client("sns"), settings.topic_arn),
-        relauncher=LambdaRelauncher(client("lambda"), settings.launcher_function),
+        store=RunStore(S3Objects(s3, stack.bucket)),
+        fleet=Ec2Fleet(ec2, stack.project, stack.cost_center),
+        deadlines=SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn),
+        notifier=SnsNotifier(sns, settings.topic_arn),
+        relauncher=LambdaRelauncher(functions, settings.launcher_function),
         clock=SystemClock(),
         limits=settings.limits,
         place=Place.of(settings.topic_arn, stack.bucket),

@@ -13,6 +13,7 @@ import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 from samcli.cli.types import CfnParameterOverridesType
 
+from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import EXPIRES
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
@@ -359,3 +360,12 @@ def test_the_local_limits_are_limits_and_wait_for_less() -> None:
     limits = parse_limits(override.removeprefix("LimitOverrides=").strip('"').replace('\\"', '"'))
     assert limits.progress < Limits().progress
     assert limits.lease > 5 * limits.beat
+
+
+def test_a_function_of_the_watchdog_outlives_a_call_that_nobody_answers(source: dict[str, Any]) -> None:
+    config = client("ec2", brief=True).meta.config
+    attempts = config.retries["total_max_attempts"]
+    pauses = sum(2**number for number in range(attempts - 1))
+    one_call = attempts * max(config.connect_timeout, config.read_timeout) + pauses
+    for name in ("Sweep", "StateWritten", "InstanceChanged"):
+        assert 2 * one_call < source["Resources"][name]["Properties"]["Timeout"], name

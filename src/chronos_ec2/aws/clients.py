@@ -9,10 +9,16 @@ import boto3
 from botocore.config import Config
 from botocore.exceptions import NoCredentialsError
 
-# Adaptive mode adds client-side rate limiting to jittered back-off, so that a throttled sweep slows down by itself.
-# Four attempts take about ten seconds at most: what fails then is tried again by the next tick, or by the person.
+# Adaptive mode adds client-side rate limiting to jittered back-off, so that who is throttled slows down by itself.
+# For the agent, the launcher and people: five attempts that fail at once take some seconds, those that nobody answers
+# up to three minutes.
 _CONFIG = Config(
-    connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "max_attempts": 4}, max_pool_connections=32
+    connect_timeout=5, read_timeout=30, retries={"mode": "adaptive", "total_max_attempts": 5}, max_pool_connections=32
+)
+# For the watchdog, whose functions have a minute and whose next tick is the better retry: a call that nobody answers
+# costs it three times eight seconds and two pauses of three together, and there is time for what is left to do.
+_BRIEF = Config(
+    connect_timeout=4, read_timeout=8, retries={"mode": "adaptive", "total_max_attempts": 3}, max_pool_connections=32
 )
 
 
@@ -22,9 +28,9 @@ _SMALL_CONFIG = Config(connect_timeout=3, read_timeout=9, retries={"mode": "stan
 
 
 @cache
-def client(service: str, region: str | None = None) -> Any:
+def client(service: str, region: str | None = None, *, brief: bool = False) -> Any:
     """The client of one service. Raises botocore's errors for a missing region, see `errors.translated`."""
-    return _make(service, region_name=region, config=_CONFIG)
+    return _make(service, region_name=region, config=_BRIEF if brief else _CONFIG)
 
 
 def instance_s3() -> tuple[Any, Any]:
