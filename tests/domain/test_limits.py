@@ -81,17 +81,18 @@ def test_force_comes_before_the_alarm() -> None:
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_each_threshold_can_be_overridden_in_seconds(name: str) -> None:
-    assert Limits.from_overrides({name: 7}) == replace(LIMITS, **{name: seconds(7)})
+    value = {"beat": 7}.get(name, 70)
+    assert Limits.from_overrides({name: value}) == replace(LIMITS, **{name: seconds(value)})
 
 
 def test_overrides_are_read_back_from_what_is_written() -> None:
-    limits = Limits.from_overrides({"lease": 20.5, "grace": 3})
+    limits = Limits.from_overrides({"lease": 65.5, "grace": 3})
     assert Limits.from_overrides(limits.to_seconds()) == limits
 
 
 @pytest.mark.parametrize("value", [0.001, 1, 366 * 86400])
 def test_a_threshold_is_above_zero_and_at_most_a_year(value: float) -> None:
-    assert Limits.from_overrides({"lease": value}).lease == seconds(value)
+    assert Limits.from_overrides({"grace": value}).grace == seconds(value)
 
 
 @pytest.mark.parametrize("value", [0, -1, 366 * 86400 + 1, True, "60", None, float("nan"), float("inf")])
@@ -105,3 +106,25 @@ def test_an_unknown_threshold_is_refused_and_the_known_ones_are_named() -> None:
     with pytest.raises(InvalidInput) as refusal:
         Limits.from_overrides({"patience": 1})
     assert str(refusal.value) == f"limits: unknown limit 'patience' (one of {', '.join(sorted(DEFAULTS))})"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "problem"),
+    [
+        ({"lease": 64.9}, "lease is shorter than 65 s, four beats and a retry"),
+        ({"lease": 0.001}, "lease is shorter than 65 s, four beats and a retry"),
+        ({"beat": 37}, "lease is shorter than 153 s, four beats and a retry"),
+        ({"beat_retry": 91}, "lease is shorter than 151 s, four beats and a retry"),
+        ({"self_fence": 64.9}, "self_fence is shorter than 65 s, four beats and a retry"),
+        ({"progress": 29.9}, "progress is shorter than 30 s, two beats"),
+    ],
+)
+def test_thresholds_that_would_end_healthy_runs_are_refused(overrides: dict[str, float], problem: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        Limits.from_overrides(overrides)
+    assert str(refusal.value) == f"limits: {problem}: it would end healthy runs"
+
+
+def test_thresholds_that_just_do_are_taken() -> None:
+    overrides = {"lease": 65, "self_fence": 65, "progress": 30}
+    assert Limits.from_overrides(overrides).to_seconds() == DEFAULTS | overrides

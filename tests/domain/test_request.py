@@ -30,7 +30,7 @@ def test_a_run_needs_a_gpu_unless_it_is_asked_for_without() -> None:
 
 
 def test_limits_that_were_overridden_are_those_of_the_run() -> None:
-    limits = Limits.from_overrides({"lease": 20})
+    limits = Limits.from_overrides({"lease": 90})
     asked = Request(RUN_ID, LANE, {}, ("g5.xlarge",), "0" * 64, (), limits)
     assert Request.from_json(asked.to_json()).limits == limits
 

@@ -55,7 +55,7 @@ class Limits:
             if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
                 raise InvalidInput("limits", f"{name} must be a number of seconds above zero, not {value!r}")
             changes[name] = timedelta(seconds=value)
-        return replace(cls(), **changes)
+        return _checked(replace(cls(), **changes))
 
     def to_seconds(self) -> dict[str, float]:
         """All thresholds in seconds, by name: what `from_overrides` reads."""
@@ -106,3 +106,17 @@ class Limits:
 
 _CALLS = timedelta(seconds=30)
 """What the calls of one reconcile may take."""
+
+
+def _checked(limits: Limits) -> Limits:
+    """The limits, if they end no healthy run. Raises InvalidInput."""
+    several = 4 * limits.beat + limits.beat_retry
+    for name, least, why in (
+        ("lease", several, "four beats and a retry"),
+        ("self_fence", several, "four beats and a retry"),
+        ("progress", 2 * limits.beat, "two beats"),
+    ):
+        if getattr(limits, name) < least:
+            shortest = f"{least.total_seconds():g} s, {why}"
+            raise InvalidInput("limits", f"{name} is shorter than {shortest}: it would end healthy runs")
+    return limits
