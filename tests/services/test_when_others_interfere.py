@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
-from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Held
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.lane import Lane, bundle_key, run_key, suspect_key
@@ -734,4 +734,48 @@ def test_a_launch_that_is_not_allowed_frees_its_lane(scene: Scenario, refuse: Ca
     refuse("ec2:RunInstances", error=NotAllowed)
     with pytest.raises(NotAllowed):
         scene.launch()
+    assert scene.left() == []
+
+
+def test_an_order_whose_answer_was_lost_and_that_was_sent_again_is_written(scene: Scenario) -> None:
+    real_create = scene.world.objects.create
+
+    def twice(key: str, body: bytes) -> str:
+        if key.endswith("request.json"):
+            real_create(key, body)
+        return real_create(key, body)
+
+    scene.world.objects.create = twice  # type: ignore[method-assign]
+    launched = scene.launch()
+    assert scene.lock().run.run_id == launched.run_id
+
+
+def test_an_order_that_somebody_else_wrote_is_not_ours(scene: Scenario) -> None:
+    real_create = scene.world.objects.create
+
+    def too_late(key: str, body: bytes) -> str:
+        if key.endswith("request.json"):
+            real_create(key, b"{}")
+        return real_create(key, body)
+
+    scene.world.objects.create = too_late  # type: ignore[method-assign]
+    with pytest.raises(LostRace):
+        scene.launch()
+    assert scene.left() == []
+
+
+@pytest.mark.parametrize("error", [LostRace, ServiceUnavailable, NotAllowed])
+def test_a_lane_that_cannot_be_freed_does_not_hide_why_nothing_was_launched(
+    scene: Scenario, error: type[Exception]
+) -> None:
+    scene.world.fleet.no_capacity = {"g4dn.2xlarge"}
+
+    def refuse(*_: object) -> None:
+        raise error("somebody wrote")
+
+    scene.store.release_lock = refuse  # type: ignore[method-assign]
+    with pytest.raises(CapacityUnavailable):
+        scene.launch()
+    del scene.store.release_lock
+    scene.sweeps(LIMITS.boot + 3 * LIMITS.sweep)
     assert scene.left() == []

@@ -107,7 +107,7 @@ def launch(order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines, cl
         run.run_id, order.lane, order.config, order.instance_types, order.bundle_sha256, dataset, order.limits,
         order.allow_cpu, order.market, order.log_group, order.code_sha256, order.commit,
     )  # fmt: skip
-    store.objects.create(run_key(order.lane.environment, run.run_id, REQUEST), request.to_json())
+    _put_request(store, request)
     try:
         held = store.create_lock(run)
     except LostRace:
@@ -126,6 +126,17 @@ def _prices(order: Order) -> tuple[dict[str, float], float | None]:
     if unknown and order.max_cost_usd is not None:
         raise InvalidInput("--max-cost", f"the price of {unknown[0]} is not known", "give --price")
     return prices, None if unknown else max(prices.values())
+
+
+def _put_request(store: RunStore, request: Request) -> None:
+    """Write the order once. A retry inside botocore, after an answer that was lost, finds what it wrote itself."""
+    key, body = run_key(request.lane.environment, request.run_id, REQUEST), request.to_json()
+    try:
+        store.objects.create(key, body)
+    except LostRace:
+        found = store.objects.read(key, MAX_REQUEST_BYTES)
+        if found is None or found.body != body:
+            raise
 
 
 def find_dataset(store: RunStore, data_path: str) -> tuple[tuple[str, int], ...]:
@@ -246,11 +257,16 @@ def _is_of(launched: Launched, run: Run, attempt: int) -> bool:
 
 
 def _give_up(held: Held, store: RunStore, error: Exception) -> None:
-    """Keep the final record and free the lane: EC2 has said that there is no instance."""
+    """Keep the final record and free the lane: EC2 has said that there is no instance.
+
+    If somebody wrote the lock meanwhile, or S3 does not answer, the watchdog frees it: why nothing was started comes
+    first.
+    """
     verdict = Verdict(Outcome.FAILED, Cause.INFRA, str(error), Judge.AGENT)
     run = held.run.end(verdict, held.run.created_at)
-    store.objects.write(run_key(run.lane.environment, run.run_id, "state.json"), run.to_json())
-    store.release_lock(run.lane, held.etag)
+    with suppress(LostRace, ServiceUnavailable, NotAllowed):
+        store.objects.write(run_key(run.lane.environment, run.run_id, "state.json"), run.to_json())
+        store.release_lock(run.lane, held.etag)
 
 
 def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
