@@ -683,8 +683,8 @@ def a_run_that_is_over(scene: Scenario) -> str:
     return launched.run_id
 
 
-@pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_a_message_that_sns_does_not_take_holds_the_lane_for_an_hour_and_no_longer(
+@pytest.mark.parametrize("error", ANY_TROUBLE[1:])
+def test_a_message_that_sns_refuses_holds_the_lane_for_an_hour_and_no_longer(
     scene: Scenario, error: type[Exception]
 ) -> None:
     run_id = a_run_that_is_over(scene)
@@ -695,6 +695,16 @@ def test_a_message_that_sns_does_not_take_holds_the_lane_for_an_hour_and_no_long
     assert "is refused" in scene.reconciler.sweep()[-1].error
     assert scene.left() == []
     assert not [key for key, _ in scene.world.objects.keys(run_key("dev", run_id, "notified/"))]
+
+
+def test_an_sns_that_does_not_answer_is_waited_for(scene: Scenario) -> None:
+    a_run_that_is_over(scene)
+    recorder = Recorder("sns:Publish")
+    scene.world.notifier._faults = recorder
+    scene.sweeps(2 * MESSAGE_MAY_HOLD)
+    recorder.refused = ()
+    scene.reconciler.sweep()
+    assert (scene.kinds(), scene.left()) == (["completed"], [])
 
 
 @pytest.mark.parametrize(

@@ -10,7 +10,9 @@ from typing import Any
 from chronos_ec2.domain.errors import InvalidInput
 
 MESSAGE_MAY_HOLD = timedelta(hours=1)
-"""So long after its verdict a run may hold its lane because SNS does not take the message of its end.
+"""So long after its verdict a run may hold its lane because SNS refuses the message of its end.
+
+An SNS that does not answer is waited for: that passes, and then the message goes out.
 
 Not a field of Limits: these travel in requests, and an older launcher would not know it.
 """

@@ -357,6 +357,8 @@ class Reconciler:
         # The lock outlives its message: without it nobody would come by to send one that is still on its way.
         try:
             told = self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))
+        except ServiceUnavailable:
+            raise
         except Exception:
             if now - held.written_at >= MESSAGE_MAY_HOLD:
                 self.store.release_lock(facts.lane, held.etag)
