@@ -93,9 +93,8 @@ def _make_moto_quick() -> None:
 
 
 def _write(rows: list[Row]) -> None:
-    publish(
-        "sweep", [asdict(row) for row in rows], "Sweep", f"`python -m benchmarks.sweep`\n\n{_HEAD}\n\n{_table(rows)}"
-    )
+    figures = {"sweep": [asdict(row) for row in rows]}
+    publish(figures, "Sweep", f"`python -m benchmarks.sweep`\n\n{_HEAD}\n\n{_table(rows)}")
 
 
 _HEAD = " ".join((__doc__ or "").split("\n\n")[1].split())
