@@ -22,6 +22,7 @@ from agent.child import Metrics, StopSignal
 from agent.manifest import folder_of, steps_in
 from agent.training import ranks
 from agent.training.attempts import BEGAN
+from agent.training.average import Average
 from agent.training.callbacks import MADE_WITH, KeepBest, Report, Saving, StepSeeds, trainable
 from agent.training.families import Batch
 from agent.training.gauges import Gauges, tensorboard
@@ -122,9 +123,10 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     gauges = Gauges(work.windows * settings.gradient_accumulation * ranks.count())
     early = settings.early_stopping
     best = None if early is None else KeepBest(early.patience, folder, newest)
+    average = None if settings.ema is None else Average(settings.ema, work.model, folder, newest)
     saving = Saving(folder, settings.checkpoint_minutes * 60, work.made_with)
     report = Report(metrics, gauges, stop, work.stop_at, saving, best)
-    callbacks: list[TrainerCallback] = [StepSeeds(settings.seed), *([] if best is None else [best]), report]
+    callbacks: list[TrainerCallback] = [one for one in (StepSeeds(settings.seed), average, best, report) if one]
     if work.tensorboard is not None:
         # Behind the report, which adds its gauges to what is logged.
         callbacks.append(tensorboard(work.tensorboard))
@@ -132,7 +134,7 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
     trainer = StepTrainer(
         model=work.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=callbacks
     )
-    trainer.gauges, trainer.parts = gauges, parts
+    trainer.gauges, trainer.parts, trainer.average = gauges, parts, average
     trainer.pop_callback(PrinterCallback)
     # The loss of a micro-batch is a mean already; Chronos-T5 would otherwise divide it by the number of tokens.
     trainer.model_accepts_loss_kwargs = False
@@ -143,6 +145,8 @@ def _fit(work: Work, parts: int, folder: Path, metrics: Metrics, stop: StopSigna
         trainer.train(resume_from_checkpoint=None if newest is None else str(newest))
     steps = max(start, int(trainer.state.global_step))
     reason = "early stopping" if best is not None and best.patience_over else report.stopped_by
+    if average is not None:
+        average.restore(work.model)
     if best is not None:
         best.restore(work.model)
     return Trained(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from chronos.chronos2.trainer import Chronos2Trainer
 from torch.utils.data import IterableDataset, get_worker_info
 
 from agent.training import ranks
+from agent.training.average import Average
 from agent.training.families import Batch
 from agent.training.gauges import Gauges
 
@@ -52,11 +54,12 @@ _WEIGHT = "weight"
 class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
     """The library's trainer, whose data set makes whole batches. Generators are seeded, so that they have no state.
 
-    `parts` is in how many each batch comes.
+    `parts` is in how many each batch comes; `average` is what is validated in place of the weights, if any.
     """
 
     gauges: Gauges
     parts: int
+    average: Average | None
 
     def get_batch_samples(self, *arguments: Any) -> Any:
         """The next step's batches, timed; where they are parts, each with its weight in the whole batch."""
@@ -87,6 +90,10 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
 
         The library would look at every batch once in each process, and once for each worker.
         """
+        with nullcontext() if self.average is None else self.average.in_place(self.model):
+            return self._evaluate_weights()
+
+    def _evaluate_weights(self) -> dict[str, float]:
         assert isinstance(self.eval_dataset, Replayed)
         self.model.eval()
         loss, rows = 0.0, 0

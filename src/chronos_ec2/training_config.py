@@ -194,6 +194,8 @@ class Optimisation(_Section):
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(0, ge=0)
     weight_decay: Number = Field(0.0, ge=0)
+    ema: Number | None = Field(None, gt=0, lt=1)
+    """Take a moving average of the weights, of which each step leaves this share, instead of the last weights."""
     min_past: int | None = Field(None, ge=1)
     """Points of history that each training window has at least; `prediction_length` when absent."""
     sampling: Literal["series", "length"] = "series"

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import load_file
 
 from agent.child import LossNotFinite, Metrics, StopSignal
 from agent.training import engine, models
@@ -150,6 +151,40 @@ def test_nor_are_the_best_weights_of_one(panel: Panel, tmp_path: Path) -> None:
     again, same = trained(work_on(panel, "chronos-2", **settings), tmp_path / "run")
     assert (again.steps, again.best_step) == (STEPS, first.best_step)
     assert_equal(same, weights)
+
+
+@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+def test_the_average_of_the_weights_goes_on_bit_for_bit(panel: Panel, tmp_path: Path, lora: bool) -> None:
+    early = EarlyStopping(every_steps=2, patience=100).model_dump()
+    settings: dict[str, Any] = {"ema": 0.9, "early_stopping": early, "learning_rate": 0.1}
+    expected, straight = trained(work_on(panel, "chronos-2", lora, **settings), tmp_path / "straight")
+    with pytest.raises(Killed):
+        trained(work_on(panel, "chronos-2", lora, **settings), tmp_path / "killed", dies_after=7)
+    done, resumed = trained(work_on(panel, "chronos-2", lora, **settings), tmp_path / "killed")
+    assert (done.resumed_from, done.best_step) == (6, expected.best_step)
+    assert_equal(resumed, straight)
+    again, same = trained(work_on(panel, "chronos-2", lora, **settings), tmp_path / "killed")
+    assert again.steps == STEPS
+    assert_equal(same, straight)
+
+
+@pytest.mark.parametrize("early", [None, {"every_steps": 1, "patience": 100}], ids=["last", "best"])
+def test_the_average_is_what_training_ends_with(panel: Panel, tmp_path: Path, early: dict[str, int] | None) -> None:
+    """After the first step 2/11 of it are the weights from before."""
+    before = {name: weight.clone() for name, weight in work_on(panel, "chronos-2").model.named_parameters()}
+    _, after = trained(work_on(panel, "chronos-2", steps=1), tmp_path / "without")
+    _, average = trained(work_on(panel, "chronos-2", steps=1, ema=0.999, early_stopping=early), tmp_path / "with")
+    for name, weight in average.items():
+        torch.testing.assert_close(weight, before[name] * 2 / 11 + after[name] * 9 / 11)
+
+
+def test_weights_are_trained_on_as_if_there_were_no_average(panel: Panel, tmp_path: Path) -> None:
+    """Though it takes their place whenever it is validated."""
+    early = {"every_steps": 1, "patience": 100}
+    trained(work_on(panel, "chronos-2", early_stopping=early), tmp_path / "without")
+    trained(work_on(panel, "chronos-2", early_stopping=early, ema=0.9), tmp_path / "with")
+    ours, theirs = (load_file(tmp_path / name / "checkpoint-8" / "model.safetensors") for name in ("with", "without"))
+    assert_equal(ours, theirs)
 
 
 @pytest.mark.parametrize("before_and_after", [(0, 2), (2, 0)])
