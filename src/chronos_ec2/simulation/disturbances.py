@@ -206,6 +206,7 @@ class Disturber:
     def _forge(self, lane: Lane, change: Callable[[Run], Run]) -> None:
         """Somebody writes a record that can be read, and is not true."""
         if (run := self._scene.run_in(lane)) is not None:
+            self._judgement.tidings.somebody_wrote(lane)
             self._scene.objects.overwrite(lane.state_key, change(run).to_json())
 
     def _no_record(self, lane: Lane) -> None:

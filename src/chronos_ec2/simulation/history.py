@@ -149,9 +149,9 @@ class _History:
         lost = self._plan.lost_ticks > 0 and scene.random.random() < self._plan.lost_ticks
         self._judgement.tidings.tick_begins()
         whole = not lost and self._as_function(self._one_sweep)
-        if not whole or noise.failed_calls > failed:
+        if not whole or noise.failed_calls > failed or noise.out:
             noise.disturbed.append(begun)
-            if lost or noise.failed_by_chance > by_chance or noise.failed_calls == failed:
+            if lost or noise.failed_by_chance > by_chance or (not whole and noise.failed_calls == failed):
                 noise.disturbed_by_chance.append(begun)
         else:
             self._judgement.tidings.tick_ended()

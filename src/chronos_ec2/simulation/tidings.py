@@ -51,6 +51,12 @@ class Tidings:
         """The instance begins to shut down."""
         self._leaving_since.setdefault(instance_id, self._scene.clockwork.seconds)
 
+    def somebody_wrote(self, lane: Lane) -> None:
+        """How long an instance has been shutting down is told by when its record was written."""
+        for instance_id in self._leaving_since:
+            if self._scene.instance(instance_id).lane == lane:
+                self._leaving_since[instance_id] = self._scene.clockwork.seconds
+
     def tick_begins(self) -> None:
         """From here on it counts which locks are written."""
         self._written.clear()

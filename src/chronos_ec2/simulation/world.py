@@ -42,17 +42,23 @@ class Noise:
         self.failed_calls = 0
         """Calls of functions that failed, and functions that died."""
         self.failed_by_chance = 0
-        """The same without what an outage of S3 did."""
+        """The same without what an outage did, but for one of EC2."""
         self.disturbed: list[float] = []
         """When there was a tick that was lost, or in which a call failed."""
         self.disturbed_by_chance: list[float] = []
-        """The same without those that only an outage of S3 disturbed."""
+        """The same without those that only an outage disturbed, but for one of EC2."""
         self.muted = False
 
     @property
     def can_fail(self) -> bool:
         """Whether a call may fail, by chance or in an outage."""
         return bool(self._errors or self._outages) and not self.muted
+
+    @property
+    def out(self) -> bool:
+        """Whether some service is out now: also a tick in which it was not called may wait for it."""
+        now = self._clockwork.seconds
+        return any(outage.after <= now < outage.after + outage.seconds for outage in self._outages)
 
     def excuse(self, last_beat: float) -> float:
         """Since when a box is silent by its own fault: it can do nothing about an outage of S3."""
@@ -107,7 +113,7 @@ class Noise:
                 continue
             if now < outage.after + outage.seconds and (self.in_function or not outage.refuses):
                 self.failed_calls += self.in_function
-                self.failed_by_chance += self.in_function and outage.service != "s3"
+                self.failed_by_chance += self.in_function and outage.service == "ec2"
                 raise (NotAllowed if outage.refuses else ServiceUnavailable)(f"{call}: an outage")
 
     def _maybe(self, call: str) -> None:
