@@ -41,12 +41,12 @@ def main() -> int:
         if name not in _PARTS:
             parser.error(f"no part {name}; there are {', '.join(_PARTS)}")
         print(f"{name} …", flush=True)
-        made_from = fingerprint()
+        made_from = fingerprint(name)
         found |= _PARTS[name](options.histories)
         found["made_from"] = found.get("made_from", {}) | {name: made_from}
         BUILD.parent.mkdir(exist_ok=True)
         BUILD.write_text(json.dumps(found, indent=1) + "\n")
-    DOCUMENT.write_text(as_markdown(found, fingerprint()))
+    DOCUMENT.write_text(as_markdown(found, {name: fingerprint(name) for name in _PARTS}))
     README.write_text(with_summary(README.read_text(), found))
     print(f"{BUILD}, {DOCUMENT}, {README}")
     return 1 if violations(found) else 0

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 _HEAD = """# Evidence
@@ -15,16 +16,16 @@ by hand. What is modelled and what is real stands in the docstrings of `src/chro
 _MARKS = ("<!-- evidence -->", "<!-- /evidence -->")
 
 
-def as_markdown(found: dict[str, Any], code: str) -> str:
-    """The whole document; parts that were not run are left out. `code` is the fingerprint of the code as it is now."""
+def as_markdown(found: dict[str, Any], code: Mapping[str, str]) -> str:
+    """The whole document; parts that were not run are left out. `code` has each part's fingerprint as it is now."""
     sections = (_histories, _times, _layers, _crash_points, _model, _fuzz, _defects, _mutation)
     return _HEAD + "\n".join(filter(None, (_stale(found, code), *(section(found) for section in sections))))
 
 
-def _stale(found: dict[str, Any], code: str) -> str:
+def _stale(found: dict[str, Any], code: Mapping[str, str]) -> str:
     """Which parts say something of other code than that of today."""
     parts = found.get("made_from", {})
-    other = sorted(name for name, made_from in parts.items() if made_from != code)
+    other = sorted(name for name, made_from in parts.items() if made_from != code.get(name))
     return f"Made from other code than today's: {', '.join(other)}.\n" if other else ""
 
 

@@ -1,21 +1,39 @@
-"""What figures are made from, in one word: a part whose word is another was made from other code."""
+"""What the figures of a part are made from, in one word: a part whose word is another was made from other code."""
 
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
-_ROOMS, _KINDS = (
-    ("src", "agent", "functions", "evidence", "events"),
-    frozenset({".py", ".json", ".pml", ".yaml", ".toml"}),
-)
+_PACKAGE = "src/chronos_ec2"
+_RULES = tuple(f"{_PACKAGE}/{room}" for room in ("domain", "services", "memory", "ports.py", "boot"))
+_SIMULATED = (
+    *_RULES, f"{_PACKAGE}/simulation", "evidence/histories.py",
+    *(f"agent/{module}.py" for module in ("endings", "heartbeat", "orders", "progress", "record")),
+)  # fmt: skip
+ROOMS: dict[str, tuple[str, ...]] = {
+    "crash-points": (*_SIMULATED, "evidence/crash_points.py"),
+    "model": ("evidence/model",),
+    "histories": _SIMULATED,
+    "layers": _SIMULATED,
+    "fuzz": (*_RULES, "evidence/fuzz.py", "events"),
+    "defects": ("src", "agent", "functions", "evidence/defects.py", "template.yaml"),
+    "mutation": (f"{_PACKAGE}/domain", "evidence/mutation.py", "tests/domain"),
+}
+"""The files and folders that the figures of each part hang on."""
+_KINDS = frozenset({".py", ".json", ".pml", ".yaml", ".toml"})
 
 
-def fingerprint(root: Path = ROOT) -> str:
-    """A hash of the names and contents of all code that evidence is made from, and of the template."""
+def fingerprint(part: str, root: Path = ROOT) -> str:
+    """A hash of the names and contents of all that a part is made from."""
     found = hashlib.sha256()
-    files = [path for room in _ROOMS for path in (root / room).rglob("*") if path.suffix in _KINDS]
-    for path in sorted([*files, root / "template.yaml"]):
+    for path in sorted(_files(root / room for room in ROOMS[part])):
         found.update(f"{path.relative_to(root)}\0".encode() + path.read_bytes())
     return found.hexdigest()[:12]
+
+
+def _files(rooms: Iterable[Path]) -> Iterator[Path]:
+    for room in rooms:
+        yield from (path for path in room.rglob("*") if path.suffix in _KINDS) if room.is_dir() else [room]

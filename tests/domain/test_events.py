@@ -82,9 +82,10 @@ def test_what_is_no_instance_id_is_ignored(kind: tuple[str, str], instance_id: o
         {"instance-id": INSTANCE_ID, "state": "asleep"},
         {"instance-id": "mine", "state": "running"},
         {"state": "running"},
+        {"instance-id": "i-0123456789abcdef0", "state": ["running"]},
     ],
 )
-def test_a_change_without_instance_id_or_state_is_ignored(detail: dict[str, str]) -> None:
+def test_a_change_without_instance_id_or_state_is_ignored(detail: dict[str, Any]) -> None:
     assert parse(CHANGED, detail) == Ignored("no instance id or state")
 
 

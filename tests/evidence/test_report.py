@@ -12,7 +12,7 @@ from evidence.__main__ import violations
 from evidence.fuzz import Target, _fed, fuzz, targets
 from evidence.histories import silent_sweep_seconds
 from evidence.report import as_markdown
-from evidence.sources import fingerprint
+from evidence.sources import ROOMS, ROOT, fingerprint
 
 CHANGE = {"file": "cost.py", "name": "price_of", "was": "return 1", "now": "return 2"}
 BAD: dict[str, dict[str, Any]] = {
@@ -47,21 +47,26 @@ def test_an_error_that_is_not_the_parsers_own_is_a_failure() -> None:
 
 
 def test_parts_that_were_made_from_other_code_are_named() -> None:
-    found = {"made_from": {"model": "old", "histories": "new"}}
-    assert "other code than today's: model." in as_markdown(found, "new")
-    assert "other code" not in as_markdown({"made_from": {"model": "new"}}, "new")
+    found = {"made_from": {"model": "old", "histories": "same"}}
+    today = {"model": "new", "histories": "same"}
+    assert "other code than today's: model." in as_markdown(found, today)
+    assert "other code" not in as_markdown({"made_from": today}, today)
 
 
-def test_the_fingerprint_changes_with_the_code(tmp_path: Path) -> None:
-    (tmp_path / "src").mkdir()
-    (tmp_path / "template.yaml").touch()
-    code = tmp_path / "src" / "a.py"
+def test_a_part_is_made_from_its_own_code_and_no_other(tmp_path: Path) -> None:
+    for room in (room for rooms in ROOMS.values() for room in rooms):
+        assert (ROOT / room).exists(), room
+        made = tmp_path / room
+        made.parent.mkdir(parents=True, exist_ok=True)
+        made.touch() if made.suffix else made.mkdir(exist_ok=True)
+    code = tmp_path / "src" / "chronos_ec2" / "domain" / "a.py"
     code.write_text("1")
-    before = fingerprint(tmp_path)
+    before = {part: fingerprint(part, tmp_path) for part in ROOMS}
     code.write_text("2")
-    assert fingerprint(tmp_path) != before
+    other = {part for part in ROOMS if fingerprint(part, tmp_path) != before[part]}
+    assert other == ROOMS.keys() - {"model"}
     code.write_text("1")
-    assert fingerprint(tmp_path) == before
+    assert {part: fingerprint(part, tmp_path) for part in ROOMS} == before
 
 
 def test_a_silent_sweep_is_noticed_within_five_minutes() -> None:

@@ -107,7 +107,7 @@ def _state_written(detail: Mapping[str, Any]) -> Event:
 
 def _state_changed(detail: Mapping[str, Any]) -> Event:
     instance_id, state = _instance_id(detail), detail.get("state")
-    if instance_id is None or state not in set(InstanceState):
+    if instance_id is None or not isinstance(state, str) or state not in set(InstanceState):
         return Ignored("no instance id or state")
     return InstanceStateChanged(instance_id, InstanceState(state))
 
