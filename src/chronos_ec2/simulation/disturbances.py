@@ -168,8 +168,9 @@ class Disturber:
         self._forge(lane, lambda run: replace(run, suspect=suspect))
 
     def _forge_seq(self, lane: Lane) -> None:
-        """Whoever writes next makes it unreadable."""
-        if self._scene.run_in(lane) is not None:
+        """Whoever writes next makes it unreadable, also who writes why it ends the instance."""
+        if (run := self._scene.run_in(lane)) is not None:
+            self._asks_for_the_end_of(run)
             self._scene.spoiled.add(lane)
             self._judgement.lost_its_record(lane)
             self._forge(lane, lambda run: replace(run, seq=2**63 - 1))

@@ -259,6 +259,8 @@ class _History:
         scene = self._scene
         before = scene.traces
         scene.noise.muted = True
+        # EC2's list has caught up by then.
+        self._clockwork.seconds += self._plan.list_lag
         for event in self._on_their_way.values():
             self._handle(event)
         self._judgement.after_the_end(before)

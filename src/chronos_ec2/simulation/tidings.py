@@ -108,6 +108,9 @@ class Tidings:
         if (run is not None and belongs(box, run)) or box.state in _ON_ITS_WAY_OUT:
             return
         now, sweep = scene.clockwork.seconds, scene.limits.sweep.total_seconds()
+        # Also a verdict that was written just now, and made the record unreadable, tells of it.
+        if box.lane in self._written and box.lane in scene.spoiled:
+            return
         late = box.deadline is not None and box.deadline <= scene.clockwork.now()
         tried = any(at > now - _PUT_OFF_SWEEPS * sweep for at in scene.noise.disturbed)
         if not (late or tried):
