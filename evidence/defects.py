@@ -356,8 +356,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a list that could not be read whole is taken for empty", "S15", _EC2,
-        "        return tuple(self._describe(environment))\n",
-        "        try:\n            return tuple(self._describe(environment))\n"
+        "        return tuple(self._describe(environment, *of_lane))\n",
+        "        try:\n            return tuple(self._describe(environment, *of_lane))\n"
         "        except ServiceUnavailable:\n            return ()\n",
         ASKED,
     ),

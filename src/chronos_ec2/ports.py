@@ -152,8 +152,10 @@ class Resource:
 class Fleet(Protocol):
     """EC2, seen through our tags alone, but for `look_up`."""
 
-    def instances(self, environment: str) -> tuple[Instance, ...]:
+    def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
         """Every instance with all our owner tags in this environment, also those terminated lately.
+
+        With the name of a lane those alone whose tag says so; not for the main lane, to which those without belong.
 
         Raises:
             ServiceUnavailable: the list is not complete. Nothing may be concluded.

@@ -293,6 +293,14 @@ class TestFleet:
         ports.add_instance({"Project": PROJECT})
         assert self.alive(ports) == [ours]
 
+    def test_of_a_lane_those_are_listed_whose_tag_names_it(self, ports: Ports) -> None:
+        tags = owner_tags(PROJECT, "dev")
+        second = ports.add_instance(tags | {"Lane": "second"})
+        for other in (tags, tags | {"Lane": "main"}, tags | {"Lane": "Second"}, {"Lane": "second"}):
+            ports.add_instance(other)
+        assert [box.instance_id for box in ports.fleet.instances("dev", "second") if box.alive] == [second]
+        assert len(self.alive(ports)) == 4
+
     def test_a_foreign_instance_is_not_found(self, ports: Ports) -> None:
         foreign = ports.add_instance({"Project": PROJECT})
         assert ports.fleet.find("dev", foreign) is None

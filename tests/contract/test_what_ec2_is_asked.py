@@ -122,6 +122,14 @@ def test_a_list_asks_for_all_our_tags_and_reads_all_pages() -> None:
     assert {entry["Name"] for entry in words["Filters"]} == {f"tag:{name}" for name in owner_tags("p", "dev")}
 
 
+def test_the_list_of_a_lane_asks_for_its_tag_too() -> None:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c").instances("dev", "second")
+    ((_, words),) = ec2.asked
+    assert {"Name": "tag:Lane", "Values": ["second"]} in words["Filters"]
+    assert len(words["Filters"]) == 1 + len(owner_tags("p", "dev"))
+
+
 def test_what_is_looked_up_is_asked_for_by_id_in_filters_that_ec2_takes_and_all_pages_are_read() -> None:
     ec2 = Ec2(a_page("i-00000001"), a_page("i-00000002"))
     ids = [f"i-{number:08x}" for number in range(450)]

@@ -789,3 +789,20 @@ def test_a_lane_that_cannot_be_freed_does_not_hide_why_nothing_was_launched(
     del scene.store.release_lock
     scene.sweeps(LIMITS.boot + 3 * LIMITS.sweep)
     assert scene.left() == []
+
+
+def test_of_another_lane_than_the_main_one_that_lanes_instances_alone_are_listed(scene: Scenario) -> None:
+    second = Lane("dev", "second")
+    scene.launch(lane=second)
+    scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
+    asked: list[str | None] = []
+    instances = scene.world.fleet.instances
+
+    def listed(environment: str, lane: str | None = None) -> Any:
+        asked.append(lane)
+        return instances(environment, lane)
+
+    scene.world.fleet.instances = listed  # type: ignore[method-assign]
+    assert [len(scene.reconciler.facts(lane).instances) for lane in (second, Lane("dev"))] == [1, 1]
+    scene.reconciler.sweep()
+    assert asked == ["second", None, None]

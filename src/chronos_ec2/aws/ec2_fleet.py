@@ -49,9 +49,10 @@ class Ec2Fleet:
         self._launch_template_id = launch_template_id
         self._profile_arn = profile_arn
 
-    def instances(self, environment: str) -> tuple[Instance, ...]:
-        """Every instance with all our owner tags in this environment, also those terminated lately."""
-        return tuple(self._describe(environment))
+    def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
+        """Every instance with all our owner tags in this environment, with a lane those whose tag names it."""
+        of_lane = [] if lane is None else [{"Name": "tag:Lane", "Values": [lane]}]
+        return tuple(self._describe(environment, *of_lane))
 
     def find(self, environment: str, instance_id: str) -> Instance | None:
         """One instance, if it carries our owner tags for this environment."""

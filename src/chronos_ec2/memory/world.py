@@ -188,12 +188,12 @@ class MemoryFleet:
     _boxes: dict[str, _Box] = field(default_factory=dict)
     _by_token: dict[str, str] = field(default_factory=dict)
 
-    def instances(self, environment: str) -> tuple[Instance, ...]:
-        """Every instance with all our owner tags in this environment."""
+    def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
+        """Every instance with all our owner tags in this environment, with a lane those whose tag names it."""
         self.faults.before("ec2:DescribeInstances")
         found = self._ours(environment)
         self.faults.after("ec2:DescribeInstances")
-        return found
+        return tuple(box for box in found if lane is None or (box.lane and box.lane.name == lane))
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         return tuple([box.instance for box in self._boxes.values() if box.owned_in == environment])

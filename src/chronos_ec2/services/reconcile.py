@@ -33,7 +33,15 @@ from chronos_ec2.domain.decision import (
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead, heard_at
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import Lane, forsaken_key, incident_key, run_key, set_aside_key, suspect_key
+from chronos_ec2.domain.lane import (
+    MAIN_LANE,
+    Lane,
+    forsaken_key,
+    incident_key,
+    run_key,
+    set_aside_key,
+    suspect_key,
+)
 from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD, Limits
 from chronos_ec2.domain.lost import belongs, is_lost
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
@@ -162,13 +170,14 @@ class Reconciler:
     def _lane_of(self, instance: Instance) -> Lane:
         return instance.lane or Lane(self.environment)
 
-    def _list(self) -> _Listing:
+    def _list(self, lane: str | None = None) -> _Listing:
         listed_at = self.clock.now()
-        instances = self.fleet.instances(self.environment)
+        instances = self.fleet.instances(self.environment, lane)
         return _Listing(listed_at, instances, armed_schedules(self.deadlines))
 
     def _list_lane(self, lane: Lane) -> _Listing:
-        listing = self._list()
+        # What has no tag that names its lane belongs to the main one, so for that all are listed.
+        listing = self._list(None if lane.name == MAIN_LANE else lane.name)
         of_lane = tuple(box for box in listing.instances if self._lane_of(box) == lane)
         return _Listing(listing.at, of_lane, listing.armed)
 
