@@ -276,8 +276,8 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a late write of the launcher overwrites the agent's progress", "S12", _LAUNCH,
-        "        store.replace_lock(run, held)\n",
-        "        store.objects.write(run.lane.state_key, run.to_json())\n", SERVICES,
+        "            store.replace_lock(run, state)\n",
+        "            store.objects.write(run.lane.state_key, run.to_json())\n", SERVICES,
     ),
     Defect(
         "a launch that was refused keeps the lane", "L11", _LAUNCH,
@@ -484,6 +484,34 @@ DEFECTS: tuple[Defect, ...] = (
         "a stray is ended before people are told", "once here", _STRAYS,
         "        (Notify(Kind.ORPHAN, box.instance_id, text), end, *lives_on(box, overdue, limits)),\n",
         "        (Terminate(box.instance_id, cause), Notify(Kind.ORPHAN, box.instance_id, text)),\n", POINTS,
+    ),
+    Defect(
+        "an agent that EC2 does not list is given up although it beats", "protocol", _LOST,
+        "    if _works(run, facts, now, limits):\n", "    if False:\n", DOMAIN,
+    ),
+    Defect(
+        "a time to come in the record is believed", "once here", "src/chronos_ec2/domain/facts.py",
+        "        return min(said, self.written_at)\n", "        return said\n", DOMAIN,
+    ),
+    Defect(
+        "a suspicion of long ago makes a first look fatal", "once here", "src/chronos_ec2/domain/facts.py",
+        "first_seen is not None and now - first_seen <= limits.suspicion", "True", SERVICES,
+    ),
+    Defect(
+        "beside an unreadable lock one beat speaks for all", "once here", _RECONCILE,
+        "for run_id in sorted(run_ids)}", "for run_id in sorted(run_ids)[:1]}", SERVICES,
+    ),
+    Defect(
+        "an unreadable lock ends the run", "once here", _RECORD,
+        "raise Fenced(text) if self._run is None else _LockUnreadable(text)", "raise Fenced(text)", RECORD,
+    ),
+    Defect(
+        "an unreadable lock is released at one look", "once here", _STRAYS,
+        "    if facts.listed_at - first_seen < limits.lease:\n", "    if False:\n", DOMAIN,
+    ),
+    Defect(
+        "a dearer type is counted at the price of the first", "once here", "src/chronos_ec2/domain/cost.py",
+        "return dict(run.prices).get(", "return min(dict(run.prices).values()) if run.prices else {}.get(", SERVICES,
     ),
     Defect(
         "an absence is dated by the time of the decision", "once here", _LOST,
