@@ -42,6 +42,7 @@ class Case:
     lane: Lane
     run_id: str
     instance: PlayedInstance
+    limits: Limits
     switched_on: float
 
     @property
@@ -51,7 +52,7 @@ class Case:
 
     def wait(self, until: Callable[[Run], bool]) -> float:
         """When the run was seen to be so. Raises LocalAwsFailed when it does not come to that."""
-        end = time.monotonic() + SHORT.boot.total_seconds()
+        end = time.monotonic() + self.limits.boot.total_seconds()
         while not until(self.run):
             if time.monotonic() > end or not self.instance.up:
                 raise LocalAwsFailed(f"{self.lane.name}: the run stays in {self.run.status}, {self.run.current_step}")
@@ -137,6 +138,8 @@ _SHORT_LIFE = Limits.from_overrides(SHORT.to_seconds() | {"max_runtime": 50, "gr
 # Each of its calls hangs for half a minute then, which the unit's watchdog has to bear.
 _CUT_OFF = Limits.from_overrides(SHORT.to_seconds() | {"self_fence": 90})
 _SHORT_BOOT = Limits.from_overrides(SHORT.to_seconds() | {"boot": 30})
+# Installing 72 wheels takes minutes where others need the cores too.
+_LONG_BOOT = Limits.from_overrides(SHORT.to_seconds() | {"boot": 480})
 _OF_TRAINER = SHORT.grace + LEAVE
 FAULTS = (
     # Of a box without a network nobody can hear more than that it is gone.
@@ -146,7 +149,7 @@ FAULTS = (
     ),
     Fault(
         "none", _verdict, _OF_TRAINER, End(Status.CLEANUP, Cause.COMPLETED, "results in S3"),
-        {"steps": 3}, "agent with packages",
+        {"steps": 3}, "agent with packages", _LONG_BOOT,
     ),
     Fault(
         "the trainer crashes", _verdict, _OF_TRAINER, End(Status.FAILED, Cause.USER_CODE, "ProbeCrash"),
@@ -206,7 +209,7 @@ def suffer(bench: FaultBench, fault: Fault) -> Row:
     instance = bench.instance(launched)
     try:
         instance.switch_on()
-        case = Case(bench, lane, launched.run_id, instance, time.monotonic())
+        case = Case(bench, lane, launched.run_id, instance, fault.limits, time.monotonic())
         struck = fault.strike(case)
         ended = instance.ended_within(max(1.0, struck + fault.promised.total_seconds() - time.monotonic()))
         seconds = round(time.monotonic() - struck, 1)
