@@ -42,6 +42,12 @@ def said(judge: Judge, outcome: Outcome = Outcome.SUCCEEDED, cause: Cause = Caus
     return Verdict(outcome, cause, "so it was", judge)
 
 
+def silent_since(first_look: timedelta) -> LaneFacts:
+    """An agent that is silent, and was found so this long ago."""
+    run = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", ago(first_look)))
+    return some_facts(beat=a_beat(LIMITS.lease + SECOND + first_look), state=held(run, ago(first_look)))
+
+
 def claimed(since: timedelta = LIMITS.lease, **changes: Any) -> Held:
     return held(a_run(**changes), ago(since))
 
@@ -109,7 +115,9 @@ RUNS: dict[str, LaneFacts] = {
         beat=Absent(),
     ),
     "an agent is given the lease": some_facts(beat=a_beat(LIMITS.lease)),
-    "an agent is lost one second after the lease": some_facts(beat=a_beat(LIMITS.lease + SECOND)),
+    "an agent is suspected one second after the lease": some_facts(beat=a_beat(LIMITS.lease + SECOND)),
+    "an agent that is silent is not judged before the second look": silent_since(LIMITS.second_look - SECOND),
+    "an agent is lost at the second look": silent_since(LIMITS.second_look),
     "without any beat the claim counts: the lease": some_facts(beat=Absent(), state=claimed(LIMITS.lease)),
     "without any beat the claim counts: one second over": some_facts(
         beat=Absent(), state=claimed(LIMITS.lease + SECOND)

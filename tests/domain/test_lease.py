@@ -76,7 +76,8 @@ def test_the_longest_duration_that_is_read_can_be_judged() -> None:
     longest = a_heartbeat(stalled_for=seconds(10 * 366 * 86400), checkpoint_age=seconds(10 * 366 * 86400))
     assert Heartbeat.from_json(longest.to_json()) == longest
     for state in (held(), Broken("not JSON", '"e"', NOW)):
-        facts = some_facts(beat=Beat(longest, '"beat"', NOW), state=state)
+        beat = Beat(longest, '"beat"', NOW)
+        facts = some_facts(beat=beat, beats={longest.run_id: beat}, state=state)
         assert "no progress" in decide(facts, NOW, Limits()).reason
 
 

@@ -15,7 +15,7 @@ LIMITS = Limits()
 DEFAULTS = {
     "beat": 15,
     "beat_retry": 5,
-    "lease": 150,
+    "lease": 135,
     "progress": 900,
     "boot": 900,
     "sweep": 60,
@@ -44,10 +44,10 @@ def test_the_defaults_keep_what_people_are_promised(bound: str, minutes: int) ->
 @pytest.mark.parametrize(
     ("bound", "parts"),
     [
-        ("dead_agent_bound", 15 + 150 + 60 + 30),
+        ("dead_agent_bound", 15 + 135 + 60 + 60 + 30),
         ("orphan_bound", 120 + 60 + 60 + 30),
         ("hung_bound", 15 + 900 + 60 + 60 + 30),
-        ("vanished_bound", 150 + 60 + 30),
+        ("vanished_bound", 135 + 60 + 30),
         ("boot_bound", 900 + 60 + 30),
         ("deadline_bound", 60 + 30),
     ],
@@ -56,7 +56,10 @@ def test_a_bound_is_the_sum_of_its_thresholds_and_of_what_the_calls_take(bound: 
     assert getattr(LIMITS, bound) == seconds(parts)
 
 
-@pytest.mark.parametrize(("bound", "parts"), [("orphan_bound", 120 + 60 + 90 + 30), ("hung_bound", 975 + 90 + 30)])
+@pytest.mark.parametrize(
+    ("bound", "parts"),
+    [("dead_agent_bound", 210 + 90 + 30), ("orphan_bound", 120 + 60 + 90 + 30), ("hung_bound", 975 + 90 + 30)],
+)
 def test_a_second_look_longer_than_a_sweep_lengthens_the_bounds_of_two_looks(bound: str, parts: int) -> None:
     assert getattr(replace(LIMITS, second_look=seconds(90)), bound) == seconds(parts)
 
@@ -66,9 +69,9 @@ def test_an_absence_that_is_longer_than_the_lease_lengthens_the_bound_of_a_vanis
 
 
 def test_a_first_look_counts_until_after_the_second_and_what_may_go_on_failing_until_people_are_told() -> None:
-    assert LIMITS.suspicion == seconds(150 + 720 + 120)
+    assert LIMITS.suspicion == seconds(135 + 720 + 120)
     assert replace(LIMITS, second_look=seconds(3600)).suspicion == seconds(3600 + 720 + 120)
-    assert replace(LIMITS, alarm=seconds(60)).suspicion == seconds(150 + 10 * 60 + 120)
+    assert replace(LIMITS, alarm=seconds(60)).suspicion == seconds(135 + 10 * 60 + 120)
 
 
 def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:

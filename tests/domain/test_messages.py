@@ -48,7 +48,10 @@ WHAT_WAS_SEEN = {
         instances=(GONE,), state=held(a_run(crashes_left=1)), beat=a_beat(checkpoint_age=seconds(60))
     ),
     Kind.COMPLETED: some_facts(instances=(GONE,), state=held(a_run().end(_COMPLETED, NOW))),
-    Kind.FAILED: some_facts(beat=a_beat(LIMITS.lease + seconds(1))),
+    Kind.FAILED: some_facts(
+        beat=a_beat(LIMITS.lease + seconds(60)),
+        state=held(a_run(suspect=Suspect(Cause.INFRA, "silent", NOW - LIMITS.second_look)), NOW),
+    ),
     Kind.KILLED: some_facts(state=held(a_run(stop=Stop(Cause.REQUESTED, "killed by hand", NOW - LIMITS.grace)))),
     Kind.STUCK: some_facts(
         state=held(a_run(suspect=Suspect(Cause.HUNG, "seen before", NOW - LIMITS.second_look))),

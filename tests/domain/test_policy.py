@@ -67,8 +67,18 @@ def test_a_healthy_run_is_left_alone_and_announced_once() -> None:
     assert notify.kind is Kind.STARTED
 
 
-def test_an_old_beat_ends_the_instance_after_the_verdict_is_written() -> None:
-    decision = judge(some_facts(beat=a_beat(LIMITS.lease + seconds(1))))
+def silent(for_seconds: float, first_look: timedelta) -> Decision:
+    """About an agent that is silent for so much longer than the lease, and was suspected so long ago."""
+    suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - first_look))
+    return judge(some_facts(beat=a_beat(LIMITS.lease + seconds(for_seconds)), state=held(suspected, NOW - first_look)))
+
+
+def test_an_old_beat_ends_the_instance_at_the_second_look_after_the_verdict_is_written() -> None:
+    (suspected,) = judge(some_facts(beat=a_beat(LIMITS.lease + seconds(1)))).actions
+    assert isinstance(suspected, Record)
+    assert suspected.run.suspect == Suspect(Cause.INFRA, "no heartbeat for 2 min: the agent or its box is dead", NOW)
+    assert silent(60, LIMITS.second_look - seconds(1)).actions == ()
+    decision = silent(31, LIMITS.second_look)
     record, terminate = decision.actions
     assert isinstance(record, Record)
     assert record.run.verdict == Verdict(
@@ -76,6 +86,22 @@ def test_an_old_beat_ends_the_instance_after_the_verdict_is_written() -> None:
     )
     assert terminate == Terminate(INSTANCE_ID, Cause.INFRA)
     assert decision.evidence["run_id"] == RUN_ID
+
+
+def test_a_suspicion_from_when_the_agent_still_beat_is_no_first_look() -> None:
+    """After an outage of S3 every beat is old until the next one comes, whatever was suspected before it."""
+    for before in (LIMITS.second_look, LIMITS.lease):
+        (record,) = silent(before.total_seconds(), before).actions
+        assert isinstance(record, Record)
+        assert record.run.suspect
+        assert record.run.suspect.first_seen == NOW
+
+
+def test_a_beat_at_the_second_look_clears_the_suspicion() -> None:
+    suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.second_look))
+    (record,) = judge(some_facts(state=held(suspected))).actions
+    assert isinstance(record, Record)
+    assert record.run.suspect is None
 
 
 def test_a_beat_of_exactly_the_lease_lives() -> None:

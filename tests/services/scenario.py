@@ -104,6 +104,11 @@ class Scenario:
             self.world.clock.advance(LIMITS.sweep)
             self.reconciler.sweep()
 
+    def first_look(self) -> None:
+        """A sweep that finds an agent silent, and the time until the second may follow."""
+        self.reconciler.sweep()
+        self.world.clock.advance(LIMITS.second_look)
+
     def kinds(self) -> list[str]:
         return [message.attributes["kind"] for message in self.world.notifier.messages]
 

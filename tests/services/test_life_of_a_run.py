@@ -193,6 +193,7 @@ def test_an_agent_that_comes_back_between_decision_and_deed_is_spared(scene: Sce
     scene.claim(launched)
     scene.train()
     scene.world.clock.advance(LIMITS.lease + seconds(30))
+    scene.first_look()
     stale = scene.store.read_beat("dev", launched.run_id)
     scene.beat(launched, counter=9)
     reads = iter([stale])
@@ -208,6 +209,7 @@ def test_a_last_look_that_fails_is_no_evidence(scene: Scenario) -> None:
     scene.claim(launched)
     scene.train()
     scene.world.clock.advance(LIMITS.lease + seconds(30))
+    scene.first_look()
     stale = scene.store.read_beat("dev", launched.run_id)
     reads = iter([stale])
     scene.store.read_beat = lambda environment, run_id: next(reads, Failed("503"))  # type: ignore[method-assign]

@@ -102,6 +102,7 @@ def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_box_alive(
     scene.claim(launched)
     scene.train()
     scene.world.clock.advance(LIMITS.lease + seconds(60))
+    scene.first_look()
     refuse("s3:PutObject")
     scene.reconciler.sweep()
     assert scene.world.fleet.terminate_calls == [launched.instance_id]
@@ -266,6 +267,7 @@ def test_a_dead_agent_is_ended_whatever_scheduler_says(
     launched = scene.launch()
     scene.claim(launched)
     scene.world.clock.advance(LIMITS.lease + seconds(60))
+    scene.first_look()
     refuse(call, error=error)
     scene.reconciler.sweep()
     assert scene.world.fleet.terminate_calls == [launched.instance_id]
@@ -318,6 +320,7 @@ def test_a_right_that_is_missing_does_not_keep_the_others_from_their_work(
     launched = scene.launch()
     scene.claim(launched)
     scene.world.clock.advance(LIMITS.lease + seconds(60))
+    scene.first_look()
 
     def forbidden(*_: object) -> None:
         raise NotAllowed("not allowed to put an object")
@@ -602,7 +605,7 @@ def test_a_stray_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_whe
 def listed(scene: Scenario) -> list[bool]:
     """Whether EC2's list has anything in it: put False in, and it lags."""
     real, shown = scene.world.fleet.instances, [True]
-    scene.world.fleet.instances = lambda environment: real(environment) if shown[-1] else ()  # type: ignore[method-assign]
+    scene.world.fleet.instances = lambda *which: real(*which) if shown[-1] else ()  # type: ignore[method-assign]
     return shown
 
 

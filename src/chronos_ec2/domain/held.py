@@ -23,14 +23,16 @@ def judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: d
     if not boxes:
         return judge_without_instance(held, facts, now, limits)
     decision = Decision(f"run {held.run.run_id} is in {held.run.status}")
+    silent = False
     for box in boxes:
         case = _Case(held, box, facts, now, limits)
         for rule in _RULES:
             if judged := rule(case):
                 decision += case.lives_on(judged)
+                silent |= rule is _agent_lost
                 break
-    suspect = held.run.suspect
-    if suspect and suspect.cause is Cause.INFRA and not any(isinstance(action, Record) for action in decision.actions):
+    suspect, written = held.run.suspect, any(isinstance(action, Record) for action in decision.actions)
+    if suspect and suspect.cause is Cause.INFRA and not silent and not written:
         # It is listed again: a suspicion that stayed would be the first of two looks at the next absence.
         found = replace(held.run, suspect=None, updated_at=now)
         decision += Decision("the instance is listed again", (Record(found),))
@@ -157,12 +159,27 @@ def _agent_lost(case: _Case) -> Decision | None:
     elif isinstance(case.facts.beat, Broken):
         last = case.facts.beat.written_at
     else:
-        last = case.held.written_at
+        # The claim counts, which is younger than the record as soon as a first look is noted in it: one look has to do.
+        return _dead(case, case.held.written_at, looks=1)
+    return _dead(case, last, looks=2)
+
+
+def _dead(case: _Case, last: datetime, looks: int) -> Decision | None:
+    """An agent that was heard of last at this time. After an outage of S3 every beat is old, until the next one comes.
+
+    The first look is noted in S3, so that S3 takes beats from then on: who is silent at the second look is dead.
+    """
     if (silence := case.now - last) <= case.limits.lease:
         return None
-    return case.condemn(
-        Outcome.FAILED, Cause.INFRA, f"no heartbeat for {human_span(silence)}: the agent or its box is dead"
-    )
+    text = f"no heartbeat for {human_span(silence)}: the agent or its box is dead"
+    suspect = case.run.suspect
+    first_look = case.held.since(suspect.first_seen) if suspect and suspect.cause is Cause.INFRA else None
+    if looks == 2 and (first_look is None or first_look - last <= case.limits.lease):
+        seen = replace(case.run, suspect=Suspect(Cause.INFRA, text, case.now), updated_at=case.now)
+        return Decision(f"suspect: {text}", (Record(seen),))
+    if looks == 2 and first_look and case.now - first_look < case.limits.second_look:
+        return Decision(f"suspect, before the second look: {text}")
+    return case.condemn(Outcome.FAILED, Cause.INFRA, text)
 
 
 def _stop_ignored(case: _Case) -> Decision | None:

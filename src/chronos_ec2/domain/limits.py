@@ -25,8 +25,8 @@ class Limits:
     beat: timedelta = timedelta(seconds=15)
     beat_retry: timedelta = timedelta(seconds=5)
     """A failed beat is tried again after this; waiting a whole period killed healthy runs in simulation."""
-    lease: timedelta = timedelta(seconds=150)
-    """A beat older than this means that the agent is dead: ten missed beats."""
+    lease: timedelta = timedelta(seconds=135)
+    """A beat older than this, at two looks, means that the agent is dead: nine missed beats."""
     progress: timedelta = timedelta(seconds=900)
     """No sign of work for this long, the box alive, means that the work hangs."""
     boot: timedelta = timedelta(seconds=900)
@@ -78,7 +78,7 @@ class Limits:
     @property
     def dead_agent_bound(self) -> timedelta:
         """Agent or box dead, partitioned or panicked."""
-        return self.beat + self.lease + self.sweep + _CALLS
+        return self.beat + self.lease + self.sweep + max(self.second_look, self.sweep) + _CALLS
 
     @property
     def orphan_bound(self) -> timedelta:

@@ -50,7 +50,7 @@ class Promise:
 def promises(limits: Limits) -> dict[str, Promise]:
     """What is promised of each failure."""
     return {
-        DEAD: Promise(limits.dead_agent_bound.total_seconds()),
+        DEAD: Promise(limits.dead_agent_bound.total_seconds(), looks=2),
         HUNG: Promise(limits.hung_bound.total_seconds(), looks=2),
         NO_RECORD: Promise(limits.orphan_bound.total_seconds(), looks=2),
         NO_BOOT: Promise(limits.boot_bound.total_seconds()),
