@@ -104,6 +104,11 @@ def test_a_beat_at_the_second_look_clears_the_suspicion() -> None:
     assert record.run.suspect is None
 
 
+def test_a_beat_that_cannot_be_read_neither_ends_anything_nor_clears_a_suspicion() -> None:
+    suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.second_look))
+    assert judge(some_facts(beat=Failed("503"), state=held(suspected, NOW))).actions == ()
+
+
 def test_a_beat_of_exactly_the_lease_lives() -> None:
     assert terminated(judge(some_facts(beat=a_beat(LIMITS.lease)))) == []
 

@@ -32,7 +32,8 @@ def judge_held(held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: d
                 silent |= rule is _agent_lost
                 break
     suspect, written = held.run.suspect, any(isinstance(action, Record) for action in decision.actions)
-    if suspect and suspect.cause is Cause.INFRA and not silent and not written:
+    unknown = silent or isinstance(facts.beat, Failed)
+    if suspect and suspect.cause is Cause.INFRA and not unknown and not written:
         # It is listed again: a suspicion that stayed would be the first of two looks at the next absence.
         found = replace(held.run, suspect=None, updated_at=now)
         decision += Decision("the instance is listed again", (Record(found),))
