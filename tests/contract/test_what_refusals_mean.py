@@ -24,6 +24,7 @@ def refusal(code: str, status: int = 400) -> ClientError:
         "KMSDisabled",  # SNS
         "KMSAccessDenied",
         "KMS.DisabledException",  # S3
+        "InvalidObjectState",  # S3, of an object that somebody had archived
     ],
 )
 def test_what_is_refused_for_good_is_not_allowed(code: str) -> None:

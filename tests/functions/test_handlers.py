@@ -17,6 +17,7 @@ from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
+from chronos_ec2.bootstrap import watchdog
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
@@ -143,6 +144,12 @@ def test_a_sweep_of_which_one_lane_failed_does_the_others_and_fails(
     with pytest.raises(ServiceUnavailable, match=r"1 of 2 lanes failed.*a defect"):
         handle("sweep", "sweep-tick.json")
     assert released()
+
+
+def test_the_watchdog_asks_with_the_clients_that_give_up_in_time(told: None) -> None:
+    reconciler = watchdog()
+    assert reconciler.fleet._ec2 is client("ec2", brief=True)  # type: ignore[attr-defined]
+    assert reconciler.store.objects._s3 is client("s3", brief=True)  # type: ignore[attr-defined]
 
 
 def test_each_decision_is_one_json_line_with_reason_evidence_and_actions() -> None:

@@ -28,7 +28,7 @@ _BAD_CREDENTIALS = frozenset(
 )  # fmt: skip
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403"})
 # Of these it is not a permission that is missing, but what the call was for is protected, disabled or gone.
-_IN_THE_WAY = frozenset({"OperationNotPermitted", "NotFound", "ResourceNotFoundException"})
+_IN_THE_WAY = frozenset({"OperationNotPermitted", "NotFound", "ResourceNotFoundException", "InvalidObjectState"})
 _PASSING = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "RequestTimeout", "InternalError",
      "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "ConditionalRequestConflict",

@@ -43,7 +43,7 @@ class Limits:
     force: timedelta = timedelta(seconds=600)
     """An instance that takes this long to shut down is ended by force."""
     alarm: timedelta = timedelta(seconds=720)
-    """An instance that takes this long to shut down is somebody's business."""
+    """An instance that shuts down for this long, or lives on for so long after its end was due, is told of."""
     max_runtime: timedelta = timedelta(hours=12)
 
     @classmethod
