@@ -83,7 +83,9 @@ def test_an_agent_that_says_nothing_any_more_ends_the_box() -> None:
 
 def test_a_trainer_that_is_killed_for_memory_ends_no_agent() -> None:
     unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
-    assert {"Delegate=yes", "OOMPolicy=continue", "Environment=CHRONOS_CGROUP_DELEGATED=yes"} <= {*unit}
+    assert {"KillMode=mixed", "Delegate=yes", "OOMPolicy=continue", "Environment=CHRONOS_CGROUP_DELEGATED=yes"} <= {
+        *unit
+    }
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

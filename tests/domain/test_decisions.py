@@ -323,6 +323,8 @@ RESUMES: dict[str, LaneFacts] = {
     "a hang is not resumed": lost(resumable(verdict=said(Judge.WATCHDOG, Outcome.FAILED, Cause.HUNG))),
     "without a checkpoint nothing is resumed": lost(beat=a_beat()),
     "without a beat nothing is resumed": lost(beat=Absent()),
+    "what EC2 took back begins anew without a checkpoint": lost(beat=a_beat(), reclaimed=True),
+    "what EC2 took back before its first beat begins anew": lost(beat=Absent(), reclaimed=True),
     "the checkpoint of another run is none": lost(beat=a_beat(run_id=OTHER_RUN, checkpoint_age=seconds(60))),
     "the checkpoint of an earlier attempt will do": lost(
         resumable(attempt=2), beat=a_beat(attempt=1, checkpoint_age=seconds(60))

@@ -65,7 +65,10 @@ def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
 
 
 def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
-    """The attempt is over. It is followed by another if it was lost, left a checkpoint, and time and money allow."""
+    """The attempt is over. It is followed by another if it was lost, and time and money allow.
+
+    What died may die again: it has to have left a checkpoint. What EC2 took back may as well begin anew.
+    """
     ended = _with_verdict(run, facts, now)
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
@@ -74,7 +77,8 @@ def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, re
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
     cost = _spent(run, facts, now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
-    text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} goes on from its checkpoint"
+    begins = "goes on from its checkpoint" if _has_checkpoint(run, facts) else "begins anew, without a checkpoint"
+    text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {begins}"
     return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
 
 
@@ -89,18 +93,21 @@ def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
-    beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
-    has_checkpoint = beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
     # A read that failed says nothing of the checkpoint: the next look may find it.
-    may_have_one = has_checkpoint or isinstance(facts.beat, Failed)
+    may_have_one = _has_checkpoint(run, facts) or isinstance(facts.beat, Failed)
     cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
-        and may_have_one
+        and (may_have_one or verdict.cause is Cause.PREEMPTED)
         and run.stop is None
         and now + limits.boot < run.deadline
         and (cap is None or (cost is not None and cost < cap))
     )
+
+
+def _has_checkpoint(run: Run, facts: LaneFacts) -> bool:
+    beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
+    return beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
 
 
 def _with_verdict(run: Run, facts: LaneFacts, now: datetime) -> Run:
