@@ -130,7 +130,7 @@ class Life:
             streams = world.log_streams(request.log_group)
             prefix = f"{identity.run_id}/{record.run.attempt}/"
             routes.append((StreamCopy(streams, prefix, world.clock).send, logs))
-        self._logs = LogShipper(routes)
+        self._logs = LogShipper(routes, workdir.logs / "shown")
         self._gauge = gpu.Gauge()
         sender = BeatSender(world.store, world.clock, record, identity, self._progress, self._gauge.read)
         self._pulse = Pulse(sender, record, orders, request.limits)

@@ -82,14 +82,17 @@ Send = Callable[[Path], None]
 class LogShipper(Background):
     """Sends files that have grown, each half minute: the logs of a hung run matter most, and it gets no last word.
 
-    Each of `routes` is a way to send, and the files that go it. What goes is a copy without secrets.
+    Each of `routes` is a way to send, and the files that go it. What goes is a copy without secrets, in the
+    folder `copies`.
     """
 
-    def __init__(self, routes: Sequence[tuple[Send, tuple[Path, ...]]], seconds: float = _SHIP_SECONDS) -> None:
+    def __init__(
+        self, routes: Sequence[tuple[Send, tuple[Path, ...]]], copies: Path, seconds: float = _SHIP_SECONDS
+    ) -> None:
         super().__init__("logs", seconds_to_end=5)
         self._routes = routes
         self._seconds = seconds
-        self._copies = {path: ShownCopy(path) for _, files in routes for path in files}
+        self._copies = {path: ShownCopy(path, copies) for _, files in routes for path in files}
         self._sent: dict[tuple[int, Path], int] = {}
         self._lock = threading.Lock()
 

@@ -12,10 +12,10 @@ _LONGEST_LINE = 100_000
 
 
 class ShownCopy:
-    """The copy has the log's own name, in a folder beside it. A line that is not whole yet is in it as it is so far."""
+    """The copy has the log's own name, in another folder. A line that is not whole yet is in it as it is so far."""
 
-    def __init__(self, log: Path) -> None:
-        self.path = log.parent / "shown" / log.name
+    def __init__(self, log: Path, folder: Path) -> None:
+        self.path = folder / log.name
         self.version = 0
         """Grows with each change of the copy."""
         self._log = log

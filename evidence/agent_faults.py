@@ -90,6 +90,13 @@ def _reboot(case: Case) -> float:
     return time.monotonic()
 
 
+def _panic(case: Case) -> float:
+    case.wait(_trains)
+    case.instance.crash()
+    case.instance.switch_on()
+    return time.monotonic()
+
+
 def _unplugged(case: Case) -> float:
     case.wait(_trains)
     case.instance.unplug()
@@ -174,7 +181,8 @@ FAULTS = (
         "the bundle is another", _launched, SHORT.boot + LEAVE, End.lost("boot failed: could not trust"),
         bundle="forged",
     ),
-    Fault("the box reboots", _reboot, LEAVE, End.lost("booted a second time")),
+    Fault("the box reboots", _reboot, LEAVE, End.lost("the instance is shutting down (SIGTERM)")),
+    Fault("the kernel panics, and boots again", _panic, LEAVE, End.lost("booted a second time")),
     Fault(
         "frozen until the deadline", _frozen_since_launch,
         _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("its time is over"), limits=_SHORT_LIFE,

@@ -108,16 +108,17 @@ DEFECTS: tuple[Defect, ...] = (
     # --- the box
     Defect(
         "an error inside a function of the boot script does not power off", "L1", _USER_DATA,
-        "set -Eeuo pipefail", "set -euo pipefail", BOOT,
+        "      trap ended EXIT\n", "      trap ended ERR\n", BOOT,
     ),
     Defect(
-        "the boot script goes on after a failure", "L9", _USER_DATA, "set -Eeuo pipefail", "set -x", BOOT,
+        "the boot script goes on after a failure", "L9", _USER_DATA, "set -euo pipefail", "set -x", BOOT,
     ),
     Defect(
         "an agent that ends, ends nothing else", "L2", _USER_DATA, "      SuccessAction=poweroff\n", "", BOOT,
     ),
     Defect(
-        "an agent that fails, ends nothing else", "L2", _USER_DATA, "      FailureAction=poweroff-force\n", "", BOOT,
+        "an agent that fails, ends nothing else", "L2", _USER_DATA,
+        "      FailureAction=poweroff-force\n\n", "\n", BOOT,
     ),
     Defect(
         "no timer on the box ends it at its deadline", "L4", _USER_DATA,
@@ -145,15 +146,15 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "instance metadata is asked for a token without PUT", "L5", _USER_DATA,
-        "curl -fsS -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 300'", "curl -sS", BOOT,
+        "ask -X PUT -H 'X-aws-ec2-metadata-token-ttl-seconds: 900'", "ask", BOOT,
     ),
     Defect(
         "instance metadata is asked without the token", "L5", _USER_DATA,
-        'curl -fsS -H "X-aws-ec2-metadata-token: $$token"', "curl -sS", BOOT,
+        'ask -H "X-aws-ec2-metadata-token: $$token"', "ask", BOOT,
     ),
     Defect(
         "an error page of the metadata service is taken for a region", "L5", _USER_DATA,
-        'ask() { curl -fsS -H', "ask() { curl -sS -H", BOOT,
+        "curl -fsS --max-time 5", "curl -sS --max-time 5", BOOT,
     ),
     Defect(
         "the code that runs is not the code that was ordered", "S30", _USER_DATA,
@@ -474,7 +475,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "a read that failed costs the run its next attempt", "once here", _LOST,
-        "        and may_have_one\n", "        and has_checkpoint\n", POINTS,
+        "(may_have_one or verdict", "(_has_checkpoint(run, facts) or verdict", POINTS,
     ),
     Defect(
         "a resumed run is told of only if nothing fails", "once here", _HELD,

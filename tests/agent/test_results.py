@@ -134,7 +134,7 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
         if len(shipped) == 2:
             raise ServiceUnavailable("no answer")
 
-    shipper = LogShipper([(upload, (path, tmp_path / "missing.log"))])
+    shipper = LogShipper([(upload, (path, tmp_path / "missing.log"))], tmp_path / "shown")
     shipper.ship()
     path.write_text("one")
     shipper.ship()
@@ -155,7 +155,7 @@ def test_a_copy_in_cloudwatch_has_each_whole_line_once_and_loses_none(tmp_path: 
         world.memory.streams.append(stream, lines, at)
 
     copy = StreamCopy(SimpleNamespace(append=append), "run/1/", world.clock)
-    shipper = LogShipper([(copy.send, (path,))])
+    shipper = LogShipper([(copy.send, (path,))], tmp_path / "shown")
     path.write_bytes(b"step 1\n\n\x1b[31mred\nhal")
     shipper.ship()
     path.write_bytes(path.read_bytes() + b"f\nwhole\n")
@@ -174,14 +174,14 @@ def test_one_place_that_takes_no_log_does_not_keep_it_from_the_other(tmp_path: P
     def refuse(_path: Path) -> None:
         raise ServiceUnavailable("no answer")
 
-    LogShipper([(refuse, (path,)), (lambda one: shipped.append(one.read_text()), (path,))]).ship()
+    LogShipper([(refuse, (path,)), (lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "shown").ship()
     assert shipped == ["one\n"]
 
 
 def test_what_leaves_the_box_of_a_log_is_text_without_secrets_however_it_is_written(tmp_path: Path) -> None:
     shipped: list[str] = []
     path = tmp_path / "trainer.log"
-    shipper = LogShipper([(lambda one: shipped.append(one.read_text()), (path,))])
+    shipper = LogShipper([(lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "shown")
     path.write_bytes(b"a\ttab \x1b[31mred\n 10%\r 20%\rAWS_SECRET_ACCESS_KEY=wJalrXUtn")
     shipper.ship()
     path.write_bytes(path.read_bytes() + b"FEMI/K7MDENG\r\nlast words")
@@ -195,7 +195,7 @@ def test_what_leaves_the_box_of_a_log_is_text_without_secrets_however_it_is_writ
 def test_of_a_log_that_grows_too_fast_the_newest_is_shipped(tmp_path: Path) -> None:
     shipped: list[int] = []
     path = tmp_path / "trainer.log"
-    shipper = LogShipper([(lambda one: shipped.append(one.stat().st_size), (path,))])
+    shipper = LogShipper([(lambda one: shipped.append(one.stat().st_size), (path,))], tmp_path / "shown")
     with path.open("w") as log:
         log.writelines(f"line {number:08d}\n" for number in range(600_000))
     shipper.ship()

@@ -79,6 +79,10 @@ class PlayedInstance:
         )
         return done.stdout.strip()
 
+    def crash(self) -> None:
+        """Stop it where it is, as a kernel that panics does: nobody on it is told."""
+        _docker("kill", self.name)
+
     def unplug(self) -> None:
         """Take it from the network."""
         _docker("network", "disconnect", _NETWORK, self.name)
