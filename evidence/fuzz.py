@@ -70,13 +70,16 @@ class FuzzResult:
 
 def fuzz(examples: int) -> FuzzResult:
     """Feed every target with so many inputs."""
-    logging.disable()
     result = FuzzResult()
-    for target in targets():
-        fed, failure = _fed(target, examples)
-        result.by_target[target.name] = fed
-        result.inputs += fed
-        result.failures += [failure] if failure else []
+    logging.disable()
+    try:
+        for target in targets():
+            fed, failure = _fed(target, examples)
+            result.by_target[target.name] = fed
+            result.inputs += fed
+            result.failures += [failure] if failure else []
+    finally:
+        logging.disable(logging.NOTSET)
     return result
 
 
