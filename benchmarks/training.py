@@ -301,8 +301,9 @@ def _second_start(path: Path, data: Data) -> Callable[[], Any]:
     if not workdir.data.exists():
         workdir.create()
         (workdir.data / path.name).symlink_to(path)
-        load_panel(workdir, config)
-    return lambda: load_panel(workdir, config)[1]
+    metrics = Metrics(workdir.metrics)
+    load_panel(workdir, config, metrics)
+    return lambda: load_panel(workdir, config, metrics)[1]
 
 
 def _peak_kb() -> int:

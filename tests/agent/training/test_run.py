@@ -23,11 +23,12 @@ from agent.training import gates, judgement, models
 from agent.training.attempts import interruptions
 from agent.training.families import Family, family_of
 from agent.training.naive import QUANTILES
+from agent.training.panel import Panel
 from agent.training.run import load_panel, run
 from agent.training.windows import Draw
 from agent.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config import parse_config
+from chronos_ec2.training_config import TrainingConfig, parse_config
 from tests.agent.builders import a_workdir, tiny_chronos, toy_series
 from tests.agent.training.builders import FAMILIES, a_family
 from tests.agent.training.test_engine import only_rows
@@ -40,6 +41,11 @@ def ready(tmp_path: Path, **columns: Callable[[int], Any]) -> Workdir:
         table = table.append_column(name, [[make(row) for row in range(table.num_rows)]])
     pq.write_table(table, workdir.data / "toy.parquet")
     return workdir
+
+
+def panel_of(workdir: Workdir, config: TrainingConfig) -> Panel:
+    with closing(Metrics(workdir.metrics)) as metrics:
+        return load_panel(workdir, config, metrics)[1]
 
 
 def train(workdir: Workdir, config: dict[str, Any], stop: StopSignal | None = None) -> dict[str, Any]:
@@ -252,7 +258,7 @@ def test_when_the_base_is_exported_nothing_is_left_of_the_other_one(tmp_path: Pa
     assert "the base as it came" in (workdir.model / "MODEL_CARD.md").read_text()
     # What is forecast, drawn and told by points ahead is the model that is there.
     family = family_of(models.load(str(workdir.model), "cpu"), 24, 6)
-    _, panel = load_panel(workdir, parse_config(ruin(good), "test"))
+    panel = panel_of(workdir, parse_config(ruin(good), "test"))
     test = judgement.hold_out(panel, 6, 1, 6)
     expected = family.forecast(panel, next(test.parts(0, 12)), QUANTILES)
     forecasts = pq.read_table(workdir.forecasts)
@@ -326,7 +332,7 @@ def test_the_base_shows_what_it_can_with_the_context_that_it_was_made_for(tmp_pa
     config = tiny_chronos(steps=2) | {"model": {"base": base}, "context_length": 8}
     train(workdir, config)
     family = family_of(models.load(base, "cpu"), 24, 6)
-    _, panel = load_panel(workdir, parse_config(config, "test"))
+    panel = panel_of(workdir, parse_config(config, "test"))
     test = judgement.hold_out(panel, 6, 1, 6)
     found = judgement.scores(judgement.errors(test, family.forecast(panel, next(test.parts(0, 12)), QUANTILES)[None]))
     assert report(workdir)["models"]["base"]["wql"] == pytest.approx(found["wql"], rel=1e-5)
@@ -336,7 +342,7 @@ def test_a_longer_context_than_the_bases_is_trained_on_and_remembered(tmp_path: 
     workdir = ready(tmp_path)
     config = tiny_chronos(steps=2) | {"model": {"base": a_base(tmp_path, "chronos-2")}, "context_length": 36}
     family = models.starting_family(parse_config(config, "test"), "cpu")
-    _, panel = load_panel(workdir, parse_config(config, "test"))
+    panel = panel_of(workdir, parse_config(config, "test"))
     batch = family.batch(panel, Draw(np.arange(4), np.full(4, 40)))
     other = batch | {"context": batch["context"].clone()}
     other["context"][:, :12] += 9
