@@ -182,7 +182,7 @@ FAULTS = (
         bundle="forged",
     ),
     Fault("the box reboots", _reboot, LEAVE, End.lost("the instance is shutting down (SIGTERM)")),
-    Fault("the kernel panics, and boots again", _panic, LEAVE, End.lost("booted a second time")),
+    Fault("the kernel panics", _panic, LEAVE, End.lost("booted a second time")),
     Fault(
         "frozen until the deadline", _frozen_since_launch,
         _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("its time is over"), limits=_SHORT_LIFE,
