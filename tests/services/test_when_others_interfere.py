@@ -687,7 +687,7 @@ def a_run_that_is_over(scene: Scenario) -> str:
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE[1:])
-def test_a_message_that_sns_refuses_holds_the_lane_for_an_hour_and_no_longer(
+def test_a_message_that_sns_refuses_holds_the_lane_for_a_while_and_no_longer(
     scene: Scenario, error: type[Exception]
 ) -> None:
     run_id = a_run_that_is_over(scene)

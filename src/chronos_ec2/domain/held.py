@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.decision import Decision, Notify, Record, Terminate
@@ -175,7 +175,8 @@ def _dead(case: _Case, last: datetime, looks: int) -> Decision | None:
     text = f"no heartbeat for {human_span(silence)}: the agent or its box is dead"
     suspect = case.run.suspect
     first_look = case.held.since(suspect.first_seen) if suspect and suspect.cause is Cause.INFRA else None
-    if looks == 2 and (first_look is None or first_look - last <= case.limits.lease):
+    # S3's times are whole seconds: the note of a first look may be dated up to one before it.
+    if looks == 2 and (first_look is None or first_look - last <= case.limits.lease - timedelta(seconds=1)):
         seen = replace(case.run, suspect=Suspect(Cause.INFRA, text, case.now), updated_at=case.now)
         return Decision(f"suspect: {text}", (Record(seen),))
     if looks == 2 and first_look and case.now - first_look < case.limits.second_look:

@@ -9,7 +9,7 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 
-MESSAGE_MAY_HOLD = timedelta(hours=1)
+MESSAGE_MAY_HOLD = timedelta(hours=2)
 """So long after its verdict a run may hold its lane because SNS refuses the message of its end.
 
 An SNS that does not answer is waited for: that passes, and then the message goes out.
