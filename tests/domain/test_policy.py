@@ -91,7 +91,7 @@ def test_an_old_beat_ends_the_instance_at_the_second_look_after_the_verdict_is_w
 def test_a_suspicion_from_when_the_agent_still_beat_is_no_first_look() -> None:
     """After an outage of S3 every beat is old until the next one comes, whatever was suspected before it."""
     for before in (LIMITS.second_look, LIMITS.lease):
-        (record,) = silent(before.total_seconds(), before).actions
+        (record,) = silent(before.total_seconds() - 1, before).actions
         assert isinstance(record, Record)
         assert record.run.suspect
         assert record.run.suspect.first_seen == NOW
