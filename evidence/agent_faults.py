@@ -145,7 +145,7 @@ _SHORT_LIFE = Limits.from_overrides(SHORT.to_seconds() | {"max_runtime": 50, "gr
 # Each of its calls hangs for half a minute then, which the unit's watchdog has to bear.
 _CUT_OFF = Limits.from_overrides(SHORT.to_seconds() | {"self_fence": 90})
 _SHORT_BOOT = Limits.from_overrides(SHORT.to_seconds() | {"boot": 30})
-# Installing 72 wheels takes minutes where others need the cores too.
+# Installing 73 wheels takes minutes where others need the cores too.
 _LONG_BOOT = Limits.from_overrides(SHORT.to_seconds() | {"boot": 480})
 _OF_TRAINER = SHORT.grace + LEAVE
 _SHUT_DOWN = "the instance is shutting down (SIGTERM)"
