@@ -9,7 +9,6 @@ nothing left, no lock held, no healthy run ended, nobody else's instance touched
 
 from __future__ import annotations
 
-import logging
 import sys
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -36,6 +35,7 @@ from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
+from chronos_ec2.simulation.study import without_log
 from chronos_ec2.simulation.watchdog import BUCKET, watchdog_over
 
 ENVIRONMENT = "dev"
@@ -740,7 +740,7 @@ def _identity(message: Message) -> tuple[str, str]:
 
 def enumerate_crash_points() -> CrashPointResult:
     """Play every case with every fault at every call."""
-    with _without_log():
+    with without_log():
         return _enumerate()
 
 
@@ -763,16 +763,6 @@ def _enumerate() -> CrashPointResult:
                 converged += not problems
                 duplicates += played.duplicates
     return CrashPointResult(sum(by_case.values()), converged, failures, by_case, duplicates)
-
-
-@contextmanager
-def _without_log() -> Iterator[None]:
-    """Every fault that an agent survives is a warning in its log; thousands of them say nothing."""
-    logging.disable(logging.WARNING)
-    try:
-        yield
-    finally:
-        logging.disable(logging.NOTSET)
 
 
 def _play(case: Case, faults: OneFault) -> _History:

@@ -8,7 +8,6 @@ or event beside a run that is healthy: nothing may be terminated.
 from __future__ import annotations
 
 import json
-import logging
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -42,6 +41,7 @@ from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Sus
 from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.run_store import HEARTBEAT, RunStore
+from chronos_ec2.simulation.study import without_log
 from chronos_ec2.simulation.watchdog import BUCKET, watchdog_over
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -71,15 +71,12 @@ class FuzzResult:
 def fuzz(examples: int) -> FuzzResult:
     """Feed every target with so many inputs."""
     result = FuzzResult()
-    logging.disable()
-    try:
+    with without_log():
         for target in targets():
             fed, failure = _fed(target, examples)
             result.by_target[target.name] = fed
             result.inputs += fed
             result.failures += [failure] if failure else []
-    finally:
-        logging.disable(logging.NOTSET)
     return result
 
 

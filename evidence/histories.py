@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from itertools import combinations
 from pathlib import Path
 from typing import Any
@@ -20,14 +19,12 @@ _LAYERS = tuple(Layer)
 
 def histories(count: int) -> dict[str, Any]:
     """The figures of `count` histories, and the seeds that failed."""
-    logging.disable()
     result = whole(study(count, 0, Limits()))
     return result.as_document() | {"seeds": f"0 to {count - 1}", "failed_seeds": result.failed}
 
 
 def layers(count: int) -> dict[str, Any]:
     """What holds without each layer, and without each pair: the longest time to an instance's end, and violations."""
-    logging.disable()
     off = [frozenset(some) for size in (1, 2) for some in combinations(_LAYERS, size)]
     return {" and ".join(sorted(layer.value for layer in some)): _without(some, count) for some in off}
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import logging
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -29,37 +28,37 @@ def simulate(
     """
     from chronos_ec2.simulation.history import run_history  # noqa: PLC0415 - the agent comes with it
     from chronos_ec2.simulation.plan import Layer  # noqa: PLC0415
-    from chronos_ec2.simulation.study import Study, plan_of, problems, shrink, study  # noqa: PLC0415
+    from chronos_ec2.simulation.study import Study, plan_of, problems, shrink, study, without_log  # noqa: PLC0415
 
     by_name = {layer.value[:2]: layer for layer in Layer}
     if unknown := [name for name in filter(None, without.split(",")) if name not in by_name]:
         raise InvalidInput("--without", f"no layer {unknown[0]}", "one of " + ", ".join(by_name))
     off = frozenset(by_name[name] for name in filter(None, without.split(",")))
     limits, result = Limits(), Study()
-    logging.disable()
 
     def told(plan: Plan) -> None:
         console.print(repr(plan), markup=False)
         for problem in problems(plan, run_history(plan, limits, lambda line: console.print(line, markup=False))):
             console.print(f"[red]{problem}[/]")
 
-    if histories == 1 and not json:
-        told(plan_of(seed, off))
-    with console.status("simulating") as spinner:
-        for result in study(histories, seed, limits, off):
-            spinner.update(f"{result.histories} of {histories} histories, {result.violations} violations")
-    document = result.as_document()
-    if json:
-        print_json(document | {"failed_seeds": result.failed})
-    else:
-        times = document.pop("time_to_terminate")
-        print_table(("", ""), [(name.replace("_", " "), str(value)) for name, value in document.items()])
-        rows = [(name, *(f"{value:g}" for value in row.values())) for name, row in times.items()]
-        print_table(("seconds from failure to end", "n", "p50", "p99", "max", "promised"), rows)
-    if result.failed and not json:
-        smallest = [shrink(plan_of(failed, off), limits) for failed in result.failed]
-        for failed, plan in zip(result.failed, smallest, strict=True):
-            console.print(f"seed {failed} fails as {plan!r}", markup=False)
-        told(smallest[0])
+    with without_log():
+        if histories == 1 and not json:
+            told(plan_of(seed, off))
+        with console.status("simulating") as spinner:
+            for result in study(histories, seed, limits, off):
+                spinner.update(f"{result.histories} of {histories} histories, {result.violations} violations")
+        document = result.as_document()
+        if json:
+            print_json(document | {"failed_seeds": result.failed})
+        else:
+            times = document.pop("time_to_terminate")
+            print_table(("", ""), [(name.replace("_", " "), str(value)) for name, value in document.items()])
+            rows = [(name, *(f"{value:g}" for value in row.values())) for name, row in times.items()]
+            print_table(("seconds from failure to end", "n", "p50", "p99", "max", "promised"), rows)
+        if result.failed and not json:
+            smallest = [shrink(plan_of(failed, off), limits) for failed in result.failed]
+            for failed, plan in zip(result.failed, smallest, strict=True):
+                console.print(f"seed {failed} fails as {plan!r}", markup=False)
+            told(smallest[0])
     if result.violations:
         raise typer.Exit(1)
