@@ -42,7 +42,7 @@ demo: venv
 test: check
 	@mkdir -p build
 	@# Two at a time: what runs on the embedded AWS mostly waits, so that it and what trains take as long as the rest.
-	{ $(BIN)/python -m pytest -m embedded_aws && $(BIN)/python -m pytest tests/agent/training; } \
+	{ $(BIN)/python -m pytest -m embedded_aws && $(BIN)/python -m pytest -m 'not thorough' tests/agent/training; } \
 		> build/test-beside.log 2>&1 & beside=$$!; failed=; \
 	$(BIN)/python -m pytest -m 'not embedded_aws' --ignore tests/agent/training || failed=1; \
 	wait $$beside || failed=1; cat build/test-beside.log; test -z "$$failed"

@@ -34,6 +34,7 @@ os.environ |= {
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
     "POWERTOOLS_SERVICE_NAME": "chronos-ec2",
     "TOKENIZERS_PARALLELISM": "false",
+    "OMP_NUM_THREADS": "1",  # `make test` has a process on each core; threads that wait for a busy one turn idly
 }
 
 

