@@ -122,7 +122,8 @@ def _layers(found: dict[str, Any]) -> str:
         "## With kill layers switched off\n\nWith the sweep every bound holds, whatever else is off. Without it the "
         "schedule of L1 is what remains: it ends an instance at its deadline, 12 h after its launch, within two "
         "minutes. Then past its bound is what lives at the end of a history: what has no schedule, because somebody "
-        "else started it or its launcher died first, and what does not end although EC2 was asked. L4, the alarms, "
+        "else started it or its launcher died first, and what does not end although EC2 was asked; the longest end is "
+        "that of what somebody of ours launched. L4, the alarms, "
         f"ends nothing and so is not in the table: after {found['alarm_seconds']} seconds without a sweep it says so, "
         "by the template.\n\n" + _table(head, rows)
     )

@@ -15,9 +15,12 @@ from evidence.report import as_markdown
 from evidence.sources import ROOMS, ROOT, fingerprint
 
 CHANGE = {"file": "cost.py", "name": "price_of", "was": "return 1", "now": "return 2"}
+HELD = {"wrong_terminations": 0, "leaks_past_bound": 0, "max": 60.0, "promised": 60.0}
 BAD: dict[str, dict[str, Any]] = {
     "an input that broke a parser": {"fuzz": {"inputs": 9, "failures": ["event: TypeError"], "by_target": {}}},
-    "a healthy run that died without a layer": {"layers": {"L0 box": {"wrong_terminations": 1}}},
+    "a healthy run that died without a layer": {"layers": {"L3 sweep": HELD | {"wrong_terminations": 1}}},
+    "an instance that lives too long though there is a sweep": {"layers": {"L0 box": HELD | {"leaks_past_bound": 1}}},
+    "an end that came later than promised": {"layers": {"L3 sweep": HELD | {"max": 61.0, "leaks_past_bound": 7}}},
     "a mutant that survives and is not listed": {"mutation": {"survivors": [CHANGE]}},
     "a message that was lost": {"lost_messages": 1},
 }

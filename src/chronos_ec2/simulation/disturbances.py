@@ -14,9 +14,8 @@ from chronos_ec2.domain.run import SCHEMA_VERSION, Cause, Run, Stop, Suspect
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.reconcile import Reconciler
-from chronos_ec2.simulation.bounds import DEAD, HUNG, NO_BOOT, NO_RECORD, STOPPED
+from chronos_ec2.simulation.bounds import HUNG, NO_RECORD, STOPPED
 from chronos_ec2.simulation.box import Box, Life
-from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.judgement import Judgement
 from chronos_ec2.simulation.plan import Disturbance, Kind
 from chronos_ec2.simulation.scene import ENVIRONMENT, Scene
@@ -91,23 +90,17 @@ class Disturber:
     def _panic(self, instance_id: str, box: Box, _seconds: float) -> None:
         box.catch_up()
         box.die()
-        self._is_dead(instance_id, box)
+        self._judgement.agent_died(instance_id)
 
     def _freeze(self, instance_id: str, box: Box, seconds: float) -> None:
         box.freeze(seconds)
         if seconds > self._scene.limits.lease.total_seconds():
-            self._is_dead(instance_id, box)
+            self._judgement.agent_died(instance_id)
 
     def _partition(self, instance_id: str, box: Box, seconds: float) -> None:
         box.cut(seconds)
         if seconds > self._scene.limits.lease.total_seconds() + 60:
-            self._is_dead(instance_id, box, until=seconds)
-
-    def _is_dead(self, instance_id: str, box: Box, until: float | None = None) -> None:
-        """An agent that dies before it has claimed is for the watchdog one that never came."""
-        launched = (self._scene.instance(instance_id).launched_at - ORIGIN).total_seconds()
-        name, since = (DEAD, None) if box.claimed else (NO_BOOT, launched)
-        self._judgement.fails(instance_id, name, since=since, until=until)
+            self._judgement.agent_died(instance_id, until=seconds)
 
     def _hang(self, instance_id: str, box: Box, _seconds: float) -> None:
         if box.claimed and box.stalled_since is None:
@@ -207,7 +200,7 @@ class Disturber:
     def _forge(self, lane: Lane, change: Callable[[Run], Run]) -> None:
         """Somebody writes a record that can be read, and is not true."""
         if (run := self._scene.run_in(lane)) is not None:
-            self._judgement.tidings.somebody_wrote(lane)
+            self._judgement.somebody_wrote(lane)
             self._scene.objects.overwrite(lane.state_key, change(run).to_json())
 
     def _no_record(self, lane: Lane) -> None:

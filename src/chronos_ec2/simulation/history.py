@@ -24,7 +24,7 @@ from chronos_ec2.domain.run import Run
 from chronos_ec2.memory.faults import Crash
 from chronos_ec2.services.launch import Launcher, Order, launch
 from chronos_ec2.services.reconcile import Reconciler
-from chronos_ec2.simulation.bounds import DEAD, LATE, NO_BOOT, PRICED
+from chronos_ec2.simulation.bounds import LATE, NO_BOOT, PRICED
 from chronos_ec2.simulation.box import Box
 from chronos_ec2.simulation.calm import Calm
 from chronos_ec2.simulation.clockwork import ORIGIN
@@ -315,7 +315,7 @@ class _History:
     def _agent_ended(self, instance_id: str) -> None:
         self._scene.tell(f"the agent on {instance_id} ended")
         if Layer.BOX in self._plan.layers_off:
-            self._judgement.fails(instance_id, DEAD)
+            self._judgement.agent_died(instance_id)
         else:
             self._clockwork.after(2.0, partial(self._power_off, instance_id))
 

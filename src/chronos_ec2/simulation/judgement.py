@@ -8,7 +8,17 @@ from dataclasses import dataclass, field
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.run import Judge, Run
-from chronos_ec2.simulation.bounds import LATE, NO_RECORD, PRICED, UNTAGGED, Promise, promises, without_a_record
+from chronos_ec2.simulation.bounds import (
+    DEAD,
+    LATE,
+    NO_BOOT,
+    NO_RECORD,
+    PRICED,
+    UNTAGGED,
+    Promise,
+    promises,
+    without_a_record,
+)
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.plan import Kind, Layer
@@ -126,6 +136,20 @@ class Judgement:
         if until is not None:
             scene.clockwork.after(until, lambda: self.forgive(instance_id))
 
+    def agent_died(self, instance_id: str, until: float | None = None) -> None:
+        """An agent that dies before it has claimed is for the watchdog one that never came."""
+        launched = (self._scene.instance(instance_id).launched_at - ORIGIN).total_seconds()
+        name, since = (DEAD, None) if self._scene.boxes[instance_id].claimed else (NO_BOOT, launched)
+        self.fails(instance_id, name, since=since, until=until)
+
+    def somebody_wrote(self, lane: Lane) -> None:
+        """Whoever has said its last word has a grace from when S3 says that it was written, by whomever."""
+        self.tidings.somebody_wrote(lane)
+        run = self._scene.run_in(lane)
+        failure = self._failing.get(str(run.instance_id)) if run and run.verdict else None
+        if failure is not None and failure.name == DEAD:
+            failure.since = self._scene.clockwork.seconds
+
     def forgive(self, instance_id: str) -> None:
         """The instance is well again, or nobody's business any more."""
         self._failing.pop(instance_id, None)
@@ -230,6 +254,8 @@ class Judgement:
         run = scene.run_in(lane) if lane else None
         if run is None or run.stop or box is None or box.claimed_at is None or box.claimed_at > since:
             return False
+        if Layer.SWEEP in scene.plan.layers_off:
+            return False  # nobody looks before the limit
         ill = instance_id in scene.asked | scene.on_hold or lane in scene.spoiled or scene.plan.list_lag
         failure = self._failing.get(instance_id)
         if ill or (failure is not None and failure.name not in (LATE, PRICED)):

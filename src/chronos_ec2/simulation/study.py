@@ -135,9 +135,9 @@ def whole(studies: Iterator[Study]) -> Study:
 
 
 def plan_of(seed: int, layers_off: frozenset[Layer] = frozenset()) -> Plan:
-    """The plan of a seed, without these layers either."""
+    """The plan of a seed, with these layers off and no others, or with those that the plan draws."""
     plan = draw(seed)
-    return replace(plan, layers_off=plan.layers_off | layers_off) if layers_off else plan
+    return replace(plan, layers_off=layers_off) if layers_off else plan
 
 
 def problems(plan: Plan, found: Verdicts) -> list[str]:

@@ -273,10 +273,6 @@ class SimulatedFleet(MemoryFleet):
         box = self._boxes[instance_id]
         box.instance = replace(box.instance, hold=True)
 
-    def untag(self, instance_id: str) -> None:
-        """Somebody takes our tags off."""
-        self._boxes[instance_id].owned_in = None
-
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         found = super()._ours(environment)
         if not self._plan.list_lag:
