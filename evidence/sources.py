@@ -8,7 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
 _PACKAGE = "src/chronos_ec2"
-_RULES = tuple(f"{_PACKAGE}/{room}" for room in ("domain", "services", "memory", "ports.py", "boot"))
+_RULES = tuple(f"{_PACKAGE}/{room}" for room in ("domain", "services", "memory", "ports.py", "boot/__init__.py"))
 _SIMULATED = (
     *_RULES, f"{_PACKAGE}/simulation", "evidence/histories.py",
     *(f"agent/{module}.py" for module in ("endings", "heartbeat", "orders", "progress", "record")),

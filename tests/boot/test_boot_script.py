@@ -303,6 +303,15 @@ def test_of_an_agent_that_was_killed_systemd_has_the_last_word(box: Box) -> None
     assert (box.log("agent"), box.log("trainer")) == ("the agent's log\n", "the trainer's log\n")
 
 
+def test_the_logs_of_the_attempt_before_stay(box: Box) -> None:
+    run = box.disk / "etc/chronos-ec2/run"
+    run.write_text(run.read_text().replace("ATTEMPT=1", "ATTEMPT=2"))
+    after_the_agent(box, SERVICE_RESULT="signal", EXIT_CODE="killed", EXIT_STATUS="KILL")
+    assert box.stored(last_words_key("dev", RUN_ID, 2))
+    folder = (box.root / "bucket/s3:/a-bucket" / run_key("dev", RUN_ID, "logs/any")).parent
+    assert sorted(log.name for log in folder.glob("*.log")) == ["agent-2.log", "boot-2.log", "trainer-2.log"]
+
+
 def test_an_agent_that_ended_by_itself_has_sent_its_logs(box: Box) -> None:
     after_the_agent(box, SERVICE_RESULT="exit-code", EXIT_CODE="exited", EXIT_STATUS="3")
     assert (box.last_words or "").startswith("systemd has this of the agent's end: exit-code (exited 3)")
