@@ -159,6 +159,16 @@ RUNS: dict[str, LaneFacts] = {
     "a boot that takes longer has failed": some_facts(
         state=held(launching()), beat=Absent(), instances=(an_instance(launched_at=ago(LIMITS.boot)),)
     ),
+    "a stop of what should have booted by now has nobody to wait for": some_facts(
+        state=held(launching(stop=Stop(Cause.REQUESTED, "by hand", NOW)), NOW),
+        beat=Absent(),
+        instances=(an_instance(launched_at=ago(LIMITS.boot)),),
+    ),
+    "a stop of what boots has its grace": some_facts(
+        state=held(launching(stop=Stop(Cause.REQUESTED, "by hand", NOW)), NOW),
+        beat=Absent(),
+        instances=(an_instance(launched_at=ago(LIMITS.boot - SECOND)),),
+    ),
     "an instance is booting while it is pending too": some_facts(
         state=held(launching()), beat=Absent(), instances=(an_instance(state=PENDING, launched_at=ago(seconds(5))),)
     ),

@@ -99,6 +99,36 @@ ONCE_FAILED: dict[str, Plan] = {
     "a kill hid that the agent was dead": Plan(
         2763, lost_events=1.0, disturbances=(Disturbance(Kind.PANIC, 300), Disturbance(Kind.KILL, 440))
     ),
+    "a kill gave an instance that never booted two minutes more": Plan(
+        902280,
+        lost_events=1.0,
+        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}),
+        disturbances=(Disturbance(Kind.NO_BOOT, 0), Disturbance(Kind.KILL, 899.85)),
+    ),
+    "a launcher that was held up for long wrote into the record of an instance that was shutting down": Plan(
+        938027,
+        shutting_down=1e9,
+        pauses=0.01,
+        list_lag=36.62,
+        lost_events=1.0,
+        disturbances=(Disturbance(Kind.NO_BOOT, 0), Disturbance(Kind.KILL, 237.24)),
+    ),
+    "a sweep that was held up ended a stopped instance late": Plan(
+        703001,
+        boot=129.56,
+        call_errors=0.1,
+        function_crashes=0.02,
+        lost_ticks=0.1,
+        pauses=0.1,
+        lost_events=1.0,
+        disturbances=(Disturbance(Kind.STOPPED, 191.63),),
+    ),
+    "somebody overwrote the note of a first look at an agent that was dead": Plan(
+        707733,
+        boot=97.98,
+        lost_events=1.0,
+        disturbances=(Disturbance(Kind.PANIC, 156.59), Disturbance(Kind.FORGED_SUSPECT, 358.74)),
+    ),
 }
 
 

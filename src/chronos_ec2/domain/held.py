@@ -72,6 +72,11 @@ class _Case:
         """What the run will have cost by then; what it costs an hour depends on what EC2 says that the instance is."""
         return cost_so_far(self.run, self.box.launched_at, moment, self.box.instance_type)
 
+    @property
+    def boot_is_over(self) -> bool:
+        """Whether the time to claim the run has passed, and no agent has."""
+        return not self.run.claimed and self.now - self.box.launched_at >= self.limits.boot
+
     def condemn(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
         """Write the verdict, then terminate. The conditional write is also the last check that nothing changed.
 
@@ -188,6 +193,8 @@ def _stop_ignored(case: _Case) -> Decision | None:
     stop = case.run.stop
     if stop is None:
         return None
+    if case.boot_is_over:
+        return case.condemn(stop.outcome, stop.cause, f"{stop.reason}; no agent is there to stop")
     if case.now - case.held.since(stop.requested_at) < case.limits.grace:
         return Decision(f"a graceful stop is under way: {stop.reason}")
     return case.condemn(stop.outcome, stop.cause, f"{stop.reason}; not stopped within the grace")
@@ -196,9 +203,8 @@ def _stop_ignored(case: _Case) -> Decision | None:
 def _never_claimed(case: _Case) -> Decision | None:
     if case.run.claimed:
         return None
-    age = case.now - case.box.launched_at
-    if age < case.limits.boot:
-        return Decision(f"booting for {human_span(age)}")
+    if not case.boot_is_over:
+        return Decision(f"booting for {human_span(case.now - case.box.launched_at)}")
     return case.condemn(
         Outcome.FAILED, Cause.INFRA, f"no agent claimed the run within {human_span(case.limits.boot)} of its launch"
     )

@@ -148,11 +148,12 @@ class _History:
         failed, by_chance = noise.failed_calls, noise.failed_by_chance
         lost = self._plan.lost_ticks > 0 and scene.random.random() < self._plan.lost_ticks
         self._judgement.tidings.tick_begins()
+        noise.tick = begun
         whole = not lost and self._as_function(self._one_sweep)
+        noise.tick = None
         if not whole or noise.failed_calls > failed or noise.out:
-            noise.disturbed.append(begun)
-            if lost or noise.failed_by_chance > by_chance or (not whole and noise.failed_calls == failed):
-                noise.disturbed_by_chance.append(begun)
+            chance = lost or noise.failed_by_chance > by_chance or (not whole and noise.failed_calls == failed)
+            noise.disturbs(begun, by_chance=chance)
         else:
             self._judgement.tidings.tick_ended()
 

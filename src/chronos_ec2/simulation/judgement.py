@@ -10,6 +10,7 @@ from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.run import Judge, Run
 from chronos_ec2.simulation.bounds import (
     DEAD,
+    HUNG,
     LATE,
     NO_BOOT,
     NO_RECORD,
@@ -143,11 +144,11 @@ class Judgement:
         self.fails(instance_id, name, since=since, until=until)
 
     def somebody_wrote(self, lane: Lane) -> None:
-        """Whoever has said its last word has a grace from when S3 says that it was written, by whomever."""
+        """A last word gives its grace from when S3 says that it was written; a first look is taken anew."""
         self.tidings.somebody_wrote(lane)
         run = self._scene.run_in(lane)
-        failure = self._failing.get(str(run.instance_id)) if run and run.verdict else None
-        if failure is not None and failure.name == DEAD:
+        failure = self._failing.get(str(run.instance_id)) if run and (run.verdict or run.suspect) else None
+        if failure is not None and failure.name in (DEAD, HUNG):
             failure.since = self._scene.clockwork.seconds
 
     def forgive(self, instance_id: str) -> None:

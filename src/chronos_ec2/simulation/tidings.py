@@ -44,6 +44,8 @@ class Tidings:
     def lock_was_written(self, lane: Lane, run: Run | None) -> None:
         """A run that has a record ends with a message."""
         self._written.add(lane)
+        if self._scene.noise.in_launch:
+            self.somebody_wrote(lane)
         if run is not None:
             self._runs[run.run_id] = lane
 

@@ -47,7 +47,15 @@ class Noise:
         """When there was a tick that was lost, or in which a call failed."""
         self.disturbed_by_chance: list[float] = []
         """The same without those that only an outage disturbed, but for one of EC2."""
+        self.tick: float | None = None
+        """When the tick came that is under way."""
         self.muted = False
+
+    def disturbs(self, tick: float, by_chance: bool) -> None:
+        """A tick may be of no use."""
+        for ticks in (self.disturbed, self.disturbed_by_chance)[: 1 + by_chance]:
+            if tick not in ticks:
+                ticks.append(tick)
 
     @property
     def can_fail(self) -> bool:
@@ -97,13 +105,15 @@ class Noise:
         if self.in_launch and self._random.random() < 0.2:
             seconds = self._random.uniform(20.0, 2000.0)  # somebody closes a laptop
         self._count()
-        mine = self.in_function, self.in_launch, self.conditional, self.calls_to_crash
+        if self.in_function and self.tick is not None:
+            self.disturbs(self.tick, by_chance=True)
+        mine = self.in_function, self.in_launch, self.conditional, self.calls_to_crash, self.tick
         self.in_function = self.in_launch = self.conditional = False
-        self._paused, self.calls_to_crash = True, None
+        self._paused, self.calls_to_crash, self.tick = True, None, None
         end = self._clockwork.seconds + seconds
         self._clockwork.run(lambda: False, end)
         self._clockwork.seconds = end
-        self.in_function, self.in_launch, self.conditional, self.calls_to_crash = mine
+        self.in_function, self.in_launch, self.conditional, self.calls_to_crash, self.tick = mine
         self._paused = False
 
     def _in_an_outage(self, call: str) -> None:
