@@ -7,7 +7,6 @@ figures compare the tools with each other and say nothing of S3.
 
 from __future__ import annotations
 
-import random
 import statistics
 import subprocess
 import sys
@@ -16,6 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from tempfile import TemporaryDirectory
+
+import numpy as np
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local.isolated import isolated_python
@@ -96,9 +97,9 @@ def _tools(binaries: Path, endpoint: str) -> dict[str, Tool]:
 
 def _measure(case: Case, tools: dict[str, Tool], scratch: Path) -> dict[str, float]:
     """Median seconds of each tool."""
-    s3, generator = client("s3"), random.Random(7)
+    s3, generator = client("s3"), np.random.default_rng(7)
     for index in range(case.files):
-        body = generator.randbytes(case.size)
+        body = generator.bytes(case.size)
         s3.put_object(Bucket=BUCKET, Key=f"{case.prefix}{index:05d}.parquet", Body=body)
     seconds: dict[str, list[float]] = {name: [] for name in tools}
     for turn in range(ROUNDS):
