@@ -102,7 +102,9 @@ def _times(found: dict[str, Any]) -> str:
     return (
         "## Seconds from a failure to the end of the instance\n\n"
         "In the histories in which EC2 and S3 answered and every tick came; every failed call or lost tick may add a "
-        "minute. `promised` is computed from `limits.py`.\n\n"
+        "minute. `promised` is computed from `limits.py`. Where somebody overwrites the record of a run that is "
+        "suspected or has said its last word, a dead or hung instance's seconds count from then: whoever may write the "
+        "lock can put that end off, until the deadline at most.\n\n"
         + _table(("Failure", "n", "p50", "p99", "max", "promised"), rows)
     )
 
