@@ -5,6 +5,7 @@ One request for each piece and none before it, because sizes are known; that is 
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import threading
 import time
@@ -13,7 +14,6 @@ from concurrent.futures import FIRST_EXCEPTION, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.hashing import sha256_of
 from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.ports import ObjectTransfer, Source
 
@@ -21,6 +21,7 @@ _log = logging.getLogger(__name__)
 PIECE_BYTES = 64 * 1024 * 1024
 """The volume of an instance is slower than a few connections: smaller pieces would only be more requests."""
 _PARALLEL = 16
+_CHUNK_BYTES = 256 * 1024
 _DELAYS = (2, 5, 10)
 _LOOK_SECONDS = 0.5
 
@@ -83,13 +84,21 @@ class _File:
 
     def __init__(self, wanted: Wanted) -> None:
         self.wanted = wanted
-        self.sha256 = ""
-        self._left = sum(1 for _ in wanted.pieces())
         self._etag: str | None = None
+        self._arrived: set[int] = set()
+        self._hashed = 0
+        self._digest = hashlib.sha256()
         self._lock = threading.Lock()
 
-    def arrived(self, source: Source) -> None:
-        """One piece more. The last one has the file hashed.
+    @property
+    def sha256(self) -> str:
+        """The hash of all of it, once all of it has arrived."""
+        return self._digest.hexdigest()
+
+    def arrived(self, start: int, source: Source) -> None:
+        """One piece more. It is hashed when all before it have been.
+
+        Not at the end in one go: then no other core would help, and a large file would have to be read from the disk.
 
         Raises:
             Changed: it is of another object.
@@ -99,13 +108,15 @@ class _File:
             raise Changed(f"{self.wanted.key} has {source.size} bytes, and had {self.wanted.size}")
         with self._lock:
             self._etag = self._etag or source.etag
-            self._left -= 1
-            left = self._left
-        if source.etag != self._etag:
-            raise Changed(f"{self.wanted.key} was written anew while it was read, and is not what it was")
-        if left == 0:
-            self.sha256 = sha256_of(self.wanted.path)
-            if source.sha256 not in (None, self.sha256):
+            if source.etag != self._etag:
+                raise Changed(f"{self.wanted.key} was written anew while it was read, and is not what it was")
+            self._arrived.add(start)
+            while self._hashed in self._arrived:
+                self._arrived.remove(self._hashed)
+                for chunk in _chunks(self.wanted.path, self._hashed, PIECE_BYTES):
+                    self._digest.update(chunk)
+                    self._hashed += len(chunk)
+            if self._hashed == self.wanted.size and source.sha256 not in (None, self.sha256):
                 raise ServiceUnavailable(f"{self.wanted.key} did not arrive as it was uploaded: its SHA-256 is another")
 
 
@@ -133,4 +144,13 @@ def _fetch_piece(
                 raise
             _log.warning("%s; tried again in %s s", error, delay)
             sleep(delay)
-    file.arrived(source)
+    file.arrived(piece.start if piece else 0, source)
+
+
+def _chunks(path: Path, start: int, size: int) -> Iterator[bytes]:
+    """`size` bytes of a file, less at its end."""
+    with path.open("rb", buffering=0) as stream:
+        stream.seek(start)
+        while size and (chunk := stream.read(min(_CHUNK_BYTES, size))):
+            size -= len(chunk)
+            yield chunk

@@ -77,6 +77,24 @@ def test_what_broke_goes_on_where_it_broke(world: MemoryWorld, tmp_path: Path) -
     assert slept == [2]
 
 
+def test_pieces_may_arrive_in_any_order(world: MemoryWorld, tmp_path: Path) -> None:
+    wire, others = Wire(world.transfer), threading.Semaphore(0)
+
+    def last(start: int | None) -> None:
+        if start == 0:
+            assert all(others.acquire(timeout=60) for _ in range(2))
+
+    def download_piece(key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
+        source = Wire.download_piece(wire, key, path, piece, on_bytes)
+        if piece is not None and piece.start > 0:
+            others.release()
+        return source
+
+    wire.before = last
+    wire.download_piece = download_piece  # type: ignore[method-assign]
+    assert get(wire, Wanted("large", len(LARGE), tmp_path / "a")) == (hashlib.sha256(LARGE).hexdigest(),)
+
+
 def test_an_object_that_is_written_anew_meanwhile_is_refused(world: MemoryWorld, tmp_path: Path) -> None:
     wire = Wire(world.transfer)
     first = threading.Lock()
