@@ -92,7 +92,7 @@ class DefectResult:
 _POLICY, _HELD, _LOST, _STRAYS, _DYING = (
     f"src/chronos_ec2/domain/{name}.py" for name in ("policy", "held", "lost", "strays", "dying")
 )
-_RECONCILE = "src/chronos_ec2/services/reconcile.py"
+_RECONCILE, _OBSERVE, _EXECUTE = (f"src/chronos_ec2/services/{name}.py" for name in ("reconcile", "observe", "execute"))
 _STORE = "src/chronos_ec2/services/run_store.py"
 _LAYER_ONE = "src/chronos_ec2/services/layer_one.py"
 _LAUNCH = "src/chronos_ec2/services/launch.py"
@@ -499,7 +499,7 @@ DEFECTS: tuple[Defect, ...] = (
         "first_seen is not None and now - first_seen <= limits.suspicion", "True", SERVICES,
     ),
     Defect(
-        "beside an unreadable lock one beat speaks for all", "once here", _RECONCILE,
+        "beside an unreadable lock one beat speaks for all", "once here", _OBSERVE,
         "for run_id in sorted(run_ids)}", "for run_id in sorted(run_ids)[:1]}", SERVICES,
     ),
     Defect(
@@ -524,21 +524,21 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     # --- the watchdog's deeds
     Defect(
-        "the state is read before EC2's list", "protocol", _RECONCILE,
+        "the state is read before EC2's list", "protocol", _OBSERVE,
         "        state = self.store.read_lock(lane)\n        armed =",
-        "        state = self.store.read_lock(lane)\n        listing = self._list_lane(lane)\n"
+        "        state = self.store.read_lock(lane)\n        listing = self.list_lane(lane)\n"
         "        instances = listing.instances\n        armed =", SERVICES,
     ),
     Defect(
-        "an agent that has come back is ended all the same", "protocol", _RECONCILE,
+        "an agent that has come back is ended all the same", "protocol", _EXECUTE,
         "        if moved or (came and not hung):\n", "        if False:\n", SERVICES,
     ),
     Defect(
-        "the record is not read again before an end", "protocol", _RECONCILE,
+        "the record is not read again before an end", "protocol", _EXECUTE,
         "        if _version(state) != _version(facts.state):\n", "        if False:\n", SERVICES,
     ),
     Defect(
-        "any id can be ended", "S14", _RECONCILE,
+        "any id can be ended", "S14", _EXECUTE,
         "        if instance_id not in {box.instance_id for box in facts.instances if box.alive}:\n",
         "        if False:\n", SERVICES,
     ),
@@ -568,24 +568,24 @@ DEFECTS: tuple[Defect, ...] = (
         "whole if whole == at else whole + timedelta(minutes=1)", "whole", SCHEDULER,
     ),
     Defect(
-        "a record that cannot be written keeps a dead box alive", "L3", _RECONCILE,
+        "a record that cannot be written keeps a dead box alive", "L3", _EXECUTE,
         "                failed = failed or error\n", "                raise\n", SERVICES,
     ),
     Defect(
-        "the lock is released before receipt and message", "L10", _RECONCILE,
+        "the lock is released before receipt and message", "L10", _EXECUTE,
         "        now = self.clock.now()\n        run, cost = held.run,",
         "        self.store.release_lock(facts.lane, held.etag)\n"
         "        now = self.clock.now()\n        run, cost = held.run,",
         POINTS,
     ),
     Defect(
-        "the lock is released while its message is on its way", "once here", _RECONCILE,
+        "the lock is released while its message is on its way", "once here", _EXECUTE,
         "        if told:\n            self.store.release_lock(facts.lane, held.etag)\n",
         "        self.store.release_lock(facts.lane, held.etag)\n",
         POINTS,
     ),
     Defect(
-        "a message that is not out holds up no end", "once here", _RECONCILE,
+        "a message that is not out holds up no end", "once here", _EXECUTE,
         "if isinstance(action, Terminate) and action.once_told and not told:",
         "if isinstance(action, Terminate) and action.once_told and told is None:", POINTS,
     ),

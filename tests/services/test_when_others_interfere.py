@@ -169,7 +169,7 @@ def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(
     foreign = scene.world.fleet.add(owner_tags("Somebody-Else", "dev"))
     facts = scene.reconciler.facts(Lane("dev"))
     with pytest.raises(Exception, match="not in EC2's list of ours"):
-        scene.reconciler._apply(Decision("forged", (Terminate(foreign, Cause.ORPHAN),)), facts)
+        scene.reconciler._executor.apply(Decision("forged", (Terminate(foreign, Cause.ORPHAN),)), facts)
     assert scene.world.fleet.terminate_calls == []
 
 

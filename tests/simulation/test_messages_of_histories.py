@@ -1,4 +1,4 @@
-"""Of every kind of incident people are told, and once: a watchdog that does not is found out."""
+"""Of every kind of incident people are told, and once: a executor that does not is found out."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Incident, Message
 from chronos_ec2.domain.messages import Kind as Told
 from chronos_ec2.memory.world import MemoryNotifier
-from chronos_ec2.services.reconcile import Reconciler
+from chronos_ec2.services.execute import Executor
 from chronos_ec2.simulation.history import run_history
 from chronos_ec2.simulation.plan import Disturbance, Kind, Plan
 
@@ -29,13 +29,13 @@ HISTORIES: dict[Told, Plan] = {
 @pytest.mark.parametrize("kind", Told)
 def test_a_kind_of_message_that_gets_lost_is_found_out(kind: Told, monkeypatch: pytest.MonkeyPatch) -> None:
     assert run_history(HISTORIES[kind], LIMITS).failed == []
-    tell = Reconciler._tell
-    monkeypatch.setattr(Reconciler, "_tell", lambda watchdog, incident: _forgets(tell, watchdog, incident, kind))
+    tell = Executor._tell
+    monkeypatch.setattr(Executor, "_tell", lambda executor, incident: _forgets(tell, executor, incident, kind))
     assert any(f"nobody was told: {kind}" in line for line in run_history(HISTORIES[kind], LIMITS).lost)
 
 
-def _forgets(tell: object, watchdog: Reconciler, incident: Incident, kind: Told) -> bool:
-    return incident.kind is kind or tell(watchdog, incident)  # type: ignore[operator]
+def _forgets(tell: object, executor: Executor, incident: Incident, kind: Told) -> bool:
+    return incident.kind is kind or tell(executor, incident)  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("kind", Told)
@@ -51,5 +51,5 @@ def test_a_kind_of_message_that_is_sent_twice_is_found_out(kind: Told, monkeypat
 
 
 def test_an_end_that_is_told_as_another_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.reconcile.kind_of_end", lambda _run: Told.COMPLETED)
+    monkeypatch.setattr("chronos_ec2.services.execute.kind_of_end", lambda _run: Told.COMPLETED)
     assert run_history(HISTORIES[Told.FAILED], LIMITS).lost
