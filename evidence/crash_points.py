@@ -22,7 +22,7 @@ from agent.record import Identity, Record
 from chronos_ec2.domain.errors import ChronosError, Fenced, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Held
 from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags
-from chronos_ec2.domain.lane import CACHED, Lane
+from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind, Message
@@ -301,8 +301,9 @@ class Stage:
     def quiet(self) -> bool:
         """Whether nothing is left to be done."""
         states = (self.store.read_lock(lane) for lane in self.store.lanes(ENVIRONMENT))
-        scheduled = bool(self.world.deadlines.schedules)
-        return not self.alive and not scheduled and all(isinstance(state, Absent) for state in states)
+        left = [*self.world.deadlines.schedules, *self.world.objects.begun]
+        left += [one for one in self.world.fleet.left if one.unused and one != self.strangers_volume]
+        return not self.alive and not left and all(isinstance(state, Absent) for state in states)
 
     # --- time
 
@@ -413,8 +414,9 @@ def _finish(outcome: Outcome, cause: Cause) -> Step:
     return lambda stage: stage.agent.finish(Verdict(outcome, cause, "said by the agent", Judge.AGENT))
 
 
-def _leave_volumes(stage: Stage) -> None:
+def _leave_much(stage: Stage) -> None:
     run_id = stage.held.run.run_id
+    stage.world.objects.begin(run_key(ENVIRONMENT, run_id, "checkpoints/100/model.safetensors"))
     stage.world.fleet.left |= {
         Resource("volume", "vol-unused", "available"): run_id,
         Resource("network-interface", "eni-unused", "available"): run_id,
@@ -547,7 +549,7 @@ _SITUATIONS: tuple[tuple[str, Step, tuple[Kind, ...] | Promise], ...] = (
     (
         "terminated, succeeded",
         _then(
-            _training, _finish(Outcome.SUCCEEDED, Cause.COMPLETED), _leave_volumes, _move(InstanceState.TERMINATED)
+            _training, _finish(Outcome.SUCCEEDED, Cause.COMPLETED), _leave_much, _move(InstanceState.TERMINATED)
         ),
         (Kind.COMPLETED,),
     ),

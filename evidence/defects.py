@@ -205,10 +205,10 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "the right to look at EC2 has a condition that EC2 does not know", "L7", _TEMPLATE,
-        """                Action: [ec2:DescribeInstances, ec2:DescribeVolumes, ec2:DescribeNetworkInterfaces]
+        """                  - ec2:DescribeSpotInstanceRequests
                 Resource: "*"
 """,
-        """                Action: [ec2:DescribeInstances, ec2:DescribeVolumes, ec2:DescribeNetworkInterfaces]
+        """                  - ec2:DescribeSpotInstanceRequests
                 Resource: "*"
                 Condition: {StringEquals: {"ec2:ResourceTag/Project": !Ref ProjectTag}}
 """,
@@ -577,6 +577,10 @@ DEFECTS: tuple[Defect, ...] = (
         "        self.store.release_lock(facts.lane, held.etag)\n"
         "        now = self.clock.now()\n        run, cost = held.run,",
         POINTS,
+    ),
+    Defect(
+        "an upload that a dead box did not end is left", "failure mode 51", "src/chronos_ec2/services/receipt.py",
+        "    resources += _aborted(objects, run_key(environment, run.run_id, \"\"))\n", "", SERVICES + POINTS,
     ),
     Defect(
         "the lock is released while its message is on its way", "once here", _EXECUTE,

@@ -20,7 +20,7 @@ from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.instance import run_tags
-from chronos_ec2.domain.lane import python_env_key
+from chronos_ec2.domain.lane import python_env_key, run_key
 from chronos_ec2.domain.run import Run
 from chronos_ec2.services.bundle import CHECKOUT
 from chronos_ec2.services.python_env import read_python_env
@@ -132,17 +132,19 @@ def start_instance(run: Run) -> str:
 
 
 def leave_behind(run: Run) -> None:
-    """A volume and a network interface of the run that nothing uses."""
+    """A volume and a network interface of the run that nothing uses, and an upload that nobody ends."""
     ec2 = client("ec2")
     ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, TagSpecifications=_tagged("volume", run))
     subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
     ec2.create_network_interface(SubnetId=subnet, TagSpecifications=_tagged("network-interface", run))
+    client("s3").create_multipart_upload(Bucket=BUCKET, Key=run_key("dev", run.run_id, "models/model.safetensors"))
 
 
 def left_behind() -> list[str]:
     """What a run has left and nothing uses."""
-    return [left.resource_id for left in Ec2Fleet(client("ec2"), "Chronos-Training", "train").leftovers("dev")
-            if left.unused]  # fmt: skip
+    fleet = Ec2Fleet(client("ec2"), "Chronos-Training", "train")
+    unused = [left.resource_id for left in fleet.leftovers("dev") if left.unused]
+    return [*unused, *(upload.key for upload in store().objects.uploads("dev/"))]
 
 
 def store() -> RunStore:

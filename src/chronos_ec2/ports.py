@@ -32,6 +32,14 @@ class StoredObject:
     written_at: datetime
 
 
+@dataclass(frozen=True, slots=True)
+class Upload:
+    """An upload in parts that was begun and not ended: its parts are paid for, though no list of objects shows them."""
+
+    key: str
+    upload_id: str
+
+
 class ObjectStore(Protocol):
     """S3, one bucket. Every method raises ServiceUnavailable when S3 does not answer; a write may then have happened.
 
@@ -69,6 +77,14 @@ class ObjectStore(Protocol):
 
     def children(self, prefix: str) -> tuple[str, ...]:
         """The names one level below a prefix that hold something, without slashes."""
+        ...
+
+    def uploads(self, prefix: str) -> Iterable[Upload]:
+        """Every upload below a prefix that is not ended, also one that goes on."""
+        ...
+
+    def abort(self, upload: Upload) -> None:
+        """Throw an upload's parts away. One that is gone is no error."""
         ...
 
 
@@ -189,7 +205,7 @@ class Fleet(Protocol):
         ...
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """Volumes and network interfaces that carry our tags."""
+        """Volumes, network interfaces and spot requests that carry our tags, and may cost."""
         ...
 
     def delete(self, resource: Resource) -> None:

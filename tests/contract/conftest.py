@@ -38,6 +38,7 @@ class Ports:
     add_instance: Callable[[dict[str, str]], str]
     streams: LogStreams
     logged: Callable[[str], list[tuple[datetime, str]]]
+    begin_upload: Callable[[str], object]
 
 
 @pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
@@ -61,6 +62,7 @@ def _memory() -> Ports:
     return Ports(
         "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
         ("subnet-a", "subnet-b"), published, world.fleet.add, world.streams, world.streams.lines.__getitem__,
+        world.objects.begin,
     )  # fmt: skip
 
 
@@ -122,6 +124,7 @@ def _on_aws(name: str) -> Ports:
     return Ports(
         name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,
         published, add_instance, CloudWatchStreams(logs, unique), logged,
+        lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
     )  # fmt: skip
 
 
@@ -131,3 +134,5 @@ def _empty_bucket(s3: Any) -> None:
     for page in s3.get_paginator("list_objects_v2").paginate(Bucket=BUCKET):
         for entry in page.get("Contents", ()):
             s3.delete_object(Bucket=BUCKET, Key=entry["Key"])
+    for upload in s3.list_multipart_uploads(Bucket=BUCKET).get("Uploads", ()):
+        s3.abort_multipart_upload(Bucket=BUCKET, Key=upload["Key"], UploadId=upload["UploadId"])

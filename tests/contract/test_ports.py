@@ -12,14 +12,14 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.facts import Absent, Broken, Held
-from chronos_ec2.domain.instance import owner_tags
+from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.services.run_store import RunStore
 from tests.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
-from tests.contract.conftest import PROJECT, Ports
+from tests.contract.conftest import COST_CENTER, PROJECT, Ports
 
 
 class TestObjects:
@@ -90,6 +90,18 @@ class TestObjects:
         for key in ("dev/lanes/b/system-state.json", "dev/lanes/a/x", "dev/lanes/a/y", "dev/lanes/z"):
             ports.objects.write(key, b"1")
         assert ports.objects.children("dev/lanes/") == ("a", "b")
+
+    def test_what_was_begun_and_not_ended_is_listed_until_it_is_aborted(self, ports: Ports) -> None:
+        for key in ("dev/run/models/a", "dev/run/models/a", "dev/other/b", "prod/c"):
+            ports.begin_upload(key)
+        ports.objects.write("dev/run/whole", b"1")
+        first, second = ports.objects.uploads("dev/run/")
+        assert (first.key, second.key) == ("dev/run/models/a", "dev/run/models/a")
+        assert first.upload_id != second.upload_id
+        ports.objects.abort(first)
+        ports.objects.abort(first)
+        assert list(ports.objects.uploads("dev/run/")) == [second]
+        assert len(list(ports.objects.uploads("dev/"))) == 2
 
     def test_a_large_object_is_read_only_so_far_that_its_size_shows(self, ports: Ports) -> None:
         ports.objects.write("dev/large", b"x" * (MAX_DOCUMENT_BYTES * 3))
@@ -330,6 +342,21 @@ class TestFleet:
     def test_deleting_a_leftover_that_is_gone_is_no_error(self, ports: Ports, kind: str) -> None:
         prefix = "vol" if kind == "volume" else "eni"
         ports.fleet.delete(Resource(kind, f"{prefix}-0123456789abcdef0", "available"))
+
+    def test_a_spot_request_is_left_as_long_as_it_is_not_over(self, ports: Ports) -> None:
+        if ports.name != "moto":
+            pytest.skip("memory has no requests, and the embedded AWS answers that there are none")
+        run = launching(run_id="20260131T120000Z-dddddd")
+        tags = [{"Key": key, "Value": value} for key, value in run_tags(run, PROJECT, COST_CENTER).items()]
+        (request,) = client("ec2").request_spot_instances(
+            LaunchSpecification={"ImageId": "ami-12c6146b", "InstanceType": "t3.micro"},
+            TagSpecifications=[{"ResourceType": "spot-instances-request", "Tags": tags}],
+        )["SpotInstanceRequests"]
+        request_id = request["SpotInstanceRequestId"]
+        (left,) = ports.fleet.leftovers("dev", run.run_id)
+        assert (left.kind, left.resource_id, left.unused) == ("spot-instances-request", request_id, False)
+        client("ec2").cancel_spot_instance_requests(SpotInstanceRequestIds=[request_id])
+        assert ports.fleet.leftovers("dev", run.run_id) == ()
 
     def test_nothing_is_left_where_nothing_was(self, ports: Ports) -> None:
         assert ports.fleet.leftovers("dev", "20200101T000000Z-000000") == ()

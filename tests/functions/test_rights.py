@@ -58,7 +58,7 @@ def later(run: Run) -> Run:
 
 
 def a_dead_run() -> str:
-    """A run whose agent has not been heard of; it left a volume and a network interface."""
+    """A run whose agent has not been heard of; it left a volume, a network interface and an upload."""
     run = later(a_run(instance_id=None))
     instance_id = start_instance(run)
     store().create_lock(replace(run, instance_id=instance_id))

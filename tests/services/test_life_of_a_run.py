@@ -373,6 +373,20 @@ def test_what_a_run_leaves_unused_is_deleted_and_stands_in_its_receipt(scene: Sc
     assert [left.resource_id for left in scene.world.fleet.left] == ["vol-in-use", "vol-of-another"]
 
 
+def test_an_upload_that_a_run_did_not_end_is_aborted_and_stands_in_its_receipt(scene: Scenario) -> None:
+    launched, objects = scene.launch(), scene.world.objects
+    objects.begin(key := run_key("dev", launched.run_id, "checkpoints/100/model.safetensors"))
+    others = objects.begin(run_key("dev", "20200101T000000Z-000000", "checkpoints/100/model.safetensors"))
+    assert "multipart-upload" in scene.left()
+    scene.kill(at_once=True)
+    scene.reconciler.sweep()
+    receipt = json.loads(objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
+    assert [(left["id"], left["state"]) for left in receipt["resources"] if left["kind"] == "multipart-upload"] == [
+        (key, "aborted")
+    ]
+    assert list(objects.begun) == [others]
+
+
 def test_a_lost_attempt_with_a_checkpoint_is_followed_by_another_within_its_budget(scene: Scenario) -> None:
     scene.budget(crashes=1)
     first = scene.launch()

@@ -714,7 +714,22 @@ def test_an_sns_that_does_not_answer_is_waited_for(scene: Scenario) -> None:
     ("call", "found"),
     [
         ("ec2:DeleteVolume", ("volume", "vol-1", "not deleted: ec2:DeleteVolume is refused")),
-        ("ec2:DescribeVolumes", ("volume, network-interface", "unknown", "not listed: ec2:DescribeVolumes is refused")),
+        (
+            "ec2:DescribeVolumes",
+            (
+                "volume, network-interface, spot-instances-request",
+                "unknown",
+                "not listed: ec2:DescribeVolumes is refused",
+            ),
+        ),
+        (
+            "s3:ListBucketMultipartUploads",
+            ("multipart-upload", "unknown", "not listed: s3:ListBucketMultipartUploads is refused"),
+        ),
+        (
+            "s3:AbortMultipartUpload",
+            ("multipart-upload", "dev/{run_id}/models/a", "not aborted: s3:AbortMultipartUpload is refused"),
+        ),
     ],
 )
 def test_a_leftover_that_may_not_be_deleted_or_listed_stands_in_the_receipt_and_holds_no_lane(
@@ -722,12 +737,13 @@ def test_a_leftover_that_may_not_be_deleted_or_listed_stands_in_the_receipt_and_
 ) -> None:
     run_id = a_run_that_is_over(scene)
     scene.world.fleet.left = {Resource("volume", "vol-1", "available"): run_id}
+    scene.world.objects.begin(f"dev/{run_id}/models/a")
     refuse(call, error=NotAllowed)
     (report,) = scene.reconciler.sweep()
     assert report.error == ""
     assert scene.store.read_lock(Lane("dev")) == Absent()
     receipt = json.loads(scene.world.objects.body(run_key("dev", run_id, "cleanup_status.json")))
-    assert found in [tuple(resource.values()) for resource in receipt["resources"]]
+    assert tuple(text.format(run_id=run_id) for text in found) in [tuple(one.values()) for one in receipt["resources"]]
 
 
 def test_a_leftover_of_which_ec2_does_not_answer_is_deleted_by_a_later_sweep(

@@ -24,7 +24,8 @@ from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.policy import decide
 from chronos_ec2.domain.run import Cause, Run
-from chronos_ec2.memory.world import MemoryNotifier
+from chronos_ec2.memory.world import MemoryNotifier, MemoryObjects
+from chronos_ec2.services.execute import Executor
 from chronos_ec2.services.reconcile import Reconciler
 from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.simulation.calm import Calm
@@ -360,7 +361,7 @@ def killing_what_it_cannot_read(facts: LaneFacts, now: datetime, limits: Limits)
 
 def test_a_watchdog_that_takes_a_failed_read_for_death_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("chronos_ec2.services.reconcile.decide", killing_what_it_cannot_read)
-    monkeypatch.setattr(Reconciler, "_last_look", lambda *_: None)
+    monkeypatch.setattr(Executor, "_last_look", lambda *_: None)
     assert any(run_history(Plan(seed, call_errors=0.1, lost_events=1.0), LIMITS).wrong for seed in range(5))
 
 
@@ -371,6 +372,14 @@ def test_a_healthy_run_outlives_an_outage(service: str, refuses: bool) -> None:
     plan = Plan(1, training=1500, lost_events=1.0, outages=(Outage(service, 300, 500, refuses),))
     assert run_history(plan, LIMITS, told.append).failed == []
     assert not any("TerminateInstances" in line for line in told)
+
+
+def test_a_watchdog_that_leaves_an_upload_of_a_dead_box_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Plan(1, training=1e9, disturbances=(Disturbance(Kind.PANIC, 300),))
+    assert not run_history(plan, LIMITS).stuck
+    monkeypatch.setattr(MemoryObjects, "abort", lambda *_: None)
+    (problem,) = run_history(plan, LIMITS).stuck
+    assert "the upload of dev/" in problem
 
 
 def test_an_event_that_does_something_after_the_end_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:

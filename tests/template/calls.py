@@ -188,12 +188,16 @@ NEEDED: dict[str, Needed] = {
     "s3.DeleteObject": _object("s3:DeleteObject"),
     "s3.ListObjectsV2": _list,
     "s3.HeadBucket": _list,
+    "s3.ListMultipartUploads": lambda asked: [
+        Request("s3:ListBucketMultipartUploads", f"arn:aws:s3:::{asked['Bucket']}", AS_WE_CALL)
+    ],
     "s3.GetBucketNotificationConfiguration": lambda asked: [
         Request("s3:GetBucketNotification", f"arn:aws:s3:::{asked['Bucket']}", AS_WE_CALL)
     ],
     "ec2.DescribeInstances": _anywhere("ec2:DescribeInstances"),
     "ec2.DescribeVolumes": _anywhere("ec2:DescribeVolumes"),
     "ec2.DescribeNetworkInterfaces": _anywhere("ec2:DescribeNetworkInterfaces"),
+    "ec2.DescribeSpotInstanceRequests": _anywhere("ec2:DescribeSpotInstanceRequests"),
     "ec2.RunInstances": _launch,
     "ec2.TerminateInstances": _ended("ec2:TerminateInstances", "instance", "InstanceIds", _instance),
     "ec2.DeleteVolume": _ended("ec2:DeleteVolume", "volume", "VolumeId", _volume),

@@ -164,7 +164,8 @@ def test_only_lists_that_know_no_narrower_right_reach_everything(stack: Template
         for action in ([statement["Action"]] if isinstance(statement["Action"], str) else statement["Action"])
     }
     assert wide == {
-        "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces", "scheduler:ListSchedules",
+        "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces",
+        "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules",
     }  # fmt: skip
 
 

@@ -27,12 +27,13 @@ _SPOT = {
     "MarketType": "spot",
     "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
 }
+_VOLUME, _INTERFACE, _REQUEST = "volume", "network-interface", "spot-instances-request"
+_REQUESTS_THAT_MAY_COST = ["open", "active", "disabled"]
 _TAGGED = {
-    ON_DEMAND: ("instance", "volume", "network-interface"),
-    SPOT: ("instance", "volume", "network-interface", "spot-instances-request"),
+    ON_DEMAND: ("instance", _VOLUME, _INTERFACE),
+    SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _RECLAIMED = "Server.SpotInstanceTermination"
-_VOLUME, _INTERFACE = "volume", "network-interface"
 _FILTER_VALUES = 200
 """Of one filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
 
@@ -126,11 +127,11 @@ class Ec2Fleet:
                     raise
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """Volumes and network interfaces that carry our tags, whatever state they are in."""
+        """Volumes and network interfaces with our tags, in whatever state, and spot requests that are not over."""
         wanted = self._ours(environment)
         if run_id:
             wanted.append({"Name": "tag:RunId", "Values": [run_id]})
-        with translated("list volumes and network interfaces"):
+        with translated("list volumes, network interfaces and spot requests"):
             volumes = [
                 Resource(_VOLUME, volume["VolumeId"], volume["State"])
                 for page in self._ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
@@ -141,7 +142,15 @@ class Ec2Fleet:
                 for page in self._ec2.get_paginator("describe_network_interfaces").paginate(Filters=wanted)
                 for interface in page["NetworkInterfaces"]
             ]
-        return (*volumes, *interfaces)
+            of_state = {"Name": "state", "Values": _REQUESTS_THAT_MAY_COST}
+            requests = [
+                Resource(_REQUEST, request["SpotInstanceRequestId"], request["State"])
+                for page in self._ec2.get_paginator("describe_spot_instance_requests").paginate(
+                    Filters=[*wanted, of_state]
+                )
+                for request in page["SpotInstanceRequests"]
+            ]
+        return (*volumes, *interfaces, *requests)
 
     def delete(self, resource: Resource) -> None:
         """Delete a leftover that nothing uses any more. Deleting what is gone is no error."""

@@ -15,7 +15,7 @@ from botocore.exceptions import ClientError
 from chronos_ec2.aws.translation import Translation, code_of, status_of, translated
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES, one_line
-from chronos_ec2.ports import Source, StoredObject
+from chronos_ec2.ports import Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"
 """The tag that the bucket's lifecycle rule in template.yaml looks for."""
@@ -112,6 +112,23 @@ class S3Objects:
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
                 names += [part["Prefix"][len(prefix) : -1] for part in page.get("CommonPrefixes", ())]
         return tuple(names)
+
+    def uploads(self, prefix: str) -> Iterator[Upload]:
+        """Every upload below a prefix that is not ended."""
+        pages = self._s3.get_paginator("list_multipart_uploads")
+        with self._translated(f"list unfinished uploads to s3://{self.bucket}/{prefix}"):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
+                for entry in page.get("Uploads", ()):
+                    yield Upload(entry["Key"], entry["UploadId"])
+
+    def abort(self, upload: Upload) -> None:
+        """Throw an upload's parts away. One that is gone is no error."""
+        with self._translated(f"abort the upload to s3://{self.bucket}/{upload.key}"):
+            try:
+                self._s3.abort_multipart_upload(Bucket=self.bucket, Key=upload.key, UploadId=upload.upload_id)
+            except ClientError as error:
+                if code_of(error) != "NoSuchUpload":
+                    raise
 
 
 @contextmanager

@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Callable, Collection, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 
 from chronos_ec2.domain.errors import CapacityUnavailable, LostRace
@@ -14,7 +15,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run, client_token
 from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
 from chronos_ec2.memory.faults import Faults, NoFaults
-from chronos_ec2.ports import Clock, LaunchOption, Resource, Source, StoredObject
+from chronos_ec2.ports import Clock, LaunchOption, Resource, Source, StoredObject, Upload
 
 
 class MemoryClock:
@@ -39,6 +40,9 @@ class MemoryObjects:
         self._clock = clock
         self._faults = faults
         self._objects: dict[str, StoredObject] = {}
+        self._upload_ids = count(1)
+        self.begun: dict[Upload, datetime] = {}
+        """The uploads in parts that nobody has ended, and when each was begun."""
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         """A document, None when the key does not exist; of a larger one just so much that its size shows."""
@@ -107,6 +111,23 @@ class MemoryObjects:
         self._faults.before("s3:ListBucket")
         rests = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
         return tuple(sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest}))
+
+    def uploads(self, prefix: str) -> Iterator[Upload]:
+        """Every upload below a prefix that is not ended."""
+        self._faults.before("s3:ListBucketMultipartUploads")
+        yield from [upload for upload in self.begun if upload.key.startswith(prefix)]
+
+    def abort(self, upload: Upload) -> None:
+        """Throw an upload's parts away. One that is gone is no error."""
+        self._faults.before("s3:AbortMultipartUpload")
+        self.begun.pop(upload, None)
+        self._faults.after("s3:AbortMultipartUpload")
+
+    def begin(self, key: str) -> Upload:
+        """Begin an upload in parts, as somebody does who will not end it."""
+        upload = Upload(key, f"upload-{next(self._upload_ids)}")
+        self.begun[upload] = self._clock.now()
+        return upload
 
     def body(self, key: str) -> bytes:
         """The whole content of an object, for transfers and assertions. Raises KeyError."""

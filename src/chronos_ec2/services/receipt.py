@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from datetime import datetime
+from functools import partial
 from typing import Any
 
 from chronos_ec2.domain.errors import NotAllowed
@@ -18,12 +19,13 @@ from chronos_ec2.services.layer_one import armed_schedules
 
 RECEIPT = "cleanup_status.json"
 SCHEMA_VERSION = 1
+UPLOAD = "multipart-upload"
 
 
 def write_receipt(
     objects: ObjectStore, fleet: Fleet, deadlines: Deadlines, run: Run, instances: tuple[Instance, ...], now: datetime
 ) -> None:
-    """Delete what the run left and nothing uses, and write cleanup_status.json.
+    """Delete what the run left and nothing uses, abort what it uploaded in part, and write cleanup_status.json.
 
     It holds what AWS says about the run's resources, beside what the agent said about its box.
     """
@@ -35,6 +37,7 @@ def write_receipt(
         if box.run_id == run.run_id
     ]
     resources += _cleared(fleet, environment, run.run_id)
+    resources += _aborted(objects, run_key(environment, run.run_id, ""))
     armed = armed_schedules(deadlines)
     resources += [
         {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}
@@ -52,22 +55,41 @@ def write_receipt(
 
 
 def _cleared(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
-    """The leftovers of a run, those deleted that nothing uses. A refusal is written down: it may not hold the lane."""
+    """The leftovers of a run in EC2, those deleted that nothing uses."""
     try:
         leftovers = fleet.leftovers(environment, run_id)
     except NotAllowed as error:
-        return [{"kind": "volume, network-interface", "id": "unknown", "state": one_line(f"not listed: {error}", 300)}]
+        return [_unlisted("volume, network-interface, spot-instances-request", error)]
     return [{"kind": left.kind, "id": left.resource_id, "state": _delete(fleet, left)} for left in leftovers]
 
 
 def _delete(fleet: Fleet, left: Resource) -> str:
-    if not left.unused:
-        return left.state
+    return _done("deleted", lambda: fleet.delete(left)) if left.unused else left.state
+
+
+def _aborted(objects: ObjectStore, prefix: str) -> list[dict[str, str]]:
+    """The uploads that nobody is left to end, and that no list of objects shows."""
     try:
-        fleet.delete(left)
+        uploads = tuple(objects.uploads(prefix))
     except NotAllowed as error:
-        return one_line(f"not deleted: {error}", 300)
-    return "deleted"
+        return [_unlisted(UPLOAD, error)]
+    return [
+        {"kind": UPLOAD, "id": upload.key, "state": _done("aborted", partial(objects.abort, upload))}
+        for upload in uploads
+    ]
+
+
+def _unlisted(kind: str, error: NotAllowed) -> dict[str, str]:
+    return {"kind": kind, "id": "unknown", "state": one_line(f"not listed: {error}", 300)}
+
+
+def _done(word: str, act: Callable[[], None]) -> str:
+    """What became of it. A refusal is written down: it may not hold the lane."""
+    try:
+        act()
+    except NotAllowed as error:
+        return one_line(f"not {word}: {error}", 300)
+    return word
 
 
 def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | Failed) -> str:

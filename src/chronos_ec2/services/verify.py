@@ -8,6 +8,7 @@ from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailab
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
 from chronos_ec2.ports import Deadlines, Fleet, Wiring
 from chronos_ec2.services.layer_one import asking_scheduler
+from chronos_ec2.services.receipt import UPLOAD
 from chronos_ec2.services.run_store import RunStore
 
 
@@ -44,7 +45,8 @@ def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines
         if seen.state.alive
     ]
     schedules = [Finding("schedule", instance_id, "armed") for instance_id in armed]
-    return (*instances, *left, *schedules, *_locks(environment, store))
+    uploads = [Finding(UPLOAD, upload.key, "not ended") for upload in store.objects.uploads(f"{environment}/")]
+    return (*instances, *left, *schedules, *uploads, *_locks(environment, store))
 
 
 def refuse_another_region(wiring: Wiring, region: str) -> None:

@@ -78,6 +78,7 @@ class Box:
         self._cut_until = 0.0
         self._next_beat = _FOREVER
         self._leaving = False
+        self._finished = False
         self._waited = 0.0
         self._progress = Progress(self._monotonic)
         self._orders = Orders()
@@ -104,6 +105,11 @@ class Box:
     def alive(self) -> bool:
         """Whether the agent's process runs."""
         return self.life is Life.WORKING
+
+    @property
+    def uploads(self) -> bool:
+        """Whether it was in the middle of an upload, of which the parts stay when the box goes."""
+        return self.status is Status.TRAINING and not self._finished
 
     # --- the life of the agent ---------------------------------------------------------------------------------
 
@@ -156,6 +162,7 @@ class Box:
         self.catch_up()
         if self.alive:
             self._record.finish(verdict)
+            self._finished = True
             self._end()
 
     def _do(self, act: Callable[[], None]) -> None:

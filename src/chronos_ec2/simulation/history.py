@@ -17,7 +17,7 @@ from chronos_ec2.domain.events import (
     parse_event,
 )
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import CACHED, Lane
+from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.run import Run
@@ -209,6 +209,8 @@ class _History:
         if state is InstanceState.SHUTTING_DOWN:
             if box := self._scene.boxes.get(instance_id):
                 box.catch_up()
+                if box.uploads:
+                    self._scene.objects.begin(run_key(ENVIRONMENT, box.identity.run_id, "checkpoints/1/model"))
                 box.die()
             self._judgement.went(instance_id)
         self._deliver(

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.run import Judge, Run
+from chronos_ec2.services.receipt import RECEIPT, UPLOAD
 from chronos_ec2.simulation.bounds import (
     DEAD,
     HUNG,
@@ -23,7 +25,7 @@ from chronos_ec2.simulation.bounds import (
 from chronos_ec2.simulation.box import Life
 from chronos_ec2.simulation.clockwork import ORIGIN
 from chronos_ec2.simulation.plan import Kind, Layer
-from chronos_ec2.simulation.scene import Scene, Traces
+from chronos_ec2.simulation.scene import ENVIRONMENT, Scene, Traces
 from chronos_ec2.simulation.tidings import Tidings
 
 _QUIET, _QUIET_TWICE = Promise(1500.0, looks=25), Promise(2500.0, looks=41)
@@ -325,6 +327,7 @@ class Judgement:
             if scene.objects.holds(lane.state_key):
                 self.verdicts.stuck.append(f"{lane} is locked at the end")
         self.verdicts.stuck += [f"the schedule of {instance_id} is left" for instance_id in self._schedules_left()]
+        self.verdicts.stuck += [f"the upload of {key} is left" for key in self._uploads_left()]
         self.tidings.at_the_end()
         self.verdicts.lost, self.verdicts.duplicates = self.tidings.lost, self.tidings.duplicates
 
@@ -332,6 +335,22 @@ class Judgement:
         """Events came that are about what is over: they may have done nothing."""
         if self._scene.traces != before:
             self.verdicts.wrong.append("an event after the end did something")
+
+    def _uploads_left(self) -> list[str]:
+        """Unfinished uploads that were there when their run's receipt was written, which does not tell of them.
+
+        What an instance begins that outlives its run is left to the rule of the bucket.
+        """
+        objects, left = self._scene.objects, []
+        for upload, begun in objects.begun.items():
+            receipt = run_key(ENVIRONMENT, upload.key.split("/")[1], RECEIPT)
+            if objects.holds(receipt) and begun < objects.written_at(receipt):
+                states = {
+                    one["state"] for one in json.loads(objects.body(receipt))["resources"] if one["kind"] == UPLOAD
+                }
+                if not any(state.startswith("not ") for state in states):
+                    left.append(upload.key)
+        return left
 
     def _schedules_left(self) -> set[str]:
         """Instances that are gone, and whose schedule is not. Of one that lost its tags nobody can know."""
