@@ -219,7 +219,7 @@ class _Spots(cst.CSTVisitor):
 
 _NAMES_JOINED = m.BinaryOperation(operator=m.BitOr(), left=m.Name() | m.BinaryOperation(), right=m.Name())
 _UNTOUCHED = m.Call(func=m.Name("isinstance") | m.Name("len")) | m.SimpleStatementLine(
-    body=[m.Assign(value=_NAMES_JOINED)]
+    body=[m.Assign(value=_NAMES_JOINED | m.Subscript(value=m.Name("Literal")))]
 )
 
 

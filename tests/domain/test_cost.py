@@ -8,9 +8,9 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_so_far, list_prices, price_in, time_left
+from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_of, cost_so_far, list_prices, price_in, time_left
 from chronos_ec2.instance_defaults import BY_FAMILY
-from tests.builders import NOW, a_run
+from tests.builders import NOW, a_run, an_instance
 
 SIZES = ("xlarge", "2xlarge", "4xlarge")
 
@@ -29,6 +29,15 @@ def test_the_prices_of_a_family_rise_with_its_size_and_stay_below_two_dollars(fa
     prices = [ON_DEMAND_USD_PER_HOUR[f"{family}.{size}"] for size in SIZES]
     assert prices == sorted(prices)
     assert prices[-1] < 2
+
+
+def test_eight_gpus_have_the_prices_of_the_cut_of_june_2025() -> None:
+    assert list_prices(("p4d.24xlarge", "p5.48xlarge")) == {"p4d.24xlarge": 21.957642, "p5.48xlarge": 55.04}
+
+
+@pytest.mark.parametrize("ahead", [0, 60])
+def test_an_instance_that_was_only_just_launched_has_cost_nothing(ahead: int) -> None:
+    assert cost_of(an_instance(launched_at=NOW + timedelta(seconds=ahead)), NOW) == 0.0
 
 
 def test_cost_is_price_by_hours_since_launch() -> None:

@@ -20,6 +20,17 @@ def test_names_of_one_step(names: tuple[str, ...]) -> None:
 
 
 @pytest.mark.parametrize(
+    ("names", "length"),
+    [
+        (("h", "H"), (0, 3600.0)), (("min", "T"), (0, 60.0)), (("s", "S"), (0, 1.0)), (("ms", "L"), (0, 0.001)),
+        (("YS", "YE", "Y", "AS", "A"), (12, 0.0)), (("2MS", "2M", "P2M"), (2, 0.0)), (("5",), (0, -5.0)),
+    ],
+)  # fmt: skip
+def test_a_name_has_the_length_that_pandas_gives_it(names: tuple[str, ...], length: tuple[int, float]) -> None:
+    assert {length_of(name) for name in names} == {length}
+
+
+@pytest.mark.parametrize(
     ("one", "other"), [("P1M", "PT1M"), ("P1M", "P30D"), ("MS", "ms"), ("2", "PT2S"), ("W", "P6D"), ("h", "min")]
 )
 def test_names_of_two_steps(one: str, other: str) -> None:

@@ -84,6 +84,10 @@ def test_an_instance_is_alive_until_ec2_says_terminated(state: InstanceState) ->
     assert an_instance(state=state).alive is (state != "terminated")
 
 
+def test_an_instance_was_not_taken_back_unless_ec2_says_so() -> None:
+    assert an_instance().reclaimed is False
+
+
 def test_an_instance_is_not_held_unless_it_says_so() -> None:
     assert an_instance().hold is False
 

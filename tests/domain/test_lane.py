@@ -8,8 +8,10 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.lane import (
     Lane,
     bundle_key,
+    forsaken_key,
     incident_key,
     lanes_prefix,
+    last_words_key,
     python_env_key,
     run_key,
     run_prefix,
@@ -98,5 +100,7 @@ def test_a_message_has_one_marker_with_the_run_or_among_the_incidents(
 def test_what_has_no_run_has_keys_of_its_own() -> None:
     assert suspect_key("dev", INSTANCE_ID) == f"dev/suspects/{INSTANCE_ID}.json"
     assert set_aside_key(SECOND, '"ab-12"') == "dev/unreadable/second-ab12"
+    assert forsaken_key(SECOND, '"ab-12"') == "dev/suspects/second-ab12.json"
+    assert last_words_key("dev", RUN_ID, 2) == f"dev/{RUN_ID}/logs/last-words-2.txt"
     assert bundle_key("0a1b") == "cached-datasets/agent/0a1b.tar.gz"
     assert python_env_key("0a1b") == "cached-datasets/python-env/0a1b.tar"

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD, Limits
 from tests.builders import seconds
 
 LIMITS = Limits()
@@ -76,6 +76,10 @@ def test_a_first_look_counts_until_after_the_second_and_what_may_go_on_failing_u
 
 def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:
     assert LIMITS.self_fence > LIMITS.lease
+
+
+def test_a_message_that_is_refused_holds_a_lock_for_two_hours() -> None:
+    assert timedelta(hours=2) == MESSAGE_MAY_HOLD
 
 
 def test_force_comes_before_the_alarm() -> None:

@@ -146,6 +146,16 @@ def test_of_an_instance_of_an_unknown_type_the_money_is_unknown() -> None:
     assert "cost      unknown\n" in body
 
 
+@pytest.mark.parametrize(("kind", "cost"), [("x9.huge", 1.0), ("g4dn.2xlarge", None)])
+def test_of_an_instance_the_money_is_unknown_as_long_as_a_part_of_it_is(kind: str, cost: float | None) -> None:
+    assert "cost      unknown\n" in told(Kind.ORPHAN, box=an_instance(instance_type=kind), cost_usd=cost).body
+
+
+def test_an_incident_knows_no_money_and_no_instance_unless_it_is_told() -> None:
+    incident = Incident(Kind.STUCK, Lane("dev"), "unreadable-abc", "text")
+    assert (incident.cost_usd, incident.box) == (None, None)
+
+
 def test_what_is_told_without_a_run_or_an_instance_has_no_money() -> None:
     assert "cost" not in told(Kind.STUCK, name="unreadable-abc", run=None, cost_usd=None, log=None).body
 

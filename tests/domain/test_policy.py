@@ -24,6 +24,7 @@ from chronos_ec2.domain.decision import (
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
 from chronos_ec2.domain.instance import InstanceState, Sighting
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.lost import is_lost
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.policy import decide, judge_unlisted, unlisted
 from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
@@ -187,6 +188,18 @@ def test_near_the_price_cap_a_graceful_stop_is_asked_for_and_at_the_cap_the_inst
     assert terminated(judge(some_facts(state=held(over)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
 
 
+def test_money_is_counted_by_the_type_that_ec2_says_it_is() -> None:
+    run = a_run(prices=(("g4dn.2xlarge", 0.752), ("p4d.24xlarge", 20.0)), max_cost_usd=10.0, crashes_left=1)
+    dear = an_instance(instance_type="p4d.24xlarge")
+    assert terminated(judge(some_facts(instances=(dear,), state=held(run)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
+    lost = replace(dear, state=InstanceState.TERMINATED)
+    decision = judge(some_facts(instances=(lost,), state=held(run), beat=a_beat(checkpoint_age=seconds(60))))
+    assert [type(action) for action in decision.actions] == [Conclude]
+    cheap = replace(lost, instance_type="g4dn.2xlarge")
+    decision = judge(some_facts(instances=(cheap,), state=held(run), beat=a_beat(checkpoint_age=seconds(60))))
+    assert recorded(decision).attempt == 2
+
+
 def test_a_stop_has_the_grace_and_no_more() -> None:
     asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace + seconds(1))
     assert judge(some_facts(state=held(a_run(stop=asked), asked.requested_at))).actions == ()
@@ -285,7 +298,18 @@ def test_an_absence_counts_from_when_the_list_was_asked_for_not_from_when_it_is_
 def test_an_instance_that_is_listed_again_clears_the_suspicion_that_it_was_missing() -> None:
     missed = launching(suspect=Suspect(Cause.INFRA, "not listed", NOW - timedelta(minutes=5)))
     young = an_instance(launched_at=NOW - timedelta(minutes=6))
-    assert recorded(judge(some_facts(state=held(missed), instances=(young,), beat=Absent()))).suspect is None
+    found = recorded(judge(some_facts(state=held(missed), instances=(young,), beat=Absent())))
+    assert (found.suspect, found.updated_at) == (None, NOW)
+
+
+def test_a_silent_instance_stays_suspected_beside_one_that_is_held() -> None:
+    seen = Suspect(Cause.INFRA, "no heartbeat", NOW - seconds(10))
+    run = a_run(instance_id=None, suspect=seen)
+    boxes = (an_instance(), an_instance(instance_id="i-bbbbbbbb", hold=True))
+    silent = a_beat(LIMITS.lease + seconds(15))
+    decision = judge(some_facts(instances=boxes, state=held(run, NOW - seconds(10)), beat=silent))
+    assert decision.actions == ()
+    assert "before the second look" in decision.reason
 
 
 def test_shutting_down_is_not_the_first_of_two_looks_at_an_absence() -> None:
@@ -351,6 +375,44 @@ def test_an_unreadable_record_is_set_aside_when_nothing_was_alive_at_two_looks_a
     assert ReleaseBroken('"e"') in judge(second).actions
 
 
+@pytest.mark.parametrize("cause", Cause)
+def test_time_money_and_people_end_an_instance_whatever_is_written_meanwhile(cause: Cause) -> None:
+    hard = {"over-deadline", "over-budget", "requested"}
+    assert Terminate(INSTANCE_ID, cause).hard == (str(cause) in hard)
+
+
+IS_LOST = {
+    "its instance is gone": (a_run(), (an_instance(state=InstanceState.TERMINATED),), True),
+    "its instance is not listed": (a_run(), (), True),
+    "its instance lives": (a_run(), (an_instance(),), False),
+    "it lives beside one that is gone": (
+        a_run(instance_id=None),
+        (an_instance(instance_id="i-bbbbbbbb", state=InstanceState.TERMINATED), an_instance()), False,
+    ),
+    "another run's lives": (a_run(), (an_instance(run_id="20260101T000000Z-ffffff"),), True),
+    "it was claimed, and names none": (a_run(instance_id=None), (), True),
+    "it names one, and was not claimed": (launching(instance_id=INSTANCE_ID), (), True),
+    "one was there, which it does not name": (launching(), (an_instance(state=InstanceState.TERMINATED),), True),
+    "none was ever there": (launching(), (), False),
+    "it has a verdict": (a_run(verdict=SAID_BY_AGENT), (), False),
+    "it was told to stop": (a_run(stop=Stop(Cause.REQUESTED, "by hand", NOW)), (), False),
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", IS_LOST)
+def test_a_run_is_lost_when_its_instance_was_there_and_nobody_has_said_why_it_is_not(name: str) -> None:
+    run, instances, lost = IS_LOST[name]
+    assert is_lost(run, instances) is lost
+
+
+def test_what_ec2_took_back_is_judged_by_the_watchdog() -> None:
+    gone = an_instance(state=InstanceState.TERMINATED, reclaimed=True)
+    (concluded,) = judge(some_facts(instances=(gone,), state=held(a_run()))).actions
+    assert isinstance(concluded, Conclude)
+    assert concluded.run.verdict is not None
+    assert (concluded.run.verdict.cause, concluded.run.verdict.judge) == (Cause.PREEMPTED, Judge.WATCHDOG)
+
+
 def test_an_end_is_neither_by_force_nor_put_off_unless_said_so() -> None:
     end = Terminate(INSTANCE_ID, Cause.HUNG)
     assert (end.force, end.once_told) == (False, False)
@@ -390,7 +452,11 @@ def test_people_are_told_of_an_instance_that_lives_on_long_after_its_end_was_due
         assert [instance_id for instance_id, _ in terminated(decision)] == [INSTANCE_ID]
     leaks = [[a for a in d.actions if isinstance(a, Notify) and a.kind is Kind.LEAK] for d in (late, early)]
     assert [len(found) for found in leaks] == [1, 0]
-    assert leaks[0][0].text.startswith(f"{INSTANCE_ID} is ")
+    (told,) = leaks[0]
+    assert told.text.startswith(f"{INSTANCE_ID} is ")
+    state = LIVES_ON[name](LONG_AGO).state
+    run = state.run if isinstance(state, Held) else None
+    assert (told.incident, told.run) == (RUN_ID if run else INSTANCE_ID, run)
 
 
 def test_a_verdict_that_stands_is_not_written_again() -> None:
@@ -549,9 +615,14 @@ def test_a_schedule_goes_when_ec2_says_by_its_id_that_the_instance_is_gone_and_n
     sightings = [Sighting(instance_id, state, ours=False) for instance_id, state in states.items()]
     decision = judge_unlisted(("i-0", "i-1", "i-2", "i-3"), sightings)
     assert disarmed(decision) == {"i-0", "i-1"}
-    told = {action.incident: action.text for action in decision.actions if isinstance(action, Notify)}
+    told = {action.incident: action for action in decision.actions if isinstance(action, Notify)}
     assert told.keys() == {"i-2", "i-3"}
-    assert "aws ec2 terminate-instances --instance-ids i-3" in told["i-3"]
+    assert {action.kind for action in told.values()} == {Kind.LEAK}
+    assert "aws ec2 terminate-instances --instance-ids i-3" in told["i-3"].text
+    assert decision.reason == "; ".join(
+        ["schedules of instances that EC2 does not list", "i-0 is gone", "i-1 is gone", told["i-2"].text,
+         told["i-3"].text]
+    )  # fmt: skip
 
 
 def test_an_instance_that_has_all_its_tags_and_is_not_listed_yet_is_nobodys_business() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from chronos_ec2.domain.errors import Unreadable
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import MAX_REQUEST_BYTES, Request
+from chronos_ec2.domain.request import MAX_REQUEST_BYTES, ON_DEMAND, SPOT, Request
 from tests.builders import LANE, RUN_ID
 
 PLAIN = Request(RUN_ID, LANE, {}, ("g5.xlarge",), "0" * 64, (), Limits())
@@ -27,6 +27,11 @@ def read_with(**changes: Any) -> str:
 
 def test_a_run_needs_a_gpu_unless_it_is_asked_for_without() -> None:
     assert Request.from_json(PLAIN.to_json()).allow_cpu is False
+
+
+def test_what_was_not_asked_for_is_not_there() -> None:
+    assert (ON_DEMAND, SPOT) == ("on-demand", "spot")
+    assert (PLAIN.market, PLAIN.log_group, PLAIN.code_sha256, PLAIN.commit) == (ON_DEMAND, None, None, None)
 
 
 def test_limits_that_were_overridden_are_those_of_the_run() -> None:

@@ -164,6 +164,25 @@ def test_preemptions_and_crashes_have_budgets_of_their_own(cause: Cause, preempt
     assert (again.preemptions_left, again.crashes_left) == (preemptions, crashes)
 
 
+def test_the_next_attempt_is_reckoned_with_the_dearest_type_that_it_may_get() -> None:
+    prices = (("g5.xlarge", 1.006), ("g4dn.2xlarge", 0.752))
+    assert a_run(prices=prices).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g5.xlarge"
+    assert a_run(prices=()).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g4dn.2xlarge"
+
+
+def test_a_run_catches_up_with_the_phases_of_a_later_copy() -> None:
+    begun = launching()
+    later = begun.advance(Status.DATA_SYNC, "downloading", LATER).advance(Status.TRAINING, "training", LATER)
+    ahead = begun.caught_up_with(later)
+    assert (ahead.status, ahead.current_step, ahead.phases) == (Status.TRAINING, "training", later.phases)
+    assert later.caught_up_with(later) == later
+
+
+def test_a_run_takes_no_phase_of_a_copy_that_cannot_follow_its_own() -> None:
+    run = a_run(phases=())
+    assert run.caught_up_with(a_run(phases=((Status.INITIALIZATION, LATER),))) == run
+
+
 def test_a_run_as_it_is_first_made_has_no_instance_no_cap_no_end_and_no_second_attempt() -> None:
     run = Run(RUN_ID, LANE, Status.INITIALIZATION, "launching", 1, 1, "00ff", "g5.xlarge", NOW, NOW, LATER)
     assert (run.instance_id, run.price_per_hour_usd, run.max_cost_usd) == (None, None, None)

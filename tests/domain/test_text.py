@@ -143,6 +143,11 @@ def test_a_time_without_zone_is_neither_written_nor_read() -> None:
         parse_time(naive.isoformat())
 
 
+def test_a_time_before_the_first_year_is_not_read() -> None:
+    with pytest.raises(ValueError, match=r"^timestamp '0001-01-01T00:00:00\+14:00' is out of range$"):
+        parse_time("0001-01-01T00:00:00+14:00")
+
+
 # --- documents -------------------------------------------------------------------------------------------------
 
 
