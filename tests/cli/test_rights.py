@@ -9,10 +9,12 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
+from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.run import Run
 from chronos_ec2.services.run_store import RunStore
 from tests.aws_server import (
+    BUCKET,
     leave_behind,
     left_behind,
     no_room_but_in,
@@ -56,6 +58,16 @@ def test_what_a_run_has_left_is_deleted(run: Command, config: Path) -> None:
     run("kill", "--now")
     run("cleanup")
     assert left_behind() == []
+
+
+def test_an_upload_that_no_run_is_left_to_end_is_told_and_aborted(run: Command) -> None:
+    key = run_key("dev", "20200101T000000Z-000000", "models/model.safetensors")
+    client("s3").create_multipart_upload(Bucket=BUCKET, Key=key)
+    found = run("verify", "--json")
+    assert (found.code, [(left["kind"], left["name"]) for left in found.json["left"]]) == (
+        1, [("multipart-upload", key)]
+    )  # fmt: skip
+    assert run("cleanup", "--json").json["left"] == []
 
 
 def test_a_marker_is_withdrawn_when_its_message_does_not_go_out(

@@ -31,11 +31,6 @@ from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
 
-@pytest.fixture
-def scene() -> Scenario:
-    return Scenario()
-
-
 def test_a_successful_run_leaves_its_records_and_two_messages_and_nothing_else(scene: Scenario) -> None:
     launched = scene.launch()
     scene.claim(launched)

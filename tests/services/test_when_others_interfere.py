@@ -46,11 +46,6 @@ class Recorder:
 
 
 @pytest.fixture
-def scene() -> Scenario:
-    return Scenario()
-
-
-@pytest.fixture
 def refuse(scene: Scenario) -> Callable[..., Recorder]:
     def refuse(*calls: str, error: type[Exception] = ServiceUnavailable) -> Recorder:
         recorder = Recorder(*calls, error=error)

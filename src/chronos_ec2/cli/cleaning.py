@@ -13,6 +13,7 @@ from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, 
 from chronos_ec2.cli.output import console, print_json, print_table
 from chronos_ec2.domain.text import one_line
 from chronos_ec2.services.kill import kill as kill_run
+from chronos_ec2.services.stale_uploads import abort_stale_uploads
 from chronos_ec2.services.verify import Finding, warnings
 from chronos_ec2.services.verify import verify as find_what_is_left
 
@@ -47,12 +48,14 @@ def cleanup(
 ) -> None:
     """Do now what the watchdog does each minute: end stale runs and instances without a record. Healthy runs go on.
 
-    Ambiguous cases need two looks; `--wait 180` is enough for both. Exit code 1 if something is left.
+    Uploads that no run is left to end are aborted too. Ambiguous cases need two looks; `--wait 180` is enough for both.
+    Exit code 1 if something is left.
     """
     world = connect(environment, region, bucket)
     end = time.monotonic() + wait
     while True:
         reports = world.reconciler.sweep()
+        abort_stale_uploads(environment, world.store, world.fleet)
         left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
         if not left or time.monotonic() >= end:
             break
@@ -75,7 +78,7 @@ def cleanup(
 def verify(
     environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False
 ) -> None:
-    """Prove that nothing is left: no instance, volume, interface, schedule or lock. Exit code 1 if something is.
+    """Prove that nothing that costs is left, no instance, no upload, and no lock. Exit code 1 if something is.
 
     It warns of a bucket that does not tell of its objects, of subscriptions that nobody has confirmed, and of what lies
     where locks do and is none.
@@ -95,9 +98,8 @@ def verify(
 
 def _print_findings(environment: str, left: tuple[Finding, ...]) -> None:
     if not left:
-        console.print(
-            f"[green]environment {environment}: nothing is left[/] (instances, volumes, interfaces, schedules, locks)"
-        )
+        looked_at = "instances, volumes, interfaces, spot requests, schedules, uploads, locks"
+        console.print(f"[green]environment {environment}: nothing is left[/] ({looked_at})")
         return
     print_table(
         ("what", "name", "state", "run"),
