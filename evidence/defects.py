@@ -374,7 +374,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "volumes carry no tags", "failure mode 51", _EC2,
-        'ON_DEMAND: ("instance", "volume", "network-interface")', 'ON_DEMAND: ("instance",)', ASKED,
+        'ON_DEMAND: ("instance", _VOLUME, _INTERFACE)', 'ON_DEMAND: ("instance",)', ASKED,
     ),
     Defect(
         "force is used at once", "protocol", _EC2,

@@ -296,7 +296,8 @@ def test_an_absence_counts_from_when_the_list_was_asked_for_not_from_when_it_is_
 
 
 def test_an_instance_that_is_listed_again_clears_the_suspicion_that_it_was_missing() -> None:
-    missed = launching(suspect=Suspect(Cause.INFRA, "not listed", NOW - timedelta(minutes=5)))
+    before = NOW - timedelta(minutes=5)
+    missed = launching(suspect=Suspect(Cause.INFRA, "not listed", before), updated_at=before)
     young = an_instance(launched_at=NOW - timedelta(minutes=6))
     found = recorded(judge(some_facts(state=held(missed), instances=(young,), beat=Absent())))
     assert (found.suspect, found.updated_at) == (None, NOW)

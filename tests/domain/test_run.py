@@ -165,7 +165,7 @@ def test_preemptions_and_crashes_have_budgets_of_their_own(cause: Cause, preempt
 
 
 def test_the_next_attempt_is_reckoned_with_the_dearest_type_that_it_may_get() -> None:
-    prices = (("g5.xlarge", 1.006), ("g4dn.2xlarge", 0.752))
+    prices = (("g6.xlarge", 0.805), ("g5.xlarge", 1.006))
     assert a_run(prices=prices).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g5.xlarge"
     assert a_run(prices=()).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g4dn.2xlarge"
 
