@@ -14,7 +14,7 @@ _SIMULATED = (
     *(f"agent/{module}.py" for module in ("endings", "heartbeat", "orders", "progress", "record")),
 )  # fmt: skip
 ROOMS: dict[str, tuple[str, ...]] = {
-    "crash-points": (*_SIMULATED, "evidence/crash_points.py"),
+    "crash-points": (*_SIMULATED, *(f"evidence/crash_{part}.py" for part in ("points", "cases", "stage"))),
     "model": ("evidence/model",),
     "histories": _SIMULATED,
     "layers": _SIMULATED,

@@ -19,7 +19,18 @@ def test_every_crash_point_converges(result: CrashPointResult) -> None:
 
 def test_every_service_is_among_them(result: CrashPointResult) -> None:
     services = {name.split(":")[0] for name in result.by_case}
-    assert services == {"lane", "sweep", "instance", "launch", "relaunch", "kill", "kill --now", "agent", "read"}
+    assert services == {
+        "lane",
+        "sweep",
+        "instance",
+        "launch",
+        "relaunch",
+        "kill",
+        "kill --now",
+        "cleanup",
+        "agent",
+        "read",
+    }
     assert result.enumerated > 3000
     assert min(result.by_case.values()) > 0
 
