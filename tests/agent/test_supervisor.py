@@ -43,11 +43,12 @@ class Supervised:
         self.checkpoints: list[int] = []
         self.pids: list[int] = []
         self.when_seen: Callable[[], None] | None = None
+        self.when_saved: Callable[[], None] = lambda: None
 
     def run(
         self, patience: float = 1.0, to_move: float = 60.0, box: Box | None = None, to_ask: float = 3600
     ) -> dict[str, Any]:
-        listener = Listener(lambda step, _best: self.checkpoints.append(step), self._time_is_up)
+        listener = Listener(self._saved, self._time_is_up)
         hour = timedelta(hours=1)
         times = Patience(
             timedelta(seconds=2 * patience), timedelta(seconds=to_move), hour, timedelta(seconds=to_ask),
@@ -61,6 +62,10 @@ class Supervised:
         finally:
             over.set()
             watcher.join()
+
+    def _saved(self, step: int, _best: bool) -> None:
+        self.checkpoints.append(step)
+        self.when_saved()
 
     def _time_is_up(self) -> None:
         self.orders.give_stop(Stop(Cause.OVER_DEADLINE, "the deadline", NOW))
@@ -319,11 +324,13 @@ def test_a_trainer_that_cannot_be_killed_does_not_keep_the_agent(
 
 
 def test_a_wish_for_a_checkpoint_reaches_the_trainer_only_once_it_listens(tmp_path: Path) -> None:
-    # Long enough for the supervisor to look once while it trains, on a machine that is busy too.
-    box = Supervised(tmp_path, probe(steps=150))
+    config = a_config(probe={"steps": 100_000, "step_seconds": 0.02, "checkpoint_steps": 100_000})
+    box = Supervised(tmp_path, config)
     box.orders.ask_for_checkpoint("a reason")
-    assert box.run()["steps"] == 150
-    assert [step for step in box.checkpoints if step % 10] != []
+    box.when_saved = lambda: box.orders.give_stop(STOP)
+    with pytest.raises(Stopped):
+        box.run(patience=60)
+    assert 0 < box.checkpoints[0] < 100_000
 
 
 def test_a_gpu_that_fails_ends_the_trainer_soon(tmp_path: Path) -> None:
