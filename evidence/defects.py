@@ -580,7 +580,7 @@ DEFECTS: tuple[Defect, ...] = (
     ),
     Defect(
         "an upload that a dead box did not end is left", "failure mode 51", "src/chronos_ec2/services/receipt.py",
-        "    resources += _aborted(objects, run_key(environment, run.run_id, \"\"))\n", "", SERVICES + POINTS,
+        "    resources += _aborted(objects, run_prefix(environment, run.run_id))\n", "", SERVICES + POINTS,
     ),
     Defect(
         "the lock is released while its message is on its way", "once here", _EXECUTE,

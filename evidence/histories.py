@@ -11,7 +11,7 @@ from samcli.yamlhelper import yaml_parse
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.simulation.bounds import NO_RECORD, SCHEDULE_SECONDS
 from chronos_ec2.simulation.plan import Layer
-from chronos_ec2.simulation.study import study, whole
+from chronos_ec2.simulation.study import shown, study, whole
 
 TEMPLATE = Path(__file__).resolve().parents[1] / "template.yaml"
 _LAYERS = tuple(Layer)
@@ -34,7 +34,7 @@ def _without(off: frozenset[Layer], count: int) -> dict[str, Any]:
     timed = {(failure, bound): max(seconds) for (failure, _, bound), seconds in sorted(result.times.items()) if seconds}
     worst: dict[str, float] = {}
     for (failure, _), longest in timed.items():
-        worst[failure] = max(round(longest, 1), worst.get(failure, 0.0))
+        worst[failure] = max(shown(longest), worst.get(failure, 0.0))
     # What somebody else started has no schedule, so that nothing but the sweep promises its end.
     timely = [longest for name, longest in worst.items() if Layer.SWEEP not in off or not name.startswith(NO_RECORD)]
     return {

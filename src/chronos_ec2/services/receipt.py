@@ -11,7 +11,7 @@ from typing import Any
 from chronos_ec2.domain.errors import NotAllowed
 from chronos_ec2.domain.facts import Failed
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import run_key
+from chronos_ec2.domain.lane import run_key, run_prefix
 from chronos_ec2.domain.run import Run
 from chronos_ec2.domain.text import dump_json, format_time, one_line
 from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
@@ -37,7 +37,7 @@ def write_receipt(
         if box.run_id == run.run_id
     ]
     resources += _cleared(fleet, environment, run.run_id)
-    resources += _aborted(objects, run_key(environment, run.run_id, ""))
+    resources += _aborted(objects, run_prefix(environment, run.run_id))
     armed = armed_schedules(deadlines)
     resources += [
         {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}

@@ -10,7 +10,7 @@ from chronos_ec2.services.run_store import RunStore
 def abort_stale_uploads(environment: str, store: RunStore, fleet: Fleet) -> tuple[str, ...]:
     """Abort the uploads of runs that hold no lane and have no living instance; their keys.
 
-    What is looked at last can only have begun earlier: a run that is launched meanwhile has no upload in the list.
+    Uploads are listed first: a run that is launched meanwhile has none in the list.
 
     Raises:
         ServiceUnavailable, NotAllowed: something could not be asked, or not done.

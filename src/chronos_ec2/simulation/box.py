@@ -78,7 +78,6 @@ class Box:
         self._cut_until = 0.0
         self._next_beat = _FOREVER
         self._leaving = False
-        self._finished = False
         self._waited = 0.0
         self._progress = Progress(self._monotonic)
         self._orders = Orders()
@@ -109,7 +108,7 @@ class Box:
     @property
     def uploads(self) -> bool:
         """Whether it was in the middle of an upload, of which the parts stay when the box goes."""
-        return self.status is Status.TRAINING and not self._finished
+        return self.status is Status.TRAINING
 
     # --- the life of the agent ---------------------------------------------------------------------------------
 
@@ -162,7 +161,7 @@ class Box:
         self.catch_up()
         if self.alive:
             self._record.finish(verdict)
-            self._finished = True
+            self.status = verdict.status
             self._end()
 
     def _do(self, act: Callable[[], None]) -> None:
