@@ -23,7 +23,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 export SAM_CLI_TELEMETRY := 0
 
-.PHONY: help venv demo invoke bench evidence agent-env agent-evidence agent-faults agent-lock test check check-stack scan torn-uploads validate clean site-packages
+.PHONY: help venv demo invoke bench evidence agent-env agent-evidence agent-faults agent-lock test check check-stack lint scan torn-uploads validate clean site-packages
 
 help:
 	@sed -n 's/^# make /make /p' Makefile
@@ -75,7 +75,10 @@ agent-env: venv
 agent-lock: venv
 	$(BIN)/python -m evidence.agent_env --renew
 
-check: venv validate scan
+check: venv
+	@$(MAKE) --no-print-directory --jobs --output-sync validate scan lint
+
+lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy

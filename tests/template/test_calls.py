@@ -78,7 +78,7 @@ def test_a_schedules_role_and_group(denied: Denied) -> None:
 
     assert schedule(DEADLINE_ROLE_ARN) == []
     assert schedule(ADMIN) == [f"iam:PassRole {ADMIN}"]
-    assert len(schedule(DEADLINE_ROLE_ARN, "chronos-ec2-dev")) == 1
+    assert len(schedule(DEADLINE_ROLE_ARN, "default")) == 1
 
 
 def test_a_function(denied: Denied) -> None:
