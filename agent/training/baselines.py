@@ -13,7 +13,6 @@ from functools import partial
 from typing import Any
 
 import numpy as np
-from statsforecast.models import AutoETS, AutoTheta
 
 from agent.training.judgement import Errors, Held, compare, differences, errors, table
 from agent.training.naive import QUANTILES, Array, seasonal_naive
@@ -27,7 +26,6 @@ _SEASONS = 2
 _LONGEST_SEASON = {"auto_ets": 60}
 """AutoETS's time grows steeply with the season: 11 s for 500 points with a season of 336, minutes for more."""
 _BANDS = {level: round(100 * abs(1 - 2 * level)) for level in QUANTILES}
-_MODELS: dict[str, Any] = {"auto_ets": AutoETS, "auto_theta": AutoTheta}
 
 
 def seconds_to_keep(panel: Panel, held: Held, settings: Evaluation, left: float) -> float:
@@ -117,9 +115,12 @@ def _fitted(name: str, history: Array, horizon: int, season: int) -> Array | Non
     past = history[seen[0] :].astype(np.float64)
     if not np.isfinite(past).all() or past.min() == past.max() or len(past) < _SEASONS * season:
         return None
+    from statsforecast.models import AutoETS, AutoTheta  # noqa: PLC0415 - a second of each start, also without baselines
+
+    model = {"auto_ets": AutoETS, "auto_theta": AutoTheta}[name](season_length=season)
     try:
         with np.errstate(all="ignore"):
-            found = _MODELS[name](season_length=season).forecast(past, horizon, level=sorted({*_BANDS.values()} - {0}))
+            found = model.forecast(past, horizon, level=sorted({*_BANDS.values()} - {0}))
     except Exception:  # noqa: BLE001 - statsforecast raises bare Exceptions for series that it cannot fit
         return None
     # The point forecast is taken for the median; the other levels are edges of bands.
