@@ -117,10 +117,10 @@ def _fitted(name: str, history: Array, horizon: int, season: int) -> Array | Non
         return None
     from statsforecast.models import AutoETS, AutoTheta  # noqa: PLC0415 - a second of each start, also without baselines
 
-    model = {"auto_ets": AutoETS, "auto_theta": AutoTheta}[name](season_length=season)
+    models: dict[str, Any] = {"auto_ets": AutoETS, "auto_theta": AutoTheta}
     try:
         with np.errstate(all="ignore"):
-            found = model.forecast(past, horizon, level=sorted({*_BANDS.values()} - {0}))
+            found = models[name](season_length=season).forecast(past, horizon, level=sorted({*_BANDS.values()} - {0}))
     except Exception:  # noqa: BLE001 - statsforecast raises bare Exceptions for series that it cannot fit
         return None
     # The point forecast is taken for the median; the other levels are edges of bands.

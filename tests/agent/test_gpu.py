@@ -36,9 +36,12 @@ import json, os, sys, time
 from agent import gpu
 driver = gpu.ask(seconds=0.3)
 with gpu.Gauge() as gauge:
-    asked = time.monotonic()
-    value = gauge.read()
-    took = time.monotonic() - asked
+    # The shortest of several: the machine may be busy with something else meanwhile.
+    took = 60.0
+    for _ in range(20):
+        asked = time.monotonic()
+        value = gauge.read()
+        took = min(took, time.monotonic() - asked)
 json.dump({"driver": str(driver), "lost": isinstance(driver, gpu.GpuLost), "value": value, "took": took}, sys.stdout)
 sys.stdout.flush()
 os._exit(0)
@@ -132,7 +135,7 @@ def test_a_driver_that_hangs_is_waited_for_by_nobody(library: Path) -> None:
     found = heard(library, HANG, hang=60)
     assert (found["lost"], found["driver"]) == (True, "the driver has not answered for 0 s")
     assert found["value"] is None
-    assert found["took"] < 10
+    assert found["took"] < 0.1
 
 
 def test_a_beat_takes_the_last_utilisation_until_it_is_too_old() -> None:
