@@ -56,24 +56,24 @@ bench: venv
 	$(BIN)/python -m benchmarks.data_sync
 
 evidence: venv
-	$(BIN)/python -m evidence --histories $(HISTORIES)
+	$(BIN)/python -m verification --histories $(HISTORIES)
 
 agent-faults: venv
-	$(BIN)/python -m evidence.agent_faults
+	$(BIN)/python -m verification.instance_faults.faults
 
 torn-uploads: venv
-	$(BIN)/python -m evidence.torn_uploads
+	$(BIN)/python -m verification.agent.torn_uploads
 
 agent-evidence: agent-faults torn-uploads
-	$(BIN)/python -m evidence.spot_notice
+	$(BIN)/python -m verification.agent.spot_notice
 	$(BIN)/python -m benchmarks.training resume agent
 	$(BIN)/python -m benchmarks.data_sync
 
 agent-env: venv
-	$(BIN)/python -m evidence.agent_env
+	$(BIN)/python -m tools.agent_lock
 
 agent-lock: venv
-	$(BIN)/python -m evidence.agent_env --renew
+	$(BIN)/python -m tools.agent_lock --renew
 
 check: venv
 	@$(MAKE) --no-print-directory --jobs --output-sync validate scan lint
@@ -88,13 +88,13 @@ check-stack: venv
 	@mkdir -p build
 	$(BIN)/sam build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
 	$(BIN)/python -m pytest -q --policy-calls build/policy-calls.json tests/cli tests/functions tests/template tests/agent/test_process.py
-	$(BIN)/python -m evidence.stack $(if $(WITHOUT_CONTAINERS),--without-containers)
+	$(BIN)/python -m verification.functions $(if $(WITHOUT_CONTAINERS),--without-containers)
 
 validate: venv
 	$(BIN)/sam validate --lint
 
 scan: venv
-	$(BIN)/python -m evidence.stack.scans
+	$(BIN)/python -m verification.template.scans
 
 clean:
 	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
@@ -114,7 +114,7 @@ COMPILER = $(shell for python in $(BUILDER) python3.13; do \
 COMPILE = $(if $(COMPILER),"$(COMPILER)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -p /var/task -s,true)
 SERVICES := s3 ec2 sns sts scheduler lambda
 # What Lambda never imports; memory, local and simulation are for tests and for laptops.
-NOT_IN_LAMBDA := cli local simulation memory
+NOT_IN_LAMBDA := cli local testing worker
 
 site-packages:
 	@test ! -d $(SITE) || exit 0; mkdir -p build/functions; new=$$(mktemp -d $(SITE).XXXXXX); trap 'rm -rf "$$new"' EXIT; \

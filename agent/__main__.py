@@ -18,17 +18,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from agent.interruption import InterruptionWatch
+from agent.boot.imds import Metadata, NoMetadata
+from agent.boot.request import connect
+from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FENCED, live
-from agent.logs import log_to
-from agent.metadata import Metadata, NoMetadata
-from agent.orders import Orders
-from agent.record import Identity
-from agent.workdir import Workdir
-from agent.world import connect
+from agent.logs.shipper import log_to
+from agent.protocol.workdir import Workdir
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import ChronosError
-from chronos_ec2.domain.run import Cause, Stop
+from chronos_ec2.domain.records.status import Cause, Stop
+from chronos_ec2.worker.claim import Identity
+from chronos_ec2.worker.control import Control
 
 _LAST_RESORT_SECONDS = 30.0
 """From a fence to the hard end of the process: a call that hangs may not keep the box."""
@@ -50,8 +50,8 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
-    orders = Orders(on_fence=lambda: _later(_LAST_RESORT_SECONDS, os._exit, FENCED))
-    _leave_when_told(orders)
+    control = Control(on_fence=lambda: _later(_LAST_RESORT_SECONDS, os._exit, FENCED))
+    _leave_when_told(control)
     metadata = Metadata.of_environment(os.environ)
     identity = Identity(
         options.environment,
@@ -67,21 +67,21 @@ def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
         sys.stderr.write(f"{error}\n")
         return FENCED
     # From the first moment on: a spot instance can be taken back while it boots.
-    with InterruptionWatch(metadata, orders, world.clock.now):
-        return live(world, options.bucket, identity, workdir, orders)
+    with InterruptionWatch(metadata, control, world.clock.now):
+        return live(world, options.bucket, identity, workdir, control)
 
 
-def _leave_when_told(orders: Orders) -> None:
+def _leave_when_told(control: Control) -> None:
     """A box that is shut down leaves time to save the work, once. For the record it is lost like one that died."""
     told = itertools.count()
 
     def end(signum: int, _frame: FrameType | None) -> None:
         reason = f"the instance is shutting down ({signal.Signals(signum).name})"
         if next(told):
-            orders.fence(f"told again: {reason}")
+            control.fence(f"told again: {reason}")
             return
-        orders.give_stop(Stop(Cause.INFRA, reason, datetime.now(UTC)), within=timedelta(seconds=_SHUTDOWN_SECONDS))
-        _later(_SHUTDOWN_SECONDS, orders.fence, f"{reason}, and its time is over")
+        control.give_stop(Stop(Cause.INFRA, reason, datetime.now(UTC)), within=timedelta(seconds=_SHUTDOWN_SECONDS))
+        _later(_SHUTDOWN_SECONDS, control.fence, f"{reason}, and its time is over")
 
     for number in (signal.SIGTERM, signal.SIGINT):
         signal.signal(number, end)

@@ -11,44 +11,50 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-from agent import gpu, service
-from agent.box import Box
-from agent.checkpoint import CheckpointUploader
-from agent.cleanup import CLEANUP_STATUS, clean, empty
-from agent.curve import continue_metrics
-from agent.data import download
-from agent.endings import Condemned, RunFailed, Stopped
-from agent.heartbeat import BeatSender, Pulse
-from agent.ledger import Ledger
-from agent.logs import LogShipper, Send, StreamCopy
-from agent.manifest import CHECKPOINTS
-from agent.notes import Notes
-from agent.orders import Orders
-from agent.own_trainer import fetch_code
-from agent.preflight import Check, Needs, preflight
-from agent.progress import Progress
-from agent.record import Identity, Record
-from agent.restore import restore, stored_checkpoints
-from agent.results import RUN, Results
-from agent.supervisor import TO_UPLOAD, Listener, Patience, read_result, supervise
-from agent.training.columns import check_columns
-from agent.workdir import Workdir
-from agent.world import World, read_request
+from agent.boot import systemd
+from agent.boot.request import World, read_request
+from agent.checkpoint.restore import restore, stored_checkpoints
+from agent.checkpoint.upload import CheckpointUploader
+from agent.data.columns import check_columns
+from agent.data.dataset import download
+from agent.data.trainer_code import fetch_code
+from agent.errors import RunFailed
+from agent.host import nvml
+from agent.host.kernel_events import Box
+from agent.logs.shipper import LogShipper, Send, StreamCopy
+from agent.preflight.checks import Check, Needs, preflight
+from agent.protocol.checkpoint_dir import CHECKPOINTS
+from agent.protocol.metrics_log import continue_metrics
+from agent.protocol.workdir import Workdir
+from agent.results.cleanup import CLEANUP_STATUS, clean, empty
+from agent.results.run_record import RunRecord
+from agent.results.upload import RUN, Results
+from agent.supervise.heartbeat_thread import HeartbeatThread
+from agent.supervise.periodic import PeriodicTask
+from agent.supervise.supervisor import TO_UPLOAD, Listener, Timeouts, read_result, supervise
 from chronos_ec2.domain.cost import time_left
 from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable, Unreadable
 from chronos_ec2.domain.facts import Beat
-from chronos_ec2.domain.request import REQUEST, Request
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Stop, Verdict
-from chronos_ec2.domain.text import load_json, one_line, parse_time
-from chronos_ec2.instance_defaults import gpus_of
-from chronos_ec2.training_config import TrainingConfig, parse_config
+from chronos_ec2.domain.parsing.codec import load_json
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import parse_time
+from chronos_ec2.domain.records.request import REQUEST, Request
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
+from chronos_ec2.training_config.defaults import gpus_of
+from chronos_ec2.training_config.parse import parse_config
+from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.worker.claim import Identity, Record
+from chronos_ec2.worker.control import Control
+from chronos_ec2.worker.errors import EndedByWatchdog, Stopped
+from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
+from chronos_ec2.worker.progress import Progress
 
 _log = logging.getLogger(__name__)
 SUCCEEDED, FAILED, FENCED = 0, 1, 3
 """Exit codes: the run succeeded; it failed or was killed; it is not, or not any more, ours."""
 _NOTE_SECONDS = 60.0
 """Between two writes of a finer step: each of them is an S3 event that wakes a Lambda."""
-_COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, and results in S3", Judge.AGENT)
+_COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, and results in S3", DecidedBy.AGENT)
 
 
 def live(
@@ -56,7 +62,7 @@ def live(
     bucket: str,
     identity: Identity,
     workdir: Workdir,
-    orders: Orders,
+    control: Control,
     sleep: Callable[[float], None] = time.sleep,
 ) -> int:
     """Be the agent of a run until it is over, and return the exit code. Never raises ChronosError."""
@@ -69,14 +75,14 @@ def live(
         _log.error("run %s not claimed: %s", identity.run_id, error)
         return FENCED
     workdir.claimed.touch()
-    service.ready()
+    systemd.ready()
     _log.info("claimed run %s, attempt %d", run.run_id, run.attempt)
-    life = Life(world, bucket, request, record, identity, workdir, orders)
+    life = AgentRun(world, bucket, request, record, identity, workdir, control)
     try:
         return life.run()
     except Fenced as error:
         _log.error("fenced: %s", error)
-        life.last_words()
+        life.exit_report()
         empty(workdir)
         return FENCED
     except ChronosError:
@@ -85,7 +91,7 @@ def live(
         return FAILED
 
 
-class Life:
+class AgentRun:
     """A claimed run. Each phase raises RunFailed, Stopped or Fenced to end it."""
 
     def __init__(
@@ -96,11 +102,11 @@ class Life:
         record: Record,
         identity: Identity,
         workdir: Workdir,
-        orders: Orders,
+        control: Control,
     ) -> None:
         self._request = request
         self._record = record
-        self._orders = orders
+        self._control = control
         self._workdir = workdir
         self._world = world
         self._bucket = bucket
@@ -108,7 +114,7 @@ class Life:
         self._gpus = gpus_of(identity.instance_type)
         objects = world.store.objects
         self._progress = Progress()
-        self._ledger = Ledger(self._progress)
+        self._run_record = RunRecord(self._progress)
         self._results = Results(
             objects,
             world.transfer,
@@ -131,14 +137,14 @@ class Life:
             prefix = f"{identity.run_id}/{record.run.attempt}/"
             routes.append((StreamCopy(streams, prefix, world.clock).send, logs))
         self._logs = LogShipper(routes, workdir.logs / "shown")
-        self._gauge = gpu.Gauge()
-        sender = BeatSender(world.store, world.clock, record, identity, self._progress, self._gauge.read)
-        self._pulse = Pulse(sender, record, orders, request.limits)
+        self._gauge = nvml.Gauge()
+        sender = HeartbeatWriter(world.store, world.clock, record, identity, self._progress, self._gauge.read)
+        self._renewer = LeaseRenewer(sender, record, control, request.limits, alive=systemd.alive)
 
     def run(self) -> int:
         """All phases, then the end. Raises Fenced."""
         self._look_for_checkpoints()
-        with self._pulse:
+        with HeartbeatThread(self._renewer.tick, self._request.limits.beat_retry.total_seconds()):
             with ExitStack() as threads:
                 threads.enter_context(self._gauge)
                 threads.enter_context(self._checkpoints)
@@ -159,11 +165,11 @@ class Life:
         if newest is not None:
             self._progress.checkpointed(max(timedelta(0), self._world.clock.now() - newest.written_at))
 
-    def last_words(self) -> None:
+    def exit_report(self) -> None:
         """Ship the logs of a run that was taken from us, unless another instance has it and writes its own."""
         try:
             self._record.look()
-        except Condemned:
+        except EndedByWatchdog:
             pass
         except Fenced:
             return
@@ -172,19 +178,19 @@ class Life:
     def _phases(self) -> Verdict:
         """The work of the run, and how it ended. Raises Fenced."""
         try:
-            with self._ledger.phase(Status.INITIALIZATION):
+            with self._run_record.phase(Status.INITIALIZATION):
                 config = self._initialize()
-            with self._ledger.phase(Status.DATA_SYNC):
+            with self._run_record.phase(Status.DATA_SYNC):
                 self._sync_data(config)
                 self._restore()
-            with self._ledger.phase(Status.TRAINING):
+            with self._run_record.phase(Status.TRAINING):
                 self._train()
-            with self._ledger.phase(Status.RESULTS_SYNC):
+            with self._run_record.phase(Status.RESULTS_SYNC):
                 self._sync_results(config)
             # It is done: an order to stop that comes now has nothing left to stop.
-            self._orders.check_fence()
+            self._control.check_fence()
         except RunFailed as ending:
-            self._ledger.retry_elsewhere = ending.elsewhere
+            self._run_record.retry_elsewhere = ending.elsewhere
             return ending.verdict
         except Stopped as ending:
             return ending.verdict
@@ -193,7 +199,7 @@ class Life:
         except Exception as error:  # noqa: BLE001 - whatever it is, the run has to end with a verdict, not with a silence
             _log.exception("unexpected")
             message = f"the agent failed in {self._record.run.status}: {type(error).__name__}: {error}"
-            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(message), Judge.AGENT)
+            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(message), DecidedBy.AGENT)
         return _COMPLETED
 
     def _initialize(self) -> TrainingConfig:
@@ -204,16 +210,16 @@ class Life:
         self._record.note("gpu_preflight")
         self._clock_ahead = self._clock_offset()
         size = sum(size for _, size in self._request.dataset_keys)
-        driver = gpu.ask()
-        if isinstance(driver, gpu.Driver):
-            self._ledger.gpus = driver.gpus
+        driver = nvml.ask()
+        if isinstance(driver, nvml.Driver):
+            self._run_record.gpus = driver.gpus
         needs = Needs(size, self._request.allow_cpu, self._gpus)
         preflight(self._workdir.root, needs, driver, self._checked, self._clock_ahead)
-        self._orders.check()
+        self._control.check()
         return config
 
     def _checked(self, check: Check) -> None:
-        self._ledger.checks.append(check)
+        self._run_record.checks.append(check)
         self._progress.work()
 
     def _clock_offset(self) -> timedelta | None:
@@ -227,13 +233,13 @@ class Life:
     def _sync_data(self, config: TrainingConfig) -> None:
         self._enter(Status.DATA_SYNC, "downloading")
         keys = self._request.dataset_keys
-        dataset = download(self._world.transfer, keys, self._workdir.data, self._progress.synced, self._orders.check)
-        self._ledger.dataset = dataset
+        dataset = download(self._world.transfer, keys, self._workdir.data, self._progress.synced, self._control.check)
+        self._run_record.dataset = dataset
         try:
             rows = check_columns([one.path for one in dataset.files], config.data)
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
-        self._ledger.rows = rows
+        self._run_record.rows = rows
         self._progress.work()
         if self._request.code_sha256 is not None:
             fetch_code(self._world.store.objects, self._request.code_sha256, self._workdir.code)
@@ -244,11 +250,11 @@ class Life:
         objects, transfer, prefix = self._world.store.objects, self._world.transfer, self._results.key_of(CHECKPOINTS)
         try:
             restored = restore(
-                objects, transfer, prefix, self._workdir.checkpoints, self._progress.synced, self._orders.check
+                objects, transfer, prefix, self._workdir.checkpoints, self._progress.synced, self._control.check
             )
         except ServiceUnavailable as error:
             raise RunFailed(Cause.INFRA, f"checkpoints: {error}") from error
-        self._ledger.resumed_from = restored
+        self._run_record.resumed_from = restored
         if not self._looked:
             self._look_for_checkpoints()
         continue_metrics(objects, transfer, self._record.run, restored or 0, self._workdir.metrics)
@@ -262,12 +268,12 @@ class Life:
         left = self._time_left(now)
         # It ends by itself before anybody asks it to, if it can. Where it hangs has to be in S3 before the watchdog has
         # seen enough of it.
-        patience = Patience(limits.grace, limits.progress / 2, left - limits.grace - limits.sweep, left - limits.grace)
+        timeouts = Timeouts(limits.grace, limits.progress / 2, left - limits.grace - limits.sweep, left - limits.grace)
         near = self._nearest_limit(left, now)
-        listener = Listener(self._checkpoints.offer, lambda: self._orders.give_stop(near))
-        with Notes(self._note, self._orders, _NOTE_SECONDS):
-            result = supervise(self._workdir, self._progress, self._orders, patience, listener, self._box)
-        self._ledger.result = result
+        listener = Listener(self._checkpoints.offer, lambda: self._control.give_stop(near))
+        with PeriodicTask(self._note, self._control, _NOTE_SECONDS):
+            result = supervise(self._workdir, self._progress, self._control, timeouts, listener, self._box)
+        self._run_record.result = result
         if result.get("stopped_early"):
             raise RunFailed(Cause.INFRA, "the trainer was told to stop by somebody else than its agent")
 
@@ -294,16 +300,16 @@ class Life:
         self._enter(Status.RESULTS_SYNC, "uploading")
         results = self._results
         has_model = results.model(self._workdir.model)
-        self._orders.check_fence()
+        self._control.check_fence()
         results.evidence(self._workdir)
         results.document(RUN, self._beginning())
-        results.plots(self._workdir, self._ledger.result.get("examples", []), config.evaluation.season_length)
-        self._orders.check_fence()
+        results.plots(self._workdir, self._run_record.result.get("examples", []), config.evaluation.season_length)
+        self._control.check_fence()
         while not self._checkpoints.drain(_NOTE_SECONDS):
-            self._orders.check()
+            self._control.check()
         uri = f"s3://{self._bucket}/{results.key_of('models/')}" if has_model else None
         self._logs.ship()
-        document = self._ledger.to_document(self._request, self._record.run, _COMPLETED, uri)
+        document = self._run_record.to_document(self._request, self._record.run, _COMPLETED, uri)
         if missing := results.missing():
             raise RunFailed(Cause.INFRA, f"S3 does not have {', '.join(missing[:3])} as it was uploaded: launch again")
         results.summary(document)
@@ -316,14 +322,14 @@ class Life:
         if verdict.cause is Cause.PREEMPTED:
             self._record.note("interrupted")
         try:
-            if not self._ledger.result and self._workdir.result.exists():
-                self._ledger.result = read_result(self._workdir.result)
+            if not self._run_record.result and self._workdir.result.exists():
+                self._run_record.result = read_result(self._workdir.result)
             # What the trainer has not needed of the time to stop in is the upload's too.
-            left = self._orders.time_to_leave(self._request.limits.grace, TO_UPLOAD)
+            left = self._control.time_to_leave(self._request.limits.grace, TO_UPLOAD)
             self._checkpoints.drain(left.total_seconds())
             self._logs.ship()
             self._results.evidence(self._workdir)
-            document = self._ledger.to_document(self._request, self._record.run, verdict, None)
+            document = self._run_record.to_document(self._request, self._record.run, verdict, None)
             self._results.summary(document)
             self._results.document(RUN, self._beginning())
         except Exception as error:  # noqa: BLE001 - what cannot be saved is no reason to lose the verdict as well
@@ -346,7 +352,7 @@ class Life:
         return SUCCEEDED if ended.verdict and ended.verdict.outcome is Outcome.SUCCEEDED else FAILED
 
     def _enter(self, status: Status, step: str) -> None:
-        self._orders.check()
+        self._control.check()
         self._record.advance(status, step)
         self._progress.work()
         _log.info("%s", status)
@@ -366,4 +372,4 @@ class Life:
                 facts = load_json(self._workdir.facts.read_bytes(), self._workdir.facts.name)
             except Unreadable as error:
                 _log.warning("left out of %s: %s", RUN, error)
-        return self._ledger.beginning(self._request, self._record.run, facts)
+        return self._run_record.beginning(self._request, self._record.run, facts)

@@ -21,9 +21,9 @@ from tempfile import TemporaryDirectory
 import numpy as np
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.local.isolated import isolated_python
-from evidence.figures import note
-from evidence.s3_server import s3_server
+from chronos_ec2.local.tool_venv import isolated_python
+from chronos_ec2.testing.s3_server import s3_server
+from verification.agent.figures import note
 
 ROOT = Path(__file__).parents[1]
 BUCKET = "benchmark"
@@ -34,7 +34,7 @@ _AGENT, _PROCESS = "agent", "agent, from its start"
 _SCRIPT = """
 import sys, time
 from pathlib import Path
-from agent.data import download
+from agent.data.dataset import download
 from chronos_ec2.bootstrap import agent_world
 bucket, prefix, folder = sys.argv[1:]
 world = agent_world(bucket)

@@ -29,9 +29,9 @@ from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 
 from benchmarks.publish import ROOT, publish
 from chronos_ec2.domain.instance import owner_tags, run_tags
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.local.isolated import isolated_python
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.local.tool_venv import isolated_python
 from tests.builders import a_heartbeat, a_run
 
 # (running instances, each in a lane of its own; terminated instances beside each)
@@ -139,7 +139,7 @@ def _row(running: int, terminated: int) -> Row:
 
 def _populate(running: int, terminated: int, store: object) -> None:
     from chronos_ec2.aws.clients import client  # noqa: PLC0415
-    from chronos_ec2.services.run_store import RunStore  # noqa: PLC0415
+    from chronos_ec2.run_store import RunStore  # noqa: PLC0415
 
     assert isinstance(store, RunStore)
     now = datetime.now(UTC)
@@ -167,7 +167,7 @@ def _healthy_sweep(sweep: Callable[[], list[object]]) -> None:
 
 
 def _custodian() -> dict[str, object]:
-    lock = (ROOT / "evidence" / "stack" / "peer-requirements.txt").read_text()
+    lock = (ROOT / "verification" / "functions" / "peer-requirements.txt").read_text()
     command = [str(isolated_python("peer", lock, print)), str(ROOT / "benchmarks" / "custodian_sweep.py"), "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
     found: dict[str, object] = json.loads(done.stdout)

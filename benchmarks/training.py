@@ -27,17 +27,17 @@ from chronos.chronos2.dataset import DatasetMode
 from transformers import TrainerCallback
 from transformers.utils import logging as transformers_logging
 
-from agent.child import Metrics, StopSignal
-from agent.training import block_attention
-from agent.training.engine import Work, fit
-from agent.training.families import Chronos2Family
-from agent.training.panel import Columns, Panel, PanelWriter, open_panel
-from agent.training.parquet import read_panel
-from agent.training.windows import Sampler, Windows
+from agent.data.ingest import read_panel
+from agent.data.panel import Columns, Panel, PanelWriter, open_panel
+from agent.protocol.trainer import Metrics, StopSignal
+from agent.training.batching.sampler import Sampler, Windows
+from agent.training.loop.engine import Work, fit
+from agent.training.model import block_attention
+from agent.training.model.families import Chronos2Family
 from benchmarks.aims import aims
 from benchmarks.publish import publish
-from chronos_ec2.training_config import Data, Optimisation
-from evidence.figures import note
+from chronos_ec2.training_config.schema import Data, Optimisation
+from verification.agent.figures import note
 
 ROUNDS = 5
 HORIZON = 24
@@ -294,9 +294,9 @@ def child(what: str, path: Path) -> None:
 
 def _second_start(path: Path, data: Data) -> Callable[[], Any]:
     """What the trainer does with a data set that was read on this box before."""
+    from agent.protocol.workdir import Workdir  # noqa: PLC0415
     from agent.training.run import load_panel  # noqa: PLC0415
-    from agent.workdir import Workdir  # noqa: PLC0415
-    from chronos_ec2.training_config import TrainingConfig  # noqa: PLC0415
+    from chronos_ec2.training_config.schema import TrainingConfig  # noqa: PLC0415
 
     workdir = Workdir(path.with_suffix(".box"))
     config = TrainingConfig(data=data, prediction_length=HORIZON)
@@ -378,7 +378,14 @@ def resume() -> tuple[str, Any, str]:
     report = Path("build/resume.xml")
     report.parent.mkdir(exist_ok=True)
     report.unlink(missing_ok=True)
-    command = [sys.executable, "-m", "pytest", "-q", "tests/agent/training/test_engine.py", f"--junit-xml={report}"]
+    command = [
+        sys.executable,
+        "-m",
+        "pytest",
+        "-q",
+        "tests/agent/training/loop/test_engine.py",
+        f"--junit-xml={report}",
+    ]
     done = subprocess.run(command, check=False, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     found = exactness(report, done.returncode)
     text = f"{found['exact_cases']} of {found['cases']} cases end with weights that are equal bit for bit: three "
@@ -401,7 +408,7 @@ def exactness(report: Path, code: int) -> dict[str, Any]:
 
 def ddp() -> tuple[str, Any, str]:
     """Two processes over gloo beside one that has the batches of both."""
-    from tests.agent.training.two import compare  # noqa: PLC0415
+    from tests.agent.training.loop.two_ranks import compare  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as folder:
         found = compare(Path(folder))
@@ -439,10 +446,10 @@ def agent() -> tuple[str, Any, str]:
 
 def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
     from agent.lifecycle import live  # noqa: PLC0415
-    from agent.orders import Orders  # noqa: PLC0415
-    from agent.workdir import Workdir  # noqa: PLC0415
-    from chronos_ec2.domain.lane import run_key  # noqa: PLC0415
+    from agent.protocol.workdir import Workdir  # noqa: PLC0415
     from chronos_ec2.domain.limits import Limits  # noqa: PLC0415
+    from chronos_ec2.domain.records.s3_keys import run_key  # noqa: PLC0415
+    from chronos_ec2.worker.control import Control  # noqa: PLC0415
     from tests.agent.builders import DATA_KEY, RUN_ID, World, an_identity, launch  # noqa: PLC0415
 
     world = World()
@@ -450,13 +457,13 @@ def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
     launch(world, config, Limits())
     workdir = Workdir(folder)
     workdir.create()
-    assert live(world, "bucket", an_identity(), workdir, Orders()) == 0
+    assert live(world, "bucket", an_identity(), workdir, Control()) == 0
     summary = json.loads(world.memory.objects.body(run_key("dev", RUN_ID, "training.json")))
     return float(summary["training_seconds"]["training"])
 
 
 def _bare(folder: Path, data: Path, config: dict[str, Any]) -> float:
-    from agent.workdir import Workdir  # noqa: PLC0415
+    from agent.protocol.workdir import Workdir  # noqa: PLC0415
 
     workdir = Workdir(folder)
     workdir.create()
@@ -476,7 +483,7 @@ _M3 = Path(__file__).resolve().parents[1] / "examples" / "m3_monthly"
 
 
 def _m3_config(training: dict[str, Any]) -> dict[str, Any]:
-    from chronos_ec2.training_config import load_config  # noqa: PLC0415
+    from chronos_ec2.training_config.parse import load_config  # noqa: PLC0415
 
     found = load_config(_M3 / "demo.yaml").model_dump(mode="json")
     found["training"] |= training
@@ -485,9 +492,9 @@ def _m3_config(training: dict[str, Any]) -> dict[str, Any]:
 
 def m3() -> tuple[str, Any, str]:
     """The example, once, with its own seed: the official 18 months that it has not seen."""
+    from agent.protocol.workdir import Workdir  # noqa: PLC0415
     from agent.training.run import run  # noqa: PLC0415
-    from agent.workdir import Workdir  # noqa: PLC0415
-    from chronos_ec2.training_config import load_config  # noqa: PLC0415
+    from chronos_ec2.training_config.parse import load_config  # noqa: PLC0415
 
     with tempfile.TemporaryDirectory() as name:
         workdir = Workdir(Path(name) / "box")

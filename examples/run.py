@@ -20,9 +20,10 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.workdir import Workdir
+from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.training_config import TrainingConfig, load_config
+from chronos_ec2.training_config.parse import load_config
+from chronos_ec2.training_config.schema import TrainingConfig
 
 _HERE = Path(__file__).parent
 

@@ -20,11 +20,11 @@ from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.instance import run_tags
-from chronos_ec2.domain.lane import python_env_key, run_key
-from chronos_ec2.domain.run import Run
-from chronos_ec2.services.bundle import CHECKOUT
-from chronos_ec2.services.python_env import read_python_env
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import python_env_key, run_key
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.publish.agent import CHECKOUT
+from chronos_ec2.services.publish.wheels import read_python_env
 
 ENVIRONMENT = "dev"
 BUCKET = "chronos-ec2-dev-bucket"

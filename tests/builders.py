@@ -8,9 +8,10 @@ from typing import Any
 
 from chronos_ec2.domain.facts import Absent, Beat, Held, LaneFacts
 from chronos_ec2.domain.instance import Instance, InstanceState
-from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.lease import Heartbeat
-from chronos_ec2.domain.run import Run, Status
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Status
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LANE = Lane("dev")

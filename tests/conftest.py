@@ -15,7 +15,7 @@ from botocore.loaders import create_loader
 from botocore.session import Session
 
 from chronos_ec2.aws import clients
-from chronos_ec2.local.environment import LocalAws, local_aws
+from chronos_ec2.local.lifecycle import LocalAws, local_aws
 from tests.aws_server import deploy_outputs, forget_everything, moto_server
 from tests.template.calls import Recorder
 from tests.template.test_policies import outcomes, policies, policies_of

@@ -19,23 +19,25 @@ from chronos.chronos2 import Chronos2Model
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
-from agent.child import Metrics, StopSignal, write_json
-from agent.hashing import sha256_of
-from agent.training import block_attention, evaluation, gates, models, ranks
-from agent.training.attempts import interruptions
-from agent.training.covariates import write_covariates
-from agent.training.engine import Work, fit
-from agent.training.families import Batch, Family
-from agent.training.panel import Panel, open_panel
-from agent.training.parquet import read_panel
-from agent.training.ranks import Place
-from agent.training.rehearsal import seconds_to_judge
-from agent.training.report import write_model_card
-from agent.training.spacing import frequency_of
-from agent.training.split import Split, shortest, weights_of
-from agent.training.windows import Sampler
-from agent.workdir import Workdir
-from chronos_ec2.training_config import TrainingConfig
+from agent.data.covariate_schema import write_covariates
+from agent.data.frequency import frequency_of
+from agent.data.hashing import sha256_of
+from agent.data.ingest import read_panel
+from agent.data.panel import Panel, open_panel
+from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.workdir import Workdir
+from agent.training.batching.sampler import Sampler
+from agent.training.batching.split import Split, shortest, weights_of
+from agent.training.evaluate import acceptance, evaluate
+from agent.training.evaluate.interruptions import interruptions
+from agent.training.evaluate.report import write_model_card
+from agent.training.evaluate.time_budget import evaluation_seconds
+from agent.training.loop import distributed
+from agent.training.loop.distributed import Place
+from agent.training.loop.engine import Work, fit
+from agent.training.model import block_attention, load
+from agent.training.model.families import Batch, Family
+from chronos_ec2.training_config.schema import TrainingConfig
 
 BLOCK = "block"
 """Group attention in blocks; the library's own is `stock`."""
@@ -52,10 +54,10 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         StoppedEarly: SIGTERM came outside the training loop.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    ranks.refuse_launcher()
+    distributed.refuse_launcher()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = Place(0, ranks.how_many(config.training.processes, device))
-    ranks.share_cores(place.count)
+    place = Place(0, distributed.how_many(config.training.processes, device))
+    distributed.share_cores(place.count)
     started = time.monotonic()
     metrics.event("loading", what="data", device=device)
     data_sha256, panel = load_panel(workdir, config, metrics)
@@ -64,7 +66,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     family, split, work = ready(config, panel, data_sha256, device, place)
     attention = _speed_up(family, work)
     metrics.event("loading", what="training", attention=attention, precision=work.precision, processes=place.count)
-    reserve = seconds_to_judge(family, split, config, stop)
+    reserve = evaluation_seconds(family, split, config, stop)
     tensorboard = workdir.tensorboard if "tensorboard" in config.training.report_to else None
     stop_at = stop.ends_at - reserve
     if config.training.minutes is not None:
@@ -74,10 +76,10 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     facts = _facts(family, panel, config, attention, work.precision)
     write_json(workdir.facts, facts)
     loaded = time.monotonic()
-    before = gates.sample_of(family.model)
+    before = acceptance.sample_of(family.model)
     # They read what lies on the disk by now: the panel, and the base's weights.
-    peer = [sys.executable, "-m", "agent.training.peer", "--workdir", str(workdir.root), "--data", data_sha256]
-    with ranks.leading(place.count, [*peer, "--attention", attention]):
+    peer = [sys.executable, "-m", "agent.training.rank_worker", "--workdir", str(workdir.root), "--data", data_sha256]
+    with distributed.leading(place.count, [*peer, "--attention", attention]):
         trained = fit(work, workdir.checkpoints, metrics, stop)
     result: dict[str, Any] = {
         "stopped_early": not trained.complete,
@@ -93,10 +95,10 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     }
     if result["stopped_early"]:
         return result
-    gates.weights_changed(before, gates.sample_of(family.model))
+    acceptance.weights_changed(before, acceptance.sample_of(family.model))
     evaluated = time.monotonic()
     _finish(family, facts, workdir.model)
-    document, judged = evaluation.judge(family, split, config, workdir, metrics, stop)
+    document, judged = evaluate.judge(family, split, config, workdir, metrics, stop)
     write_covariates(workdir.model, config.data, panel)
     write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
     result |= judged
@@ -114,7 +116,7 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
         "device": family.device,
         "precision": precision,
         "seeds": {"training": config.training.seed},
-        "base": None if config.model.base is None else models.origin(config.model.base, family.base_model),
+        "base": None if config.model.base is None else load.origin(config.model.base, family.base_model),
         "series": len(panel),
         "frequency": frequency_of(panel),
         "observations": int(sum(np.isfinite(row).sum() for row in panel.values[: panel.columns.targets])),
@@ -128,9 +130,9 @@ def ready(
 ) -> tuple[Family, Split, Work]:
     """The model to train, what it is trained on, and the work of the training loop. Raises InvalidInput."""
     set_seed(config.training.seed)
-    family = models.starting_family(config, device, fetched=place.rank > 0)
+    family = load.starting_family(config, device, fetched=place.rank > 0)
     if config.model.lora is not None:
-        models.adapt(family, config.model.lora)
+        load.adapt(family, config.model.lora)
     split = Split.of(panel, config)
     return family, split, prepare(family, split, config, device, data_sha256, place)
 
@@ -226,9 +228,9 @@ def _speed_up(family: Family, work: Work) -> str:
 
 def _finish(family: Family, facts: Mapping[str, Any], folder: Path) -> None:
     """The trained model, saved. The trainer leaves it in train mode, in which dropout falsifies forecasts."""
-    models.merge(family, folder / "adapter", facts["base"])
+    load.merge(family, folder / "adapter", facts["base"])
     model = family.model
     model.eval()
-    gates.weights_finite(model)
-    gates.evaluation_mode(model)
+    acceptance.weights_finite(model)
+    acceptance.evaluation_mode(model)
     family.save(folder)

@@ -9,11 +9,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.child import Metrics, StopSignal, write_json
+from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.workdir import Workdir
 from agent.training.run import load_panel
-from agent.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config import TrainingConfig
+from chronos_ec2.training_config.schema import TrainingConfig
 
 
 class SeasonalMean:

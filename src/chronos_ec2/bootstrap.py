@@ -10,20 +10,20 @@ from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.aws.lambda_relauncher import LambdaRelauncher
+from chronos_ec2.aws.errors import translated, unattended
+from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
-from chronos_ec2.aws.stack_wiring import StackWiring
-from chronos_ec2.aws.translation import translated, unattended
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Place
-from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, Stack, Wiring
+from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
-from chronos_ec2.services.reconcile import Reconciler
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
 _PARALLEL_LANES = 32
@@ -52,7 +52,7 @@ class OperatorWorld:
     transfer: ObjectTransfer
     fleet: Fleet
     deadlines: Deadlines
-    wiring: Wiring
+    setup_checks: SetupChecks
     deployment: Deployment
     reconciler: Reconciler
     clock: Clock
@@ -141,7 +141,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         transfer=S3Transfer(s3, stack.bucket),
         fleet=fleet,
         deadlines=deadlines,
-        wiring=StackWiring(s3, sns, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn)),
+        setup_checks=StackSetupChecks(s3, sns, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn)),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
         clock=clock,

@@ -9,7 +9,7 @@ from aws_lambda_powertools import Logger
 
 from chronos_ec2.domain.decision import Notify, Terminate
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.services.reconcile import Report
+from chronos_ec2.services.watchdog.reconcile import Report
 
 
 def log_report(logger: Logger, report: Report) -> None:

@@ -8,11 +8,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Protocol
 
-from chronos_ec2.domain.instance import Instance, Sighting
+from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.request import ON_DEMAND, Market
-from chronos_ec2.domain.run import Run
-from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.domain.records.run import Run
 
 
 class Clock(Protocol):
@@ -182,7 +182,7 @@ class Fleet(Protocol):
         """One instance, if it carries our owner tags for this environment."""
         ...
 
-    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[Sighting, ...]:
+    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[InstanceLookup, ...]:
         """Those of these instances that EC2 knows, whatever tags they carry; without ids nothing is asked.
 
         Raises:
@@ -248,7 +248,7 @@ class Notifier(Protocol):
         ...
 
 
-class Wiring(Protocol):
+class SetupChecks(Protocol):
     """What others have to do for the stack: a bucket to tell of its objects, people to confirm that they want to hear.
 
     Every method raises ServiceUnavailable and NotAllowed.

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.text import check_name
+from chronos_ec2.domain.parsing.names import check_name
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,18 +13,20 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.record import Identity
-from agent.workdir import Workdir
+from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Held
-from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import REQUEST, Request
-from chronos_ec2.domain.run import LAUNCHING, Run, Status
-from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
-from chronos_ec2.memory import MemoryClock, MemoryObjects, MemoryWorld
+from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import REQUEST, Request
+from chronos_ec2.domain.records.run import LAUNCHING, Run
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.testing import MemoryClock, MemoryObjects, MemoryWorld
+from chronos_ec2.worker.claim import Identity
 
 RUN_ID = "20260131T120000Z-1a2b3c"
 INSTANCE = "i-0123456789abcdef0"

@@ -17,18 +17,19 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
-from agent import gpu
-from agent.checkpoint import store_checkpoint
+from agent.checkpoint.upload import store_checkpoint
+from agent.host import nvml
 from agent.lifecycle import FAILED, FENCED, SUCCEEDED, live
-from agent.logs import log_to
-from agent.orders import Orders
-from agent.training_document import problems
-from agent.workdir import Workdir
+from agent.logs.shipper import log_to
+from agent.protocol.workdir import Workdir
+from agent.results.schema import problems
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Beat
-from chronos_ec2.domain.lease import Heartbeat
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Verdict
-from chronos_ec2.memory import MemoryClock, MemoryObjects, MemoryTransfer
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
+from chronos_ec2.testing import MemoryClock, MemoryObjects, MemoryTransfer
+from chronos_ec2.worker.control import Control
 from tests.agent.builders import (
     DATA_KEY,
     FAST,
@@ -64,7 +65,7 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
 
 
 def be_the_agent(world: World, workdir: Workdir) -> int:
-    return live(world, "bucket", an_identity(), workdir, Orders())
+    return live(world, "bucket", an_identity(), workdir, Control())
 
 
 def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) -> threading.Thread:
@@ -87,7 +88,7 @@ def test_a_run_goes_through_all_phases_and_leaves_its_results(world: World, work
     assert be_the_agent(world, workdir) == SUCCEEDED
 
     run = the_run(world)
-    assert run.verdict == Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, run.verdict.message, Judge.AGENT)  # type: ignore[union-attr]
+    assert run.verdict == Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, run.verdict.message, DecidedBy.AGENT)  # type: ignore[union-attr]
     assert [status for status, _ in run.phases] == [
         Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC, Status.CLEANUP
     ]  # fmt: skip
@@ -126,7 +127,7 @@ def test_run_json_tells_how_it_began_whatever_its_end(world: World, workdir: Wor
     assert shared == {"schema_version", "run_id", "attempt", "instance_id", "instance_type"}
 
 
-@pytest.mark.skipif(gpu.utilisation() is not None, reason="this machine has a GPU")
+@pytest.mark.skipif(nvml.utilisation() is not None, reason="this machine has a GPU")
 def test_a_failed_preflight_leaves_its_checks_and_whether_another_instance_may_do_better(
     world: World, workdir: Workdir
 ) -> None:
@@ -273,16 +274,16 @@ def test_a_bucket_that_hangs_on_a_note_does_not_keep_the_stop_from_the_trainer(
     monkeypatch.setattr("agent.lifecycle._NOTE_SECONDS", 0.2)
     launch(world, a_config(probe={"steps": 10_000, "step_seconds": 0.02, "checkpoint_steps": 10_000}))
     world.objects = slow = Hanging(world.memory.objects)
-    orders, began = Orders(), list[float]()
+    control, began = Control(), list[float]()
 
     def notice() -> None:
         slow.hangs.wait(30)
         began.append(time.monotonic())
-        orders.give_stop(Stop(Cause.PREEMPTED, "EC2 takes it back", NOW))
+        control.give_stop(Stop(Cause.PREEMPTED, "EC2 takes it back", NOW))
 
     watcher = threading.Thread(target=notice)
     watcher.start()
-    assert live(world, "bucket", an_identity(), workdir, orders) == FAILED
+    assert live(world, "bucket", an_identity(), workdir, control) == FAILED
     took = time.monotonic() - began[0]
     ended = the_run(world)
     slow.go.set()
@@ -324,7 +325,7 @@ def test_a_claim_is_told_to_systemd_before_anything_else_is_asked_of_s3(
 
 def test_a_condemned_agent_drops_everything_and_leaves_its_logs(world: World, workdir: Workdir) -> None:
     launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}))
-    verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", Judge.WATCHDOG)
+    verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
     outside = when(
         world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: run.end(verdict, NOW))
     )
@@ -353,7 +354,7 @@ def test_a_box_whose_credentials_come_late_waits_for_them(world: World, workdir:
     flaky.reads_refused, world.objects = 3, flaky
     slept: list[float] = []
 
-    assert live(world, "bucket", an_identity(), workdir, Orders(), slept.append) == SUCCEEDED
+    assert live(world, "bucket", an_identity(), workdir, Control(), slept.append) == SUCCEEDED
 
     assert slept == [1, 2, 4]
 

@@ -19,21 +19,23 @@ import pytest
 from moto import mock_aws
 
 from agent import __main__ as agent_process
-from agent import forecast
+from agent.checkpoint.restore import stored_checkpoints
 from agent.lifecycle import FENCED
-from agent.progress import Progress
-from agent.record import Identity, Record
-from agent.restore import stored_checkpoints
-from agent.results import Results
-from agent.training.scratch import new_pipeline
-from agent.workdir import Workdir
+from agent.protocol.workdir import Workdir
+from agent.results.upload import Results
+from agent.training.evaluate import forecast_plot
+from agent.training.model.from_scratch import new_pipeline
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.domain.facts import Beat, Held
-from chronos_ec2.domain.lane import Lane, run_key
-from chronos_ec2.domain.run import Cause, Outcome, Run, Status
-from chronos_ec2.training_config import FromScratch
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Cause, Outcome, Status
+from chronos_ec2.training_config.schema import FromScratch
+from chronos_ec2.worker.claim import Identity, Record
+from chronos_ec2.worker.progress import Progress
 from tests.agent.builders import FAST, INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
 from tests.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
 from tests.builders import launching
@@ -195,7 +197,7 @@ def test_a_result_in_s3_is_loaded_and_drawn(
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     picture = tmp_path / "out" / "forecast.png"
 
-    code = forecast.main(
+    code = forecast_plot.main(
         ["--model", f"s3://{BUCKET}/dev/{RUN_ID}/models/", "--data", str(tmp_path / "toy.parquet"),
          "--prediction-length", "6", "--season-length", "6", "--output", str(picture)]
     )  # fmt: skip
@@ -209,5 +211,5 @@ def test_a_result_in_s3_is_loaded_and_drawn(
 def test_data_that_cannot_be_forecast_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     pq.write_table(toy_series(2, 5), tmp_path / "toy.parquet")
     arguments = ["--model", "nowhere", "--data", str(tmp_path / "toy.parquet"), "--prediction-length", "6"]
-    assert forecast.main([*arguments, "--output", str(tmp_path / "x.png")]) == 2
+    assert forecast_plot.main([*arguments, "--output", str(tmp_path / "x.png")]) == 2
     assert "2 of 2 series have fewer than the 7 points" in capsys.readouterr().err

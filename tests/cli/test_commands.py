@@ -18,10 +18,11 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import Held
-from chronos_ec2.domain.lane import Lane, bundle_key, code_key
-from chronos_ec2.services.bundle import CHECKOUT
-from chronos_ec2.services.python_env import read_python_env
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.publish.agent import CHECKOUT
+from chronos_ec2.services.publish.wheels import read_python_env
 from tests.aws_server import BUCKET, answered
 from tests.cli.conftest import Command
 

@@ -9,10 +9,10 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.lane import run_key
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.run import Run
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.run_store import RunStore
 from tests.aws_server import (
     BUCKET,
     leave_behind,

@@ -6,9 +6,10 @@ from collections.abc import Iterator
 
 import pytest
 
-from chronos_ec2.local import LocalAws, LocalAwsFailed, instance
-from chronos_ec2.local.invoke import Bench, bench, ensure_image
-from evidence.fault_bench import FaultBench, fault_bench
+from chronos_ec2.local import LocalAws, LocalAwsFailed
+from chronos_ec2.local.ec2 import instance_container
+from chronos_ec2.local.sam_invoke import Bench, bench, ensure_image
+from verification.instance_faults.testbed import FaultBench, fault_bench
 
 
 @pytest.fixture(scope="session")
@@ -29,7 +30,7 @@ def containers(image: None, embedded_aws: LocalAws) -> Iterator[Bench]:
 @pytest.fixture(scope="module")
 def instances(embedded_aws: LocalAws) -> Iterator[FaultBench]:
     try:
-        instance.ensure_image()
+        instance_container.ensure_image()
     except LocalAwsFailed as reason:
         pytest.skip(f"no instance in a container: {reason}")
     with fault_bench(embedded_aws) as ready:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from evidence.agent_faults import FAULTS, Row, suffer
-from evidence.fault_bench import FaultBench
+from verification.instance_faults.faults import FAULTS, Row, suffer
+from verification.instance_faults.testbed import FaultBench
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
 

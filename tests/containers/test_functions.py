@@ -16,11 +16,12 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import Held
 from chronos_ec2.domain.instance import owner_tags
-from chronos_ec2.domain.lane import Lane, run_key, suspect_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import Request
-from chronos_ec2.local.invoke import Bench, Invocation, functions
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.s3_keys import run_key, suspect_key
+from chronos_ec2.local.sam_invoke import Bench, Invocation, functions
+from chronos_ec2.run_store import RunStore
 from tests.builders import launching
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
@@ -84,7 +85,7 @@ def first_look_at(instance_id: str) -> dict[str, Any]:
         "message": f"no run holds the lane; suspect: {instance_id} (t3.micro) ran for a while and no run holds it",
         "environment": ENVIRONMENT,
         "lane": "main",
-        "actions": ["MarkStray"],
+        "actions": ["MarkOrphan"],
         "cold_start": True,
     }
 

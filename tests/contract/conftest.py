@@ -17,8 +17,8 @@ from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.memory import MemoryWorld
 from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer
+from chronos_ec2.testing import MemoryWorld
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
 

@@ -13,11 +13,11 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.facts import Absent, Broken, Held
 from chronos_ec2.domain.instance import owner_tags, run_tags
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import LaunchOption, Resource
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.run_store import RunStore
 from tests.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports
 
@@ -323,10 +323,10 @@ class TestFleet:
         ended, other = ports.add_instance(owner_tags(PROJECT, "dev")), ports.add_instance(owner_tags(PROJECT, "dev"))
         ports.fleet.terminate(ended)
         found = ports.fleet.look_up("dev", (ours, foreign, ended, "i-0123456789abcdef0", "not-an-id"))
-        seen = {sighting.instance_id: (sighting.state.alive, sighting.ours) for sighting in found}
+        seen = {lookup.instance_id: (lookup.state.alive, lookup.ours) for lookup in found}
         assert seen == {ours: (True, True), foreign: (True, False), ended: (False, True)}
         assert other not in seen
-        assert [sighting.ours for sighting in ports.fleet.look_up("prod", (ours,))] == [False]
+        assert [lookup.ours for lookup in ports.fleet.look_up("prod", (ours,))] == [False]
         assert ports.fleet.look_up("dev", ()) == ()
 
     def test_terminate_can_be_repeated(self, ports: Ports) -> None:

@@ -15,13 +15,14 @@ from typing import Any
 
 import pytest
 
+from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Action
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held, LaneFacts
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.policy import decide
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Stop, Suspect, Verdict
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from tests.builders import INSTANCE_ID, NOW, RUN_ID, a_beat, a_run, an_instance, held, launching, seconds, some_facts
 
 GOLDEN = Path(__file__).with_name("golden") / "decisions.txt"
@@ -38,7 +39,7 @@ def ago(span: timedelta) -> datetime:
     return NOW - span
 
 
-def said(judge: Judge, outcome: Outcome = Outcome.SUCCEEDED, cause: Cause = Cause.COMPLETED) -> Verdict:
+def said(judge: DecidedBy, outcome: Outcome = Outcome.SUCCEEDED, cause: Cause = Cause.COMPLETED) -> Verdict:
     return Verdict(outcome, cause, "so it was", judge)
 
 
@@ -199,13 +200,13 @@ RUNS: dict[str, LaneFacts] = {
         state=stopping(SECOND), beat=a_beat(LIMITS.lease + SECOND)
     ),
     "an agent that is through has its grace": some_facts(
-        state=claimed(LIMITS.grace - SECOND, status=Status.CLEANUP, verdict=said(Judge.AGENT))
+        state=claimed(LIMITS.grace - SECOND, status=Status.CLEANUP, verdict=said(DecidedBy.AGENT))
     ),
     "an agent that stays longer is ended": some_facts(
-        state=claimed(LIMITS.grace, status=Status.CLEANUP, verdict=said(Judge.AGENT))
+        state=claimed(LIMITS.grace, status=Status.CLEANUP, verdict=said(DecidedBy.AGENT))
     ),
     "the condemned are terminated until they are gone": some_facts(
-        state=claimed(status=Status.FAILED, verdict=said(Judge.WATCHDOG, Outcome.FAILED, Cause.HUNG))
+        state=claimed(status=Status.FAILED, verdict=said(DecidedBy.WATCHDOG, Outcome.FAILED, Cause.HUNG))
     ),
     "a stopping instance is terminated": some_facts(instances=(an_instance(state=STOPPING),)),
     "a stopped instance is terminated": some_facts(instances=(an_instance(state=STOPPED),)),
@@ -237,12 +238,12 @@ ENDS: dict[str, LaneFacts] = {
         state=held(a_run(suspect=Suspect(Cause.PREEMPTED, "forged", ago(timedelta(days=-3650)))), ago(LIMITS.force)),
     ),
     "an instance with a verdict has been shutting down for the time of force": some_facts(
-        instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.force, verdict=said(Judge.AGENT))
+        instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.force, verdict=said(DecidedBy.AGENT))
     ),
     "an instance with a verdict that does not shut down is told": some_facts(
-        instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.alarm, verdict=said(Judge.AGENT))
+        instances=(an_instance(state=SHUTTING_DOWN),), state=claimed(LIMITS.alarm, verdict=said(DecidedBy.AGENT))
     ),
-    "the end of a run that had a verdict": lost(a_run(verdict=said(Judge.AGENT))),
+    "the end of a run that had a verdict": lost(a_run(verdict=said(DecidedBy.AGENT))),
     "the end of a run whose instance went without a word": lost(a_run()),
     "the end of a run that nobody claimed": lost(launching(instance_id=INSTANCE_ID)),
     "the end of a run that was being stopped": lost(a_run(stop=Stop(Cause.REQUESTED, "by hand", NOW))),
@@ -286,7 +287,7 @@ ENDS: dict[str, LaneFacts] = {
         beat=Absent(),
     ),
     "a launch with a verdict is not one under way": absent(
-        state=held(launching(verdict=said(Judge.AGENT)), NOW), beat=Absent()
+        state=held(launching(verdict=said(DecidedBy.AGENT)), NOW), beat=Absent()
     ),
     "a launch that named its instance is not one under way": absent(
         state=held(launching(instance_id=INSTANCE_ID), NOW), beat=Absent()
@@ -304,7 +305,7 @@ ENDS: dict[str, LaneFacts] = {
 RESUMES: dict[str, LaneFacts] = {
     "a lost attempt goes on": lost(),
     "a lost attempt adds to the money spent": lost(resumable(spent_usd=1.0)),
-    "a preempted attempt goes on": lost(resumable(verdict=said(Judge.AGENT, Outcome.FAILED, Cause.PREEMPTED))),
+    "a preempted attempt goes on": lost(resumable(verdict=said(DecidedBy.AGENT, Outcome.FAILED, Cause.PREEMPTED))),
     "an attempt whose instance EC2 took back without a word was preempted": lost(reclaimed=True),
     "an attempt whose instance EC2 took back spends no crash": lost(resumable(crashes_left=0), reclaimed=True),
     "an attempt whose instance EC2 took back during its boot was preempted too": lost(
@@ -313,7 +314,7 @@ RESUMES: dict[str, LaneFacts] = {
         reclaimed=True,
     ),
     "an attempt whose instance EC2 took back after its last word ended as it said": lost(
-        a_run(verdict=said(Judge.AGENT)), reclaimed=True
+        a_run(verdict=said(DecidedBy.AGENT)), reclaimed=True
     ),
     "what EC2 took back of an earlier attempt is not this one": some_facts(
         instances=(an_instance(state=TERMINATED, reclaimed=True), an_instance(attempt=2, state=TERMINATED)),
@@ -328,9 +329,9 @@ RESUMES: dict[str, LaneFacts] = {
     "the last crash of the budget": lost(resumable(crashes_left=1)),
     "one crash more than the budget": lost(resumable(crashes_left=0)),
     "one preemption more than the budget": lost(
-        resumable(preemptions_left=0, verdict=said(Judge.AGENT, Outcome.FAILED, Cause.PREEMPTED))
+        resumable(preemptions_left=0, verdict=said(DecidedBy.AGENT, Outcome.FAILED, Cause.PREEMPTED))
     ),
-    "a hang is not resumed": lost(resumable(verdict=said(Judge.WATCHDOG, Outcome.FAILED, Cause.HUNG))),
+    "a hang is not resumed": lost(resumable(verdict=said(DecidedBy.WATCHDOG, Outcome.FAILED, Cause.HUNG))),
     "without a checkpoint nothing is resumed": lost(beat=a_beat()),
     "without a beat nothing is resumed": lost(beat=Absent()),
     "what EC2 took back begins anew without a checkpoint": lost(beat=a_beat(), reclaimed=True),

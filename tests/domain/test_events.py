@@ -21,7 +21,7 @@ from chronos_ec2.domain.events import (
     parse_relaunch,
 )
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.records.lane import Lane
 from tests.builders import INSTANCE_ID, LANE, RUN_ID
 
 CREATED, DELETED = ("aws.s3", "Object Created"), ("aws.s3", "Object Deleted")

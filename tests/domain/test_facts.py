@@ -10,4 +10,4 @@ def test_facts_without_a_beat_and_without_suspects_say_so() -> None:
     facts = LaneFacts(LANE, (), NOW, Absent())
     assert facts.beat == Absent()
     assert facts.suspects == {}
-    assert facts.last_words == ""
+    assert facts.exit_report == ""

@@ -7,7 +7,7 @@ from datetime import UTC, datetime
 import pytest
 
 from chronos_ec2.domain.instance import InstanceState, owner_tags, read_tags, run_tags
-from chronos_ec2.domain.lane import Lane
+from chronos_ec2.domain.records.lane import Lane
 from tests.builders import LANE, RUN_ID, a_run, an_instance
 
 DEADLINE = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)

@@ -15,14 +15,15 @@ import pytest
 
 from agent.lifecycle import _COMPLETED
 from chronos_ec2.domain.cost import cost_of
+from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Conclude, Notify, Record
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, Place, compose, kind_of_end, links
-from chronos_ec2.domain.policy import decide
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Suspect, Verdict
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
 from tests.builders import (
     INSTANCE_ID,
     LANE,
@@ -251,7 +252,7 @@ def test_the_end_of_a_run_is_told_by_its_kind(outcome: Outcome, cause: Cause, ki
 
 
 def ended(outcome: Outcome, cause: Cause) -> Run:
-    return a_run(verdict=Verdict(outcome, cause, "why", Judge.WATCHDOG))
+    return a_run(verdict=Verdict(outcome, cause, "why", DecidedBy.WATCHDOG))
 
 
 def test_a_run_without_a_verdict_has_no_end_to_tell() -> None:

@@ -22,9 +22,9 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.instance import owner_tags
-from chronos_ec2.domain.run import Run
-from chronos_ec2.local.environment import LocalAws
-from chronos_ec2.services.history import look
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.local.lifecycle import LocalAws
+from chronos_ec2.services.run_queries import look
 
 DATA = "data: {path: training-data/waves/}\nprediction_length: 8\n"
 TINY = (

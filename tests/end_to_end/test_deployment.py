@@ -16,8 +16,8 @@ from samcli.yamlhelper import yaml_parse
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local import LocalAws
-from chronos_ec2.local.layout import Layout
-from chronos_ec2.local.stack import project_root, sam
+from chronos_ec2.local.sam_cli import project_root, sam
+from chronos_ec2.local.state_dir import Layout
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
 

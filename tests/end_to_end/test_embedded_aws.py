@@ -14,7 +14,7 @@ import numpy as np
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.domain.run import Cause, Outcome
+from chronos_ec2.domain.records.status import Cause, Outcome
 from tests.end_to_end.conftest import TINY, Lab, write_waves
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
@@ -60,7 +60,7 @@ def test_the_model_forecasts_from_where_it_lies(lab: Lab, tmp_path: Path) -> Non
     run = lab.end_of("main")
     write_waves(tmp_path / "data")
     command = [
-        sys.executable, "-m", "agent.forecast", "--model", f"s3://{lab.world.stack.bucket}/local/{run.run_id}/models/",
+        sys.executable, "-m", "agent.training.evaluate.forecast_plot", "--model", f"s3://{lab.world.stack.bucket}/local/{run.run_id}/models/",
         "--data", str(tmp_path / "data" / "waves.parquet"), "--prediction-length", "8", "--season-length", "8",
         "--output", str(tmp_path / "forecast.png"),
     ]  # fmt: skip

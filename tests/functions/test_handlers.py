@@ -21,11 +21,11 @@ from chronos_ec2.bootstrap import watchdog
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Status, Verdict
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.observability import log_report
-from chronos_ec2.services.reconcile import Report
+from chronos_ec2.services.watchdog.reconcile import Report
 from tests.aws_server import start_instance, store
 from tests.builders import RUN_ID, a_run
 from tests.functions.conftest import CONTEXT
@@ -37,7 +37,7 @@ FOR_NOBODY = [name for name in ALL_EVENTS if name.startswith(("malformed-", "swe
 FOR_NOBODY += [name for name in ALL_EVENTS if name.endswith("-foreign.json")]
 EC2_EVENTS = [name for name in ALL_EVENTS if name.startswith(("ec2-", "spot-", "rebalance"))]
 EC2_EVENTS += ["dlq-failed-instance-changed.json"]
-ENDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", Judge.AGENT)
+ENDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
 Handle = Callable[[str], None]
 
 

@@ -15,15 +15,16 @@ from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.facts import Held
-from chronos_ec2.domain.lane import Lane, run_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import REQUEST, Market, Request
-from chronos_ec2.domain.run import Cause, Stop
-from evidence.stack.synthesis import synthesised
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import REQUEST, Market, Request
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Cause, Stop
 from tests.aws_server import DEADLINE_GROUP, no_room_but_in, store
 from tests.builders import NOW, RUN_ID, launching
 from tests.functions.conftest import CONTEXT
 from tests.template.calls import Recorder
+from verification.template.synthesis import synthesised
 
 LANE = Lane("dev")
 ORDER = {"lane": "main", "run_id": RUN_ID}

@@ -16,9 +16,9 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.run import Run
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
 from tests.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
 from tests.builders import a_run, launching
 from tests.functions.conftest import CONTEXT

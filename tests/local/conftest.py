@@ -17,7 +17,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.instance import owner_tags
-from chronos_ec2.domain.lane import bundle_key, run_key
+from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
 from chronos_ec2.local import LocalAws, local_aws
 from chronos_ec2.ports import Stack
 

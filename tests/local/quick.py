@@ -7,7 +7,7 @@ import json
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import stack_name
 from chronos_ec2.local import LocalAws
-from chronos_ec2.local.layout import ENVIRONMENT, Layout
+from chronos_ec2.local.state_dir import ENVIRONMENT, Layout
 
 OUTPUTS = {
     "Environment": ENVIRONMENT,

@@ -8,16 +8,17 @@ from typing import Any
 
 from chronos_ec2.domain.facts import Held
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import CACHED, Lane
-from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Status, Verdict
-from chronos_ec2.memory import Faults, MemoryWorld
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, Order, launch
-from chronos_ec2.services.run_store import RunStore
 from chronos_ec2.services.verify import verify
-from chronos_ec2.simulation.watchdog import BUCKET, watchdog_over
+from chronos_ec2.testing import Faults, MemoryWorld
+from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
 from tests.builders import SUBNETS, seconds
 
 LIMITS = Limits()
@@ -88,7 +89,7 @@ class Scenario:
 
     def end(self, outcome: Outcome, cause: Cause) -> None:
         held = self.lock()
-        verdict = Verdict(outcome, cause, "said by the agent", Judge.AGENT)
+        verdict = Verdict(outcome, cause, "said by the agent", DecidedBy.AGENT)
         self.store.replace_lock(held.run.end(verdict, self.world.clock.now()), held)
 
     def power_off(self, launched: Launched) -> None:

@@ -13,12 +13,13 @@ from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, 
 from chronos_ec2.domain.errors import LaneBusy, LostRace, ServiceUnavailable, UserError
 from chronos_ec2.domain.facts import Held
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.run import ACTIVE, Cause, Outcome, Run, Status
-from chronos_ec2.memory import Crash
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import ACTIVE, Cause, Outcome, Status
+from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched
-from chronos_ec2.services.run_store import RunStore
-from chronos_ec2.simulation.watchdog import watchdog_over
+from chronos_ec2.testing import Crash
+from chronos_ec2.testing.watchdog import watchdog_over
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
-from chronos_ec2.memory import MemoryWorld
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.verify import refuse_another_region, warnings
+from chronos_ec2.testing import MemoryWorld
 
 REGION = "us-east-1"
 
@@ -27,7 +27,7 @@ class Refuses:
 
 
 def warned(world: MemoryWorld) -> tuple[str, ...]:
-    return warnings("dev", REGION, RunStore(world.objects), world.wiring)
+    return warnings("dev", REGION, RunStore(world.objects), world.setup_checks)
 
 
 def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
@@ -49,7 +49,7 @@ def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
 
 def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
     world = MemoryWorld()
-    world.wiring.tells = False
+    world.setup_checks.tells = False
     (warning,) = warned(world)
     assert "EventBridge" in warning
     assert "docs/deploying.md" in warning
@@ -57,7 +57,10 @@ def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
 
 def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
     world = MemoryWorld()
-    world.wiring.pending += ["email a@example.com to chronos-ec2-dev", "email b@example.com to chronos-ec2-dev-alarms"]
+    world.setup_checks.pending += [
+        "email a@example.com to chronos-ec2-dev",
+        "email b@example.com to chronos-ec2-dev-alarms",
+    ]
     first, second = warned(world)
     assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
     assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
@@ -73,10 +76,10 @@ def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, er
 
 def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:
     world = MemoryWorld()
-    for world.wiring.region in (None, REGION):
-        refuse_another_region(world.wiring, REGION)
-    world.wiring.region = "eu-west-1"
+    for world.setup_checks.region in (None, REGION):
+        refuse_another_region(world.setup_checks, REGION)
+    world.setup_checks.region = "eu-west-1"
     (warning,) = warned(world)
     assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
-        refuse_another_region(world.wiring, REGION)
+        refuse_another_region(world.setup_checks, REGION)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from samcli.yamlhelper import yaml_parse
 
-from evidence.stack.synthesis import synthesised, transformed
+from verification.template.synthesis import synthesised, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
 

@@ -12,12 +12,12 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.domain.decision import Action, Decision, Notify, Terminate
-from chronos_ec2.domain.lane import Lane
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.run import Cause
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.observability import log_report
-from chronos_ec2.services.reconcile import Report
-from evidence.stack.synthesis import synthesised
+from chronos_ec2.services.watchdog.reconcile import Report
+from verification.template.synthesis import synthesised
 
 Template = dict[str, Any]
 

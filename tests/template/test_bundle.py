@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from chronos_ec2.local.invoke import functions
+from chronos_ec2.local.sam_invoke import functions
 from tests.template.conftest import ROOT
 
 FUNCTIONS = functions()

@@ -9,8 +9,8 @@ from functools import cache
 
 import pytest
 
-from evidence.stack.synthesis import synthesised
 from tests.template.iam import Answer, Policies, Request, answer
+from verification.template.synthesis import synthesised
 
 ACCOUNT = "123456789012"
 EC2 = f"arn:aws:ec2:us-east-1:{ACCOUNT}"

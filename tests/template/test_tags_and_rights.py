@@ -10,9 +10,10 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.instance import MANAGED_BY, owner_tags
-from chronos_ec2.domain.lane import Lane, incident_key, run_key, suspect_key
-from evidence.stack.scans import policies
-from evidence.stack.synthesis import synthesised
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import incident_key, run_key, suspect_key
+from verification.template.scans import policies
+from verification.template.synthesis import synthesised
 
 Template = dict[str, Any]
 RUN_ID = "20260131T120000Z-1a2b3c"

@@ -15,14 +15,15 @@ from samcli.cli.types import CfnParameterOverridesType
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import EXPIRES
-from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.settings import parse_limits
-from evidence.cost import CHECKPOINT_DAYS
-from evidence.stack.scans import policies
-from evidence.stack.synthesis import synthesised
 from tests.builders import a_heartbeat
 from tests.template.conftest import ROOT
+from tools.cost_table import CHECKPOINT_DAYS
+from verification.template.scans import policies
+from verification.template.synthesis import synthesised
 
 Template = dict[str, Any]
 RUN_ID = "20260131T120000Z-1a2b3c"

@@ -7,7 +7,7 @@ from datetime import UTC, datetime, timedelta
 from email.utils import parsedate_to_datetime
 from typing import Any
 
-from chronos_ec2.aws.translation import translated
+from chronos_ec2.aws.errors import translated
 
 
 class SystemClock:

@@ -6,9 +6,9 @@ from typing import Any
 
 from botocore.exceptions import WaiterError
 
-from chronos_ec2.aws.translation import translated
+from chronos_ec2.aws.errors import translated
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.parsing.names import one_line
 
 _POLL = {"Delay": 10, "MaxAttempts": 90}
 """A quarter of an hour; the network of a function or an endpoint can take minutes."""

@@ -7,7 +7,7 @@ from contextlib import suppress
 from datetime import datetime
 from typing import Any
 
-from chronos_ec2.aws.translation import translated
+from chronos_ec2.aws.errors import translated
 
 _BATCH_LINES = 10_000
 _BATCH_BYTES = 1_048_576

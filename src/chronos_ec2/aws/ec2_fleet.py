@@ -10,12 +10,12 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.translation import code_of, translated
+from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceState, Sighting, owner_tags, read_tags, run_tags
-from chronos_ec2.domain.request import ON_DEMAND, SPOT
-from chronos_ec2.domain.run import Run, client_token
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.run import Run, client_token
 from chronos_ec2.ports import LaunchOption, Resource
 
 _TRY_ANOTHER_OPTION = frozenset(
@@ -60,14 +60,14 @@ class Ec2Fleet:
         found = self._describe(environment, {"Name": "instance-id", "Values": [instance_id]})
         return next((box for box in found if box.instance_id == instance_id), None)
 
-    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[Sighting, ...]:
+    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[InstanceLookup, ...]:
         """Those of these instances that EC2 knows, whatever tags they carry."""
-        found: list[Sighting] = []
+        found: list[InstanceLookup] = []
         ids, tags = iter(instance_ids), owner_tags(self._project, environment)
         while some := list(islice(ids, _FILTER_VALUES)):
             # By filter: by parameter one id that EC2 does not know is an error of the whole call.
             seen = self._pages([{"Name": "instance-id", "Values": some}])
-            found += [_sighting(raw, tags) for raw in seen if raw["InstanceId"] in some]
+            found += [_lookup(raw, tags) for raw in seen if raw["InstanceId"] in some]
         return tuple(found)
 
     def _describe(self, environment: str, *filters: dict[str, Any]) -> Iterator[Instance]:
@@ -184,8 +184,8 @@ def _tags(raw: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
 
 
-def _sighting(raw: dict[str, Any], tags: dict[str, str]) -> Sighting:
-    return Sighting(raw["InstanceId"], InstanceState(raw["State"]["Name"]), tags.items() <= _tags(raw).items())
+def _lookup(raw: dict[str, Any], tags: dict[str, str]) -> InstanceLookup:
+    return InstanceLookup(raw["InstanceId"], InstanceState(raw["State"]["Name"]), tags.items() <= _tags(raw).items())
 
 
 def _instance(raw: dict[str, Any]) -> Instance:

@@ -12,9 +12,10 @@ from typing import Any
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.translation import Translation, code_of, status_of, translated
+from chronos_ec2.aws.errors import Translation, code_of, status_of, translated
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.text import MAX_DOCUMENT_BYTES, one_line
+from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"

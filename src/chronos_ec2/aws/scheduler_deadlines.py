@@ -8,7 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.translation import code_of, translated
+from chronos_ec2.aws.errors import code_of, translated
 
 
 class SchedulerDeadlines:

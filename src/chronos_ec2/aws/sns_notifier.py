@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from chronos_ec2.aws.translation import translated
+from chronos_ec2.aws.errors import translated
 from chronos_ec2.domain.messages import Message
 
 

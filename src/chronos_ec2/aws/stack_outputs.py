@@ -7,7 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.translation import code_of, translated
+from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.errors import NotDeployed
 from chronos_ec2.ports import Stack
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 
 from chronos_ec2.domain.errors import ChronosError, UserError
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.parsing.names import one_line
 
 
 def main() -> None:

@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import typer
 
-from chronos_ec2.cli.cleaning import cleanup, kill, verify
-from chronos_ec2.cli.launching import launch
-from chronos_ec2.cli.local import local
-from chronos_ec2.cli.logs import logs
-from chronos_ec2.cli.removing import teardown
-from chronos_ec2.cli.simulating import simulate
-from chronos_ec2.cli.uploading import upload
-from chronos_ec2.cli.watching import monitor, runs
+from chronos_ec2.cli.commands.cleanup import cleanup
+from chronos_ec2.cli.commands.kill import kill
+from chronos_ec2.cli.commands.launch import launch
+from chronos_ec2.cli.commands.local import local
+from chronos_ec2.cli.commands.logs import logs
+from chronos_ec2.cli.commands.monitor import monitor
+from chronos_ec2.cli.commands.runs import runs
+from chronos_ec2.cli.commands.teardown import teardown
+from chronos_ec2.cli.commands.upload import upload
+from chronos_ec2.cli.commands.verify import verify
 
 app = typer.Typer(
     help="Train Amazon Chronos on EC2 GPUs: one command starts a run, and the GPU is gone when it is over.",
@@ -28,6 +30,5 @@ app.command()(cleanup)
 app.command()(verify)
 app.command()(runs)
 app.command()(teardown)
-app.command()(simulate)
 app.add_typer(upload)
 app.add_typer(local)

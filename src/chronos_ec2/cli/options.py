@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
-from chronos_ec2.domain.text import check_name
+from chronos_ec2.domain.parsing.names import check_name
 
 Environment = Annotated[
     str,

@@ -11,9 +11,11 @@ from rich.markup import escape
 from rich.table import Table
 
 from chronos_ec2.domain.facts import Beat
-from chronos_ec2.domain.run import Outcome, Run, Status
-from chronos_ec2.domain.text import format_time, one_line
-from chronos_ec2.services.history import Snapshot
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Outcome, Status
+from chronos_ec2.services.run_queries import Snapshot
 
 console = Console(highlight=False, soft_wrap=True)
 _COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "green"}

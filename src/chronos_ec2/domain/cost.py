@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.run import Run
+from chronos_ec2.domain.records.run import Run
 
 # Source: the public EC2 on-demand price list, us-east-1, Linux, as the guides of the instance families quote it.
 ON_DEMAND_USD_PER_HOUR = {

@@ -8,7 +8,8 @@ from datetime import datetime
 
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.run import Cause, Run
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause
 
 
 @dataclass(frozen=True, slots=True)
@@ -37,14 +38,14 @@ class Terminate:
 
 
 @dataclass(frozen=True, slots=True)
-class MarkStray:
+class MarkOrphan:
     """Note that this instance has no record: the first of two looks."""
 
     instance_id: str
 
 
 @dataclass(frozen=True, slots=True)
-class MarkBroken:
+class MarkUnreadable:
     """Note that nothing is alive beside an unreadable lock: the first of two looks."""
 
     etag: str
@@ -65,7 +66,7 @@ class Relaunch:
 
 
 @dataclass(frozen=True, slots=True)
-class ReleaseBroken:
+class ReleaseUnreadable:
     """Set an unreadable lock aside: nothing of this lane is alive any more."""
 
     etag: str
@@ -96,7 +97,7 @@ class Disarm:
     instance_id: str
 
 
-Deed = Record | Terminate | MarkStray | MarkBroken | Conclude | Relaunch | ReleaseBroken | Arm | Disarm
+Deed = Record | Terminate | MarkOrphan | MarkUnreadable | Conclude | Relaunch | ReleaseUnreadable | Arm | Disarm
 Action = Deed | Notify
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.lane import RUN_ID_PATTERN, Lane
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 
 _INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 

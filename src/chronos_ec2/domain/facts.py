@@ -7,10 +7,10 @@ from dataclasses import dataclass, field
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import Lane
-from chronos_ec2.domain.lease import Heartbeat
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.run import Run
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,7 +83,7 @@ class LaneFacts:
     whenever the decision is made. `armed` holds the ids of instances that a schedule ends at their deadline, of this
     lane and of others. `suspects` says since when an instance without a record is known as one, by its id, and since
     when nothing is alive beside an unreadable record, by its ETag. Only beside such a record there are `beats`, by run
-    id: those of the runs that the tags of living instances name, because no record says which run it is. `last_words`
+    id: those of the runs that the tags of living instances name, because no record says which run it is. `exit_report`
     are what a box that is gone has said of its end: text to show, and no reason for anything.
     """
 
@@ -95,7 +95,7 @@ class LaneFacts:
     armed: Set[str] | Failed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
     beats: Mapping[str, BeatRead] = field(default_factory=dict)
-    last_words: str = ""
+    exit_report: str = ""
 
     def suspect_since(self, name: str, now: datetime, limits: Limits) -> datetime | None:
         """When the first of two looks was, None when it was not yet, or so long ago that it counts no more."""

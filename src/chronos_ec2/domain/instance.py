@@ -8,9 +8,10 @@ from datetime import datetime
 from enum import StrEnum
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.lane import MAIN_LANE, RUN_ID_PATTERN, Lane
-from chronos_ec2.domain.run import Run
-from chronos_ec2.domain.text import format_time, parse_time
+from chronos_ec2.domain.parsing.times import format_time, parse_time
+from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 
 MANAGED_BY = "chronos-ec2"
 
@@ -56,7 +57,7 @@ class Instance:
 
 
 @dataclass(frozen=True, slots=True)
-class Sighting:
+class InstanceLookup:
     """What EC2 says of an instance by its id alone, whoever's it is; `ours` when it carries our owner tags."""
 
     instance_id: str

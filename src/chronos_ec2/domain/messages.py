@@ -14,9 +14,12 @@ from typing import Any
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.lane import Lane, run_prefix
-from chronos_ec2.domain.run import Cause, Outcome, Run
-from chronos_ec2.domain.text import human_span, one_line
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import human_span
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_prefix
+from chronos_ec2.domain.records.status import Cause, Outcome
 
 SCHEMA_VERSION = 1
 _LINE = 200

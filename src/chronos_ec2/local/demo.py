@@ -16,11 +16,11 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.domain.facts import Beat
-from chronos_ec2.domain.lane import run_prefix
-from chronos_ec2.domain.text import parse_time
-from chronos_ec2.local.environment import LocalAws, local_aws
-from chronos_ec2.services.bundle import CHECKOUT
-from chronos_ec2.services.history import look
+from chronos_ec2.domain.parsing.times import parse_time
+from chronos_ec2.domain.records.s3_keys import run_prefix
+from chronos_ec2.local.lifecycle import LocalAws, local_aws
+from chronos_ec2.services.publish.agent import CHECKOUT
+from chronos_ec2.services.run_queries import look
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
@@ -106,7 +106,7 @@ class _Demo:
         self._say(f"BaseChronosPipeline.from_pretrained({model_uri!r})")
         picture = self._output / "forecast-from-s3.png"
         self._python(
-            "-m", "agent.forecast", "--model", model_uri, "--data", str(folder / "m3-monthly.parquet"),
+            "-m", "agent.training.evaluate.forecast_plot", "--model", model_uri, "--data", str(folder / "m3-monthly.parquet"),
             "--prediction-length", HORIZON, "--season-length", SEASON, "--output", str(picture),
         )  # fmt: skip
         for name in ("plots/loss.png", "plots/forecast.png", picture.name):

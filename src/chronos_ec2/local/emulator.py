@@ -11,9 +11,9 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
-from chronos_ec2.local.isolated import isolated_python
-from chronos_ec2.local.layout import MARK, REGION, Layout, LocalAwsFailed, last_lines, without_aws
 from chronos_ec2.local.processes import is_marked, start_detached
+from chronos_ec2.local.state_dir import MARK, REGION, Layout, LocalAwsFailed, last_lines, without_aws
+from chronos_ec2.local.tool_venv import isolated_python
 
 _REQUIREMENTS = "emulator-requirements.txt"
 _READY_WITHIN = 60.0

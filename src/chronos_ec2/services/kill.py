@@ -6,11 +6,12 @@ from dataclasses import replace
 
 from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import Failed, Held
-from chronos_ec2.domain.run import Cause, Judge, Outcome, Run, Stop, Verdict, check_run_id
-from chronos_ec2.domain.text import one_line
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.run import Run, check_run_id
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
 from chronos_ec2.ports import Clock
-from chronos_ec2.services.reconcile import Reconciler
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.watchdog.reconcile import Reconciler
 
 _TRIES = 5
 
@@ -53,7 +54,7 @@ def kill(
         held = find_active(store, reconciler.environment, run_id)
         now = clock.now()
         if at_once:
-            wanted = held.run.end(Verdict(Outcome.KILLED, Cause.REQUESTED, reason, Judge.WATCHDOG), now)
+            wanted = held.run.end(Verdict(Outcome.KILLED, Cause.REQUESTED, reason, DecidedBy.WATCHDOG), now)
         elif held.run.stop or held.run.verdict:
             wanted = held.run
         else:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from datetime import timedelta
 from typing import Any
 
-from chronos_ec2.boot import render_user_data
 from chronos_ec2.domain.cost import list_prices
 from chronos_ec2.domain.errors import (
     CapacityUnavailable,
@@ -22,13 +21,16 @@ from chronos_ec2.domain.errors import (
     Unreadable,
 )
 from chronos_ec2.domain.facts import Broken, Held, StateRead
-from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.request import MAX_REQUEST_BYTES, ON_DEMAND, REQUEST, Market, Request
-from chronos_ec2.domain.run import LAUNCHING, Cause, Judge, Outcome, Run, Status, Verdict, new_run_id
+from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, ON_DEMAND, REQUEST, Market, Request
+from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
-from chronos_ec2.services.layer_one import asking_scheduler
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.watchdog.deadline_schedules import asking_scheduler
+from chronos_ec2.user_data import render_user_data
 
 PARQUET = ".parquet"
 _RACES = 5
@@ -262,7 +264,7 @@ def _give_up(held: Held, store: RunStore, error: Exception) -> None:
     If somebody wrote the lock meanwhile, or S3 does not answer, the watchdog frees it: why nothing was started comes
     first.
     """
-    verdict = Verdict(Outcome.FAILED, Cause.INFRA, str(error), Judge.AGENT)
+    verdict = Verdict(Outcome.FAILED, Cause.INFRA, str(error), DecidedBy.AGENT)
     run = held.run.end(verdict, held.run.created_at)
     with suppress(LostRace, ServiceUnavailable, NotAllowed):
         store.objects.write(run_key(run.lane.environment, run.run_id, "state.json"), run.to_json())

@@ -11,18 +11,11 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 
-from chronos_ec2.domain.lane import run_key
+from chronos_ec2.domain.records.s3_keys import LOGS, run_key
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
-_FOLDER, _SUFFIX = "logs/", ".log"
+_SUFFIX = ".log"
 _NUMBERED = re.compile(r"(?P<name>.+)-(?P<attempt>[1-9][0-9]*)")
-
-
-def log_key(environment: str, run_id: str, file_name: str, attempt: int) -> str:
-    """The key of an attempt's log, by the name that its file has on the box."""
-    name = PurePosixPath(file_name)
-    numbered = file_name if attempt == 1 else f"{name.stem}-{attempt}{name.suffix}"
-    return run_key(environment, run_id, _FOLDER + numbered)
 
 
 def log_names(objects: ObjectStore, environment: str, run_id: str) -> tuple[str, ...]:
@@ -30,7 +23,7 @@ def log_names(objects: ObjectStore, environment: str, run_id: str) -> tuple[str,
 
     Where there is more than one, each by its attempt too, such as `trainer-1`. Raises ServiceUnavailable.
     """
-    return tuple(_names(_logs(objects, run_key(environment, run_id, _FOLDER))))
+    return tuple(_names(_logs(objects, run_key(environment, run_id, LOGS))))
 
 
 def _names(logs: dict[str, dict[int, tuple[str, int]]]) -> Iterator[str]:
@@ -73,7 +66,7 @@ class LogReader:
         A log that has got shorter, or a new attempt's, is another log: it is read from its beginning.
         """
         name, attempt = _parted(self.name)
-        attempts = _logs(self.objects, run_key(self.environment, self.run_id, _FOLDER + name)).get(name, {})
+        attempts = _logs(self.objects, run_key(self.environment, self.run_id, LOGS + name)).get(name, {})
         key, size = attempts.get(attempt or max(attempts, default=0), ("", 0))
         if key != self._key or size < self._read:
             self._key, self._read = key, 0

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chronos_ec2.domain.errors import StillInUse
 from chronos_ec2.ports import Deadlines, Deployment, Fleet
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.verify import verify
 
 

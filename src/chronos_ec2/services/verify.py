@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
-from chronos_ec2.ports import Deadlines, Fleet, Wiring
-from chronos_ec2.services.layer_one import asking_scheduler
-from chronos_ec2.services.receipt import UPLOAD
-from chronos_ec2.services.run_store import RunStore
+from chronos_ec2.ports import Deadlines, Fleet, SetupChecks
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.watchdog.cleanup_receipt import UPLOAD
+from chronos_ec2.services.watchdog.deadline_schedules import asking_scheduler
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,33 +49,33 @@ def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines
     return (*instances, *left, *schedules, *uploads, *_locks(environment, store))
 
 
-def refuse_another_region(wiring: Wiring, region: str) -> None:
+def refuse_another_region(setup_checks: SetupChecks, region: str) -> None:
     """Raise InvalidInput for a bucket elsewhere: EventBridge hears of no object there, and each byte is paid for."""
-    if (found := wiring.bucket_region()) not in (None, region):
+    if (found := setup_checks.bucket_region()) not in (None, region):
         raise InvalidInput("bucket", f"lies in {found}, the stack in {region}", "bring along a bucket of that region")
 
 
-def warnings(environment: str, region: str, store: RunStore, wiring: Wiring) -> tuple[str, ...]:
+def warnings(environment: str, region: str, store: RunStore, setup_checks: SetupChecks) -> tuple[str, ...]:
     """What keeps events from the watchdog, or its messages from people, and what nobody looks at.
 
     Every promise holds all the same. That it could not be asked is one of them.
     """
     found: list[str] = []
     try:
-        refuse_another_region(wiring, region)
+        refuse_another_region(setup_checks, region)
     except (InvalidInput, ServiceUnavailable, NotAllowed) as error:
         found.append(str(error))
     try:
         if remark := store.list_lanes(environment).remark:
             found.append(remark)
-        if not wiring.bucket_tells():
+        if not setup_checks.bucket_tells():
             found.append(
                 "the bucket does not tell EventBridge of its objects, so that what takes seconds takes a minute; "
                 "docs/deploying.md says how to switch it on"
             )
         found += [
             f"{subscription} is not confirmed: it hears nothing before somebody opens the link in its first message"
-            for subscription in wiring.unconfirmed()
+            for subscription in setup_checks.unconfirmed()
         ]
     except (ServiceUnavailable, NotAllowed) as error:
         found.append(str(error))

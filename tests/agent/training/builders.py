@@ -14,11 +14,11 @@ from chronos.chronos import ChronosModel
 from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from transformers import T5Config, T5ForConditionalGeneration
 
-from agent.training.families import Family, family_of
-from agent.training.panel import Panel
-from agent.training.parquet import read_panel
-from agent.training.scratch import new_pipeline
-from chronos_ec2.training_config import Data, FromScratch
+from agent.data.ingest import read_panel
+from agent.data.panel import Panel
+from agent.training.model.families import Family, family_of
+from agent.training.model.from_scratch import new_pipeline
+from chronos_ec2.training_config.schema import Data, FromScratch
 
 CONTEXT, HORIZON = 24, 6
 

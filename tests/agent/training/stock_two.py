@@ -15,8 +15,8 @@ from typing import Any
 
 from transformers import TrainerCallback
 
-from agent.training import ranks
-from agent.training.ranks import Place
+from agent.training.loop import distributed
+from agent.training.loop.distributed import Place
 
 
 def hashes(folder: Path) -> list[list[str]]:
@@ -57,9 +57,9 @@ def main() -> int:
     options = parser.parse_args()
     place = Place(options.rank, options.processes)
     context = (
-        ranks.leading(place.count, _command(options.folder))
+        distributed.leading(place.count, _command(options.folder))
         if place.rank == 0
-        else ranks.following(place, options.port)
+        else distributed.following(place, options.port)
     )
     with context:
         fitted(options.folder / f"out-{place.rank}", callbacks=[Watch(options.folder / f"batches-{place.rank}")])

@@ -17,21 +17,24 @@ from chronos import BaseChronosPipeline
 from peft import PeftModel
 from tensorboardX.proto import event_pb2
 
-from agent.child import Metrics, StoppedEarly, StopSignal
-from agent.hashing import sha256_of
-from agent.training import gates, judgement, models
-from agent.training.attempts import interruptions
-from agent.training.families import Family, family_of
-from agent.training.naive import QUANTILES
-from agent.training.panel import Panel
+from agent.data.hashing import sha256_of
+from agent.data.panel import Panel
+from agent.protocol.trainer import Metrics, StoppedEarly, StopSignal
+from agent.protocol.workdir import Workdir
+from agent.training.batching.sampler import Draw
+from agent.training.evaluate import acceptance
+from agent.training.evaluate import metrics as scoring
+from agent.training.evaluate.interruptions import interruptions
+from agent.training.evaluate.seasonal_naive import QUANTILES
+from agent.training.model import load
+from agent.training.model.families import Family, family_of
 from agent.training.run import load_panel, run
-from agent.training.windows import Draw
-from agent.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config import TrainingConfig, parse_config
+from chronos_ec2.training_config.parse import parse_config
+from chronos_ec2.training_config.schema import TrainingConfig
 from tests.agent.builders import a_workdir, tiny_chronos, toy_series
 from tests.agent.training.builders import FAMILIES, a_family
-from tests.agent.training.test_engine import only_rows
+from tests.agent.training.loop.test_engine import only_rows
 
 
 def ready(tmp_path: Path, **columns: Callable[[int], Any]) -> Workdir:
@@ -257,9 +260,9 @@ def test_when_the_base_is_exported_nothing_is_left_of_the_other_one(tmp_path: Pa
     assert names == {"MODEL_CARD.md", "config.json", "model.safetensors"}
     assert "the base as it came" in (workdir.model / "MODEL_CARD.md").read_text()
     # What is forecast, drawn and told by points ahead is the model that is there.
-    family = family_of(models.load(str(workdir.model), "cpu"), 24, 6)
+    family = family_of(load.load(str(workdir.model), "cpu"), 24, 6)
     panel = panel_of(workdir, parse_config(ruin(good), "test"))
-    test = judgement.hold_out(panel, 6, 1, 6)
+    test = scoring.hold_out(panel, 6, 1, 6)
     expected = family.forecast(panel, next(test.parts(0, 12)), QUANTILES)
     forecasts = pq.read_table(workdir.forecasts)
     assert np.allclose(forecasts["0.5"].to_numpy().reshape(12, 1, 6), expected[..., 4], rtol=1e-5)
@@ -331,17 +334,17 @@ def test_the_base_shows_what_it_can_with_the_context_that_it_was_made_for(tmp_pa
     base = a_base(tmp_path, "chronos-2")
     config = tiny_chronos(steps=2) | {"model": {"base": base}, "context_length": 8}
     train(workdir, config)
-    family = family_of(models.load(base, "cpu"), 24, 6)
+    family = family_of(load.load(base, "cpu"), 24, 6)
     panel = panel_of(workdir, parse_config(config, "test"))
-    test = judgement.hold_out(panel, 6, 1, 6)
-    found = judgement.scores(judgement.errors(test, family.forecast(panel, next(test.parts(0, 12)), QUANTILES)[None]))
+    test = scoring.hold_out(panel, 6, 1, 6)
+    found = scoring.scores(scoring.errors(test, family.forecast(panel, next(test.parts(0, 12)), QUANTILES)[None]))
     assert report(workdir)["models"]["base"]["wql"] == pytest.approx(found["wql"], rel=1e-5)
 
 
 def test_a_longer_context_than_the_bases_is_trained_on_and_remembered(tmp_path: Path) -> None:
     workdir = ready(tmp_path)
     config = tiny_chronos(steps=2) | {"model": {"base": a_base(tmp_path, "chronos-2")}, "context_length": 36}
-    family = models.starting_family(parse_config(config, "test"), "cpu")
+    family = load.starting_family(parse_config(config, "test"), "cpu")
     panel = panel_of(workdir, parse_config(config, "test"))
     batch = family.batch(panel, Draw(np.arange(4), np.full(4, 40)))
     other = batch | {"context": batch["context"].clone()}
@@ -358,7 +361,7 @@ def test_a_longer_context_than_the_bases_is_trained_on_and_remembered(tmp_path: 
 def test_the_model_is_widened_to_context_and_horizon_and_never_narrowed() -> None:
     model: Any = a_family("chronos-2").model
     for context, horizon in ((30, 13), (10, 2)):
-        models.widen(model, context, horizon)
+        load.widen(model, context, horizon)
         settings = model.config.chronos_config
         assert (settings["context_length"], settings["max_output_patches"]) == (30, 3)
         assert settings["time_encoding_scale"] == 24
@@ -393,14 +396,14 @@ def test_a_batch_larger_than_memory_is_no_reason_to_end_before_the_first_step(
 ) -> None:
     """Room for four rows: neither what is verified nor what is rehearsed before the training may want more."""
     workdir = ready(tmp_path)
-    make = models.starting_family
+    make = load.starting_family
 
     def on_a_small_gpu(*arguments: Any, **more: Any) -> Family:
         family = make(*arguments, **more)
         only_rows(family.model, 4)
         return family
 
-    monkeypatch.setattr(models, "starting_family", on_a_small_gpu)
+    monkeypatch.setattr(load, "starting_family", on_a_small_gpu)
     result = train(workdir, tiny_chronos(steps=2, batch_size=16))
     assert (result["parts"], result["steps"], result["attention"]) == (4, 2, "block")
 
@@ -569,17 +572,17 @@ def test_data_are_read_once_on_a_box(tmp_path: Path) -> None:
 
 def test_each_gate_fails_by_its_name() -> None:
     model = a_family("chronos-2").model
-    before = gates.sample_of(model)
+    before = acceptance.sample_of(model)
     with pytest.raises(InvalidInput, match="gate weights-changed"):
-        gates.weights_changed(before, gates.sample_of(model))
+        acceptance.weights_changed(before, acceptance.sample_of(model))
     model.train()
     with pytest.raises(InvalidInput, match="gate evaluation-mode"):
-        gates.evaluation_mode(model)
+        acceptance.evaluation_mode(model)
     with torch.no_grad():
         next(model.parameters()).fill_(float("nan"))
     with pytest.raises(InvalidInput, match="gate weights-finite"):
-        gates.weights_finite(model)
+        acceptance.weights_finite(model)
     with pytest.raises(InvalidInput, match="gate forecasts-finite"):
-        gates.forecasts_finite(np.array([1.0, np.nan], dtype=np.float32))
+        acceptance.forecasts_finite(np.array([1.0, np.nan], dtype=np.float32))
     with pytest.raises(InvalidInput, match=r"gate same-after-reload: .*by up to 1"):
-        gates.same_after_reload(np.array([1.0]), np.array([2.0]))
+        acceptance.same_after_reload(np.array([1.0]), np.array([2.0]))

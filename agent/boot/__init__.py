@@ -1,0 +1,1 @@
+"""The first minutes on the instance: metadata, the request, systemd, spot notices."""

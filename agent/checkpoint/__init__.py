@@ -1,0 +1,1 @@
+"""Checkpoints between the instance and S3."""

@@ -1,0 +1,126 @@
+"""Brings checkpoints to S3 in the background. The manifest goes last: the manifest is the checkpoint.
+
+On the box the newest two that are in S3 stay, and the best if the trainer names one. In S3 they all stay until they
+expire: the role of the instance may not delete (docs/adr/0008-checkpoints-expire.md).
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+from types import TracebackType
+
+from agent.background import Background
+from agent.checkpoint.manifest import MANIFEST, Manifest, Part
+from agent.protocol.checkpoint_dir import CHECKPOINTS, folder_of, steps_in
+from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.worker.progress import Progress
+
+_log = logging.getLogger(__name__)
+_KEPT = 2
+
+
+class CheckpointUploader(Background):
+    """Uploads the newest checkpoint it was offered, and removes from disk those that newer ones in S3 replace.
+
+    A checkpoint that cannot be uploaded is logged and left for the next one to replace: training goes on.
+    """
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        transfer: ObjectTransfer,
+        key_of: Callable[[str], str],
+        folder: Path,
+        progress: Progress,
+    ) -> None:
+        super().__init__("checkpoints", seconds_to_end=1)
+        self._objects = objects
+        self._transfer = transfer
+        self._key_of = key_of
+        self._folder = folder
+        self._progress = progress
+        self._news = threading.Condition()
+        self._offered: int | None = None
+        self._best: int | None = None
+        self._busy = False
+        self.uploaded: list[int] = []
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        with self._news:
+            self._over.set()
+            self._news.notify_all()
+        super().__exit__(kind, error, trace)
+
+    def offer(self, step: int, best: bool = False) -> None:
+        """The checkpoint of this step is complete on disk, and perhaps the best so far.
+
+        One that waits is replaced by a newer one.
+        """
+        with self._news:
+            self._offered = step
+            self._best = step if best else self._best
+            self._news.notify_all()
+
+    def drain(self, seconds: float) -> bool:
+        """Wait until all that was offered is in S3, at most so long; whether it is."""
+        deadline = time.monotonic() + seconds
+        with self._news:
+            return self._news.wait_for(
+                lambda: self._offered is None and not self._busy, timeout=max(0.0, deadline - time.monotonic())
+            )
+
+    def _run(self) -> None:
+        while True:
+            with self._news:
+                self._news.wait_for(lambda: self._offered is not None or self._over.is_set())
+                if self._offered is None:
+                    return
+                step, self._offered, self._busy = self._offered, None, True
+            try:
+                self._upload(step)
+            except Exception as error:  # noqa: BLE001 - this thread has to live: training waits for it at its end
+                _log.warning("checkpoint %d not uploaded: %s", step, error)
+            finally:
+                with self._news:
+                    self._busy = False
+                    self._news.notify_all()
+
+    def _upload(self, step: int) -> None:
+        store_checkpoint(
+            self._objects, self._transfer, self._key_of(CHECKPOINTS), self._folder, step, self._progress.synced
+        )
+        self._progress.checkpointed()
+        self.uploaded.append(step)
+        _log.info("checkpoint %d is in S3", step)
+        self._remove_replaced(step)
+
+    def _remove_replaced(self, uploaded: int) -> None:
+        """The newest stay, and the best; what is newer than the one in S3 may still be on its way."""
+        for step in [step for step in steps_in(self._folder) if step <= uploaded][:-_KEPT]:
+            if step != self._best:
+                shutil.rmtree(folder_of(self._folder, step), ignore_errors=True)
+
+
+def store_checkpoint(
+    objects: ObjectStore,
+    transfer: ObjectTransfer,
+    prefix: str,
+    checkpoints: Path,
+    step: int,
+    on_bytes: Callable[[int], None],
+) -> None:
+    """Upload the checkpoint of a step below `prefix`, its parts first. Raises ServiceUnavailable."""
+    folder = folder_of(checkpoints, step)
+    parts = []
+    for path in sorted(part for part in folder.rglob("*") if part.is_file()):
+        part = Part.of(path, folder)
+        transfer.upload(path, f"{prefix}{step}/{part.name}", on_bytes, expires=True)
+        parts.append(part)
+    objects.write(f"{prefix}{step}/{MANIFEST}", Manifest(step, tuple(parts)).to_json())

@@ -1,0 +1,1 @@
+"""From objects in S3 to a panel of series. Never torch: a laptop runs the same checks."""

@@ -1,0 +1,74 @@
+"""data_sync: exactly the files that the request names, complete, hashed, and with the columns that it names."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import Any
+
+from agent.data.download import Changed, Wanted, fetch
+from agent.errors import RunFailed
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.records.status import Cause
+from chronos_ec2.ports import ObjectTransfer
+
+
+@dataclass(frozen=True, slots=True)
+class DataFile:
+    """One file of the data set, as it lies on the box."""
+
+    key: str
+    path: Path
+    size: int
+    sha256: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataSet:
+    """What was downloaded. `sha256` is the hash over the hashes of all files, in the order of their keys."""
+
+    files: tuple[DataFile, ...]
+    sha256: str
+
+    @property
+    def size(self) -> int:
+        """Bytes in all."""
+        return sum(one.size for one in self.files)
+
+    def to_document(self) -> dict[str, Any]:
+        """The data set for run.json."""
+        files = [{"key": one.key, "bytes": one.size, "sha256": one.sha256} for one in self.files]
+        return {"sha256": self.sha256, "bytes": self.size, "files": files}
+
+
+def download(
+    transfer: ObjectTransfer,
+    keys: tuple[tuple[str, int], ...],
+    folder: Path,
+    on_bytes: Callable[[int], None],
+    check: Callable[[], None],
+    sleep: Callable[[float], None] = time.sleep,
+) -> DataSet:
+    """Download (key, bytes) pairs in parallel. `check` is called all the time and raises to end it.
+
+    Raises:
+        RunFailed: a file cannot be had, or has another size than it had at the launch.
+    """
+    wanted = [Wanted(key, size, _target(folder, index, key)) for index, (key, size) in enumerate(sorted(keys))]
+    try:
+        hashes = fetch(transfer, wanted, on_bytes, check, sleep)
+    except ServiceUnavailable as error:
+        raise RunFailed(Cause.INFRA, f"data set: {error}") from error
+    except Changed as error:
+        raise RunFailed(Cause.USER_CODE, f"data set: {error} at the launch: it was changed, launch again") from error
+    files = tuple(DataFile(one.key, one.path, one.size, sha256) for one, sha256 in zip(wanted, hashes, strict=True))
+    manifest = "".join(f"{one.sha256}  {one.key}\n" for one in files)
+    return DataSet(files, hashlib.sha256(manifest.encode()).hexdigest())
+
+
+def _target(folder: Path, index: int, key: str) -> Path:
+    """A path that no key can lead out of the folder, and that no two keys share."""
+    return folder / f"{index:05d}-{PurePosixPath(key).name}"

@@ -1,0 +1,1 @@
+"""What the kernel and the NVIDIA driver know about this machine."""

@@ -1,0 +1,1 @@
+"""Logs, redacted and shipped while the run goes on."""

@@ -1,0 +1,1 @@
+"""Whether this instance is fit for the run."""

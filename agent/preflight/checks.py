@@ -1,0 +1,218 @@
+"""Is this box fit for the run? Named checks, each with what was found and, when it is not enough, what to do."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass
+from datetime import timedelta
+from importlib import metadata
+from pathlib import Path
+from typing import Any, assert_never
+
+from agent.errors import RunFailed
+from agent.host import nvml
+from agent.host.kernel_events import KERNEL_LOG, xids
+from agent.preflight.cuda_probe import precision_of, supports
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.status import Cause
+
+_log = logging.getLogger(__name__)
+_PACKAGES = ("torch", "chronos-forecasting", "transformers", "accelerate", "numpy", "pyarrow")
+_CHRONOS_MINIMUM = (2, 3, 2)
+_GB = 10**9
+_SLOW_HARDWARE = frozenset({"hardware slowdown", "hardware thermal slowdown", "power brake"})
+"""A box that does nothing yet is not slowed for what it does."""
+_XIDS_SHOWN = 5
+_CUDA_SECONDS = 300
+"""Importing torch from a cold volume takes minutes."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One check: what was found, what to do when that is not enough, and whether another instance could be better."""
+
+    name: str
+    ok: bool
+    value: str
+    remedy: str = ""
+    elsewhere: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Needs:
+    """What the run needs of its box. `gpus` is how many its instance type has, None when that is not known."""
+
+    dataset_bytes: int
+    allow_cpu: bool
+    gpus: int | None = None
+
+
+def preflight(
+    workdir: Path,
+    needs: Needs,
+    driver: nvml.Driver | nvml.NoDriver,
+    on_check: Callable[[Check], None],
+    clock_offset: timedelta | None = None,
+) -> None:
+    """All checks, in order. `on_check` hears of each that is done, also of those that fail.
+
+    Raises:
+        RunFailed: some check failed; the message names each and its remedy.
+    """
+    failed = []
+    for check in _checks(workdir, needs, driver, clock_offset):
+        _log.log(logging.INFO if check.ok else logging.ERROR, "preflight %s: %s", check.name, check.value)
+        on_check(check)
+        if not check.ok:
+            failed.append(check)
+    if failed:
+        text = "; ".join(f"{check.name}: {check.value} ({check.remedy})" for check in failed)
+        elsewhere = all(check.elsewhere for check in failed)
+        hope = "; another instance may do better, launch again" if elsewhere else ""
+        raise RunFailed(Cause.INFRA, f"preflight: {text}{hope}", elsewhere)
+
+
+def _checks(
+    workdir: Path, needs: Needs, driver: nvml.Driver | nvml.NoDriver, clock_offset: timedelta | None
+) -> Iterator[Check]:
+    yield check_versions()
+    yield check_disk(workdir, needs.dataset_bytes, needs.allow_cpu)
+    yield check_clock(clock_offset)
+    yield check_driver(driver, needs)
+    yield check_health(driver)
+    yield check_kernel_log()
+    yield check_cuda(needs.allow_cpu, len(driver.gpus) if isinstance(driver, nvml.Driver) else 0)
+
+
+def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
+    """The packages that train are there, and Chronos is recent enough."""
+    try:
+        found = versions(installed)
+    except metadata.PackageNotFoundError as error:
+        remedy = "an AMI with AgentPackages=image has to have all of agent/requirements.txt"
+        return Check("versions", ok=False, value=f"{error.name} is not installed", remedy=remedy)
+    value = ", ".join(f"{name} {version}" for name, version in found.items())
+    chronos = tuple(int(part) for part in found["chronos-forecasting"].split(".")[:3] if part.isdigit())
+    remedy = "install chronos-forecasting 2.3.2 or later"
+    return Check("versions", ok=chronos >= _CHRONOS_MINIMUM, value=value, remedy=remedy)
+
+
+def versions(installed: Callable[[str], str] = metadata.version) -> dict[str, str]:
+    """Version by package. Raises PackageNotFoundError."""
+    return {"python": platform.python_version()} | {name: installed(name) for name in _PACKAGES}
+
+
+def check_disk(
+    workdir: Path, dataset_bytes: int, allow_cpu: bool, usage: Callable[[Path], Any] = shutil.disk_usage
+) -> Check:
+    """Room for the data set twice, once as it is and once as it is worked on, and for checkpoints."""
+    # Without a GPU only toy models are trained, whose checkpoints are megabytes.
+    margin = _GB // 2 if allow_cpu else 5 * _GB
+    needed, free = 2 * dataset_bytes + margin, int(usage(workdir).free)
+    value = f"{free / _GB:.1f} GB free, {needed / _GB:.1f} GB needed"
+    return Check("disk", ok=free >= needed, value=value, remedy="launch with a larger root volume")
+
+
+def check_clock(offset: timedelta | None) -> Check:
+    """How far the box's clock is from S3's, for whoever reads its logs. Nothing is judged by it."""
+    value = "not known" if offset is None else f"{offset.total_seconds():+.0f} s from S3's"
+    return Check("clock", ok=True, value=value)
+
+
+def check_driver(driver: nvml.Driver | nvml.NoDriver, needs: Needs) -> Check:
+    """The NVIDIA driver answers and sees all GPUs that the instance type has."""
+    match driver:
+        case nvml.GpuLost():
+            return Check("gpu", ok=False, value=one_line(str(driver), 80), remedy="the GPU is broken", elsewhere=True)
+        case nvml.NoDriver():
+            value, count = f"no NVIDIA driver ({one_line(str(driver), 80)})", 0
+        case nvml.Driver(version, gpus):
+            names = ", ".join(f"{one.name} {one.memory / 2**30:.0f} GiB" for one in gpus) or "no GPU"
+            value, count = f"driver {version}, {names}", len(gpus)
+        case _:
+            assert_never(driver)
+    if count and needs.gpus is not None and count < needs.gpus:
+        value, remedy = f"{value}: {count} of {needs.gpus}", "a GPU of this instance is broken"
+        return Check("gpu", ok=False, value=value, remedy=remedy, elsewhere=True)
+    remedy = "launch a GPU instance type with an AMI that brings the driver"
+    return _or_cpu(Check("gpu", count > 0, value, remedy), needs.allow_cpu)
+
+
+def check_health(driver: nvml.Driver | nvml.NoDriver) -> Check:
+    """No GPU has lost memory, and none is held back by its own hardware. A box without GPUs has none that is ill."""
+    if not isinstance(driver, nvml.Driver):
+        return Check("gpu_health", ok=True, value=f"not known ({one_line(str(driver), 80)})")
+    ill = [one for one in driver.gpus if one.uncorrected_errors or _SLOW_HARDWARE.intersection(one.slowed_by)]
+    value = "; ".join(_health(one) for one in driver.gpus) or "no GPU"
+    return Check("gpu_health", ok=not ill, value=value, remedy="the GPU is broken or too hot", elsewhere=True)
+
+
+def _health(one: nvml.Gpu) -> str:
+    errors = (
+        "memory errors not counted" if one.uncorrected_errors is None else f"{one.uncorrected_errors} memory errors"
+    )
+    slowed = f", slowed by {' and '.join(one.slowed_by)}" if one.slowed_by else ""
+    persistence = {True: ", persistence on", False: ", persistence off", None: ""}[one.persistence]
+    return f"{one.name}: {errors}{slowed}{persistence}"
+
+
+def check_kernel_log(kernel_log: Path = KERNEL_LOG) -> Check:
+    """The driver has reported no fault of the hardware since the box was started."""
+    if not os.access(kernel_log, os.R_OK):
+        return Check("kernel_log", ok=True, value="not known: it may not be read")
+    found = xids(kernel_log)
+    value = "; ".join(str(one) for one in found[-_XIDS_SHOWN:]) or "no report of the NVIDIA driver"
+    fatal = any(one.fatal for one in found)
+    return Check("kernel_log", ok=not fatal, value=value, remedy="the GPU needs a reset or a repair", elsewhere=True)
+
+
+def check_cuda(allow_cpu: bool, gpus: int = 0, report: Callable[[], dict[str, Any]] | None = None) -> Check:
+    """Torch runs a kernel on every one of the driver's `gpus`, and was built for it."""
+    remedy = "use an AMI whose torch is built for this GPU and driver"
+    try:
+        found = (report or _cuda_report)()
+    except (OSError, subprocess.SubprocessError, ValueError) as error:
+        return Check("cuda", ok=False, value=f"torch does not answer: {one_line(str(error), 160)}", remedy=remedy)
+    devices = found["devices"]
+    value = f"torch {found['torch']}, built for CUDA {found['built_for']}"
+    if not devices:
+        return _or_cpu(Check("cuda", ok=False, value=f"{value}, no device", remedy=remedy), allow_cpu)
+    for device in devices:
+        major, minor = device["capability"]
+        value += f", {device['name']} sm_{major}{minor} for {precision_of(major)}"
+        if not device["works"] or not supports(found["architectures"], (major, minor)):
+            architectures = " ".join(found["architectures"])
+            return Check("cuda", ok=False, value=f"{value} not supported by a build for {architectures}", remedy=remedy)
+    if len(devices) < gpus:
+        value, remedy = f"{value}: {len(devices)} of the driver's {gpus} GPUs", "a GPU of this instance does not work"
+        return Check("cuda", ok=False, value=value, remedy=remedy, elsewhere=True)
+    return Check("cuda", ok=True, value=value)
+
+
+def _or_cpu(check: Check, allow_cpu: bool) -> Check:
+    """With `allow_cpu` a missing GPU is a fact on record, not a failure."""
+    if check.ok or not allow_cpu:
+        return check
+    return Check(check.name, ok=True, value=f"{check.value}; training on the CPU, as was allowed")
+
+
+def _cuda_report() -> dict[str, Any]:
+    command = [sys.executable, "-m", "agent.preflight.cuda_probe"]
+    root = Path(__file__).parents[2]
+    done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_CUDA_SECONDS, check=False)
+    if done.returncode != 0:
+        raise ValueError(f"exit code {done.returncode}: {one_line(done.stderr, 4000)[-160:]}")
+    report: dict[str, Any] = json.loads(done.stdout.strip().splitlines()[-1])
+    return report
+
+
+def as_documents(checks: Sequence[Check]) -> list[dict[str, Any]]:
+    """The checks for run.json."""
+    return [asdict(check) for check in checks]

@@ -1,0 +1,54 @@
+"""What torch can do with the GPUs, as JSON: `python -m agent.preflight.cuda_probe`.
+
+A process of its own: the agent stays free of torch and of a CUDA context, and a driver that hangs can be given up on.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from typing import Any
+
+
+def main() -> int:
+    """Print one JSON object."""
+    # In here, because the agent imports `supports` from this module.
+    import torch  # noqa: PLC0415
+
+    report: dict[str, Any] = {"torch": torch.__version__, "built_for": torch.version.cuda, "devices": []}
+    if torch.cuda.is_available():
+        report["architectures"] = torch.cuda.get_arch_list()
+        for index in range(torch.cuda.device_count()):
+            capability = torch.cuda.get_device_capability(index)
+            # That a device is listed does not mean that a kernel runs on it.
+            product = torch.ones(64, 64, device=f"cuda:{index}") @ torch.ones(64, 64, device=f"cuda:{index}")
+            works = float(product.sum()) == 64.0**3
+            name = torch.cuda.get_device_name(index)
+            report["devices"].append({"name": name, "capability": list(capability), "works": works})
+    sys.stdout.write(json.dumps(report) + "\n")
+    return 0
+
+
+def precision_of(major: int) -> str:
+    """What a GPU of this compute capability trains in. torch's own answer is yes to bf16 also where it is emulated."""
+    return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
+
+
+def supports(architectures: list[str], capability: tuple[int, int]) -> bool:
+    """Whether a build with these architectures runs on a device: binaries fit within a major version, PTX upwards."""
+    major, minor = capability
+    for name in architectures:
+        kind, _, digits = name.partition("_")
+        number = "".join(digit for digit in digits if digit.isdigit())
+        if not number:
+            continue
+        built = (int(number[:-1] or 0), int(number[-1]))
+        if kind == "sm" and built[0] == major and built[1] <= minor:
+            return True
+        if kind == "compute" and built <= (major, minor):
+            return True
+    return False
+
+
+if __name__ == "__main__":
+    sys.exit(main())

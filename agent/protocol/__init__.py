@@ -1,0 +1,1 @@
+"""What the agent and its trainer tell each other, through files and signals."""

@@ -1,0 +1,116 @@
+"""What is known of the run so far: run.json says how it began, training.json how it went. No fact is in both."""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+from agent.data.dataset import DataSet
+from agent.host.nvml import Gpu
+from agent.preflight.checks import Check, as_documents, versions
+from agent.results.schema import SCHEMA_VERSION
+from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Status, Verdict
+from chronos_ec2.worker.progress import Progress
+
+_RESULT_FACTS = (
+    "steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "interruptions", "evaluation",
+)  # fmt: skip
+_RUN_SCHEMA_VERSION = 1
+
+
+@dataclass
+class RunRecord:
+    """Grows while the run goes on. Durations are seconds by the monotonic clock, bytes are those moved in the phase."""
+
+    progress: Progress
+    monotonic: Callable[[], float] = time.monotonic
+    phases: dict[str, dict[str, float]] = field(default_factory=dict)
+    checks: list[Check] = field(default_factory=list)
+    gpus: tuple[Gpu, ...] = ()
+    retry_elsewhere: bool | None = None
+    dataset: DataSet | None = None
+    rows: int | None = None
+    resumed_from: int | None = None
+    result: dict[str, Any] = field(default_factory=dict)
+    _running: tuple[dict[str, float], float, int] = field(default_factory=lambda: ({}, 0.0, 0))
+
+    @contextmanager
+    def phase(self, status: Status) -> Iterator[None]:
+        """Measure a phase, also when it fails."""
+        started, before = self.monotonic(), self.progress.snapshot().bytes_synced
+        entry = self.phases[str(status)] = {}
+        self._running = (entry, started, before)
+        try:
+            yield
+        finally:
+            self._measure()
+
+    def _measure(self) -> None:
+        entry, started, before = self._running
+        entry["seconds"] = round(self.monotonic() - started, 3)
+        entry["bytes"] = self.progress.snapshot().bytes_synced - before
+
+    def beginning(self, request: Request, run: Run, facts: dict[str, Any]) -> dict[str, Any]:
+        """run.json: what was asked, with what, on what. `facts` are the trainer's, before its first step."""
+        return {
+            "schema_version": _RUN_SCHEMA_VERSION,
+            "run_id": run.run_id,
+            "attempt": run.attempt,
+            "instance_id": run.instance_id,
+            "instance_type": run.instance_type,
+            "market": request.market,
+            "allow_cpu": request.allow_cpu,
+            "commit": request.commit,
+            "bundle_sha256": request.bundle_sha256,
+            "code_sha256": request.code_sha256,
+            "versions": versions(),
+            "hardware": hardware(self.gpus),
+            "preflight": as_documents(self.checks),
+            "data": self.dataset.to_document() | {"rows": self.rows} if self.dataset else None,
+            "training": facts,
+            "config": dict(request.config),
+        }
+
+    def to_document(self, request: Request, run: Run, verdict: Verdict, model_uri: str | None) -> dict[str, Any]:
+        """training.json. The last phase, still going on, counts up to now."""
+        self._measure()
+        result = self.result
+        return {
+            "schema_version": SCHEMA_VERSION,
+            "run_id": run.run_id,
+            "environment": run.lane.environment,
+            "lane": run.lane.name,
+            "attempt": run.attempt,
+            "instance_id": run.instance_id,
+            "instance_type": run.instance_type,
+            "outcome": str(verdict.outcome),
+            "cause": str(verdict.cause),
+            "message": verdict.message,
+            **({} if self.retry_elsewhere is None else {"retry_elsewhere": self.retry_elsewhere}),
+            "trainer": request.config.get("trainer"),
+            "model_uri": model_uri,
+            "resumed_from_step": self.resumed_from,
+            "metrics": result.get("metrics", {}),
+            "phases": self.phases,
+            "training_seconds": result.get("seconds", {}),
+            **{name: result[name] for name in _RESULT_FACTS if name in result},
+        }
+
+
+def hardware(gpus: tuple[Gpu, ...]) -> dict[str, Any]:
+    """The box; memory in bytes. Its GPUs as they were seen before: a driver may hang when it is asked again."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    return {
+        "machine": platform.machine(),
+        "cpus": os.cpu_count(),
+        "memory": memory,
+        "kernel": platform.release(),
+        "gpus": [asdict(one) for one in gpus],
+    }

@@ -1,0 +1,149 @@
+"""results_sync: what the run leaves in S3. The model first, training.json last: when that is there, all is there."""
+
+from __future__ import annotations
+
+import logging
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent import plots
+from agent.protocol.workdir import Workdir
+from agent.results.schema import problems
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.records.s3_keys import log_key, run_key
+from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.worker.progress import Progress
+
+_log = logging.getLogger(__name__)
+TRAINING = "training.json"
+RUN = "run.json"
+_DELAYS = (2, 5, 10, 20, 30)
+_MODEL_LICENSE = (
+    "These weights were trained by the owner of this bucket. Where they started from published Chronos-2 weights,\n"
+    "those are Copyright Amazon.com, Inc. or its affiliates, under the Apache License, Version 2.0:\n"
+    "https://www.apache.org/licenses/LICENSE-2.0\n"
+)
+
+
+class Results:
+    """Writes below `{environment}/{run_id}/`. Every write is tried for a minute, then raises ServiceUnavailable."""
+
+    def __init__(
+        self,
+        objects: ObjectStore,
+        transfer: ObjectTransfer,
+        environment: str,
+        run_id: str,
+        progress: Progress,
+        sleep: Callable[[float], None] = time.sleep,
+        attempt: int = 1,
+    ) -> None:
+        self._objects = objects
+        self._transfer = transfer
+        self._environment = environment
+        self._run_id = run_id
+        self._progress = progress
+        self._sleep = sleep
+        self._attempt = attempt
+        self.uploaded: dict[str, int] = {}
+
+    def key_of(self, name: str) -> str:
+        """The key of one of the run's objects."""
+        return run_key(self._environment, self._run_id, name)
+
+    def file(self, path: Path, name: str) -> None:
+        """Upload a file."""
+        self._tried(lambda: self._transfer.upload(path, self.key_of(name), self._progress.synced))
+        self.uploaded[name] = path.stat().st_size
+
+    def document(self, name: str, document: dict[str, Any]) -> None:
+        """Write a JSON document."""
+        body = dump_json(document)
+        self._tried(lambda: self._objects.write(self.key_of(name), body))
+        self._progress.synced(len(body))
+        self.uploaded[name] = len(body)
+
+    def once(self, name: str, document: dict[str, Any]) -> bool:
+        """Write a JSON document if S3 takes it at once: for whoever has no minute to wait."""
+        body = dump_json(document)
+        try:
+            self._objects.write(self.key_of(name), body)
+        except ServiceUnavailable as error:
+            _log.warning("%s not written yet: %s", name, error)
+            return False
+        self.uploaded[name] = len(body)
+        return True
+
+    def summary(self, document: dict[str, Any]) -> None:
+        """Write training.json. One that is not as its schema says is a bug of ours, and still better than none."""
+        for problem in problems(document):
+            _log.error("training.json: %s", problem)
+        self.document(TRAINING, document)
+
+    def missing(self) -> list[str]:
+        """The names of what was uploaded and is not in S3 in its full size. Raises ServiceUnavailable."""
+        sizes: dict[str, int] = {}
+        self._tried(lambda: sizes.update(self._objects.keys(self.key_of(""))))
+        # A copy: a thread that was left behind may add to it.
+        uploaded = dict(self.uploaded)
+        return sorted(name for name, size in uploaded.items() if sizes.get(self.key_of(name)) != size)
+
+    def log(self, path: Path) -> None:
+        """Upload a log as it is now, once: it is shipped again and again. Those of earlier attempts stay.
+
+        It is no progress: a hung trainer may go on writing to its log.
+        """
+        key = log_key(self._environment, self._run_id, path.name, self._attempt)
+        self._transfer.upload(path, key, lambda _count: None)
+
+    def model(self, folder: Path) -> bool:
+        """Upload the model, so that `BaseChronosPipeline.from_pretrained` loads it from S3; False when there is none.
+
+        Chronos fetches exactly config.json, model.safetensors and LICENSE.txt. The licence has to be there: a reader
+        that may not list the bucket is answered 403, not 404, for a missing key, and Chronos gives up on that.
+        What a trainer of the user's own has left is uploaded as it is.
+        """
+        licence = folder / "LICENSE.txt"
+        if (folder / "config.json").exists() and not licence.exists():
+            licence.write_text(_MODEL_LICENSE)
+        files = sorted(part for part in folder.rglob("*") if part.is_file())
+        for path in files:
+            self.file(path, f"models/{path.relative_to(folder).as_posix()}")
+        return bool(files)
+
+    def evidence(self, workdir: Workdir) -> None:
+        """Upload forecasts, metrics, event files and the evaluation, as far as they are there."""
+        for path in (workdir.forecasts, workdir.metrics):
+            if path.exists():
+                self.file(path, path.name)
+        for path in sorted(workdir.evaluation.glob("*")):
+            self.file(path, f"eval/{path.name}")
+        for path in sorted(workdir.tensorboard.glob("*")):
+            self.file(path, f"tensorboard/{path.name}")
+
+    def plots(self, workdir: Workdir, examples: list[dict[str, Any]], season_length: int) -> None:
+        """Draw and upload the pictures. A picture that cannot be drawn is no reason to fail a trained model."""
+        loss, forecast = workdir.plots / "loss.png", workdir.plots / "forecast.png"
+        try:
+            plots.draw_loss(workdir.metrics, loss)
+            if examples:
+                plots.draw_forecasts(examples, forecast, season_length)
+        except Exception as error:  # noqa: BLE001 - see above
+            _log.warning("plots not drawn: %s", error)
+        for picture in (loss, forecast):
+            if picture.exists():
+                self.file(picture, f"plots/{picture.name}")
+
+    def _tried(self, call: Callable[[], None]) -> None:
+        for delay in _DELAYS:
+            try:
+                call()
+            except ServiceUnavailable as error:
+                _log.warning("%s; tried again in %s s", error, delay)
+                self._sleep(delay)
+            else:
+                return
+        call()

@@ -1,0 +1,1 @@
+"""The trainer's process, and the trainers it can run."""

@@ -1,0 +1,89 @@
+"""The trainer's process: `python -m agent.trainer --workdir DIR --parent PID`, watched by `agent.supervise.supervisor`.
+
+It reads `config.json`, appends to `metrics.jsonl` while it works, and leaves `result.json`. SIGTERM asks for an early
+end: it saves what it has and exits 0 with `"stopped_early": true`. It exits 2 when what it was given is wrong, and 3
+when the loss is not a number any more.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import math
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from agent.protocol.trainer import (
+    LossNotFinite,
+    Metrics,
+    StoppedEarly,
+    StopSignal,
+    die_with,
+    explained,
+    raise_oom_score,
+    show_stacks_when_asked,
+    write_json,
+)
+from agent.protocol.workdir import Workdir
+from agent.trainer import custom, probe
+from chronos_ec2.domain.errors import UserError
+from chronos_ec2.training_config.parse import parse_config
+from chronos_ec2.training_config.schema import TrainingConfig
+
+Result = dict[str, Any]
+
+
+def main(arguments: list[str] | None = None) -> int:
+    """Train, and return the exit code."""
+    parser = argparse.ArgumentParser(prog="agent.trainer", description=__doc__)
+    parser.add_argument("--workdir", type=Path, required=True)
+    parser.add_argument("--parent", type=int, help="the agent's process id: this process does not outlive it")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="until deadline or price end the run")
+    options = parser.parse_args(arguments)
+    if options.parent is not None:
+        die_with(options.parent)
+    raise_oom_score()
+    show_stacks_when_asked()
+    stop = StopSignal(time.monotonic() + options.seconds)
+    workdir = Workdir(options.workdir)
+    metrics = Metrics(workdir.metrics)
+    try:
+        metrics.event("loading", what="configuration")
+        config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
+        result = _TRAINERS.get(config.trainer, _own)(workdir, config, metrics, stop)
+    except (UserError, LossNotFinite) as error:
+        return explained(error)
+    except StoppedEarly:
+        result = {"stopped_early": True}
+    finally:
+        metrics.close()
+    write_json(workdir.result, result)
+    return 0
+
+
+def _chronos(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    # Imported here, after SIGTERM is handled and the first sign of work is out: torch takes its time on a cold disk.
+    from agent.training.run import run  # noqa: PLC0415
+
+    return run(workdir, config, metrics, stop)
+
+
+def _probe(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    return probe.run(workdir, config.probe, metrics, stop)
+
+
+def _own(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    trainer = custom.load_trainer(config, workdir.code)
+    return custom.checked(trainer.train(workdir, metrics, stop), config.trainer)
+
+
+_TRAINERS: dict[str, Callable[[Workdir, TrainingConfig, Metrics, StopSignal], Result]] = {
+    "chronos": _chronos,
+    "probe": _probe,
+}
+
+if __name__ == "__main__":
+    sys.exit(main())

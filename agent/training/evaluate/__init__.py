@@ -1,0 +1,1 @@
+"""Forecasts of held-out windows, their scores and the verdict."""

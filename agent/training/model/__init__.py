@@ -1,0 +1,1 @@
+"""The models: families, loading, initialization."""

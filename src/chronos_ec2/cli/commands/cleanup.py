@@ -1,0 +1,51 @@
+"""`chronos-ec2 cleanup`."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict
+from typing import Annotated
+
+import typer
+
+from chronos_ec2.cli.commands.verify import _print_findings
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.services.verify import verify as find_what_is_left
+from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
+
+
+def cleanup(
+    wait: Annotated[float, typer.Option(min=0, help="Seconds to go on until nothing stale is left.")] = 0,
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Do now what the watchdog does each minute: end stale runs and instances without a record. Healthy runs go on.
+
+    Uploads that no run is left to end are aborted too. Ambiguous cases need two looks; `--wait 180` is enough for both.
+    Exit code 1 if something is left.
+    """
+    world = connect(environment, region, bucket)
+    end = time.monotonic() + wait
+    while True:
+        reports = world.reconciler.sweep()
+        abort_orphan_uploads(environment, world.store, world.fleet)
+        left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
+        if not left or time.monotonic() >= end:
+            break
+        time.sleep(min(10, max(end - time.monotonic(), 0)))
+    if json:
+        decisions = [
+            {"lane": report.lane.name, "reason": report.decision.reason, "error": report.error} for report in reports
+        ]
+        print_json({"environment": environment, "decisions": decisions, "left": [asdict(finding) for finding in left]})
+    else:
+        for report in reports:
+            console.print(f"lane {report.lane.name}: {report.error or report.decision.reason}", markup=False)
+        _print_findings(environment, left)
+    if any(report.error for report in reports):
+        raise typer.Exit(3)
+    if left:
+        raise typer.Exit(1)

@@ -1,0 +1,56 @@
+"""`chronos-ec2 monitor` and `chronos-ec2 runs`."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+from rich.markup import escape
+
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
+from chronos_ec2.cli.output import as_document, console, print_json, verdict_line
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.status import Outcome
+from chronos_ec2.services.kill import find_active
+from chronos_ec2.services.run_queries import look
+
+
+def monitor(
+    run_id: OptionalRunId = None,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 5.0,
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Watch a run until it is over and its instance is gone.
+
+    Exit code 0 only if it succeeded. Ctrl-C stops the watching, not the run.
+    """
+    world = connect(environment, region, bucket)
+    run_id = run_id or find_active(world.store, environment, None).run.run_id
+    told = 0
+    shown: object = None
+    with console.status(f"run {run_id}", spinner="dots") as spinner:
+        while True:
+            snapshot = look(world.store, environment, run_id)
+            run = snapshot.run
+            seen = (run.status, run.current_step, run.attempt, snapshot.active)
+            if json and seen != shown:
+                print_json(as_document(snapshot))
+            elif not json and seen != shown:
+                # A phase may begin and end between two looks; the record knows them all.
+                for status, moment in run.phases[told:]:
+                    console.print(f"{moment:%H:%M:%S}  {status}")
+                told = len(run.phases)
+            shown = seen
+            if not snapshot.active:
+                break
+            spinner.update(escape(one_line(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress}")))
+            time.sleep(interval)
+    if not json:
+        console.print(verdict_line(run))
+        console.print(f"results   s3://{world.stack.bucket}/{environment}/{run_id}/")
+    if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
+        raise typer.Exit(1)

@@ -1,0 +1,69 @@
+"""`chronos-ec2 upload`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.domain.records.s3_keys import bundle_key
+from chronos_ec2.services.publish.agent import publish_agent
+from chronos_ec2.services.publish.data import upload_config, upload_data
+from chronos_ec2.training_config.parse import load_config
+
+upload = typer.Typer(
+    name="upload", help="Put data, configurations and the agent where runs find them.", no_args_is_help=True
+)
+
+
+@upload.command()
+def data(
+    folder: Annotated[Path, typer.Argument(help="A folder with Parquet files.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set; `data.path` is then training-data/NAME/.")],
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Upload every Parquet file below FOLDER as data set NAME."""
+    world = connect(environment, region, bucket)
+    sent: list[int] = []
+    with console.status(f"uploading {folder}"):
+        data_path, files = upload_data(folder, name, world.transfer, sent.append)
+    if json:
+        print_json({"data_path": data_path, "files": files, "bytes": sum(sent)})
+    else:
+        console.print(f"{files} files, {sum(sent) / 1e6:.1f} MB; train on them with  data: {{path: {data_path}}}")
+
+
+@upload.command()
+def config(
+    file: Annotated[Path, typer.Argument(help="A training configuration; train.yaml is the default of `launch`.")],
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Check a training configuration and upload it."""
+    load_config(file)
+    key = upload_config(file, connect(environment, region, bucket).store)
+    if json:
+        print_json({"key": key})
+    else:
+        console.print(f"uploaded as {key}")
+
+
+@upload.command()
+def agent(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
+    """Upload the agent's code and its Python packages. `launch` does it by itself when needed."""
+    world = connect(environment, region, bucket)
+    with console.status("looking for the agent in the bucket") as status:
+        sha256, size = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
+    if json:
+        print_json({"key": bundle_key(sha256), "bytes": size})
+    else:
+        brought = "the AMI's own" if world.stack.packages_in_image else "uploaded"
+        console.print(f"{size / 1e3:.0f} kB as {bundle_key(sha256)}; its packages are {brought}")

@@ -1,0 +1,1 @@
+"""Strict parsing and formatting of documents, names and times."""

@@ -1,0 +1,44 @@
+"""Names of environments, lanes and buckets, and text that fits on one line."""
+
+from __future__ import annotations
+
+import re
+from functools import lru_cache
+
+from chronos_ec2.domain.errors import InvalidInput
+
+_NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
+_BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_RESERVED = frozenset({"cached-datasets"})
+_CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+
+
+def is_name(value: str) -> bool:
+    """Whether `value` can name an environment or a lane."""
+    return value not in _RESERVED and _NAME.fullmatch(value) is not None
+
+
+@lru_cache(maxsize=1024)
+def check_name(value: str, where: str) -> str:
+    """Return `value` if it can name an environment or a lane, else raise InvalidInput for `where`."""
+    if not is_name(value):
+        raise InvalidInput(where, f"{value!r} is not a valid name", "lower-case letters, digits and '-', at most 31")
+    return value
+
+
+def check_bucket(value: str, where: str) -> str:
+    """Return `value` if it can name a bucket, else raise InvalidInput for `where`."""
+    if not _BUCKET.fullmatch(value):
+        raise InvalidInput(where, f"{one_line(value, 80)!r} is not the name of a bucket")
+    return value
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """`text` with a space for all that does not show, at most `limit` characters: safe in a log, a subject, a terminal.
+
+    Not control characters alone: some others turn the direction of a line, have no width, or cannot be encoded.
+    """
+    if not text.isprintable():
+        text = "".join(character if character.isprintable() else " " for character in text)
+    clean = text.strip()
+    return clean if len(clean) <= limit else clean[: limit - 1] + "…"

@@ -1,0 +1,1 @@
+"""What is stored in the bucket: locks, requests, heartbeats, and their keys."""

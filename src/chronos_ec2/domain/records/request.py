@@ -1,0 +1,92 @@
+"""What was asked of a run: written once by launch, read by the agent and by a relaunch."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import check_run_id
+
+SCHEMA_VERSION = 1
+Market = Literal["on-demand", "spot"]
+ON_DEMAND: Market = "on-demand"
+SPOT: Market = "spot"
+REQUEST = "request.json"
+MAX_REQUEST_BYTES = 16 * 1024 * 1024
+"""A request lists the files of its data set; this is room for about a hundred thousand."""
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """The write-once order of a run.
+
+    `config` is the resolved training configuration (see `training_config`), `bundle_sha256` names the agent's code,
+    `commit` is what git calls the code that launched it, None when git does not know it. `dataset_keys` lists (key,
+    bytes) of exactly the objects to train on, `code_sha256` names a trainer of one's own, `log_group` is CloudWatch's,
+    if the logs go there too.
+    """
+
+    run_id: str
+    lane: Lane
+    config: Mapping[str, Any]
+    instance_types: tuple[str, ...]
+    bundle_sha256: str
+    dataset_keys: tuple[tuple[str, int], ...]
+    limits: Limits
+    allow_cpu: bool = False
+    market: Market = ON_DEMAND
+    log_group: str | None = None
+    code_sha256: str | None = None
+    commit: str | None = None
+
+    def to_json(self) -> bytes:
+        """The request as it lies in S3."""
+        return dump_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": self.run_id,
+                "environment": self.lane.environment,
+                "lane": self.lane.name,
+                "instance_types": list(self.instance_types),
+                "bundle_sha256": self.bundle_sha256,
+                "code_sha256": self.code_sha256,
+                "commit": self.commit,
+                "allow_cpu": self.allow_cpu,
+                "market": self.market,
+                "log_group": self.log_group,
+                "limits": self.limits.to_seconds(),
+                "config": dict(self.config),
+                "dataset": [{"key": key, "bytes": size} for key, size in self.dataset_keys],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes) -> Request:
+        """The request in `raw`. Raises Unreadable."""
+        fields = Fields(load_json(raw, REQUEST, MAX_REQUEST_BYTES), REQUEST)
+        if (version := fields.count("schema_version")) != SCHEMA_VERSION:
+            raise Unreadable(f"{REQUEST}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+        try:
+            return cls(
+                run_id=check_run_id(fields.text("run_id")),
+                lane=Lane(fields.text("environment"), fields.text("lane")),
+                config=fields.raw("config"),
+                instance_types=tuple(fields.texts("instance_types")),
+                bundle_sha256=fields.text("bundle_sha256"),
+                dataset_keys=tuple((part.text("key"), part.count("bytes")) for part in fields.children("dataset")),
+                limits=Limits.from_overrides(fields.raw("limits")),
+                allow_cpu=fields.flag("allow_cpu"),
+                # A request of an earlier release does not say.
+                market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
+                log_group=fields.text_or_none("log_group"),
+                code_sha256=fields.text_or_none("code_sha256"),
+                commit=fields.text_or_none("commit"),
+            )
+        except (ValueError, InvalidInput) as error:
+            raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error

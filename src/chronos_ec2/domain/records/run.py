@@ -1,0 +1,276 @@
+"""A training run as the lock records it: status machine, verdict, JSON form."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, field, replace
+from datetime import datetime
+from functools import lru_cache
+
+from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
+from chronos_ec2.domain.records.status import (
+    _TRANSITIONS,
+    ACTIVE,
+    Cause,
+    DecidedBy,
+    Outcome,
+    Status,
+    Stop,
+    Suspect,
+    Verdict,
+)
+
+SCHEMA_VERSION = 1
+LAUNCHING = "launching"
+"""The step of a run that no agent has claimed yet."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """The record of one run. It is the lock of its lane as long as it lies at the lane's key.
+
+    Times are aware UTC; `price_per_hour_usd` and `max_cost_usd` are None when unknown or unlimited. `prices` are those
+    of the instance types that it may get, by type, and `price_per_hour_usd` is that of any other. Until launch has said
+    which type it got, `instance_type` is the dearest of them. `spent_usd` is the cost of the attempts that are over. A
+    lost attempt is followed by another as long as there are `preemptions_left` (EC2 took the instance away) or
+    `crashes_left` (it died); deadline and cap span all attempts.
+    """
+
+    run_id: str
+    lane: Lane
+    status: Status
+    current_step: str
+    attempt: int
+    seq: int
+    nonce: str
+    instance_type: str
+    created_at: datetime
+    updated_at: datetime
+    deadline: datetime
+    instance_id: str | None = None
+    price_per_hour_usd: float | None = None
+    max_cost_usd: float | None = None
+    spent_usd: float = 0.0
+    preemptions_left: int = 0
+    crashes_left: int = 0
+    verdict: Verdict | None = None
+    stop: Stop | None = None
+    suspect: Suspect | None = None
+    phases: tuple[tuple[Status, datetime], ...] = field(default=())
+    prices: tuple[tuple[str, float], ...] = field(default=())
+
+    @property
+    def claimed(self) -> bool:
+        """Whether an agent has taken this attempt."""
+        return not (self.status is Status.INITIALIZATION and self.current_step == LAUNCHING)
+
+    @property
+    def began(self) -> datetime:
+        """When this attempt began: when the run was made, or given to another attempt."""
+        return max(
+            (moment for status, moment in self.phases if status is Status.INITIALIZATION), default=self.created_at
+        )
+
+    @property
+    def active(self) -> bool:
+        """Whether work may still go on."""
+        return self.status in ACTIVE
+
+    def advance(self, status: Status, step: str, now: datetime) -> Run:
+        """This run in a later phase. Raises ValueError for a transition that the table does not have."""
+        if status is not self.status and status not in _TRANSITIONS[self.status]:
+            raise ValueError(f"no transition {self.status} -> {status}")
+        phases = self.phases if status is self.status else (*self.phases, (status, now))
+        return replace(self, status=status, current_step=step, updated_at=now, phases=phases)
+
+    def caught_up_with(self, later: Run) -> Run:
+        """This run with the phases that a later copy of it has beyond its own."""
+        run = self
+        for status, moment in later.phases[len(self.phases) :]:
+            if status in _TRANSITIONS[run.status]:
+                run = run.advance(status, str(status), moment)
+        return run
+
+    def end(self, verdict: Verdict, now: datetime) -> Run:
+        """This run with a verdict; the first verdict stands."""
+        if self.verdict is not None:
+            return self
+        verdict = replace(verdict, message=one_line(verdict.message))
+        phases = (*self.phases, (verdict.status, now))
+        return replace(
+            self,
+            status=verdict.status,
+            current_step=f"ended_{verdict.cause}",
+            verdict=verdict,
+            updated_at=now,
+            phases=phases,
+            suspect=None,
+        )
+
+    def next_attempt(self, cause: Cause, spent_usd: float, now: datetime) -> Run:
+        """This run after a lost attempt, ready to be launched again; one of its budgets is a unit smaller."""
+        return replace(
+            self,
+            status=Status.INITIALIZATION,
+            current_step=LAUNCHING,
+            attempt=self.attempt + 1,
+            instance_id=None,
+            instance_type=max(self.prices, key=lambda price: price[1], default=(self.instance_type, 0.0))[0],
+            spent_usd=spent_usd,
+            preemptions_left=self.preemptions_left - (cause is Cause.PREEMPTED),
+            crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
+            verdict=None,
+            suspect=None,
+            updated_at=now,
+            phases=(*self.phases, (Status.INITIALIZATION, now)),
+        )
+
+    def to_json(self) -> bytes:
+        """The record as it lies in S3."""
+        verdict, stop, suspect = self.verdict, self.stop, self.suspect
+        return dump_json(
+            {
+                "schema_version": SCHEMA_VERSION,
+                "run_id": self.run_id,
+                "environment": self.lane.environment,
+                "lane": self.lane.name,
+                "status": self.status,
+                "current_step": self.current_step,
+                "attempt": self.attempt,
+                "seq": self.seq,
+                "nonce": self.nonce,
+                "instance_id": self.instance_id,
+                "instance_type": self.instance_type,
+                "created_at": format_time(self.created_at),
+                "updated_at": format_time(self.updated_at),
+                "deadline": format_time(self.deadline),
+                "price_per_hour_usd": self.price_per_hour_usd,
+                "prices": dict(self.prices),
+                "max_cost_usd": self.max_cost_usd,
+                "spent_usd": self.spent_usd,
+                "preemptions_left": self.preemptions_left,
+                "crashes_left": self.crashes_left,
+                "verdict": verdict
+                and {
+                    "outcome": verdict.outcome,
+                    "cause": verdict.cause,
+                    "message": verdict.message,
+                    "judge": verdict.judge,
+                },
+                "stop": stop
+                and {"cause": stop.cause, "reason": stop.reason, "requested_at": format_time(stop.requested_at)},
+                "suspect": suspect
+                and {
+                    "cause": suspect.cause,
+                    "reason": suspect.reason,
+                    "first_seen": format_time(suspect.first_seen),
+                },
+                "timestamps": [{"status": status, "at": format_time(moment)} for status, moment in self.phases],
+            }
+        )
+
+    @classmethod
+    def from_json(cls, raw: bytes, lane: Lane) -> Run:
+        """The record of `lane` in `raw`.
+
+        Raises:
+            Unreadable: not a record of this schema and lane. Nothing of its content may be acted on.
+        """
+        return _read(raw, lane)
+
+    @classmethod
+    def from_fields(cls, fields: Fields, lane: Lane) -> Run:
+        """The record in the fields of a document. Raises Unreadable, ValueError, InvalidInput."""
+        return cls(
+            run_id=check_run_id(fields.text("run_id")),
+            lane=lane,
+            status=Status(fields.text("status")),
+            current_step=fields.text("current_step"),
+            attempt=fields.count("attempt"),
+            seq=fields.count("seq"),
+            nonce=fields.text("nonce"),
+            instance_id=fields.text_or_none("instance_id"),
+            instance_type=fields.text("instance_type"),
+            created_at=fields.time("created_at"),
+            updated_at=fields.time("updated_at"),
+            deadline=fields.time("deadline"),
+            price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
+            # The record of an earlier release has one price alone.
+            prices=_prices(fields) if fields.has("prices") else (),
+            max_cost_usd=fields.number_or_none("max_cost_usd"),
+            spent_usd=fields.number("spent_usd"),
+            preemptions_left=fields.count("preemptions_left"),
+            crashes_left=fields.count("crashes_left"),
+            verdict=_verdict(fields),
+            stop=_stop(fields),
+            suspect=_suspect(fields),
+            phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
+        )
+
+
+@lru_cache(maxsize=32)
+def _read(raw: bytes, lane: Lane) -> Run:
+    """Beats and sweeps read the same bytes over and over."""
+    fields = Fields(load_json(raw, lane.state_key), lane.state_key)
+    if (version := fields.count("schema_version")) != SCHEMA_VERSION:
+        raise Unreadable(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+    if (fields.text("environment"), fields.text("lane")) != (lane.environment, lane.name):
+        raise Unreadable(f"{lane.state_key}: the record of another lane")
+    try:
+        return Run.from_fields(fields, lane)
+    except (ValueError, InvalidInput) as error:
+        raise Unreadable(f"{lane.state_key}: {one_line(str(error), 120)}") from error
+
+
+def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
+    prices = fields.child("prices")
+    return tuple((instance_type, prices.number(instance_type)) for instance_type in fields.raw("prices"))
+
+
+def _verdict(fields: Fields) -> Verdict | None:
+    if not fields.has("verdict"):
+        return None
+    verdict = fields.child("verdict")
+    return Verdict(
+        Outcome(verdict.text("outcome")),
+        Cause(verdict.text("cause")),
+        verdict.text("message"),
+        DecidedBy(verdict.text("judge")),
+    )
+
+
+def _stop(fields: Fields) -> Stop | None:
+    if not fields.has("stop"):
+        return None
+    stop = fields.child("stop")
+    return Stop(Cause(stop.text("cause")), stop.text("reason"), stop.time("requested_at"))
+
+
+def _suspect(fields: Fields) -> Suspect | None:
+    if not fields.has("suspect"):
+        return None
+    suspect = fields.child("suspect")
+    return Suspect(Cause(suspect.text("cause")), suspect.text("reason"), suspect.time("first_seen"))
+
+
+def new_run_id(now: datetime, entropy: bytes) -> str:
+    """A run id: the second of `now` and six hex digits of `entropy`."""
+    return f"{now:%Y%m%dT%H%M%SZ}-{entropy.hex()[:6]}"
+
+
+def check_run_id(value: str) -> str:
+    """Return `value` if it is a run id, else raise InvalidInput."""
+    if not RUN_ID_PATTERN.fullmatch(value):
+        raise InvalidInput("run id", f"{one_line(value, 60)!r} is not a run id", "like 20260131T120000Z-1a2b3c")
+    return value
+
+
+def client_token(run: Run, instance_type: str, subnet_id: str, market: str) -> str:
+    """EC2 idempotency token (64 ASCII characters) of one way to launch one attempt: a retry never doubles it."""
+    identity = "/".join((run.lane.environment, run.run_id, str(run.attempt), instance_type, subnet_id, market))
+    return hashlib.sha256(identity.encode()).hexdigest()

@@ -1,0 +1,1 @@
+"""The watchdog's rules, one module for each situation of a lane."""

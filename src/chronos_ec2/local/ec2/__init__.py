@@ -1,0 +1,1 @@
+"""EC2 for the embedded AWS: instances as processes or containers."""

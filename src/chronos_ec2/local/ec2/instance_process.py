@@ -1,0 +1,116 @@
+"""One pretended EC2 instance: boots as the user data does, runs the agent, and ends when the agent ends.
+
+`python -m chronos_ec2.local.ec2.instance_process` is started by the stand-in for each instance record. Its end is the instance's
+power-off. Whatever way it goes, everything that ran on it goes with it.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import logging
+import os
+import signal
+import subprocess
+import sys
+import tarfile
+import uuid
+from collections.abc import Sequence
+from pathlib import Path
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.domain.errors import ChronosError
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST
+from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
+from chronos_ec2.local.processes import die_with_parent, kill_marked
+from chronos_ec2.local.state_dir import INSTANCE_MARK
+from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.services.publish.wheels import REFERENCE
+
+logger = logging.getLogger("box")
+
+
+class BootFailed(Exception):
+    """The instance has no agent: what it should run is missing, or is not what the request names."""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Boot and run the agent. The end of this process is the end of the box, as with the user data of a real one."""
+    parser = argparse.ArgumentParser(prog="python -m chronos_ec2.local.ec2.instance_process")
+    for name in ("bucket", "environment", "run-id", "attempt", "instance-id"):
+        parser.add_argument(f"--{name}", required=True)
+    parser.add_argument("--disk", type=Path, required=True, help="folder of this instance")
+    parser.add_argument("--parent", type=int, required=True, help="pid of the stand-in")
+    options = parser.parse_args(arguments)
+    logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
+
+    def power_cut(_signal: int, _frame: object) -> None:
+        kill_marked(INSTANCE_MARK, options.instance_id)
+        os._exit(128 + signal.SIGTERM)
+
+    signal.signal(signal.SIGTERM, power_cut)
+    die_with_parent(options.parent, signal.SIGTERM)
+    try:
+        s3 = client("s3")
+        store, transfer = S3Objects(s3, options.bucket), S3Transfer(s3, options.bucket)
+        bundle = fetch_bundle(store, transfer, run_key(options.environment, options.run_id, REQUEST), options.disk)
+    except BootFailed as error:
+        logger.warning("boot failed: %s: power off", error)
+        return 1
+    return _run_agent(options, bundle)
+
+
+def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str, disk: Path) -> Path:
+    """The folder with the agent that a run's request names, its hash verified before anything of it is unpacked.
+
+    Raises:
+        BootFailed: no request, no such bundle, another hash, an archive that leaves its folder, or an agent that wants
+            packages to be installed: on this machine it has this machine's.
+    """
+    archive, target = disk / "bundle.tar.gz", disk / "bundle"
+    try:
+        request = store.read(request_key, MAX_REQUEST_BYTES)
+        if request is None:
+            raise BootFailed(f"there is no {request_key}")
+        sha256 = str(json.loads(request.body)["bundle_sha256"])
+        transfer.download(bundle_key(sha256), archive, lambda _count: None)
+    except (ChronosError, ValueError, KeyError, TypeError) as error:
+        raise BootFailed(f"{request_key}: {error!r}") from error
+    if (found := hashlib.sha256(archive.read_bytes()).hexdigest()) != sha256:
+        raise BootFailed(f"the bundle has SHA-256 {found}, {request_key} names {sha256}")
+    try:
+        with tarfile.open(archive) as tar:
+            tar.extractall(target, filter="data")
+    except tarfile.TarError as error:
+        raise BootFailed(f"bundle {sha256}: {error}") from error
+    if (target / REFERENCE).exists():
+        raise BootFailed(f"bundle {sha256} has a {REFERENCE}: deploy the stack with AgentPackages=image")
+    return target
+
+
+def _run_agent(options: argparse.Namespace, bundle: Path) -> int:
+    workdir = options.disk / "work"
+    workdir.mkdir(exist_ok=True)
+    command = [sys.executable, "-m", "agent", "--bucket", options.bucket, "--environment", options.environment]
+    command += ["--run-id", options.run_id, "--attempt", options.attempt, "--instance-id", options.instance_id]
+    command += ["--boot-id", str(uuid.uuid4()), "--workdir", str(workdir)]
+    box = os.getpid()
+    agent = subprocess.Popen(
+        command,
+        cwd=bundle,
+        env=os.environ | {"PYTHONPATH": str(bundle)},
+        start_new_session=True,
+        preexec_fn=lambda: die_with_parent(box),  # noqa: PLW1509 - this process has one thread
+    )
+    (options.disk / "agent.pid").write_text(f"{agent.pid}\n")
+    logger.info("agent started, pid %d", agent.pid)
+    code = agent.wait()
+    logger.info("agent ended with %d: power off", code)
+    kill_marked(INSTANCE_MARK, options.instance_id)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

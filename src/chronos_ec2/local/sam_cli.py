@@ -1,0 +1,82 @@
+"""The real `sam`, pointed at the embedded AWS."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from chronos_ec2.local.state_dir import (
+    ENVIRONMENT,
+    MARK,
+    Layout,
+    LocalAwsFailed,
+    aws_variables,
+    last_lines,
+    without_aws,
+)
+
+
+def project_root() -> Path:
+    """The checkout that this package runs from. Raises LocalAwsFailed when it was installed without one."""
+    root = Path(__file__).resolve().parents[3]
+    if not (root / "template.yaml").is_file():
+        raise LocalAwsFailed(
+            "the embedded AWS needs a checkout of chronos-ec2: `pip install -e '.[agent,local]'` in one"
+        )
+    return root
+
+
+def deploy(layout: Layout, endpoint: str, token: str) -> None:
+    """Build the template of this checkout and deploy it, as anybody would.
+
+    Raises:
+        LocalAwsFailed: `sam` is not there, or failed; the message has its last lines and names its log.
+    """
+    build(layout, endpoint, token)
+    _sam(layout, endpoint, token, ["deploy", *_config(), "--config-env", ENVIRONMENT])
+
+
+def build(layout: Layout, endpoint: str, token: str) -> None:
+    """Build the bundles of this checkout's functions. Raises LocalAwsFailed as `deploy` does."""
+    layout.sam.mkdir(parents=True, exist_ok=True)
+    template = str(project_root() / "template.yaml")
+    _sam(layout, endpoint, token, ["build", "--template-file", template, *_config()])
+
+
+def sam() -> Path:
+    """The command, beside this Python or on the PATH. Raises LocalAwsFailed when there is none."""
+    beside = Path(sys.executable).with_name("sam")
+    if beside.is_file():
+        return beside
+    found = shutil.which("sam")
+    if found is None:
+        raise LocalAwsFailed("`sam` is not installed: `pip install -e '.[agent,local]'`")
+    return Path(found)
+
+
+def _config() -> list[str]:
+    return ["--config-file", str(project_root() / "samconfig.toml")]
+
+
+def _sam(layout: Layout, endpoint: str, token: str, arguments: Sequence[str]) -> None:
+    command = [str(sam()), *arguments]
+    variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "SAM_CLI_TELEMETRY": "0"}
+    log = layout.log("sam")
+    with log.open("a") as output:
+        output.write(f"$ sam {' '.join(arguments)}\n")
+        output.flush()
+        done = subprocess.run(
+            command,
+            cwd=layout.sam,
+            env=variables,
+            stdin=subprocess.DEVNULL,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
+    if done.returncode:
+        raise LocalAwsFailed(f"`sam {arguments[0]}` failed, see {log}:\n{last_lines(log)}")

@@ -1,0 +1,83 @@
+"""The agent's code as one immutable archive, named by its content.
+
+The file `agent/python-env` in it says which packages travel with it. A bundle without that file says that the machine
+brings them: one rule, which the boot script and the local stand-in for EC2 follow.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import io
+import subprocess
+import tarfile
+from collections.abc import Callable
+from pathlib import Path
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.s3_keys import bundle_key
+from chronos_ec2.ports import ObjectTransfer
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.publish.wheels import REFERENCE, publish_python_env
+
+CHECKOUT = Path(__file__).resolve().parents[4]
+# What runs on the box; the rest of the library stays at home.
+_LEFT_OUT = frozenset({"cli", "local", "simulation", "memory", "__pycache__"})
+
+
+def publish_agent(
+    packages_in_image: bool, store: RunStore, transfer: ObjectTransfer, say: Callable[[str], None]
+) -> tuple[str, int]:
+    """Put what an instance runs into the bucket, unless it is there; the bundle's SHA-256 and size in bytes.
+
+    The packages go first, so that whoever finds a bundle finds what it names. Raises UserError, ServiceUnavailable.
+    """
+    bundle = build_bundle(packages_in_image)
+    if not packages_in_image:
+        publish_python_env(CHECKOUT, store, transfer, say)
+    return publish_bundle(store, bundle), len(bundle)
+
+
+def build_bundle(packages_in_image: bool, checkout: Path = CHECKOUT) -> bytes:
+    """A tar.gz with `agent/` and `chronos_ec2/` at its root; the same files give the same bytes.
+
+    Raises:
+        InvalidInput: this is not a checkout of the project.
+    """
+    agent, library = checkout / "agent", checkout / "src" / "chronos_ec2"
+    if not (agent / "__main__.py").is_file():
+        raise InvalidInput(
+            str(checkout), "has no agent/", "run chronos-ec2 from a checkout installed with pip install -e"
+        )
+    left_out = {checkout / REFERENCE} if packages_in_image else set()
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
+        for root in (agent, library):
+            for path in sorted(set(root.rglob("*")) - left_out):
+                inside = path.relative_to(root.parent)
+                if path.is_file() and not _LEFT_OUT & set(inside.parts) and path.suffix != ".pyc":
+                    entry = tarfile.TarInfo(str(inside))
+                    entry.size, entry.mode = path.stat().st_size, 0o644
+                    tar.addfile(entry, io.BytesIO(path.read_bytes()))
+    return gzip.compress(archive.getvalue(), mtime=0)
+
+
+def publish_bundle(store: RunStore, bundle: bytes) -> str:
+    """Put a bundle where instances find it, unless it is there; its SHA-256, which is its name."""
+    sha256 = hashlib.sha256(bundle).hexdigest()
+    key = bundle_key(sha256)
+    if key not in dict(store.objects.keys(key)):
+        store.objects.write(key, bundle, "application/gzip")
+    return sha256
+
+
+def commit_of(checkout: Path) -> str | None:
+    """The commit of a checkout, with `-dirty` when its files are not those of the commit; None when git has none."""
+    if not (checkout / ".git").exists():
+        return None
+    command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]
+    try:
+        done = subprocess.run(command, capture_output=True, text=True, check=True)
+    except (OSError, subprocess.CalledProcessError):
+        return None
+    return done.stdout.strip()

@@ -1,0 +1,60 @@
+"""A trainer of the user's own: one module beside the configuration, which travels as an archive named by its content.
+
+It lies where the instance may read and not write, as the agent does: what runs is what was launched.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import zipfile
+from pathlib import Path
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.s3_keys import code_key
+from chronos_ec2.run_store import RunStore
+
+MAX_CODE_BYTES = 8 * 1024 * 1024
+"""Of an archive. Code is small; what is larger is data, and belongs into the data set."""
+_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+
+
+def publish_code(module: str | None, config: Path | None, store: RunStore) -> str | None:
+    """Put a module that lies beside a configuration where instances find it; its SHA-256, None when there is none.
+
+    Raises:
+        InvalidInput: there is no such module, or it is too large.
+    """
+    if module is None:
+        return None
+    if config is None:
+        raise InvalidInput("trainer", f"module {module} travels with its configuration", "give --config FILE")
+    archive = pack(module, config.resolve().parent)
+    sha256 = hashlib.sha256(archive).hexdigest()
+    store.objects.write(code_key(sha256), archive, "application/zip")
+    return sha256
+
+
+def pack(module: str, folder: Path) -> bytes:
+    """A zip archive with `module.py`, or all files of the package `module/`; the same files give the same bytes.
+
+    Raises:
+        InvalidInput: the folder has no such module, or it is too large.
+    """
+    single, package = folder / f"{module}.py", folder / module
+    if single.is_file():
+        files = [single]
+    elif (package / "__init__.py").is_file():
+        files = [path for path in sorted(package.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+    else:
+        raise InvalidInput("trainer", f"no {module}.py beside the configuration, nor {module}/__init__.py", str(folder))
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
+        for path in files:
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _LONG_AGO)
+            entry.compress_type = zipfile.ZIP_DEFLATED
+            packed.writestr(entry, path.read_bytes())
+            if archive.tell() > MAX_CODE_BYTES:
+                limit = f"{MAX_CODE_BYTES // 2**20} MiB"
+                raise InvalidInput("trainer", f"{module} packs to more than {limit}", "data belong into the data set")
+    return archive.getvalue()

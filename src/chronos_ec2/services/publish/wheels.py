@@ -1,0 +1,131 @@
+"""The Python packages that travel to the instance: all that the agent needs beyond the image's own Python and torch.
+
+`agent/requirements.txt` pins each wheel by its hash. The archive of these wheels has no other content and no dates, so
+that it follows from the lock alone, and `agent/python-env` can name its hash before anything is fetched. That file is
+in the agent's bundle: the bundle's hash pins both.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+import shutil
+import subprocess
+import sys
+import tarfile
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+from chronos_ec2.domain.errors import InvalidInput, UserError
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.s3_keys import python_env_key
+from chronos_ec2.ports import ObjectTransfer
+from chronos_ec2.run_store import RunStore
+
+LOCK = "agent/requirements.txt"
+REFERENCE = "agent/python-env"
+RENEW = "`make agent-lock` in a checkout makes both anew"
+# What the image's C library takes; pip compares wheels with exactly these.
+PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
+
+_REFERENCE = re.compile(r"PYTHON_VERSION=(3\.[0-9]+)\nPYTHON_ENV_SHA256=([0-9a-f]{64})\nLOCK_SHA256=([0-9a-f]{64})\n")
+
+
+@dataclass(frozen=True, slots=True)
+class PythonEnv:
+    """The image's Python (`3.13`), the hash of the archive of wheels for it, and the hash of the lock it is made of."""
+
+    python: str
+    sha256: str
+    lock_sha256: str
+
+    def __str__(self) -> str:
+        """The content of `agent/python-env`, which bash reads."""
+        return f"PYTHON_VERSION={self.python}\nPYTHON_ENV_SHA256={self.sha256}\nLOCK_SHA256={self.lock_sha256}\n"
+
+
+def read_python_env(checkout: Path) -> PythonEnv:
+    """What `agent/python-env` says. Raises InvalidInput: it is damaged, or of another lock than the one beside it."""
+    found = _REFERENCE.fullmatch((checkout / REFERENCE).read_text())
+    if found is None:
+        raise InvalidInput(REFERENCE, "is not three lines of NAME=VALUE", RENEW)
+    env = PythonEnv(*found.groups())
+    if file_sha256(checkout / LOCK) != env.lock_sha256:
+        raise InvalidInput(LOCK, f"is not the lock that {REFERENCE} names", RENEW)
+    return env
+
+
+def for_the_image(python: str) -> list[str]:
+    """The options with which pip takes wheels for the image's Python, whatever Python it runs on itself."""
+    platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
+    return ["--only-binary=:all:", *platforms, "--python-version", python, "--implementation", "cp"]
+
+
+def download_wheels(lock: Path, python: str, folder: Path) -> None:
+    """Fetch what a lock names, with pip, which compares the hashes. Raises UserError."""
+    command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes"]
+    command += ["--no-deps", *for_the_image(python), "--dest", str(folder), "-r", str(lock)]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    if done.returncode:
+        said = one_line(" ".join(done.stderr.split("ERROR:", 1)[-1].split()) or "nothing", 300)
+        raise UserError(
+            f"{LOCK}: pip could not fetch the agent's packages (its package index must be reachable): {said}"
+        )
+
+
+def pack(wheels: Path, archive: Path) -> None:
+    """A tar of the files in a folder; the same files give the same bytes. Wheels are compressed already."""
+    with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
+        for path in sorted(wheels.iterdir()):
+            entry = tarfile.TarInfo(path.name)
+            entry.size, entry.mode = path.stat().st_size, 0o644
+            with path.open("rb") as content:
+                tar.addfile(entry, content)
+
+
+def publish_python_env(
+    checkout: Path,
+    store: RunStore,
+    transfer: ObjectTransfer,
+    say: Callable[[str], None],
+    fetch: Callable[[Path, str, Path], None] = download_wheels,
+) -> PythonEnv:
+    """Put the archive where instances find it, unless it is there. `say` hears of what takes long.
+
+    Raises:
+        UserError: the lock and what is fetched for it do not fit together, or pip failed.
+        ServiceUnavailable: S3 did not take it.
+    """
+    env = read_python_env(checkout)
+    key = python_env_key(env.sha256)
+    if key in dict(store.objects.keys(key)):
+        return env
+    with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as scratch:
+        wheels, archive = Path(scratch, "wheels"), Path(scratch, "python-env.tar")
+        wheels.mkdir()
+        say("fetching the agent's packages (once for each lock)")
+        fetch(checkout / LOCK, env.python, wheels)
+        pack(wheels, archive)
+        shutil.rmtree(wheels)
+        if (found := file_sha256(archive)) != env.sha256:
+            raise InvalidInput(REFERENCE, f"names archive {env.sha256}, the lock's wheels make {found}", RENEW)
+        transfer.upload(archive, key, _progress(archive.stat().st_size, say))
+    return env
+
+
+def _progress(total: int, say: Callable[[str], None]) -> Callable[[int], None]:
+    sent: list[int] = []  # appended to by several threads at once
+
+    def on_bytes(count: int) -> None:
+        sent.append(count)
+        say(f"uploading the agent's packages: {sum(sent) / 1e6:.0f} of {total / 1e6:.0f} MB")
+
+    return on_bytes
+
+
+def file_sha256(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal digits."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,0 +1,84 @@
+"""What is and what was: active runs from their locks, past runs from their final records."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from chronos_ec2.domain.errors import RunNotFound, Unreadable
+from chronos_ec2.domain.facts import Beat, BeatRead, Held
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
+from chronos_ec2.domain.records.run import Run, check_run_id
+from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_key
+from chronos_ec2.run_store import RunStore
+
+FINAL_RECORD = "state.json"
+
+
+@dataclass(frozen=True, slots=True)
+class Snapshot:
+    """One look at a run: its record, whether it still holds its lane, and its newest beat."""
+
+    run: Run
+    active: bool
+    beat: BeatRead
+
+    @property
+    def progress(self) -> str:
+        """How far it is, for people; empty when no beat says."""
+        if not isinstance(self.beat, Beat):
+            return ""
+        heartbeat = self.beat.heartbeat
+        if heartbeat.total_steps:
+            loss = "" if heartbeat.loss is None else f", loss {heartbeat.loss:.4g}"
+            return f"step {heartbeat.step} of {heartbeat.total_steps}{loss}"
+        return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
+
+
+def look(store: RunStore, environment: str, run_id: str) -> Snapshot:
+    """One look at a run, active or past.
+
+    Raises:
+        RunNotFound: neither a lock nor a final record nor an order of it is there.
+        Unreadable: its final record is not what it should be.
+    """
+    check_run_id(run_id)
+    for lane in store.lanes(environment):
+        state = store.read_lock(lane)
+        if isinstance(state, Held) and state.run.run_id == run_id:
+            return Snapshot(state.run, active=True, beat=store.read_beat(environment, run_id))
+    return Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
+
+
+def _final(store: RunStore, environment: str, run_id: str) -> Run:
+    found = store.objects.read(run_key(environment, run_id, FINAL_RECORD))
+    if found is None:
+        raise RunNotFound(run_id, environment)
+    return Run.from_json(found.body, _lane_of(store, environment, run_id))
+
+
+def _lane_of(store: RunStore, environment: str, run_id: str) -> Lane:
+    found = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
+    return Request.from_json(found.body).lane if found else Lane(environment)
+
+
+def runs(store: RunStore, environment: str) -> tuple[Snapshot, ...]:
+    """Every run of an environment that can be read, newest first."""
+    active = {
+        state.run.run_id: state.run
+        for state in map(store.read_lock, store.lanes(environment))
+        if isinstance(state, Held)
+    }
+    names = [name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)]
+    found: list[Snapshot] = []
+    for run_id in sorted({*names, *active}, reverse=True):
+        if run_id in active:
+            found.append(Snapshot(active[run_id], active=True, beat=store.read_beat(environment, run_id)))
+            continue
+        try:
+            found.append(
+                Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
+            )
+        except (RunNotFound, Unreadable):
+            continue
+    return tuple(found)

@@ -1,0 +1,1 @@
+"""Observe, decide, execute: one pass of the watchdog over a lane."""

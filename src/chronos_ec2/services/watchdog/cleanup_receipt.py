@@ -1,0 +1,113 @@
+"""The receipt of a run: every resource that it owned, and what became of it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping
+from datetime import datetime
+from functools import partial
+from typing import Any
+
+from chronos_ec2.domain.errors import NotAllowed
+from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_key, run_prefix
+from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
+from chronos_ec2.services.watchdog.deadline_schedules import armed_schedules
+
+RECEIPT = "cleanup_status.json"
+SCHEMA_VERSION = 1
+UPLOAD = "multipart-upload"
+
+
+def write_receipt(
+    objects: ObjectStore, fleet: Fleet, deadlines: Deadlines, run: Run, instances: tuple[Instance, ...], now: datetime
+) -> None:
+    """Delete what the run left and nothing uses, abort what it uploaded in part, and write cleanup_status.json.
+
+    It holds what AWS says about the run's resources, beside what the agent said about its box.
+    """
+    environment = run.lane.environment
+    key = run_key(environment, run.run_id, RECEIPT)
+    resources = [
+        {"kind": "instance", "id": box.instance_id, "state": str(box.state)}
+        for box in instances
+        if box.run_id == run.run_id
+    ]
+    resources += _cleared(fleet, environment, run.run_id)
+    resources += _aborted(objects, run_prefix(environment, run.run_id))
+    armed = armed_schedules(deadlines)
+    resources += [
+        {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}
+        for box in instances
+        if box.run_id == run.run_id
+    ]
+    receipt = {
+        "schema_version": SCHEMA_VERSION,
+        "run_id": run.run_id,
+        "checked_at": format_time(now),
+        "resources": resources,
+        "agent": _said_by_agent(objects, key),
+    }
+    objects.write(key, dump_json(receipt))
+
+
+def _cleared(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
+    """The leftovers of a run in EC2, those deleted that nothing uses."""
+    try:
+        leftovers = fleet.leftovers(environment, run_id)
+    except NotAllowed as error:
+        return [_unlisted("volume, network-interface, spot-instances-request", error)]
+    return [{"kind": left.kind, "id": left.resource_id, "state": _delete(fleet, left)} for left in leftovers]
+
+
+def _delete(fleet: Fleet, left: Resource) -> str:
+    return _done("deleted", lambda: fleet.delete(left)) if left.unused else left.state
+
+
+def _aborted(objects: ObjectStore, prefix: str) -> list[dict[str, str]]:
+    """The uploads that nobody is left to end, and that no list of objects shows."""
+    try:
+        uploads = tuple(objects.uploads(prefix))
+    except NotAllowed as error:
+        return [_unlisted(UPLOAD, error)]
+    return [
+        {"kind": UPLOAD, "id": upload.key, "state": _done("aborted", partial(objects.abort, upload))}
+        for upload in uploads
+    ]
+
+
+def _unlisted(kind: str, error: NotAllowed) -> dict[str, str]:
+    return {"kind": kind, "id": "unknown", "state": one_line(f"not listed: {error}", 300)}
+
+
+def _done(word: str, act: Callable[[], None]) -> str:
+    """What became of it. A refusal is written down: it may not hold the lane."""
+    try:
+        act()
+    except NotAllowed as error:
+        return one_line(f"not {word}: {error}", 300)
+    return word
+
+
+def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | Failed) -> str:
+    """Unknown is no reason to keep the lock: the sweep deletes what is left once it can be listed again."""
+    if isinstance(armed, Failed):
+        return "unknown"
+    return "armed" if instance_id in armed else "deleted"
+
+
+def _said_by_agent(objects: ObjectStore, key: str) -> Any:
+    """The agent's own report, kept as it is; this function may run twice."""
+    found = objects.read(key)
+    if found is None:
+        return None
+    try:
+        document = json.loads(found.body)
+    except ValueError:
+        return None
+    return document.get("agent") if isinstance(document, dict) else None

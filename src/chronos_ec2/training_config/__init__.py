@@ -1,0 +1,1 @@
+"""The training configuration: its schema, its parser, its defaults by instance type."""

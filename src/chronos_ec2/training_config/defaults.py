@@ -1,0 +1,109 @@
+"""What a configuration leaves open, by the instance that it is launched on. The one table of it.
+
+It is decided once, at launch, and stored with the run: a later attempt may get another instance, and has to go on with
+the same batches. The table is a proposal by memory and cores: nothing in it was measured on a GPU.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import Any
+
+from chronos_ec2.training_config.parse import parse_config
+from chronos_ec2.training_config.schema import Lora, TrainingConfig
+
+_LORA_LEARNING_RATE = 1e-5
+"""What Chronos-2 recommends for an adapter; the default of `learning_rate` is its recommendation for all weights."""
+_NEW_LEARNING_RATE = 1e-3
+"""For a model with random weights: with the default it would still be as random after a day."""
+_SMALLEST = "xlarge"
+"""Sizes of this name have four cores; all others have eight and more."""
+_WORKERS_OF_SMALLEST = 2
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """For instances of one family: rows a batch with an adapter and with all weights, context, workers.
+
+    `lora` is whether a model that is already trained gets an adapter when the configuration does not say.
+    """
+
+    gpu: str
+    lora: bool
+    lora_rows: int
+    full_rows: int
+    context_length: int
+    workers: int
+
+
+BY_FAMILY = {
+    "g4dn": Defaults("T4, 16 GB", lora=True, lora_rows=32, full_rows=32, context_length=2048, workers=4),
+    "g5": Defaults("A10G, 24 GB", lora=True, lora_rows=128, full_rows=64, context_length=2048, workers=6),
+    "g6": Defaults("L4, 24 GB", lora=True, lora_rows=128, full_rows=64, context_length=2048, workers=6),
+    "p4d": Defaults("A100, 40 GB", lora=False, lora_rows=256, full_rows=256, context_length=8192, workers=8),
+    "p5": Defaults("H100, 80 GB", lora=False, lora_rows=256, full_rows=256, context_length=8192, workers=8),
+}
+
+
+_ONE_GPU = frozenset({"xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"})
+_SINGLE_GPU_FAMILIES = ("g4dn", "g5", "g6")
+_SEVERAL_GPUS = {
+    "g4dn.12xlarge": 4,
+    "g4dn.metal": 8,
+    "g5.12xlarge": 4,
+    "g5.24xlarge": 4,
+    "g5.48xlarge": 8,
+    "g6.12xlarge": 4,
+    "g6.24xlarge": 4,
+    "g6.48xlarge": 8,
+    "p4d.24xlarge": 8,
+    "p5.48xlarge": 8,
+}
+
+
+def gpus_of(instance_type: str | None) -> int | None:
+    """How many GPUs an instance has, as the guides of its family say; None for a type that is not in the table."""
+    family, _, size = (instance_type or "").partition(".")
+    if family in _SINGLE_GPU_FAMILIES and size in _ONE_GPU:
+        return 1
+    return _SEVERAL_GPUS.get(instance_type or "")
+
+
+@dataclass(frozen=True, slots=True)
+class Resolved:
+    """A configuration that leaves nothing open, and what was chosen for it by key, as plain JSON."""
+
+    config: TrainingConfig
+    chosen: dict[str, Any]
+
+
+def resolve(config: TrainingConfig, instance_type: str | None) -> Resolved:
+    """Fill in what a configuration does not say; what it says stays, whatever it is. None is a box without a GPU."""
+    if config.trainer != "chronos":
+        return Resolved(config, {})
+    chosen = dict(_choices(config, instance_type))
+    document = config.model_dump(mode="json")
+    for key, value in chosen.items():
+        section, _, name = key.rpartition(".")
+        (document[section] if section else document)[name] = value
+    return Resolved(parse_config(document, f"defaults of {instance_type}"), chosen)
+
+
+def _choices(config: TrainingConfig, instance_type: str | None) -> Iterator[tuple[str, Any]]:
+    family, _, size = (instance_type or "").partition(".")
+    defaults, said = BY_FAMILY.get(family), config.training.model_fields_set
+    lora = config.model.lora is not None
+    if defaults is not None:
+        if config.model.base is not None:
+            if defaults.lora and "lora" not in config.model.model_fields_set:
+                lora = True
+                yield "model.lora", Lora().model_dump()
+            if "context_length" not in config.model_fields_set:
+                yield "context_length", defaults.context_length
+        if "batch_size" not in said:
+            yield "training.batch_size", defaults.lora_rows if lora else defaults.full_rows
+        if "workers" not in said:
+            yield "training.workers", _WORKERS_OF_SMALLEST if size == _SMALLEST else defaults.workers
+    if "learning_rate" not in said and (lora or config.model.from_scratch is not None):
+        yield "training.learning_rate", _LORA_LEARNING_RATE if lora else _NEW_LEARNING_RATE

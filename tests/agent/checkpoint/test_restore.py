@@ -1,0 +1,188 @@
+"""The next attempt goes on from the newest checkpoint that is whole, and from no other."""
+
+from __future__ import annotations
+
+import json
+import random
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from agent.checkpoint.manifest import MANIFEST, Manifest
+from agent.checkpoint.restore import restore, stored_checkpoints
+from agent.checkpoint.upload import store_checkpoint
+from agent.data.hashing import sha256_of
+from agent.protocol.checkpoint_dir import folder_of, steps_in
+from chronos_ec2.aws.clients import client
+from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.domain.errors import Fenced, ServiceUnavailable, Unreadable
+from chronos_ec2.testing import MemoryWorld
+
+ROOT = Path(__file__).parents[3]
+PREFIX = "dev/run/checkpoints/"
+PARTS = {"model.safetensors": b"weights", "sub/rng.pth": b"state"}
+
+
+class Run:
+    """A run with checkpoints in S3, and a fresh box."""
+
+    def __init__(self, tmp_path: Path, *steps: int) -> None:
+        self.world = MemoryWorld()
+        self.objects = self.world.objects
+        self.box = tmp_path / "box"
+        self.box.mkdir()
+        self.moved: list[int] = []
+        for step in steps:
+            self.save(tmp_path / "earlier", step)
+
+    def save(self, box: Path, step: int) -> None:
+        for name, body in PARTS.items():
+            path = folder_of(box, step) / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(body)
+        store_checkpoint(self.objects, self.world.transfer, PREFIX, box, step, self.moved.append)
+
+    def restore(self) -> int | None:
+        return restore(
+            self.objects, self.world.transfer, PREFIX, self.box, self.moved.append, lambda: None, lambda _: None
+        )
+
+
+def test_the_newest_checkpoint_is_back_as_it_was_saved(tmp_path: Path) -> None:
+    run = Run(tmp_path, 9, 10)
+    assert run.restore() == 10
+    folder = run.box / "checkpoint-10"
+    assert {name: (folder / name).read_bytes() for name in PARTS} == PARTS
+    assert steps_in(run.box) == [10]
+
+
+def test_a_run_without_checkpoints_begins_at_the_beginning(tmp_path: Path) -> None:
+    assert Run(tmp_path).restore() is None
+
+
+def test_without_its_manifest_a_checkpoint_is_none(tmp_path: Path) -> None:
+    run = Run(tmp_path, 10, 20)
+    run.objects.remove(f"{PREFIX}20/{MANIFEST}")
+    assert run.restore() == 10
+
+
+@pytest.mark.parametrize("body", [b"weight", b"WEIGHTS", None])
+def test_a_part_of_another_size_or_content_or_none_sends_it_to_the_next_older_one(
+    tmp_path: Path, body: bytes | None
+) -> None:
+    run = Run(tmp_path, 10, 20)
+    key = f"{PREFIX}20/model.safetensors"
+    run.objects.remove(key) if body is None else run.objects.write(key, body)
+    assert run.restore() == 10
+    # The trainer takes the newest folder that it finds: nothing of the other may lie there.
+    assert [path.name for path in run.box.iterdir()] == ["checkpoint-10"]
+
+
+def test_no_answer_is_no_verdict_on_a_checkpoint(tmp_path: Path) -> None:
+    class Silent:
+        def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: object) -> None:
+            raise ServiceUnavailable("no answer")
+
+    run = Run(tmp_path, 10)
+    with pytest.raises(ServiceUnavailable):
+        restore(run.objects, Silent(), PREFIX, run.box, run.moved.append, lambda: None, lambda _: None)  # type: ignore[arg-type]
+
+
+def test_an_order_ends_it(tmp_path: Path) -> None:
+    def fenced() -> None:
+        raise Fenced("not ours")
+
+    run = Run(tmp_path, 10)
+    with pytest.raises(Fenced):
+        restore(run.objects, run.world.transfer, PREFIX, run.box, run.moved.append, fenced)
+    assert steps_in(run.box) == []
+
+
+def test_the_list_of_checkpoints_says_when_each_was_written(tmp_path: Path) -> None:
+    run = Run(tmp_path, 9, 100)
+    found = list(stored_checkpoints(run.objects, PREFIX))
+    assert [stored.manifest.step for stored in found] == [100, 9]
+    assert found[0].written_at == run.world.clock.now()
+
+
+UPLOAD = """
+import os, signal, sys, threading
+from pathlib import Path
+from agent.checkpoint.upload import store_checkpoint
+from chronos_ec2.bootstrap import agent_world
+prefix, folder, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
+world, sent, lock = agent_world("bucket"), 0, threading.Lock()
+
+def on_bytes(count):
+    global sent
+    with lock:
+        sent += count
+        if sent >= last:
+            os.kill(os.getpid(), signal.SIGKILL)
+
+store_checkpoint(world.store.objects, world.transfer, prefix, folder, 20, on_bytes)
+"""
+PART = 20_000_000
+"""Each of two, both sent in several pieces at a time."""
+
+
+@pytest.mark.parametrize(
+    ("last", "restores"),
+    [(1, 10), (PART // 2, 10), (PART, 10), (3 * PART // 2, 10), (2 * PART, 10), (2 * PART + 1, 20)],
+    ids=["first byte", "first part", "between", "second part", "before the manifest", "none"],
+)
+def test_a_box_killed_in_the_middle_of_an_upload_in_pieces_leaves_no_torn_checkpoint(
+    aws: str, tmp_path: Path, last: int, restores: int
+) -> None:
+    client("s3").create_bucket(Bucket="bucket")
+    world = agent_world("bucket")
+    folder = folder_of(tmp_path / "earlier", 20)
+    folder.mkdir(parents=True)
+    for name in ("model.safetensors", "optimizer.pt"):
+        (folder / name).write_bytes(random.Random(name).randbytes(PART))
+    earlier = {one.name: sha256_of(one) for one in folder.iterdir()}
+    run = Run(tmp_path, 10)
+    for key, _ in run.objects.keys(PREFIX):
+        world.store.objects.write(key, run.objects.body(key))
+    command = [sys.executable, "-c", UPLOAD, PREFIX, str(tmp_path / "earlier"), str(last)]
+    box = subprocess.run(command, cwd=ROOT, check=False)
+    assert box.returncode == (0 if restores == 20 else -signal.SIGKILL)
+
+    restored = restore(world.store.objects, world.transfer, PREFIX, run.box, lambda _: None, lambda: None)
+
+    assert restored == restores
+    if restored == 20:
+        assert {one.name: sha256_of(one) for one in folder_of(run.box, 20).iterdir()} == earlier
+
+
+def a_manifest(*names: str, **changes: object) -> bytes:
+    parts = [{"name": name, "bytes": 1, "sha256": "0"} for name in names]
+    return json.dumps({"schema_version": 1, "step": 10, "parts": parts} | changes).encode()
+
+
+def test_a_manifest_says_what_it_said() -> None:
+    manifest = Manifest.from_json(a_manifest("a", "sub/b"), 10)
+    assert Manifest.from_json(manifest.to_json(), 10) == manifest
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        b"",
+        a_manifest(),
+        a_manifest("a", "a"),
+        a_manifest("/etc/passwd"),
+        a_manifest("../checkpoint-99/model"),
+        a_manifest("a/../../b"),
+        a_manifest("./a"),
+        a_manifest(MANIFEST),
+        a_manifest("a", step=11),
+        a_manifest("a", schema_version=2),
+    ],
+)
+def test_a_manifest_that_is_not_one_of_ours_is_refused(raw: bytes) -> None:
+    with pytest.raises(Unreadable):
+        Manifest.from_json(raw, 10)

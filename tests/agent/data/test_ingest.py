@@ -1,0 +1,451 @@
+"""Parquet to series, and one clear line for what cannot be one."""
+
+from __future__ import annotations
+
+import json
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from agent.data.columns import check_columns
+from agent.data.ingest import read_panel
+from agent.data.panel import Panel, open_panel
+from agent.data.sorting import order_of
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.schema import Data
+
+DATA = Data.model_validate({"path": "x"})
+
+
+def read(files: list[Path], tmp_path: Path, min_length: int = 1, **data: Any) -> Panel:
+    settings = Data.model_validate({"path": "x"} | data)
+    return read_panel(files, settings, min_length, tmp_path / "panel")
+
+
+def numbers(panel: Panel, row: int = 0) -> list[list[float]]:
+    return [panel.series(index)[row].tolist() for index in range(len(panel))]
+
+
+def a_file(tmp_path: Path, name: str = "part.parquet", **columns: Any) -> Path:
+    path = tmp_path / name
+    pq.write_table(pa.table(columns), path)
+    return path
+
+
+def days(*numbers: int) -> list[datetime]:
+    return [datetime(2024, 1, number) for number in numbers]  # noqa: DTZ001 - Parquet times are often without a zone
+
+
+def test_rows_in_any_order_become_series_in_order_of_item_and_time(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["b", "a", "b", "a"], timestamp=days(2, 2, 1, 1), target=[4.0, 2.0, 3.0, 1.0])
+    panel = read([path], tmp_path)
+    assert panel.items.to_pylist() == ["a", "b"]
+    assert numbers(panel) == [[1, 2], [3, 4]]
+    assert [panel.times(index, 0, 2).to_pylist() for index in (0, 1)] == [days(1, 2), days(1, 2)]
+    assert panel.values.dtype == np.float32
+
+
+def test_a_panel_is_opened_again_as_it_was_written(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["b", "a", "b", "a"], timestamp=days(2, 2, 1, 1), target=[4.0, 2.0, 3.0, 1.0])
+    panel = read([path], tmp_path)
+    again = open_panel(tmp_path / "panel")
+    assert again.items.equals(panel.items)
+    assert np.array_equal(again.values, panel.values)
+    assert again.time_type == panel.time_type
+    assert not again.values.flags.writeable
+    assert [child.name for child in tmp_path.iterdir() if child.is_dir()] == ["panel"]
+
+
+def test_a_series_may_span_files(tmp_path: Path) -> None:
+    files = [
+        a_file(tmp_path, "1.parquet", item_id=["a", "b", "b"], timestamp=days(1, 1, 2), target=[1, 9, 8]),
+        a_file(tmp_path, "2.parquet", item_id=["a"], timestamp=days(2), target=[2]),
+    ]
+    assert numbers(read(files, tmp_path)) == [[1, 2], [9, 8]]
+
+
+def test_missing_targets_are_nan(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 2, 3), target=[1.0, None, 2.0])
+    assert np.isnan(read([path], tmp_path).series(0)[0, 1])
+
+
+@pytest.mark.parametrize(
+    ("items", "times"),
+    [
+        (pa.array([7, 7]), pa.array([1, 2])),
+        (pa.array(["a", "a"]).dictionary_encode(), pa.array([date(2024, 1, 1), date(2024, 1, 2)])),
+        (pa.array(["a", "a"], pa.large_string()), pa.array(days(1, 2), pa.timestamp("ns", "UTC"))),
+    ],
+)
+def test_items_and_times_of_many_types(tmp_path: Path, items: pa.Array, times: pa.Array) -> None:
+    path = a_file(tmp_path, item_id=items, timestamp=times, target=[1, 2])
+    assert numbers(read([path], tmp_path)) == [[1, 2]]
+
+
+def test_columns_have_the_names_that_the_configuration_gives(tmp_path: Path) -> None:
+    path = a_file(tmp_path, shop=["a", "a"], day=days(1, 2), sales=[1, 2])
+    data = {"item_id": "shop", "timestamp": "day", "target": "sales"}
+    assert check_columns([path], Data.model_validate({"path": "x"} | data)) == 2
+    assert read([path], tmp_path, **data).items.to_pylist() == ["a"]
+
+
+def test_several_targets_and_covariates_are_rows_in_the_order_of_chronos_2(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path,
+        item_id=["a", "a", "b", "b"], timestamp=days(2, 1, 1, 2),
+        heat=[1.0, 2.0, None, 4.0], price=[5, 6, 7, 8], sales=[1, 2, 3, 4], returns=[0, 1, 0, 1],
+        weather=["sun", "rain", "sun", None], holiday=[True, False, False, True],
+    )  # fmt: skip
+    panel = read(
+        [path], tmp_path, target=["sales", "returns"], past_covariates=["heat", "weather"],
+        known_covariates=["price", "holiday"],
+    )  # fmt: skip
+    assert (panel.columns.targets, panel.columns.past, panel.columns.known) == (2, 2, 2)
+    assert panel.series(0).tolist() == [[2, 1], [1, 0], [2, 1], [0, 1], [6, 5], [0, 1]]
+    assert np.isnan(panel.series(1)[2, 0])
+    assert np.isnan(panel.series(1)[3, 1])
+
+
+def test_the_code_of_a_category_does_not_depend_on_what_comes_later(tmp_path: Path) -> None:
+    """The library encodes a category by the mean of its targets, those after the cut included."""
+    rows = {"item_id": ["a"] * 4, "timestamp": days(1, 2, 3, 4), "kind": ["x", "y", "x", "y"]}
+    codes = []
+    for name, target in (("one", [1, 2, 3, 4]), ("other", [1, 2, 300, 400])):
+        path = a_file(tmp_path, f"{name}.parquet", **rows, target=target)
+        codes.append(numbers(read([path], tmp_path, known_covariates="kind"), row=1))
+    assert codes[0] == codes[1] == [[0, 1, 0, 1]]
+
+
+def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"], timestamp=days(1), sales=[1])
+    with pytest.raises(InvalidInput, match=r"^part.parquet: has no column 'target' for data.target \(its columns: "):
+        check_columns([path], DATA)
+
+
+@pytest.mark.parametrize(("column", "values"), [("target", ["1"]), ("timestamp", ["2024-01-01"]), ("item_id", [1.5])])
+def test_a_column_of_the_wrong_type_is_named(tmp_path: Path, column: str, values: list[Any]) -> None:
+    columns: dict[str, Any] = {"item_id": ["a"], "timestamp": days(1), "target": [1.0], column: values}
+    with pytest.raises(InvalidInput, match=f"column '{column}' is .*, which cannot be data.{column}"):
+        check_columns([a_file(tmp_path, **columns)], DATA)
+
+
+def test_what_is_not_parquet_is_named(tmp_path: Path) -> None:
+    path = tmp_path / "notes.parquet"
+    path.write_text("item_id,timestamp,target")
+    with pytest.raises(InvalidInput, match=r"^notes.parquet: is not Parquet"):
+        check_columns([path], DATA)
+
+
+def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=pa.array([], pa.string()), timestamp=pa.array([], pa.int64()), target=pa.array([], pa.int64())
+    )
+    with pytest.raises(InvalidInput, match="the data set has no rows"):
+        check_columns([path], DATA)
+
+
+def test_repeated_times_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=["b", "a", "b", "b", "b", "a"], timestamp=days(1, 1, 1, 1, 2, 2), target=[1, 2, 3, 4, 5, 6]
+    )
+    with pytest.raises(InvalidInput, match=r"2 rows repeat a time of their series, for instance in b \(data.problems"):
+        read([path], tmp_path)
+    assert numbers(read([path], tmp_path, problems={"duplicates": "drop"})) == [[2, 6], [4, 5]]
+
+
+def test_short_series_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a", "a", "b", "b", "b"], timestamp=days(1, 2, 1, 2, 3), target=[1, 2, 3, 4, 5])
+    with pytest.raises(InvalidInput, match=r"1 of 2 series have fewer than the 3 points .* for instance a \(2\)"):
+        read([path], tmp_path, 3)
+    assert numbers(read([path], tmp_path, 3, problems={"short": "drop"})) == [[3, 4, 5]]
+    with pytest.raises(InvalidInput, match="2 of 2 series"):
+        read([path], tmp_path, 9, problems={"short": "drop"})
+
+
+def test_series_of_one_number_or_of_none_are_counted_or_dropped(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path,
+        item_id=["a", "a", "b", "b", "c", "c"],
+        timestamp=days(1, 2, 1, 2, 1, 2),
+        target=[7.0, 7.0, 1.0, 2.0, None, None],
+    )
+    with pytest.raises(InvalidInput, match="2 of 3 series have no two different numbers, for instance a, c"):
+        read([path], tmp_path)
+    panel = read([path], tmp_path, problems={"empty": "drop"})
+    assert panel.items.to_pylist() == ["b"]
+    assert numbers(panel) == [[1, 2]]
+
+
+def test_infinite_values_are_counted_or_taken_as_missing(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 2, 3), target=[1.0, float("inf"), 2.0])
+    with pytest.raises(
+        InvalidInput, match="column 'target': 1 values are infinite, in 1 of 1 series, for instance in a "
+    ):
+        read([path], tmp_path)
+    assert not (tmp_path / "panel").exists()
+    assert np.isnan(read([path], tmp_path, problems={"infinite": "fill"}).series(0)[0, 1])
+
+
+@pytest.mark.parametrize("column", ["item_id", "timestamp"])
+def test_rows_without_an_item_or_a_time_are_counted(tmp_path: Path, column: str) -> None:
+    columns: dict[str, Any] = {"item_id": ["a", "a"], "timestamp": days(1, 2), "target": [1, 2]}
+    columns[column] = [columns[column][0], None]
+    with pytest.raises(
+        InvalidInput, match=f"column '{column}': 1 of 2 rows have no value, for instance in part.parquet"
+    ):
+        read([a_file(tmp_path, **columns)], tmp_path)
+
+
+def test_an_item_name_cannot_forge_a_line(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a\nERROR all is lost"] * 2, timestamp=days(1, 2), target=[1, 2])
+    with pytest.raises(InvalidInput) as caught:
+        read([path], tmp_path, 3)
+    assert "\n" not in str(caught.value)
+
+
+def test_a_folder_by_date_may_name_columns_that_are_not_there(tmp_path: Path) -> None:
+    folder = tmp_path / "year=2010" / "month=01"
+    folder.mkdir(parents=True)
+    path = a_file(folder, item_id=["a", "a"], timestamp=days(1, 2), target=[1, 2])
+    assert numbers(read([path], tmp_path)) == [[1, 2]]
+
+
+def times(*texts: str) -> pa.Array:
+    return pa.array(np.array(texts, dtype="datetime64[ms]"))
+
+
+GAPPY = {"item_id": ["a"] * 4 + ["b"] * 3, "timestamp": days(1, 2, 4, 5, 7, 8, 9), "target": [1, 2, 4, 5, 7, 8, 9]}
+
+
+def test_missing_times_are_counted_with_examples(tmp_path: Path) -> None:
+    with pytest.raises(
+        InvalidInput,
+        match=r"column 'timestamp': 1 times are missing from the step P1D, in 1 of 2 series, for instance in a \(data",
+    ):
+        read([a_file(tmp_path, **GAPPY)], tmp_path)
+
+
+def test_missing_times_are_filled_in(tmp_path: Path) -> None:
+    panel = read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "fill"})
+    assert panel.lengths.tolist() == [5, 3]
+    assert panel.series(0)[0].tolist() == pytest.approx([1, 2, np.nan, 4, 5], nan_ok=True)
+    assert panel.times(0, 0, 5).to_pylist() == days(1, 2, 3, 4, 5)
+    assert panel.times(1, 0, 3).to_pylist() == days(7, 8, 9)
+
+
+def test_missing_times_are_passed_over(tmp_path: Path) -> None:
+    panel = read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "ignore"})
+    assert numbers(panel) == [[1, 2, 4, 5], [7, 8, 9]]
+    assert panel.times(0, 2, 4).to_pylist() == days(4, 5)
+
+
+@pytest.mark.parametrize(
+    ("have", "missing"),
+    [
+        (("2024-01-31", "2024-02-29", "2024-04-30", "2024-05-31"), "2024-03-31"),
+        (("2023-11-15", "2023-12-15", "2024-02-15", "2024-03-15"), "2024-01-15"),
+        (("2024-01-01", "2024-04-01", "2024-07-01", "2025-01-01"), "2024-10-01"),
+        (("2020-12-31", "2021-12-31", "2023-12-31", "2024-12-31"), "2022-12-31"),
+    ],
+    ids=["month ends", "mid month", "quarters", "years"],
+)
+def test_months_are_a_step_though_no_two_are_equally_long(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*have), target=[1, 2, 3, 4])
+    with pytest.raises(InvalidInput, match="1 times are missing"):
+        read([path], tmp_path)
+    panel = read([path], tmp_path, problems={"gaps": "fill"})
+    assert sorted([*have, missing]) == [str(time)[:10] for time in panel.times(0, 0, 5).to_pylist()]
+
+
+def test_days_of_a_place_whose_clocks_change_are_a_step(tmp_path: Path) -> None:
+    zone = pa.timestamp("ms", "Europe/Berlin")
+    midnights = pa.array([datetime(2024, 3, day, 23) for day in (29, 30)] + [datetime(2024, 3, 31, 22)])  # noqa: DTZ001
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=midnights.cast(zone), target=[1, 2, 3])
+    assert numbers(read([path], tmp_path)) == [[1, 2, 3]]
+
+
+def test_times_that_fit_no_step_are_named(tmp_path: Path) -> None:
+    odd = times("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-03T07")
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=odd, target=[1, 2, 3, 4])
+    with pytest.raises(
+        InvalidInput,
+        match=r"fit no common step: 1 of 3 steps are no multiples of P1D, in 1 of 1 series, .* in a .*gaps: ignore",
+    ):
+        read([path], tmp_path)
+    assert numbers(read([path], tmp_path, problems={"gaps": "ignore"})) == [[1, 2, 3, 4]]
+
+
+def test_series_of_different_frequencies_are_named(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=["a"] * 5 + ["b"] * 3, timestamp=days(1, 2, 3, 4, 5, 1, 8, 15), target=list(range(8))
+    )
+    with pytest.raises(InvalidInput, match=r"1 of 2 series have a longer step than the others, for instance b \(P7D\)"):
+        read([path], tmp_path, problems={"gaps": "fill"})
+
+
+def test_a_series_of_a_finer_step_is_named_though_it_is_the_one(tmp_path: Path) -> None:
+    """Weekly series and one of days: the usual step is no step of it, the smallest is one of all."""
+    items = [name for name in "abcdefg" for _ in range(4)] + ["one"] * 5
+    path = a_file(tmp_path, item_id=items, timestamp=days(1, 8, 15, 22) * 7 + days(1, 2, 3, 4, 5), target=range(33))
+    for gaps in ("refuse", "fill"):
+        with pytest.raises(InvalidInput, match=r"1 of 8 series have a shorter step than the others, .* one \(P1D\)"):
+            read([path], tmp_path, problems={"gaps": gaps})
+
+
+def test_months_among_quarters_are_named(tmp_path: Path) -> None:
+    quarters = times("2023-01-31", "2023-04-30", "2023-07-31", "2023-10-31", "2024-01-31")
+    months = times("2023-01-31", "2023-02-28", "2023-03-31")
+    path = a_file(
+        tmp_path, item_id=["a"] * 5 + ["b"] * 5 + ["one"] * 3, timestamp=pa.concat_arrays([quarters, quarters, months]),
+        target=range(13),
+    )  # fmt: skip
+    with pytest.raises(InvalidInput, match=r"1 of 3 series have a shorter step than the others, .* one \(P1M\)"):
+        read([path], tmp_path)
+
+
+def test_gaps_may_be_more_usual_than_the_step(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 5, timestamp=days(1, 3, 5, 6, 8), target=[1, 3, 5, 6, 8])
+    with pytest.raises(InvalidInput, match="3 times are missing from the step P1D, in 1 of 1 series"):
+        read([path], tmp_path)
+    panel = read([path], tmp_path, problems={"gaps": "fill"})
+    assert panel.series(0)[0].tolist() == pytest.approx([1, np.nan, 3, np.nan, 5, 6, np.nan, 8], nan_ok=True)
+
+
+def test_one_time_that_is_wrong_does_not_make_a_second_the_step(tmp_path: Path) -> None:
+    """86,400 points a day of which one is there."""
+    odd = times("2024-01-01", "2024-01-02", "2024-01-02T00:00:01", "2024-01-03", "2024-01-04", "2024-01-05")
+    path = a_file(tmp_path, item_id=["a"] * 6, timestamp=odd, target=range(6))
+    with pytest.raises(InvalidInput, match=r"fit no common step: 2 of 5 steps are no multiples of P1D, .* in a "):
+        read([path], tmp_path, problems={"gaps": "fill"})
+
+
+def test_months_of_different_days_are_named(tmp_path: Path) -> None:
+    odd = times("2024-01-05", "2024-02-05", "2024-03-05", "2024-04-06", "2024-05-05")
+    path = a_file(tmp_path, item_id=["a"] * 5, timestamp=odd, target=range(5))
+    with pytest.raises(InvalidInput, match=r"fit no common step: 1 of 4 steps are no multiples of a month, .* in a "):
+        read([path], tmp_path)
+
+
+def test_a_day_that_is_missing_where_clocks_change_is_filled_in_at_its_midnight(tmp_path: Path) -> None:
+    zone = pa.timestamp("ms", "Europe/Berlin")
+    have = pa.array([datetime(2024, 3, 29, 23), datetime(2024, 3, 31, 22), datetime(2024, 4, 1, 22)])  # noqa: DTZ001
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=have.cast(zone), target=[1, 2, 3])
+    panel = read([path], tmp_path, problems={"gaps": "fill"})
+    assert [f"{time:%d %H:%M}" for time in panel.times(0, 0, 4).to_pylist()] == [
+        "30 00:00", "31 00:00", "01 00:00", "02 00:00",
+    ]  # fmt: skip
+
+
+def test_the_step_may_be_asserted(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 8, 15), target=[1, 2, 3])
+    for name in ("W", "W-SUN", "P7D", "7D", "P1W"):
+        assert len(read([path], tmp_path, frequency=name)) == 1
+    with pytest.raises(InvalidInput, match=r"column 'timestamp': the step is P7D, not MS \(data.frequency\)"):
+        read([path], tmp_path, frequency="MS")
+
+
+def two_files(tmp_path: Path, first: dict[str, Any], second: dict[str, Any]) -> list[Path]:
+    """The first of series a, the second of series b; both of the days 1 and 2."""
+    plain: dict[str, Any] = {"timestamp": days(1, 2), "target": [1, 2]}
+    return [
+        a_file(tmp_path, "1.parquet", **({"item_id": ["a", "a"]} | plain | first)),
+        a_file(tmp_path, "2.parquet", **({"item_id": ["b", "b"]} | plain | second)),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        ({"target": pa.array([1, 2], pa.int16())}, {"target": [1.0, 2.0]}),
+        ({"target": pa.array([1, 2], pa.float64())}, {"target": pa.array([1, 2], pa.float32())}),
+        ({"timestamp": pa.array(days(1, 2), pa.timestamp("us"))}, {"timestamp": pa.array(days(1, 2), "timestamp[s]")}),
+        ({"timestamp": pa.array(days(1, 2), pa.timestamp("ns"))}, {"timestamp": [date(2024, 1, 1), date(2024, 1, 2)]}),
+        ({"item_id": pa.array(["a", "a"], pa.large_string())}, {"item_id": pa.array(["b", "b"]).dictionary_encode()}),
+        ({"item_id": pa.array(["5", "5"])}, {"item_id": pa.array([7, 7], pa.int32())}),
+    ],
+)  # fmt: skip
+def test_files_may_differ_in_what_makes_no_difference(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
+) -> None:
+    panel = read(two_files(tmp_path, first, second), tmp_path)
+    assert numbers(panel) == [[1, 2], [1, 2]]
+    assert [f"{time:%Y-%m-%d}" for time in panel.times(1, 0, 2).to_pylist()] == ["2024-01-01", "2024-01-02"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second"),
+    [
+        (pa.array(["x", "y"]), pa.array(["y", "z"], pa.large_string()).dictionary_encode()),
+        (pa.array(["x", "y"]), pa.array([None, None], pa.null())),
+    ],
+)
+def test_a_category_has_one_code_in_all_files(tmp_path: Path, first: pa.Array, second: pa.Array) -> None:
+    panel = read(two_files(tmp_path, {"kind": first}, {"kind": second}), tmp_path, known_covariates="kind")
+    assert panel.series(0)[1].tolist() == [0, 1]
+    assert panel.series(1)[1].tolist() == pytest.approx([1, 2] if second.null_count == 0 else [np.nan] * 2, nan_ok=True)
+    names = ["x", "y", "z"] if second.null_count == 0 else ["x", "y"]
+    assert open_panel(tmp_path / "panel").categories == {"kind": names}
+    about = json.loads((tmp_path / "panel" / "panel.json").read_text())
+    assert about["names"] == ["target", "kind"]
+
+
+@pytest.mark.parametrize(
+    ("first", "second", "message"),
+    [
+        ({"kind": ["x", "y"]}, {"kind": [1, 2]}, "column 'kind': text in 1 of 2 files, .* 1.parquet; a number in 1 of"),
+        ({"timestamp": [1, 2]}, {}, "column 'timestamp': a number in 1 of 2 files, .* 1.parquet; a time in"),
+        ({"timestamp": pa.array([1, 2], pa.uint64())}, {"timestamp": pa.array([2**63, 2], pa.uint64())},
+         "2.parquet: column 'timestamp' is uint64 and cannot be read as int64"),
+    ],
+)  # fmt: skip
+def test_files_that_do_not_go_together_are_named(
+    tmp_path: Path, first: dict[str, Any], second: dict[str, Any], message: str
+) -> None:
+    more = {} if "timestamp" in first else {"known_covariates": "kind"}
+    with pytest.raises(InvalidInput, match=message):
+        read(two_files(tmp_path, first, second), tmp_path, **more)
+
+
+def test_times_of_several_zones_are_counted_with_examples_or_taken_as_instants(tmp_path: Path) -> None:
+    utc, berlin = (pa.array(days(1, 2), pa.timestamp("us", zone)) for zone in ("UTC", "Europe/Berlin"))
+    files = two_files(tmp_path, {"timestamp": utc}, {"timestamp": berlin})
+    files.append(a_file(tmp_path, "3.parquet", item_id=["c", "c"], timestamp=days(1, 2), target=[1, 2]))
+    with pytest.raises(
+        InvalidInput,
+        match=r"column 'timestamp': times in UTC in 1 of 3 files, .* 1.parquet; times in Europe/Berlin in 1 of "
+        r"3 files, .*; times without a zone in 1 of 3 files, for instance 3.parquet \(data.problems.zones: utc takes",
+    ):
+        check_columns(files, DATA)
+    panel = read(files, tmp_path, problems={"zones": "utc"})
+    assert str(panel.time_type) == "timestamp[us, tz=UTC]"
+    assert panel.times(1, 0, 2).equals(panel.times(0, 0, 2))
+    assert panel.times(2, 0, 2).equals(panel.times(0, 0, 2))
+
+
+def test_every_chunk_that_is_read_is_told(tmp_path: Path) -> None:
+    """A large data set takes longer than a trainer may be silent."""
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=days(1, 2, 3, 4), target=range(4), heat=range(4))
+    told: list[tuple[int, int]] = []
+    data = Data.model_validate({"path": "x", "past_covariates": "heat"})
+    read_panel([path], data, 1, tmp_path / "panel", lambda done, total: told.append((done, total)))
+    assert told == [(4, 16), (8, 16), (12, 16), (16, 16)]
+
+
+@given(
+    st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=2, max_size=60, unique=True),
+    st.sampled_from([1, 7, 1000]),
+)
+def test_the_order_is_that_of_a_sort(places: list[tuple[int, int]], step: int) -> None:
+    """With a table of places or with a comparison; rows of equal times stay in the order of the files."""
+    codes = np.array([code for code, _ in places], dtype=np.int32)
+    ticks = np.array([tick * step for _, tick in places])
+    found = order_of(codes, ticks, 6)
+    expected = np.lexsort((ticks, codes))
+    assert np.array_equal(np.arange(len(codes)) if found is None else found, expected)

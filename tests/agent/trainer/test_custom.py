@@ -1,0 +1,189 @@
+"""A trainer of the user's own: from the file beside its configuration to a model in the bucket."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import shutil
+from pathlib import Path
+
+import numpy as np
+import pyarrow.parquet as pq
+import pytest
+
+from agent.data.trainer_code import fetch_code
+from agent.errors import RunFailed
+from agent.lifecycle import FAILED, SUCCEEDED, live
+from agent.protocol.workdir import Workdir
+from agent.results.schema import problems
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.s3_keys import code_key, run_key
+from chronos_ec2.domain.records.status import Cause
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.publish.trainer import MAX_CODE_BYTES, pack, publish_code
+from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.worker.control import Control
+from tests.agent.builders import (
+    RUN_ID,
+    World,
+    a_config,
+    a_workdir,
+    an_identity,
+    launch,
+    put_toy_series,
+    the_run,
+    toy_series,
+)
+from tests.agent.supervise.test_supervisor import Supervised
+
+EXAMPLE = Path(__file__).parents[3] / "examples" / "own_trainer"
+SEASONAL_MEAN = {"trainer": "seasonal_mean:SeasonalMean", "options": {"seasons": 2}}
+
+
+def beside(tmp_path: Path, **modules: str) -> Path:
+    """A configuration with modules beside it."""
+    folder = tmp_path / "home"
+    folder.mkdir()
+    for name, text in modules.items():
+        (folder / f"{name}.py").write_text(text)
+    return folder / "train.yaml"
+
+
+def bring(box: Supervised, archive: bytes) -> None:
+    objects, sha256 = MemoryWorld().objects, hashlib.sha256(archive).hexdigest()
+    objects.write(code_key(sha256), archive)
+    fetch_code(objects, sha256, box.workdir.code)
+
+
+def be_the_agent(world: World, workdir: Workdir) -> int:
+    return live(world, "bucket", an_identity(), workdir, Control())
+
+
+def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) -> None:
+    world = World()
+    put_toy_series(world, tmp_path)
+    code = publish_code("seasonal_mean", EXAMPLE / "train.yaml", world.store)
+    launch(world, a_config(**SEASONAL_MEAN), code_sha256=code)
+
+    assert be_the_agent(world, a_workdir(tmp_path)) == SUCCEEDED
+
+    assert {"models/seasonal_means.parquet", "plots/loss.png", "metrics.jsonl", "training.json"} < world.names()
+    assert not any("LICENSE" in name for name in world.names())
+    document = world.document("training.json")
+    assert (document["trainer"], document["steps"]) == (SEASONAL_MEAN["trainer"], 12)
+    assert world.document("run.json")["training"] == {"device": "cpu", "series": 12, "parameters": 72}
+    assert world.document("run.json")["code_sha256"] == code
+    assert problems(document) == []
+    model = world.memory.objects.body(run_key("dev", RUN_ID, "models/seasonal_means.parquet"))
+    means = np.stack([column.to_numpy() for column in pq.read_table(io.BytesIO(model)).columns[1:]], axis=1)
+    values = toy_series()["target"].to_numpy().reshape(12, 60)
+    assert means == pytest.approx(values[:, 42:54].reshape(12, 2, 6).mean(axis=1), rel=1e-6)
+    held, scale = np.abs(means - values[:, 54:]).mean(axis=1), np.abs(values[:, 6:54] - values[:, :48]).mean(axis=1)
+    assert document["metrics"] == {"mase": pytest.approx((held / scale).mean(), rel=1e-5)}
+
+
+@pytest.mark.parametrize(
+    ("code", "message"),
+    [
+        (
+            "import nowhere_to_be_found",
+            r"own cannot be imported: ModuleNotFoundError: .*'nowhere.*' \(own.py, line 1\)",
+        ),
+        ("x = 1\nif x", r"own cannot be imported: SyntaxError: "),
+        ("class Other: ...", "own has no class Mine"),
+        ("Mine = 3", "own has no class Mine"),
+        ("class Mine: ...", "Mine is not made from a config alone"),
+        ("class Mine:\n def __init__(self, config): ...", r"Mine has no train\(self, workdir, metrics, stop\)"),
+        (
+            "class Mine:\n def __init__(self, config): ...\n def train(self, workdir): ...",
+            r"Mine has no train\(self, workdir, metrics, stop\)",
+        ),
+        (
+            "class Mine:\n def __init__(self, config): ...\n def train(self, workdir, metrics, stop): ...",
+            "own:Mine returned NoneType, and should return a mapping",
+        ),
+        (
+            "class Mine:\n def __init__(self, c): ...\n def train(self, w, m, s): return {'mase': float('nan')}",
+            "own:Mine returned what JSON cannot hold",
+        ),
+        (
+            "class Mine:\n def __init__(self, c): ...\n def train(self, w, m, s):\n  raise RuntimeError('my own bug')",
+            "the trainer failed: RuntimeError: my own bug",
+        ),
+    ],
+)
+def test_what_is_wrong_with_it_is_said_in_one_line(tmp_path: Path, code: str, message: str) -> None:
+    box = Supervised(tmp_path, a_config(trainer="own:Mine"))
+    bring(box, pack("own", beside(tmp_path, own=code).parent))
+    with pytest.raises(RunFailed, match=message) as caught:
+        box.run()
+    assert caught.value.verdict.cause is Cause.USER_CODE
+    assert "\n" not in caught.value.verdict.message
+
+
+def test_a_name_that_python_has_already_is_refused(tmp_path: Path) -> None:
+    box = Supervised(tmp_path, a_config(trainer="json:Mine"))
+    bring(box, pack("json", beside(tmp_path, json="class Mine: ...").parent))
+    with pytest.raises(RunFailed, match=r"json is the name of another module on the box \(rename yours\)"):
+        box.run()
+
+
+def test_a_package_travels_whole_and_without_byte_code(tmp_path: Path) -> None:
+    package = tmp_path / "mine"
+    shutil.copytree(EXAMPLE, package / "models")
+    (package / "__init__.py").write_text("from mine.models.seasonal_mean import SeasonalMean\n")
+    (package / "models" / "__pycache__").mkdir(exist_ok=True)
+    (package / "models" / "__pycache__" / "x.pyc").write_bytes(b"x")
+    box = Supervised(tmp_path, a_config(trainer="mine:SeasonalMean"))
+    pq.write_table(toy_series(), box.workdir.data / "toy.parquet")
+    bring(box, pack("mine", tmp_path))
+    assert not list(box.workdir.code.rglob("*.pyc"))
+    assert box.run()["steps"] == 12
+
+
+def test_the_same_code_has_the_same_name_and_other_code_another(tmp_path: Path) -> None:
+    store, config = RunStore(MemoryWorld().objects), beside(tmp_path, own="x = 1")
+    first = publish_code("own", config, store)
+    (config.parent / "own.py").touch()
+    assert publish_code("own", config, store) == first
+    (config.parent / "own.py").write_text("x = 2")
+    assert publish_code("own", config, store) != first
+    assert publish_code(None, config, store) is None
+
+
+@pytest.mark.parametrize(
+    ("size", "message"),
+    [
+        (None, r"no own\.py beside the configuration, nor own/__init__\.py"),
+        (MAX_CODE_BYTES, "packs to more than 8 MiB"),
+    ],
+)
+def test_code_that_cannot_travel_is_refused_at_the_launch(tmp_path: Path, size: int | None, message: str) -> None:
+    config = beside(tmp_path)
+    if size is not None:
+        (config.parent / "own.py").write_bytes(np.random.default_rng(0).bytes(size))
+    with pytest.raises(InvalidInput, match=message):
+        pack("own", config.parent)
+
+
+def test_the_configuration_of_the_bucket_cannot_bring_code() -> None:
+    with pytest.raises(InvalidInput, match=r"module own travels with its configuration \(give --config FILE\)"):
+        publish_code("own", None, RunStore(MemoryWorld().objects))
+
+
+@pytest.mark.parametrize("change", ["gone", "changed"])
+def test_code_that_is_not_what_was_launched_does_not_run(tmp_path: Path, change: str) -> None:
+    world = World()
+    put_toy_series(world, tmp_path)
+    code = publish_code("seasonal_mean", EXAMPLE / "train.yaml", world.store)
+    assert code is not None
+    launch(world, a_config(**SEASONAL_MEAN), code_sha256=code)
+    if change == "gone":
+        world.memory.objects.remove(code_key(code))
+    else:
+        world.memory.objects.write(code_key(code), b"something else")
+    assert be_the_agent(world, a_workdir(tmp_path)) == FAILED
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert (verdict.cause, "launch again" in verdict.message) == (Cause.USER_CODE, True)
+    assert "logs/trainer.log" not in world.names()

@@ -1,0 +1,177 @@
+"""The words of our requests to EC2, which no emulator judges, and what its refusals mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import Any
+
+import pytest
+from botocore.exceptions import ClientError
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.ec2_fleet import Ec2Fleet
+from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
+from chronos_ec2.domain.instance import owner_tags
+from chronos_ec2.ports import LaunchOption
+from tests.aws_server import refused
+from tests.builders import launching
+
+PROFILE = "arn:aws:iam::123456789012:instance-profile/instances"
+OPTION = LaunchOption("g4dn.2xlarge", "subnet-a")
+
+
+class Ec2:
+    """A client that remembers what it was asked, and answers with what a test gave it."""
+
+    def __init__(self, *pages: dict[str, Any] | str) -> None:
+        self.pages = pages
+        self.asked: list[tuple[str, dict[str, Any]]] = []
+
+    def run_instances(self, **words: Any) -> dict[str, Any]:
+        self.asked.append(("run", words))
+        return {"Instances": [{"InstanceId": "i-0123456789abcdef0"}]}
+
+    def terminate_instances(self, **words: Any) -> None:
+        self.asked.append(("terminate", words))
+
+    def get_paginator(self, _name: str) -> Ec2:
+        return self
+
+    def paginate(self, **words: Any) -> Iterator[dict[str, Any]]:
+        self.asked.append(("list", words))
+        for page in self.pages:
+            if isinstance(page, str):
+                raise ClientError({"Error": {"Code": page, "Message": "no"}}, "DescribeInstances")
+            yield page
+
+
+def a_page(instance_id: str) -> dict[str, Any]:
+    box = {"InstanceId": instance_id, "State": {"Name": "running"}, "LaunchTime": datetime(2026, 1, 31, tzinfo=UTC)}
+    return {"Reservations": [{"Instances": [box]}]}
+
+
+@pytest.mark.parametrize(
+    ("reason", "reclaimed"),
+    [
+        ({"StateReason": {"Code": "Server.SpotInstanceTermination"}}, True),
+        ({"StateReason": {"Code": "Client.InstanceInitiatedShutdown"}}, False),
+        ({"StateReason": {}}, False),
+        ({}, False),
+    ],
+)
+def test_ec2_says_of_an_instance_that_it_took_it_back(reason: dict[str, Any], reclaimed: bool) -> None:
+    page = a_page("i-1")
+    page["Reservations"][0]["Instances"][0] |= reason
+    (box,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
+    assert box.reclaimed is reclaimed
+
+
+def asked_to_launch(**changes: Any) -> dict[str, Any]:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c", "lt-1", PROFILE).launch(replace(launching(), **changes), OPTION, "#cloud-config")
+    ((_, words),) = ec2.asked
+    return words
+
+
+def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
+    words = asked_to_launch()
+    assert (words["MinCount"], words["MaxCount"]) == (1, 1)
+    assert words["InstanceInitiatedShutdownBehavior"] == "terminate"
+
+
+def test_what_the_right_to_launch_asks_for_stands_in_the_request() -> None:
+    words = asked_to_launch()
+    assert words["MetadataOptions"]["HttpTokens"] == "required"
+    assert words["IamInstanceProfile"] == {"Arn": PROFILE}
+
+
+def test_spare_capacity_is_asked_for_once_and_ends_with_the_instance() -> None:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c", "lt-1", PROFILE).launch(launching(), replace(OPTION, market="spot"), "#cloud-config")
+    ((_, words),) = ec2.asked
+    assert words["InstanceMarketOptions"]["MarketType"] == "spot"
+    options = words["InstanceMarketOptions"]["SpotOptions"]
+    assert options == {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"}
+    assert "InstanceMarketOptions" not in asked_to_launch()
+    assert "spot-instances-request" in {entry["ResourceType"] for entry in words["TagSpecifications"]}
+    assert words["ClientToken"] != asked_to_launch()["ClientToken"]
+
+
+def test_a_retry_has_the_same_token_and_another_attempt_another() -> None:
+    first, again, next_attempt = (asked_to_launch(attempt=attempt)["ClientToken"] for attempt in (1, 1, 2))
+    assert first == again != next_attempt
+    assert len(first) <= 64
+
+
+def test_all_that_costs_carries_all_tags_that_make_it_ours() -> None:
+    tagged = {entry["ResourceType"]: entry["Tags"] for entry in asked_to_launch()["TagSpecifications"]}
+    assert set(tagged) == {"instance", "volume", "network-interface"}
+    for tags in tagged.values():
+        named = {tag["Key"]: tag["Value"] for tag in tags}
+        assert owner_tags("p", "dev").items() <= named.items()
+        assert {"RunId", "Lane", "Attempt", "Deadline"} <= set(named)
+
+
+def test_a_list_asks_for_all_our_tags_and_reads_all_pages() -> None:
+    ec2 = Ec2(a_page("i-00000001"), a_page("i-00000002"))
+    found = Ec2Fleet(ec2, "p", "c").instances("dev")
+    assert [box.instance_id for box in found] == ["i-00000001", "i-00000002"]
+    ((_, words),) = ec2.asked
+    assert {entry["Name"] for entry in words["Filters"]} == {f"tag:{name}" for name in owner_tags("p", "dev")}
+
+
+def test_the_list_of_a_lane_asks_for_its_tag_too() -> None:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c").instances("dev", "second")
+    ((_, words),) = ec2.asked
+    assert {"Name": "tag:Lane", "Values": ["second"]} in words["Filters"]
+    assert len(words["Filters"]) == 1 + len(owner_tags("p", "dev"))
+
+
+def test_what_is_looked_up_is_asked_for_by_id_in_filters_that_ec2_takes_and_all_pages_are_read() -> None:
+    ec2 = Ec2(a_page("i-00000001"), a_page("i-00000002"))
+    ids = [f"i-{number:08x}" for number in range(450)]
+    found = Ec2Fleet(ec2, "p", "c").look_up("dev", ids)
+    assert [lookup.instance_id for lookup in found] == ["i-00000001", "i-00000002"]
+    assert {entry["Name"] for _, words in ec2.asked for entry in words["Filters"]} == {"instance-id"}
+    asked = [words["Filters"][0]["Values"] for _, words in ec2.asked]
+    assert [instance_id for values in asked for instance_id in values] == ids
+    assert max(map(len, asked)) == 200
+    assert Ec2Fleet(ec2, "p", "c").look_up("dev", ()) == ()
+    assert len(ec2.asked) == 3
+
+
+@pytest.mark.parametrize("code", ["RequestLimitExceeded", "Unavailable", "InternalError"])
+def test_a_list_that_is_not_whole_is_no_list(code: str) -> None:
+    with pytest.raises(ServiceUnavailable):
+        Ec2Fleet(Ec2(a_page("i-00000001"), code), "p", "c").instances("dev")
+    with pytest.raises(ServiceUnavailable):
+        Ec2Fleet(Ec2(a_page("i-00000001"), code), "p", "c").look_up("dev", ["i-00000001"])
+
+
+def test_one_id_a_call_and_force_only_when_asked() -> None:
+    ec2 = Ec2()
+    Ec2Fleet(ec2, "p", "c").terminate("i-00000001")
+    Ec2Fleet(ec2, "p", "c").terminate("i-00000002", force=True)
+    assert [words for _, words in ec2.asked] == [
+        {"InstanceIds": ["i-00000001"]}, {"InstanceIds": ["i-00000002"], "Force": True, "SkipOsShutdown": True},
+    ]  # fmt: skip
+
+
+@pytest.mark.usefixtures("asked_once")
+@pytest.mark.parametrize(
+    ("code", "status", "expected"),
+    [
+        ("InsufficientInstanceCapacity", 500, CapacityUnavailable),  # as EC2 has it
+        ("Unsupported", 400, CapacityUnavailable),
+        ("InternalError", 500, ServiceUnavailable),
+        ("InvalidParameterValue", 400, LaunchRefused),
+    ],
+)
+def test_what_ec2_refuses_with_which_status_says_whether_to_go_elsewhere(
+    deployed: str, code: str, status: int, expected: type[Exception]
+) -> None:
+    with refused("ec2", "RunInstances", code, status), pytest.raises(expected):
+        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")

@@ -1,0 +1,152 @@
+"""Documents of ours: what is written is read back, and what is not ours is Unreadable, never another error."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.events import Ignored, parse_event
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
+from tests.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
+
+FULL_RUN = a_run(
+    verdict=Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG),
+    stop=Stop(Cause.REQUESTED, "by hand", NOW),
+    suspect=Suspect(Cause.HUNG, "no progress", NOW),
+    max_cost_usd=12.5,
+    spent_usd=1.5,
+    attempt=2,
+    preemptions_left=4,
+    crashes_left=3,
+    prices=(("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)),
+)
+FULL_BEAT = a_heartbeat(
+    attempt=2,
+    counter=4216,
+    stalled_for=seconds(1.234),
+    bytes_synced=4096,
+    loss=-0.25,
+    trainer_pid=12,
+    checkpoint_age=seconds(61.5),
+    gpu_utilisation=100.0,
+    sent_at="2026-01-31T12:00:00Z",
+)
+A_REQUEST = Request(
+    RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
+    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty",
+)  # fmt: skip
+
+
+GOLDEN = Path(__file__).with_name("golden")
+
+
+def read_run(raw: bytes) -> Run:
+    return Run.from_json(raw, LANE)
+
+
+READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
+EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
+OPTIONAL = {
+    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"},
+    "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
+    "request": {"market", "log_group", "code_sha256", "commit"},
+}
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_what_was_written_is_read_back(kind: str) -> None:
+    assert READERS[kind](EXAMPLES[kind].to_json()) == EXAMPLES[kind]
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_document_of_this_schema_is_written_as_its_golden_file(kind: str) -> None:
+    golden = json.loads((GOLDEN / f"{kind}.json").read_text())
+    written = json.loads(EXAMPLES[kind].to_json())
+    assert list(written.items()) == list(golden.items())
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_each_field_of_a_document_is_there_or_the_document_is_unreadable(kind: str) -> None:
+    document = json.loads((GOLDEN / f"{kind}.json").read_text())
+    for name in document.keys() - OPTIONAL[kind]:
+        rest = {key: value for key, value in document.items() if key != name}
+        with pytest.raises(Unreadable, match=f"'{name}' is missing"):
+            READERS[kind](json.dumps(rest).encode())
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_an_optional_field_may_be_missing_and_then_says_nothing(kind: str) -> None:
+    document = json.loads((GOLDEN / f"{kind}.json").read_text())
+    bare = json.dumps({key: value for key, value in document.items() if key not in OPTIONAL[kind]})
+    empty = json.dumps(document | dict.fromkeys(OPTIONAL[kind]))
+    assert READERS[kind](bare.encode()) == READERS[kind](empty.encode())
+
+
+def test_a_request_may_list_a_hundred_thousand_files() -> None:
+    keys = tuple((f"cached-datasets/training-data/sales/2010/01/part-{n:06}.parquet", 123_456) for n in range(100_000))
+    request = Request(RUN_ID, LANE, {}, ("g4dn.2xlarge",), "0" * 64, keys, Limits())
+    assert Request.from_json(request.to_json()).dataset_keys == keys
+
+
+@pytest.mark.parametrize("kind", READERS)
+@given(raw=st.binary(max_size=300))
+def test_bytes_of_any_kind_are_unreadable(kind: str, raw: bytes) -> None:
+    with pytest.raises(Unreadable):
+        READERS[kind](raw)
+
+
+json_values = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
+    max_leaves=8,
+)
+
+
+@pytest.mark.parametrize("kind", READERS)
+@given(data=st.data())
+def test_a_document_with_one_field_changed_is_read_or_unreadable(kind: str, data: st.DataObject) -> None:
+    document = json.loads(EXAMPLES[kind].to_json())
+    document[data.draw(st.sampled_from(sorted(document)))] = data.draw(json_values)
+    try:
+        READERS[kind](json.dumps(document).encode())
+    except Unreadable:
+        return
+
+
+@pytest.mark.parametrize("kind", READERS)
+def test_a_newer_schema_is_unreadable(kind: str) -> None:
+    document = json.loads(EXAMPLES[kind].to_json()) | {"schema_version": 2}
+    with pytest.raises(Unreadable, match="schema_version 2"):
+        READERS[kind](json.dumps(document).encode())
+
+
+def test_the_record_of_another_lane_is_unreadable() -> None:
+    with pytest.raises(Unreadable, match="another lane"):
+        Run.from_json(FULL_RUN.to_json(), Lane("dev", "second"))
+
+
+def test_a_timestamp_without_zone_is_unreadable() -> None:
+    document = json.loads(FULL_RUN.to_json()) | {"deadline": "2026-01-31T12:00:00"}
+    with pytest.raises(Unreadable, match="deadline"):
+        read_run(json.dumps(document).encode())
+
+
+@given(json_values)
+def test_an_event_of_any_shape_is_an_event_or_ignored(raw: object) -> None:
+    assert parse_event(raw)
+
+
+@given(st.sampled_from(["aws.s3", "aws.ec2"]), json_values, json_values)
+def test_an_event_with_any_detail_never_raises(source: str, kind: object, detail: object) -> None:
+    assert isinstance(parse_event({"source": source, "detail-type": kind, "detail": detail}), Ignored)

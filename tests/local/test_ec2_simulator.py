@@ -1,0 +1,121 @@
+"""A record in EC2 and a process on this machine live and die together."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import signal
+import tarfile
+
+import pytest
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.domain.records.s3_keys import bundle_key
+from chronos_ec2.local.state_dir import Layout
+from tests.local.conftest import RUN_ID, Cloud, alive, wait_for
+
+pytestmark = pytest.mark.embedded_aws
+
+
+def invocations(function: str) -> int:
+    """How often a deployed function has run, from its own log."""
+    group = f"/aws/lambda/chronos-ec2-local-{function}"
+    events = client("logs").filter_log_events(logGroupName=group)["events"]
+    return sum(event["message"].startswith("START") for event in events)
+
+
+def test_an_agent_is_started_as_user_data_would(cloud: Cloud) -> None:
+    instance_id = cloud.launch(cloud.upload_agent(600))
+    agent = cloud.agent_of(instance_id)
+    options = dict(zip(agent["argv"][::2], agent["argv"][1::2], strict=True))
+    assert options.pop("--boot-id")
+    assert options == {
+        "--bucket": cloud.stack.bucket,
+        "--environment": "local",
+        "--run-id": RUN_ID,
+        "--attempt": "0",
+        "--instance-id": instance_id,
+        "--workdir": str(cloud.aws.disk(instance_id) / "work"),
+    }
+    assert agent["cwd"] == str(cloud.aws.disk(instance_id) / "bundle")
+    assert agent["endpoint"] == cloud.aws.endpoint
+    assert int((cloud.aws.disk(instance_id) / "agent.pid").read_text()) == agent["pids"][0]
+
+
+def test_a_terminated_instance_takes_everything_on_it_along(cloud: Cloud) -> None:
+    instance_id = cloud.launch(cloud.upload_agent(600))
+    pids = cloud.agent_of(instance_id)["pids"]
+    assert all(alive(pid) for pid in pids)
+    client("ec2").terminate_instances(InstanceIds=[instance_id])
+    wait_for(lambda: not any(alive(pid) for pid in pids))
+
+
+@pytest.mark.parametrize("how", ["by itself", "killed"])
+def test_the_end_of_the_agent_is_the_end_of_the_instance(cloud: Cloud, how: str) -> None:
+    instance_id = cloud.launch(cloud.upload_agent(0.5 if how == "by itself" else 600))
+    agent, child = cloud.agent_of(instance_id)["pids"]
+    if how == "killed":
+        os.kill(agent, signal.SIGKILL)
+    wait_for(lambda: cloud.state_of(instance_id) == "terminated")
+    assert not alive(child)
+
+
+def test_a_stopped_instance_runs_nothing(cloud: Cloud) -> None:
+    instance_id = cloud.launch(cloud.upload_agent(600))
+    pids = cloud.agent_of(instance_id)["pids"]
+    client("ec2").stop_instances(InstanceIds=[instance_id])
+    wait_for(lambda: not any(alive(pid) for pid in pids))
+    assert cloud.state_of(instance_id) in {"stopped", "stopping", "terminated"}
+
+
+@pytest.mark.parametrize("problem", ["missing", "forged"])
+def test_an_instance_that_cannot_boot_powers_off_and_runs_nothing(cloud: Cloud, problem: str) -> None:
+    sha256 = "0" * 64 if problem == "missing" else "1" * 64
+    if problem == "forged":
+        client("s3").put_object(Bucket=cloud.stack.bucket, Key=bundle_key(sha256), Body=b"something else")
+    instance_id = cloud.launch(sha256)
+    log = cloud.aws.disk(instance_id) / "boot.log"
+    wait_for(lambda: log.exists() and "boot failed" in log.read_text())
+    wait_for(lambda: cloud.state_of(instance_id) == "terminated")
+    assert not (cloud.aws.disk(instance_id) / "agent.pid").exists()
+
+
+def test_an_archive_cannot_write_outside_its_folder(cloud: Cloud) -> None:
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(tarfile.TarInfo("../../escaped"))
+    sha256 = hashlib.sha256(buffer.getvalue()).hexdigest()
+    client("s3").put_object(Bucket=cloud.stack.bucket, Key=bundle_key(sha256), Body=buffer.getvalue())
+    instance_id = cloud.launch(sha256)
+    log = cloud.aws.disk(instance_id) / "boot.log"
+    wait_for(lambda: log.exists() and "boot failed" in log.read_text())
+    assert not list(cloud.aws.state_dir.rglob("escaped"))
+    client("ec2").terminate_instances(InstanceIds=[instance_id])
+
+
+def test_the_deployed_function_hears_of_each_change(cloud: Cloud) -> None:
+    before = invocations("instance-changed")
+    instance_id = cloud.launch(cloud.upload_agent(0.1))
+    wait_for(lambda: cloud.state_of(instance_id) == "terminated")
+    wait_for(lambda: invocations("instance-changed") >= before + 4)
+
+
+def test_a_lock_that_is_written_or_deleted_wakes_the_state_function(cloud: Cloud) -> None:
+    before = invocations("state-written")
+    keys = ("local/system-state.json", "local/lanes/nightly/system-state.json")
+    for key in keys:
+        client("s3").put_object(Bucket=cloud.stack.bucket, Key=key, Body=b"{}")
+    wait_for(lambda: invocations("state-written") >= before + 2)
+    for key in keys:
+        client("s3").delete_object(Bucket=cloud.stack.bucket, Key=key)
+    wait_for(lambda: invocations("state-written") >= before + 4)
+
+
+def test_no_instance_outlives_the_emulator(cloud: Cloud) -> None:
+    """The last test of this module: it breaks what the others need."""
+    pids = cloud.agent_of(cloud.launch(cloud.upload_agent(600)))["pids"]
+    record = Layout(cloud.aws.state_dir).read()
+    assert record is not None
+    os.kill(record.emulator, signal.SIGKILL)
+    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=60)

@@ -1,0 +1,33 @@
+"""What a pretended instance boots from: the bundle of its request, with the packages of this machine."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.local.ec2.instance_process import BootFailed, fetch_bundle
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.publish.agent import build_bundle, publish_bundle
+from chronos_ec2.testing import MemoryWorld
+from tests.builders import RUN_ID
+
+REQUEST = run_key("local", RUN_ID, "request.json")
+
+
+def boot(disk: Path, packages_in_image: bool) -> Path:
+    world = MemoryWorld()
+    sha256 = publish_bundle(RunStore(world.objects), build_bundle(packages_in_image))
+    world.objects.write(REQUEST, json.dumps({"bundle_sha256": sha256}).encode())
+    return fetch_bundle(world.objects, world.transfer, REQUEST, disk)
+
+
+def test_a_bundle_without_packages_runs_with_those_of_this_machine(tmp_path: Path) -> None:
+    assert (boot(tmp_path, packages_in_image=True) / "agent" / "__main__.py").is_file()
+
+
+def test_a_bundle_whose_packages_would_have_to_be_installed_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(BootFailed, match="AgentPackages=image"):
+        boot(tmp_path, packages_in_image=False)

@@ -1,0 +1,86 @@
+"""What a configuration leaves open is filled in by the instance type, once, and is then said."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from chronos_ec2.training_config.defaults import BY_FAMILY, resolve
+from chronos_ec2.training_config.parse import parse_config
+from tests.training_config.test_schema import a_config
+
+DOCS = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def resolved(instance_type: str | None, **changes: Any) -> tuple[Any, ...]:
+    config = resolve(parse_config(a_config(**changes), "test"), instance_type).config
+    training = config.training
+    lora = config.model.lora is not None
+    return lora, training.batch_size, training.learning_rate, config.context_length, training.workers
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "expected"),
+    [
+        ("g4dn.xlarge", (True, 32, 1e-5, 2048, 2)),
+        ("g4dn.2xlarge", (True, 32, 1e-5, 2048, 4)),
+        ("g5.2xlarge", (True, 128, 1e-5, 2048, 6)),
+        ("g6.48xlarge", (True, 128, 1e-5, 2048, 6)),
+        ("p4d.24xlarge", (False, 256, 1e-6, 8192, 8)),
+        ("p5.48xlarge", (False, 256, 1e-6, 8192, 8)),
+        ("t3.large", (False, 256, 1e-6, 2048, None)),
+        (None, (False, 256, 1e-6, 2048, None)),
+    ],
+)
+def test_each_instance_type_has_its_defaults(instance_type: str | None, expected: tuple[Any, ...]) -> None:
+    assert resolved(instance_type) == expected
+
+
+@pytest.mark.parametrize("instance_type", [*(f"{family}.2xlarge" for family in BY_FAMILY), None])
+def test_what_is_said_stays_also_when_it_is_the_common_default(instance_type: str | None) -> None:
+    training = {"batch_size": 256, "learning_rate": 1e-6, "workers": 0}
+    changes = {"training": training, "context_length": 2048, "model": {"base": "amazon/chronos-2", "lora": None}}
+    assert resolved(instance_type, **changes) == (False, 256, 1e-6, 2048, 0)
+
+
+def test_all_weights_get_smaller_batches_than_an_adapter() -> None:
+    assert resolved("g5.2xlarge", model={"base": "x", "lora": None})[:3] == (False, 64, 1e-6)
+
+
+def test_an_adapter_gets_its_learning_rate_wherever_it_is_trained() -> None:
+    assert resolved(None, model={"base": "x", "lora": {}})[:3] == (True, 256, 1e-5)
+
+
+def test_a_model_from_scratch_gets_neither_an_adapter_nor_a_longer_context() -> None:
+    """But a learning rate by which random weights become others."""
+    assert resolved("p4d.24xlarge", model={"from_scratch": {}}) == (False, 256, 1e-3, 2048, 8)
+    assert resolved("g5.2xlarge", model={"from_scratch": {}}) == (False, 64, 1e-3, 2048, 6)
+    assert resolved(None, model={"from_scratch": {}})[2] == 1e-3
+    assert resolved(None, model={"from_scratch": {}}, training={"learning_rate": 1e-6})[2] == 1e-6
+
+
+@pytest.mark.parametrize("trainer", ["probe", "mine:Mine"])
+def test_other_trainers_are_left_alone(trainer: str) -> None:
+    config = parse_config(a_config(trainer=trainer), "test")
+    assert resolve(config, "g5.2xlarge").config is config
+
+
+def test_a_stored_configuration_stays_what_it_is_on_any_other_instance() -> None:
+    """A later attempt reads it, and has to go on with the same batches."""
+    first = resolve(parse_config(a_config(), "test"), "g5.2xlarge")
+    stored = parse_config(first.config.model_dump(mode="json"), "test")
+    assert stored == first.config
+    again = resolve(stored, "p4d.24xlarge")
+    assert (again.config, again.chosen) == (stored, {})
+
+
+@pytest.mark.parametrize("family", BY_FAMILY)
+def test_the_docs_have_the_table(family: str) -> None:
+    one = BY_FAMILY[family]
+    mode = "LoRA" if one.lora else "all weights"
+    row = (
+        f"| `{family}` | {one.gpu} | {mode} | {one.lora_rows}, {one.full_rows} | {one.context_length} | {one.workers} |"
+    )
+    assert row in DOCS.read_text()

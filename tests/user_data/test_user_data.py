@@ -1,0 +1,100 @@
+"""The user data of an instance: well-formed, armed before anything else, and closed to injection."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from dataclasses import replace
+from datetime import timedelta
+from typing import Any
+
+import pytest
+import yaml
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.status import Cause, Status, Suspect
+from chronos_ec2.user_data import render_user_data
+from tests.builders import NOW, RUN_ID, launching
+
+
+def rendered() -> str:
+    return render_user_data("a-bucket", launching(), Limits())
+
+
+def files() -> dict[str, str]:
+    document: Any = yaml.safe_load(rendered())
+    return {entry["path"]: entry["content"] for entry in document["write_files"]}
+
+
+def test_it_is_cloud_config_with_the_timers_first() -> None:
+    assert rendered().startswith("#cloud-config\n")
+    document: Any = yaml.safe_load(rendered())
+    assert next(iter(document)) == "bootcmd"
+    deadline, boot = (" ".join(command) for command in document["bootcmd"][:2])
+    # The eleven hours that the run has, and the grace.
+    assert "--on-active=39720s" in deadline
+    assert "--on-active=900s" in boot
+
+
+HOURS = [(12.0, 43200 + 120), (1.0, 3600 + 120), (0.0, 120), (-1.0, 120), (9000.0, 43200 + 120)]
+
+
+@pytest.mark.parametrize(("hours", "seconds"), HOURS)
+def test_the_deadline_timer_of_a_later_attempt_is_armed_for_what_is_left_of_the_runs_time(
+    hours: float, seconds: int
+) -> None:
+    began = NOW + timedelta(hours=11)
+    first = launching(deadline=began + timedelta(hours=hours))
+    again = replace(first, attempt=2, phases=(*first.phases, (Status.INITIALIZATION, began)))
+    document: Any = yaml.safe_load(render_user_data("a-bucket", again, Limits()))
+    assert f"--on-active={seconds}s" in " ".join(document["bootcmd"][0])
+
+
+def test_a_launch_that_is_repeated_asks_for_the_very_same_instance() -> None:
+    first = launching(deadline=NOW + timedelta(hours=12))
+    suspect = Suspect(Cause.INFRA, "not listed", NOW + timedelta(minutes=5))
+    later = replace(first, suspect=suspect, updated_at=NOW + timedelta(minutes=5), seq=9)
+    assert render_user_data("a-bucket", first, Limits()) == render_user_data("a-bucket", later, Limits())
+
+
+def test_the_agent_is_told_who_it_is() -> None:
+    assert files()["/etc/chronos-ec2/run"].splitlines() == [
+        "BUCKET=a-bucket", "CHRONOS_ENVIRONMENT=dev", f"RUN_ID={RUN_ID}", "ATTEMPT=1",
+        "AWS_METADATA_SERVICE_NUM_ATTEMPTS=10", "AWS_METADATA_SERVICE_TIMEOUT=5",
+    ]  # fmt: skip
+    unit = files()["/etc/systemd/system/chronos-agent.service"]
+    assert "--attempt ${ATTEMPT}" in unit
+    assert "EnvironmentFile=/etc/chronos-ec2/run" in unit.splitlines()
+
+
+def test_whatever_ends_the_agent_ends_the_box() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"]
+    assert "SuccessAction=poweroff" in unit
+    assert "FailureAction=poweroff-force" in unit
+
+
+def test_an_agent_that_says_nothing_any_more_ends_the_box() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
+    assert "Type=notify" in unit
+    # Half of the ten minutes after which an agent without S3 gives up by itself.
+    assert "WatchdogSec=300" in unit
+
+
+def test_a_trainer_that_is_killed_for_memory_ends_no_agent() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
+    assert {"KillMode=mixed", "Delegate=yes", "OOMPolicy=continue", "Environment=CHRONOS_CGROUP_DELEGATED=yes"} <= {
+        *unit
+    }
+
+
+@pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
+def test_the_boot_script_is_bash() -> None:
+    script = files()["/opt/chronos-ec2/boot.sh"]
+    subprocess.run(["bash", "-n"], input=script, text=True, check=True)
+
+
+@pytest.mark.parametrize("bucket", ["a;reboot", "a b", "$(reboot)", "a\nb", ""])
+def test_nothing_but_a_bucket_name_gets_in(bucket: str) -> None:
+    with pytest.raises(InvalidInput):
+        render_user_data(bucket, launching(), Limits())

@@ -1,0 +1,116 @@
+"""The model of the protocol: spin finds nothing in it, and something in each of its mutants."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+
+import pytest
+
+from verification.model import check as checking
+from verification.model.check import (
+    BASE,
+    LIVENESS,
+    LIVENESS_MUTANTS,
+    MODEL,
+    MUTANTS,
+    SAFETY_MUTANTS,
+    SETTLES,
+    CannotCheck,
+    Check,
+    check,
+    check_model,
+    main,
+    summary,
+)
+
+with_spin = pytest.mark.skipif(
+    shutil.which("spin") is None or shutil.which("cc") is None,
+    reason="spin and a C compiler are not installed: apt-get install spin gcc libc6-dev",
+)
+ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "HEALTHY_CONDEMNED", "HEALTHY_ENDED", "NOT_OURS"}
+
+
+@with_spin
+def test_the_protocol_is_safe_in_every_reachable_state() -> None:
+    found = check()
+    assert found.failed is None, found.trail
+    assert found.states > 1_000_000
+
+
+@with_spin
+def test_the_protocol_settles_whenever_the_world_is_fair() -> None:
+    found = check(LIVENESS)
+    assert found.failed is None, found.trail
+    assert found.states > 10_000
+
+
+@with_spin
+@pytest.mark.parametrize("mutant", SAFETY_MUTANTS)
+def test_without_one_rule_something_wrong_happens(mutant: str) -> None:
+    found = check(mutant)
+    assert found.failed in ASSERTIONS
+    assert "assertion violated" in found.trail
+
+
+@with_spin
+@pytest.mark.parametrize("mutant", LIVENESS_MUTANTS)
+def test_without_one_rule_something_stays_for_ever(mutant: str) -> None:
+    assert check(LIVENESS, mutant).failed == SETTLES
+
+
+def test_every_define_of_the_model_is_checked_and_every_assertion_has_a_name() -> None:
+    text = MODEL.read_text()
+    defines = set(re.findall(r"(?:ifn?def |defined\()([A-Z_]+)", text))
+    assert defines == {*SAFETY_MUTANTS, *LIVENESS_MUTANTS, LIVENESS}
+    assert re.findall(r"assert\(.*?/\* ([A-Z_]+) \*/", text)
+    assert {name for line in text.splitlines() if "assert(" in line for name in re.findall(r"/\* (\w+) \*/", line)} == (
+        ASSERTIONS
+    )
+
+
+@pytest.mark.parametrize("missing", ["spin", "cc"])
+def test_a_missing_tool_is_named_with_its_remedy(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: None if name == missing else f"/usr/bin/{name}")
+    with pytest.raises(CannotCheck, match=f"{missing} is not installed.*apt-get install spin"):
+        check()
+
+
+@pytest.mark.parametrize(
+    "output",
+    ["nothing of the kind", "Warning: Search not completed\n1 states, stored\nState-vector 9 byte, errors: 0"],
+)
+def test_a_search_that_was_cut_short_proves_nothing(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr("subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout=output))
+    with pytest.raises(CannotCheck):
+        check()
+
+
+def test_a_tool_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("shutil.which", lambda name: name)
+    monkeypatch.setattr(
+        "subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 1, stdout="syntax error")
+    )
+    with pytest.raises(CannotCheck, match="syntax error"):
+        check()
+
+
+def test_violations_and_survivors_are_counted_and_end_the_command(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def pretend(*defines: str) -> Check:
+        name = defines[-1] if defines else "SAFETY"
+        caught = name in SAFETY_MUTANTS
+        return Check(name, 10, 1.0, "NOT_OURS" if caught else None)
+
+    monkeypatch.setattr(checking, "check", pretend)
+    result = check_model()
+    assert (result.states, result.violations) == (20, 0)
+    assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(SAFETY_MUTANTS))
+    assert result.failed_property["TERMINATE_ONCE"] is None
+    assert result.seconds == len(BASE) + len(MUTANTS)
+    assert main() == 1
+    assert f"{len(SAFETY_MUTANTS)} of {len(MUTANTS)} mutants caught" in capsys.readouterr().out
+    assert summary([Check("SAFETY", 1, 0.0, "ONE_AGENT")], []).violations == 1

@@ -1,0 +1,52 @@
+"""The scans see what they are there for: a gate that cannot fail is none. `make check` runs them on the template."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from verification.template.scans import policies, scan
+from verification.template.synthesis import TEMPLATE, synthesised
+
+# What is spoilt in a copy of the template, and how the line about it begins.
+DEFECTS = {
+    "cfn-lint E": ("    VpcEndpointType: Gateway", "    VpcEndpointType: Gate"),
+    "checkov CKV_AWS_260 source InstanceSecurityGroup": (
+        "      SecurityGroupEgress:",
+        "      SecurityGroupIngress: [{IpProtocol: tcp, FromPort: 80, ToPort: 80, CidrIp: 0.0.0.0/0}]\n"
+        "      SecurityGroupEgress:",
+    ),
+    "checkov CKV_AWS_18 SweepLogs: the skip excepts nothing": ("- id: CKV_AWS_158", "- id: CKV_AWS_18"),
+    "parliament WatchdogRole.Policies.0 UNKNOWN_ACTION": (
+        "Action: scheduler:ListSchedules",
+        "Action: scheduler:CountSchedules",
+    ),
+    "parliament MISMATCHED_TYPE BucketPolicy: the skip excepts nothing": (
+        'NumericLessThan: {"s3:TlsVersion": "1.2"}',
+        'NumericLessThan: {"s3:TlsVersion": "2"}',
+    ),
+}  # fmt: skip
+
+
+def test_every_kind_of_defect_is_found(tmp_path: Path) -> None:
+    text = TEMPLATE.read_text()
+    for before, after in DEFECTS.values():
+        assert before in text
+        text = text.replace(before, after, 1)
+    spoilt = tmp_path / "template.yaml"
+    spoilt.write_text(text)
+    found = scan(spoilt)
+    for begin in DEFECTS:
+        assert [line for line in found["findings"] if line.startswith(begin)], begin
+    assert found["cfn_lint"]["errors"] >= 1
+    assert found["checkov"]["source"]["failed"] >= 1
+    assert found["checkov"]["transformed"]["failed"] >= 1
+    assert found["parliament_findings"] >= 2
+
+
+@pytest.mark.parametrize(
+    "place", ["OperatorPolicy", "BucketPolicy", "S3Endpoint", "TopicPolicy", "InstanceRole.Policies.0"]
+)
+def test_every_policy_of_the_stack_is_audited(place: str) -> None:
+    assert place in {name.removesuffix(".PolicyDocument") for name in policies(synthesised())}

@@ -1,0 +1,207 @@
+"""What chronos-ec2 costs, idle and for a run: `python -m tools.cost_table` writes docs/cost.md.
+
+The calls of a sweep are counted on the real code, the alarms in the template; prices are in prices.toml.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import tomllib
+from collections import Counter
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.testing.memory import MemoryWorld
+from chronos_ec2.testing.watchdog import watchdog_over
+from chronos_ec2.training_config.schema import Optimisation
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs" / "cost.md"
+_PRICES = Path(__file__).with_name("prices.toml")
+_HOURS, _MINUTES = 730, 43_800
+"""Of a month."""
+_SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
+"""Of one idle sweep, assumed: what Lambda bills, the memory it has, what it and Lambda log."""
+_INSTANCE, _VOLUME_GB, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 100, 120
+CHECKPOINT_DAYS = 15
+"""How long S3 keeps the bytes of a checkpoint: 14 days, and one as an old version."""
+_CHECKPOINT_MINUTES: float = Optimisation.model_fields["checkpoint_minutes"].default
+_RUN_HOURS, _CHECKPOINT_GB, _MODEL_GB, _PART_GB = 1.5, 1.4, 0.5, 8 / 1024
+"""Of a typical run, assumed: all weights of Chronos-2; its checkpoints hold the optimiser too, and go in parts."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """One line of a bill: how many units of what, and what they cost with and without the free tier, in USD."""
+
+    what: str
+    price: str
+    quantity: float
+    usd: float
+    usd_with_free_tier: float
+
+
+class _Counted:
+    """Faults that count the calls and let them pass."""
+
+    def __init__(self) -> None:
+        self.calls: Counter[str] = Counter()
+
+    def before(self, call: str) -> None:
+        """Count a call."""
+        self.calls[call] += 1
+
+    def after(self, call: str) -> None:
+        """Nothing goes wrong."""
+
+
+class _NoRelauncher:
+    def relaunch(self, run: Run) -> None:
+        """Never asked: an idle environment has no run."""
+        raise AssertionError(run)
+
+
+def idle_calls() -> Counter[str]:
+    """AWS calls, by name, of one sweep over an environment without runs."""
+    counted = _Counted()
+    world = MemoryWorld(counted)
+    watchdog_over(world, RunStore(world.objects), _NoRelauncher(), Limits()).sweep()
+    return counted.calls
+
+
+def alarm_metrics(template: str) -> int:
+    """How many metrics the alarms of a template watch that are always there; those of a dashboard are not alarms."""
+    alarms = re.findall(r"Type: AWS::CloudWatch::Alarm\n(.*?)(?=\n  [A-Za-z#]|\Z)", template, re.DOTALL)
+    return sum(max(1, alarm.count("MetricStat:")) for alarm in alarms if "\n    Condition:" not in f"\n{alarm}")
+
+
+def month_of_idling() -> list[Line]:
+    """The bill of a month in which nobody trains, storage apart."""
+    calls = idle_calls()
+    alarms = alarm_metrics((ROOT / "template.yaml").read_text())
+    return [
+        _line("sweeps: invocations", "lambda_requests", _MINUTES),
+        _line("sweeps: duration", "lambda_duration", _MINUTES * _SWEEP_SECONDS * _SWEEP_GB),
+        _line("sweeps: schedule", "scheduler", _MINUTES),
+        _line("sweeps: lists of the bucket", "s3_list", _MINUTES * calls["s3:ListBucket"]),
+        _line("sweeps: reads of the bucket", "s3_get", _MINUTES * calls["s3:GetObject"]),
+        _line("sweeps: logs", "logs", _MINUTES * _LOG_BYTES / 1e9),
+        _line("alarms", "alarms", alarms),
+    ]
+
+
+def hour_of_training() -> list[Line]:
+    """The bill of one hour of a run, beside the idle one."""
+    beats = 3600 / Limits().beat.total_seconds()
+    instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
+    return [
+        Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),
+        _line("public IPv4 address", "public_ipv4", 1),
+        _line(f"volume, {_VOLUME_GB} GB", "volume", _VOLUME_GB / _HOURS),
+        _line("heartbeats and logs", "s3_list", beats + _LOG_PUTS_PER_HOUR),
+        _line("their events", "s3_events", beats + _LOG_PUTS_PER_HOUR),
+    ]
+
+
+def typical_run() -> list[Line]:
+    """The bill of a run, with what it leaves in the bucket: checkpoints until they are gone, the model for a month."""
+    checkpoints = math.floor(_RUN_HOURS * 60 / _CHECKPOINT_MINUTES)
+    hours = [
+        replace(
+            line,
+            quantity=line.quantity * _RUN_HOURS,
+            usd=line.usd * _RUN_HOURS,
+            usd_with_free_tier=line.usd_with_free_tier * _RUN_HOURS,
+        )
+        for line in hour_of_training()
+    ]
+    return [
+        *hours,
+        _line(f"{checkpoints} checkpoints, uploads", "s3_list", checkpoints * math.ceil(_CHECKPOINT_GB / _PART_GB)),
+        _line(
+            f"{checkpoints} checkpoints of {_CHECKPOINT_GB} GB, {CHECKPOINT_DAYS} days",
+            "s3_storage",
+            checkpoints * _CHECKPOINT_GB * CHECKPOINT_DAYS * 24 / _HOURS,
+        ),
+        _line(f"the model, {_MODEL_GB} GB, a month", "s3_storage", _MODEL_GB),
+    ]
+
+
+def _prices() -> dict[str, dict[str, float | str]]:
+    return tomllib.loads(_PRICES.read_text())
+
+
+def _line(what: str, name: str, quantity: float) -> Line:
+    price = _prices()[name]
+    usd, per, free = (float(price[key]) for key in ("usd", "per", "free"))
+    text = f"${f'{usd:.10f}'.rstrip('0').rstrip('.')} for {per:,.0f} {price['unit']}"
+    return Line(what, text, quantity, usd * quantity / per, usd * max(quantity - free, 0) / per)
+
+
+def total(lines: list[Line], *, free_tier: bool = False) -> float:
+    """The sum of a bill in USD."""
+    return sum(line.usd_with_free_tier if free_tier else line.usd for line in lines)
+
+
+def as_markdown() -> str:
+    """The whole document."""
+    idle, hour, run = month_of_idling(), hour_of_training(), typical_run()
+    calls = ", ".join(f"{count} {call}" for call, count in sorted(idle_calls().items()))
+    minutes, storage = _CHECKPOINT_MINUTES, _prices()["s3_storage"]["usd"]
+    sources = "\n".join(f"- {name}: ${price['usd']}, {price['source']}" for name, price in _prices().items())
+    return f"""# What it costs
+
+Made by `python -m tools.cost_table` from list prices in us-east-1; no bill was seen. An idle sweep makes these calls,
+counted on the real code: {calls}.
+EC2's and Scheduler's calls cost nothing. Assumed of one sweep: {_SWEEP_SECONDS:g} s billed, {_SWEEP_GB * 1024:.0f} MB,
+{_LOG_BYTES:,} bytes of log.
+
+## A month in which nobody trains
+
+{_table(idle, "a month")}
+
+What lies in the bucket comes on top: ${storage} / GB-month. VPC, subnets, gateway endpoint, roles, topic, queues and
+rules cost nothing at rest; there is no NAT gateway. The dashboard is off by default, and would be $3 a month beyond an
+account's third. So are metrics of our own: terminations, relaunches and leaks, $0.30 a month each beyond an account's
+tenth, by the hours that have a value, and $0.10 for the alarm on leaks.
+
+## An hour of training
+
+{_table(hour, "an hour")}
+
+In the same region nothing is paid for data between S3 and the instance. A forgotten {_INSTANCE} would be
+${ON_DEMAND_USD_PER_HOUR[_INSTANCE] * _HOURS:,.2f} a month.
+
+## A typical run
+
+{_RUN_HOURS:g} hours that train all weights of Chronos-2, with a checkpoint every {minutes:g} minutes.
+LoRA, the default on this instance, writes far smaller ones.
+
+{_table(run, "a run")}
+
+## Sources
+
+Instances: `src/chronos_ec2/domain/cost.py`, which `launch --price` overrides.
+
+{sources}
+"""
+
+
+def _table(lines: list[Line], period: str) -> str:
+    rows = [
+        f"| {line.what} | {line.quantity:,.6g} | {line.price} | ${line.usd:.4f} | ${line.usd_with_free_tier:.4f} |"
+        for line in lines
+    ]
+    sums = f"| **{period}** | | | **${total(lines):.2f}** | **${total(lines, free_tier=True):.2f}** |"
+    head = "| | units | price | USD | with the free tier |\n|---|---:|---|---:|---:|"
+    return "\n".join([head, *rows, sums])
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(as_markdown())
+    print(f"{DOCUMENT.relative_to(ROOT)}: ${total(month_of_idling()):.2f} a month idle")

@@ -1,0 +1,159 @@
+"""`python -m verification.agent.spot_notice [MEGABYTES]`: from EC2's notice to a checkpoint that is whole in S3, in seconds.
+
+The agent is the real one, as a process, with the trainer `probe` and a checkpoint of the size of Chronos-2 with its
+optimiser. It asks a metadata service and stores in an S3, both over HTTP; the S3 is moto's, on the same cores.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from http.server import ThreadingHTTPServer
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from agent.checkpoint.manifest import MANIFEST, Manifest
+from agent.checkpoint.restore import stored_checkpoints
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.clocks import SystemClock
+from chronos_ec2.aws.s3_objects import S3Objects
+from chronos_ec2.domain.facts import Beat, Held
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Cause
+from chronos_ec2.local.ec2.imds import Metadata, metadata
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch import Launched, Order, launch
+from chronos_ec2.testing.faults import NoFaults
+from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing.s3_server import s3_server
+from verification.agent.figures import note
+from verification.instance_faults.testbed import a_small_data_set
+
+MEGABYTES = 1400
+PROMISED = 90.0
+_BUCKET, _LANE, _DATA = "spot", Lane("dev"), "training-data/spot/"
+_PATIENCE = 300.0
+
+
+@dataclass(frozen=True, slots=True)
+class Found:
+    """What it took: until the manifest, which is the checkpoint, was in S3, and until the agent had ended."""
+
+    checkpoint_bytes: int
+    seconds: float
+    ended_seconds: float
+    promised: float
+    cause: str
+
+
+def measure(megabytes: int, scratch: Path) -> Found:
+    """Launch, train, take the instance back. The environment says where S3 is."""
+    store = RunStore(S3Objects(client("s3"), _BUCKET))
+    launched = _launch(store, megabytes)
+    answers = scratch / "imds.json"
+    answers.write_text(json.dumps(metadata(launched.instance_id, "us-east-1")))
+    with _metadata_service(answers) as endpoint:
+        agent = _agent(launched, scratch / "box", endpoint)
+        try:
+            _wait(agent, lambda: _step(store, launched) > 0)
+            begin = time.monotonic()
+            _take_back(answers)
+            prefix = run_key(_LANE.environment, launched.run_id, "checkpoints/")
+            _wait(agent, lambda: any(key.endswith(MANIFEST) for key, _ in store.objects.keys(prefix)))
+            seconds = time.monotonic() - begin
+            agent.wait(_PATIENCE)
+            ended = time.monotonic() - begin
+        finally:
+            agent.kill()
+            agent.wait()
+    (stored,) = stored_checkpoints(store.objects, prefix)
+    return Found(_bytes(stored.manifest), round(seconds, 1), round(ended, 1), PROMISED, _cause(store))
+
+
+def _launch(store: RunStore, megabytes: int) -> Launched:
+    store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
+    config = {
+        "trainer": "probe", "data": {"path": _DATA}, "prediction_length": 2, "context_length": 4,
+        "probe": {"steps": 10**6, "step_seconds": 0.2, "checkpoint_steps": 10**6, "checkpoint_mb": megabytes},
+    }  # fmt: skip
+    clock = SystemClock()
+    limits = Limits.from_overrides({"beat": 1})
+    order = Order(
+        _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
+    )  # fmt: skip
+    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock, NoFaults()), clock)
+
+
+def _agent(launched: Launched, box: Path, endpoint: str) -> subprocess.Popen[bytes]:
+    command = [sys.executable, "-m", "agent", "--bucket", _BUCKET, "--environment", _LANE.environment]
+    command += ["--run-id", launched.run_id, "--instance-id", launched.instance_id, "--workdir", str(box)]
+    environment = os.environ | {
+        "AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint,
+        "AWS_EC2_METADATA_DISABLED": "false",
+    }
+    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+
+
+def _take_back(answers: Path) -> None:
+    notice = {"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))}
+    draft = answers.with_suffix(".draft")
+    draft.write_text(
+        json.dumps(json.loads(answers.read_text()) | {"meta-data/spot/instance-action": json.dumps(notice)})
+    )
+    draft.replace(answers)
+
+
+@contextmanager
+def _metadata_service(answers: Path) -> Iterator[str]:
+    handler = type("Answers", (Metadata,), {"source": answers, "log_message": lambda *_: None})
+    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+        threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}"
+        server.shutdown()
+
+
+def _wait(agent: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
+    end = time.monotonic() + _PATIENCE
+    while not until():
+        if agent.poll() is not None or time.monotonic() > end:
+            raise RuntimeError("the agent ended, or did not come to it")
+        time.sleep(0.1)
+
+
+def _step(store: RunStore, launched: Launched) -> int:
+    beat = store.read_beat(_LANE.environment, launched.run_id)
+    return beat.heartbeat.step if isinstance(beat, Beat) else 0
+
+
+def _bytes(manifest: Manifest) -> int:
+    return sum(part.size for part in manifest.parts)
+
+
+def _cause(store: RunStore) -> str:
+    held = store.read_lock(_LANE)
+    run: Run | None = held.run if isinstance(held, Held) else None
+    return str(run.verdict.cause) if run and run.verdict else ""
+
+
+def main(arguments: list[str]) -> int:
+    """Measure, into build/agent.json; non-zero if it takes longer than promised."""
+    megabytes = int(arguments[0]) if arguments else MEGABYTES
+    with TemporaryDirectory(prefix="chronos-ec2-") as scratch, s3_server(_BUCKET):
+        found = measure(megabytes, Path(scratch))
+    note("spot", asdict(found))
+    print(found)
+    return 0 if found.ended_seconds <= PROMISED and found.cause == Cause.PREEMPTED else 1
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,1 @@
+"""Every AWS call of every service, failing in every way."""

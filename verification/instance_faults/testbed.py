@@ -1,0 +1,164 @@
+"""Where instances are played: the embedded AWS with a data set, bundles, and an EC2 whose instances are containers."""
+
+from __future__ import annotations
+
+import io
+import tarfile
+import threading
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.clocks import SystemClock
+from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import bundle_key
+from chronos_ec2.local import LocalAws, LocalAwsFailed
+from chronos_ec2.local.docker_relay import relay
+from chronos_ec2.local.ec2.instance_container import PlayedInstance
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.logs import LogReader, log_names
+from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
+from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.watchdog.reconcile import Reconciler
+from chronos_ec2.testing.faults import NoFaults
+from chronos_ec2.testing.memory import MemoryNotifier
+from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
+
+ENVIRONMENT = "faults"
+"""Nothing that is deployed watches it: what ends an instance here is the instance."""
+_DATA = "training-data/faults/"
+_CONCLUDED_WITHIN = 30.0
+_HANG = "    threading.Event().wait()\n"
+_HOARD = "    hoard = []\n    while True:\n        hoard.append(bytearray(2**22))\n"
+_CLAIMED = "    workdir.claimed.touch()\n"
+
+
+@dataclass(frozen=True, slots=True)
+class FaultBench:
+    """What a launch needs, and what it leaves."""
+
+    bucket: str
+    endpoint: str
+    store: RunStore
+    transfer: S3Transfer
+    fleet: MemoryFleet
+    watchdog: Reconciler
+    launching: threading.Lock
+
+    def launch(self, lane: Lane, probe: Mapping[str, object], bundle: str, limits: Limits) -> Launched:
+        """Launch a run of the trainer `probe`."""
+        config = {
+            "trainer": "probe", "data": {"path": _DATA}, "prediction_length": 2, "context_length": 4,
+            "probe": {"step_seconds": 0.2, **probe},
+        }  # fmt: skip
+        # Both are for one caller at a time: the fleet in memory, and the packages, which are fetched once.
+        with self.launching:
+            order = Order(
+                lane, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), self.bucket, self._publish(bundle), limits,
+                allow_cpu=True,
+            )  # fmt: skip
+            return launch(order, self.store, self.fleet, self.watchdog.deadlines, self.watchdog.clock)
+
+    def instance(self, launched: Launched) -> PlayedInstance:
+        """The container that plays it, not switched on yet."""
+        return PlayedInstance.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
+
+    def conclude(self, lane: Lane, launched: Launched) -> Run:
+        """EC2 says that the instance is gone; what the watchdog makes of it.
+
+        Raises:
+            LocalAwsFailed: it keeps the lock.
+        """
+        self.fleet.move(launched.instance_id, InstanceState.TERMINATED)
+        end = time.monotonic() + _CONCLUDED_WITHIN
+        while not isinstance(self.store.read_lock(lane), Absent):
+            if time.monotonic() > end:
+                raise LocalAwsFailed(f"the watchdog does not conclude the run of lane {lane.name}")
+            self.watchdog.lane(lane)
+        return look(self.store, ENVIRONMENT, launched.run_id).run
+
+    def logs(self, run_id: str) -> tuple[str, ...]:
+        """The names of the logs that a run has in the bucket."""
+        return log_names(self.store.objects, ENVIRONMENT, run_id)
+
+    def boot_log(self, run_id: str) -> str:
+        """What the box said while it booted, and systemd of the agent; empty when that did not reach the bucket."""
+        reader = LogReader(self.store.objects, self.transfer, ENVIRONMENT, run_id, "boot")
+        return "\n".join(reader.more())
+
+    def _publish(self, bundle: str) -> str:
+        """The SHA-256 under which the bundle of that kind lies in the bucket."""
+        if bundle == "agent with packages":
+            return publish_agent(False, self.store, self.transfer, lambda _line: None)[0]
+        ours = build_bundle(packages_in_image=True)
+        if bundle == "hanging":
+            ours = _with(ours, "agent/python-env", "sleep infinity\n")
+        if bundle == "hungry trainer":
+            ours = _changed(ours, "agent/trainer/probe.py", _HANG, _HOARD)
+        if bundle == "hungry agent":
+            ours = _changed(ours, "agent/lifecycle.py", _CLAIMED, _CLAIMED + _HOARD)
+        if bundle == "forged":
+            self.store.objects.write(bundle_key("0" * 64), ours, "application/gzip")
+            return "0" * 64
+        return publish_bundle(self.store, ours)
+
+
+@contextmanager
+def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
+    """A bench on an embedded AWS. Raises LocalAwsFailed: containers cannot reach it."""
+    with aws.exported(), relay(aws.endpoint) as endpoint:
+        stack = read_stack(client("cloudformation"), aws.environment)
+        store = RunStore(S3Objects(client("s3"), stack.bucket))
+        store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
+        clock = SystemClock()
+        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock, NoFaults())
+        # No run here has a budget for another attempt, so nothing is ever relaunched.
+        watchdog = Reconciler(
+            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(NoFaults()),
+            Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
+            Place("aws", aws.region, stack.bucket),
+        )  # fmt: skip
+        transfer = S3Transfer(client("s3"), stack.bucket)
+        yield FaultBench(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
+
+
+def a_small_data_set() -> bytes:
+    """A Parquet file: enough for the trainer `probe`, which does not look into it."""
+    table = pa.table({"item_id": ["a"] * 9, "timestamp": pa.array(range(9), pa.timestamp("s")), "target": [1.0] * 9})
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer)
+    return buffer.getvalue()
+
+
+def _changed(bundle: bytes, name: str, old: str, new: str) -> bytes:
+    """A bundle in which one of our files has another passage in place of one that it has once."""
+    before, passage, after = (CHECKOUT / name).read_text().partition(old)
+    assert passage, f"{name} has changed"
+    assert old not in after, f"{name} has changed"
+    return _with(bundle, name, before + new + after)
+
+
+def _with(bundle: bytes, name: str, text: str) -> bytes:
+    """A bundle in which a file is this text, whether it had one of that name or not."""
+    changed = io.BytesIO()
+    with tarfile.open(fileobj=io.BytesIO(bundle)) as old, tarfile.open(fileobj=changed, mode="w:gz") as new:
+        for entry in old:
+            if entry.name != name:
+                new.addfile(entry, old.extractfile(entry))
+        entry = tarfile.TarInfo(name)
+        entry.size = len(text.encode())
+        new.addfile(entry, io.BytesIO(text.encode()))
+    return changed.getvalue()

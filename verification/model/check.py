@@ -1,0 +1,194 @@
+"""`python -m verification.model.check`: does spin find no error in the model of the protocol, and one in every mutant?
+
+A mutant is the same model without one rule, by a preprocessor define. For each, spin writes a verifier in C, which
+visits every reachable state, or stops at the first error.
+"""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+
+MODEL = Path(__file__).parent / "protocol.pml"
+LIVENESS = "LIVENESS"
+SETTLES = "settles"
+"""The name of the liveness property; the others are named in the comment behind their assertion."""
+
+SAFETY_MUTANTS = (
+    "LAUNCH_BEFORE_RECORD",
+    "NO_CLAIM",
+    "UNCONDITIONAL_CLAIM",
+    "UNCONDITIONAL_COMMIT",
+    "UNCONDITIONAL_VERDICT",
+    "RELEASE_BEFORE_DEATH",
+    "STATE_BEFORE_LIST",
+    "IDS_FROM_STATE",
+    "ANY_ATTEMPT",
+    "ONE_LOOK_AT_ABSENCE",
+    "CLOCK_AFTER_LIST",
+    "STAMP_BEFORE_LIST",
+    "CLOCK_AFTER_BEAT",
+    "CLAIM_KEEPS_SUSPECT",
+)
+LIVENESS_MUTANTS = ("TERMINATE_ONCE", "FORGET_STRAYS")
+
+BASE: tuple[tuple[str, ...], ...] = ((), (LIVENESS,))
+"""The protocol as it is, by its defines: all of it for safety, and smaller for liveness."""
+MUTANTS: tuple[tuple[str, ...], ...] = (
+    *((mutant,) for mutant in SAFETY_MUTANTS),
+    *((LIVENESS, mutant) for mutant in LIVENESS_MUTANTS),
+)
+
+_MEMORY_MB = 2000
+_DEPTH = 100_000
+_TIMEOUT_SECONDS = 600
+
+
+class CannotCheck(Exception):
+    """A tool is missing or failed, or not every state could be visited: nothing was proved."""
+
+
+@dataclass(frozen=True, slots=True)
+class Check:
+    """One search, exhaustive unless it found something.
+
+    `failed` names the property that does not hold; `trail` tells, step by step, how.
+    """
+
+    name: str
+    states: int
+    seconds: float
+    failed: str | None = None
+    trail: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class ModelResult:
+    """What spin found. `states` and `violations` are of the protocol itself, safety and liveness together."""
+
+    states: int
+    violations: int
+    mutants: int
+    mutants_caught: int
+    seconds: float
+    failed_property: dict[str, str | None] = field(default_factory=dict)
+    """By mutant: what it violates, None for one that survived."""
+
+
+def check_model() -> ModelResult:
+    """Check the protocol and every mutant of it. Raises CannotCheck."""
+    return summary([check(*variant) for variant in BASE], [check(*variant) for variant in MUTANTS])
+
+
+def summary(base: list[Check], mutants: list[Check]) -> ModelResult:
+    """The figures of all searches."""
+    return ModelResult(
+        states=sum(one.states for one in base),
+        violations=sum(one.failed is not None for one in base),
+        mutants=len(mutants),
+        mutants_caught=sum(one.failed is not None for one in mutants),
+        seconds=round(sum(one.seconds for one in base + mutants), 1),
+        failed_property={one.name: one.failed for one in mutants},
+    )
+
+
+def check(*defines: str) -> Check:
+    """Search one variant of the model, named by its defines. Raises CannotCheck."""
+    for tool in ("spin", "cc"):
+        if shutil.which(tool) is None:
+            raise CannotCheck(
+                f"{tool} is not installed: `apt-get install spin` brings it (and `gcc libc6-dev` bring cc)"
+            )
+    name = defines[-1] if defines else "SAFETY"
+    given = [f"-D{define}" for define in defines]
+    is_liveness = LIVENESS in defines
+    started = time.monotonic()
+    with tempfile.TemporaryDirectory() as folder:
+        shutil.copy(MODEL, folder)
+        _run(["spin", *given, "-a", MODEL.name], folder)
+        kind = ["-DNFAIR=4"] if is_liveness else ["-DSAFETY"]
+        _run(["cc", "-O2", "-w", *kind, f"-DMEMLIM={_MEMORY_MB}", "-o", "pan", "pan.c"], folder)
+        found = _run(["./pan", *(["-a", "-f"] if is_liveness else []), f"-m{_DEPTH}"], folder)
+        seconds = time.monotonic() - started
+        errors, states = _figures(found)
+        if not errors:
+            return Check(name, states, seconds)
+        trail = _run(["spin", *given, "-t", "-p", MODEL.name], folder)
+    return Check(name, states, seconds, _violated(found, trail), trail)
+
+
+def _run(command: list[str], folder: str) -> str:
+    try:
+        ended = subprocess.run(
+            command,
+            cwd=folder,
+            timeout=_TIMEOUT_SECONDS,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+            check=False,
+        )
+    except subprocess.TimeoutExpired as error:
+        raise CannotCheck(f"{command[0]} took longer than {_TIMEOUT_SECONDS} s") from error
+    if ended.returncode != 0:
+        raise CannotCheck(f"`{' '.join(command)}` failed with {ended.returncode}:\n{ended.stdout[-2000:]}")
+    return ended.stdout
+
+
+def _figures(found: str) -> tuple[int, int]:
+    """(errors, states) of a search. Raises CannotCheck if it was cut short without an error."""
+    errors, states = re.search(r"errors: (\d+)", found), re.search(r"(\d+) states, stored", found)
+    if errors is None or states is None:
+        raise CannotCheck(f"not the output of a verifier:\n{found[-2000:]}")
+    complete = not re.search(r"Search not completed|search depth too small|memory limit|out of memory", found)
+    if errors[1] == "0" and not complete:
+        raise CannotCheck(f"not every state could be visited:\n{found[-2000:]}")
+    return int(errors[1]), int(states[1])
+
+
+def _violated(found: str, trail: str) -> str:
+    """The property that a search found not to hold."""
+    if "acceptance cycle" in found:
+        return SETTLES
+    at = re.search(re.escape(MODEL.name) + r":(\d+), Error: assertion violated", trail)
+    if at is None:
+        raise CannotCheck(f"an error that is none of the properties:\n{found[:2000]}")
+    name = re.search(r"/\* ([A-Z_]+) \*/", MODEL.read_text().splitlines()[int(at[1]) - 1])
+    if name is None:
+        raise CannotCheck(f"{MODEL.name}:{at[1]} has an assertion without a name")
+    return name[1]
+
+
+def main() -> int:
+    """Print a table. Returns 1 if the protocol has a violation or a mutant survives, 2 if nothing could be told."""
+    print(f"{'variant':<24} {'states':>12} {'seconds':>8}  violated")
+    try:
+        base = [_told(check(*variant)) for variant in BASE]
+        mutants = [_told(check(*variant)) for variant in MUTANTS]
+    except CannotCheck as error:
+        print(error, file=sys.stderr)
+        return 2
+    for one in base:
+        if one.failed:
+            print(f"\n{one.name} violates {one.failed}:\n{one.trail}")
+    result = summary(base, mutants)
+    print(
+        f"{result.states:,} states, {result.violations} violations; "
+        f"{result.mutants_caught} of {result.mutants} mutants caught; {result.seconds:.0f} s"
+    )
+    return int(result.violations > 0 or result.mutants_caught < result.mutants)
+
+
+def _told(one: Check) -> Check:
+    print(f"{one.name:<24} {one.states:>12,} {one.seconds:>8.1f}  {one.failed or '-'}", flush=True)
+    return one
+
+
+if __name__ == "__main__":
+    sys.exit(main())

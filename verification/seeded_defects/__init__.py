@@ -1,0 +1,1 @@
+"""Known defects, seeded one by one; the tests must catch each."""

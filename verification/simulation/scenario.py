@@ -1,0 +1,195 @@
+"""What one history holds: drawn from a seed, printed when it fails, shrunk by leaving things out."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from itertools import accumulate
+from random import Random
+
+
+class Kind(StrEnum):
+    """What can happen to a run, in the words of docs/evidence.md."""
+
+    CRASH = "agent crashes, the box powers off"
+    PANIC = "the box dies and stays up"
+    FREEZE = "the agent freezes"
+    HANG = "training hangs, beats go on, GPU at 100 %"
+    SLOW = "a slow evaluation, within the limit"
+    PARTITION = "the box cannot reach S3"
+    SKEW = "the box's clock is wrong"
+    SPOT = "EC2 takes the spot instance"
+    STOPPED = "somebody stops the instance"
+    TERMINATED = "somebody terminates the instance"
+    UNTAGGED = "somebody takes the tags off"
+    HOLD = "somebody tags the instance Hold"
+    KILL = "somebody kills the run"
+    KILL_NOW = "somebody kills the run at once"
+    DEAF = "the agent ignores the order to stop"
+    NO_BOOT = "the agent never starts"
+    SECOND_LAUNCH = "somebody else launches too"
+    SECOND_LAUNCHER_DIES = "somebody else launches too and dies between two calls"
+    LAUNCHER_DIES = "the launcher dies between two calls"
+    USER_CODE = "the trainer fails"
+    FORGED_STOP = "the state is made to ask for a stop since yesterday"
+    FORGED_SUSPECT = "the state is made to suspect since yesterday"
+    FORGED_SEQ = "the state is made to have been written too often"
+    GARBAGE = "the state is overwritten with garbage"
+    NEWER_SCHEMA = "the state is overwritten by a later release"
+    OVERSIZED = "the state is overwritten with a megabyte"
+    FOREIGN_ID = "the state is made to name a foreign instance"
+    LATE_DEADLINE = "the state is made to name a far deadline"
+    LOCK_DELETED = "somebody deletes the lock"
+    NO_RECORD = "an instance with our tags and no record"
+
+
+HARMLESS = frozenset(
+    {Kind.SLOW, Kind.SKEW, Kind.SECOND_LAUNCH, Kind.SECOND_LAUNCHER_DIES, Kind.FORGED_SUSPECT, Kind.LATE_DEADLINE}
+)
+"""What no healthy run may die of, whatever else happens beside it."""
+
+
+class Layer(StrEnum):
+    """The kill layers that a history can do without."""
+
+    BOX = "L0 box"
+    DEADLINE = "L1 deadline schedule"
+    EVENTS = "L2 events"
+    SWEEP = "L3 sweep"
+
+
+@dataclass(frozen=True, slots=True)
+class InjectedFault:
+    """Something that happens `after` seconds into the run, for `seconds` where it has an end; `lane` is its index."""
+
+    kind: Kind
+    after: float
+    seconds: float = 0.0
+    lane: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class Outage:
+    """A service of AWS (as its calls name it) that does not answer, or refuses the functions, for a while."""
+
+    service: str
+    after: float
+    seconds: float
+    refuses: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Scenario:
+    """One history. Rates are probabilities per call, tick or event; times are seconds."""
+
+    seed: int
+    lanes: int = 1
+    boot: float = 90.0
+    training: float = 600.0
+    shutting_down: float = 30.0
+    by_force: float = 30.0
+    list_lag: float = 0.0
+    max_runtime: float = 43_200.0
+    max_cost: float | None = None
+    crashes_left: int = 0
+    preemptions_left: int = 0
+    checkpoint_after: float | None = None
+    call_errors: float = 0.0
+    function_crashes: float = 0.0
+    lost_ticks: float = 0.0
+    pauses: float = 0.0
+    """Of functions and launchers between two calls, during which all else goes on."""
+    lost_events: float = 0.0
+    doubled_events: float = 0.0
+    forged_events: int = 0
+    full_subnets: int = 0
+    outages: tuple[Outage, ...] = ()
+    layers_off: frozenset[Layer] = frozenset()
+    disturbances: tuple[InjectedFault, ...] = ()
+
+    @property
+    def clean(self) -> bool:
+        """Whether EC2 and S3 answer and every tick comes, so that the promised bounds hold as they stand."""
+        return not (self.call_errors or self.function_crashes or self.lost_ticks or self.outages or self.pauses)
+
+    def without(self, index: int) -> Scenario:
+        """The same with one disturbance less."""
+        return replace(self, disturbances=self.disturbances[:index] + self.disturbances[index + 1 :])
+
+
+_LIMITED = (Kind.DEAF, Kind.HOLD)
+"""What makes an instance reach its deadline, or its price cap: else its agent leaves before."""
+_WEIGHTS: dict[Kind, int] = dict.fromkeys((kind for kind in Kind if kind not in _LIMITED), 2) | {
+    Kind.PANIC: 4,
+    Kind.FREEZE: 3,
+    Kind.HANG: 5,
+    Kind.SLOW: 4,
+    Kind.DEAF: 1,
+}
+_KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
+
+
+def draw(seed: int) -> Scenario:
+    """The plan of a seed: half of them are calm, half noisy, and most have one or two disturbances."""
+    random = Random(seed)
+    noisy = random.random() < 0.5
+    lanes = 2 if random.random() < 0.05 else 1
+    count = random.choices((0, 1, 2, 3), (1, 6, 2, 1))[0]
+    kinds = random.choices(_KINDS, cum_weights=_CUMULATIVE, k=count)
+    limited = random.choices((None, "time", "money"), (92, 4, 4))[0]
+    training = random.uniform(1500, 2500) if limited else random.uniform(30, 420)
+    alone = limited is not None and random.random() < 0.5
+    if limited and random.random() < 0.7:
+        kinds.append(random.choice(_LIMITED))
+    return Scenario(
+        seed=seed,
+        lanes=lanes,
+        boot=random.uniform(30, 240),
+        training=training,
+        shutting_down=random.uniform(5, 60) if random.random() < 0.97 else 1e9,
+        by_force=random.choice((30.0, random.uniform(120, 900))),
+        list_lag=random.choices((0.0, random.uniform(0, 40), random.uniform(60, 300)), (68, 30, 2))[0],
+        max_runtime=random.uniform(1140, 1500) if limited == "time" or Kind.UNTAGGED in kinds else 43_200.0,
+        max_cost=random.uniform(0.1, 0.25) if limited == "money" else None,
+        crashes_left=random.choice((0, 0, 1)),
+        preemptions_left=random.choice((0, 5)),
+        pauses=random.choice((0.01, 0.1)) if random.random() < 0.05 else 0.0,
+        checkpoint_after=random.uniform(30, 300) if random.random() < 0.5 else None,
+        call_errors=random.choice((0.02, 0.1, 0.3)) if noisy else 0.0,
+        function_crashes=0.02 if noisy and random.random() < 0.5 else 0.0,
+        lost_ticks=0.1 if noisy and random.random() < 0.3 else 0.0,
+        lost_events=random.choice((0.0, 0.5, 1.0, 1.0)),
+        doubled_events=0.3 if random.random() < 0.2 else 0.0,
+        forged_events=random.randrange(1, 6) if random.random() < 0.1 else 0,
+        full_subnets=random.choices((0, 1, 2), (94, 4, 2))[0],
+        outages=_outages(random) if random.random() < 0.04 else (),
+        # The watchdog has to keep a limit without the schedule and the box's own timers, which may be quicker.
+        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}) if alone else frozenset(),
+        disturbances=tuple(_disturb(random, kind, min(training, 800.0), lanes) for kind in kinds),
+    )
+
+
+def _outages(random: Random) -> tuple[Outage, ...]:
+    service = random.choice(("s3", "ec2", "sns", "scheduler"))
+    seconds = random.choice((random.uniform(60, 600), random.uniform(600, 3600)))
+    return (Outage(service, random.uniform(0, 1200), seconds, refuses=random.random() < 0.5),)
+
+
+def _disturb(random: Random, kind: Kind, training: float, lanes: int) -> InjectedFault:
+    if kind in (Kind.LAUNCHER_DIES, Kind.NO_BOOT, Kind.DEAF):
+        after = 0.0
+    elif kind in (Kind.SECOND_LAUNCH, Kind.SECOND_LAUNCHER_DIES) and random.random() < 0.5:
+        after = random.uniform(0, 5)
+    elif random.random() < 0.2:
+        after = random.uniform(0, 300)  # around boot, claim and data sync
+    else:
+        after = random.uniform(120, 330 + training)
+    seconds = {
+        Kind.SLOW: random.uniform(200, 800),
+        Kind.FREEZE: random.choice((random.uniform(10, 110), 1e9)),
+        Kind.PARTITION: random.choice((random.uniform(10, 110), random.uniform(200, 1200))),
+        Kind.SKEW: random.uniform(-900, 900),
+        Kind.LAUNCHER_DIES: float(random.randrange(1, 12)),
+        Kind.SECOND_LAUNCHER_DIES: float(random.randrange(1, 12)),
+    }.get(kind, 0.0)
+    return InjectedFault(kind, after, seconds, random.randrange(lanes))

@@ -1,0 +1,1 @@
+"""Scans and synthesis of the SAM template."""

@@ -1,0 +1,147 @@
+"""`python -m verification.template.scans`: what cfn-lint, checkov and parliament say of the template.
+
+The source does not show what SAM makes of it, so checkov scans the transformed template too, and parliament each
+policy in it. An exception stands in the template, in the metadata of what it is of, with its reason; one that excepts
+nothing is a finding itself.
+"""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+import tempfile
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from chronos_ec2.local import LocalAwsFailed
+from chronos_ec2.local.tool_venv import isolated_python
+from verification.template.synthesis import TEMPLATE, Template, synthesised, transformed
+
+_HERE = Path(__file__).resolve().parent
+
+
+def scan(template: Path = TEMPLATE) -> dict[str, Any]:
+    """Scan a template.
+
+    `cfn_lint` counts errors and warnings, `checkov` passed, failed and skipped checks of the source and of the
+    transformed template, `parliament_findings` what is not excepted; `findings` has a line for each of all these.
+
+    Raises:
+        LocalAwsFailed: the scanners could not be installed.
+        RuntimeError: a scanner did not say what it found.
+    """
+    scanners = isolated_python("scanners", (_HERE / "scan-requirements.txt").read_text(), print)
+    findings: list[str] = []
+    linted = _cfn_lint(template, findings)
+    checked = _checkov(scanners, template, findings)
+    before = len(findings)
+    _parliament(scanners, template, findings)
+    return {
+        "cfn_lint": linted,
+        "checkov": checked,
+        "parliament_findings": len(findings) - before,
+        "findings": findings,
+    }
+
+
+def policies(resources: Template) -> dict[str, Any]:
+    """Every policy of these resources by the place where it stands, but for trust policies: parliament knows none."""
+
+    def below(place: str, value: Any) -> Iterator[tuple[str, Any]]:
+        match value:
+            case dict():
+                for key, item in value.items():
+                    yield from [(place, item)] if key == "PolicyDocument" else below(f"{place}.{key}", item)
+            case list():
+                for index, item in enumerate(value):
+                    yield from below(f"{place}.{index}", item)
+
+    return dict(found for name, body in resources.items() for found in below(name, body["Properties"]))
+
+
+def _cfn_lint(template: Path, findings: list[str]) -> dict[str, int]:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", str(template)]
+    matches = json.loads(_run(command, "cfn-lint"))
+    for match in matches:
+        line = match["Location"]["Start"]["LineNumber"]
+        findings.append(f"cfn-lint {match['Rule']['Id']} line {line}: {match['Message']}")
+    levels = [match["Level"] for match in matches]
+    return {"errors": levels.count("Error"), "warnings": levels.count("Warning")}
+
+
+def _checkov(scanners: Path, template: Path, findings: list[str]) -> dict[str, dict[str, int]]:
+    stack = transformed(template)
+    command = [str(scanners), "-m", "checkov.main", "--framework", "cloudformation", "--skip-download", "--compact"]
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "transformed.json"
+        made.write_text(json.dumps(stack, indent=1))
+        said = json.loads(_run([*command, "--output", "json", "--file", str(template), str(made)], "checkov"))
+    if said["summary"]["parsing_errors"]:
+        raise RuntimeError(f"checkov could not read {said['results']['parsing_errors']}")
+    counts = {name: {"passed": 0, "failed": 0, "skipped": 0} for name in ("source", "transformed")}
+    in_use: set[tuple[str, str]] = set()
+    for outcome in ("passed", "failed", "skipped"):
+        for check in said["results"][f"{outcome}_checks"]:
+            where = "transformed" if check["file_path"].endswith(made.name) else "source"
+            counts[where][outcome] += 1
+            resource = check["resource"].rpartition(".")[2]
+            if outcome == "failed":
+                findings.append(f"checkov {check['check_id']} {where} {resource}: {check['check_name']}")
+            elif outcome == "skipped" and where == "source":
+                in_use.add((resource, check["check_id"]))
+    idle = {(name, skip["id"]) for name, skip in _skips(stack["Resources"], "checkov")} - in_use
+    findings += [f"checkov {check} {resource}: the skip excepts nothing" for resource, check in sorted(idle)]
+    return counts
+
+
+def _parliament(scanners: Path, template: Path, findings: list[str]) -> None:
+    stack = synthesised(template)
+    excepted = {(name, skip["id"], skip["about"]) for name, skip in _skips(stack, "parliament")}
+    in_use = set()
+    said = _run([str(scanners), str(_HERE / "audit_policies.py")], "parliament", json.dumps(policies(stack)))
+    for line in said.splitlines():
+        place, issue, detail = line.split(" ", 2)
+        skip = {one for one in excepted if one[:2] == (place.partition(".")[0], issue) and one[2] in detail}
+        in_use |= skip
+        if not skip:
+            findings.append(f"parliament {line}")
+    findings += [f"parliament {issue} {name}: the skip excepts nothing" for name, issue, _ in sorted(excepted - in_use)]
+
+
+def _skips(resources: Template, scanner: str) -> list[tuple[str, dict[str, str]]]:
+    """The exceptions that the template asks of a scanner."""
+    return [
+        (name, skip)
+        for name, body in resources.items()
+        # SAM hands a function's metadata down to what it makes of it, where the checks do not apply.
+        if body["Type"] != "AWS::Lambda::EventInvokeConfig"
+        for skip in body.get("Metadata", {}).get(scanner, {}).get("skip", ())
+    ]
+
+
+def _run(command: list[str], tool: str, standard_input: str = "") -> str:
+    """What a tool prints; it may exit with a code of its own when it found something, but not without an answer."""
+    done = subprocess.run(command, input=standard_input, capture_output=True, text=True, check=False)
+    if done.returncode and not done.stdout.strip():
+        raise RuntimeError(f"{tool} failed: {done.stderr.strip()[-2000:]}")
+    return done.stdout
+
+
+def main() -> int:
+    """Print each finding and the counts; 1 if there is a finding, 3 if there was no scan."""
+    try:
+        found = scan()
+    except (LocalAwsFailed, RuntimeError) as error:
+        sys.stderr.write(f"{error}\n")
+        return 3
+    for line in found["findings"]:
+        print(line)
+    counts = {name: value for name, value in found.items() if name != "findings"}
+    print(json.dumps(counts))
+    return 1 if found["findings"] else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
