@@ -166,9 +166,9 @@ EC2's and Scheduler's calls are free. Assumed per sweep: {_SWEEP_SECONDS:g} s bi
 {_table(idle, "a month")}
 
 Storage is extra: ${storage} per GB-month. VPC, subnets, gateway endpoint, roles, topics, queues and rules cost nothing
-at rest, and there is no NAT gateway. Two options are off by default: the dashboard, $3 a month beyond an account's first
-three; and the custom metrics (terminations, relaunches, leaks), $0.30 a month each beyond an account's first ten, for
-the hours that have a value, with $0.10 for the alarm on leaks.
+at rest, and there is no NAT gateway. Two options are off by default: the dashboard, $3 a month beyond an account's
+first three; and the custom metrics (terminations, relaunches, leaks), $0.30 a month each beyond an account's first ten,
+for the hours that have a value, with $0.10 for the alarm on leaks.
 
 ## An hour of training
 
