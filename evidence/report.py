@@ -160,7 +160,7 @@ def _fuzz(found: dict[str, Any]) -> str:
     row = found["fuzz"]
     return (
         f"## Fuzzing\n\n{row['inputs']:,} generated or mutated inputs, fed to every parser, and to the watchdog as "
-        "lock, heartbeat, marker and event beside a healthy run. Unexpected exceptions or terminated runs: "
+        "lock, heartbeat, marker and event during a healthy run. Unexpected exceptions or terminated runs: "
         f"{len(row['failures'])}.\n\n" + _table(("Target", "inputs"), list(row["by_target"].items()))
     )
 
