@@ -53,4 +53,4 @@ def aims() -> tuple[str, dict[str, Any], str]:
     """The table, of what was measured so far on this machine."""
     figures = json.loads(publish.FIGURES.read_text()) if publish.FIGURES.exists() else {}
     rows = [aim.row(figures) for aim in AIMS]
-    return "Aims", {}, "\n".join(["| figure | aim | measured | kept |", "|---|---:|---:|---|", *rows])
+    return "Targets", {}, "\n".join(["| figure | target | measured | met |", "|---|---:|---:|---|", *rows])

@@ -1,13 +1,12 @@
-"""A sweep by the number of instances, beside Cloud Custodian: `python -m benchmarks.sweep`.
+"""A sweep by the number of instances, compared with Cloud Custodian: `python -m benchmarks.sweep`.
 
-EC2, S3 and the rest are moto over real HTTP, the same for both. Every running instance has its run, its lock, in a lane
-of its own, and a beat; the largest has nine terminated instances beside each running one, as EC2 lists them for about
-an hour. moto gets an index of tags, without which its own search of them would take hours, and keeps no list of
-images. Custodian runs a terminate-when-old policy, filtered by our tags on the server; nothing is old, so neither ends
-anything. They take turns; seconds are medians, and mostly moto's own: what is left of them beside a bare list of EC2
-by boto3 is ours.
+Both run against moto over real HTTP (EC2, S3 and the rest). Every running instance has a run, a lock in a lane of its
+own, and a heartbeat. The largest case adds nine terminated instances per running one, which EC2 lists for about an
+hour. moto gets an index of tags, without which its own lookup would take hours, and keeps no list of images. Custodian
+runs a terminate-when-old policy, filtered by our tags on the server. Nothing is old, so neither terminates anything.
+The two alternate. Seconds are medians and mostly moto's own time; compare with a bare EC2 list by boto3.
 
-Prints a table, and writes it into docs/benchmarks.md and build/bench.json.
+Prints a table and writes it to docs/benchmarks.md and build/bench.json.
 """
 
 from __future__ import annotations

@@ -228,11 +228,11 @@ def parquet() -> tuple[str, Any, str]:
             again[f"{what}_ms"] = round(1e3 * statistics.median(taken), 2)
         size = path.stat().st_size / 1e6
     lines.append(
-        f"\nOpening the panel again takes {again['reopen_ms']} ms; a second start on the box, which takes the SHA-256 "
-        f"of the file ({size:.0f} MB) before that, {again['second_start_ms']} ms."
+        f"\nOpening the panel again takes {again['reopen_ms']} ms. A second start on the same instance, which first "
+        f"hashes the file ({size:.0f} MB, SHA-256), takes {again['second_start_ms']} ms."
     )
-    text = "10,000 series of 1,000 points with three known covariates, one of them text; pandas is `read_parquet` and "
-    text += "`chronos.chronos2.preprocess.from_data_frame`, each in a process of its own.\n\n" + "\n".join(lines)
+    text = "10,000 series of 1,000 points with three known covariates, one of them text. pandas is `read_parquet` "
+    text += "and `chronos.chronos2.preprocess.from_data_frame`. Each runs in its own process.\n\n" + "\n".join(lines)
     return "Parquet to training", {"parquet_to_ready": figures, **again}, text
 
 
@@ -319,7 +319,7 @@ def _peak_kb() -> int:
 
 def scaling() -> tuple[str, Any, str]:
     """Milliseconds to open a data set and to build a batch, by the number of series of 60 points."""
-    figures, lines = {}, ["| series | to open, ms | batch of 256, ms |", "|---:|---:|---:|"]
+    figures, lines = {}, ["| series | open, ms | batch of 256, ms |", "|---:|---:|---:|"]
     for count in (1, 10_000, 1_000_000):
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "panel"
@@ -365,8 +365,8 @@ def arithmetic() -> tuple[str, Any, str]:
         peaks.append(peak)
         shares.append(per_step * _our_rate(shape, context, rows, timed) / peak)
     share, peak = statistics.median(shares), statistics.median(peaks)
-    text = f"{100 * share:.1f} % of {peak / 1e9:.1f} GFLOP/s, which multiplying 2,048 x 2,048 matrices reaches on one "
-    text += "thread; operations as torch counts them, whole steps with the optimiser."
+    text = f"{100 * share:.1f} % of the {peak / 1e9:.1f} GFLOP/s that multiplying 2,048 x 2,048 matrices reaches on "
+    text += "one thread. Operations are counted by torch; steps include the optimiser."
     return "Arithmetic", {"flops_share": round(share, 4), "matmul_gflops": round(peak / 1e9, 1)}, text
 
 
@@ -388,7 +388,7 @@ def resume() -> tuple[str, Any, str]:
     ]
     done = subprocess.run(command, check=False, capture_output=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
     found = exactness(report, done.returncode)
-    text = f"{found['exact_cases']} of {found['cases']} cases end with weights that are equal bit for bit: three "
+    text = f"{found['exact_cases']} of {found['cases']} cases end with the same weights, bit for bit: three "
     text += "families, full and LoRA, fp32 and fp16 autocast with a scaler, 0 and 2 workers, accumulation, early "
     text += "stopping, a killed process."
     note("resume", found)
@@ -413,10 +413,8 @@ def ddp() -> tuple[str, Any, str]:
     with tempfile.TemporaryDirectory() as folder:
         found = compare(Path(folder))
     figures = {"batches": found.batches, "distinct_batches": found.distinct_batches, "loss_gap": found.loss_gap}
-    text = (
-        f"{found.distinct_batches} of {found.batches} batches of two processes differ. The loss of a step is that of "
-    )
-    text += f"one process with the batches of both, but for {found.loss_gap:.1e} of it at most. On a CPU, over gloo."
+    text = f"{found.distinct_batches} of {found.batches} batches of two processes differ. The loss of a step equals "
+    text += f"that of one process with both batches, within {found.loss_gap:.1e}, relative. On a CPU, over gloo."
     return "Two processes", figures, text
 
 
@@ -437,11 +435,12 @@ def agent() -> tuple[str, Any, str]:
             for train, taken in ((_supervised, supervised), (_bare, bare))[:: -1 if number % 2 else 1]:
                 taken.append(train(Path(name) / f"{train.__name__}-{number}", data, config))
     percent = 100 * (statistics.median(one / two for one, two in zip(supervised, bare, strict=True)) - 1)
-    text = f"{percent:+.2f} %, the aim is less than {_AIM_PERCENT} %: {statistics.median(supervised):.2f} s under the "
-    text += f"agent, {statistics.median(bare):.2f} s "
-    text += "bare, 600 steps of M3 monthly, medians; against an S3 in memory. A negative figure is noise."
+    under, alone = statistics.median(supervised), statistics.median(bare)
+    text = f"{percent:+.2f} % training time (median of pairs); the target is less than {_AIM_PERCENT} %. 600 steps of "
+    text += f"M3 monthly take {under:.2f} s under the agent and {alone:.2f} s without it (medians; S3 in memory). "
+    text += "A negative figure is noise."
     note("beat_overhead_percent", round(percent, 2))
-    return "The agent's share", {"agent_overhead_percent": round(percent, 2)}, text
+    return "Agent overhead", {"agent_overhead_percent": round(percent, 2)}, text
 
 
 def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
@@ -508,7 +507,7 @@ def m3() -> tuple[str, Any, str]:
         "seconds": result["seconds"]["training"],
         "baselines": result["evaluation"]["baselines"],
     }
-    text = f"`examples/m3_monthly`, from scratch in {figures['seconds']:.0f} s on one thread, one seed."
+    text = f"`examples/m3_monthly`, trained from scratch in {figures['seconds']:.0f} s on one thread, one seed."
     text += f"\n\n{table.strip()}"
     return "M3 monthly", {"m3_monthly": figures}, text
 
