@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,12 +12,12 @@ from urllib.parse import urlencode
 
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
-from samcli.cli.types import CfnParameterOverridesType
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import EXPIRES
 from chronos_ec2.domain.lane import CACHED, Lane, run_key
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.local.stack import sam
 from chronos_ec2.settings import parse_limits
 from evidence.cost import CHECKPOINT_DAYS
 from evidence.stack.scans import policies
@@ -345,9 +346,20 @@ def test_samconfig_deploys_each_environment_under_its_name(table: str) -> None:
     assert config["default"]["build"]["parameters"]["cached"] is False
 
 
+def parsed_by_sam(overrides: list[str]) -> dict[str, str]:
+    """What `sam deploy` makes of `parameter_overrides`."""
+    code = (
+        "import json, sys; from samcli.cli.types import CfnParameterOverridesType as Type; "
+        "print(json.dumps(Type().convert(tuple(sys.argv[1:]), None, None)))"
+    )
+    python = str(sam().with_name("python"))
+    done = subprocess.run([python, "-c", code, *overrides], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
 def test_prod_is_deployed_the_same_each_time_because_it_names_every_parameter(template: Template) -> None:
     parameters = tomllib.loads((ROOT / "samconfig.toml").read_text())["prod"]["deploy"]["parameters"]
-    named = CfnParameterOverridesType().convert(tuple(parameters["parameter_overrides"]), None, None)
+    named = parsed_by_sam(parameters["parameter_overrides"])
     defaults = {name: body["Default"] for name, body in template["Parameters"].items()}
     assert named == defaults | {"Environment": "prod"}
     assert parameters["confirm_changeset"] is True
