@@ -328,7 +328,7 @@ def test_an_environment_is_not_named_like_what_all_of_them_share(template: Templ
 
 def test_an_exception_from_a_scan_has_its_reason_beside_it(template: Template) -> None:
     for body in template["Resources"].values():
-        for scanner in ("checkov", "parliament"):
+        for scanner in ("checkov", "cloudsplaining"):
             for skip in body.get("Metadata", {}).get(scanner, {}).get("skip", ()):
                 assert len(skip["comment"].split()) > 5
 
