@@ -1,8 +1,8 @@
-"""`python -m evidence.stack.scans`: what cfn-lint, checkov and cloudsplaining say of the template.
+"""`python -m evidence.stack.scans`: what cfn-lint, checkov and cloudsplaining find in the template.
 
 The source does not show what SAM makes of it, so cfn-lint and checkov scan the transformed template too, and
-cloudsplaining each policy in it. An exception stands in the template, in the metadata of what it is of, with its reason; one that excepts
-nothing is a finding itself.
+cloudsplaining each policy in it. An exception is in the metadata of the resource it is for, with its reason; one that
+excepts nothing is a finding itself.
 """
 
 from __future__ import annotations
@@ -107,7 +107,9 @@ def _cloudsplaining(scanners: Path, template: Path, findings: list[str]) -> None
         in_use |= skip
         if not skip:
             findings.append(f"cloudsplaining {line}")
-    findings += [f"cloudsplaining {issue} {name}: the skip excepts nothing" for name, issue, _ in sorted(excepted - in_use)]
+    findings += [
+        f"cloudsplaining {issue} {name}: the skip excepts nothing" for name, issue, _ in sorted(excepted - in_use)
+    ]
 
 
 def _skips(resources: Template, scanner: str) -> list[tuple[str, dict[str, str]]]:

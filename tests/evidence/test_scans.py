@@ -28,7 +28,7 @@ DEFECTS = {
     ),
     "cloudsplaining SERVICE_WILDCARD OperatorPolicy: the skip excepts nothing": (
         "  OperatorPolicy:\n",
-        "  OperatorPolicy:\n    Metadata: {cloudsplaining: {skip: [{id: SERVICE_WILDCARD, about: s3, comment: none}]}}\n",
+        "  OperatorPolicy:\n    Metadata: {cloudsplaining: {skip: [{id: SERVICE_WILDCARD, about: s3}]}}\n",
     ),
 }  # fmt: skip
 

@@ -1,4 +1,4 @@
-"""A pytest plugin: what all workers have recorded of AWS calls, and the rights in the template that none of them used."""
+"""A pytest plugin: the AWS calls that all workers recorded, and the rights in the template that none of them used."""
 
 from __future__ import annotations
 

@@ -76,4 +76,4 @@ def _sam(layout: Layout, endpoint: str, token: str, arguments: Sequence[str]) ->
 
 
 if __name__ == "__main__":
-    os.execv(sam(print), ["sam", *sys.argv[1:]])
+    os.execv(sam(print), ["sam", *sys.argv[1:]])  # noqa: S606 - there is no shell to start
