@@ -1,15 +1,4 @@
-# make demo   set up, deploy onto an embedded AWS, train, forecast
-# make test   every check and test
-# make invoke FUNCTION=Sweep EVENT=events/sweep-tick.json   one function in a container, on the embedded AWS
-# make check-stack [WITHOUT_CONTAINERS=1]   scans, each function with each event in a container, imports, sizes
-# make agent-faults   instances in containers meet kills, hangs, cuts: the ends, timed, in build/agent.json
-# make torn-uploads   uploads of checkpoints cut off at random bytes, into build/agent.json too
-# make agent-evidence   all of build/agent.json: faults, torn_uploads, spot, resume, beat_overhead_percent, sync; half an hour
-# make bench    figures of speed on this machine
-# make scan     cfn-lint, checkov and parliament on the template
-# make agent-env  fetch and install the packages that travel to an instance; agent-lock renews what pins them
-# make evidence [HISTORIES=20000]   prove the promises anew, up to an hour
-# Any Python from 3.11 on serves; PYTHON=... names another one.
+# Needs Linux, make, git and Python 3.11 or later with venv. PYTHON=... names another interpreter.
 
 SHELL := /bin/bash
 .SHELLFLAGS := -eu -o pipefail -c
@@ -17,18 +6,23 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
+WORKERS ?= 2
 HISTORIES ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+SAM := $(BIN)/python -m chronos_ec2.local.sam_cli
 export SAM_CLI_TELEMETRY := 0
+# A user's own pip settings that would keep it from installing into an environment or a folder.
+export PIP_USER := 0
+export PIP_REQUIRE_VIRTUALENV := 0
 
-.PHONY: help venv demo invoke bench evidence agent-env agent-evidence agent-faults agent-lock test check check-stack lint scan torn-uploads validate clean site-packages
+.PHONY: help
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "make %-15s %s\n", $$1, $$2 }' Makefile
 
-help:
-	@sed -n 's/^# make /make /p' Makefile
-
-venv: $(INSTALLED)
+.PHONY: venv
+venv: $(INSTALLED) ## Install the package and everything it needs into .venv
 
 $(INSTALLED): pyproject.toml constraints.txt
 	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.x")'
@@ -36,68 +30,89 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[agent,local,dev]'
 	touch $@
 
-demo: venv
+.PHONY: demo
+demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: build/demo
 	$(BIN)/chronos-ec2 local demo
 
-test: check
-	@mkdir -p build
-	@# Two at a time: what runs on the embedded AWS mostly waits, so that it and what trains take as long as the rest.
-	{ $(BIN)/python -m pytest -m embedded_aws && $(BIN)/python -m pytest -m 'not thorough' tests/agent/training; } \
-		> build/test-beside.log 2>&1 & beside=$$!; failed=; \
-	$(BIN)/python -m pytest -m 'not embedded_aws' --ignore tests/agent/training || failed=1; \
-	wait $$beside || failed=1; cat build/test-beside.log; test -z "$$failed"
+.PHONY: test
+test: venv ## Run the tests, in WORKERS=2 processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
 
-invoke: venv
-	@$(BIN)/chronos-ec2 local invoke "$(FUNCTION)" "$(EVENT)"
+.PHONY: check
+check: venv ## Lint, type checks, import contracts, template validation, security scans
+	@$(MAKE) --no-print-directory --jobs --output-sync lint validate scan
 
-bench: venv
-	$(BIN)/python -m benchmarks.training
-	$(BIN)/python -m benchmarks.sweep
-	$(BIN)/python -m benchmarks.data_sync
-
-evidence: venv
-	$(BIN)/python -m verification --histories $(HISTORIES)
-
-agent-faults: venv
-	$(BIN)/python -m verification.instance_faults.faults
-
-torn-uploads: venv
-	$(BIN)/python -m verification.agent.torn_uploads
-
-agent-evidence: agent-faults torn-uploads
-	$(BIN)/python -m verification.agent.spot_notice
-	$(BIN)/python -m benchmarks.training resume agent
-	$(BIN)/python -m benchmarks.data_sync
-
-agent-env: venv
-	$(BIN)/python -m tools.agent_lock
-
-agent-lock: venv
-	$(BIN)/python -m tools.agent_lock --renew
-
-check: venv
-	@$(MAKE) --no-print-directory --jobs --output-sync validate scan lint
-
+.PHONY: lint validate scan
 lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-check-stack: venv
-	@mkdir -p build
-	$(BIN)/sam build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
-	$(BIN)/python -m pytest -q --policy-calls build/policy-calls.json tests/cli tests/functions tests/template tests/agent/test_process.py
-	$(BIN)/python -m verification.functions $(if $(WITHOUT_CONTAINERS),--without-containers)
-
 validate: venv
-	$(BIN)/sam validate --lint
+	$(SAM) validate --lint
 
 scan: venv
 	$(BIN)/python -m verification.template.scans
 
-clean:
-	rm -rf .aws-sam build .mypy_cache .ruff_cache .pytest_cache .hypothesis .import_linter_cache
+.PHONY: check-stack
+check-stack: venv ## Build the functions and run each with every event in a container: build/stack.json
+	@mkdir -p build
+	$(SAM) build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
+	$(BIN)/python -m pytest -q --policy-calls build/policy-calls.json tests/cli tests/functions tests/template tests/agent/test_process.py
+	$(BIN)/python -m verification.functions $(if $(WITHOUT_CONTAINERS),--without-containers)
+
+.PHONY: invoke
+invoke: venv ## Run one function in a container: FUNCTION=Sweep EVENT=events/sweep-tick.json
+	@$(BIN)/chronos-ec2 local invoke "$(FUNCTION)" "$(EVENT)"
+
+.PHONY: evidence
+evidence: venv ## Prove the guarantees again, up to an hour: HISTORIES=20000 for less
+	$(BIN)/python -m verification --histories $(HISTORIES)
+
+.PHONY: agent-faults
+agent-faults: venv ## Inject faults into instances in containers: build/agent.json
+	$(BIN)/python -m verification.instance_faults.faults
+
+.PHONY: torn-uploads
+torn-uploads: venv ## Cut off checkpoint uploads at random bytes: build/agent.json
+	$(BIN)/python -m verification.agent.torn_uploads
+
+.PHONY: agent-evidence
+agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machine: spot notice, resume, overhead
+	$(BIN)/python -m verification.agent.spot_notice
+	$(BIN)/python -m benchmarks.training resume agent
+	$(BIN)/python -m benchmarks.data_sync
+
+.PHONY: bench
+bench: venv ## Measure training, sweep and data download on this machine
+	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.sweep
+	$(BIN)/python -m benchmarks.data_sync
+
+.PHONY: agent-env
+agent-env: venv ## Install the instance's locked packages and train with them
+	$(BIN)/python -m tools.agent_lock
+
+# uv resolves for the oldest Python that README admits, and keeps what is pinned unless UPGRADE is set.
+PIN = $(BIN)/uv pip compile --quiet --no-config --custom-compile-command 'make lock' --no-annotate --only-binary :all: \
+  --python-platform x86_64-manylinux_2_28 $(if $(UPGRADE),--upgrade)
+TOOL = $(PIN) --python-version 3.11.2 - -o
+LAMBDA = $(PIN) --python-version 3.13 - -o
+LOCAL := src/chronos_ec2/local
+
+.PHONY: lock
+lock: venv ## Pin all dependencies again: UPGRADE=1 for the newest versions
+	$(PIN) --python-version 3.11.2 -c <(echo 'torch==2.13.0') --all-extras pyproject.toml -o constraints.txt
+	printf '%s\n' boto3 aws-lambda-powertools | $(LAMBDA) functions/requirements.txt -c constraints.txt --generate-hashes
+	$(BIN)/python -m tools.agent_lock --renew
+	echo 'aws-sam-cli' | $(TOOL) $(LOCAL)/sam-requirements.txt
+	echo 'ministack[full]' | $(TOOL) $(LOCAL)/emulator-requirements.txt
+	echo 'awscli<2' | $(LAMBDA) $(LOCAL)/instance-requirements.txt
+	printf '%s\n' awslambdaric boto3 | $(LAMBDA) $(LOCAL)/lambda-runtime-requirements.txt
+	printf '%s\n' checkov cloudsplaining | $(TOOL) verification/template/scan-requirements.txt
+	echo 'c7n' | $(TOOL) verification/functions/peer-requirements.txt
+	printf '%s\n' awscli s5cmd | $(TOOL) benchmarks/sync-peers.txt
 
 # ── What `sam build` calls: one rule for all functions, which differ in nothing but the handler. ──
 # SAM names the place in ARTIFACTS_DIR. The locked dependencies are installed once and copied from $(SITE).
@@ -113,7 +128,7 @@ COMPILER = $(shell for python in $(BUILDER) python3.13; do \
   if "$$python" -c 'import sys; sys.exit(sys.version_info[:2] != (3, 13))' 2> /dev/null; then echo "$$python"; break; fi; done)
 COMPILE = $(if $(COMPILER),"$(COMPILER)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -p /var/task -s,true)
 SERVICES := s3 ec2 sns sts scheduler lambda
-# What Lambda never imports; memory, local and simulation are for tests and for laptops.
+# What Lambda never imports; testing and local are for tests and for laptops.
 NOT_IN_LAMBDA := cli local testing worker
 
 site-packages:

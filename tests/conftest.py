@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 import os
 import sys
 from collections.abc import Iterator
-from pathlib import Path
 
 import boto3
 import pytest
@@ -17,8 +15,8 @@ from botocore.session import Session
 from chronos_ec2.aws import clients
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
 from tests.aws_server import deploy_outputs, forget_everything, moto_server
-from tests.template.calls import Recorder
-from tests.template.test_policies import outcomes, policies, policies_of
+from tests.template.calls import CALLS, Recorder
+from tests.template.test_policies import policies, policies_of
 
 # Before anything makes a client: no test may reach the real AWS, whatever the developer's shell holds.
 for _name in [name for name in os.environ if name.startswith("AWS_")]:
@@ -38,7 +36,6 @@ os.environ |= {
 }
 
 
-CALLS = Recorder()
 MODELS = create_loader()
 
 
@@ -65,23 +62,27 @@ def calls() -> Iterator[Recorder]:
     assert not denied, f"made, but not allowed: {denied}"
 
 
-LAST = ("test_deployment.py", "test_slow_ends.py", "test_rights_in_use.py")
+pytest_plugins = ["tests.template.used_rights"]
+
+EMBEDDED = "embedded_aws"
+LAST = ("test_deployment.py", "test_slow_ends.py")
 
 
+@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    # What passes the time while slow runs end, those ends, and what is known when everybody has acted.
-    items.sort(key=lambda item: LAST.index(item.path.name) if item.path.name in LAST else -1)
+    """One worker has the embedded AWS, and starts with it; every other file goes to whichever worker is free.
 
-
-def pytest_addoption(parser: pytest.Parser) -> None:
-    parser.addoption("--policy-calls", type=Path, help="Write what was heard of calls and policies to this file.")
-
-
-def pytest_sessionfinish(session: pytest.Session) -> None:
-    if path := session.config.getoption("--policy-calls"):
-        total, passed = outcomes()
-        found = {"calls_recorded": CALLS.recorded, "calls_denied": len(CALLS.denied)}
-        path.write_text(json.dumps(found | {"policy_cases": {"total": total, "passed": passed}}) + "\n")
+    On the embedded AWS the tests of runs that take minutes to end come last: meanwhile the others run.
+    """
+    for item in items:
+        group = EMBEDDED if item.get_closest_marker(EMBEDDED) else item.path.relative_to(item.config.rootpath)
+        item.add_marker(pytest.mark.xdist_group(str(group)))
+    items.sort(
+        key=lambda item: (
+            item.get_closest_marker(EMBEDDED) is None,
+            LAST.index(item.path.name) if item.path.name in LAST else -1,
+        )
+    )
 
 
 @pytest.fixture(scope="session")

@@ -1,19 +1,17 @@
-"""`python -m tools.agent_lock`: do the agent's locked packages fit the image? `--renew` makes the lock anew.
+"""`python -m tools.agent_lock`: do the agent's locked packages fit the image? `--renew` makes the lock first.
 
-pip resolves the project with its extra `agent` against constraints.txt for the image's Python. Torch is the image's
-own: pip is shown an empty package in its place, so that neither torch nor what torch alone needs gets into the lock.
+uv resolves `chronos-ec2[agent]` against constraints.txt for the image's Python, without torch, which is the image's
+own, and without what torch alone needs. Of each package the lock keeps the hash of the one wheel that pip chooses.
 """
 
 from __future__ import annotations
 
-import json
 import subprocess
 import sys
 import tempfile
-import tomllib
-import zipfile
 from pathlib import Path
-from typing import Any
+
+from packaging.utils import parse_wheel_filename
 
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import (
@@ -31,20 +29,20 @@ from tools.agent_lock_trial import trains
 PYTHON = "3.13"
 """The Python of the default AMI, the PyTorch Deep Learning AMI that `ImageIdParameter` in template.yaml names."""
 _HEADER = """\
-# What travels to the instance, with the hashes of the wheels: all of `chronos-ec2[agent]` but torch, which is the AMI's
-# own. `make agent-lock` makes it from pyproject.toml and constraints.txt, and agent/python-env with it.
+# What travels to the instance: `chronos-ec2[agent]` without torch, which is the AMI's own. Made by `make lock` from
+# pyproject.toml and constraints.txt, together with agent/python-env.
 """
-_PIP = [sys.executable, "-m", "pip", "--disable-pip-version-check"]
 
 
 def main(arguments: list[str]) -> int:
-    """Renew the lock if told to, then fetch and install what it names, train with it, and say how large it is."""
+    """Renew the lock if asked to, then fetch and install what it names, train with it, and print its size."""
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as name:
         scratch = Path(name)
-        env = _renew(scratch) if "--renew" in arguments else read_python_env(CHECKOUT)
+        if "--renew" in arguments:
+            _renew(scratch)
+        env = read_python_env(CHECKOUT)
         wheels, installed = _install(CHECKOUT / LOCK, env.python, scratch / "image-python")
-        found = _packed(wheels, scratch)
-        if found != env.sha256:
+        if (found := _packed(wheels, scratch)) != env.sha256:
             print(f"{REFERENCE} names archive {env.sha256}, the lock's wheels make {found}")
             return 1
         print(
@@ -52,9 +50,7 @@ def main(arguments: list[str]) -> int:
             f"{_megabytes(installed)} MB installed"
         )
         own = f"{sys.version_info.major}.{sys.version_info.minor}"
-        lock = scratch / "own-lock.txt"
-        lock.write_text(_lock(scratch, own))
-        _, packages = _install(lock, own, scratch / "own-python")
+        _, packages = _install(_resolve(own, scratch), own, scratch / "own-python")
         if not trains(packages, scratch):
             print(f"with torch and these packages alone, on Python {own}, the agent does not train")
             return 1
@@ -62,14 +58,30 @@ def main(arguments: list[str]) -> int:
     return 0
 
 
-def _renew(scratch: Path) -> PythonEnv:
-    (CHECKOUT / LOCK).write_text(_lock(scratch, PYTHON))
+def _renew(scratch: Path) -> None:
     wheels = scratch / "wheels"
     wheels.mkdir()
-    download_wheels(CHECKOUT / LOCK, PYTHON, wheels)
+    download_wheels(_resolve(PYTHON, scratch), PYTHON, wheels)
+    pins = []
+    for wheel in sorted(wheels.iterdir()):
+        name, version, *_ = parse_wheel_filename(wheel.name)
+        pins.append(f"{name}=={version} \\\n    --hash=sha256:{file_sha256(wheel)}\n")
+    (CHECKOUT / LOCK).write_text(_HEADER + "".join(sorted(pins)))
     env = PythonEnv(PYTHON, _packed(wheels, scratch), file_sha256(CHECKOUT / LOCK))
     (CHECKOUT / REFERENCE).write_text(str(env))
-    return env
+
+
+def _resolve(python: str, scratch: Path) -> Path:
+    """Everything that the agent needs beside torch on a Python, with the hashes of all its wheels."""
+    without_torch, lock = scratch / "overrides.txt", scratch / f"lock-{python}.txt"
+    without_torch.write_text("torch; python_version < '3'\n")
+    _run(
+        str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--no-config", "--generate-hashes",
+        "--only-binary", ":all:", "--python-platform", "x86_64-manylinux_2_28", "--python-version", python,
+        "--override", str(without_torch), "--constraint", str(CHECKOUT / "constraints.txt"), "--extra", "agent",
+        str(CHECKOUT / "pyproject.toml"), "--output-file", str(lock),
+    )  # fmt: skip
+    return lock
 
 
 def _packed(wheels: Path, scratch: Path) -> str:
@@ -82,57 +94,21 @@ def _megabytes(folder: Path) -> int:
     return round(sum(path.stat().st_size for path in folder.rglob("*") if path.is_file()) / 1e6)
 
 
-def _lock(scratch: Path, python: str) -> str:
-    """What the agent needs beside torch, as pip resolves it, with the hash of the one wheel that fits a Python."""
-    project = tomllib.loads((CHECKOUT / "pyproject.toml").read_text())["project"]
-    report = scratch / "report.json"
-    _pip(
-        "install", "--dry-run", "--ignore-installed", "--report", str(report), "--target", str(scratch / "nothing"),
-        "-c", str(CHECKOUT / "constraints.txt"), "--find-links", str(_empty_torch(scratch)), *for_the_image(python),
-        *project["dependencies"], *project["optional-dependencies"]["agent"],
-    )  # fmt: skip
-    packages = [package for package in json.loads(report.read_text())["install"] if _name(package) != "torch"]
-    pins = sorted(
-        f"{_name(package)}=={package['metadata']['version']} \\\n"
-        f"    --hash=sha256:{package['download_info']['archive_info']['hashes']['sha256']}\n"
-        for package in packages
-    )
-    return _HEADER + "".join(pins)
-
-
-def _name(package: dict[str, Any]) -> str:
-    return str(package["metadata"]["name"]).lower().replace("_", "-")
-
-
-def _empty_torch(scratch: Path) -> Path:
-    """A folder with a torch that needs nothing; its local version makes pip prefer it to every other."""
-    pins = (CHECKOUT / "constraints.txt").read_text().splitlines()
-    (pinned,) = (line.removeprefix("torch==") for line in pins if line.startswith("torch=="))
-    version = f"{pinned}+image"
-    folder = scratch / "torch"
-    folder.mkdir(exist_ok=True)
-    with zipfile.ZipFile(folder / f"torch-{version}-py3-none-any.whl", "w") as wheel:
-        about = f"torch-{version}.dist-info"
-        wheel.writestr(f"{about}/METADATA", f"Metadata-Version: 2.1\nName: torch\nVersion: {version}\n")
-        wheel.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
-        wheel.writestr(f"{about}/RECORD", "")
-    return folder
-
-
 def _install(lock: Path, python: str, folder: Path) -> tuple[Path, Path]:
     """Fetch and install as launch and the boot script do; pip refuses a wheel that does not fit. Both folders."""
     wheels, packages = folder / "wheels", folder / "packages"
     wheels.mkdir(parents=True)
     download_wheels(lock, python, wheels)
-    _pip(
-        "install", "--no-index", "--find-links", str(wheels), "--require-hashes", "--no-deps", "--no-compile",
+    _run(
+        sys.executable, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-index",
+        "--find-links", str(wheels), "--require-hashes", "--no-deps", "--no-compile",
         *for_the_image(python), "--target", str(packages), "-r", str(lock),
     )  # fmt: skip
     return wheels, packages
 
 
-def _pip(*arguments: str) -> None:
-    subprocess.run([*_PIP, arguments[0], "--quiet", *arguments[1:]], check=True)
+def _run(*command: str) -> None:
+    subprocess.run(command, check=True, stdout=subprocess.DEVNULL)
 
 
 if __name__ == "__main__":

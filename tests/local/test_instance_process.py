@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
+import io
 import json
+import tarfile
 from pathlib import Path
 
 import pytest
 
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
 from chronos_ec2.local.ec2.instance_process import BootFailed, fetch_bundle
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import build_bundle, publish_bundle
@@ -31,3 +34,28 @@ def test_a_bundle_without_packages_runs_with_those_of_this_machine(tmp_path: Pat
 def test_a_bundle_whose_packages_would_have_to_be_installed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BootFailed, match="AgentPackages=image"):
         boot(tmp_path, packages_in_image=False)
+
+
+@pytest.mark.parametrize(
+    ("name", "kind"),
+    [
+        ("../escaped", tarfile.REGTYPE),
+        ("agent/../../escaped", tarfile.REGTYPE),
+        ("/tmp/escaped", tarfile.REGTYPE),
+        ("agent/link", tarfile.SYMTYPE),
+        ("agent/hard", tarfile.LNKTYPE),
+        ("agent/pipe", tarfile.FIFOTYPE),
+    ],
+)
+def test_an_archive_with_anything_but_files_below_its_folder_is_refused(tmp_path: Path, name: str, kind: bytes) -> None:
+    entry = tarfile.TarInfo(name)
+    entry.type, entry.linkname = kind, "/etc/passwd"
+    buffer = io.BytesIO()
+    with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
+        tar.addfile(entry)
+    world, sha256 = MemoryWorld(), hashlib.sha256(buffer.getvalue()).hexdigest()
+    world.objects.write(bundle_key(sha256), buffer.getvalue())
+    world.objects.write(REQUEST, json.dumps({"bundle_sha256": sha256}).encode())
+    with pytest.raises(BootFailed, match="not a plain file"):
+        fetch_bundle(world.objects, world.transfer, REQUEST, tmp_path)
+    assert not list((tmp_path / "bundle").rglob("*"))

@@ -273,3 +273,7 @@ class Recorder:
                 self.used |= self.policies.rights(self._who, request)
             else:
                 self.denied.append(f"{self._who}: {request.action} on {request.resource} {dict(request.context)}")
+
+
+CALLS = Recorder()
+"""What this process has recorded."""

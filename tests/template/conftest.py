@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import os
 import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
-from samcli.yamlhelper import yaml_parse
+from samtranslator.yaml_helper import yaml_parse
 
+from chronos_ec2.local.sam_cli import sam
 from verification.template.synthesis import synthesised, transformed
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -45,7 +45,7 @@ def stack() -> dict[str, Any]:
 def bundles(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """Each function's bundle, built from another folder than the project's."""
     elsewhere = tmp_path_factory.mktemp("build")
-    command = [Path(sys.executable).with_name("sam"), "build", "--template-file", ROOT / "template.yaml"]
+    command = [sam(), "build", "--template-file", ROOT / "template.yaml"]
     command += ["--config-file", ROOT / "samconfig.toml"]
     done = subprocess.run(
         [str(part) for part in command],

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import subprocess
 import tomllib
 from fnmatch import fnmatchcase
 from typing import Any
@@ -11,13 +12,13 @@ from urllib.parse import urlencode
 
 import pytest
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
-from samcli.cli.types import CfnParameterOverridesType
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import EXPIRES
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.local.sam_cli import sam
 from chronos_ec2.settings import parse_limits
 from tests.builders import a_heartbeat
 from tests.template.conftest import ROOT
@@ -328,7 +329,7 @@ def test_an_environment_is_not_named_like_what_all_of_them_share(template: Templ
 
 def test_an_exception_from_a_scan_has_its_reason_beside_it(template: Template) -> None:
     for body in template["Resources"].values():
-        for scanner in ("checkov", "parliament"):
+        for scanner in ("checkov", "cloudsplaining"):
             for skip in body.get("Metadata", {}).get(scanner, {}).get("skip", ()):
                 assert len(skip["comment"].split()) > 5
 
@@ -346,9 +347,20 @@ def test_samconfig_deploys_each_environment_under_its_name(table: str) -> None:
     assert config["default"]["build"]["parameters"]["cached"] is False
 
 
+def parsed_by_sam(overrides: list[str]) -> dict[str, str]:
+    """What `sam deploy` makes of `parameter_overrides`."""
+    code = (
+        "import json, sys; from samcli.cli.types import CfnParameterOverridesType as Type; "
+        "print(json.dumps(Type().convert(tuple(sys.argv[1:]), None, None)))"
+    )
+    python = str(sam().with_name("python"))
+    done = subprocess.run([python, "-c", code, *overrides], capture_output=True, text=True, check=True)
+    return dict(json.loads(done.stdout))
+
+
 def test_prod_is_deployed_the_same_each_time_because_it_names_every_parameter(template: Template) -> None:
     parameters = tomllib.loads((ROOT / "samconfig.toml").read_text())["prod"]["deploy"]["parameters"]
-    named = CfnParameterOverridesType().convert(tuple(parameters["parameter_overrides"]), None, None)
+    named = parsed_by_sam(parameters["parameter_overrides"])
     defaults = {name: body["Default"] for name, body in template["Parameters"].items()}
     assert named == defaults | {"Environment": "prod"}
     assert parameters["confirm_changeset"] is True

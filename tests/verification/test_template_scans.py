@@ -18,13 +18,17 @@ DEFECTS = {
         "      SecurityGroupEgress:",
     ),
     "checkov CKV_AWS_18 SweepLogs: the skip excepts nothing": ("- id: CKV_AWS_158", "- id: CKV_AWS_18"),
-    "parliament WatchdogRole.Policies.0 UNKNOWN_ACTION": (
+    "cfn-lint W3037 transformed": (
         "Action: scheduler:ListSchedules",
         "Action: scheduler:CountSchedules",
     ),
-    "parliament MISMATCHED_TYPE BucketPolicy: the skip excepts nothing": (
-        'NumericLessThan: {"s3:TlsVersion": "1.2"}',
-        'NumericLessThan: {"s3:TlsVersion": "2"}',
+    "cloudsplaining WatchdogRole.Policies.0 INFRASTRUCTURE_MODIFICATION ec2:TerminateInstances": (
+        "                  - ec2:DescribeInstances\n",
+        "                  - ec2:DescribeInstances\n                  - ec2:TerminateInstances\n",
+    ),
+    "cloudsplaining SERVICE_WILDCARD OperatorPolicy: the skip excepts nothing": (
+        "  OperatorPolicy:\n",
+        "  OperatorPolicy:\n    Metadata: {cloudsplaining: {skip: [{id: SERVICE_WILDCARD, about: s3}]}}\n",
     ),
 }  # fmt: skip
 
@@ -42,7 +46,7 @@ def test_every_kind_of_defect_is_found(tmp_path: Path) -> None:
     assert found["cfn_lint"]["errors"] >= 1
     assert found["checkov"]["source"]["failed"] >= 1
     assert found["checkov"]["transformed"]["failed"] >= 1
-    assert found["parliament_findings"] >= 2
+    assert found["policy_findings"] >= 2
 
 
 @pytest.mark.parametrize(

@@ -1,8 +1,8 @@
-"""`python -m verification.template.scans`: what cfn-lint, checkov and parliament say of the template.
+"""`python -m verification.template.scans`: what cfn-lint, checkov and cloudsplaining find in the template.
 
-The source does not show what SAM makes of it, so checkov scans the transformed template too, and parliament each
-policy in it. An exception stands in the template, in the metadata of what it is of, with its reason; one that excepts
-nothing is a finding itself.
+The source does not show what SAM makes of it, so cfn-lint and checkov scan the transformed template too, and
+cloudsplaining each policy in it. An exception is in the metadata of the resource it is for, with its reason; one that
+excepts nothing is a finding itself.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def scan(template: Path = TEMPLATE) -> dict[str, Any]:
     """Scan a template.
 
     `cfn_lint` counts errors and warnings, `checkov` passed, failed and skipped checks of the source and of the
-    transformed template, `parliament_findings` what is not excepted; `findings` has a line for each of all these.
+    transformed template, `policy_findings` what is not excepted; `findings` has a line for each of all these.
 
     Raises:
         LocalAwsFailed: the scanners could not be installed.
@@ -34,20 +34,23 @@ def scan(template: Path = TEMPLATE) -> dict[str, Any]:
     """
     scanners = isolated_python("scanners", (_HERE / "scan-requirements.txt").read_text(), print)
     findings: list[str] = []
-    linted = _cfn_lint(template, findings)
-    checked = _checkov(scanners, template, findings)
+    with tempfile.TemporaryDirectory() as folder:
+        made = Path(folder) / "transformed.json"
+        made.write_text(json.dumps(transformed(template), indent=1))
+        linted = _cfn_lint(template, made, findings)
+        checked = _checkov(scanners, template, made, findings)
     before = len(findings)
-    _parliament(scanners, template, findings)
+    _cloudsplaining(scanners, template, findings)
     return {
         "cfn_lint": linted,
         "checkov": checked,
-        "parliament_findings": len(findings) - before,
+        "policy_findings": len(findings) - before,
         "findings": findings,
     }
 
 
 def policies(resources: Template) -> dict[str, Any]:
-    """Every policy of these resources by the place where it stands, but for trust policies: parliament knows none."""
+    """Every policy of these resources by the place where it stands, except trust policies."""
 
     def below(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         match value:
@@ -61,23 +64,20 @@ def policies(resources: Template) -> dict[str, Any]:
     return dict(found for name, body in resources.items() for found in below(name, body["Properties"]))
 
 
-def _cfn_lint(template: Path, findings: list[str]) -> dict[str, int]:
-    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", str(template)]
+def _cfn_lint(template: Path, made: Path, findings: list[str]) -> dict[str, int]:
+    command = [str(Path(sys.executable).with_name("cfn-lint")), "--format", "json", str(template), str(made)]
     matches = json.loads(_run(command, "cfn-lint"))
     for match in matches:
+        where = "transformed" if match["Filename"] == str(made) else "source"
         line = match["Location"]["Start"]["LineNumber"]
-        findings.append(f"cfn-lint {match['Rule']['Id']} line {line}: {match['Message']}")
+        findings.append(f"cfn-lint {match['Rule']['Id']} {where} line {line}: {match['Message']}")
     levels = [match["Level"] for match in matches]
     return {"errors": levels.count("Error"), "warnings": levels.count("Warning")}
 
 
-def _checkov(scanners: Path, template: Path, findings: list[str]) -> dict[str, dict[str, int]]:
-    stack = transformed(template)
+def _checkov(scanners: Path, template: Path, made: Path, findings: list[str]) -> dict[str, dict[str, int]]:
     command = [str(scanners), "-m", "checkov.main", "--framework", "cloudformation", "--skip-download", "--compact"]
-    with tempfile.TemporaryDirectory() as folder:
-        made = Path(folder) / "transformed.json"
-        made.write_text(json.dumps(stack, indent=1))
-        said = json.loads(_run([*command, "--output", "json", "--file", str(template), str(made)], "checkov"))
+    said = json.loads(_run([*command, "--output", "json", "--file", str(template), str(made)], "checkov"))
     if said["summary"]["parsing_errors"]:
         raise RuntimeError(f"checkov could not read {said['results']['parsing_errors']}")
     counts = {name: {"passed": 0, "failed": 0, "skipped": 0} for name in ("source", "transformed")}
@@ -91,23 +91,25 @@ def _checkov(scanners: Path, template: Path, findings: list[str]) -> dict[str, d
                 findings.append(f"checkov {check['check_id']} {where} {resource}: {check['check_name']}")
             elif outcome == "skipped" and where == "source":
                 in_use.add((resource, check["check_id"]))
-    idle = {(name, skip["id"]) for name, skip in _skips(stack["Resources"], "checkov")} - in_use
+    idle = {(name, skip["id"]) for name, skip in _skips(json.loads(made.read_text())["Resources"], "checkov")} - in_use
     findings += [f"checkov {check} {resource}: the skip excepts nothing" for resource, check in sorted(idle)]
     return counts
 
 
-def _parliament(scanners: Path, template: Path, findings: list[str]) -> None:
+def _cloudsplaining(scanners: Path, template: Path, findings: list[str]) -> None:
     stack = synthesised(template)
-    excepted = {(name, skip["id"], skip["about"]) for name, skip in _skips(stack, "parliament")}
+    excepted = {(name, skip["id"], skip["about"]) for name, skip in _skips(stack, "cloudsplaining")}
     in_use = set()
-    said = _run([str(scanners), str(_HERE / "audit_policies.py")], "parliament", json.dumps(policies(stack)))
+    said = _run([str(scanners), str(_HERE / "audit_policies.py")], "cloudsplaining", json.dumps(policies(stack)))
     for line in said.splitlines():
         place, issue, detail = line.split(" ", 2)
         skip = {one for one in excepted if one[:2] == (place.partition(".")[0], issue) and one[2] in detail}
         in_use |= skip
         if not skip:
-            findings.append(f"parliament {line}")
-    findings += [f"parliament {issue} {name}: the skip excepts nothing" for name, issue, _ in sorted(excepted - in_use)]
+            findings.append(f"cloudsplaining {line}")
+    findings += [
+        f"cloudsplaining {issue} {name}: the skip excepts nothing" for name, issue, _ in sorted(excepted - in_use)
+    ]
 
 
 def _skips(resources: Template, scanner: str) -> list[tuple[str, dict[str, str]]]:

@@ -131,7 +131,9 @@ def local_aws(state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None]
 
 
 def _start(layout: Layout, say: Callable[[str], None], owner: int | None) -> LocalAws:
+    sam_cli.project_root()
     python = emulator.installed(say)
+    sam_cli.sam(say)
     for stale in (layout.scratch, layout.sam, layout.instances):
         shutil.rmtree(stale, ignore_errors=True)
     for log in layout.root.glob("*.log"):

@@ -1,12 +1,15 @@
-"""The real `sam`, pointed at the embedded AWS."""
+"""The AWS SAM CLI, in an environment of its own: it pins boto3.
+
+`python -m chronos_ec2.local.sam_cli build` runs `sam build`.
+"""
 
 from __future__ import annotations
 
 import os
-import shutil
 import subprocess
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from importlib import resources
 from pathlib import Path
 
 from chronos_ec2.local.state_dir import (
@@ -18,6 +21,9 @@ from chronos_ec2.local.state_dir import (
     last_lines,
     without_aws,
 )
+from chronos_ec2.local.tool_venv import isolated_python
+
+_REQUIREMENTS = "sam-requirements.txt"
 
 
 def project_root() -> Path:
@@ -47,15 +53,10 @@ def build(layout: Layout, endpoint: str, token: str) -> None:
     _sam(layout, endpoint, token, ["build", "--template-file", template, *_config()])
 
 
-def sam() -> Path:
-    """The command, beside this Python or on the PATH. Raises LocalAwsFailed when there is none."""
-    beside = Path(sys.executable).with_name("sam")
-    if beside.is_file():
-        return beside
-    found = shutil.which("sam")
-    if found is None:
-        raise LocalAwsFailed("`sam` is not installed: `pip install -e '.[agent,local]'`")
-    return Path(found)
+def sam(say: Callable[[str], None] = lambda _line: None) -> Path:
+    """Return the `sam` command, installed on first use; its Python is beside it. Raises LocalAwsFailed."""
+    lock = resources.files(__package__).joinpath(_REQUIREMENTS).read_text()
+    return isolated_python("AWS SAM CLI", lock, say).with_name("sam")
 
 
 def _config() -> list[str]:
@@ -80,3 +81,7 @@ def _sam(layout: Layout, endpoint: str, token: str, arguments: Sequence[str]) ->
         )
     if done.returncode:
         raise LocalAwsFailed(f"`sam {arguments[0]}` failed, see {log}:\n{last_lines(log)}")
+
+
+if __name__ == "__main__":
+    os.execv(sam(print), ["sam", *sys.argv[1:]])  # noqa: S606 - there is no shell to start

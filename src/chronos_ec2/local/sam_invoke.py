@@ -11,7 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from samcli.yamlhelper import yaml_dump, yaml_parse
+import yaml
+from samtranslator.yaml_helper import yaml_parse
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import stack_name
@@ -120,7 +121,7 @@ def _with_endpoint(template: Path) -> Path:
             environment = resource["Properties"].setdefault("Environment", {})
             environment.setdefault("Variables", {})["AWS_ENDPOINT_URL"] = ""
     ours = template.with_name("invoke.yaml")
-    ours.write_text(yaml_dump(document))
+    ours.write_text(yaml.safe_dump(document, sort_keys=False))
     return ours
 
 

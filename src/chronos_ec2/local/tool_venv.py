@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import hashlib
+import os
 import shutil
 import subprocess
 import sys
@@ -11,24 +12,25 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
-import platformdirs
-
 from chronos_ec2.local.state_dir import LocalAwsFailed, last_lines
 
+TOOLS = Path(__file__).resolve().parents[3] / ".tools"
 _COMPLETE = ".complete"
+# What a user may have set for the packages of their own; both make pip refuse to install into this environment.
+_PIP = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
-def isolated_python(tool: str, lock: str, say: Callable[[str], None], cache: Path | None = None) -> Path:
-    """The Python of the environment that has what `lock` pins, made on first use below `cache`.
+def isolated_python(tool: str, lock: str, say: Callable[[str], None], tools: Path = TOOLS) -> Path:
+    """Return the Python of the environment that has what `lock` pins; make it in `tools` on first use.
 
-    `tool` names it for people and in the file system; `cache` is the user's cache folder by default. The folder's name
-    says what is in it, and a marker written last says that it is whole: an installation that was killed is begun anew.
+    `tool` names it in messages and in the file system. The folder's name depends on the lock. A marker written last
+    says that the installation is complete: one that was interrupted is started again.
 
     Raises:
         LocalAwsFailed: pip failed; its last lines are in the message.
     """
     name = hashlib.sha256(f"{sys.version_info[:2]}\n{lock}".encode()).hexdigest()[:16]
-    base = (cache or platformdirs.user_cache_path("chronos-ec2")) / tool.replace(" ", "-")
+    base = tools / tool.replace(" ", "-")
     home = base / name
     python = home / "bin" / "python"
     base.mkdir(parents=True, exist_ok=True)
@@ -47,7 +49,13 @@ def _install(tool: str, home: Path, lock: str, log: Path) -> None:
     requirements.write_text(lock)
     command = [str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
     with log.open("w") as output:
-        done = subprocess.run([*command, "-r", str(requirements)], stdout=output, stderr=subprocess.STDOUT, check=False)
+        done = subprocess.run(
+            [*command, "-r", str(requirements)],
+            env=os.environ | _PIP,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            check=False,
+        )
     if done.returncode:
         raise LocalAwsFailed(f"could not install the {tool}, see {log}:\n{last_lines(log)}")
     (home / _COMPLETE).touch()

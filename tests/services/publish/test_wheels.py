@@ -132,7 +132,7 @@ def test_the_packages_are_fetched_and_uploaded_once_for_each_lock(checkout: Chec
 
 def test_packages_that_are_not_what_the_reference_names_are_not_uploaded(checkout: Checkout) -> None:
     (checkout.root / REFERENCE).write_text(str(PythonEnv("3.13", "0" * 64, checkout.env.lock_sha256)))
-    with pytest.raises(InvalidInput, match="make agent-lock"):
+    with pytest.raises(InvalidInput, match="make lock"):
         checkout.publish()
     assert list(checkout.world.objects.keys(CACHED)) == []
 

@@ -17,7 +17,7 @@ import sys
 import tarfile
 import uuid
 from collections.abc import Sequence
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
@@ -81,13 +81,25 @@ def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str,
     if (found := hashlib.sha256(archive.read_bytes()).hexdigest()) != sha256:
         raise BootFailed(f"the bundle has SHA-256 {found}, {request_key} names {sha256}")
     try:
-        with tarfile.open(archive) as tar:
-            tar.extractall(target, filter="data")
+        _unpack(archive, target)
     except tarfile.TarError as error:
         raise BootFailed(f"bundle {sha256}: {error}") from error
     if (target / REFERENCE).exists():
         raise BootFailed(f"bundle {sha256} has a {REFERENCE}: deploy the stack with AgentPackages=image")
     return target
+
+
+def _unpack(archive: Path, target: Path) -> None:
+    """Unpack plain files below `target`; refuse anything else. `extractall(filter=)` needs Python 3.11.4."""
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            inside = PurePosixPath(member.name)
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None or inside.is_absolute() or ".." in inside.parts:
+                raise tarfile.ExtractError(f"{member.name} is not a plain file below its folder")
+            path = target / inside
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content.read())
 
 
 def _run_agent(options: argparse.Namespace, bundle: Path) -> int:

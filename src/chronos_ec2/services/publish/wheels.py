@@ -26,7 +26,7 @@ from chronos_ec2.run_store import RunStore
 
 LOCK = "agent/requirements.txt"
 REFERENCE = "agent/python-env"
-RENEW = "`make agent-lock` in a checkout makes both anew"
+RENEW = "`make lock` in a checkout renews both"
 # What the image's C library takes; pip compares wheels with exactly these.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 
