@@ -42,7 +42,10 @@ from mutmut.mutation.mutators import mutation_operators, operator_string
 
 from verification.checkout import ROOT, copy_checkout
 
-SOURCES = (*sorted((ROOT / "src/chronos_ec2/domain").rglob("*.py")), ROOT / "src/chronos_ec2/training_config/frequency.py")
+SOURCES = (
+    *sorted((ROOT / "src/chronos_ec2/domain").rglob("*.py")),
+    ROOT / "src/chronos_ec2/training_config/frequency.py",
+)
 TESTS = ("tests/domain", "tests/training_config/test_frequency.py")
 DECISIONS = "tests/domain/test_decisions.py"
 """Runs first for a module that has no test file of its own name."""
@@ -187,12 +190,11 @@ def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:
 
 def _difference(before: str, after: str) -> str:
     was, now = before.splitlines(), after.splitlines()
-    start = len(os.path.commonprefix([was, now]))
-    end = len(os.path.commonprefix([was[start:][::-1], now[start:][::-1]]))
-    was_text, now_text = (
-        " ".join(filter(None, (line.strip() for line in lines[start : len(lines) - end]))) for lines in (was, now)
-    )
-    return f"{was_text} -> {now_text}"
+    while was and now and was[0] == now[0]:
+        del was[0], now[0]
+    while was and now and was[-1] == now[-1]:
+        del was[-1], now[-1]
+    return " -> ".join(" ".join(filter(None, (line.strip() for line in lines))) for lines in (was, now))
 
 
 # --- running the tests on one
@@ -208,9 +210,13 @@ class _Tests:
         # Byte code is checked against the source's hash, so that a mutated module is compiled anew in its fork.
         sys.dont_write_bytecode = True
         for folder in ("src", "tests", "agent"):
-            compileall.compile_dir(copy / folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH)
+            compileall.compile_dir(
+                copy / folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+            )
         sys.path[:0] = [str(copy / "src"), str(copy)]
-        hypothesis.settings.register_profile("mutation", max_examples=25, derandomize=True, database=None, deadline=None)
+        hypothesis.settings.register_profile(
+            "mutation", max_examples=25, derandomize=True, database=None, deadline=None
+        )
         hypothesis.settings.load_profile("mutation")
         self.durations: dict[str, float] = {}
         self._measure()

@@ -30,7 +30,8 @@ def a_defect(path: Path, before: str, after: str) -> Path:
 
 
 @pytest.mark.parametrize(
-    ("line", "problem"), [("a line that nobody wrote", "does not apply"), ("    Properties:", "places of template.yaml")]
+    ("line", "problem"),
+    [("a line that nobody wrote", "does not apply"), ("    Properties:", "places of template.yaml")],
 )
 def test_a_patch_must_fit_exactly_one_place(tmp_path: Path, line: str, problem: str) -> None:
     defect = load(a_defect(tmp_path / "000.patch", line, "x"))
@@ -46,7 +47,8 @@ def test_a_missing_test_file_is_a_problem() -> None:
 def test_three_of_them_are_caught_and_a_harmless_change_is_not(tmp_path: Path) -> None:
     chosen = [one for one in DEFECTS if one.source in {"L4", "L6", "L7"} and "tests/template" in one.tests[0]]
     harmless = replace(
-        chosen[0], path=a_defect(tmp_path / "harmless.patch", "        HttpEndpoint: enabled", '        HttpEndpoint: "enabled"')
+        chosen[0],
+        path=a_defect(tmp_path / "harmless.patch", "        HttpEndpoint: enabled", '        HttpEndpoint: "enabled"'),
     )
     results = run_defects([*chosen[:3], harmless])
     assert [result.caught for result in results] == [True, True, True, False]

@@ -75,7 +75,9 @@ def parse(patch: str) -> tuple[str, list[str]]:
     """The file that a patch changes, and what each of its hunks replaces: removed lines and context."""
     head, *hunks = patch.split("\n@@ ")
     file = head.rpartition("\n--- a/")[2].splitlines()[0]
-    return file, ["".join(f"{line[1:]}\n" for line in hunk.splitlines()[1:] if line[:1] in {" ", "-"}) for hunk in hunks]
+    return file, [
+        "".join(f"{line[1:]}\n" for line in hunk.splitlines()[1:] if line[:1] in {" ", "-"}) for hunk in hunks
+    ]
 
 
 def defects() -> list[Defect]:
@@ -88,7 +90,9 @@ def check(some: Sequence[Defect], tree: Path = ROOT) -> list[str]:
     return [problem for defect in some for problem in defect.problems(tree)]
 
 
-def run_defects(some: Sequence[Defect], jobs: int = 2, report: Callable[[Result], None] = lambda _: None) -> list[Result]:
+def run_defects(
+    some: Sequence[Defect], jobs: int = 2, report: Callable[[Result], None] = lambda _: None
+) -> list[Result]:
     """Seed each defect in a copy of the checkout and run its tests; `report` gets each result in order.
 
     Raises:
