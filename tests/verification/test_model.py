@@ -29,7 +29,7 @@ with_spin = pytest.mark.skipif(
     shutil.which("spin") is None or shutil.which("cc") is None,
     reason="spin and a C compiler are not installed: apt-get install spin gcc libc6-dev",
 )
-ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "HEALTHY_CONDEMNED", "HEALTHY_ENDED", "NOT_OURS"}
+ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "VERDICT_ON_HEALTHY", "HEALTHY_TERMINATED", "FOREIGN_TERMINATED"}
 
 
 @with_spin
@@ -103,7 +103,7 @@ def test_violations_and_survivors_are_counted_and_end_the_command(
     def pretend(*defines: str) -> Check:
         name = defines[-1] if defines else "SAFETY"
         caught = name in SAFETY_MUTANTS
-        return Check(name, 10, 1.0, "NOT_OURS" if caught else None)
+        return Check(name, 10, 1.0, "FOREIGN_TERMINATED" if caught else None)
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()
