@@ -1,4 +1,4 @@
-"""What build/agent.json is made of: figures that were measured now, and fail who may not be as they are."""
+"""The measurements in build/agent.json: how they are counted, and when they fail."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def a_report(folder: Path, *ends: str) -> Path:
         ((), 0, False),
     ],
 )
-def test_resume_is_exact_when_every_case_is(tmp_path: Path, ends: tuple[str, ...], code: int, exact: bool) -> None:
+def test_resume_is_exact_if_every_case_is(tmp_path: Path, ends: tuple[str, ...], code: int, exact: bool) -> None:
     found = exactness(a_report(tmp_path, *ends), code)
     assert (found["bit_exact"], found["cases"]) == (exact, len(ends))
 
@@ -41,11 +41,11 @@ def test_without_a_report_nothing_is_exact(tmp_path: Path) -> None:
     assert exactness(tmp_path / "none", 0) == {"bit_exact": False, "cases": 0, "exact_cases": 0}
 
 
-def test_a_spot_notice_is_followed_by_a_checkpoint_and_the_end(tmp_path: Path) -> None:
-    """The measurement itself, with little to save: `make agent-evidence` has the size of a real checkpoint."""
+def test_a_spot_notice_is_followed_by_a_checkpoint_and_the_exit(tmp_path: Path) -> None:
+    """The measurement itself with a small checkpoint; `make agent-evidence` uses a real size."""
     command = [sys.executable, "-m", "verification.agent.spot_notice", "3"]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
     subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True, timeout=120)
     found = json.loads((tmp_path / "build/agent.json").read_text())["spot"]
-    assert (found["checkpoint_bytes"], found["cause"], found["promised"]) == (3_000_000, "preempted", 90)
+    assert (found["checkpoint_bytes"], found["cause"], found["bound"]) == (3_000_000, "preempted", 90)
     assert 0 < found["seconds"] <= found["ended_seconds"]
