@@ -1,18 +1,12 @@
 """Mutation testing of the domain: `python -m verification.mutation [FILE...]`.
 
 Mutants are made by mutmut's operators and two more: a negated condition, and a literal without one of its elements.
-mutmut's own runner skips decorated classes, properties and module-level code. Here that leaves 2,203 of 3,751 mutants:
-none in most dataclasses, bounds, thresholds and tables.
+mutmut's own runner skips decorated classes, properties and module-level code, which leaves 2,203 of the domain's 3,751
+mutants: none in most dataclasses, bounds, thresholds and tables. So each mutant runs here, in a fork of a process that
+has imported third-party packages only. It costs one import of the domain and the tests up to the first failure.
 
-Each mutant runs in a fork of a process that has imported third-party packages only. It costs one import of the domain
-and the tests up to the first failure; hypothesis is derandomized.
-
-Not mutated:
-  * docstrings, annotations, type aliases: they have no behaviour;
-  * decorators (`frozen`, `slots`): tests/domain/test_values.py checks them for all values at once;
-  * text inside f-strings; other strings get one of mutmut's three changes, so that a message counts once;
-  * the arguments of `isinstance` and `len`, as in mutmut: nearly every such change is a TypeError.
-
+Not mutated: docstrings, annotations, type aliases; decorators, which tests/domain/test_values.py checks; text inside
+f-strings; the arguments of `isinstance` and `len`, as in mutmut. Other strings get one of mutmut's three changes.
 Every survivor must be listed with a reason in mutation-equivalents.toml.
 """
 
@@ -75,20 +69,15 @@ class MutationResult:
     survivors: list[str]
     seconds: float
 
-    @property
-    def score(self) -> float:
-        """The fraction of mutants killed."""
-        return self.killed / self.total if self.total else 0.0
-
 
 def main() -> int:
     """Run all mutants, or those of the given files. Returns 1 on a low score or an unlisted survivor."""
     files = [Path(name).resolve() for name in sys.argv[1:]]
     result = run(files or SOURCES)
-    print(f"{result.killed} of {result.total} mutants killed, {result.score:.1%}, in {result.seconds:.0f} s")
+    print(f"{result.killed} of {result.total} mutants killed, {_score(result):.1%}, in {result.seconds:.0f} s")
     if not files:
         REPORT.parent.mkdir(exist_ok=True)
-        REPORT.write_text(json.dumps(asdict(result) | {"score": round(result.score, 4)}, indent=1) + "\n")
+        REPORT.write_text(json.dumps(asdict(result) | {"score": round(_score(result), 4)}, indent=1) + "\n")
     found = problems(result, equivalents(), complete=not files)
     print("\n".join(found))
     return 1 if found else 0
@@ -127,8 +116,12 @@ def problems(result: MutationResult, listed: Iterable[str], *, complete: bool = 
     found = [f"survived, not listed: {change}" for change in result.survivors if change not in listed]
     if complete:
         found += [f"listed, but killed: {change}" for change in listed if change not in result.survivors]
-        found += [f"score {result.score:.1%} is below {TARGET:.0%}"] if result.score < TARGET else []
+        found += [f"score {_score(result):.1%} is below {TARGET:.0%}"] if _score(result) < TARGET else []
     return found
+
+
+def _score(result: MutationResult) -> float:
+    return result.killed / result.total if result.total else 0.0
 
 
 # --- making mutants

@@ -120,19 +120,17 @@ def _layers(found: dict[str, Any]) -> str:
 
 
 def _crash_points(found: dict[str, Any]) -> str:
-    row = found["crash_points"]
     return (
         "## Crash points\n\nEvery AWS call of every use case: a crash before it, a crash after it, a refusal, and a "
-        f"lost answer, each followed by clean ticks. {row['converged']} of {row['enumerated']} converge.\n"
-    )
+        "lost answer, each followed by clean ticks. {converged} of {enumerated} converge.\n"
+    ).format_map(found["crash_points"])
 
 
 def _model(found: dict[str, Any]) -> str:
-    row = found["model"]
     return (
-        f"## Protocol model\n\n`verification/model/protocol.pml`, checked by spin: {row['states']:,} states, "
-        f"{row['violations']} violations; {row['mutants_caught']} of {row['mutants']} mutants caught.\n"
-    )
+        "## Protocol model\n\n`verification/model/protocol.pml`, checked by spin: {states:,} states, {violations} "
+        "violations; {mutants_caught} of {mutants} mutants caught.\n"
+    ).format_map(found["model"])
 
 
 def _fuzz(found: dict[str, Any]) -> str:
@@ -146,12 +144,10 @@ def _fuzz(found: dict[str, Any]) -> str:
 
 def _defects(found: dict[str, Any]) -> str:
     row = found["defect_mutants"]
+    rows: Rows = [(one["defect"], one["source"], one["caught_by"]) for one in row["rows"]]
     return (
         "## Seeded defects\n\nDefects of the reference system, and omitted protocol rules, seeded one at a time: "
-        f"the tests catch {row['caught']} of {row['total']}.\n\n"
-        + _table(
-            ("Defect", "Source", "Caught by"), [(one["defect"], one["source"], one["caught_by"]) for one in row["rows"]]
-        )
+        f"the tests catch {row['caught']} of {row['total']}.\n\n" + _table(("Defect", "Source", "Caught by"), rows)
     )
 
 
