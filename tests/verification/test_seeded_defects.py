@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import unified_diff
 from pathlib import Path
 
 import pytest
 
+from verification.checkout import ROOT
 from verification.seeded_defects.runner import check, defects, load, run_defects
 
 DEFECTS = defects()
@@ -22,10 +24,12 @@ def test_each_defect_has_its_own_number_and_title() -> None:
 
 
 def a_defect(path: Path, before: str, after: str) -> Path:
-    path.write_text(
-        "Defect: metadata\nSource: test\nTests: tests/template/test_template.py\n"
-        f"--- a/template.yaml\n+++ b/template.yaml\n@@ -1 +1 @@\n-{before}\n+{after}\n"
-    )
+    """A patch of template.yaml that replaces a line; without context if there is no such line."""
+    template = (ROOT / "template.yaml").read_text().splitlines(keepends=True)
+    changed = [f"{after}\n" if line == f"{before}\n" else line for line in template]
+    hunks = list(unified_diff(template, changed, n=1))[2:] or ["@@ -5 +5 @@\n", f"-{before}\n", f"+{after}\n"]
+    header = "Defect: metadata\nSource: test\nTests: tests/template/test_template.py\n"
+    path.write_text(f"{header}--- a/template.yaml\n+++ b/template.yaml\n{''.join(hunks)}")
     return path
 
 
