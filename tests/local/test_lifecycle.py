@@ -6,14 +6,18 @@ import os
 import signal
 import subprocess
 import sys
+import urllib.error
+import urllib.request
 from dataclasses import replace
+from http.server import HTTPServer, SimpleHTTPRequestHandler
 from pathlib import Path
+from threading import Thread
 
 import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import read_stack
-from chronos_ec2.local import LocalAwsFailed, down, local_aws, sam_cli, up
+from chronos_ec2.local import LocalAws, LocalAwsFailed, down, emulator, local_aws, sam_cli, up
 from chronos_ec2.local.processes import is_marked, marked
 from chronos_ec2.local.state_dir import MARK, Layout, Record
 from tests.local import quick
@@ -127,3 +131,33 @@ def test_a_record_survives_a_change_of_one_field(state: Layout) -> None:
     state.write(record)
     state.write(replace(record, stand_in=3))
     assert state.read() == replace(record, stand_in=3)
+
+
+def test_nothing_of_it_goes_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_PROXY", raising=False)
+    monkeypatch.setenv("no_proxy", "example.org,localhost")
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    aws = LocalAws("http://127.0.0.1:2", tmp_path)
+    with aws.exported():
+        assert urllib.request.proxy_bypass("127.0.0.1:2")
+        assert urllib.request.proxy_bypass("example.org")
+        assert not urllib.request.proxy_bypass("example.com")
+    assert (os.environ["no_proxy"], os.environ.get("NO_PROXY")) == ("example.org,localhost", None)
+
+
+def test_an_emulator_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
+    with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
+        Thread(target=server.handle_request, daemon=True).start()
+        with pytest.raises(urllib.error.HTTPError, match="404"):
+            emulator._DIRECT.open(f"http://127.0.0.1:{server.server_port}/no-such-file", timeout=30)
+
+
+def test_a_shell_is_pointed_away_from_the_aws_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("AWS_PROFILE", "mine")
+    monkeypatch.setenv("BUCKET", "mine")
+    script = "\n".join([*LocalAws("http://127.0.0.1:2", tmp_path).shell(), "env"])
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
+    assert seen["AWS_ENDPOINT_URL"] == "http://127.0.0.1:2"
+    assert not {"AWS_PROFILE", "BUCKET"} & set(seen)

@@ -19,6 +19,7 @@ from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
+from chronos_ec2.local.state_dir import Layout, last_lines
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.run_queries import look
 
@@ -221,14 +222,25 @@ class _Demo:
             command, capture_output=True, text=True, env=self._aws.environ(), cwd=CHECKOUT, check=False
         )
         if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise DemoFailed(f"{' '.join(command[1:4])} ended with {done.returncode}: {''.join(last)}")
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
+            raise DemoFailed("\n".join([f"{' '.join(command[1:4])} ended with {done.returncode}:", *last]))
         return done.stdout
 
     def _expect(self, found: object, wanted: object) -> None:
         if found != wanted:
-            log = self._aws.state_dir
-            raise DemoFailed(f"expected {wanted!r}, found {found!r}; the logs are in {log}")
+            state = self._aws.state_dir
+            raise DemoFailed(
+                f"expected {wanted!r}, found {found!r}; the logs are in {state}{newest_logs(Layout(state))}"
+            )
+
+
+def newest_logs(layout: Layout) -> str:
+    """The last lines that the newest instance logged, of its boot and agent and of its trainer; of EC2 without one."""
+    instances = sorted(layout.instances.glob("*"), key=lambda instance: instance.stat().st_mtime)
+    logs = [layout.log("ec2")]
+    if instances:
+        logs = [instances[-1] / "boot.log", instances[-1] / "work" / "logs" / "trainer.log"]
+    return "".join(f"\n\n{log}:\n{text}" for log in logs if (text := last_lines(log)))
 
 
 _CLI = [sys.executable, "-m", "chronos_ec2.cli"]

@@ -12,11 +12,12 @@ from importlib import resources
 from pathlib import Path
 
 from chronos_ec2.local.processes import is_marked, start_detached
-from chronos_ec2.local.state_dir import MARK, REGION, Layout, LocalAwsFailed, last_lines, without_aws
+from chronos_ec2.local.state_dir import MARK, REGION, Layout, LocalAwsFailed, last_lines, past_proxies, without_aws
 from chronos_ec2.local.tool_venv import isolated_python
 
 _REQUIREMENTS = "emulator-requirements.txt"
 _READY_WITHIN = 60.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def installed(say: Callable[[str], None]) -> Path:
@@ -31,20 +32,24 @@ def start(python: Path, layout: Layout, token: str) -> tuple[int, int]:
     """
     port = _free_port()
     layout.scratch.mkdir(parents=True, exist_ok=True)
-    variables = without_aws(os.environ) | {
-        MARK: token,
-        "GATEWAY_PORT": str(port),
-        "BIND_HOST": "127.0.0.1",
-        "MINISTACK_REGION": REGION,
-        "TMPDIR": str(layout.scratch),
-        "S3_DATA_DIR": str(layout.scratch / "s3"),
-        # Ports of their own that nobody here needs, and that a second emulator could not have.
-        "IOT_MTLS_ENABLED": "0",
-        "SFTP_ENABLED": "0",
-        # It would look through the containers of a Docker daemon and remove those that it takes for its own.
-        "DOCKER_HOST": f"unix://{layout.scratch / 'no-docker.sock'}",
-        "PYTHONUNBUFFERED": "1",
-    }
+    variables = (
+        without_aws(os.environ)
+        | past_proxies()
+        | {
+            MARK: token,
+            "GATEWAY_PORT": str(port),
+            "BIND_HOST": "127.0.0.1",
+            "MINISTACK_REGION": REGION,
+            "TMPDIR": str(layout.scratch),
+            "S3_DATA_DIR": str(layout.scratch / "s3"),
+            # Ports of their own that nobody here needs, and that a second emulator could not have.
+            "IOT_MTLS_ENABLED": "0",
+            "SFTP_ENABLED": "0",
+            # It would look through the containers of a Docker daemon and remove those that it takes for its own.
+            "DOCKER_HOST": f"unix://{layout.scratch / 'no-docker.sock'}",
+            "PYTHONUNBUFFERED": "1",
+        }
+    )
     for inherited in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         variables.pop(inherited, None)
     return start_detached([str(python), "-m", "ministack"], variables, layout.log("emulator")), port
@@ -63,7 +68,7 @@ def wait_until_ready(endpoint: str, pid: int, token: str, log: Path) -> None:
 def answers(endpoint: str) -> bool:
     """Whether ministack is up and well."""
     try:
-        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=5) as response:  # noqa: S310 - our own
+        with _DIRECT.open(f"{endpoint}/_ministack/health", timeout=5) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

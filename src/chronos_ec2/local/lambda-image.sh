@@ -4,6 +4,7 @@
 # Lambda's own image where it can be pulled; elsewhere a stand-in: Debian trixie, whose Python is the runtime's 3.13, with
 # Lambda's runtime interface client. The last line on stderr says what is wrong when it cannot be had.
 set -euo pipefail
+export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 # whatever the user has set for packages of their own
 
 readonly IMAGE=public.ecr.aws/lambda/python:3.13-x86_64
 readonly MARK=chronos-ec2.stand-in

@@ -53,10 +53,19 @@ class LocalAws:
         """The folder of an instance: `boot.log`, `agent.pid` once there is an agent, `bundle/`, `work/`."""
         return Layout(self.state_dir).instances / instance_id
 
+    def shell(self) -> list[str]:
+        """The lines that point a shell at this AWS, and away from every other."""
+        foreign = os.environ.keys() - without_aws(os.environ).keys() - self.variables.keys()
+        return [
+            *(f"unset {name}" for name in sorted(foreign)),
+            *(f"export {name}={value}" for name, value in self.variables.items()),
+        ]
+
     @contextmanager
     def exported(self) -> Iterator[LocalAws]:
         """Point this process at this AWS for a while; no other variable is touched."""
-        foreign = {name: os.environ[name] for name in os.environ.keys() - without_aws(os.environ).keys()}
+        replaced = os.environ.keys() - without_aws(os.environ).keys() | os.environ.keys() & self.variables.keys()
+        foreign = {name: os.environ[name] for name in replaced}
         _change(os.environ, remove=foreign, add=self.variables)
         try:
             yield self

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -41,8 +42,15 @@ class LocalAwsFailed(UserError):
 
 
 def aws_variables(endpoint: str) -> dict[str, str]:
-    """The environment variables that make an AWS client talk to `endpoint`."""
-    return _VARIABLES | {"AWS_ENDPOINT_URL": endpoint}
+    """The environment variables that make an AWS client talk to `endpoint`, past any proxy."""
+    return _VARIABLES | past_proxies() | {"AWS_ENDPOINT_URL": endpoint}
+
+
+def past_proxies() -> dict[str, str]:
+    """NO_PROXY with this machine in it, in both spellings: clients differ in which of them they read."""
+    hosts = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    value = ",".join(dict.fromkeys([*filter(None, hosts), "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def without_aws(variables: Mapping[str, str]) -> dict[str, str]:

@@ -5,6 +5,7 @@
 # Its torch is an empty package: enough for the boot script's question, and for the trainer `probe`, which needs none.
 # The last line on stderr says what is wrong when the image cannot be had.
 set -euo pipefail
+export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 # whatever the user has set for packages of their own
 
 readonly MARK=chronos-ec2.instance
 python=$1 image=$2
