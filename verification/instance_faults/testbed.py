@@ -28,7 +28,7 @@ from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import PlayedInstance
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
 from chronos_ec2.services.run_queries import look
@@ -66,7 +66,7 @@ class FaultBench:
         }  # fmt: skip
         # Both are for one caller at a time: the fleet in memory, and the packages, which are fetched once.
         with self.launching:
-            order = Order(
+            order = LaunchSpec(
                 lane, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), self.bucket, self._publish(bundle), limits,
                 allow_cpu=True,
             )  # fmt: skip
