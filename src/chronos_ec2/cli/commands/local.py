@@ -32,8 +32,8 @@ def up(state: State = DEFAULT_STATE, json: AsJson = False) -> None:
         print_json({"endpoint": aws.endpoint, "variables": aws.variables})
         return
     console.print(f"[green]up[/] at {aws.endpoint}; to point every AWS client at it, run")
-    for name, value in aws.variables.items():
-        print(f"export {name}={value}")
+    for line in aws.shell():
+        print(line)
 
 
 @local.command()

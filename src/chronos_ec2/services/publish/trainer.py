@@ -28,9 +28,7 @@ def publish_code(module: str | None, config: Path | None, store: RunStore) -> st
     if module is None:
         return None
     if config is None:
-        raise InvalidInput(
-            "trainer", f"module {module} must be beside a configuration", "give --config FILE"
-        )
+        raise InvalidInput("trainer", f"module {module} must be beside a configuration", "give --config FILE")
     archive = pack(module, config.resolve().parent)
     sha256 = hashlib.sha256(archive).hexdigest()
     store.objects.write(code_key(sha256), archive, "application/zip")
