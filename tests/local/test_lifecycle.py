@@ -19,7 +19,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.local import LocalAws, LocalAwsFailed, down, emulator, local_aws, sam_cli, up
 from chronos_ec2.local.processes import is_marked, marked
-from chronos_ec2.local.state_dir import MARK, Layout, Record
+from chronos_ec2.local.state_dir import MARK, Record, StateDir
 from tests.local import quick
 from tests.local.conftest import Cloud, alive, wait_for
 
@@ -27,18 +27,18 @@ ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> Layout:
-    return Layout(tmp_path / "state")
+def state(tmp_path: Path) -> StateDir:
+    return StateDir(tmp_path / "state")
 
 
-def recorded(state: Layout) -> Record:
+def recorded(state: StateDir) -> Record:
     record = state.read()
     assert record is not None
     return record
 
 
 @pytest.mark.embedded_aws
-def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(sam_cli, "deploy", quick.deploy)
     aws = up(state.root)
     try:
@@ -55,8 +55,8 @@ def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: Layout, monkey
             cloud = Cloud(aws, read_stack(client("cloudformation"), aws.environment))
             pids = cloud.agent_of(cloud.launch(cloud.upload_agent(600)))["pids"]
         # Killed in a way that leaves it no time: nothing that it started stays behind.
-        assert record.stand_in is not None
-        os.kill(record.stand_in, signal.SIGKILL)
+        assert record.ec2_simulator is not None
+        os.kill(record.ec2_simulator, signal.SIGKILL)
         wait_for(lambda: not any(alive(pid) for pid in pids))
         assert alive(record.emulator)
         # What is there in part is begun anew.
@@ -71,7 +71,7 @@ def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: Layout, monkey
 
 
 @pytest.mark.embedded_aws
-def test_nothing_outlives_an_owner_that_is_killed(state: Layout) -> None:
+def test_nothing_outlives_an_owner_that_is_killed(state: StateDir) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
@@ -88,10 +88,10 @@ with local_aws(Path({str(state.root)!r})):
 
 
 @pytest.mark.embedded_aws
-def test_a_deployment_that_fails_leaves_nothing_and_says_why(state: Layout, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_deployment_that_fails_leaves_nothing_and_says_why(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
     tokens: list[str] = []
 
-    def broken(layout: Layout, endpoint: str, token: str) -> None:
+    def broken(layout: StateDir, endpoint: str, token: str) -> None:
         tokens.append(token)
         layout.sam.mkdir()
         sam_cli._sam(layout, endpoint, token, ["deploy", "--no-such-option"])
@@ -103,34 +103,34 @@ def test_a_deployment_that_fails_leaves_nothing_and_says_why(state: Layout, monk
     assert state.read() is None
 
 
-def test_a_pid_that_belongs_to_somebody_else_is_left_alone(state: Layout) -> None:
+def test_a_pid_that_belongs_to_somebody_else_is_left_alone(state: StateDir) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
         state.root.mkdir()
-        state.write(Record("stale", "http://127.0.0.1:1", 1, emulator=stranger.pid, stand_in=stranger.pid))
+        state.write(Record("stale", "http://127.0.0.1:1", 1, emulator=stranger.pid, ec2_simulator=stranger.pid))
         assert not is_marked(stranger.pid, MARK, "stale")
         assert down(state.root) is True
         assert alive(stranger.pid)
         stranger.kill()
 
 
-def test_two_commands_do_not_start_and_end_at_once(state: Layout) -> None:
+def test_two_commands_do_not_start_and_end_at_once(state: StateDir) -> None:
     with state.locked(), pytest.raises(LocalAwsFailed, match="another command"):
         down(state.root)
 
 
-def test_a_damaged_record_is_named(state: Layout) -> None:
+def test_a_damaged_record_is_named(state: StateDir) -> None:
     state.root.mkdir()
     state.record.write_text('{"token": 1}')
     with pytest.raises(LocalAwsFailed, match=r"state\.json is not readable"):
         down(state.root)
 
 
-def test_a_record_survives_a_change_of_one_field(state: Layout) -> None:
+def test_a_record_survives_a_change_of_one_field(state: StateDir) -> None:
     state.root.mkdir()
     record = Record("token", "http://127.0.0.1:1", 1, emulator=2)
     state.write(record)
-    state.write(replace(record, stand_in=3))
-    assert state.read() == replace(record, stand_in=3)
+    state.write(replace(record, ec2_simulator=3))
+    assert state.read() == replace(record, ec2_simulator=3)
 
 
 def test_nothing_of_it_goes_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

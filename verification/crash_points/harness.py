@@ -19,7 +19,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import Crash, MemoryWorld
 from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
@@ -227,7 +227,7 @@ class Stage:
 
     def launch(self, lane: Lane = LANE) -> Launched:
         """Start a run."""
-        order = Order(
+        order = LaunchSpec(
             lane, {}, DATA, ("g4dn.2xlarge",), SUBNETS, BUCKET, "0" * 64, LIMITS,
             price_per_hour_usd=1.0,
             max_cost_usd=self.prices.get("cap"),

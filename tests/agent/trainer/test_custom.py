@@ -167,7 +167,7 @@ def test_code_that_cannot_travel_is_refused_at_the_launch(tmp_path: Path, size: 
 
 
 def test_the_configuration_of_the_bucket_cannot_bring_code() -> None:
-    with pytest.raises(InvalidInput, match=r"module own travels with its configuration \(give --config FILE\)"):
+    with pytest.raises(InvalidInput, match=r"module own must be beside a configuration \(give --config FILE\)"):
         publish_code("own", None, RunStore(MemoryWorld().objects))
 
 
