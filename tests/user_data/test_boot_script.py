@@ -19,7 +19,7 @@ from typing import Any
 import pytest
 import yaml
 
-from agent.lifecycle import live
+from agent.lifecycle import run_agent
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
@@ -485,5 +485,5 @@ def test_nothing_but_a_run_id_gets_in(run_id: str) -> None:
 def test_an_agent_spares_its_box_the_boot_timer_by_its_claim_alone(tmp_path: Path, holder: str | None) -> None:
     world, workdir = World(), a_workdir(tmp_path)
     launch(world, a_config(no_such_key=1), instance_id=holder)
-    live(world, "bucket", an_identity(), workdir, Control())
+    run_agent(world, "bucket", an_identity(), workdir, Control())
     assert workdir.claimed.exists() == (holder is None)
