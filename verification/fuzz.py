@@ -43,7 +43,7 @@ from chronos_ec2.run_store import HEARTBEAT, RunStore
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.testing import MemoryWorld
 from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
-from chronos_ec2.worker.claim import Identity, Record
+from chronos_ec2.worker.run_lock import Identity, RunLock
 from verification.simulation.campaign import without_log
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -270,7 +270,7 @@ class _Stage:
         world = self.world
         self.launched: Launched = launch(order, self.store, world.fleet, world.deadlines, world.clock)
         launched = self.launched
-        record = Record(
+        record = RunLock(
             self.store, world.clock, LANE, Identity("dev", launched.run_id, launched.instance_id, "boot", 1)
         )
         record.claim()
