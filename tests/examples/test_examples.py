@@ -14,8 +14,6 @@ from chronos_ec2.training_config import TrainingConfig, load_config
 from examples import pytimetk_data
 from examples.run import run, without_test
 
-pytestmark = pytest.mark.xdist_group("examples")  # they share a fixture that takes long
-
 ROOT = Path(__file__).parents[2] / "examples"
 
 
