@@ -21,7 +21,7 @@ from chronos import BaseChronosPipeline
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.supervise.diagnosis import exit_report
+from agent.supervise.diagnosis import last_error
 from agent.training.loop import distributed
 from agent.training.loop.engine import newest_checkpoint
 from agent.training.run import run
@@ -57,7 +57,7 @@ def test_what_went_wrong_in_another_process_is_what_is_diagnosed(tmp_path: Path)
     done = two_ranks.both(tmp_path, "--trouble", "hardware")
     log = tmp_path / "trainer.log"
     log.write_text(done.stderr)
-    assert exit_report(log, done.returncode) == f"RuntimeError: {two_ranks.HARDWARE}"
+    assert last_error(log, done.returncode) == f"RuntimeError: {two_ranks.HARDWARE}"
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
