@@ -9,6 +9,8 @@ from datetime import timedelta
 from enum import StrEnum
 from itertools import count
 
+from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
+
 from chronos_ec2.domain.errors import ChronosError, Fenced, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Held
 from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags
@@ -21,8 +23,7 @@ from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing import Crash, MemoryWorld
-from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
+from chronos_ec2.testing import Crash, MemoryAws
 from chronos_ec2.worker.claim import Identity, Record
 
 ENVIRONMENT = "dev"
@@ -198,7 +199,7 @@ class Stage:
 
     def __init__(self, faults: OneFault) -> None:
         self.faults = faults
-        self.world = MemoryWorld(faults)
+        self.world = MemoryAws(faults)
         self.agents: dict[str, Agent] = {}
         self.temper = AgentBehaviour.HEALTHY
         self.crashed = False

@@ -26,8 +26,7 @@ from chronos_ec2.domain.rules.active_run import _near_a_limit, _over_budget, _pa
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing.memory import MemoryNotifier
-from chronos_ec2.testing.memory_objects import MemoryObjects
+from chronos_ec2.testing import MemoryNotifier, MemoryObjects
 from chronos_ec2.worker.claim import Record as AgentsRecord
 from verification.simulation.__main__ import simulate
 from verification.simulation.campaign import plan_of, shrink, study, whole
