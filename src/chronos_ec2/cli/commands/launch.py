@@ -76,7 +76,7 @@ def launch(
     if trainer == "probe":
         put_probe_data(world.store)
     find_dataset(world.store, training.data.path)
-    code_sha256 = publish_code(training.own_module, config, world.store)
+    code_sha256 = publish_code(training.custom_module, config, world.store)
     with console.status("looking for the agent in the bucket") as status:
         bundle_sha256, _ = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
     order = Order(

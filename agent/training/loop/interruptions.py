@@ -1,4 +1,4 @@
-"""What the lines of metrics of all attempts say of a run's interruptions."""
+"""The interruptions of a run, read from the metrics of all its attempts."""
 
 from __future__ import annotations
 
@@ -6,18 +6,18 @@ import json
 from pathlib import Path
 
 BEGAN = "began"
-"""The event with which training begins, with the `step` that it goes on from."""
+"""The event that starts training, with the `step` it resumes from, 0 from the beginning."""
 
 
 def interruptions(metrics: Path) -> list[dict[str, int]]:
-    """Each time that training began anew or went on: the step that it had `reached`, and that it was `resumed_from`."""
+    """For every attempt but the first: the step `reached` before it, and the step it `resumed_from`."""
     found: list[dict[str, int]] = []
     reached: int | None = None
     for text in metrics.read_text().splitlines():
         try:
             line = json.loads(text)
         except ValueError:
-            # The last line of an attempt that was killed.
+            # An incomplete line, from an attempt that was killed.
             continue
         if line.get("event") == BEGAN:
             if reached is not None:
