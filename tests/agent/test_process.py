@@ -33,12 +33,12 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
+from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
+from chronos_ec2.testing.builders import launching
 from chronos_ec2.training_config.schema import FromScratch
 from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.progress import Progress
 from tests.agent.builders import FAST, INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
-from tests.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
-from tests.builders import launching
 from tests.template.calls import Recorder
 
 ROOT = Path(__file__).parents[2]

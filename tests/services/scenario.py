@@ -18,8 +18,8 @@ from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, Order, launch
 from chronos_ec2.services.verify import verify
 from chronos_ec2.testing import Faults, MemoryWorld
+from chronos_ec2.testing.builders import SUBNETS, seconds
 from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
-from tests.builders import SUBNETS, seconds
 
 LIMITS = Limits()
 DATA = "training-data/sales/"
