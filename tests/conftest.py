@@ -70,13 +70,13 @@ LAST = ("test_deployment.py", "test_slow_ends.py")
 
 @pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the embedded AWS, and starts with it; every other file goes to whichever worker is free.
+    """One worker has the embedded AWS, and starts with it.
 
-    On the embedded AWS the tests of runs that take minutes to end come last: meanwhile the others run.
+    On it the tests of runs that take minutes to end come last: meanwhile the others run.
     """
     for item in items:
-        group = EMBEDDED if item.get_closest_marker(EMBEDDED) else item.path.relative_to(item.config.rootpath)
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+        if item.get_closest_marker(EMBEDDED):
+            item.add_marker(pytest.mark.xdist_group(EMBEDDED))
     items.sort(
         key=lambda item: (
             item.get_closest_marker(EMBEDDED) is None,

@@ -24,7 +24,8 @@ from agent.data.frequency import frequency_of
 from agent.data.hashing import sha256_of
 from agent.data.ingest import read_panel
 from agent.data.panel import Panel, open_panel
-from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.metrics_log import Metrics, interruptions
+from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
 from agent.training.batching.sampler import Sampler
 from agent.training.batching.split import Split, min_series_length, sampling_weights
@@ -36,7 +37,6 @@ from agent.training.evaluate.time_budget import evaluation_seconds
 from agent.training.loop import distributed
 from agent.training.loop.distributed import Process
 from agent.training.loop.engine import TrainingJob, fit
-from agent.training.loop.interruptions import interruptions
 from agent.training.model import block_attention
 from agent.training.model.families import Batch, Family
 from agent.training.model.load import add_lora, initial_model, merge_lora, origin

@@ -11,7 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.data.panel import Floats
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from agent.training.batching.held_out import HeldOutWindows
 from agent.training.batching.split import Split

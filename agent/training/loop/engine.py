@@ -19,7 +19,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from agent.protocol.checkpoint_dir import folder_of, steps_in
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import BEGAN, Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.loop import distributed
 from agent.training.loop.callbacks import (
     MADE_WITH,
@@ -31,7 +32,6 @@ from agent.training.loop.callbacks import (
 )
 from agent.training.loop.ema import ExponentialMovingAverage
 from agent.training.loop.hf_trainer import StepIndexedBatches, StepTrainer, ValidationBatches
-from agent.training.loop.interruptions import BEGAN
 from agent.training.loop.throughput import Throughput, tensorboard
 from agent.training.model.families import Batch
 from chronos_ec2.domain.errors import InvalidInput

@@ -11,7 +11,8 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from agent.data.panel import Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from agent.training.run import load_panel, run
 from chronos_ec2.training_config.parse import parse_config

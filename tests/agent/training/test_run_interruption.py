@@ -11,8 +11,8 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
-from agent.protocol.trainer import Metrics, StoppedEarly, StopSignal
-from agent.training.loop.interruptions import interruptions
+from agent.protocol.metrics_log import Metrics, interruptions
+from agent.protocol.trainer import StoppedEarly, StopSignal
 from agent.training.run import run
 from chronos_ec2.training_config.parse import parse_config
 from tests.agent.builders import tiny_chronos

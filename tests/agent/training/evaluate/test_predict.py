@@ -13,7 +13,8 @@ import torch
 from typing_extensions import override
 
 from agent.data.panel import Columns, Floats, Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.batching.held_out import HeldOutWindows, hold_out
 from agent.training.batching.sampler import WindowBatch
 from agent.training.batching.split import Split

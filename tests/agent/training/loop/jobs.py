@@ -10,7 +10,8 @@ from typing import Any
 import torch
 
 from agent.data.panel import Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.batching.sampler import Sampler, TrainingWindows
 from agent.training.loop.engine import TrainingJob, TrainingOutcome, fit
 from agent.training.loop.hf_trainer import StepTrainer

@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from agent.data.panel import Panel
-from agent.protocol.trainer import LossNotFinite, Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import LossNotFinite, StopSignal
 from agent.training.loop.engine import fit, latest_checkpoint
 from agent.training.model.families import Batch
 from tests.agent.training.loop.jobs import STEPS, Fp16OnTheCpu, a_job, lines_with_a_loss, metrics_lines, train
