@@ -21,14 +21,14 @@ from types import FrameType
 from agent.boot.imds import Metadata, NoMetadata
 from agent.boot.request import connect
 from agent.boot.spot import InterruptionWatch
-from agent.lifecycle import FENCED, live
+from agent.lifecycle import FENCED, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.records.status import Cause, Stop
-from chronos_ec2.worker.claim import Identity
 from chronos_ec2.worker.control import Control
+from chronos_ec2.worker.run_lock import Identity
 
 _LAST_RESORT_SECONDS = 30.0
 """From a fence to the hard end of the process: a call that hangs may not keep the box."""
@@ -68,7 +68,7 @@ def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
         return FENCED
     # From the first moment on: a spot instance can be taken back while it boots.
     with InterruptionWatch(metadata, control, world.clock.now):
-        return live(world, options.bucket, identity, workdir, control)
+        return run_agent(world, options.bucket, identity, workdir, control)
 
 
 def _leave_when_told(control: Control) -> None:
@@ -80,7 +80,7 @@ def _leave_when_told(control: Control) -> None:
         if next(told):
             control.fence(f"told again: {reason}")
             return
-        control.give_stop(Stop(Cause.INFRA, reason, datetime.now(UTC)), within=timedelta(seconds=_SHUTDOWN_SECONDS))
+        control.request_stop(Stop(Cause.INFRA, reason, datetime.now(UTC)), within=timedelta(seconds=_SHUTDOWN_SECONDS))
         _later(_SHUTDOWN_SECONDS, control.fence, f"{reason}, and its time is over")
 
     for number in (signal.SIGTERM, signal.SIGINT):

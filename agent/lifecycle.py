@@ -13,7 +13,7 @@ from typing import Any
 
 from agent.boot import systemd
 from agent.boot.request import World, read_request
-from agent.checkpoint.restore import restore, stored_checkpoints
+from agent.checkpoint.restore import restore, restore_metrics, stored_checkpoints
 from agent.checkpoint.upload import CheckpointUploader
 from agent.data.columns import check_columns
 from agent.data.dataset import download
@@ -24,7 +24,6 @@ from agent.host.kernel_events import Box
 from agent.logs.shipper import LogShipper, Send, StreamCopy
 from agent.preflight.checks import Check, Needs, preflight
 from agent.protocol.checkpoint_dir import CHECKPOINTS
-from agent.protocol.metrics_log import continue_metrics
 from agent.protocol.workdir import Workdir
 from agent.results.cleanup import CLEANUP_STATUS, clean, empty
 from agent.results.run_record import RunRecord
@@ -43,11 +42,11 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status,
 from chronos_ec2.training_config.defaults import gpus_of
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
-from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import EndedByWatchdog, Stopped
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
+from chronos_ec2.worker.run_lock import Identity, RunLock
 
 _log = logging.getLogger(__name__)
 SUCCEEDED, FAILED, FENCED = 0, 1, 3
@@ -57,7 +56,7 @@ _NOTE_SECONDS = 60.0
 _COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, and results in S3", DecidedBy.AGENT)
 
 
-def live(
+def run_agent(
     world: World,
     bucket: str,
     identity: Identity,
@@ -68,7 +67,7 @@ def live(
     """Be the agent of a run until it is over, and return the exit code. Never raises ChronosError."""
     try:
         request = read_request(world.store, identity, sleep)
-        record = Record(world.store, world.clock, request.lane, identity, sleep)
+        record = RunLock(world.store, world.clock, request.lane, identity, sleep)
         run = record.claim()
     except ChronosError as error:
         # Nothing was touched. The box goes away; the watchdog says what became of the run.
@@ -99,7 +98,7 @@ class AgentRun:
         world: World,
         bucket: str,
         request: Request,
-        record: Record,
+        record: RunLock,
         identity: Identity,
         workdir: Workdir,
         control: Control,
@@ -139,7 +138,7 @@ class AgentRun:
         self._logs = LogShipper(routes, workdir.logs / "shown")
         self._gauge = nvml.Gauge()
         sender = HeartbeatWriter(world.store, world.clock, record, identity, self._progress, self._gauge.read)
-        self._renewer = LeaseRenewer(sender, record, control, request.limits, alive=systemd.alive)
+        self._renewer = LeaseRenewer(sender, record, control, request.limits, ping=systemd.alive)
 
     def run(self) -> int:
         """All phases, then the end. Raises Fenced."""
@@ -168,7 +167,7 @@ class AgentRun:
     def exit_report(self) -> None:
         """Ship the logs of a run that was taken from us, unless another instance has it and writes its own."""
         try:
-            self._record.look()
+            self._record.read()
         except EndedByWatchdog:
             pass
         except Fenced:
@@ -207,7 +206,7 @@ class AgentRun:
             config = parse_config(dict(self._request.config), f"config in {REQUEST}")
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
-        self._record.note("gpu_preflight")
+        self._record.record_step("gpu_preflight")
         self._clock_ahead = self._clock_offset()
         size = sum(size for _, size in self._request.dataset_keys)
         driver = nvml.ask()
@@ -257,7 +256,7 @@ class AgentRun:
         self._run_record.resumed_from = restored
         if not self._looked:
             self._look_for_checkpoints()
-        continue_metrics(objects, transfer, self._record.run, restored or 0, self._workdir.metrics)
+        restore_metrics(objects, transfer, self._record.run, restored or 0, self._workdir.metrics)
         if restored is None and self._record.run.attempt > 1:
             _log.warning("no whole checkpoint in S3: attempt %d begins anew", self._record.run.attempt)
 
@@ -270,7 +269,7 @@ class AgentRun:
         # seen enough of it.
         timeouts = Timeouts(limits.grace, limits.progress / 2, left - limits.grace - limits.sweep, left - limits.grace)
         near = self._nearest_limit(left, now)
-        listener = Listener(self._checkpoints.offer, lambda: self._control.give_stop(near))
+        listener = Listener(self._checkpoints.offer, lambda: self._control.request_stop(near))
         with PeriodicTask(self._note, self._control, _NOTE_SECONDS):
             result = supervise(self._workdir, self._progress, self._control, timeouts, listener, self._box)
         self._run_record.result = result
@@ -320,12 +319,12 @@ class AgentRun:
             return
         _log.error("%s, %s: %s", verdict.outcome, verdict.cause, verdict.message)
         if verdict.cause is Cause.PREEMPTED:
-            self._record.note("interrupted")
+            self._record.record_step("interrupted")
         try:
             if not self._run_record.result and self._workdir.result.exists():
                 self._run_record.result = read_result(self._workdir.result)
             # What the trainer has not needed of the time to stop in is the upload's too.
-            left = self._control.time_to_leave(self._request.limits.grace, TO_UPLOAD)
+            left = self._control.stop_time_left(self._request.limits.grace, TO_UPLOAD)
             self._checkpoints.drain(left.total_seconds())
             self._logs.ship()
             self._results.evidence(self._workdir)
@@ -338,7 +337,7 @@ class AgentRun:
     def _leave(self, verdict: Verdict) -> int:
         """Clean up, and pronounce the verdict as the last thing: after it the watchdog wants this box gone."""
         if verdict.outcome is Outcome.SUCCEEDED:
-            self._record.note("cleaning_up")
+            self._record.record_step("cleaning_up")
         receipt = clean(
             self._request.run_id, self._workdir, self._progress, self._checkpoints, self._logs, self._results
         )
@@ -362,7 +361,7 @@ class AgentRun:
             self._begun = self._results.once(RUN, self._beginning())
         now = self._progress.snapshot()
         if now.total_steps:
-            self._record.note(f"step_{now.step}")
+            self._record.record_step(f"step_{now.step}")
 
     def _beginning(self) -> dict[str, Any]:
         """run.json, with what the trainer has said before its first step, if it has."""

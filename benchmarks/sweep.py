@@ -31,7 +31,7 @@ from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.local.tool_venv import isolated_python
-from tests.builders import a_heartbeat, a_run
+from chronos_ec2.testing.builders import a_heartbeat, a_run
 
 # (running instances, each in a lane of its own; terminated instances beside each)
 _SIZES = ((1, 0), (10, 0), (100, 0), (1000, 0), (1000, 9))
@@ -63,7 +63,7 @@ def main() -> None:
     _make_moto_quick()
     # After the environment is set: clients read it when they are made.
     from chronos_ec2.aws.clients import client  # noqa: PLC0415
-    from tests.aws_server import deploy_outputs, forget_everything, moto_server  # noqa: PLC0415
+    from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server  # noqa: PLC0415
 
     rows = []
     with moto_server() as endpoint:

@@ -29,7 +29,8 @@ from transformers.utils import logging as transformers_logging
 
 from agent.data.ingest import read_panel
 from agent.data.panel import Columns, Panel, PanelWriter, open_panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.batching.sampler import Sampler, Windows
 from agent.training.loop.engine import Work, fit
 from agent.training.model import block_attention
@@ -444,7 +445,7 @@ def agent() -> tuple[str, Any, str]:
 
 
 def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
-    from agent.lifecycle import live  # noqa: PLC0415
+    from agent.lifecycle import run_agent  # noqa: PLC0415
     from agent.protocol.workdir import Workdir  # noqa: PLC0415
     from chronos_ec2.domain.limits import Limits  # noqa: PLC0415
     from chronos_ec2.domain.records.s3_keys import run_key  # noqa: PLC0415
@@ -456,7 +457,7 @@ def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:
     launch(world, config, Limits())
     workdir = Workdir(folder)
     workdir.create()
-    assert live(world, "bucket", an_identity(), workdir, Control()) == 0
+    assert run_agent(world, "bucket", an_identity(), workdir, Control()) == 0
     summary = json.loads(world.memory.objects.body(run_key("dev", RUN_ID, "training.json")))
     return float(summary["training_seconds"]["training"])
 

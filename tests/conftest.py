@@ -16,7 +16,7 @@ from botocore.session import Session
 
 from chronos_ec2.aws import clients
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
-from tests.aws_server import deploy_outputs, forget_everything, moto_server
+from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
 from tests.template.calls import CALLS, Recorder
 from tests.template.test_policies import policies, policies_of
 

@@ -66,11 +66,11 @@ class InterruptionWatch(Background):
         if (notice := _field(metadata.get(_NOTICE), "action")) is not None:
             action, when = notice
             reason = f"EC2 takes the spot instance back ({action} at {when})"
-            self._control.give_stop(Stop(Cause.PREEMPTED, reason, self._now()), within=_NOTICE_LEAVES)
+            self._control.request_stop(Stop(Cause.PREEMPTED, reason, self._now()), within=_NOTICE_LEAVES)
             return True
         if (advice := _field(metadata.get(_REBALANCE), "noticeTime")) is not None and advice[0] != self._recommended:
             self._recommended = advice[0]
-            self._control.ask_for_checkpoint("EC2 recommends to leave this spot instance")
+            self._control.request_checkpoint("EC2 recommends to leave this spot instance")
         return False
 
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from agent.background import Background
 from agent.logs.redacted_copy import ShownCopy
 from agent.logs.redaction import shown
-from agent.protocol.line_reader import Lines
+from agent.protocol.line_reader import LineReader
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Clock, LogStreams
 
@@ -65,15 +65,15 @@ class StreamCopy:
         self._streams = streams
         self._prefix = prefix
         self._clock = clock
-        self._logs: dict[Path, Lines] = {}
+        self._logs: dict[Path, LineReader] = {}
 
     def send(self, path: Path) -> None:
         """Send the new lines of a log. Raises ServiceUnavailable and NotAllowed: they are sent again the next time."""
-        lines = self._logs.setdefault(path, Lines(path))
-        texts = [one_line(line.decode(errors="replace"), _LINE) for line in lines.fresh()]
+        lines = self._logs.setdefault(path, LineReader(path))
+        texts = [one_line(line.decode(errors="replace"), _LINE) for line in lines.peek()]
         if texts := [text for text in texts if text]:
             self._streams.append(self._prefix + path.name, texts, self._clock.now())
-        lines.take()
+        lines.commit()
 
 
 Send = Callable[[Path], None]

@@ -107,7 +107,7 @@ def diagnose(end: End) -> RunFailed:
 def exit_report(log: Path, code: int) -> str:
     """What a trainer said last, in one line: the last exception in its log, or its last line, or its exit code.
 
-    Who explains its end does so in its last line (`child.explained`): a traceback before that is of something else.
+    Who explains its end does so in its last line (`child.report_error`): a traceback before that is of something else.
     """
     text = _tail(log)
     _, traceback, after = ("", "", text) if code in (USER_ERROR, NOT_FINITE) else text.rpartition(_TRACEBACK)

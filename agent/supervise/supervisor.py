@@ -136,13 +136,13 @@ def _watch(
         if control.stop is not None and not told:
             told = True
             process.terminate()
-        if told and control.time_to_leave(grace, TO_STOP) <= timedelta(0):
+        if told and control.stop_time_left(grace, TO_STOP) <= timedelta(0):
             _log.warning("the trainer did not stop in time, and is killed")
             return
         tail.read()
-        if tail.heard:
+        if tail.started:
             # Before its first line it does not listen yet, and would die of a signal that it does not know.
-            if control.take_checkpoint_wish():
+            if control.take_checkpoint_request():
                 process.send_signal(signal.SIGUSR1)
             for look in looks:
                 look()

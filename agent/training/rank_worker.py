@@ -14,14 +14,14 @@ from pathlib import Path
 import torch
 
 from agent.data.panel import open_panel
+from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import (
     LossNotFinite,
-    Metrics,
     StopSignal,
-    die_with,
-    explained,
+    die_with_parent,
+    dump_stacks_on_signal,
     raise_oom_score,
-    show_stacks_when_asked,
+    report_error,
 )
 from agent.protocol.workdir import Workdir
 from agent.training.loop import distributed
@@ -44,9 +44,9 @@ def main() -> int:
     parser.add_argument("--processes", type=int, required=True)
     parser.add_argument("--port", type=int, required=True)
     options = parser.parse_args()
-    die_with(options.parent)
+    die_with_parent(options.parent)
     raise_oom_score()
-    show_stacks_when_asked()
+    dump_stacks_on_signal()
     # Catches the signals and is never asked: the leader decides, and tells.
     stop = StopSignal()
     place = Place(options.rank, options.processes)
@@ -62,7 +62,7 @@ def main() -> int:
                 block_attention.install(family.base_model)
             fit(work, workdir.checkpoints, Metrics(Path(os.devnull)), stop)
     except (UserError, LossNotFinite) as error:
-        return explained(error)
+        return report_error(error)
     return 0
 
 

@@ -24,12 +24,12 @@ from agent.data.frequency import frequency_of
 from agent.data.hashing import sha256_of
 from agent.data.ingest import read_panel
 from agent.data.panel import Panel, open_panel
-from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.metrics_log import Metrics, interruptions
+from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
 from agent.training.batching.sampler import Sampler
 from agent.training.batching.split import Split, shortest, weights_of
 from agent.training.evaluate import acceptance, evaluate
-from agent.training.evaluate.interruptions import interruptions
 from agent.training.evaluate.report import write_model_card
 from agent.training.evaluate.time_budget import evaluation_seconds
 from agent.training.loop import distributed

@@ -26,7 +26,7 @@ from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing import MemoryClock, MemoryObjects, MemoryWorld
-from chronos_ec2.worker.claim import Identity
+from chronos_ec2.worker.run_lock import Identity
 
 RUN_ID = "20260131T120000Z-1a2b3c"
 INSTANCE = "i-0123456789abcdef0"

@@ -19,7 +19,7 @@ from chronos import BaseChronosPipeline
 
 from agent.checkpoint.upload import store_checkpoint
 from agent.host import nvml
-from agent.lifecycle import FAILED, FENCED, SUCCEEDED, live
+from agent.lifecycle import FAILED, FENCED, SUCCEEDED, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
@@ -65,7 +65,7 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
 
 
 def be_the_agent(world: World, workdir: Workdir) -> int:
-    return live(world, "bucket", an_identity(), workdir, Control())
+    return run_agent(world, "bucket", an_identity(), workdir, Control())
 
 
 def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) -> threading.Thread:
@@ -279,11 +279,11 @@ def test_a_bucket_that_hangs_on_a_note_does_not_keep_the_stop_from_the_trainer(
     def notice() -> None:
         slow.hangs.wait(30)
         began.append(time.monotonic())
-        control.give_stop(Stop(Cause.PREEMPTED, "EC2 takes it back", NOW))
+        control.request_stop(Stop(Cause.PREEMPTED, "EC2 takes it back", NOW))
 
     watcher = threading.Thread(target=notice)
     watcher.start()
-    assert live(world, "bucket", an_identity(), workdir, control) == FAILED
+    assert run_agent(world, "bucket", an_identity(), workdir, control) == FAILED
     took = time.monotonic() - began[0]
     ended = the_run(world)
     slow.go.set()
@@ -354,7 +354,7 @@ def test_a_box_whose_credentials_come_late_waits_for_them(world: World, workdir:
     flaky.reads_refused, world.objects = 3, flaky
     slept: list[float] = []
 
-    assert live(world, "bucket", an_identity(), workdir, Control(), slept.append) == SUCCEEDED
+    assert run_agent(world, "bucket", an_identity(), workdir, Control(), slept.append) == SUCCEEDED
 
     assert slept == [1, 2, 4]
 
@@ -465,7 +465,7 @@ def test_the_next_attempt_goes_on_from_the_newest_checkpoint(world: World, workd
     assert be_the_agent(world, workdir) == SUCCEEDED
 
     assert world.document("training.json")["resumed_from_step"] == 20
-    assert "checkpoint 20 is back from S3" in workdir.agent_log.read_text()
+    assert "checkpoint 20 restored from S3" in workdir.agent_log.read_text()
 
 
 def test_the_metrics_of_the_next_attempt_go_on_and_the_logs_before_stay(

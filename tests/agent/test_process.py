@@ -33,12 +33,12 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
+from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
+from chronos_ec2.testing.builders import launching
 from chronos_ec2.training_config.schema import FromScratch
-from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.progress import Progress
+from chronos_ec2.worker.run_lock import Identity, RunLock
 from tests.agent.builders import FAST, INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
-from tests.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
-from tests.builders import launching
 from tests.template.calls import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -168,7 +168,7 @@ def test_an_agent_of_another_lane_claims_its_own_lock(calls: Recorder) -> None:
     second = Lane("dev", "second")
     store().create_lock(launching(lane=second))
     with calls.acting("InstanceRole"):
-        record = Record(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
+        record = RunLock(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
         record.claim()
     state = store().read_lock(second)
     assert isinstance(state, Held)

@@ -14,7 +14,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.ports import SetupChecks
 from chronos_ec2.testing import MemoryWorld
-from tests.aws_server import answered
+from chronos_ec2.testing.aws_server import answered
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev"
 SUBSCRIPTIONS = f"""\

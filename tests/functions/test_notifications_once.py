@@ -20,7 +20,7 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, Outcome
 from chronos_ec2.services.launch import Launched
-from tests.builders import seconds
+from chronos_ec2.testing.builders import seconds
 from tests.functions.conftest import CONTEXT
 from tests.services.scenario import LIMITS, Scenario
 

@@ -7,7 +7,7 @@ import json
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import stack_name
 from chronos_ec2.local import LocalAws
-from chronos_ec2.local.state_dir import ENVIRONMENT, Layout
+from chronos_ec2.local.state_dir import ENVIRONMENT, StateDir
 
 OUTPUTS = {
     "Environment": ENVIRONMENT,
@@ -28,7 +28,7 @@ OUTPUTS = {
 }
 
 
-def deploy(layout: Layout, endpoint: str, _token: str) -> None:
+def deploy(layout: StateDir, endpoint: str, _token: str) -> None:
     """Takes the place of `stack.deploy`, in a second instead of fifteen."""
     template = {
         "Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": OUTPUTS["Bucket"]}}},

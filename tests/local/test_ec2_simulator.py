@@ -12,7 +12,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.s3_keys import bundle_key
-from chronos_ec2.local.state_dir import Layout
+from chronos_ec2.local.state_dir import StateDir
 from tests.local.conftest import RUN_ID, Cloud, alive, wait_for
 
 pytestmark = pytest.mark.embedded_aws
@@ -115,7 +115,7 @@ def test_a_lock_that_is_written_or_deleted_wakes_the_state_function(cloud: Cloud
 def test_no_instance_outlives_the_emulator(cloud: Cloud) -> None:
     """The last test of this module: it breaks what the others need."""
     pids = cloud.agent_of(cloud.launch(cloud.upload_agent(600)))["pids"]
-    record = Layout(cloud.aws.state_dir).read()
+    record = StateDir(cloud.aws.state_dir).read()
     assert record is not None
     os.kill(record.emulator, signal.SIGKILL)
     wait_for(lambda: not any(alive(pid) for pid in pids), seconds=60)

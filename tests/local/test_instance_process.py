@@ -15,7 +15,7 @@ from chronos_ec2.local.ec2.instance_process import BootFailed, fetch_bundle
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import build_bundle, publish_bundle
 from chronos_ec2.testing import MemoryWorld
-from tests.builders import RUN_ID
+from chronos_ec2.testing.builders import RUN_ID
 
 REQUEST = run_key("local", RUN_ID, "request.json")
 

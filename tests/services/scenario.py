@@ -15,11 +15,11 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.verify import verify
 from chronos_ec2.testing import Faults, MemoryWorld
+from chronos_ec2.testing.builders import SUBNETS, seconds
 from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
-from tests.builders import SUBNETS, seconds
 
 LIMITS = Limits()
 DATA = "training-data/sales/"
@@ -35,8 +35,8 @@ class Scenario:
         self.changes: dict[str, Any] = {}
         self.world.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
 
-    def order(self, **changes: Any) -> Order:
-        order = Order(
+    def order(self, **changes: Any) -> LaunchSpec:
+        order = LaunchSpec(
             lane=Lane("dev"),
             config={},
             data_path=DATA,

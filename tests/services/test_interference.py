@@ -26,7 +26,7 @@ from chronos_ec2.services.publish.agent import publish_bundle
 from chronos_ec2.services.run_queries import runs
 from chronos_ec2.services.verify import verify
 from chronos_ec2.testing import MemoryWorld
-from tests.builders import NOW, a_heartbeat, seconds
+from chronos_ec2.testing.builders import NOW, a_heartbeat, seconds
 from tests.services.scenario import LIMITS, Scenario
 
 

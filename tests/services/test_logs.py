@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.testing import MemoryWorld
-from tests.builders import RUN_ID
+from chronos_ec2.testing.builders import RUN_ID
 
 KEY = f"dev/{RUN_ID}/logs/trainer.log"
 

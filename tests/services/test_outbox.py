@@ -6,7 +6,7 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.services.outbox import Outbox, last_lines
 from chronos_ec2.testing import MemoryWorld
-from tests.builders import a_run, seconds
+from chronos_ec2.testing.builders import a_run, seconds
 
 MESSAGE = Message("subject", "body", {}, {}, {})
 MARKER = "dev/incidents/x/orphan"

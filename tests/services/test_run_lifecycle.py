@@ -28,7 +28,7 @@ from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.run_queries import look, runs
-from tests.builders import seconds
+from chronos_ec2.testing.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
 

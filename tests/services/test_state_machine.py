@@ -19,8 +19,8 @@ from chronos_ec2.domain.records.status import ACTIVE, Cause, Outcome, Status
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.testing import Crash
+from chronos_ec2.testing.builders import seconds
 from chronos_ec2.testing.watchdog import watchdog_over
-from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
 LANE = Lane("dev")

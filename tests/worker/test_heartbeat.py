@@ -16,10 +16,10 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
-from chronos_ec2.worker.claim import Record
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
+from chronos_ec2.worker.run_lock import RunLock
 from tests.agent.builders import FAST, INSTANCE, LANE, NOW, RUN_ID, FakeTime, World, a_run, an_identity, rewrite
 
 LIMITS = Limits()
@@ -44,13 +44,13 @@ class Box:
     def __init__(self) -> None:
         self.world = World()
         self.world.store.create_lock(a_run())
-        self.record = Record(self.world.store, self.world.clock, LANE, an_identity())
+        self.record = RunLock(self.world.store, self.world.clock, LANE, an_identity())
         self.record.claim()
         self.time = FakeTime()
         self.sender = Sender()
         self.fences = 0
         self.control = Control(on_fence=self._count)
-        self.renewer = LeaseRenewer(self.sender, self.record, self.control, LIMITS, self.time, alive=systemd.alive)
+        self.renewer = LeaseRenewer(self.sender, self.record, self.control, LIMITS, self.time, ping=systemd.alive)
 
     def _count(self) -> None:
         self.fences += 1
@@ -105,7 +105,7 @@ def test_it_hears_that_the_run_was_condemned(box: Box) -> None:
     verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
     rewrite(box.world, lambda run: run.end(verdict, NOW))
     box.renewer.tick()
-    assert box.control.fenced == "condemned by the watchdog: no progress"
+    assert box.control.fenced == "ended by the watchdog: no progress"
 
 
 def test_it_hears_that_the_lock_is_gone(box: Box) -> None:
@@ -123,7 +123,7 @@ def test_an_unreadable_lock_is_no_order(box: Box) -> None:
 def test_a_beat_tells_of_life_and_progress_apart() -> None:
     world, clock = World(), FakeTime()
     world.store.create_lock(a_run())
-    record = Record(world.store, world.clock, LANE, an_identity())
+    record = RunLock(world.store, world.clock, LANE, an_identity())
     record.claim()
     progress = Progress(clock)
     progress.stepped(7, 20, 1.25)

@@ -32,7 +32,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Order, launch
+from chronos_ec2.services.launch import Launched, LaunchSpec, launch
 from chronos_ec2.testing.faults import NoFaults
 from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
 from chronos_ec2.testing.s3_server import s3_server
@@ -88,7 +88,7 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
     }  # fmt: skip
     clock = SystemClock()
     limits = Limits.from_overrides({"beat": 1})
-    order = Order(
+    order = LaunchSpec(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
     return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock, NoFaults()), clock)

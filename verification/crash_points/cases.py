@@ -394,8 +394,8 @@ def cases() -> Iterator[Case]:
     yield Case(
         "agent: enter results_sync", _training, _act(Agent.upload), _of_an_agent,
     )  # fmt: skip
-    yield Case("agent: note a step", _training, _act(lambda agent: agent.record.note("step_9")), _of_an_agent)
-    yield Case("agent: look", _training, _act(lambda agent: agent.record.look()), _of_an_agent)
+    yield Case("agent: note a step", _training, _act(lambda agent: agent.record.record_step("step_9")), _of_an_agent)
+    yield Case("agent: look", _training, _act(lambda agent: agent.record.read()), _of_an_agent)
     yield Case("agent: last word", _training, _act(lambda agent: agent.finish(COMPLETED)), _of_an_agent)
     for name, read in (
         ("verify", lambda stage: verify(ENVIRONMENT, stage.store, stage.world.fleet, stage.world.deadlines)),

@@ -19,11 +19,11 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import Crash, MemoryWorld
 from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
-from chronos_ec2.worker.claim import Identity, Record
+from chronos_ec2.worker.run_lock import Identity, RunLock
 
 ENVIRONMENT = "dev"
 LANE = Lane(ENVIRONMENT)
@@ -117,7 +117,7 @@ class Agent:
         self.checkpoint: timedelta | None = None
         identity = Identity(ENVIRONMENT, box.run_id or "", box.instance_id, "boot", box.attempt)
         clock = stage.world.clock
-        self.record = Record(
+        self.record = RunLock(
             stage.store, clock, box.lane or LANE, identity, lambda span: clock.advance(timedelta(seconds=span))
         )
 
@@ -182,7 +182,7 @@ class Agent:
 
     def _look(self) -> Stop | None:
         try:
-            run = self.record.look()
+            run = self.record.read()
         except Fenced:
             if self.temper is AgentBehaviour.DEAF:
                 return None
@@ -227,7 +227,7 @@ class Stage:
 
     def launch(self, lane: Lane = LANE) -> Launched:
         """Start a run."""
-        order = Order(
+        order = LaunchSpec(
             lane, {}, DATA, ("g4dn.2xlarge",), SUBNETS, BUCKET, "0" * 64, LIMITS,
             price_per_hour_usd=1.0,
             max_cost_usd=self.prices.get("cap"),

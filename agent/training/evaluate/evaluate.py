@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.data.panel import Floats, Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from agent.training.batching.split import Split
 from agent.training.evaluate import acceptance, statistical

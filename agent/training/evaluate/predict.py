@@ -11,7 +11,8 @@ import numpy as np
 import torch
 
 from agent.data.panel import Floats, Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.batching.sampler import Draw
 from agent.training.evaluate import metrics as scoring
 from agent.training.evaluate.metrics import Held

@@ -12,7 +12,8 @@ import torch
 from transformers import TrainerCallback
 
 from agent.protocol.checkpoint_dir import folder_of
-from agent.protocol.trainer import LossNotFinite, Metrics, StopSignal, write_json
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import LossNotFinite, StopSignal, write_json
 from agent.training.loop import distributed
 from agent.training.loop.throughput import Gauges
 

@@ -19,8 +19,8 @@ from transformers.trainer import TRAINER_STATE_NAME
 from transformers.trainer_callback import PrinterCallback, TrainerState
 
 from agent.protocol.checkpoint_dir import folder_of, steps_in
-from agent.protocol.trainer import Metrics, StopSignal
-from agent.training.evaluate.interruptions import BEGAN
+from agent.protocol.metrics_log import BEGAN, Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.loop import distributed
 from agent.training.loop.callbacks import MADE_WITH, KeepBest, Report, Saving, StepSeeds, trainable
 from agent.training.loop.ema import Average

@@ -22,7 +22,7 @@ class _Box:
 
 @dataclass
 class MemoryFleet:
-    """EC2. An instance is running at once; `terminate` ends it at once, unless `slow_to_terminate`, when it takes force."""
+    """EC2. An instance runs at once; `terminate` ends it at once, unless `slow_to_terminate`, when only force does."""
 
     clock: Clock
     faults: Faults = field(default_factory=NoFaults)

@@ -12,7 +12,7 @@ import pytest
 
 from agent.boot.imds import Metadata, NoMetadata
 from agent.boot.spot import InterruptionWatch
-from agent.lifecycle import FAILED, SUCCEEDED, live
+from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.facts import Beat
@@ -73,7 +73,7 @@ def test_the_notice_is_an_order_to_stop(service: Imds, action: str) -> None:
         Cause.PREEMPTED, Outcome.FAILED, NOW
     )  # fmt: skip
     # Whatever the grace is: EC2 waits two minutes.
-    assert control.time_to_leave(timedelta(hours=1)) <= timedelta(seconds=100)
+    assert control.stop_time_left(timedelta(hours=1)) <= timedelta(seconds=100)
     assert control.stop.reason == f"EC2 takes the spot instance back ({action} at 2026-01-31T12:02:00Z)"
 
 
@@ -81,12 +81,12 @@ def test_a_recommendation_asks_once_for_a_checkpoint_and_ends_nothing(service: I
     control = Control()
     service.recommend_to_leave()
     with watch(service, control):
-        wait_until(control.take_checkpoint_wish)
+        wait_until(control.take_checkpoint_request)
         seen = len(service.asked)
         wait_until(lambda: len(service.asked) > seen + 6)
-        assert not control.take_checkpoint_wish()
+        assert not control.take_checkpoint_request()
         service.recommend_to_leave("2026-01-31T12:30:00Z")
-        wait_until(control.take_checkpoint_wish)
+        wait_until(control.take_checkpoint_request)
     assert control.stop is None
 
 
@@ -184,7 +184,7 @@ def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir
             return super().get(path)
 
     with InterruptionWatch(Late(service.endpoint), control, lambda: NOW, seconds=0.02):
-        assert live(world, "bucket", an_identity(), workdir, control) == FAILED
+        assert run_agent(world, "bucket", an_identity(), workdir, control) == FAILED
 
     run = the_run(world)
     assert (run.status, run.verdict and run.verdict.cause) == (Status.FAILED, Cause.PREEMPTED)
@@ -196,7 +196,7 @@ def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir
 
     rewrite(world, lambda run: run.next_attempt(Cause.PREEMPTED, 0.0, NOW))
     workdir.create()
-    assert live(world, "bucket", an_identity(), workdir, Control()) == SUCCEEDED
+    assert run_agent(world, "bucket", an_identity(), workdir, Control()) == SUCCEEDED
 
     summary = world.document("training.json")
     assert (summary["attempt"], summary["resumed_from_step"], summary["steps"]) == (2, done, 150)
@@ -211,6 +211,6 @@ def test_a_recommendation_brings_a_checkpoint_to_s3_and_the_run_goes_on(
     control = Control()
     service.recommend_to_leave()
     with watch(service, control):
-        assert live(world, "bucket", an_identity(), workdir, control) == SUCCEEDED
+        assert run_agent(world, "bucket", an_identity(), workdir, control) == SUCCEEDED
     manifests = [name for name in world.names() if name.endswith("manifest.json")]
     assert len(manifests) == 1

@@ -9,7 +9,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from agent.lifecycle import live
+from agent.lifecycle import run_agent
 from agent.results.schema import problems, schema
 from chronos_ec2.worker.control import Control
 from tests.agent.builders import World, a_config, a_workdir, an_identity, launch, put_toy_series
@@ -23,7 +23,7 @@ def written(tmp_path: Path) -> dict[str, Any]:
     world = World()
     put_toy_series(world, tmp_path)
     launch(world, a_config())
-    live(world, "bucket", an_identity(), a_workdir(tmp_path), Control())
+    run_agent(world, "bucket", an_identity(), a_workdir(tmp_path), Control())
     return world.document("training.json")
 
 

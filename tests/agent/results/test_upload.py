@@ -18,7 +18,8 @@ from agent.data.ingest import read_panel
 from agent.logs.redacted_copy import MOST_BYTES
 from agent.logs.redaction import shown
 from agent.logs.shipper import LogShipper, StreamCopy, log_to
-from agent.plots import draw_forecasts, draw_loss, losses
+from agent.plots import draw_forecasts, draw_loss
+from agent.protocol.metrics_log import losses
 from agent.results.upload import Results
 from agent.training.evaluate.forecast_table import examples
 from agent.training.evaluate.metrics import hold_out

@@ -69,7 +69,7 @@ class Supervised:
         self.when_saved()
 
     def _time_is_up(self) -> None:
-        self.control.give_stop(Stop(Cause.OVER_DEADLINE, "the deadline", NOW))
+        self.control.request_stop(Stop(Cause.OVER_DEADLINE, "the deadline", NOW))
 
     def _look(self, over: threading.Event) -> None:
         while not over.wait(0.01):
@@ -138,7 +138,7 @@ def test_a_configuration_that_the_trainer_refuses_is_told_in_one_line(tmp_path: 
 
 def test_a_stop_is_passed_on_and_obeyed(tmp_path: Path) -> None:
     box = Supervised(tmp_path, probe(steps=10_000))
-    box.when_seen = lambda: box.control.give_stop(STOP)
+    box.when_seen = lambda: box.control.request_stop(STOP)
     with pytest.raises(Stopped):
         box.run(timeouts=20)
     assert json.loads(box.workdir.result.read_text())["stopped_early"] is True
@@ -147,7 +147,7 @@ def test_a_stop_is_passed_on_and_obeyed(tmp_path: Path) -> None:
 
 def test_a_hung_trainer_makes_no_progress_and_is_killed_after_the_patience(tmp_path: Path) -> None:
     box = Supervised(tmp_path, probe("hang", steps=1))
-    box.when_seen = lambda: threading.Timer(1.0, box.control.give_stop, [STOP]).start()
+    box.when_seen = lambda: threading.Timer(1.0, box.control.request_stop, [STOP]).start()
     started = time.monotonic()
     with pytest.raises(Stopped):
         box.run(timeouts=0.5)
@@ -215,7 +215,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
 def test_chronos_2_stops_where_it_is_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     box = Supervised(tmp_path, tiny_chronos(steps=100_000, checkpoint_steps=100_000))
     pq.write_table(toy_series(), box.workdir.data / "toy.parquet")
-    box.when_seen = lambda: box.control.give_stop(STOP)
+    box.when_seen = lambda: box.control.request_stop(STOP)
     with pytest.raises(Stopped):
         box.run(timeouts=60)
     result = json.loads(box.workdir.result.read_text())
@@ -245,11 +245,11 @@ def test_what_an_earlier_attempt_did_does_not_hide_that_this_one_moves(tmp_path:
     path.write_text('{"step": 900, "total_steps": 999}\n{"event": "checkpoint", "step": 900}\n')
     tail = MetricsTail(path, progress, lambda step, _best: checkpoints.append(step))
     tail.read()
-    assert (tail.heard, progress.snapshot().counter, checkpoints) == (False, 0, [])
+    assert (tail.started, progress.snapshot().counter, checkpoints) == (False, 0, [])
     with path.open("a") as stream:
         stream.write('{"step": 801, "total_steps": 999}\n')
     tail.read()
-    assert (tail.heard, progress.snapshot().counter, progress.snapshot().step) == (True, 1, 801)
+    assert (tail.started, progress.snapshot().counter, progress.snapshot().step) == (True, 1, 801)
 
 
 def test_a_trainer_that_stands_still_shows_where_and_is_left_alone(tmp_path: Path) -> None:
@@ -257,7 +257,7 @@ def test_a_trainer_that_stands_still_shows_where_and_is_left_alone(tmp_path: Pat
 
     def stop_when_shown() -> None:
         wait_until(lambda: 'MainThread"' in box.workdir.trainer_log.read_text())
-        box.control.give_stop(STOP)
+        box.control.request_stop(STOP)
 
     box.when_seen = stop_when_shown
     with pytest.raises(Stopped):
@@ -307,7 +307,7 @@ def test_a_trainer_that_cannot_be_killed_does_not_keep_the_agent(
         tracers.append(subprocess.Popen(command, stdin=subprocess.PIPE, stdout=subprocess.PIPE))
         assert tracers[0].stdout is not None
         seized.append(tracers[0].stdout.readline())
-        box.control.give_stop(STOP)
+        box.control.request_stop(STOP)
 
     seized: list[bytes] = []
     box.when_seen = trace
@@ -327,8 +327,8 @@ def test_a_trainer_that_cannot_be_killed_does_not_keep_the_agent(
 def test_a_wish_for_a_checkpoint_reaches_the_trainer_only_once_it_listens(tmp_path: Path) -> None:
     config = a_config(probe={"steps": 100_000, "step_seconds": 0.02, "checkpoint_steps": 100_000})
     box = Supervised(tmp_path, config)
-    box.control.ask_for_checkpoint("a reason")
-    box.when_saved = lambda: box.control.give_stop(STOP)
+    box.control.request_checkpoint("a reason")
+    box.when_saved = lambda: box.control.request_stop(STOP)
     with pytest.raises(Stopped):
         box.run(timeouts=60)
     assert 0 < box.checkpoints[0] < 100_000

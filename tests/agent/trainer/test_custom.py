@@ -13,7 +13,7 @@ import pytest
 
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
-from agent.lifecycle import FAILED, SUCCEEDED, live
+from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import InvalidInput
@@ -56,7 +56,7 @@ def bring(box: Supervised, archive: bytes) -> None:
 
 
 def be_the_agent(world: World, workdir: Workdir) -> int:
-    return live(world, "bucket", an_identity(), workdir, Control())
+    return run_agent(world, "bucket", an_identity(), workdir, Control())
 
 
 def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) -> None:
@@ -167,7 +167,7 @@ def test_code_that_cannot_travel_is_refused_at_the_launch(tmp_path: Path, size: 
 
 
 def test_the_configuration_of_the_bucket_cannot_bring_code() -> None:
-    with pytest.raises(InvalidInput, match=r"module own travels with its configuration \(give --config FILE\)"):
+    with pytest.raises(InvalidInput, match=r"module own must be beside a configuration \(give --config FILE\)"):
         publish_code("own", None, RunStore(MemoryWorld().objects))
 
 

@@ -19,12 +19,12 @@ from tensorboardX.proto import event_pb2
 
 from agent.data.hashing import sha256_of
 from agent.data.panel import Panel
-from agent.protocol.trainer import Metrics, StoppedEarly, StopSignal
+from agent.protocol.metrics_log import Metrics, interruptions
+from agent.protocol.trainer import StoppedEarly, StopSignal
 from agent.protocol.workdir import Workdir
 from agent.training.batching.sampler import Draw
 from agent.training.evaluate import acceptance
 from agent.training.evaluate import metrics as scoring
-from agent.training.evaluate.interruptions import interruptions
 from agent.training.evaluate.seasonal_naive import QUANTILES
 from agent.training.model import load
 from agent.training.model.families import Family, family_of

@@ -28,7 +28,7 @@ from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.memory import MemoryNotifier
 from chronos_ec2.testing.memory_objects import MemoryObjects
-from chronos_ec2.worker.claim import Record as AgentsRecord
+from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.__main__ import simulate
 from verification.simulation.campaign import plan_of, shrink, study, whole
 from verification.simulation.faulty_aws import SimulatedDeadlines
@@ -271,13 +271,13 @@ def test_a_watchdog_that_ends_what_beats_beside_an_unreadable_record_is_found_ou
 
 
 def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def owned(record: AgentsRecord) -> Held:
+    def owned(record: RunLock) -> Held:
         found = record._store.read_lock(record._lane)
         if not isinstance(found, Held):
             raise Fenced("not a lock of mine")
         return found
 
-    monkeypatch.setattr(AgentsRecord, "_owned", owned)
+    monkeypatch.setattr(RunLock, "_owned", owned)
     plan = Scenario(1, disturbances=(InjectedFault(Kind.GARBAGE, 300),))
     assert any("could not read" in line for line in run_history(plan, LIMITS).wrong)
 

@@ -12,7 +12,8 @@ import pytest
 import torch
 
 from agent.data.panel import Columns, Floats, Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.training.batching.sampler import Draw
 from agent.training.batching.split import Split
 from agent.training.evaluate import metrics as scoring

@@ -18,7 +18,8 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from agent.supervise.diagnosis import exit_report
 from agent.training.loop import distributed

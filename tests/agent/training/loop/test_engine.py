@@ -18,7 +18,8 @@ import torch
 from safetensors.torch import load_file
 
 from agent.data.panel import Panel
-from agent.protocol.trainer import LossNotFinite, Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import LossNotFinite, StopSignal
 from agent.training.batching.sampler import Sampler, Windows
 from agent.training.loop import engine
 from agent.training.loop.engine import Trained, Work, fit, newest_checkpoint

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 
 from agent.data.panel import Panel, open_panel
-from agent.protocol.trainer import Metrics, StopSignal, explained
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal, report_error
 from agent.training.batching.sampler import Draw, Sampler, Windows
 from agent.training.loop import distributed
 from agent.training.loop.distributed import Place
@@ -114,7 +115,7 @@ def main() -> int:
         with context:
             fit(work, folder / "two", metrics, StopSignal())
     except UserError as error:
-        return explained(error)
+        return report_error(error)
     if place.rank == 0:
         torch.save({name: weight.detach() for name, weight in family.model.named_parameters()}, folder / "weights.pt")
     return 0

@@ -21,6 +21,7 @@ SUBNETS = ("subnet-a", "subnet-b", "subnet-c")
 
 
 def seconds(value: float) -> timedelta:
+    """A timedelta of so many seconds."""
     return timedelta(seconds=value)
 
 
@@ -85,12 +86,13 @@ def a_heartbeat(**changes: Any) -> Heartbeat:
     return replace(heartbeat, **changes)
 
 
-def a_beat(age: timedelta = seconds(5), **changes: Any) -> Beat:
+def a_beat(age: timedelta = timedelta(seconds=5), **changes: Any) -> Beat:
     """A beat that S3 received `age` ago."""
     return Beat(a_heartbeat(**changes), '"beat"', NOW - age)
 
 
 def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> Held:
+    """The lock of a run as the store reads it."""
     return Held(run or a_run(), '"etag"', written_at)
 
 

@@ -11,8 +11,8 @@ import pytest
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
-from chronos_ec2.worker.claim import CLAIMED, Record
 from chronos_ec2.worker.errors import EndedByWatchdog
+from chronos_ec2.worker.run_lock import CLAIMED, RunLock
 from tests.agent.builders import INSTANCE, LANE, NOW, FlakyObjects, World, a_run, an_identity, rewrite, the_run
 
 HUNG = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
@@ -28,9 +28,9 @@ def world() -> World:
     return made
 
 
-def a_record(world: World, slept: list[float] | None = None, **identity: Any) -> Record:
+def a_record(world: World, slept: list[float] | None = None, **identity: Any) -> RunLock:
     sleep = (slept if slept is not None else []).append
-    return Record(world.store, world.clock, LANE, an_identity(**identity), sleep=sleep)
+    return RunLock(world.store, world.clock, LANE, an_identity(**identity), sleep=sleep)
 
 
 def test_a_claim_takes_the_run_for_this_instance(world: World) -> None:
@@ -119,12 +119,12 @@ def test_a_claimed_run_goes_on_beside_an_unreadable_lock_and_records_its_phases_
     before = garbage(world)
     assert record.advance(Status.DATA_SYNC, "downloading").status is Status.DATA_SYNC
     record.advance(Status.TRAINING, "training")
-    record.note("step_1")
+    record.record_step("step_1")
     assert world.memory.objects.body(LANE.state_key) == b"{not json"
     assert record.run.status is Status.TRAINING
 
     world.memory.objects.write(LANE.state_key, before)
-    record.note("step_2")
+    record.record_step("step_2")
     run = the_run(world)
     assert (run.status, run.current_step) == (Status.TRAINING, "step_2")
     assert [status for status, _ in run.phases] == ["initialization", "data_sync", "training"]
@@ -211,7 +211,7 @@ def test_a_claimed_run_can_be_taken_away(world: World) -> None:
     record.claim()
     rewrite(world, other_attempt)
     with pytest.raises(Fenced, match="another attempt"):
-        record.look()
+        record.read()
     with pytest.raises(Fenced, match="another attempt"):
         record.advance(Status.DATA_SYNC, "downloading")
 
@@ -230,23 +230,23 @@ def test_a_released_lock_fences(world: World) -> None:
     record.claim()
     world.memory.objects.remove(LANE.state_key)
     with pytest.raises(Fenced):
-        record.look()
+        record.read()
 
 
 def test_a_lock_that_cannot_be_read_is_no_news(world: World) -> None:
     record = a_record(world)
     record.claim()
     world.objects.reads_refused = 1
-    assert record.look() is None
+    assert record.read() is None
     world.memory.objects.write(LANE.state_key, b"junk")
-    assert record.look() is None
+    assert record.read() is None
 
 
 def test_a_finer_step_is_tried_once(world: World) -> None:
     record = a_record(world)
     record.claim()
     world.objects.refused = 1
-    record.note("step_1")
+    record.record_step("step_1")
     assert the_run(world).current_step == CLAIMED
-    record.note("step_2")
+    record.record_step("step_2")
     assert the_run(world).current_step == "step_2"

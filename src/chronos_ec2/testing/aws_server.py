@@ -12,6 +12,7 @@ from typing import Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from moto.core.botocore_stubber import MockRawResponse
 from moto.server import ThreadedMotoServer
 
@@ -48,7 +49,7 @@ def moto_server() -> Iterator[str]:
 
 def forget_everything(endpoint: str) -> None:
     """Make the AWS behind `endpoint` a new one."""
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # noqa: S310 - our own server
 
 
 @dataclass(frozen=True)
@@ -167,10 +168,10 @@ def refused(service: str, operation: str, code: str, status: int = 400, but: str
 def answered(service: str, operation: str, body: str, status: int = 200, but: str = "") -> Iterator[None]:
     """Each call of an operation gets this answer, unless the request holds the text `but`."""
 
-    def answer(request: Any, **_: Any) -> AWSResponse | None:
+    def answer(request: Any, **_: Any) -> Any:
         if but and but in str(request.body):
             return None
-        return AWSResponse(request.url, status, {}, MockRawResponse(body))
+        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(body))
 
     assert boto3.DEFAULT_SESSION is not None
     boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", answer)
