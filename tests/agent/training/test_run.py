@@ -79,7 +79,7 @@ def test_every_family_is_trained_judged_and_loaded_by_the_library(
     base = a_base(tmp_path, family)
     config = tiny_chronos(steps=4, learning_rate=1e-2) | {
         "model": {"base": base, "lora": lora},
-        "evaluation": {"season_length": 6, "windows": 2, "export": "trained", "baseline_series": 3},
+        "evaluation": {"season_length": 6, "windows": 2, "export": "trained"},
     }
     result = train(workdir, config)
 
@@ -279,7 +279,7 @@ def test_the_model_in_use_so_far_is_compared_too(tmp_path: Path) -> None:
     workdir = ready(tmp_path)
     config = tiny_chronos(steps=3)
     champion = a_base(tmp_path, "chronos-bolt")
-    config["evaluation"] = {"season_length": 6, "champion": champion, "export": "trained", "baselines": []}
+    config["evaluation"] = {"season_length": 6, "champion": champion, "export": "trained"}
     result = train(workdir, config)
     assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "champion"}
     assert set(result["evaluation"]["trained_less"]) == {"seasonal_naive", "champion"}
@@ -294,7 +294,7 @@ def test_the_champion_stays_when_it_is_better(tmp_path: Path) -> None:
     good = a_good_model(tmp_path)
     workdir = ready(tmp_path / "second")
     config = tiny_chronos(steps=1)
-    config["evaluation"] = {"season_length": 6, "champion": str(good), "baselines": []}
+    config["evaluation"] = {"season_length": 6, "champion": str(good)}
     result = train(workdir, config)
     assert result["evaluation"]["exported"] == "champion"
     assert f"the champion as it came, `{good}`" in (workdir.model / "MODEL_CARD.md").read_text()
@@ -315,7 +315,7 @@ def test_what_is_wrong_with_the_champion_is_said_before_the_training(
     workdir = ready(tmp_path)
     config = tiny_chronos(steps=3) | {"prediction_length": horizon}
     champion = "/nowhere" if horizon == 6 else a_base(tmp_path, "chronos-bolt")
-    config["evaluation"] = {"season_length": 6, "champion": champion, "baselines": []}
+    config["evaluation"] = {"season_length": 6, "champion": champion}
     with pytest.raises(InvalidInput, match=problem):
         train(workdir, config)
     assert not any("step" in json.loads(line) for line in workdir.metrics.read_text().splitlines())
@@ -324,7 +324,7 @@ def test_what_is_wrong_with_the_champion_is_said_before_the_training(
 def test_a_champion_that_takes_no_covariates_is_judged_without_them(tmp_path: Path) -> None:
     workdir = ready(tmp_path, heat=lambda row: row % 7 / 7)
     config = tiny_chronos(steps=2) | {"data": {"path": "training-data/toy/", "past_covariates": "heat"}}
-    config["evaluation"] = {"season_length": 6, "champion": a_base(tmp_path, "chronos-bolt"), "baselines": []}
+    config["evaluation"] = {"season_length": 6, "champion": a_base(tmp_path, "chronos-bolt")}
     train(workdir, config)
     assert "champion" in report(workdir)["models"]
 
@@ -352,7 +352,7 @@ def test_a_longer_context_than_the_bases_is_trained_on_and_remembered(tmp_path: 
     with torch.no_grad():
         losses = [float(family.model.eval()(**one).loss) for one in (batch, other)]
     assert losses[0] != losses[1]
-    config["evaluation"] = {"season_length": 6, "export": "trained", "baselines": []}
+    config["evaluation"] = {"season_length": 6, "export": "trained"}
     train(workdir, config)
     assert BaseChronosPipeline.from_pretrained(workdir.model).model_context_length == 36
     assert json.loads(workdir.facts.read_text())["context_length"] == 36
@@ -419,7 +419,7 @@ def test_nothing_that_is_held_out_is_trained_on(tmp_path: Path) -> None:
         changed = table.set_column(2, "target", [values.reshape(-1)])
         pq.write_table(changed, workdir.data / "toy.parquet")
         config = tiny_chronos(steps=3)
-        config["evaluation"] = {"season_length": 6, "windows": 2, "baselines": []}
+        config["evaluation"] = {"season_length": 6, "windows": 2}
         config["training"]["early_stopping"] = {"every_steps": 1, "patience": 9}
         train(workdir, config)
         weights.append(BaseChronosPipeline.from_pretrained(workdir.model).model.state_dict())
