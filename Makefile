@@ -38,6 +38,10 @@ demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: buil
 test: venv ## Run the tests, in WORKERS=2 processes
 	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
 
+.PHONY: test-thorough
+test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m thorough
+
 .PHONY: check
 check: venv ## Lint, type checks, import contracts, template validation, security scans
 	@$(MAKE) --no-print-directory --jobs --output-sync lint validate scan
