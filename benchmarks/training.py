@@ -31,13 +31,13 @@ from agent.data.ingest import read_panel
 from agent.data.panel import Columns, Panel, PanelWriter, open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.sampler import Sampler, Windows
-from agent.training.loop.engine import Work, fit
+from agent.training.batching.sampler import Sampler, TrainingWindows
+from agent.training.loop.engine import TrainingJob, fit
 from agent.training.model import block_attention
 from agent.training.model.families import Chronos2Family
 from benchmarks.aims import aims
 from benchmarks.publish import publish
-from chronos_ec2.training_config.schema import Data, Optimisation
+from chronos_ec2.training_config.schema import Data, Training
 from verification.agent.figures import note
 
 ROUNDS = 5
@@ -131,12 +131,12 @@ def _our_rate(shape: Sequence[float], context: int, rows: int, timed: int) -> fl
     family = Chronos2Family(_pipeline(shape, context), context, HORIZON)
     with tempfile.TemporaryDirectory() as folder:
         panel = _panel(Path(folder) / "panel", _series(context))
-        sampler = Sampler(Windows(panel, panel.lengths, context, HORIZON, HORIZON), rows, "series", 0)
+        sampler = Sampler(TrainingWindows(panel, panel.lengths, context, HORIZON, HORIZON), rows, "series", 0)
         assert block_attention.agrees(family.model, family.batch(panel, sampler.draw(0)))
-        settings = Optimisation(steps=timed + 1, batch_size=rows, checkpoint_steps=10**6)
+        settings = Training(steps=timed + 1, batch_size=rows, checkpoint_steps=10**6)
         batch = lambda number, part, parts: family.batch(panel, sampler.draw(number).part(part, parts))  # noqa: E731
         clock = _ClockMetrics(Path(folder) / "metrics.jsonl")
-        work = Work(family.model, batch, None, settings, "fp32", family.label, {}, rows)
+        work = TrainingJob(family.model, batch, None, settings, "fp32", family.label, {}, rows)
         fit(work, Path(folder), clock, StopSignal())
         clock.close()
     return clock.clock.rate
@@ -180,7 +180,7 @@ def batches() -> tuple[str, Any, str]:
         with tempfile.TemporaryDirectory() as folder:
             panel = _panel(Path(folder) / "panel", series)
             family = Chronos2Family(_pipeline([16, 8, 32, 1, 2, 16, 0.1], context), context, HORIZON)
-            sampler = Sampler(Windows(panel, panel.lengths, context, HORIZON, HORIZON), 256, "series", 0)
+            sampler = Sampler(TrainingWindows(panel, panel.lengths, context, HORIZON, HORIZON), 256, "series", 0)
             ours = iter(family.batch(panel, sampler.draw(number)) for number in range(10**6))
             pairs = [(_each(stock), _each(ours)) for _ in _rounds()]
         figures[f"{length}"] = found = _ratio(*zip(*pairs, strict=True))
@@ -334,7 +334,7 @@ def scaling() -> tuple[str, Any, str]:
                 panel = open_panel(folder)
                 opened.append(time.perf_counter() - began)
                 family = Chronos2Family(_pipeline([16, 8, 32, 1, 2, 16, 0.1], 32), 32, HORIZON)
-                sampler = Sampler(Windows(panel, panel.lengths, 32, HORIZON, HORIZON), 256, "series", 0)
+                sampler = Sampler(TrainingWindows(panel, panel.lengths, 32, HORIZON, HORIZON), 256, "series", 0)
                 built.append(_each(iter(family.batch(panel, sampler.draw(number)) for number in range(99))))
         found = [round(1e3 * statistics.median(taken), 2) for taken in (opened, built)]
         figures[str(count)] = {"open_ms": found[0], "batch_ms": found[1]}
@@ -351,7 +351,7 @@ def arithmetic() -> tuple[str, Any, str]:
     block_attention.install(family.model)
     with tempfile.TemporaryDirectory() as folder:
         panel = _panel(Path(folder) / "panel", _series(context))
-        sampler = Sampler(Windows(panel, panel.lengths, context, HORIZON, HORIZON), rows, "series", 0)
+        sampler = Sampler(TrainingWindows(panel, panel.lengths, context, HORIZON, HORIZON), rows, "series", 0)
         batch = family.batch(panel, sampler.draw(0))
     with FlopCounterMode(display=False) as counter:
         family.model(**batch).loss.backward()

@@ -20,7 +20,8 @@ from typing import Any, assert_never
 from agent.errors import RunFailed
 from agent.host import nvml
 from agent.host.kernel_events import KERNEL_LOG, xids
-from agent.preflight.cuda_probe import precision_of, supports
+from agent.host.precision import precision_of
+from agent.preflight.cuda_probe import supports
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.status import Cause
 
