@@ -14,14 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from agent.data.download import PIECE_BYTES, Changed, Wanted, fetch
+from agent.data import download
+from agent.data.download import Changed, Wanted, fetch
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Transfer
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.ports import Source
 from chronos_ec2.testing import MemoryTransfer, MemoryWorld
 
-LARGE = random.Random(7).randbytes(1 << 20) * 128 + b"the end"
+PIECE_BYTES = 1 << 20
+LARGE = random.Random(7).randbytes(PIECE_BYTES) * 2 + b"the end"
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PIECE_BYTES", PIECE_BYTES)
 
 
 class Wire:
