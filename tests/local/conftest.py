@@ -37,7 +37,7 @@ time.sleep(SECONDS)
 """
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
+def wait_for(what: Callable[[], Any], seconds: float = 300.0) -> Any:
     """What `what` returns once it is true."""
     end = time.monotonic() + seconds
     while not (found := what()):

@@ -118,4 +118,4 @@ def test_no_instance_outlives_the_emulator(cloud: Cloud) -> None:
     record = StateDir(cloud.aws.state_dir).read()
     assert record is not None
     os.kill(record.emulator, signal.SIGKILL)
-    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=60)
+    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=600)

@@ -84,7 +84,7 @@ with local_aws(Path({str(state.root)!r})):
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     token = recorded(state).token
-    wait_for(lambda: marked(MARK, token) == [], seconds=30)
+    wait_for(lambda: marked(MARK, token) == [], seconds=300)
 
 
 @pytest.mark.embedded_aws

@@ -89,7 +89,7 @@ def test_pieces_may_arrive_in_any_order(world: MemoryWorld, tmp_path: Path) -> N
 
     def last(start: int | None) -> None:
         if start == 0:
-            assert all(others.acquire(timeout=60) for _ in range(2))
+            assert all(others.acquire(timeout=300) for _ in range(2))
 
     def download_piece(key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
         source = Wire.download_piece(wire, key, path, piece, on_bytes)
