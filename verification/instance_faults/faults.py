@@ -166,7 +166,7 @@ FAULTS = (
     ),
     Fault(
         "the trainer fills the memory", _verdict, _OF_TRAINER,
-        End(Status.FAILED, Cause.USER_CODE, ("the memory of the instance ran out",)),
+        End(Status.FAILED, Cause.USER_CODE, ("the instance ran out of memory",)),
         {"steps": 3, "ending": "hang"}, "hungry trainer",
     ),
     Fault(

@@ -8,6 +8,7 @@ from typing import Any
 
 from chronos_ec2.domain.facts import Absent, Beat, Held, LaneFacts
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -17,6 +18,7 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LANE = Lane("dev")
 RUN_ID = "20260131T110000Z-1a2b3c"
 INSTANCE_ID = "i-0123456789abcdef0"
+LIMITS = Limits()
 SUBNETS = ("subnet-a", "subnet-b", "subnet-c")
 
 

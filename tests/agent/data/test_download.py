@@ -20,7 +20,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Transfer
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.ports import Source
-from chronos_ec2.testing import MemoryTransfer, MemoryWorld
+from chronos_ec2.testing import MemoryAws, MemoryTransfer
 
 PIECE_BYTES = 1 << 20
 LARGE = random.Random(7).randbytes(PIECE_BYTES) * 2 + b"the end"
@@ -56,8 +56,8 @@ class Wire:
 
 
 @pytest.fixture
-def world() -> MemoryWorld:
-    made = MemoryWorld()
+def world() -> MemoryAws:
+    made = MemoryAws()
     made.objects.write("large", LARGE)
     made.objects.write("small", b"small")
     return made
@@ -69,14 +69,14 @@ def get(wire: Wire, *wanted: Wanted, slept: list[float] | None = None) -> tuple[
     return fetch(wire, wanted, moved.append, lambda: None, waits.append)  # type: ignore[arg-type]
 
 
-def test_a_large_object_comes_in_pieces_and_a_small_one_in_one(world: MemoryWorld, tmp_path: Path) -> None:
+def test_a_large_object_comes_in_pieces_and_a_small_one_in_one(world: MemoryAws, tmp_path: Path) -> None:
     wire = Wire(world.transfer)
     large, small = Wanted("large", len(LARGE), tmp_path / "a"), Wanted("small", 5, tmp_path / "b")
     assert get(wire, large, small) == (hashlib.sha256(LARGE).hexdigest(), hashlib.sha256(b"small").hexdigest())
     assert wire.asked == {0: 1, PIECE_BYTES: 1, 2 * PIECE_BYTES: 1, None: 1}
 
 
-def test_what_broke_goes_on_where_it_broke(world: MemoryWorld, tmp_path: Path) -> None:
+def test_what_broke_goes_on_where_it_broke(world: MemoryAws, tmp_path: Path) -> None:
     wire, slept = Wire(world.transfer, breaks={PIECE_BYTES}), list[float]()
     (sha256,) = get(wire, Wanted("large", len(LARGE), tmp_path / "a"), slept=slept)
     assert sha256 == hashlib.sha256(LARGE).hexdigest()
@@ -84,7 +84,7 @@ def test_what_broke_goes_on_where_it_broke(world: MemoryWorld, tmp_path: Path) -
     assert slept == [2]
 
 
-def test_pieces_may_arrive_in_any_order(world: MemoryWorld, tmp_path: Path) -> None:
+def test_pieces_may_arrive_in_any_order(world: MemoryAws, tmp_path: Path) -> None:
     wire, others = Wire(world.transfer), threading.Semaphore(0)
 
     def last(start: int | None) -> None:
@@ -102,7 +102,7 @@ def test_pieces_may_arrive_in_any_order(world: MemoryWorld, tmp_path: Path) -> N
     assert get(wire, Wanted("large", len(LARGE), tmp_path / "a")) == (hashlib.sha256(LARGE).hexdigest(),)
 
 
-def test_an_object_that_is_written_anew_meanwhile_is_refused(world: MemoryWorld, tmp_path: Path) -> None:
+def test_an_object_that_is_written_anew_meanwhile_is_refused(world: MemoryAws, tmp_path: Path) -> None:
     wire = Wire(world.transfer)
     first = threading.Lock()
 
@@ -116,13 +116,13 @@ def test_an_object_that_is_written_anew_meanwhile_is_refused(world: MemoryWorld,
 
 
 @pytest.mark.parametrize("key", ["large", "small"])
-def test_an_object_of_another_size_is_refused(world: MemoryWorld, tmp_path: Path, key: str) -> None:
+def test_an_object_of_another_size_is_refused(world: MemoryAws, tmp_path: Path, key: str) -> None:
     with pytest.raises(Changed, match="bytes, and had"):
         get(Wire(world.transfer), Wanted(key, len(world.objects.body(key)) - 1, tmp_path / "a"))
 
 
 @pytest.mark.parametrize("body", [LARGE, b"small"])
-def test_what_is_not_as_it_was_uploaded_is_not_taken(world: MemoryWorld, tmp_path: Path, body: bytes) -> None:
+def test_what_is_not_as_it_was_uploaded_is_not_taken(world: MemoryAws, tmp_path: Path, body: bytes) -> None:
     """Pieces of a large object have no checksum of S3's: the hash of who uploaded it is compared with all of it."""
     path = tmp_path / "upload"
     path.write_bytes(body)

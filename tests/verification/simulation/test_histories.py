@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.decision import Decision, Record, Terminate
+from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import Fenced, LostRace
 from chronos_ec2.domain.events import Ignored, InstanceStateChanged, SpotInterruption, StateWritten, parse_event
 from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
@@ -26,8 +26,7 @@ from chronos_ec2.domain.rules.active_run import _near_a_limit, _over_budget, _pa
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing.memory import MemoryNotifier
-from chronos_ec2.testing.memory_objects import MemoryObjects
+from chronos_ec2.testing import MemoryNotifier, MemoryObjects
 from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.__main__ import simulate
 from verification.simulation.campaign import plan_of, shrink, study, whole
@@ -457,7 +456,7 @@ def test_a_spot_instance_that_is_taken_is_followed_by_another() -> None:
 def resuming_what_is_not_over(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     decision = decide(facts, now, limits)
     if isinstance(facts.state, Held) and facts.state.run.attempt == 1 and now > ORIGIN + timedelta(seconds=300):
-        return decision + Decision("again", (Record(facts.state.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
+        return decision + Decision("again", (RunLock(facts.state.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
     return decision
 
 

@@ -21,7 +21,7 @@ from chronos import BaseChronosPipeline
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.supervise.diagnosis import exit_report
+from agent.supervise.diagnosis import last_error
 from agent.training.loop import distributed
 from agent.training.loop.engine import latest_checkpoint
 from agent.training.run import run
@@ -64,7 +64,7 @@ def test_an_error_in_the_worker_is_diagnosed(tmp_path: Path) -> None:
     done = two_processes.run_both(tmp_path, "--fail", "hardware")
     log = tmp_path / "trainer.log"
     log.write_text(done.stderr)
-    assert exit_report(log, done.returncode) == f"RuntimeError: {two_processes.HARDWARE}"
+    assert last_error(log, done.returncode) == f"RuntimeError: {two_processes.HARDWARE}"
 
 
 def test_more_processes_than_gpus_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
