@@ -10,7 +10,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.status import Cause, Outcome
 from tests.end_to_end.conftest import RUNS, Lab
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.embedded_aws
 
 
 def test_the_dead_and_the_frozen_are_ended(lab: Lab) -> None:
