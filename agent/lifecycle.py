@@ -33,7 +33,7 @@ from agent.supervise.heartbeat_thread import HeartbeatThread
 from agent.supervise.periodic import PeriodicTask
 from agent.supervise.supervisor import TO_UPLOAD, Listener, Timeouts, read_result, supervise
 from chronos_ec2.domain.cost import time_left
-from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidDocument, InvalidInput, ServiceUnavailable
 from chronos_ec2.domain.facts import Beat
 from chronos_ec2.domain.parsing.codec import load_json
 from chronos_ec2.domain.parsing.names import one_line
@@ -370,6 +370,6 @@ class AgentRun:
         if self._workdir.facts.exists():
             try:
                 facts = load_json(self._workdir.facts.read_bytes(), self._workdir.facts.name)
-            except Unreadable as error:
+            except InvalidDocument as error:
                 _log.warning("left out of %s: %s", RUN, error)
         return self._run_record.beginning(self._request, self._record.run, facts)

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chronos_ec2.aws.setup_checks import StackSetupChecks
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.events import (
     Ignored,
     InstanceStateChanged,
@@ -211,9 +211,9 @@ def targets() -> list[Target]:
     )
     relaunch = _JSON | _changed_json({"lane": "main", "run_id": _RUN_ID})
     return [
-        Target("state", run, lambda raw: Run.from_json(raw, LANE), (Unreadable,)),
-        Target("heartbeat", beat, Heartbeat.from_json, (Unreadable,)),
-        Target("request", request, Request.from_json, (Unreadable,)),
+        Target("state", run, lambda raw: Run.from_json(raw, LANE), (InvalidDocument,)),
+        Target("heartbeat", beat, Heartbeat.from_json, (InvalidDocument,)),
+        Target("request", request, Request.from_json, (InvalidDocument,)),
         Target("event", _events(), parse_event),
         Target("order to relaunch", relaunch, lambda raw: parse_relaunch(raw, "dev")),
         Target("tags", tags, read_tags),

@@ -17,7 +17,7 @@ from pathlib import Path
 from agent.checkpoint.manifest import MANIFEST, Manifest
 from agent.data.download import Changed, Wanted, fetch
 from agent.protocol.checkpoint_dir import folder_of
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
 _log = logging.getLogger(__name__)
@@ -43,7 +43,7 @@ def stored_checkpoints(objects: ObjectStore, prefix: str) -> Iterator[Stored]:
             continue
         try:
             manifest = Manifest.from_json(found.body, step)
-        except Unreadable as error:
+        except InvalidDocument as error:
             _log.warning("checkpoint %d is not used: %s", step, error)
             continue
         if torn := [part.name for part in manifest.parts if sizes.get(folder + part.name) != part.size]:

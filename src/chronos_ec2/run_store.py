@@ -10,7 +10,7 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, StateRead
 from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.heartbeat import Heartbeat
@@ -89,7 +89,7 @@ class RunStore:
             return Absent()
         try:
             return Held(Run.from_json(found.body, lane), found.etag, found.written_at)
-        except Unreadable as error:
+        except InvalidDocument as error:
             return Broken(str(error), found.etag, found.written_at)
 
     def release_lock(self, lane: Lane, etag: str) -> None:
@@ -129,5 +129,5 @@ class RunStore:
             return Absent()
         try:
             return Beat(Heartbeat.from_json(found.body), found.etag, found.written_at)
-        except Unreadable as error:
+        except InvalidDocument as error:
             return Broken(str(error), found.etag, found.written_at)

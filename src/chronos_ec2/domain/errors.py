@@ -8,7 +8,7 @@ ChronosError
 │   ├── LaneBusy             another run holds the lane
 │   ├── StillInUse           the environment cannot be taken away, because something in it lives
 │   └── RunNotFound          no run of that id
-├── Unreadable               a document in S3 is not what its key promises
+├── InvalidDocument               a document in S3 is not what its key promises
 ├── LostRace                 somebody else wrote first; read again and decide again
 ├── Fenced                   this agent does not, or no longer, own the run
 ├── CapacityUnavailable      EC2 has no such instance in this subnet now; another may have
@@ -72,7 +72,7 @@ class RunNotFound(UserError):
         super().__init__(f"no run {run_id} in environment {environment}; `chronos-ec2 runs` lists those that exist")
 
 
-class Unreadable(ChronosError):
+class InvalidDocument(ChronosError):
     """A document in S3 is not what its key promises. Its content is never acted on."""
 
 

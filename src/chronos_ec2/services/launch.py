@@ -12,13 +12,13 @@ from typing import Any
 from chronos_ec2.domain.cost import list_prices
 from chronos_ec2.domain.errors import (
     CapacityUnavailable,
+    InvalidDocument,
     InvalidInput,
     LaneBusy,
     LaunchRefused,
     LostRace,
     NotAllowed,
     ServiceUnavailable,
-    Unreadable,
 )
 from chronos_ec2.domain.facts import Broken, Held, StateRead
 from chronos_ec2.domain.limits import Limits
@@ -188,7 +188,7 @@ class Launcher:
         None when there is nothing to start: the run does not hold the lane any more, was stopped, or has its instance.
 
         Raises:
-            Unreadable: the run's request is not what it should be.
+            InvalidDocument: the run's request is not what it should be.
             CapacityUnavailable, LaunchRefused: no instance was started; the watchdog ends the run.
             ServiceUnavailable: AWS did not answer; asking again does not start a second instance.
         """
@@ -199,7 +199,7 @@ class Launcher:
             return None
         found = self.store.objects.read(run_key(lane.environment, run_id, REQUEST), MAX_REQUEST_BYTES)
         if found is None:
-            raise Unreadable(f"run {run_id} has no {REQUEST}")
+            raise InvalidDocument(f"run {run_id} has no {REQUEST}")
         request = Request.from_json(found.body)
         user_data = render_user_data(self.bucket, held.run, request.limits)
         options = _options(request.instance_types, self.subnet_ids, request.market)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chronos_ec2.domain.errors import RunNotFound, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, RunNotFound
 from chronos_ec2.domain.facts import Beat, BeatRead, Held
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
@@ -40,7 +40,7 @@ def look(store: RunStore, environment: str, run_id: str) -> Snapshot:
 
     Raises:
         RunNotFound: neither a lock nor a final record nor an order of it is there.
-        Unreadable: its final record is not what it should be.
+        InvalidDocument: its final record is not what it should be.
     """
     check_run_id(run_id)
     for lane in store.lanes(environment):
@@ -79,6 +79,6 @@ def runs(store: RunStore, environment: str) -> tuple[Snapshot, ...]:
             found.append(
                 Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
             )
-        except (RunNotFound, Unreadable):
+        except (RunNotFound, InvalidDocument):
             continue
     return tuple(found)

@@ -18,7 +18,7 @@ from agent.data.hashing import sha256_of
 from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
-from chronos_ec2.domain.errors import Fenced, ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
 from chronos_ec2.testing import MemoryWorld
 
 ROOT = Path(__file__).parents[3]
@@ -184,5 +184,5 @@ def test_a_manifest_says_what_it_said() -> None:
     ],
 )
 def test_a_manifest_that_is_not_one_of_ours_is_refused(raw: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(InvalidDocument):
         Manifest.from_json(raw, 10)

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.facts import Beat, Broken
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
@@ -21,7 +21,7 @@ def written(heartbeat: Heartbeat) -> dict[str, Any]:
 
 
 def read_with(**changes: Any) -> str:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         Heartbeat.from_json(json.dumps(written(a_heartbeat()) | changes).encode())
     return str(refusal.value)
 
@@ -86,5 +86,5 @@ def test_a_wrong_word_is_quoted_no_further_than_120_characters() -> None:
 
 
 def test_bytes_that_are_no_beat_are_unreadable_by_the_name_of_the_document() -> None:
-    with pytest.raises(Unreadable, match=r"^heartbeat\.json: not JSON"):
+    with pytest.raises(InvalidDocument, match=r"^heartbeat\.json: not JSON"):
         Heartbeat.from_json(b"")

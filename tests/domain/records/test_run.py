@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run, check_run_id, client_token, new_run_id
 from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
@@ -236,7 +236,7 @@ def test_the_parts_of_a_client_token_do_not_run_into_each_other() -> None:
 
 def read_with(**changes: Any) -> str:
     document = json.loads(a_run(verdict=FAILED, stop=Stop(Cause.HUNG, "x", NOW)).to_json()) | changes
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         Run.from_json(json.dumps(document).encode(), LANE)
     return str(refusal.value)
 
@@ -267,5 +267,5 @@ def test_a_fault_inside_a_part_gives_the_path(part: str) -> None:
 
 
 def test_bytes_that_are_no_record_are_unreadable_by_the_name_of_the_lock() -> None:
-    with pytest.raises(Unreadable, match=r"^dev/lanes/second/system-state\.json: not JSON"):
+    with pytest.raises(InvalidDocument, match=r"^dev/lanes/second/system-state\.json: not JSON"):
         Run.from_json(b"", Lane("dev", "second"))

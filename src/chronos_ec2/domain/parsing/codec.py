@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.names import _CONTROL, one_line
 from chronos_ec2.domain.parsing.times import parse_time
 
@@ -21,15 +21,15 @@ def dump_json(document: Mapping[str, Any]) -> bytes:
 
 
 def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
-    """A JSON object from `raw`. Raises Unreadable when it is too large, not UTF-8, not JSON or not an object."""
+    """A JSON object from `raw`. Raises InvalidDocument when it is too large, not UTF-8, not JSON or not an object."""
     if len(raw) > limit:
-        raise Unreadable(f"{what}: more than {limit} bytes")
+        raise InvalidDocument(f"{what}: more than {limit} bytes")
     try:
         document = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{what}: not JSON: {one_line(str(error), 120)}") from error
+        raise InvalidDocument(f"{what}: not JSON: {one_line(str(error), 120)}") from error
     if not isinstance(document, dict):
-        raise Unreadable(f"{what}: a JSON {type(document).__name__}, not an object")
+        raise InvalidDocument(f"{what}: a JSON {type(document).__name__}, not an object")
     return document
 
 
@@ -43,7 +43,7 @@ _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Fields:
-    """Typed access to a document of ours; every failure is Unreadable and names document and field."""
+    """Typed access to a document of ours; every failure is InvalidDocument and names document and field."""
 
     def __init__(self, document: Mapping[str, Any], what: str) -> None:
         self._document = document
@@ -52,9 +52,9 @@ class Fields:
     def _get(self, name: str, kinds: type | tuple[type, ...]) -> Any:
         value = self._document.get(name)
         if value.__class__ is bool and kinds is not bool:
-            raise Unreadable(f"{self._what}: field {name!r} is a boolean")
+            raise InvalidDocument(f"{self._what}: field {name!r} is a boolean")
         if not isinstance(value, kinds):
-            raise Unreadable(f"{self._what}: field {name!r} is missing or of the wrong type")
+            raise InvalidDocument(f"{self._what}: field {name!r} is missing or of the wrong type")
         return value
 
     def has(self, name: str) -> bool:
@@ -65,7 +65,7 @@ class Fields:
         """A string without control characters."""
         value: str = self._get(name, str)
         if not value.isprintable() and _CONTROL.search(value):
-            raise Unreadable(f"{self._what}: field {name!r} holds control characters")
+            raise InvalidDocument(f"{self._what}: field {name!r} holds control characters")
         return value
 
     def text_or_none(self, name: str) -> str | None:
@@ -76,7 +76,7 @@ class Fields:
         """An integer of at least zero and below 2**63."""
         value: int = self._get(name, int)
         if not 0 <= value < 2**63:
-            raise Unreadable(f"{self._what}: field {name!r} is out of range")
+            raise InvalidDocument(f"{self._what}: field {name!r} is out of range")
         return value
 
     def count_or_none(self, name: str) -> int | None:
@@ -88,7 +88,7 @@ class Fields:
         value = self._get(name, (int, float))
         # Compared as it is: an integer may be too large for a float.
         if not minimum <= value < 1e15:
-            raise Unreadable(f"{self._what}: field {name!r} is out of range")
+            raise InvalidDocument(f"{self._what}: field {name!r} is out of range")
         return float(value)
 
     def number_or_none(self, name: str, minimum: float = 0) -> float | None:
@@ -100,7 +100,7 @@ class Fields:
         try:
             return parse_time(self.text(name))
         except ValueError as error:
-            raise Unreadable(f"{self._what}: field {name!r} is not an RFC 3339 time with a zone") from error
+            raise InvalidDocument(f"{self._what}: field {name!r} is not an RFC 3339 time with a zone") from error
 
     def flag(self, name: str) -> bool:
         """A boolean."""
@@ -111,14 +111,14 @@ class Fields:
         """A list of strings."""
         values: list[Any] = self._get(name, list)
         if not all(isinstance(value, str) and not _CONTROL.search(value) for value in values):
-            raise Unreadable(f"{self._what}: field {name!r} is not a list of plain strings")
+            raise InvalidDocument(f"{self._what}: field {name!r} is not a list of plain strings")
         return values
 
     def children(self, name: str) -> list[Fields]:
         """A list of nested objects."""
         values: list[Any] = self._get(name, list)
         if not all(isinstance(value, dict) for value in values):
-            raise Unreadable(f"{self._what}: field {name!r} is not a list of objects")
+            raise InvalidDocument(f"{self._what}: field {name!r} is not a list of objects")
         return [Fields(value, f"{self._what}.{name}[{index}]") for index, value in enumerate(values)]
 
     def child(self, name: str) -> Fields:

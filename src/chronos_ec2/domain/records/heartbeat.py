@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import check_run_id
@@ -68,10 +68,10 @@ class Heartbeat:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Heartbeat:
-        """The beat in `raw`. Raises Unreadable for anything that is not one of this schema."""
+        """The beat in `raw`. Raises InvalidDocument for anything that is not one of this schema."""
         fields = Fields(load_json(raw, "heartbeat.json"), "heartbeat.json")
         if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-            raise Unreadable(f"heartbeat.json: schema_version {version}, this release reads {SCHEMA_VERSION}")
+            raise InvalidDocument(f"heartbeat.json: schema_version {version}, this release reads {SCHEMA_VERSION}")
         try:
             return cls(
                 run_id=check_run_id(fields.text("run_id")),
@@ -93,7 +93,7 @@ class Heartbeat:
                 sent_at=fields.text("sent_at"),
             )
         except (ValueError, InvalidInput) as error:
-            raise Unreadable(f"heartbeat.json: {one_line(str(error), 120)}") from error
+            raise InvalidDocument(f"heartbeat.json: {one_line(str(error), 120)}") from error
 
 
 def _seconds(value: float) -> timedelta:

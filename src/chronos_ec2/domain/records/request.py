@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
@@ -68,10 +68,10 @@ class Request:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Request:
-        """The request in `raw`. Raises Unreadable."""
+        """The request in `raw`. Raises InvalidDocument."""
         fields = Fields(load_json(raw, REQUEST, MAX_REQUEST_BYTES), REQUEST)
         if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-            raise Unreadable(f"{REQUEST}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+            raise InvalidDocument(f"{REQUEST}: schema_version {version}, this release reads {SCHEMA_VERSION}")
         try:
             return cls(
                 run_id=check_run_id(fields.text("run_id")),
@@ -89,4 +89,4 @@ class Request:
                 commit=fields.text_or_none("commit"),
             )
         except (ValueError, InvalidInput) as error:
-            raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error
+            raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
@@ -179,13 +179,13 @@ class Run:
         """The record of `lane` in `raw`.
 
         Raises:
-            Unreadable: not a record of this schema and lane. Nothing of its content may be acted on.
+            InvalidDocument: not a record of this schema and lane. Nothing of its content may be acted on.
         """
         return _read(raw, lane)
 
     @classmethod
     def from_fields(cls, fields: Fields, lane: Lane) -> Run:
-        """The record in the fields of a document. Raises Unreadable, ValueError, InvalidInput."""
+        """The record in the fields of a document. Raises InvalidDocument, ValueError, InvalidInput."""
         return cls(
             run_id=check_run_id(fields.text("run_id")),
             lane=lane,
@@ -218,13 +218,13 @@ def _read(raw: bytes, lane: Lane) -> Run:
     """Beats and sweeps read the same bytes over and over."""
     fields = Fields(load_json(raw, lane.state_key), lane.state_key)
     if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-        raise Unreadable(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+        raise InvalidDocument(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
     if (fields.text("environment"), fields.text("lane")) != (lane.environment, lane.name):
-        raise Unreadable(f"{lane.state_key}: the record of another lane")
+        raise InvalidDocument(f"{lane.state_key}: the record of another lane")
     try:
         return Run.from_fields(fields, lane)
     except (ValueError, InvalidInput) as error:
-        raise Unreadable(f"{lane.state_key}: {one_line(str(error), 120)}") from error
+        raise InvalidDocument(f"{lane.state_key}: {one_line(str(error), 120)}") from error
 
 
 def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
