@@ -34,7 +34,7 @@ from agent.supervise.periodic import PeriodicTask
 from agent.supervise.supervisor import TO_UPLOAD, Listener, Timeouts, read_result, supervise
 from chronos_ec2.domain.cost import time_left
 from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidDocument, InvalidInput, ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.codec import load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import parse_time
@@ -226,7 +226,7 @@ class AgentRun:
         """How far this box's clock is ahead of S3's, to about a second, as its first beat shows; None before that."""
         run = self._record.run
         beat = self._world.store.read_beat(run.lane.environment, run.run_id)
-        if not isinstance(beat, Beat) or beat.heartbeat.attempt != run.attempt:
+        if not isinstance(beat, HeartbeatReceived) or beat.heartbeat.attempt != run.attempt:
             return None
         return parse_time(beat.heartbeat.sent_at) - beat.received_at
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chronos_ec2.domain.facts import Absent, Beat, Held, LaneFacts
+from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
@@ -85,13 +85,13 @@ def a_heartbeat(**changes: Any) -> Heartbeat:
     return replace(heartbeat, **changes)
 
 
-def a_beat(age: timedelta = seconds(5), **changes: Any) -> Beat:
+def a_beat(age: timedelta = seconds(5), **changes: Any) -> HeartbeatReceived:
     """A beat that S3 received `age` ago."""
-    return Beat(a_heartbeat(**changes), '"beat"', NOW - age)
+    return HeartbeatReceived(a_heartbeat(**changes), '"beat"', NOW - age)
 
 
-def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> Held:
-    return Held(run or a_run(), '"etag"', written_at)
+def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> LockHeld:
+    return LockHeld(run or a_run(), '"etag"', written_at)
 
 
 def some_facts(**changes: Any) -> LaneFacts:

@@ -29,7 +29,7 @@ from chronos_ec2.domain.events import (
     parse_event,
     parse_relaunch,
 )
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import read_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -291,7 +291,7 @@ def _beside_a_lock(raw: bytes) -> None:
     """Only what cannot be read: a lock that can be read is the truth about its run."""
     stage = _Stage()
     stage.world.objects.write(LANE.state_key, raw)
-    if not isinstance(stage.store.read_lock(LANE), Held):
+    if not isinstance(stage.store.read_lock(LANE), LockHeld):
         _look_twice(stage)
 
 

@@ -11,7 +11,15 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chronos_ec2.domain.errors import InvalidDocument, LostRace, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, StateRead
+from chronos_ec2.domain.facts import (
+    Absent,
+    HeartbeatRead,
+    HeartbeatReceived,
+    LockHeld,
+    LockRead,
+    ReadFailed,
+    Unreadable,
+)
 from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane, lanes_prefix
@@ -49,7 +57,7 @@ class RunStore:
         self.objects = objects
         self._new_nonce = new_nonce
 
-    def create_lock(self, run: Run) -> Held:
+    def create_lock(self, run: Run) -> LockHeld:
         """Take the lane, if it is free.
 
         Raises:
@@ -59,7 +67,7 @@ class RunStore:
         run = replace(run, seq=1, nonce=self._new_nonce())
         return self._conditionally(run, lambda body: self.objects.create(run.lane.state_key, body))
 
-    def replace_lock(self, run: Run, expected: Held) -> Held:
+    def replace_lock(self, run: Run, expected: LockHeld) -> LockHeld:
         """Write `run` with the next `seq` and a new nonce, if the lock still is `expected`.
 
         Raises:
@@ -69,28 +77,28 @@ class RunStore:
         run = replace(run, seq=expected.run.seq + 1, nonce=self._new_nonce())
         return self._conditionally(run, lambda body: self.objects.replace(run.lane.state_key, body, expected.etag))
 
-    def _conditionally(self, run: Run, write: Callable[[bytes], str]) -> Held:
+    def _conditionally(self, run: Run, write: Callable[[bytes], str]) -> LockHeld:
         try:
             etag = write(run.to_json())
         except (LostRace, ServiceUnavailable):
             found = self.read_lock(run.lane)
-            if isinstance(found, Held) and (found.run.seq, found.run.nonce) == (run.seq, run.nonce):
+            if isinstance(found, LockHeld) and (found.run.seq, found.run.nonce) == (run.seq, run.nonce):
                 return found
             raise
-        return Held(run, etag, run.updated_at)
+        return LockHeld(run, etag, run.updated_at)
 
-    def read_lock(self, lane: Lane) -> StateRead:
+    def read_lock(self, lane: Lane) -> LockRead:
         """The lock of a lane; a failed read is a value too."""
         try:
             found = self.objects.read(lane.state_key)
         except (ServiceUnavailable, NotAllowed) as error:
-            return Failed(str(error))
+            return ReadFailed(str(error))
         if found is None:
             return Absent()
         try:
-            return Held(Run.from_json(found.body, lane), found.etag, found.written_at)
+            return LockHeld(Run.from_json(found.body, lane), found.etag, found.written_at)
         except InvalidDocument as error:
-            return Broken(str(error), found.etag, found.written_at)
+            return Unreadable(str(error), found.etag, found.written_at)
 
     def release_lock(self, lane: Lane, etag: str) -> None:
         """Delete the lock, if it still has this ETag; one that is gone already is released.
@@ -119,15 +127,15 @@ class RunStore:
         """Overwrite the heartbeat of a run. Raises ServiceUnavailable."""
         self.objects.write(run_key(environment, heartbeat.run_id, HEARTBEAT), heartbeat.to_json())
 
-    def read_beat(self, environment: str, run_id: str) -> BeatRead:
+    def read_beat(self, environment: str, run_id: str) -> HeartbeatRead:
         """The newest heartbeat of a run; a failed read is a value too."""
         try:
             found = self.objects.read(run_key(environment, run_id, HEARTBEAT))
         except (ServiceUnavailable, NotAllowed) as error:
-            return Failed(str(error))
+            return ReadFailed(str(error))
         if found is None:
             return Absent()
         try:
-            return Beat(Heartbeat.from_json(found.body), found.etag, found.written_at)
+            return HeartbeatReceived(Heartbeat.from_json(found.body), found.etag, found.written_at)
         except InvalidDocument as error:
-            return Broken(str(error), found.etag, found.written_at)
+            return Unreadable(str(error), found.etag, found.written_at)

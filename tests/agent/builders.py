@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
@@ -200,7 +200,7 @@ def rewrite(world: World, change: Callable[[Run], Run]) -> None:
     """Somebody else writes the lock."""
     store = RunStore(world.memory.objects)
     held = store.read_lock(LANE)
-    assert isinstance(held, Held)
+    assert isinstance(held, LockHeld)
     store.replace_lock(change(held.run), held)
 
 

@@ -24,7 +24,7 @@ from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
@@ -196,7 +196,7 @@ def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, wo
 
 def has_stepped(world: World) -> bool:
     beat = world.store.read_beat("dev", RUN_ID)
-    return isinstance(beat, Beat) and beat.heartbeat.step > 0
+    return isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0
 
 
 def test_a_graceful_stop_ends_a_trainer_that_listens(world: World, workdir: Workdir) -> None:
@@ -536,7 +536,7 @@ def test_the_first_beat_of_the_next_attempt_knows_of_the_checkpoint(
 
 def note_beat(world: World, beats: list[Heartbeat]) -> bool:
     beat = world.store.read_beat("dev", RUN_ID)
-    if isinstance(beat, Beat):
+    if isinstance(beat, HeartbeatReceived):
         beats.append(beat.heartbeat)
     return bool(beats)
 

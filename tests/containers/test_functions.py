@@ -14,7 +14,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
@@ -118,7 +118,7 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: Bench)
     try:
         done = invoke(containers, "Launcher", EVENTS / "relaunch.json")
         held = store.read_lock(lane)
-        assert isinstance(held, Held)
+        assert isinstance(held, LockHeld)
         lock = held
         assert [line["message"] for line in done.lines] == ["started"]
         found = client("ec2").describe_instances(InstanceIds=[held.run.instance_id])

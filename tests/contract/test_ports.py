@@ -11,7 +11,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import LostRace
-from chronos_ec2.domain.facts import Absent, Broken, Held
+from chronos_ec2.domain.facts import Absent, LockHeld, Unreadable
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
@@ -173,7 +173,7 @@ class TestLocks:
     def test_what_is_read_is_what_was_written(self, store: RunStore) -> None:
         held = store.create_lock(a_run())
         found = store.read_lock(LANE)
-        assert isinstance(found, Held)
+        assert isinstance(found, LockHeld)
         assert (found.run, found.etag) == (held.run, held.etag)
 
     def test_each_write_counts_on_and_the_loser_learns_it(self, store: RunStore) -> None:
@@ -196,7 +196,7 @@ class TestLocks:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 99}', b"x" * 70_000])
     def test_what_is_not_a_record_is_broken(self, ports: Ports, store: RunStore, body: bytes) -> None:
         ports.objects.write(LANE.state_key, body)
-        assert isinstance(store.read_lock(LANE), Broken)
+        assert isinstance(store.read_lock(LANE), Unreadable)
 
     def test_lanes_are_found_by_their_locks(self, store: RunStore) -> None:
         store.create_lock(a_run(lane=Lane("dev", "second")))

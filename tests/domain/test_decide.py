@@ -22,7 +22,16 @@ from chronos_ec2.domain.decision import (
     ReleaseUnreadable,
     Terminate,
 )
-from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.facts import (
+    Absent,
+    HeartbeatRead,
+    HeartbeatReceived,
+    LaneFacts,
+    LockHeld,
+    LockRead,
+    ReadFailed,
+    Unreadable,
+)
 from chronos_ec2.domain.instance import InstanceLookup, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -108,7 +117,7 @@ def test_a_beat_at_the_second_look_clears_the_suspicion() -> None:
 
 def test_a_beat_that_cannot_be_read_neither_ends_anything_nor_clears_a_suspicion() -> None:
     suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.second_look))
-    assert judge(some_facts(beat=Failed("503"), state=held(suspected, NOW))).actions == ()
+    assert judge(some_facts(beat=ReadFailed("503"), state=held(suspected, NOW))).actions == ()
 
 
 def test_a_beat_of_exactly_the_lease_lives() -> None:
@@ -129,17 +138,17 @@ def test_the_beat_of_another_attempt_instance_or_run_is_no_sign_of_life(other: d
 
 
 def test_a_beat_that_cannot_be_read_never_kills() -> None:
-    assert terminated(judge(some_facts(beat=Failed("503 SlowDown")))) == []
+    assert terminated(judge(some_facts(beat=ReadFailed("503 SlowDown")))) == []
 
 
 def test_a_state_that_cannot_be_read_never_kills() -> None:
-    facts = some_facts(state=Failed("503 SlowDown"), beat=Absent())
+    facts = some_facts(state=ReadFailed("503 SlowDown"), beat=Absent())
     assert judge(facts).actions == ()
 
 
 def test_a_state_that_cannot_be_read_does_not_lift_the_deadline_in_the_tag() -> None:
     late = an_instance(deadline=NOW - seconds(1))
-    facts = some_facts(state=Failed("503 SlowDown"), instances=(late,))
+    facts = some_facts(state=ReadFailed("503 SlowDown"), instances=(late,))
     assert terminated(judge(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
 
 
@@ -357,7 +366,7 @@ def test_a_record_that_names_a_foreign_instance_moves_nothing_but_our_own() -> N
 
 
 def test_an_unreadable_record_freezes_the_lane_and_judges_by_lease() -> None:
-    broken = Broken("not JSON", '"e"', NOW - timedelta(hours=1))
+    broken = Unreadable("not JSON", '"e"', NOW - timedelta(hours=1))
     alive = judge(some_facts(state=broken, beats={RUN_ID: a_beat()}))
     assert terminated(alive) == []
     assert [action.kind for action in alive.actions if isinstance(action, Notify)] == [Kind.STUCK]
@@ -368,7 +377,7 @@ def test_an_unreadable_record_freezes_the_lane_and_judges_by_lease() -> None:
 
 
 def test_an_unreadable_record_is_set_aside_when_nothing_was_alive_at_two_looks_a_lease_apart() -> None:
-    broken = Broken("not JSON", '"e"', NOW - LIMITS.boot)
+    broken = Unreadable("not JSON", '"e"', NOW - LIMITS.boot)
     first = some_facts(state=broken, instances=(), beat=Absent())
     assert judge(first).actions[-1] == MarkUnreadable('"e"')
     between = replace(first, suspects={'"e"': NOW - LIMITS.lease + seconds(1)})
@@ -437,11 +446,11 @@ LIVES_ON = {
     "past its tag": lambda since: some_facts(state=Absent(), instances=(an_instance(deadline=NOW - since),)),
     "without a record": lambda since: some_facts(state=Absent(), beat=Absent(), suspects={INSTANCE_ID: NOW - since}),
     "without a readable record": lambda since: some_facts(
-        state=Broken("not JSON", '"e"', NOW), beat=a_beat(since + LIMITS.lease),
+        state=Unreadable("not JSON", '"e"', NOW), beat=a_beat(since + LIMITS.lease),
         suspects={INSTANCE_ID: NOW - since},
     ),
     "hung without a readable record": lambda since: some_facts(
-        state=Broken("not JSON", '"e"', NOW), beat=a_beat(stalled_for=LIMITS.progress),
+        state=Unreadable("not JSON", '"e"', NOW), beat=a_beat(stalled_for=LIMITS.progress),
         suspects={INSTANCE_ID: NOW - since},
     ),
 }  # fmt: skip
@@ -457,7 +466,7 @@ def test_people_are_told_of_an_instance_that_lives_on_long_after_its_end_was_due
     (told,) = leaks[0]
     assert told.text.startswith(f"{INSTANCE_ID} is ")
     state = LIVES_ON[name](LONG_AGO).state
-    run = state.run if isinstance(state, Held) else None
+    run = state.run if isinstance(state, LockHeld) else None
     assert (told.incident, told.run) == (RUN_ID if run else INSTANCE_ID, run)
 
 
@@ -496,15 +505,15 @@ some_runs = st.builds(
     stop=st.one_of(st.none(), stops),
     suspect=st.one_of(st.none(), suspicions),
 )
-states: st.SearchStrategy[StateRead] = st.one_of(
+states: st.SearchStrategy[LockRead] = st.one_of(
     st.just(Absent()),
-    st.just(Failed("503")),
-    st.builds(Broken, st.just("not JSON"), st.just('"e"'), spans.map(lambda span: NOW - span)),
-    st.builds(Held, some_runs, st.just('"e"'), spans.map(lambda span: NOW - span)),
+    st.just(ReadFailed("503")),
+    st.builds(Unreadable, st.just("not JSON"), st.just('"e"'), spans.map(lambda span: NOW - span)),
+    st.builds(LockHeld, some_runs, st.just('"e"'), spans.map(lambda span: NOW - span)),
 )
-beats: st.SearchStrategy[BeatRead] = st.one_of(
+beats: st.SearchStrategy[HeartbeatRead] = st.one_of(
     st.just(Absent()),
-    st.just(Failed("503")),
+    st.just(ReadFailed("503")),
     st.builds(a_beat, spans, stalled_for=spans, instance_id=st.sampled_from([INSTANCE_ID, "i-bbbbbbbb"])),
 )
 all_facts = st.builds(
@@ -557,7 +566,7 @@ def test_only_living_instances_from_ec2s_list_are_ever_terminated(facts: LaneFac
 def test_a_lock_is_never_released_while_an_instance_of_its_run_lives(facts: LaneFacts) -> None:
     decision = judge(facts)
     if any(isinstance(action, Conclude) for action in decision.actions):
-        assert isinstance(facts.state, Held)
+        assert isinstance(facts.state, LockHeld)
         run_id = facts.state.run.run_id
         assert not any(box.alive and box.run_id == run_id for box in facts.instances)
 
@@ -565,7 +574,7 @@ def test_a_lock_is_never_released_while_an_instance_of_its_run_lives(facts: Lane
 @given(all_facts)
 def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts: LaneFacts) -> None:
     beat = facts.beat
-    if not isinstance(facts.state, Held) or not isinstance(beat, Beat):
+    if not isinstance(facts.state, LockHeld) or not isinstance(beat, HeartbeatReceived):
         return
     run = facts.state.run
     fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
@@ -581,7 +590,7 @@ def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts
 @given(all_facts)
 def test_with_a_fresh_moving_beat_no_run_in_time_is_given_up_because_it_is_not_listed(facts: LaneFacts) -> None:
     beat = facts.beat
-    if not isinstance(facts.state, Held) or not isinstance(beat, Beat):
+    if not isinstance(facts.state, LockHeld) or not isinstance(beat, HeartbeatReceived):
         return
     run = facts.state.run
     fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
@@ -594,12 +603,13 @@ def test_with_a_fresh_moving_beat_no_run_in_time_is_given_up_because_it_is_not_l
 
 @given(all_facts)
 def test_a_fresh_moving_beat_beside_an_unreadable_record_is_ended_by_its_deadline_alone(facts: LaneFacts) -> None:
-    if not isinstance(facts.state, Broken):
+    if not isinstance(facts.state, Unreadable):
         return
     alive = {
         box.instance_id
         for box in facts.instances
-        if box.state is InstanceState.RUNNING and isinstance(beat := facts.beats.get(box.run_id or ""), Beat)
+        if box.state is InstanceState.RUNNING
+        and isinstance(beat := facts.beats.get(box.run_id or ""), HeartbeatReceived)
         if beat.heartbeat.instance_id == box.instance_id and NOW - beat.received_at <= LIMITS.lease
         if beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
     }

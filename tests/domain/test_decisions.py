@@ -17,7 +17,7 @@ import pytest
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Action
-from chronos_ec2.domain.facts import Absent, Broken, Failed, Held, LaneFacts
+from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
@@ -49,15 +49,15 @@ def silent_since(first_look: timedelta) -> LaneFacts:
     return some_facts(beat=a_beat(LIMITS.lease + SECOND + first_look), state=held(run, ago(first_look)))
 
 
-def claimed(since: timedelta = LIMITS.lease, **changes: Any) -> Held:
+def claimed(since: timedelta = LIMITS.lease, **changes: Any) -> LockHeld:
     return held(a_run(**changes), ago(since))
 
 
-def stopping(since: timedelta, cause: Cause = Cause.REQUESTED) -> Held:
+def stopping(since: timedelta, cause: Cause = Cause.REQUESTED) -> LockHeld:
     return held(a_run(stop=Stop(cause, "by hand", ago(since))), ago(since))
 
 
-def suspected(cause: Cause, since: timedelta, **changes: Any) -> Held:
+def suspected(cause: Cause, since: timedelta, **changes: Any) -> LockHeld:
     return held(a_run(suspect=Suspect(cause, "seen before", ago(since)), **changes), ago(since))
 
 
@@ -91,7 +91,7 @@ def unreadable(beat: Any = None, since: timedelta | None = None, **instance: Any
     suspects = {} if since is None else {INSTANCE_ID: ago(since)}
     return some_facts(
         instances=(an_instance(**instance),),
-        state=Broken("not JSON", '"e-1"', UNREADABLE_AT),
+        state=Unreadable("not JSON", '"e-1"', UNREADABLE_AT),
         beat=Absent(),
         beats={RUN_ID: beat or a_beat()},
         suspects=suspects,
@@ -99,7 +99,7 @@ def unreadable(beat: Any = None, since: timedelta | None = None, **instance: Any
 
 
 def nothing_but_an_unreadable_record(age: timedelta, since: timedelta | None = None, **changes: Any) -> LaneFacts:
-    broken = Broken("not JSON", '"e-1"', ago(age))
+    broken = Unreadable("not JSON", '"e-1"', ago(age))
     suspects = {} if since is None else {broken.etag: ago(since)}
     return some_facts(**({"instances": (), "state": broken, "beat": Absent(), "suspects": suspects} | changes))
 
@@ -123,16 +123,16 @@ RUNS: dict[str, LaneFacts] = {
     "without any beat the claim counts: one second over": some_facts(
         beat=Absent(), state=claimed(LIMITS.lease + SECOND)
     ),
-    "an unreadable beat is still a beat: the lease": some_facts(beat=Broken("not JSON", '"b"', ago(LIMITS.lease))),
+    "an unreadable beat is still a beat: the lease": some_facts(beat=Unreadable("not JSON", '"b"', ago(LIMITS.lease))),
     "an unreadable beat is still a beat: one second over": some_facts(
-        beat=Broken("not JSON", '"b"', ago(LIMITS.lease + SECOND))
+        beat=Unreadable("not JSON", '"b"', ago(LIMITS.lease + SECOND))
     ),
     "the beat of another run is none": some_facts(beat=a_beat(run_id=OTHER_RUN)),
     "the beat of another attempt is none": some_facts(beat=a_beat(attempt=2)),
     "the beat of another instance is none": some_facts(beat=a_beat(instance_id=OTHER_ID)),
-    "a beat that could not be read kills nobody": some_facts(beat=Failed("503")),
+    "a beat that could not be read kills nobody": some_facts(beat=ReadFailed("503")),
     "a beat that could not be read clears no suspicion": some_facts(
-        beat=Failed("503"), state=suspected(Cause.HUNG, LIMITS.progress)
+        beat=ReadFailed("503"), state=suspected(Cause.HUNG, LIMITS.progress)
     ),
     "work may rest for its limit": some_facts(beat=a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(5))),
     "work that rests one second longer is suspected": some_facts(
@@ -261,9 +261,9 @@ ENDS: dict[str, LaneFacts] = {
     "an instance that is missed at the second look is gone": absent(state=suspected(Cause.INFRA, LIMITS.absence)),
     "an instance that is missed and beats is not gone": missed(a_beat(LIMITS.lease)),
     "an instance that is missed and whose beat is unreadable is not gone": missed(
-        Broken("not JSON", '"b"', ago(LIMITS.lease))
+        Unreadable("not JSON", '"b"', ago(LIMITS.lease))
     ),
-    "an instance that is missed and whose beat could not be read is not gone": missed(Failed("503")),
+    "an instance that is missed and whose beat could not be read is not gone": missed(ReadFailed("503")),
     "an instance that is missed is not gone as long as its work may rest": missed(
         a_beat(seconds(5), stalled_for=LIMITS.progress - seconds(5))
     ),
@@ -340,8 +340,8 @@ RESUMES: dict[str, LaneFacts] = {
     "the checkpoint of an earlier attempt will do": lost(
         resumable(attempt=2), beat=a_beat(attempt=1, checkpoint_age=seconds(60))
     ),
-    "whether there is a checkpoint could not be read": lost(beat=Failed("503")),
-    "whether there is a checkpoint does not matter without a budget": lost(a_run(), beat=Failed("503")),
+    "whether there is a checkpoint could not be read": lost(beat=ReadFailed("503")),
+    "whether there is a checkpoint does not matter without a budget": lost(a_run(), beat=ReadFailed("503")),
     "a run that is to stop is not resumed": lost(resumable(stop=Stop(Cause.OVER_BUDGET, "cap", NOW))),
     "there is time for a boot and one second": lost(resumable(deadline=NOW + LIMITS.boot + SECOND)),
     "there is time for a boot and no more": lost(resumable(deadline=NOW + LIMITS.boot)),
@@ -396,13 +396,15 @@ STRAYS: dict[str, LaneFacts] = {
         instances=(an_instance(), an_instance(instance_id=OTHER_ID))
     ),
     "without a readable state a deadline in a tag counts": some_facts(
-        state=Failed("503"), instances=(an_instance(deadline=NOW),)
+        state=ReadFailed("503"), instances=(an_instance(deadline=NOW),)
     ),
     "without a readable state nothing else counts": some_facts(
-        state=Failed("503"), beat=Absent(), instances=(an_instance(deadline=None), an_instance(instance_id=OTHER_ID))
+        state=ReadFailed("503"),
+        beat=Absent(),
+        instances=(an_instance(deadline=None), an_instance(instance_id=OTHER_ID)),
     ),
     "without a readable state what shuts down is left alone": some_facts(
-        state=Failed("503"), instances=(an_instance(deadline=NOW, state=SHUTTING_DOWN),)
+        state=ReadFailed("503"), instances=(an_instance(deadline=NOW, state=SHUTTING_DOWN),)
     ),
 }
 
@@ -437,16 +439,16 @@ UNREADABLE: dict[str, LaneFacts] = {
         since=LIMITS.second_look, run_id=None, launched_at=ago(LIMITS.boot)
     ),
     "the beat of another instance is none here either": unreadable(a_beat(instance_id=OTHER_ID)),
-    "a beat that could not be read ends nobody here either": unreadable(Failed("503"), LIMITS.second_look),
+    "a beat that could not be read ends nobody here either": unreadable(ReadFailed("503"), LIMITS.second_look),
     "a beat that is unreadable too is a sign of life": unreadable(
-        Broken("schema_version 2", '"b"', ago(LIMITS.lease)), LIMITS.second_look
+        Unreadable("schema_version 2", '"b"', ago(LIMITS.lease)), LIMITS.second_look
     ),
     "a beat that is unreadable too has the lease": unreadable(
-        Broken("schema_version 2", '"b"', ago(LIMITS.lease + SECOND)), LIMITS.second_look
+        Unreadable("schema_version 2", '"b"', ago(LIMITS.lease + SECOND)), LIMITS.second_look
     ),
     "of two instances beside an unreadable record each is judged by its own beat": some_facts(
         instances=(an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN), an_instance()),
-        state=Broken("not JSON", '"e-1"', UNREADABLE_AT),
+        state=Unreadable("not JSON", '"e-1"', UNREADABLE_AT),
         beat=Absent(),
         beats={OTHER_RUN: Absent(), RUN_ID: a_beat()},
         suspects={OTHER_ID: ago(LIMITS.second_look), INSTANCE_ID: ago(LIMITS.second_look)},
@@ -524,7 +526,7 @@ SCHEDULES: dict[str, LaneFacts] = {
         instances=(), beat=Absent(), state=suspected(Cause.INFRA, LIMITS.absence), armed=frozenset({INSTANCE_ID})
     ),
     "schedules that cannot be listed keep nobody from the rest": some_facts(
-        armed=Failed("503"), beat=a_beat(LIMITS.lease + SECOND)
+        armed=ReadFailed("503"), beat=a_beat(LIMITS.lease + SECOND)
     ),
 }
 
@@ -564,7 +566,7 @@ def spelled(name: str) -> str:
 
 
 def spell(action: Action, facts: LaneFacts) -> str:
-    before = facts.state.run if isinstance(facts.state, Held) else None
+    before = facts.state.run if isinstance(facts.state, LockHeld) else None
     parts = [
         changes(before, value) if isinstance(value, Run) and before else f"{spec.name}={plain(value)}"
         for spec in fields(action)

@@ -20,7 +20,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.local.lifecycle import LocalAws
@@ -79,7 +79,7 @@ class Lab:
     def training(self, lane: str, saved: bool = False) -> bool:
         """Whether a run has made a step, and has a checkpoint in the bucket."""
         beat = look(self.world.store, "local", self.runs[lane].run_id).beat
-        if not isinstance(beat, Beat):
+        if not isinstance(beat, HeartbeatReceived):
             return False
         return beat.heartbeat.step > 0 and (not saved or beat.heartbeat.checkpoint_age is not None)
 

@@ -6,7 +6,7 @@ from dataclasses import replace
 from datetime import timedelta
 from typing import Any
 
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
@@ -59,9 +59,9 @@ class Scenario:
     def relaunch(self, run: Run) -> None:
         Launcher(BUCKET, SUBNETS, self.store, self.world.fleet, self.world.deadlines).relaunch(run)
 
-    def lock(self, lane: Lane = Lane("dev")) -> Held:
+    def lock(self, lane: Lane = Lane("dev")) -> LockHeld:
         state = self.store.read_lock(lane)
-        assert isinstance(state, Held), state
+        assert isinstance(state, LockHeld), state
         return state
 
     def claim(self, launched: Launched) -> None:

@@ -12,7 +12,7 @@ import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Held
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
 from chronos_ec2.domain.records.lane import Lane
@@ -463,7 +463,7 @@ def rewrite_at_each_read(scene: Scenario, change: Callable[[Run], Run] = lambda 
 
     def read(lane: Lane) -> Any:
         found = real_read(lane)
-        if isinstance(found, Held):
+        if isinstance(found, LockHeld):
             scene.store.replace_lock(change(found.run), found)
         return found
 

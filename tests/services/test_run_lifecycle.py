@@ -18,7 +18,7 @@ from chronos_ec2.domain.errors import (
     RunNotFound,
     ServiceUnavailable,
 )
-from chronos_ec2.domain.facts import Absent, Failed
+from chronos_ec2.domain.facts import Absent, ReadFailed
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.lane import Lane
@@ -208,7 +208,7 @@ def test_a_last_look_that_fails_is_no_evidence(scene: Scenario) -> None:
     scene.first_look()
     stale = scene.store.read_beat("dev", launched.run_id)
     reads = iter([stale])
-    scene.store.read_beat = lambda environment, run_id: next(reads, Failed("503"))  # type: ignore[method-assign]
+    scene.store.read_beat = lambda environment, run_id: next(reads, ReadFailed("503"))  # type: ignore[method-assign]
     scene.reconciler.lane(Lane("dev"))
     assert scene.world.fleet.terminate_calls == []
     assert scene.lock().run.verdict is None

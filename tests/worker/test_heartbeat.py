@@ -13,7 +13,7 @@ import pytest
 from agent.boot import systemd
 from agent.supervise.heartbeat_thread import HeartbeatThread
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.worker.claim import Record
@@ -133,7 +133,7 @@ def test_a_beat_tells_of_life_and_progress_apart() -> None:
 
     found = world.store.read_beat("dev", RUN_ID)
 
-    assert isinstance(found, Beat)
+    assert isinstance(found, HeartbeatReceived)
     beat = found.heartbeat
     assert (beat.run_id, beat.attempt, beat.instance_id, beat.boot_id) == (RUN_ID, 1, INSTANCE, "boot-1")
     assert (beat.status, beat.step, beat.total_steps, beat.bytes_synced) == (Status.INITIALIZATION, 7, 20, 100)

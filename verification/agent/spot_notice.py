@@ -24,7 +24,7 @@ from agent.checkpoint.restore import stored_checkpoints
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Beat, Held
+from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
@@ -132,7 +132,7 @@ def _wait(agent: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
 
 def _step(store: RunStore, launched: Launched) -> int:
     beat = store.read_beat(_LANE.environment, launched.run_id)
-    return beat.heartbeat.step if isinstance(beat, Beat) else 0
+    return beat.heartbeat.step if isinstance(beat, HeartbeatReceived) else 0
 
 
 def _bytes(manifest: Manifest) -> int:
@@ -141,7 +141,7 @@ def _bytes(manifest: Manifest) -> int:
 
 def _cause(store: RunStore) -> str:
     held = store.read_lock(_LANE)
-    run: Run | None = held.run if isinstance(held, Held) else None
+    run: Run | None = held.run if isinstance(held, LockHeld) else None
     return str(run.verdict.cause) if run and run.verdict else ""
 
 

@@ -10,7 +10,7 @@ from enum import StrEnum
 from itertools import count
 
 from chronos_ec2.domain.errors import ChronosError, Fenced, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Held
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState, owner_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
@@ -242,13 +242,13 @@ class Stage:
     def run(self) -> Run | None:
         """The run that holds the lane."""
         state = self.store.read_lock(LANE)
-        return state.run if isinstance(state, Held) else None
+        return state.run if isinstance(state, LockHeld) else None
 
     @property
-    def held(self) -> Held:
+    def held(self) -> LockHeld:
         """The lock of the lane. Raises LookupError when no run holds it."""
         state = self.store.read_lock(LANE)
-        if isinstance(state, Held):
+        if isinstance(state, LockHeld):
             return state
         raise LookupError(f"{LANE} is not held")
 

@@ -8,7 +8,7 @@ from datetime import timedelta
 from itertools import count
 from random import Random
 
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
@@ -101,4 +101,4 @@ class System:
             state = self.store.read_lock(lane)
         finally:
             self.noise.muted = before
-        return state.run if isinstance(state, Held) else None
+        return state.run if isinstance(state, LockHeld) else None

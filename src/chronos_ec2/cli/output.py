@@ -10,7 +10,7 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
@@ -55,6 +55,6 @@ def as_document(snapshot: Snapshot) -> Mapping[str, Any]:
         **json.loads(snapshot.run.to_json()),
         "active": snapshot.active,
         "heartbeat": json.loads(beat.heartbeat.to_json()) | {"received_at": format_time(beat.received_at)}
-        if isinstance(beat, Beat)
+        if isinstance(beat, HeartbeatReceived)
         else None,
     }

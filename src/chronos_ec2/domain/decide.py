@@ -14,7 +14,7 @@ from datetime import datetime
 from typing import assert_never
 
 from chronos_ec2.domain.decision import Arm, Decision, Disarm, Notify, Terminate
-from chronos_ec2.domain.facts import Absent, Broken, Failed, Held, LaneFacts
+from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -32,16 +32,16 @@ def decide(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
 def _judge(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     alive = tuple(box for box in facts.instances if box.alive)
     match facts.state:
-        case Failed(problem):
+        case ReadFailed(problem):
             decision = Decision(f"state could not be read ({problem}): only deadlines count")
             return decision.with_each(alive, lambda box: past_tagged_deadline(box, now, limits))
         case Absent():
             return Decision("no run holds the lane").with_each(
                 alive, lambda box: decide_orphan(box, facts, now, limits)
             )
-        case Broken():
+        case Unreadable():
             return decide_unreadable(facts.state, facts, alive, now, limits)
-        case Held(run):
+        case LockHeld(run):
             boxes = tuple(box for box in alive if belongs(box, run))
             others = tuple(box for box in alive if not belongs(box, run))
             decision = decide_active_run(facts.state, boxes, facts, now, limits)
@@ -81,7 +81,7 @@ def decide_unlisted(instance_ids: Iterable[str], lookups: Iterable[InstanceLooku
 
 def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     """Every living instance has a schedule that ends it at its deadline, and no other has one."""
-    if isinstance(facts.armed, Failed):
+    if isinstance(facts.armed, ReadFailed):
         return decision + Decision(f"the deadline schedules could not be listed ({facts.armed.problem})")
     ended = {action.instance_id for action in decision.actions if isinstance(action, Terminate)}
     # Of those alone that EC2 says are gone: one that it does not list may have lost its tags, see `decide_unlisted`.

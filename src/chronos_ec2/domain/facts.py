@@ -19,7 +19,7 @@ class Absent:
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
+class Unreadable:
     """The object exists, but is not what its key promises. Its content is never acted on."""
 
     problem: str
@@ -28,14 +28,14 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
+class ReadFailed:
     """The read failed. Absence of evidence: nothing may be killed because of it."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
+class LockHeld:
     """The lock, held by a run. `written_at` is S3's clock."""
 
     run: Run
@@ -48,7 +48,7 @@ class Held:
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
+class HeartbeatReceived:
     """A beat and when S3 received it."""
 
     heartbeat: Heartbeat
@@ -60,16 +60,16 @@ class Beat:
         return self.heartbeat.stalled_for + max(now - self.received_at, timedelta(0))
 
 
-StateRead = Absent | Broken | Failed | Held
-BeatRead = Absent | Broken | Failed | Beat
+LockRead = Absent | Unreadable | ReadFailed | LockHeld
+HeartbeatRead = Absent | Unreadable | ReadFailed | HeartbeatReceived
 
 
-def heard_at(beat: BeatRead, instance_id: str) -> datetime | None:
+def last_heard(beat: HeartbeatRead, instance_id: str) -> datetime | None:
     """When an instance was last heard of. A beat that cannot be read is a sign of life too: whose, nobody can say."""
     match beat:
-        case Beat(heartbeat, _, received_at) if heartbeat.instance_id == instance_id:
+        case HeartbeatReceived(heartbeat, _, received_at) if heartbeat.instance_id == instance_id:
             return received_at
-        case Broken(written_at=written_at):
+        case Unreadable(written_at=written_at):
             return written_at
         case _:
             return None
@@ -90,11 +90,11 @@ class LaneFacts:
     lane: Lane
     instances: tuple[Instance, ...]
     listed_at: datetime
-    state: StateRead
-    beat: BeatRead = field(default_factory=Absent)
-    armed: Set[str] | Failed = frozenset()
+    state: LockRead
+    beat: HeartbeatRead = field(default_factory=Absent)
+    armed: Set[str] | ReadFailed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
-    beats: Mapping[str, BeatRead] = field(default_factory=dict)
+    beats: Mapping[str, HeartbeatRead] = field(default_factory=dict)
     exit_report: str = ""
 
     def suspect_since(self, name: str, now: datetime, limits: Limits) -> datetime | None:

@@ -15,7 +15,7 @@ from typing import Any
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
@@ -129,7 +129,7 @@ class _Demo:
         stood_still_at = self._world.clock.now()
         for _ in self._watch(run_id):
             beat = look(self._world.store, self._aws.environment, run_id).beat
-            if isinstance(beat, Beat):
+            if isinstance(beat, HeartbeatReceived):
                 stood_still_at = beat.received_at - beat.heartbeat.stalled_for
         self._hear(queue, run_id)
         run = look(self._world.store, self._aws.environment, run_id).run

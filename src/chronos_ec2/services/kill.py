@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed, Held
+from chronos_ec2.domain.facts import LockHeld, ReadFailed
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import Run, check_run_id
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
@@ -16,7 +16,7 @@ from chronos_ec2.services.watchdog.reconcile import Reconciler
 _TRIES = 5
 
 
-def find_active(store: RunStore, environment: str, run_id: str | None) -> Held:
+def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHeld:
     """The lock of a run, or of the only run there is.
 
     Raises:
@@ -27,10 +27,10 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> Held:
     if run_id is not None:
         check_run_id(run_id)
     states = [store.read_lock(lane) for lane in store.lanes(environment)]
-    held = [state for state in states if isinstance(state, Held) and run_id in (None, state.run.run_id)]
+    held = [state for state in states if isinstance(state, LockHeld) and run_id in (None, state.run.run_id)]
     if len(held) == 1:
         return held[0]
-    if not held and (failed := next((state for state in states if isinstance(state, Failed)), None)):
+    if not held and (failed := next((state for state in states if isinstance(state, ReadFailed)), None)):
         raise ServiceUnavailable(failed.problem)
     if run_id is not None:
         raise RunNotFound(run_id, environment)

@@ -20,7 +20,7 @@ from chronos_ec2.domain.errors import (
     NotAllowed,
     ServiceUnavailable,
 )
-from chronos_ec2.domain.facts import Broken, Held, StateRead
+from chronos_ec2.domain.facts import LockHeld, LockRead, Unreadable
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, ON_DEMAND, REQUEST, Market, Request
@@ -160,9 +160,9 @@ def find_dataset(store: RunStore, data_path: str) -> tuple[tuple[str, int], ...]
 def refuse_if_busy(store: RunStore, lane: Lane) -> None:
     """Raise LaneBusy, which names the holder, if the lane is not free."""
     match store.read_lock(lane):
-        case Held(run):
+        case LockHeld(run):
             raise LaneBusy(run.run_id, str(lane), run.status)
-        case Broken(problem):
+        case Unreadable(problem):
             raise InvalidInput(lane.state_key, f"cannot be read ({problem})", "the watchdog sets it aside, see verify")
         case _:
             return
@@ -193,7 +193,7 @@ class Launcher:
             ServiceUnavailable: AWS did not answer; asking again does not start a second instance.
         """
         held = self.store.read_lock(lane)
-        if not isinstance(held, Held) or held.run.run_id != run_id:
+        if not isinstance(held, LockHeld) or held.run.run_id != run_id:
             return None
         if held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
             return None
@@ -207,7 +207,7 @@ class Launcher:
         return _commit(held, launched, self.store, self.deadlines)
 
 
-def _start_instance(held: Held, order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines) -> Launched:
+def _start_instance(held: LockHeld, order: Order, store: RunStore, fleet: Fleet, deadlines: Deadlines) -> Launched:
     """A definite refusal frees the lane at once."""
     user_data = render_user_data(order.bucket, held.run, order.limits)
     try:
@@ -234,13 +234,13 @@ def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fl
     raise CapacityUnavailable(f"no capacity in {len(options)} places; the last said: {last}")
 
 
-def _commit(held: Held, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
+def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
     # The box is there, and four other layers watch it: the next reconcile arms what could not be armed now.
     with suppress(ServiceUnavailable, NotAllowed), asking_scheduler():
         deadlines.arm(launched.instance_id, held.run.deadline)
-    state: StateRead = held
+    state: LockRead = held
     for _ in range(_RACES):
-        if not isinstance(state, Held) or not _is_of(launched, state.run, held.run.attempt):
+        if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt):
             break
         run = replace(state.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
         try:
@@ -258,7 +258,7 @@ def _is_of(launched: Launched, run: Run, attempt: int) -> bool:
     return (run.run_id, run.attempt) == (launched.run_id, attempt) and run.instance_id in (None, launched.instance_id)
 
 
-def _give_up(held: Held, store: RunStore, error: Exception) -> None:
+def _give_up(held: LockHeld, store: RunStore, error: Exception) -> None:
     """Keep the final record and free the lane: EC2 has said that there is no instance.
 
     If somebody wrote the lock meanwhile, or S3 does not answer, the watchdog frees it: why nothing was started comes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import InvalidDocument, RunNotFound
-from chronos_ec2.domain.facts import Beat, BeatRead, Held
+from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import Run, check_run_id
@@ -21,12 +21,12 @@ class Snapshot:
 
     run: Run
     active: bool
-    beat: BeatRead
+    beat: HeartbeatRead
 
     @property
     def progress(self) -> str:
         """How far it is, for people; empty when no beat says."""
-        if not isinstance(self.beat, Beat):
+        if not isinstance(self.beat, HeartbeatReceived):
             return ""
         heartbeat = self.beat.heartbeat
         if heartbeat.total_steps:
@@ -45,7 +45,7 @@ def look(store: RunStore, environment: str, run_id: str) -> Snapshot:
     check_run_id(run_id)
     for lane in store.lanes(environment):
         state = store.read_lock(lane)
-        if isinstance(state, Held) and state.run.run_id == run_id:
+        if isinstance(state, LockHeld) and state.run.run_id == run_id:
             return Snapshot(state.run, active=True, beat=store.read_beat(environment, run_id))
     return Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
 
@@ -67,7 +67,7 @@ def runs(store: RunStore, environment: str) -> tuple[Snapshot, ...]:
     active = {
         state.run.run_id: state.run
         for state in map(store.read_lock, store.lanes(environment))
-        if isinstance(state, Held)
+        if isinstance(state, LockHeld)
     }
     names = [name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)]
     found: list[Snapshot] = []

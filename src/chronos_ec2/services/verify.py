@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
+from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.ports import Deadlines, Fleet, SetupChecks
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.cleanup_receipt import UPLOAD
@@ -88,8 +88,8 @@ def _locks(environment: str, store: RunStore) -> list[Finding]:
         match store.read_lock(lane):
             case Absent():
                 continue
-            case Held(run):
+            case LockHeld(run):
                 findings.append(Finding("lock", lane.state_key, run.status, run.run_id))
-            case Broken(problem) | Failed(problem):
+            case Unreadable(problem) | ReadFailed(problem):
                 findings.append(Finding("lock", lane.state_key, f"unreadable: {problem}"))
     return findings

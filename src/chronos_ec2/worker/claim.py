@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chronos_ec2.domain.errors import ChronosError, Fenced, LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
+from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.status import DecidedBy, Status, Verdict
@@ -134,12 +134,12 @@ class Record:
             Fenced: the run is not ours any more.
         """
         match self._store.read_lock(self._lane):
-            case Held() as held:
+            case LockHeld() as held:
                 self._check(held.run)
                 return held.run
             case Absent():
                 raise Fenced(f"{self._lane} has no lock any more")
-            case Broken(problem) | Failed(problem):
+            case Unreadable(problem) | ReadFailed(problem):
                 _log.warning("the lock could not be read: %s", problem)
                 return None
 
@@ -168,18 +168,18 @@ class Record:
                     self._run = written.run
                 return written.run
 
-    def _owned(self) -> Held:
+    def _owned(self) -> LockHeld:
         match self._store.read_lock(self._lane):
-            case Held() as held:
+            case LockHeld() as held:
                 self._check(held.run)
                 return held
             case Absent():
                 raise Fenced(f"{self._lane} has no lock")
-            case Broken(problem):
+            case Unreadable(problem):
                 # Whose it is cannot be told, and what cannot be read may not be overwritten.
                 text = f"{self._lane} has an unreadable lock: {problem}"
                 raise Fenced(text) if self._run is None else _LockUnreadable(text)
-            case Failed(problem):
+            case ReadFailed(problem):
                 raise ServiceUnavailable(problem)
 
     def _check(self, run: Run) -> None:

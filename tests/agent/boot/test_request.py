@@ -16,7 +16,7 @@ from agent.boot.request import connect
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.run_store import RunStore
 from tests.agent.builders import LANE, RUN_ID
@@ -98,7 +98,7 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("refusing")
 def test_credentials_that_have_expired_are_no_end_but_a_reason_to_try_again(tmp_path: Path) -> None:
     world = agent_world(BUCKET)
-    assert isinstance(world.store.read_lock(LANE), Failed)
+    assert isinstance(world.store.read_lock(LANE), ReadFailed)
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
         world.store.write_beat("dev", a_heartbeat())
     (tmp_path / "a").write_bytes(b"x")

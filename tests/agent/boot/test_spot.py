@@ -15,7 +15,7 @@ from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FAILED, SUCCEEDED, live
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.testing import MemoryObjects
 from chronos_ec2.worker.control import Control
@@ -179,7 +179,7 @@ def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir
 
         def get(self, path: str) -> str | None:
             beat = world.store.read_beat("dev", RUN_ID)
-            if isinstance(beat, Beat) and beat.heartbeat.step > 0:
+            if isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0:
                 service.take_back()
             return super().get(path)
 

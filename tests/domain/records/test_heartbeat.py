@@ -9,7 +9,7 @@ import pytest
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.errors import InvalidDocument
-from chronos_ec2.domain.facts import Beat, Broken
+from chronos_ec2.domain.facts import HeartbeatReceived, Unreadable
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from tests.builders import NOW, a_heartbeat, held, seconds, some_facts
@@ -75,8 +75,8 @@ def test_a_duration_that_no_clock_can_hold_is_unreadable() -> None:
 def test_the_longest_duration_that_is_read_can_be_judged() -> None:
     longest = a_heartbeat(stalled_for=seconds(10 * 366 * 86400), checkpoint_age=seconds(10 * 366 * 86400))
     assert Heartbeat.from_json(longest.to_json()) == longest
-    for state in (held(), Broken("not JSON", '"e"', NOW)):
-        beat = Beat(longest, '"beat"', NOW)
+    for state in (held(), Unreadable("not JSON", '"e"', NOW)):
+        beat = HeartbeatReceived(longest, '"beat"', NOW)
         facts = some_facts(beat=beat, beats={longest.run_id: beat}, state=state)
         assert "no progress" in decide(facts, NOW, Limits()).reason
 

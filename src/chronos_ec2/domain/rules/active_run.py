@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.decision import Decision, Notify, Record, Terminate
-from chronos_ec2.domain.facts import Beat, Broken, Failed, Held, LaneFacts
+from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -20,7 +20,7 @@ from chronos_ec2.domain.rules.slow_termination import overdue_notice, slow_to_te
 
 
 def decide_active_run(
-    held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: datetime, limits: Limits
+    held: LockHeld, boxes: tuple[Instance, ...], facts: LaneFacts, now: datetime, limits: Limits
 ) -> Decision:
     """What to do about a run and `boxes`, the living instances of its current attempt."""
     if not boxes:
@@ -35,7 +35,7 @@ def decide_active_run(
                 silent |= rule is _agent_lost
                 break
     suspect, written = held.run.suspect, any(isinstance(action, Record) for action in decision.actions)
-    unknown = silent or isinstance(facts.beat, Failed)
+    unknown = silent or isinstance(facts.beat, ReadFailed)
     if suspect and suspect.cause is Cause.INFRA and not unknown and not written:
         # It is listed again: a suspicion that stayed would be the first of two looks at the next absence.
         found = replace(held.run, suspect=None, updated_at=now)
@@ -47,7 +47,7 @@ def decide_active_run(
 class _Case:
     """One instance of the run that holds the lane, and all that is known about both."""
 
-    held: Held
+    held: LockHeld
     box: Instance
     facts: LaneFacts
     now: datetime
@@ -62,10 +62,10 @@ class _Case:
         return min(self.run.deadline, self.box.deadline or self.run.deadline)
 
     @property
-    def beat(self) -> Beat | None:
+    def beat(self) -> HeartbeatReceived | None:
         """The newest beat, if it is one of this run, attempt and instance."""
         beat = self.facts.beat
-        if not isinstance(beat, Beat):
+        if not isinstance(beat, HeartbeatReceived):
             return None
         mine = (self.run.run_id, self.run.attempt, self.box.instance_id)
         heartbeat = beat.heartbeat
@@ -163,11 +163,11 @@ def _lingering(case: _Case) -> Decision | None:
 
 
 def _agent_lost(case: _Case) -> Decision | None:
-    if not case.run.claimed or isinstance(case.facts.beat, Failed):
+    if not case.run.claimed or isinstance(case.facts.beat, ReadFailed):
         return None
     if case.beat:
         last = case.beat.received_at
-    elif isinstance(case.facts.beat, Broken):
+    elif isinstance(case.facts.beat, Unreadable):
         last = case.facts.beat.written_at
     else:
         # The claim counts, which is younger than the record as soon as a first look is noted in it: one look has to do.
@@ -245,7 +245,7 @@ def _near_a_limit(case: _Case) -> Decision | None:
 
 
 def _healthy(case: _Case) -> Decision | None:
-    if isinstance(case.facts.beat, Failed):
+    if isinstance(case.facts.beat, ReadFailed):
         return Decision(f"the heartbeat could not be read ({case.facts.beat.problem}): no evidence, no kill")
     text = f"{case.box.instance_type} {case.box.instance_id} took the run"
     notify = Notify(Kind.STARTED if case.run.attempt == 1 else Kind.RESUMED, case.run.run_id, text, case.run)

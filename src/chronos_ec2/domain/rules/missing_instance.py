@@ -8,7 +8,7 @@ from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
 from chronos_ec2.domain.decision import Conclude, Decision, Notify, Record, Relaunch
-from chronos_ec2.domain.facts import Beat, Failed, Held, LaneFacts, heard_at
+from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -29,7 +29,7 @@ def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
     return run.verdict is None and run.stop is None and was_there and not any(box.alive for box in of_run)
 
 
-def decide_missing_instance(held: Held, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+def decide_missing_instance(held: LockHeld, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     """What to do about a run none of whose instances is alive. Its absence needs two looks, and silence for a lease."""
     run = held.run
     if any(box.alive and box.run_id == run.run_id for box in facts.instances):
@@ -48,7 +48,7 @@ def decide_missing_instance(held: Held, facts: LaneFacts, now: datetime, limits:
         return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
     if facts.listed_at - held.since(run.suspect.first_seen) < limits.absence:
         return Decision(f"suspect, before the second look: {run.suspect.reason}")
-    if isinstance(facts.beat, Failed):
+    if isinstance(facts.beat, ReadFailed):
         return Decision(f"suspect, whose beat could not be read ({facts.beat.problem}): {run.suspect.reason}")
     if _works(run, facts, now, limits):
         return Decision(f"suspect, whose agent beats: {run.suspect.reason}")
@@ -60,8 +60,8 @@ def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
 
     That it beats is not enough: one that hangs, or is past its deadline, is fenced by the lock that is released.
     """
-    last = heard_at(facts.beat, run.instance_id) if run.instance_id else None
-    hangs = isinstance(facts.beat, Beat) and facts.beat.stalled_for(now) > limits.progress
+    last = last_heard(facts.beat, run.instance_id) if run.instance_id else None
+    hangs = isinstance(facts.beat, HeartbeatReceived) and facts.beat.stalled_for(now) > limits.progress
     return last is not None and now - last <= limits.lease and now < run.deadline and not hangs
 
 
@@ -74,7 +74,7 @@ def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, re
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
         return Decision(reason, (Conclude(ended),))
-    if isinstance(facts.beat, Failed):
+    if isinstance(facts.beat, ReadFailed):
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
     cost = _spent(run, facts, now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
@@ -95,7 +95,7 @@ def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
     # A read that failed says nothing of the checkpoint: the next look may find it.
-    may_have_one = _has_checkpoint(run, facts) or isinstance(facts.beat, Failed)
+    may_have_one = _has_checkpoint(run, facts) or isinstance(facts.beat, ReadFailed)
     cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
@@ -107,7 +107,7 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
 
 
 def _has_checkpoint(run: Run, facts: LaneFacts) -> bool:
-    beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
+    beat = facts.beat.heartbeat if isinstance(facts.beat, HeartbeatReceived) else None
     return beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from datetime import datetime
 
 from chronos_ec2.domain.decision import Decision, MarkUnreadable, Notify, ReleaseUnreadable
-from chronos_ec2.domain.facts import Absent, Beat, Broken, Failed, LaneFacts, heard_at
+from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, ReadFailed, Unreadable, last_heard
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -15,7 +15,7 @@ from chronos_ec2.domain.rules.orphan import _in_two_looks, _leaving_without_reco
 
 
 def decide_unreadable(
-    state: Broken, facts: LaneFacts, alive: tuple[Instance, ...], now: datetime, limits: Limits
+    state: Unreadable, facts: LaneFacts, alive: tuple[Instance, ...], now: datetime, limits: Limits
 ) -> Decision:
     """Nothing of the record's content counts: instances are judged by tags, lease and age.
 
@@ -28,7 +28,7 @@ def decide_unreadable(
     return decision.with_each(alive, lambda box: _without_record(box, facts, now, limits))
 
 
-def _idle_unreadable(state: Broken, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+def _idle_unreadable(state: Unreadable, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     """A list that lags may lack what lives, and whose beat to ask for nobody can tell: the looks are a lease apart."""
     first_seen = facts.suspect_since(state.etag, now, limits)
     if first_seen is None:
@@ -45,11 +45,11 @@ def _without_record(box: Instance, facts: LaneFacts, now: datetime, limits: Limi
     if (late := past_tagged_deadline(box, now, limits)) or box.hold:
         return late
     beat = facts.beats.get(box.run_id or "", Absent())
-    if isinstance(beat, Failed):
+    if isinstance(beat, ReadFailed):
         return None
-    last = heard_at(beat, box.instance_id)
+    last = last_heard(beat, box.instance_id)
     if last is not None and now - last <= limits.lease:
-        return _hung_without_record(box, beat, facts, now, limits) if isinstance(beat, Beat) else None
+        return _hung_without_record(box, beat, facts, now, limits) if isinstance(beat, HeartbeatReceived) else None
     silent, limit = (now - box.launched_at, limits.boot) if last is None else (now - last, limits.lease)
     if silent <= limit and box.state is not InstanceState.STOPPED:
         return None
@@ -57,7 +57,9 @@ def _without_record(box: Instance, facts: LaneFacts, now: datetime, limits: Limi
     return _in_two_looks(box, Cause.ORPHAN, text, facts, now, limits)
 
 
-def _hung_without_record(box: Instance, beat: Beat, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+def _hung_without_record(
+    box: Instance, beat: HeartbeatReceived, facts: LaneFacts, now: datetime, limits: Limits
+) -> Decision | None:
     stalled = beat.stalled_for(now)
     if stalled <= limits.progress:
         return None

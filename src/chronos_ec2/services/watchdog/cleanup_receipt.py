@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from chronos_ec2.domain.errors import NotAllowed
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.names import one_line
@@ -94,9 +94,9 @@ def _done(word: str, act: Callable[[], None]) -> str:
     return word
 
 
-def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | Failed) -> str:
+def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | ReadFailed) -> str:
     """Unknown is no reason to keep the lock: the sweep deletes what is left once it can be listed again."""
-    if isinstance(armed, Failed):
+    if isinstance(armed, ReadFailed):
         return "unknown"
     return "armed" if instance_id in armed else "deleted"
 

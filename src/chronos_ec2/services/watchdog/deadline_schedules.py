@@ -11,17 +11,17 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Deadlines
 
 
-def armed_schedules(deadlines: Deadlines) -> Mapping[str, datetime] | Failed:
-    """The instances that have a schedule, and when each was made; Failed when they could not be listed."""
+def armed_schedules(deadlines: Deadlines) -> Mapping[str, datetime] | ReadFailed:
+    """The instances that have a schedule, and when each was made; ReadFailed when they could not be listed."""
     try:
         return deadlines.armed()
     except Exception as error:  # noqa: BLE001 - this is one layer of five
-        return Failed(one_line(str(error)))
+        return ReadFailed(one_line(str(error)))
 
 
 @contextmanager

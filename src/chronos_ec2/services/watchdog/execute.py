@@ -24,7 +24,16 @@ from chronos_ec2.domain.decision import (
     Terminate,
 )
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead, heard_at
+from chronos_ec2.domain.facts import (
+    HeartbeatRead,
+    HeartbeatReceived,
+    LaneFacts,
+    LockHeld,
+    LockRead,
+    ReadFailed,
+    Unreadable,
+    last_heard,
+)
 from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
@@ -90,9 +99,9 @@ class Executor:
         instance_id, run_id = silent
         known = facts.beats.get(run_id, facts.beat)
         beat = self.store.read_beat(self.environment, run_id)
-        if isinstance(beat, Failed):
+        if isinstance(beat, ReadFailed):
             raise LostRace(f"the last look at {instance_id} failed: {beat.problem}")
-        last, before = heard_at(beat, instance_id), heard_at(known, instance_id)
+        last, before = last_heard(beat, instance_id), last_heard(known, instance_id)
         if last is None:
             return
         came = before is None or last > before
@@ -104,7 +113,7 @@ class Executor:
     def _carry_out(self, action: Deed, facts: LaneFacts) -> LaneFacts:
         match action:
             case Record(run):
-                if not isinstance(facts.state, Held):
+                if not isinstance(facts.state, LockHeld):
                     raise LostRace(f"{facts.lane.state_key} is not held")
                 return replace(facts, state=self.store.replace_lock(run, facts.state))
             case Terminate():
@@ -158,7 +167,7 @@ class Executor:
     def _conclude(self, run: Run, facts: LaneFacts) -> None:
         """Receipt, final record, message, release: in this order, so that a crash anywhere is repeated whole."""
         held = facts.state
-        if not isinstance(held, Held):
+        if not isinstance(held, LockHeld):
             raise LostRace(f"{facts.lane.state_key} is not held")
         if held.run.verdict is None:
             held = self.store.replace_lock(run, held)
@@ -205,19 +214,19 @@ class Executor:
         return Outbox(self.store.objects, self.notifier).send(marker, message, now)
 
 
-def _counter(beat: BeatRead) -> int:
-    return beat.heartbeat.counter if isinstance(beat, Beat) else -1
+def _counter(beat: HeartbeatRead) -> int:
+    return beat.heartbeat.counter if isinstance(beat, HeartbeatReceived) else -1
 
 
 def _rests_on_the_beat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
     """The instance, and its run, whose beat, old or missing, is a reason for this, if one is."""
     match action, facts.state:
-        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), Held(run):
+        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), LockHeld(run):
             return instance_id, run.run_id
-        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Broken():
+        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Unreadable():
             run_id = next((box.run_id for box in facts.instances if box.instance_id == instance_id), None)
             return (instance_id, run_id) if run_id else None
-        case Conclude(after) | Record(after), Held(run) if run.instance_id and run.instance_id not in _ids(facts):
+        case Conclude(after) | Record(after), LockHeld(run) if run.instance_id and run.instance_id not in _ids(facts):
             over = isinstance(action, Conclude) or after.attempt != run.attempt
             return (run.instance_id, run.run_id) if over else None
         case _:
@@ -228,13 +237,13 @@ def _ids(facts: LaneFacts) -> set[str]:
     return {box.instance_id for box in facts.instances}
 
 
-def _version(state: StateRead) -> object:
+def _version(state: LockRead) -> object:
     """What makes two reads of a lock the same: sequence and nonce, because an ETag can recur."""
     match state:
-        case Held(run):
+        case LockHeld(run):
             return (run.run_id, run.seq, run.nonce)
-        case Failed():
-            return Failed  # every failure reads differently, and they all say the same
+        case ReadFailed():
+            return ReadFailed  # every failure reads differently, and they all say the same
         case _:
             return state
 

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.facts import Absent, HeartbeatRead, LaneFacts, LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, suspect_key
@@ -29,7 +29,7 @@ class Listing:
 
     at: datetime
     instances: tuple[Instance, ...]
-    armed: Mapping[str, datetime] | Failed
+    armed: Mapping[str, datetime] | ReadFailed
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,33 +63,33 @@ class Observer:
         return Listing(listed_at, instances, armed_schedules(self.deadlines))
 
     def gather(self, lane: Lane, listing: Listing) -> LaneFacts:
-        """What is known of a lane whose instances were just listed. What cannot be read is told as Failed."""
+        """What is known of a lane whose instances were just listed. What cannot be read is told as ReadFailed."""
         instances = listing.instances
         state = self.store.read_lock(lane)
-        armed = listing.armed if isinstance(listing.armed, Failed) else listing.armed.keys()
-        if isinstance(state, Failed):
+        armed = listing.armed if isinstance(listing.armed, ReadFailed) else listing.armed.keys()
+        if isinstance(state, ReadFailed):
             # Then deadlines alone count, and no time is lost on reads that would fail as well.
             return LaneFacts(lane, instances, listing.at, state, state, armed)
         facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state), armed)
-        if isinstance(state, Held) and is_lost(state.run, instances):
+        if isinstance(state, LockHeld) and is_lost(state.run, instances):
             facts = replace(facts, exit_report=exit_report(self.store.objects, state.run))
         notes = {
             box.instance_id: suspect_key(self.environment, box.instance_id)
             for box in instances
-            if box.alive and not (isinstance(state, Held) and belongs(box, state.run))
+            if box.alive and not (isinstance(state, LockHeld) and belongs(box, state.run))
         }
-        if isinstance(state, Broken):
+        if isinstance(state, Unreadable):
             facts = replace(facts, beats=self._beats_of(instances))
             # As long as something is alive, its end is to be decided, and not the lock's.
             notes = notes or {state.etag: idle_unreadable_key(lane, state.etag)}
         return replace(facts, suspects=self._first_seen(notes)) if notes else facts
 
-    def _beat_of(self, state: StateRead) -> BeatRead:
-        if isinstance(state, Held) and (state.run.claimed or state.run.attempt > 1):
+    def _beat_of(self, state: LockRead) -> HeartbeatRead:
+        if isinstance(state, LockHeld) and (state.run.claimed or state.run.attempt > 1):
             return self.store.read_beat(self.environment, state.run.run_id)
         return Absent()
 
-    def _beats_of(self, instances: Iterable[Instance]) -> dict[str, BeatRead]:
+    def _beats_of(self, instances: Iterable[Instance]) -> dict[str, HeartbeatRead]:
         run_ids = {box.run_id for box in instances if box.alive and box.run_id}
         return {run_id: self.store.read_beat(self.environment, run_id) for run_id in sorted(run_ids)}
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chronos_ec2.domain.facts import Absent, Held
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
 
@@ -20,9 +20,9 @@ def abort_orphan_uploads(environment: str, store: RunStore, fleet: Fleet) -> tup
         return ()
     working = {box.run_id for box in fleet.instances(environment) if box.alive}
     states = [store.read_lock(lane) for lane in store.lanes(environment)]
-    if any(not isinstance(state, Held | Absent) for state in states):
+    if any(not isinstance(state, LockHeld | Absent) for state in states):
         return ()  # whose the lane is cannot be known, so that each upload may be that run's
-    working |= {state.run.run_id for state in states if isinstance(state, Held)}
+    working |= {state.run.run_id for state in states if isinstance(state, LockHeld)}
     stale = [upload for upload in uploads if upload.key.split("/")[1] not in working]
     for upload in stale:
         store.objects.abort(upload)

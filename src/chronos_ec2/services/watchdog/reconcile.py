@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from chronos_ec2.domain.decide import decide, decide_unlisted, unlisted
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import LostRace
-from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
+from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Place
@@ -94,7 +94,7 @@ class Reconciler:
 
     def _schedules_of_unlisted(self, listing: Listing) -> list[Report]:
         """Look after the schedules of instances that EC2 does not list as ours; their trouble is theirs alone."""
-        if isinstance(listing.armed, Failed):
+        if isinstance(listing.armed, ReadFailed):
             return []
         missing = unlisted(listing.armed, listing.instances, self.clock.now(), self.limits)
         if not missing:
@@ -144,7 +144,7 @@ class Reconciler:
             except LostRace:
                 listing = self._observer.list_lane(lane)
                 continue
-            run = facts.state.run if isinstance(facts.state, Held) else None
+            run = facts.state.run if isinstance(facts.state, LockHeld) else None
             alive = tuple(box.instance_id for box in facts.instances if box.alive)
             return Report(lane, decision, lost_races, run=run, instances=alive)
         return self._overtaken(lane, listing)
