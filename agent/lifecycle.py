@@ -144,7 +144,7 @@ class AgentRun:
     def run(self) -> int:
         """All phases, then the end. Raises Fenced."""
         self._look_for_checkpoints()
-        with HeartbeatThread(self._renewer.tick, self._request.limits.beat_retry.total_seconds()):
+        with HeartbeatThread(self._renewer.tick, self._request.limits.heartbeat_retry.total_seconds()):
             with ExitStack() as threads:
                 threads.enter_context(self._gauge)
                 threads.enter_context(self._checkpoints)
@@ -225,7 +225,7 @@ class AgentRun:
     def _clock_offset(self) -> timedelta | None:
         """How far this box's clock is ahead of S3's, to about a second, as its first beat shows; None before that."""
         run = self._record.run
-        beat = self._world.store.read_beat(run.lane.environment, run.run_id)
+        beat = self._world.store.read_heartbeat(run.lane.environment, run.run_id)
         if not isinstance(beat, HeartbeatReceived) or beat.heartbeat.attempt != run.attempt:
             return None
         return parse_time(beat.heartbeat.sent_at) - beat.received_at

@@ -98,8 +98,8 @@ def some_facts(**changes: Any) -> LaneFacts:
     """A healthy lane: the run, its instance, a fresh beat; unless told otherwise all that lives has a schedule."""
     facts = LaneFacts(LANE, (an_instance(),), NOW, held(), a_beat())
     facts = replace(facts, **changes)
-    armed = frozenset(box.instance_id for box in facts.instances if box.alive)
-    return replace(facts, armed=changes.get("armed", armed))
+    scheduled = frozenset(box.instance_id for box in facts.instances if box.alive)
+    return replace(facts, scheduled=changes.get("scheduled", scheduled))
 
 
 NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

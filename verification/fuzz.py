@@ -252,7 +252,9 @@ class _Topics:
 
 
 def _unconfirmed(subscriptions: list[dict[str, str]]) -> None:
-    StackSetupChecks(None, _Topics(subscriptions), BUCKET, ["arn:aws:sns:us-east-1:1:topic"]).unconfirmed()
+    StackSetupChecks(
+        None, _Topics(subscriptions), BUCKET, ["arn:aws:sns:us-east-1:1:topic"]
+    ).unconfirmed_subscriptions()
 
 
 # --- the watchdog --------------------------------------------------------------------------------------------------
@@ -275,7 +277,7 @@ class _Stage:
         )
         record.claim()
         beat = replace(_a_beat(), run_id=launched.run_id, attempt=1, instance_id=launched.instance_id)
-        self.store.write_beat("dev", beat)
+        self.store.write_heartbeat("dev", beat)
 
     def relaunch(self, run: Run) -> None:
         """The launcher function."""

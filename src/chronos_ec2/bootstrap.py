@@ -19,7 +19,7 @@ from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
@@ -87,7 +87,7 @@ def watchdog() -> Reconciler:
         relauncher=LambdaRelauncher(functions, settings.launcher_function),
         clock=SystemClock(),
         limits=settings.limits,
-        place=Place.of(settings.topic_arn, stack.bucket),
+        place=StackLocation.of(settings.topic_arn, stack.bucket),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -132,7 +132,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
-    place = Place.of(stack.topic_arn, stack.bucket)
+    place = StackLocation.of(stack.topic_arn, stack.bucket)
     # With the operator's rights it starts the instance itself.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
     return OperatorWorld(

@@ -219,15 +219,15 @@ class Deadlines(Protocol):
     Every method raises ServiceUnavailable and NotAllowed.
     """
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Have EC2 asked to terminate an instance within two minutes after `at`. Arming it again changes nothing."""
         ...
 
-    def armed(self) -> Mapping[str, datetime]:
+    def scheduled(self) -> Mapping[str, datetime]:
         """The ids of all instances that have a schedule, and when each was made, aware UTC."""
         ...
 
-    def disarm(self, instance_id: str) -> None:
+    def cancel(self, instance_id: str) -> None:
         """Delete the schedule of an instance. A missing one is no error."""
         ...
 
@@ -254,7 +254,7 @@ class SetupChecks(Protocol):
     Every method raises ServiceUnavailable and NotAllowed.
     """
 
-    def bucket_tells(self) -> bool:
+    def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
         ...
 
@@ -262,7 +262,7 @@ class SetupChecks(Protocol):
         """The region that the bucket lies in; None when S3 does not say."""
         ...
 
-    def unconfirmed(self) -> tuple[str, ...]:
+    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
         ...
 

@@ -123,11 +123,11 @@ class RunStore:
                 strange.append(f"{prefix}{name}/")
         return LaneList(tuple(lanes), tuple(strange))
 
-    def write_beat(self, environment: str, heartbeat: Heartbeat) -> None:
+    def write_heartbeat(self, environment: str, heartbeat: Heartbeat) -> None:
         """Overwrite the heartbeat of a run. Raises ServiceUnavailable."""
         self.objects.write(run_key(environment, heartbeat.run_id, HEARTBEAT), heartbeat.to_json())
 
-    def read_beat(self, environment: str, run_id: str) -> HeartbeatRead:
+    def read_heartbeat(self, environment: str, run_id: str) -> HeartbeatRead:
         """The newest heartbeat of a run; a failed read is a value too."""
         try:
             found = self.objects.read(run_key(environment, run_id, HEARTBEAT))

@@ -32,7 +32,7 @@ RUN_ID = "20260131T120000Z-1a2b3c"
 INSTANCE = "i-0123456789abcdef0"
 LANE = Lane("dev")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-FAST = Limits.from_overrides({"beat": 0.1, "beat_retry": 0.05, "grace": 2, "self_fence": 60})
+FAST = Limits.from_overrides({"heartbeat": 0.1, "heartbeat_retry": 0.05, "grace": 2, "self_fence": 60})
 DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
 
 

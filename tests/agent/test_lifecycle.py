@@ -195,7 +195,7 @@ def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, wo
 
 
 def has_stepped(world: World) -> bool:
-    beat = world.store.read_beat("dev", RUN_ID)
+    beat = world.store.read_heartbeat("dev", RUN_ID)
     return isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0
 
 
@@ -535,7 +535,7 @@ def test_the_first_beat_of_the_next_attempt_knows_of_the_checkpoint(
 
 
 def note_beat(world: World, beats: list[Heartbeat]) -> bool:
-    beat = world.store.read_beat("dev", RUN_ID)
+    beat = world.store.read_heartbeat("dev", RUN_ID)
     if isinstance(beat, HeartbeatReceived):
         beats.append(beat.heartbeat)
     return bool(beats)

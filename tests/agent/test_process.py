@@ -120,7 +120,7 @@ class Instance:
             time.sleep(0.05)
 
     def _steps(self) -> int:
-        beat = store().read_beat("dev", RUN_ID)
+        beat = store().read_heartbeat("dev", RUN_ID)
         return beat.heartbeat.step if isinstance(beat, HeartbeatReceived) else 0
 
     @property

@@ -85,7 +85,7 @@ class Scenario:
         heartbeat = Heartbeat(
             launched.run_id, attempt, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for
         )
-        self.store.write_beat("dev", replace(heartbeat, checkpoint_age=checkpoint_age))
+        self.store.write_heartbeat("dev", replace(heartbeat, checkpoint_age=checkpoint_age))
 
     def end(self, outcome: Outcome, cause: Cause) -> None:
         held = self.lock()
@@ -108,7 +108,7 @@ class Scenario:
     def first_look(self) -> None:
         """A sweep that finds an agent silent, and the time until the second may follow."""
         self.reconciler.sweep()
-        self.world.clock.advance(LIMITS.second_look)
+        self.world.clock.advance(LIMITS.confirmation)
 
     def kinds(self) -> list[str]:
         return [message.attributes["kind"] for message in self.world.notifier.messages]

@@ -14,7 +14,7 @@ from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import InstanceState, owner_tags
-from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import bundle_key, run_key, suspect_key
@@ -23,7 +23,7 @@ from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.publish.agent import publish_bundle
-from chronos_ec2.services.run_queries import runs
+from chronos_ec2.services.run_queries import list_runs
 from chronos_ec2.services.verify import verify
 from chronos_ec2.testing import MemoryWorld
 from tests.builders import NOW, a_heartbeat, seconds
@@ -145,7 +145,7 @@ def test_a_stray_whose_record_appears_before_the_deed_is_spared(scene: Scenario)
     scene.world.objects.remove("dev/system-state.json")
     scene.world.clock.advance(LIMITS.grace)
     scene.reconciler.sweep()
-    scene.world.clock.advance(LIMITS.second_look)
+    scene.world.clock.advance(LIMITS.confirmation)
     real_read = scene.store.read_lock
     reads: Iterator[object] = iter([Absent()])
 
@@ -286,14 +286,14 @@ def test_a_run_that_is_over_is_concluded_whatever_scheduler_says(
     assert scene.kinds()[-1] == "completed"
     receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
     (schedule,) = [resource["state"] for resource in receipt["resources"] if resource["kind"] == "schedule"]
-    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "armed")
+    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "scheduled")
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
 def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_from_its_sweep(
     scene: Scenario, refuse: Callable[..., Recorder], error: type[Exception]
 ) -> None:
-    scene.world.deadlines.arm("i-gone", scene.world.clock.now())
+    scene.world.deadlines.schedule("i-gone", scene.world.clock.now())
     scene.world.clock.advance(LIMITS.boot)
     stray = scene.world.fleet.add(owner_tags(scene.world.fleet.project, "dev"))
     refuse("scheduler:DeleteSchedule", error=error)
@@ -336,7 +336,7 @@ def test_a_key_that_no_lane_can_have_keeps_nobody_from_the_lanes_that_are(scene:
     reports = scene.reconciler.sweep()
     assert [report.error for report in reports] == ["", ""]
     assert reports[0].decision.reason.startswith(f"dev/lanes/{name}/: no lane has its lock there")
-    assert [snapshot.active for snapshot in runs(scene.store, "dev")] == [True]
+    assert [snapshot.active for snapshot in list_runs(scene.store, "dev")] == [True]
     assert scene.left() == ["instance", "volume", "schedule", "lock"]
     assert scene.kill().run_id == launched.run_id
     scene.sweeps(LIMITS.grace + 3 * LIMITS.sweep)
@@ -414,7 +414,7 @@ def test_a_deadline_holds_whatever_s3_says(
     for name, run_id in (("main", launched.run_id), ("second", second.run_id)):
         held = scene.lock(Lane("dev", name))
         scene.store.replace_lock(replace(held.run, current_step="claimed"), held)
-        scene.store.write_beat("dev", a_heartbeat(run_id=run_id, instance_id=held.run.instance_id))
+        scene.store.write_heartbeat("dev", a_heartbeat(run_id=run_id, instance_id=held.run.instance_id))
     refuse(*calls, error=error)
     for _ in range(30):
         scene.world.clock.advance(LIMITS.sweep)
@@ -546,13 +546,13 @@ def test_a_beat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_i
     scene.world.fleet.move(stray, InstanceState.TERMINATED)
     scene.world.objects.write("dev/system-state.json", GARBAGE)
     scene.sweeps(LIMITS.lease + 2 * LIMITS.sweep)
-    suspected = scene.store.read_beat("dev", launched.run_id)
+    suspected = scene.store.read_heartbeat("dev", launched.run_id)
     scene.world.fleet.terminate_calls.clear()
     scene.world.fleet.move(launched.instance_id, InstanceState.RUNNING)
     scene.beat(launched, counter=9)
     reads = iter([suspected])
-    real_read = scene.store.read_beat
-    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    real_read = scene.store.read_heartbeat
+    scene.store.read_heartbeat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
     assert scene.reconciler.lane(Lane("dev")).lost_races == 1
     assert scene.world.fleet.terminate_calls == []
 
@@ -643,12 +643,12 @@ def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(
     scene.beat(launched, 2, checkpoint_age=seconds(30))
     listed.append(False)
     scene.sweeps(LIMITS.lease - seconds(30))
-    silent = scene.store.read_beat("dev", launched.run_id)
+    silent = scene.store.read_heartbeat("dev", launched.run_id)
     scene.world.clock.advance(LIMITS.sweep)
     scene.beat(launched, 3, checkpoint_age=seconds(30))
     reads = iter([silent])
-    real_read = scene.store.read_beat
-    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    real_read = scene.store.read_heartbeat
+    scene.store.read_heartbeat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
     assert scene.reconciler.lane(Lane("dev")).lost_races == 1
     assert (scene.lock().run.attempt, scene.lock().run.verdict) == (1, None)
 
@@ -689,7 +689,7 @@ def test_a_message_that_sns_refuses_holds_the_lane_for_a_while_and_no_longer(
 ) -> None:
     run_id = a_run_that_is_over(scene)
     scene.world.notifier._faults = Recorder("sns:Publish", error=error)
-    scene.sweeps(MESSAGE_MAY_HOLD - LIMITS.sweep)
+    scene.sweeps(MAX_NOTIFICATION_DELAY - LIMITS.sweep)
     assert scene.lock().run.run_id == run_id
     scene.world.clock.advance(LIMITS.sweep)
     assert "is refused" in scene.reconciler.sweep()[-1].error
@@ -701,7 +701,7 @@ def test_an_sns_that_does_not_answer_is_waited_for(scene: Scenario) -> None:
     a_run_that_is_over(scene)
     recorder = Recorder("sns:Publish")
     scene.world.notifier._faults = recorder
-    scene.sweeps(2 * MESSAGE_MAY_HOLD)
+    scene.sweeps(2 * MAX_NOTIFICATION_DELAY)
     recorder.refused = ()
     scene.reconciler.sweep()
     assert (scene.kinds(), scene.left()) == (["completed"], [])

@@ -27,7 +27,7 @@ from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched
-from chronos_ec2.services.run_queries import look, runs
+from chronos_ec2.services.run_queries import find_run, list_runs
 from tests.builders import seconds
 from tests.services.scenario import LIMITS, Scenario
 
@@ -43,14 +43,14 @@ def test_a_successful_run_leaves_its_records_and_two_messages_and_nothing_else(s
 
     assert scene.left() == []
     assert scene.kinds() == ["started", "completed"]
-    past = look(scene.store, "dev", launched.run_id)
+    past = find_run(scene.store, "dev", launched.run_id)
     assert (past.active, past.run.status) == (False, Status.CLEANUP)
     receipt = json.loads(scene.world.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
     assert receipt["resources"] == [
         {"kind": "instance", "id": launched.instance_id, "state": "terminated"},
         {"kind": "schedule", "id": launched.instance_id, "state": "deleted"},
     ]
-    assert [snapshot.run.run_id for snapshot in runs(scene.store, "dev")] == [launched.run_id]
+    assert [snapshot.run.run_id for snapshot in list_runs(scene.store, "dev")] == [launched.run_id]
 
 
 def test_the_record_is_there_before_the_instance(scene: Scenario) -> None:
@@ -109,13 +109,13 @@ def test_a_hang_is_ended_within_the_promise_and_is_called_one(scene: Scenario) -
     scene.train()
     start = scene.world.clock.now()
     while not scene.world.fleet.terminate_calls:
-        scene.world.clock.advance(LIMITS.beat)
+        scene.world.clock.advance(LIMITS.heartbeat)
         scene.beat(launched, counter=5, stalled_for=scene.world.clock.now() - start)
         if (scene.world.clock.now() - start).seconds % 60 == 0:
             scene.reconciler.sweep()
     assert scene.world.clock.now() - start <= LIMITS.hung_bound
     scene.sweeps(seconds(120))
-    assert look(scene.store, "dev", launched.run_id).run.verdict.cause is Cause.HUNG  # type: ignore[union-attr]
+    assert find_run(scene.store, "dev", launched.run_id).run.verdict.cause is Cause.HUNG  # type: ignore[union-attr]
     assert scene.kinds() == ["started", "stuck"]
 
 
@@ -190,11 +190,11 @@ def test_an_agent_that_comes_back_between_decision_and_deed_is_spared(scene: Sce
     scene.train()
     scene.world.clock.advance(LIMITS.lease + seconds(30))
     scene.first_look()
-    stale = scene.store.read_beat("dev", launched.run_id)
+    stale = scene.store.read_heartbeat("dev", launched.run_id)
     scene.beat(launched, counter=9)
     reads = iter([stale])
-    real_read = scene.store.read_beat
-    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    real_read = scene.store.read_heartbeat
+    scene.store.read_heartbeat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
     report = scene.reconciler.lane(Lane("dev"))
     assert (report.lost_races, scene.world.fleet.terminate_calls) == (1, [])
     assert scene.lock().run.verdict is None
@@ -206,9 +206,9 @@ def test_a_last_look_that_fails_is_no_evidence(scene: Scenario) -> None:
     scene.train()
     scene.world.clock.advance(LIMITS.lease + seconds(30))
     scene.first_look()
-    stale = scene.store.read_beat("dev", launched.run_id)
+    stale = scene.store.read_heartbeat("dev", launched.run_id)
     reads = iter([stale])
-    scene.store.read_beat = lambda environment, run_id: next(reads, ReadFailed("503"))  # type: ignore[method-assign]
+    scene.store.read_heartbeat = lambda environment, run_id: next(reads, ReadFailed("503"))  # type: ignore[method-assign]
     scene.reconciler.lane(Lane("dev"))
     assert scene.world.fleet.terminate_calls == []
     assert scene.lock().run.verdict is None
@@ -220,9 +220,9 @@ def test_a_first_beat_after_the_decision_spares_the_agent(scene: Scenario) -> No
     scene.train()
     scene.world.clock.advance(LIMITS.lease + seconds(30))
     reads = iter([Absent()])
-    real_read = scene.store.read_beat
+    real_read = scene.store.read_heartbeat
     scene.beat(launched)
-    scene.store.read_beat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
+    scene.store.read_heartbeat = lambda environment, run_id: next(reads, None) or real_read(environment, run_id)  # type: ignore[method-assign]
     scene.reconciler.lane(Lane("dev"))
     assert scene.world.fleet.terminate_calls == []
 
@@ -311,7 +311,7 @@ def test_what_a_lost_attempt_has_cost_is_told_by_ec2s_type_though_its_launcher_d
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patched:
-        patched.setattr(scene.world.deadlines, "arm", dies)
+        patched.setattr(scene.world.deadlines, "schedule", dies)
         with pytest.raises(KeyboardInterrupt):
             scene.launch(crashes_left=1, **FALLS_BACK)
     assert scene.lock().run.instance_type == "g5.4xlarge"
@@ -454,7 +454,7 @@ def test_a_schedule_that_is_missing_is_made_by_the_next_sweep(scene: Scenario) -
 
 
 def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_it_is_not_new(scene: Scenario) -> None:
-    scene.world.deadlines.arm("i-0123456789abcdef0", scene.world.clock.now() + seconds(86400))
+    scene.world.deadlines.schedule("i-0123456789abcdef0", scene.world.clock.now() + seconds(86400))
     scene.sweeps(LIMITS.boot - LIMITS.sweep)
     assert scene.left() == ["schedule"]
     scene.sweeps(LIMITS.sweep)
@@ -501,7 +501,7 @@ def lose(scene: Scenario, words: bytes | None) -> str:
         scene.world.objects.write(exit_report_key("dev", launched.run_id, 1), words)
     scene.power_off(launched)
     scene.reconciler.instance(launched.instance_id)
-    verdict = look(scene.store, "dev", launched.run_id).run.verdict
+    verdict = find_run(scene.store, "dev", launched.run_id).run.verdict
     assert scene.left() == []
     assert verdict is not None
     assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)

@@ -6,7 +6,7 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.verify import refuse_another_region, warnings
+from chronos_ec2.services.verify import check_bucket_region, setup_warnings
 from chronos_ec2.testing import MemoryWorld
 
 REGION = "us-east-1"
@@ -27,7 +27,7 @@ class Refuses:
 
 
 def warned(world: MemoryWorld) -> tuple[str, ...]:
-    return warnings("dev", REGION, RunStore(world.objects), world.setup_checks)
+    return setup_warnings("dev", REGION, RunStore(world.objects), world.setup_checks)
 
 
 def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
@@ -77,9 +77,9 @@ def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, er
 def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:
     world = MemoryWorld()
     for world.setup_checks.region in (None, REGION):
-        refuse_another_region(world.setup_checks, REGION)
+        check_bucket_region(world.setup_checks, REGION)
     world.setup_checks.region = "eu-west-1"
     (warning,) = warned(world)
     assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
-        refuse_another_region(world.setup_checks, REGION)
+        check_bucket_region(world.setup_checks, REGION)

@@ -131,7 +131,7 @@ def test_a_beat_tells_of_life_and_progress_apart() -> None:
     clock.advance(42)
     HeartbeatWriter(world.store, world.clock, record, an_identity(), progress, lambda: 97.0)()
 
-    found = world.store.read_beat("dev", RUN_ID)
+    found = world.store.read_heartbeat("dev", RUN_ID)
 
     assert isinstance(found, HeartbeatReceived)
     beat = found.heartbeat

@@ -87,7 +87,7 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
         "probe": {"steps": 10**6, "step_seconds": 0.2, "checkpoint_steps": 10**6, "checkpoint_mb": megabytes},
     }  # fmt: skip
     clock = SystemClock()
-    limits = Limits.from_overrides({"beat": 1})
+    limits = Limits.from_overrides({"heartbeat": 1})
     order = Order(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
@@ -131,7 +131,7 @@ def _wait(agent: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
 
 
 def _step(store: RunStore, launched: Launched) -> int:
-    beat = store.read_beat(_LANE.environment, launched.run_id)
+    beat = store.read_heartbeat(_LANE.environment, launched.run_id)
     return beat.heartbeat.step if isinstance(beat, HeartbeatReceived) else 0
 
 

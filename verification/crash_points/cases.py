@@ -14,7 +14,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Resource
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.run_queries import look, runs
+from chronos_ec2.services.run_queries import find_run, list_runs
 from chronos_ec2.services.verify import verify
 from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 from chronos_ec2.testing import Crash
@@ -223,9 +223,9 @@ _SITUATIONS: tuple[tuple[str, Step, tuple[Kind, ...] | Promise], ...] = (
     ("healthy, again", _then(_training, _look), (Kind.COMPLETED,)),
     ("booting", Stage.launch, (Kind.COMPLETED,)),
     ("dead agent, first look", _then(*_DEAD), (Kind.FAILED,)),
-    ("dead agent, second look", _then(*_DEAD, _look, _pass(LIMITS.second_look)), (Kind.FAILED,)),
+    ("dead agent, second look", _then(*_DEAD, _look, _pass(LIMITS.confirmation)), (Kind.FAILED,)),
     ("hung, first look", _then(*_HUNG), (Kind.STUCK,)),
-    ("hung, second look", _then(*_HUNG, _look, _pass(LIMITS.second_look)), _of_a_verdict(Kind.STUCK)),
+    ("hung, second look", _then(*_HUNG, _look, _pass(LIMITS.confirmation)), _of_a_verdict(Kind.STUCK)),
     ("suspicion cleared", _then(*_HUNG, _look, _recover), (Kind.COMPLETED,)),
     ("near the deadline", _then(_training, _jump_to_deadline(timedelta(seconds=90))), (Kind.FAILED,)),
     ("past the deadline", _then(_training_as(AgentBehaviour.DEAF), _jump_to_deadline(timedelta(0))), (Kind.FAILED,)),
@@ -273,16 +273,16 @@ _SITUATIONS: tuple[tuple[str, Step, tuple[Kind, ...] | Promise], ...] = (
     ("lock alone", _lock_alone, (Kind.FAILED,)),
     ("lock alone, past the boot", _then(_lock_alone, _pass(LIMITS.boot)), (Kind.FAILED,)),
     ("stray, first look", _orphan, (Kind.ORPHAN,)),
-    ("stray, second look", _then(_orphan, _look, _pass(LIMITS.second_look)), (Kind.ORPHAN,)),
-    ("stray of a run that is over", _then(_orphan_of_an_old_run, _look, _pass(LIMITS.second_look)), (Kind.ORPHAN,)),
+    ("stray, second look", _then(_orphan, _look, _pass(LIMITS.confirmation)), (Kind.ORPHAN,)),
+    ("stray of a run that is over", _then(_orphan_of_an_old_run, _look, _pass(LIMITS.confirmation)), (Kind.ORPHAN,)),
     (
         "stray beside a healthy run",
-        _then(_training, _orphan, _look, _pass(LIMITS.second_look)),
+        _then(_training, _orphan, _look, _pass(LIMITS.confirmation)),
         (Kind.ORPHAN, Kind.COMPLETED),
     ),
     (
         "stray, slow to die",
-        _then(_slow_ec2, _orphan, _look, _pass(LIMITS.second_look), _look, _pass(LIMITS.alarm)),
+        _then(_slow_ec2, _orphan, _look, _pass(LIMITS.confirmation), _look, _pass(LIMITS.alarm)),
         (Kind.ORPHAN, Kind.LEAK),
     ),
     ("broken state, nothing alive", _break_the_state, (Kind.STUCK,)),
@@ -399,8 +399,11 @@ def cases() -> Iterator[Case]:
     yield Case("agent: last word", _training, _act(lambda agent: agent.finish(COMPLETED)), _of_an_agent)
     for name, read in (
         ("verify", lambda stage: verify(ENVIRONMENT, stage.store, stage.world.fleet, stage.world.deadlines)),
-        ("runs", lambda stage: runs(stage.store, ENVIRONMENT)),
-        ("look", lambda stage: look(stage.store, ENVIRONMENT, next(iter(stage.agents.values())).record.run.run_id)),
+        ("list_runs", lambda stage: list_runs(stage.store, ENVIRONMENT)),
+        (
+            "find_run",
+            lambda stage: find_run(stage.store, ENVIRONMENT, next(iter(stage.agents.values())).record.run.run_id),
+        ),
     ):
         yield Case(f"read: {name}", _training, read, _always(Kind.COMPLETED))
 

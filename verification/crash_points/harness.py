@@ -178,7 +178,7 @@ class Agent:
             self._moved_at, self._counter = now, self._counter + 1
         run, stalled = self.record.run, now - self._moved_at
         beat = Heartbeat(run.run_id, run.attempt, self._box.instance_id, "boot", run.status, self._counter, stalled)
-        self._stage.store.write_beat(ENVIRONMENT, replace(beat, checkpoint_age=self.checkpoint))
+        self._stage.store.write_heartbeat(ENVIRONMENT, replace(beat, checkpoint_age=self.checkpoint))
 
     def _look(self) -> Stop | None:
         try:

@@ -17,7 +17,7 @@ from chronos_ec2.domain.events import (
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
@@ -61,7 +61,7 @@ class _History:
             self,
             scene.clockwork,
             scene.limits,
-            Place("aws", "us-east-1", _BUCKET),
+            StackLocation("aws", "us-east-1", _BUCKET),
         )
         self._judgement = Oracle(scene)
         self._disturber = FaultInjector(scene, self._judgement, self._reconciler, self._launch, self._deliver)

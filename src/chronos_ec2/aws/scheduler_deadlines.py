@@ -19,7 +19,7 @@ class SchedulerDeadlines:
         self._group = group
         self._role_arn = role_arn
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Have EC2 asked to terminate an instance within two minutes after `at`. Arming it again changes nothing."""
         partition = self._role_arn.split(":")[1]
         with translated(f"schedule the end of {instance_id}"):
@@ -41,13 +41,13 @@ class SchedulerDeadlines:
                 if code_of(error) != "ConflictException":
                     raise
 
-    def armed(self) -> dict[str, datetime]:
+    def scheduled(self) -> dict[str, datetime]:
         """The ids of all instances that have a schedule, and when each was made, aware UTC."""
         with translated(f"list the schedules of {self._group}"):
             pages = self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group)
             return {made["Name"]: made["CreationDate"].astimezone(UTC) for page in pages for made in page["Schedules"]}
 
-    def disarm(self, instance_id: str) -> None:
+    def cancel(self, instance_id: str) -> None:
         """Delete the schedule of an instance. A missing one is no error."""
         with translated(f"delete the schedule of {instance_id}"):
             try:

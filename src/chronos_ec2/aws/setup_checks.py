@@ -20,7 +20,7 @@ class StackSetupChecks:
         self._bucket = bucket
         self._topic_arns = topic_arns
 
-    def bucket_tells(self) -> bool:
+    def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
         with translated(f"read the notification configuration of s3://{self._bucket}"):
             found = self._s3.get_bucket_notification_configuration(Bucket=self._bucket)
@@ -32,7 +32,7 @@ class StackSetupChecks:
             found = self._s3.head_bucket(Bucket=self._bucket).get("BucketRegion")
         return None if found is None else str(found)
 
-    def unconfirmed(self) -> tuple[str, ...]:
+    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
         found = []
         for arn in self._topic_arns:

@@ -15,7 +15,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Outcome, Status
-from chronos_ec2.services.run_queries import Snapshot
+from chronos_ec2.services.run_queries import RunView
 
 console = Console(highlight=False, soft_wrap=True)
 _COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "green"}
@@ -48,9 +48,9 @@ def verdict_line(run: Run) -> str:
     return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
 
 
-def as_document(snapshot: Snapshot) -> Mapping[str, Any]:
+def as_document(snapshot: RunView) -> Mapping[str, Any]:
     """A snapshot for programs: the record as it lies in S3, whether it is active, and the beat."""
-    beat = snapshot.beat
+    beat = snapshot.heartbeat
     return {
         **json.loads(snapshot.run.to_json()),
         "active": snapshot.active,

@@ -13,7 +13,7 @@ from dataclasses import replace
 from datetime import datetime
 from typing import assert_never
 
-from chronos_ec2.domain.decision import Arm, Decision, Disarm, Notify, Terminate
+from chronos_ec2.domain.decision import CancelDeadline, Decision, Notify, ScheduleDeadline, Terminate
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.limits import Limits
@@ -31,7 +31,7 @@ def decide(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
 
 def _judge(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     alive = tuple(box for box in facts.instances if box.alive)
-    match facts.state:
+    match facts.lock:
         case ReadFailed(problem):
             decision = Decision(f"state could not be read ({problem}): only deadlines count")
             return decision.with_each(alive, lambda box: past_tagged_deadline(box, now, limits))
@@ -40,14 +40,14 @@ def _judge(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
                 alive, lambda box: decide_orphan(box, facts, now, limits)
             )
         case Unreadable():
-            return decide_unreadable(facts.state, facts, alive, now, limits)
+            return decide_unreadable(facts.lock, facts, alive, now, limits)
         case LockHeld(run):
             boxes = tuple(box for box in alive if belongs(box, run))
             others = tuple(box for box in alive if not belongs(box, run))
-            decision = decide_active_run(facts.state, boxes, facts, now, limits)
+            decision = decide_active_run(facts.lock, boxes, facts, now, limits)
             return decision.with_each(others, lambda box: decide_orphan(box, facts, now, limits))
         case _:
-            assert_never(facts.state)
+            assert_never(facts.lock)
 
 
 def unlisted(
@@ -68,7 +68,7 @@ def decide_unlisted(instance_ids: Iterable[str], lookups: Iterable[InstanceLooku
     decision = Decision("schedules of instances that EC2 does not list")
     for instance_id in instance_ids:
         if (lookup := alive.get(instance_id)) is None:
-            decision += Decision(f"{instance_id} is gone", (Disarm(instance_id),))
+            decision += Decision(f"{instance_id} is gone", (CancelDeadline(instance_id),))
         elif not lookup.ours:
             text = (
                 f"{instance_id} is {lookup.state} and has lost our tags, so that the watchdog may not end it: its "
@@ -81,17 +81,17 @@ def decide_unlisted(instance_ids: Iterable[str], lookups: Iterable[InstanceLooku
 
 def _with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     """Every living instance has a schedule that ends it at its deadline, and no other has one."""
-    if isinstance(facts.armed, ReadFailed):
-        return decision + Decision(f"the deadline schedules could not be listed ({facts.armed.problem})")
+    if isinstance(facts.scheduled, ReadFailed):
+        return decision + Decision(f"the deadline schedules could not be listed ({facts.scheduled.problem})")
     ended = {action.instance_id for action in decision.actions if isinstance(action, Terminate)}
     # Of those alone that EC2 says are gone: one that it does not list may have lost its tags, see `decide_unlisted`.
     gone = {box.instance_id for box in facts.instances if not box.alive}
-    disarm = [Disarm(instance_id) for instance_id in sorted(facts.armed & gone)]
+    disarm = [CancelDeadline(instance_id) for instance_id in sorted(facts.scheduled & gone)]
     arm = [
-        Arm(box.instance_id, box.deadline)
+        ScheduleDeadline(box.instance_id, box.deadline)
         for box in facts.instances
         # One that is due within a sweep is the next sweep's: a schedule may not lie in the past.
         if box.alive and box.deadline and box.deadline > now + limits.sweep
-        if box.instance_id not in facts.armed | ended
+        if box.instance_id not in facts.scheduled | ended
     ]
     return replace(decision, actions=(*disarm, *decision.actions, *arm)) if disarm or arm else decision

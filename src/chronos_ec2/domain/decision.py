@@ -13,7 +13,7 @@ from chronos_ec2.domain.records.status import Cause
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
+class WriteLock:
     """Write this run into the lock, if nobody wrote since it was read."""
 
     run: Run
@@ -23,13 +23,13 @@ class Record:
 class Terminate:
     """End this instance; by force when it does not obey.
 
-    With `once_told` not before the message that precedes it is out: nothing but the instance tells of the incident.
+    With `after_notification` not before the message that precedes it is out: nothing but the instance tells of the incident.
     """
 
     instance_id: str
     cause: Cause
     force: bool = False
-    once_told: bool = False
+    after_notification: bool = False
 
     @property
     def hard(self) -> bool:
@@ -52,7 +52,7 @@ class MarkUnreadable:
 
 
 @dataclass(frozen=True, slots=True)
-class Conclude:
+class FinishRun:
     """The run's instances are gone: write its receipt and final record, tell people, release the lock."""
 
     run: Run
@@ -83,7 +83,7 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
+class ScheduleDeadline:
     """Schedule the end of this instance at its hard deadline, so that it comes without any code of ours."""
 
     instance_id: str
@@ -91,13 +91,23 @@ class Arm:
 
 
 @dataclass(frozen=True, slots=True)
-class Disarm:
+class CancelDeadline:
     """Take the schedule back: the instance is gone."""
 
     instance_id: str
 
 
-Deed = Record | Terminate | MarkOrphan | MarkUnreadable | Conclude | Relaunch | ReleaseUnreadable | Arm | Disarm
+Deed = (
+    WriteLock
+    | Terminate
+    | MarkOrphan
+    | MarkUnreadable
+    | FinishRun
+    | Relaunch
+    | ReleaseUnreadable
+    | ScheduleDeadline
+    | CancelDeadline
+)
 Action = Deed | Notify
 
 

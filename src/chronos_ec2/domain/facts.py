@@ -80,7 +80,7 @@ class LaneFacts:
     """One lane: its instances by tag (listed first), then its state, then the beat of the run that holds it.
 
     `listed_at` is the time just before the list was asked for: what the list lacks is missed since then, and not since
-    whenever the decision is made. `armed` holds the ids of instances that a schedule ends at their deadline, of this
+    whenever the decision is made. `scheduled` holds the ids of instances that a schedule ends at their deadline, of this
     lane and of others. `suspects` says since when an instance without a record is known as one, by its id, and since
     when nothing is alive beside an unreadable record, by its ETag. Only beside such a record there are `beats`, by run
     id: those of the runs that the tags of living instances name, because no record says which run it is. `exit_report`
@@ -90,11 +90,11 @@ class LaneFacts:
     lane: Lane
     instances: tuple[Instance, ...]
     listed_at: datetime
-    state: LockRead
-    beat: HeartbeatRead = field(default_factory=Absent)
-    armed: Set[str] | ReadFailed = frozenset()
+    lock: LockRead
+    heartbeat: HeartbeatRead = field(default_factory=Absent)
+    scheduled: Set[str] | ReadFailed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
-    beats: Mapping[str, HeartbeatRead] = field(default_factory=dict)
+    heartbeats: Mapping[str, HeartbeatRead] = field(default_factory=dict)
     exit_report: str = ""
 
     def suspect_since(self, name: str, now: datetime, limits: Limits) -> datetime | None:

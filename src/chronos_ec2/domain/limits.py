@@ -9,7 +9,7 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 
-MESSAGE_MAY_HOLD = timedelta(hours=2)
+MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 """So long after its verdict a run may hold its lane because SNS refuses the message of its end.
 
 An SNS that does not answer is waited for: that passes, and then the message goes out.
@@ -22,8 +22,8 @@ Not a field of Limits: these travel in requests, and an older launcher would not
 class Limits:
     """Thresholds of lease and watchdog. Each can be overridden in seconds by its name (`LimitOverrides`)."""
 
-    beat: timedelta = timedelta(seconds=15)
-    beat_retry: timedelta = timedelta(seconds=5)
+    heartbeat: timedelta = timedelta(seconds=15)
+    heartbeat_retry: timedelta = timedelta(seconds=5)
     """A failed beat is tried again after this; waiting a whole period killed healthy runs in simulation."""
     lease: timedelta = timedelta(seconds=135)
     """A beat older than this, at two looks, means that the agent is dead: nine missed beats."""
@@ -34,7 +34,7 @@ class Limits:
     sweep: timedelta = timedelta(seconds=60)
     grace: timedelta = timedelta(seconds=120)
     """For an agent to leave by itself, and for a fresh instance to be named by a lock."""
-    second_look: timedelta = timedelta(seconds=30)
+    confirmation: timedelta = timedelta(seconds=30)
     """Between the two looks that an ambiguous case needs."""
     absence: timedelta = timedelta(seconds=60)
     """Between the two looks that say an instance is gone: EC2 lists lag behind."""
@@ -70,7 +70,7 @@ class Limits:
         Without an end a suspicion of hours ago would make the next one fatal at its first look. One that is older is
         noted anew, so that what should have been ended all this while is ended a sweep later, and not never.
         """
-        return max(self.second_look, self.lease) + max(10 * self.sweep, self.alarm) + self.grace
+        return max(self.confirmation, self.lease) + max(10 * self.sweep, self.alarm) + self.grace
 
     # The promises: the longest time from a failure to the terminate call, or to what is named instead of it, EC2 and S3
     # answering, no event arriving.
@@ -78,17 +78,17 @@ class Limits:
     @property
     def dead_agent_bound(self) -> timedelta:
         """Agent or box dead, partitioned or panicked."""
-        return self.beat + self.lease + self.sweep + max(self.second_look, self.sweep) + _CALLS
+        return self.heartbeat + self.lease + self.sweep + max(self.confirmation, self.sweep) + _CALLS
 
     @property
     def orphan_bound(self) -> timedelta:
         """An instance that no lock names."""
-        return self.grace + self.sweep + max(self.second_look, self.sweep) + _CALLS
+        return self.grace + self.sweep + max(self.confirmation, self.sweep) + _CALLS
 
     @property
     def hung_bound(self) -> timedelta:
         """The work hangs, the box lives."""
-        return self.beat + self.progress + self.sweep + max(self.second_look, self.sweep) + _CALLS
+        return self.heartbeat + self.progress + self.sweep + max(self.confirmation, self.sweep) + _CALLS
 
     @property
     def vanished_bound(self) -> timedelta:
@@ -112,11 +112,11 @@ _CALLS = timedelta(seconds=30)
 
 def _checked(limits: Limits) -> Limits:
     """The limits, if they end no healthy run. Raises InvalidInput."""
-    several = 4 * limits.beat + limits.beat_retry
+    several = 4 * limits.heartbeat + limits.heartbeat_retry
     for name, least, why in (
         ("lease", several, "four beats and a retry"),
         ("self_fence", several, "four beats and a retry"),
-        ("progress", 2 * limits.beat, "two beats"),
+        ("progress", 2 * limits.heartbeat, "two beats"),
     ):
         if getattr(limits, name) < least:
             shortest = f"{least.total_seconds():g} s, {why}"

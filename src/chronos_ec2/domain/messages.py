@@ -73,7 +73,7 @@ _CONSOLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class StackLocation:
     """Where an environment is: what links need. `partition` is `aws`, `aws-cn` or `aws-us-gov`."""
 
     partition: str
@@ -81,7 +81,7 @@ class Place:
     bucket: str
 
     @classmethod
-    def of(cls, topic_arn: str, bucket: str) -> Place:
+    def of(cls, topic_arn: str, bucket: str) -> StackLocation:
         """The place of a stack, of which every ARN names partition and region."""
         _, partition, _, region, *_ = topic_arn.split(":")
         return cls(partition, region, bucket)
@@ -146,7 +146,7 @@ def kind_of_end(run: Run) -> Kind:
     return {Cause.HUNG: Kind.STUCK, Cause.OVER_BUDGET: Kind.OVER_BUDGET}.get(verdict.cause, Kind.FAILED)
 
 
-def compose(incident: Incident, place: Place, now: datetime) -> Message:
+def compose(incident: Incident, place: StackLocation, now: datetime) -> Message:
     """The message for an incident. `now` is AWS time, aware UTC."""
     lane, run = incident.lane, incident.run
     attributes = {"environment": lane.environment, "lane": lane.name, "kind": str(incident.kind)}
@@ -165,7 +165,7 @@ def compose(incident: Incident, place: Place, now: datetime) -> Message:
 # --- people ----------------------------------------------------------------------------------------------------
 
 
-def _for_people(incident: Incident, place: Place, now: datetime) -> str:
+def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     lines = [f"{incident.title} ({incident.lane}): {incident.kind}", "", one_line(incident.text), ""]
     lines += [f"{name:<10}{value}" for name, value in _facts(incident, now)]
     lines += [f"{'console':<10}{link}" for link in links(incident, place).values()]
@@ -201,7 +201,7 @@ def _facts_of(box: Instance, cost_usd: float | None, now: datetime) -> list[tupl
     ]
 
 
-def _next(incident: Incident, place: Place) -> str:
+def _next(incident: Incident, place: StackLocation) -> str:
     environment, run = incident.lane.environment, incident.run
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
@@ -214,7 +214,7 @@ def _next(incident: Incident, place: Place) -> str:
 # --- chat and programs -----------------------------------------------------------------------------------------
 
 
-def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]:
+def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[str, Any]:
     """The custom schema 1.0: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html. One thread a run."""
     facts = "\n".join(f"{name}: {value}" for name, value in _facts(incident, now))
     seen = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
@@ -243,7 +243,7 @@ def _plain(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _for_programs(incident: Incident, place: Place) -> dict[str, Any]:
+def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
     run = incident.run
     return {
         "schema_version": SCHEMA_VERSION,
@@ -265,7 +265,7 @@ def _for_programs(incident: Incident, place: Place) -> dict[str, Any]:
     }
 
 
-def links(incident: Incident, place: Place) -> dict[str, str]:
+def links(incident: Incident, place: StackLocation) -> dict[str, str]:
     """Pages of the AWS console, by what they show; none in a partition whose console we do not know."""
     if (console := _CONSOLES.get(place.partition)) is None:
         return {}
@@ -279,5 +279,5 @@ def links(incident: Incident, place: Place) -> dict[str, str]:
     return found
 
 
-def _results(run: Run, place: Place) -> str:
+def _results(run: Run, place: StackLocation) -> str:
     return f"s3://{place.bucket}/{run_prefix(run.lane.environment, run.run_id)}"

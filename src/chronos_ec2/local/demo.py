@@ -20,7 +20,7 @@ from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
 from chronos_ec2.services.publish.agent import CHECKOUT
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
@@ -128,11 +128,11 @@ class _Demo:
         run_id, instance_id = launched["run_id"], launched["instance_id"]
         stood_still_at = self._world.clock.now()
         for _ in self._watch(run_id):
-            beat = look(self._world.store, self._aws.environment, run_id).beat
+            beat = find_run(self._world.store, self._aws.environment, run_id).heartbeat
             if isinstance(beat, HeartbeatReceived):
                 stood_still_at = beat.received_at - beat.heartbeat.stalled_for
         self._hear(queue, run_id)
-        run = look(self._world.store, self._aws.environment, run_id).run
+        run = find_run(self._world.store, self._aws.environment, run_id).run
         box = self._world.fleet.find(self._aws.environment, instance_id)
         self._expect(run.verdict and str(run.verdict.cause), "hung")
         self._expect(box and str(box.state), "terminated")
@@ -172,11 +172,11 @@ class _Demo:
 
     def _terminated_after(self, run_id: str, since: datetime) -> float:
         """Seconds from the last sign of work to the verdict, with which the termination is asked for."""
-        run = look(self._world.store, self._aws.environment, run_id).run
+        run = find_run(self._world.store, self._aws.environment, run_id).run
         return round((run.phases[-1][1] - since).total_seconds(), 1)
 
     def _outcome(self, run_id: str) -> str | None:
-        verdict = look(self._world.store, self._aws.environment, run_id).run.verdict
+        verdict = find_run(self._world.store, self._aws.environment, run_id).run.verdict
         return str(verdict.outcome) if verdict else None
 
     def subscribe(self) -> str:

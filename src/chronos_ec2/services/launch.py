@@ -237,7 +237,7 @@ def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fl
 def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
     # The box is there, and four other layers watch it: the next reconcile arms what could not be armed now.
     with suppress(ServiceUnavailable, NotAllowed), asking_scheduler():
-        deadlines.arm(launched.instance_id, held.run.deadline)
+        deadlines.schedule(launched.instance_id, held.run.deadline)
     state: LockRead = held
     for _ in range(_RACES):
         if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt):

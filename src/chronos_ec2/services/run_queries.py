@@ -16,26 +16,26 @@ FINAL_RECORD = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
+class RunView:
     """One look at a run: its record, whether it still holds its lane, and its newest beat."""
 
     run: Run
     active: bool
-    beat: HeartbeatRead
+    heartbeat: HeartbeatRead
 
     @property
     def progress(self) -> str:
         """How far it is, for people; empty when no beat says."""
-        if not isinstance(self.beat, HeartbeatReceived):
+        if not isinstance(self.heartbeat, HeartbeatReceived):
             return ""
-        heartbeat = self.beat.heartbeat
+        heartbeat = self.heartbeat.heartbeat
         if heartbeat.total_steps:
             loss = "" if heartbeat.loss is None else f", loss {heartbeat.loss:.4g}"
             return f"step {heartbeat.step} of {heartbeat.total_steps}{loss}"
         return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
 
 
-def look(store: RunStore, environment: str, run_id: str) -> Snapshot:
+def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
     """One look at a run, active or past.
 
     Raises:
@@ -46,8 +46,10 @@ def look(store: RunStore, environment: str, run_id: str) -> Snapshot:
     for lane in store.lanes(environment):
         state = store.read_lock(lane)
         if isinstance(state, LockHeld) and state.run.run_id == run_id:
-            return Snapshot(state.run, active=True, beat=store.read_beat(environment, run_id))
-    return Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
+            return RunView(state.run, active=True, heartbeat=store.read_heartbeat(environment, run_id))
+    return RunView(
+        _final(store, environment, run_id), active=False, heartbeat=store.read_heartbeat(environment, run_id)
+    )
 
 
 def _final(store: RunStore, environment: str, run_id: str) -> Run:
@@ -62,7 +64,7 @@ def _lane_of(store: RunStore, environment: str, run_id: str) -> Lane:
     return Request.from_json(found.body).lane if found else Lane(environment)
 
 
-def runs(store: RunStore, environment: str) -> tuple[Snapshot, ...]:
+def list_runs(store: RunStore, environment: str) -> tuple[RunView, ...]:
     """Every run of an environment that can be read, newest first."""
     active = {
         state.run.run_id: state.run
@@ -70,14 +72,18 @@ def runs(store: RunStore, environment: str) -> tuple[Snapshot, ...]:
         if isinstance(state, LockHeld)
     }
     names = [name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)]
-    found: list[Snapshot] = []
+    found: list[RunView] = []
     for run_id in sorted({*names, *active}, reverse=True):
         if run_id in active:
-            found.append(Snapshot(active[run_id], active=True, beat=store.read_beat(environment, run_id)))
+            found.append(RunView(active[run_id], active=True, heartbeat=store.read_heartbeat(environment, run_id)))
             continue
         try:
             found.append(
-                Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
+                RunView(
+                    _final(store, environment, run_id),
+                    active=False,
+                    heartbeat=store.read_heartbeat(environment, run_id),
+                )
             )
         except (RunNotFound, InvalidDocument):
             continue

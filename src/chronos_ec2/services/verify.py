@@ -36,46 +36,46 @@ def verify(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines
     ]
     left = [Finding(left.kind, left.resource_id, left.state) for left in fleet.leftovers(environment)]
     with asking_scheduler():
-        armed = sorted(deadlines.armed())
+        scheduled = sorted(deadlines.scheduled())
     # A list by tag lacks what has lost its tags: those with a schedule are asked for by their ids.
-    unlisted = fleet.look_up(environment, set(armed) - {box.instance_id for box in listed})
+    unlisted = fleet.look_up(environment, set(scheduled) - {box.instance_id for box in listed})
     instances += [
         Finding("instance", f"{seen.instance_id} ({'not listed' if seen.ours else 'without our tags'})", seen.state)
         for seen in unlisted
         if seen.state.alive
     ]
-    schedules = [Finding("schedule", instance_id, "armed") for instance_id in armed]
+    schedules = [Finding("schedule", instance_id, "scheduled") for instance_id in scheduled]
     uploads = [Finding(UPLOAD, upload.key, "not ended") for upload in store.objects.uploads(f"{environment}/")]
     return (*instances, *left, *schedules, *uploads, *_locks(environment, store))
 
 
-def refuse_another_region(setup_checks: SetupChecks, region: str) -> None:
+def check_bucket_region(setup_checks: SetupChecks, region: str) -> None:
     """Raise InvalidInput for a bucket elsewhere: EventBridge hears of no object there, and each byte is paid for."""
     if (found := setup_checks.bucket_region()) not in (None, region):
         raise InvalidInput("bucket", f"lies in {found}, the stack in {region}", "bring along a bucket of that region")
 
 
-def warnings(environment: str, region: str, store: RunStore, setup_checks: SetupChecks) -> tuple[str, ...]:
+def setup_warnings(environment: str, region: str, store: RunStore, setup_checks: SetupChecks) -> tuple[str, ...]:
     """What keeps events from the watchdog, or its messages from people, and what nobody looks at.
 
     Every promise holds all the same. That it could not be asked is one of them.
     """
     found: list[str] = []
     try:
-        refuse_another_region(setup_checks, region)
+        check_bucket_region(setup_checks, region)
     except (InvalidInput, ServiceUnavailable, NotAllowed) as error:
         found.append(str(error))
     try:
         if remark := store.list_lanes(environment).remark:
             found.append(remark)
-        if not setup_checks.bucket_tells():
+        if not setup_checks.bucket_sends_events():
             found.append(
                 "the bucket does not tell EventBridge of its objects, so that what takes seconds takes a minute; "
                 "docs/deploying.md says how to switch it on"
             )
         found += [
             f"{subscription} is not confirmed: it hears nothing before somebody opens the link in its first message"
-            for subscription in setup_checks.unconfirmed()
+            for subscription in setup_checks.unconfirmed_subscriptions()
         ]
     except (ServiceUnavailable, NotAllowed) as error:
         found.append(str(error))

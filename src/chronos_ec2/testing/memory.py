@@ -49,7 +49,7 @@ class MemorySetupChecks:
         self.region: str | None = None
         self.pending: list[str] = []
 
-    def bucket_tells(self) -> bool:
+    def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
         self._faults.before("s3:GetBucketNotification")
         return self.tells
@@ -59,7 +59,7 @@ class MemorySetupChecks:
         self._faults.before("s3:HeadBucket")
         return self.region
 
-    def unconfirmed(self) -> tuple[str, ...]:
+    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
         self._faults.before("sns:ListSubscriptionsByTopic")
         return tuple(self.pending)

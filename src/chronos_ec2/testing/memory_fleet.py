@@ -141,21 +141,21 @@ class MemoryDeadlines:
         self.schedules: dict[str, datetime] = {}
         """When each fires, by instance id."""
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Keep a schedule, unless there is one."""
         self._faults.before("scheduler:CreateSchedule")
         if instance_id not in self.schedules:
             self.schedules[instance_id], self._made[instance_id] = at, self._clock.now()
         self._faults.after("scheduler:CreateSchedule")
 
-    def armed(self) -> dict[str, datetime]:
+    def scheduled(self) -> dict[str, datetime]:
         """The ids of all instances that have a schedule, and when each was made."""
         self._faults.before("scheduler:ListSchedules")
         armed = {instance_id: self._made[instance_id] for instance_id in self.schedules}
         self._faults.after("scheduler:ListSchedules")
         return armed
 
-    def disarm(self, instance_id: str) -> None:
+    def cancel(self, instance_id: str) -> None:
         """Forget a schedule."""
         self._faults.before("scheduler:DeleteSchedule")
         self.schedules.pop(instance_id, None)

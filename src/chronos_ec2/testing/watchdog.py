@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.ports import Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.reconcile import Reconciler
@@ -25,5 +25,5 @@ def watchdog_over(
         relauncher,
         world.clock,
         limits,
-        Place("aws", "us-east-1", BUCKET),
+        StackLocation("aws", "us-east-1", BUCKET),
     )

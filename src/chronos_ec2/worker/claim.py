@@ -150,7 +150,7 @@ class Record:
         while True:
             try:
                 held = self._owned()
-                run = held.run if self._run is None else held.run.caught_up_with(self._run)
+                run = held.run if self._run is None else held.run.with_phases_from(self._run)
                 written = self._store.replace_lock(change(run), held)
             except LostRace:
                 races += 1
@@ -195,5 +195,5 @@ class Record:
                 raise Fenced(f"run {run.run_id} has ended: {run.verdict.message}")
         elif run.attempt != self._run.attempt or run.current_step == LAUNCHING:
             raise Fenced(f"run {run.run_id} went on to another attempt")
-        if run.verdict is not None and run.verdict.judge is DecidedBy.WATCHDOG:
+        if run.verdict is not None and run.verdict.decided_by is DecidedBy.WATCHDOG:
             raise EndedByWatchdog(f"condemned by the watchdog: {run.verdict.message}")

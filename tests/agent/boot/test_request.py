@@ -100,7 +100,7 @@ def test_credentials_that_have_expired_are_no_end_but_a_reason_to_try_again(tmp_
     world = agent_world(BUCKET)
     assert isinstance(world.store.read_lock(LANE), ReadFailed)
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
-        world.store.write_beat("dev", a_heartbeat())
+        world.store.write_heartbeat("dev", a_heartbeat())
     (tmp_path / "a").write_bytes(b"x")
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
         world.transfer.upload(tmp_path / "a", f"dev/{RUN_ID}/a", lambda _: None)
@@ -114,4 +114,4 @@ def test_what_holds_back_large_objects_does_not_hold_back_a_beat() -> None:
     beats, large = (part._s3.meta.config for part in (store.objects, world.transfer))  # type: ignore[attr-defined]
     assert (beats.retries["mode"], large.retries["mode"]) == ("standard", "adaptive")
     longest = beats.retries["total_max_attempts"] * (beats.connect_timeout + beats.read_timeout)
-    assert timedelta(seconds=longest) < 2 * Limits().beat
+    assert timedelta(seconds=longest) < 2 * Limits().heartbeat

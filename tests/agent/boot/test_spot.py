@@ -178,7 +178,7 @@ def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir
         """The notice comes once the training runs."""
 
         def get(self, path: str) -> str | None:
-            beat = world.store.read_beat("dev", RUN_ID)
+            beat = world.store.read_heartbeat("dev", RUN_ID)
             if isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0:
                 service.take_back()
             return super().get(path)

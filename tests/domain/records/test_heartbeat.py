@@ -77,7 +77,7 @@ def test_the_longest_duration_that_is_read_can_be_judged() -> None:
     assert Heartbeat.from_json(longest.to_json()) == longest
     for state in (held(), Unreadable("not JSON", '"e"', NOW)):
         beat = HeartbeatReceived(longest, '"beat"', NOW)
-        facts = some_facts(beat=beat, beats={longest.run_id: beat}, state=state)
+        facts = some_facts(heartbeat=beat, heartbeats={longest.run_id: beat}, lock=state)
         assert "no progress" in decide(facts, NOW, Limits()).reason
 
 

@@ -33,7 +33,7 @@ def test_the_words_of_the_record_are_the_references_and_never_change() -> None:
         "killed",
     ]
     assert [str(outcome) for outcome in Outcome] == ["succeeded", "failed", "killed"]
-    assert [str(judge) for judge in DecidedBy] == ["agent", "watchdog"]
+    assert [str(by) for by in DecidedBy] == ["agent", "watchdog"]
     assert [str(cause) for cause in Cause] == [
         "completed",
         "requested",
@@ -161,14 +161,14 @@ def test_the_next_attempt_is_reckoned_with_the_dearest_type_that_it_may_get() ->
 def test_a_run_catches_up_with_the_phases_of_a_later_copy() -> None:
     begun = launching()
     later = begun.advance(Status.DATA_SYNC, "downloading", LATER).advance(Status.TRAINING, "training", LATER)
-    ahead = begun.caught_up_with(later)
+    ahead = begun.with_phases_from(later)
     assert (ahead.status, ahead.current_step, ahead.phases) == (Status.TRAINING, "training", later.phases)
-    assert later.caught_up_with(later) == later
+    assert later.with_phases_from(later) == later
 
 
 def test_a_run_takes_no_phase_of_a_copy_that_cannot_follow_its_own() -> None:
     run = a_run(phases=())
-    assert run.caught_up_with(a_run(phases=((Status.INITIALIZATION, LATER),))) == run
+    assert run.with_phases_from(a_run(phases=((Status.INITIALIZATION, LATER),))) == run
 
 
 def test_a_run_as_it_is_first_made_has_no_instance_no_cap_no_end_and_no_second_attempt() -> None:

@@ -12,7 +12,7 @@ import pytest
 import typer
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.decision import Decision, Record, Terminate
+from chronos_ec2.domain.decision import Decision, Terminate, WriteLock
 from chronos_ec2.domain.errors import Fenced, LostRace
 from chronos_ec2.domain.events import Ignored, InstanceStateChanged, SpotInterruption, StateWritten, parse_event
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
@@ -28,7 +28,7 @@ from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.memory import MemoryNotifier
 from chronos_ec2.testing.memory_objects import MemoryObjects
-from chronos_ec2.worker.claim import Record as AgentsRecord
+from chronos_ec2.worker.claim import WriteLock as AgentsRecord
 from verification.simulation.__main__ import simulate
 from verification.simulation.campaign import plan_of, shrink, study, whole
 from verification.simulation.faulty_aws import SimulatedDeadlines
@@ -189,7 +189,7 @@ def test_a_healthy_run_dies_of_nothing_that_is_harmless(kind: Kind) -> None:
 
 
 def blind_to_beats(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    return decide(replace(facts, beat=Absent()), now, limits)
+    return decide(replace(facts, heartbeat=Absent()), now, limits)
 
 
 def blind_to_time(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -291,7 +291,7 @@ def test_an_untagged_instance_that_its_schedule_does_not_end_is_found_out(monkey
 
 def trusting_the_record(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     decision = decide(facts, now, limits)
-    named = facts.state.run.instance_id if isinstance(facts.state, LockHeld) else None
+    named = facts.lock.run.instance_id if isinstance(facts.lock, LockHeld) else None
     actions = (
         replace(one, instance_id=named) if isinstance(one, Terminate) and named else one for one in decision.actions
     )
@@ -343,7 +343,7 @@ def test_the_schedule_alone_ends_an_instance_at_its_deadline(kind: Kind) -> None
 def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
     def never_sees_death(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
         late = now > ORIGIN + timedelta(seconds=310)
-        return decide(replace(facts, beat=ReadFailed("no evidence")) if late else facts, now, limits)
+        return decide(replace(facts, heartbeat=ReadFailed("no evidence")) if late else facts, now, limits)
 
     monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", never_sees_death)
     plan = Scenario(
@@ -362,7 +362,7 @@ def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch)
 
 
 def killing_what_it_cannot_read(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    blind = isinstance(facts.state, ReadFailed) or isinstance(facts.beat, ReadFailed)
+    blind = isinstance(facts.lock, ReadFailed) or isinstance(facts.heartbeat, ReadFailed)
     ends = tuple(Terminate(box.instance_id, Cause.INFRA) for box in facts.instances if blind and box.alive)
     return decide(facts, now, limits) + Decision("for no reason", ends)
 
@@ -455,8 +455,8 @@ def test_a_spot_instance_that_is_taken_is_followed_by_another() -> None:
 
 def resuming_what_is_not_over(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     decision = decide(facts, now, limits)
-    if isinstance(facts.state, LockHeld) and facts.state.run.attempt == 1 and now > ORIGIN + timedelta(seconds=300):
-        return decision + Decision("again", (Record(facts.state.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
+    if isinstance(facts.lock, LockHeld) and facts.lock.run.attempt == 1 and now > ORIGIN + timedelta(seconds=300):
+        return decision + Decision("again", (WriteLock(facts.lock.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
     return decision
 
 

@@ -21,7 +21,7 @@ from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import probe_config, put_probe_data
-from chronos_ec2.services.verify import refuse_another_region
+from chronos_ec2.services.verify import check_bucket_region
 from chronos_ec2.training_config.defaults import resolve
 from chronos_ec2.training_config.parse import load_config, moved_to, parse_yaml
 from chronos_ec2.training_config.schema import Ending, TrainingConfig
@@ -71,7 +71,7 @@ def launch(
     resolved = resolve(said or _default_config(world), None if allow_cpu else instance_types[0])
     training = resolved.config
     limits = with_max_runtime(world.limits, max_hours)
-    refuse_another_region(world.setup_checks, world.stack.region)
+    check_bucket_region(world.setup_checks, world.stack.region)
     refuse_if_busy(world.store, where)
     if trainer == "probe":
         put_probe_data(world.store)

@@ -10,7 +10,7 @@ from rich.markup import escape
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, print_table
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.services.verify import Finding, warnings
+from chronos_ec2.services.verify import Finding, setup_warnings
 from chronos_ec2.services.verify import verify as find_what_is_left
 
 
@@ -24,7 +24,7 @@ def verify(
     """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-    found = warnings(environment, world.stack.region, world.store, world.setup_checks)
+    found = setup_warnings(environment, world.stack.region, world.store, world.setup_checks)
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:

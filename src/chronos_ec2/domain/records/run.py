@@ -88,7 +88,7 @@ class Run:
         phases = self.phases if status is self.status else (*self.phases, (status, now))
         return replace(self, status=status, current_step=step, updated_at=now, phases=phases)
 
-    def caught_up_with(self, later: Run) -> Run:
+    def with_phases_from(self, later: Run) -> Run:
         """This run with the phases that a later copy of it has beyond its own."""
         run = self
         for status, moment in later.phases[len(self.phases) :]:
@@ -160,7 +160,7 @@ class Run:
                     "outcome": verdict.outcome,
                     "cause": verdict.cause,
                     "message": verdict.message,
-                    "judge": verdict.judge,
+                    "decided_by": verdict.decided_by,
                 },
                 "stop": stop
                 and {"cause": stop.cause, "reason": stop.reason, "requested_at": format_time(stop.requested_at)},
@@ -240,7 +240,7 @@ def _verdict(fields: Fields) -> Verdict | None:
         Outcome(verdict.text("outcome")),
         Cause(verdict.text("cause")),
         verdict.text("message"),
-        DecidedBy(verdict.text("judge")),
+        DecidedBy(verdict.text("decided_by")),
     )
 
 

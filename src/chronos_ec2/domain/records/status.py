@@ -67,7 +67,7 @@ class Verdict:
     outcome: Outcome
     cause: Cause
     message: str
-    judge: DecidedBy
+    decided_by: DecidedBy
 
     @property
     def status(self) -> Status:

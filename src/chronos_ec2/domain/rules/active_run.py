@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.decision import Decision, Notify, Record, Terminate
+from chronos_ec2.domain.decision import Decision, Notify, Terminate, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -34,12 +34,12 @@ def decide_active_run(
                 decision += case.overdue_notice(judged)
                 silent |= rule is _agent_lost
                 break
-    suspect, written = held.run.suspect, any(isinstance(action, Record) for action in decision.actions)
-    unknown = silent or isinstance(facts.beat, ReadFailed)
+    suspect, written = held.run.suspect, any(isinstance(action, WriteLock) for action in decision.actions)
+    unknown = silent or isinstance(facts.heartbeat, ReadFailed)
     if suspect and suspect.cause is Cause.INFRA and not unknown and not written:
         # It is listed again: a suspicion that stayed would be the first of two looks at the next absence.
         found = replace(held.run, suspect=None, updated_at=now)
-        decision += Decision("the instance is listed again", (Record(found),))
+        decision += Decision("the instance is listed again", (WriteLock(found),))
     return decision
 
 
@@ -64,7 +64,7 @@ class _Case:
     @property
     def beat(self) -> HeartbeatReceived | None:
         """The newest beat, if it is one of this run, attempt and instance."""
-        beat = self.facts.beat
+        beat = self.facts.heartbeat
         if not isinstance(beat, HeartbeatReceived):
             return None
         mine = (self.run.run_id, self.run.attempt, self.box.instance_id)
@@ -86,7 +86,7 @@ class _Case:
         A verdict that is there stands, and is not written again: when it was written says since when the end is due.
         """
         verdict = Verdict(outcome, cause, message, DecidedBy.WATCHDOG)
-        record = () if self.run.verdict else (Record(self.run.end(verdict, self.now)),)
+        record = () if self.run.verdict else (WriteLock(self.run.end(verdict, self.now)),)
         return Decision(
             message,
             (*record, Terminate(self.box.instance_id, cause)),
@@ -112,7 +112,7 @@ def _leaving(case: _Case) -> Decision | None:
     suspect = case.run.suspect
     if suspect is None or suspect.cause is not Cause.PREEMPTED:
         seen = replace(case.run, suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", case.now))
-        return Decision(f"{case.box.instance_id} is shutting down without a word", (Record(seen),))
+        return Decision(f"{case.box.instance_id} is shutting down without a word", (WriteLock(seen),))
     since = case.held.since(suspect.first_seen)
     return slow_to_terminate(case.box, Cause.INFRA, since, case.now, case.limits, case.run)
 
@@ -127,7 +127,7 @@ def _stopped(case: _Case) -> Decision | None:
 
 def _condemned(case: _Case) -> Decision | None:
     verdict = case.run.verdict
-    if verdict and verdict.judge is DecidedBy.WATCHDOG:
+    if verdict and verdict.decided_by is DecidedBy.WATCHDOG:
         return Decision(f"condemned: {verdict.message}", (Terminate(case.box.instance_id, verdict.cause),))
     return None
 
@@ -163,12 +163,12 @@ def _lingering(case: _Case) -> Decision | None:
 
 
 def _agent_lost(case: _Case) -> Decision | None:
-    if not case.run.claimed or isinstance(case.facts.beat, ReadFailed):
+    if not case.run.claimed or isinstance(case.facts.heartbeat, ReadFailed):
         return None
     if case.beat:
         last = case.beat.received_at
-    elif isinstance(case.facts.beat, Unreadable):
-        last = case.facts.beat.written_at
+    elif isinstance(case.facts.heartbeat, Unreadable):
+        last = case.facts.heartbeat.written_at
     else:
         # The claim counts, which is younger than the record as soon as a first look is noted in it: one look has to do.
         return _dead(case, case.held.written_at, looks=1)
@@ -188,8 +188,8 @@ def _dead(case: _Case, last: datetime, looks: int) -> Decision | None:
     # S3's times are whole seconds: the note of a first look may be dated up to one before it.
     if looks == 2 and (first_look is None or first_look - last <= case.limits.lease - timedelta(seconds=1)):
         seen = replace(case.run, suspect=Suspect(Cause.INFRA, text, case.now), updated_at=case.now)
-        return Decision(f"suspect: {text}", (Record(seen),))
-    if looks == 2 and first_look and case.now - first_look < case.limits.second_look:
+        return Decision(f"suspect: {text}", (WriteLock(seen),))
+    if looks == 2 and first_look and case.now - first_look < case.limits.confirmation:
         return Decision(f"suspect, before the second look: {text}")
     return case.condemn(Outcome.FAILED, Cause.INFRA, text)
 
@@ -225,8 +225,8 @@ def _hung(case: _Case) -> Decision | None:
     text = f"no progress in {case.run.status} for {human_span(stalled)} (step {beat.heartbeat.step}), the box alive"
     if suspect is None or suspect.cause is not Cause.HUNG:
         seen = replace(case.run, suspect=Suspect(Cause.HUNG, text, case.now), updated_at=case.now)
-        return Decision(f"suspect: {text}", (Record(seen),))
-    if case.now - case.held.since(suspect.first_seen) < case.limits.second_look:
+        return Decision(f"suspect: {text}", (WriteLock(seen),))
+    if case.now - case.held.since(suspect.first_seen) < case.limits.confirmation:
         return Decision(f"suspect, before the second look: {text}")
     return case.condemn(Outcome.FAILED, Cause.HUNG, text)
 
@@ -241,16 +241,16 @@ def _near_a_limit(case: _Case) -> Decision | None:
         stop = Stop(Cause.OVER_BUDGET, f"the cap of ${cap:.2f} is near", case.now)
     else:
         return None
-    return Decision(stop.reason, (Record(replace(case.run, stop=stop, updated_at=case.now)),))
+    return Decision(stop.reason, (WriteLock(replace(case.run, stop=stop, updated_at=case.now)),))
 
 
 def _healthy(case: _Case) -> Decision | None:
-    if isinstance(case.facts.beat, ReadFailed):
-        return Decision(f"the heartbeat could not be read ({case.facts.beat.problem}): no evidence, no kill")
+    if isinstance(case.facts.heartbeat, ReadFailed):
+        return Decision(f"the heartbeat could not be read ({case.facts.heartbeat.problem}): no evidence, no kill")
     text = f"{case.box.instance_type} {case.box.instance_id} took the run"
     notify = Notify(Kind.STARTED if case.run.attempt == 1 else Kind.RESUMED, case.run.run_id, text, case.run)
     if case.run.suspect:
-        return Decision("suspicion cleared", (Record(replace(case.run, suspect=None, updated_at=case.now)),))
+        return Decision("suspicion cleared", (WriteLock(replace(case.run, suspect=None, updated_at=case.now)),))
     return Decision("healthy", (notify,))
 
 

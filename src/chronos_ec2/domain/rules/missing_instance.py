@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.decision import Conclude, Decision, Notify, Record, Relaunch
+from chronos_ec2.domain.decision import Decision, FinishRun, Notify, Relaunch, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
@@ -45,11 +45,11 @@ def decide_missing_instance(held: LockHeld, facts: LaneFacts, now: datetime, lim
         return Decision(f"run {run.run_id} is being launched", again)
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
         suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
-        return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
+        return Decision(f"suspect: {suspect.reason}", (WriteLock(replace(run, suspect=suspect, updated_at=now)),))
     if facts.listed_at - held.since(run.suspect.first_seen) < limits.absence:
         return Decision(f"suspect, before the second look: {run.suspect.reason}")
-    if isinstance(facts.beat, ReadFailed):
-        return Decision(f"suspect, whose beat could not be read ({facts.beat.problem}): {run.suspect.reason}")
+    if isinstance(facts.heartbeat, ReadFailed):
+        return Decision(f"suspect, whose beat could not be read ({facts.heartbeat.problem}): {run.suspect.reason}")
     if _works(run, facts, now, limits):
         return Decision(f"suspect, whose agent beats: {run.suspect.reason}")
     return _end_or_resume(run, facts, now, limits, f"run {run.run_id} has no instance, seen twice")
@@ -60,8 +60,8 @@ def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
 
     That it beats is not enough: one that hangs, or is past its deadline, is fenced by the lock that is released.
     """
-    last = last_heard(facts.beat, run.instance_id) if run.instance_id else None
-    hangs = isinstance(facts.beat, HeartbeatReceived) and facts.beat.stalled_for(now) > limits.progress
+    last = last_heard(facts.heartbeat, run.instance_id) if run.instance_id else None
+    hangs = isinstance(facts.heartbeat, HeartbeatReceived) and facts.heartbeat.stalled_for(now) > limits.progress
     return last is not None and now - last <= limits.lease and now < run.deadline and not hangs
 
 
@@ -73,14 +73,14 @@ def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, re
     ended = _with_verdict(run, facts, now)
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
-        return Decision(reason, (Conclude(ended),))
-    if isinstance(facts.beat, ReadFailed):
-        return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
+        return Decision(reason, (FinishRun(ended),))
+    if isinstance(facts.heartbeat, ReadFailed):
+        return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.heartbeat.problem})")
     cost = _spent(run, facts, now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
     begins = "goes on from its checkpoint" if _has_checkpoint(run, facts) else "begins anew, without a checkpoint"
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {begins}"
-    return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
+    return Decision(f"{reason}; {text}", (WriteLock(again), Notify(Kind.RESUMED, run.run_id, text, again)))
 
 
 def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
@@ -95,7 +95,7 @@ def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
     # A read that failed says nothing of the checkpoint: the next look may find it.
-    may_have_one = _has_checkpoint(run, facts) or isinstance(facts.beat, ReadFailed)
+    may_have_one = _has_checkpoint(run, facts) or isinstance(facts.heartbeat, ReadFailed)
     cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
@@ -107,7 +107,7 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
 
 
 def _has_checkpoint(run: Run, facts: LaneFacts) -> bool:
-    beat = facts.beat.heartbeat if isinstance(facts.beat, HeartbeatReceived) else None
+    beat = facts.heartbeat.heartbeat if isinstance(facts.heartbeat, HeartbeatReceived) else None
     return beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
 
 

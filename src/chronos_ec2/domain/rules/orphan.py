@@ -43,10 +43,10 @@ def _in_two_looks(box: Instance, cause: Cause, text: str, facts: LaneFacts, now:
     first_seen = facts.suspect_since(box.instance_id, now, limits)
     if first_seen is None:
         return Decision(f"suspect: {text}", (MarkOrphan(box.instance_id),))
-    if now - first_seen < limits.second_look:
+    if now - first_seen < limits.confirmation:
         return Decision(f"suspect, before the second look: {text}")
-    end = Terminate(box.instance_id, cause, once_told=telling(now - first_seen, limits.second_look, limits))
-    overdue = now - first_seen - limits.second_look
+    end = Terminate(box.instance_id, cause, after_notification=telling(now - first_seen, limits.confirmation, limits))
+    overdue = now - first_seen - limits.confirmation
     return Decision(
         text,
         (Notify(Kind.ORPHAN, box.instance_id, text), end, *overdue_notice(box, overdue, limits)),

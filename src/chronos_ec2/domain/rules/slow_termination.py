@@ -20,7 +20,9 @@ def slow_to_terminate(
     text = f"{box.instance_id} has been shutting down for {human_span(now - since)}"
     decision = Decision(text)
     if now - since >= limits.force:
-        by_force = Terminate(box.instance_id, cause, force=True, once_told=telling(now - since, limits.alarm, limits))
+        by_force = Terminate(
+            box.instance_id, cause, force=True, after_notification=telling(now - since, limits.alarm, limits)
+        )
         decision += Decision("by force", (by_force,))
     if now - since >= limits.alarm:
         incident = box.instance_id if run is None else run.run_id

@@ -44,7 +44,7 @@ def _without_record(box: Instance, facts: LaneFacts, now: datetime, limits: Limi
         return _leaving_without_record(box, facts, now, limits)
     if (late := past_tagged_deadline(box, now, limits)) or box.hold:
         return late
-    beat = facts.beats.get(box.run_id or "", Absent())
+    beat = facts.heartbeats.get(box.run_id or "", Absent())
     if isinstance(beat, ReadFailed):
         return None
     last = last_heard(beat, box.instance_id)

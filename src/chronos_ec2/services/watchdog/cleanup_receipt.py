@@ -17,7 +17,7 @@ from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key, run_prefix
 from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
-from chronos_ec2.services.watchdog.deadline_schedules import armed_schedules
+from chronos_ec2.services.watchdog.deadline_schedules import list_schedules
 
 RECEIPT = "cleanup_status.json"
 SCHEMA_VERSION = 1
@@ -40,9 +40,9 @@ def write_receipt(
     ]
     resources += _cleared(fleet, environment, run.run_id)
     resources += _aborted(objects, run_prefix(environment, run.run_id))
-    armed = armed_schedules(deadlines)
+    scheduled = list_schedules(deadlines)
     resources += [
-        {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}
+        {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, scheduled)}
         for box in instances
         if box.run_id == run.run_id
     ]
@@ -94,11 +94,11 @@ def _done(word: str, act: Callable[[], None]) -> str:
     return word
 
 
-def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | ReadFailed) -> str:
+def _state_of_schedule(instance_id: str, scheduled: Mapping[str, datetime] | ReadFailed) -> str:
     """Unknown is no reason to keep the lock: the sweep deletes what is left once it can be listed again."""
-    if isinstance(armed, ReadFailed):
+    if isinstance(scheduled, ReadFailed):
         return "unknown"
-    return "armed" if instance_id in armed else "deleted"
+    return "scheduled" if instance_id in scheduled else "deleted"
 
 
 def _said_by_agent(objects: ObjectStore, key: str) -> Any:

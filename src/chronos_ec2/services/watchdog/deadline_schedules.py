@@ -16,10 +16,10 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Deadlines
 
 
-def armed_schedules(deadlines: Deadlines) -> Mapping[str, datetime] | ReadFailed:
+def list_schedules(deadlines: Deadlines) -> Mapping[str, datetime] | ReadFailed:
     """The instances that have a schedule, and when each was made; ReadFailed when they could not be listed."""
     try:
-        return deadlines.armed()
+        return deadlines.scheduled()
     except Exception as error:  # noqa: BLE001 - this is one layer of five
         return ReadFailed(one_line(str(error)))
 

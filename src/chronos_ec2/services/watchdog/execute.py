@@ -10,18 +10,18 @@ from typing import assert_never
 from chronos_ec2.domain.cost import cost_of, cost_so_far
 from chronos_ec2.domain.decision import (
     Action,
-    Arm,
-    Conclude,
+    CancelDeadline,
     Decision,
     Deed,
-    Disarm,
+    FinishRun,
     MarkOrphan,
     MarkUnreadable,
     Notify,
-    Record,
     Relaunch,
     ReleaseUnreadable,
+    ScheduleDeadline,
     Terminate,
+    WriteLock,
 )
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import (
@@ -34,8 +34,8 @@ from chronos_ec2.domain.facts import (
     Unreadable,
     last_heard,
 )
-from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
-from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
+from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
@@ -60,7 +60,7 @@ class Executor:
     notifier: Notifier
     relauncher: Relauncher
     clock: Clock
-    place: Place
+    place: StackLocation
 
     def apply(self, decision: Decision, facts: LaneFacts) -> None:
         """Carry out the actions in order; whatever one of them raises is its own trouble, and told after the last.
@@ -77,7 +77,7 @@ class Executor:
         failed: Exception | None = None
         told = True
         for action in decision.actions:
-            if isinstance(action, Terminate) and action.once_told and not told:
+            if isinstance(action, Terminate) and action.after_notification and not told:
                 continue
             try:
                 if isinstance(action, Notify):
@@ -97,8 +97,8 @@ class Executor:
         if (silent := _rests_on_the_beat_of(action, facts)) is None:
             return
         instance_id, run_id = silent
-        known = facts.beats.get(run_id, facts.beat)
-        beat = self.store.read_beat(self.environment, run_id)
+        known = facts.heartbeats.get(run_id, facts.heartbeat)
+        beat = self.store.read_heartbeat(self.environment, run_id)
         if isinstance(beat, ReadFailed):
             raise LostRace(f"the last look at {instance_id} failed: {beat.problem}")
         last, before = last_heard(beat, instance_id), last_heard(known, instance_id)
@@ -112,26 +112,26 @@ class Executor:
 
     def _carry_out(self, action: Deed, facts: LaneFacts) -> LaneFacts:
         match action:
-            case Record(run):
-                if not isinstance(facts.state, LockHeld):
+            case WriteLock(run):
+                if not isinstance(facts.lock, LockHeld):
                     raise LostRace(f"{facts.lane.state_key} is not held")
-                return replace(facts, state=self.store.replace_lock(run, facts.state))
+                return replace(facts, lock=self.store.replace_lock(run, facts.lock))
             case Terminate():
                 self._terminate(action, facts)
             case Relaunch(run):
                 self.relauncher.relaunch(run)
             case MarkOrphan() | MarkUnreadable():
                 self._note(action, facts)
-            case Conclude(run):
+            case FinishRun(run):
                 self._conclude(run, facts)
             case ReleaseUnreadable(etag):
                 self._release_broken(facts.lane, etag)
-            case Arm(instance_id, at):
+            case ScheduleDeadline(instance_id, at):
                 with asking_scheduler():
-                    self.deadlines.arm(instance_id, at)
-            case Disarm(instance_id):
+                    self.deadlines.schedule(instance_id, at)
+            case CancelDeadline(instance_id):
                 with asking_scheduler():
-                    self.deadlines.disarm(instance_id)
+                    self.deadlines.cancel(instance_id)
             case _:
                 assert_never(action)
         return facts
@@ -160,13 +160,13 @@ class Executor:
             raise LostRace(f"{instance_id} is not in EC2's list of ours")
         if not action.hard:
             state = self.store.read_lock(facts.lane)
-            if _version(state) != _version(facts.state):
+            if _version(state) != _version(facts.lock):
                 raise LostRace(f"{facts.lane.state_key} changed")
         self.fleet.terminate(instance_id, force=action.force)
 
     def _conclude(self, run: Run, facts: LaneFacts) -> None:
         """Receipt, final record, message, release: in this order, so that a crash anywhere is repeated whole."""
-        held = facts.state
+        held = facts.lock
         if not isinstance(held, LockHeld):
             raise LostRace(f"{facts.lane.state_key} is not held")
         if held.run.verdict is None:
@@ -183,7 +183,7 @@ class Executor:
         except ServiceUnavailable:
             raise
         except Exception:
-            if now - held.written_at >= MESSAGE_MAY_HOLD:
+            if now - held.written_at >= MAX_NOTIFICATION_DELAY:
                 self.store.release_lock(facts.lane, held.etag)
             raise  # the report is what is left to tell of this end
         if told:
@@ -220,14 +220,16 @@ def _counter(beat: HeartbeatRead) -> int:
 
 def _rests_on_the_beat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
     """The instance, and its run, whose beat, old or missing, is a reason for this, if one is."""
-    match action, facts.state:
+    match action, facts.lock:
         case Terminate(instance_id, Cause.INFRA | Cause.HUNG), LockHeld(run):
             return instance_id, run.run_id
         case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Unreadable():
             run_id = next((box.run_id for box in facts.instances if box.instance_id == instance_id), None)
             return (instance_id, run_id) if run_id else None
-        case Conclude(after) | Record(after), LockHeld(run) if run.instance_id and run.instance_id not in _ids(facts):
-            over = isinstance(action, Conclude) or after.attempt != run.attempt
+        case FinishRun(after) | WriteLock(after), LockHeld(run) if run.instance_id and run.instance_id not in _ids(
+            facts
+        ):
+            over = isinstance(action, FinishRun) or after.attempt != run.attempt
             return (run.instance_id, run.run_id) if over else None
         case _:
             return None

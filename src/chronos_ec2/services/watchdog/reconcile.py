@@ -12,7 +12,7 @@ from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -51,7 +51,7 @@ class Reconciler:
     relauncher: Relauncher
     clock: Clock
     limits: Limits
-    place: Place
+    place: StackLocation
     parallel_lanes: int = 1
     _observer: Observer = field(init=False)
     _executor: Executor = field(init=False)
@@ -73,7 +73,7 @@ class Reconciler:
         locked, remarks = self._list_locks()
         lanes = sorted({*locked, *by_lane})
         others = [*self._schedules_of_unlisted(listing), *remarks]
-        listings = [Listing(listing.at, tuple(by_lane.get(lane, ())), listing.armed) for lane in lanes]
+        listings = [Listing(listing.at, tuple(by_lane.get(lane, ())), listing.scheduled) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
             return [*others, *map(self._isolated, lanes, listings)]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
@@ -94,9 +94,9 @@ class Reconciler:
 
     def _schedules_of_unlisted(self, listing: Listing) -> list[Report]:
         """Look after the schedules of instances that EC2 does not list as ours; their trouble is theirs alone."""
-        if isinstance(listing.armed, ReadFailed):
+        if isinstance(listing.scheduled, ReadFailed):
             return []
-        missing = unlisted(listing.armed, listing.instances, self.clock.now(), self.limits)
+        missing = unlisted(listing.scheduled, listing.instances, self.clock.now(), self.limits)
         if not missing:
             return []
         lane = Lane(self.environment)
@@ -144,7 +144,7 @@ class Reconciler:
             except LostRace:
                 listing = self._observer.list_lane(lane)
                 continue
-            run = facts.state.run if isinstance(facts.state, LockHeld) else None
+            run = facts.lock.run if isinstance(facts.lock, LockHeld) else None
             alive = tuple(box.instance_id for box in facts.instances if box.alive)
             return Report(lane, decision, lost_races, run=run, instances=alive)
         return self._overtaken(lane, listing)
