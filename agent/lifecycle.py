@@ -286,7 +286,7 @@ class AgentRun:
     def _time_left(self, now: datetime) -> timedelta:
         """Until deadline or cap."""
         run = self._record.run
-        return time_left(run, run.began, now)
+        return time_left(run, run.attempt_started_at, now)
 
     def _nearest_limit(self, left: timedelta, now: datetime) -> Stop:
         """Why the run ends when the time that is left is over."""

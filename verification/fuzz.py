@@ -21,11 +21,6 @@ from hypothesis import strategies as st
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.events import (
-    Ignored,
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
-    StateWritten,
     parse_event,
     parse_relaunch,
 )
@@ -313,13 +308,7 @@ def _and_a_marker(raw: bytes) -> None:
 def _and_an_event(raw: object) -> None:
     """What the handlers in functions/ do."""
     stage = _Stage()
-    match parse_event(raw):
-        case StateWritten(lane=lane):
-            stage.watchdog.lane(lane)
-        case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
-            stage.watchdog.instance(at)
-        case Ignored():
-            pass
+    stage.watchdog.handle(parse_event(raw))
     stage.nothing_ended()
 
 

@@ -75,14 +75,14 @@ def noted(containers: Bench, instance_id: str) -> bool:
 def decision(done: Invocation) -> dict[str, Any]:
     """The one line that the function logged, as far as it is the same each time."""
     (line,) = done.lines
-    line["message"] = re.sub(r"ran for \d+ \w+", "ran for a while", line["message"])
+    line["message"] = re.sub(r"up for \d+ \w+", "up for a while", line["message"])
     return {name: line[name] for name in ("level", "message", "environment", "lane", "actions", "cold_start")}
 
 
 def first_look_at(instance_id: str) -> dict[str, Any]:
     return {
         "level": "INFO",
-        "message": f"no run holds the lane; suspect: {instance_id} (t3.micro) ran for a while and no run holds it",
+        "message": f"no run holds the lane; suspected: {instance_id} (t3.micro) has been up for a while and belongs to no run",
         "environment": ENVIRONMENT,
         "lane": "main",
         "actions": ["MarkOrphan"],

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_ec2.domain.decide import decide, decide_unlisted, unlisted
+from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import (
     CancelDeadline,
     Decision,
@@ -38,6 +38,7 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.missing_instance import is_lost
+from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from tests.builders import (
     INSTANCE_ID,
     NO_FACTS,
@@ -89,13 +90,15 @@ def silent(for_seconds: float, first_look: timedelta) -> Decision:
 def test_an_old_beat_ends_the_instance_at_the_second_look_after_the_verdict_is_written() -> None:
     (suspected,) = judge(some_facts(heartbeat=a_beat(LIMITS.lease + seconds(1)))).actions
     assert isinstance(suspected, WriteLock)
-    assert suspected.run.suspect == Suspect(Cause.INFRA, "no heartbeat for 2 min: the agent or its box is dead", NOW)
+    assert suspected.run.suspect == Suspect(
+        Cause.INFRA, "no heartbeat for 2 min: the agent or its instance is dead", NOW
+    )
     assert silent(60, LIMITS.confirmation - seconds(1)).actions == ()
     decision = silent(31, LIMITS.confirmation)
     record, terminate = decision.actions
     assert isinstance(record, WriteLock)
     assert record.run.verdict == Verdict(
-        Outcome.FAILED, Cause.INFRA, "no heartbeat for 2 min: the agent or its box is dead", DecidedBy.WATCHDOG
+        Outcome.FAILED, Cause.INFRA, "no heartbeat for 2 min: the agent or its instance is dead", DecidedBy.WATCHDOG
     )
     assert terminate == Terminate(INSTANCE_ID, Cause.INFRA)
     assert decision.evidence["run_id"] == RUN_ID
@@ -322,7 +325,7 @@ def test_a_silent_instance_stays_suspected_beside_one_that_is_held() -> None:
     silent = a_beat(LIMITS.lease + seconds(15))
     decision = judge(some_facts(instances=boxes, lock=held(run, NOW - seconds(10)), heartbeat=silent))
     assert decision.actions == ()
-    assert "before the second look" in decision.reason
+    assert "not confirmed yet" in decision.reason
 
 
 def test_shutting_down_is_not_the_first_of_two_looks_at_an_absence() -> None:
@@ -391,7 +394,7 @@ def test_an_unreadable_record_is_set_aside_when_nothing_was_alive_at_two_looks_a
 @pytest.mark.parametrize("cause", Cause)
 def test_time_money_and_people_end_an_instance_whatever_is_written_meanwhile(cause: Cause) -> None:
     hard = {"over-deadline", "over-budget", "requested"}
-    assert Terminate(INSTANCE_ID, cause).hard == (str(cause) in hard)
+    assert Terminate(INSTANCE_ID, cause).unconditional == (str(cause) in hard)
 
 
 IS_LOST = {
@@ -531,7 +534,7 @@ all_facts = st.builds(
 @pytest.mark.parametrize(
     ("run", "says"),
     [
-        (a_run(), "the instance went away during training: killed with\u2026"),
+        (a_run(), "the instance disappeared during training: killed with\u2026"),
         (launching(instance_id=INSTANCE_ID), "no agent ever claimed the run: killed with\u2026"),
     ],
 )

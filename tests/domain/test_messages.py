@@ -84,7 +84,7 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
     name, text, run = decided(kind)
     if run is None:
         (box,) = WHAT_WAS_SEEN[kind].instances
-        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(box, NOW), box=box), **changes)
+        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(box, NOW), instance=box), **changes)
     run = replace(run, max_cost_usd=run.max_cost_usd or 5.0)
     log = LOG if kind in WITH_LOG else None
     return replace(Incident(kind, LANE, name, text, run, 0.752, log), **changes)
@@ -119,7 +119,7 @@ def test_what_a_message_tells_is_one_line() -> None:
     [
         (None, None, "cost      unknown\n"),
         (0.0, None, "cost      about $0.00 so far\n"),
-        (1.25, 2.0, "cost      about $1.25 so far, the cap is $2.00\n"),
+        (1.25, 2.0, "cost      about $1.25 so far, capped at $2.00\n"),
     ],
 )
 def test_money_is_told_as_far_as_it_is_known(cost: float | None, cap: float | None, line: str) -> None:

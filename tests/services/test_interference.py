@@ -165,7 +165,7 @@ def test_a_stray_whose_record_appears_before_the_deed_is_spared(scene: Scenario)
 def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(scene: Scenario) -> None:
     foreign = scene.world.fleet.add(owner_tags("Somebody-Else", "dev"))
     facts = scene.reconciler.facts(Lane("dev"))
-    with pytest.raises(Exception, match="not in EC2's list of ours"):
+    with pytest.raises(Exception, match="not in EC2's list of our instances"):
         scene.reconciler._executor.apply(Decision("forged", (Terminate(foreign, Cause.ORPHAN),)), facts)
     assert scene.world.fleet.terminate_calls == []
 
@@ -335,7 +335,7 @@ def test_a_key_that_no_lane_can_have_keeps_nobody_from_the_lanes_that_are(scene:
     scene.world.objects.write(f"dev/lanes/{name}/system-state.json", b"{}")
     reports = scene.reconciler.sweep()
     assert [report.error for report in reports] == ["", ""]
-    assert reports[0].decision.reason.startswith(f"dev/lanes/{name}/: no lane has its lock there")
+    assert reports[0].decision.reason.startswith(f"dev/lanes/{name}/: not the lock of a lane")
     assert [snapshot.active for snapshot in list_runs(scene.store, "dev")] == [True]
     assert scene.left() == ["instance", "volume", "schedule", "lock"]
     assert scene.kill().run_id == launched.run_id
@@ -504,7 +504,7 @@ def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so
     rewrite_at_each_read(scene)
     (report,) = scene.reconciler.sweep()
     assert scene.world.fleet.terminate_calls == []
-    assert "others kept writing dev/system-state.json" in report.error
+    assert "dev/system-state.json kept changing" in report.error
     assert report.lost_races == 3
     assert report.instances == (launched.instance_id,)
 

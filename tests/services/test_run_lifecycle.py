@@ -510,7 +510,7 @@ def lose(scene: Scenario, words: bytes | None) -> str:
 
 def test_what_a_box_said_of_its_end_is_in_the_verdict_and_in_the_message(scene: Scenario) -> None:
     words = "the box has booted a second time"
-    assert lose(scene, words.encode()) == f"the instance went away during training: {words}"
+    assert lose(scene, words.encode()) == f"the instance disappeared during training: {words}"
     assert words in scene.world.notifier.messages[-1].body
 
 
@@ -521,13 +521,13 @@ def test_last_words_can_be_anything(scene: Scenario) -> None:
 def test_a_run_whose_box_said_nothing_is_concluded_all_the_same(
     scene: Scenario, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert lose(scene, None).endswith("without a word")
+    assert lose(scene, None).endswith("without an exit report")
 
     def no_answer(key: str, limit: int) -> bytes:
         raise NotAllowed(f"{key}, {limit}")
 
     monkeypatch.setattr(scene.world.objects, "tail", no_answer)
-    assert lose(scene, b"words").endswith("without a word")
+    assert lose(scene, b"words").endswith("without an exit report")
 
 
 def test_nobody_asks_for_the_last_words_of_a_box_that_is_there(scene: Scenario) -> None:

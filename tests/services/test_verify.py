@@ -38,7 +38,7 @@ def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
     world = MemoryWorld()
     world.objects.write("dev/lanes/Upper/system-state.json", b"{}")
     (warning,) = warned(world)
-    assert warning.startswith("dev/lanes/Upper/: no lane has its lock there")
+    assert warning.startswith("dev/lanes/Upper/: not the lock of a lane")
     assert "move it away" in warning
     for number in range(9):
         world.objects.write(f"dev/lanes/B{number}\n/system-state.json", b"{}")
@@ -80,6 +80,6 @@ def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it()
         check_bucket_region(world.setup_checks, REGION)
     world.setup_checks.region = "eu-west-1"
     (warning,) = warned(world)
-    assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
+    assert "bucket: is in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
         check_bucket_region(world.setup_checks, REGION)

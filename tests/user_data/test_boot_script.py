@@ -431,7 +431,7 @@ def test_the_boot_timer_ends_a_box_without_a_claim_and_no_other(box: Box, claime
 def test_the_deadline_timer_ends_every_box_whether_it_can_say_so_or_not(box: Box, part: str) -> None:
     box.run(*map(box.inside, timer(0)), DOWN=part)
     assert box.told() == ["poweroff --force"]
-    left = launching().deadline - launching().began + Limits().grace
+    left = launching().deadline - launching().attempt_started_at + Limits().grace
     words = f"its time is over: still up {left.total_seconds():.0f} s after its start"
     assert (box.exit_report or "").startswith(words) is (not part)
 

@@ -153,7 +153,7 @@ _SHUT_DOWN = "the instance is shutting down (SIGTERM)"
 FAULTS = (
     # Of a box without a network nobody can hear more than that it is gone.
     Fault(
-        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without a word"),
+        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without an exit report"),
         limits=_CUT_OFF,
     ),
     Fault(

@@ -9,10 +9,6 @@ from itertools import count
 from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, LaunchRefused
 from chronos_ec2.domain.events import (
     Ignored,
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
-    StateWritten,
     parse_event,
 )
 from chronos_ec2.domain.instance import InstanceState
@@ -250,13 +246,9 @@ class _History:
 
     def _handle(self, event: object) -> None:
         """What the handlers in functions/ do."""
-        match parse_event(event):
-            case StateWritten(lane=lane):
-                self._as_function(lambda: self._reconciler.lane(lane))
-            case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
-                self._as_function(lambda: self._reconciler.instance(at))
-            case Ignored():
-                pass
+        parsed = parse_event(event)
+        if not isinstance(parsed, Ignored):
+            self._as_function(lambda: self._reconciler.handle(parsed))
 
     def _deliver_the_rest(self) -> None:
         """What arrives when all is over finds nothing to do."""

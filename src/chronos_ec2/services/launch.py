@@ -29,7 +29,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.watchdog.deadline_schedules import asking_scheduler
+from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.user_data import render_user_data
 
 PARQUET = ".parquet"
@@ -236,7 +236,7 @@ def _first_that_starts(run: Run, options: list[LaunchOption], user_data: str, fl
 
 def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
     # The box is there, and four other layers watch it: the next reconcile arms what could not be armed now.
-    with suppress(ServiceUnavailable, NotAllowed), asking_scheduler():
+    with suppress(ServiceUnavailable, NotAllowed), scheduler_errors():
         deadlines.schedule(launched.instance_id, held.run.deadline)
     state: LockRead = held
     for _ in range(_RACES):

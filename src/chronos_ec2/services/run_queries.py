@@ -1,4 +1,4 @@
-"""What is and what was: active runs from their locks, past runs from their final records."""
+"""Queries about runs: active ones from their locks, past ones from their final records."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ FINAL_RECORD = "state.json"
 
 @dataclass(frozen=True, slots=True)
 class RunView:
-    """One look at a run: its record, whether it still holds its lane, and its newest beat."""
+    """A run as it is now: its record, whether it holds its lane, and its latest heartbeat."""
 
     run: Run
     active: bool
@@ -25,7 +25,7 @@ class RunView:
 
     @property
     def progress(self) -> str:
-        """How far it is, for people; empty when no beat says."""
+        """How far the run is, for people; empty without a heartbeat."""
         if not isinstance(self.heartbeat, HeartbeatReceived):
             return ""
         heartbeat = self.heartbeat.heartbeat
@@ -36,11 +36,11 @@ class RunView:
 
 
 def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
-    """One look at a run, active or past.
+    """One run, active or past.
 
     Raises:
-        RunNotFound: neither a lock nor a final record nor an order of it is there.
-        InvalidDocument: its final record is not what it should be.
+        RunNotFound: it has neither a lock nor a final record.
+        InvalidDocument: its final record or its request is not valid.
     """
     check_run_id(run_id)
     for lane in store.lanes(environment):
@@ -65,7 +65,7 @@ def _lane_of(store: RunStore, environment: str, run_id: str) -> Lane:
 
 
 def list_runs(store: RunStore, environment: str) -> tuple[RunView, ...]:
-    """Every run of an environment that can be read, newest first."""
+    """All runs of an environment that can be read, newest first."""
     active = {
         state.run.run_id: state.run
         for state in map(store.read_lock, store.lanes(environment))

@@ -35,7 +35,7 @@ def _time_of(run: Run, limits: Limits) -> timedelta:
 
     It follows from the record and the order alone: a launch that is repeated has to ask for the very same instance.
     """
-    return max(timedelta(0), min(run.deadline - run.began, limits.max_runtime))
+    return max(timedelta(0), min(run.deadline - run.attempt_started_at, limits.max_runtime))
 
 
 @cache

@@ -70,8 +70,8 @@ class Run:
         return not (self.status is Status.INITIALIZATION and self.current_step == LAUNCHING)
 
     @property
-    def began(self) -> datetime:
-        """When this attempt began: when the run was made, or given to another attempt."""
+    def attempt_started_at(self) -> datetime:
+        """When the current attempt started: the creation of the run, or the end of the previous attempt."""
         return max(
             (moment for status, moment in self.phases if status is Status.INITIALIZATION), default=self.created_at
         )
