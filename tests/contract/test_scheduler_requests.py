@@ -59,5 +59,5 @@ def test_no_answer_is_said_in_our_words(deployed: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     client.cache_clear()
     deadlines = SchedulerDeadlines(client("scheduler"), DEADLINE_GROUP, DEADLINE_ROLE_ARN)
-    with pytest.raises(ServiceUnavailable, match=f"schedule the end of {INSTANCE_ID}"):
+    with pytest.raises(ServiceUnavailable, match=f"schedule the termination of {INSTANCE_ID}"):
         deadlines.schedule(INSTANCE_ID, AT)

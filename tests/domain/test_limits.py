@@ -118,12 +118,12 @@ def test_an_unknown_threshold_is_refused_and_the_known_ones_are_named() -> None:
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        ({"lease": 64.9}, "lease is shorter than 65 s, four beats and a retry"),
-        ({"lease": 0.001}, "lease is shorter than 65 s, four beats and a retry"),
-        ({"heartbeat": 37}, "lease is shorter than 153 s, four beats and a retry"),
-        ({"heartbeat_retry": 91}, "lease is shorter than 151 s, four beats and a retry"),
-        ({"self_fence": 64.9}, "self_fence is shorter than 65 s, four beats and a retry"),
-        ({"progress": 29.9}, "progress is shorter than 30 s, two beats"),
+        ({"lease": 64.9}, "lease is shorter than 65 s, four heartbeats and a retry"),
+        ({"lease": 0.001}, "lease is shorter than 65 s, four heartbeats and a retry"),
+        ({"heartbeat": 37}, "lease is shorter than 153 s, four heartbeats and a retry"),
+        ({"heartbeat_retry": 91}, "lease is shorter than 151 s, four heartbeats and a retry"),
+        ({"self_fence": 64.9}, "self_fence is shorter than 65 s, four heartbeats and a retry"),
+        ({"progress": 29.9}, "progress is shorter than 30 s, two heartbeats"),
     ],
 )
 def test_thresholds_that_would_end_healthy_runs_are_refused(overrides: dict[str, float], problem: str) -> None:

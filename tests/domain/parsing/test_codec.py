@@ -50,7 +50,7 @@ def test_any_other_bucket_is_refused(bucket: str) -> None:
 def test_the_refusal_of_a_bucket_quotes_80_characters_of_it() -> None:
     with pytest.raises(InvalidInput) as refusal:
         check_bucket("A" * 200, "--bucket")
-    assert str(refusal.value) == f"--bucket: '{'A' * 79}…' is not the name of a bucket"
+    assert str(refusal.value) == f"--bucket: '{'A' * 79}…' is not a valid bucket name"
 
 
 # --- lines -----------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_time_without_zone_is_neither_written_nor_read() -> None:
     naive = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(ValueError, match=r"^naive datetime$"):
         format_time(naive)
-    with pytest.raises(ValueError, match=r"^timestamp '2026-01-31T12:00:00' has no zone$"):
+    with pytest.raises(ValueError, match=r"^timestamp '2026-01-31T12:00:00' has no time zone$"):
         parse_time(naive.isoformat())
 
 

@@ -246,8 +246,8 @@ def read_with(**changes: Any) -> str:
     [
         ({"schema_version": 2}, "schema_version 2, this release reads 1"),
         ({"schema_version": 0}, "schema_version 0, this release reads 1"),
-        ({"environment": "prod"}, "the record of another lane"),
-        ({"lane": "second"}, "the record of another lane"),
+        ({"environment": "prod"}, "a record of another lane"),
+        ({"lane": "second"}, "a record of another lane"),
         ({"status": "resting"}, "'resting' is not a valid Status"),
         ({"run_id": "mine"}, "run id: 'mine' is not a run id (like 20260131T120000Z-1a2b3c)"),
         ({"attempt": -1}, "field 'attempt' is out of range"),
