@@ -36,7 +36,7 @@ demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: buil
 
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough'
 
 .PHONY: check
 check: venv ## Lint, type checks, import contracts, template validation, security scans

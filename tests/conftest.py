@@ -5,16 +5,18 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
 from botocore.session import Session
+from xdist.scheduler import LoadScopeScheduling
 
 from chronos_ec2.aws import clients
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
-from tests.aws_server import deploy_outputs, forget_everything, moto_server
+from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
 from tests.template.calls import CALLS, Recorder
 from tests.template.test_policies import policies, policies_of
 
@@ -64,22 +66,28 @@ def calls() -> Iterator[Recorder]:
 
 pytest_plugins = ["tests.template.used_rights"]
 
-EMBEDDED = "embedded_aws"
+EMBEDDED = ("tests/containers/", "tests/contract/", "tests/end_to_end/")
 LAST = ("test_deployment.py", "test_slow_ends.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the embedded AWS, and starts with it; every other file goes to whichever worker is free.
+class Scheduling(LoadScopeScheduling):
+    """A worker takes a file at a time, or everything that shares the embedded AWS, which is started once."""
 
-    On the embedded AWS the tests of runs that take minutes to end come last: meanwhile the others run.
-    """
-    for item in items:
-        group = EMBEDDED if item.get_closest_marker(EMBEDDED) else item.path.relative_to(item.config.rootpath)
-        item.add_marker(pytest.mark.xdist_group(str(group)))
+    def _split_scope(self, nodeid: str) -> str:
+        return "embedded AWS" if nodeid.startswith(EMBEDDED) else nodeid.split("::", 1)[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    # The embedded AWS first. There, runs whose end takes minutes are looked at last: meanwhile other tests run.
     items.sort(
         key=lambda item: (
-            item.get_closest_marker(EMBEDDED) is None,
+            not item.nodeid.startswith(EMBEDDED),
             LAST.index(item.path.name) if item.path.name in LAST else -1,
         )
     )

@@ -39,7 +39,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.missing_instance import is_lost
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
-from tests.builders import (
+from chronos_ec2.testing.builders import (
     INSTANCE_ID,
     NO_FACTS,
     NOW,

@@ -17,10 +17,10 @@ from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.services.launch import Launcher, Order, launch
+from chronos_ec2.services.launch import Launcher, LaunchSpec, launch
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.faults import Crash
-from chronos_ec2.worker.claim import Identity
+from chronos_ec2.worker.run_lock import Identity
 from verification.simulation.agent_model import Box
 from verification.simulation.fault_injection import FaultInjector
 from verification.simulation.forged_events import forged_event
@@ -102,7 +102,7 @@ class _History:
         scene = self._scene
         scene.noise.calls_to_crash = dies_after
         scene.noise.in_launch = True
-        order = Order(
+        order = LaunchSpec(
             lane=lane,
             config={},
             data_path=_DATA,

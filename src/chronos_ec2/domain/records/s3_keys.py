@@ -22,7 +22,7 @@ def run_key(environment: str, run_id: str, name: str) -> str:
 
 
 def exit_report_key(environment: str, run_id: str, attempt: int) -> str:
-    """Key of the exit report of an attempt's instance. The user data writes it there."""
+    """Key of an attempt's exit report: one line on why its instance ended, written by the user data's scripts."""
     return run_key(environment, run_id, f"logs/exit-report-{attempt}.txt")
 
 

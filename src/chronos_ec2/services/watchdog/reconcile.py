@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 from typing import assert_never
 
 from chronos_ec2.domain.decide import decide
@@ -30,6 +32,8 @@ from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.observe import Listing, Observer
+
+Decide = Callable[[LaneFacts, datetime, Limits], Decision]
 
 _MAX_LOST_RACES = 3
 
@@ -63,6 +67,7 @@ class Reconciler:
     limits: Limits
     place: StackLocation
     parallel_lanes: int = 1
+    decide: Decide = decide
     _observer: Observer = field(init=False)
     _executor: Executor = field(init=False)
 
@@ -166,7 +171,7 @@ class Reconciler:
     def _reconcile(self, lane: Lane, listing: Listing) -> Report:
         for lost_races in range(_MAX_LOST_RACES):
             facts = self._observer.gather(lane, listing)
-            decision = decide(facts, self.clock.now(), self.limits)
+            decision = self.decide(facts, self.clock.now(), self.limits)
             try:
                 self._executor.apply(decision, facts)
             except LostRace:
@@ -179,7 +184,7 @@ class Reconciler:
     def _apply_hard_limits(self, lane: Lane, listing: Listing) -> Report:
         """Do only what no write can prevent. Whoever wins every race is alive; the next trigger looks again."""
         facts = self._observer.gather(lane, listing)
-        decision = decide(facts, self.clock.now(), self.limits)
+        decision = self.decide(facts, self.clock.now(), self.limits)
         hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.unconditional)
         reason = f"every race for the lock was lost, only hard limits count: {decision.reason}"
         decision = Decision(reason, hard, decision.evidence)
