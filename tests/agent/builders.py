@@ -1,4 +1,4 @@
-"""Runs, requests, data and fakes for the agent's tests."""
+"""Runs, requests, data and stand-ins for the agent's tests."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing import MemoryClock, MemoryObjects, MemoryWorld
+from chronos_ec2.testing import MemoryAws, MemoryClock, MemoryObjects
 from chronos_ec2.worker.run_lock import Identity
 
 RUN_ID = "20260131T120000Z-1a2b3c"
@@ -38,12 +38,12 @@ DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
 
 @dataclass
 class World:
-    """The agent's AWS services, in memory."""
+    """An agent's world in memory."""
 
-    memory: MemoryWorld = field(default_factory=MemoryWorld)
+    memory: MemoryAws = field(default_factory=MemoryAws)
     objects: Any = None
     wall_clock: MemoryClock | None = None
-    """The clock of the instance, if it differs from AWS's."""
+    """The box's own clock, when it is another than AWS's."""
 
     @property
     def store(self) -> RunStore:
@@ -71,7 +71,7 @@ class World:
 
 
 class FlakyObjects:
-    """A bucket whose next calls fail. `lost` writes succeed, and only their responses are lost."""
+    """A bucket whose next writes fail. `lost` ones happen all the same, and only their answer is lost."""
 
     def __init__(self, objects: MemoryObjects) -> None:
         self._objects = objects
@@ -97,22 +97,22 @@ class FlakyObjects:
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
         if self.before_replace:
-            hook, self.before_replace = self.before_replace, None
-            hook()
+            intrude, self.before_replace = self.before_replace, None
+            intrude()
         if self.refused:
             self.refused -= 1
             raise ServiceUnavailable("no answer to a write")
         written = self._objects.replace(key, body, etag)
         if self.lost:
             self.lost -= 1
-            # The store reads again after a lost response: that read fails too.
+            # The store reads again after a lost answer; here that does not help either.
             self.reads_refused += 1
-            raise ServiceUnavailable("the response was lost")
+            raise ServiceUnavailable("the answer got lost")
         return written
 
 
 class FakeTime:
-    """A monotonic clock that moves only by `advance`."""
+    """A monotonic clock that moves when told to."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -168,7 +168,11 @@ def tiny_chronos(**training: Any) -> dict[str, Any]:
     """A Chronos-2 that trains in seconds on one core."""
     shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "patch": 6}
     settings = {"steps": 20, "batch_size": 8, "learning_rate": 5e-3, "checkpoint_steps": 10}
-    return a_config(trainer="chronos", model={"from_scratch": shape}, training=settings | training)
+    # Without AutoETS and AutoTheta: their fits take longer than the training.
+    evaluation = {"season_length": 6, "baselines": []}
+    return a_config(
+        trainer="chronos", model={"from_scratch": shape}, training=settings | training, evaluation=evaluation
+    )
 
 
 def launch(
@@ -180,7 +184,7 @@ def launch(
     allow_cpu: bool = True,
     **changes: Any,
 ) -> Run:
-    """Write what `chronos-ec2 launch` writes to the bucket."""
+    """What `chronos-ec2 launch` leaves in the bucket."""
     objects = world.memory.objects
     keys = tuple(objects.keys("cached-datasets/training-data/toy/"))
     request = Request(
@@ -192,12 +196,12 @@ def launch(
 
 
 def the_run(world: World) -> Run:
-    """The run in the lock."""
+    """The run as the lock has it."""
     return Run.from_json(world.memory.objects.body(LANE.state_key), LANE)
 
 
 def rewrite(world: World, change: Callable[[Run], Run]) -> None:
-    """Change the lock from outside."""
+    """Somebody else writes the lock."""
     store = RunStore(world.memory.objects)
     held = store.read_lock(LANE)
     assert isinstance(held, Held)
@@ -226,6 +230,6 @@ def put_toy_series(world: World, tmp_path: Path, table: pa.Table | None = None) 
 
 
 def a_workdir(tmp_path: Path) -> Workdir:
-    workdir = Workdir(tmp_path / "workdir")
+    workdir = Workdir(tmp_path / "box")
     workdir.create()
     return workdir

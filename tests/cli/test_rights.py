@@ -13,7 +13,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.run_store import RunStore
-from tests.aws_server import (
+from chronos_ec2.testing.aws_server import (
     BUCKET,
     leave_behind,
     left_behind,
@@ -22,7 +22,7 @@ from tests.aws_server import (
     unfinished_uploads,
     upload_until_it_breaks,
 )
-from tests.builders import a_run
+from chronos_ec2.testing.builders import a_run
 from tests.cli.conftest import Command
 from tests.template.calls import Recorder
 

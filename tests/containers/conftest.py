@@ -8,7 +8,7 @@ import pytest
 
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.ec2 import instance_container
-from chronos_ec2.local.sam_invoke import Bench, bench, ensure_image
+from chronos_ec2.local.sam_invoke import BuiltFunctions, built_functions, ensure_image
 from verification.instance_faults.testbed import FaultBench, fault_bench
 
 
@@ -22,8 +22,8 @@ def image() -> None:
 
 
 @pytest.fixture(scope="session")
-def containers(image: None, embedded_aws: LocalAws) -> Iterator[Bench]:
-    with bench(embedded_aws) as ready:
+def containers(image: None, embedded_aws: LocalAws) -> Iterator[BuiltFunctions]:
+    with built_functions(embedded_aws) as ready:
         yield ready
 
 

@@ -20,9 +20,9 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.s3_keys import run_key, suspect_key
-from chronos_ec2.local.sam_invoke import Bench, Invocation, functions
+from chronos_ec2.local.sam_invoke import BuiltFunctions, Invocation, functions
 from chronos_ec2.run_store import RunStore
-from tests.builders import launching
+from chronos_ec2.testing.builders import launching
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
 
@@ -32,13 +32,13 @@ NO_GRACE = '{"grace": 0.001}'
 
 
 @pytest.fixture(autouse=True)
-def _on_the_embedded_aws(containers: Bench) -> Iterator[None]:
+def _on_the_embedded_aws(containers: BuiltFunctions) -> Iterator[None]:
     with containers.aws.exported():
         yield
 
 
 @pytest.fixture
-def orphan(containers: Bench) -> Iterator[str]:
+def orphan(containers: BuiltFunctions) -> Iterator[str]:
     """An instance with our tags and no record of a run."""
     tags = owner_tags(containers.variables["Sweep"]["PROJECT"], ENVIRONMENT)
     ec2 = client("ec2")
@@ -52,7 +52,7 @@ def orphan(containers: Bench) -> Iterator[str]:
     ec2.terminate_instances(InstanceIds=[instance_id])
 
 
-def invoke(containers: Bench, function: str, event: Path) -> Invocation:
+def invoke(containers: BuiltFunctions, function: str, event: Path) -> Invocation:
     done = containers.invoke(function, event, ENVIRONMENT=ENVIRONMENT, LIMIT_OVERRIDES=NO_GRACE)
     assert done.error is None, done.log
     return done
@@ -65,7 +65,7 @@ def a_golden_event(folder: Path, name: str, was: str, becomes: str) -> Path:
     return changed
 
 
-def noted(containers: Bench, instance_id: str) -> bool:
+def noted(containers: BuiltFunctions, instance_id: str) -> bool:
     listed = client("s3").list_objects_v2(
         Bucket=containers.variables["Sweep"]["BUCKET"], Prefix=suspect_key(ENVIRONMENT, instance_id)
     )
@@ -90,25 +90,25 @@ def first_look_at(instance_id: str) -> dict[str, Any]:
     }
 
 
-def test_the_sweep_notes_an_instance_without_a_record(containers: Bench, orphan: str) -> None:
+def test_the_sweep_notes_an_instance_without_a_record(containers: BuiltFunctions, orphan: str) -> None:
     done = invoke(containers, "Sweep", EVENTS / "sweep-tick.json")
     assert decision(done) == first_look_at(orphan)
     assert noted(containers, orphan)
 
 
-def test_a_change_of_an_instance_reconciles_its_lane(containers: Bench, orphan: str, tmp_path: Path) -> None:
+def test_a_change_of_an_instance_reconciles_its_lane(containers: BuiltFunctions, orphan: str, tmp_path: Path) -> None:
     event = a_golden_event(tmp_path, "ec2-running.json", "i-0abcd1234ef567890", orphan)
     assert decision(invoke(containers, "InstanceChanged", event)) == first_look_at(orphan)
     assert noted(containers, orphan)
 
 
-def test_a_write_of_the_lock_reconciles_its_lane(containers: Bench, orphan: str, tmp_path: Path) -> None:
+def test_a_write_of_the_lock_reconciles_its_lane(containers: BuiltFunctions, orphan: str, tmp_path: Path) -> None:
     event = a_golden_event(tmp_path, "s3-object-created-state.json", "dev/", f"{ENVIRONMENT}/")
     assert decision(invoke(containers, "StateWritten", event)) == first_look_at(orphan)
     assert noted(containers, orphan)
 
 
-def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: Bench) -> None:
+def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltFunctions) -> None:
     lane = Lane(ENVIRONMENT)
     request = Request("20261123T115900Z-1a2b3c", lane, {}, ("t3.micro",), "0" * 64, (), Limits())
     run = launching(run_id=request.run_id, lane=lane, attempt=2, instance_type="t3.micro")
@@ -131,13 +131,13 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: Bench)
 
 
 @pytest.mark.parametrize("function", functions())
-def test_a_malformed_event_harms_no_function_and_touches_nothing(containers: Bench, function: str) -> None:
+def test_a_malformed_event_harms_no_function_and_touches_nothing(containers: BuiltFunctions, function: str) -> None:
     done = invoke(containers, function, EVENTS / "malformed-types.json")
     assert done.answer is None
     assert [line["level"] for line in done.lines] in ([], ["INFO"])
 
 
-def test_a_function_that_fails_tells_its_error(containers: Bench) -> None:
+def test_a_function_that_fails_tells_its_error(containers: BuiltFunctions) -> None:
     done = containers.invoke("Sweep", EVENTS / "sweep-tick.json", BUCKET="a-bucket-that-nobody-has")
     assert done.error is not None
     assert "the first said: InvalidInput: bucket" in done.error

@@ -17,9 +17,9 @@ from samtranslator.yaml_helper import yaml_parse
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local import LocalAws
 from chronos_ec2.local.sam_cli import project_root, sam
-from chronos_ec2.local.state_dir import Layout
+from chronos_ec2.local.state_dir import StateDir
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
 ENVIRONMENT = "other"
 STACK = f"chronos-ec2-{ENVIRONMENT}"
@@ -45,7 +45,7 @@ class Operator:
         self._run(
             [str(sam()), "deploy", "--config-file", str(project_root() / "samconfig.toml"), "--config-env", "local",
              "--stack-name", STACK, "--s3-prefix", STACK, "--parameter-overrides", *overrides],
-            cwd=Layout(self.aws.state_dir).sam, check=True,
+            cwd=StateDir(self.aws.state_dir).sam, check=True,
         )  # fmt: skip
         stack = client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
@@ -53,7 +53,7 @@ class Operator:
     def sam_deploy_guided(self, folder: Path, answers: list[str]) -> str:
         """Deploy as somebody who answers each question of `sam deploy --guided`; all that was asked."""
         command = [str(sam()), "deploy", "--guided", "--template-file",
-                   str(Layout(self.aws.state_dir).sam / ".aws-sam" / "build" / "template.yaml")]  # fmt: skip
+                   str(StateDir(self.aws.state_dir).sam / ".aws-sam" / "build" / "template.yaml")]  # fmt: skip
         done = self._run(command, cwd=folder, input="\n".join([*answers, ""]))
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout

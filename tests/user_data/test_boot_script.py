@@ -25,10 +25,10 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.s3_keys import exit_report_key, run_key
 from chronos_ec2.services.publish.wheels import PythonEnv, file_sha256, pack
+from chronos_ec2.testing.builders import RUN_ID, launching
 from chronos_ec2.user_data import render_user_data
 from chronos_ec2.worker.control import Control
 from tests.agent.builders import World, a_config, a_workdir, an_identity, launch
-from tests.builders import RUN_ID, launching
 
 pytestmark = pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 
@@ -155,7 +155,7 @@ class FakeInstance:
 
     def run(self, *command: str, **faults: str) -> None:
         environment = self.environment | faults
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
         self.stdout, self.stderr = done.stdout, done.stderr
 
     def boot(self, **faults: str) -> list[str]:

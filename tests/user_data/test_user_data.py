@@ -14,8 +14,8 @@ import yaml
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, Status, Suspect
+from chronos_ec2.testing.builders import NOW, RUN_ID, launching
 from chronos_ec2.user_data import render_user_data
-from tests.builders import NOW, RUN_ID, launching
 
 
 def rendered() -> str:

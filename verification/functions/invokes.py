@@ -17,7 +17,7 @@ from chronos_ec2.domain.events import (
     parse_relaunch,
 )
 from chronos_ec2.local import local_aws
-from chronos_ec2.local.sam_invoke import Invocation, bench, ensure_image, functions
+from chronos_ec2.local.sam_invoke import Invocation, built_functions, ensure_image, functions
 
 _EVENTS = Path("events")
 _ENVIRONMENT = "dev"
@@ -36,7 +36,7 @@ def local_invokes() -> Matrix:
     """
     ensure_image()
     found: Matrix = {}
-    with tempfile.TemporaryDirectory() as folder, local_aws(Path(folder)) as aws, bench(aws) as containers:
+    with tempfile.TemporaryDirectory() as folder, local_aws(Path(folder)) as aws, built_functions(aws) as containers:
         for function in functions():
             found[function] = {
                 event.stem: status(containers.invoke(function, event, ENVIRONMENT=_ENVIRONMENT))

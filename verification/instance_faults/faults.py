@@ -21,7 +21,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Status
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
-from chronos_ec2.local.ec2.instance_container import PlayedInstance, ensure_image
+from chronos_ec2.local.ec2.instance_container import InstanceContainer, ensure_image
 from chronos_ec2.services.run_queries import look
 from verification.agent.figures import note
 from verification.instance_faults.testbed import ENVIRONMENT, FaultBench, fault_bench
@@ -42,7 +42,7 @@ class Case:
     bench: FaultBench
     lane: Lane
     run_id: str
-    instance: PlayedInstance
+    instance: InstanceContainer
     limits: Limits
     switched_on: float
 
@@ -55,7 +55,7 @@ class Case:
         """When the run was seen to be so. Raises LocalAwsFailed when it does not come to that."""
         end = time.monotonic() + self.limits.boot.total_seconds()
         while not until(self.run):
-            if time.monotonic() > end or not self.instance.up:
+            if time.monotonic() > end or not self.instance.running:
                 raise LocalAwsFailed(f"{self.lane.name}: the run stays in {self.run.status}, {self.run.current_step}")
             time.sleep(0.2)
         return time.monotonic()
@@ -86,21 +86,21 @@ def _frozen_since_launch(case: Case) -> float:
 def _reboot(case: Case) -> float:
     case.wait(_trains)
     case.instance.run("systemctl reboot --force")
-    case.instance.ended_within(LEAVE.total_seconds())
-    case.instance.switch_on()
+    case.instance.stops_within(LEAVE.total_seconds())
+    case.instance.start()
     return time.monotonic()
 
 
 def _panic(case: Case) -> float:
     case.wait(_trains)
     case.instance.crash()
-    case.instance.switch_on()
+    case.instance.start()
     return time.monotonic()
 
 
 def _unplugged(case: Case) -> float:
     case.wait(_trains)
-    case.instance.unplug()
+    case.instance.disconnect()
     return time.monotonic()
 
 
@@ -224,10 +224,10 @@ def suffer(bench: FaultBench, fault: Fault) -> Row:
     launched = bench.launch(lane, fault.probe, fault.bundle, fault.limits)
     instance = bench.instance(launched)
     try:
-        instance.switch_on()
+        instance.start()
         case = Case(bench, lane, launched.run_id, instance, fault.limits, time.monotonic())
         struck = fault.strike(case)
-        ended = instance.ended_within(max(1.0, struck + fault.promised.total_seconds() - time.monotonic()))
+        ended = instance.stops_within(max(1.0, struck + fault.promised.total_seconds() - time.monotonic()))
         seconds = round(time.monotonic() - struck, 1)
     finally:
         instance.remove()

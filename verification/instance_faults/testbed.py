@@ -26,16 +26,14 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import bundle_key
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
-from chronos_ec2.local.ec2.instance_container import PlayedInstance
+from chronos_ec2.local.ec2.instance_container import InstanceContainer
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
 from chronos_ec2.services.run_queries import look
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing.faults import NoFaults
-from chronos_ec2.testing.memory import MemoryNotifier
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
 
 ENVIRONMENT = "faults"
 """Nothing that is deployed watches it: what ends an instance here is the instance."""
@@ -66,15 +64,15 @@ class FaultBench:
         }  # fmt: skip
         # Both are for one caller at a time: the fleet in memory, and the packages, which are fetched once.
         with self.launching:
-            order = Order(
+            order = LaunchSpec(
                 lane, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), self.bucket, self._publish(bundle), limits,
                 allow_cpu=True,
             )  # fmt: skip
             return launch(order, self.store, self.fleet, self.watchdog.deadlines, self.watchdog.clock)
 
-    def instance(self, launched: Launched) -> PlayedInstance:
+    def instance(self, launched: Launched) -> InstanceContainer:
         """The container that plays it, not switched on yet."""
-        return PlayedInstance.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
+        return InstanceContainer.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
 
     def conclude(self, lane: Lane, launched: Launched) -> Run:
         """EC2 says that the instance is gone; what the watchdog makes of it.
@@ -124,10 +122,10 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
         store = RunStore(S3Objects(client("s3"), stack.bucket))
         store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
         clock = SystemClock()
-        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock, NoFaults())
+        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock)
         # No run here has a budget for another attempt, so nothing is ever relaunched.
         watchdog = Reconciler(
-            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(NoFaults()),
+            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
             Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
             Place("aws", aws.region, stack.bucket),
         )  # fmt: skip

@@ -21,7 +21,7 @@ from chronos_ec2.domain.messages import Place
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.services.launch import Launcher, Order, launch
+from chronos_ec2.services.launch import Launcher, LaunchSpec, launch
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.faults import Crash
 from chronos_ec2.worker.run_lock import Identity
@@ -106,7 +106,7 @@ class _History:
         scene = self._scene
         scene.noise.calls_to_crash = dies_after
         scene.noise.in_launch = True
-        order = Order(
+        order = LaunchSpec(
             lane=lane,
             config={},
             data_path=_DATA,

@@ -19,10 +19,10 @@ from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable
 from chronos_ec2.domain.facts import Failed
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.testing.aws_server import BUCKET
+from chronos_ec2.testing.builders import a_heartbeat
 from tests.agent.builders import LANE, RUN_ID
 from tests.agent.imds import Imds, imds
-from tests.aws_server import BUCKET
-from tests.builders import a_heartbeat
 
 ROLE = "iam/security-credentials/"
 

@@ -19,7 +19,7 @@ from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable, Unreadable
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 
 ROOT = Path(__file__).parents[3]
 PREFIX = "dev/run/checkpoints/"
@@ -30,7 +30,7 @@ class Run:
     """A run with checkpoints in S3, and the empty folder of a fresh instance."""
 
     def __init__(self, tmp_path: Path, *steps: int) -> None:
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.objects = self.world.objects
         self.folder = tmp_path / "instance"
         self.folder.mkdir()

@@ -12,7 +12,7 @@ import pytest
 from agent.checkpoint.upload import CheckpointUploader
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.ports import Source
-from chronos_ec2.testing import MemoryTransfer, MemoryWorld
+from chronos_ec2.testing import MemoryAws, MemoryTransfer
 from chronos_ec2.worker.progress import Progress
 
 
@@ -40,7 +40,7 @@ class RecordingTransfer:
 
 class Uploads:
     def __init__(self, tmp_path: Path, failures: int = 0) -> None:
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.folder = tmp_path
         self.transfer = RecordingTransfer(self.world.transfer, failures)
         self.progress = Progress()

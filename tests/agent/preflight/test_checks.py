@@ -14,6 +14,7 @@ import pytest
 
 from agent.errors import RunFailed
 from agent.host import nvml
+from agent.host.precision import precision_of
 from agent.preflight.checks import (
     Check,
     Needs,
@@ -25,7 +26,7 @@ from agent.preflight.checks import (
     check_versions,
     preflight,
 )
-from agent.preflight.cuda_probe import precision_of, supports
+from agent.preflight.cuda_probe import supports
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.training_config.defaults import gpus_of
 

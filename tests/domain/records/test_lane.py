@@ -17,7 +17,7 @@ from chronos_ec2.domain.records.s3_keys import (
     set_aside_key,
     suspect_key,
 )
-from tests.builders import INSTANCE_ID, RUN_ID
+from chronos_ec2.testing.builders import INSTANCE_ID, RUN_ID
 
 MAIN, SECOND = Lane("dev"), Lane("dev", "second")
 
