@@ -89,12 +89,11 @@ class Environment:
 
     def launch(self, lane: Lane | None = None, **changes: Any) -> Launched:
         """Launch a run; `changes` are fields of `Order`. Raises what `launch` raises."""
-        order = Order(
-            **{
-                "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
-                "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
-            } | self.defaults | changes
-        )  # fmt: skip
+        fields: dict[str, Any] = {
+            "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
+            "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
+        }  # fmt: skip
+        order = Order(**fields | self.defaults | changes)
         return launch(order, self.store, self.fleet, self.deadlines, self.clock)
 
     def relaunch(self, run: Run) -> None:
