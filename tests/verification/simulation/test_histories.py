@@ -10,6 +10,8 @@ from typing import Self
 
 import pytest
 import typer
+from verification.simulation.forged_events import forged_event
+from verification.simulation.virtual_time import ORIGIN
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Decision, Terminate
@@ -31,11 +33,9 @@ from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.__main__ import simulate
 from verification.simulation.campaign import plan_of, shrink, study, whole
 from verification.simulation.faulty_aws import SimulatedDeadlines
-from verification.simulation.forged_events import forged_event
 from verification.simulation.idle_sweep_skipping import IdleSweeps
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import HARMLESS, InjectedFault, Kind, Layer, Outage, Scenario, draw
-from verification.simulation.virtual_time import ORIGIN
 
 LIMITS = Limits()
 
