@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
@@ -41,9 +42,8 @@ from chronos_ec2.domain.records.s3_keys import incident_key, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.run_store import HEARTBEAT, RunStore
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
-from chronos_ec2.testing import MemoryWorld
-from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
-from chronos_ec2.worker.claim import Identity, Record
+from chronos_ec2.testing import MemoryAws
+from chronos_ec2.worker.run_lock import Identity, RunLock
 from verification.simulation.campaign import without_log
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -262,7 +262,7 @@ class _Stage:
     """A run that is healthy: it was launched and claimed, and has just beaten."""
 
     def __init__(self) -> None:
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.store = RunStore(self.world.objects)
         self.watchdog = watchdog_over(self.world, self.store, self, LIMITS)
         self.world.objects.write(f"{CACHED}/training-data/sales/a.parquet", b"PAR1")
@@ -270,7 +270,7 @@ class _Stage:
         world = self.world
         self.launched: Launched = launch(order, self.store, world.fleet, world.deadlines, world.clock)
         launched = self.launched
-        record = Record(
+        record = RunLock(
             self.store, world.clock, LANE, Identity("dev", launched.run_id, launched.instance_id, "boot", 1)
         )
         record.claim()

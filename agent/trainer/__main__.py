@@ -16,15 +16,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import (
     LossNotFinite,
-    Metrics,
     StoppedEarly,
     StopSignal,
-    die_with,
-    explained,
+    die_with_parent,
+    dump_stacks_on_signal,
     raise_oom_score,
-    show_stacks_when_asked,
+    report_error,
     write_json,
 )
 from agent.protocol.workdir import Workdir
@@ -44,9 +44,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser.add_argument("--seconds", type=float, default=math.inf, help="until deadline or price end the run")
     options = parser.parse_args(arguments)
     if options.parent is not None:
-        die_with(options.parent)
+        die_with_parent(options.parent)
     raise_oom_score()
-    show_stacks_when_asked()
+    dump_stacks_on_signal()
     stop = StopSignal(time.monotonic() + options.seconds)
     workdir = Workdir(options.workdir)
     metrics = Metrics(workdir.metrics)
@@ -55,7 +55,7 @@ def main(arguments: list[str] | None = None) -> int:
         config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
         result = _TRAINERS.get(config.trainer, _own)(workdir, config, metrics, stop)
     except (UserError, LossNotFinite) as error:
-        return explained(error)
+        return report_error(error)
     except StoppedEarly:
         result = {"stopped_early": True}
     finally:

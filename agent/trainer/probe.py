@@ -14,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 from agent.protocol.checkpoint_dir import folder_of, steps_in
-from agent.protocol.trainer import LossNotFinite, Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import LossNotFinite, StopSignal
 from agent.protocol.workdir import Workdir
 from chronos_ec2.training_config.schema import Ending, Probe
 

@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
 from agent.training.run import load_panel
 from chronos_ec2.domain.errors import InvalidInput

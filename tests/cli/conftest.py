@@ -13,7 +13,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.cli import main
-from tests.aws_server import BUCKET
+from chronos_ec2.testing.aws_server import BUCKET
 from tests.template.calls import Recorder
 
 CONFIG = """\

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from chronos_ec2.aws.clients import client
-from tests.aws_server import BUCKET
+from chronos_ec2.testing.aws_server import BUCKET
 from tests.cli.conftest import CONFIG, Command, Result
 from tests.template.calls import Recorder
 

@@ -8,7 +8,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.s3_keys import run_key
-from tests.aws_server import (
+from chronos_ec2.testing.aws_server import (
     BUCKET,
     before_call,
     leave_behind,
@@ -19,7 +19,7 @@ from tests.aws_server import (
     unfinished_uploads,
     upload_until_it_breaks,
 )
-from tests.builders import a_run
+from chronos_ec2.testing.builders import a_run
 from tests.cli.conftest import Command
 from tests.template.calls import Recorder
 

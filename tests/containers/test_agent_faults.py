@@ -39,7 +39,7 @@ def test_an_agent_that_fills_the_memory_itself(instances: FaultBench) -> None:
 
 def test_a_bundle_with_another_hash_than_the_order_names(instances: FaultBench) -> None:
     row = meets(instances, "the bundle is another")
-    assert "boot failed: could not trust" in instances.boot_log(row.run_id)
+    assert "boot failed: could not verify" in instances.boot_log(row.run_id)
 
 
 def test_a_second_boot_but_not_the_first_in_which_other_units_are_started_too(instances: FaultBench) -> None:

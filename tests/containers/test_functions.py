@@ -22,7 +22,7 @@ from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.s3_keys import run_key, suspect_key
 from chronos_ec2.local.sam_invoke import BuiltFunctions, Invocation, functions
 from chronos_ec2.run_store import RunStore
-from tests.builders import launching
+from chronos_ec2.testing.builders import launching
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
 

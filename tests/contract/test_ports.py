@@ -18,7 +18,7 @@ from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.run_store import RunStore
-from tests.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
+from chronos_ec2.testing.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports
 
 

@@ -11,7 +11,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.domain.errors import ServiceUnavailable
-from tests.aws_server import DEADLINE_GROUP, DEADLINE_ROLE_ARN
+from chronos_ec2.testing.aws_server import DEADLINE_GROUP, DEADLINE_ROLE_ARN
 
 INSTANCE_ID = "i-0123456789abcdef0"
 AT = datetime(2099, 1, 31, 11, 59, 30, tzinfo=UTC)

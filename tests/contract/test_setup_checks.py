@@ -13,8 +13,8 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.ports import SetupChecks
-from chronos_ec2.testing import MemoryWorld
-from tests.aws_server import answered
+from chronos_ec2.testing import MemoryAws
+from chronos_ec2.testing.aws_server import answered
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev"
 SUBSCRIPTIONS = f"""\
@@ -30,7 +30,7 @@ SUBSCRIPTIONS = f"""\
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[SetupChecks, Callable[[], object]]:
     """The wiring of a new bucket, and what switches its notifications on."""
     if request.param == "memory":
-        setup_checks = MemoryWorld().setup_checks
+        setup_checks = MemoryAws().setup_checks
         setup_checks.tells = False
         return setup_checks, lambda: setattr(setup_checks, "tells", True)
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("embedded_endpoint"))

@@ -12,7 +12,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.domain.messages import Incident, Kind, Message, Place, compose
-from tests.builders import LANE, NOW, RUN_ID, a_run
+from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_run
 
 MESSAGE = Message("a subject", "for people\n", {"kind": "failed"}, {"version": "1.0"}, {"schema_version": 1})
 

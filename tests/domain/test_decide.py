@@ -29,7 +29,7 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.missing_instance import is_lost
-from tests.builders import (
+from chronos_ec2.testing.builders import (
     INSTANCE_ID,
     NO_FACTS,
     NOW,

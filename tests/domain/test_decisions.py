@@ -23,7 +23,18 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
-from tests.builders import INSTANCE_ID, NOW, RUN_ID, a_beat, a_run, an_instance, held, launching, seconds, some_facts
+from chronos_ec2.testing.builders import (
+    INSTANCE_ID,
+    NOW,
+    RUN_ID,
+    a_beat,
+    a_run,
+    an_instance,
+    held,
+    launching,
+    seconds,
+    some_facts,
+)
 
 GOLDEN = Path(__file__).with_name("golden") / "decisions.txt"
 LIMITS = Limits()

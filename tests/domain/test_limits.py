@@ -9,7 +9,7 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD, Limits
-from tests.builders import seconds
+from chronos_ec2.testing.builders import seconds
 
 LIMITS = Limits()
 DEFAULTS = {

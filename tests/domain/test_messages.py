@@ -24,7 +24,7 @@ from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, Place
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
-from tests.builders import (
+from chronos_ec2.testing.builders import (
     INSTANCE_ID,
     LANE,
     NOW,

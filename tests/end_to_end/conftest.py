@@ -47,7 +47,7 @@ RUNS = {
     "resumed": DATA + PROBE.format(ending="ok", steps=100).replace("step_seconds", "checkpoint_steps: 5, step_seconds"),
 }
 CRASHES = {"resumed": "1"}
-_PATIENCE_SECONDS = 360
+_PATIENCE_SECONDS = 900
 
 
 @dataclass

@@ -17,7 +17,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.status import Cause, Outcome
 from tests.end_to_end.conftest import TINY, Lab, write_waves
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.embedded_aws
 
 
 def test_a_second_launch_is_refused_while_one_is_active(lab: Lab, tmp_path: Path) -> None:

@@ -41,9 +41,13 @@ def judged(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("config", "validation"), [("train.yaml", False), ("demo.yaml", False), ("train.yaml", True)],
-    ids=["train", "demo", "validation"],
-)  # fmt: skip
+    ("config", "validation"),
+    [
+        pytest.param("train.yaml", False, marks=pytest.mark.thorough, id="train"),
+        pytest.param("demo.yaml", False, id="demo"),
+        pytest.param("train.yaml", True, marks=pytest.mark.thorough, id="validation"),
+    ],
+)
 def test_m3_is_judged_by_one_window_of_each_of_its_series_alone(tmp_path: Path, config: str, validation: bool) -> None:
     """The official test set, or the months before it; no series is too short for either."""
     assert run("m3_monthly", short("m3_monthly", config), tmp_path / "m3", validation=validation) == 0
@@ -57,10 +61,10 @@ def test_m3_is_judged_by_one_window_of_each_of_its_series_alone(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "config", "points", "validation"),
     [
-        ("walmart_sales_weekly", "train.yaml", 7 * 24, False),
+        pytest.param("walmart_sales_weekly", "train.yaml", 7 * 24, False, marks=pytest.mark.thorough),
         ("walmart_sales_weekly", "covariates.yaml", 7 * 24, True),
-        ("taylor_30_min", "train.yaml", 336, False),
-        ("taylor_30_min", "train.yaml", 336, True),
+        pytest.param("taylor_30_min", "train.yaml", 336, False, marks=pytest.mark.thorough),
+        pytest.param("taylor_30_min", "train.yaml", 336, True, marks=pytest.mark.thorough),
     ],
 )
 def test_the_others_are_trained_and_judged(

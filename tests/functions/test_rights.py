@@ -19,8 +19,8 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from tests.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
-from tests.builders import a_run, launching
+from chronos_ec2.testing.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
+from chronos_ec2.testing.builders import a_run, launching
 from tests.functions.conftest import CONTEXT
 from tests.template.calls import NEEDED, Recorder
 from tests.template.iam import Answer, Policies

@@ -14,14 +14,14 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
 from chronos_ec2.local.ec2.instance_process import BootFailed, fetch_bundle
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import build_bundle, publish_bundle
-from chronos_ec2.testing import MemoryWorld
-from tests.builders import RUN_ID
+from chronos_ec2.testing import MemoryAws
+from chronos_ec2.testing.builders import RUN_ID
 
 REQUEST = run_key("local", RUN_ID, "request.json")
 
 
 def boot(disk: Path, packages_in_image: bool) -> Path:
-    world = MemoryWorld()
+    world = MemoryAws()
     sha256 = publish_bundle(RunStore(world.objects), build_bundle(packages_in_image))
     world.objects.write(REQUEST, json.dumps({"bundle_sha256": sha256}).encode())
     return fetch_bundle(world.objects, world.transfer, REQUEST, disk)
@@ -55,7 +55,7 @@ def test_a_bundle_with_anything_but_regular_files_below_its_folder_is_refused(
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         tar.addfile(entry)
-    world, sha256 = MemoryWorld(), hashlib.sha256(buffer.getvalue()).hexdigest()
+    world, sha256 = MemoryAws(), hashlib.sha256(buffer.getvalue()).hexdigest()
     world.objects.write(bundle_key(sha256), buffer.getvalue())
     world.objects.write(REQUEST, json.dumps({"bundle_sha256": sha256}).encode())
     with pytest.raises(BootFailed, match="not a regular file"):

@@ -20,7 +20,7 @@ from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.local.sam_cli import sam
 from chronos_ec2.settings import parse_limits
-from tests.builders import a_heartbeat
+from chronos_ec2.testing.builders import a_heartbeat
 from tests.template.conftest import ROOT
 from tools.cost_table import CHECKPOINT_DAYS
 from verification.template.scans import policies

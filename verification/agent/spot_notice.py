@@ -33,9 +33,8 @@ from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, LaunchSpec, launch
-from chronos_ec2.testing.faults import NoFaults
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
-from chronos_ec2.testing.s3_server import s3_server
+from chronos_ec2.testing import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing.aws_server import s3_server
 from verification.agent.figures import note
 from verification.instance_faults.testbed import a_small_data_set
 
@@ -91,7 +90,7 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
     order = LaunchSpec(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
-    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock, NoFaults()), clock)
+    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
 
 
 def _agent(launched: Launched, box: Path, endpoint: str) -> subprocess.Popen[bytes]:

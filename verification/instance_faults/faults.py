@@ -166,29 +166,29 @@ FAULTS = (
     ),
     Fault(
         "the trainer fills the memory", _verdict, _OF_TRAINER,
-        End(Status.FAILED, Cause.USER_CODE, ("the memory of the instance ran out",)),
+        End(Status.FAILED, Cause.USER_CODE, ("the instance ran out of memory",)),
         {"steps": 3, "ending": "hang"}, "hungry trainer",
     ),
     Fault(
-        "the agent fills the memory", _memory_filled, LEAVE, End.lost("KILL); killed for want of memory"),
+        "the agent fills the memory", _memory_filled, LEAVE, End.lost("KILL); OOM kills since boot"),
         bundle="hungry agent",
     ),
     Fault("the agent is killed", _agent_gets("KILL", "main"), LEAVE, End.lost("signal (killed KILL)")),
     Fault("the agent is frozen", _agent_gets("STOP", "main"), SHORT.self_fence / 2 + LEAVE, End.lost("watchdog")),
     Fault(
         "the boot hangs", _launched, _SHORT_BOOT.boot + LEAVE,
-        End.lost("no claim within 30 s, its last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
+        End.lost("run not claimed within 30 s, last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
     ),
     Fault(
-        "the bundle is another", _launched, SHORT.boot + LEAVE, End.lost("boot failed: could not trust"),
+        "the bundle is another", _launched, SHORT.boot + LEAVE, End.lost("boot failed: could not verify"),
         bundle="forged",
     ),
     Fault("the box reboots", _reboot, LEAVE, End.lost(_SHUT_DOWN)),
-    Fault("the kernel panics", _panic, LEAVE, End.lost("booted a second time")),
+    Fault("the kernel panics", _panic, LEAVE, End.lost("the instance rebooted")),
     # The shutdown thaws what is frozen, which may then be quick enough to speak for itself.
     Fault(
         "frozen until the deadline", _frozen_since_launch,
-        _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("its time is over", _SHUT_DOWN),
+        _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("the deadline timer fired", _SHUT_DOWN),
         limits=_SHORT_LIFE,
     ),
 )  # fmt: skip

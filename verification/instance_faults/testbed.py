@@ -33,9 +33,7 @@ from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
 from chronos_ec2.services.run_queries import look
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing.faults import NoFaults
-from chronos_ec2.testing.memory import MemoryNotifier
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
 
 ENVIRONMENT = "faults"
 """Nothing that is deployed watches it: what ends an instance here is the instance."""
@@ -124,10 +122,10 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
         store = RunStore(S3Objects(client("s3"), stack.bucket))
         store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
         clock = SystemClock()
-        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock, NoFaults())
+        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock)
         # No run here has a budget for another attempt, so nothing is ever relaunched.
         watchdog = Reconciler(
-            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(NoFaults()),
+            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
             Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
             Place("aws", aws.region, stack.bucket),
         )  # fmt: skip

@@ -11,11 +11,11 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import Stopped
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
+from chronos_ec2.worker.run_lock import Identity, RunLock
 from verification.simulation.faulty_aws import Noise
 from verification.simulation.virtual_time import VirtualTime
 
@@ -81,7 +81,7 @@ class Box:
         self._waited = 0.0
         self._progress = Progress(self._monotonic)
         self._control = Control()
-        self._record = Record(store, self, lane, identity, self._sleep)
+        self._record = RunLock(store, self, lane, identity, self._sleep)
         sender = HeartbeatWriter(store, self, self._record, identity, self._progress, lambda: 100.0)
         self._renewer = LeaseRenewer(sender, self._record, self._control, limits, self._monotonic)
 
@@ -218,7 +218,7 @@ class Box:
         self.catch_up()
         if self.life is AgentRun.WORKING and self.claimed:
             stop = Stop(Cause.PREEMPTED, "EC2 takes the spot instance back", self._clockwork.now())
-            self._control.give_stop(stop)
+            self._control.request_stop(stop)
             if not self.deaf:
                 self._checkpoint()
                 self._leave(Stopped(stop).verdict)

@@ -9,10 +9,8 @@ from random import Random
 
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.testing import MemoryClock, MemoryDeadlines, MemoryFleet, MemoryObjects
 from chronos_ec2.testing.faults import Crash
-from chronos_ec2.testing.memory_clock import MemoryClock
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
-from chronos_ec2.testing.memory_objects import MemoryObjects
 from verification.simulation.scenario import Layer, Scenario
 from verification.simulation.virtual_time import ORIGIN, VirtualTime
 

@@ -24,7 +24,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.services.launch import Launcher, LaunchSpec, launch
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.faults import Crash
-from chronos_ec2.worker.claim import Identity
+from chronos_ec2.worker.run_lock import Identity
 from verification.simulation.agent_model import Box
 from verification.simulation.fault_injection import FaultInjector
 from verification.simulation.forged_events import forged_event

@@ -15,7 +15,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.rules.missing_instance import belongs
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing.memory import MemoryNotifier
+from chronos_ec2.testing import MemoryNotifier
 from verification.simulation.agent_model import Box
 from verification.simulation.faulty_aws import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
 from verification.simulation.scenario import Scenario

@@ -26,7 +26,6 @@ from chronos_ec2.local.state_dir import (
     without_aws,
 )
 
-
 Deploy = Callable[[StateDir, str, str], None]
 """Deploys a stack: state folder, endpoint, token."""
 

@@ -21,7 +21,7 @@ from chronos_ec2.domain.records.s3_keys import code_key, run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.trainer import MAX_CODE_BYTES, pack, publish_code
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.worker.control import Control
 from tests.agent.builders import (
     RUN_ID,
@@ -50,7 +50,7 @@ def beside(tmp_path: Path, **modules: str) -> Path:
 
 
 def bring(box: Supervised, archive: bytes) -> None:
-    objects, sha256 = MemoryWorld().objects, hashlib.sha256(archive).hexdigest()
+    objects, sha256 = MemoryAws().objects, hashlib.sha256(archive).hexdigest()
     objects.write(code_key(sha256), archive)
     fetch_code(objects, sha256, box.workdir.code)
 
@@ -142,7 +142,7 @@ def test_a_package_travels_whole_and_without_byte_code(tmp_path: Path) -> None:
 
 
 def test_the_same_code_has_the_same_name_and_other_code_another(tmp_path: Path) -> None:
-    store, config = RunStore(MemoryWorld().objects), beside(tmp_path, own="x = 1")
+    store, config = RunStore(MemoryAws().objects), beside(tmp_path, own="x = 1")
     first = publish_code("own", config, store)
     (config.parent / "own.py").touch()
     assert publish_code("own", config, store) == first
@@ -167,8 +167,8 @@ def test_code_that_cannot_travel_is_refused_at_the_launch(tmp_path: Path, size: 
 
 
 def test_the_configuration_of_the_bucket_cannot_bring_code() -> None:
-    with pytest.raises(InvalidInput, match=r"module own must be beside a configuration \(give --config FILE\)"):
-        publish_code("own", None, RunStore(MemoryWorld().objects))
+    with pytest.raises(InvalidInput, match=r"module own travels with its configuration \(give --config FILE\)"):
+        publish_code("own", None, RunStore(MemoryAws().objects))
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])

@@ -18,7 +18,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
-from tests.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
+from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
 
 FULL_RUN = a_run(
     verdict=Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG),

@@ -12,7 +12,7 @@ from chronos_ec2.domain.errors import Unreadable
 from chronos_ec2.domain.facts import Beat, Broken
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
-from tests.builders import NOW, a_heartbeat, held, seconds, some_facts
+from chronos_ec2.testing.builders import NOW, a_heartbeat, held, seconds, some_facts
 
 
 def written(heartbeat: Heartbeat) -> dict[str, Any]:

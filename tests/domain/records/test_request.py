@@ -10,7 +10,7 @@ import pytest
 from chronos_ec2.domain.errors import Unreadable
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, ON_DEMAND, SPOT, Request
-from tests.builders import LANE, RUN_ID
+from chronos_ec2.testing.builders import LANE, RUN_ID
 
 PLAIN = Request(RUN_ID, LANE, {}, ("g5.xlarge",), "0" * 64, (), Limits())
 

@@ -12,7 +12,7 @@ from chronos_ec2.domain.errors import InvalidInput, Unreadable
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run, check_run_id, client_token, new_run_id
 from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
-from tests.builders import LANE, NOW, RUN_ID, a_run, launching
+from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_run, launching
 
 PHASES = [Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC, Status.CLEANUP]
 ENDS = [Status.CLEANUP, Status.FAILED, Status.KILLED]

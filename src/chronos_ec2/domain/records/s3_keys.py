@@ -22,8 +22,8 @@ def run_key(environment: str, run_id: str, name: str) -> str:
 
 
 def exit_report_key(environment: str, run_id: str, attempt: int) -> str:
-    """Key of what the box of an attempt said of its end. It lies where the user data puts it."""
-    return run_key(environment, run_id, f"logs/last-words-{attempt}.txt")
+    """Key of an attempt's exit report: one line on why its instance ended, written by the user data's scripts."""
+    return run_key(environment, run_id, f"logs/exit-report-{attempt}.txt")
 
 
 def incident_key(environment: str, incident: str, kind: str, attempt: int | None) -> str:

@@ -90,7 +90,7 @@ class LaunchPreparation:
         if training.data.path == PROBE_DATA_PATH:
             put_probe_data(self.store)
         find_dataset(self.store, training.data.path)
-        code_sha256 = publish_code(training.own_module, request.config_path, self.store)
+        code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
         spec = LaunchSpec(
             lane=request.lane,

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
 
 from chronos_ec2.domain.decide import decide, decide_unlisted, unlisted
 from chronos_ec2.domain.decision import Decision, Terminate
@@ -20,6 +22,8 @@ from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.observe import Listing, Observer
+
+Decide = Callable[[LaneFacts, datetime, Limits], Decision]
 
 _RETRIES_OF_A_LOST_RACE = 3
 
@@ -53,6 +57,7 @@ class Reconciler:
     limits: Limits
     place: Place
     parallel_lanes: int = 1
+    decide: Decide = decide
     _observer: Observer = field(init=False)
     _executor: Executor = field(init=False)
 
@@ -138,7 +143,7 @@ class Reconciler:
     def _reconcile(self, lane: Lane, listing: Listing) -> Report:
         for lost_races in range(_RETRIES_OF_A_LOST_RACE):
             facts = self._observer.gather(lane, listing)
-            decision = decide(facts, self.clock.now(), self.limits)
+            decision = self.decide(facts, self.clock.now(), self.limits)
             try:
                 self._executor.apply(decision, facts)
             except LostRace:
@@ -152,7 +157,7 @@ class Reconciler:
     def _overtaken(self, lane: Lane, listing: Listing) -> Report:
         """Whoever keeps winning is alive and writing: the next trigger looks again. No writing lifts a hard limit."""
         facts = self._observer.gather(lane, listing)
-        decision = decide(facts, self.clock.now(), self.limits)
+        decision = self.decide(facts, self.clock.now(), self.limits)
         hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.hard)
         decision = Decision(f"others kept writing; hard limits alone count: {decision.reason}", hard, decision.evidence)
         self._executor.apply(decision, facts)

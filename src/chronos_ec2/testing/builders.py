@@ -8,6 +8,7 @@ from typing import Any
 
 from chronos_ec2.domain.facts import Absent, Beat, Held, LaneFacts
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -17,10 +18,12 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LANE = Lane("dev")
 RUN_ID = "20260131T110000Z-1a2b3c"
 INSTANCE_ID = "i-0123456789abcdef0"
+LIMITS = Limits()
 SUBNETS = ("subnet-a", "subnet-b", "subnet-c")
 
 
 def seconds(value: float) -> timedelta:
+    """A timedelta of so many seconds."""
     return timedelta(seconds=value)
 
 
@@ -85,12 +88,13 @@ def a_heartbeat(**changes: Any) -> Heartbeat:
     return replace(heartbeat, **changes)
 
 
-def a_beat(age: timedelta = seconds(5), **changes: Any) -> Beat:
+def a_beat(age: timedelta = timedelta(seconds=5), **changes: Any) -> Beat:
     """A beat that S3 received `age` ago."""
     return Beat(a_heartbeat(**changes), '"beat"', NOW - age)
 
 
 def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> Held:
+    """The lock of a run as the store reads it."""
     return Held(run or a_run(), '"etag"', written_at)
 
 

@@ -1,4 +1,4 @@
-"""A small AWS in memory: one bucket, one EC2, one topic, one clock that only moves when told to."""
+"""AWS in memory: every port, over one clock and one set of faults."""
 
 from __future__ import annotations
 
@@ -6,75 +6,82 @@ from collections.abc import Sequence
 from datetime import datetime
 
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.testing.faults import Faults, NoFaults
-from chronos_ec2.testing.memory_clock import MemoryClock
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
-from chronos_ec2.testing.memory_objects import MemoryObjects, MemoryTransfer
+from chronos_ec2.testing.clock import MemoryClock
+from chronos_ec2.testing.deadlines import MemoryDeadlines
+from chronos_ec2.testing.faults import Faults, Interceptor
+from chronos_ec2.testing.fleet import MemoryFleet
+from chronos_ec2.testing.objects import MemoryObjects, MemoryTransfer
 
 
 class MemoryNotifier:
     """A topic that keeps what was published."""
 
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
         self.messages: list[Message] = []
 
     def publish(self, message: Message) -> None:
         """Keep a message."""
-        self._faults.before("sns:Publish")
+        kind = message.attributes.get("kind", "")
+        self._faults.before("notifier.publish", kind)
         self.messages.append(message)
-        self._faults.after("sns:Publish")
+        self._faults.after("notifier.publish", kind)
 
 
 class MemoryStreams:
     """A log group that keeps its lines."""
 
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
         self.lines: dict[str, list[tuple[datetime, str]]] = {}
 
     def append(self, stream: str, lines: Sequence[str], at: datetime) -> None:
         """Add lines to a stream."""
-        self._faults.before("logs:PutLogEvents")
+        self._faults.before("streams.append", stream)
         self.lines.setdefault(stream, []).extend((at, line) for line in lines)
-        self._faults.after("logs:PutLogEvents")
+        self._faults.after("streams.append", stream)
 
 
 class MemorySetupChecks:
-    """A bucket that tells, and subscriptions that are as a test makes them."""
+    """A complete setup, until a test changes an attribute."""
 
-    def __init__(self, faults: Faults) -> None:
-        self._faults = faults
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
         self.tells = True
         self.region: str | None = None
         self.pending: list[str] = []
 
     def bucket_tells(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
-        self._faults.before("s3:GetBucketNotification")
+        self._faults.before("setup_checks.bucket_tells", "")
         return self.tells
 
     def bucket_region(self) -> str | None:
         """The region that the bucket lies in; None when S3 does not say."""
-        self._faults.before("s3:HeadBucket")
+        self._faults.before("setup_checks.bucket_region", "")
         return self.region
 
     def unconfirmed(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
-        self._faults.before("sns:ListSubscriptionsByTopic")
+        self._faults.before("setup_checks.unconfirmed", "")
         return tuple(self.pending)
 
 
-class MemoryWorld:
-    """All of it together."""
+class MemoryAws:
+    """Every adapter over one clock and the same faults; `notifier` may be one of your own."""
 
-    def __init__(self, faults: Faults | None = None, clock: MemoryClock | None = None) -> None:
-        faults = faults or NoFaults()
+    def __init__(
+        self,
+        faults: Interceptor | None = None,
+        clock: MemoryClock | None = None,
+        notifier: MemoryNotifier | None = None,
+    ) -> None:
+        faults = faults or Faults()
         self.clock = clock or MemoryClock()
         self.objects = MemoryObjects(self.clock, faults)
         self.transfer = MemoryTransfer(self.objects)
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
-        self.notifier = MemoryNotifier(faults)
+        self.notifier = notifier or MemoryNotifier(faults)
         self.streams = MemoryStreams(faults)
         self.setup_checks = MemorySetupChecks(faults)

@@ -1,8 +1,13 @@
-"""moto as an AWS on this machine, with what an environment's stack would have made."""
+"""moto as an AWS on this machine over real HTTP, with what an environment's stack makes. Needs moto."""
 
 from __future__ import annotations
 
 import json
+import os
+import socket
+import subprocess
+import sys
+import time
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
@@ -12,6 +17,7 @@ from typing import Any
 
 import boto3
 from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from moto.core.botocore_stubber import MockRawResponse
 from moto.server import ThreadedMotoServer
 
@@ -46,9 +52,38 @@ def moto_server() -> Iterator[str]:
         server.stop()
 
 
+@contextmanager
+def s3_server(bucket: str) -> Iterator[str]:
+    """A server with an empty bucket; its endpoint. The environment of this process points to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.2)
+        client("s3").create_bucket(Bucket=bucket)
+        yield endpoint
+    finally:
+        server.kill()
+        server.wait()
+
+
 def forget_everything(endpoint: str) -> None:
     """Make the AWS behind `endpoint` a new one."""
-    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # noqa: S310 - our own server
 
 
 @dataclass(frozen=True)
@@ -168,10 +203,10 @@ def refused(service: str, operation: str, code: str, status: int = 400, but: str
 def answered(service: str, operation: str, body: str, status: int = 200, but: str = "") -> Iterator[None]:
     """Each call of an operation gets this answer, unless the request holds the text `but`."""
 
-    def answer(request: Any, **_: Any) -> AWSResponse | None:
+    def answer(request: Any, **_: Any) -> Any:
         if but and but in str(request.body):
             return None
-        return AWSResponse(request.url, status, {}, MockRawResponse(body))
+        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(body))
 
     assert boto3.DEFAULT_SESSION is not None
     boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", answer)

@@ -1,11 +1,11 @@
-"""The agent's hand on the lock: claim it, move it on, end it. It never releases it: that is the watchdog's.
+"""The agent's side of the lock: claim the run, record its phases, end it. Only the watchdog releases the lock.
 
-Every write is: read the lock again, see that it is still ours, change it, write it on the condition that nobody wrote
-since. A lost race is normal and tried again; a lock that is not ours any more is Fenced.
+Every write reads the lock, checks that the run still belongs to this agent, and writes on condition that the lock has
+not changed since. A lost race is normal and retried. A run that belongs to somebody else raises Fenced.
 
-A lock that cannot be read is no news of whose it is: it is not overwritten, and it ends no run that was claimed. Its
-agent works and beats on. A phase that could not be written is kept, and written with the next write that finds the lock
-readable again; a verdict is tried for ten minutes.
+An unreadable lock does not say whose the run is. It is not overwritten, and it does not end a claimed run: the agent
+keeps working and sending heartbeats. A phase that could not be written is kept and goes out with the next write that
+finds the lock readable. A verdict is retried for ten minutes.
 """
 
 from __future__ import annotations
@@ -22,20 +22,20 @@ from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.status import DecidedBy, Status, Verdict
 from chronos_ec2.ports import Clock
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.worker.errors import EndedByWatchdog, LateStep
+from chronos_ec2.worker.errors import EndedByWatchdog
 
 _log = logging.getLogger(__name__)
 CLAIMED = "claimed"
-_RACES = 25
+_MAX_LOST_RACES = 25
 _BACKOFF = (1, 2, 4, 8, 15, *[30] * 19)
-"""Seconds; together the ten minutes after which a silent agent fences itself anyway."""
+"""Seconds. They add up to the ten minutes after which an agent without heartbeats fences itself anyway."""
 
 
 @dataclass(frozen=True, slots=True)
 class Identity:
-    """Who this agent is. `attempt` is None when whoever started it did not say for which attempt.
+    """Which instance this agent runs on, and for which attempt it was started, if it was told.
 
-    `instance_type` is what the instance says that it is: what the lock says may be another, which was tried before.
+    `instance_type` comes from the instance: the lock may still name a type that had no capacity.
     """
 
     environment: str
@@ -47,11 +47,15 @@ class Identity:
 
 
 class _LockUnreadable(ServiceUnavailable):
-    """Nothing can be written as long as somebody else's garbage lies there; nothing says either that we lost it."""
+    """The lock cannot be read, so it must not be overwritten, but nothing says that the run was lost either."""
 
 
-class Record:
-    """The lock of one run, as its agent sees it. `run` is the run as it was last read or written."""
+class _PhaseOver(ChronosError):
+    """A step was recorded after its phase ended."""
+
+
+class RunLock:
+    """The lock of one run, from its agent's side."""
 
     def __init__(
         self, store: RunStore, clock: Clock, lane: Lane, identity: Identity, sleep: Callable[[float], None] = time.sleep
@@ -62,90 +66,90 @@ class Record:
         self._identity = identity
         self._sleep = sleep
         self._run: Run | None = None
-        self._asked_before = False
+        self._claim_sent = False
 
     @property
     def run(self) -> Run:
-        """The run as it was last written by us. Raises RuntimeError before the claim."""
+        """The run as this agent last wrote it. Raises RuntimeError before the claim."""
         if self._run is None:
             raise RuntimeError("not claimed")
         return self._run
 
     def claim(self) -> Run:
-        """Take the run, before anything else is touched.
+        """Take the run. Nothing else may be touched before.
 
         Raises:
-            Fenced: it is not, or not any more, this instance's to take.
+            Fenced: the run is not, or no longer, this instance's to take.
             ServiceUnavailable: S3 did not answer for ten minutes.
         """
 
         def take(run: Run) -> Run:
             if not run.claimed:
-                self._asked_before = True
-                # Whoever was missed is here: a suspicion that stayed would be the first of two looks at an absence.
+                self._claim_sent = True
+                # The instance is here: a suspicion that it is missing would count as the first of two observations.
                 claimed = replace(run, instance_id=self._identity.instance_id, suspect=None)
                 return claimed.advance(Status.INITIALIZATION, CLAIMED, self._clock.now())
-            # An answer that got lost: our own claim has succeeded, and is only written again.
-            if self._asked_before and (run.status, run.current_step) == (Status.INITIALIZATION, CLAIMED):
+            # The response to our own claim was lost: write it again.
+            if self._claim_sent and (run.status, run.current_step) == (Status.INITIALIZATION, CLAIMED):
                 return run
-            raise Fenced(f"run {run.run_id} is in {run.status} ({run.current_step}): another agent took it")
+            raise Fenced(f"run {run.run_id} is in {run.status} ({run.current_step}): another agent claimed it")
 
         return self._write(take, _BACKOFF)
 
     def advance(self, status: Status, step: str) -> Run:
-        """Move the run into a phase, if need be for this agent alone. Raises Fenced, ServiceUnavailable."""
+        """Move the run into a phase, in memory only while the lock is unreadable. Raises Fenced, ServiceUnavailable."""
         try:
-            return self._write(lambda run: run.advance(status, step, self._clock.now()), _BACKOFF, waits=False)
+            return self._write(lambda run: run.advance(status, step, self._clock.now()), _BACKOFF, retry=False)
         except _LockUnreadable as error:
-            _log.warning("%s is recorded later: %s", status, error)
+            _log.warning("%s will be recorded later: %s", status, error)
             self._run = self.run.advance(status, step, self._clock.now())
             return self._run
 
-    def note(self, step: str) -> None:
-        """Write a finer step of the same phase, for people: tried once, and forgotten when S3 does not answer.
+    def record_step(self, step: str) -> None:
+        """Record a step within the current phase, for people to read. Tried once, and dropped if S3 does not answer.
 
-        Also forgotten when the phase is over by the time that S3 does: a thread may have been left behind with it.
+        It is also dropped if the phase has ended meanwhile: a thread may have been left behind with it.
 
         Raises:
-            Fenced: the run is not ours any more.
+            Fenced: the run no longer belongs to this agent.
         """
         phase = self.run.status
 
-        def step_on(run: Run) -> Run:
+        def with_step(run: Run) -> Run:
             if run.status is not phase:
-                raise LateStep(f"the run is in {run.status}")
+                raise _PhaseOver(f"the run is in {run.status}")
             return run.advance(phase, step, self._clock.now())
 
         try:
-            self._write(step_on, ())
+            self._write(with_step, ())
         except Fenced:
             raise
         except ChronosError as error:
             _log.warning("step %s not recorded: %s", step, error)
 
     def finish(self, verdict: Verdict) -> Run:
-        """Pronounce the verdict; one of ours that already stands is kept. Raises Fenced, ServiceUnavailable."""
+        """Write the verdict; an earlier verdict of this agent is kept. Raises Fenced, ServiceUnavailable."""
         return self._write(lambda run: run.end(verdict, self._clock.now()), _BACKOFF)
 
-    def look(self) -> Run | None:
-        """The run as the lock has it now, None when that cannot be told: no news is no order to stop.
+    def read(self) -> Run | None:
+        """The run as the lock has it now, or None if the lock cannot be read.
 
         Raises:
-            Fenced: the run is not ours any more.
+            Fenced: the run no longer belongs to this agent.
         """
         match self._store.read_lock(self._lane):
             case Held() as held:
                 self._check(held.run)
                 return held.run
             case Absent():
-                raise Fenced(f"{self._lane} has no lock any more")
+                raise Fenced(f"the lock of {self._lane} is gone")
             case Broken(problem) | Failed(problem):
-                _log.warning("the lock could not be read: %s", problem)
+                _log.warning("lock not read: %s", problem)
                 return None
 
-    def _write(self, change: Callable[[Run], Run], backoff: tuple[int, ...], *, waits: bool = True) -> Run:
-        """Write what `change` makes of the run; without `waits` a lock that cannot be read is not tried again."""
-        races = 0
+    def _write(self, change: Callable[[Run], Run], backoff: tuple[int, ...], *, retry: bool = True) -> Run:
+        """Write the changed run. An unreadable lock is retried only with `retry`."""
+        lost_races = 0
         delays = iter(backoff)
         while True:
             try:
@@ -153,17 +157,17 @@ class Record:
                 run = held.run if self._run is None else held.run.caught_up_with(self._run)
                 written = self._store.replace_lock(change(run), held)
             except LostRace:
-                races += 1
-                if races > _RACES:
+                lost_races += 1
+                if lost_races > _MAX_LOST_RACES:
                     raise
             except ServiceUnavailable as error:
                 delay = next(delays, None)
-                if delay is None or (isinstance(error, _LockUnreadable) and not waits):
+                if delay is None or (isinstance(error, _LockUnreadable) and not retry):
                     raise
-                _log.warning("lock not written, tried again in %s s: %s", delay, error)
+                _log.warning("lock not written, retrying in %s s: %s", delay, error)
                 self._sleep(delay)
             else:
-                # Of two threads the one that wrote last need not be the last to come here.
+                # Two threads may get here in another order than they wrote.
                 if self._run is None or written.run.seq > self._run.seq:
                     self._run = written.run
                 return written.run
@@ -176,7 +180,7 @@ class Record:
             case Absent():
                 raise Fenced(f"{self._lane} has no lock")
             case Broken(problem):
-                # Whose it is cannot be told, and what cannot be read may not be overwritten.
+                # It may be somebody else's: do not overwrite it.
                 text = f"{self._lane} has an unreadable lock: {problem}"
                 raise Fenced(text) if self._run is None else _LockUnreadable(text)
             case Failed(problem):
@@ -194,6 +198,6 @@ class Record:
             if run.verdict is not None:
                 raise Fenced(f"run {run.run_id} has ended: {run.verdict.message}")
         elif run.attempt != self._run.attempt or run.current_step == LAUNCHING:
-            raise Fenced(f"run {run.run_id} went on to another attempt")
+            raise Fenced(f"run {run.run_id} moved on to another attempt")
         if run.verdict is not None and run.verdict.judge is DecidedBy.WATCHDOG:
-            raise EndedByWatchdog(f"condemned by the watchdog: {run.verdict.message}")
+            raise EndedByWatchdog(f"ended by the watchdog: {run.verdict.message}")
