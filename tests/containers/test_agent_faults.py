@@ -1,4 +1,4 @@
-"""Faults injected into instance containers: the instance ends in time, and the run says why. All: `make agent-faults`."""
+"""Faults in instance containers: the instance ends in time, and the run says why. `make agent-faults` has them all."""
 
 from __future__ import annotations
 
