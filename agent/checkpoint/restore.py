@@ -15,7 +15,7 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.checkpoint.manifest import MANIFEST, Manifest
-from agent.data.download import Changed, Wanted, fetch
+from agent.data.download import Download, ObjectChanged, fetch
 from agent.protocol.checkpoint_dir import folder_of
 from agent.protocol.metrics_log import start_attempt
 from chronos_ec2.domain.errors import ServiceUnavailable, Unreadable
@@ -90,12 +90,12 @@ def _fetched(
     sleep: Callable[[float], None],
 ) -> bool:
     parts = stored.manifest.parts
-    wanted = [Wanted(stored.prefix + part.name, part.size, folder / part.name) for part in parts]
+    wanted = [Download(stored.prefix + part.name, part.size, folder / part.name) for part in parts]
     for one in wanted:
         one.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         hashes = fetch(transfer, wanted, on_bytes, check, sleep)
-    except Changed as error:
+    except ObjectChanged as error:
         _log.warning("checkpoint %d skipped: %s", stored.manifest.step, error)
         return False
     if wrong := [part.name for part, sha256 in zip(parts, hashes, strict=True) if part.sha256 != sha256]:

@@ -81,7 +81,7 @@ class Agent:
 
     def _requested_stop(self) -> Stop | None:
         try:
-            run = self.record.look()
+            run = self.record.read()
         except Fenced:
             if self.behaviour is AgentBehaviour.DEAF:
                 return None

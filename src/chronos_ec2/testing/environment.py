@@ -88,14 +88,13 @@ class Environment:
     # --- what people and functions do
 
     def launch(self, lane: Lane | None = None, **changes: Any) -> Launched:
-        """Launch a run; `changes` are fields of `Order`. Raises what `launch` raises."""
-        order = LaunchSpec(
-            **{
-                "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
-                "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
-            } | self.defaults | changes
-        )  # fmt: skip
-        return launch(order, self.store, self.fleet, self.deadlines, self.clock)
+        """Launch a run; `changes` are fields of `LaunchSpec`. Raises what `launch` raises."""
+        fields: dict[str, Any] = {
+            "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
+            "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
+        }  # fmt: skip
+        spec = LaunchSpec(**fields | self.defaults | changes)
+        return launch(spec, self.store, self.fleet, self.deadlines, self.clock)
 
     def relaunch(self, run: Run) -> None:
         """Start the next attempt of a run, as the launcher function does."""
