@@ -93,7 +93,7 @@ class AgentRun:
         """Go through all phases, and return the exit code. Raises Fenced."""
         ctx = self._ctx
         self._find_checkpoints()
-        with HeartbeatThread(ctx.lease.tick, ctx.request.limits.beat_retry.total_seconds()):
+        with HeartbeatThread(ctx.lease.tick, ctx.request.limits.heartbeat_retry.total_seconds()):
             with ExitStack() as threads:
                 threads.enter_context(ctx.gpu_utilisation)
                 threads.enter_context(ctx.checkpoints)

@@ -74,7 +74,7 @@ def month_of_idling() -> list[Line]:
 
 def hour_of_training() -> list[Line]:
     """The bill of one hour of a run, beside the idle one."""
-    beats = 3600 / Limits().beat.total_seconds()
+    beats = 3600 / Limits().heartbeat.total_seconds()
     instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
     return [
         Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import Protocol
 
-from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, NoCredentials, ServiceUnavailable
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
@@ -49,13 +49,13 @@ def connect(make: Callable[[], World], sleep: Callable[[float], None] = time.sle
 
 
 def read_request(store: RunStore, identity: Identity, sleep: Callable[[float], None]) -> Request:
-    """The request of this run. Raises Unreadable, ServiceUnavailable."""
+    """The request of this run. Raises InvalidDocument, ServiceUnavailable."""
     found = _first_read(store, run_key(identity.environment, identity.run_id, REQUEST), sleep)
     if found is None:
-        raise Unreadable(f"run {identity.run_id} has no {REQUEST}")
+        raise InvalidDocument(f"run {identity.run_id} has no {REQUEST}")
     request = Request.from_json(found.body)
     if (request.run_id, request.lane.environment) != (identity.run_id, identity.environment):
-        raise Unreadable(f"{REQUEST} of run {identity.run_id} belongs to another run")
+        raise InvalidDocument(f"{REQUEST} of run {identity.run_id} belongs to another run")
     return request
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.ports import Clock
 from chronos_ec2.run_store import RunStore
@@ -28,7 +28,7 @@ class S3Clock:
         """How far the clock of the instance is ahead, to about a second. None before the first heartbeat."""
         if self._offset is None:
             run = self._lock.run
-            found = self._store.read_beat(run.lane.environment, run.run_id)
-            if isinstance(found, Beat) and found.heartbeat.attempt == run.attempt:
+            found = self._store.read_heartbeat(run.lane.environment, run.run_id)
+            if isinstance(found, HeartbeatReceived) and found.heartbeat.attempt == run.attempt:
                 self._offset = parse_time(found.heartbeat.sent_at) - found.received_at
         return self._offset

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent.data.hashing import sha256_of
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 
 MANIFEST = "manifest.json"
@@ -41,15 +41,15 @@ class Manifest:
 
     @classmethod
     def from_json(cls, raw: bytes, step: int) -> Manifest:
-        """Parse the manifest of `step`. Raises Unreadable, also for a name that leads out of the folder."""
+        """Parse the manifest of `step`. Raises InvalidDocument, also for a name that leads out of the folder."""
         fields = Fields(load_json(raw, MANIFEST), MANIFEST)
         if (version := fields.count("schema_version")) != _SCHEMA_VERSION:
-            raise Unreadable(f"{MANIFEST}: schema_version {version}, this release reads {_SCHEMA_VERSION}")
+            raise InvalidDocument(f"{MANIFEST}: schema_version {version}, this release reads {_SCHEMA_VERSION}")
         if fields.count("step") != step:
-            raise Unreadable(f"{MANIFEST}: belongs to another step")
+            raise InvalidDocument(f"{MANIFEST}: belongs to another step")
         parts = tuple(_part(part) for part in fields.children("parts"))
         if not parts or len({part.name for part in parts}) != len(parts):
-            raise Unreadable(f"{MANIFEST}: no parts, or duplicate parts")
+            raise InvalidDocument(f"{MANIFEST}: no parts, or duplicate parts")
         return cls(step, parts)
 
 
@@ -57,5 +57,5 @@ def _part(fields: Fields) -> Part:
     name = fields.text("name")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or name != path.as_posix() or name in (".", MANIFEST):
-        raise Unreadable(f"{MANIFEST}: {name!r} is not a valid name of a part")
+        raise InvalidDocument(f"{MANIFEST}: {name!r} is not a valid name of a part")
     return Part(name, fields.count("bytes"), fields.text("sha256"))

@@ -16,7 +16,7 @@ from agent.data.dataset import DataSet
 from agent.host.nvml import Gpu
 from agent.preflight.checks import Check, as_documents, versions
 from agent.results.schema import SCHEMA_VERSION
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import load_json
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
@@ -116,7 +116,7 @@ def _read_facts(path: Path) -> dict[str, Any]:
         return {}
     try:
         return load_json(path.read_bytes(), path.name)
-    except Unreadable as error:
+    except InvalidDocument as error:
         _log.warning("omitted from run.json: %s", error)
         return {}
 

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
@@ -32,7 +32,7 @@ RUN_ID = "20260131T120000Z-1a2b3c"
 INSTANCE = "i-0123456789abcdef0"
 LANE = Lane("dev")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-FAST = Limits.from_overrides({"beat": 0.1, "beat_retry": 0.05, "grace": 2, "self_fence": 60})
+FAST = Limits.from_overrides({"heartbeat": 0.1, "heartbeat_retry": 0.05, "grace": 2, "self_fence": 60})
 DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
 
 
@@ -204,7 +204,7 @@ def rewrite(world: World, change: Callable[[Run], Run]) -> None:
     """Somebody else writes the lock."""
     store = RunStore(world.memory.objects)
     held = store.read_lock(LANE)
-    assert isinstance(held, Held)
+    assert isinstance(held, LockHeld)
     store.replace_lock(change(held.run), held)
 
 

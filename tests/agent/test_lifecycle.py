@@ -24,7 +24,7 @@ from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
@@ -192,8 +192,8 @@ def test_a_crash_of_the_trainer_is_user_code_with_its_exception(world: World, wo
 
 
 def has_stepped(world: World) -> bool:
-    found = world.store.read_beat("dev", RUN_ID)
-    return isinstance(found, Beat) and found.heartbeat.step > 0
+    found = world.store.read_heartbeat("dev", RUN_ID)
+    return isinstance(found, HeartbeatReceived) and found.heartbeat.step > 0
 
 
 def test_a_stop_request_ends_the_trainer_gracefully(world: World, workdir: Workdir) -> None:
@@ -529,8 +529,8 @@ def test_the_first_heartbeat_of_the_next_attempt_reports_the_checkpoint(
 
 
 def record_heartbeat(world: World, heartbeats: list[Heartbeat]) -> bool:
-    found = world.store.read_beat("dev", RUN_ID)
-    if isinstance(found, Beat):
+    found = world.store.read_heartbeat("dev", RUN_ID)
+    if isinstance(found, HeartbeatReceived):
         heartbeats.append(found.heartbeat)
     return bool(heartbeats)
 

@@ -28,7 +28,7 @@ from agent.training.model.from_scratch import new_pipeline
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.domain.facts import Beat, Held
+from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
@@ -120,13 +120,13 @@ class Instance:
             time.sleep(0.05)
 
     def _steps(self) -> int:
-        found = store().read_beat("dev", RUN_ID)
-        return found.heartbeat.step if isinstance(found, Beat) else 0
+        found = store().read_heartbeat("dev", RUN_ID)
+        return found.heartbeat.step if isinstance(found, HeartbeatReceived) else 0
 
     @property
     def run(self) -> Run:
         held = store().read_lock(LANE)
-        assert isinstance(held, Held)
+        assert isinstance(held, LockHeld)
         return held.run
 
 
@@ -171,7 +171,7 @@ def test_an_agent_of_another_lane_claims_its_own_lock(calls: Recorder) -> None:
         lock = RunLock(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
         lock.claim()
     state = store().read_lock(second)
-    assert isinstance(state, Held)
+    assert isinstance(state, LockHeld)
     assert state.run.instance_id == INSTANCE
 
 

@@ -14,7 +14,7 @@ pytestmark = pytest.mark.embedded_aws
 
 
 def test_the_dead_and_the_frozen_are_ended(lab: Lab) -> None:
-    for lane, words in (("dead", "without a word"), ("frozen", "no heartbeat")):
+    for lane, words in (("dead", "without an exit report"), ("frozen", "no heartbeat")):
         verdict = lab.end_of(lane).verdict
         assert verdict is not None
         assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)

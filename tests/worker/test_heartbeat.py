@@ -13,7 +13,7 @@ import pytest
 from agent.boot import systemd
 from agent.supervise.periodic import HeartbeatThread
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.worker.control import Control
@@ -131,9 +131,9 @@ def test_a_heartbeat_reports_progress_apart_from_being_alive() -> None:
     clock.advance(42)
     HeartbeatWriter(world.store, world.clock, lock, an_identity(), progress, lambda: 97.0)()
 
-    found = world.store.read_beat("dev", RUN_ID)
+    found = world.store.read_heartbeat("dev", RUN_ID)
 
-    assert isinstance(found, Beat)
+    assert isinstance(found, HeartbeatReceived)
     heartbeat = found.heartbeat
     assert (heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id, heartbeat.boot_id) == (
         RUN_ID,

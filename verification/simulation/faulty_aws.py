@@ -306,11 +306,11 @@ class SimulatedDeadlines(MemoryDeadlines):
         self._fleet = fleet
         self._random = Random(plan.seed ^ 0xDEAD)
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Keep a schedule, unless there is one, and let it fire."""
         new = instance_id not in self.schedules
         try:
-            super().arm(instance_id, at)
+            super().schedule(instance_id, at)
         finally:
             # Also if the answer was lost.
             if new and instance_id in self.schedules and Layer.DEADLINE not in self._plan.layers_off:

@@ -128,4 +128,4 @@ class Agent:
         heartbeat = Heartbeat(
             run.run_id, run.attempt, self._instance.instance_id, "boot", run.status, self._counter, stalled
         )
-        self._store.write_beat(self._lane.environment, replace(heartbeat, checkpoint_age=self.checkpoint_age))
+        self._store.write_heartbeat(self._lane.environment, replace(heartbeat, checkpoint_age=self.checkpoint_age))

@@ -15,10 +15,10 @@ from chronos_ec2.domain.events import (
     StateWritten,
     parse_event,
 )
-from chronos_ec2.domain.facts import Absent, Held
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
@@ -82,7 +82,7 @@ class Environment:
         """The watchdog, whose relauncher is this environment."""
         return self._watchdog_type(
             self.name, self.store, self.fleet, self.deadlines, self.notifier, self, self.clock, self.limits,
-            Place("aws", "us-east-1", BUCKET), decide=self._decide,
+            StackLocation("aws", "us-east-1", BUCKET), decide=self._decide,
         )  # fmt: skip
 
     # --- what people and functions do
@@ -124,7 +124,7 @@ class Environment:
     def first_look(self) -> None:
         """Sweep, and let the time pass until a second look may follow."""
         self.watchdog.sweep()
-        self.clock.advance(self.limits.second_look)
+        self.clock.advance(self.limits.confirmation)
 
     def live(self) -> None:
         """Let every agent work for a minute, without a sweep."""
@@ -152,10 +152,10 @@ class Environment:
 
     # --- what exists
 
-    def lock(self, lane: Lane | None = None) -> Held:
+    def lock(self, lane: Lane | None = None) -> LockHeld:
         """The lock of a lane, by default the main one. Raises LookupError when no run holds it."""
         state = self.store.read_lock(lane or self.lane)
-        if isinstance(state, Held):
+        if isinstance(state, LockHeld):
             return state
         raise LookupError(f"{lane or self.lane} is not held: {state}")
 
@@ -163,7 +163,7 @@ class Environment:
     def run(self) -> Run | None:
         """The run that holds the main lane."""
         state = self.store.read_lock(self.lane)
-        return state.run if isinstance(state, Held) else None
+        return state.run if isinstance(state, LockHeld) else None
 
     @property
     def alive(self) -> list[Instance]:
@@ -228,7 +228,7 @@ class Environment:
         heartbeat = Heartbeat(
             launched.run_id, attempt, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for
         )
-        self.store.write_beat(self.name, replace(heartbeat, checkpoint_age=checkpoint_age))
+        self.store.write_heartbeat(self.name, replace(heartbeat, checkpoint_age=checkpoint_age))
 
     def end(self, outcome: Outcome, cause: Cause) -> None:
         """The agent writes its verdict."""

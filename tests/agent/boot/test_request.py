@@ -16,7 +16,7 @@ from agent.boot.request import connect
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.aws_server import BUCKET
@@ -98,9 +98,9 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("refusing")
 def test_expired_credentials_are_a_temporary_failure(tmp_path: Path) -> None:
     world = agent_world(BUCKET)
-    assert isinstance(world.store.read_lock(LANE), Failed)
+    assert isinstance(world.store.read_lock(LANE), ReadFailed)
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
-        world.store.write_beat("dev", a_heartbeat())
+        world.store.write_heartbeat("dev", a_heartbeat())
     (tmp_path / "a").write_bytes(b"x")
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
         world.transfer.upload(tmp_path / "a", f"dev/{RUN_ID}/a", lambda _: None)
@@ -114,4 +114,4 @@ def test_throttled_large_objects_do_not_delay_heartbeats() -> None:
     heartbeats, large = (part._s3.meta.config for part in (store.objects, world.transfer))  # type: ignore[attr-defined]
     assert (heartbeats.retries["mode"], large.retries["mode"]) == ("standard", "adaptive")
     longest = heartbeats.retries["total_max_attempts"] * (heartbeats.connect_timeout + heartbeats.read_timeout)
-    assert timedelta(seconds=longest) < 2 * Limits().beat
+    assert timedelta(seconds=longest) < 2 * Limits().heartbeat

@@ -15,7 +15,7 @@ from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.testing import MemoryObjects
 from chronos_ec2.worker.control import Control
@@ -178,8 +178,8 @@ def test_an_interrupted_run_resumes_from_its_last_step(service: Imds, workdir: W
         """The notice arrives once training has started."""
 
         def get(self, path: str) -> str | None:
-            beat = world.store.read_beat("dev", RUN_ID)
-            if isinstance(beat, Beat) and beat.heartbeat.step > 0:
+            beat = world.store.read_heartbeat("dev", RUN_ID)
+            if isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0:
                 service.interrupt()
             return super().get(path)
 

@@ -18,7 +18,7 @@ from agent.data.hashing import sha256_of
 from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
-from chronos_ec2.domain.errors import Fenced, ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
 from chronos_ec2.testing import MemoryAws
 
 ROOT = Path(__file__).parents[3]
@@ -182,5 +182,5 @@ def test_a_manifest_survives_a_round_trip() -> None:
     ],
 )
 def test_an_invalid_manifest_is_unreadable(raw: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(InvalidDocument):
         Manifest.from_json(raw, 10)
