@@ -13,7 +13,7 @@ import pytest
 
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
-from agent.lifecycle import FAILED, SUCCEEDED, live
+from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import InvalidInput
@@ -56,7 +56,7 @@ def bring(box: Supervised, archive: bytes) -> None:
 
 
 def be_the_agent(world: World, workdir: Workdir) -> int:
-    return live(world, "bucket", an_identity(), workdir, Control())
+    return run_agent(world, "bucket", an_identity(), workdir, Control())
 
 
 def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) -> None:
