@@ -40,7 +40,7 @@ test: venv ## Run the tests, in WORKERS=2 processes
 
 .PHONY: test-thorough
 test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m thorough
+	$(BIN)/python -m pytest -n $(WORKERS) -m thorough
 
 .PHONY: check
 check: venv ## Lint, type checks, import contracts, template validation, security scans

@@ -33,6 +33,7 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # 1,300 of them, which moto would make for each test
     "POWERTOOLS_SERVICE_NAME": "chronos-ec2",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",  # `make test` has a process on each core; threads that wait for a busy one turn idly
