@@ -14,11 +14,9 @@ from pathlib import Path
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing.memory import MemoryWorld
-from chronos_ec2.testing.watchdog import watchdog_over
-from chronos_ec2.training_config.schema import Optimisation
+from chronos_ec2.testing import Environment
+from chronos_ec2.testing.faults import AWS_CALLS
+from chronos_ec2.training_config.schema import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"
@@ -29,7 +27,7 @@ _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
 _INSTANCE, _VOLUME_GB, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 100, 120
 CHECKPOINT_DAYS = 15
 """How long S3 stores a checkpoint: 14 days, and one more as an old version."""
-_CHECKPOINT_MINUTES: float = Optimisation.model_fields["checkpoint_minutes"].default
+_CHECKPOINT_MINUTES: float = Training.model_fields["checkpoint_minutes"].default
 _RUN_HOURS, _CHECKPOINT_GB, _MODEL_GB, _PART_GB = 1.5, 1.4, 0.5, 8 / 1024
 """Assumptions about a typical run that trains all weights of Chronos-2. Checkpoints include the optimiser."""
 
@@ -45,32 +43,11 @@ class Line:
     usd_with_free_tier: float
 
 
-class _Counted:
-    """Counts calls and injects no fault."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-
-    def before(self, call: str) -> None:
-        """Count a call."""
-        self.calls[call] += 1
-
-    def after(self, call: str) -> None:
-        """Inject nothing."""
-
-
-class _NoRelauncher:
-    def relaunch(self, run: Run) -> None:
-        """Fail: an idle environment has no run."""
-        raise AssertionError(run)
-
-
 def idle_calls() -> Counter[str]:
     """AWS calls, by name, of one sweep in an environment without runs."""
-    counted = _Counted()
-    world = MemoryWorld(counted)
-    watchdog_over(world, RunStore(world.objects), _NoRelauncher(), Limits()).sweep()
-    return counted.calls
+    environment = Environment()
+    environment.watchdog.sweep()
+    return Counter(AWS_CALLS[operation] for operation, _ in environment.faults.calls)
 
 
 def alarm_metrics(template: str) -> int:
@@ -96,7 +73,7 @@ def idle_month() -> list[Line]:
 
 def training_hour() -> list[Line]:
     """One hour of a run, in addition to the idle cost."""
-    heartbeats = 3600 / Limits().beat.total_seconds()
+    heartbeats = 3600 / Limits().heartbeat.total_seconds()
     instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
     return [
         Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),

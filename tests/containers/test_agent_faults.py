@@ -39,7 +39,7 @@ def test_an_agent_that_fills_the_memory(instances: Testbed) -> None:
 
 def test_a_bundle_with_the_wrong_hash(instances: Testbed) -> None:
     row = after(instances, "the bundle is forged")
-    assert "boot failed: could not trust" in instances.boot_log(row.run_id)
+    assert "boot failed: could not verify" in instances.boot_log(row.run_id)
 
 
 def test_a_second_boot(instances: Testbed) -> None:

@@ -15,8 +15,8 @@ from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.ports import LaunchOption
-from tests.aws_server import refused
-from tests.builders import launching
+from chronos_ec2.testing.aws_server import refused
+from chronos_ec2.testing.builders import launching
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/instances"
 OPTION = LaunchOption("g4dn.2xlarge", "subnet-a")

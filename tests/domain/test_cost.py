@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_of, cost_so_far, list_prices, price_in, time_left
+from chronos_ec2.testing.builders import NOW, a_run, an_instance
 from chronos_ec2.training_config.defaults import BY_FAMILY
-from tests.builders import NOW, a_run, an_instance
 
 SIZES = ("xlarge", "2xlarge", "4xlarge")
 

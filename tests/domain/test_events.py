@@ -22,7 +22,7 @@ from chronos_ec2.domain.events import (
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
-from tests.builders import INSTANCE_ID, LANE, RUN_ID
+from chronos_ec2.testing.builders import INSTANCE_ID, LANE, RUN_ID
 
 CREATED, DELETED = ("aws.s3", "Object Created"), ("aws.s3", "Object Deleted")
 CHANGED = ("aws.ec2", "EC2 Instance State-change Notification")

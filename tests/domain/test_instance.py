@@ -8,7 +8,7 @@ import pytest
 
 from chronos_ec2.domain.instance import InstanceState, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.records.lane import Lane
-from tests.builders import LANE, RUN_ID, a_run, an_instance
+from chronos_ec2.testing.builders import LANE, RUN_ID, a_run, an_instance
 
 DEADLINE = datetime(2026, 1, 31, 23, 0, tzinfo=UTC)
 TAGS = {"Environment": "dev", "Lane": "second", "RunId": RUN_ID, "Attempt": "2", "Deadline": "2026-01-31T23:00:00Z"}

@@ -8,7 +8,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import read_stack
-from tests.aws_server import LAUNCHER
+from chronos_ec2.testing.aws_server import LAUNCHER
 
 CONTEXT = SimpleNamespace(
     function_name="f", memory_limit_in_mb=256, invoked_function_arn="arn:aws:lambda:::f", aws_request_id="id"

@@ -26,8 +26,8 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.observability import log_report
 from chronos_ec2.services.watchdog.reconcile import Report
-from tests.aws_server import start_instance, store
-from tests.builders import RUN_ID, a_run
+from chronos_ec2.testing.aws_server import start_instance, store
+from chronos_ec2.testing.builders import RUN_ID, a_run
 from tests.functions.conftest import CONTEXT
 from tests.template.calls import Recorder
 

@@ -19,15 +19,15 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from tests.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
-from tests.builders import a_run, launching
+from chronos_ec2.testing.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
+from chronos_ec2.testing.builders import a_run, launching
 from tests.functions.conftest import CONTEXT
 from tests.template.calls import NEEDED, Recorder
 from tests.template.iam import Answer, Policies
 from tests.template.test_policies import DEADLINE, DEADLINE_ROLE, policies
 
-AT_ONCE = dict.fromkeys(("lease", "boot", "grace", "second_look", "absence"), 0.001)
-AT_ONCE |= {"beat": 0.0001, "beat_retry": 0.0001}
+AT_ONCE = dict.fromkeys(("lease", "boot", "grace", "confirmation", "absence"), 0.001)
+AT_ONCE |= {"heartbeat": 0.0001, "heartbeat_retry": 0.0001}
 NOW = datetime.now(UTC)
 Sweep = Callable[..., None]
 

@@ -11,7 +11,7 @@ from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.instance import owner_tags
-from tests.aws_server import BUCKET, DEADLINE_GROUP, DEADLINE_ROLE_ARN, LAUNCH_TEMPLATE, LAUNCHER
+from chronos_ec2.testing.aws_server import BUCKET, DEADLINE_GROUP, DEADLINE_ROLE_ARN, LAUNCH_TEMPLATE, LAUNCHER
 from tests.template.calls import Recorder
 from tests.template.test_policies import ADMIN, AGENT, OPERATOR, STARTER, TOPIC, WATCHDOG
 

@@ -20,7 +20,7 @@ from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.local.sam_cli import sam
 from chronos_ec2.settings import parse_limits
-from tests.builders import a_heartbeat
+from chronos_ec2.testing.builders import a_heartbeat
 from tests.template.conftest import ROOT
 from tools.cost_table import CHECKPOINT_DAYS
 from verification.template.scans import policies
@@ -373,7 +373,7 @@ def test_the_local_limits_are_limits_and_wait_for_less() -> None:
     ]
     limits = parse_limits(override.removeprefix("LimitOverrides=").strip('"').replace('\\"', '"'))
     assert limits.progress < Limits().progress
-    assert limits.lease > 5 * limits.beat
+    assert limits.lease > 5 * limits.heartbeat
 
 
 def test_a_function_of_the_watchdog_outlives_a_call_that_nobody_answers(source: dict[str, Any]) -> None:

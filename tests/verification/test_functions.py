@@ -39,7 +39,7 @@ def test_the_status_of_an_invocation_comes_from_its_log(error: str | None, lines
 def expected_matrix() -> dict[str, dict[str, str]]:
     return {
         "StateWritten": {"s3-object-created-state": "decided", "ec2-running": "ignored", "malformed-list": "ignored"},
-        "InstanceChanged": {"s3-object-created-state": "ignored", "ec2-running": "not ours", "relaunch": "ignored"},
+        "InstanceChanged": {"s3-object-created-state": "decided", "ec2-running": "ignored", "relaunch": "ignored"},
         "Launcher": {"relaunch": "nothing to start", "sweep-tick": "ignored"},
         "Sweep": {"sweep-tick": "decided", "malformed-list": "decided"},
     }
@@ -55,7 +55,7 @@ def test_expected_statuses_pass() -> None:
         ("StateWritten", "s3-object-created-state", "ignored", "decided"),
         ("StateWritten", "malformed-list", "failed: TypeError: no", "ignored"),
         ("StateWritten", "ec2-running", "decided", "ignored"),
-        ("InstanceChanged", "ec2-running", "ignored", "not ours"),
+        ("InstanceChanged", "ec2-running", "decided", "ignored"),
         ("Launcher", "relaunch", "ignored", "nothing to start"),
         ("Sweep", "sweep-tick", "silent", "decided"),
     ],

@@ -48,6 +48,7 @@ def test_a_missing_test_file_is_a_problem() -> None:
     assert "no tests/none.py" in problem
 
 
+@pytest.mark.thorough
 def test_three_of_them_are_caught_and_a_harmless_change_is_not(tmp_path: Path) -> None:
     chosen = [one for one in DEFECTS if one.source in {"L4", "L6", "L7"} and "tests/template" in one.tests[0]]
     harmless = replace(

@@ -24,17 +24,16 @@ from agent.checkpoint.restore import stored_checkpoints
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Beat, Held
+from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Order, launch
-from chronos_ec2.testing.faults import NoFaults
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
-from chronos_ec2.testing.s3_server import s3_server
+from chronos_ec2.services.launch import Launched, LaunchSpec, launch
+from chronos_ec2.testing import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing.aws_server import s3_server
 from verification.agent.figures import note
 from verification.instance_faults.testbed import a_small_data_set
 
@@ -88,11 +87,11 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
         "probe": {"steps": 10**6, "step_seconds": 0.2, "checkpoint_steps": 10**6, "checkpoint_mb": megabytes},
     }  # fmt: skip
     clock = SystemClock()
-    limits = Limits.from_overrides({"beat": 1})
-    order = Order(
+    limits = Limits.from_overrides({"heartbeat": 1})
+    order = LaunchSpec(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
-    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock, NoFaults()), clock)
+    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
 
 
 def _agent(launched: Launched, workdir: Path, endpoint: str) -> subprocess.Popen[bytes]:
@@ -128,13 +127,13 @@ def _wait(agent: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
 
 
 def _step(store: RunStore, launched: Launched) -> int:
-    read = store.read_beat(_LANE.environment, launched.run_id)
-    return read.heartbeat.step if isinstance(read, Beat) else 0
+    read = store.read_heartbeat(_LANE.environment, launched.run_id)
+    return read.heartbeat.step if isinstance(read, HeartbeatReceived) else 0
 
 
 def _cause(store: RunStore) -> str:
     held = store.read_lock(_LANE)
-    return str(held.run.verdict.cause) if isinstance(held, Held) and held.run.verdict else ""
+    return str(held.run.verdict.cause) if isinstance(held, LockHeld) and held.run.verdict else ""
 
 
 def main(arguments: list[str]) -> int:

@@ -21,8 +21,8 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Status
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
-from chronos_ec2.local.ec2.instance_container import PlayedInstance, ensure_image
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.local.ec2.instance_container import InstanceContainer, ensure_image
+from chronos_ec2.services.run_queries import find_run
 from verification.agent.figures import note
 from verification.instance_faults.testbed import ENVIRONMENT, Testbed, open_testbed
 
@@ -32,7 +32,7 @@ SHUTDOWN = timedelta(seconds=60)
 """The longest shutdown: half a minute for the exit report, and what systemd needs to power off."""
 FORCED_EXIT = timedelta(seconds=30)
 """From a self-fence to the forced exit of the agent, see `agent.__main__`."""
-SHORT = Limits.from_overrides({"beat": 1, "beat_retry": 1, "boot": 120, "grace": 20, "self_fence": 40})
+SHORT = Limits.from_overrides({"heartbeat": 1, "heartbeat_retry": 1, "boot": 120, "grace": 20, "self_fence": 40})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,20 @@ class Case:
     testbed: Testbed
     lane: Lane
     run_id: str
-    instance: PlayedInstance
+    instance: InstanceContainer
     limits: Limits
-    switched_on: float
+    started: float
 
     @property
     def run(self) -> Run:
         """The run as recorded in the bucket."""
-        return look(self.testbed.store, ENVIRONMENT, self.run_id).run
+        return find_run(self.testbed.store, ENVIRONMENT, self.run_id).run
 
     def wait(self, until: Callable[[Run], bool]) -> float:
         """The time at which the condition was seen to hold. Raises LocalAwsFailed on a timeout."""
         end = time.monotonic() + self.limits.boot.total_seconds()
         while not until(self.run):
-            if time.monotonic() > end or not self.instance.up:
+            if time.monotonic() > end or not self.instance.running:
                 raise LocalAwsFailed(f"{self.lane.name}: the run stays in {self.run.status}, {self.run.current_step}")
             time.sleep(0.2)
         return time.monotonic()
@@ -74,10 +74,10 @@ Injection = Callable[[Case], float]
 
 
 def _since_launch(case: Case) -> float:
-    return case.switched_on
+    return case.started
 
 
-def _while_training(strike: Callable[[PlayedInstance], object]) -> Injection:
+def _while_training(strike: Callable[[InstanceContainer], object]) -> Injection:
     def inject(case: Case) -> float:
         case.wait(lambda run: run.status is Status.TRAINING)
         strike(case.instance)
@@ -93,18 +93,18 @@ def _signal_agent(signal: str, whom: str) -> Injection:
 
 def _freeze_since_launch(case: Case) -> float:
     _signal_agent("STOP", "all")(case)
-    return case.switched_on
+    return case.started
 
 
-def _reboot(instance: PlayedInstance) -> None:
+def _reboot(instance: InstanceContainer) -> None:
     instance.run("systemctl reboot --force")
-    instance.ended_within(SHUTDOWN.total_seconds())
-    instance.switch_on()
+    instance.stops_within(SHUTDOWN.total_seconds())
+    instance.start()
 
 
-def _panic(instance: PlayedInstance) -> None:
+def _panic(instance: InstanceContainer) -> None:
     instance.crash()
-    instance.switch_on()
+    instance.start()
 
 
 @dataclass(frozen=True, slots=True)
@@ -145,8 +145,8 @@ _SHUT_DOWN = "the instance is shutting down (SIGTERM)"
 FAULTS = (
     # An instance without a network cannot report why it ends.
     Fault(
-        "the network is cut", _while_training(PlayedInstance.unplug),
-        _CUT_OFF.self_fence + FORCED_EXIT + SHUTDOWN, End.lost("without a word"), limits=_CUT_OFF,
+        "the network is cut", _while_training(InstanceContainer.disconnect),
+        _CUT_OFF.self_fence + FORCED_EXIT + SHUTDOWN, End.lost("without an exit report"), limits=_CUT_OFF,
     ),
     Fault(
         "none", Case.ended, _AFTER_TRAINER, End(Status.CLEANUP, Cause.COMPLETED, ("results in S3",)),
@@ -158,29 +158,29 @@ FAULTS = (
     ),
     Fault(
         "the trainer fills the memory", Case.ended, _AFTER_TRAINER,
-        End(Status.FAILED, Cause.USER_CODE, ("the memory of the instance ran out",)),
+        End(Status.FAILED, Cause.USER_CODE, ("the instance ran out of memory",)),
         {"steps": 3, "ending": "hang"}, "hungry trainer",
     ),
     Fault(
-        "the agent fills the memory", Case.claimed, SHUTDOWN, End.lost("KILL); killed for want of memory"),
+        "the agent fills the memory", Case.claimed, SHUTDOWN, End.lost("KILL); OOM kills since boot"),
         bundle="hungry agent",
     ),
     Fault("the agent is killed", _signal_agent("KILL", "main"), SHUTDOWN, End.lost("signal (killed KILL)")),
     Fault("the agent is frozen", _signal_agent("STOP", "main"), SHORT.self_fence / 2 + SHUTDOWN, End.lost("watchdog")),
     Fault(
         "the boot hangs", _since_launch, _SHORT_BOOT.boot + SHUTDOWN,
-        End.lost("no claim within 30 s, its last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
+        End.lost("run not claimed within 30 s, last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
     ),
     Fault(
-        "the bundle is forged", _since_launch, SHORT.boot + SHUTDOWN, End.lost("boot failed: could not trust"),
+        "the bundle is forged", _since_launch, SHORT.boot + SHUTDOWN, End.lost("boot failed: could not verify"),
         bundle="forged",
     ),
     Fault("the instance reboots", _while_training(_reboot), SHUTDOWN, End.lost(_SHUT_DOWN)),
-    Fault("the kernel panics", _while_training(_panic), SHUTDOWN, End.lost("booted a second time")),
+    Fault("the kernel panics", _while_training(_panic), SHUTDOWN, End.lost("the instance rebooted")),
     # The shutdown thaws the agent, which may then be quick enough to report itself.
     Fault(
         "frozen until the deadline", _freeze_since_launch,
-        _SHORT_RUNTIME.max_runtime + _SHORT_RUNTIME.grace + SHUTDOWN, End.lost("its time is over", _SHUT_DOWN),
+        _SHORT_RUNTIME.max_runtime + _SHORT_RUNTIME.grace + SHUTDOWN, End.lost("the deadline timer fired", _SHUT_DOWN),
         limits=_SHORT_RUNTIME,
     ),
 )  # fmt: skip
@@ -213,10 +213,10 @@ def inject(testbed: Testbed, fault: Fault) -> Row:
     launched = testbed.launch(lane, fault.probe, fault.bundle, fault.limits)
     instance = testbed.instance(launched)
     try:
-        instance.switch_on()
+        instance.start()
         case = Case(testbed, lane, launched.run_id, instance, fault.limits, time.monotonic())
         injected_at = fault.inject(case)
-        ended = instance.ended_within(max(1.0, injected_at + fault.bound.total_seconds() - time.monotonic()))
+        ended = instance.stops_within(max(1.0, injected_at + fault.bound.total_seconds() - time.monotonic()))
         seconds = round(time.monotonic() - injected_at, 1)
     finally:
         instance.remove()

@@ -1,0 +1,256 @@
+"""moto as an AWS on this machine over real HTTP, with what an environment's stack makes. Needs moto."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import boto3
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
+from moto.core.botocore_stubber import MockRawResponse
+from moto.server import ThreadedMotoServer
+
+from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.ec2_fleet import Ec2Fleet
+from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
+from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.instance import run_tags
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import python_env_key, run_key
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.publish.agent import CHECKOUT
+from chronos_ec2.services.publish.wheels import read_python_env
+
+ENVIRONMENT = "dev"
+BUCKET = "chronos-ec2-dev-bucket"
+DEADLINE_GROUP = "chronos-ec2-dev-deadlines"
+DEADLINE_ROLE_ARN = "arn:aws:iam::123456789012:role/chronos-ec2-dev-deadlinerole"
+LAUNCHER = "chronos-ec2-dev-launcher"
+LAUNCH_TEMPLATE = "instances"
+
+
+@contextmanager
+def moto_server() -> Iterator[str]:
+    """An AWS over real HTTP; its endpoint. All servers of one process share what they hold."""
+    server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
+    server.start()
+    host, port = server.get_host_and_port()
+    try:
+        yield f"http://{host}:{port}"
+    finally:
+        server.stop()
+
+
+@contextmanager
+def s3_server(bucket: str) -> Iterator[str]:
+    """A server with an empty bucket; its endpoint. The environment of this process points to it."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    endpoint = f"http://127.0.0.1:{port}"
+    os.environ |= {
+        "AWS_ACCESS_KEY_ID": "testing",
+        "AWS_SECRET_ACCESS_KEY": "testing",
+        "AWS_DEFAULT_REGION": "us-east-1",
+        "AWS_ENDPOINT_URL": endpoint,
+    }
+    command = [sys.executable, "-m", "moto.server", "--host", "127.0.0.1", "--port", str(port)]
+    server = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        for _ in range(100):
+            try:
+                socket.create_connection(("127.0.0.1", port)).close()
+                break
+            except ConnectionRefusedError:
+                time.sleep(0.2)
+        client("s3").create_bucket(Bucket=bucket)
+        yield endpoint
+    finally:
+        server.kill()
+        server.wait()
+
+
+def forget_everything(endpoint: str) -> None:
+    """Make the AWS behind `endpoint` a new one."""
+    urllib.request.urlopen(urllib.request.Request(f"{endpoint}/moto-api/reset", method="POST")).close()  # noqa: S310 - our own server
+
+
+@dataclass(frozen=True)
+class Network:
+    """What the stack has of EC2, by the ids that EC2 chose."""
+
+    subnets: tuple[str, ...]
+    security_group: str
+    launch_template: str
+    profile_arn: str
+
+
+def deploy_outputs() -> Network:
+    """A stack with the real one's outputs, over what they name.
+
+    The bucket has the agent's packages, as from the second launch on: nobody reads them, so they are not the real ones.
+    """
+    client("s3").create_bucket(Bucket=BUCKET)
+    client("s3").put_object(Bucket=BUCKET, Key=python_env_key(read_python_env(CHECKOUT).sha256), Body=b"wheels")
+    topic_arn, alarm_topic_arn = (
+        client("sns").create_topic(Name=name)["TopicArn"] for name in ("chronos-ec2-dev", "chronos-ec2-dev-alarms")
+    )
+    client("scheduler").create_schedule_group(Name=DEADLINE_GROUP)
+    network = _network()
+    outputs = {
+        "Environment": ENVIRONMENT,
+        "Bucket": BUCKET,
+        "Project": "Chronos-Training",
+        "CostCenter": "train",
+        "InstanceType": "g4dn.2xlarge",
+        "AgentPackages": "uploaded",
+        "SubnetIds": ",".join(network.subnets),
+        "LaunchTemplateId": network.launch_template,
+        "InstanceProfileArn": network.profile_arn,
+        "TopicArn": topic_arn,
+        "AlarmTopicArn": alarm_topic_arn,
+        "DeadlineGroup": DEADLINE_GROUP,
+        "DeadlineRoleArn": DEADLINE_ROLE_ARN,
+        "LauncherFunction": LAUNCHER,
+        "LimitOverrides": "{}",
+    }
+    template: dict[str, Any] = {
+        "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
+        "Outputs": {name: {"Value": value} for name, value in outputs.items()},
+    }
+    client("cloudformation").create_stack(StackName=f"chronos-ec2-{ENVIRONMENT}", TemplateBody=json.dumps(template))
+    return network
+
+
+def _network() -> Network:
+    ec2, iam = client("ec2"), client("iam")
+    vpc = ec2.create_vpc(CidrBlock="10.0.0.0/16")["Vpc"]["VpcId"]
+    subnets = [ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{n}.0/24")["Subnet"]["SubnetId"] for n in (1, 2, 3)]
+    group = ec2.create_security_group(GroupName="instances", Description="instances", VpcId=vpc)["GroupId"]
+    iam.create_role(RoleName="chronos-ec2-dev-instancerole", AssumeRolePolicyDocument="{}")
+    profile = iam.create_instance_profile(InstanceProfileName="chronos-ec2-dev-instanceprofile")["InstanceProfile"]
+    iam.add_role_to_instance_profile(
+        InstanceProfileName=profile["InstanceProfileName"], RoleName="chronos-ec2-dev-instancerole"
+    )
+    launch = {
+        "ImageId": "ami-12c6146b", "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
+    }  # fmt: skip
+    template = ec2.create_launch_template(LaunchTemplateName=LAUNCH_TEMPLATE, LaunchTemplateData=launch)
+    return Network(tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"], profile["Arn"])
+
+
+def _tagged(kind: str, run: Run) -> list[dict[str, Any]]:
+    tags = run_tags(run, "Chronos-Training", "train")
+    return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
+
+
+def start_instance(run: Run) -> str:
+    """An instance of a run as a launch makes it; its id."""
+    response = client("ec2").run_instances(
+        MinCount=1,
+        MaxCount=1,
+        LaunchTemplate={"LaunchTemplateName": LAUNCH_TEMPLATE},
+        TagSpecifications=_tagged("instance", run),
+    )
+    return str(response["Instances"][0]["InstanceId"])
+
+
+def leave_behind(run: Run) -> None:
+    """A volume and a network interface of the run that nothing uses, and an upload that nobody ends."""
+    ec2 = client("ec2")
+    ec2.create_volume(AvailabilityZone="us-east-1a", Size=1, TagSpecifications=_tagged("volume", run))
+    subnet = ec2.describe_subnets()["Subnets"][0]["SubnetId"]
+    ec2.create_network_interface(SubnetId=subnet, TagSpecifications=_tagged("network-interface", run))
+    client("s3").create_multipart_upload(Bucket=BUCKET, Key=run_key("dev", run.run_id, "models/model.safetensors"))
+
+
+def left_behind() -> list[str]:
+    """What a run has left and nothing uses."""
+    fleet = Ec2Fleet(client("ec2"), "Chronos-Training", "train")
+    unused = [left.resource_id for left in fleet.leftovers("dev") if left.unused]
+    return [*unused, *(upload.key for upload in store().objects.uploads("dev/"))]
+
+
+def store() -> RunStore:
+    """The runs in the stack's bucket."""
+    return RunStore(S3Objects(client("s3"), BUCKET))
+
+
+_REFUSALS = {
+    "ec2": "<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>",
+    "s3": "<Error><Code>{code}</Code></Error>",
+    "sns": "<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>",
+}
+
+
+def refused(service: str, operation: str, code: str, status: int = 400, but: str = "") -> AbstractContextManager[None]:
+    """Each call of an operation gets this error for an answer, unless the request holds the text `but`."""
+    return answered(service, operation, _REFUSALS[service].format(code=code), status, but)
+
+
+@contextmanager
+def answered(service: str, operation: str, body: str, status: int = 200, but: str = "") -> Iterator[None]:
+    """Each call of an operation gets this answer, unless the request holds the text `but`."""
+
+    def answer(request: Any, **_: Any) -> Any:
+        if but and but in str(request.body):
+            return None
+        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(body))
+
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", answer)
+    client.cache_clear()  # a client has the events that its session had when it was made
+    try:
+        yield
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", answer)
+        client.cache_clear()
+
+
+@contextmanager
+def before_call(service: str, operation: str, url: str, action: Callable[[], object]) -> Iterator[None]:
+    """Do something right before the first call of an operation whose URL contains `url`."""
+    waiting = [action]
+
+    def act(request: Any, **_: Any) -> None:
+        if waiting and url in request.url:
+            waiting.pop()()
+
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", act)
+    client.cache_clear()
+    try:
+        yield
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", act)
+        client.cache_clear()
+
+
+def no_room_but_in(subnet_id: str) -> AbstractContextManager[None]:
+    """EC2 has capacity in one subnet alone. It says so with a 500, upon which botocore asks again: see `asked_once`."""
+    return refused("ec2", "RunInstances", "InsufficientInstanceCapacity", status=500, but=subnet_id)
+
+
+def unfinished_uploads() -> list[str]:
+    """The keys of uploads in parts that were begun, and neither completed nor given up."""
+    found = client("s3").list_multipart_uploads(Bucket=BUCKET)
+    return [upload["Key"] for upload in found.get("Uploads", ())]
+
+
+def upload_until_it_breaks(key: str, folder: Path) -> None:
+    """Upload a file that is so large that it goes in parts, and have that fail half-way."""
+    path = folder / "large"
+    path.write_bytes(b"x" * 9 * 1024 * 1024)
+    with refused("s3", "UploadPart", "InvalidRequest"), suppress(ServiceUnavailable):
+        S3Transfer(client("s3"), BUCKET).upload(path, key, lambda _sent: None)

@@ -1,0 +1,109 @@
+"""Values for tests: each builder makes a plain, healthy thing; a test says only what is different."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
+from typing import Any
+
+from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, LockHeld
+from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Status
+
+NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
+LANE = Lane("dev")
+RUN_ID = "20260131T110000Z-1a2b3c"
+INSTANCE_ID = "i-0123456789abcdef0"
+LIMITS = Limits()
+SUBNETS = ("subnet-a", "subnet-b", "subnet-c")
+
+
+def seconds(value: float) -> timedelta:
+    """A timedelta of so many seconds."""
+    return timedelta(seconds=value)
+
+
+def a_run(**changes: Any) -> Run:
+    """A run in training that its agent claimed an hour ago."""
+    run = Run(
+        run_id=RUN_ID,
+        lane=LANE,
+        status=Status.TRAINING,
+        current_step="training",
+        attempt=1,
+        seq=7,
+        nonce="00ff",
+        instance_type="g4dn.2xlarge",
+        created_at=NOW - timedelta(hours=1),
+        updated_at=NOW - timedelta(minutes=50),
+        deadline=NOW + timedelta(hours=11),
+        instance_id=INSTANCE_ID,
+        price_per_hour_usd=0.752,
+        phases=((Status.INITIALIZATION, NOW - timedelta(hours=1)), (Status.TRAINING, NOW - timedelta(minutes=50))),
+    )
+    return replace(run, **changes)
+
+
+def launching(**changes: Any) -> Run:
+    """A run that no agent has claimed."""
+    fresh: dict[str, Any] = {
+        "status": Status.INITIALIZATION, "current_step": "launching", "instance_id": None, "created_at": NOW,
+        "updated_at": NOW, "phases": ((Status.INITIALIZATION, NOW),),
+    }  # fmt: skip
+    return a_run(**(fresh | changes))
+
+
+def an_instance(**changes: Any) -> Instance:
+    """The running instance of `a_run`, an hour old."""
+    instance = Instance(
+        instance_id=INSTANCE_ID,
+        state=InstanceState.RUNNING,
+        launched_at=NOW - timedelta(hours=1),
+        instance_type="g4dn.2xlarge",
+        lane=LANE,
+        run_id=RUN_ID,
+        attempt=1,
+        deadline=NOW + timedelta(hours=11),
+    )
+    return replace(instance, **changes)
+
+
+def a_heartbeat(**changes: Any) -> Heartbeat:
+    """A beat of `a_run`'s agent: step 120, moving."""
+    heartbeat = Heartbeat(
+        run_id=RUN_ID,
+        attempt=1,
+        instance_id=INSTANCE_ID,
+        boot_id="boot-1",
+        status=Status.TRAINING,
+        counter=120,
+        stalled_for=seconds(1),
+        step=120,
+        total_steps=1000,
+    )
+    return replace(heartbeat, **changes)
+
+
+def a_beat(age: timedelta = timedelta(seconds=5), **changes: Any) -> HeartbeatReceived:
+    """A beat that S3 received `age` ago."""
+    return HeartbeatReceived(a_heartbeat(**changes), '"beat"', NOW - age)
+
+
+def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> LockHeld:
+    """The lock of a run as the store reads it."""
+    return LockHeld(run or a_run(), '"etag"', written_at)
+
+
+def some_facts(**changes: Any) -> LaneFacts:
+    """A healthy lane: the run, its instance, a fresh beat; unless told otherwise all that lives has a schedule."""
+    facts = LaneFacts(LANE, (an_instance(),), NOW, held(), a_beat())
+    facts = replace(facts, **changes)
+    scheduled = frozenset(each.instance_id for each in facts.instances if each.alive)
+    return replace(facts, scheduled=changes.get("scheduled", scheduled))
+
+
+NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

@@ -1,0 +1,134 @@
+"""EC2 in memory."""
+
+from __future__ import annotations
+
+from collections.abc import Collection
+from dataclasses import dataclass, field, replace
+
+from chronos_ec2.domain.errors import CapacityUnavailable
+from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.records.run import Run, client_token
+from chronos_ec2.ports import Clock, LaunchOption, Resource
+from chronos_ec2.testing.faults import Faults, Interceptor
+
+
+@dataclass(slots=True)
+class _Listed:
+    instance: Instance
+    owned_in: str | None
+    """The environment whose owner tags it carries, if all of them."""
+
+
+@dataclass
+class MemoryFleet:
+    """EC2. An instance runs at once; `terminate` ends it at once, unless `slow_to_terminate`, when only force does."""
+
+    clock: Clock
+    faults: Interceptor = field(default_factory=Faults)
+    project: str = "Chronos-Training"
+    cost_center: str = "train"
+    slow_to_terminate: bool = False
+    no_capacity: set[str] = field(default_factory=set)
+    """Subnets or instance types for which there is no capacity."""
+    lists_nothing: bool = False
+    """Whether `instances` is empty whatever runs, as when EC2's list lags."""
+    terminate_calls: list[str] = field(default_factory=list)
+    user_data: dict[str, str] = field(default_factory=dict)
+    left: dict[Resource, str | None] = field(default_factory=dict)
+    """Volumes and interfaces that outlived their instance, and the run that owned each."""
+    _instances: dict[str, _Listed] = field(default_factory=dict)
+    _by_token: dict[str, str] = field(default_factory=dict)
+
+    def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
+        """Every instance with all our owner tags in this environment, with a lane those whose tag names it."""
+        self.faults.before("fleet.instances", lane or "")
+        found = self._ours(environment)
+        self.faults.after("fleet.instances", lane or "")
+        if self.lists_nothing:
+            return ()
+        return tuple(one for one in found if lane is None or (one.lane and one.lane.name == lane))
+
+    def _ours(self, environment: str) -> tuple[Instance, ...]:
+        return tuple([one.instance for one in self._instances.values() if one.owned_in == environment])
+
+    def find(self, environment: str, instance_id: str) -> Instance | None:
+        """One instance, if it carries our owner tags for this environment."""
+        return next((found for found in self.instances(environment) if found.instance_id == instance_id), None)
+
+    def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[InstanceLookup, ...]:
+        """Those of these instances that exist, whatever tags they carry."""
+        if not instance_ids:
+            return ()
+        self.faults.before("fleet.look_up", "")
+        found = tuple(
+            InstanceLookup(one.instance.instance_id, one.instance.state, one.owned_in == environment)
+            for one in self._instances.values()
+            if one.instance.instance_id in instance_ids
+        )
+        self.faults.after("fleet.look_up", "")
+        return found
+
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+        """Start one instance for this attempt and return its id; repeating the call never starts a second."""
+        self.faults.before("fleet.launch", run.run_id)
+        token = client_token(run, option.instance_type, option.subnet_id, option.market)
+        if token not in self._by_token:
+            if self.no_capacity & {option.instance_type, option.subnet_id}:
+                raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
+            instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
+            self._by_token[token] = instance_id
+            self.user_data[instance_id] = user_data
+        self.faults.after("fleet.launch", run.run_id)
+        return self._by_token[token]
+
+    def terminate(self, instance_id: str, *, force: bool = False) -> None:
+        """Ask EC2 to end one instance."""
+        self.faults.before("fleet.terminate", instance_id)
+        self.terminate_calls.append(instance_id)
+        if instance_id in self._instances:
+            slow = self.slow_to_terminate and not force
+            self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
+        self.faults.after("fleet.terminate", instance_id)
+
+    def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
+        """The volume of each living instance, and what a test put in `left`."""
+        self.faults.before("fleet.leftovers", run_id or "")
+        volumes = [
+            Resource("volume", f"vol-{found.instance_id[2:]}", "in-use")
+            for found in self._ours(environment)
+            if found.alive and run_id in (None, found.run_id)
+        ]
+        return (*volumes, *(left for left, owner in self.left.items() if run_id in (None, owner)))
+
+    def delete(self, resource: Resource) -> None:
+        """Delete a leftover that nothing uses any more."""
+        self.faults.before("fleet.delete", resource.resource_id)
+        self.left.pop(resource, None)
+        self.faults.after("fleet.delete", resource.resource_id)
+
+    # What a test does to EC2.
+
+    def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
+        """Start an instance with these tags and return its id."""
+        instance_id = f"i-{len(self._instances) + 1:017x}"
+        lane, run_id, attempt, deadline, hold = read_tags(tags)
+        instance = Instance(
+            instance_id, InstanceState.RUNNING, self.clock.now(), instance_type, lane, run_id, attempt, deadline, hold
+        )
+        environment = tags.get("Environment", "")
+        ours = owner_tags(self.project, environment).items() <= tags.items()
+        self._instances[instance_id] = _Listed(instance, environment if ours else None)
+        return instance_id
+
+    def move(self, instance_id: str, state: InstanceState) -> None:
+        """Bring an instance into another state."""
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, state=state)
+
+    def untag(self, instance_id: str) -> None:
+        """Take our owner tags off an instance."""
+        self._instances[instance_id].owned_in = None
+
+    def forget(self, instance_id: str) -> None:
+        """Take an instance out of EC2's list, as EC2 does about an hour after its end."""
+        del self._instances[instance_id]
