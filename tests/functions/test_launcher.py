@@ -94,12 +94,12 @@ def test_each_decision_is_one_json_line_with_run_attempt_instance_and_reason(
     said: Callable[[Any], dict[str, Any]], waiting: None
 ) -> None:
     line = said(ORDER)
-    assert (line["message"], line["reason"]) == ("started", "the run waits for its next attempt")
+    assert (line["message"], line["reason"]) == ("started", "the run is waiting for its next attempt")
     assert (line["environment"], line["lane"], line["run_id"], line["attempt"]) == ("dev", "main", RUN_ID, 2)
     assert [line["instance"]] == running()
     assert (line["instance_type"], line["market"]) == ("g4dn.2xlarge", "on-demand")
     again = said(ORDER)
-    assert (again["message"], again["reason"]) == ("nothing to start", "the run waits for no instance")
+    assert (again["message"], again["reason"]) == ("nothing to start", "the run is not waiting for an instance")
     # What the metric of relaunches counts.
     pattern = synthesised(parameters={"CustomMetrics": "true"})["Relaunches"]["Properties"]["FilterPattern"]
     assert pattern == f'{{ $.message = "{line["message"]}" }}'

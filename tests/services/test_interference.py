@@ -225,7 +225,7 @@ def test_a_run_that_is_over_is_concluded_whatever_scheduler_says(
     assert env.kinds()[-1] == "completed"
     receipt = json.loads(env.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
     (schedule,) = [resource["state"] for resource in receipt["resources"] if resource["kind"] == "schedule"]
-    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "armed")
+    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "scheduled")
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
