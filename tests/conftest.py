@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
@@ -32,6 +33,7 @@ os.environ |= {
     "AWS_EC2_METADATA_DISABLED": "true",
     "AWS_CONFIG_FILE": os.devnull,
     "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
+    "MOTO_EC2_LOAD_DEFAULT_AMIS": "false",  # 1,300 of them, which moto would make for each test
     "POWERTOOLS_SERVICE_NAME": "chronos-ec2",
     "TOKENIZERS_PARALLELISM": "false",
     "OMP_NUM_THREADS": "1",  # `make test` has a process on each core; threads that wait for a busy one turn idly
@@ -41,15 +43,32 @@ os.environ |= {
 MODELS = create_loader()
 
 
+class RecordingSession(Session):
+    """Knows whether a client was made from it."""
+
+    used = False
+
+    def create_client(self, *arguments: Any, **options: Any) -> Any:
+        self.used = True
+        return super().create_client(*arguments, **options)
+
+
+_session = RecordingSession()
+_session.used = True
+
+
 @pytest.fixture(autouse=True)
 def _fresh_clients() -> None:
     """A client made under one emulator must not serve a test under another; what each is asked is heard.
 
-    What botocore has read of AWS's models is kept: reading it anew takes longer than most tests.
+    A session is kept until a client is made from it, and botocore's models for good: making either anew takes longer
+    than most tests.
     """
-    session = Session()
-    session.register_component("data_loader", MODELS)
-    boto3.setup_default_session(botocore_session=session)
+    global _session  # noqa: PLW0603
+    if _session.used or boto3.DEFAULT_SESSION is None:
+        _session = RecordingSession()
+        _session.register_component("data_loader", MODELS)
+        boto3.setup_default_session(botocore_session=_session)
     CALLS.policies = policies()
     CALLS.listen()
 
@@ -67,7 +86,7 @@ def calls() -> Iterator[Recorder]:
 pytest_plugins = ["tests.template.used_rights"]
 
 EMBEDDED = ("tests/containers/", "tests/contract/", "tests/end_to_end/")
-LAST = ("test_deployment.py", "test_slow_ends.py")
+LAST = ("test_deployment.py", "test_slow_endings.py")
 
 
 class Scheduling(LoadScopeScheduling):
@@ -91,6 +110,12 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
             LAST.index(item.path.name) if item.path.name in LAST else -1,
         )
     )
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of later garbage collections, which accelerate asks for after each training."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -38,12 +38,12 @@ def _without(off: frozenset[Layer], count: int) -> dict[str, Any]:
     # What somebody else started has no schedule, so that nothing but the sweep promises its end.
     timely = [longest for name, longest in worst.items() if Layer.SWEEP not in off or not name.startswith(NO_RECORD)]
     return {
-        "histories": result.histories,
+        "histories": result.counts["histories"],
         "promised": _promised(off, [bound for _, bound in timed]),
         "max": max(timely, default=0.0),
-        "wrong_terminations": result.wrong_terminations,
-        "leaks_past_bound": result.leaks_past_bound,
-        "stuck_locks": result.stuck_locks,
+        "wrong_terminations": result.counts["wrong_terminations"],
+        "leaks_past_bound": result.counts["leaks_past_bound"],
+        "stuck_locks": result.counts["stuck_locks"],
         "longest_seconds": worst,
     }
 

@@ -69,7 +69,7 @@ class Rows:
         return replace(kept, items=items, codes=(np.cumsum(~dropped) - 1).astype(np.int32)[kept.codes]), keep
 
     def ticks_of_all(self, offsets: Indices, places: Indices | None) -> Indices:
-        """(N,) the time of every point, including filled gaps. `places` (n,): the rows' positions, None without gaps."""
+        """(N,) the time of every point, including filled gaps. `places` (n,): row positions, None without gaps."""
         if places is None:
             return self.ticks
         assert self.spacing is not None

@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, assert_never
@@ -204,7 +205,9 @@ def _or_cpu(check: Check, allow_cpu: bool) -> Check:
     return Check(check.name, ok=True, value=f"{check.value}; training on the CPU, as allowed")
 
 
+@cache
 def _cuda_report() -> dict[str, Any]:
+    # Asked once: what torch sees does not change while this process lives.
     command = [sys.executable, "-m", "agent.preflight.cuda_probe"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_CUDA_SECONDS, check=False)

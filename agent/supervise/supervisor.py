@@ -50,8 +50,8 @@ class Callbacks:
 class Timeouts:
     """Time limits of a trainer.
 
-    The trainer has half of `grace` to stop. After `stall` without progress its stacks are dumped. It is told to end within
-    `training`; if it has not ended after `stop`, it is asked to stop.
+    The trainer has half of `grace` to stop. After `stall` without progress its stacks are dumped. It is told to end
+    within `training`; if it has not ended after `stop`, it is asked to stop.
     """
 
     grace: timedelta

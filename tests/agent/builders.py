@@ -168,7 +168,11 @@ def tiny_chronos(**training: Any) -> dict[str, Any]:
     """A Chronos-2 that trains in seconds on one core."""
     shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "patch": 6}
     settings = {"steps": 20, "batch_size": 8, "learning_rate": 5e-3, "checkpoint_steps": 10}
-    return a_config(trainer="chronos", model={"from_scratch": shape}, training=settings | training)
+    # Without AutoETS and AutoTheta: their fits take longer than the training.
+    evaluation = {"season_length": 6, "baselines": []}
+    return a_config(
+        trainer="chronos", model={"from_scratch": shape}, training=settings | training, evaluation=evaluation
+    )
 
 
 def launch(

@@ -72,7 +72,7 @@ def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) ->
     """Act from outside as soon as the run in the lock matches."""
 
     def watch() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not seen(the_run(world)) and time.monotonic() < deadline:
             time.sleep(0.02)
         then()
@@ -147,7 +147,7 @@ def test_run_json_is_written_during_training(world: World, workdir: Workdir) -> 
     seen: list[dict[str, Any]] = []
 
     def look() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while "run.json" not in world.names() and time.monotonic() < deadline:
             time.sleep(0.05)
         seen.append(world.document("run.json"))

@@ -1,4 +1,4 @@
-"""What runs in containers on the embedded AWS: the template's functions, built by the real sam, and instances."""
+"""Containers on the embedded AWS: the functions, built by the real sam, and instances."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from verification.instance_faults.testbed import FaultBench, fault_bench
 
 @pytest.fixture(scope="session")
 def image() -> None:
-    """Lambda's image or its stand-in; without Docker there is none."""
+    """Lambda's image, or its substitute; skips without Docker."""
     try:
         ensure_image()
     except LocalAwsFailed as reason:

@@ -1,6 +1,6 @@
-"""Each function as Lambda runs it: its bundle, its runtime, its handler, in a container; and what it did to the AWS.
+"""Each function as Lambda runs it, bundle, runtime and handler, in a container; and its effect on the embedded AWS.
 
-The functions serve an environment of their own here, which nothing deployed watches: what happens in it, they did.
+The functions get an environment of their own, which no deployed function watches.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ def _on_the_embedded_aws(containers: BuiltFunctions) -> Iterator[None]:
 
 @pytest.fixture
 def orphan(containers: BuiltFunctions) -> Iterator[str]:
-    """An instance with our tags and no record of a run."""
+    """An instance with our tags and without the record of a run."""
     tags = owner_tags(containers.variables["Sweep"]["PROJECT"], ENVIRONMENT)
     ec2 = client("ec2")
     instance_id = ec2.run_instances(
@@ -58,14 +58,14 @@ def invoke(containers: BuiltFunctions, function: str, event: Path) -> Invocation
     return done
 
 
-def a_golden_event(folder: Path, name: str, was: str, becomes: str) -> Path:
-    """One that names another instance or another environment than the one on paper."""
+def golden_event(folder: Path, name: str, was: str, becomes: str) -> Path:
+    """A golden event with another instance or environment in it."""
     changed = folder / name
     changed.write_text((EVENTS / name).read_text().replace(was, becomes))
     return changed
 
 
-def noted(containers: BuiltFunctions, instance_id: str) -> bool:
+def is_suspect(containers: BuiltFunctions, instance_id: str) -> bool:
     listed = client("s3").list_objects_v2(
         Bucket=containers.variables["Sweep"]["BUCKET"], Prefix=suspect_key(ENVIRONMENT, instance_id)
     )
@@ -73,7 +73,7 @@ def noted(containers: BuiltFunctions, instance_id: str) -> bool:
 
 
 def decision(done: Invocation) -> dict[str, Any]:
-    """The one line that the function logged, as far as it is the same each time."""
+    """The fields of the only log line that are the same each time."""
     (line,) = done.lines
     line["message"] = re.sub(r"up for \d+ \w+", "up for a while", line["message"])
     return {name: line[name] for name in ("level", "message", "environment", "lane", "actions", "cold_start")}
@@ -90,22 +90,24 @@ def first_look_at(instance_id: str) -> dict[str, Any]:
     }
 
 
-def test_the_sweep_notes_an_instance_without_a_record(containers: BuiltFunctions, orphan: str) -> None:
+def test_the_sweep_marks_an_instance_without_a_record(containers: BuiltFunctions, orphan: str) -> None:
     done = invoke(containers, "Sweep", EVENTS / "sweep-tick.json")
     assert decision(done) == first_look_at(orphan)
-    assert noted(containers, orphan)
+    assert is_suspect(containers, orphan)
 
 
-def test_a_change_of_an_instance_reconciles_its_lane(containers: BuiltFunctions, orphan: str, tmp_path: Path) -> None:
-    event = a_golden_event(tmp_path, "ec2-running.json", "i-0abcd1234ef567890", orphan)
+def test_a_state_change_of_an_instance_reconciles_its_lane(
+    containers: BuiltFunctions, orphan: str, tmp_path: Path
+) -> None:
+    event = golden_event(tmp_path, "ec2-running.json", "i-0abcd1234ef567890", orphan)
     assert decision(invoke(containers, "InstanceChanged", event)) == first_look_at(orphan)
-    assert noted(containers, orphan)
+    assert is_suspect(containers, orphan)
 
 
 def test_a_write_of_the_lock_reconciles_its_lane(containers: BuiltFunctions, orphan: str, tmp_path: Path) -> None:
-    event = a_golden_event(tmp_path, "s3-object-created-state.json", "dev/", f"{ENVIRONMENT}/")
+    event = golden_event(tmp_path, "s3-object-created-state.json", "dev/", f"{ENVIRONMENT}/")
     assert decision(invoke(containers, "StateWritten", event)) == first_look_at(orphan)
-    assert noted(containers, orphan)
+    assert is_suspect(containers, orphan)
 
 
 def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltFunctions) -> None:
@@ -131,13 +133,13 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltF
 
 
 @pytest.mark.parametrize("function", functions())
-def test_a_malformed_event_harms_no_function_and_touches_nothing(containers: BuiltFunctions, function: str) -> None:
+def test_a_malformed_event_is_ignored(containers: BuiltFunctions, function: str) -> None:
     done = invoke(containers, function, EVENTS / "malformed-types.json")
     assert done.answer is None
     assert [line["level"] for line in done.lines] in ([], ["INFO"])
 
 
-def test_a_function_that_fails_tells_its_error(containers: BuiltFunctions) -> None:
+def test_a_failing_function_returns_its_error(containers: BuiltFunctions) -> None:
     done = containers.invoke("Sweep", EVENTS / "sweep-tick.json", BUCKET="a-bucket-that-nobody-has")
     assert done.error is not None
     assert "the first error: InvalidInput: bucket" in done.error

@@ -155,7 +155,7 @@ class FakeInstance:
 
     def run(self, *command: str, **faults: str) -> None:
         environment = self.environment | faults
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
         self.stdout, self.stderr = done.stdout, done.stderr
 
     def boot(self, **faults: str) -> list[str]:

@@ -1,5 +1,5 @@
 """The whole system in virtual time, with everything going wrong that can.
 
-The services, the domain, the memory adapters and the agent's claim, beat and orders are the real ones. Modelled are
-EC2's delays, the network, people, and a trainer that only says that it moves. A history is drawn from a seed.
+Services, domain, memory adapters and the agent's claim, heartbeat and control are the real ones. EC2's delays, the
+network, people and a trainer that only reports progress are models. A history is drawn from a seed.
 """

@@ -1,16 +1,15 @@
-"""Many histories on all cores, what they showed together, and the smallest form of each that failed."""
+"""Many histories on all cores, what they showed together, and the smallest scenario that still fails."""
 
 from __future__ import annotations
 
 import gc
 import logging
 import math
-import os
 import time
-from collections import defaultdict, deque
+from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -19,67 +18,55 @@ from chronos_ec2.domain.limits import Limits
 from verification.simulation.oracle import Verdicts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import Layer, Scenario, draw
+from verification.simulation.system import REAL_PARTS, Parts
 
 _BATCH = 500
 _SHOWN = 20
-COUNTED = (
-    "histories",
+VIOLATIONS = (
     "wrong_terminations",
     "alien_terminations",
     "leaks_past_bound",
     "stuck_locks",
     "lost_messages",
-    "duplicate_messages",
     "doubled_without_cause",
     "two_agents",
     "over_cap",
 )
+COUNTED = ("histories", *VIOLATIONS[:5], "duplicate_messages", *VIOLATIONS[5:])
 
 
 @dataclass
 class Campaign:
     """What a set of histories showed.
 
-    `times` holds the seconds from a failure to the end of its instance, per (failure, events lost, bound). Only
-    histories in which EC2 and S3 answered and every tick came count there: to those the promises speak.
+    `counts` has the names of COUNTED; `doubled_without_cause` are messages sent twice although nothing failed or
+    crashed. `times` holds the seconds from a failure to the end of its instance, per (failure, events lost, bound), of
+    the histories in which EC2 and S3 answered and every tick came: only to those the guarantees apply.
     """
 
-    histories: int = 0
+    counts: Counter[str] = field(default_factory=Counter)
     seconds: float = 0.0
-    wrong_terminations: int = 0
-    alien_terminations: int = 0
-    leaks_past_bound: int = 0
-    stuck_locks: int = 0
-    lost_messages: int = 0
-    duplicate_messages: int = 0
-    two_agents: int = 0
-    over_cap: int = 0
     failed: list[int] = field(default_factory=list)
-    doubled_without_cause: int = 0
-    """Messages sent twice although nothing failed and nobody died: part of the violations."""
     times: dict[tuple[str, bool, float], list[float]] = field(default_factory=lambda: defaultdict(list))
 
     def add(self, other: Campaign) -> None:
-        """Take in another study."""
+        """Include another campaign."""
         self.seconds += other.seconds
-        for name in COUNTED:
-            setattr(self, name, getattr(self, name) + getattr(other, name))
+        self.counts.update(other.counts)
         self.failed += other.failed[: _SHOWN - len(self.failed)]
         for key, seconds in other.times.items():
             self.times[key] += seconds
 
     @property
     def violations(self) -> int:
-        """How often something happened that may not."""
-        return (
-            self.wrong_terminations + self.alien_terminations + self.leaks_past_bound + self.stuck_locks
-            + self.lost_messages + self.two_agents + self.over_cap + self.doubled_without_cause
-        )  # fmt: skip
+        """How often an invariant was violated."""
+        return sum(self.counts[name] for name in VIOLATIONS)
 
     def as_document(self) -> dict[str, Any]:
         """The figures, by the names of docs/evidence.md; seconds are of one core."""
-        document: dict[str, Any] = {name: getattr(self, name) for name in COUNTED}
-        document["histories_per_second"] = math.floor(10 * self.histories / self.seconds) / 10 if self.seconds else 0.0
+        document: dict[str, Any] = {name: self.counts[name] for name in COUNTED}
+        histories = self.counts["histories"]
+        document["histories_per_second"] = math.floor(10 * histories / self.seconds) / 10 if self.seconds else 0.0
         document["time_to_terminate"] = {
             f"{failure}, {'no events' if silent else 'with events'}": _distribution(seconds, bound)
             for (failure, silent, bound), seconds in sorted(self.times.items())
@@ -99,26 +86,26 @@ def _distribution(seconds: list[float], bound: float) -> dict[str, float]:
 
 
 def shown(seconds: float) -> float:
-    """In tenths of a second, never fewer than they were: a bound that was missed by a little shows it."""
+    """In tenths of a second, rounded up: a bound that was missed by a little shows it."""
     return math.ceil(10 * seconds) / 10
 
 
 def study(
-    histories: int, first_seed: int, limits: Limits, layers_off: frozenset[Layer] = frozenset(), jobs: int | None = None
+    histories: int, first_seed: int, limits: Limits, layers_off: frozenset[Layer] = frozenset()
 ) -> Iterator[Campaign]:
-    """Run histories of consecutive seeds; yields the study so far after each batch."""
+    """Run histories of consecutive seeds; yields the campaign so far after each batch."""
     whole = Campaign()
     starts = range(first_seed, first_seed + histories, _BATCH)
     sizes = [min(_BATCH, first_seed + histories - start) for start in starts]
     run = partial(_batch, limits=limits, layers_off=layers_off)
-    with ProcessPoolExecutor(jobs or os.cpu_count(), initializer=_begin) as pool:
-        for part in pool.map(run, starts, sizes):
+    with ProcessPoolExecutor(initializer=_begin) if len(starts) > 1 else nullcontext() as pool:
+        for part in (pool.map if pool else map)(run, starts, sizes):
             whole.add(part)
             yield whole
 
 
 def _begin() -> None:
-    """A process that does nothing else: it logs nothing, and looks for garbage seldom and not in what is imported."""
+    """Set up a worker process: no log, and rare garbage collection that leaves out what is imported."""
     logging.disable()
     gc.freeze()
     gc.set_threshold(50_000)
@@ -126,7 +113,7 @@ def _begin() -> None:
 
 @contextmanager
 def without_log() -> Iterator[None]:
-    """Nothing is logged: every fault that is survived is a warning, and thousands of them say nothing."""
+    """Log nothing: every survived fault is a warning, and there are thousands."""
     before = logging.root.manager.disable
     logging.disable()
     try:
@@ -135,45 +122,45 @@ def without_log() -> Iterator[None]:
         logging.disable(before)
 
 
-def whole(studies: Iterator[Campaign]) -> Campaign:
-    """The last of the studies that `study` yields."""
-    return deque(studies, maxlen=1)[-1]
+def whole(campaigns: Iterator[Campaign]) -> Campaign:
+    """The last of the campaigns that `study` yields."""
+    return deque(campaigns, maxlen=1)[-1]
 
 
-def plan_of(seed: int, layers_off: frozenset[Layer] = frozenset()) -> Scenario:
-    """The plan of a seed, with these layers off and no others, or with those that the plan draws."""
-    plan = draw(seed)
-    return replace(plan, layers_off=layers_off) if layers_off else plan
+def scenario_of(seed: int, layers_off: frozenset[Layer] = frozenset()) -> Scenario:
+    """The scenario of a seed, with exactly these layers off if any are given."""
+    scenario = draw(seed)
+    return replace(scenario, layers_off=layers_off) if layers_off else scenario
 
 
-def problems(plan: Scenario, found: Verdicts) -> list[str]:
-    """Everything that may not be: also a message that went out twice although nothing failed."""
-    doubled = (
-        [f"{found.duplicates} messages were sent twice without a cause"] if plan.clean and found.duplicates else []
-    )
-    return [*found.failed, *doubled]
+def problems(scenario: Scenario, found: Verdicts) -> list[str]:
+    """Everything that went wrong: also a message that was sent twice although nothing failed."""
+    doubled = scenario.clean and found.duplicates
+    return [*found.failed, *([f"{found.duplicates} messages were sent twice without a cause"] if doubled else [])]
 
 
 def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) -> Campaign:
-    part = Campaign(histories=size)
+    part = Campaign(Counter(histories=size))
     begin = time.process_time()
     for seed in range(start, start + size):
-        plan = plan_of(seed, layers_off)
-        found = run_history(plan, limits)
-        part.wrong_terminations += len(found.wrong)
-        part.alien_terminations += len(found.alien)
-        part.leaks_past_bound += len(found.leaks)
-        part.stuck_locks += len(found.stuck)
-        part.lost_messages += len(found.lost)
-        part.two_agents += len(found.two_agents)
-        part.over_cap += len(found.over_cap)
-        part.duplicate_messages += found.duplicates
-        part.doubled_without_cause += found.duplicates if plan.clean else 0
-        if problems(plan, found):
+        scenario = scenario_of(seed, layers_off)
+        found = run_history(scenario, limits)
+        part.counts.update(
+            wrong_terminations=len(found.wrong),
+            alien_terminations=len(found.alien),
+            leaks_past_bound=len(found.leaks),
+            stuck_locks=len(found.stuck),
+            lost_messages=len(found.lost),
+            two_agents=len(found.two_agents),
+            over_cap=len(found.over_cap),
+            duplicate_messages=found.duplicates,
+            doubled_without_cause=found.duplicates if scenario.clean else 0,
+        )
+        if problems(scenario, found):
             part.failed.append(seed)
-        if plan.clean and not plan.list_lag:
+        if scenario.clean and not scenario.list_lag:
             for failure, seconds, bound in found.times:
-                part.times[(failure, plan.lost_events == 1.0, bound)].append(seconds)
+                part.times[(failure, scenario.lost_events == 1.0, bound)].append(seconds)
     part.seconds = time.process_time() - begin
     return part
 
@@ -199,13 +186,13 @@ _SIMPLER: tuple[dict[str, Any], ...] = (
 )
 
 
-def shrink(plan: Scenario, limits: Limits) -> Scenario:
-    """The smallest plan that still fails: without each disturbance and each kind of noise that is not needed."""
-    simpler = [plan.without(index) for index in range(len(plan.disturbances))]
-    simpler += [candidate for change in _SIMPLER if (candidate := replace(plan, **change)) != plan]
-    if plan.lanes > 1 and not any(at.lane for at in plan.disturbances):
-        simpler.append(replace(plan, lanes=1))
+def shrink(scenario: Scenario, limits: Limits, parts: Parts = REAL_PARTS) -> Scenario:
+    """The smallest scenario that still fails: without each fault and each kind of noise that is not needed."""
+    simpler = [scenario.without(index) for index in range(len(scenario.faults))]
+    simpler += [candidate for change in _SIMPLER if (candidate := replace(scenario, **change)) != scenario]
+    if scenario.lanes > 1 and not any(fault.lane for fault in scenario.faults):
+        simpler.append(replace(scenario, lanes=1))
     for candidate in simpler:
-        if problems(candidate, run_history(candidate, limits)):
-            return shrink(candidate, limits)
-    return plan
+        if problems(candidate, run_history(candidate, limits, parts=parts)):
+            return shrink(candidate, limits, parts)
+    return scenario

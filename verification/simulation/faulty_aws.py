@@ -1,4 +1,4 @@
-"""EC2, S3 and SNS in virtual time: delays, stale lists, lost answers, and somebody who counts what is done."""
+"""EC2, S3, Scheduler and SNS in virtual time: delays, stale lists, lost answers, outages, pauses."""
 
 from __future__ import annotations
 
@@ -9,50 +9,52 @@ from random import Random
 
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
-from chronos_ec2.testing import MemoryClock, MemoryDeadlines, MemoryFleet, MemoryObjects
-from chronos_ec2.testing.faults import Crash
+from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.ports import StoredObject
+from chronos_ec2.testing import Crash, MemoryDeadlines, MemoryFleet, MemoryObjects, VirtualTime
+from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing.faults import AWS_CALLS
 from verification.simulation.scenario import Layer, Scenario
-from verification.simulation.virtual_time import ORIGIN, VirtualTime
 
 _BEAT_SECONDS = 20.0
-"""A beat and its second try."""
+"""A heartbeat and its second try."""
 
 
 class Noise:
-    """The fate of each call: depends on who makes it, and on the plan."""
+    """What goes wrong with each call, given who makes it and what the scenario says."""
 
-    def __init__(self, plan: Scenario, random: Random, clockwork: VirtualTime) -> None:
+    def __init__(self, scenario: Scenario, random: Random, time: VirtualTime) -> None:
         # Two fault points a call.
-        self._errors = plan.call_errors / 2
-        self._crashes = plan.function_crashes / 2
-        self._outages = plan.outages
-        self._pauses = plan.pauses
+        self._errors = scenario.call_errors / 2
+        self._crashes = scenario.function_crashes / 2
+        self._outages = scenario.outages
+        self._pauses = scenario.pauses
         self._paused = False
-        self._clockwork = clockwork
+        self._time = time
         self._random = random
         self._quiet = not (self._errors or self._crashes or self._outages or self._pauses)
         self.in_function = False
         self.in_launch = False
         self.cut_off = False
-        """Whether whoever calls now cannot reach AWS."""
+        """Whether the current caller cannot reach AWS."""
         self.calls_to_crash: int | None = None
-        """After so many fault points more, whoever calls is gone."""
+        """The caller crashes after so many more fault points, two a call."""
         self.conditional = False
         """Whether the call is a write with a condition, whose retry may find that the condition does not hold."""
         self.failed_calls = 0
-        """Calls of functions that failed, and functions that died."""
+        """Failed calls of functions, and functions that crashed."""
         self.failed_by_chance = 0
-        """The same without what an outage did, but for one of EC2."""
+        """The same without outages other than EC2's."""
         self.disturbed: list[float] = []
-        """When there was a tick that was lost, or in which a call failed."""
+        """The times of ticks that were lost, or in which a call failed."""
         self.disturbed_by_chance: list[float] = []
-        """The same without those that only an outage disturbed, but for one of EC2."""
+        """The same without those that only an outage other than EC2's disturbed."""
         self.tick: float | None = None
-        """When the tick came that is under way."""
+        """When the current tick came."""
         self.muted = False
 
     def disturbs(self, tick: float, by_chance: bool) -> None:
-        """A tick may be of no use."""
+        """Note that a tick may have been of no use."""
         for ticks in (self.disturbed, self.disturbed_by_chance)[: 1 + by_chance]:
             if tick not in ticks:
                 ticks.append(tick)
@@ -64,41 +66,41 @@ class Noise:
 
     @property
     def out(self) -> bool:
-        """Whether some service is out now: also a tick in which it was not called may wait for it."""
-        now = self._clockwork.seconds
+        """Whether a service is out now: a tick that did not call it may still depend on it."""
+        now = self._time.seconds
         return any(outage.after <= now < outage.after + outage.seconds for outage in self._outages)
 
     def excuse(self, last_beat: float) -> float:
-        """Since when a box is silent by its own fault: it can do nothing about an outage of S3."""
+        """Since when an agent is silent by its own fault, which an outage of S3 is not."""
         for outage in self._outages:
             began_well = outage.after - _BEAT_SECONDS < last_beat < outage.after + outage.seconds
-            if outage.service == "s3" and not outage.refuses and began_well and self._clockwork.seconds > outage.after:
-                # A beat that failed is tried again after some seconds.
-                return min(self._clockwork.seconds, outage.after + outage.seconds + _BEAT_SECONDS)
+            if outage.service == "s3" and not outage.refuses and began_well and self._time.seconds > outage.after:
+                # A heartbeat that failed is tried again after some seconds.
+                return min(self._time.seconds, outage.after + outage.seconds + _BEAT_SECONDS)
         return last_beat
 
-    def before(self, call: str) -> None:
+    def before(self, operation: str, _target: str) -> None:
         """The request may be lost, and its sender may die."""
         if self.cut_off:
-            raise ServiceUnavailable(f"{call}: no route")
+            raise ServiceUnavailable(f"{operation}: no route")
         if not self._quiet or self.calls_to_crash is not None:
-            self._in_an_outage(call)
-            self._maybe(call)
+            self._in_an_outage(operation)
+            self._maybe(operation)
 
-    def after(self, call: str) -> None:
+    def after(self, operation: str, _target: str) -> None:
         """The answer may be lost, and its receiver may die."""
         if self._quiet and self.calls_to_crash is None:
             return
         if self.conditional and self._errors and not self.muted and self._random.random() < self._errors / 4:
-            # botocore has tried again after an answer that it did not get, and found its own write.
+            # botocore retried after a lost answer, and met its own write.
             self._count()
-            raise LostRace(f"{call}: 412")
-        self._maybe(call)
+            raise LostRace(f"{operation}: 412")
+        self._maybe(operation)
         if self._pauses and (self.in_function or self.in_launch) and not self.muted:
             self._may_pause()
 
     def _may_pause(self) -> None:
-        """Whoever called is held up, and all others go on. Nobody is held up by somebody who is."""
+        """The caller is held up while everybody else continues. One pause at a time."""
         if self._paused or self._random.random() >= self._pauses:
             return
         seconds = self._random.uniform(0.1, 20.0)
@@ -110,14 +112,14 @@ class Noise:
         mine = self.in_function, self.in_launch, self.conditional, self.calls_to_crash, self.tick
         self.in_function = self.in_launch = self.conditional = False
         self._paused, self.calls_to_crash, self.tick = True, None, None
-        end = self._clockwork.seconds + seconds
-        self._clockwork.run(lambda: False, end)
-        self._clockwork.seconds = end
+        end = self._time.seconds + seconds
+        self._time.run(lambda: False, end)
+        self._time.seconds = end
         self.in_function, self.in_launch, self.conditional, self.calls_to_crash, self.tick = mine
         self._paused = False
 
-    def _in_an_outage(self, call: str) -> None:
-        now = self._clockwork.seconds
+    def _in_an_outage(self, operation: str) -> None:
+        call, now = AWS_CALLS[operation], self._time.seconds
         for outage in self._outages:
             if self.muted or not (call.startswith(outage.service) and outage.after <= now):
                 continue
@@ -126,7 +128,7 @@ class Noise:
                 self.failed_by_chance += self.in_function and outage.service == "ec2"
                 raise (NotAllowed if outage.refuses else ServiceUnavailable)(f"{call}: an outage")
 
-    def _maybe(self, call: str) -> None:
+    def _maybe(self, operation: str) -> None:
         if self.calls_to_crash is not None:
             self.calls_to_crash -= 1
             if self.calls_to_crash <= 0:
@@ -136,7 +138,7 @@ class Noise:
             return
         if self._errors and self._random.random() < self._errors:
             self._count()
-            raise ServiceUnavailable(f"{call}: 503 SlowDown")
+            raise ServiceUnavailable(f"{operation}: 503 SlowDown")
         if self._crashes and self.in_function and self._random.random() < self._crashes:
             self._count()
             raise Crash
@@ -147,27 +149,27 @@ class Noise:
 
 
 class SimulatedObjects(MemoryObjects):
-    """A bucket that tells of writes of a lock, before and after them, and asks for a beat before it is read."""
+    """A bucket that reports writes of a lock, before and after them, and reads of a heartbeat, before them."""
 
-    def __init__(self, clockwork: VirtualTime, noise: Noise) -> None:
-        super().__init__(_Clock(clockwork), noise)
+    def __init__(self, time: VirtualTime, noise: Noise) -> None:
+        super().__init__(time, noise)
         self._noise = noise
         self.before_lock: Callable[[str], None] = lambda _key: None
         self.on_lock: Callable[[str], None] = lambda _key: None
-        self.on_beat_wanted: Callable[[str], None] = lambda _key: None
+        self.on_beat_read: Callable[[str], None] = lambda _key: None
 
-    def read(self, key: str, limit: int = 64 * 1024):  # type: ignore[no-untyped-def]
-        """As S3 does; beats that nobody has read in between need not have been written."""
+    def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
+        """As S3 does. Heartbeats that nobody reads in between are not written."""
         if key.endswith("heartbeat.json"):
-            self.on_beat_wanted(key)
+            self.on_beat_read(key)
         return super().read(key, limit)
 
     def holds(self, key: str) -> bool:
-        """Whether an object is there."""
+        """Whether an object exists."""
         return key in self._objects
 
     def written_at(self, key: str) -> datetime:
-        """When an object that is there was written."""
+        """When an object was written. Raises KeyError."""
         return self._objects[key].written_at
 
     def etag_of(self, key: str) -> str | None:
@@ -176,7 +178,7 @@ class SimulatedObjects(MemoryObjects):
         return None if found is None else found.etag
 
     def overwrite(self, key: str, body: bytes | None) -> None:
-        """Somebody writes, or deletes, without a condition and without noise."""
+        """Somebody writes or deletes without a condition and without noise."""
         if body is not None:
             self._put(key, body)
         elif key in self._objects:
@@ -184,10 +186,10 @@ class SimulatedObjects(MemoryObjects):
             del self._objects[key]
             self.on_lock(key)
 
-    def _put_if(self, key: str, body: bytes, etag: str | None) -> str:
+    def _put_if(self, operation: str, key: str, body: bytes, etag: str | None) -> str:
         self._noise.conditional = True
         try:
-            return super()._put_if(key, body, etag)
+            return super()._put_if(operation, key, body, etag)
         finally:
             self._noise.conditional = False
 
@@ -200,19 +202,13 @@ class SimulatedObjects(MemoryObjects):
         return etag
 
 
-class _Clock(MemoryClock):
-    def __init__(self, clockwork: VirtualTime) -> None:
-        super().__init__()
-        self.now = clockwork.now  # type: ignore[method-assign]
-
-
 class SimulatedFleet(MemoryFleet):
-    """EC2 with delays. `on_change` hears of every change of state, `on_terminate` of every call of the watchdog."""
+    """EC2 with delays. `on_change` is called for every change of state, `on_terminate` for every TerminateInstances."""
 
-    def __init__(self, clockwork: VirtualTime, noise: Noise, plan: Scenario, random: Random) -> None:
-        super().__init__(_Clock(clockwork), noise)
-        self._clockwork = clockwork
-        self._plan = plan
+    def __init__(self, time: VirtualTime, noise: Noise, scenario: Scenario, random: Random) -> None:
+        super().__init__(time, noise)
+        self._time = time
+        self._scenario = scenario
         self._random = random
         self._seen_from: dict[str, list[tuple[float, Instance]]] = {}
         self.ours: set[str] = set()
@@ -231,20 +227,20 @@ class SimulatedFleet(MemoryFleet):
             if self.state(instance_id) is InstanceState.PENDING:
                 self.move(instance_id, InstanceState.RUNNING)
 
-        self._clockwork.after(self._random.uniform(5, 20), running)
+        self._time.after(self._random.uniform(5, 20), running)
         return instance_id
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """As EC2 does: shutting down for a while, with force for less."""
-        self.faults.before("ec2:TerminateInstances")
+        self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
         self.on_terminate(instance_id)
-        plan = self._plan
-        self.shut_down(instance_id, min(plan.shutting_down, plan.by_force) if force else plan.shutting_down)
-        self.faults.after("ec2:TerminateInstances")
+        scenario = self._scenario
+        self.shut_down(instance_id, min(scenario.shutting_down, scenario.by_force) if force else scenario.shutting_down)
+        self.faults.after("fleet.terminate", instance_id)
 
     def shut_down(self, instance_id: str, seconds: float) -> None:
-        """Begin the end of an instance, or hasten it."""
+        """Shut an instance down within so many seconds, or earlier if that is under way."""
         state = self.state(instance_id)
         if state is InstanceState.TERMINATED:
             return
@@ -255,43 +251,43 @@ class SimulatedFleet(MemoryFleet):
             if self.state(instance_id) is not InstanceState.TERMINATED:
                 self.move(instance_id, InstanceState.TERMINATED)
 
-        self._clockwork.after(seconds, gone)
+        self._time.after(seconds, gone)
 
     def state(self, instance_id: str) -> InstanceState:
         """The true state, whatever the list says."""
-        return self._boxes[instance_id].instance.state
+        return self.truth(instance_id).state
 
     def move(self, instance_id: str, state: InstanceState) -> None:
-        """Bring an instance into another state and tell of it."""
+        """Bring an instance into another state and report it."""
         super().move(instance_id, state)
-        # A stale list shows what was true a while ago.
+        # A stale list shows an earlier state.
         self._seen_from.setdefault(instance_id, []).append(
-            (self._clockwork.seconds + self._plan.list_lag, self._boxes[instance_id].instance)
+            (self._time.seconds + self._scenario.list_lag, self._instances[instance_id].instance)
         )
         self.on_change(instance_id, state)
 
     def truth(self, instance_id: str) -> Instance:
         """An instance as it is, whatever the list says."""
-        return self._boxes[instance_id].instance
+        return self._instances[instance_id].instance
 
     def everything(self) -> list[Instance]:
         """Every instance that ever was."""
-        return [box.instance for box in self._boxes.values()]
+        return [found.instance for found in self._instances.values()]
 
     def hold(self, instance_id: str) -> None:
         """Somebody tags an instance Hold=true."""
-        box = self._boxes[instance_id]
-        box.instance = replace(box.instance, hold=True)
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, hold=True)
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         found = super()._ours(environment)
-        if not self._plan.list_lag:
+        if not self._scenario.list_lag:
             return found
         seen = (self._as_seen(instance) for instance in found)
         return tuple(instance for instance in seen if instance)
 
     def _as_seen(self, instance: Instance) -> Instance | None:
-        now = self._clockwork.seconds
+        now = self._time.seconds
         known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
         return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold) if known else None
 
@@ -299,12 +295,12 @@ class SimulatedFleet(MemoryFleet):
 class SimulatedDeadlines(MemoryDeadlines):
     """EventBridge Scheduler: what is armed fires within two minutes of its time, unless that layer is off."""
 
-    def __init__(self, clockwork: VirtualTime, noise: Noise, plan: Scenario, fleet: SimulatedFleet) -> None:
-        super().__init__(_Clock(clockwork), noise)
-        self._clockwork = clockwork
-        self._plan = plan
+    def __init__(self, time: VirtualTime, noise: Noise, scenario: Scenario, fleet: SimulatedFleet) -> None:
+        super().__init__(time, noise)
+        self._time = time
+        self._scenario = scenario
         self._fleet = fleet
-        self._random = Random(plan.seed ^ 0xDEAD)
+        self._random = Random(scenario.seed ^ 0xDEAD)
 
     def schedule(self, instance_id: str, at: datetime) -> None:
         """Keep a schedule, unless there is one, and let it fire."""
@@ -313,11 +309,11 @@ class SimulatedDeadlines(MemoryDeadlines):
             super().schedule(instance_id, at)
         finally:
             # Also if the answer was lost.
-            if new and instance_id in self.schedules and Layer.DEADLINE not in self._plan.layers_off:
+            if new and instance_id in self.schedules and Layer.DEADLINE not in self._scenario.layers_off:
                 due = (at - ORIGIN).total_seconds() + self._random.uniform(0, 120)
-                self._clockwork.at(due, lambda: self._fire(instance_id))
+                self._time.at(due, lambda: self._fire(instance_id))
 
     def _fire(self, instance_id: str) -> None:
         if self.schedules.pop(instance_id, None):
             self._fleet.on_schedule(instance_id)
-            self._fleet.shut_down(instance_id, self._plan.shutting_down)
+            self._fleet.shut_down(instance_id, self._scenario.shutting_down)

@@ -1,4 +1,4 @@
-"""What is promised of each failure, and how much later an instance may end where calls fail and ticks are lost."""
+"""Within how long each failure ends its instance, and how much later where calls fail and ticks are lost."""
 
 from __future__ import annotations
 
@@ -8,35 +8,34 @@ from dataclasses import dataclass
 
 from chronos_ec2.domain.limits import Limits
 
-DEAD = "agent or box dead"
-HUNG = "training hung, box alive"
+DEAD = "agent or instance dead"
+HUNG = "training hung, instance alive"
 NO_RECORD = "instance without a record"
 NO_BOOT = "boot never finished"
 STOPPED = "instance stopped"
 LATE = "past the deadline"
 PRICED = "past the price cap"
-UNTAGGED = "past the deadline, its tags taken off"
+UNTAGGED = "past the deadline, its tags removed"
 
 SCHEDULE_SECONDS = 120.0
-"""EventBridge's schedule fires within this after its time."""
+"""EventBridge Scheduler fires within this after the time of a schedule."""
 _CALLS_SECONDS = 30.0
 
 
 @dataclass(frozen=True, slots=True)
-class Promise:
-    """The seconds within which an instance is ended, EC2 and S3 answering, no event arriving.
+class Guarantee:
+    """The seconds within which an instance is ended while EC2 and S3 answer, without any event.
 
-    `looks` is how many ticks that takes once there is something to be seen.
+    `looks` is how many ticks that takes once there is something to see.
     """
 
     bound: float
     looks: int = 1
 
     def allowed(self, since: float, disturbed: Sequence[float], sweep: float) -> float:
-        """The seconds that may pass after `since`, where the ticks at the times `disturbed` were of no use.
+        """The seconds that may pass after `since`, when the ticks at the times `disturbed` were of no use.
 
-        A tick adds one sweep if it came when there was something to do, and not so late that the end was due before.
-        Earlier ones put nothing off.
+        Such a tick adds one sweep if it came when there was something to do and the end was not yet due.
         """
         limit = self.bound
         first = since + self.bound - self.looks * sweep - _CALLS_SECONDS
@@ -47,23 +46,23 @@ class Promise:
         return limit
 
 
-def promises(limits: Limits) -> dict[str, Promise]:
-    """What is promised of each failure."""
+def guarantees(limits: Limits) -> dict[str, Guarantee]:
+    """The guarantee of each failure."""
     return {
-        DEAD: Promise(limits.dead_agent_bound.total_seconds(), looks=2),
-        HUNG: Promise(limits.hung_bound.total_seconds(), looks=2),
-        NO_RECORD: Promise(limits.orphan_bound.total_seconds(), looks=2),
-        NO_BOOT: Promise(limits.boot_bound.total_seconds()),
-        STOPPED: Promise(limits.deadline_bound.total_seconds()),
-        LATE: Promise(limits.deadline_bound.total_seconds()),
-        PRICED: Promise(limits.deadline_bound.total_seconds()),
-        UNTAGGED: Promise(SCHEDULE_SECONDS, looks=0),
+        DEAD: Guarantee(limits.dead_agent_bound.total_seconds(), looks=2),
+        HUNG: Guarantee(limits.hung_bound.total_seconds(), looks=2),
+        NO_RECORD: Guarantee(limits.orphan_bound.total_seconds(), looks=2),
+        NO_BOOT: Guarantee(limits.boot_bound.total_seconds()),
+        STOPPED: Guarantee(limits.deadline_bound.total_seconds()),
+        LATE: Guarantee(limits.deadline_bound.total_seconds()),
+        PRICED: Guarantee(limits.deadline_bound.total_seconds()),
+        UNTAGGED: Guarantee(SCHEDULE_SECONDS, looks=0),
     }
 
 
-def without_a_record(promise: Promise, limits: Limits) -> Promise:
-    """The slower promise of an instance whose record cannot be trusted: age counts, and two looks at what remains."""
-    known = promises(limits)
-    bound = max(promise.bound, known[NO_BOOT].bound) + known[NO_RECORD].bound
-    # Which of the rules speaks depends on what was written when, so that any tick may have mattered.
-    return Promise(bound, looks=int(bound / limits.sweep.total_seconds()))
+def without_a_record(guarantee: Guarantee, limits: Limits) -> Guarantee:
+    """The slower guarantee of an instance whose record cannot be trusted: its age counts, then two looks."""
+    known = guarantees(limits)
+    bound = max(guarantee.bound, known[NO_BOOT].bound) + known[NO_RECORD].bound
+    # Which rule applies depends on what was written when: any tick may have mattered.
+    return Guarantee(bound, looks=int(bound / limits.sweep.total_seconds()))

@@ -1,6 +1,6 @@
-"""Which sweeps can be left out: those that could only repeat the last one, which changed nothing.
+"""Which sweeps can be skipped: those that could only repeat the last one, which changed nothing.
 
-Only where EC2 and S3 answer: elsewhere every call may fail, and each is made.
+Only while EC2 and S3 answer: otherwise every call may fail, and each is made.
 """
 
 from __future__ import annotations
@@ -10,20 +10,18 @@ from datetime import datetime
 
 from chronos_ec2.domain.decision import Notify
 from chronos_ec2.services.watchdog.reconcile import Report
+from chronos_ec2.testing.clock import ORIGIN
 from verification.simulation.agent_model import AgentRun
-from verification.simulation.oracle import Oracle
 from verification.simulation.system import System
-from verification.simulation.virtual_time import ORIGIN
 
 _FOREVER = 1e12
 
 
 class IdleSweeps:
-    """Knows until when the watchdog would decide again as it did, if nothing happens."""
+    """Knows until when the watchdog would decide as before, if nothing happens."""
 
-    def __init__(self, scene: System, judgement: Oracle) -> None:
-        self._scene = scene
-        self._judgement = judgement
+    def __init__(self, system: System) -> None:
+        self._system = system
         self._until = 0.0
         self._disturbed = False
         self._listed_at = 0.0
@@ -34,57 +32,59 @@ class IdleSweeps:
         self._until, self._disturbed = 0.0, True
 
     def instance_changed(self) -> None:
-        """An instance is in another state, which EC2's list may show later."""
+        """An instance changed its state, which EC2's list may show later."""
         self.disturb()
-        self._listed_at = self._scene.clockwork.seconds + self._scene.plan.list_lag
+        self._listed_at = self._system.time.seconds + self._system.scenario.list_lag
 
     def begin(self) -> None:
-        """A sweep begins; what it changes itself disturbs too."""
+        """A sweep begins; its own changes disturb too."""
         self._until, self._disturbed = 0.0, False
 
-    def judge(self, reports: Iterable[Report]) -> None:
+    def end(self, reports: Iterable[Report]) -> None:
         """A sweep has ended with these reports."""
-        scene = self._scene
-        schedules_left = bool(scene.deadlines.schedules.keys() & scene.out_of_reach)
-        listed = scene.clockwork.seconds >= self._listed_at
-        if scene.plan.clean and listed and not self._disturbed and not schedules_left:
+        system = self._system
+        schedules_left = bool(system.deadlines.schedules.keys() & system.out_of_reach)
+        listed = system.time.seconds >= self._listed_at
+        if system.scenario.clean and listed and not self._disturbed and not schedules_left:
             self._until = min(map(self._repeats_until, reports))
 
     def holds(self) -> bool:
-        """Whether a sweep could only repeat the last one: nothing happened, work moves, and there is time left."""
-        return self._scene.clockwork.seconds < self._until and all(map(self._goes_on, self._living()))
+        """Whether a sweep could only repeat the last one: nothing happened, and work progresses within its limits."""
+        if not self._system.parts.skip_idle_sweeps:
+            return False
+        return self._system.time.seconds < self._until and all(map(self._makes_progress, self._living()))
 
     def _living(self) -> Iterable[str]:
-        return filter(self._scene.lives, self._scene.fleet.ours - self._scene.out_of_reach)
+        return filter(self._system.lives, self._system.fleet.ours - self._system.out_of_reach)
 
-    def _goes_on(self, instance_id: str) -> bool:
-        box = self._scene.boxes.get(instance_id)
+    def _makes_progress(self, instance_id: str) -> bool:
+        agent = self._system.agents.get(instance_id)
         moves = (
-            box is None
-            or not box.claimed
-            or (box.life is AgentRun.WORKING and box.stalled_since is None and not box.cut_off)
+            agent is None
+            or not agent.claimed
+            or (agent.run is AgentRun.WORKING and agent.stalled_since is None and not agent.cut_off)
         )
-        return moves and not self._judgement.near_a_limit(instance_id)
+        return moves and not self._system.near_a_limit(instance_id)
 
     def _repeats_until(self, report: Report) -> float:
-        """Until when a lane is decided about in the same words: each of these rules knows one limit, or none."""
-        scene, lane = self._scene, report.lane
+        """Until when the decision about a lane stays the same: each of these rules has one limit, or none."""
+        system, lane = self._system, report.lane
         about, *rest = report.decision.reason.split("; ")
         if rest == ["healthy"]:
             return _FOREVER
         if not all(isinstance(action, Notify) for action in report.decision.actions):
             return 0.0
-        boot = scene.limits.boot.total_seconds()
+        boot = system.limits.boot.total_seconds()
         if len(rest) == 1 and rest[0].startswith("booting"):
-            boxes = (scene.instance(instance_id) for instance_id in self._living())
-            return min(_seconds(box.launched_at) for box in boxes if box.lane == lane) + boot
-        alive = any(scene.instance(instance_id).lane == lane for instance_id in self._living())
+            living = (system.instance(instance_id) for instance_id in self._living())
+            return min(_seconds(instance.launched_at) for instance in living if instance.lane == lane) + boot
+        alive = any(system.instance(instance_id).lane == lane for instance_id in self._living())
         if rest or alive:
             return 0.0
         if about == "no run holds the lane":
             return _FOREVER
         if about.endswith("is being launched") or about.startswith(f"{lane.state_key} is unreadable"):
-            return _seconds(scene.objects.written_at(lane.state_key)) + boot
+            return _seconds(system.objects.written_at(lane.state_key)) + boot
         return 0.0
 
 

@@ -1,4 +1,4 @@
-"""What one history holds: drawn from a seed, printed when it fails, shrunk by leaving things out."""
+"""What happens in one history: drawn from a seed, printed when it fails, shrunk by leaving things out."""
 
 from __future__ import annotations
 
@@ -8,51 +8,58 @@ from itertools import accumulate
 from random import Random
 
 
-class Kind(StrEnum):
-    """What can happen to a run, in the words of docs/evidence.md."""
+class FaultKind(StrEnum):
+    """What can happen to a run."""
 
-    CRASH = "agent crashes, the box powers off"
-    PANIC = "the box dies and stays up"
+    CRASH = "the agent crashes, the instance powers off"
+    PANIC = "the kernel panics, the instance stays up"
     FREEZE = "the agent freezes"
-    HANG = "training hangs, beats go on, GPU at 100 %"
+    HANG = "training hangs, heartbeats continue, GPU at 100 %"
     SLOW = "a slow evaluation, within the limit"
-    PARTITION = "the box cannot reach S3"
-    SKEW = "the box's clock is wrong"
-    SPOT = "EC2 takes the spot instance"
+    PARTITION = "the instance cannot reach S3"
+    SKEW = "the instance's clock is wrong"
+    SPOT = "EC2 reclaims the spot instance"
     STOPPED = "somebody stops the instance"
     TERMINATED = "somebody terminates the instance"
-    UNTAGGED = "somebody takes the tags off"
+    UNTAGGED = "somebody removes the tags"
     HOLD = "somebody tags the instance Hold"
     KILL = "somebody kills the run"
     KILL_NOW = "somebody kills the run at once"
-    DEAF = "the agent ignores the order to stop"
+    DEAF = "the agent ignores a requested stop"
     NO_BOOT = "the agent never starts"
     SECOND_LAUNCH = "somebody else launches too"
     SECOND_LAUNCHER_DIES = "somebody else launches too and dies between two calls"
     LAUNCHER_DIES = "the launcher dies between two calls"
     USER_CODE = "the trainer fails"
-    FORGED_STOP = "the state is made to ask for a stop since yesterday"
-    FORGED_SUSPECT = "the state is made to suspect since yesterday"
-    FORGED_SEQ = "the state is made to have been written too often"
+    FORGED_STOP = "the state is forged: a stop requested yesterday"
+    FORGED_SUSPECT = "the state is forged: suspected since yesterday"
+    FORGED_SEQ = "the state is forged: the highest sequence number"
     GARBAGE = "the state is overwritten with garbage"
     NEWER_SCHEMA = "the state is overwritten by a later release"
     OVERSIZED = "the state is overwritten with a megabyte"
-    FOREIGN_ID = "the state is made to name a foreign instance"
-    LATE_DEADLINE = "the state is made to name a far deadline"
+    FOREIGN_ID = "the state is forged: it names a foreign instance"
+    LATE_DEADLINE = "the state is forged: a far deadline"
     LOCK_DELETED = "somebody deletes the lock"
     NO_RECORD = "an instance with our tags and no record"
 
 
 HARMLESS = frozenset(
-    {Kind.SLOW, Kind.SKEW, Kind.SECOND_LAUNCH, Kind.SECOND_LAUNCHER_DIES, Kind.FORGED_SUSPECT, Kind.LATE_DEADLINE}
+    {
+        FaultKind.SLOW,
+        FaultKind.SKEW,
+        FaultKind.SECOND_LAUNCH,
+        FaultKind.SECOND_LAUNCHER_DIES,
+        FaultKind.FORGED_SUSPECT,
+        FaultKind.LATE_DEADLINE,
+    }
 )
-"""What no healthy run may die of, whatever else happens beside it."""
+"""What may end no healthy run."""
 
 
 class Layer(StrEnum):
     """The kill layers that a history can do without."""
 
-    BOX = "L0 box"
+    INSTANCE = "L0 instance"
     DEADLINE = "L1 deadline schedule"
     EVENTS = "L2 events"
     SWEEP = "L3 sweep"
@@ -60,9 +67,9 @@ class Layer(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class InjectedFault:
-    """Something that happens `after` seconds into the run, for `seconds` where it has an end; `lane` is its index."""
+    """Something that happens `after` so many seconds, for `seconds` if it has an end, to the lane with this index."""
 
-    kind: Kind
+    kind: FaultKind
     after: float
     seconds: float = 0.0
     lane: int = 0
@@ -70,7 +77,7 @@ class InjectedFault:
 
 @dataclass(frozen=True, slots=True)
 class Outage:
-    """A service of AWS (as its calls name it) that does not answer, or refuses the functions, for a while."""
+    """An AWS service, by its prefix, that does not answer, or refuses the functions, for a while."""
 
     service: str
     after: float
@@ -98,39 +105,39 @@ class Scenario:
     function_crashes: float = 0.0
     lost_ticks: float = 0.0
     pauses: float = 0.0
-    """Of functions and launchers between two calls, during which all else goes on."""
+    """Of functions and launchers between two calls, while everything else continues."""
     lost_events: float = 0.0
     doubled_events: float = 0.0
     forged_events: int = 0
     full_subnets: int = 0
     outages: tuple[Outage, ...] = ()
     layers_off: frozenset[Layer] = frozenset()
-    disturbances: tuple[InjectedFault, ...] = ()
+    faults: tuple[InjectedFault, ...] = ()
 
     @property
     def clean(self) -> bool:
-        """Whether EC2 and S3 answer and every tick comes, so that the promised bounds hold as they stand."""
+        """Whether EC2 and S3 answer and every tick comes: then the guaranteed bounds hold without an allowance."""
         return not (self.call_errors or self.function_crashes or self.lost_ticks or self.outages or self.pauses)
 
     def without(self, index: int) -> Scenario:
-        """The same with one disturbance less."""
-        return replace(self, disturbances=self.disturbances[:index] + self.disturbances[index + 1 :])
+        """The same without one of the faults."""
+        return replace(self, faults=self.faults[:index] + self.faults[index + 1 :])
 
 
-_LIMITED = (Kind.DEAF, Kind.HOLD)
-"""What makes an instance reach its deadline, or its price cap: else its agent leaves before."""
-_WEIGHTS: dict[Kind, int] = dict.fromkeys((kind for kind in Kind if kind not in _LIMITED), 2) | {
-    Kind.PANIC: 4,
-    Kind.FREEZE: 3,
-    Kind.HANG: 5,
-    Kind.SLOW: 4,
-    Kind.DEAF: 1,
+_LIMITED = (FaultKind.DEAF, FaultKind.HOLD)
+"""What makes an instance reach its deadline or price cap; otherwise its agent leaves before."""
+_WEIGHTS: dict[FaultKind, int] = dict.fromkeys((kind for kind in FaultKind if kind not in _LIMITED), 2) | {
+    FaultKind.PANIC: 4,
+    FaultKind.FREEZE: 3,
+    FaultKind.HANG: 5,
+    FaultKind.SLOW: 4,
+    FaultKind.DEAF: 1,
 }
 _KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 
 
 def draw(seed: int) -> Scenario:
-    """The plan of a seed: half of them are calm, half noisy, and most have one or two disturbances."""
+    """The scenario of a seed: half of them quiet, half noisy, most with one or two faults."""
     random = Random(seed)
     noisy = random.random() < 0.5
     lanes = 2 if random.random() < 0.05 else 1
@@ -149,7 +156,7 @@ def draw(seed: int) -> Scenario:
         shutting_down=random.uniform(5, 60) if random.random() < 0.97 else 1e9,
         by_force=random.choice((30.0, random.uniform(120, 900))),
         list_lag=random.choices((0.0, random.uniform(0, 40), random.uniform(60, 300)), (68, 30, 2))[0],
-        max_runtime=random.uniform(1140, 1500) if limited == "time" or Kind.UNTAGGED in kinds else 43_200.0,
+        max_runtime=random.uniform(1140, 1500) if limited == "time" or FaultKind.UNTAGGED in kinds else 43_200.0,
         max_cost=random.uniform(0.1, 0.25) if limited == "money" else None,
         crashes_left=random.choice((0, 0, 1)),
         preemptions_left=random.choice((0, 5)),
@@ -163,9 +170,9 @@ def draw(seed: int) -> Scenario:
         forged_events=random.randrange(1, 6) if random.random() < 0.1 else 0,
         full_subnets=random.choices((0, 1, 2), (94, 4, 2))[0],
         outages=_outages(random) if random.random() < 0.04 else (),
-        # The watchdog has to keep a limit without the schedule and the box's own timers, which may be quicker.
-        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}) if alone else frozenset(),
-        disturbances=tuple(_disturb(random, kind, min(training, 800.0), lanes) for kind in kinds),
+        # The watchdog must keep a limit also without the schedule and the instance's own timers.
+        layers_off=frozenset({Layer.INSTANCE, Layer.DEADLINE}) if alone else frozenset(),
+        faults=tuple(_fault(random, kind, min(training, 800.0), lanes) for kind in kinds),
     )
 
 
@@ -175,21 +182,21 @@ def _outages(random: Random) -> tuple[Outage, ...]:
     return (Outage(service, random.uniform(0, 1200), seconds, refuses=random.random() < 0.5),)
 
 
-def _disturb(random: Random, kind: Kind, training: float, lanes: int) -> InjectedFault:
-    if kind in (Kind.LAUNCHER_DIES, Kind.NO_BOOT, Kind.DEAF):
+def _fault(random: Random, kind: FaultKind, training: float, lanes: int) -> InjectedFault:
+    if kind in (FaultKind.LAUNCHER_DIES, FaultKind.NO_BOOT, FaultKind.DEAF):
         after = 0.0
-    elif kind in (Kind.SECOND_LAUNCH, Kind.SECOND_LAUNCHER_DIES) and random.random() < 0.5:
+    elif kind in (FaultKind.SECOND_LAUNCH, FaultKind.SECOND_LAUNCHER_DIES) and random.random() < 0.5:
         after = random.uniform(0, 5)
     elif random.random() < 0.2:
         after = random.uniform(0, 300)  # around boot, claim and data sync
     else:
         after = random.uniform(120, 330 + training)
     seconds = {
-        Kind.SLOW: random.uniform(200, 800),
-        Kind.FREEZE: random.choice((random.uniform(10, 110), 1e9)),
-        Kind.PARTITION: random.choice((random.uniform(10, 110), random.uniform(200, 1200))),
-        Kind.SKEW: random.uniform(-900, 900),
-        Kind.LAUNCHER_DIES: float(random.randrange(1, 12)),
-        Kind.SECOND_LAUNCHER_DIES: float(random.randrange(1, 12)),
+        FaultKind.SLOW: random.uniform(200, 800),
+        FaultKind.FREEZE: random.choice((random.uniform(10, 110), 1e9)),
+        FaultKind.PARTITION: random.choice((random.uniform(10, 110), random.uniform(200, 1200))),
+        FaultKind.SKEW: random.uniform(-900, 900),
+        FaultKind.LAUNCHER_DIES: float(random.randrange(1, 12)),
+        FaultKind.SECOND_LAUNCHER_DIES: float(random.randrange(1, 12)),
     }.get(kind, 0.0)
     return InjectedFault(kind, after, seconds, random.randrange(lanes))

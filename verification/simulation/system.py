@@ -1,70 +1,137 @@
-"""All that one history is made of."""
+"""The system of one history as it truly is: AWS, agents, time, and which instances are healthy."""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
-from itertools import count
 from random import Random
 
+from chronos_ec2.domain.decide import decide
+from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing import MemoryNotifier
-from verification.simulation.agent_model import Box
+from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
+from chronos_ec2.testing import Environment, MemoryAws, MemoryNotifier, VirtualTime
+from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.worker.run_lock import RunLock
+from verification.simulation.agent_model import AgentModel, AgentRun
 from verification.simulation.faulty_aws import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
-from verification.simulation.scenario import Scenario
-from verification.simulation.virtual_time import ORIGIN, VirtualTime
+from verification.simulation.guarantees import LATE, PRICED
+from verification.simulation.scenario import Layer, Scenario
 
-ENVIRONMENT = "dev"
+SUBNETS = ("subnet-a", "subnet-b")
 Traces = tuple[int, int, int, int]
+_TO_ASK_SECONDS = 300.0
+"""Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parts:
+    """What a history is composed of. A test puts a defective part in, and the oracles must find the defect."""
+
+    decide: Decide = decide
+    store: type[RunStore] = RunStore
+    watchdog: type[Reconciler] = Reconciler
+    agent_record: type[RunLock] = RunLock
+    objects: type[SimulatedObjects] = SimulatedObjects
+    deadlines: type[SimulatedDeadlines] = SimulatedDeadlines
+    notifier: type[MemoryNotifier] = MemoryNotifier
+    skip_idle_sweeps: bool = True
+
+
+REAL_PARTS = Parts()
+
+
+@dataclass(slots=True)
+class Failure:
+    """What is wrong with an instance, and since when."""
+
+    name: str
+    since: float
+
+
+class SimulatedAws(MemoryAws):
+    """AWS in virtual time, with noise."""
+
+    objects: SimulatedObjects
+    fleet: SimulatedFleet
+
+    def __init__(self, scenario: Scenario, random: Random, parts: Parts) -> None:
+        self.time = VirtualTime()
+        self.noise = Noise(scenario, random, self.time)
+        super().__init__(self.noise, self.time, parts.notifier(self.noise))
+        self.objects = parts.objects(self.time, self.noise)
+        self.fleet = SimulatedFleet(self.time, self.noise, scenario, random)
+        self.deadlines = parts.deadlines(self.time, self.noise, scenario, self.fleet)
+
+
+class _Environment(Environment):
+    """An environment that logs relaunches, and survives those that EC2 refuses."""
+
+    tell: Callable[[str], None]
+
+    def relaunch(self, run: Run) -> None:
+        self.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
+        try:
+            super().relaunch(run)
+        except (CapacityUnavailable, LaunchRefused) as error:
+            self.tell(f"not started: {error}")
 
 
 @dataclass(eq=False)
 class System:
-    """AWS, the boxes and the time of one history. `told` hears of everything that happens, for people."""
+    """Everything that one history is made of. `log` is called with each thing that happens, for people."""
 
-    plan: Scenario
+    scenario: Scenario
     limits: Limits
-    told: Callable[[str], None] | None = None
-    boxes: dict[str, Box] = field(default_factory=dict)
+    log: Callable[[str], None] | None = None
+    parts: Parts = REAL_PARTS
+    agents: dict[str, AgentModel] = field(default_factory=dict)
+    failing: dict[str, Failure] = field(default_factory=dict)
+    """Instances that should end."""
     asked: set[str] = field(default_factory=set)
-    """Instances whose end somebody asked for."""
+    """Instances that somebody asked to end."""
     out_of_reach: set[str] = field(default_factory=set)
-    """Instances that are ours no more, as far as tags tell: the box itself ends them, or their schedule."""
+    """Instances without our tags: only the instance itself or its schedule ends them."""
     on_hold: set[str] = field(default_factory=set)
-    """Instances that somebody wants to debug: until deadline or cap nothing else ends them."""
+    """Instances tagged Hold: only deadline and cap end them."""
     spoiled: set[Lane] = field(default_factory=set)
-    """Lanes of which somebody made the lock unreadable, or worse."""
+    """Lanes whose lock somebody made unreadable, or worse."""
     robbed: set[Lane] = field(default_factory=set)
     """Lanes whose lock was deleted, or names another instance: nobody can know that their run is healthy."""
 
     def __post_init__(self) -> None:
-        self.limits = replace(self.limits, max_runtime=timedelta(seconds=self.plan.max_runtime))
-        self.random = Random(self.plan.seed ^ 0x5EED)
-        self.clockwork = VirtualTime()
-        self.noise = Noise(self.plan, self.random, self.clockwork)
-        self.objects = SimulatedObjects(self.clockwork, self.noise)
-        self.fleet = SimulatedFleet(self.clockwork, self.noise, self.plan, self.random)
-        self.deadlines = SimulatedDeadlines(self.clockwork, self.noise, self.plan, self.fleet)
-        self.notifier = MemoryNotifier(self.noise)
-        nonce = count()
-        self.store = RunStore(self.objects, lambda: f"{next(nonce):x}")
-        self.lanes = [Lane(ENVIRONMENT), Lane(ENVIRONMENT, "second")][: self.plan.lanes]
+        scenario = self.scenario
+        self.limits = replace(self.limits, max_runtime=timedelta(seconds=scenario.max_runtime))
+        self.random = Random(scenario.seed ^ 0x5EED)
+        aws = SimulatedAws(scenario, self.random, self.parts)
+        self.time, self.noise, self.objects, self.fleet = aws.time, aws.noise, aws.objects, aws.fleet
+        self.deadlines, self.notifier = aws.deadlines, aws.notifier
+        self.noise.muted = True
+        self.environment = _Environment(
+            aws=aws, limits=self.limits, decide=self.parts.decide, store_type=self.parts.store,
+            watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
+            crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
+        )  # fmt: skip
+        self.environment.tell = self.tell
+        self.noise.muted = False
+        self.store, self.watchdog = self.environment.store, self.environment.watchdog
+        self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
         self.foreign = self.fleet.add({"Project": "another"})
 
     def tell(self, text: str) -> None:
-        """Something happened."""
-        if self.told:
-            self.told(f"{self.clockwork.seconds:9.1f}  {text}")
+        """Log that something happened."""
+        if self.log:
+            self.log(f"{self.time.seconds:9.1f}  {text}")
 
     @property
     def traces(self) -> Traces:
-        """What whoever acts leaves behind: messages, locks, calls, instances."""
+        """What has an effect that lasts: messages, locks, terminations, instances."""
         locks = sum(self.objects.holds(lane.state_key) for lane in self.lanes)
         return len(self.notifier.messages), locks, len(self.fleet.terminate_calls), len(self.fleet.ours)
 
@@ -72,28 +139,13 @@ class System:
         """Whether an instance is not terminated, whatever EC2's list says."""
         return self.fleet.state(instance_id) is not InstanceState.TERMINATED
 
-    def unreadable(self, lane: Lane | None) -> bool:
-        """Whether there is something at the place of a lock that is none."""
-        return lane is not None and self.objects.holds(lane.state_key) and self.run_in(lane) is None
-
     def instance(self, instance_id: str) -> Instance:
         """An instance as it truly is."""
         return self.fleet.truth(instance_id)
 
-    def spent_at(self, instance_id: str) -> float | None:
-        """When the run that holds an instance's lane has spent its cap with it; None if there is no cap, or no run."""
-        box = self.instance(instance_id)
-        run = self.run_in(box.lane) if box.lane else None
-        if run is None or not box.belongs_to(run):
-            return None
-        if run.max_cost_usd is None or not run.price_per_hour_usd:
-            return None
-        launched = (box.launched_at - ORIGIN).total_seconds()
-        return launched + (run.max_cost_usd - run.spent_usd) / run.price_per_hour_usd * 3600
-
-    def run_in(self, lane: Lane) -> Run | None:
-        """The run that truly holds a lane, read without noise."""
-        if not self.objects.holds(lane.state_key):
+    def run_in(self, lane: Lane | None) -> Run | None:
+        """The run that truly holds a lane."""
+        if lane is None or not self.objects.holds(lane.state_key):
             return None
         self.noise.muted, before = True, self.noise.muted
         try:
@@ -101,3 +153,75 @@ class System:
         finally:
             self.noise.muted = before
         return state.run if isinstance(state, LockHeld) else None
+
+    def unreadable(self, lane: Lane | None) -> bool:
+        """Whether the object at the place of a lock is not a lock."""
+        return lane is not None and self.objects.holds(lane.state_key) and self.run_in(lane) is None
+
+    def own_run(self, instance_id: str) -> Run | None:
+        """The run that holds an instance's lane, if the instance belongs to it."""
+        instance = self.instance(instance_id)
+        run = self.run_in(instance.lane)
+        return run if run is not None and instance.belongs_to(run) else None
+
+    def spent_at(self, instance_id: str) -> float | None:
+        """When an instance's run has spent its cap on it; None without a cap or a run."""
+        run = self.own_run(instance_id)
+        if run is None or run.max_cost_usd is None or not run.price_per_hour_usd:
+            return None
+        launched = (self.instance(instance_id).launched_at - ORIGIN).total_seconds()
+        return launched + (run.max_cost_usd - run.spent_usd) / run.price_per_hour_usd * 3600
+
+    # --- health ------------------------------------------------------------------------------------------------
+
+    def healthy(self, instance_id: str) -> bool:
+        """Whether nothing may end an instance now."""
+        agent = self.agents.get(instance_id)
+        if instance_id in self.asked or instance_id in self.failing:
+            return False
+        if self.instance(instance_id).lane in self.robbed:
+            return False
+        if agent is None:
+            return self._boots_in_time(instance_id) and not self.near_a_limit(instance_id)
+        if not agent.claimed or agent.last_beat is None or agent.run is AgentRun.GONE:
+            return False
+        now, limits = self.time.seconds, self.limits
+        # S3 gives the time of a heartbeat in whole seconds: a lease can seem to be over so much too early.
+        silent = now - self.noise.excuse(agent.last_beat) > limits.lease.total_seconds() - 1.0
+        stalled = agent.stalled_since is not None and now - agent.stalled_since > limits.progress.total_seconds()
+        return not (silent or stalled or self.near_a_limit(instance_id))
+
+    def was_not_asked(self, instance_id: str) -> bool:
+        """Whether an instance is ended for a near limit alone, and its agent was not asked to stop before."""
+        agent = self.agents.get(instance_id)
+        lane, since = self.instance(instance_id).lane, self.time.seconds - _TO_ASK_SECONDS
+        run = self.run_in(lane)
+        if run is None or run.stop or agent is None or agent.claimed_at is None or agent.claimed_at > since:
+            return False
+        if Layer.SWEEP in self.scenario.layers_off:
+            return False  # nobody looks before the limit
+        excused = instance_id in self.asked | self.on_hold or lane in self.spoiled or self.scenario.list_lag
+        failure = self.failing.get(instance_id)
+        if excused or (failure is not None and failure.name not in (LATE, PRICED)):
+            return False
+        return agent.alive and not agent.cut_off and agent.stalled_since is None and self.near_a_limit(instance_id)
+
+    def _boots_in_time(self, instance_id: str) -> bool:
+        """Whether the lock names, or may yet name, a fresh instance whose agent still has time to claim."""
+        instance = self.instance(instance_id)
+        run = self.run_in(instance.lane)
+        if run is None or run.verdict or (run.run_id, run.attempt) != (instance.run_id, instance.attempt):
+            return False
+        return run.instance_id in (None, instance_id) and self.time.now() - instance.launched_at < self.limits.boot
+
+    def near_a_limit(self, instance_id: str) -> bool:
+        """Whether deadline or cap allow to end an instance now."""
+        instance = self.instance(instance_id)
+        soon = self.time.now() + self.limits.grace
+        if instance.deadline and soon >= instance.deadline:
+            return True
+        run = self.run_in(instance.lane)
+        if run is None or run.max_cost_usd is None or run.price_per_hour_usd is None:
+            return False
+        hours = (soon - instance.launched_at).total_seconds() / 3600
+        return run.spent_usd + run.price_per_hour_usd * hours >= run.max_cost_usd

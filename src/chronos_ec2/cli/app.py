@@ -52,7 +52,7 @@ app = typer.Typer(
     help="Train Amazon Chronos on EC2 GPUs. One command starts a run; the GPU is gone when the run is over.",
     epilog="Exit codes: 0 success; 1 a run failed or something is left; 2 invalid request; 3 AWS did not answer or "
     "denied access; 130 interrupted.",
-    no_args_is_help=True,
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
     # Rich's help takes longer to import than everything else together.
     rich_markup_mode=None,
@@ -61,5 +61,7 @@ app = typer.Typer(
 
 
 @app.callback()
-def _options() -> None:
-    """No options of its own."""
+def _without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)

@@ -8,13 +8,7 @@ from itertools import count
 from typing import Any
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.events import (
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
-    StateWritten,
-    parse_event,
-)
+from chronos_ec2.domain.events import parse_event
 from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -40,7 +34,7 @@ class Environment:
     """An environment named `dev`, with a data set to train on.
 
     `aws` may be adapters of your own, then `faults` is not used. `decide` and the two types may be defective ones, for
-    a test that must find the defect. `order` holds what each launch asks for, as fields of `Order`.
+    a test that must find the defect. `order` holds what each launch asks for, as fields of `LaunchSpec`.
     """
 
     def __init__(
@@ -106,11 +100,7 @@ class Environment:
 
     def handle(self, event: object) -> None:
         """Handle an event as the functions do."""
-        match parse_event(event):
-            case StateWritten(lane=lane):
-                self.watchdog.lane(lane)
-            case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
-                self.watchdog.instance(at)
+        self.watchdog.handle(parse_event(event))
 
     # --- time
 

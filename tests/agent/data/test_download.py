@@ -14,14 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from agent.data.download import PIECE_BYTES, Download, ObjectChanged, fetch
+from agent.data import download
+from agent.data.download import Download, ObjectChanged, fetch
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Transfer
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.ports import ObjectTransfer, Source
 from chronos_ec2.testing import MemoryAws, MemoryObjects, MemoryTransfer
 
-LARGE = random.Random(7).randbytes(1 << 20) * 128 + b"the end"
+PIECE_BYTES = 1 << 20
+LARGE = random.Random(7).randbytes(PIECE_BYTES) * 2 + b"the end"
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PIECE_BYTES", PIECE_BYTES)
 
 
 class FlakyTransfer(MemoryTransfer):
@@ -55,7 +62,7 @@ class FirstPieceLast(FlakyTransfer):
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
         assert piece is not None
         if piece.start == 0:
-            assert all(self._others.acquire(timeout=60) for _ in range(2))
+            assert all(self._others.acquire(timeout=300) for _ in range(2))
         source = super().download_piece(key, path, piece, on_bytes)
         if piece.start > 0:
             self._others.release()
@@ -124,15 +131,15 @@ def test_an_object_of_another_size_is_refused(world: MemoryAws, tmp_path: Path, 
 @pytest.mark.parametrize("body", [LARGE, b"small"])
 def test_an_object_that_differs_from_the_upload_is_refused(world: MemoryAws, tmp_path: Path, body: bytes) -> None:
     """Pieces of a large object have no S3 checksum: the whole is compared with the uploader's hash."""
-    path = tmp_path / "upload"
+    path, transfer = tmp_path / "upload", FlakyTransfer(world.objects)
     path.write_bytes(body)
-    for sha256 in (hashlib.sha256(body).hexdigest(), "0" * 64):
-        world.transfer.upload(path, "key", lambda _count: None, sha256=sha256)
-        if sha256 == "0" * 64:
-            with pytest.raises(ServiceUnavailable, match="the SHA-256 of key differs from the uploaded one"):
-                get(FlakyTransfer(world.objects), Download("key", len(body), tmp_path / "a"))
-        else:
-            assert get(FlakyTransfer(world.objects), Download("key", len(body), tmp_path / "a")) == (sha256,)
+    download = Download("key", len(body), tmp_path / "a")
+    sha256 = hashlib.sha256(body).hexdigest()
+    transfer.upload(path, "key", lambda _count: None, sha256=sha256)
+    assert get(transfer, download) == (sha256,)
+    transfer.upload(path, "key", lambda _count: None, sha256="0" * 64)
+    with pytest.raises(ServiceUnavailable, match="the SHA-256 of key differs from the uploaded one"):
+        get(transfer, download)
 
 
 def test_no_further_download_starts_after_a_failure(world: MemoryAws, tmp_path: Path) -> None:

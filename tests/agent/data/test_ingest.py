@@ -256,9 +256,7 @@ def test_missing_times_are_ignored(tmp_path: Path) -> None:
     ],
     ids=["month ends", "mid month", "quarters", "years"],
 )
-def test_months_are_a_common_step_despite_different_lengths(
-    tmp_path: Path, have: tuple[str, ...], missing: str
-) -> None:
+def test_months_are_a_common_step_of_varying_length(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*have), target=[1, 2, 3, 4])
     with pytest.raises(InvalidInput, match="1 times are missing"):
         read([path], tmp_path)

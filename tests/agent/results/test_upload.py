@@ -21,8 +21,8 @@ from agent.logs.shipper import LogShipper, StreamCopy, log_to
 from agent.plots import draw_forecasts, draw_loss
 from agent.protocol.metrics_log import losses
 from agent.results.upload import Results
+from agent.training.batching.held_out import hold_out
 from agent.training.evaluate.forecast_table import examples
-from agent.training.evaluate.metrics import hold_out
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.training_config.schema import Data
 from chronos_ec2.worker.progress import Progress
