@@ -1,4 +1,4 @@
-"""One incident, one message: the stories of all kinds, told by events that come ten times each and in any order.
+"""One incident, one message: the stories of all kinds, with events that come ten times each and in any order.
 
 The handlers and all behind them are the real ones; AWS is the one in memory, because the stories take hours.
 """
@@ -153,10 +153,10 @@ def deliveries(env: Environment) -> list[tuple[str, Any]]:
         ("sweep", golden("sweep-tick")),
         *(("state_written", golden(name)) for name in OF_LOCKS),
     ]
-    for box in env.fleet.instances("dev"):
+    for instance in env.fleet.instances("dev"):
         for name in OF_INSTANCES:
             event = golden(name)
-            event["detail"]["instance-id"] = box.instance_id
+            event["detail"]["instance-id"] = instance.instance_id
             found.append(("instance_changed", event))
     return found
 
@@ -174,7 +174,7 @@ def test_each_incident_is_told_once_however_often_and_late_its_events_come(env: 
         random.shuffle(events)
         for function, event in events:
             importlib.import_module(f"functions.{function}").handler(event, CONTEXT)
-    told = Counter(message.attributes["kind"] for message in env.notifier.messages)
-    assert told == Counter(map(str, expected))
+    sent = Counter(message.attributes["kind"] for message in env.notifier.messages)
+    assert sent == Counter(map(str, expected))
     if kind is Kind.RESUMED:
         assert env.lock(Lane("dev")).run.attempt == 2

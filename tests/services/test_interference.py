@@ -118,7 +118,7 @@ def test_an_orphan_whose_record_appears_before_its_termination_is_spared(env: En
     faults.hook("objects.read", lambda key: env.objects.create(key, held.run.to_json()), after=True, on=LOCK, times=1)
     env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
-    assert launched.instance_id in {box.instance_id for box in env.fleet.instances("dev") if box.alive}
+    assert launched.instance_id in {instance.instance_id for instance in env.fleet.instances("dev") if instance.alive}
 
 
 def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(env: Environment) -> None:
@@ -129,13 +129,15 @@ def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(
     assert env.fleet.terminate_calls == []
 
 
-def test_a_message_that_cannot_be_sent_puts_off_the_end_of_a_stray_by_some_sweeps_and_no_more(env: Environment) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+def test_a_message_that_cannot_be_sent_puts_off_the_end_of_an_orphan_by_some_sweeps_and_no_more(
+    env: Environment,
+) -> None:
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     env.faults.fail("notifier.publish")
     env.sweeps(LIMITS.orphan_bound)
     assert env.fleet.terminate_calls == []
     env.sweeps(3 * LIMITS.sweep)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
 
 
 @pytest.mark.parametrize("state", [state for state in InstanceState if state is not InstanceState.TERMINATED])
@@ -157,10 +159,10 @@ def test_two_bundles_lie_beside_each_other_and_neither_is_replaced() -> None:
     assert store.objects.read(bundle_key(first)).body == b"one"  # type: ignore[union-attr]
 
 
-def test_a_sweep_finds_a_stray_in_a_lane_that_has_no_lock(env: Environment) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "forgotten"})
+def test_a_sweep_finds_an_orphan_in_a_lane_that_has_no_lock(env: Environment) -> None:
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "forgotten"})
     env.sweeps(LIMITS.orphan_bound)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
 
 
 def test_a_record_alone_that_cannot_be_read_ends_no_healthy_run(env: Environment) -> None:
@@ -234,10 +236,10 @@ def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_f
 ) -> None:
     env.deadlines.schedule("i-gone", env.clock.now())
     env.clock.advance(LIMITS.boot)
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     faults.fail("deadlines.cancel", error)
     env.sweeps(LIMITS.orphan_bound)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
     assert "is refused" in env.watchdog.sweep()[0].error
 
 
@@ -319,11 +321,11 @@ def test_a_calm_sweep_asks_ec2_once(env: Environment, faults: Faults) -> None:
 
 def test_a_schedule_stays_when_ec2_cannot_be_asked_and_the_lanes_are_swept(env: Environment) -> None:
     an_untagged_instance(env)
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     env.faults.fail("fleet.look_up", NotAllowed("not allowed to list EC2 instances"))
     env.sweeps(LIMITS.orphan_bound)
     assert "not allowed" in env.watchdog.sweep()[0].error
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
     assert len(env.deadlines.schedules) == 1
 
 
@@ -338,7 +340,7 @@ def test_a_deadline_holds_whatever_s3_says(
     launched = env.launch()
     env.claim(launched)
     second = env.launch(lane=Lane("dev", "second"))
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     deadline = env.clock.now() + LIMITS.max_runtime
     env.clock.advance(LIMITS.max_runtime - 15 * LIMITS.sweep)
     for name, run_id in (("main", launched.run_id), ("second", second.run_id)):
@@ -354,13 +356,13 @@ def test_a_deadline_holds_whatever_s3_says(
         if calls != S3S_CALLS[-1:] and env.clock.now() < deadline:
             assert env.fleet.terminate_calls == []
     assert {launched.instance_id, second.instance_id} <= set(env.fleet.terminate_calls)
-    assert (stray in env.fleet.terminate_calls) is (calls == S3S_CALLS[-1:])
+    assert (orphan in env.fleet.terminate_calls) is (calls == S3S_CALLS[-1:])
 
 
-def test_a_note_that_cannot_be_read_puts_the_end_of_a_stray_off_and_not_back(env: Environment) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+def test_a_note_that_cannot_be_read_puts_the_end_of_an_orphan_off_and_not_back(env: Environment) -> None:
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     env.sweeps(LIMITS.grace)
-    key = suspect_key("dev", stray)
+    key = suspect_key("dev", orphan)
     first = env.objects.read(key)
     env.faults.fail("objects.read", on=key)
     env.sweeps(3 * LIMITS.sweep)
@@ -368,7 +370,7 @@ def test_a_note_that_cannot_be_read_puts_the_end_of_a_stray_off_and_not_back(env
     env.faults.clear()
     assert env.objects.read(key) == first
     env.watchdog.sweep()
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
 
 
 @pytest.mark.parametrize("error", [ServiceUnavailable, NotAllowed])
@@ -433,26 +435,26 @@ def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so
 GARBAGE = b"\xef\xbb\xbf{"
 
 
-def a_stray_and_a_run(env: Environment) -> tuple[str, Launched]:
-    """A stray that EC2 lists first, and a run in training that beats; both are older than a boot may take."""
+def an_orphan_and_a_run(env: Environment) -> tuple[str, Launched]:
+    """An orphan that EC2 lists first, and a run in training with heartbeats; both are older than the boot limit."""
     tags = owner_tags(env.fleet.project, "dev") | {"RunId": "20260101T000000Z-ffffff"}
-    stray = env.fleet.add(tags)
+    orphan = env.fleet.add(tags)
     launched = env.launch()
     env.claim(launched)
     env.train()
     env.clock.advance(LIMITS.boot + seconds(1))
     env.beat(launched, counter=2)
-    return stray, launched
+    return orphan, launched
 
 
-def test_beside_an_unreadable_lock_a_stray_is_ended_and_the_run_that_beats_is_not(env: Environment) -> None:
-    stray, launched = a_stray_and_a_run(env)
+def test_beside_an_unreadable_lock_an_orphan_is_ended_and_the_run_that_beats_is_not(env: Environment) -> None:
+    orphan, launched = an_orphan_and_a_run(env)
     before = env.lock().run.to_json()
     env.objects.write(LOCK, GARBAGE)
     for counter in range(3, 60):
         env.sweeps(LIMITS.sweep)
         env.beat(launched, counter)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
     assert env.objects.body(LOCK) == GARBAGE
 
     env.objects.write(LOCK, before)
@@ -463,8 +465,8 @@ def test_beside_an_unreadable_lock_a_stray_is_ended_and_the_run_that_beats_is_no
 
 
 def test_a_beat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_its_agent(env: Environment) -> None:
-    stray, launched = a_stray_and_a_run(env)
-    env.fleet.move(stray, InstanceState.TERMINATED)
+    orphan, launched = an_orphan_and_a_run(env)
+    env.fleet.move(orphan, InstanceState.TERMINATED)
     env.objects.write(LOCK, GARBAGE)
     env.sweeps(LIMITS.lease + 2 * LIMITS.sweep)
     env.fleet.terminate_calls.clear()
@@ -506,15 +508,15 @@ def test_a_suspicion_of_long_ago_makes_no_first_look_fatal(env: Environment) -> 
     assert env.fleet.terminate_calls == []
 
 
-def test_a_stray_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_when_it_can(
+def test_an_orphan_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_when_it_can(
     env: Environment, faults: Faults
 ) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     faults.fail("fleet.terminate")
     env.sweeps(seconds(3600))
     faults.clear()
     env.sweeps(LIMITS.grace)
-    assert not next(box for box in env.fleet.instances("dev") if box.instance_id == stray).alive
+    assert not next(instance for instance in env.fleet.instances("dev") if instance.instance_id == orphan).alive
 
 
 def test_a_list_of_ec2_that_lags_for_minutes_ends_no_run_whose_agent_beats(env: Environment) -> None:
@@ -575,8 +577,8 @@ def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_told(
     assert env.fleet.terminate_calls == [other]
     assert "OperationNotPermitted" in env.watchdog.sweep()[-1].error
     env.sweeps(LIMITS.alarm)
-    told = [(m.attributes["kind"], m.document["incident"]) for m in env.notifier.messages]
-    assert sorted(told) == [("leak", protected), ("orphan", protected), ("orphan", other)]
+    sent = [(m.attributes["kind"], m.document["incident"]) for m in env.notifier.messages]
+    assert sorted(sent) == [("leak", protected), ("orphan", protected), ("orphan", other)]
 
 
 def a_run_that_is_over(env: Environment) -> str:

@@ -298,8 +298,8 @@ def test_what_a_lost_attempt_has_cost_is_told_by_ec2s_type_though_its_launcher_d
     with pytest.raises(Crash):
         env.launch(crashes_left=1, **FALLS_BACK)
     assert env.lock().run.instance_type == "g5.4xlarge"
-    (box,) = env.fleet.instances("dev")
-    launched = Launched(env.lock().run.run_id, 1, box.instance_id, LaunchOption(type_left, "subnet-a"))
+    (instance,) = env.fleet.instances("dev")
+    launched = Launched(env.lock().run.run_id, 1, instance.instance_id, LaunchOption(type_left, "subnet-a"))
     env.claim(launched)
     env.train()
     env.beat(launched, checkpoint_age=seconds(30))
@@ -452,7 +452,7 @@ def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: 
 
     def deliver() -> None:
         calls = [lambda: env.watchdog.lane(Lane("dev")), lambda: env.watchdog.lane(Lane("dev", "second"))]
-        calls += [partial(env.watchdog.instance, box) for box in (launched.instance_id, orphan)]
+        calls += [partial(env.watchdog.instance, each) for each in (launched.instance_id, orphan)]
         events = 10 * [*calls, env.watchdog.sweep]
         random.shuffle(events)
         for event in events:
@@ -467,8 +467,8 @@ def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: 
         deliver()
     env.clock.advance(LIMITS.sweep)
     deliver()
-    told = Counter((message.attributes["kind"], message.document["incident"]) for message in env.notifier.messages)
-    assert told == {
+    sent = Counter((message.attributes["kind"], message.document["incident"]) for message in env.notifier.messages)
+    assert sent == {
         ("started", launched.run_id): 1, ("stuck", launched.run_id): 1, ("orphan", orphan): 1,
     }  # fmt: skip
 
@@ -490,7 +490,7 @@ def lose(env: Environment, words: bytes | None) -> str:
 
 
 def test_what_a_box_said_of_its_end_is_in_the_verdict_and_in_the_message(env: Environment) -> None:
-    words = "the box has booted a second time"
+    words = "the instance has booted a second time"
     assert lose(env, words.encode()) == f"the instance disappeared during training: {words}"
     assert words in env.notifier.messages[-1].body
 
