@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import InitVar, dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
 
@@ -35,62 +36,53 @@ class AgentRun(Enum):
 
 
 class _WouldSleep(Exception):
-    """The agent waits before it tries again; meanwhile virtual time moves on."""
-
-    def __init__(self, seconds: float) -> None:
-        super().__init__(seconds)
-        self.seconds = seconds
+    """The agent waits so many seconds before it tries again; meanwhile virtual time moves on."""
 
 
+@dataclass(eq=False)
 class AgentModel:
     """An instance with its agent. `power_off` is called when the agent's process ends, as its unit does."""
 
-    def __init__(
-        self,
-        time: VirtualTime,
-        noise: Noise,
-        store: RunStore,
-        lane: Lane,
-        identity: Identity,
-        limits: Limits,
-        record_type: type[Record] = Record,
-    ) -> None:
-        self._time = time
-        self._noise = noise
-        self._limits = limits
-        self.identity = identity
-        self.skew = 0.0
-        self.run = AgentRun.BOOTING
-        self.cut_off = False
-        self.deaf = False
-        self.acts = False
-        """Whether the agent's main thread is at work now: what it writes is no news to it."""
-        self.stalled_since: float | None = None
-        self.claimed_at: float | None = None
-        self.last_beat: float | None = None
-        self.status = Status.INITIALIZATION
-        self.checkpoint_after: float | None = None
-        self.power_off: Callable[[], None] = lambda: None
-        self.on_claim: Callable[[], None] = lambda: None
-        self.on_fenced: Callable[[], None] = lambda: None
-        self._training = 0.0
-        self._dead = False
-        self._cut_until = 0.0
-        self._next_beat = _FOREVER
-        self._leaving: Verdict | None = None
-        self._waited = 0.0
-        self._progress = Progress(self._monotonic)
-        self._control = Control()
-        self._record = record_type(store, self, lane, identity, self._sleep)
-        writer = HeartbeatWriter(store, self, self._record, identity, self._progress, lambda: 100.0)
-        self._renewer = LeaseRenewer(writer, self._record, self._control, limits, self._monotonic)
+    time: VirtualTime
+    noise: Noise
+    store: InitVar[RunStore]
+    lane: InitVar[Lane]
+    identity: Identity
+    limits: Limits
+    record_type: InitVar[type[Record]]
+    power_off: Callable[[], None]
+    on_claim: Callable[[], None]
+    on_fenced: Callable[[], None]
+    deaf: bool
+    checkpoint_after: float | None
+    training: float
+    run: AgentRun = AgentRun.BOOTING
+    skew: float = 0.0
+    cut_off: bool = False
+    acts: bool = False
+    """Whether the agent's main thread is at work now: what it writes is no news to it."""
+    stalled_since: float | None = None
+    claimed_at: float | None = None
+    last_beat: float | None = None
+    status: Status = Status.INITIALIZATION
+    _dead: bool = False
+    _cut_until: float = 0.0
+    _next_beat: float = _FOREVER
+    _leaving: Verdict | None = None
+    _waited: float = 0.0
+
+    def __post_init__(self, store: RunStore, lane: Lane, record_type: type[Record]) -> None:
+        self._progress, self._control = Progress(self._monotonic), Control()
+        self._record = record_type(store, self, lane, self.identity, self._sleep)
+        writer = HeartbeatWriter(store, self, self._record, self.identity, self._progress, lambda: 100.0)
+        self._renewer = LeaseRenewer(writer, self._record, self._control, self.limits, self._monotonic)
 
     def now(self) -> datetime:
         """The instance's wall clock, which may be wrong."""
-        return self._time.now() + timedelta(seconds=self.skew)
+        return self.time.now() + timedelta(seconds=self.skew)
 
     def _monotonic(self) -> float:
-        return self._time.seconds
+        return self.time.seconds
 
     def _sleep(self, seconds: float) -> None:
         raise _WouldSleep(seconds)
@@ -112,46 +104,43 @@ class AgentModel:
 
     # --- its main thread ---------------------------------------------------------------------------------------
 
-    def start(self, training: float) -> None:
-        """Claim, then train for so many seconds."""
-        if self.run is not AgentRun.BOOTING:
-            return
+    def start(self) -> None:
+        """The agent's process starts, and claims."""
         self.run = AgentRun.WORKING
-        self._training = training
         self._do(self._claim)
 
     def _claim(self) -> None:
         self._record.claim()
-        self.claimed_at = self._time.seconds
+        self.claimed_at = self.time.seconds
         self.on_claim()
-        self._next_beat = self._time.seconds
+        self._next_beat = self.time.seconds
         self.catch_up()
-        self._work_until(self._time.seconds + 5.0, lambda: self._enter(Status.DATA_SYNC, _SYNC_SECONDS))
+        self._work_until(self.time.seconds + 5.0, lambda: self._enter(Status.DATA_SYNC, _SYNC_SECONDS))
 
     def _enter(self, status: Status, seconds: float) -> None:
         self._control.check()
         self._record.advance(status, str(status))
         self.status = status
         following: dict[Status, Callable[[], None]] = {
-            Status.DATA_SYNC: lambda: self._enter(Status.TRAINING, self._training),
+            Status.DATA_SYNC: lambda: self._enter(Status.TRAINING, self.training),
             Status.TRAINING: lambda: self._enter(Status.RESULTS_SYNC, _RESULTS_SECONDS),
             Status.RESULTS_SYNC: lambda: self._finish(COMPLETED),
         }
         if status is Status.TRAINING and self.checkpoint_after is not None:
-            self._time.after(self.checkpoint_after, self._checkpoint)
-        self._work_until(self._time.seconds + seconds, following[status])
+            self.time.after(self.checkpoint_after, self._checkpoint)
+        self._work_until(self.time.seconds + seconds, following[status])
 
     def _work_until(self, end: float, following: Callable[[], None]) -> None:
         """Work that stalls takes that much longer; work that hangs never ends."""
-        before = self._time.seconds
+        before = self.time.seconds
 
         def look() -> None:
             if self.stalled_since is not None:
-                self._work_until(end + (self._time.seconds - max(self.stalled_since, before)) + 60.0, following)
+                self._work_until(end + (self.time.seconds - max(self.stalled_since, before)) + 60.0, following)
             else:
                 self._do(following)
 
-        self._time.at(end, look)
+        self.time.at(end, look)
 
     def _checkpoint(self) -> None:
         if self.alive and self.stalled_since is None:
@@ -167,17 +156,17 @@ class AgentModel:
     def _do(self, act: Callable[[], None]) -> None:
         """One step of the main thread: it may have to wait, to stop, or learn that it is fenced."""
         if self.run is AgentRun.FROZEN:
-            self._time.after(5.0, lambda: self._do(act))
+            self.time.after(5.0, lambda: self._do(act))
             return
-        if self.run is not AgentRun.WORKING or (self._leaving and act != self._finish_leaving):
+        if not self.alive or (self._leaving and act != self._finish_leaving):
             return
-        self._noise.cut_off, before = self.cut_off, self._noise.cut_off
+        self.noise.cut_off, before = self.cut_off, self.noise.cut_off
         self.acts = True
         try:
             act()
             self._waited = 0.0
         except _WouldSleep as wait:
-            self._wait(wait.seconds, act)
+            self._wait(wait.args[0], act)
         except Stopped as stopped:
             self._leave(stopped.verdict)
         except Fenced:
@@ -187,21 +176,21 @@ class AgentModel:
             self._end()
         finally:
             self.acts = False
-            self._noise.cut_off = before
+            self.noise.cut_off = before
 
     def _wait(self, seconds: float, act: Callable[[], None]) -> None:
         """Wait longer each time, in all for no longer than an agent that cannot reach S3."""
         seconds = min(max(seconds, self._waited), 30.0)
         self._waited += seconds
-        if self._waited > self._limits.self_fence.total_seconds():
+        if self._waited > self.limits.self_fence.total_seconds():
             self._end()
         else:
-            self._time.after(seconds, lambda: self._do(act))
+            self.time.after(seconds, lambda: self._do(act))
 
     def _leave(self, verdict: Verdict) -> None:
         if not self._leaving:
             self._leaving = verdict
-            self._time.after(_SAVE_SECONDS, lambda: self._do(self._finish_leaving))
+            self.time.after(_SAVE_SECONDS, lambda: self._do(self._finish_leaving))
 
     def _finish_leaving(self) -> None:
         if self._leaving:
@@ -210,14 +199,14 @@ class AgentModel:
     def fail(self) -> None:
         """The trainer fails, and its agent records it."""
         self.catch_up()
-        if self.run is AgentRun.WORKING:
+        if self.alive:
             self._leave(_FAILED)
 
     def interrupt(self) -> None:
         """EC2's interruption notice: the agent saves, and leaves."""
         self.catch_up()
-        if self.run is AgentRun.WORKING and self.claimed:
-            stop = Stop(Cause.PREEMPTED, "EC2 takes the spot instance back", self._time.now())
+        if self.alive and self.claimed:
+            stop = Stop(Cause.PREEMPTED, "EC2 takes the spot instance back", self.time.now())
             self._control.give_stop(stop)
             if not self.deaf:
                 self._checkpoint()
@@ -233,30 +222,30 @@ class AgentModel:
 
     def catch_up(self) -> None:
         """Send the heartbeats that are due; of those that nobody could have told apart, the last."""
-        now = self._time.seconds
-        if self._next_beat > now or self.run is not AgentRun.WORKING:
+        now = self.time.seconds
+        if self._next_beat > now or not self.alive:
             return
-        beat = self._limits.beat.total_seconds()
-        quiet = not (self.cut_off or self._noise.can_fail)
+        beat = self.limits.beat.total_seconds()
+        quiet = not (self.cut_off or self.noise.can_fail)
         if quiet and (missed := int((now - self._next_beat) / beat)) > 0:
             self._next_beat += missed * beat
-        self._noise.cut_off, before = self.cut_off, self._noise.cut_off
-        in_function, self._noise.in_function = self._noise.in_function, False
-        in_launch, self._noise.in_launch = self._noise.in_launch, False
+        self.noise.cut_off, before = self.cut_off, self.noise.cut_off
+        in_function, self.noise.in_function = self.noise.in_function, False
+        in_launch, self.noise.in_launch = self.noise.in_launch, False
         try:
-            while self._next_beat <= now and self.run is AgentRun.WORKING:
-                self._time.seconds = self._next_beat
+            while self._next_beat <= now and self.alive:
+                self.time.seconds = self._next_beat
                 self._beat()
         finally:
-            self._time.seconds = now
-            self._noise.cut_off = before
-            self._noise.in_function, self._noise.in_launch = in_function, in_launch
+            self.time.seconds = now
+            self.noise.cut_off = before
+            self.noise.in_function, self.noise.in_launch = in_function, in_launch
 
     def _beat(self) -> None:
         if self.stalled_since is None:
             self._progress.work()
-        if (wait := self._renewer.tick()) == self._limits.beat.total_seconds():
-            self.last_beat = self._time.seconds
+        if (wait := self._renewer.tick()) == self.limits.beat.total_seconds():
+            self.last_beat = self.time.seconds
         self._next_beat += wait
         if self._control.fenced:
             self._end()
@@ -265,8 +254,8 @@ class AgentModel:
 
     def news(self) -> None:
         """The lock was written: the agent learns of it at its next heartbeat."""
-        if self.run is AgentRun.WORKING and self._next_beat < _FOREVER:
-            self._time.at(self._next_beat, self.catch_up)
+        if self.alive and self._next_beat < _FOREVER:
+            self.time.at(self._next_beat, self.catch_up)
 
     # --- what is done to it ------------------------------------------------------------------------------------
 
@@ -288,7 +277,7 @@ class AgentModel:
 
     def freeze(self, seconds: float) -> None:
         """No instruction is executed for a while."""
-        if self.run is not AgentRun.WORKING:
+        if not self.alive:
             return
         self.catch_up()
         self.run = AgentRun.FROZEN
@@ -296,35 +285,35 @@ class AgentModel:
         def resume() -> None:
             if self.run is AgentRun.FROZEN:
                 self.run = AgentRun.WORKING
-                self._next_beat = max(self._next_beat, self._time.seconds)
+                self._next_beat = max(self._next_beat, self.time.seconds)
                 self.news()
 
         if seconds < 1e8:
-            self._time.after(seconds, resume)
+            self.time.after(seconds, resume)
 
     def cut(self, seconds: float) -> None:
         """S3 cannot be reached for a while. Heartbeats fail, until the agent fences itself."""
         self.catch_up()
         self.cut_off = True
-        self._cut_until = max(self._cut_until, self._time.seconds + seconds)
+        self._cut_until = max(self._cut_until, self.time.seconds + seconds)
 
         def reconnect() -> None:
             self.catch_up()
-            self.cut_off = self._time.seconds < self._cut_until
+            self.cut_off = self.time.seconds < self._cut_until
 
-        self._time.after(seconds, reconnect)
-        self._time.after(min(seconds, self._limits.self_fence.total_seconds() + 30.0), self.catch_up)
+        self.time.after(seconds, reconnect)
+        self.time.after(min(seconds, self.limits.self_fence.total_seconds() + 30.0), self.catch_up)
 
     def stall(self, seconds: float | None) -> None:
         """The trainer makes no step for a while, with None for ever; heartbeats continue."""
-        if self.run is not AgentRun.WORKING or self.stalled_since is not None:
+        if not self.alive or self.stalled_since is not None:
             return
         self.catch_up()
-        self.stalled_since = self._time.seconds
+        self.stalled_since = self.time.seconds
 
         def resume() -> None:
             self.catch_up()
             self.stalled_since = None
 
         if seconds is not None:
-            self._time.after(seconds, resume)
+            self.time.after(seconds, resume)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from random import Random
 
@@ -20,38 +20,42 @@ _BEAT_SECONDS = 20.0
 """A heartbeat and its second try."""
 
 
+@dataclass(eq=False, slots=True)
 class Noise:
     """What goes wrong with each call, given who makes it and what the scenario says."""
 
-    def __init__(self, scenario: Scenario, random: Random, time: VirtualTime) -> None:
-        # Two fault points a call.
-        self._errors = scenario.call_errors / 2
-        self._crashes = scenario.function_crashes / 2
-        self._outages = scenario.outages
-        self._pauses = scenario.pauses
-        self._paused = False
-        self._time = time
-        self._random = random
-        self._quiet = not (self._errors or self._crashes or self._outages or self._pauses)
-        self.in_function = False
-        self.in_launch = False
-        self.cut_off = False
-        """Whether the current caller cannot reach AWS."""
-        self.calls_to_crash: int | None = None
-        """The caller crashes after so many more fault points, two a call."""
-        self.conditional = False
-        """Whether the call is a write with a condition, whose retry may find that the condition does not hold."""
-        self.failed_calls = 0
-        """Failed calls of functions, and functions that crashed."""
-        self.failed_by_chance = 0
-        """The same without outages other than EC2's."""
-        self.disturbed: list[float] = []
-        """The times of ticks that were lost, or in which a call failed."""
-        self.disturbed_by_chance: list[float] = []
-        """The same without those that only an outage other than EC2's disturbed."""
-        self.tick: float | None = None
-        """When the current tick came."""
-        self.muted = False
+    _scenario: Scenario
+    _random: Random
+    _time: VirtualTime
+    in_function: bool = False
+    in_launch: bool = False
+    cut_off: bool = False
+    """Whether the current caller cannot reach AWS."""
+    calls_to_crash: int | None = None
+    """The caller crashes after so many more fault points, two a call."""
+    conditional: bool = False
+    """Whether the call is a conditional write, whose retry may find that the condition does not hold."""
+    muted: bool = False
+    tick: float | None = None
+    """When the current tick came."""
+    failed_calls: int = 0
+    """Failed calls of functions, and functions that crashed."""
+    failed_by_chance: int = 0
+    """The same without outages other than EC2's."""
+    disturbed: list[float] = field(default_factory=list)
+    """The times of ticks that were lost, or in which a call failed."""
+    disturbed_by_chance: list[float] = field(default_factory=list)
+    """The same without those that only an outage other than EC2's disturbed."""
+    _paused: bool = False
+    _errors: float = field(init=False)
+    _crashes: float = field(init=False)
+    _quiet: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Split each rate over the two fault points of a call."""
+        scenario = self._scenario
+        self._errors, self._crashes = scenario.call_errors / 2, scenario.function_crashes / 2
+        self._quiet = not (self._errors or self._crashes or scenario.outages or scenario.pauses)
 
     def disturbs(self, tick: float, by_chance: bool) -> None:
         """Note that a tick may have been of no use."""
@@ -62,17 +66,17 @@ class Noise:
     @property
     def can_fail(self) -> bool:
         """Whether a call may fail, by chance or in an outage."""
-        return bool(self._errors or self._outages) and not self.muted
+        return bool(self._errors or self._scenario.outages) and not self.muted
 
     @property
     def out(self) -> bool:
         """Whether a service is out now: a tick that did not call it may still depend on it."""
         now = self._time.seconds
-        return any(outage.after <= now < outage.after + outage.seconds for outage in self._outages)
+        return any(outage.after <= now < outage.after + outage.seconds for outage in self._scenario.outages)
 
     def excuse(self, last_beat: float) -> float:
         """Since when an agent is silent by its own fault, which an outage of S3 is not."""
-        for outage in self._outages:
+        for outage in self._scenario.outages:
             began_well = outage.after - _BEAT_SECONDS < last_beat < outage.after + outage.seconds
             if outage.service == "s3" and not outage.refuses and began_well and self._time.seconds > outage.after:
                 # A heartbeat that failed is tried again after some seconds.
@@ -96,12 +100,12 @@ class Noise:
             self._count()
             raise LostRace(f"{operation}: 412")
         self._maybe(operation)
-        if self._pauses and (self.in_function or self.in_launch) and not self.muted:
+        if self._scenario.pauses and (self.in_function or self.in_launch) and not self.muted:
             self._may_pause()
 
     def _may_pause(self) -> None:
         """The caller is held up while everybody else continues. One pause at a time."""
-        if self._paused or self._random.random() >= self._pauses:
+        if self._paused or self._random.random() >= self._scenario.pauses:
             return
         seconds = self._random.uniform(0.1, 20.0)
         if self.in_launch and self._random.random() < 0.2:
@@ -120,7 +124,7 @@ class Noise:
 
     def _in_an_outage(self, operation: str) -> None:
         call, now = AWS_CALLS[operation], self._time.seconds
-        for outage in self._outages:
+        for outage in self._scenario.outages:
             if self.muted or not (call.startswith(outage.service) and outage.after <= now):
                 continue
             if now < outage.after + outage.seconds and (self.in_function or not outage.refuses):
@@ -168,14 +172,9 @@ class SimulatedObjects(MemoryObjects):
         """Whether an object exists."""
         return key in self._objects
 
-    def written_at(self, key: str) -> datetime:
-        """When an object was written. Raises KeyError."""
-        return self._objects[key].written_at
-
-    def etag_of(self, key: str) -> str | None:
-        """The ETag of an object, if it is there."""
-        found = self._objects.get(key)
-        return None if found is None else found.etag
+    def stored(self, key: str) -> StoredObject:
+        """An object, without noise. Raises KeyError."""
+        return self._objects[key]
 
     def overwrite(self, key: str, body: bytes | None) -> None:
         """Somebody writes or deletes without a condition and without noise."""

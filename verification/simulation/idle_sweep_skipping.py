@@ -84,7 +84,7 @@ class IdleSweeps:
         if about == "no run holds the lane":
             return _FOREVER
         if about.endswith("is being launched") or about.startswith(f"{lane.state_key} is unreadable"):
-            return _seconds(system.objects.written_at(lane.state_key)) + boot
+            return _seconds(system.objects.stored(lane.state_key).written_at) + boot
         return 0.0
 
 

@@ -286,7 +286,7 @@ class Oracle:
         objects, left = self._system.objects, []
         for upload, begun in objects.begun.items():
             receipt = run_key(self._system.environment.name, upload.key.split("/")[1], RECEIPT)
-            if objects.holds(receipt) and begun < objects.written_at(receipt):
+            if objects.holds(receipt) and begun < objects.stored(receipt).written_at:
                 states = {
                     one["state"] for one in json.loads(objects.body(receipt))["resources"] if one["kind"] == UPLOAD
                 }

@@ -222,20 +222,21 @@ class _History:
             return
         identity = Identity(found.lane.environment, found.run_id, instance_id, "boot", found.attempt)
         agent = AgentModel(
-            self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_record
-        )
-        agent.power_off = partial(self._agent_ended, instance_id)
-        agent.deaf = FaultKind.DEAF in arranged
-        agent.checkpoint_after = self._scenario.checkpoint_after
-        agent.on_claim = self._oracle.claimed
-        agent.on_fenced = partial(self._oracle.fenced, instance_id)
+            self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_record,
+            power_off=partial(self._agent_ended, instance_id),
+            on_claim=self._oracle.claimed,
+            on_fenced=partial(self._oracle.fenced, instance_id),
+            deaf=FaultKind.DEAF in arranged,
+            checkpoint_after=self._scenario.checkpoint_after,
+            training=self._scenario.training,
+        )  # fmt: skip
         system.agents[instance_id] = agent
         if found.deadline:
             end = (found.deadline - ORIGIN).total_seconds()
             self._time.at(end, partial(self._past_its_deadline, instance_id))
         if (spent := system.spent_at(instance_id)) is not None:
             self._time.at(spent, partial(self._past_its_price, instance_id))
-        agent.start(self._scenario.training)
+        agent.start()
 
     def _never_boots(self, instance_id: str, launched_at: float) -> None:
         """The instance's own boot timer ends it, if that layer is on."""
