@@ -1,20 +1,18 @@
-"""EC2, S3, Scheduler and SNS in virtual time: delays, stale lists, lost answers, outages, pauses."""
+"""What goes wrong between AWS and its callers: lost answers, outages, pauses, crashes; and S3 with hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from random import Random
 
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.ports import StoredObject
-from chronos_ec2.testing import Crash, MemoryDeadlines, MemoryFleet, MemoryObjects, VirtualTime
-from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing import Crash, MemoryObjects, VirtualTime
 from chronos_ec2.testing.faults import AWS_CALLS
-from verification.simulation.scenario import Layer, Scenario
+from verification.simulation.scenario import Scenario
 
 _BEAT_SECONDS = 20.0
 """A heartbeat and its second try."""
@@ -56,6 +54,16 @@ class Noise:
         scenario = self._scenario
         self._errors, self._crashes = scenario.call_errors / 2, scenario.function_crashes / 2
         self._quiet = not (self._errors or self._crashes or scenario.outages or scenario.pauses)
+
+    @contextmanager
+    def used_by_agent(self, *, cut_off: bool) -> Iterator[None]:
+        """Be the network of an agent."""
+        before = self.cut_off, self.in_function, self.in_launch
+        self.cut_off, self.in_function, self.in_launch = cut_off, False, False
+        try:
+            yield
+        finally:
+            self.cut_off, self.in_function, self.in_launch = before
 
     def disturbs(self, tick: float, by_chance: bool) -> None:
         """Note that a tick may have been of no use."""
@@ -199,120 +207,3 @@ class SimulatedObjects(MemoryObjects):
         etag = super()._put(key, body)
         self.on_lock(key)
         return etag
-
-
-class SimulatedFleet(MemoryFleet):
-    """EC2 with delays. `on_change` is called for every change of state, `on_terminate` for every TerminateInstances."""
-
-    def __init__(self, time: VirtualTime, noise: Noise, scenario: Scenario, random: Random) -> None:
-        super().__init__(time, noise)
-        self._time = time
-        self._scenario = scenario
-        self._random = random
-        self._seen_from: dict[str, list[tuple[float, Instance]]] = {}
-        self.ours: set[str] = set()
-        self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
-        self.on_terminate: Callable[[str], None] = lambda _id: None
-        self.on_schedule: Callable[[str], None] = lambda _id: None
-
-    def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
-        """Start an instance: pending for a while, then running. With our owner tags it is one of `ours`."""
-        instance_id = super().add(tags, instance_type)
-        if "ManagedBy" in tags:
-            self.ours.add(instance_id)
-        self.move(instance_id, InstanceState.PENDING)
-
-        def running() -> None:
-            if self.state(instance_id) is InstanceState.PENDING:
-                self.move(instance_id, InstanceState.RUNNING)
-
-        self._time.after(self._random.uniform(5, 20), running)
-        return instance_id
-
-    def terminate(self, instance_id: str, *, force: bool = False) -> None:
-        """As EC2 does: shutting down for a while, with force for less."""
-        self.faults.before("fleet.terminate", instance_id)
-        self.terminate_calls.append(instance_id)
-        self.on_terminate(instance_id)
-        scenario = self._scenario
-        self.shut_down(instance_id, min(scenario.shutting_down, scenario.by_force) if force else scenario.shutting_down)
-        self.faults.after("fleet.terminate", instance_id)
-
-    def shut_down(self, instance_id: str, seconds: float) -> None:
-        """Shut an instance down within so many seconds, or earlier if that is under way."""
-        state = self.state(instance_id)
-        if state is InstanceState.TERMINATED:
-            return
-        if state is not InstanceState.SHUTTING_DOWN:
-            self.move(instance_id, InstanceState.SHUTTING_DOWN)
-
-        def gone() -> None:
-            if self.state(instance_id) is not InstanceState.TERMINATED:
-                self.move(instance_id, InstanceState.TERMINATED)
-
-        self._time.after(seconds, gone)
-
-    def state(self, instance_id: str) -> InstanceState:
-        """The true state, whatever the list says."""
-        return self.truth(instance_id).state
-
-    def move(self, instance_id: str, state: InstanceState) -> None:
-        """Bring an instance into another state and report it."""
-        super().move(instance_id, state)
-        # A stale list shows an earlier state.
-        self._seen_from.setdefault(instance_id, []).append(
-            (self._time.seconds + self._scenario.list_lag, self._instances[instance_id].instance)
-        )
-        self.on_change(instance_id, state)
-
-    def truth(self, instance_id: str) -> Instance:
-        """An instance as it is, whatever the list says."""
-        return self._instances[instance_id].instance
-
-    def everything(self) -> list[Instance]:
-        """Every instance that ever was."""
-        return [found.instance for found in self._instances.values()]
-
-    def hold(self, instance_id: str) -> None:
-        """Somebody tags an instance Hold=true."""
-        found = self._instances[instance_id]
-        found.instance = replace(found.instance, hold=True)
-
-    def _ours(self, environment: str) -> tuple[Instance, ...]:
-        found = super()._ours(environment)
-        if not self._scenario.list_lag:
-            return found
-        seen = (self._as_seen(instance) for instance in found)
-        return tuple(instance for instance in seen if instance)
-
-    def _as_seen(self, instance: Instance) -> Instance | None:
-        now = self._time.seconds
-        known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
-        return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold) if known else None
-
-
-class SimulatedDeadlines(MemoryDeadlines):
-    """EventBridge Scheduler: what is armed fires within two minutes of its time, unless that layer is off."""
-
-    def __init__(self, time: VirtualTime, noise: Noise, scenario: Scenario, fleet: SimulatedFleet) -> None:
-        super().__init__(time, noise)
-        self._time = time
-        self._scenario = scenario
-        self._fleet = fleet
-        self._random = Random(scenario.seed ^ 0xDEAD)
-
-    def arm(self, instance_id: str, at: datetime) -> None:
-        """Keep a schedule, unless there is one, and let it fire."""
-        new = instance_id not in self.schedules
-        try:
-            super().arm(instance_id, at)
-        finally:
-            # Also if the answer was lost.
-            if new and instance_id in self.schedules and Layer.DEADLINE not in self._scenario.layers_off:
-                due = (at - ORIGIN).total_seconds() + self._random.uniform(0, 120)
-                self._time.at(due, lambda: self._fire(instance_id))
-
-    def _fire(self, instance_id: str) -> None:
-        if self.schedules.pop(instance_id, None):
-            self._fleet.on_schedule(instance_id)
-            self._fleet.shut_down(instance_id, self._scenario.shutting_down)

@@ -11,7 +11,7 @@ from datetime import datetime
 from chronos_ec2.domain.decision import Notify
 from chronos_ec2.services.watchdog.reconcile import Report
 from chronos_ec2.testing.clock import ORIGIN
-from verification.simulation.agent_model import AgentRun
+from chronos_ec2.testing.virtual_agent import AgentRun
 from verification.simulation.system import System
 
 _FOREVER = 1e12

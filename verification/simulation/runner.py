@@ -11,11 +11,12 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing import Crash
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.environment import BUCKET
+from chronos_ec2.testing.virtual_agent import AgentModel
 from chronos_ec2.worker.claim import Identity
-from verification.simulation.agent_model import AgentModel
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, lock_event
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED
 from verification.simulation.idle_sweep_skipping import IdleSweeps
@@ -159,7 +160,7 @@ class _History:
         if state is InstanceState.SHUTTING_DOWN:
             if agent := self._system.agents.get(instance_id):
                 agent.catch_up()
-                if agent.uploads:
+                if agent.status is Status.TRAINING:  # the parts of its upload stay
                     key = run_key(agent.identity.environment, agent.identity.run_id, "checkpoints/1/model")
                     self._system.objects.begin(key)
                 agent.die()

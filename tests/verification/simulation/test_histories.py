@@ -27,11 +27,12 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing.virtual_ec2 import VirtualDeadlines
 from chronos_ec2.worker.claim import Record as AgentsRecord
 from verification.simulation.__main__ import main
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
-from verification.simulation.faulty_aws import SimulatedDeadlines, SimulatedObjects
+from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, draw
 from verification.simulation.system import Parts
@@ -285,7 +286,7 @@ def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out() -> Non
     assert any("could not read" in line for line in found.wrong)
 
 
-class NeverFiring(SimulatedDeadlines):
+class NeverFiring(VirtualDeadlines):
     def _fire(self, _instance_id: str) -> None:
         pass
 
@@ -530,7 +531,7 @@ def test_the_first_history_that_fails_is_printed_in_its_smallest_form(capsys: py
     assert main(["--histories", "2", "--without", "L2,L3"]) == 1
     figures, _, rest = capsys.readouterr().out.partition("seed 0 fails as ")
     seeds, _, story = rest.partition("seed 1 fails as ")
-    assert "stuck locks" in figures
+    assert '"stuck_locks": 2' in figures
     assert seeds.startswith("Scenario(seed=0, ")
     assert "faults=()" in seeds
     assert "launched as i-00000000000000002" in story

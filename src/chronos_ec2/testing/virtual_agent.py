@@ -1,4 +1,4 @@
-"""An instance and its agent: the agent's own claim, heartbeat and control around a trainer that only makes progress."""
+"""An agent in virtual time: its own claim, heartbeat and control around a trainer that only makes progress."""
 
 from __future__ import annotations
 
@@ -6,20 +6,21 @@ from collections.abc import Callable
 from dataclasses import InitVar, dataclass
 from datetime import datetime, timedelta
 from enum import Enum, auto
+from functools import partial
 
 from chronos_ec2.domain.errors import ChronosError, Fenced
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing import VirtualTime
 from chronos_ec2.testing.agent import COMPLETED
+from chronos_ec2.testing.clock import VirtualTime
+from chronos_ec2.testing.faults import Network
 from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import Stopped
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
-from verification.simulation.faulty_aws import Noise
 
 _FAILED = Verdict(Outcome.FAILED, Cause.USER_CODE, "the trainer fails", DecidedBy.AGENT)
 _SYNC_SECONDS, _RESULTS_SECONDS, _SAVE_SECONDS = 45.0, 30.0, 20.0
@@ -41,10 +42,10 @@ class _WouldSleep(Exception):
 
 @dataclass(eq=False)
 class AgentModel:
-    """An instance with its agent. `power_off` is called when the agent's process ends, as its unit does."""
+    """The agent of an instance. `power_off` is called when its process ends, as its systemd unit does."""
 
     time: VirtualTime
-    noise: Noise
+    network: Network
     store: InitVar[RunStore]
     lane: InitVar[Lane]
     identity: Identity
@@ -72,17 +73,15 @@ class AgentModel:
     _waited: float = 0.0
 
     def __post_init__(self, store: RunStore, lane: Lane, record_type: type[Record]) -> None:
-        self._progress, self._control = Progress(self._monotonic), Control()
+        """Compose the real parts around virtual time."""
+        self._progress, self._control = Progress(lambda: self.time.seconds), Control()
         self._record = record_type(store, self, lane, self.identity, self._sleep)
         writer = HeartbeatWriter(store, self, self._record, self.identity, self._progress, lambda: 100.0)
-        self._renewer = LeaseRenewer(writer, self._record, self._control, self.limits, self._monotonic)
+        self._renewer = LeaseRenewer(writer, self._record, self._control, self.limits, lambda: self.time.seconds)
 
     def now(self) -> datetime:
         """The instance's wall clock, which may be wrong."""
         return self.time.now() + timedelta(seconds=self.skew)
-
-    def _monotonic(self) -> float:
-        return self.time.seconds
 
     def _sleep(self, seconds: float) -> None:
         raise _WouldSleep(seconds)
@@ -97,13 +96,6 @@ class AgentModel:
         """Whether the agent's process runs."""
         return self.run is AgentRun.WORKING
 
-    @property
-    def uploads(self) -> bool:
-        """Whether it was in the middle of an upload, whose parts stay when the instance goes."""
-        return self.status is Status.TRAINING
-
-    # --- its main thread ---------------------------------------------------------------------------------------
-
     def start(self) -> None:
         """The agent's process starts, and claims."""
         self.run = AgentRun.WORKING
@@ -115,20 +107,19 @@ class AgentModel:
         self.on_claim()
         self._next_beat = self.time.seconds
         self.catch_up()
-        self._work_until(self.time.seconds + 5.0, lambda: self._enter(Status.DATA_SYNC, _SYNC_SECONDS))
+        self._work_until(self.time.seconds + 5.0, partial(self._enter, Status.DATA_SYNC))
 
-    def _enter(self, status: Status, seconds: float) -> None:
+    def _enter(self, status: Status) -> None:
         self._control.check()
         self._record.advance(status, str(status))
         self.status = status
-        following: dict[Status, Callable[[], None]] = {
-            Status.DATA_SYNC: lambda: self._enter(Status.TRAINING, self.training),
-            Status.TRAINING: lambda: self._enter(Status.RESULTS_SYNC, _RESULTS_SECONDS),
-            Status.RESULTS_SYNC: lambda: self._finish(COMPLETED),
-        }
+        seconds, following = {
+            Status.DATA_SYNC: (_SYNC_SECONDS, partial(self._enter, Status.TRAINING)),
+            Status.TRAINING: (self.training, partial(self._enter, Status.RESULTS_SYNC)),
+        }.get(status, (_RESULTS_SECONDS, partial(self._finish, COMPLETED)))
         if status is Status.TRAINING and self.checkpoint_after is not None:
             self.time.after(self.checkpoint_after, self._checkpoint)
-        self._work_until(self.time.seconds + seconds, following[status])
+        self._work_until(self.time.seconds + seconds, following)
 
     def _work_until(self, end: float, following: Callable[[], None]) -> None:
         """Work that stalls takes that much longer; work that hangs never ends."""
@@ -160,10 +151,10 @@ class AgentModel:
             return
         if not self.alive or (self._leaving and act != self._finish_leaving):
             return
-        self.noise.cut_off, before = self.cut_off, self.noise.cut_off
         self.acts = True
         try:
-            act()
+            with self.network.used_by_agent(cut_off=self.cut_off):
+                act()
             self._waited = 0.0
         except _WouldSleep as wait:
             self._wait(wait.args[0], act)
@@ -176,7 +167,6 @@ class AgentModel:
             self._end()
         finally:
             self.acts = False
-            self.noise.cut_off = before
 
     def _wait(self, seconds: float, act: Callable[[], None]) -> None:
         """Wait longer each time, in all for no longer than an agent that cannot reach S3."""
@@ -185,16 +175,15 @@ class AgentModel:
         if self._waited > self.limits.self_fence.total_seconds():
             self._end()
         else:
-            self.time.after(seconds, lambda: self._do(act))
+            self.time.after(seconds, partial(self._do, act))
 
     def _leave(self, verdict: Verdict) -> None:
         if not self._leaving:
             self._leaving = verdict
-            self.time.after(_SAVE_SECONDS, lambda: self._do(self._finish_leaving))
+            self.time.after(_SAVE_SECONDS, partial(self._do, self._finish_leaving))
 
     def _finish_leaving(self) -> None:
-        if self._leaving:
-            self._finish(self._leaving)
+        self._finish(self._leaving or _FAILED)
 
     def fail(self) -> None:
         """The trainer fails, and its agent records it."""
@@ -206,7 +195,7 @@ class AgentModel:
         """EC2's interruption notice: the agent saves, and leaves."""
         self.catch_up()
         if self.alive and self.claimed:
-            stop = Stop(Cause.PREEMPTED, "EC2 takes the spot instance back", self.time.now())
+            stop = Stop(Cause.PREEMPTED, "EC2 reclaims the spot instance", self.time.now())
             self._control.give_stop(stop)
             if not self.deaf:
                 self._checkpoint()
@@ -214,11 +203,8 @@ class AgentModel:
 
     def _end(self) -> None:
         if self.run is not AgentRun.GONE:
-            self.run = AgentRun.GONE
-            self._next_beat = _FOREVER
+            self.run, self._next_beat = AgentRun.GONE, _FOREVER
             self.power_off()
-
-    # --- heartbeats --------------------------------------------------------------------------------------------
 
     def catch_up(self) -> None:
         """Send the heartbeats that are due; of those that nobody could have told apart, the last."""
@@ -226,20 +212,16 @@ class AgentModel:
         if self._next_beat > now or not self.alive:
             return
         beat = self.limits.beat.total_seconds()
-        quiet = not (self.cut_off or self.noise.can_fail)
+        quiet = not (self.cut_off or self.network.can_fail)
         if quiet and (missed := int((now - self._next_beat) / beat)) > 0:
             self._next_beat += missed * beat
-        self.noise.cut_off, before = self.cut_off, self.noise.cut_off
-        in_function, self.noise.in_function = self.noise.in_function, False
-        in_launch, self.noise.in_launch = self.noise.in_launch, False
         try:
-            while self._next_beat <= now and self.alive:
-                self.time.seconds = self._next_beat
-                self._beat()
+            with self.network.used_by_agent(cut_off=self.cut_off):
+                while self._next_beat <= now and self.alive:
+                    self.time.seconds = self._next_beat
+                    self._beat()
         finally:
             self.time.seconds = now
-            self.noise.cut_off = before
-            self.noise.in_function, self.noise.in_launch = in_function, in_launch
 
     def _beat(self) -> None:
         if self.stalled_since is None:
@@ -257,8 +239,6 @@ class AgentModel:
         if self.alive and self._next_beat < _FOREVER:
             self.time.at(self._next_beat, self.catch_up)
 
-    # --- what is done to it ------------------------------------------------------------------------------------
-
     @property
     def timers_run(self) -> bool:
         """Whether systemd's timers still fire."""
@@ -267,8 +247,7 @@ class AgentModel:
     def die(self) -> None:
         """Process and instance are dead; nothing more happens by itself."""
         self._dead = True
-        self.run = AgentRun.GONE
-        self._next_beat = _FOREVER
+        self.run, self._next_beat = AgentRun.GONE, _FOREVER
 
     def crash(self) -> None:
         """The process is gone, and the unit powers the instance off."""
