@@ -202,7 +202,7 @@ def _beside_a_healthy_run(disturb: Callable[[Environment, str, Any], object], sw
         env = Environment()
         run_id = env.launch().run_id
         env.agent.claim()
-        env.agent.beat()
+        env.agent.heartbeat()
         disturb(env, run_id, raw)
         errors = []
         for _ in range(sweeps):

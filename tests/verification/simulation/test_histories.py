@@ -78,13 +78,13 @@ ONCE_FAILED: dict[str, Scenario] = {
         lost_events=1.0,
         faults=(InjectedFault(FaultKind.PANIC, 272), InjectedFault(FaultKind.UNTAGGED, 245)),
     ),
-    "an agent powered its box off beside a record that it could not read": Scenario(
+    "an agent powered its instance off beside a record that it could not read": Scenario(
         49, lost_events=1.0, faults=(InjectedFault(FaultKind.GARBAGE, 155.8),)
     ),
-    "an instance that EC2 listed minutes late was missed although it beat": Scenario(
+    "an instance that EC2 listed minutes late was missed although it sent heartbeats": Scenario(
         24, boot=49.3, list_lag=267.8, lost_events=1.0
     ),
-    "a sweep came between the end of an outage of S3 and the first beat after it": Scenario(
+    "a sweep came between the end of an outage of S3 and the first heartbeat after it": Scenario(
         6, training=2000, lost_events=1.0, outages=(Outage("s3", 300, 400.857),)
     ),
     "a deadline passed while S3 did not answer": Scenario(
@@ -149,9 +149,9 @@ def test_a_run_whose_instance_lost_its_tags_continues_while_it_works_and_no_long
     then: FaultKind | None, begins: float, limit: float
 ) -> None:
     faults = (InjectedFault(FaultKind.UNTAGGED, 400), *([InjectedFault(then, begins)] if then else []))
-    told: list[str] = []
-    assert run_history(Scenario(77, training=8000, faults=faults), LIMITS, told.append).failed == []
-    (concluded,) = [float(line.split()[0]) for line in told if "Conclude" in line]
+    log: list[str] = []
+    assert run_history(Scenario(77, training=8000, faults=faults), LIMITS, log.append).failed == []
+    (concluded,) = [float(line.split()[0]) for line in log if "Conclude" in line]
     assert begins < concluded <= begins + limit
 
 
@@ -169,12 +169,12 @@ def test_a_history_is_the_same_each_time() -> None:
 def test_a_sweep_that_is_skipped_would_have_changed_nothing() -> None:
     def stories(parts: Parts) -> list[list[str]]:
         """What happens to instances in some histories; in the first five something nearly came too early once."""
-        told: list[list[str]] = []
+        log: list[list[str]] = []
         for plan in filter(lambda plan: plan.clean, map(draw, (6, 435, 554, 662, 1777, *range(100)))):
             story: list[str] = []
             run_history(plan, LIMITS, story.append, parts)
-            told.append([line for line in story if "sweep:" not in line and "launch" not in line])
-        return told
+            log.append([line for line in story if "sweep:" not in line and "launch" not in line])
+        return log
 
     assert stories(Parts()) == stories(Parts(skip_idle_sweeps=False))
 
@@ -182,9 +182,9 @@ def test_a_sweep_that_is_skipped_would_have_changed_nothing() -> None:
 @pytest.mark.parametrize("kind", sorted(HARMLESS))
 def test_a_healthy_run_dies_of_nothing_that_is_harmless(kind: FaultKind) -> None:
     plan = Scenario(1, faults=(InjectedFault(kind, 300, 700),))
-    told: list[str] = []
-    assert run_history(plan, LIMITS, told.append).failed == []
-    assert not any("TerminateInstances" in line for line in told)
+    log: list[str] = []
+    assert run_history(plan, LIMITS, log.append).failed == []
+    assert not any("TerminateInstances" in line for line in log)
 
 
 def blind_to_beats(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -216,8 +216,12 @@ def ending_all(state: InstanceState, after: float) -> Callable[..., Decision]:
     """A watchdog that from some second on ends whatever is in a state, without a reason."""
 
     def defective(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-        boxes = (box for box in facts.instances if box.state is state and now > ORIGIN + timedelta(seconds=after))
-        ends = tuple(Terminate(box.instance_id, Cause.REQUESTED) for box in boxes)
+        instances = (
+            instance
+            for instance in facts.instances
+            if instance.state is state and now > ORIGIN + timedelta(seconds=after)
+        )
+        ends = tuple(Terminate(instance.instance_id, Cause.REQUESTED) for instance in instances)
         return decide(facts, now, limits) + Decision("for no reason", ends)
 
     return defective
@@ -329,7 +333,7 @@ def test_without_a_sweep_and_without_events_an_instance_that_cannot_end_itself_l
     assert any("lives on" in leak for leak in run_history(plan, LIMITS).leaks)
 
 
-def test_the_timer_of_a_box_that_lives_ends_it_at_its_deadline() -> None:
+def test_the_timer_of_a_instance_that_lives_ends_it_at_its_deadline() -> None:
     off = frozenset({Layer.SWEEP, Layer.EVENTS, Layer.DEADLINE})
     plan = Scenario(1, training=1e9, max_runtime=3600, layers_off=off, faults=(InjectedFault(FaultKind.HANG, 300),))
     story: list[str] = []
@@ -369,7 +373,9 @@ def test_shrinking_keeps_what_is_needed_to_fail() -> None:
 
 def killing_what_it_cannot_read(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     blind = isinstance(facts.state, Failed) or isinstance(facts.beat, Failed)
-    ends = tuple(Terminate(box.instance_id, Cause.INFRA) for box in facts.instances if blind and box.alive)
+    ends = tuple(
+        Terminate(instance.instance_id, Cause.INFRA) for instance in facts.instances if blind and instance.alive
+    )
     return decide(facts, now, limits) + Decision("for no reason", ends)
 
 
@@ -395,10 +401,10 @@ def test_a_watchdog_that_takes_a_failed_read_for_death_is_found_out() -> None:
 @pytest.mark.parametrize("refuses", [False, True])
 @pytest.mark.parametrize("service", ["s3", "ec2", "sns", "scheduler"])
 def test_a_healthy_run_outlives_an_outage(service: str, refuses: bool) -> None:
-    told: list[str] = []
+    log: list[str] = []
     plan = Scenario(1, training=1500, lost_events=1.0, outages=(Outage(service, 300, 500, refuses),))
-    assert run_history(plan, LIMITS, told.append).failed == []
-    assert not any("TerminateInstances" in line for line in told)
+    assert run_history(plan, LIMITS, log.append).failed == []
+    assert not any("TerminateInstances" in line for line in log)
 
 
 class NeverAborting(SimulatedObjects):
@@ -472,10 +478,10 @@ def test_launchers_that_are_held_up_do_not_share_a_lane() -> None:
 
 
 def test_a_spot_instance_that_is_taken_is_followed_by_another() -> None:
-    told: list[str] = []
+    log: list[str] = []
     plan = Scenario(1, preemptions_left=1, faults=(InjectedFault(FaultKind.SPOT, 300),))
-    assert run_history(plan, LIMITS, told.append).failed == []
-    assert any("relaunch of" in line and "attempt 2" in line for line in told)
+    assert run_history(plan, LIMITS, log.append).failed == []
+    assert any("relaunch of" in line and "attempt 2" in line for line in log)
 
 
 def resuming_what_is_not_over(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -493,10 +499,10 @@ def test_an_attempt_that_begins_beside_a_healthy_one_is_found_out() -> None:
 
 @pytest.mark.parametrize("seconds", [105, 200, 760])
 def test_a_hang_in_every_phase_is_ended(seconds: float) -> None:
-    told: list[str] = []
+    log: list[str] = []
     off = frozenset({Layer.DEADLINE})
     plan = Scenario(1, boot=90, layers_off=off, faults=(InjectedFault(FaultKind.HANG, seconds),))
-    found = run_history(plan, LIMITS, told.append)
+    found = run_history(plan, LIMITS, log.append)
     assert (found.failed, [name for name, _, _ in found.times]) == ([], ["training hung, instance alive"])
 
 
