@@ -1,8 +1,7 @@
-"""Pictures of a run: the loss, and forecasts beside what happened."""
+"""Plots of a run: the training loss, and forecasts against the held-out values."""
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +10,8 @@ import matplotlib as mpl
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+
+from agent.protocol.metrics_log import losses
 
 _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _OURS, _TRUTH, _NAIVE = "#2563eb", "#1f2933", "#d97706"
@@ -35,7 +36,7 @@ _SMOOTHED_SHARE = 20
 
 
 def draw_loss(metrics: Path, picture: Path) -> bool:
-    """The training loss by step, with a running mean; False when there is none to draw."""
+    """Plot the training loss by step, with a moving average. False if there is no loss to plot."""
     points = losses(metrics)
     if not points:
         return False
@@ -56,26 +57,8 @@ def draw_loss(metrics: Path, picture: Path) -> bool:
     return True
 
 
-def losses(metrics: Path) -> list[tuple[float, float]]:
-    """The loss by step, over all attempts."""
-    points: list[tuple[float, float]] = []
-    if metrics.exists():
-        for line in metrics.read_text().splitlines():
-            try:
-                entry = json.loads(line)
-            except ValueError:
-                # The last line of a killed trainer.
-                continue
-            if entry.get("event") == "attempt":
-                # What the lost attempt did beyond its last checkpoint was done again.
-                points = [point for point in points if point[0] <= entry["step"]]
-            elif entry.get("loss") is not None:
-                points.append((float(entry["step"]), float(entry["loss"])))
-    return points
-
-
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
-    """A panel for each example, as `agent.forecasts.examples` makes them."""
+    """Plot one panel per example of `agent.training.evaluate.forecast_table.examples`."""
     rows = -(-len(examples) // 2)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 3.1 * rows + 0.6), layout="constrained")
@@ -95,7 +78,7 @@ def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
     split = len(values) - horizon
     times = _times(example["times"])
     past, future = times[:split], times[split:]
-    # The band and the lines start at the last observation, so that they join it.
+    # Bands and lines start at the last observation, to join the history.
     joint = np.append(times[split - 1 : split], future) if split else future
     last = values[split - 1 : split]
     axes.axvspan(future[0], future[-1], color="#f5f7fa", zorder=0)
@@ -110,7 +93,7 @@ def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
     ours = np.append(last, _floats(example["median"]))
     axes.plot(joint, ours, color=_OURS, linewidth=2, label=f"{example['model']} median")
     error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"
-    # "$" would start a formula.
+    # An unescaped "$" starts a formula.
     axes.set_title(f"{example['item']}{error}".replace("$", r"\$"))
     axes.margins(x=0.01)
 
@@ -120,7 +103,7 @@ def _floats(values: Sequence[float | None]) -> Any:
 
 
 def _times(texts: Sequence[str]) -> Any:
-    """Times where they are some, else numbers."""
+    """Timestamps if they can be parsed, else indices."""
     try:
         return np.array([text.replace(" ", "T").split("+")[0] for text in texts], dtype="datetime64[s]")
     except ValueError:

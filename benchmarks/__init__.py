@@ -1,1 +1,1 @@
-"""Figures of speed, made by `make bench` on the machine at hand."""
+"""Speed against other libraries and tools. Publishes to docs/benchmarks.md and build/bench.json."""

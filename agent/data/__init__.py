@@ -1,1 +1,1 @@
-"""From objects in S3 to a panel of series. Never torch: a laptop runs the same checks."""
+"""From objects in S3 to a panel of time series. Never torch: the CLI runs the same checks on a laptop."""

@@ -1,4 +1,4 @@
-"""The columns of a data set over all its files: what each may be, and each read as one type, a chunk at a time."""
+"""The columns of a data set across its Parquet files: type checks, and reading one column at a time in chunks."""
 
 from __future__ import annotations
 
@@ -22,15 +22,15 @@ EXAMPLES = 3
 Codes = np.ndarray[Any, np.dtype[np.int32]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Progress = Callable[[int, int], None]
-"""Told after each chunk: how many values were read, and of how many."""
+"""Called after each chunk with the number of values read and the total."""
 
 
-def unheard(done: int, total: int) -> None:
-    """For those who do not want to know."""
+def ignore_progress(done: int, total: int) -> None:
+    """The default Progress."""
 
 
 def check_columns(files: Iterable[Path], data: Data) -> int:
-    """Look at the schema of each file, without reading it; the number of rows in all.
+    """Check the schemas of all files without reading them; returns the total number of rows.
 
     Raises:
         InvalidInput: names file and column.
@@ -43,23 +43,23 @@ def check_columns(files: Iterable[Path], data: Data) -> int:
             raise InvalidInput(path.name, f"is not Parquet: {one_line(str(error), 160)}") from error
         schemas[path] = metadata.schema.to_arrow_schema()
         rows += metadata.num_rows
-    for role, fits in _ROLES.items():
+    for role, allows in _ROLES.items():
         named = getattr(data, role)
         for column in [named] if isinstance(named, str) else named:
-            _check_column(schemas, column, role, fits)
+            _check_column(schemas, column, role, allows)
     _check_zones(schemas, data)
     if rows == 0:
         raise InvalidInput("data.path", "the data set has no rows")
     return rows
 
 
-class Source:
-    """The files of a data set. Columns are read one at a time and a chunk at a time, in the order of the files.
+class ColumnReader:
+    """Reads the columns of a data set's files, in the order of the files.
 
-    What files may differ in without harm does not matter: integers or fractions, units of time, kinds of text.
+    Files may differ in integers or floats, units of time, and string types.
     """
 
-    def __init__(self, files: Sequence[Path], data: Data, progress: Progress = unheard) -> None:
+    def __init__(self, files: Sequence[Path], data: Data, progress: Progress = ignore_progress) -> None:
         self.rows = check_columns(files, data)
         self._files = files
         self._data = data
@@ -67,18 +67,18 @@ class Source:
         self._done = 0
 
     def items(self) -> tuple[list[str], Codes]:
-        """The names that occur, sorted, and for each row the index into them."""
+        """The sorted item names, and for each row the index of its name."""
         name = self._data.item_id
         names, codes = self._codes(name)
         self._refuse_missing(name, codes < 0)
         return names, codes
 
     def times(self) -> tuple[Indices, pa.DataType]:
-        """(n,) the times as integers of a type: the finest unit that occurs."""
+        """(n,) times as integers, and their Arrow type, with the finest unit that occurs."""
         name, found, missing = self._data.timestamp, np.empty(self.rows, np.int64), np.zeros(self.rows, np.bool_)
         kind = _common_time([pq.read_schema(path).field(name).type for path in self._files])
         for path, start, chunk in self._chunks(name):
-            # Each in its own zone, if any: what counts are the instants.
+            # Keep the zone of each file, if any: the integers are instants.
             unit = pa.timestamp(kind.unit, getattr(chunk.type, "tz", None)) if pa.types.is_timestamp(kind) else kind
             here = slice(start, start + len(chunk))
             if chunk.null_count:
@@ -88,21 +88,21 @@ class Source:
         return found, kind
 
     def numbers(self, name: str) -> tuple[Floats, list[str] | None]:
-        """(n,) the values, NaN where there is none; for text codes from 0 on, and the sorted names they stand for."""
-        if any(_is_text(_plain(pq.read_schema(path).field(name).type)) for path in self._files):
+        """(n,) values, NaN where missing. For text: codes from 0, and the sorted texts they stand for."""
+        if any(_is_text(_value_type(pq.read_schema(path).field(name).type)) for path in self._files):
             names, codes = self._codes(name)
             values = codes.astype(np.float32)
             values[codes < 0] = np.nan
             return values, names
         found = np.empty(self.rows, dtype=np.float32)
         for path, start, chunk in self._chunks(name):
-            # The model knows no more than float32; that is not the loss that a safe cast would refuse.
+            # Unsafe, because a safe cast refuses to round to float32, which is all the model uses.
             numbers = _cast(chunk, pa.float32(), path, name, safe=False)
             found[start : start + len(chunk)] = numbers.to_numpy(zero_copy_only=False)
         return found, None
 
     def _codes(self, name: str) -> tuple[list[str], Codes]:
-        """The names that occur, sorted, and for each row the index into them, -1 where there is none."""
+        """The sorted texts, and for each row the index of its text, -1 where missing."""
         known: dict[str, int] = {}
         found = np.empty(self.rows, dtype=np.int32)
         for path, start, chunk in self._chunks(name, dictionary=True):
@@ -127,10 +127,10 @@ class Source:
         raise InvalidInput(f"column {name!r}", problem + _names(self._files[one] for one in where))
 
     def _chunks(self, name: str, *, dictionary: bool = False) -> Iterator[tuple[Path, int, pa.Array]]:
-        """File, number of the first row, values."""
+        """Yields file, number of the first row, values."""
         start, total = 0, self.rows * (2 + len(self._data.values))
         for path in self._files:
-            # A file by itself, not as part of partitions: a folder named day=1 would become a column.
+            # ParquetFile, because read_table would turn a folder named day=1 into a column.
             with pq.ParquetFile(path, read_dictionary=[name] if dictionary else None) as file:
                 for batch in file.iter_batches(_CHUNK_ROWS, columns=[name]):
                     chunk = batch.column(0)
@@ -151,23 +151,23 @@ def _cast(chunk: pa.Array, kind: pa.DataType, path: Path, name: str, *, safe: bo
 
 
 def _check_column(
-    schemas: Mapping[Path, pa.Schema], column: str, role: str, fits: Callable[[pa.DataType], bool]
+    schemas: Mapping[Path, pa.Schema], column: str, role: str, allows: Callable[[pa.DataType], bool]
 ) -> None:
-    """Each file has the column, of a type that the role may have, and all of them of one kind."""
+    """Check that each file has the column with a type its role allows, and that all types are of one kind."""
     kinds: dict[str, list[Path]] = {}
     for path, schema in schemas.items():
         if column not in schema.names:
             names = one_line(", ".join(schema.names), 160)
             raise InvalidInput(path.name, f"has no column {column!r} for data.{role}", f"its columns: {names}")
         kind = schema.field(column).type
-        if not fits(_plain(kind)):
+        if not allows(_value_type(kind)):
             raise InvalidInput(path.name, f"column {column!r} is {kind}, which cannot be data.{role}")
-        # Names are read as text, whatever they are; a column of nothing but missing values has no kind.
+        # Items are always read as text; a column without any value has no kind.
         if role != "item_id" and not pa.types.is_null(kind):
-            kinds.setdefault(_kind(_plain(kind)), []).append(path)
+            kinds.setdefault(_kind(_value_type(kind)), []).append(path)
     if len(kinds) > 1:
         problem = "; ".join(f"{kind} in {_of_files(paths, schemas)}" for kind, paths in _rarest_first(kinds))
-        raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be one of these in all files")
+        raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be of one kind in all files")
 
 
 def _check_zones(schemas: Mapping[Path, pa.Schema], data: Data) -> None:
@@ -178,7 +178,7 @@ def _check_zones(schemas: Mapping[Path, pa.Schema], data: Data) -> None:
         zones.setdefault(f"in {zone}" if zone else "without a zone", []).append(path)
     if len(zones) > 1 and data.problems.zones == "refuse":
         problem = "; ".join(f"times {zone} in {_of_files(paths, schemas)}" for zone, paths in _rarest_first(zones))
-        setting = "data.problems.zones: utc takes them as instants, those without a zone as UTC"
+        setting = "data.problems.zones: utc treats times as instants, those without a zone as UTC"
         raise InvalidInput(f"column {data.timestamp!r}", problem, setting)
 
 
@@ -186,8 +186,8 @@ def _rarest_first(groups: Mapping[str, list[Path]]) -> list[tuple[str, list[Path
     return sorted(groups.items(), key=lambda group: len(group[1]))
 
 
-def _of_files(paths: Sequence[Path], all_of_them: Sized) -> str:
-    return f"{len(paths)} of {len(all_of_them)} files, for instance {_names(paths)}"
+def _of_files(paths: Sequence[Path], all_files: Sized) -> str:
+    return f"{len(paths)} of {len(all_files)} files, for instance {_names(paths)}"
 
 
 def _names(paths: Iterable[Path]) -> str:
@@ -195,7 +195,7 @@ def _names(paths: Iterable[Path]) -> str:
 
 
 def _common_time(kinds: Sequence[pa.DataType]) -> pa.DataType:
-    """Integers, or times in the finest unit; in the zone of all of them, or in UTC where they differ."""
+    """int64, or a timestamp with the finest unit, in the common zone, or in UTC if zones differ."""
     if pa.types.is_integer(kinds[0]):
         return pa.int64()
     finest = max((kind.unit if pa.types.is_timestamp(kind) else "ms" for kind in kinds), key=_UNITS.index)
@@ -203,7 +203,7 @@ def _common_time(kinds: Sequence[pa.DataType]) -> pa.DataType:
     return pa.timestamp(finest, zones.pop() if len(zones) == 1 else "UTC")
 
 
-def _plain(kind: pa.DataType) -> pa.DataType:
+def _value_type(kind: pa.DataType) -> pa.DataType:
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
@@ -226,7 +226,7 @@ def _is_time(kind: pa.DataType) -> bool:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    """Or nothing at all: that is what a column without any value may be written as."""
+    """A number, or null, which a column without any value may be written as."""
     types = pa.types
     return any(is_it(kind) for is_it in (types.is_floating, types.is_integer, types.is_decimal, types.is_null))
 

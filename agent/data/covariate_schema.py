@@ -1,4 +1,4 @@
-"""What the rows of a model's input were, written beside it: a forecast needs the same ones in the same order."""
+"""covariates.json next to a model: the columns and category codes that a forecast needs."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ _SCHEMA_VERSION = 1
 
 
 def write_covariates(folder: Path, data: Data, panel: Panel) -> None:
-    """The columns in the order of the model, and the code of each text; nothing for a model of one target alone."""
+    """Write the columns in the model's row order, and the codes of text covariates; nothing for a single target."""
     if len(data.values) == 1:
         return
     document = {

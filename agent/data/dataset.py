@@ -1,4 +1,4 @@
-"""data_sync: exactly the files that the request names, complete, hashed, and with the columns that it names."""
+"""Data sync: download exactly the files named in the request, and hash them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from agent.data.download import Changed, Wanted, fetch
+from agent.data.download import Download, ObjectChanged, fetch
 from agent.errors import RunFailed
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.records.status import Cause
@@ -18,7 +18,7 @@ from chronos_ec2.ports import ObjectTransfer
 
 @dataclass(frozen=True, slots=True)
 class DataFile:
-    """One file of the data set, as it lies on the box."""
+    """A downloaded file."""
 
     key: str
     path: Path
@@ -28,14 +28,14 @@ class DataFile:
 
 @dataclass(frozen=True, slots=True)
 class DataSet:
-    """What was downloaded. `sha256` is the hash over the hashes of all files, in the order of their keys."""
+    """The downloaded files. `sha256` is a hash over the keys and hashes of all files, in the order of the keys."""
 
     files: tuple[DataFile, ...]
     sha256: str
 
     @property
     def size(self) -> int:
-        """Bytes in all."""
+        """Total bytes."""
         return sum(one.size for one in self.files)
 
     def to_document(self) -> dict[str, Any]:
@@ -52,23 +52,23 @@ def download(
     check: Callable[[], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> DataSet:
-    """Download (key, bytes) pairs in parallel. `check` is called all the time and raises to end it.
+    """Download (key, bytes) pairs in parallel. `check` is called regularly, and stops the download by raising.
 
     Raises:
-        RunFailed: a file cannot be had, or has another size than it had at the launch.
+        RunFailed: a file cannot be downloaded, or has changed since the launch.
     """
-    wanted = [Wanted(key, size, _target(folder, index, key)) for index, (key, size) in enumerate(sorted(keys))]
+    downloads = [Download(key, size, _target(folder, index, key)) for index, (key, size) in enumerate(sorted(keys))]
     try:
-        hashes = fetch(transfer, wanted, on_bytes, check, sleep)
+        hashes = fetch(transfer, downloads, on_bytes, check, sleep)
     except ServiceUnavailable as error:
         raise RunFailed(Cause.INFRA, f"data set: {error}") from error
-    except Changed as error:
-        raise RunFailed(Cause.USER_CODE, f"data set: {error} at the launch: it was changed, launch again") from error
-    files = tuple(DataFile(one.key, one.path, one.size, sha256) for one, sha256 in zip(wanted, hashes, strict=True))
+    except ObjectChanged as error:
+        raise RunFailed(Cause.USER_CODE, f"data set: {error}: changed since the launch, launch again") from error
+    files = tuple(DataFile(one.key, one.path, one.size, sha256) for one, sha256 in zip(downloads, hashes, strict=True))
     manifest = "".join(f"{one.sha256}  {one.key}\n" for one in files)
     return DataSet(files, hashlib.sha256(manifest.encode()).hexdigest())
 
 
 def _target(folder: Path, index: int, key: str) -> Path:
-    """A path that no key can lead out of the folder, and that no two keys share."""
+    """A path within the folder whatever the key, and different for every key."""
     return folder / f"{index:05d}-{PurePosixPath(key).name}"

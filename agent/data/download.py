@@ -1,6 +1,6 @@
-"""Fetches objects in pieces, many at once: what broke goes on where it broke.
+"""Parallel download of objects in pieces, which resume at the byte at which a connection broke.
 
-One request for each piece and none before it, because sizes are known; that is what makes many small objects quick.
+Sizes are known, so each piece takes one request and no HEAD before it: that makes many small objects fast.
 """
 
 from __future__ import annotations
@@ -19,23 +19,23 @@ from chronos_ec2.ports import ObjectTransfer, Source
 
 _log = logging.getLogger(__name__)
 PIECE_BYTES = 64 * 1024 * 1024
-"""The volume of an instance is slower than a few connections: smaller pieces would only be more requests."""
+"""The instance's volume is slower than a few connections: smaller pieces would only add requests."""
 _PARALLEL = 16
 _CHUNK_BYTES = 256 * 1024
 _DELAYS = (2, 5, 10)
-_LOOK_SECONDS = 0.5
+_CHECK_SECONDS = 0.5
 
 
 @dataclass(frozen=True, slots=True)
-class Wanted:
-    """An object, the size that it should have, and where it should go."""
+class Download:
+    """An object, its expected size in bytes, and the file to write."""
 
     key: str
     size: int
     path: Path
 
     def pieces(self) -> Iterator[range | None]:
-        """What to ask for, one by one; None is all of it."""
+        """Byte ranges to request; None for a whole object."""
         if self.size <= PIECE_BYTES:
             yield None
             return
@@ -43,81 +43,81 @@ class Wanted:
             yield range(start, min(start + PIECE_BYTES, self.size))
 
 
-class Changed(ChronosError):
-    """An object is not the one that is wanted. The text says how it differs."""
+class ObjectChanged(ChronosError):
+    """An object is not the expected one. The text says how it differs."""
 
 
 def fetch(
     transfer: ObjectTransfer,
-    wanted: Sequence[Wanted],
+    downloads: Sequence[Download],
     on_bytes: Callable[[int], None],
     check: Callable[[], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> tuple[str, ...]:
-    """Download all that is wanted; the SHA-256 of each. `check` is called all the time and raises to end it.
+    """Download all objects; returns their SHA-256. `check` is called regularly, and stops the download by raising.
 
     Raises:
-        ServiceUnavailable: an object cannot be had.
-        Changed: an object is not the one that is wanted.
+        ServiceUnavailable: an object cannot be downloaded.
+        ObjectChanged: an object is not the expected one.
     """
-    files = [_File(one) for one in wanted]
+    files = [_File(download) for download in downloads]
     pool = ThreadPoolExecutor(_PARALLEL, thread_name_prefix="download")
     try:
         pending = {
             pool.submit(_fetch_piece, transfer, file, piece, on_bytes, sleep)
             for file in files
-            for piece in file.wanted.pieces()
+            for piece in file.download.pieces()
         }
         while pending:
-            done, pending = wait(pending, timeout=_LOOK_SECONDS, return_when=FIRST_EXCEPTION)
+            done, pending = wait(pending, timeout=_CHECK_SECONDS, return_when=FIRST_EXCEPTION)
             for task in done:
                 task.result()
             check()
     finally:
-        # Not waited for: what still downloads ends with the process.
+        # Without waiting: running downloads end with the process.
         pool.shutdown(wait=False, cancel_futures=True)
     return tuple(file.sha256 for file in files)
 
 
 class _File:
-    """What has come of one object so far."""
+    """The pieces of one object received so far, and their running hash."""
 
-    def __init__(self, wanted: Wanted) -> None:
-        self.wanted = wanted
+    def __init__(self, download: Download) -> None:
+        self.download = download
         self._etag: str | None = None
-        self._arrived: set[int] = set()
+        self._received: set[int] = set()
         self._hashed = 0
         self._digest = hashlib.sha256()
         self._lock = threading.Lock()
 
     @property
     def sha256(self) -> str:
-        """The hash of all of it, once all of it has arrived."""
+        """The hash, once all pieces have been received."""
         return self._digest.hexdigest()
 
-    def arrived(self, start: int, source: Source) -> None:
-        """One piece more. It is hashed when all before it have been.
+    def received(self, start: int, source: Source) -> None:
+        """Record a piece, and hash all pieces up to the first missing one.
 
-        Not at the end in one go: then no other core would help, and a large file would have to be read from the disk.
+        Hashing at the end would use one core, and read a large file from disk instead of from the page cache.
 
         Raises:
-            Changed: it is of another object.
-            ServiceUnavailable: all of it is not what was uploaded.
+            ObjectChanged: the piece is of another object.
+            ServiceUnavailable: the whole object differs from what was uploaded.
         """
-        if source.size != self.wanted.size:
-            raise Changed(f"{self.wanted.key} has {source.size} bytes, and had {self.wanted.size}")
+        if source.size != self.download.size:
+            raise ObjectChanged(f"{self.download.key} has {source.size} bytes, expected {self.download.size}")
         with self._lock:
             self._etag = self._etag or source.etag
             if source.etag != self._etag:
-                raise Changed(f"{self.wanted.key} was written anew while it was read, and is not what it was")
-            self._arrived.add(start)
-            while self._hashed in self._arrived:
-                self._arrived.remove(self._hashed)
-                for chunk in _chunks(self.wanted.path, self._hashed, PIECE_BYTES):
+                raise ObjectChanged(f"{self.download.key} was overwritten during the download")
+            self._received.add(start)
+            while self._hashed in self._received:
+                self._received.remove(self._hashed)
+                for chunk in _chunks(self.download.path, self._hashed, PIECE_BYTES):
                     self._digest.update(chunk)
                     self._hashed += len(chunk)
-            if self._hashed == self.wanted.size and source.sha256 not in (None, self.sha256):
-                raise ServiceUnavailable(f"{self.wanted.key} did not arrive as it was uploaded: its SHA-256 is another")
+            if self._hashed == self.download.size and source.sha256 not in (None, self.sha256):
+                raise ServiceUnavailable(f"the SHA-256 of {self.download.key} differs from the uploaded one")
 
 
 def _fetch_piece(
@@ -127,7 +127,7 @@ def _fetch_piece(
     on_bytes: Callable[[int], None],
     sleep: Callable[[float], None],
 ) -> None:
-    """A piece, tried again from the byte at which it broke; what is had in one go is small, and is begun anew."""
+    """Download a piece; a retry resumes at the byte at which it broke. A whole object is small and starts over."""
     rest = piece
 
     def count(size: int) -> None:
@@ -137,18 +137,18 @@ def _fetch_piece(
 
     for delay in (*_DELAYS, None):
         try:
-            source = transfer.download_piece(file.wanted.key, file.wanted.path, rest, count)
+            source = transfer.download_piece(file.download.key, file.download.path, rest, count)
             break
         except ServiceUnavailable as error:
             if delay is None:
                 raise
-            _log.warning("%s; tried again in %s s", error, delay)
+            _log.warning("%s; retrying in %s s", error, delay)
             sleep(delay)
-    file.arrived(piece.start if piece else 0, source)
+    file.received(piece.start if piece else 0, source)
 
 
 def _chunks(path: Path, start: int, size: int) -> Iterator[bytes]:
-    """`size` bytes of a file, less at its end."""
+    """Up to `size` bytes of a file."""
     with path.open("rb", buffering=0) as stream:
         stream.seek(start)
         while size and (chunk := stream.read(min(_CHUNK_BYTES, size))):

@@ -1,4 +1,4 @@
-"""The common step of the times of a data set: a fixed number of ticks, or calendar months."""
+"""The common time step of a data set: a fixed number of ticks, or calendar months."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """`step` is in ticks, or in months where `months` says how a month is named: by its first day or its last.
+    """A step of `step` ticks, or with `months` of `step` calendar months.
 
-    `day` is the number of ticks from the start of the month, None for month ends; `ticks_per_day` goes with it.
+    With `months`, `day` is the offset in ticks from the start of the month, None for month ends, and `ticks_per_day`
+    is set.
     """
 
     step: int
@@ -31,14 +32,14 @@ class Spacing:
     ticks_per_day: int = 0
 
     def positions(self, ticks: Indices) -> Indices:
-        """(n,) integers that grow by one from one point of a series to the next one that is due."""
+        """(n,) step numbers: consecutive integers for times one step apart."""
         raw = _months(ticks, self.ticks_per_day) if self.months else ticks
         return raw // self.step
 
     def jumps(self, ticks: Indices, steps: Indices) -> Indices | None:
-        """(n - 1,) how many of its steps each of `steps` is; None when one is no multiple, or two times share a place.
+        """(n - 1,) `steps` in multiples of this step; None if one is not a multiple, or two times share a month.
 
-        `steps` are those from each of the times to the next, 0 where another series begins.
+        `steps`: differences between consecutive times, 0 where another series begins.
         """
         if self.months:
             months = np.where(steps > 0, np.diff(_months(ticks, self.ticks_per_day)), 0)
@@ -48,7 +49,7 @@ class Spacing:
         return multiples(steps, self.step)
 
     def ticks(self, positions: Indices, phase: Indices) -> Indices:
-        """(n,) the times at positions; `phase` is what integer division by the step took from the series' times."""
+        """(n,) times at positions. `phase`: the remainder of the series' times modulo the step."""
         raw = positions * self.step + phase
         if not self.months:
             return raw
@@ -57,26 +58,26 @@ class Spacing:
         return _month_start(raw, self.ticks_per_day) + self.day
 
     def phase(self, ticks: Indices) -> Indices:
-        """(n,) where within a step each time lies."""
+        """(n,) remainder of each time modulo the step."""
         raw = _months(ticks, self.ticks_per_day) if self.months else ticks
         return raw % self.step
 
     def name(self, ticks_per_second: int | None, times: int = 1) -> str:
-        """So many steps as an ISO 8601 duration like PT30M, P1D or P1M; times without a unit have a number."""
+        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; a plain number for integer times."""
         step = self.step * times
         return f"P{step}M" if self.months else name_of(step, ticks_per_second)
 
 
 def multiples(steps: Indices, step: int) -> Indices | None:
-    """(n,) how many times a step goes into each; None when it does not into one."""
+    """(n,) `steps` divided by `step`; None if one is not a multiple."""
     found = steps // step
-    # Not by the remainder, which takes numpy several times as long; in parts, for the memory.
+    # Not by the remainder, which takes numpy several times as long. In parts, to save memory.
     parts = (slice(start, start + _SAMPLE) for start in range(0, len(steps), _SAMPLE))
     return found if all(np.array_equal(found[part] * step, steps[part]) for part in parts) else None
 
 
 def name_of(ticks: int, ticks_per_second: int | None) -> str:
-    """A time of so many ticks as an ISO 8601 duration; without a unit it is a number."""
+    """A number of ticks as an ISO 8601 duration; a plain number for integer times."""
     if ticks_per_second is None:
         return str(ticks)
     for unit, seconds in (("P{}D", _DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
@@ -87,10 +88,10 @@ def name_of(ticks: int, ticks_per_second: int | None) -> str:
 
 @dataclass(frozen=True, slots=True)
 class Grid:
-    """The common step of a data set, the times by which it is one, and how many steps lie between neighbours.
+    """The common step of a data set; `jumps` (n - 1,) are the steps between consecutive times `ticks` (n,).
 
-    `usual` says that most steps are this step; else it is the smallest, which all others are multiples of. `local` says
-    that `ticks` are what the clocks of the times' zone show.
+    `usual`: the step is the most frequent one; otherwise it is the smallest, and all others are multiples of it.
+    `local`: `ticks` are local times of the times' zone.
     """
 
     spacing: Spacing
@@ -101,9 +102,9 @@ class Grid:
 
 
 def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | None:
-    """The step that all steps within a series are multiples of, None when there is no such.
+    """The step of which all steps within series are multiples; None if there is none.
 
-    `inside` (n - 1,) is whether a time and the next one are of the same series.
+    `inside` (n - 1,): whether a time and the next one are of the same series.
     """
     per_second = ticks_per_second(time_type)
     per_day = (per_second or 0) * _DAY_SECONDS
@@ -123,9 +124,9 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | No
 
 
 def frequency_of(panel: Panel) -> str | None:
-    """The step of the longest series as an ISO 8601 duration like PT30M, P1D or P1M; None when it has none.
+    """The step of the longest series as an ISO 8601 duration such as PT30M, P1D or P1M; None if it has none.
 
-    Times that are plain integers have no unit: their step is a number.
+    Integer times have no unit: their step is a number.
     """
     longest = int(np.argmax(panel.lengths))
     ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
@@ -134,30 +135,30 @@ def frequency_of(panel: Panel) -> str | None:
 
 
 def ticks_per_second(time_type: pa.DataType) -> int | None:
-    """None for times that are plain integers: those have no months either."""
+    """None for integer times, which have no months either."""
     return _TICKS_PER_SECOND[time_type.unit] if pa.types.is_timestamp(time_type) else None
 
 
 def usual_step(steps: Indices) -> int:
-    """The most frequent of a sample; 1 when there is none."""
-    some = steps[:: max(1, len(steps) // _SAMPLE)]
-    some = some[some > 0]
-    if len(some) == 0:
+    """The most frequent positive step in a sample; the smallest if the sample has none, 1 if there is none at all."""
+    sample = steps[:: max(1, len(steps) // _SAMPLE)]
+    sample = sample[sample > 0]
+    if len(sample) == 0:
         return _smallest(steps)
-    values, counts = np.unique(some, return_counts=True)
+    values, counts = np.unique(sample, return_counts=True)
     return int(values[np.argmax(counts)])
 
 
 def instants_of(local: Indices, time_type: pa.DataType) -> Indices:
-    """What clocks of the zone show, as instants; where they are set back the first, where forward the next there is."""
-    shown = pa.array(local).cast(pa.timestamp(time_type.unit))
-    found = pc.assume_timezone(shown, time_type.tz, ambiguous="earliest", nonexistent="latest")
+    """Local times as instants: the earlier one of an ambiguous time, the next existing one of a skipped time."""
+    times = pa.array(local).cast(pa.timestamp(time_type.unit))
+    found = pc.assume_timezone(times, time_type.tz, ambiguous="earliest", nonexistent="latest")
     ticks: Indices = found.cast(pa.int64()).to_numpy()
     return ticks
 
 
 def days_of_month(ticks: Indices, per_second: int) -> Indices:
-    """(n,) where in its month each time lies, in ticks; month ends count as one day, before the first."""
+    """(n,) offset of each time from the start of its month, in ticks; negative on the last day, from the end."""
     per_day = per_second * _DAY_SECONDS
     months = _months(ticks, per_day)
     last = ticks - _month_start(months + 1, per_day)
@@ -165,7 +166,7 @@ def days_of_month(ticks: Indices, per_second: int) -> Indices:
 
 
 def _readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
-    """The ticks, and for times with a zone what its clocks show: days are not all of one length."""
+    """The ticks, and for times with a zone also local times, in which days have equal length despite DST."""
     yield ticks
     if pa.types.is_timestamp(time_type) and time_type.tz:
         local = pc.local_timestamp(pa.array(ticks).cast(time_type))
@@ -177,7 +178,7 @@ def _smallest(steps: Indices) -> int:
 
 
 def _monthly(ticks: Indices, step: int, per_day: int) -> list[Spacing]:
-    """By the day of the month, or by month ends, if all times are such."""
+    """A monthly step, if all times are on the same day of the month or on month ends."""
     months = max(1, round(step / (30.44 * per_day)))
     into = ticks - _month_start(_months(ticks, per_day), per_day)
     if (into == into[0]).all():

@@ -1,4 +1,4 @@
-"""Long-format Parquet, one row per series and time, to a panel: one column after another, each value to its place."""
+"""Read long-format Parquet, one row per series and time, into a panel, one column at a time."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from agent.data.columns import EXAMPLES, Codes, Mask, Progress, Source, unheard
+from agent.data.columns import EXAMPLES, Codes, ColumnReader, Mask, Progress, ignore_progress
 from agent.data.frequency import Grid, days_of_month, find_grid, name_of, usual_step
 from agent.data.panel import Columns, Floats, Indices, Panel, PanelWriter
 from agent.data.sorting import Rows
@@ -17,24 +17,26 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.training_config.frequency import same_frequency
 from chronos_ec2.training_config.schema import Data
 
-_FILLED = 10
-"""A step that is not the usual one may make so many points of each that there is."""
+_MAX_FILL_RATIO = 10
+"""Maximum points per observation after filling gaps, for a step that is not the most frequent one."""
 _MONTH_SECONDS = 28 * 86_400
 
 
-def read_panel(files: Sequence[Path], data: Data, min_length: int, folder: Path, progress: Progress = unheard) -> Panel:
-    """All series of the files together, written to a folder as a panel. Text covariates become codes from 0 on.
+def read_panel(
+    files: Sequence[Path], data: Data, min_length: int, folder: Path, progress: Progress = ignore_progress
+) -> Panel:
+    """Read all series into a panel in a folder. Text covariates become codes from 0.
 
-    In memory are at most two columns at a time, and for each row its item, its time and its place.
+    At most two columns are in memory at a time, and for each row its item, time and position.
 
     Raises:
         InvalidInput: a column is missing or of the wrong type, an item or time is null, or the data have a problem that
-            `data.problems` refuses: counts, examples and the setting that would take them are given.
+            `data.problems` refuses: the text has counts, examples and the setting that accepts them.
     """
-    source = Source(files, data, progress)
-    reading = _Reading(source, data)
-    rows = reading.without_empty(_without_duplicates(Rows.of(source), data))
-    placed = _long_enough(_spaced(rows, data), data, min_length)
+    reader = ColumnReader(files, data, progress)
+    values = _SortedValues(reader, data)
+    rows = values.without_empty(_drop_duplicates(Rows.of(reader), data))
+    placed = _drop_short(_place(rows, data), data, min_length)
     offsets = np.concatenate([[0], np.cumsum(placed.lengths)])
     columns = Columns(len(data.target), len(data.past_covariates), len(data.known_covariates))
     writer = PanelWriter(folder, columns, int(offsets[-1]))
@@ -42,8 +44,8 @@ def read_panel(files: Sequence[Path], data: Data, min_length: int, folder: Path,
         places = placed.places(offsets)
         categories = {}
         for index, name in enumerate(data.values):
-            values, names = reading.numbers(name, placed.rows)
-            _fill(writer.row(index), places, values)
+            column, names = values.numbers(name, placed.rows)
+            _fill(writer.row(index), places, column)
             if names is not None:
                 categories[name] = names
         ticks = placed.rows.ticks_of_all(offsets, places)
@@ -53,26 +55,26 @@ def read_panel(files: Sequence[Path], data: Data, min_length: int, folder: Path,
         raise
 
 
-class _Reading:
-    """Columns of numbers, in the order of rows, without infinite values.
+class _SortedValues:
+    """Value columns in the order of rows, without infinite values.
 
-    The last one is kept: a target is looked at before it is put in its place, and is not read twice for that.
+    Keeps the last column, so that a target that was checked for empty series is not read twice.
     """
 
-    def __init__(self, source: Source, data: Data) -> None:
-        self._source = source
+    def __init__(self, reader: ColumnReader, data: Data) -> None:
+        self._reader = reader
         self._data = data
         self._last: tuple[str, Codes, Floats, list[str] | None] | None = None
 
     def numbers(self, name: str, rows: Rows) -> tuple[Floats, list[str] | None]:
-        """(n,) the values, and the names of their codes if they are any."""
+        """(n,) values, and for text the texts that the codes stand for."""
         if self._last is None or self._last[0] != name or self._last[1] is not rows.codes:
             self._last = None
             self._last = (name, rows.codes, *self._read(name, rows))
         return self._last[2:]
 
     def _read(self, name: str, rows: Rows) -> tuple[Floats, list[str] | None]:
-        values, names = self._source.numbers(name)
+        values, names = self._reader.numbers(name)
         if rows.order is not None:
             values = values[rows.order]
         infinite = np.isinf(values)
@@ -82,11 +84,11 @@ class _Reading:
             series = rows.codes[infinite]
             problem = f"{int(infinite.sum())} values are infinite, in {len(np.unique(series))} of {len(rows.items)} "
             problem += f"series, for instance in {_examples(rows.items, series)}"
-            raise _refused(f"column {name!r}", problem, "infinite: fill takes them as missing")
+            raise _refused(f"column {name!r}", problem, "infinite: fill treats them as missing")
         return np.where(infinite, np.float32(np.nan), values), names
 
     def without_empty(self, rows: Rows) -> Rows:
-        """Without the series that have nothing to learn from: less than two different numbers in every target."""
+        """Drop series without two different numbers in any target: there is nothing to learn from them."""
         starts = np.flatnonzero(np.diff(rows.codes, prepend=np.int32(-1)))
         empty = np.ones(len(rows.items), dtype=bool)
         for name in self._data.target:
@@ -98,20 +100,20 @@ class _Reading:
             problem = f"{int(empty.sum())} of {len(empty)} series have no two different numbers, for instance "
             problem += _examples(rows.items, np.flatnonzero(empty))
             where = "column " + ", ".join(map(repr, self._data.target))
-            raise _refused(where, problem, "empty: drop leaves them out")
+            raise _refused(where, problem, "empty: drop removes them")
         return rows.without(empty)[0]
 
 
 @dataclass(frozen=True, slots=True)
 class _Placed:
-    """Rows, where in its series each belongs (n,), None when they are adjacent, and the lengths of the series (S,)."""
+    """Rows, their positions within their series (n,), None if adjacent, and the lengths of the series (S,)."""
 
     rows: Rows
     slots: Indices | None
     lengths: Indices
 
     def places(self, offsets: Indices) -> Indices | None:
-        """(n,) where in the block each row belongs; None when it is where it is."""
+        """(n,) positions of the rows in the block; None without gaps."""
         return None if self.slots is None else self.slots + offsets[self.rows.codes]
 
 
@@ -123,7 +125,7 @@ def _fill(row: Floats, places: Indices | None, values: Floats) -> None:
     row[places] = values
 
 
-def _without_duplicates(rows: Rows, data: Data) -> Rows:
+def _drop_duplicates(rows: Rows, data: Data) -> Rows:
     repeated = rows.inside & (rows.ticks[1:] == rows.ticks[:-1])
     if not repeated.any():
         return rows
@@ -134,15 +136,15 @@ def _without_duplicates(rows: Rows, data: Data) -> Rows:
     return rows.keep(np.append(~repeated, True))
 
 
-def _spaced(rows: Rows, data: Data) -> _Placed:
-    """Each row to its place."""
+def _place(rows: Rows, data: Data) -> _Placed:
+    """Find the common step, and the position of each row."""
     counts = np.bincount(rows.codes, minlength=len(rows.items))
     if data.problems.gaps == "ignore":
         return _Placed(rows, None, counts)
     where, inside = f"column {data.timestamp!r}", rows.inside
     grid = find_grid(rows.ticks, inside, rows.time_type)
     if grid is None:
-        raise _refused(where, _irregular(rows, inside), "gaps: ignore takes the rows as if they were adjacent")
+        raise _refused(where, _irregular(rows, inside), "gaps: ignore treats rows as adjacent")
     _check_frequencies(rows, grid, inside, where)
     step = grid.spacing.name(rows.ticks_per_second)
     if data.frequency is not None and inside.any() and not same_frequency(data.frequency, step):
@@ -154,7 +156,7 @@ def _spaced(rows: Rows, data: Data) -> _Placed:
         series = rows.codes[1:][missing]
         problem = f"{int((grid.jumps[missing] - 1).sum())} times are missing from the step {step}, in "
         problem += f"{len(np.unique(series))} of {len(counts)} series, for instance in {_examples(rows.items, series)}"
-        raise _refused(where, problem, "gaps: fill puts missing observations there, ignore joins what is there")
+        raise _refused(where, problem, "gaps: fill inserts missing observations, ignore treats rows as adjacent")
     firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
     slots = np.concatenate([[0], np.cumsum(grid.jumps)])
     slots -= np.repeat(slots[firsts], counts)
@@ -163,23 +165,23 @@ def _spaced(rows: Rows, data: Data) -> _Placed:
 
 
 def _check_frequencies(rows: Rows, grid: Grid, inside: Mask, where: str) -> None:
-    """Refuse series that never take the common step, and a common step that would leave next to nothing but gaps."""
+    """Refuse series that never take the common step, and a common step that would leave almost nothing but gaps."""
     shortest = _shortest(rows, grid.jumps, inside)
     coarse, fine = np.flatnonzero(shortest > 1), np.flatnonzero(shortest == 1)
     if len(coarse):
-        few, kind = (coarse, "longer") if len(coarse) <= len(fine) else (fine, "shorter")
-        problem = f"{len(few)} of {len(rows.items)} series have a {kind} step than the others, for instance "
+        fewer, kind = (coarse, "longer") if len(coarse) <= len(fine) else (fine, "shorter")
+        problem = f"{len(fewer)} of {len(rows.items)} series have a {kind} step than the others, for instance "
         problem += ", ".join(
             f"{one_line(rows.items[one], 40)} ({grid.spacing.name(rows.ticks_per_second, int(shortest[one]))})"
-            for one in few[:EXAMPLES].tolist()
+            for one in fewer[:EXAMPLES].tolist()
         )
         raise _refused(where, problem, "gaps: ignore, or train each frequency by itself")
-    if not grid.usual and grid.jumps.sum() > _FILLED * inside.sum():
-        raise _refused(where, _irregular(rows, inside), "gaps: ignore takes the rows as if they were adjacent")
+    if not grid.usual and grid.jumps.sum() > _MAX_FILL_RATIO * inside.sum():
+        raise _refused(where, _irregular(rows, inside), "gaps: ignore treats rows as adjacent")
 
 
 def _shortest(rows: Rows, jumps: Indices, inside: Mask) -> Indices:
-    """(S,) the smallest number of steps from one point to the next; 0 for series of less than three points."""
+    """(S,) the smallest step of each series in multiples of the common one; 0 for fewer than three points."""
     if not (jumps > 1).any():
         return np.ones(len(rows.items), dtype=np.int64)
     codes = rows.codes[1:][inside]
@@ -190,7 +192,7 @@ def _shortest(rows: Rows, jumps: Indices, inside: Mask) -> Indices:
 
 
 def _irregular(rows: Rows, inside: Mask) -> str:
-    """Which steps fit the usual one least: those that are no multiples of it, or go to another day of the month."""
+    """Describe the steps that are not multiples of the most frequent one, or change the day of the month."""
     steps, second = np.diff(rows.ticks), rows.ticks_per_second
     steps[~inside] = 0
     usual = usual_step(steps)
@@ -205,7 +207,7 @@ def _irregular(rows: Rows, inside: Mask) -> str:
         odd = inside & (steps != usual)
     series = rows.codes[1:][odd]
     problem = (
-        f"the times fit no common step: {int(odd.sum())} of {int(inside.sum())} steps are no multiples of {name}, in "
+        f"the times have no common step: {int(odd.sum())} of {int(inside.sum())} steps are not multiples of {name}, in "
     )
     return (
         problem
@@ -213,17 +215,19 @@ def _irregular(rows: Rows, inside: Mask) -> str:
     )
 
 
-def _long_enough(placed: _Placed, data: Data, min_length: int) -> _Placed:
+def _drop_short(placed: _Placed, data: Data, min_length: int) -> _Placed:
     rows, lengths = placed.rows, placed.lengths
     short = lengths < min_length
     if not short.any():
         return placed
     if data.problems.short == "refuse" or short.all():
-        worst = np.flatnonzero(short)
-        examples = ", ".join(f"{one_line(rows.items[one], 40)} ({lengths[one]})" for one in worst[:EXAMPLES])
-        problem = f"{len(worst)} of {len(lengths)} series have fewer than the {min_length} points that the evaluation "
+        positions = np.flatnonzero(short)
+        examples = ", ".join(f"{one_line(rows.items[one], 40)} ({lengths[one]})" for one in positions[:EXAMPLES])
+        problem = (
+            f"{len(positions)} of {len(lengths)} series have fewer than the {min_length} points that the evaluation "
+        )
         problem += f"needs, for instance {examples}"
-        raise _refused("data.path", problem, "short: drop leaves them out, and so may a lower prediction_length")
+        raise _refused("data.path", problem, "short: drop removes them; or lower prediction_length")
     kept, keep = rows.without(short)
     return _Placed(kept, None if placed.slots is None else placed.slots[keep], lengths[~short])
 

@@ -1,4 +1,4 @@
-"""The rows of a long table in order of item and time."""
+"""The rows of a long-format table, sorted by item and time."""
 
 from __future__ import annotations
 
@@ -9,22 +9,22 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from agent.data.columns import Codes, Mask, Source
+from agent.data.columns import Codes, ColumnReader, Mask
 from agent.data.frequency import Spacing, instants_of, multiples, ticks_per_second
 from agent.data.panel import Indices
 
 _SPARSE = 4
-"""A table of all places may have so many times as many as there are rows; beyond that sorting is faster."""
+"""Maximum size of a table of all positions relative to the number of rows; beyond that, sorting is faster."""
 _SAMPLE = 10_000
 Numbers = np.ndarray[Any, np.dtype[np.int32 | np.int64]]
 
 
 @dataclass(frozen=True, slots=True)
 class Rows:
-    """The rows that are used, in order of item and time: `order` are their numbers in the files, None for all of them.
+    """Rows sorted by item and time. `order`: their row numbers in the files, None if they are in this order there.
 
-    `codes` are indices into `items`, `ticks` the times; `spacing` is None when the rows are taken as adjacent.
-    `local` says that `ticks` are what the clocks of the times' zone show.
+    `codes` (n,): indices into `items`. `ticks` (n,): times, local ones of the zone if `local`. `spacing`: None if rows
+    are treated as adjacent.
     """
 
     items: Sequence[str]
@@ -36,8 +36,8 @@ class Rows:
     local: bool = False
 
     @classmethod
-    def of(cls, source: Source) -> Rows:
-        """Every row."""
+    def of(cls, source: ColumnReader) -> Rows:
+        """All rows."""
         items, codes = source.items()
         ticks, kind = source.times()
         order = order_of(codes, ticks, len(items))
@@ -47,29 +47,29 @@ class Rows:
 
     @property
     def ticks_per_second(self) -> int | None:
-        """None for times that are plain integers."""
+        """None for integer times."""
         return ticks_per_second(self.time_type)
 
     @property
     def inside(self) -> Mask:
-        """(n - 1,) whether a row and the next one are of the same series."""
+        """(n - 1,) whether a row and the next are of the same series."""
         same: Mask = self.codes[1:] == self.codes[:-1]
         return same
 
     def keep(self, mask: Mask) -> Rows:
-        """Only some of the rows."""
+        """The rows of a mask (n,)."""
         order = np.flatnonzero(mask) if self.order is None else self.order[mask]
         return replace(self, codes=self.codes[mask], ticks=self.ticks[mask], order=order)
 
-    def without(self, gone: Mask) -> tuple[Rows, Mask]:
-        """Without the series of a mask (S,), and the mask (n,) of the rows that are left."""
-        keep = ~gone[self.codes]
-        items = [name for name, out in zip(self.items, gone, strict=True) if not out]
+    def without(self, dropped: Mask) -> tuple[Rows, Mask]:
+        """The rows without the series of a mask (S,), and the mask (n,) of the remaining rows."""
+        keep = ~dropped[self.codes]
+        items = [name for name, drop in zip(self.items, dropped, strict=True) if not drop]
         kept = self.keep(keep)
-        return replace(kept, items=items, codes=(np.cumsum(~gone) - 1).astype(np.int32)[kept.codes]), keep
+        return replace(kept, items=items, codes=(np.cumsum(~dropped) - 1).astype(np.int32)[kept.codes]), keep
 
     def ticks_of_all(self, offsets: Indices, places: Indices | None) -> Indices:
-        """(N,) the time of every point, those that were filled in too; without `places` there are none of these."""
+        """(N,) the time of every point, including filled gaps. `places` (n,): row positions, None without gaps."""
         if places is None:
             return self.ticks
         assert self.spacing is not None
@@ -83,7 +83,7 @@ class Rows:
 
 
 def order_of(codes: Codes, ticks: Indices, series: int) -> Numbers | None:
-    """(n,) row numbers by item and time, a later row behind an earlier one of the same time; None if that is so."""
+    """(n,) row numbers sorted stably by item and time; None if the rows are in this order."""
     later = (codes[1:] == codes[:-1]) & (ticks[1:] >= ticks[:-1])
     if np.all(later | (codes[1:] > codes[:-1])):
         return None
@@ -92,9 +92,9 @@ def order_of(codes: Codes, ticks: Indices, series: int) -> Numbers | None:
 
 
 def _by_place(codes: Codes, ticks: Indices, series: int) -> Numbers | None:
-    """The order without a comparison: each row's number goes to its item's and time's place in a table of all.
+    """Sort in linear time: put each row's number at the position of its item and time in a table of all positions.
 
-    None when the times have no common step, when the table would be too sparse, or when two rows want one place.
+    None if the times have no common step, the table would be too sparse, or two rows have the same position.
     """
     first = int(ticks.min())
     step = int(np.gcd.reduce(ticks[:_SAMPLE] - first))

@@ -29,11 +29,6 @@ def main() -> int:
     return 0
 
 
-def precision_of(major: int) -> str:
-    """What a GPU of this compute capability trains in. torch's own answer is yes to bf16 also where it is emulated."""
-    return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
-
-
 def supports(architectures: list[str], capability: tuple[int, int]) -> bool:
     """Whether a build with these architectures runs on a device: binaries fit within a major version, PTX upwards."""
     major, minor = capability

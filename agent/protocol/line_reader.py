@@ -1,34 +1,34 @@
-"""Files that others append lines to, followed while they write."""
+"""Reads a file that another process appends lines to."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 
-class Lines:
-    """The whole lines that a file has gained since they were last taken; not what it had before `begin`."""
+class LineReader:
+    """Reads complete lines from `start` on. `peek` returns them again until `commit`."""
 
-    def __init__(self, path: Path, begin: int = 0) -> None:
+    def __init__(self, path: Path, start: int = 0) -> None:
         self._path = path
-        self._begin = self._taken = self._seen = begin
+        self._start = self._committed = self._peeked = start
 
     @property
-    def any_taken(self) -> bool:
-        """Whether there was any line yet."""
-        return self._taken > self._begin
+    def any_read(self) -> bool:
+        """Whether any line was committed."""
+        return self._committed > self._start
 
-    def fresh(self) -> list[bytes]:
-        """The lines since the last `take`, without their ends; a line that is still being written is not among them."""
+    def peek(self) -> list[bytes]:
+        """The complete lines since the last commit, without line ends. A line still being written is left out."""
         try:
             with self._path.open("rb") as stream:
-                stream.seek(self._taken)
-                gained = stream.read()
+                stream.seek(self._committed)
+                content = stream.read()
         except FileNotFoundError:
             return []
-        whole, newline, _ = gained.rpartition(b"\n")
-        self._seen = self._taken + len(whole) + len(newline)
-        return whole.splitlines()
+        complete, newline, _ = content.rpartition(b"\n")
+        self._peeked = self._committed + len(complete) + len(newline)
+        return complete.splitlines()
 
-    def take(self) -> None:
-        """What `fresh` gave last is not wanted again."""
-        self._taken = max(self._taken, self._seen)
+    def commit(self) -> None:
+        """Mark the lines of the last `peek` as read."""
+        self._committed = max(self._committed, self._peeked)

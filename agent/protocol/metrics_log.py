@@ -1,39 +1,120 @@
-"""The metrics of a run go on where its last attempt left them: they leave with the logs, and come back from there."""
+"""`metrics.jsonl`: one JSON object a line, appended by the trainer and followed by the agent.
+
+Every line is a sign of progress. A step has `step`, `total_steps`, and now and then `loss`, `lr`, `steps_per_second`
+since the first step, and other numbers (docs/training.md). All other lines are events:
+
+- `attempt` (`attempt`, `step`), written by the agent: this attempt starts, and resumes from that step
+- `loading` (`done`, `total`): data are read
+- `began` (`step`): training starts from that step
+- `checkpoint` (`step`, and `best` if none was better)
+- `short_of_time` (`step`, `expected`, `total_steps`): training will end before its last step
+- `evaluating` (`done`, `total`)
+"""
 
 from __future__ import annotations
 
 import json
-import logging
+import math
+import time
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
+from typing import Any
 
-from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import log_key
-from chronos_ec2.ports import ObjectStore, ObjectTransfer
-
-_log = logging.getLogger(__name__)
+ATTEMPT, BEGAN, CHECKPOINT = "attempt", "began", "checkpoint"
+_STEP_LINE_SECONDS = 1.0
 
 
-def continue_metrics(objects: ObjectStore, transfer: ObjectTransfer, run: Run, step: int, metrics: Path) -> None:
-    """Begin the file of metrics with the earlier attempts' lines, and one that says from which step it goes on.
+class Metrics:
+    """Appends lines to `metrics.jsonl`, each complete and flushed, because the agent reads while we write."""
 
-    Without them a run is as good as with them, so an S3 that does not answer is no reason to end it.
-    """
-    keys = [_key(run, attempt, metrics) for attempt in range(run.attempt - 1, 0, -1)]
-    try:
-        there = dict(objects.keys(keys[-1].removesuffix(metrics.suffix))) if keys else {}
-        found = next((key for key in keys if key in there), None)
-        if found is None:
+    def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._file = path.open("a", encoding="utf-8")
+        if path.is_file() and path.stat().st_size and not path.read_bytes().endswith(b"\n"):
+            # A writer that was killed left a partial line. Ours must not be appended to it.
+            self._file.write("\n")
+        self._monotonic = monotonic
+        self._rate_since: tuple[float, int] | None = None
+        self._last_line = -math.inf
+
+    def event(self, name: str, **details: Any) -> None:
+        """Write a line for work other than a step."""
+        self._append({"event": name, **details})
+
+    def step(
+        self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None, **gauges: float
+    ) -> None:
+        """Write a line for a step: at most one a second without a loss. Further numbers are written with a loss."""
+        now = self._monotonic()
+        since, at = self._rate_since or (now, step)
+        if self._rate_since is None:
+            self._rate_since = (now, step)
+        last = step >= total_steps
+        if loss is None and not last and now - self._last_line < _STEP_LINE_SECONDS:
             return
-        transfer.download(found, metrics, lambda _bytes: None)
-    except ServiceUnavailable as error:
-        _log.warning("the metrics of earlier attempts are not continued: %s", error)
-        metrics.unlink(missing_ok=True)
-        return
-    whole = metrics.read_bytes().rpartition(b"\n")[0]
-    mark = json.dumps({"event": "attempt", "attempt": run.attempt, "step": step}).encode()
-    metrics.write_bytes(b"\n".join(part for part in (whole, mark) if part) + b"\n")
+        self._last_line = now
+        line: dict[str, Any] = {"step": step, "total_steps": total_steps}
+        if loss is not None:
+            line |= {"loss": _finite(loss), "lr": lr} | {name: _finite(value) for name, value in gauges.items()}
+        if now > since:
+            line["steps_per_second"] = round((step - at) / (now - since), 3)
+        self._append(line)
+
+    def close(self) -> None:
+        """Close the file."""
+        self._file.close()
+
+    def _append(self, line: Mapping[str, Any]) -> None:
+        self._file.write(json.dumps(line, allow_nan=False) + "\n")
+        self._file.flush()
 
 
-def _key(run: Run, attempt: int, metrics: Path) -> str:
-    return log_key(run.lane.environment, run.run_id, metrics.name, attempt)
+def _finite(value: float) -> float | None:
+    """JSON has no NaN."""
+    return value if math.isfinite(value) else None
+
+
+def start_attempt(metrics: Path, attempt: int, step: int) -> None:
+    """Append the `attempt` event to the lines of earlier attempts, and drop a partial last line."""
+    complete = metrics.read_bytes().rpartition(b"\n")[0]
+    event = json.dumps({"event": ATTEMPT, "attempt": attempt, "step": step}).encode()
+    metrics.write_bytes(b"\n".join(part for part in (complete, event) if part) + b"\n")
+
+
+def parse_line(line: str | bytes) -> dict[str, Any] | None:
+    """One line; None if it is not a JSON object, like the partial last line of a trainer that was killed."""
+    try:
+        entry = json.loads(line)
+    except ValueError:
+        return None
+    return entry if isinstance(entry, dict) else None
+
+
+def read_metrics(metrics: Path) -> Iterator[dict[str, Any]]:
+    """All lines, those that cannot be parsed left out; none if there is no file."""
+    if metrics.exists():
+        yield from filter(None, map(parse_line, metrics.read_text().splitlines()))
+
+
+def losses(metrics: Path) -> list[tuple[float, float]]:
+    """(step, loss) of all attempts. Steps that a later attempt repeated are those of the later one."""
+    points: list[tuple[float, float]] = []
+    for line in read_metrics(metrics):
+        if line.get("event") == ATTEMPT:
+            points = [point for point in points if point[0] <= line["step"]]
+        elif line.get("loss") is not None:
+            points.append((float(line["step"]), float(line["loss"])))
+    return points
+
+
+def interruptions(metrics: Path) -> list[dict[str, int]]:
+    """Each time that training started over or resumed: the step it had `reached`, and was `resumed_from`."""
+    found: list[dict[str, int]] = []
+    reached: int | None = None
+    for line in read_metrics(metrics):
+        if line.get("event") == BEGAN:
+            if reached is not None:
+                found.append({"reached": reached, "resumed_from": line["step"]})
+            reached = line["step"]
+        elif "event" not in line and reached is not None:
+            reached = max(reached, line["step"])
+    return found

@@ -59,7 +59,7 @@ class Differences(_Part):
 class Baselines(_Part):
     """Every model on the `series` of `of` series that the statistical models were fitted to.
 
-    `trained_less` has the trained model's scores less those of each; `fell_back` counts forecasts that are seasonal
+    `trained_minus` has the trained model's scores less those of each; `fell_back` counts forecasts that are seasonal
     naive, because the series had gaps or was constant or too short.
     """
 
@@ -67,7 +67,7 @@ class Baselines(_Part):
     of: Count
     seconds: Seconds
     models: dict[str, dict[str, float | None]]
-    trained_less: dict[str, Differences]
+    trained_minus: dict[str, Differences]
     fell_back: dict[str, Count]
 
 
@@ -81,13 +81,13 @@ class Interruption(_Part):
 class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them is under models/.
 
-    `trained_less` has the trained model's scores less those of each other one.
+    `trained_minus` has the trained model's scores less those of each other one.
     """
 
     exported: str
     verdict: Verdict
     models: dict[str, dict[str, float | None]]
-    trained_less: dict[str, Differences] = Field(default_factory=dict)
+    trained_minus: dict[str, Differences] = Field(default_factory=dict)
     baselines: Baselines | None = None
 
 

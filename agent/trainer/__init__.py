@@ -1,1 +1,1 @@
-"""The trainer's process, and the trainers it can run."""
+"""The trainer's process: its entry point, the smoke test's probe, custom trainers."""

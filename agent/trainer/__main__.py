@@ -1,8 +1,7 @@
-"""The trainer's process: `python -m agent.trainer --workdir DIR --parent PID`, watched by `agent.supervise.supervisor`.
+"""The trainer's process: `python -m agent.trainer --workdir DIR --parent PID`, supervised by the agent.
 
-It reads `config.json`, appends to `metrics.jsonl` while it works, and leaves `result.json`. SIGTERM asks for an early
-end: it saves what it has and exits 0 with `"stopped_early": true`. It exits 2 when what it was given is wrong, and 3
-when the loss is not a number any more.
+Reads `config.json`, appends to `metrics.jsonl`, writes `result.json` (docs/trainer.md). After SIGTERM it saves a
+checkpoint and exits 0 with `"stopped_early": true`. Exit code 2: invalid input; 3: the loss is not finite.
 """
 
 from __future__ import annotations
@@ -16,15 +15,15 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import (
     LossNotFinite,
-    Metrics,
     StoppedEarly,
     StopSignal,
-    die_with,
-    explained,
+    die_with_parent,
+    dump_stacks_on_signal,
     raise_oom_score,
-    show_stacks_when_asked,
+    report_error,
     write_json,
 )
 from agent.protocol.workdir import Workdir
@@ -40,22 +39,22 @@ def main(arguments: list[str] | None = None) -> int:
     """Train, and return the exit code."""
     parser = argparse.ArgumentParser(prog="agent.trainer", description=__doc__)
     parser.add_argument("--workdir", type=Path, required=True)
-    parser.add_argument("--parent", type=int, help="the agent's process id: this process does not outlive it")
-    parser.add_argument("--seconds", type=float, default=math.inf, help="until deadline or price end the run")
+    parser.add_argument("--parent", type=int, help="process id of the agent, with which this process dies")
+    parser.add_argument("--seconds", type=float, default=math.inf, help="until the deadline or price cap ends the run")
     options = parser.parse_args(arguments)
     if options.parent is not None:
-        die_with(options.parent)
+        die_with_parent(options.parent)
     raise_oom_score()
-    show_stacks_when_asked()
+    dump_stacks_on_signal()
     stop = StopSignal(time.monotonic() + options.seconds)
     workdir = Workdir(options.workdir)
     metrics = Metrics(workdir.metrics)
     try:
         metrics.event("loading", what="configuration")
         config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
-        result = _TRAINERS.get(config.trainer, _own)(workdir, config, metrics, stop)
+        result = _TRAINERS.get(config.trainer, _custom)(workdir, config, metrics, stop)
     except (UserError, LossNotFinite) as error:
-        return explained(error)
+        return report_error(error)
     except StoppedEarly:
         result = {"stopped_early": True}
     finally:
@@ -65,7 +64,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 
 def _chronos(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
-    # Imported here, after SIGTERM is handled and the first sign of work is out: torch takes its time on a cold disk.
+    # Imported after signals are handled and the first metrics are written: torch loads slowly from a cold disk.
     from agent.training.run import run  # noqa: PLC0415
 
     return run(workdir, config, metrics, stop)
@@ -75,9 +74,9 @@ def _probe(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: Sto
     return probe.run(workdir, config.probe, metrics, stop)
 
 
-def _own(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
+def _custom(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
     trainer = custom.load_trainer(config, workdir.code)
-    return custom.checked(trainer.train(workdir, metrics, stop), config.trainer)
+    return custom.check_result(trainer.train(workdir, metrics, stop), config.trainer)
 
 
 _TRAINERS: dict[str, Callable[[Workdir, TrainingConfig, Metrics, StopSignal], Result]] = {

@@ -1,4 +1,4 @@
-"""A trainer of the user's own, `trainer: module:Class`: what it has to have, and how it gets onto the box."""
+"""Custom trainers, `trainer: module:Class`: their interface, loading and checks (docs/trainer.md)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Protocol
 
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
@@ -19,55 +20,57 @@ from chronos_ec2.training_config.schema import TrainingConfig
 
 
 class Trainer(Protocol):
-    """What a class has to be to be named as the trainer of a configuration."""
+    """The interface of a custom trainer."""
 
     def __init__(self, config: TrainingConfig) -> None:
-        """`config.options` is the class's own part. Raise UserError for what cannot be trained."""
+        """`config.options` are the trainer's own options. Raise UserError for invalid ones."""
 
     def train(self, workdir: Workdir, metrics: Metrics, stop: StopSignal) -> Mapping[str, Any]:
-        """Train on `workdir.data`, tell `metrics` of each step, look at `stop`, leave the model in `workdir.model`.
+        """Train on `workdir.data`, report each step to `metrics`, check `stop`, write the model to `workdir.model`.
 
-        The result is plain JSON: `metrics`, names with numbers, `steps`, `stopped_early` when SIGTERM ended it. What is
-        known before the first step, as `child.write_json` puts it into `workdir.facts`, goes to run.json.
+        Returns plain JSON: `metrics` (names with numbers), `steps`, and `stopped_early` if SIGTERM ended it. Facts
+        known before the first step go to run.json: write them to `workdir.facts` with `write_json`.
         """
         ...
 
 
 def load_trainer(config: TrainingConfig, folder: Path) -> Trainer:
-    """The trainer that a configuration names, made. Raises InvalidInput in one line for whatever is wrong with it."""
+    """Import and create a custom trainer. Raises InvalidInput with a one-line message."""
     module_name, _, class_name = config.trainer.partition(":")
-    # Last: what the agent and the library are made of is found first, whatever the module and its files are called.
+    # Last, so that its files cannot shadow modules of the agent and the libraries.
     sys.path.append(str(folder))
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
         raise InvalidInput("trainer", f"{module_name} cannot be imported: {_described(error, folder)}") from error
     if not str(module.__file__).startswith(f"{folder}/"):
-        raise InvalidInput("trainer", f"{module_name} is the name of another module on the box", "rename yours")
+        raise InvalidInput("trainer", f"{module_name} is the name of another installed module", "rename yours")
     trainer = getattr(module, class_name, None)
     if not isinstance(trainer, type):
         raise InvalidInput("trainer", f"{module_name} has no class {class_name}")
-    if not _takes(trainer, 1):
-        raise InvalidInput("trainer", f"{class_name} is not made from a config alone", "see docs/trainer.md")
-    if not _takes(getattr(trainer, "train", None), 4):
+    if not _accepts(trainer, 1):
+        raise InvalidInput("trainer", f"{class_name} has no __init__(self, config)", "see docs/trainer.md")
+    if not _accepts(getattr(trainer, "train", None), 4):
         raise InvalidInput("trainer", f"{class_name} has no train(self, workdir, metrics, stop)", "see docs/trainer.md")
-    made: Trainer = trainer(config)
-    return made
+    created: Trainer = trainer(config)
+    return created
 
 
-def checked(result: Any, trainer: str) -> dict[str, Any]:
-    """What a trainer of the user's own has returned. Raises InvalidInput when JSON cannot hold it."""
+def check_result(result: Any, trainer: str) -> dict[str, Any]:
+    """Check what a custom trainer returned. Raises InvalidInput if it is not JSON."""
     if not isinstance(result, Mapping):
-        raise InvalidInput("trainer", f"{trainer} returned {type(result).__name__}, and should return a mapping")
+        raise InvalidInput("trainer", f"{trainer} returned {type(result).__name__} instead of a mapping")
     try:
         json.dumps(dict(result), allow_nan=False)
     except (TypeError, ValueError) as error:
-        raise InvalidInput("trainer", f"{trainer} returned what JSON cannot hold: {one_line(str(error))}") from error
+        raise InvalidInput(
+            "trainer", f"{trainer} returned a result that is not JSON: {one_line(str(error))}"
+        ) from error
     return dict(result)
 
 
-def _takes(function: Any, arguments: int) -> bool:
-    """Whether something can be called with so many arguments."""
+def _accepts(function: Any, arguments: int) -> bool:
+    """Whether a function can be called with so many arguments."""
     try:
         inspect.signature(function).bind(*[None] * arguments)
     except TypeError:
@@ -76,7 +79,7 @@ def _takes(function: Any, arguments: int) -> bool:
 
 
 def _described(error: Exception, folder: Path) -> str:
-    """An exception with the place in the user's own code that it comes from."""
+    """An exception, with the last line of the user's code in its traceback."""
     frames = [one for one in traceback.extract_tb(error.__traceback__) if one.filename.startswith(f"{folder}/")]
     place = f" ({frames[-1].filename.removeprefix(f'{folder}/')}, line {frames[-1].lineno})" if frames else ""
     return one_line(f"{type(error).__name__}: {error}{place}")

@@ -1,6 +1,6 @@
-"""The stand-in trainer: takes steps, learns nothing, and ends as it is told. It tries an account for cents.
+"""The probe, the smoke test's trainer: takes steps, learns nothing, and ends as configured.
 
-It saves checkpoints and goes on from the newest one, as a real trainer does: all that it knows is its step.
+Like a real trainer it saves checkpoints and resumes from the latest one; its only state is the step.
 """
 
 from __future__ import annotations
@@ -14,23 +14,24 @@ from pathlib import Path
 from typing import Any
 
 from agent.protocol.checkpoint_dir import folder_of, steps_in
-from agent.protocol.trainer import LossNotFinite, Metrics, StopSignal
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import LossNotFinite, StopSignal
 from agent.protocol.workdir import Workdir
 from chronos_ec2.training_config.schema import Ending, Probe
 
 _MB = 10**6
-_SLOWNESS = 10
+_SLOW_FACTOR = 10
 
 
 class ProbeCrash(Exception):
-    """The scripted crash."""
+    """The configured crash."""
 
 
 def run(workdir: Workdir, probe: Probe, metrics: Metrics, stop: StopSignal) -> dict[str, Any]:
-    """Take the steps, then end as scripted. The result says how many were taken."""
+    """Take the steps, then end as configured."""
     first = 1 + max(steps_in(workdir.checkpoints), default=0)
     for step in range(first, probe.steps + 1):
-        time.sleep(probe.step_seconds * (_SLOWNESS if probe.ending == "slow" else 1))
+        time.sleep(probe.step_seconds * (_SLOW_FACTOR if probe.ending == "slow" else 1))
         metrics.step(step, probe.steps, loss=1.0 / step, lr=0.0)
         if stop.asked or stop.take_save_request() or step % probe.checkpoint_steps == 0:
             _save(workdir.checkpoints, step, probe.checkpoint_mb, metrics)
@@ -41,7 +42,7 @@ def run(workdir: Workdir, probe: Probe, metrics: Metrics, stop: StopSignal) -> d
 
 
 def _save(checkpoints: Path, step: int, megabytes: int, metrics: Metrics) -> None:
-    """A checkpoint of a given size, whole before it has its name."""
+    """Write a checkpoint of a given size atomically."""
     draft = checkpoints / f"draft-{step}"
     draft.mkdir()
     with (draft / "model.safetensors").open("wb") as stream:
@@ -56,33 +57,33 @@ def _crash(steps: int) -> None:
 
 
 def _hang(_steps: int) -> None:
-    """Wait for ever and ignore SIGTERM, as a hung collective does inside its C code: only SIGKILL ends it."""
+    """Wait forever and ignore SIGTERM, like a collective that hangs in C code: only SIGKILL ends it."""
     signal.signal(signal.SIGTERM, signal.SIG_IGN)
     threading.Event().wait()
 
 
 def _run_out_of_memory(_steps: int) -> None:
-    """Of its own: with a limit on this process, so that nothing else on the box is killed for it."""
+    """Exceed a memory limit of this process, so that the kernel kills nothing else on the instance."""
     used = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
     resource.setrlimit(resource.RLIMIT_AS, (used + 100 * _MB, resource.RLIM_INFINITY))
-    hoard = []
+    blocks = []
     while True:
-        hoard.append(bytearray(_MB))
+        blocks.append(bytearray(_MB))
 
 
 def _diverge(steps: int) -> None:
-    raise LossNotFinite(f"the loss at step {steps} is nan, as the probe was told")
+    raise LossNotFinite(f"the loss of step {steps} is nan, as the probe was told")
 
 
-def _end_well(_steps: int) -> None:
-    """Nothing is wrong."""
+def _succeed(_steps: int) -> None:
+    """End normally."""
 
 
 _ENDINGS: dict[Ending, Callable[[int], None]] = {
-    "ok": _end_well,
+    "ok": _succeed,
     "crash": _crash,
     "hang": _hang,
     "oom": _run_out_of_memory,
     "nan": _diverge,
-    "slow": _end_well,
+    "slow": _succeed,
 }

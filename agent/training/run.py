@@ -1,4 +1,4 @@
-"""Train a Chronos model and judge it on points that it has not seen. The trainer's process, from top to bottom."""
+"""A training run in the trainer's process, from top to bottom: load, train, save, evaluate."""
 
 from __future__ import annotations
 
@@ -24,90 +24,97 @@ from agent.data.frequency import frequency_of
 from agent.data.hashing import sha256_of
 from agent.data.ingest import read_panel
 from agent.data.panel import Panel, open_panel
-from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.metrics_log import Metrics, interruptions
+from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
 from agent.training.batching.sampler import Sampler
-from agent.training.batching.split import Split, shortest, weights_of
-from agent.training.evaluate import acceptance, evaluate
-from agent.training.evaluate.interruptions import interruptions
+from agent.training.batching.split import Split, min_series_length, sampling_weights
+from agent.training.evaluate import acceptance
+from agent.training.evaluate.evaluate import evaluate
+from agent.training.evaluate.reference_models import reference_models
 from agent.training.evaluate.report import write_model_card
 from agent.training.evaluate.time_budget import evaluation_seconds
 from agent.training.loop import distributed
-from agent.training.loop.distributed import Place
-from agent.training.loop.engine import Work, fit
-from agent.training.model import block_attention, load
+from agent.training.loop.distributed import Process
+from agent.training.loop.engine import TrainingJob, fit
+from agent.training.model import block_attention
 from agent.training.model.families import Batch, Family
+from agent.training.model.load import add_lora, initial_model, merge_lora, origin
+from agent.training.model.precision import choose_precision
 from chronos_ec2.training_config.schema import TrainingConfig
 
 BLOCK = "block"
-"""Group attention in blocks; the library's own is `stock`."""
+"""`attention` with block attention; the library's own is `stock`."""
 _NOT_COMPARED: Any = {"probe": True, "training": {"workers", "processes", "report_to"}}
 _VERIFIED_WINDOWS = 4
 _LIBRARIES = ("torch", "chronos-forecasting", "transformers")
 
 
 def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> dict[str, Any]:
-    """Train, judge, save. Leaves `model/`, `eval/`, `forecasts.parquet` and checkpoints; returns the result.
+    """Train, save, evaluate. Writes checkpoints, `model/`, `eval/` and `forecasts.parquet`; returns the result.
 
     Raises:
-        InvalidInput: what the configuration names cannot be used, or the trained model fails a gate.
-        StoppedEarly: SIGTERM came outside the training loop.
+        InvalidInput: the data, the base or a reference model cannot be used, or an acceptance check fails.
+        StoppedEarly: SIGTERM outside the training loop.
     """
     transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
-    distributed.refuse_launcher()
+    distributed.refuse_torchrun()
     device = "cuda" if torch.cuda.is_available() else "cpu"
-    place = Place(0, distributed.how_many(config.training.processes, device))
-    distributed.share_cores(place.count)
+    process = Process(0, distributed.choose_world_size(config.training.processes, device))
+    distributed.limit_threads(process.world_size)
     started = time.monotonic()
     metrics.event("loading", what="data", device=device)
     data_sha256, panel = load_panel(workdir, config, metrics)
     stop.check()
     metrics.event("loading", what="model", series=len(panel))
-    family, split, work = ready(config, panel, data_sha256, device, place)
-    attention = _speed_up(family, work)
-    metrics.event("loading", what="training", attention=attention, precision=work.precision, processes=place.count)
-    reserve = evaluation_seconds(family, split, config, stop)
-    tensorboard = workdir.tensorboard if "tensorboard" in config.training.report_to else None
-    stop_at = stop.ends_at - reserve
+    family, split, job = prepare(config, panel, data_sha256, device, process)
+    attention = _choose_attention(family, job)
+    metrics.event(
+        "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
+    )
+    references = reference_models(config)
+    reserved = evaluation_seconds(family, references, split, config.evaluation, stop)
+    stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
         stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)
-    work = replace(work, stop_at=stop_at, tensorboard=tensorboard)
+    tensorboard = workdir.tensorboard if "tensorboard" in config.training.report_to else None
+    job = replace(job, stop_at=stop_at, tensorboard=tensorboard)
     stop.check()
-    facts = _facts(family, panel, config, attention, work.precision)
+    facts = _facts(family, panel, config, attention, job.precision)
     write_json(workdir.facts, facts)
     loaded = time.monotonic()
-    before = acceptance.sample_of(family.model)
-    # They read what lies on the disk by now: the panel, and the base's weights.
-    peer = [sys.executable, "-m", "agent.training.rank_worker", "--workdir", str(workdir.root), "--data", data_sha256]
-    with distributed.leading(place.count, [*peer, "--attention", attention]):
-        trained = fit(work, workdir.checkpoints, metrics, stop)
+    before = acceptance.sample_weights(family.model)
+    # The workers read the panel and the base's weights, which are on disk by now.
+    worker = [sys.executable, "-m", "agent.training.rank_worker", "--workdir", str(workdir.root)]
+    with distributed.start_workers(process.world_size, [*worker, "--data", data_sha256, "--attention", attention]):
+        outcome = fit(job, workdir.checkpoints, metrics, stop)
     result: dict[str, Any] = {
-        "stopped_early": not trained.complete,
-        "steps": trained.steps,
-        "best_step": trained.best_step,
-        "resumed_from": trained.resumed_from,
+        "stopped_early": not outcome.complete,
+        "steps": outcome.steps,
+        "best_step": outcome.best_step,
+        "resumed_from": outcome.resumed_from,
         "interruptions": interruptions(workdir.metrics),
-        "stopped_by": trained.stopped_by,
-        "parts": trained.parts,
-        "processes": place.count,
+        "stopped_by": outcome.stopped_by,
+        "parts": outcome.parts,
+        "processes": process.world_size,
         **facts,
         "seconds": {"loading": round(loaded - started, 3), "training": round(time.monotonic() - loaded, 3)},
     }
     if result["stopped_early"]:
         return result
-    acceptance.weights_changed(before, acceptance.sample_of(family.model))
-    evaluated = time.monotonic()
-    _finish(family, facts, workdir.model)
-    document, judged = evaluate.judge(family, split, config, workdir, metrics, stop)
+    acceptance.weights_changed(before, acceptance.sample_weights(family.model))
+    trained = time.monotonic()
+    _save_model(family, facts, workdir.model)
+    document, evaluation = evaluate(family, references, split, config, workdir, metrics, stop)
     write_covariates(workdir.model, config.data, panel)
     write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
-    result |= judged
-    result["seconds"]["evaluation"] = round(time.monotonic() - evaluated, 3)
+    result |= evaluation
+    result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
     return result
 
 
 def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str, precision: str) -> dict[str, Any]:
-    """What is known before the first step, for run.json."""
+    """Facts known before the first step, for run.json."""
     weights = list(family.model.parameters())
     return {
         "family": family.name,
@@ -116,7 +123,7 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
         "device": family.device,
         "precision": precision,
         "seeds": {"training": config.training.seed},
-        "base": None if config.model.base is None else load.origin(config.model.base, family.base_model),
+        "base": None if config.model.base is None else origin(config.model.base, family.base_model),
         "series": len(panel),
         "frequency": frequency_of(panel),
         "observations": int(sum(np.isfinite(row).sum() for row in panel.values[: panel.columns.targets])),
@@ -125,61 +132,64 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
     }
 
 
-def ready(
-    config: TrainingConfig, panel: Panel, data_sha256: str, device: str, place: Place
-) -> tuple[Family, Split, Work]:
-    """The model to train, what it is trained on, and the work of the training loop. Raises InvalidInput."""
-    set_seed(config.training.seed)
-    family = load.starting_family(config, device, fetched=place.rank > 0)
-    if config.model.lora is not None:
-        load.adapt(family, config.model.lora)
-    split = Split.of(panel, config)
-    return family, split, prepare(family, split, config, device, data_sha256, place)
-
-
 def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tuple[str, Panel]:
-    """The hash of the data set, and the data set; opened when it was read on this box before.
+    """The SHA-256 of the data set, and its panel; read only once per instance.
 
-    Much takes long: each file that is hashed, and each chunk that is read, is a sign of work.
+    Reports progress after each file that is hashed and each chunk that is read.
     """
 
-    def read(done: int, total: int) -> None:
+    def progress(done: int, total: int) -> None:
         metrics.event("loading", what="data", done=done, total=total)
 
     files = sorted(workdir.data.rglob("*.parquet"))
-    settings = {"data": config.data.model_dump(), "shortest": shortest(config)}
+    min_length = min_series_length(config)
+    settings = {"data": config.data.model_dump(), "min_length": min_length}
     hashes = []
     for path in files:
         hashes.append(sha256_of(path))
         metrics.event("loading", what=f"data: {len(hashes)} of {len(files)} files hashed")
-    data = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
-    folder = panel_folder(workdir, data)
+    data_sha256 = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
+    folder = panel_folder(workdir, data_sha256)
     try:
-        return data, open_panel(folder)
+        return data_sha256, open_panel(folder)
     except FileNotFoundError:
-        return data, read_panel(files, config.data, shortest(config), folder, read)
+        return data_sha256, read_panel(files, config.data, min_length, folder, progress)
 
 
 def panel_folder(workdir: Workdir, data_sha256: str) -> Path:
-    """Where the data set of this hash is kept as memory maps."""
+    """The folder with the panel of a data set."""
     return workdir.panels / data_sha256[:16]
 
 
-def prepare(family: Family, split: Split, config: TrainingConfig, device: str, data_sha256: str, place: Place) -> Work:
-    """The work of the training loop. Batches are functions of seed, number and rank; validation's are dealt out."""
-    settings, panel = config.training, split.windows.panel
+def prepare(
+    config: TrainingConfig, panel: Panel, data_sha256: str, device: str, process: Process
+) -> tuple[Family, Split, TrainingJob]:
+    """The model to train, the split of the data, and the training job. Raises InvalidInput."""
+    set_seed(config.training.seed)
+    family = initial_model(config, device, cached=process.rank > 0)
+    if config.model.lora is not None:
+        add_lora(family, config.model.lora)
+    split = Split.of(panel, config)
+    return family, split, _training_job(family, split, config, device, data_sha256, process)
+
+
+def _training_job(
+    family: Family, split: Split, config: TrainingConfig, device: str, data_sha256: str, process: Process
+) -> TrainingJob:
+    """The training job of one process: its own batches, and its share of the validation batches."""
+    settings, panel = config.training, split.training.panel
     count = max(1, -(-settings.batch_size // family.rows(panel.columns)))
-    sampler = Sampler(split.windows, count, settings.sampling, settings.seed, weights_of(panel, config))
-    precision = _precision(settings.precision, device)
+    sampler = Sampler(split.training, count, settings.sampling, settings.seed, sampling_weights(panel, config))
+    precision = choose_precision(settings.precision, device)
 
     def validation() -> Iterator[Batch]:
         assert split.validation is not None
-        for part in islice(split.validation.parts(0, count), place.rank, None, place.count):
-            yield family.batch(panel, part)
+        for windows in islice(split.validation.batches(0, count), process.rank, None, process.world_size):
+            yield family.batch(panel, windows)
 
-    return Work(
+    return TrainingJob(
         model=family.model,
-        batch=lambda number, part, parts: family.batch(panel, sampler.draw(number, place.rank).part(part, parts)),
+        batch=lambda number, part, parts: family.batch(panel, sampler.draw(number, process.rank).part(part, parts)),
         validation=validation if settings.early_stopping else None,
         settings=settings,
         precision=precision,
@@ -189,46 +199,33 @@ def prepare(family: Family, split: Split, config: TrainingConfig, device: str, d
             "data": data_sha256,
             "settings": config.model_dump(mode="json", exclude=_NOT_COMPARED),
             "precision": precision,
-            "processes": place.count,
+            "processes": process.world_size,
             "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         },
     )
 
 
-def _precision(asked: str, device: str) -> str:
-    """By compute capability: `is_bf16_supported` says yes on a T4, which only emulates it.
+def _choose_attention(family: Family, job: TrainingJob) -> str:
+    """Install block attention if it agrees with the library's on a few windows; returns `block` or `stock`.
 
-    On a CPU fp16 is left out by the library, without a word.
-    """
-    if device == "cpu":
-        return "bf16" if asked == "bf16" else "fp32"
-    if asked != "auto":
-        return asked
-    major, _ = torch.cuda.get_device_capability()
-    return "bf16" if major >= 8 else "fp16" if major == 7 else "fp32"
-
-
-def _speed_up(family: Family, work: Work) -> str:
-    """Group attention in blocks, if it gives what the library gives for a few windows; which one is used.
-
-    The whole batch may be more than fits into memory, of which nothing is known yet.
+    Only a few windows, because a whole batch may not fit into memory.
     """
     model = family.base_model
     if not isinstance(model, Chronos2Model):
         return "stock"
     batch = {
         name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-        for name, value in work.batch(0, 0, -(-work.windows // _VERIFIED_WINDOWS)).items()
+        for name, value in job.batch(0, 0, -(-job.windows // _VERIFIED_WINDOWS)).items()
     }
-    if block_attention.agrees(model, batch, work.precision):
+    if block_attention.agrees(model, batch, job.precision):
         return BLOCK
     block_attention.uninstall(model)
     return "stock"
 
 
-def _finish(family: Family, facts: Mapping[str, Any], folder: Path) -> None:
-    """The trained model, saved. The trainer leaves it in train mode, in which dropout falsifies forecasts."""
-    load.merge(family, folder / "adapter", facts["base"])
+def _save_model(family: Family, facts: Mapping[str, Any], folder: Path) -> None:
+    """Save the trained model in evaluation mode; the library leaves it in train mode, with dropout in forecasts."""
+    merge_lora(family, folder / "adapter", facts["base"])
     model = family.model
     model.eval()
     acceptance.weights_finite(model)

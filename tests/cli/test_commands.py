@@ -1,4 +1,4 @@
-"""The commands on a deployed environment, from launch to the proof that nothing is left."""
+"""The commands on a deployed environment, from launch to the check that nothing is left."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
@@ -29,12 +29,14 @@ from tests.cli.conftest import Command
 pytestmark = pytest.mark.usefixtures("data")
 
 
-def test_a_run_from_launch_to_the_proof(run: Command, config: Path) -> None:
+def test_a_run_from_launch_to_verify(run: Command, config: Path) -> None:
     launched = run("launch", "--config", str(config), "--json").json
     assert launched["uri"] == f"s3://{BUCKET}/dev/{launched['run_id']}/"
 
-    (box,) = client("ec2").describe_instances(InstanceIds=[launched["instance_id"]])["Reservations"][0]["Instances"]
-    tags = {tag["Key"]: tag["Value"] for tag in box["Tags"]}
+    (instance,) = client("ec2").describe_instances(InstanceIds=[launched["instance_id"]])["Reservations"][0][
+        "Instances"
+    ]
+    tags = {tag["Key"]: tag["Value"] for tag in instance["Tags"]}
     assert (tags["RunId"], tags["ManagedBy"], tags["Lane"]) == (launched["run_id"], "chronos-ec2", "main")
 
     left = run("verify", "--json")
@@ -46,14 +48,14 @@ def test_a_run_from_launch_to_the_proof(run: Command, config: Path) -> None:
     cleaned = run("cleanup", "--json")
     assert cleaned.json["left"] == []
     assert run("verify").code == 0
-    watched = run("monitor", launched["run_id"])
-    assert watched.code == 1
-    assert "killed (requested)" in watched.out
-    (past,) = run("runs", "--json").json
-    assert (past["run_id"], past["status"], past["active"]) == (launched["run_id"], "killed", False)
+    monitored = run("monitor", launched["run_id"])
+    assert monitored.code == 1
+    assert "killed (requested)" in monitored.out
+    (listed,) = run("runs", "--json").json
+    assert (listed["run_id"], listed["status"], listed["active"]) == (launched["run_id"], "killed", False)
 
 
-TELLS = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>"
+SENDS_EVENTS = "<NotificationConfiguration><EventBridgeConfiguration/></NotificationConfiguration>"
 PENDING = """\
 <ListSubscriptionsByTopicResponse><ListSubscriptionsByTopicResult><Subscriptions><member>
 <TopicArn>arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev</TopicArn><Protocol>email</Protocol>
@@ -61,41 +63,41 @@ PENDING = """\
 </member></Subscriptions></ListSubscriptionsByTopicResult></ListSubscriptionsByTopicResponse>"""
 
 
-def test_verify_warns_of_what_does_not_reach_whom_it_is_for_and_passes(run: Command) -> None:
+def test_verify_warns_about_incomplete_setup_and_passes(run: Command) -> None:
     result = run("verify", "--json")
     assert (result.code, result.json["left"]) == (0, [])
     assert ["EventBridge" in warning for warning in result.json["warnings"]] == [True]
-    with answered("s3", "GetBucketNotificationConfiguration", TELLS):
+    with answered("s3", "GetBucketNotificationConfiguration", SENDS_EVENTS):
         assert run("verify", "--json").json["warnings"] == []
         with answered("sns", "ListSubscriptionsByTopic", PENDING):
-            people = run("verify")
-    assert (people.code, "nothing is left" in people.out) == (0, True)
-    assert "email team@example.com to chronos-ec2-dev is not confirmed" in people.out
+            result = run("verify")
+    assert (result.code, "nothing is left" in result.out) == (0, True)
+    assert "email team@example.com to chronos-ec2-dev is not confirmed" in result.out
 
 
-def test_launch_for_people_says_what_comes_next(run: Command, config: Path) -> None:
+def test_launch_prints_the_next_command(run: Command, config: Path) -> None:
     result = run("launch", "--config", str(config))
     assert result.code == 0
     assert "chronos-ec2 monitor" in result.out
 
 
-def test_the_second_launch_is_refused_and_names_the_holder(run: Command, config: Path) -> None:
+def test_a_second_launch_in_the_lane_is_refused_and_names_the_holder(run: Command, config: Path) -> None:
     holder = run("launch", "--config", str(config), "--json").json["run_id"]
     second = run("launch", "--config", str(config))
     assert (second.code, holder in second.err) == (2, True)
     assert run("launch", "--config", str(config), "--lane", "second", "--json").code == 0
 
 
-def test_a_graceful_kill_is_written_for_the_agent_to_see(run: Command, config: Path) -> None:
+def test_a_graceful_kill_is_recorded_for_the_agent(run: Command, config: Path) -> None:
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
     assert run("kill", run_id, "--reason", "wrong data").code == 0
     held = RunStore(S3Objects(client("s3"), BUCKET)).read_lock(Lane("dev"))
-    assert isinstance(held, Held)
+    assert isinstance(held, LockHeld)
     assert held.run.stop is not None
     assert held.run.stop.reason == "wrong data"
 
 
-def test_upload_then_launch_with_the_configuration_of_the_bucket(run: Command, tmp_path: Path, config: Path) -> None:
+def test_launch_uses_the_configuration_in_the_bucket_by_default(run: Command, tmp_path: Path, config: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "2010" / "01").mkdir(parents=True)
     (folder / "2010" / "01" / "part.parquet").write_bytes(b"PAR1")
@@ -111,7 +113,7 @@ def test_the_same_agent_is_uploaded_once(run: Command) -> None:
     assert first == second
 
 
-def test_the_agent_that_is_launched_names_the_packages_that_travel_with_it(run: Command, config: Path) -> None:
+def test_the_launched_bundle_names_its_python_packages(run: Command, config: Path) -> None:
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
     request = client("s3").get_object(Bucket=BUCKET, Key=f"dev/{run_id}/request.json")["Body"].read()
     bundle = client("s3").get_object(Bucket=BUCKET, Key=bundle_key(json.loads(request)["bundle_sha256"]))["Body"].read()
@@ -121,7 +123,7 @@ def test_the_agent_that_is_launched_names_the_packages_that_travel_with_it(run: 
         assert named.read().decode() == str(read_python_env(CHECKOUT))
 
 
-def test_what_the_file_leaves_open_is_chosen_by_the_first_instance_type_and_stored(run: Command, config: Path) -> None:
+def test_defaults_depend_on_the_first_instance_type_and_are_stored(run: Command, config: Path) -> None:
     config.write_text("{data: {path: training-data/sales/}, prediction_length: 6, training: {workers: 1}}")
     arguments = ("launch", "--config", str(config), "--instance-type", "g5.2xlarge,g4dn.2xlarge")
     launched = run(*arguments, "--json").json
@@ -137,7 +139,7 @@ def test_what_the_file_leaves_open_is_chosen_by_the_first_instance_type_and_stor
     assert on_cpu["chosen"] == {}
 
 
-def test_configurations_by_their_former_names_are_not_silently_left_out(run: Command, config: Path) -> None:
+def test_configuration_files_of_an_older_system_give_a_warning(run: Command, config: Path) -> None:
     for name in ("covariate_config.yaml", "train.yaml", "parquet_loader_config.yaml"):
         client("s3").put_object(Bucket=BUCKET, Key=f"cached-datasets/configs/{name}", Body=config.read_bytes())
     launched = run("launch", "--json")
@@ -149,7 +151,7 @@ def test_configurations_by_their_former_names_are_not_silently_left_out(run: Com
     ]
 
 
-def test_a_trainer_of_ones_own_travels_with_its_configuration(run: Command, config: Path) -> None:
+def test_the_users_own_trainer_is_uploaded(run: Command, config: Path) -> None:
     config.write_text("{trainer: 'mine:Mine', data: {path: training-data/sales/}, prediction_length: 6}")
     (config.parent / "mine.py").write_text("class Mine: ...")
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
@@ -158,7 +160,7 @@ def test_a_trainer_of_ones_own_travels_with_its_configuration(run: Command, conf
     assert zipfile.ZipFile(io.BytesIO(code)).namelist() == ["mine.py"]
 
 
-def test_runs_of_a_new_environment_are_none(run: Command) -> None:
+def test_a_new_environment_has_no_runs(run: Command) -> None:
     assert run("runs").out == "no runs yet in environment dev\n"
     assert run("runs", "--json").json == []
 
@@ -168,7 +170,7 @@ def stacks() -> list[str]:
     return [stack["StackName"] for stack in found if not stack["StackStatus"].startswith("DELETE")]
 
 
-def test_teardown_leaves_nothing_but_the_bucket(run: Command) -> None:
+def test_teardown_leaves_only_the_bucket(run: Command) -> None:
     result = run("teardown", "--yes", "--json")
     assert (result.code, result.json["kept"]) == (0, [f"s3://{BUCKET}/"])
     assert stacks() == []
@@ -176,14 +178,14 @@ def test_teardown_leaves_nothing_but_the_bucket(run: Command) -> None:
     assert run("verify").code == 2
 
 
-def test_what_teardown_says_removes_the_bucket_for_good(run: Command, aws: str) -> None:
+def test_the_command_that_teardown_prints_deletes_the_bucket(run: Command, aws: str) -> None:
     s3 = client("s3")
     s3.put_bucket_versioning(Bucket=BUCKET, VersioningConfiguration={"Status": "Enabled"})
     for body in (b"1", b"2"):
         s3.put_object(Bucket=BUCKET, Key="dev/state.json", Body=body)
     s3.delete_object(Bucket=BUCKET, Key="dev/state.json")
-    said = run("teardown", "--yes").out.splitlines()[-1].strip()
-    python, *arguments = shlex.split(said)
+    printed = run("teardown", "--yes").out.splitlines()[-1].strip()
+    python, *arguments = shlex.split(printed)
     assert python == "python"
     subprocess.run([sys.executable, *arguments], check=True, env=os.environ | {"AWS_ENDPOINT_URL": aws})
     assert s3.list_buckets()["Buckets"] == []
@@ -196,18 +198,18 @@ def test_teardown_refuses_while_a_run_is_active(run: Command, config: Path) -> N
     assert stacks() == ["chronos-ec2-dev"]
 
 
-def test_teardown_that_nobody_confirmed_does_nothing(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_teardown_without_confirmation_does_nothing(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
     assert run("teardown").code == 1
     assert stacks() == ["chronos-ec2-dev"]
 
 
-def test_a_log_is_printed_and_a_missing_one_is_said_to_be_missing(run: Command, config: Path) -> None:
+def test_a_log_is_printed_and_a_missing_one_is_an_error(run: Command, config: Path) -> None:
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
     client("s3").put_object(Bucket=BUCKET, Key=f"dev/{run_id}/logs/agent.log", Body=b"claimed\n\x1b[2Jforged\n")
     assert run("logs", "--log", "agent").out == "claimed\n[2Jforged\n"
     missing = run("logs", run_id)
-    assert (missing.code, "there is: agent" in missing.err) == (2, True)
+    assert (missing.code, "available: agent" in missing.err) == (2, True)
 
 
 def test_a_followed_log_ends_with_its_run(run: Command, config: Path) -> None:
@@ -218,7 +220,7 @@ def test_a_followed_log_ends_with_its_run(run: Command, config: Path) -> None:
     assert run("logs", run_id, "-f").out == "step 1\n"
 
 
-def test_a_probe_needs_no_configuration_and_brings_its_data(run: Command) -> None:
+def test_a_probe_needs_no_configuration_and_uploads_its_data(run: Command) -> None:
     launched = run("launch", "--trainer", "probe", "--minutes", "2", "--ending", "nan", "--json").json
     request = json.loads(S3Objects(client("s3"), BUCKET).tail(f"dev/{launched['run_id']}/request.json", 10**6) or b"")
     assert request["config"]["trainer"] == "probe"
@@ -232,8 +234,8 @@ def test_a_probe_needs_no_configuration_and_brings_its_data(run: Command) -> Non
     assert run("launch", "--trainer", "probe").code == 0
 
 
-def test_the_probes_data_is_what_it_says(run: Command) -> None:
-    """The agent looks at the columns of every data set."""
+def test_the_data_of_the_probe_is_a_valid_data_set(run: Command) -> None:
+    """The agent checks the columns of every data set."""
     run("launch", "--trainer", "probe")
     key = "cached-datasets/training-data/probe/series.parquet"
     table = pq.read_table(io.BytesIO(client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()))

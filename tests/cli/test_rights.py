@@ -1,4 +1,4 @@
-"""The rights of an operator, where the other tests of the command have no use for them."""
+"""What an operator is allowed to do, beyond what the other tests of the command use."""
 
 from __future__ import annotations
 
@@ -7,17 +7,14 @@ from pathlib import Path
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.aws_server import (
     BUCKET,
+    before_call,
     leave_behind,
     left_behind,
     no_room_but_in,
+    refused,
     store,
     unfinished_uploads,
     upload_until_it_breaks,
@@ -31,7 +28,7 @@ pytestmark = pytest.mark.usefixtures("data")
 
 @pytest.mark.usefixtures("asked_once")
 @pytest.mark.parametrize("number", [0, 1, 2])
-def test_a_launch_goes_where_there_is_room(run: Command, config: Path, number: int) -> None:
+def test_a_launch_uses_the_subnet_that_has_capacity(run: Command, config: Path, number: int) -> None:
     subnets = client("ec2").describe_subnets(Filters=[{"Name": "cidr-block", "Values": [f"10.0.{number + 1}.0/24"]}])
     subnet_id = subnets["Subnets"][0]["SubnetId"]
     with no_room_but_in(subnet_id):
@@ -39,20 +36,20 @@ def test_a_launch_goes_where_there_is_room(run: Command, config: Path, number: i
     assert launched["option"]["subnet_id"] == subnet_id
 
 
-def test_spare_capacity_is_launched_too(run: Command, config: Path) -> None:
+def test_a_spot_instance_is_launched(run: Command, config: Path) -> None:
     launched = run("launch", "--config", str(config), "--spot", "--json").json
     assert launched["option"]["market"] == "spot"
-    boxes = client("ec2").describe_instances(InstanceIds=[launched["instance_id"]])["Reservations"][0]["Instances"]
-    assert [box["InstanceLifecycle"] for box in boxes] == ["spot"]
+    instances = client("ec2").describe_instances(InstanceIds=[launched["instance_id"]])["Reservations"][0]["Instances"]
+    assert [instance["InstanceLifecycle"] for instance in instances] == ["spot"]
 
 
-def test_the_run_of_another_lane_is_cleaned_up_too(run: Command, config: Path) -> None:
+def test_a_run_in_another_lane_is_cleaned_up(run: Command, config: Path) -> None:
     run_id = run("launch", "--config", str(config), "--lane", "second", "--json").json["run_id"]
     assert run("kill", run_id, "--now").code == 0
     assert run("cleanup", "--json").json["left"] == []
 
 
-def test_what_a_run_has_left_is_deleted(run: Command, config: Path) -> None:
+def test_leftovers_of_a_run_are_deleted(run: Command, config: Path) -> None:
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
     leave_behind(a_run(run_id=run_id))
     run("kill", "--now")
@@ -60,7 +57,7 @@ def test_what_a_run_has_left_is_deleted(run: Command, config: Path) -> None:
     assert left_behind() == []
 
 
-def test_an_upload_that_no_run_is_left_to_end_is_told_and_aborted(run: Command) -> None:
+def test_an_orphaned_upload_is_found_and_aborted(run: Command) -> None:
     key = run_key("dev", "20200101T000000Z-000000", "models/model.safetensors")
     client("s3").create_multipart_upload(Bucket=BUCKET, Key=key)
     found = run("verify", "--json")
@@ -70,36 +67,24 @@ def test_an_upload_that_no_run_is_left_to_end_is_told_and_aborted(run: Command) 
     assert run("cleanup", "--json").json["left"] == []
 
 
-def test_a_marker_is_withdrawn_when_its_message_does_not_go_out(
-    run: Command, config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    def refuse(_notifier: SnsNotifier, _message: Message) -> None:
-        raise ServiceUnavailable("SNS does not answer")
-
-    monkeypatch.setattr(SnsNotifier, "publish", refuse)
-    run("launch", "--config", str(config))
-    run("kill", "--now")
-    store().objects.create("dev/lanes/second/system-state.json", b"not json")
-    assert run("cleanup").code == 3
+@pytest.mark.usefixtures("asked_once")
+def test_a_marker_is_withdrawn_when_its_message_cannot_be_sent(run: Command, config: Path) -> None:
+    with refused("sns", "Publish", "InternalError", status=500):
+        run("launch", "--config", str(config))
+        run("kill", "--now")
+        store().objects.create("dev/lanes/second/system-state.json", b"not json")
+        assert run("cleanup").code == 3
     keys = [key for key, _ in store().objects.keys("dev/")]
     assert [key for key in keys if "/notified/" in key or "/incidents/" in key] == []
 
 
-def test_the_order_of_a_launch_that_lost_its_race_is_withdrawn(
-    run: Command, config: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    create_lock = RunStore.create_lock
-
-    def after_somebody_else(runs: RunStore, run: Run) -> None:
-        create_lock(runs, a_run())
-        raise LostRace("somebody was faster")
-
-    monkeypatch.setattr(RunStore, "create_lock", after_somebody_else)
-    assert a_run().run_id in run("launch", "--config", str(config)).err
+def test_a_launch_that_loses_its_race_withdraws_its_request(run: Command, config: Path) -> None:
+    with before_call("s3", "PutObject", f"{BUCKET}/dev/system-state.json", lambda: store().create_lock(a_run())):
+        assert a_run().run_id in run("launch", "--config", str(config)).err
     assert [key for key, _ in store().objects.keys("dev/") if key.endswith("request.json")] == []
 
 
-def test_an_upload_that_breaks_leaves_no_parts_that_cost(tmp_path: Path, calls: Recorder) -> None:
+def test_a_failed_upload_leaves_no_parts(tmp_path: Path, calls: Recorder) -> None:
     with calls.acting("OperatorPolicy"):
         upload_until_it_breaks("cached-datasets/training-data/sales/large.parquet", tmp_path)
     assert ("OperatorPolicy", "s3.AbortMultipartUpload") in calls.heard

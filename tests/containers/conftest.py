@@ -1,4 +1,4 @@
-"""What runs in containers on the embedded AWS: the template's functions, built by the real sam, and instances."""
+"""Containers on the embedded AWS: the functions, built by the real sam, and instances."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ import pytest
 
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.ec2 import instance_container
-from chronos_ec2.local.sam_invoke import Bench, bench, ensure_image
+from chronos_ec2.local.sam_invoke import BuiltFunctions, built_functions, ensure_image
 from verification.instance_faults.testbed import FaultBench, fault_bench
 
 
 @pytest.fixture(scope="session")
 def image() -> None:
-    """Lambda's image or its stand-in; without Docker there is none."""
+    """Lambda's image, or its substitute; skips without Docker."""
     try:
         ensure_image()
     except LocalAwsFailed as reason:
@@ -22,8 +22,8 @@ def image() -> None:
 
 
 @pytest.fixture(scope="session")
-def containers(image: None, embedded_aws: LocalAws) -> Iterator[Bench]:
-    with bench(embedded_aws) as ready:
+def containers(image: None, embedded_aws: LocalAws) -> Iterator[BuiltFunctions]:
+    with built_functions(embedded_aws) as ready:
         yield ready
 
 

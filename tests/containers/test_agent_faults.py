@@ -1,4 +1,4 @@
-"""An instance in a container that meets a fault: it ends in time, and the run says why. `make agent-faults` has all."""
+"""Faults in instance containers: the instance ends in time, and the run says why. `make agent-faults` has them all."""
 
 from __future__ import annotations
 
@@ -23,25 +23,25 @@ def test_a_trainer_that_crashes(instances: FaultBench) -> None:
     assert "Main process exited, code=exited, status=1" in instances.boot_log(row.run_id)
 
 
-def test_an_agent_that_is_killed_without_a_word(instances: FaultBench) -> None:
+def test_an_agent_that_is_killed(instances: FaultBench) -> None:
     row = meets(instances, "the agent is killed")
     assert set(row.logs) == {"agent", "boot", "trainer"}
     assert "Main process exited, code=killed, status=9/KILL" in instances.boot_log(row.run_id)
 
 
-def test_a_trainer_that_fills_the_memory_and_an_agent_that_lives_to_tell(instances: FaultBench) -> None:
+def test_a_trainer_that_fills_the_memory(instances: FaultBench) -> None:
     meets(instances, "the trainer fills the memory")
 
 
-def test_an_agent_that_fills_the_memory_itself(instances: FaultBench) -> None:
+def test_an_agent_that_fills_the_memory(instances: FaultBench) -> None:
     meets(instances, "the agent fills the memory")
 
 
-def test_a_bundle_with_another_hash_than_the_order_names(instances: FaultBench) -> None:
+def test_a_bundle_with_another_hash_than_the_request_names(instances: FaultBench) -> None:
     row = meets(instances, "the bundle is another")
-    assert "boot failed: could not trust" in instances.boot_log(row.run_id)
+    assert "boot failed: could not verify" in instances.boot_log(row.run_id)
 
 
-def test_a_second_boot_but_not_the_first_in_which_other_units_are_started_too(instances: FaultBench) -> None:
+def test_a_kernel_panic(instances: FaultBench) -> None:
     row = meets(instances, "the kernel panics")
     assert "during training" in row.says

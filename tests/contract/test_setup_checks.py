@@ -44,9 +44,9 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 
 def test_a_bucket_tells_once_that_is_switched_on(bucket: tuple[SetupChecks, Callable[[], object]]) -> None:
     setup_checks, switch_on = bucket
-    assert not setup_checks.bucket_tells()
+    assert not setup_checks.bucket_sends_events()
     switch_on()
-    assert setup_checks.bucket_tells()
+    assert setup_checks.bucket_sends_events()
 
 
 @pytest.mark.usefixtures("aws")
@@ -54,7 +54,7 @@ def test_a_subscription_to_any_of_the_topics_is_named_until_somebody_has_confirm
     with answered("sns", "ListSubscriptionsByTopic", SUBSCRIPTIONS):
         unconfirmed = StackSetupChecks(
             client("s3"), client("sns"), "a-bucket", (TOPIC, f"{TOPIC}-alarms")
-        ).unconfirmed()
+        ).unconfirmed_subscriptions()
     assert unconfirmed == ("email team@example.com to chronos-ec2-dev",) * 2  # the answer is the same for both
 
 

@@ -1,4 +1,4 @@
-"""Six runs and an instance of nobody on the embedded AWS, all at the same time, each in a lane of its own."""
+"""Seven runs and an orphan instance on the embedded AWS, all at the same time, each run in its own lane."""
 
 from __future__ import annotations
 
@@ -20,11 +20,11 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.local.lifecycle import LocalAws
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 DATA = "data: {path: training-data/waves/}\nprediction_length: 8\n"
 TINY = (
@@ -37,7 +37,7 @@ evaluation: {season_length: 8}
 """
 )
 PROBE = "trainer: probe\nprobe: {{ending: {ending}, steps: {steps}, step_seconds: 0.2}}\n"
-RUNS = {
+CONFIGS = {
     "main": TINY,
     "hang": DATA + PROBE.format(ending="hang", steps=10),
     "crash": DATA + PROBE.format(ending="crash", steps=10),
@@ -47,7 +47,7 @@ RUNS = {
     "resumed": DATA + PROBE.format(ending="ok", steps=100).replace("step_seconds", "checkpoint_steps: 5, step_seconds"),
 }
 CRASHES = {"resumed": "1"}
-_PATIENCE_SECONDS = 360
+_TIMEOUT_SECONDS = 900
 
 
 @dataclass
@@ -57,12 +57,12 @@ class Launched:
 
 
 @dataclass
-class Lab:
-    """The embedded AWS with all runs launched."""
+class Runs:
+    """The embedded AWS and the launched runs, by lane."""
 
     aws: LocalAws
     world: OperatorWorld
-    runs: dict[str, Launched]
+    launched: dict[str, Launched]
     queue: str
 
     def cli(self, *arguments: str) -> subprocess.CompletedProcess[str]:
@@ -70,29 +70,29 @@ class Lab:
         return subprocess.run(command, capture_output=True, text=True, env=self.aws.environ(), check=False)
 
     def wait_for(self, what: str, condition: Callable[[], Any]) -> Any:
-        end = time.monotonic() + _PATIENCE_SECONDS
+        end = time.monotonic() + _TIMEOUT_SECONDS
         while not (found := condition()):
-            assert time.monotonic() < end, f"waited {_PATIENCE_SECONDS} s for {what}"
+            assert time.monotonic() < end, f"waited {_TIMEOUT_SECONDS} s for {what}"
             time.sleep(0.5)
         return found
 
     def training(self, lane: str, saved: bool = False) -> bool:
-        """Whether a run has made a step, and has a checkpoint in the bucket."""
-        beat = look(self.world.store, "local", self.runs[lane].run_id).beat
-        if not isinstance(beat, Beat):
+        """Whether a run has made a step; with `saved`, whether it has a checkpoint in the bucket."""
+        heartbeat = find_run(self.world.store, "local", self.launched[lane].run_id).heartbeat
+        if not isinstance(heartbeat, HeartbeatReceived):
             return False
-        return beat.heartbeat.step > 0 and (not saved or beat.heartbeat.checkpoint_age is not None)
+        return heartbeat.heartbeat.step > 0 and (not saved or heartbeat.heartbeat.checkpoint_age is not None)
 
-    def end_of(self, lane: str) -> Run:
-        """The final record of a lane's run, once its lock is released; by then its instance is terminated."""
-        launched = self.runs[lane]
-        self.wait_for(f"{lane} to end", lambda: not look(self.world.store, "local", launched.run_id).active)
-        box = self.world.fleet.find("local", launched.instance_id)
-        assert box is None or not box.alive
-        return look(self.world.store, "local", launched.run_id).run
+    def final_record(self, lane: str) -> Run:
+        """Wait until the lock of a lane's run is released, by when its instance is gone. Returns the final record."""
+        launched = self.launched[lane]
+        self.wait_for(f"{lane} to end", lambda: not find_run(self.world.store, "local", launched.run_id).active)
+        instance = self.world.fleet.find("local", launched.instance_id)
+        assert instance is None or not instance.alive
+        return find_run(self.world.store, "local", launched.run_id).run
 
-    def strike(self) -> None:
-        """Kill two agents hard, which takes their boxes along; freeze one, whose box stays up; end one run by hand."""
+    def inject_faults(self) -> None:
+        """Kill two agents, which ends their instances; freeze one, whose instance stays up; end one run with `kill`."""
         self.wait_for("dead to train", lambda: self.training("dead"))
         os.kill(self.agent_pid("dead"), signal.SIGKILL)
         self.wait_for("resumed to save", lambda: self.training("resumed", saved=True))
@@ -100,43 +100,43 @@ class Lab:
         self.wait_for("frozen to train", lambda: self.training("frozen"))
         os.killpg(self.agent_pid("frozen"), signal.SIGSTOP)
         self.wait_for("killed to train", lambda: self.training("killed"))
-        assert self.cli("kill", self.runs["killed"].run_id, "--reason", "wrong data").returncode == 0
+        assert self.cli("kill", self.launched["killed"].run_id, "--reason", "wrong data").returncode == 0
 
     def agent_pid(self, lane: str) -> int:
-        return int((self.aws.disk(self.runs[lane].instance_id) / "agent.pid").read_text())
+        return int((self.aws.disk(self.launched[lane].instance_id) / "agent.pid").read_text())
 
 
 @pytest.fixture(scope="session")
-def laboratory(embedded_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Lab:
-    """It outlives the tests of other things that pass the time until the slow ends have come."""
-    folder = tmp_path_factory.mktemp("lab")
+def launched_runs(embedded_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Runs:
+    """Launched once a session: other tests run while the slow endings are pending."""
+    folder = tmp_path_factory.mktemp("runs")
     write_waves(folder / "data")
     with embedded_aws.exported():
         world = operator_world(embedded_aws.environment)
-        lab = Lab(embedded_aws, world, {}, subscribe(world.stack.topic_arn))
-        lab.cli("upload", "data", str(folder / "data"), "waves")
-        for lane, config in RUNS.items():
+        runs = Runs(embedded_aws, world, {}, subscribe(world.stack.topic_arn))
+        runs.cli("upload", "data", str(folder / "data"), "waves")
+        for lane, config in CONFIGS.items():
             path = folder / f"{lane}.yaml"
             path.write_text(config)
             more = ["--lane", lane, "--crashes", CRASHES.get(lane, "0"), "--allow-cpu", "--json"]
-            done = lab.cli("launch", "--config", str(path), *more)
+            done = runs.cli("launch", "--config", str(path), *more)
             assert done.returncode == 0, done.stderr
             document = json.loads(done.stdout)
-            lab.runs[lane] = Launched(document["run_id"], document["instance_id"])
+            runs.launched[lane] = Launched(document["run_id"], document["instance_id"])
         launch_orphan(world)
-        lab.strike()
-    return lab
+        runs.inject_faults()
+    return runs
 
 
 @pytest.fixture
-def lab(laboratory: Lab) -> Iterator[Lab]:
-    """The embedded AWS with all runs launched, and this process pointed at it."""
-    with laboratory.aws.exported():
-        yield laboratory
+def runs(launched_runs: Runs) -> Iterator[Runs]:
+    """The launched runs, with this process pointed at the embedded AWS."""
+    with launched_runs.aws.exported():
+        yield launched_runs
 
 
 def write_waves(folder: Path) -> None:
-    """Six series of 96 points with a season of 8."""
+    """Write six series of 96 points with a season of 8."""
     folder.mkdir()
     time_axis = np.arange(96)
     noise = np.random.default_rng(1)

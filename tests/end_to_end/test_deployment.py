@@ -1,4 +1,4 @@
-"""A stack that is made, updated under an active run, and taken away, by the real sam on the embedded AWS."""
+"""A stack is created, updated under an active run, and deleted, by the real sam on the embedded AWS."""
 
 from __future__ import annotations
 
@@ -17,9 +17,9 @@ from samtranslator.yaml_helper import yaml_parse
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local import LocalAws
 from chronos_ec2.local.sam_cli import project_root, sam
-from chronos_ec2.local.state_dir import Layout
+from chronos_ec2.local.state_dir import StateDir
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
 ENVIRONMENT = "other"
 STACK = f"chronos-ec2-{ENVIRONMENT}"
@@ -35,25 +35,25 @@ CHANGES = {"CostCenterTag": "research", "LogLevel": "DEBUG", "Dashboard": "true"
 
 @dataclass
 class Operator:
-    """Somebody at a terminal, with an environment of their own beside the one that the other tests watch."""
+    """A user at a terminal, with an environment beside the one of the other tests."""
 
     aws: LocalAws
 
     def sam_deploy(self, **parameters: str) -> dict[str, str]:
-        """Deploy what `sam build` has made; the stack's outputs."""
+        """Deploy the built template. Returns the stack's outputs."""
         overrides = [f'{name}="{value}"' for name, value in (PARAMETERS | parameters).items()]
         self._run(
             [str(sam()), "deploy", "--config-file", str(project_root() / "samconfig.toml"), "--config-env", "local",
              "--stack-name", STACK, "--s3-prefix", STACK, "--parameter-overrides", *overrides],
-            cwd=Layout(self.aws.state_dir).sam, check=True,
+            cwd=StateDir(self.aws.state_dir).sam, check=True,
         )  # fmt: skip
         stack = client("cloudformation").describe_stacks(StackName=STACK)["Stacks"][0]
         return {output["OutputKey"]: output["OutputValue"] for output in stack["Outputs"]}
 
     def sam_deploy_guided(self, folder: Path, answers: list[str]) -> str:
-        """Deploy as somebody who answers each question of `sam deploy --guided`; all that was asked."""
+        """Answer each question of `sam deploy --guided`. Returns its output."""
         command = [str(sam()), "deploy", "--guided", "--template-file",
-                   str(Layout(self.aws.state_dir).sam / ".aws-sam" / "build" / "template.yaml")]  # fmt: skip
+                   str(StateDir(self.aws.state_dir).sam / ".aws-sam" / "build" / "template.yaml")]  # fmt: skip
         done = self._run(command, cwd=folder, input="\n".join([*answers, ""]))
         assert done.returncode == 0, done.stdout + done.stderr
         return done.stdout
@@ -102,12 +102,12 @@ def test_an_update_leaves_an_active_run_alone_and_teardown_leaves_the_bucket(
     assert not [name for name in functions() if name.startswith(STACK)]
 
 
-def test_a_guided_deployment_asks_for_what_the_template_lets_one_choose(operator: Operator, tmp_path: Path) -> None:
+def test_a_guided_deployment_asks_for_every_parameter(operator: Operator, tmp_path: Path) -> None:
     template = yaml_parse((project_root() / "template.yaml").read_text())
     chosen = {"Environment": ENVIRONMENT} | {name: PARAMETERS[name] for name in PARAMETERS}
     answers = [STACK, "", *(chosen.get(name, "") for name in template["Parameters"])]
     config = tmp_path / "samconfig.toml"
-    # No look at the changes first; roles may be made; no rollback is switched off; the answers are kept.
+    # No confirmation of changes; IAM roles allowed; rollback stays enabled; save the answers.
     answers += ["n", "y", "n", "y", str(config), "default"]
 
     asked = operator.sam_deploy_guided(tmp_path, answers)

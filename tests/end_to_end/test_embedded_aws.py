@@ -1,6 +1,6 @@
-"""Whole runs on the embedded AWS: the deployed stack watches, the real agent works, nothing is left.
+"""Runs on the embedded AWS with the deployed functions and the real agent.
 
-Each test looks at how one run ended; those that take minutes to end are in `test_slow_ends.py`.
+Each test checks how one run ended; runs that take minutes to end are in `test_slow_endings.py`.
 """
 
 from __future__ import annotations
@@ -15,68 +15,69 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.status import Cause, Outcome
-from tests.end_to_end.conftest import TINY, Lab, write_waves
+from tests.end_to_end.conftest import TINY, Runs, write_waves
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.embedded_aws
 
 
-def test_a_second_launch_is_refused_while_one_is_active(lab: Lab, tmp_path: Path) -> None:
+def test_a_second_launch_is_refused_while_a_run_is_active(runs: Runs, tmp_path: Path) -> None:
     config = tmp_path / "train.yaml"
     config.write_text(TINY)
-    done = lab.cli("launch", "--config", str(config), "--lane", "frozen")
+    done = runs.cli("launch", "--config", str(config), "--lane", "frozen")
     assert done.returncode == 2
-    assert lab.runs["frozen"].run_id in done.stderr
+    assert runs.launched["frozen"].run_id in done.stderr
 
 
-def test_a_kill_from_the_command_line_ends_a_run_gracefully(lab: Lab) -> None:
-    verdict = lab.end_of("killed").verdict
+def test_kill_ends_a_run_gracefully(runs: Runs) -> None:
+    verdict = runs.final_record("killed").verdict
     assert verdict is not None
-    assert (verdict.outcome, verdict.cause, verdict.judge) == (Outcome.KILLED, Cause.REQUESTED, "agent")
+    assert (verdict.outcome, verdict.cause, verdict.decided_by) == (Outcome.KILLED, Cause.REQUESTED, "agent")
 
 
-def test_a_successful_run_leaves_a_model_and_all_its_documents(lab: Lab) -> None:
-    run = lab.end_of("main")
+def test_a_successful_run_leaves_a_model_and_all_documents(runs: Runs) -> None:
+    run = runs.final_record("main")
     assert run.verdict is not None, run
     assert run.verdict.outcome is Outcome.SUCCEEDED, run.verdict
     assert [str(status) for status, _ in run.phases] == [
         "initialization", "data_sync", "training", "results_sync", "cleanup",
     ]  # fmt: skip
     prefix = f"local/{run.run_id}/"
-    keys = {key.removeprefix(prefix) for key, _ in lab.world.store.objects.keys(prefix)}
+    keys = {key.removeprefix(prefix) for key, _ in runs.world.store.objects.keys(prefix)}
     assert keys >= {
         "request.json", "heartbeat.json", "state.json", "run.json", "training.json", "cleanup_status.json",
         "metrics.jsonl",
         "models/config.json", "models/model.safetensors", "logs/agent.log", "logs/trainer.log", "plots/loss.png",
     }  # fmt: skip
-    training, began = (
-        json.loads(client("s3").get_object(Bucket=lab.world.stack.bucket, Key=prefix + name)["Body"].read())
+    training, started = (
+        json.loads(client("s3").get_object(Bucket=runs.world.stack.bucket, Key=prefix + name)["Body"].read())
         for name in ("training.json", "run.json")
     )
     assert np.isfinite([training["metrics"][name] for name in ("mase", "wql", "mase_seasonal_naive")]).all()
-    assert began["allow_cpu"] is True
+    assert started["allow_cpu"] is True
 
 
-def test_the_model_forecasts_from_where_it_lies(lab: Lab, tmp_path: Path) -> None:
-    run = lab.end_of("main")
+def test_the_model_forecasts_from_s3(runs: Runs, tmp_path: Path) -> None:
+    run = runs.final_record("main")
     write_waves(tmp_path / "data")
     command = [
-        sys.executable, "-m", "agent.training.evaluate.forecast_plot", "--model", f"s3://{lab.world.stack.bucket}/local/{run.run_id}/models/",
+        sys.executable, "-m", "agent.training.evaluate.forecast_plot",
+        "--model", f"s3://{runs.world.stack.bucket}/local/{run.run_id}/models/",
         "--data", str(tmp_path / "data" / "waves.parquet"), "--prediction-length", "8", "--season-length", "8",
         "--output", str(tmp_path / "forecast.png"),
     ]  # fmt: skip
-    done = subprocess.run(command, capture_output=True, text=True, env=lab.aws.environ(), check=False)
+    done = subprocess.run(command, capture_output=True, text=True, env=runs.aws.environ(), check=False)
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "forecast.png").stat().st_size > 10_000
 
 
-def test_a_crash_is_told_apart(lab: Lab) -> None:
-    verdict = lab.end_of("crash").verdict
+def test_a_crash_of_the_trainer_is_blamed_on_user_code(runs: Runs) -> None:
+    verdict = runs.final_record("crash").verdict
     assert verdict is not None
     assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.USER_CODE)
 
 
-def test_a_hang_is_seen_and_ended_by_the_deployed_watchdog(lab: Lab) -> None:
-    verdict = lab.end_of("hang").verdict
+def test_the_deployed_watchdog_ends_a_hung_run(runs: Runs) -> None:
+    verdict = runs.final_record("hang").verdict
     assert verdict is not None
-    assert (verdict.cause, verdict.judge) == (Cause.HUNG, "watchdog")
+    assert (verdict.cause, verdict.decided_by) == (Cause.HUNG, "watchdog")
     assert "no progress in training" in verdict.message

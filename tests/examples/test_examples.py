@@ -1,4 +1,4 @@
-"""Each example trains and is judged on its own data, for a few steps; what it holds out is out of the training."""
+"""Each example trains for a few steps on its data, and forecasts exactly its test windows."""
 
 from __future__ import annotations
 
@@ -34,20 +34,24 @@ def short(name: str, config: str = "train.yaml") -> TrainingConfig:
     return TrainingConfig.model_validate(found)
 
 
-def judged(folder: Path) -> dict[str, int]:
-    """How many points of each series were forecast."""
+def forecast_counts(folder: Path) -> dict[str, int]:
+    """Number of forecast points of each series."""
     counts = pq.read_table(folder / "forecasts.parquet").group_by("item_id").aggregate([("timestamp", "count")])
     return dict(zip(counts["item_id"].to_pylist(), counts["timestamp_count"].to_pylist(), strict=True))
 
 
 @pytest.mark.parametrize(
-    ("config", "validation"), [("train.yaml", False), ("demo.yaml", False), ("train.yaml", True)],
-    ids=["train", "demo", "validation"],
-)  # fmt: skip
-def test_m3_is_judged_by_one_window_of_each_of_its_series_alone(tmp_path: Path, config: str, validation: bool) -> None:
-    """The official test set, or the months before it; no series is too short for either."""
+    ("config", "validation"),
+    [
+        pytest.param("train.yaml", False, marks=pytest.mark.thorough, id="train"),
+        pytest.param("demo.yaml", False, id="demo"),
+        pytest.param("train.yaml", True, marks=pytest.mark.thorough, id="validation"),
+    ],
+)
+def test_m3_is_evaluated_on_one_window_of_each_m3_series(tmp_path: Path, config: str, validation: bool) -> None:
+    """The official test set, or the months before it."""
     assert run("m3_monthly", short("m3_monthly", config), tmp_path / "m3", validation=validation) == 0
-    found = judged(tmp_path / "m3")
+    found = forecast_counts(tmp_path / "m3")
     assert len(found) == 1428
     assert set(found.values()) == {18}
     assert json.loads((tmp_path / "m3" / "result.json").read_text())["series"] == 1428 + 366 + 2327
@@ -57,21 +61,21 @@ def test_m3_is_judged_by_one_window_of_each_of_its_series_alone(tmp_path: Path, 
 @pytest.mark.parametrize(
     ("name", "config", "points", "validation"),
     [
-        ("walmart_sales_weekly", "train.yaml", 7 * 24, False),
+        pytest.param("walmart_sales_weekly", "train.yaml", 7 * 24, False, marks=pytest.mark.thorough),
         ("walmart_sales_weekly", "covariates.yaml", 7 * 24, True),
-        ("taylor_30_min", "train.yaml", 336, False),
-        ("taylor_30_min", "train.yaml", 336, True),
+        pytest.param("taylor_30_min", "train.yaml", 336, False, marks=pytest.mark.thorough),
+        pytest.param("taylor_30_min", "train.yaml", 336, True, marks=pytest.mark.thorough),
     ],
 )
-def test_the_others_are_trained_and_judged(
+def test_the_other_examples_are_trained_and_evaluated(
     tmp_path: Path, name: str, config: str, points: int, validation: bool
 ) -> None:
     assert run(name, short(name, config), tmp_path / name, validation=validation) == 0
-    assert sum(judged(tmp_path / name).values()) == points
+    assert sum(forecast_counts(tmp_path / name).values()) == points
     assert "| seasonal naive |" in (tmp_path / name / "eval" / "report.md").read_text()
 
 
-def test_for_validation_the_test_points_of_what_is_judged_are_cut_off() -> None:
+def test_validation_cuts_off_the_test_windows_of_evaluated_series() -> None:
     config = TrainingConfig.model_validate(
         {"data": {"path": "x"}, "prediction_length": 2, "evaluation": {"series": "a*", "windows": 2}}
     )

@@ -14,7 +14,7 @@ from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
-from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import bundle_key, run_key, suspect_key
@@ -23,7 +23,6 @@ from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import HEARTBEAT, RunStore
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.publish.agent import publish_bundle
-from chronos_ec2.services.run_queries import runs
 from chronos_ec2.services.verify import verify
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import LIMITS, NOW, a_heartbeat, seconds
@@ -114,7 +113,7 @@ def test_an_orphan_whose_record_appears_before_its_termination_is_spared(env: En
     env.objects.remove(LOCK)
     env.clock.advance(LIMITS.grace)
     env.watchdog.sweep()
-    env.clock.advance(LIMITS.second_look)
+    env.clock.advance(LIMITS.confirmation)
     faults.hook("objects.read", lambda key: env.objects.create(key, held.run.to_json()), after=True, on=LOCK, times=1)
     env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
@@ -124,7 +123,7 @@ def test_an_orphan_whose_record_appears_before_its_termination_is_spared(env: En
 def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(env: Environment) -> None:
     foreign = env.fleet.add(owner_tags("Somebody-Else", "dev"))
     facts = env.watchdog.facts(Lane("dev"))
-    with pytest.raises(Exception, match="not in EC2's list of ours"):
+    with pytest.raises(Exception, match="not in EC2's list of our instances"):
         env.watchdog._executor.apply(Decision("forged", (Terminate(foreign, Cause.ORPHAN),)), facts)
     assert env.fleet.terminate_calls == []
 
@@ -191,7 +190,7 @@ ANY_TROUBLE = [ServiceUnavailable, NotAllowed, RuntimeError]
 def test_a_launch_succeeds_although_its_deadline_cannot_be_scheduled(
     env: Environment, faults: Faults, error: type[Exception]
 ) -> None:
-    faults.fail("deadlines.arm", error)
+    faults.fail("deadlines.schedule", error)
     launched = env.launch()
     assert env.lock().run.instance_id == launched.instance_id
     assert env.deadlines.schedules == {}
@@ -234,10 +233,10 @@ def test_a_run_that_is_over_is_concluded_whatever_scheduler_says(
 def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_from_its_sweep(
     env: Environment, faults: Faults, error: type[Exception]
 ) -> None:
-    env.deadlines.arm("i-gone", env.clock.now())
+    env.deadlines.schedule("i-gone", env.clock.now())
     env.clock.advance(LIMITS.boot)
     orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
-    faults.fail("deadlines.disarm", error)
+    faults.fail("deadlines.cancel", error)
     env.sweeps(LIMITS.orphan_bound)
     assert env.fleet.terminate_calls == [orphan]
     assert "is refused" in env.watchdog.sweep()[0].error
@@ -247,7 +246,7 @@ def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_f
 def test_verify_says_in_our_words_that_it_could_not_ask(
     env: Environment, faults: Faults, error: type[Exception]
 ) -> None:
-    faults.fail("deadlines.armed", error)
+    faults.fail("deadlines.scheduled", error)
     with pytest.raises((ServiceUnavailable, NotAllowed), match="is refused"):
         env.left()
 
@@ -271,8 +270,8 @@ def test_a_key_that_no_lane_can_have_keeps_nobody_from_the_lanes_that_are(env: E
     env.objects.write(f"dev/lanes/{name}/system-state.json", b"{}")
     reports = env.watchdog.sweep()
     assert [report.error for report in reports] == ["", ""]
-    assert reports[0].decision.reason.startswith(f"dev/lanes/{name}/: no lane has its lock there")
-    assert [snapshot.active for snapshot in runs(env.store, "dev")] == [True]
+    assert reports[0].decision.reason.startswith(f"dev/lanes/{name}/: not the lock of a lane")
+    assert [snapshot.active for snapshot in list_runs(env.store, "dev")] == [True]
     assert env.left() == ["instance", "volume", "schedule", "lock"]
     assert env.kill().run_id == launched.run_id
     env.sweeps(LIMITS.grace + 3 * LIMITS.sweep)
@@ -346,7 +345,7 @@ def test_a_deadline_holds_whatever_s3_says(
     for name, run_id in (("main", launched.run_id), ("second", second.run_id)):
         held = env.lock(Lane("dev", name))
         env.store.replace_lock(replace(held.run, current_step="claimed"), held)
-        env.store.write_beat("dev", a_heartbeat(run_id=run_id, instance_id=held.run.instance_id))
+        env.store.write_heartbeat("dev", a_heartbeat(run_id=run_id, instance_id=held.run.instance_id))
     for call in calls:
         faults.fail(call, error)
     for _ in range(30):
@@ -427,7 +426,7 @@ def test_a_lease_ends_no_run_whose_lock_others_keep_writing_and_the_report_says_
     rewrite_at_each_read(env)
     (report,) = env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
-    assert "others kept writing dev/system-state.json" in report.error
+    assert "dev/system-state.json kept changing" in report.error
     assert report.lost_races == 3
     assert report.instances == (launched.instance_id,)
 
@@ -597,7 +596,7 @@ def test_a_message_that_sns_refuses_holds_the_lane_for_a_while_and_no_longer(
 ) -> None:
     run_id = a_run_that_is_over(env)
     env.faults.fail("notifier.publish", error)
-    env.sweeps(MESSAGE_MAY_HOLD - LIMITS.sweep)
+    env.sweeps(MAX_NOTIFICATION_DELAY - LIMITS.sweep)
     assert env.lock().run.run_id == run_id
     env.clock.advance(LIMITS.sweep)
     assert "is refused" in env.watchdog.sweep()[-1].error
@@ -608,7 +607,7 @@ def test_a_message_that_sns_refuses_holds_the_lane_for_a_while_and_no_longer(
 def test_an_sns_that_does_not_answer_is_waited_for(env: Environment) -> None:
     a_run_that_is_over(env)
     env.faults.fail("notifier.publish")
-    env.sweeps(2 * MESSAGE_MAY_HOLD)
+    env.sweeps(2 * MAX_NOTIFICATION_DELAY)
     env.faults.clear()
     env.watchdog.sweep()
     assert (env.kinds(), env.left()) == (["completed"], [])

@@ -26,7 +26,7 @@ from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.run_store import HEARTBEAT
 from chronos_ec2.services.launch import Launched
-from chronos_ec2.services.run_queries import look, runs
+from chronos_ec2.services.run_queries import find_run, list_runs
 from chronos_ec2.testing import Crash, Environment
 from chronos_ec2.testing.builders import LIMITS, seconds
 
@@ -42,14 +42,14 @@ def test_a_successful_run_leaves_its_records_and_two_messages_and_nothing_else(e
 
     assert env.left() == []
     assert env.kinds() == ["started", "completed"]
-    past = look(env.store, "dev", launched.run_id)
+    past = find_run(env.store, "dev", launched.run_id)
     assert (past.active, past.run.status) == (False, Status.CLEANUP)
     receipt = json.loads(env.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
     assert receipt["resources"] == [
         {"kind": "instance", "id": launched.instance_id, "state": "terminated"},
         {"kind": "schedule", "id": launched.instance_id, "state": "deleted"},
     ]
-    assert [snapshot.run.run_id for snapshot in runs(env.store, "dev")] == [launched.run_id]
+    assert [snapshot.run.run_id for snapshot in list_runs(env.store, "dev")] == [launched.run_id]
 
 
 def test_the_record_is_there_before_the_instance(env: Environment) -> None:
@@ -102,13 +102,13 @@ def test_a_hang_is_ended_within_the_promise_and_is_called_one(env: Environment) 
     env.train()
     start = env.clock.now()
     while not env.fleet.terminate_calls:
-        env.clock.advance(LIMITS.beat)
+        env.clock.advance(LIMITS.heartbeat)
         env.heartbeat(launched, counter=5, stalled_for=env.clock.now() - start)
         if (env.clock.now() - start).seconds % 60 == 0:
             env.watchdog.sweep()
     assert env.clock.now() - start <= LIMITS.hung_bound
     env.sweeps(seconds(120))
-    assert look(env.store, "dev", launched.run_id).run.verdict.cause is Cause.HUNG  # type: ignore[union-attr]
+    assert find_run(env.store, "dev", launched.run_id).run.verdict.cause is Cause.HUNG  # type: ignore[union-attr]
     assert env.kinds() == ["started", "stuck"]
 
 
@@ -293,7 +293,7 @@ def test_what_a_lost_attempt_has_cost_is_published_by_ec2s_type_though_its_launc
     env: Environment, type_left: str, price: float
 ) -> None:
     env.fleet.no_capacity = {"g4dn.xlarge", "g5.4xlarge"} - {type_left}
-    env.faults.crash_before("deadlines.arm")
+    env.faults.crash_before("deadlines.schedule")
     with pytest.raises(Crash):
         env.launch(crashes_left=1, **FALLS_BACK)
     assert env.lock().run.instance_type == "g5.4xlarge"
@@ -436,7 +436,7 @@ def test_a_schedule_that_is_missing_is_made_by_the_next_sweep(env: Environment) 
 
 
 def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_it_is_not_new(env: Environment) -> None:
-    env.deadlines.arm("i-0123456789abcdef0", env.clock.now() + seconds(86400))
+    env.deadlines.schedule("i-0123456789abcdef0", env.clock.now() + seconds(86400))
     env.sweeps(LIMITS.boot - LIMITS.sweep)
     assert env.left() == ["schedule"]
     env.sweeps(LIMITS.sweep)
@@ -481,7 +481,7 @@ def lose(env: Environment, words: bytes | None) -> str:
         env.objects.write(exit_report_key("dev", launched.run_id, 1), words)
     env.power_off(launched)
     env.watchdog.instance(launched.instance_id)
-    verdict = look(env.store, "dev", launched.run_id).run.verdict
+    verdict = find_run(env.store, "dev", launched.run_id).run.verdict
     assert env.left() == []
     assert verdict is not None
     assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)
@@ -490,7 +490,7 @@ def lose(env: Environment, words: bytes | None) -> str:
 
 def test_what_a_instance_said_of_its_end_is_in_the_verdict_and_in_the_message(env: Environment) -> None:
     words = "the instance has booted a second time"
-    assert lose(env, words.encode()) == f"the instance went away during training: {words}"
+    assert lose(env, words.encode()) == f"the instance disappeared during training: {words}"
     assert words in env.notifier.messages[-1].body
 
 
@@ -499,9 +499,9 @@ def test_exit_reports_can_be_anything(env: Environment) -> None:
 
 
 def test_a_run_whose_instance_said_nothing_is_concluded_all_the_same(env: Environment) -> None:
-    assert lose(env, None).endswith("without a word")
+    assert lose(env, None).endswith("without an exit report")
     env.faults.fail("objects.tail", NotAllowed)
-    assert lose(env, b"words").endswith("without a word")
+    assert lose(env, b"words").endswith("without an exit report")
 
 
 def test_nobody_asks_for_the_exit_reports_of_a_instance_that_is_there(env: Environment) -> None:

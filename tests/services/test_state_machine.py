@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chronos_ec2.domain.errors import LaneBusy, LostRace, ServiceUnavailable, UserError
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -83,7 +83,7 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(crashes=st.integers(0, 1))
     def launch(self, crashes: int) -> None:
         armed, self.meanwhile.left = self.meanwhile.left, 0
-        held = isinstance(self.env.store.read_lock(LANE), Held)
+        held = isinstance(self.env.store.read_lock(LANE), LockHeld)
         self.meanwhile.left = armed
         try:
             launched = self.env.launch(crashes_left=crashes)
@@ -113,7 +113,7 @@ class LaneMachine(RuleBasedStateMachine):
         """Chance alone seldom gets there."""
         with self.calm():
             for _ in range(40):
-                if not isinstance(self.env.store.read_lock(LANE), Held):
+                if not isinstance(self.env.store.read_lock(LANE), LockHeld):
                     break
                 self.well = False
                 self.one_minute()
@@ -250,7 +250,7 @@ class LaneMachine(RuleBasedStateMachine):
         """Learn of the instance of a run's next attempt."""
         with self.calm():
             state = self.env.store.read_lock(LANE)
-        if not self.launched or not isinstance(state, Held) or state.run.run_id != self.launched.run_id:
+        if not self.launched or not isinstance(state, LockHeld) or state.run.run_id != self.launched.run_id:
             return
         if state.run.instance_id not in (None, self.launched.instance_id):
             self.launched = replace(self.launched, instance_id=str(state.run.instance_id))
@@ -266,7 +266,7 @@ class LaneMachine(RuleBasedStateMachine):
     def holds(self) -> bool:
         with self.calm():
             state = self.env.store.read_lock(LANE)
-        return bool(self.launched and isinstance(state, Held) and state.run.run_id == self.launched.run_id)
+        return bool(self.launched and isinstance(state, LockHeld) and state.run.run_id == self.launched.run_id)
 
     def is_running(self) -> bool:
         if self.launched is None:

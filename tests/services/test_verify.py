@@ -6,14 +6,14 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.verify import refuse_another_region, warnings
+from chronos_ec2.services.verify import check_bucket_region, setup_warnings
 from chronos_ec2.testing import Faults, MemoryAws
 
 REGION = "us-east-1"
 
 
 def warned(aws: MemoryAws) -> tuple[str, ...]:
-    return warnings("dev", REGION, RunStore(aws.objects), aws.setup_checks)
+    return setup_warnings("dev", REGION, RunStore(aws.objects), aws.setup_checks)
 
 
 def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
@@ -24,7 +24,7 @@ def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
     aws = MemoryAws()
     aws.objects.write("dev/lanes/Upper/system-state.json", b"{}")
     (warning,) = warned(aws)
-    assert warning.startswith("dev/lanes/Upper/: no lane has its lock there")
+    assert warning.startswith("dev/lanes/Upper/: not the lock of a lane")
     assert "move it away" in warning
     for number in range(9):
         aws.objects.write(f"dev/lanes/B{number}\n/system-state.json", b"{}")
@@ -65,9 +65,9 @@ def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, er
 def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:
     aws = MemoryAws()
     for aws.setup_checks.region in (None, REGION):
-        refuse_another_region(aws.setup_checks, REGION)
+        check_bucket_region(aws.setup_checks, REGION)
     aws.setup_checks.region = "eu-west-1"
     (warning,) = warned(aws)
-    assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
+    assert "bucket: is in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
-        refuse_another_region(aws.setup_checks, REGION)
+        check_bucket_region(aws.setup_checks, REGION)

@@ -1,4 +1,4 @@
-"""What a configuration leaves open is filled in by the instance type, once, and is then said."""
+"""Defaults by instance type are applied once, to keys that are not set."""
 
 from __future__ import annotations
 
@@ -39,22 +39,22 @@ def test_each_instance_type_has_its_defaults(instance_type: str | None, expected
 
 
 @pytest.mark.parametrize("instance_type", [*(f"{family}.2xlarge" for family in BY_FAMILY), None])
-def test_what_is_said_stays_also_when_it_is_the_common_default(instance_type: str | None) -> None:
+def test_keys_that_are_set_stay_even_at_the_default_value(instance_type: str | None) -> None:
     training = {"batch_size": 256, "learning_rate": 1e-6, "workers": 0}
     changes = {"training": training, "context_length": 2048, "model": {"base": "amazon/chronos-2", "lora": None}}
     assert resolved(instance_type, **changes) == (False, 256, 1e-6, 2048, 0)
 
 
-def test_all_weights_get_smaller_batches_than_an_adapter() -> None:
+def test_training_all_weights_gets_smaller_batches() -> None:
     assert resolved("g5.2xlarge", model={"base": "x", "lora": None})[:3] == (False, 64, 1e-6)
 
 
-def test_an_adapter_gets_its_learning_rate_wherever_it_is_trained() -> None:
+def test_lora_gets_its_learning_rate_on_every_type() -> None:
     assert resolved(None, model={"base": "x", "lora": {}})[:3] == (True, 256, 1e-5)
 
 
 def test_a_model_from_scratch_gets_neither_an_adapter_nor_a_longer_context() -> None:
-    """But a learning rate by which random weights become others."""
+    """But its own learning rate."""
     assert resolved("p4d.24xlarge", model={"from_scratch": {}}) == (False, 256, 1e-3, 2048, 8)
     assert resolved("g5.2xlarge", model={"from_scratch": {}}) == (False, 64, 1e-3, 2048, 6)
     assert resolved(None, model={"from_scratch": {}})[2] == 1e-3
@@ -62,13 +62,13 @@ def test_a_model_from_scratch_gets_neither_an_adapter_nor_a_longer_context() -> 
 
 
 @pytest.mark.parametrize("trainer", ["probe", "mine:Mine"])
-def test_other_trainers_are_left_alone(trainer: str) -> None:
+def test_other_trainers_get_no_defaults(trainer: str) -> None:
     config = parse_config(a_config(trainer=trainer), "test")
     assert resolve(config, "g5.2xlarge").config is config
 
 
-def test_a_stored_configuration_stays_what_it_is_on_any_other_instance() -> None:
-    """A later attempt reads it, and has to go on with the same batches."""
+def test_a_stored_configuration_does_not_change_on_another_instance() -> None:
+    """A later attempt must continue with the same batches."""
     first = resolve(parse_config(a_config(), "test"), "g5.2xlarge")
     stored = parse_config(first.config.model_dump(mode="json"), "test")
     assert stored == first.config
@@ -77,7 +77,7 @@ def test_a_stored_configuration_stays_what_it_is_on_any_other_instance() -> None
 
 
 @pytest.mark.parametrize("family", BY_FAMILY)
-def test_the_docs_have_the_table(family: str) -> None:
+def test_the_table_in_the_docs_is_up_to_date(family: str) -> None:
     one = BY_FAMILY[family]
     mode = "LoRA" if one.lora else "all weights"
     row = (

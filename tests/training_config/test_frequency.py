@@ -1,4 +1,4 @@
-"""A step has many names."""
+"""Names of one step are equal, names of different steps are not."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chronos_ec2.training_config.frequency import length_of, same_frequency
         ("PT0.009S", "9ms"), ("2", "02"),
     ],
 )  # fmt: skip
-def test_names_of_one_step(names: tuple[str, ...]) -> None:
+def test_names_of_the_same_step_are_equal(names: tuple[str, ...]) -> None:
     assert all(same_frequency(names[0], other) for other in names)
 
 
@@ -26,18 +26,18 @@ def test_names_of_one_step(names: tuple[str, ...]) -> None:
         (("YS", "YE", "Y", "AS", "A"), (12, 0.0)), (("2MS", "2M", "P2M"), (2, 0.0)), (("5",), (0, -5.0)),
     ],
 )  # fmt: skip
-def test_a_name_has_the_length_that_pandas_gives_it(names: tuple[str, ...], length: tuple[int, float]) -> None:
+def test_pandas_aliases_have_the_length_pandas_gives_them(names: tuple[str, ...], length: tuple[int, float]) -> None:
     assert {length_of(name) for name in names} == {length}
 
 
 @pytest.mark.parametrize(
     ("one", "other"), [("P1M", "PT1M"), ("P1M", "P30D"), ("MS", "ms"), ("2", "PT2S"), ("W", "P6D"), ("h", "min")]
 )
-def test_names_of_two_steps(one: str, other: str) -> None:
+def test_names_of_different_steps_differ(one: str, other: str) -> None:
     assert not same_frequency(one, other)
 
 
 @pytest.mark.parametrize("name", ["B", "monthly", "", "P", "PT", "-1D", "1.5D", "D W"])
-def test_names_of_none(name: str) -> None:
-    """Business days are none: no two of them are equally far apart."""
+def test_other_names_have_no_length(name: str) -> None:
+    """Business days have none: they are not evenly spaced."""
     assert length_of(name) is None

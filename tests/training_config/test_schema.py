@@ -1,6 +1,6 @@
-"""What a training configuration may hold, and what is said of one that may not.
+"""What a training configuration may contain, and how errors in it are reported.
 
-`python -m tests.training_config.test_schema` writes docs/training-config.schema.json anew.
+`python -m tests.training_config.test_schema` regenerates docs/training-config.schema.json.
 """
 
 from __future__ import annotations
@@ -27,22 +27,22 @@ def schema() -> str:
     return json.dumps(TrainingConfig.model_json_schema(), indent=1) + "\n"
 
 
-def test_the_schema_in_the_docs_is_that_of_the_code() -> None:
+def test_the_schema_in_the_docs_is_up_to_date() -> None:
     assert SCHEMA.read_text() == schema()
 
 
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
-def test_every_example_is_a_configuration(path: Path) -> None:
+def test_every_example_is_valid(path: Path) -> None:
     load_config(path)
 
 
-def test_columns_may_be_one_or_several() -> None:
+def test_a_column_may_be_a_name_or_a_list() -> None:
     data = {"path": "x", "target": "sales", "known_covariates": ["price", "holiday"]}
     found = parse_config(a_config(data=data), "test").data
     assert found.values == ("sales", "price", "holiday")
 
 
-def test_numbers_may_be_written_as_people_write_them() -> None:
+def test_numbers_in_scientific_notation_need_no_dot() -> None:
     found = parse_yaml(b"{data: {path: x}, prediction_length: 6, training: {learning_rate: 2e-3}}", "test")
     assert found.training.learning_rate == 0.002
 
@@ -53,16 +53,16 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
         ({"data": {"path": "x", "known_covariate": "p"}}, "unknown key data.known_covariate, did you mean known_cov"),
         (
             {"data": {"path": "x", "static": "region"}},
-            "unknown key data.static: a row that is the same throughout says",
+            "unknown key data.static: .* a constant row carries no information",
         ),
         (
             {"data": {"path": "x", "frequency": "monthly"}},
-            "data.frequency: must be a duration like PT30M, .* or pandas'",
+            "data.frequency: must be an ISO 8601 duration such as PT30M, .* or a pandas alias",
         ),
         ({"data": {"path": "x", "frequency": "B"}}, "data.frequency: must be"),
         (
             {"data": {"path": "x", "frequency": "D", "problems": {"gaps": "ignore"}}},
-            "data: frequency is that of a common step, and with problems.gaps: ignore there need be none",
+            "data: frequency needs a common step, problems.gaps: ignore does without",
         ),
         ({"learning_rate": 1e-3}, "unknown key learning_rate, did you mean training.learning_rate"),
         ({"gaps": "fill"}, "unknown key gaps, did you mean data.problems.gaps"),
@@ -73,22 +73,22 @@ def test_numbers_may_be_written_as_people_write_them() -> None:
         ({"data": {"path": "x", "problems": {"gaps": "close"}}}, "data.problems.gaps"),
         ({"model": {"from_scratch": {}, "lora": {}}}, "lora adapts a trained model"),
         ({"model": {"base": "a", "from_scratch": {}}}, "exactly one of base and from_scratch"),
-        ({"model": {"from_scratch": {"family": "chronos-t5", "patch": 4}}}, "chronos-t5 reads points one by one"),
+        ({"model": {"from_scratch": {"family": "chronos-t5", "patch": 4}}}, "chronos-t5 has no patches"),
         ({"model": {"from_scratch": {"d_kv": 7}}}, "d_kv must be even"),
         ({"model": {"from_scratch": {"family": "chronos"}}}, "model.from_scratch.family: .*'chronos-bolt'"),
         ({"training": {"early_stopping": {"patence": 3}}}, "did you mean patience"),
         ({"training": {"steps": 0}}, "training.steps"),
-        ({"training": {"report_to": "mlflow"}}, "training.report_to: mlflow does not travel to the instance"),
+        ({"training": {"report_to": "mlflow"}}, "training.report_to: mlflow is not installed on the instance"),
         ({"training": {"report_to": ["tensorbord"]}}, "training.report_to.0: .*'tensorboard'"),
         ({"evaluation": {"windows": 0}}, "evaluation.windows"),
         ({"data": {"path": "../secrets"}}, "below cached-datasets/"),
-        ({"trainer": "chronoss"}, "trainer: must be chronos, probe, or a class of your own as module:Class"),
+        ({"trainer": "chronoss"}, "trainer: must be chronos, probe, or your own class as module:Class"),
         ({"trainer": "my-module:Mine"}, "trainer: must be"),
         ({"trainer": "mine.py"}, "trainer: must be"),
-        ({"options": {"depth": 3}}, "options are for a trainer of your own, and chronos reads none"),
+        ({"options": {"depth": 3}}, "options are for custom trainers: chronos has none"),
     ],
 )
-def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], message: str) -> None:
+def test_an_error_names_its_key(changes: dict[str, Any], message: str) -> None:
     with pytest.raises(InvalidInput, match=message) as caught:
         parse_config(a_config(**changes), "train.yaml")
     assert str(caught.value).startswith("train.yaml: ")
@@ -96,7 +96,7 @@ def test_what_is_wrong_is_named_with_its_key(changes: dict[str, Any], message: s
 
 
 @pytest.mark.parametrize("family", ["chronos-2", "chronos-bolt", "chronos-t5"])
-def test_what_is_stored_of_a_new_model_is_read_again(family: str) -> None:
+def test_a_stored_configuration_is_read_again(family: str) -> None:
     config = parse_config(a_config(model={"from_scratch": {"family": family}}), "test")
     assert parse_config(config.model_dump(mode="json"), "test") == config
 
@@ -104,15 +104,15 @@ def test_what_is_stored_of_a_new_model_is_read_again(family: str) -> None:
 @pytest.mark.parametrize(
     ("trainer", "module"), [("chronos", None), ("mine:Mine", "mine"), ("mine.models.mean:Mine", "mine")]
 )
-def test_a_trainer_of_ones_own_is_named_by_its_module(trainer: str, module: str | None) -> None:
-    assert parse_config(a_config(trainer=trainer), "test").own_module == module
+def test_a_custom_trainer_has_a_module(trainer: str, module: str | None) -> None:
+    assert parse_config(a_config(trainer=trainer), "test").custom_module == module
 
 
 @pytest.mark.parametrize("name", ["parquet_loader_config", "covariate_config.ec2", "incremental_training_config"])
-def test_files_that_are_sections_now_say_where(tmp_path: Path, name: str) -> None:
+def test_former_configuration_files_name_their_section(tmp_path: Path, name: str) -> None:
     path = tmp_path / f"{name}.yaml"
     path.write_text("{}")
-    with pytest.raises(InvalidInput, match=r"no configuration of its own any more \(train\.yaml has it under "):
+    with pytest.raises(InvalidInput, match=r"is no longer a separate file \(put its content under "):
         load_config(path)
 
 

@@ -1,4 +1,4 @@
-"""The user data of an instance: well-formed, armed before anything else, and closed to injection."""
+"""The user data is well-formed, arms its timers first, and is closed to injection."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ def test_it_is_cloud_config_with_the_timers_first() -> None:
     document: Any = yaml.safe_load(rendered())
     assert next(iter(document)) == "bootcmd"
     deadline, boot = (" ".join(command) for command in document["bootcmd"][:2])
-    # The eleven hours that the run has, and the grace.
+    # The eleven hours until the deadline, and the grace.
     assert "--on-active=39720s" in deadline
     assert "--on-active=900s" in boot
 
@@ -41,9 +41,7 @@ HOURS = [(12.0, 43200 + 120), (1.0, 3600 + 120), (0.0, 120), (-1.0, 120), (9000.
 
 
 @pytest.mark.parametrize(("hours", "seconds"), HOURS)
-def test_the_deadline_timer_of_a_later_attempt_is_armed_for_what_is_left_of_the_runs_time(
-    hours: float, seconds: int
-) -> None:
+def test_the_deadline_timer_of_a_later_attempt_is_set_to_the_time_that_is_left(hours: float, seconds: int) -> None:
     began = NOW + timedelta(hours=11)
     first = launching(deadline=began + timedelta(hours=hours))
     again = replace(first, attempt=2, phases=(*first.phases, (Status.INITIALIZATION, began)))
@@ -51,14 +49,14 @@ def test_the_deadline_timer_of_a_later_attempt_is_armed_for_what_is_left_of_the_
     assert f"--on-active={seconds}s" in " ".join(document["bootcmd"][0])
 
 
-def test_a_launch_that_is_repeated_asks_for_the_very_same_instance() -> None:
+def test_a_repeated_launch_requests_the_same_instance() -> None:
     first = launching(deadline=NOW + timedelta(hours=12))
     suspect = Suspect(Cause.INFRA, "not listed", NOW + timedelta(minutes=5))
     later = replace(first, suspect=suspect, updated_at=NOW + timedelta(minutes=5), seq=9)
     assert render_user_data("a-bucket", first, Limits()) == render_user_data("a-bucket", later, Limits())
 
 
-def test_the_agent_is_told_who_it_is() -> None:
+def test_the_agent_gets_its_identity() -> None:
     assert files()["/etc/chronos-ec2/run"].splitlines() == [
         "BUCKET=a-bucket", "CHRONOS_ENVIRONMENT=dev", f"RUN_ID={RUN_ID}", "ATTEMPT=1",
         "AWS_METADATA_SERVICE_NUM_ATTEMPTS=10", "AWS_METADATA_SERVICE_TIMEOUT=5",
@@ -68,20 +66,20 @@ def test_the_agent_is_told_who_it_is() -> None:
     assert "EnvironmentFile=/etc/chronos-ec2/run" in unit.splitlines()
 
 
-def test_whatever_ends_the_agent_ends_the_box() -> None:
+def test_the_instance_powers_off_when_the_agent_exits() -> None:
     unit = files()["/etc/systemd/system/chronos-agent.service"]
     assert "SuccessAction=poweroff" in unit
     assert "FailureAction=poweroff-force" in unit
 
 
-def test_an_agent_that_says_nothing_any_more_ends_the_box() -> None:
+def test_systemds_watchdog_ends_an_agent_that_stops_reporting() -> None:
     unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
     assert "Type=notify" in unit
-    # Half of the ten minutes after which an agent without S3 gives up by itself.
+    # Half of the ten minutes after which an agent without S3 fences itself.
     assert "WatchdogSec=300" in unit
 
 
-def test_a_trainer_that_is_killed_for_memory_ends_no_agent() -> None:
+def test_the_agent_survives_an_oom_killed_trainer() -> None:
     unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
     assert {"KillMode=mixed", "Delegate=yes", "OOMPolicy=continue", "Environment=CHRONOS_CGROUP_DELEGATED=yes"} <= {
         *unit
@@ -95,6 +93,6 @@ def test_the_boot_script_is_bash() -> None:
 
 
 @pytest.mark.parametrize("bucket", ["a;reboot", "a b", "$(reboot)", "a\nb", ""])
-def test_nothing_but_a_bucket_name_gets_in(bucket: str) -> None:
+def test_a_bucket_name_cannot_inject_anything(bucket: str) -> None:
     with pytest.raises(InvalidInput):
         render_user_data(bucket, launching(), Limits())

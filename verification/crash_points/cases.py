@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.services.run_queries import look, runs
+from chronos_ec2.services.run_queries import find_run, list_runs
 from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 from chronos_ec2.testing import Agent, AgentBehaviour, Crash, Environment
 from chronos_ec2.testing.agent import COMPLETED
@@ -121,14 +121,14 @@ def cases() -> Iterator[Case]:
         ("heartbeat", _claimed, Agent.heartbeat),
         ("enter data_sync", _claimed, Agent.advance),
         ("enter results_sync", training, Agent.upload),
-        ("note a step", training, lambda agent: agent.record.note("step_9")),
-        ("look", training, lambda agent: agent.record.look()),
+        ("note a step", training, lambda agent: agent.record.record_step("step_9")),
+        ("look", training, lambda agent: agent.record.read()),
         ("verdict", training, lambda agent: agent.finish(COMPLETED)),
     ):
         yield Case(f"agent: {name}", prepare, _act(act), of_an_agent)
     for name, read in (
         ("verify", lambda env: env.findings()),
-        ("runs", lambda env: runs(env.store, env.name)),
-        ("look", lambda env: look(env.store, env.name, next(iter(env.agents.values())).record.run.run_id)),
+        ("runs", lambda env: list_runs(env.store, env.name)),
+        ("look", lambda env: find_run(env.store, env.name, next(iter(env.agents.values())).record.run.run_id)),
     ):
         yield Case(f"read: {name}", training, read, always(Kind.COMPLETED))

@@ -194,7 +194,7 @@ def of_an_agent(env: Environment, crashed: bool) -> tuple[Kind, ...]:
 
 SUCCEEDED = _finish(Outcome.SUCCEEDED, Cause.COMPLETED)
 _TERMINATED = _move(InstanceState.TERMINATED)
-_SECOND_LOOK = (reconcile, pass_time(LIMITS.second_look))
+_SECOND_LOOK = (reconcile, pass_time(LIMITS.confirmation))
 SILENT, _DEAF = _training_as(AgentBehaviour.SILENT), _training_as(AgentBehaviour.DEAF)
 _DEAD = (SILENT, pass_time(LIMITS.lease + timedelta(seconds=60)))
 _HUNG = (_training_as(AgentBehaviour.HUNG), pass_time(LIMITS.progress + timedelta(seconds=1)))

@@ -9,15 +9,12 @@ from pathlib import Path
 
 from chronos_ec2.domain.events import (
     Ignored,
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
     StateWritten,
     parse_event,
     parse_relaunch,
 )
 from chronos_ec2.local import local_aws
-from chronos_ec2.local.sam_invoke import Invocation, bench, ensure_image, functions
+from chronos_ec2.local.sam_invoke import Invocation, built_functions, ensure_image, functions
 
 _EVENTS = Path("events")
 _ENVIRONMENT = "dev"
@@ -36,7 +33,7 @@ def local_invokes() -> Matrix:
     """
     ensure_image()
     found: Matrix = {}
-    with tempfile.TemporaryDirectory() as folder, local_aws(Path(folder)) as aws, bench(aws) as containers:
+    with tempfile.TemporaryDirectory() as folder, local_aws(Path(folder)) as aws, built_functions(aws) as containers:
         for function in functions():
             found[function] = {
                 event.stem: status(containers.invoke(function, event, ENVIRONMENT=_ENVIRONMENT))
@@ -60,12 +57,10 @@ def expected(function: str, event: object) -> str:
     That these are right about each golden event is for tests/domain/test_events.py to say.
     """
     match function, parse_event(event):
-        case "StateWritten", StateWritten():
+        case "StateWritten" | "InstanceChanged", StateWritten():
             return _DECIDED
-        case "InstanceChanged", InstanceStateChanged() | SpotInterruption() | RebalanceRecommendation():
-            return "not ours"
         case "StateWritten" | "InstanceChanged", _:
-            return "ignored"
+            return "ignored"  # no event of EC2 is about an instance of ours
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"
         case "Sweep", _:

@@ -21,8 +21,8 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Status
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
-from chronos_ec2.local.ec2.instance_container import PlayedInstance, ensure_image
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.local.ec2.instance_container import InstanceContainer, ensure_image
+from chronos_ec2.services.run_queries import find_run
 from verification.agent.figures import note
 from verification.instance_faults.testbed import ENVIRONMENT, FaultBench, fault_bench
 
@@ -32,7 +32,7 @@ LEAVE = timedelta(seconds=60)
 """What leaving takes at most: half a minute for the last words of the box, and what systemd needs to power off."""
 LAST_RESORT = timedelta(seconds=30)
 """From a fence to the hard end of the agent, see `agent.__main__`."""
-SHORT = Limits.from_overrides({"beat": 1, "beat_retry": 1, "boot": 120, "grace": 20, "self_fence": 40})
+SHORT = Limits.from_overrides({"heartbeat": 1, "heartbeat_retry": 1, "boot": 120, "grace": 20, "self_fence": 40})
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,20 @@ class Case:
     bench: FaultBench
     lane: Lane
     run_id: str
-    instance: PlayedInstance
+    instance: InstanceContainer
     limits: Limits
     switched_on: float
 
     @property
     def run(self) -> Run:
         """The run as it stands in the bucket."""
-        return look(self.bench.store, ENVIRONMENT, self.run_id).run
+        return find_run(self.bench.store, ENVIRONMENT, self.run_id).run
 
     def wait(self, until: Callable[[Run], bool]) -> float:
         """When the run was seen to be so. Raises LocalAwsFailed when it does not come to that."""
         end = time.monotonic() + self.limits.boot.total_seconds()
         while not until(self.run):
-            if time.monotonic() > end or not self.instance.up:
+            if time.monotonic() > end or not self.instance.running:
                 raise LocalAwsFailed(f"{self.lane.name}: the run stays in {self.run.status}, {self.run.current_step}")
             time.sleep(0.2)
         return time.monotonic()
@@ -86,21 +86,21 @@ def _frozen_since_launch(case: Case) -> float:
 def _reboot(case: Case) -> float:
     case.wait(_trains)
     case.instance.run("systemctl reboot --force")
-    case.instance.ended_within(LEAVE.total_seconds())
-    case.instance.switch_on()
+    case.instance.stops_within(LEAVE.total_seconds())
+    case.instance.start()
     return time.monotonic()
 
 
 def _panic(case: Case) -> float:
     case.wait(_trains)
     case.instance.crash()
-    case.instance.switch_on()
+    case.instance.start()
     return time.monotonic()
 
 
 def _unplugged(case: Case) -> float:
     case.wait(_trains)
-    case.instance.unplug()
+    case.instance.disconnect()
     return time.monotonic()
 
 
@@ -153,7 +153,7 @@ _SHUT_DOWN = "the instance is shutting down (SIGTERM)"
 FAULTS = (
     # Of a box without a network nobody can hear more than that it is gone.
     Fault(
-        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without a word"),
+        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without an exit report"),
         limits=_CUT_OFF,
     ),
     Fault(
@@ -166,29 +166,29 @@ FAULTS = (
     ),
     Fault(
         "the trainer fills the memory", _verdict, _OF_TRAINER,
-        End(Status.FAILED, Cause.USER_CODE, ("the memory of the instance ran out",)),
+        End(Status.FAILED, Cause.USER_CODE, ("the instance ran out of memory",)),
         {"steps": 3, "ending": "hang"}, "hungry trainer",
     ),
     Fault(
-        "the agent fills the memory", _memory_filled, LEAVE, End.lost("KILL); killed for want of memory"),
+        "the agent fills the memory", _memory_filled, LEAVE, End.lost("KILL); OOM kills since boot"),
         bundle="hungry agent",
     ),
     Fault("the agent is killed", _agent_gets("KILL", "main"), LEAVE, End.lost("signal (killed KILL)")),
     Fault("the agent is frozen", _agent_gets("STOP", "main"), SHORT.self_fence / 2 + LEAVE, End.lost("watchdog")),
     Fault(
         "the boot hangs", _launched, _SHORT_BOOT.boot + LEAVE,
-        End.lost("no claim within 30 s, its last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
+        End.lost("run not claimed within 30 s, last step: unpack the bundle"), bundle="hanging", limits=_SHORT_BOOT,
     ),
     Fault(
-        "the bundle is another", _launched, SHORT.boot + LEAVE, End.lost("boot failed: could not trust"),
+        "the bundle is another", _launched, SHORT.boot + LEAVE, End.lost("boot failed: could not verify"),
         bundle="forged",
     ),
     Fault("the box reboots", _reboot, LEAVE, End.lost(_SHUT_DOWN)),
-    Fault("the kernel panics", _panic, LEAVE, End.lost("booted a second time")),
+    Fault("the kernel panics", _panic, LEAVE, End.lost("the instance rebooted")),
     # The shutdown thaws what is frozen, which may then be quick enough to speak for itself.
     Fault(
         "frozen until the deadline", _frozen_since_launch,
-        _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("its time is over", _SHUT_DOWN),
+        _SHORT_LIFE.max_runtime + _SHORT_LIFE.grace + LEAVE, End.lost("the deadline timer fired", _SHUT_DOWN),
         limits=_SHORT_LIFE,
     ),
 )  # fmt: skip
@@ -224,10 +224,10 @@ def suffer(bench: FaultBench, fault: Fault) -> Row:
     launched = bench.launch(lane, fault.probe, fault.bundle, fault.limits)
     instance = bench.instance(launched)
     try:
-        instance.switch_on()
+        instance.start()
         case = Case(bench, lane, launched.run_id, instance, fault.limits, time.monotonic())
         struck = fault.strike(case)
-        ended = instance.ended_within(max(1.0, struck + fault.promised.total_seconds() - time.monotonic()))
+        ended = instance.stops_within(max(1.0, struck + fault.promised.total_seconds() - time.monotonic()))
         seconds = round(time.monotonic() - struck, 1)
     finally:
         instance.remove()

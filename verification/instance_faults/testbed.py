@@ -20,18 +20,18 @@ from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import bundle_key
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
-from chronos_ec2.local.ec2.instance_container import PlayedInstance
+from chronos_ec2.local.ec2.instance_container import InstanceContainer
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
 
@@ -64,15 +64,15 @@ class FaultBench:
         }  # fmt: skip
         # Both are for one caller at a time: the fleet in memory, and the packages, which are fetched once.
         with self.launching:
-            order = Order(
+            order = LaunchSpec(
                 lane, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), self.bucket, self._publish(bundle), limits,
                 allow_cpu=True,
             )  # fmt: skip
             return launch(order, self.store, self.fleet, self.watchdog.deadlines, self.watchdog.clock)
 
-    def instance(self, launched: Launched) -> PlayedInstance:
+    def instance(self, launched: Launched) -> InstanceContainer:
         """The container that plays it, not switched on yet."""
-        return PlayedInstance.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
+        return InstanceContainer.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
 
     def conclude(self, lane: Lane, launched: Launched) -> Run:
         """EC2 says that the instance is gone; what the watchdog makes of it.
@@ -86,7 +86,7 @@ class FaultBench:
             if time.monotonic() > end:
                 raise LocalAwsFailed(f"the watchdog does not conclude the run of lane {lane.name}")
             self.watchdog.lane(lane)
-        return look(self.store, ENVIRONMENT, launched.run_id).run
+        return find_run(self.store, ENVIRONMENT, launched.run_id).run
 
     def logs(self, run_id: str) -> tuple[str, ...]:
         """The names of the logs that a run has in the bucket."""
@@ -127,14 +127,14 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
             Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
-            Place("aws", aws.region, stack.bucket),
+            StackLocation("aws", aws.region, stack.bucket),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
         yield FaultBench(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
 
 
 def a_small_data_set() -> bytes:
-    """A Parquet file: enough for the trainer `probe`, which does not look into it."""
+    """A Parquet file: enough for the trainer `probe`, which does not find_run into it."""
     table = pa.table({"item_id": ["a"] * 9, "timestamp": pa.array(range(9), pa.timestamp("s")), "target": [1.0] * 9})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)

@@ -37,7 +37,7 @@ class Noise:
     tick: float | None = None
     """When the current tick came."""
     failed_calls: int = 0
-    """Failed calls of functions, and functions that crashed."""
+    """ReadFailed calls of functions, and functions that crashed."""
     failed_by_chance: int = 0
     """The same without outages other than EC2's."""
     disturbed: list[float] = field(default_factory=list)

@@ -150,7 +150,7 @@ class NotificationOracle:
             final = Run.from_json(self._system.objects.body(key), lane) if self._system.objects.holds(key) else None
             if final is None or final.verdict is None:
                 self._missed.add((Kind.FAILED, f"{run_id}, which has no final record", None))
-            elif final.instance_id is None and final.verdict.judge is DecidedBy.AGENT:
+            elif final.instance_id is None and final.verdict.decided_by is DecidedBy.AGENT:
                 continue  # the launcher reported that EC2 has no capacity
             elif {kind for kind, name, _ in published if name == run_id and kind in _ENDS} != {kind_of_end(final)}:
                 self._missed.add((kind_of_end(final), run_id, None))

@@ -97,7 +97,7 @@ class Oracle:
             self.lost_its_record(lane)
         if run is not None and run.attempt > 1:
             self._earlier_attempts_must_be_over(run)
-        if run is None or run.verdict is None or run.verdict.judge is not DecidedBy.WATCHDOG:
+        if run is None or run.verdict is None or run.verdict.decided_by is not DecidedBy.WATCHDOG:
             return
         if run.instance_id in system.fleet.ours - self._with_verdict:
             self._with_verdict.add(str(run.instance_id))

@@ -16,7 +16,7 @@ from chronos_ec2.testing import Crash
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel
-from chronos_ec2.worker.claim import Identity
+from chronos_ec2.worker.run_lock import Identity
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, lock_event
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED
 from verification.simulation.idle_sweep_skipping import IdleSweeps

@@ -9,19 +9,18 @@ from random import Random
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.rules.missing_instance import belongs
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing import Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
-from chronos_ec2.worker.claim import Record
+from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.faulty_aws import Noise, SimulatedObjects
 from verification.simulation.guarantees import LATE, PRICED
 from verification.simulation.scenario import Layer, Scenario
@@ -39,7 +38,7 @@ class Parts:
     decide: Decide = decide
     store: type[RunStore] = RunStore
     watchdog: type[Reconciler] = Reconciler
-    agent_record: type[Record] = Record
+    agent_record: type[RunLock] = RunLock
     objects: type[SimulatedObjects] = SimulatedObjects
     deadlines: type[VirtualDeadlines] = VirtualDeadlines
     notifier: type[MemoryNotifier] = MemoryNotifier
@@ -157,7 +156,7 @@ class System:
             state = self.store.read_lock(lane)
         finally:
             self.noise.muted = before
-        return state.run if isinstance(state, Held) else None
+        return state.run if isinstance(state, LockHeld) else None
 
     def unreadable(self, lane: Lane | None) -> bool:
         """Whether the object at the place of a lock is not a lock."""
@@ -167,7 +166,7 @@ class System:
         """The run that holds an instance's lane, if the instance belongs to it."""
         instance = self.instance(instance_id)
         run = self.run_in(instance.lane)
-        return run if run is not None and belongs(instance, run) else None
+        return run if run is not None and instance.belongs_to(run) else None
 
     def spent_at(self, instance_id: str) -> float | None:
         """When an instance's run has spent its cap on it; None without a cap or a run."""

@@ -1,4 +1,4 @@
-"""A panel as the library's own classes take it, for instance `fit(PreparedSeries(panel, h), prediction_length=h)`."""
+"""A panel as input for the library's own `fit`: `fit(PreparedSeries(panel, h), prediction_length=h)`."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from agent.data.panel import Panel
 
 
 class PreparedSeries(Sequence[PreparedInput]):
-    """The series of a panel, each read from the memory map when it is asked for: the panel may be larger than memory.
+    """The series of a panel as chronos-forecasting's PreparedInput, read on access: the panel may exceed memory.
 
-    The library takes any sequence that is no list as it is, and takes what it forecasts out of the series itself.
+    The library treats a Sequence that is not a list as lazy, and takes the forecast points from the series itself.
     """
 
     def __init__(self, panel: Panel, prediction_length: int) -> None:
@@ -32,12 +32,12 @@ class PreparedSeries(Sequence[PreparedInput]):
 
     def __getitem__(self, index: int | slice) -> PreparedInput | list[PreparedInput]:
         if isinstance(index, slice):
-            return [self[one] for one in range(*index.indices(len(self)))]
+            return [self[position] for position in range(*index.indices(len(self)))]
         columns = self._panel.columns
         return {
-            # A copy: torch wants to be able to write.
+            # A copy, because torch needs writable memory.
             "context": torch.tensor(self._panel.series(range(len(self))[index])),
-            # Known for the points of the series, not for those after them.
+            # Known covariates after the end of a series are not in the panel.
             "future_covariates": torch.full((columns.all, self._prediction_length), torch.nan),
             "n_targets": columns.targets,
             "n_covariates": columns.past + columns.known,

@@ -1,4 +1,4 @@
-"""Which windows a batch has: a pure function of seed, step and rank, so that a run goes on as if never interrupted."""
+"""Training windows and their sampling: batch contents are a pure function of seed, step and rank (exact resume)."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ Weights = np.ndarray[Any, np.dtype[np.float64]]
 
 
 @dataclass(frozen=True, slots=True)
-class Windows:
-    """The windows of a panel: `context_length` points or fewer before a cut, `horizon` points after it.
+class TrainingWindows:
+    """All training windows of a panel: up to `context_length` points before a cutoff, `horizon` points after it.
 
-    `ends` (S,) says up to where each series may be looked at: what lies after that is held out. A series that is too
-    short for `min_past` points and a horizon before its end has no windows.
+    `ends` (S,): points of each series that training may use; the rest is held out. A series with fewer than
+    `min_past` + `horizon` such points has no window.
     """
 
     panel: Panel
@@ -28,32 +28,33 @@ class Windows:
 
     @property
     def usable(self) -> Indices:
-        """The series that have windows."""
+        """Series with at least one window."""
         return np.flatnonzero(self.ends >= self.min_past + self.horizon)
 
 
 @dataclass(frozen=True, slots=True)
-class Draw:
-    """`n` windows: series (n,) and cuts (n,), the number of points before the horizon."""
+class WindowBatch:
+    """`n` windows: `series` (n,) and `cutoffs` (n,), the number of points before the horizon."""
 
     series: Indices
-    cuts: Indices
+    cutoffs: Indices
 
-    def part(self, number: int, parts: int) -> Draw:
-        """One of `parts` parts that are as equal as can be."""
+    def part(self, number: int, parts: int) -> WindowBatch:
+        """One of `parts` parts of nearly equal size."""
         first, last = (len(self.series) * edge // parts for edge in (number, number + 1))
-        return Draw(self.series[first:last], self.cuts[first:last])
+        return WindowBatch(self.series[first:last], self.cutoffs[first:last])
 
 
 class Sampler:
     """Draws batches of `count` windows with replacement.
 
-    `weights` (S,), none of them negative, are how often a series, or by length a window of it, is drawn beside others.
+    `by` samples uniformly over series, or over windows (`length`). `weights` (S,), non-negative, multiply the
+    probability of each series, or of each of its windows.
     """
 
     def __init__(
         self,
-        windows: Windows,
+        windows: TrainingWindows,
         count: int,
         by: Literal["series", "length"],
         seed: int,
@@ -63,35 +64,36 @@ class Sampler:
         self._count = count
         self._seed = seed
         self._usable = windows.usable
-        # Cuts from min_past to end - horizon, both included.
+        # Cutoffs from min_past to end - horizon, both included.
         self._choices = windows.ends[self._usable] - windows.horizon - windows.min_past + 1
         self._last = np.cumsum(self._choices) if by == "length" else None
-        self._shares = None
+        self._cumulative = None
         if weights is not None:
-            self._shares = np.cumsum(weights[self._usable] * (self._choices if by == "length" else 1))
+            self._cumulative = np.cumsum(weights[self._usable] * (self._choices if by == "length" else 1))
 
-    def draw(self, step: int, rank: int = 0) -> Draw:
-        """The windows of a step; ranks draw from streams of their own."""
+    def draw(self, step: int, rank: int = 0) -> WindowBatch:
+        """The windows of a step. Each rank has its own random stream."""
         random = np.random.default_rng([self._seed, rank, step])
-        if self._shares is not None:
-            picks = np.searchsorted(self._shares, random.random(self._count) * self._shares[-1], side="right")
-            into = random.integers(self._choices[picks])
+        if self._cumulative is not None:
+            points = random.random(self._count) * self._cumulative[-1]
+            picks = np.searchsorted(self._cumulative, points, side="right")
+            offsets = random.integers(self._choices[picks])
         elif self._last is None:
             picks = random.integers(len(self._usable), size=self._count)
-            into = random.integers(self._choices[picks])
+            offsets = random.integers(self._choices[picks])
         else:
             flat = random.integers(self._last[-1], size=self._count)
             picks = np.searchsorted(self._last, flat, side="right")
-            into = flat - (self._last[picks] - self._choices[picks])
-        return Draw(self._usable[picks], self._windows.min_past + into)
+            offsets = flat - (self._last[picks] - self._choices[picks])
+        return WindowBatch(self._usable[picks], self._windows.min_past + offsets)
 
 
-def contexts(panel: Panel, draw: Draw, length: int) -> Floats:
-    """(n, V, L) the points before each cut, padded with NaN on the left to the longest, at most `length`."""
-    spans = np.minimum(draw.cuts, length)
+def contexts(panel: Panel, batch: WindowBatch, length: int) -> Floats:
+    """(n, V, L) points before each cutoff, at most `length`, left-padded with NaN to the longest."""
+    spans = np.minimum(batch.cutoffs, length)
     widest = int(spans.max())
     block = np.empty((len(spans), panel.columns.all, widest), dtype=np.float32)
-    stops = panel.offsets[draw.series] + draw.cuts
+    stops = panel.offsets[batch.series] + batch.cutoffs
     values = panel.values
     for window, stop, span in zip(block, stops.tolist(), spans.tolist(), strict=True):
         if span < widest:
@@ -100,8 +102,8 @@ def contexts(panel: Panel, draw: Draw, length: int) -> Floats:
     return block
 
 
-def futures(panel: Panel, draw: Draw, horizon: int) -> Floats:
-    """(n, V, h) the points after each cut."""
-    starts = panel.offsets[draw.series] + draw.cuts
-    places: Any = starts[:, None] + np.arange(horizon)
-    return panel.values[:, places].transpose(1, 0, 2)
+def futures(panel: Panel, batch: WindowBatch, horizon: int) -> Floats:
+    """(n, V, h) points after each cutoff."""
+    starts = panel.offsets[batch.series] + batch.cutoffs
+    positions: Any = starts[:, None] + np.arange(horizon)
+    return panel.values[:, positions].transpose(1, 0, 2)

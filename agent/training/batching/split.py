@@ -1,4 +1,4 @@
-"""What is trained on, what is chosen by, what is judged by."""
+"""The split of a panel by time into training, validation and test windows."""
 
 from __future__ import annotations
 
@@ -8,44 +8,43 @@ from fnmatch import fnmatchcase
 import numpy as np
 
 from agent.data.panel import Indices, Panel
-from agent.training.batching.sampler import Weights, Windows
-from agent.training.evaluate import metrics as scoring
-from agent.training.evaluate.metrics import Held
+from agent.training.batching.held_out import HeldOutWindows, hold_out
+from agent.training.batching.sampler import TrainingWindows, Weights
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """What is trained on, what is chosen by, what is judged by: three pieces of each series, in this order of time."""
+    """Training, validation and test windows, in this order of time within each series."""
 
-    windows: Windows
-    validation: Held | None
-    test: Held
+    training: TrainingWindows
+    validation: HeldOutWindows | None
+    test: HeldOutWindows
 
     @classmethod
     def of(cls, panel: Panel, config: TrainingConfig) -> Split:
-        """The last windows are for the test; the one before them for validation, when anything is chosen at all.
+        """The last windows are the test set; the one before is the validation set if anything is selected by it.
 
         Raises:
-            InvalidInput: nothing is left to train on, or nothing is judged.
+            InvalidInput: no training window is left, or no series is evaluated.
         """
         horizon, season = config.prediction_length, config.evaluation.season_length
-        judged = _judged(panel, config.evaluation.series)
-        test = scoring.hold_out(panel, horizon, config.evaluation.windows, season).of(judged)
+        evaluated = _evaluated_series(panel, config.evaluation.series)
+        test = hold_out(panel, horizon, config.evaluation.windows, season).select(evaluated)
         ends, validation = panel.lengths.copy(), None
-        ends[judged] = test.cuts[0]
-        if _chooses(config):
-            ends[judged] -= horizon
-            validation = scoring.hold_out(panel, horizon, 1, season, before=config.evaluation.windows).of(judged)
-        past = config.training.min_past or horizon
-        windows = Windows(panel, ends, config.context_length, horizon, past)
-        _check_any(windows, weights_of(panel, config))
+        ends[evaluated] = test.cutoffs[0]
+        if _needs_validation(config):
+            ends[evaluated] -= horizon
+            validation = hold_out(panel, horizon, 1, season, before=config.evaluation.windows).select(evaluated)
+        min_past = config.training.min_past or horizon
+        windows = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
+        _check_not_empty(windows, sampling_weights(panel, config))
         return cls(windows, validation, test)
 
 
-def weights_of(panel: Panel, config: TrainingConfig) -> Weights | None:
-    """(S,) how often each series is drawn; None when all are drawn alike. Raises InvalidInput."""
+def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
+    """(S,) relative sampling weights; None if all are equal. Raises InvalidInput if all are zero."""
     patterns = config.training.weights
     if not patterns:
         return None
@@ -59,34 +58,33 @@ def weights_of(panel: Panel, config: TrainingConfig) -> Weights | None:
     return weights
 
 
-def _check_any(windows: Windows, weights: Weights | None) -> None:
-    """Refuse data that leave nothing to train on."""
-    drawn = np.ones(len(windows.ends), dtype=bool) if weights is None else weights > 0
-    if drawn[windows.usable].any():
+def min_series_length(config: TrainingConfig) -> int:
+    """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
+
+    A series with these but without a training window is evaluated and not trained on.
+    """
+    held_out = config.evaluation.windows + (1 if _needs_validation(config) else 0)
+    return (1 + held_out) * config.prediction_length
+
+
+def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
+    sampled = np.ones(len(windows.ends), dtype=bool) if weights is None else weights > 0
+    if sampled[windows.usable].any():
         return
-    need, longest = windows.min_past + windows.horizon, windows.ends[drawn].max()
-    problem = f"no series has {need} points to train on before what is held out; the longest has {longest}"
+    needed, longest = windows.min_past + windows.horizon, windows.ends[sampled].max()
+    problem = f"no series has {needed} points to train on before the held-out points; the longest has {longest}"
     raise InvalidInput("data.path", problem, "lower training.min_past, prediction_length or evaluation.windows")
 
 
-def _judged(panel: Panel, pattern: str) -> Indices:
-    """The series whose names match."""
-    places = [place for place, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
-    if not places:
-        problem = f"{pattern!r} matches no series, which are named like {panel.items[0].as_py()!r}"
-        raise InvalidInput("evaluation.series", problem, "it is a pattern like 'shop-*'")
-    return np.array(places)
+def _evaluated_series(panel: Panel, pattern: str) -> Indices:
+    positions = [position for position, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
+    if not positions:
+        problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
+        raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
+    return np.array(positions)
 
 
-def _chooses(config: TrainingConfig) -> bool:
-    references = config.model.base is not None or config.evaluation.champion is not None
-    return (references and config.evaluation.export == "better") or config.training.early_stopping is not None
-
-
-def shortest(config: TrainingConfig) -> int:
-    """Points that a series needs to be judged: a horizon to forecast from, and what is held out.
-
-    One that has no training window besides is judged all the same: `Windows` passes it over.
-    """
-    held = config.evaluation.windows + (1 if _chooses(config) else 0)
-    return (1 + held) * config.prediction_length
+def _needs_validation(config: TrainingConfig) -> bool:
+    """Whether the model to export, or the step to stop at, is selected on a validation window."""
+    has_reference = config.model.base is not None or config.evaluation.champion is not None
+    return (has_reference and config.evaluation.export == "better") or config.training.early_stopping is not None

@@ -1,1 +1,1 @@
-"""Forecasts of held-out windows, their scores and the verdict."""
+"""Forecasts of held-out windows by every model, their metrics, the verdict, and which model is exported."""

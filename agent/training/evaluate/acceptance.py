@@ -1,8 +1,8 @@
-"""What a trained model must be before anybody gets it. Each gate has a name, by which its failure is told."""
+"""Acceptance checks of a trained model. Each fails by its name."""
 
 from __future__ import annotations
 
-from typing import Any
+from typing import NoReturn
 
 import numpy as np
 import torch
@@ -14,47 +14,47 @@ from chronos_ec2.domain.errors import InvalidInput
 _SAMPLE = 4096
 
 
-def sample_of(model: nn.Module) -> torch.Tensor:
-    """Some of each weight that is trained, to tell later whether training changed anything."""
+def sample_weights(model: nn.Module) -> torch.Tensor:
+    """The first values of each trainable weight, to see later whether training changed any."""
     parts = [weight.detach().flatten()[:_SAMPLE].cpu() for weight in model.parameters() if weight.requires_grad]
     return torch.cat(parts)
 
 
 def weights_changed(before: torch.Tensor, after: torch.Tensor) -> None:
-    """Raises InvalidInput when training left the model as it was."""
+    """Raises InvalidInput if training changed no weight."""
     if torch.equal(before, after):
         _fail("weights-changed", "training changed no weight", "raise training.learning_rate or training.steps")
 
 
 def weights_finite(model: nn.Module) -> None:
-    """Raises InvalidInput when a weight is not a number."""
-    odd = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
-    if odd:
-        _fail("weights-finite", f"{len(odd)} weights are not finite, for instance {odd[0]}", _LOWER)
+    """Raises InvalidInput if a weight is not finite."""
+    names = [name for name, weight in model.named_parameters() if not torch.isfinite(weight).all()]
+    if names:
+        _fail("weights-finite", f"{len(names)} weights are not finite, for instance {names[0]}", _LOWER)
 
 
 def forecasts_finite(forecasts: Floats) -> None:
-    """Raises InvalidInput when a forecast is not a number."""
+    """Raises InvalidInput if a forecast is not finite."""
     if not np.isfinite(forecasts).all():
         _fail("forecasts-finite", "the trained model's forecasts are not finite", _LOWER)
 
 
 def evaluation_mode(model: nn.Module) -> None:
-    """Raises InvalidInput when dropout would falsify forecasts: the library leaves a trained model in train mode."""
+    """Raises InvalidInput in train mode, in which the library leaves a model and dropout distorts forecasts."""
     if any(module.training for module in model.modules()):
-        _fail("evaluation-mode", "the model is still in train mode", _OURS)
+        _fail("evaluation-mode", "the model is still in train mode", _BUG)
 
 
-def same_after_reload(ours: Floats, reloaded: Floats) -> None:
-    """Raises InvalidInput when the saved model is another than that in memory. Merging and loading round a little."""
-    if not np.allclose(ours, reloaded, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(ours).max()))):
-        worst = float(np.abs(ours - reloaded).max())
-        _fail("same-after-reload", f"the saved model forecasts otherwise, by up to {worst:g}", _OURS)
+def same_after_reload(in_memory: Floats, reloaded: Floats) -> None:
+    """Raises InvalidInput if the saved model forecasts differently, beyond the rounding of merging and saving."""
+    if not np.allclose(in_memory, reloaded, rtol=1e-3, atol=1e-4 * max(1.0, float(np.abs(in_memory).max()))):
+        worst = float(np.abs(in_memory - reloaded).max())
+        _fail("same-after-reload", f"forecasts of the saved model differ by up to {worst:g}", _BUG)
 
 
 _LOWER = "lower training.learning_rate"
-_OURS = "please report it: this is a fault of chronos-ec2 or of Chronos"
+_BUG = "please report it: this is a bug in chronos-ec2 or Chronos"
 
 
-def _fail(gate: str, problem: str, remedy: str) -> Any:
-    raise InvalidInput(f"gate {gate}", problem, remedy)
+def _fail(check: str, problem: str, remedy: str) -> NoReturn:
+    raise InvalidInput(f"acceptance check {check}", problem, remedy)

@@ -1,151 +1,158 @@
-"""After training: forecasts of the held-out points by every model there is, and which of them is exported."""
+"""Evaluation after training: forecast the test windows with every model, compare, and export the best one."""
 
 from __future__ import annotations
 
 import math
 import shutil
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from agent.data.panel import Floats, Panel
-from agent.protocol.trainer import Metrics, StopSignal
+from agent.data.panel import Floats
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
+from agent.training.batching.held_out import HeldOutWindows
 from agent.training.batching.split import Split
 from agent.training.evaluate import acceptance, statistical
-from agent.training.evaluate import metrics as scoring
 from agent.training.evaluate.forecast_table import examples, number_or_none, write_forecasts
-from agent.training.evaluate.metrics import Errors, Held
-from agent.training.evaluate.predict import Forecaster, release
-from agent.training.evaluate.reference_models import reference_models
-from agent.training.evaluate.report import plain, write_report
+from agent.training.evaluate.metrics import Errors, by_horizon, errors, scores, series_mase, table
+from agent.training.evaluate.predict import Forecaster, free_memory
+from agent.training.evaluate.reference_models import ReferenceModel
+from agent.training.evaluate.report import without_nan, write_report
+from agent.training.evaluate.seasonal_naive import naive_forecasts
+from agent.training.evaluate.significance import compare, differences, verdict
 from agent.training.evaluate.time_budget import UPLOAD_SECONDS
 from agent.training.model.families import Family
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
-class Chosen:
-    """The model that is exported: its name, its family, and its forecasts of the held-out points."""
+class ExportedModel:
+    """The model to export: its name in reports, its family, and its forecasts of the test windows."""
 
     name: str
     family: str
     forecasts: Floats
 
+    @property
+    def title(self) -> str:
+        """Its name in plots."""
+        return self.family if self.name == "trained" else f"{self.family} ({self.name})"
+
 
 @dataclass(frozen=True, slots=True)
-class Judged:
-    """Every model's errors by name, and its scores by the points ahead."""
+class EvaluatedModels:
+    """The errors of every model by name, and its scores by forecast step."""
 
-    held: Held
+    test: HeldOutWindows
     errors: dict[str, Errors] = field(default_factory=dict)
     by_horizon: dict[str, list[dict[str, float]]] = field(default_factory=dict)
 
     def add(self, name: str, forecasts: Floats) -> None:
-        """One model more."""
-        self.errors[name] = scoring.errors(self.held, forecasts)
-        self.by_horizon[name] = scoring.by_horizon(self.held, forecasts)
+        """Add a model's forecasts of the test windows."""
+        self.errors[name] = errors(self.test, forecasts)
+        self.by_horizon[name] = by_horizon(self.test, forecasts)
 
-    @property
-    def compared(self) -> dict[str, dict[str, Any]]:
+    def compare(self) -> dict[str, dict[str, Any]]:
         """The trained model against each other one."""
-        ours = self.errors["trained"]
-        return {name: scoring.compare(ours, theirs) for name, theirs in self.errors.items() if name != "trained"}
+        trained = self.errors["trained"]
+        return {name: compare(trained, other) for name, other in self.errors.items() if name != "trained"}
 
 
-def judge(
-    family: Family, split: Split, config: TrainingConfig, workdir: Workdir, metrics: Metrics, stop: StopSignal
-) -> tuple[dict[str, Any], dict[str, Any]]:
-    """Forecast what was held out by every model there is, compare, and put the best one under `model/`.
-
-    The files with forecasts, and the pictures, are of the model that is exported. Returns the whole evaluation, and
-    what of it goes into the result.
-    """
-    panel, test = split.windows.panel, split.test
-    forecaster, judged = Forecaster(panel, metrics, stop), Judged(test)
-    ours, naive = forecaster.forecasts(family, test), scoring.naive_forecasts(panel, test)
-    acceptance.forecasts_finite(ours)
-    acceptance.same_after_reload(*forecaster.reloaded(family, workdir.model, test))
-    judged.add("trained", ours)
-    judged.add("seasonal_naive", naive)
-    chosen = _choose(family, ours, split, config, workdir.model, forecaster, judged)
-    compared = judged.compared
-    document = {
-        "exported": chosen.name,
-        "family": chosen.family,
-        "verdict": scoring.verdict(compared),
-        "models": scoring.table(judged.errors),
-        "trained_less": scoring.differences(compared),
-        "by_horizon": judged.by_horizon,
-        "baselines": _baselines(panel, config, test, judged.errors, metrics, stop),
-    }
-    write_report(workdir.evaluation, document, judged.errors, panel.items.take(test.series).to_pylist())
-    write_forecasts(workdir.forecasts, panel, test, config.data.target, chosen.forecasts, naive)
-    mase = scoring.series_mase(judged.errors[chosen.name])
-    parts = ("exported", "verdict", "models", "trained_less", "baselines")
-    return document, {
-        "metrics": _flat(judged.errors, chosen.name),
-        "evaluation": plain({name: document[name] for name in parts}),
-        "examples": examples(panel, test, _label(chosen), chosen.forecasts, naive, mase),
-    }
-
-
-def _choose(
+def evaluate(
     family: Family,
-    ours: Floats,
+    references: Sequence[ReferenceModel],
     split: Split,
     config: TrainingConfig,
+    workdir: Workdir,
+    metrics: Metrics,
+    stop: StopSignal,
+) -> tuple[dict[str, Any], dict[str, Any]]:
+    """Forecast the test windows with every model, compare them, and put the best one under `model/`.
+
+    Forecast files and plots are those of the exported model. Returns the evaluation document, and the part of it that
+    goes into the result.
+    """
+    panel, test = split.training.panel, split.test
+    forecaster, models = Forecaster(panel, metrics, stop), EvaluatedModels(test)
+    trained, naive = forecaster.forecast(family, test), naive_forecasts(panel, test)
+    acceptance.forecasts_finite(trained)
+    acceptance.same_after_reload(*forecaster.forecast_reloaded(family, workdir.model, test))
+    models.add("trained", trained)
+    models.add("seasonal_naive", naive)
+    selection = split.validation if references and config.evaluation.export == "better" else None
+    exported = ExportedModel("trained", family.name, trained)
+    exported = _evaluate_references(family, exported, references, selection, workdir.model, forecaster, models)
+    comparisons = models.compare()
+    document = {
+        "exported": exported.name,
+        "family": exported.family,
+        "verdict": verdict(comparisons),
+        "models": table(models.errors),
+        "trained_minus": differences(comparisons),
+        "by_horizon": models.by_horizon,
+        "baselines": _baselines(split, models.errors, config, metrics, stop),
+    }
+    write_report(workdir.evaluation, document, models.errors, panel.items.take(test.series).to_pylist())
+    write_forecasts(workdir.forecasts, panel, test, config.data.target, exported.forecasts, naive)
+    mase = series_mase(models.errors[exported.name])
+    keys = ("exported", "verdict", "models", "trained_minus", "baselines")
+    return document, {
+        "metrics": _flat_scores(models.errors, exported.name),
+        "evaluation": without_nan({name: document[name] for name in keys}),
+        "examples": examples(panel, test, exported.title, exported.forecasts, naive, mase),
+    }
+
+
+def _evaluate_references(
+    family: Family,
+    exported: ExportedModel,
+    references: Sequence[ReferenceModel],
+    selection: HeldOutWindows | None,
     folder: Path,
     forecaster: Forecaster,
-    judged: Judged,
-) -> Chosen:
-    """Meet every rival. One that is better on the validation window takes the trained model's place in the folder."""
-    chosen, least = Chosen("trained", family.name, ours), math.nan
-    references = reference_models(config)
-    validation = split.validation if references and config.evaluation.export == "better" else None
-    if validation is not None:
-        least = forecaster.wql(family, validation)
+    models: EvaluatedModels,
+) -> ExportedModel:
+    """Evaluate each reference model. One with a lower WQL on `selection` replaces the trained model in the folder."""
+    lowest = math.nan if selection is None else forecaster.wql(family, selection)
     for reference in references:
-        other = reference.load(family.device, family.horizon, fetched=True)
-        theirs = forecaster.forecasts(other, split.test)
-        judged.add(reference.name, theirs)
-        if validation is not None:
-            wql = forecaster.wql(other, validation)
-            # Nothing speaks for a model without a number: what there was before it is kept.
-            if wql < least or math.isnan(least):
-                chosen, least = Chosen(reference.name, other.name, theirs), wql
+        model = reference.load(family.device, family.horizon, cached=True)
+        forecasts = forecaster.forecast(model, models.test)
+        models.add(reference.name, forecasts)
+        if selection is not None:
+            wql = forecaster.wql(model, selection)
+            # A trained model without a WQL has no claim to replace the reference.
+            if wql < lowest or math.isnan(lowest):
+                exported, lowest = ExportedModel(reference.name, model.name, forecasts), wql
                 shutil.rmtree(folder)
-                other.save(folder)
-        del other
-        release()
-    return chosen
+                model.save(folder)
+        del model
+        free_memory()
+    return exported
 
 
-def _label(chosen: Chosen) -> str:
-    """Under which name a picture has it."""
-    return chosen.family if chosen.name == "trained" else f"{chosen.family} ({chosen.name})"
-
-
-def _flat(found: dict[str, Errors], exported: str) -> dict[str, float | None]:
-    """The exported model's scores under their own names, the others' with the model's name behind them."""
-    flat = dict(scoring.scores(found[exported]))
-    for name, errors in found.items():
-        flat |= {f"{score}_{name}": value for score, value in scoring.scores(errors).items() if name != exported}
+def _flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | None]:
+    """The exported model's scores by name, those of the others with the model's name as a suffix."""
+    flat = dict(scores(models[exported]))
+    for name, found in models.items():
+        flat |= {f"{score}_{name}": value for score, value in scores(found).items() if name != exported}
     return {name: number_or_none(value) for name, value in flat.items()}
 
 
 def _baselines(
-    panel: Panel, config: TrainingConfig, held: Held, found: dict[str, Errors], metrics: Metrics, stop: StopSignal
+    split: Split, models: dict[str, Errors], config: TrainingConfig, metrics: Metrics, stop: StopSignal
 ) -> dict[str, Any] | None:
-    """What `statistical.beside` finds in the time that there is; None when none are wanted. Raises StoppedEarly."""
-    until = min(time.monotonic() + statistical.LONGEST_SECONDS, stop.ends_at - UPLOAD_SECONDS)
+    """The statistical baselines within their time budget; None if none are configured. Raises StoppedEarly."""
+    if not config.evaluation.baselines:
+        return None
+    until = min(time.monotonic() + statistical.MAX_SECONDS, stop.ends_at - UPLOAD_SECONDS)
 
-    def go_on(done: int, total: int) -> bool:
+    def may_continue(done: int, total: int) -> bool:
         metrics.event("evaluating", what="baselines", done=done, total=total)
         stop.check()
         return time.monotonic() < until
 
-    if not config.evaluation.baselines:
-        return None
-    return statistical.beside(panel, held, found, config.evaluation, go_on)
+    return statistical.compare_baselines(split.training.panel, split.test, models, config.evaluation, may_continue)

@@ -1,4 +1,4 @@
-"""Forecasts of held-out points by one model after the other, as much at a time as fits into memory."""
+"""Forecasts of held-out windows, in batches that fit into memory."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ import numpy as np
 import torch
 
 from agent.data.panel import Floats, Panel
-from agent.protocol.trainer import Metrics, StopSignal
-from agent.training.batching.sampler import Draw
-from agent.training.evaluate import metrics as scoring
-from agent.training.evaluate.metrics import Held
-from agent.training.evaluate.seasonal_naive import QUANTILES, Array
-from agent.training.model import load
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
+from agent.training.batching.held_out import QUANTILES, Array, HeldOutWindows
+from agent.training.batching.sampler import WindowBatch
+from agent.training.evaluate.metrics import errors, scores
 from agent.training.model.families import Family, family_of
+from agent.training.model.load import load_pipeline
 from chronos_ec2.domain.errors import InvalidInput
 
 _RELOADED_SERIES = 16
@@ -25,20 +25,20 @@ _RELOADED_SERIES = 16
 
 @dataclass(frozen=True, slots=True)
 class Forecaster:
-    """Every batch is a sign of work, after which a signal is obeyed."""
+    """Forecasts with one model at a time; reports progress and checks for SIGTERM after every batch."""
 
     panel: Panel
     metrics: Metrics
     stop: StopSignal
 
-    def forecasts(self, family: Family, held: Held) -> Floats:
-        """(k, n, V, h, q). Raises StoppedEarly, and InvalidInput when not even one window fits into memory."""
-        # Chronos-T5 draws its forecasts.
+    def forecast(self, family: Family, held_out: HeldOutWindows) -> Floats:
+        """(k, n, V, h, q). Raises StoppedEarly; InvalidInput if a single window does not fit into memory."""
+        # Chronos-T5 samples its forecasts.
         torch.manual_seed(0)
-        done, total, windows = 0, held.cuts.size, []
-        for cuts in held.cuts:
+        done, total, windows = 0, held_out.cutoffs.size, []
+        for cutoffs in held_out.cutoffs:
             found = []
-            for block in blocks(family, self.panel, Draw(held.series, cuts)):
+            for block in forecast_batches(family, self.panel, WindowBatch(held_out.series, cutoffs)):
                 found.append(block)
                 done += len(block)
                 self.metrics.event("evaluating", done=done, total=total)
@@ -46,49 +46,51 @@ class Forecaster:
             windows.append(np.concatenate(found))
         return np.stack(windows)
 
-    def wql(self, family: Family, held: Held) -> float:
-        """The weighted quantile loss of a model."""
-        return scoring.scores(scoring.errors(held, self.forecasts(family, held)))["wql"]
+    def wql(self, family: Family, held_out: HeldOutWindows) -> float:
+        """The model's weighted quantile loss."""
+        return scores(errors(held_out, self.forecast(family, held_out)))["wql"]
 
-    def reloaded(self, family: Family, folder: Path, held: Held) -> tuple[Array, Array]:
-        """The first forecasts by the model in memory and by the one on disk."""
-        part = next(held.parts(0, _RELOADED_SERIES))
-        both = []
-        for one in (family, family_of(load.load(str(folder), family.device), family.context, family.horizon)):
+    def forecast_reloaded(self, family: Family, folder: Path, held_out: HeldOutWindows) -> tuple[Array, Array]:
+        """Forecasts of the first series by the model in memory, and by the same model loaded from disk."""
+        batch = next(held_out.batches(0, _RELOADED_SERIES))
+        reloaded = family_of(load_pipeline(str(folder), family.device), family.context, family.horizon)
+        found = []
+        for model in (family, reloaded):
             torch.manual_seed(0)
-            both.append(np.concatenate(list(blocks(one, self.panel, part))))
-        return both[0], both[1]
+            found.append(np.concatenate(list(forecast_batches(model, self.panel, batch))))
+        return found[0], found[1]
 
 
-def blocks(family: Family, panel: Panel, draw: Draw) -> Iterator[Floats]:
-    """(n, V, h, q) forecasts of windows in their order, half as many at a time whenever the GPU's memory is too small.
+def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterator[Floats]:
+    """(n, V, h, q) forecasts in order; halves the batch whenever it does not fit into the GPU's memory.
 
     Raises:
-        InvalidInput: not even one window fits.
+        InvalidInput: a single window does not fit.
     """
-    start, size = 0, min(family.at_once(panel.columns), len(draw.series))
-    while start < len(draw.series):
-        found = _fitting(family, panel, Draw(draw.series[start : start + size], draw.cuts[start : start + size]))
+    start, size = 0, min(family.forecast_windows(panel.columns), len(batch.series))
+    while start < len(batch.series):
+        stop = start + size
+        found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]))
         if found is not None:
             start += size
             yield found
             continue
         if size == 1:
-            raise InvalidInput("context_length", "not even one forecast fits into the GPU's memory", "shorten it")
+            raise InvalidInput("context_length", "a single forecast does not fit into the GPU's memory", "shorten it")
         size = -(-size // 2)
-        release()
+        free_memory()
 
 
-def _fitting(family: Family, panel: Panel, part: Draw) -> Floats | None:
-    """None when it does not fit. What the failed forecast held is free only when its exception is gone."""
+def _try_forecast(family: Family, panel: Panel, batch: WindowBatch) -> Floats | None:
+    """None if out of memory. Returns first, so the exception no longer keeps the failed forecast's tensors alive."""
     try:
-        return family.forecast(panel, part, QUANTILES)
+        return family.forecast(panel, batch, QUANTILES)
     except torch.OutOfMemoryError:
         return None
 
 
-def release() -> None:
-    """Give the GPU back what nobody refers to any more."""
+def free_memory() -> None:
+    """Return unreferenced memory to the GPU."""
     gc.collect()
     if torch.cuda.is_available():
         torch.cuda.empty_cache()

@@ -1,30 +1,30 @@
-"""The models that the trained one is compared with: the base as it came, and the champion."""
+"""The models that the trained one is compared with: its unmodified base and the champion."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from agent.training.model import load
 from agent.training.model.families import Family, family_of
+from agent.training.model.load import load_pipeline
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)
 class ReferenceModel:
-    """`name` is its name in reports, `key` that of the configuration, `source` what stands there."""
+    """`name` in reports, `key` of the configuration that names it, `source` as `model.base` takes it."""
 
     name: str
     key: str
     source: str
 
-    def load(self, device: str, horizon: int, fetched: bool = False) -> Family:
-        """With the context that it was made for, whatever the trained model's is: it is to show what it can.
+    def load(self, device: str, horizon: int, cached: bool = False) -> Family:
+        """Load it with the context it was made for, whatever the trained model's.
 
         Raises:
-            InvalidInput: it cannot be loaded, or cannot forecast so far ahead.
+            InvalidInput: it cannot be loaded, or its horizon is shorter.
         """
-        pipeline = load.load(self.source, device, fetched, self.key)
+        pipeline = load_pipeline(self.source, device, cached, self.key)
         try:
             return family_of(pipeline, pipeline.model_context_length, horizon)
         except InvalidInput as error:
@@ -33,7 +33,7 @@ class ReferenceModel:
 
 
 def reference_models(config: TrainingConfig) -> list[ReferenceModel]:
-    """Those of a configuration."""
+    """The reference models of a configuration."""
     sources = {
         ("base", "model.base"): config.model.base,
         ("champion", "evaluation.champion"): config.evaluation.champion,

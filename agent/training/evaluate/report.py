@@ -1,4 +1,4 @@
-"""The evaluation for people and for programs: report.json, report.md, and the errors of each series."""
+"""The evaluation report: report.json, report.md, series.parquet and the model card."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _HASHES = {"revision": "revision", "sha256": "SHA-256"}
 _NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
 
 
-def write_report(folder: Path, document: dict[str, Any], found: Mapping[str, Errors], items: Sequence[str]) -> None:
-    """Write all three into a folder."""
+def write_report(folder: Path, document: dict[str, Any], models: Mapping[str, Errors], items: Sequence[str]) -> None:
+    """Write report.json, report.md and series.parquet, which has the errors of each series, into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "report.json").write_text(json.dumps(plain(document), indent=1, allow_nan=False) + "\n")
+    (folder / "report.json").write_text(json.dumps(without_nan(document), indent=1, allow_nan=False) + "\n")
     (folder / "report.md").write_text(_markdown(document))
     columns: dict[str, Any] = {"item_id": pa.array(items, pa.string())}
-    for name, errors in found.items():
+    for name, errors in models.items():
         columns |= {f"mase_{name}": series_mase(errors), f"wql_{name}": series_wql(errors)}
     pq.write_table(pa.table(columns), folder / "series.parquet", compression="zstd")
 
@@ -32,38 +32,38 @@ def write_report(folder: Path, document: dict[str, Any], found: Mapping[str, Err
 def write_model_card(
     folder: Path, document: dict[str, Any], facts: Mapping[str, Any], champion: str | None, data_sha256: str
 ) -> None:
-    """What the model is, beside it: where it comes from, how good it is, how it is loaded.
+    """Write MODEL_CARD.md next to the model: its origin, how to load it, its evaluation.
 
-    `facts` are those that run.json has of the training.
+    `facts` are those in run.json.
     """
     text = f"""# Model card
 
 {document["family"]}: {_origin(document["exported"], facts, champion)}
-`BaseChronosPipeline.from_pretrained` loads it from this folder.
-Data set: SHA-256 `{data_sha256}`.
+Load it with `BaseChronosPipeline.from_pretrained(folder)`.
+Training data: SHA-256 `{data_sha256}`.
 
 {_markdown(document)}"""
     (folder / "MODEL_CARD.md").write_text(text)
 
 
 def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> str:
-    base, known = facts["base"], ""
+    base, base_version = facts["base"], ""
     if base is not None:
         hashes = [f"{name} `{base[key]}`" for key, name in _HASHES.items() if base[key]]
-        known = ", ".join([f"`{base['name']}`", *hashes])
+        base_version = ", ".join([f"`{base['name']}`", *hashes])
     if exported == "trained":
-        begun = f"fine-tuned from {known}," if known else "trained from scratch"
-        return f"{begun} with chronos-ec2, to look back at {facts['context_length']} points."
-    which = f"the base as it came, {known}" if exported == "base" else f"the champion as it came, `{champion}`"
-    return f"{which}. The model that was trained was no better on the validation window."
+        origin = f"fine-tuned from {base_version}," if base_version else "trained from scratch"
+        return f"{origin} with chronos-ec2, context length {facts['context_length']}."
+    unmodified = base_version if exported == "base" else f"`{champion}`"
+    return f"the unmodified {exported}, {unmodified}. The trained model was not better on the validation window."
 
 
-def plain(value: Any) -> Any:
-    """A document without NaN, which JSON does not have."""
+def without_nan(value: Any) -> Any:
+    """Replace non-finite numbers, which JSON cannot hold, by None."""
     if isinstance(value, dict):
-        return {name: plain(one) for name, one in value.items()}
+        return {name: without_nan(one) for name, one in value.items()}
     if isinstance(value, list):
-        return [plain(one) for one in value]
+        return [without_nan(one) for one in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
 
 
@@ -74,11 +74,11 @@ def _markdown(document: dict[str, Any]) -> str:
         "",
         f"**{verdict['verdict'].capitalize()}** against {_name(verdict['against'])}: WQL {_difference(verdict['wql'])} "
         "(bootstrap over series).",
-        f"Exported: {document['exported']}, of which are forecasts.parquet and the plots too.",
+        f"Exported: {document['exported']}. forecasts.parquet and the plots are from this model.",
         "",
         *_table(document["models"]),
         "",
-        *_differences(document["trained_less"]),
+        *_differences(document["trained_minus"]),
         "",
         *_baselines(document["baselines"]),
         *_by_horizon(document["by_horizon"]),
@@ -90,38 +90,38 @@ def _baselines(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return []
     if not found["series"]:
-        return ["Statistical baselines: left out, no time was left for them.", ""]
-    which = "all" if found["series"] == found["of"] else f"{found['series']} of"
+        return ["Statistical baselines: skipped for lack of time.", ""]
+    sample = "all" if found["series"] == found["of"] else f"{found['series']} of"
     lines = [
-        f"Statistical models, fitted to each of {which} {found['of']} series in {found['seconds']:.0f} s, and every "
-        "model on the same series:",
+        f"Statistical models fitted to {sample} {found['of']} series in {found['seconds']:.0f} s, and every model on "
+        "the same series:",
         "",
         *_table(found["models"]),
         "",
     ]
-    lines += _differences(found["trained_less"])
+    lines += _differences(found["trained_minus"])
     for name, count in found["fell_back"].items():
         if count:
-            lines.append(f"- {_name(name)} is seasonal naive {count} times: see docs/training.md")
+            lines.append(f"- {_name(name)}: seasonal naive for {count} forecasts that could not be fitted")
     return [*lines, ""]
 
 
 def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
     return [
-        f"- trained less {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}"
+        f"- trained minus {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}"
         for name, one in found.items()
     ]
 
 
 def _by_horizon(models: dict[str, list[dict[str, float]]]) -> list[str]:
-    heads = [f"{_name(name)}, {score}" for name in models for score in ("MASE", "WQL")]
+    headers = [f"{_name(name)}, {score}" for name in models for score in ("MASE", "WQL")]
     rows = zip(*models.values(), strict=True)
     return [
-        "| points ahead | " + " | ".join(heads) + " |",
-        "|---" * (len(heads) + 1) + "|",
+        "| forecast step | " + " | ".join(headers) + " |",
+        "|---" * (len(headers) + 1) + "|",
         *(
-            f"| {ahead} | " + " | ".join(f"{one[score]:.4f}" for one in row for score in ("mase", "wql")) + " |"
-            for ahead, row in enumerate(rows, 1)
+            f"| {step} | " + " | ".join(f"{one[score]:.4f}" for one in row for score in ("mase", "wql")) + " |"
+            for step, row in enumerate(rows, 1)
         ),
     ]
 

@@ -1,1 +1,1 @@
-"""The training loop."""
+"""The training loop: Hugging Face's trainer with exact resume, callbacks, EMA, several processes."""

@@ -1,7 +1,7 @@
-"""One process for each GPU of the box, as torch knows them: rank 0 leads, the others train with it and do nothing else.
+"""One process per GPU of the instance, with torch.distributed (docs/adr/0010-ranks.md).
 
-The leader is the trainer that the agent started: signals, exit code, metrics and result are those of one process. The
-others die with it, and it ends as soon as one of them fails, the way that one did (docs/adr/0010-ranks.md).
+Rank 0 is the trainer that the agent started. It starts the others as workers and alone handles signals, metrics and the
+result. The workers die with it, and it ends as soon as one of them fails, with the same exit code or signal.
 """
 
 from __future__ import annotations
@@ -22,172 +22,174 @@ from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
 from chronos_ec2.domain.errors import InvalidInput
 
+ERROR_DELAY_SECONDS = 20.0
+"""How long an error from torch is held back: usually it means that another process failed, which says why."""
 _HOST = "127.0.0.1"
-# Longer than any checkpoint takes to write. Whoever stands still for ever is ended by the agent's own limit.
-_PATIENCE = timedelta(hours=1)
-_LOOK_SECONDS = 0.1
-# Until a process that has failed has written why, and ended.
-_LAST_WORDS_SECONDS = 20.0
+# Longer than any checkpoint takes to write. The agent's own limit ends a trainer that hangs.
+_TIMEOUT = timedelta(hours=1)
+_POLL_SECONDS = 0.1
 _FAILED = 1
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Which of how many processes this is."""
+class Process:
+    """The rank of this process, and the number of processes that train together."""
 
     rank: int = 0
-    count: int = 1
+    world_size: int = 1
 
 
-def how_many(asked: int | None, device: str) -> int:
-    """Processes to train with: as many as asked for, or one for each GPU. Raises InvalidInput for more than GPUs."""
+def choose_world_size(setting: int | None, device: str) -> int:
+    """Number of processes: `training.processes`, or one per GPU. Raises InvalidInput for more than there are GPUs."""
     if device == "cpu":
-        return asked or 1
+        return setting or 1
     gpus = torch.cuda.device_count()
-    if asked is not None and asked > gpus:
-        raise InvalidInput("training.processes", f"{asked} are more than the {gpus} GPUs of the box", "leave it out")
-    return asked or gpus
+    if setting is not None and setting > gpus:
+        problem = f"{setting} is more than the {gpus} GPUs of the instance"
+        raise InvalidInput("training.processes", problem, "leave it out")
+    return setting or gpus
 
 
-def refuse_launcher() -> None:
-    """Raises InvalidInput under torchrun and its like: every process of theirs would take itself for the leader."""
-    if preset := sorted({"RANK", "WORLD_SIZE"} & os.environ.keys()):
-        problem = f"{' and '.join(preset)} is set, as torchrun does"
+def refuse_torchrun() -> None:
+    """Raises InvalidInput under torchrun or a similar launcher, where every process would act as rank 0."""
+    if variables := sorted({"RANK", "WORLD_SIZE"} & os.environ.keys()):
+        problem = f"{' and '.join(variables)} is set, as torchrun does"
         raise InvalidInput("training.processes", problem, "start one trainer: it starts the others itself")
 
 
-def share_cores(processes: int) -> None:
-    """Set the threads of this process, one of so many that are equal.
+def limit_threads(processes: int) -> None:
+    """Divide the CPU cores among the processes, leaving one core free.
 
-    One core stays free. OpenMP's threads wait for each other by spinning, so that on two cores one other busy process
-    made training four times slower with two threads than with one.
+    OpenMP threads wait for each other by spinning: on two cores with one other busy process, training with two threads
+    was four times slower than with one.
     """
     torch.set_num_threads(max(1, ((os.cpu_count() or 1) - 1) // processes))
 
 
 @contextmanager
-def leading(count: int, command: Sequence[str]) -> Iterator[None]:
-    """Train inside with `count` processes, of which this is the first; `command` starts another, given its place.
+def start_workers(world_size: int, command: Sequence[str], error_delay: float = ERROR_DELAY_SECONDS) -> Iterator[None]:
+    """Be rank 0 of `world_size` processes; `command` plus options for rank, parent and port starts a worker.
 
-    The others are gone when the context is left. When one fails before that, this process ends as it did.
+    The workers are gone when the context is left. If one fails before, this process ends the same way.
     """
-    if count == 1:
+    if world_size == 1:
         yield
         return
     store = TCPStore(_HOST, 0, is_master=True, wait_for_workers=False)
-    others = [_start(command, Place(rank, count), store.port) for rank in range(1, count)]
-    over = threading.Event()
-    watch = threading.Thread(target=_end_as_they_do, args=(others, over), name="ranks", daemon=True)
-    watch.start()
+    workers = [_start(command, Process(rank, world_size), store.port) for rank in range(1, world_size)]
+    done = threading.Event()
+    monitor = threading.Thread(target=_exit_with_failed_worker, args=(workers, done), name="workers", daemon=True)
+    monitor.start()
     try:
-        with joined(Place(0, count), store):
+        with process_group(Process(0, world_size), store, error_delay):
             yield
-            # All is trained: how the others end from here on is of no consequence.
-            over.set()
+            # Training is complete: how the workers end no longer matters.
+            done.set()
     finally:
-        # Before they are killed: the watch must not take that for a failure.
-        over.set()
-        watch.join()
-        _kill(others)
+        # Before they are killed, which the monitor must not take for a failure.
+        done.set()
+        monitor.join()
+        _kill(workers)
 
 
 @contextmanager
-def following(place: Place, port: int) -> Iterator[None]:
-    """Train inside as another process of the leader that listens on this port."""
-    with joined(place, TCPStore(_HOST, port, is_master=False, timeout=_PATIENCE)):
+def worker_group(process: Process, port: int, error_delay: float = ERROR_DELAY_SECONDS) -> Iterator[None]:
+    """Be a worker of the rank 0 that listens on this port."""
+    with process_group(process, TCPStore(_HOST, port, is_master=False, timeout=_TIMEOUT), error_delay):
         yield
 
 
 @contextmanager
-def joined(place: Place, store: Store) -> Iterator[None]:
-    """Be one of the processes that find each other through a store."""
-    # What accelerate and transformers go by; they would also choose the number of threads.
+def process_group(process: Process, store: Store, error_delay: float = ERROR_DELAY_SECONDS) -> Iterator[None]:
+    """Join torch's default process group."""
+    # Read by accelerate and transformers, which would otherwise also choose the number of threads.
     os.environ |= {
-        "RANK": str(place.rank),
-        "LOCAL_RANK": str(place.rank),
-        "WORLD_SIZE": str(place.count),
-        "LOCAL_WORLD_SIZE": str(place.count),
+        "RANK": str(process.rank),
+        "LOCAL_RANK": str(process.rank),
+        "WORLD_SIZE": str(process.world_size),
+        "LOCAL_WORLD_SIZE": str(process.world_size),
         "OMP_NUM_THREADS": str(torch.get_num_threads()),
-        # All on one box: the network is not asked for the box's own name.
+        # All on one host: no lookup of its name.
         "GLOO_SOCKET_IFNAME": "lo",
     }
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(place.rank)
+        torch.cuda.set_device(process.rank)
     else:
-        # Accelerate would number the CPU by the rank, and torch loads no checkpoint to a CPU with a number.
+        # Accelerate would number the CPU by rank, and torch loads no checkpoint to a numbered CPU.
         os.environ["ACCELERATE_TORCH_DEVICE"] = "cpu"
-    # Decisions travel between CPUs, so that no GPU is waited for.
+    # Flags are exchanged between CPUs, so that nothing waits for a GPU.
     backend = "cpu:gloo,cuda:nccl" if cuda else "gloo"
     hook = sys.excepthook
     try:
-        distributed.init_process_group(backend, store=store, rank=place.rank, world_size=place.count, timeout=_PATIENCE)
-        # Torch would put the rank before each line of a traceback, from which the agent reads what went wrong.
+        distributed.init_process_group(
+            backend, store=store, rank=process.rank, world_size=process.world_size, timeout=_TIMEOUT
+        )
+        # Torch would prefix each line of a traceback with the rank; the agent parses tracebacks.
         sys.excepthook = hook
         yield
     except BaseException as error:
         if isinstance(error, RuntimeError):
-            # Torch's own. If it is that another process is gone, that one says why, and the leader ends us all before
-            # this one hides it. If it is another, it is told after this time.
-            time.sleep(_LAST_WORDS_SECONDS)
-        if together():
-            # Destroyed, the group would wait for what the others do not send; left as it is, torch would complain last.
+            # From torch. If it means that another process is gone, rank 0 ends all processes within this time.
+            time.sleep(error_delay)
+        if is_distributed():
+            # Destroying the group would wait for the others; leaving it would make torch complain at exit.
             with suppress(RuntimeError):
                 distributed.distributed_c10d._abort_process_group()  # noqa: SLF001 - there is no public way
         raise
     distributed.destroy_process_group()
 
 
-def together() -> bool:
-    """Whether other processes train with this one."""
+def is_distributed() -> bool:
+    """Whether several processes train together."""
     return distributed.is_initialized()
 
 
-def count() -> int:
-    """How many processes train together."""
-    return distributed.get_world_size() if together() else 1
+def world_size() -> int:
+    """Number of processes that train together."""
+    return distributed.get_world_size() if is_distributed() else 1
 
 
-def led(*wishes: bool) -> list[bool]:
-    """What the leader wishes, in every process."""
-    if not together():
-        return list(wishes)
-    said = torch.tensor(wishes, dtype=torch.uint8)
-    distributed.broadcast(said, src=0)
-    return [bool(wish) for wish in said.tolist()]
+def broadcast_flags(*flags: bool) -> list[bool]:
+    """Rank 0's flags, in every process."""
+    if not is_distributed():
+        return list(flags)
+    tensor = torch.tensor(flags, dtype=torch.uint8)
+    distributed.broadcast(tensor, src=0)
+    return [bool(flag) for flag in tensor.tolist()]
 
 
-def summed(*numbers: float) -> list[float]:
-    """The sums over all processes, added in the same order in each, so that all decide the same by them."""
-    if not together():
+def sum_over_processes(*numbers: float) -> list[float]:
+    """Sums over all processes, added in the same order everywhere so that they are equal bit for bit."""
+    if not is_distributed():
         return list(numbers)
     ours = torch.tensor(numbers, dtype=torch.float64)
-    everyones = [torch.empty_like(ours) for _ in range(count())]
-    distributed.all_gather(everyones, ours)
-    return [float(number) for number in sum(everyones, start=torch.zeros_like(ours))]
+    gathered = [torch.empty_like(ours) for _ in range(world_size())]
+    distributed.all_gather(gathered, ours)
+    return [float(number) for number in sum(gathered, start=torch.zeros_like(ours))]
 
 
-def _start(command: Sequence[str], place: Place, port: int) -> subprocess.Popen[bytes]:
-    where = ["--parent", os.getpid(), "--rank", place.rank, "--processes", place.count, "--port", port]
-    return subprocess.Popen([*command, *map(str, where)], stdin=subprocess.DEVNULL)
+def _start(command: Sequence[str], process: Process, port: int) -> subprocess.Popen[bytes]:
+    options = ["--parent", os.getpid(), "--rank", process.rank, "--processes", process.world_size, "--port", port]
+    return subprocess.Popen([*command, *map(str, options)], stdin=subprocess.DEVNULL)
 
 
-def _end_as_they_do(others: Sequence[subprocess.Popen[bytes]], over: threading.Event) -> None:
-    """End this process, which may wait for another in vain, when that one has failed."""
-    while not over.wait(_LOOK_SECONDS):
-        if not any(other.poll() for other in others):
+def _exit_with_failed_worker(workers: Sequence[subprocess.Popen[bytes]], done: threading.Event) -> None:
+    """End this process, which may be waiting for a worker forever, when that worker has failed."""
+    while not done.wait(_POLL_SECONDS):
+        if not any(worker.poll() for worker in workers):
             continue
-        # A signal first: who was killed took the others along, not the other way round.
-        code = min(code for other in others if (code := other.poll()))
-        _kill(others)
+        # Prefer a signal: a worker that was killed made the others fail, not the other way round.
+        code = min(code for worker in workers if (code := worker.poll()))
+        _kill(workers)
         sys.stderr.flush()
         if code < 0:
             os.kill(os.getpid(), -code)
         os._exit(code if code > 0 else _FAILED)
 
 
-def _kill(others: Sequence[subprocess.Popen[bytes]]) -> None:
-    for other in others:
-        other.kill()
-    for other in others:
-        other.wait()
+def _kill(workers: Sequence[subprocess.Popen[bytes]]) -> None:
+    for worker in workers:
+        worker.kill()
+    for worker in workers:
+        worker.wait()

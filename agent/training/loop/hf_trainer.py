@@ -1,4 +1,4 @@
-"""Hugging Face's trainer, as the library has it, with batches that are known by their numbers."""
+"""The library's Hugging Face trainer with step-indexed batches, split batches, and validation of the EMA."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from chronos.chronos2.trainer import Chronos2Trainer
 from torch.utils.data import IterableDataset, get_worker_info
 
 from agent.training.loop import distributed
-from agent.training.loop.ema import Average
-from agent.training.loop.throughput import Gauges
+from agent.training.loop.ema import ExponentialMovingAverage
+from agent.training.loop.throughput import Throughput
 from agent.training.model.families import Batch
 
 
-class StepIndexed(IterableDataset[Batch]):
-    """Batches from a number on, each made by its number alone, whichever worker makes it."""
+class StepIndexedBatches(IterableDataset[Batch]):
+    """Batches from number `start` on. Each depends on its number alone, not on the worker that makes it."""
 
     def __init__(self, make: Callable[[int], Batch], batch_size: int, start: int) -> None:
         self.batch_size = batch_size
@@ -27,15 +27,15 @@ class StepIndexed(IterableDataset[Batch]):
 
     def __iter__(self) -> Iterator[Batch]:
         worker = get_worker_info()
-        number, stride = (worker.id, worker.num_workers) if worker else (0, 1)
-        step = self._start + number
+        offset, stride = (worker.id, worker.num_workers) if worker else (0, 1)
+        number = self._start + offset
         while True:
-            yield self._make(step)
-            step += stride
+            yield self._make(number)
+            number += stride
 
 
-class Replayed(IterableDataset[Batch]):
-    """The same batches at each look."""
+class ValidationBatches(IterableDataset[Batch]):
+    """The validation batches, the same on every iteration."""
 
     def __init__(self, make: Callable[[], Iterator[Batch]], batch_size: int) -> None:
         self.batch_size = batch_size
@@ -46,24 +46,24 @@ class Replayed(IterableDataset[Batch]):
 
 
 _IGNORED = -100
-"""The label of a token that is missing, by torch's convention."""
+"""The label of a missing token, torch's `ignore_index`."""
 _WEIGHT = "weight"
-"""Beside the model's arguments in a part of a batch: how much its loss counts, 1 for a part of average size."""
+"""A key of a batch part next to the model's arguments: the weight of its loss, 1 for a part of average size."""
 
 
 class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
-    """The library's trainer, whose data set makes whole batches. Generators are seeded, so that they have no state.
+    """Chronos2Trainer for data sets that yield whole batches, without random state in its checkpoints.
 
-    `parts` is in how many each batch comes; `average` is what is validated in place of the weights, if any.
+    `parts`: parts that each batch is split into. `ema`: validated instead of the weights, if given.
     """
 
-    gauges: Gauges
+    throughput: Throughput
     parts: int
-    average: Average | None
+    ema: ExponentialMovingAverage | None
 
     def get_batch_samples(self, *arguments: Any) -> Any:
-        """The next step's batches, timed; where they are parts, each with its weight in the whole batch."""
-        with self.gauges.waiting():
+        """The next step's batches, timed; parts of a batch get their weight in it."""
+        with self.throughput.data_wait():
             batches, count = super().get_batch_samples(*arguments)
         if self.parts > 1:
             for first in range(0, len(batches), self.parts):
@@ -76,25 +76,25 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
             part[_WEIGHT] = count * len(parts) / sum(terms)
 
     def compute_loss(self, model: Any, inputs: Any, *arguments: Any, **more: Any) -> Any:
-        """The mean over a batch, or what a part of one has of it."""
+        """The mean loss of a batch, or the weighted loss of a part."""
         weight = inputs.pop(_WEIGHT, None)
         loss = super().compute_loss(model, inputs, *arguments, **more)
         return loss if weight is None else loss * weight
 
     def load_weights(self, checkpoint: Path) -> None:
-        """Those of a checkpoint, which is not trained on."""
+        """Load a checkpoint's weights without training."""
         self._load_from_checkpoint(str(checkpoint))
 
     def evaluate(self, *_arguments: Any, **_more: Any) -> dict[str, float]:
-        """The mean loss of a row of the validation batches.
+        """The mean validation loss per row, over all processes.
 
-        The library would look at every batch once in each process, and once for each worker.
+        The library would evaluate every batch once per process and per data loader worker.
         """
-        with nullcontext() if self.average is None else self.average.in_place(self.model):
+        with nullcontext() if self.ema is None else self.ema.swapped_in(self.model):
             return self._evaluate_weights()
 
     def _evaluate_weights(self) -> dict[str, float]:
-        assert isinstance(self.eval_dataset, Replayed)
+        assert isinstance(self.eval_dataset, ValidationBatches)
         self.model.eval()
         loss, rows = 0.0, 0
         for batch in self.eval_dataset:
@@ -103,14 +103,14 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
             with torch.no_grad(), self.compute_loss_context_manager():
                 loss += float(self.compute_loss(self.model, inputs)) * count
             rows += count
-        loss, of = distributed.summed(loss, rows)
-        metrics = {"eval_loss": loss / of}
+        total_loss, total_rows = distributed.sum_over_processes(loss, rows)
+        metrics = {"eval_loss": total_loss / total_rows}
         self.log(metrics)
         self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _prepare_input(self, data: Any) -> Any:
-        """From pinned memory to the GPU while that is still at the last step."""
+        """Copy from pinned memory asynchronously, while the GPU still computes the last step."""
         if isinstance(data, torch.Tensor):
             return data.to(self.args.device, non_blocking=True)
         return super()._prepare_input(data)
@@ -123,5 +123,5 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
 
 
 def _terms(label: torch.Tensor) -> int:
-    """How many terms the mean has that is the loss: tokens for Chronos-T5, else rows."""
+    """Number of terms in the mean loss: tokens for Chronos-T5, otherwise rows."""
     return len(label) if label.is_floating_point() else int((label != _IGNORED).sum())

@@ -1,4 +1,4 @@
-"""How fast a training goes, and what it waits for: the numbers beside the loss in metrics.jsonl."""
+"""Throughput of training: series per second, time spent waiting for data, GPU load; and TensorBoard."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from transformers.integrations.integration_utils import TensorBoardCallback
 from agent.host import nvml
 from chronos_ec2.domain.errors import InvalidInput
 
-_SURE_STEPS = 10
-"""Steps by which the pace of the rest is told."""
+_MIN_STEPS = 10
+"""Steps to measure before the remaining time is estimated."""
 
 
-class Gauges:
-    """Read at each line with a loss: means over the steps since the last one. `windows` are those of one step."""
+class Throughput:
+    """Means over the steps since the last reading. `windows`: windows per step of all processes."""
 
     def __init__(self, windows: int, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._windows = windows
@@ -28,35 +28,35 @@ class Gauges:
         self._waited = 0.0
         self._skipped = 0
         self._since: tuple[int, float] | None = None
-        self._warm: tuple[int, float] | None = None
+        self._second_step: tuple[int, float] | None = None
 
     @contextmanager
-    def waiting(self) -> Iterator[None]:
-        """Around what waits for data, to add up how long."""
+    def data_wait(self) -> Iterator[None]:
+        """Adds the time within the context to the time spent waiting for data."""
         began = self._monotonic()
         yield
         self._waited += self._monotonic() - began
 
-    def stepped(self, optimizer: Any) -> None:
-        """A step is done, or was left out because its gradients in half precision overflowed."""
-        self._skipped += bool(getattr(optimizer, "step_was_skipped", False))
-
-    def begin(self, step: int) -> None:
-        """The first step of all comes now: what was waited for before that is start-up."""
+    def step_begins(self, step: int) -> None:
+        """Time spent waiting for data before this attempt's first step is start-up and does not count."""
         if self._since is None:
             self._since, self._waited = (step, self._monotonic()), 0.0
-        elif self._warm is None:
-            self._warm = step, self._monotonic()
+        elif self._second_step is None:
+            self._second_step = step, self._monotonic()
+
+    def step_ends(self, optimizer: Any) -> None:
+        """Counts the step if it was skipped because its fp16 gradients overflowed."""
+        self._skipped += bool(getattr(optimizer, "step_was_skipped", False))
 
     def seconds_left(self, step: int, total: int) -> float | None:
-        """Until the last step, at the pace since the second one of this attempt; None until that can be told."""
-        if self._warm is None or step < self._warm[0] + _SURE_STEPS:
+        """Seconds to the last step at the pace since this attempt's second step; None until that is known."""
+        if self._second_step is None or step < self._second_step[0] + _MIN_STEPS:
             return None
-        first, began = self._warm
+        first, began = self._second_step
         return (self._monotonic() - began) / (step - first) * (total - step)
 
     def read(self, step: int, optimizer: Any) -> dict[str, float]:
-        """The numbers, in series a second, milliseconds a step, percent and bytes."""
+        """Series per second, milliseconds of data wait per step, scaler, GPU percent and bytes."""
         found: dict[str, float] = {}
         now = self._monotonic()
         if self._since is not None and step > self._since[0] and now > self._since[1]:
@@ -72,11 +72,11 @@ class Gauges:
 
 
 def tensorboard(folder: Path) -> TrainerCallback:
-    """What writes all that is logged into TensorBoard's event files. Raises InvalidInput."""
+    """A callback that writes all logs as TensorBoard event files. Raises InvalidInput without tensorboardX."""
     try:
         callback: Any = TensorBoardCallback()  # type: ignore[no-untyped-call]
     except RuntimeError as error:
-        remedy = "an AMI with AgentPackages=image has to have all of agent/requirements.txt"
+        remedy = "an AMI with AgentPackages=image must have all of agent/requirements.txt"
         raise InvalidInput("training.report_to", "the image has no tensorboardX", remedy) from error
     callback.logging_dir = str(folder)
     made: TrainerCallback = callback

@@ -1,1 +1,1 @@
-"""The models: families, loading, initialization."""
+"""The models: the three families, loading, random initialisation, precision, block attention."""

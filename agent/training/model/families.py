@@ -1,4 +1,4 @@
-"""What differs between Chronos-2, Chronos-Bolt and Chronos-T5: batches, adapters, forecasts, how they are saved."""
+"""The model families Chronos-2, Chronos-Bolt and Chronos-T5: their batches, LoRA targets and forecasts."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from torch import nn
 from typing_extensions import override
 
 from agent.data.panel import Columns, Floats, Panel
-from agent.training.batching.sampler import Draw, contexts, futures
+from agent.training.batching.sampler import WindowBatch, contexts, futures
 from chronos_ec2.domain.errors import InvalidInput
 
 Batch = dict[str, Any]
 _FORECAST_ROWS = 256
-"""Sequences that a model is given at a time to forecast."""
+"""Sequences per forward pass of a forecast."""
 
 
 class Family(ABC):
-    """One kind of Chronos model; `horizon` and `context` are the points to forecast and those to look back at."""
+    """A Chronos model with its context length `context` and prediction length `horizon`, in points."""
 
     def __init__(self, pipeline: BaseChronosPipeline, context: int, horizon: int) -> None:
         self.pipeline = pipeline
@@ -33,62 +33,62 @@ class Family(ABC):
         self.horizon = horizon
 
     name: str
-    adapted: Sequence[str]
-    """The layers that get a low-rank adapter, as peft names them."""
+    lora_targets: Sequence[str]
+    """peft's `target_modules`."""
     label: str
-    """The argument with the points to forecast."""
+    """The model argument with the target values, for which it returns a loss."""
 
     @property
     @abstractmethod
     def model(self) -> nn.Module:
-        """What is trained."""
+        """The module that is trained, with its adapter if it has one."""
 
     @abstractmethod
-    def replace(self, model: nn.Module) -> None:
-        """Put another module, the same with an adapter or without one, where the model was."""
+    def replace_model(self, model: nn.Module) -> None:
+        """Replace the module by one with, or without, an adapter."""
 
     @abstractmethod
     def rows(self, columns: Columns) -> int:
-        """How many rows of a batch one window takes."""
+        """Batch rows per window."""
 
     @abstractmethod
     def sequences(self, columns: Columns) -> int:
-        """How many sequences the model computes to forecast one window."""
+        """Sequences the model computes to forecast one window."""
 
-    def at_once(self, columns: Columns) -> int:
-        """How many windows are forecast at a time."""
+    def forecast_windows(self, columns: Columns) -> int:
+        """Windows per forward pass of a forecast."""
         return max(1, _FORECAST_ROWS // self.sequences(columns))
 
     @abstractmethod
-    def batch(self, panel: Panel, draw: Draw) -> Batch:
-        """The model's arguments for windows; `contexts` and `futures` say how they are cut."""
+    def batch(self, panel: Panel, windows: WindowBatch) -> Batch:
+        """The model's keyword arguments for training windows."""
 
     @abstractmethod
-    def forecast(self, panel: Panel, draw: Draw, quantiles: Sequence[float]) -> Floats:
-        """(n, targets, h, q) forecasts of the points after each cut."""
+    def forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
+        """(n, targets, h, q) forecasts of the points after each cutoff."""
 
     @property
     def base_model(self) -> nn.Module:
-        """The model itself, below an adapter."""
+        """The model without its adapter."""
         model = self.model
         return model.get_base_model() if isinstance(model, PeftModel) else model
 
     @property
     def device(self) -> str:
-        """Where it is."""
+        """The device of the weights."""
         return str(next(self.model.parameters()).device)
 
     def save(self, folder: Path) -> None:
-        """Save the model as `BaseChronosPipeline.from_pretrained` loads it."""
+        """Save for `BaseChronosPipeline.from_pretrained`."""
         self.model.save_pretrained(folder)  # type: ignore[operator]
 
 
 class Chronos2Family(Family):
-    """Chronos-2: several targets and covariates together, in groups."""
+    """Chronos-2: targets and covariates of a window are rows of one group, which attend to each other."""
 
     name = "chronos-2"
     label = "future_target"
-    adapted = (
+    lora_targets = (
         "self_attention.q",
         "self_attention.k",
         "self_attention.v",
@@ -108,7 +108,7 @@ class Chronos2Family(Family):
         return model
 
     @override
-    def replace(self, model: nn.Module) -> None:
+    def replace_model(self, model: nn.Module) -> None:
         self.pipeline.model = model
 
     @override
@@ -120,14 +120,14 @@ class Chronos2Family(Family):
         return columns.all
 
     @override
-    def batch(self, panel: Panel, draw: Draw) -> Batch:
-        count, columns = len(draw.series), panel.columns
-        future = futures(panel, draw, self.horizon)
+    def batch(self, panel: Panel, windows: WindowBatch) -> Batch:
+        count, columns = len(windows.series), panel.columns
+        future = futures(panel, windows, self.horizon)
         target, known = future.copy(), future
         target[:, columns.targets :] = np.nan
         known[:, : columns.all - columns.known] = np.nan
         return {
-            "context": _rows_of(contexts(panel, draw, self.context)),
+            "context": _rows_of(contexts(panel, windows, self.context)),
             "future_target": _rows_of(target),
             "future_covariates": _rows_of(known),
             "group_ids": torch.arange(count).repeat_interleave(columns.all),
@@ -135,11 +135,11 @@ class Chronos2Family(Family):
         }
 
     @override
-    def forecast(self, panel: Panel, draw: Draw, quantiles: Sequence[float]) -> Floats:
+    def forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
         columns = panel.columns
-        known = futures(panel, draw, self.horizon)
+        known = futures(panel, windows, self.horizon)
         known[:, : columns.all - columns.known] = np.nan
-        context = contexts(panel, draw, self.context)
+        context = contexts(panel, windows, self.context)
         inputs: Any = [
             {
                 "context": torch.from_numpy(past),
@@ -160,8 +160,8 @@ class Chronos2Family(Family):
         return torch.stack(list(found)).numpy()
 
 
-class _OneByOne(Family):
-    """A family that sees each target by itself, and no covariates; of the context what the model itself takes."""
+class _UnivariateFamily(Family):
+    """A family that forecasts each target by itself, without covariates, and cannot extend its context."""
 
     def __init__(self, pipeline: BaseChronosPipeline, context: int, horizon: int) -> None:
         super().__init__(pipeline, min(context, pipeline.model_context_length), horizon)
@@ -177,23 +177,24 @@ class _OneByOne(Family):
         return columns.targets
 
     @override
-    def forecast(self, panel: Panel, draw: Draw, quantiles: Sequence[float]) -> Floats:
-        # The trained model may have covariates where this is what it is compared with.
+    def forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
+        # Targets only: as a reference model it may be compared with one that has covariates.
         found, _ = self.pipeline.predict_quantiles(
-            _rows_of(contexts(panel, draw, self.context)[:, : panel.columns.targets]),
+            _rows_of(contexts(panel, windows, self.context)[:, : panel.columns.targets]),
             prediction_length=self.horizon,
             quantile_levels=list(quantiles),
         )
-        forecasts: Floats = found.numpy().reshape(len(draw.series), panel.columns.targets, self.horizon, len(quantiles))
+        shape = len(windows.series), panel.columns.targets, self.horizon, len(quantiles)
+        forecasts: Floats = found.numpy().reshape(shape)
         return forecasts
 
 
-class BoltFamily(_OneByOne):
-    """Chronos-Bolt: the horizon is trained up to what the model's last layer gives."""
+class BoltFamily(_UnivariateFamily):
+    """Chronos-Bolt: direct multi-step forecasts, so the horizon is limited by the output layer."""
 
     name = "chronos-bolt"
     label = "target"
-    adapted = ("SelfAttention.q", "SelfAttention.k", "SelfAttention.v", "SelfAttention.o",
+    lora_targets = ("SelfAttention.q", "SelfAttention.k", "SelfAttention.v", "SelfAttention.o",
                "EncDecAttention.q", "EncDecAttention.k", "EncDecAttention.v", "EncDecAttention.o")  # fmt: skip
     pipeline: ChronosBoltPipeline
 
@@ -204,7 +205,7 @@ class BoltFamily(_OneByOne):
             raise InvalidInput(
                 "prediction_length", f"{horizon} is more than the {longest} points of this Chronos-Bolt", "lower it"
             )
-        # peft asks for it, and the library forgot it.
+        # peft calls it, and the library does not implement it (docs/upstream.md).
         model = pipeline.model
         model.get_input_embeddings = lambda: model.shared
 
@@ -215,23 +216,23 @@ class BoltFamily(_OneByOne):
         return model
 
     @override
-    def replace(self, model: nn.Module) -> None:
+    def replace_model(self, model: nn.Module) -> None:
         self.pipeline.model = model
 
     @override
-    def batch(self, panel: Panel, draw: Draw) -> Batch:
+    def batch(self, panel: Panel, windows: WindowBatch) -> Batch:
         return {
-            "context": _rows_of(contexts(panel, draw, self.context)),
-            "target": _rows_of(futures(panel, draw, self.horizon)),
+            "context": _rows_of(contexts(panel, windows, self.context)),
+            "target": _rows_of(futures(panel, windows, self.horizon)),
         }
 
 
-class T5Family(_OneByOne):
-    """Chronos-T5: values as tokens; the library's tokenizer makes them, with the limits of the checkpoint."""
+class T5Family(_UnivariateFamily):
+    """Chronos-T5: values are binned into tokens by the library's tokenizer, with the checkpoint's limits."""
 
     name = "chronos-t5"
     label = "labels"
-    adapted = BoltFamily.adapted
+    lora_targets = BoltFamily.lora_targets
     pipeline: ChronosPipeline
 
     def __init__(self, pipeline: ChronosPipeline, context: int, horizon: int) -> None:
@@ -240,7 +241,7 @@ class T5Family(_OneByOne):
         if horizon > self._trained:
             raise InvalidInput(
                 "prediction_length",
-                f"{horizon} is more than the {self._trained} points that this Chronos-T5 is trained for",
+                f"{horizon} is more than the {self._trained} points this Chronos-T5 was trained for",
                 "lower it",
             )
 
@@ -251,23 +252,23 @@ class T5Family(_OneByOne):
         return model
 
     @override
-    def replace(self, model: nn.Module) -> None:
+    def replace_model(self, model: nn.Module) -> None:
         self.pipeline.model.model = model
 
     @override
     def sequences(self, columns: Columns) -> int:
-        # Each is a forecast that is drawn.
+        # One per sample path.
         return columns.targets * int(self.pipeline.model.config.num_samples)
 
     @override
-    def batch(self, panel: Panel, draw: Draw) -> Batch:
+    def batch(self, panel: Panel, windows: WindowBatch) -> Batch:
         tokenizer: Any = self.pipeline.tokenizer
-        context = _rows_of(contexts(panel, draw, self.context))
+        context = _rows_of(contexts(panel, windows, self.context))
         ids, mask, scale = tokenizer.context_input_transform(context)
         future = torch.full((len(context), self._trained), torch.nan)
-        future[:, : self.horizon] = _rows_of(futures(panel, draw, self.horizon))
-        labels, seen = tokenizer.label_input_transform(future, scale)
-        labels[~seen] = -100
+        future[:, : self.horizon] = _rows_of(futures(panel, windows, self.horizon))
+        labels, observed = tokenizer.label_input_transform(future, scale)
+        labels[~observed] = -100
         return {"input_ids": ids, "attention_mask": mask, "labels": labels}
 
 
@@ -279,12 +280,12 @@ _FAMILIES: dict[type[BaseChronosPipeline], type[Family]] = {
 
 
 def family_of(pipeline: BaseChronosPipeline, context: int, horizon: int) -> Family:
-    """The family of a pipeline. Raises InvalidInput for a horizon that it cannot have."""
+    """The family of a pipeline. Raises InvalidInput if its horizon is shorter."""
     make: Any = _FAMILIES[type(pipeline)]
     family: Family = make(pipeline, context, horizon)
     return family
 
 
 def _rows_of(block: Floats) -> torch.Tensor:
-    """(n, V, L) to (n x V, L): the rows of a window side by side."""
+    """(n, V, L) to (n x V, L): the rows of a window are adjacent."""
     return torch.from_numpy(np.ascontiguousarray(block.reshape(-1, block.shape[-1])))

@@ -1,4 +1,4 @@
-"""New models of a given shape with random weights, from torch's global generator. The rest is as it was published."""
+"""New models with random weights from torch's global generator; other settings as in the published models."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from chronos.chronos2 import Chronos2CoreConfig, Chronos2Model
 from chronos.chronos_bolt import ChronosBoltModelForForecasting
 from transformers import T5Config, T5ForConditionalGeneration
 
-from agent.training.evaluate.seasonal_naive import QUANTILES
+from agent.training.batching.held_out import QUANTILES
 from chronos_ec2.training_config.schema import FromScratch
 
-# Weights drawn with the T5 default of 1.0 never recover: after 1,500 steps on M3 they lose against seasonal naive.
+# With T5's default of 1.0 a model is still worse than seasonal naive after 1,500 steps on M3.
 _INITIALIZER_FACTOR = 0.05
 _PATCH = 12
 _TOKENS = 4096
 
 
 def new_pipeline(shape: FromScratch, context_length: int, prediction_length: int) -> BaseChronosPipeline:
-    """A new model of the shape's family; Bolt and T5 are made for this horizon and forecast no further."""
+    """A new model of the shape's family. Chronos-Bolt and Chronos-T5 forecast no further than `prediction_length`."""
     make = {"chronos-2": _chronos2, "chronos-bolt": _bolt, "chronos-t5": _t5}[shape.family]
     return make(shape, context_length, prediction_length)
 
@@ -38,12 +38,12 @@ def _chronos2(shape: FromScratch, context_length: int, prediction_length: int) -
             "max_output_patches": math.ceil(prediction_length / patch),
             "quantiles": list(QUANTILES),
             "use_arcsinh": True,
-            # The forward pass asserts the place of this token.
+            # The forward pass requires this token.
             "use_reg_token": True,
             "time_encoding_scale": context_length,
         },
     )
-    # What BaseChronosPipeline.from_pretrained looks for when it loads the result.
+    # For BaseChronosPipeline.from_pretrained.
     config.chronos_pipeline_class = "Chronos2Pipeline"
     config.architectures = ["Chronos2Model"]
     return Chronos2Pipeline(Chronos2Model(config))

@@ -1,4 +1,4 @@
-"""The model to train: a new one of a given shape, or one that exists, with an adapter or without."""
+"""Load the model to train, add and merge LoRA adapters, extend its context."""
 
 from __future__ import annotations
 
@@ -22,29 +22,29 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.training_config.schema import Lora, TrainingConfig
 
 
-def starting_family(config: TrainingConfig, device: str, fetched: bool = False) -> Family:
-    """The model of the configuration, on a device, in float32: weights in half cannot be trained with a scaler.
+def initial_model(config: TrainingConfig, device: str, cached: bool = False) -> Family:
+    """The model to train, on a device, in float32: a gradient scaler cannot train half-precision weights.
 
-    `fetched` says that another process of this run has put the base's weights on the disk.
+    `cached`: another process of this run has already downloaded the base.
 
     Raises:
-        InvalidInput: the base cannot be loaded, or cannot be trained for this horizon.
+        InvalidInput: the base cannot be loaded, or its horizon is shorter.
     """
     if config.model.from_scratch is not None:
         pipeline = new_pipeline(config.model.from_scratch, config.context_length, config.prediction_length)
         pipeline.model.to(device)
     else:
-        pipeline = load(config.model.base or "", device, fetched)
+        pipeline = load_pipeline(config.model.base or "", device, cached)
     if isinstance(pipeline, Chronos2Pipeline):
-        # Before training: the model cuts off what is longer than it knows of.
-        widen(pipeline.model, config.context_length, config.prediction_length)
+        # Before training, because the model truncates its input to its configured context.
+        extend_context(pipeline.model, config.context_length, config.prediction_length)
     return family_of(pipeline, config.context_length, config.prediction_length)
 
 
-def load(base: str, device: str, fetched: bool = False, key: str = "model.base") -> BaseChronosPipeline:
-    """A trained model: hub id, `s3://` URI or local path. Raises InvalidInput with the key of the configuration."""
-    # Without force the library trusts any file that an earlier, perhaps killed, download left in its cache.
-    forced = {"force_s3_download": True} if base.startswith("s3://") and not fetched else {}
+def load_pipeline(base: str, device: str, cached: bool = False, key: str = "model.base") -> BaseChronosPipeline:
+    """Load a hub id, `s3://` URI or local path. Raises InvalidInput with the configuration's `key`."""
+    # Without force the library trusts any file in its cache, even one left by a download that was killed.
+    forced = {"force_s3_download": True} if base.startswith("s3://") and not cached else {}
     try:
         pipeline: BaseChronosPipeline = BaseChronosPipeline.from_pretrained(
             base, device_map=device, dtype=torch.float32, **forced
@@ -55,9 +55,9 @@ def load(base: str, device: str, fetched: bool = False, key: str = "model.base")
 
 
 def origin(base: str, model: Any) -> dict[str, str | None]:
-    """Which weights a loaded base had: the hub's revision, and the SHA-256 of the file, as the hub shows it."""
+    """Which weights a loaded base had: name, hub revision, and SHA-256 of the weights file as the hub shows it."""
     try:
-        # What was loaded is at hand: in the hub's cache, in Chronos's cache of S3, or where it always was.
+        # Already downloaded: in the hub's cache, in Chronos's S3 cache, or a local path.
         weights = cached_file(model.name_or_path, "model.safetensors", local_files_only=True)
     except OSError:
         # Weights in another format, or in several files.
@@ -69,19 +69,19 @@ def origin(base: str, model: Any) -> dict[str, str | None]:
     }
 
 
-def adapt(family: Family, lora: Lora) -> None:
-    """Put a low-rank adapter on the family's model; from then on only that is trained."""
+def add_lora(family: Family, lora: Lora) -> None:
+    """Add a low-rank adapter, and freeze all other weights."""
     settings = LoraConfig(
-        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(family.adapted)
+        r=lora.rank, lora_alpha=lora.alpha, lora_dropout=lora.dropout, target_modules=list(family.lora_targets)
     )
     model: Any = family.model
-    family.replace(get_peft_model(model, settings))
+    family.replace_model(get_peft_model(model, settings))
 
 
-def merge(family: Family, folder: Path, base: Mapping[str, Any]) -> None:
-    """Merge an adapter into the weights, so that any host can load them; the adapter by itself goes into the folder.
+def merge_lora(family: Family, folder: Path, base: Mapping[str, Any]) -> None:
+    """Merge the adapter, if any, into the weights, so the model loads without its base.
 
-    With it `base.json`, its origin: to other weights it does not belong.
+    The adapter is also saved in the folder, with the origin of its base in `base.json`: it fits no other weights.
     """
     model = family.model
     if not isinstance(model, PeftModel):
@@ -89,11 +89,11 @@ def merge(family: Family, folder: Path, base: Mapping[str, Any]) -> None:
     model.save_pretrained(str(folder))
     write_json(folder / "base.json", base)
     merged: Any = model.merge_and_unload()
-    family.replace(merged)
+    family.replace_model(merged)
 
 
-def widen(model: Chronos2Model, context_length: int, prediction_length: int) -> None:
-    """Have the model look back at a longer context, and forecast further, than it came with."""
+def extend_context(model: Chronos2Model, context_length: int, prediction_length: int) -> None:
+    """Raise a Chronos-2 model's context length and number of output patches where they are too small."""
     settings = model.chronos_config
     settings.context_length = max(settings.context_length, context_length)
     patches = math.ceil(prediction_length / settings.output_patch_size)

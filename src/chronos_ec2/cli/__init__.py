@@ -1,7 +1,7 @@
-"""The command `chronos-ec2`.
+"""The command `chronos-ec2`: options in, tables or JSON out. What a command does is in `services`.
 
-Exit codes: 0 done, and the answer is good; 1 done, and the answer is bad (a run failed, something is left);
-2 the request was wrong; 3 AWS did not answer or did not allow it; 130 interrupted.
+Exit codes: 0 success; 1 a run failed or something is left; 2 invalid request; 3 AWS did not answer or denied access;
+130 interrupted.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from chronos_ec2.domain.parsing.names import one_line
 
 
 def main() -> None:
-    """Run the command; an error of ours is one clear line on stderr, never a traceback."""
-    from chronos_ec2.cli.app import app  # noqa: PLC0415 - so that an error while importing is the only traceback
-
+    """Run the command. An expected error is one line on stderr, never a traceback."""
     try:
+        from chronos_ec2.cli.app import app  # noqa: PLC0415 - Ctrl-C during this import is caught too
+
         app()
     except ChronosError as error:
         print(f"chronos-ec2: {one_line(str(error), 1000)}", file=sys.stderr)

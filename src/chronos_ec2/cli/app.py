@@ -1,34 +1,67 @@
-"""The commands, and what they have in common."""
+"""The command's top level. A command's module is imported when the command runs, so that `--help` is quick."""
 
 from __future__ import annotations
 
-import typer
+from importlib import import_module
+from typing import Any
 
-from chronos_ec2.cli.commands.cleanup import cleanup
-from chronos_ec2.cli.commands.kill import kill
-from chronos_ec2.cli.commands.launch import launch
-from chronos_ec2.cli.commands.local import local
-from chronos_ec2.cli.commands.logs import logs
-from chronos_ec2.cli.commands.monitor import monitor
-from chronos_ec2.cli.commands.runs import runs
-from chronos_ec2.cli.commands.teardown import teardown
-from chronos_ec2.cli.commands.upload import upload
-from chronos_ec2.cli.commands.verify import verify
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+_HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
+SUMMARIES = {
+    "launch": "Start a run on a new instance.",
+    "monitor": "Follow a run until it is over and its instance is gone.",
+    "logs": "Print a log of a run.",
+    "kill": "End a run after it has saved its work.",
+    "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
+    "verify": "Check that nothing is left: no instance, no upload, no lock.",
+    "runs": "List the runs of an environment, newest first.",
+    "teardown": "Delete an environment's stack; the bucket stays.",
+    "upload": "Upload a data set, a configuration or the agent.",
+    "local": "Run the whole system on an embedded AWS on this machine.",
+}
+"""The commands in the order of `--help`, each with the first sentence of its own help."""
+
+
+class LazyGroup(TyperGroup):
+    """Lists the commands by their summaries, and imports only the one that is invoked."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.commands = {name: TyperCommand(name, help=summary) for name, summary in SUMMARIES.items()}
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """Return the real command instead of the listed one."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name and command else command, rest
+
+
+def load(name: str) -> Any:
+    """Import a command: the function, or the typer app with commands of its own, of that name in the module."""
+    found = getattr(import_module(f"chronos_ec2.cli.commands.{name}"), name)
+    if isinstance(found, typer.Typer):
+        return typer.main.get_group(found)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, context_settings=_HELP_OPTIONS)(found)
+    return typer.main.get_command(alone)
+
 
 app = typer.Typer(
-    help="Train Amazon Chronos on EC2 GPUs: one command starts a run, and the GPU is gone when it is over.",
-    epilog="Exit codes: 0 good, 1 bad (a run failed, something is left), 2 wrong request, 3 AWS trouble.",
-    no_args_is_help=True,
+    cls=LazyGroup,
+    help="Train Amazon Chronos on EC2 GPUs. One command starts a run; the GPU is gone when the run is over.",
+    epilog="Exit codes: 0 success; 1 a run failed or something is left; 2 invalid request; 3 AWS did not answer or "
+    "denied access; 130 interrupted.",
+    invoke_without_command=True,
     pretty_exceptions_enable=False,
-    context_settings={"help_option_names": ["-h", "--help"]},
+    # Rich's help takes longer to import than everything else together.
+    rich_markup_mode=None,
+    context_settings=_HELP_OPTIONS,
 )
-app.command()(launch)
-app.command()(monitor)
-app.command()(logs)
-app.command()(kill)
-app.command()(cleanup)
-app.command()(verify)
-app.command()(runs)
-app.command()(teardown)
-app.add_typer(upload)
-app.add_typer(local)
+
+
+@app.callback()
+def _without_command(context: typer.Context) -> None:
+    if context.invoked_subcommand is None:
+        print(context.get_help())
+        raise typer.Exit(2)

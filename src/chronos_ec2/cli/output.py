@@ -1,8 +1,9 @@
-"""How results are shown: tables and lines for people, JSON for programs."""
+"""Output: tables and lines for people, JSON for programs."""
 
 from __future__ import annotations
 
 import json
+import sys
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -10,12 +11,13 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Outcome, Status
-from chronos_ec2.services.run_queries import Snapshot
+from chronos_ec2.services.run_queries import RunView
+from chronos_ec2.services.verify import Finding
 
 console = Console(highlight=False, soft_wrap=True)
 _COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "green"}
@@ -23,12 +25,29 @@ _OUTCOME_COLOURS = {Outcome.SUCCEEDED: "green", Outcome.FAILED: "red", Outcome.K
 
 
 def print_json(document: object) -> None:
-    """One JSON document on a line of its own."""
+    """Print a document as one line of JSON."""
     print(json.dumps(document, default=str))
 
 
+def print_warning(text: str) -> None:
+    """Print a warning on stderr."""
+    print(f"chronos-ec2: {text}", file=sys.stderr)
+
+
+def print_findings(environment: str, left: tuple[Finding, ...]) -> None:
+    """Print what `verify` has found."""
+    if not left:
+        checked = "instances, volumes, interfaces, spot requests, schedules, uploads, locks"
+        console.print(f"[green]environment {environment}: nothing is left[/] ({checked})")
+        return
+    print_table(
+        ("what", "name", "state", "run"),
+        [(finding.kind, finding.name, finding.state, finding.run_id or "none") for finding in left],
+    )
+
+
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """A table; cells may hold markup."""
+    """Print a table; cells may have rich markup."""
     table = Table(*columns, box=None, pad_edge=False)
     for row in rows:
         table.add_row(*row)
@@ -36,25 +55,25 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
 
 
 def coloured_status(run: Run) -> str:
-    """The status with its colour."""
+    """The status of a run, as rich markup."""
     return f"[{_COLOURS.get(run.status, 'cyan')}]{run.status}[/]"
 
 
 def verdict_line(run: Run) -> str:
-    """Outcome, cause and message of a run that ended; empty for others."""
+    """Outcome, cause and message of a run that has ended, as rich markup; empty for an active run."""
     if run.verdict is None:
         return ""
     colour = _OUTCOME_COLOURS[run.verdict.outcome]
     return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
 
 
-def as_document(snapshot: Snapshot) -> Mapping[str, Any]:
-    """A snapshot for programs: the record as it lies in S3, whether it is active, and the beat."""
-    beat = snapshot.beat
+def as_document(snapshot: RunView) -> Mapping[str, Any]:
+    """A snapshot as JSON: the record as it is in S3, whether the run is active, and the latest heartbeat."""
+    heartbeat = snapshot.heartbeat
     return {
         **json.loads(snapshot.run.to_json()),
         "active": snapshot.active,
-        "heartbeat": json.loads(beat.heartbeat.to_json()) | {"received_at": format_time(beat.received_at)}
-        if isinstance(beat, Beat)
+        "heartbeat": json.loads(heartbeat.heartbeat.to_json()) | {"received_at": format_time(heartbeat.received_at)}
+        if isinstance(heartbeat, HeartbeatReceived)
         else None,
     }

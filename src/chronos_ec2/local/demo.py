@@ -1,4 +1,4 @@
-"""The main job on the embedded AWS, step by step, with the commands that a person would type."""
+"""The demo: a training run and a hung run on the embedded AWS, with the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -15,55 +14,49 @@ from typing import Any
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.times import parse_time
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
+from chronos_ec2.local.state_dir import StateDir, last_lines
 from chronos_ec2.services.publish.agent import CHECKOUT
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
 HORIZON, SEASON = "18", "12"
-_LONGEST_RUN_SECONDS = 1800
-_KEPT = (
+_MAX_RUN_SECONDS = 1800
+_DOWNLOADED = (
     "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
 )  # fmt: skip
+_CLI = [sys.executable, "-m", "chronos_ec2.cli"]
 
 Say = Callable[[str], None]
 
 
 class DemoFailed(UserError):
-    """A step of the demo did not do what it should."""
-
-
-@dataclass
-class _Facts:
-    """What the demo has seen so far; becomes summary.json."""
-
-    statuses: list[str] = field(default_factory=list)
-    messages: list[dict[str, str]] = field(default_factory=list)
+    """A step of the demo failed, or had another result than it should."""
 
 
 def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
-    """Train M3 monthly through the whole system, then let the watchdog end a hung run. Returns and writes the summary.
+    """Train on M3 monthly, forecast, and let the watchdog end a hung run. Returns the summary, and writes it.
 
     Raises:
-        DemoFailed: something was not as it should be; the message says what.
-        LocalAwsFailed: the embedded AWS did not start.
+        DemoFailed: a step failed; the message says why.
+        LocalAwsFailed: the embedded AWS could not be started.
     """
     start = time.monotonic()
     output.mkdir(parents=True, exist_ok=True)
     with local_aws(state_dir, say=say) as aws, aws.exported():
         world = operator_world(aws.environment)
-        say(f"stack {world.stack.name} deployed on {aws.endpoint}, bucket {world.stack.bucket}")
+        say(f"deployed stack {world.stack.name} with bucket {world.stack.bucket} to {aws.endpoint}")
         demo = _Demo(aws, world, output, say)
-        queue = demo.subscribe()
-        trained = demo.train(queue)
-        hung = demo.hang(queue)
+        trained = demo.train()
+        hung = demo.hang()
         residue = demo.residue()
         summary = trained | {
-            "messages": demo.facts.messages,
+            "messages": demo.messages,
             "hung_run": hung,
             "residue": residue,
             "seconds": round(time.monotonic() - start, 1),
@@ -78,42 +71,34 @@ class _Demo:
         self._world = world
         self._output = output
         self._say = say
-        self.facts = _Facts()
+        self._queue = self._subscribe()
+        self.messages: list[dict[str, str]] = []
 
-    # --- the two runs ------------------------------------------------------------------------------------------
+    # --- the steps ---------------------------------------------------------------------------------------------
 
-    def train(self, queue: str) -> dict[str, Any]:
-        """The success path: data, launch, every status, results, a forecast from the uploaded model."""
+    def train(self) -> dict[str, Any]:
+        """Prepare and upload the data, launch, follow the run, download the results, forecast with the model."""
         folder = self._output / "data"
-        self._say("M3 monthly to Parquet")
+        self._say("preparing M3 monthly as Parquet")
         self._say("  " + self._python(str(EXAMPLE / "prepare.py"), str(folder)).strip())
         self._command("upload", "data", str(folder), "m3-monthly")
-        launched = self._command("launch", "--config", str(EXAMPLE / "demo.yaml"), "--allow-cpu")
-        run_id = launched["run_id"]
-        for snapshot in self._watch(run_id):
-            self.facts.statuses = [phase["status"] for phase in snapshot["timestamps"]]
-        self._hear(queue, run_id)
-        self._expect(self._outcome(run_id), "succeeded")
-        self._keep(run_id)
+        run_id = self._command("launch", "--config", str(EXAMPLE / "demo.yaml"), "--allow-cpu")["run_id"]
+        statuses: list[str] = []
+        for snapshot in self._monitor(run_id):
+            statuses = [phase["status"] for phase in snapshot["timestamps"]]
+        self._receive_messages(run_id)
+        verdict = self._run(run_id).verdict
+        self._expect(verdict and str(verdict.outcome), "succeeded")
+        self._download(run_id)
         metrics = json.loads((self._output / "training.json").read_text())["metrics"]
+        for name in ("mase", "wql"):
+            score, baseline = metrics[name], metrics[f"{name}_seasonal_naive"]
+            self._say(f"held-out {name.upper()}: {score:.4f} (seasonal naive: {baseline:.4f})")
         model_uri = f"s3://{self._world.stack.bucket}/{run_prefix(self._aws.environment, run_id)}models/"
-        self._say(
-            f"MASE {metrics['mase']:.4f} on the held-out points, seasonal naive {metrics['mase_seasonal_naive']:.4f}"
-        )
-        self._say(
-            f"WQL  {metrics['wql']:.4f} on the held-out points, seasonal naive {metrics['wql_seasonal_naive']:.4f}"
-        )
-        self._say(f"BaseChronosPipeline.from_pretrained({model_uri!r})")
-        picture = self._output / "forecast-from-s3.png"
-        self._python(
-            "-m", "agent.training.evaluate.forecast_plot", "--model", model_uri, "--data", str(folder / "m3-monthly.parquet"),
-            "--prediction-length", HORIZON, "--season-length", SEASON, "--output", str(picture),
-        )  # fmt: skip
-        for name in ("plots/loss.png", "plots/forecast.png", picture.name):
-            self._say(f"  {self._output / name}")
+        self._forecast(model_uri, folder / "m3-monthly.parquet")
         return {
             "run_id": run_id,
-            "statuses": self.facts.statuses,
+            "statuses": statuses,
             "mase": metrics["mase"],
             "mase_seasonal_naive": metrics["mase_seasonal_naive"],
             "wql": metrics["wql"],
@@ -121,22 +106,22 @@ class _Demo:
             "model_uri": model_uri,
         }
 
-    def hang(self, queue: str) -> dict[str, Any]:
-        """A trainer that hangs with its heartbeat alive: the deployed watchdog sees it and ends it."""
-        self._say("now a trainer that hangs, its heartbeat alive")
+    def hang(self) -> dict[str, Any]:
+        """Launch a trainer that hangs while its agent sends heartbeats, and wait until the watchdog ends the run."""
+        self._say("launching a trainer that will hang while its heartbeat continues")
         launched = self._command("launch", "--config", str(HANG), "--allow-cpu")
         run_id, instance_id = launched["run_id"], launched["instance_id"]
-        stood_still_at = self._world.clock.now()
-        for _ in self._watch(run_id):
-            beat = look(self._world.store, self._aws.environment, run_id).beat
-            if isinstance(beat, Beat):
-                stood_still_at = beat.received_at - beat.heartbeat.stalled_for
-        self._hear(queue, run_id)
-        run = look(self._world.store, self._aws.environment, run_id).run
-        box = self._world.fleet.find(self._aws.environment, instance_id)
+        last_progress = self._world.clock.now()
+        for _ in self._monitor(run_id):
+            heartbeat = find_run(self._world.store, self._aws.environment, run_id).heartbeat
+            if isinstance(heartbeat, HeartbeatReceived):
+                last_progress = heartbeat.received_at - heartbeat.heartbeat.stalled_for
+        self._receive_messages(run_id)
+        run = self._run(run_id)
+        instance = self._world.fleet.find(self._aws.environment, instance_id)
         self._expect(run.verdict and str(run.verdict.cause), "hung")
-        self._expect(box and str(box.state), "terminated")
-        seconds = self._terminated_after(run_id, stood_still_at)
+        self._expect(instance and str(instance.state), "terminated")
+        seconds = _seconds_to_verdict(run, last_progress)
         self._say(f"the watchdog ended it {seconds:.0f} s after its last step: {run.verdict and run.verdict.message}")
         return {
             "run_id": run_id,
@@ -146,89 +131,105 @@ class _Demo:
         }
 
     def residue(self) -> list[dict[str, Any]]:
-        """What `chronos-ec2 verify` still finds."""
+        """Check with `chronos-ec2 verify` that nothing is left."""
         found = self._command("verify")["left"]
         self._expect(found, [])
-        self._say("verify: nothing is left")
+        self._say("nothing is left")
         return list(found)
 
-    # --- what it is made of ------------------------------------------------------------------------------------
+    # --- their parts -------------------------------------------------------------------------------------------
 
-    def _watch(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Every change of a run's record, as `chronos-ec2 monitor` tells it, until its instance is gone."""
+    def _monitor(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """Yield each change of a run's record that `chronos-ec2 monitor` prints, until its instance is gone."""
         command = [*_CLI, "monitor", run_id, "--json", "--interval", "1"]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._aws.environ()) as monitor:
-            end = time.monotonic() + _LONGEST_RUN_SECONDS
-            told = 0
+            end = time.monotonic() + _MAX_RUN_SECONDS
+            printed = 0
             for line in monitor.stdout or ():
                 snapshot = json.loads(line)
-                for phase in snapshot["timestamps"][told:]:
+                for phase in snapshot["timestamps"][printed:]:
                     self._say(f"  {parse_time(phase['at']):%H:%M:%S}  {phase['status']}")
-                told = len(snapshot["timestamps"])
+                printed = len(snapshot["timestamps"])
                 yield snapshot
                 if time.monotonic() > end:
                     monitor.terminate()
-                    raise DemoFailed(f"run {run_id} did not end within {_LONGEST_RUN_SECONDS} s")
+                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
 
-    def _terminated_after(self, run_id: str, since: datetime) -> float:
-        """Seconds from the last sign of work to the verdict, with which the termination is asked for."""
-        run = look(self._world.store, self._aws.environment, run_id).run
-        return round((run.phases[-1][1] - since).total_seconds(), 1)
+    def _run(self, run_id: str) -> Run:
+        return find_run(self._world.store, self._aws.environment, run_id).run
 
-    def _outcome(self, run_id: str) -> str | None:
-        verdict = look(self._world.store, self._aws.environment, run_id).run.verdict
-        return str(verdict.outcome) if verdict else None
-
-    def subscribe(self) -> str:
-        """A queue that hears every message of the topic: what is told here has really arrived."""
+    def _subscribe(self) -> str:
+        """Subscribe a queue to the topic. Returns its URL."""
         sqs, sns = client("sqs"), client("sns")
         queue: str = sqs.create_queue(QueueName="chronos-ec2-demo")["QueueUrl"]
         arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
         sns.subscribe(TopicArn=self._world.stack.topic_arn, Protocol="sqs", Endpoint=arn)
         return queue
 
-    def _hear(self, queue: str, run_id: str) -> None:
-        """Read the messages about a run that have arrived; the last of them precedes the release of the lock."""
+    def _receive_messages(self, run_id: str) -> None:
+        """Receive the messages about a run. All of them were sent before its lock was released."""
+        sqs = client("sqs")
         while True:
-            found = client("sqs").receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
-            if not (arrived := found.get("Messages", [])):
+            found = sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
+            if not (received := found.get("Messages", [])):
                 break
-            for message in arrived:
-                client("sqs").delete_message(QueueUrl=queue, ReceiptHandle=message["ReceiptHandle"])
+            for message in received:
+                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
                 body = json.loads(message["Body"])
-                self.facts.messages.append(
+                self.messages.append(
                     {"kind": body["MessageAttributes"]["kind"]["Value"], "run_id": run_id, "subject": body["Subject"]}
                 )
-                self._say(f"  message from SNS: {body['Subject']}")
+                self._say(f"  SNS message: {body['Subject']}")
 
-    def _keep(self, run_id: str) -> None:
+    def _download(self, run_id: str) -> None:
         prefix = run_prefix(self._aws.environment, run_id)
-        for name in _KEPT:
+        for name in _DOWNLOADED:
             path = self._output / name
             path.parent.mkdir(parents=True, exist_ok=True)
             self._world.transfer.download(prefix + name, path, lambda _: None)
 
+    def _forecast(self, model_uri: str, data: Path) -> None:
+        self._say(f"forecasting with BaseChronosPipeline.from_pretrained({model_uri!r})")
+        picture = self._output / "forecast-from-s3.png"
+        self._python(
+            "-m", "agent.training.evaluate.forecast_plot", "--model", model_uri, "--data", str(data),
+            "--prediction-length", HORIZON, "--season-length", SEASON, "--output", str(picture),
+        )  # fmt: skip
+        for name in ("plots/loss.png", "plots/forecast.png", picture.name):
+            self._say(f"  {self._output / name}")
+
     def _command(self, *arguments: str) -> Any:
-        """Run `chronos-ec2 …` as a person would, and read its JSON."""
+        """Run `chronos-ec2 …`. Returns its JSON."""
         self._say(f"$ chronos-ec2 {' '.join(arguments)}")
-        return json.loads(self._run([*_CLI, *arguments, "--json"]))
+        return json.loads(self._execute([*_CLI, *arguments, "--json"]))
 
     def _python(self, *arguments: str) -> str:
-        return self._run([sys.executable, *arguments])
+        return self._execute([sys.executable, *arguments])
 
-    def _run(self, command: list[str]) -> str:
+    def _execute(self, command: list[str]) -> str:
         done = subprocess.run(
             command, capture_output=True, text=True, env=self._aws.environ(), cwd=CHECKOUT, check=False
         )
         if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-1:]
-            raise DemoFailed(f"{' '.join(command[1:4])} ended with {done.returncode}: {''.join(last)}")
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
+            raise DemoFailed("\n".join([f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:", *last]))
         return done.stdout
 
     def _expect(self, found: object, wanted: object) -> None:
         if found != wanted:
-            log = self._aws.state_dir
-            raise DemoFailed(f"expected {wanted!r}, found {found!r}; the logs are in {log}")
+            state = StateDir(self._aws.state_dir)
+            raise DemoFailed(f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}")
 
 
-_CLI = [sys.executable, "-m", "chronos_ec2.cli"]
+def _seconds_to_verdict(run: Run, since: datetime) -> float:
+    """Seconds until the verdict was written; the instance is terminated right after it."""
+    return round((run.phases[-1][1] - since).total_seconds(), 1)
+
+
+def newest_logs(state: StateDir) -> str:
+    """The last lines of the newest instance's boot and trainer logs; without an instance, of the EC2 simulator's."""
+    instances = sorted(state.instances.glob("*"), key=lambda instance: instance.stat().st_mtime)
+    logs = [state.log("ec2")]
+    if instances:
+        logs = [instances[-1] / "boot.log", instances[-1] / "work" / "logs" / "trainer.log"]
+    return "".join(f"\n\n{log}:\n{text}" for log in logs if (text := last_lines(log)))

@@ -1,4 +1,4 @@
-"""A way from Docker's containers to a server that listens on this machine's loopback alone."""
+"""A TCP relay from Docker's bridge to a server that listens on the loopback interface only."""
 
 from __future__ import annotations
 
@@ -19,12 +19,12 @@ _SIOCGIFADDR = 0x8915
 
 @contextmanager
 def relay(endpoint: str) -> Iterator[str]:
-    """The URL at which containers reach the server of `endpoint`, while the block runs.
+    """Yield the URL at which containers reach the server at `endpoint`.
 
-    It listens on Docker's bridge: containers get there, other machines do not.
+    The relay listens on Docker's bridge: containers can connect, other machines cannot.
 
     Raises:
-        LocalAwsFailed: this machine is not on the bridge, as where Docker runs in a virtual machine or without root.
+        LocalAwsFailed: this machine is not on the bridge, because Docker runs in a virtual machine or without root.
     """
     address = _address_of_bridge()
     loop = asyncio.new_event_loop()
@@ -43,10 +43,10 @@ def relay(endpoint: str) -> Iterator[str]:
 
 
 def _address_of_bridge() -> str:
-    """Asked of the kernel: older Docker engines do not say."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as any_socket:
+    """Ask the kernel: older Docker engines do not tell."""
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as probe:
         try:
-            answer = fcntl.ioctl(any_socket, _SIOCGIFADDR, struct.pack("256s", _BRIDGE))
+            answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", _BRIDGE))
         except OSError as error:
             name = _BRIDGE.decode()
             raise LocalAwsFailed(f"containers cannot reach this machine: no network interface {name}") from error
@@ -66,10 +66,10 @@ def _run(loop: asyncio.AbstractEventLoop, server: asyncio.Task[None]) -> None:
 
 async def _serve(address: str, target: int, ready: asyncio.Queue[int | OSError]) -> None:
     async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        # Cancelled at the end of the block, which asyncio would print as an error.
+        # Cancelled when the relay ends; asyncio would print that as an error.
         with suppress(OSError, asyncio.CancelledError):
-            there, back = await asyncio.open_connection("127.0.0.1", target)
-            await asyncio.gather(_pump(reader, back), _pump(there, writer), return_exceptions=True)
+            server_reader, server_writer = await asyncio.open_connection("127.0.0.1", target)
+            await asyncio.gather(_copy(reader, server_writer), _copy(server_reader, writer), return_exceptions=True)
         writer.close()
 
     try:
@@ -82,7 +82,7 @@ async def _serve(address: str, target: int, ready: asyncio.Queue[int | OSError])
         await server.serve_forever()
 
 
-async def _pump(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+async def _copy(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
     try:
         while data := await reader.read(65536):
             writer.write(data)

@@ -1,4 +1,4 @@
-"""ministack, the AWS in one process: installed once into an environment of its own, started on a free port."""
+"""ministack, an AWS emulator in one process, installed once into its own environment."""
 
 from __future__ import annotations
 
@@ -12,58 +12,60 @@ from importlib import resources
 from pathlib import Path
 
 from chronos_ec2.local.processes import is_marked, start_detached
-from chronos_ec2.local.state_dir import MARK, REGION, Layout, LocalAwsFailed, last_lines, without_aws
+from chronos_ec2.local.state_dir import MARK, REGION, LocalAwsFailed, StateDir, last_lines, no_proxy, without_aws
 from chronos_ec2.local.tool_venv import isolated_python
 
 _REQUIREMENTS = "emulator-requirements.txt"
 _READY_WITHIN = 60.0
+_DIRECT = urllib.request.build_opener(urllib.request.ProxyHandler({}))
 
 
 def installed(say: Callable[[str], None]) -> Path:
-    """The Python of ministack's environment, made on first use. Raises LocalAwsFailed."""
+    """Return the Python of ministack's environment, installed on first use. Raises LocalAwsFailed."""
     return isolated_python("embedded AWS", resources.files(__package__).joinpath(_REQUIREMENTS).read_text(), say)
 
 
-def start(python: Path, layout: Layout, token: str) -> tuple[int, int]:
-    """Start ministack with everything that it writes in the state folder; return its pid and its port.
+def start(python: Path, state: StateDir, token: str) -> tuple[int, int]:
+    """Start ministack on a free port, with all its files in the state folder. Returns its pid and port.
 
-    It may not be ready yet, see `wait_until_ready`.
+    It is ready when `wait_until_ready` returns.
     """
     port = _free_port()
-    layout.scratch.mkdir(parents=True, exist_ok=True)
-    variables = without_aws(os.environ) | {
+    state.scratch.mkdir(parents=True, exist_ok=True)
+    variables = without_aws(os.environ) | no_proxy()
+    variables |= {
         MARK: token,
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_REGION": REGION,
-        "TMPDIR": str(layout.scratch),
-        "S3_DATA_DIR": str(layout.scratch / "s3"),
-        # Ports of their own that nobody here needs, and that a second emulator could not have.
+        "TMPDIR": str(state.scratch),
+        "S3_DATA_DIR": str(state.scratch / "s3"),
+        # These services use fixed ports, which a second emulator could not open.
         "IOT_MTLS_ENABLED": "0",
         "SFTP_ENABLED": "0",
-        # It would look through the containers of a Docker daemon and remove those that it takes for its own.
-        "DOCKER_HOST": f"unix://{layout.scratch / 'no-docker.sock'}",
+        # It would remove containers that it takes for its own.
+        "DOCKER_HOST": f"unix://{state.scratch / 'no-docker.sock'}",
         "PYTHONUNBUFFERED": "1",
     }
     for inherited in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
         variables.pop(inherited, None)
-    return start_detached([str(python), "-m", "ministack"], variables, layout.log("emulator")), port
+    return start_detached([str(python), "-m", "ministack"], variables, state.log("emulator")), port
 
 
 def wait_until_ready(endpoint: str, pid: int, token: str, log: Path) -> None:
-    """Return when ministack answers. Raises LocalAwsFailed when it ends or does not answer within a minute."""
+    """Return when ministack answers. Raises LocalAwsFailed if it ends, or does not answer within a minute."""
     end = time.monotonic() + _READY_WITHIN
     while not answers(endpoint):
-        # A pid that was just started shows its environment only after its exec; its answer comes later still.
+        # A process shows its environment only after its exec.
         if time.monotonic() > end or (not _alive(pid) and not is_marked(pid, MARK, token)):
-            raise LocalAwsFailed(f"the embedded AWS does not start, see {log}:\n{last_lines(log)}")
+            raise LocalAwsFailed(f"the embedded AWS did not start, see {log}:\n{last_lines(log)}")
         time.sleep(0.1)
 
 
 def answers(endpoint: str) -> bool:
-    """Whether ministack is up and well."""
+    """Whether ministack is healthy."""
     try:
-        with urllib.request.urlopen(f"{endpoint}/_ministack/health", timeout=5) as response:  # noqa: S310 - our own
+        with _DIRECT.open(f"{endpoint}/_ministack/health", timeout=5) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
-# Makes sure that Docker has the image in which `sam local invoke` runs a function.
-#   lambda-image.sh PYTHON      PYTHON is one with pip, whatever its version
-# Lambda's own image where it can be pulled; elsewhere a stand-in: Debian trixie, whose Python is the runtime's 3.13, with
-# Lambda's runtime interface client. The last line on stderr says what is wrong when it cannot be had.
+# Gets the image in which `sam local invoke` runs a function, unless Docker has it.
+#   lambda-image.sh PYTHON      PYTHON is any Python with pip
+# Pulls Lambda's own image. Where that is impossible, builds a substitute: Debian trixie, whose Python is the runtime's
+# 3.13, with Lambda's runtime interface client. On failure, the last line on stderr says why.
 set -euo pipefail
+export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 # a user may have set these for other environments
 
 readonly IMAGE=public.ecr.aws/lambda/python:3.13-x86_64
-readonly MARK=chronos-ec2.stand-in
+readonly MARK=chronos-ec2.substitute
 python=$1
 here=$(cd "$(dirname "$0")" && pwd)
 recipe=$(cat "$0" "$here/lambda-runtime-requirements.txt" | sha256sum | cut -c1-16)
@@ -16,17 +17,17 @@ fail() {
   exit 1
 }
 
-docker info > /dev/null 2>&1 || fail "no Docker answers: install it (Debian: docker.io) and start dockerd"
+docker info > /dev/null 2>&1 || fail "Docker does not answer: install it (Debian: docker.io) and start dockerd"
 
-# The image that is there is Lambda's own (without a mark), or a stand-in, which serves while its recipe is this one.
+# An image without our label is Lambda's own. A substitute is valid as long as its recipe has not changed.
 if found=$(docker image inspect --format "{{index .Config.Labels \"$MARK\"}}" "$IMAGE" 2> /dev/null); then
   if [[ -z $found || $found == "$recipe" ]]; then exit 0; fi
 fi
 timeout 600 docker pull --quiet "$IMAGE" > /dev/null 2>&1 && exit 0
 
-command -v debootstrap > /dev/null || fail "$IMAGE cannot be pulled, and there is no debootstrap for a stand-in"
-[[ $(id -u) == 0 ]] || fail "$IMAGE cannot be pulled, and only root can make a stand-in for it"
-echo "making a stand-in for $IMAGE, which cannot be pulled: a minute, once" >&2
+command -v debootstrap > /dev/null || fail "$IMAGE cannot be pulled, and a substitute needs debootstrap, which is not installed"
+[[ $(id -u) == 0 ]] || fail "$IMAGE cannot be pulled, and only root can build a substitute"
+echo "building a substitute for $IMAGE, which cannot be pulled (one minute, once)" >&2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root

@@ -1,4 +1,4 @@
-"""An embedded AWS on this machine: up, down, and a context that is both."""
+"""Start and stop an embedded AWS."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ from chronos_ec2.local.state_dir import (
     ENVIRONMENT,
     MARK,
     REGION,
-    Layout,
     LocalAwsFailed,
     Record,
+    StateDir,
     aws_variables,
     without_aws,
 )
 
+Deploy = Callable[[StateDir, str, str], None]
+"""Deploys a stack: state folder, endpoint, token."""
+
 
 def _silent(_line: str) -> None:
-    """Say nothing."""
+    """Discard progress messages."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalAws:
-    """An embedded AWS that is up, the stack deployed."""
+    """A running embedded AWS with the stack deployed."""
 
     endpoint: str
     state_dir: Path
@@ -42,21 +45,30 @@ class LocalAws:
 
     @property
     def variables(self) -> dict[str, str]:
-        """The variables that point any AWS client, the CLI and `sam` at this AWS, and the CLI at its environment."""
+        """The environment variables that point AWS clients, `sam` and the CLI at this AWS and its stack."""
         return aws_variables(self.endpoint) | {"ENVIRONMENT": self.environment}
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
-        """A whole environment for a child process: `base` (default: ours) with no other AWS in it."""
+        """The environment for a child process: `base` (default: this process's) with this AWS and no other."""
         return without_aws(os.environ if base is None else base) | self.variables
 
     def disk(self, instance_id: str) -> Path:
-        """The folder of an instance: `boot.log`, `agent.pid` once there is an agent, `bundle/`, `work/`."""
-        return Layout(self.state_dir).instances / instance_id
+        """The folder of an instance: `boot.log`, `agent.pid` once the agent runs, `bundle/`, `work/`."""
+        return StateDir(self.state_dir).instances / instance_id
+
+    def shell(self) -> list[str]:
+        """The lines that point a shell at this AWS, and away from any other."""
+        foreign = os.environ.keys() - without_aws(os.environ).keys() - self.variables.keys()
+        return [
+            *(f"unset {name}" for name in sorted(foreign)),
+            *(f"export {name}={value}" for name, value in self.variables.items()),
+        ]
 
     @contextmanager
     def exported(self) -> Iterator[LocalAws]:
-        """Point this process at this AWS for a while; no other variable is touched."""
-        foreign = {name: os.environ[name] for name in os.environ.keys() - without_aws(os.environ).keys()}
+        """Point this process at this AWS inside the block. Unrelated variables stay."""
+        replaced = os.environ.keys() - without_aws(os.environ).keys() | os.environ.keys() & self.variables.keys()
+        foreign = {name: os.environ[name] for name in replaced}
         _change(os.environ, remove=foreign, add=self.variables)
         try:
             yield self
@@ -65,7 +77,7 @@ class LocalAws:
 
 
 def _change(variables: MutableMapping[str, str], remove: Iterable[str], add: Mapping[str, str]) -> None:
-    # A client that was made for the one AWS may not serve the other.
+    # A client made for one AWS must not be used for the other.
     client.cache_clear()
     for name in list(remove):
         variables.pop(name, None)
@@ -73,105 +85,111 @@ def _change(variables: MutableMapping[str, str], remove: Iterable[str], add: Map
 
 
 def up(
-    state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None] = _silent, owner: int | None = None
+    state_dir: Path = DEFAULT_STATE_DIR,
+    *,
+    say: Callable[[str], None] = _silent,
+    owner: int | None = None,
+    deploy: Deploy = sam_cli.deploy,
 ) -> LocalAws:
-    """Start the embedded AWS in `state_dir`, deploy the stack and play EC2; what is up already is left as it is.
+    """Start the embedded AWS in `state_dir`, deploy the stack and simulate EC2. One that runs already is left alone.
 
-    What is there in part, after a crash, is ended and begun anew. `say` hears of each step. With `owner`, a pid,
-    everything ends when that process ends; without, it stays until `down`.
+    What a crash has left is killed and started again. `say` gets each step. With `owner`, a pid, everything ends when
+    that process ends; without, it runs until `down`. `deploy` deploys the stack, by default with sam.
 
     Raises:
-        LocalAwsFailed: it could not be started, the reason is in the message; nothing is left running.
+        LocalAwsFailed: it could not be started, and nothing is left running; the message has the reason.
     """
     if not sys.platform.startswith("linux"):
-        raise LocalAwsFailed("the embedded AWS needs Linux: it finds its processes through /proc")
-    layout = Layout(state_dir.resolve())
-    with layout.locked():
-        record = layout.read()
-        if record and _whole(record):
-            return LocalAws(record.endpoint, layout.root)
-        _end(layout)
+        raise LocalAwsFailed("the embedded AWS needs Linux: it finds its processes in /proc")
+    state = StateDir(state_dir.resolve())
+    with state.locked():
+        record = state.read()
+        if record and _healthy(record):
+            return LocalAws(record.endpoint, state.root)
+        _end(state)
         try:
-            return _start(layout, say, owner)
+            return _start(state, say, owner, deploy)
         except BaseException:
-            _end(layout)
+            _end(state)
             raise
 
 
 def down(state_dir: Path = DEFAULT_STATE_DIR) -> bool:
-    """End the embedded AWS of `state_dir` with everything that it started; whether there was anything.
+    """Stop the embedded AWS of `state_dir` and everything that it started. Returns whether anything was running.
 
     Raises:
-        LocalAwsFailed: another command is at work there.
+        LocalAwsFailed: another command is starting or stopping it.
         StillAlive: a process did not end.
     """
-    layout = Layout(state_dir.resolve())
-    if not layout.root.exists():
+    state = StateDir(state_dir.resolve())
+    if not state.root.exists():
         return False
-    with layout.locked():
-        return _end(layout)
+    with state.locked():
+        return _end(state)
 
 
 @contextmanager
-def local_aws(state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None] = _silent) -> Iterator[LocalAws]:
-    """An embedded AWS for as long as the block runs, or this process lives.
+def local_aws(
+    state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None] = _silent, deploy: Deploy = sam_cli.deploy
+) -> Iterator[LocalAws]:
+    """Run an embedded AWS for the duration of the block, at most as long as this process lives.
 
     Raises:
-        LocalAwsFailed: one is up in `state_dir` already, and is not ours to end; or it could not be started.
+        LocalAwsFailed: one is running in `state_dir` already, or it could not be started.
     """
-    layout = Layout(state_dir.resolve())
-    record = layout.read()
+    state = StateDir(state_dir.resolve())
+    record = state.read()
     if record and marked(MARK, record.token):
-        raise LocalAwsFailed(f"an embedded AWS is up in {layout.root}; `chronos-ec2 local down` ends it")
-    aws = up(state_dir, say=say, owner=os.getpid())
+        raise LocalAwsFailed(f"an embedded AWS is running in {state.root}; stop it with `chronos-ec2 local down`")
+    aws = up(state_dir, say=say, owner=os.getpid(), deploy=deploy)
     try:
         yield aws
     finally:
         down(state_dir)
 
 
-def _start(layout: Layout, say: Callable[[str], None], owner: int | None) -> LocalAws:
+def _start(state: StateDir, say: Callable[[str], None], owner: int | None, deploy: Deploy) -> LocalAws:
     sam_cli.project_root()
     python = emulator.installed(say)
     sam_cli.sam(say)
-    for stale in (layout.scratch, layout.sam, layout.instances):
+    for stale in (state.scratch, state.sam, state.instances):
         shutil.rmtree(stale, ignore_errors=True)
-    for log in layout.root.glob("*.log"):
+    for log in state.root.glob("*.log"):
         log.unlink()
     token = uuid.uuid4().hex
     say("starting the embedded AWS")
-    pid, port = emulator.start(python, layout, token)
+    pid, port = emulator.start(python, state, token)
     endpoint = f"http://127.0.0.1:{port}"
     record = Record(token, endpoint, port, emulator=pid, owner=owner)
-    layout.write(record)
-    emulator.wait_until_ready(endpoint, pid, token, layout.log("emulator"))
+    state.write(record)
+    emulator.wait_until_ready(endpoint, pid, token, state.log("emulator"))
     say("deploying the stack with sam")
-    sam_cli.deploy(layout, endpoint, token)
-    # The stand-in reads the record when it starts, so what it needs of it is there before.
-    command = [sys.executable, "-m", "chronos_ec2.local.ec2.simulator", "--state", str(layout.root)]
+    deploy(state, endpoint, token)
+    # The simulator reads the record when it starts, so the record is written before and after.
+    command = [sys.executable, "-m", "chronos_ec2.local.ec2.simulator", "--state", str(state.root)]
     variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "PYTHONUNBUFFERED": "1"}
-    layout.write(replace(record, stand_in=start_detached(command, variables, layout.log("ec2"))))
-    return LocalAws(endpoint, layout.root)
+    state.write(replace(record, ec2_simulator=start_detached(command, variables, state.log("ec2"))))
+    return LocalAws(endpoint, state.root)
 
 
-def _whole(record: Record) -> bool:
+def _healthy(record: Record) -> bool:
     return (
-        record.stand_in is not None
-        and is_marked(record.stand_in, MARK, record.token)
+        record.ec2_simulator is not None
+        and is_marked(record.ec2_simulator, MARK, record.token)
         and is_marked(record.emulator, MARK, record.token)
         and emulator.answers(record.endpoint)
     )
 
 
-def _end(layout: Layout) -> bool:
-    """End whatever the record names and whatever that started; whether there was anything.
+def _end(state: StateDir) -> bool:
+    """Kill whatever the record names and whatever that started. Returns whether anything was running.
 
-    All of it is killed: none of it has anything to save. Logs and the disks of instances stay for who wants to look.
+    Logs and the folders of instances stay for inspection.
     """
-    record = layout.read()
+    record = state.read()
     if record is None:
         return False
     kill_marked(MARK, record.token)
-    layout.record.unlink(missing_ok=True)
-    shutil.rmtree(layout.scratch, ignore_errors=True)
+    state.record.unlink(missing_ok=True)
+    shutil.rmtree(state.scratch, ignore_errors=True)
     return True

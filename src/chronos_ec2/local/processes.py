@@ -1,7 +1,7 @@
-"""Processes that are ours, told by a mark in their environment, and their end.
+"""Find and kill processes by a mark in their environment.
 
-A pid says little (it is used again) and a process group is left by whoever asks for a session of its own. What a
-process was given as environment stays with it and with everything that it starts, so a mark there finds them all.
+A pid is reused, and a process leaves its group by starting a session. The environment that a process was started with
+is inherited by everything that it starts, so a variable there finds them all.
 """
 
 from __future__ import annotations
@@ -22,13 +22,13 @@ _LIBC = ctypes.CDLL(None)
 
 
 class StillAlive(ChronosError):
-    """Processes that were killed are still there."""
+    """Killed processes are still alive."""
 
 
 def marked(name: str, value: str) -> list[int]:
-    """Pids, without this process, that were started with the environment variable `name` set to `value`.
+    """Return the pids of the processes that were started with the environment variable `name` set to `value`.
 
-    Processes of other users and those that have ended but not been waited for are not among them.
+    This process, processes of other users and zombies are not among them.
     """
     mark = f"{name}={value}".encode()
     found = []
@@ -37,7 +37,7 @@ def marked(name: str, value: str) -> list[int]:
             continue
         try:
             variables = (entry / "environ").read_bytes()
-        except OSError:  # it has just ended, or belongs to somebody else
+        except OSError:  # it has just ended, or belongs to another user
             continue
         if mark in variables.split(b"\0"):
             found.append(int(entry.name))
@@ -50,7 +50,7 @@ def is_marked(pid: int, name: str, value: str) -> bool:
 
 
 def kill_marked(name: str, value: str, timeout: float = 10.0) -> int:
-    """Kill every process with a mark, until there is none; return how many there were.
+    """Kill every process with a mark until there is none. Returns how many were killed.
 
     Raises:
         StillAlive: `timeout` seconds were not enough.
@@ -71,13 +71,13 @@ def kill_marked(name: str, value: str, timeout: float = 10.0) -> int:
 
 
 def reap(pid: int) -> None:
-    """Let the kernel forget a child that has ended; anything else is left alone."""
+    """Reap a child that has ended; leave any other process alone."""
     with contextlib.suppress(ChildProcessError):
         os.waitpid(pid, os.WNOHANG)
 
 
 def start_detached(command: Sequence[str], variables: Mapping[str, str], log: Path) -> int:
-    """Start a process that outlives this one, in a session of its own, its output in `log`; return its pid."""
+    """Start a process that outlives this one, in its own session, with its output in `log`. Returns its pid."""
     flags = os.O_WRONLY | os.O_CREAT | os.O_APPEND
     return os.posix_spawn(
         command[0],
@@ -93,7 +93,7 @@ def start_detached(command: Sequence[str], variables: Mapping[str, str], log: Pa
 
 
 def die_with_parent(parent: int, with_signal: signal.Signals = signal.SIGKILL) -> None:
-    """Have the kernel send this process a signal when its parent (of pid `parent`) ends, however it ends."""
+    """Have the kernel send this process a signal when its parent, of pid `parent`, ends."""
     _LIBC.prctl(_PR_SET_PDEATHSIG, int(with_signal), 0, 0, 0)
-    if os.getppid() != parent:  # it was faster
+    if os.getppid() != parent:  # it has ended already
         os.kill(os.getpid(), with_signal)

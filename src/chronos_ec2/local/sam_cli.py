@@ -1,4 +1,4 @@
-"""The AWS SAM CLI, in an environment of its own: it pins boto3.
+"""The AWS SAM CLI, in its own environment because it pins boto3.
 
 `python -m chronos_ec2.local.sam_cli build` runs `sam build`.
 """
@@ -15,8 +15,8 @@ from pathlib import Path
 from chronos_ec2.local.state_dir import (
     ENVIRONMENT,
     MARK,
-    Layout,
     LocalAwsFailed,
+    StateDir,
     aws_variables,
     last_lines,
     without_aws,
@@ -27,7 +27,7 @@ _REQUIREMENTS = "sam-requirements.txt"
 
 
 def project_root() -> Path:
-    """The checkout that this package runs from. Raises LocalAwsFailed when it was installed without one."""
+    """The checkout that this package runs from. Raises LocalAwsFailed if it is not installed from one."""
     root = Path(__file__).resolve().parents[3]
     if not (root / "template.yaml").is_file():
         raise LocalAwsFailed(
@@ -36,21 +36,21 @@ def project_root() -> Path:
     return root
 
 
-def deploy(layout: Layout, endpoint: str, token: str) -> None:
-    """Build the template of this checkout and deploy it, as anybody would.
+def deploy(state: StateDir, endpoint: str, token: str) -> None:
+    """Build and deploy the template of this checkout.
 
     Raises:
-        LocalAwsFailed: `sam` is not there, or failed; the message has its last lines and names its log.
+        LocalAwsFailed: `sam` could not be installed, or failed; the message has its last lines and names its log.
     """
-    build(layout, endpoint, token)
-    _sam(layout, endpoint, token, ["deploy", *_config(), "--config-env", ENVIRONMENT])
+    build(state, endpoint, token)
+    _sam(state, endpoint, token, ["deploy", *_config(), "--config-env", ENVIRONMENT])
 
 
-def build(layout: Layout, endpoint: str, token: str) -> None:
+def build(state: StateDir, endpoint: str, token: str) -> None:
     """Build the bundles of this checkout's functions. Raises LocalAwsFailed as `deploy` does."""
-    layout.sam.mkdir(parents=True, exist_ok=True)
+    state.sam.mkdir(parents=True, exist_ok=True)
     template = str(project_root() / "template.yaml")
-    _sam(layout, endpoint, token, ["build", "--template-file", template, *_config()])
+    _sam(state, endpoint, token, ["build", "--template-file", template, *_config()])
 
 
 def sam(say: Callable[[str], None] = lambda _line: None) -> Path:
@@ -63,16 +63,16 @@ def _config() -> list[str]:
     return ["--config-file", str(project_root() / "samconfig.toml")]
 
 
-def _sam(layout: Layout, endpoint: str, token: str, arguments: Sequence[str]) -> None:
+def _sam(state: StateDir, endpoint: str, token: str, arguments: Sequence[str]) -> None:
     command = [str(sam()), *arguments]
     variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "SAM_CLI_TELEMETRY": "0"}
-    log = layout.log("sam")
+    log = state.log("sam")
     with log.open("a") as output:
         output.write(f"$ sam {' '.join(arguments)}\n")
         output.flush()
         done = subprocess.run(
             command,
-            cwd=layout.sam,
+            cwd=state.sam,
             env=variables,
             stdin=subprocess.DEVNULL,
             stdout=output,

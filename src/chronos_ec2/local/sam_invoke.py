@@ -1,4 +1,4 @@
-"""`sam build` and `sam local invoke`: a function of this checkout in a container, its AWS the embedded one."""
+"""Run a Lambda function of this checkout in a container against the embedded AWS: `sam build`, `sam local invoke`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.local import sam_cli
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.lifecycle import LocalAws
-from chronos_ec2.local.state_dir import Layout, LocalAwsFailed
+from chronos_ec2.local.state_dir import LocalAwsFailed, StateDir
 
 _FUNCTION = "AWS::Serverless::Function"
 _IMAGE = Path(__file__).with_name("lambda-image.sh")
@@ -28,7 +28,7 @@ _IMAGE = Path(__file__).with_name("lambda-image.sh")
 
 @dataclass(frozen=True, slots=True)
 class Invocation:
-    """What a function did: its answer (any JSON), its error as `Type: message` or None, and its log."""
+    """The result of an invocation: the answer (any JSON), the error as `Type: message` or None, and the log."""
 
     answer: Any
     error: str | None
@@ -36,31 +36,30 @@ class Invocation:
 
     @property
     def lines(self) -> tuple[dict[str, Any], ...]:
-        """The structured lines of the log."""
+        """The structured log lines, parsed."""
         return tuple(json.loads(line) for line in self.log.splitlines() if line.startswith('{"level"'))
 
 
 @dataclass(frozen=True, slots=True)
-class Bench:
-    """Functions that are built and can be invoked. `variables` are those of the deployed functions, by logical id."""
+class BuiltFunctions:
+    """Built functions, ready to be invoked. `variables` are those of the deployed functions, by logical id."""
 
     aws: LocalAws
     template: Path
     variables: Mapping[str, Mapping[str, str]]
 
     def invoke(self, function: str, event: Path, **variables: str) -> Invocation:
-        """Run a function once, in a container of its own; `variables` take the place of what the stack gives it.
+        """Run a function once, in a new container. `variables` override those of the deployed function.
 
         Raises:
-            LocalAwsFailed: `sam local invoke` failed, which is not the same as the function; or the stack is older than
-                the function.
+            LocalAwsFailed: `sam local invoke` itself failed, or the deployed stack lacks the function.
         """
         if function not in self.variables:
             raise LocalAwsFailed(f"the deployed stack has no {function} yet; `chronos-ec2 local down`, then try again")
-        own = self.template.with_name(f"{function}.variables.json")
-        own.write_text(json.dumps({function: {**self.variables[function], **variables}}))
+        overrides = self.template.with_name(f"{function}.variables.json")
+        overrides.write_text(json.dumps({function: {**self.variables[function], **variables}}))
         command = [str(sam_cli.sam()), "local", "invoke", function, "--template-file", str(self.template)]
-        command += ["--event", str(event), "--env-vars", str(own), "--skip-pull-image"]
+        command += ["--event", str(event), "--env-vars", str(overrides), "--skip-pull-image"]
         environ = self.aws.environ() | {"SAM_CLI_TELEMETRY": "0"}
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if done.returncode or not done.stdout.strip():
@@ -71,38 +70,38 @@ class Bench:
 
 
 @contextmanager
-def bench(aws: LocalAws) -> Iterator[Bench]:
-    """Everything that an invocation needs: the image, the bundles, the variables, a way to the embedded AWS.
+def built_functions(aws: LocalAws) -> Iterator[BuiltFunctions]:
+    """Prepare what an invocation needs: the image, the bundles, the variables, a relay to the embedded AWS.
 
     Raises:
-        LocalAwsFailed: there is no Docker, the image cannot be had, or `sam build` failed.
+        LocalAwsFailed: there is no Docker, the image cannot be pulled or built, or `sam build` failed.
     """
     ensure_image()
-    layout = Layout(aws.state_dir)
-    record = layout.read()
+    state = StateDir(aws.state_dir)
+    record = state.read()
     if record is None:
-        raise LocalAwsFailed(f"no embedded AWS is up in {layout.root}; `chronos-ec2 local up` starts one")
-    sam_cli.build(layout, record.endpoint, record.token)
+        raise LocalAwsFailed(f"no embedded AWS is running in {state.root}; start one with `chronos-ec2 local up`")
+    sam_cli.build(state, record.endpoint, record.token)
     with relay(aws.endpoint) as endpoint:
-        template = layout.sam / ".aws-sam" / "build" / "template.yaml"
-        yield Bench(aws, _with_endpoint(template), _deployed_variables(aws, {"AWS_ENDPOINT_URL": endpoint}))
+        template = state.sam / ".aws-sam" / "build" / "template.yaml"
+        yield BuiltFunctions(aws, _with_endpoint(template), _deployed_variables(aws, {"AWS_ENDPOINT_URL": endpoint}))
 
 
 def ensure_image() -> None:
-    """Have Lambda's image, or a stand-in for it, in Docker. Raises LocalAwsFailed with the reason."""
+    """Pull Lambda's image, or build a substitute, unless Docker has one. Raises LocalAwsFailed with the reason."""
     done = subprocess.run([str(_IMAGE), sys.executable], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise LocalAwsFailed(done.stderr.strip().splitlines()[-1])
 
 
 def check_request(function: str, event: Path) -> None:
-    """Whether there is such a function and such an event. Raises InvalidInput."""
+    """Raise InvalidInput unless the function and the event file exist."""
     if function not in (known := functions()):
-        raise InvalidInput("FUNCTION", f"there is no {function or 'name'}", f"one of {', '.join(known)}")
+        raise InvalidInput("FUNCTION", f"no function named {function!r}", f"one of {', '.join(known)}")
     try:
         json.loads(event.read_bytes())
     except OSError as error:
-        raise InvalidInput("EVENT", f"{event}: {error.strerror}", "golden events lie in events/") from error
+        raise InvalidInput("EVENT", f"{event}: {error.strerror}", "the golden events are in events/") from error
     except ValueError as error:
         raise InvalidInput("EVENT", f"{event} is not JSON: {error}") from error
 
@@ -114,15 +113,15 @@ def functions() -> tuple[str, ...]:
 
 
 def _with_endpoint(template: Path) -> Path:
-    """The built template with AWS_ENDPOINT_URL among the functions' variables: SAM hands over none that it lacks."""
+    """Add AWS_ENDPOINT_URL to the functions' variables: SAM passes only those that the template names."""
     document = yaml_parse(template.read_text())
     for resource in document["Resources"].values():
         if resource["Type"] == _FUNCTION:
             environment = resource["Properties"].setdefault("Environment", {})
             environment.setdefault("Variables", {})["AWS_ENDPOINT_URL"] = ""
-    ours = template.with_name("invoke.yaml")
-    ours.write_text(yaml.safe_dump(document, sort_keys=False))
-    return ours
+    changed = template.with_name("invoke.yaml")
+    changed.write_text(yaml.safe_dump(document, sort_keys=False))
+    return changed
 
 
 def _deployed_variables(aws: LocalAws, more: Mapping[str, str]) -> dict[str, dict[str, str]]:

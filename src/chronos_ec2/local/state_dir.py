@@ -1,9 +1,10 @@
-"""The state folder of an embedded AWS: what lies where, and the record of what runs."""
+"""The state folder of an embedded AWS: its paths, and the record of its processes."""
 
 from __future__ import annotations
 
 import fcntl
 import json
+import os
 import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
@@ -15,14 +16,14 @@ from chronos_ec2.domain.errors import UserError
 
 DEFAULT_STATE_DIR = Path(".chronos-ec2/local")
 MARK = "CHRONOS_EC2_LOCAL"
-"""Environment variable that every process of an embedded AWS carries; its value is the token of this one."""
+"""Environment variable of every process of an embedded AWS; its value is the token of that AWS."""
 INSTANCE_MARK = "CHRONOS_EC2_LOCAL_INSTANCE"
-"""Environment variable that every process on a pretended instance carries; its value is the instance's id."""
+"""Environment variable of every process on a simulated instance; its value is the instance id."""
 ENVIRONMENT = "local"
 REGION = "us-east-1"
 
-_LOCK_WITHIN = 2.0
-"""Linux lets go of a parent before the child that it starts has closed what it inherited, this lock among it."""
+_LOCK_TIMEOUT = 2.0
+"""In seconds. A child that was just started may hold the lock of its parent until its exec."""
 
 _VARIABLES = {
     "AWS_ACCESS_KEY_ID": "test",
@@ -30,53 +31,60 @@ _VARIABLES = {
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,
     "AWS_EC2_METADATA_DISABLED": "true",
-    # Whatever the user has configured belongs to another AWS.
+    # The user's own configuration is for another AWS.
     "AWS_CONFIG_FILE": "/dev/null",
     "AWS_SHARED_CREDENTIALS_FILE": "/dev/null",
 }
 
 
 class LocalAwsFailed(UserError):
-    """The embedded AWS could not be started, or is in the way."""
+    """The embedded AWS could not be started or used, or is running already."""
 
 
 def aws_variables(endpoint: str) -> dict[str, str]:
-    """The environment variables that make an AWS client talk to `endpoint`."""
-    return _VARIABLES | {"AWS_ENDPOINT_URL": endpoint}
+    """The environment variables that point an AWS client at `endpoint`, bypassing any proxy."""
+    return _VARIABLES | no_proxy() | {"AWS_ENDPOINT_URL": endpoint}
+
+
+def no_proxy() -> dict[str, str]:
+    """NO_PROXY with this machine added, in both spellings: clients differ in which one they read."""
+    hosts = (os.environ.get("no_proxy") or os.environ.get("NO_PROXY") or "").split(",")
+    value = ",".join(dict.fromkeys([*filter(None, hosts), "127.0.0.1", "localhost"]))
+    return {"NO_PROXY": value, "no_proxy": value}
 
 
 def without_aws(variables: Mapping[str, str]) -> dict[str, str]:
-    """Environment variables without those that point at an AWS or at a stack of ours."""
-    foreign = {"BUCKET", "ENVIRONMENT", "INSTANCE_TYPE"}
-    return {name: value for name, value in variables.items() if not name.startswith("AWS_") and name not in foreign}
+    """Drop the variables that point at an AWS or at one of our stacks."""
+    ours = {"BUCKET", "ENVIRONMENT", "INSTANCE_TYPE"}
+    return {name: value for name, value in variables.items() if not name.startswith("AWS_") and name not in ours}
 
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """What runs in a state folder. `stand_in` is None until the stack is deployed."""
+    """The processes of an embedded AWS. `ec2_simulator` is None until the stack is deployed."""
 
     token: str
     endpoint: str
     port: int
     emulator: int
-    stand_in: int | None = None
+    ec2_simulator: int | None = None
     owner: int | None = None
 
 
 @dataclass(frozen=True, slots=True)
-class Layout:
+class StateDir:
     """The paths in a state folder."""
 
     root: Path
 
     @property
     def record(self) -> Path:
-        """Which processes there are."""
+        """The record of the processes."""
         return self.root / "state.json"
 
     @property
     def scratch(self) -> Path:
-        """Temporary files of the emulator, the code of its functions among them."""
+        """Temporary files of the emulator, including the code of its functions."""
         return self.root / "tmp"
 
     @property
@@ -86,7 +94,7 @@ class Layout:
 
     @property
     def instances(self) -> Path:
-        """One folder for each instance: its disk."""
+        """One folder per instance: its disk."""
         return self.root / "instances"
 
     def log(self, name: str) -> Path:
@@ -94,7 +102,7 @@ class Layout:
         return self.root / f"{name}.log"
 
     def read(self) -> Record | None:
-        """What runs here, None when nothing was ever started or it was ended."""
+        """The record; None if nothing is running. Raises LocalAwsFailed if it is damaged."""
         try:
             raw = json.loads(self.record.read_bytes())
             return Record(**raw)
@@ -104,20 +112,20 @@ class Layout:
             raise LocalAwsFailed(f"{self.record} is not readable ({error}); delete {self.root}") from error
 
     def write(self, record: Record) -> None:
-        """Note what runs, in one step."""
+        """Write the record atomically."""
         new = self.record.with_suffix(".new")
         new.write_text(json.dumps(asdict(record), indent=2) + "\n")
         new.replace(self.record)
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Nobody else starts or ends anything here meanwhile. Raises LocalAwsFailed when somebody does already."""
+        """Keep other commands from starting or stopping anything here. Raises LocalAwsFailed if one does already."""
         self.root.mkdir(parents=True, exist_ok=True)
         with (self.root / "lock").open("w") as handle:
-            end = time.monotonic() + _LOCK_WITHIN
+            end = time.monotonic() + _LOCK_TIMEOUT
             while not _try_lock(handle):
                 if time.monotonic() > end:
-                    raise LocalAwsFailed(f"another command is starting or ending the embedded AWS in {self.root}")
+                    raise LocalAwsFailed(f"another command is starting or stopping the embedded AWS in {self.root}")
                 time.sleep(0.05)
             yield
 
@@ -131,7 +139,7 @@ def _try_lock(handle: IO[str]) -> bool:
 
 
 def last_lines(log: Path, count: int = 15) -> str:
-    """The end of a log, for an error message."""
+    """The last lines of a log, for an error message."""
     try:
         lines = log.read_text(errors="replace").splitlines()
     except FileNotFoundError:

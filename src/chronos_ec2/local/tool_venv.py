@@ -1,4 +1,4 @@
-"""Tools whose pinned dependencies exclude ours: each is installed once, into an environment of its own."""
+"""Tools whose dependencies conflict with ours: each is installed once, into its own environment."""
 
 from __future__ import annotations
 
@@ -16,18 +16,25 @@ from chronos_ec2.local.state_dir import LocalAwsFailed, last_lines
 
 TOOLS = Path(__file__).resolve().parents[3] / ".tools"
 _COMPLETE = ".complete"
-# What a user may have set for the packages of their own; both make pip refuse to install into this environment.
+# A user may have set these for other environments; both make pip refuse to install into this one.
 _PIP = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
-def isolated_python(tool: str, lock: str, say: Callable[[str], None], tools: Path = TOOLS) -> Path:
-    """Return the Python of the environment that has what `lock` pins; make it in `tools` on first use.
+def isolated_python(
+    tool: str,
+    lock: str,
+    say: Callable[[str], None],
+    tools: Path = TOOLS,
+    install: Callable[[str, Path, str, Path], None] | None = None,
+) -> Path:
+    """Return the Python of an environment with what `lock` pins, installed in `tools` on first use.
 
-    `tool` names it in messages and in the file system. The folder's name depends on the lock. A marker written last
-    says that the installation is complete: one that was interrupted is started again.
+    `tool` is its name in messages and the file system. The folder's name depends on the lock. A marker file, written
+    last, says that the installation is complete; an interrupted one is started again. `install` is for tests; None:
+    pip.
 
     Raises:
-        LocalAwsFailed: pip failed; its last lines are in the message.
+        LocalAwsFailed: pip failed; the message has its last lines.
     """
     name = hashlib.sha256(f"{sys.version_info[:2]}\n{lock}".encode()).hexdigest()[:16]
     base = tools / tool.replace(" ", "-")
@@ -38,7 +45,7 @@ def isolated_python(tool: str, lock: str, say: Callable[[str], None], tools: Pat
         fcntl.flock(handle, fcntl.LOCK_EX)
         if not (home / _COMPLETE).exists() or not python.exists():
             say(f"installing the {tool} (once)")
-            _install(tool, home, lock, base / f"{name}.log")
+            (install or _install)(tool, home, lock, base / f"{name}.log")
     return python
 
 

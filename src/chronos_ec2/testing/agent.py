@@ -13,7 +13,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.aws import MemoryAws
-from chronos_ec2.worker.claim import Identity, Record
+from chronos_ec2.worker.run_lock import Identity, RunLock
 
 COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
 _PHASES = (Status.DATA_SYNC, *[Status.TRAINING] * 6, Status.RESULTS_SYNC)
@@ -47,7 +47,7 @@ class Agent:
         identity = Identity(
             self._lane.environment, instance.run_id or "", instance.instance_id, "boot", instance.attempt
         )
-        self.record = Record(
+        self.record = RunLock(
             store, aws.clock, self._lane, identity, lambda seconds: aws.clock.advance(timedelta(seconds=seconds))
         )
 
@@ -81,7 +81,7 @@ class Agent:
 
     def _requested_stop(self) -> Stop | None:
         try:
-            run = self.record.look()
+            run = self.record.read()
         except Fenced:
             if self.behaviour is AgentBehaviour.DEAF:
                 return None
@@ -128,4 +128,4 @@ class Agent:
         heartbeat = Heartbeat(
             run.run_id, run.attempt, self._instance.instance_id, "boot", run.status, self._counter, stalled
         )
-        self._store.write_beat(self._lane.environment, replace(heartbeat, checkpoint_age=self.checkpoint_age))
+        self._store.write_heartbeat(self._lane.environment, replace(heartbeat, checkpoint_age=self.checkpoint_age))

@@ -51,9 +51,9 @@ class MemorySetupChecks:
         self.region: str | None = None
         self.pending: list[str] = []
 
-    def bucket_tells(self) -> bool:
+    def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
-        self._faults.before("setup_checks.bucket_tells", "")
+        self._faults.before("setup_checks.bucket_sends_events", "")
         return self.tells
 
     def bucket_region(self) -> str | None:
@@ -61,9 +61,9 @@ class MemorySetupChecks:
         self._faults.before("setup_checks.bucket_region", "")
         return self.region
 
-    def unconfirmed(self) -> tuple[str, ...]:
+    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
-        self._faults.before("setup_checks.unconfirmed", "")
+        self._faults.before("setup_checks.unconfirmed_subscriptions", "")
         return tuple(self.pending)
 
 

@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -190,6 +190,7 @@ def store() -> RunStore:
 _REFUSALS = {
     "ec2": "<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>",
     "s3": "<Error><Code>{code}</Code></Error>",
+    "sns": "<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>",
 }
 
 
@@ -214,6 +215,25 @@ def answered(service: str, operation: str, body: str, status: int = 200, but: st
         yield
     finally:
         boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", answer)
+        client.cache_clear()
+
+
+@contextmanager
+def before_call(service: str, operation: str, url: str, action: Callable[[], object]) -> Iterator[None]:
+    """Do something right before the first call of an operation whose URL contains `url`."""
+    waiting = [action]
+
+    def act(request: Any, **_: Any) -> None:
+        if waiting and url in request.url:
+            waiting.pop()()
+
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", act)
+    client.cache_clear()
+    try:
+        yield
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", act)
         client.cache_clear()
 
 

@@ -18,22 +18,22 @@ class MemoryDeadlines:
         self.schedules: dict[str, datetime] = {}
         """When each fires, by instance id."""
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Keep a schedule, unless there is one."""
-        self._faults.before("deadlines.arm", instance_id)
+        self._faults.before("deadlines.schedule", instance_id)
         if instance_id not in self.schedules:
             self.schedules[instance_id], self._made[instance_id] = at, self._clock.now()
-        self._faults.after("deadlines.arm", instance_id)
+        self._faults.after("deadlines.schedule", instance_id)
 
-    def armed(self) -> dict[str, datetime]:
+    def scheduled(self) -> dict[str, datetime]:
         """The ids of all instances that have a schedule, and when each was made."""
-        self._faults.before("deadlines.armed", "")
-        armed = {instance_id: self._made[instance_id] for instance_id in self.schedules}
-        self._faults.after("deadlines.armed", "")
-        return armed
+        self._faults.before("deadlines.scheduled", "")
+        scheduled = {instance_id: self._made[instance_id] for instance_id in self.schedules}
+        self._faults.after("deadlines.scheduled", "")
+        return scheduled
 
-    def disarm(self, instance_id: str) -> None:
+    def cancel(self, instance_id: str) -> None:
         """Forget a schedule."""
-        self._faults.before("deadlines.disarm", instance_id)
+        self._faults.before("deadlines.cancel", instance_id)
         self.schedules.pop(instance_id, None)
-        self._faults.after("deadlines.disarm", instance_id)
+        self._faults.after("deadlines.cancel", instance_id)

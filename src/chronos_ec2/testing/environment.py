@@ -8,24 +8,18 @@ from itertools import count
 from typing import Any
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.events import (
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
-    StateWritten,
-    parse_event,
-)
-from chronos_ec2.domain.facts import Absent, Held
+from chronos_ec2.domain.events import parse_event
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch import Launched, Launcher, Order, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.verify import Finding, verify
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing.agent import Agent, AgentBehaviour
@@ -40,7 +34,7 @@ class Environment:
     """An environment named `dev`, with a data set to train on.
 
     `aws` may be adapters of your own, then `faults` is not used. `decide` and the two types may be defective ones, for
-    a test that must find the defect. `order` holds what each launch asks for, as fields of `Order`.
+    a test that must find the defect. `order` holds what each launch asks for, as fields of `LaunchSpec`.
     """
 
     def __init__(
@@ -82,19 +76,19 @@ class Environment:
         """The watchdog, whose relauncher is this environment."""
         return self._watchdog_type(
             self.name, self.store, self.fleet, self.deadlines, self.notifier, self, self.clock, self.limits,
-            Place("aws", "us-east-1", BUCKET), decide=self._decide,
+            StackLocation("aws", "us-east-1", BUCKET), decide=self._decide,
         )  # fmt: skip
 
     # --- what people and functions do
 
     def launch(self, lane: Lane | None = None, **changes: Any) -> Launched:
-        """Launch a run; `changes` are fields of `Order`. Raises what `launch` raises."""
+        """Launch a run; `changes` are fields of `LaunchSpec`. Raises what `launch` raises."""
         fields: dict[str, Any] = {
             "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
             "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
         }  # fmt: skip
-        order = Order(**fields | self.defaults | changes)
-        return launch(order, self.store, self.fleet, self.deadlines, self.clock)
+        spec = LaunchSpec(**fields | self.defaults | changes)
+        return launch(spec, self.store, self.fleet, self.deadlines, self.clock)
 
     def relaunch(self, run: Run) -> None:
         """Start the next attempt of a run, as the launcher function does."""
@@ -106,11 +100,7 @@ class Environment:
 
     def handle(self, event: object) -> None:
         """Handle an event as the functions do."""
-        match parse_event(event):
-            case StateWritten(lane=lane):
-                self.watchdog.lane(lane)
-            case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
-                self.watchdog.instance(at)
+        self.watchdog.handle(parse_event(event))
 
     # --- time
 
@@ -124,7 +114,7 @@ class Environment:
     def first_look(self) -> None:
         """Sweep, and let the time pass until a second look may follow."""
         self.watchdog.sweep()
-        self.clock.advance(self.limits.second_look)
+        self.clock.advance(self.limits.confirmation)
 
     def live(self) -> None:
         """Let every agent work for a minute, without a sweep."""
@@ -152,10 +142,10 @@ class Environment:
 
     # --- what exists
 
-    def lock(self, lane: Lane | None = None) -> Held:
+    def lock(self, lane: Lane | None = None) -> LockHeld:
         """The lock of a lane, by default the main one. Raises LookupError when no run holds it."""
         state = self.store.read_lock(lane or self.lane)
-        if isinstance(state, Held):
+        if isinstance(state, LockHeld):
             return state
         raise LookupError(f"{lane or self.lane} is not held: {state}")
 
@@ -163,7 +153,7 @@ class Environment:
     def run(self) -> Run | None:
         """The run that holds the main lane."""
         state = self.store.read_lock(self.lane)
-        return state.run if isinstance(state, Held) else None
+        return state.run if isinstance(state, LockHeld) else None
 
     @property
     def alive(self) -> list[Instance]:
@@ -228,7 +218,7 @@ class Environment:
         heartbeat = Heartbeat(
             launched.run_id, attempt, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for
         )
-        self.store.write_beat(self.name, replace(heartbeat, checkpoint_age=checkpoint_age))
+        self.store.write_heartbeat(self.name, replace(heartbeat, checkpoint_age=checkpoint_age))
 
     def end(self, outcome: Outcome, cause: Cause) -> None:
         """The agent writes its verdict."""

@@ -32,14 +32,14 @@ AWS_CALLS = {
     "fleet.terminate": "ec2:TerminateInstances",
     "fleet.leftovers": "ec2:DescribeVolumes",
     "fleet.delete": "ec2:DeleteVolume",
-    "deadlines.arm": "scheduler:CreateSchedule",
-    "deadlines.armed": "scheduler:ListSchedules",
-    "deadlines.disarm": "scheduler:DeleteSchedule",
+    "deadlines.schedule": "scheduler:CreateSchedule",
+    "deadlines.scheduled": "scheduler:ListSchedules",
+    "deadlines.cancel": "scheduler:DeleteSchedule",
     "notifier.publish": "sns:Publish",
     "streams.append": "logs:PutLogEvents",
-    "setup_checks.bucket_tells": "s3:GetBucketNotification",
+    "setup_checks.bucket_sends_events": "s3:GetBucketNotification",
     "setup_checks.bucket_region": "s3:HeadBucket",
-    "setup_checks.unconfirmed": "sns:ListSubscriptionsByTopic",
+    "setup_checks.unconfirmed_subscriptions": "sns:ListSubscriptionsByTopic",
 }
 """The call of AWS behind each operation."""
 

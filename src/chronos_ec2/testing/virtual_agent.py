@@ -16,11 +16,11 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.clock import VirtualTime
 from chronos_ec2.testing.faults import Network
-from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import Stopped
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
+from chronos_ec2.worker.run_lock import Identity, RunLock
 
 _FAILED = Verdict(Outcome.FAILED, Cause.USER_CODE, "the trainer fails", DecidedBy.AGENT)
 _SYNC_SECONDS, _RESULTS_SECONDS, _SAVE_SECONDS = 45.0, 30.0, 20.0
@@ -50,7 +50,7 @@ class AgentModel:
     lane: InitVar[Lane]
     identity: Identity
     limits: Limits
-    record_type: InitVar[type[Record]]
+    record_type: InitVar[type[RunLock]]
     power_off: Callable[[], None]
     on_claim: Callable[[], None]
     on_fenced: Callable[[], None]
@@ -72,7 +72,7 @@ class AgentModel:
     _leaving: Verdict | None = None
     _waited: float = 0.0
 
-    def __post_init__(self, store: RunStore, lane: Lane, record_type: type[Record]) -> None:
+    def __post_init__(self, store: RunStore, lane: Lane, record_type: type[RunLock]) -> None:
         """Compose the real parts around virtual time."""
         self._progress, self._control = Progress(lambda: self.time.seconds), Control()
         self._record = record_type(store, self, lane, self.identity, self._sleep)
@@ -196,7 +196,7 @@ class AgentModel:
         self.catch_up()
         if self.alive and self.claimed:
             stop = Stop(Cause.PREEMPTED, "EC2 reclaims the spot instance", self.time.now())
-            self._control.give_stop(stop)
+            self._control.request_stop(stop)
             if not self.deaf:
                 self._checkpoint()
                 self._leave(Stopped(stop).verdict)
@@ -211,7 +211,7 @@ class AgentModel:
         now = self.time.seconds
         if self._next_beat > now or not self.alive:
             return
-        beat = self.limits.beat.total_seconds()
+        beat = self.limits.heartbeat.total_seconds()
         quiet = not (self.cut_off or self.network.can_fail)
         if quiet and (missed := int((now - self._next_beat) / beat)) > 0:
             self._next_beat += missed * beat
@@ -226,7 +226,7 @@ class AgentModel:
     def _beat(self) -> None:
         if self.stalled_since is None:
             self._progress.work()
-        if (wait := self._renewer.tick()) == self.limits.beat.total_seconds():
+        if (wait := self._renewer.tick()) == self.limits.heartbeat.total_seconds():
             self.last_beat = self.time.seconds
         self._next_beat += wait
         if self._control.fenced:

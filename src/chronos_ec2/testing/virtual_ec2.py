@@ -125,11 +125,11 @@ class VirtualDeadlines(MemoryDeadlines):
         self._random = random
         self.off = False
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Keep a schedule, unless there is one, and let it fire."""
         new = instance_id not in self.schedules
         try:
-            super().arm(instance_id, at)
+            super().schedule(instance_id, at)
         finally:
             # Also if the answer was lost.
             if new and instance_id in self.schedules and not self.off:

@@ -1,1 +1,1 @@
-"""The training configuration: its schema, its parser, its defaults by instance type."""
+"""The training configuration: schema, parser, defaults by instance type, frequency names. No torch, no boto3."""

@@ -1,7 +1,7 @@
-"""What a configuration leaves open, by the instance that it is launched on. The one table of it.
+"""Defaults by instance type for keys that a configuration leaves out.
 
-It is decided once, at launch, and stored with the run: a later attempt may get another instance, and has to go on with
-the same batches. The table is a proposal by memory and cores: nothing in it was measured on a GPU.
+They are resolved once, at launch, and stored with the run: a later attempt may run on another type, and must continue
+with the same batches. The table is a proposal based on memory and cores; nothing in it was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -14,19 +14,19 @@ from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import Lora, TrainingConfig
 
 _LORA_LEARNING_RATE = 1e-5
-"""What Chronos-2 recommends for an adapter; the default of `learning_rate` is its recommendation for all weights."""
-_NEW_LEARNING_RATE = 1e-3
-"""For a model with random weights: with the default it would still be as random after a day."""
+"""Chronos-2's recommendation for LoRA. The schema's default is its recommendation for all weights."""
+_SCRATCH_LEARNING_RATE = 1e-3
+"""For a model from scratch, which the schema's default of 1e-6 would hardly train."""
 _SMALLEST = "xlarge"
-"""Sizes of this name have four cores; all others have eight and more."""
+"""The only size with four cores; all others have at least eight."""
 _WORKERS_OF_SMALLEST = 2
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """For instances of one family: rows a batch with an adapter and with all weights, context, workers.
+    """Defaults for one instance family: batch rows with LoRA and with all weights, context in points, workers.
 
-    `lora` is whether a model that is already trained gets an adapter when the configuration does not say.
+    `lora`: whether a base model gets an adapter if the configuration does not say.
     """
 
     gpu: str
@@ -46,9 +46,9 @@ BY_FAMILY = {
 }
 
 
-_ONE_GPU = frozenset({"xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"})
+_SINGLE_GPU_SIZES = frozenset({"xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"})
 _SINGLE_GPU_FAMILIES = ("g4dn", "g5", "g6")
-_SEVERAL_GPUS = {
+_GPU_COUNTS = {
     "g4dn.12xlarge": 4,
     "g4dn.metal": 8,
     "g5.12xlarge": 4,
@@ -63,23 +63,23 @@ _SEVERAL_GPUS = {
 
 
 def gpus_of(instance_type: str | None) -> int | None:
-    """How many GPUs an instance has, as the guides of its family say; None for a type that is not in the table."""
+    """Number of GPUs of an instance type, from the EC2 instance type guides; None for an unknown type."""
     family, _, size = (instance_type or "").partition(".")
-    if family in _SINGLE_GPU_FAMILIES and size in _ONE_GPU:
+    if family in _SINGLE_GPU_FAMILIES and size in _SINGLE_GPU_SIZES:
         return 1
-    return _SEVERAL_GPUS.get(instance_type or "")
+    return _GPU_COUNTS.get(instance_type or "")
 
 
 @dataclass(frozen=True, slots=True)
 class Resolved:
-    """A configuration that leaves nothing open, and what was chosen for it by key, as plain JSON."""
+    """A complete configuration, and the defaults that were applied: plain JSON values by dotted key."""
 
     config: TrainingConfig
     chosen: dict[str, Any]
 
 
 def resolve(config: TrainingConfig, instance_type: str | None) -> Resolved:
-    """Fill in what a configuration does not say; what it says stays, whatever it is. None is a box without a GPU."""
+    """Apply the defaults of an instance type, None for one without a GPU. Keys that are set stay as they are."""
     if config.trainer != "chronos":
         return Resolved(config, {})
     chosen = dict(_choices(config, instance_type))
@@ -92,7 +92,7 @@ def resolve(config: TrainingConfig, instance_type: str | None) -> Resolved:
 
 def _choices(config: TrainingConfig, instance_type: str | None) -> Iterator[tuple[str, Any]]:
     family, _, size = (instance_type or "").partition(".")
-    defaults, said = BY_FAMILY.get(family), config.training.model_fields_set
+    defaults, explicit = BY_FAMILY.get(family), config.training.model_fields_set
     lora = config.model.lora is not None
     if defaults is not None:
         if config.model.base is not None:
@@ -101,9 +101,9 @@ def _choices(config: TrainingConfig, instance_type: str | None) -> Iterator[tupl
                 yield "model.lora", Lora().model_dump()
             if "context_length" not in config.model_fields_set:
                 yield "context_length", defaults.context_length
-        if "batch_size" not in said:
+        if "batch_size" not in explicit:
             yield "training.batch_size", defaults.lora_rows if lora else defaults.full_rows
-        if "workers" not in said:
+        if "workers" not in explicit:
             yield "training.workers", _WORKERS_OF_SMALLEST if size == _SMALLEST else defaults.workers
-    if "learning_rate" not in said and (lora or config.model.from_scratch is not None):
-        yield "training.learning_rate", _LORA_LEARNING_RATE if lora else _NEW_LEARNING_RATE
+    if "learning_rate" not in explicit and (lora or config.model.from_scratch is not None):
+        yield "training.learning_rate", _LORA_LEARNING_RATE if lora else _SCRATCH_LEARNING_RATE

@@ -1,4 +1,4 @@
-"""The names of the step of a time series: ISO 8601 durations like PT30M, and those of pandas like 30min."""
+"""Names of a time series' step: ISO 8601 durations such as PT30M, and pandas aliases such as 30min."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ _PANDAS_UNITS = {
 
 
 def same_frequency(one: str, other: str) -> bool:
-    """Whether two names are of the same step: W and P7D are."""
+    """Whether two names mean the same step, as W and P7D do."""
     return length_of(one) == length_of(other)
 
 
 def length_of(name: str) -> tuple[int, float] | None:
-    """Months and seconds of a step; a number alone is one of times that are plain integers. None for anything else."""
+    """(months, seconds) of a step; (0, -n) for a number n, the step of integer times; None for an unknown name."""
     if name.isdecimal():
         return 0, -float(name)
     if (parts := _ISO.fullmatch(name)) is not None and any(parts.groups()):

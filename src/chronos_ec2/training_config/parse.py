@@ -1,4 +1,4 @@
-"""Parse a training configuration; every unknown key is refused with a suggestion."""
+"""Parse a training configuration. Unknown keys are refused with a suggestion."""
 
 from __future__ import annotations
 
@@ -17,18 +17,18 @@ _ELSEWHERE = {
     "covariate_config": "data.past_covariates and data.known_covariates",
     "incremental_training_config": "model.base and evaluation.champion",
 }
-"""Names that configurations had in the system before this one, which had four, and where their content belongs now."""
+"""The other three configuration files of the previous system, and the sections that replace them."""
 
 
 def moved_to(name: str) -> str | None:
-    """The keys of train.yaml that took the place of a configuration file of that name, None for any other name."""
+    """The keys of train.yaml that replace a configuration file of this name; None for any other name."""
     return _ELSEWHERE.get(name.partition(".")[0])
 
 
 def load_config(path: Path) -> TrainingConfig:
-    """The configuration in a YAML file. Raises InvalidInput that names file and key."""
+    """Read a YAML file. Raises InvalidInput, which names file and key."""
     if (section := moved_to(path.name)) is not None:
-        raise InvalidInput(str(path), "is no configuration of its own any more", f"train.yaml has it under {section}")
+        raise InvalidInput(str(path), "is no longer a separate file", f"put its content under {section} in train.yaml")
     try:
         raw = path.read_bytes()
     except OSError as error:
@@ -37,7 +37,7 @@ def load_config(path: Path) -> TrainingConfig:
 
 
 def parse_yaml(raw: bytes, where: str) -> TrainingConfig:
-    """The configuration in YAML text. Raises InvalidInput; `where` names the document."""
+    """Parse YAML. Raises InvalidInput; `where` names the document."""
     try:
         document = yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
@@ -46,7 +46,7 @@ def parse_yaml(raw: bytes, where: str) -> TrainingConfig:
 
 
 def parse_config(document: Any, where: str) -> TrainingConfig:
-    """The configuration in a document. Raises InvalidInput; `where` names the document."""
+    """Validate a document. Raises InvalidInput; `where` names the document."""
     if not isinstance(document, dict):
         raise InvalidInput(where, "must be a mapping of keys, see docs/configuration.md")
     try:
@@ -59,26 +59,24 @@ def _explain(problem: Any) -> str:
     path = tuple(str(part) for part in problem["loc"])
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
-        if path[-1] in _NO_KEY:
-            return f"unknown key {name}: {_NO_KEY[path[-1]]}"
-        return f"unknown key {name}" + (f", did you mean {near}?" if (near := _meant(path)) else "")
+        if path[-1] in _UNSUPPORTED:
+            return f"unknown key {name}: {_UNSUPPORTED[path[-1]]}"
+        return f"unknown key {name}" + (f", did you mean {near}?" if (near := _suggestion(path)) else "")
     if problem["type"] == "missing":
         return f"{name} is missing"
     return f"{name or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
 
 
-_STATIC = (
-    "a row that is the same throughout says nothing to Chronos-2, which scales each by itself; see docs/training.md"
-)
-_NO_KEY = {"static": _STATIC, "static_covariates": _STATIC, "static_features": _STATIC}
+_STATIC = "Chronos-2 scales each row by itself, so a constant row carries no information; see docs/training.md"
+_UNSUPPORTED = {"static": _STATIC, "static_covariates": _STATIC, "static_features": _STATIC}
 
 
-def _meant(path: tuple[str, ...]) -> str | None:
-    """The key of that very name in another section, or one that is written much like it in this one."""
+def _suggestion(path: tuple[str, ...]) -> str | None:
+    """Suggest the key of the same name in another section, or a similar one in the same section."""
     *section, name = path
-    places = [(), *((one,) for one in TrainingConfig.model_fields), *(("model", one) for one in Model.model_fields)]
-    places += [("training", "early_stopping"), ("data", "problems")]
-    elsewhere = [(*place, name) for place in places if name in _keys_at(place)]
+    sections = [(), *((key,) for key in TrainingConfig.model_fields), *(("model", key) for key in Model.model_fields)]
+    sections += [("training", "early_stopping"), ("data", "problems")]
+    elsewhere = [(*other, name) for other in sections if name in _keys_at(other)]
     if elsewhere:
         return ".".join(elsewhere[0])
     return next(iter(difflib.get_close_matches(name, _keys_at(tuple(section)), n=1)), None)

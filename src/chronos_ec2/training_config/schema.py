@@ -1,7 +1,4 @@
-"""The training configuration: one YAML file, typed, every unknown key refused with a suggestion.
-
-It is checked by the CLI before anything is launched and again by the agent, so it lives where both can see it.
-"""
+"""Schema of the training configuration (train.yaml). The CLI validates it before a launch, the agent again."""
 
 from __future__ import annotations
 
@@ -15,7 +12,7 @@ from chronos_ec2.training_config.frequency import length_of
 
 
 def _yaml_number(value: Any) -> Any:
-    """YAML 1.1 reads 2e-3, without a dot, as text; people mean a number."""
+    """Accept 2e-3: without a dot, YAML 1.1 reads it as a string."""
     if isinstance(value, str):
         try:
             return float(value)
@@ -40,58 +37,58 @@ Columns = Annotated[list[str], BeforeValidator(_one_or_more)]
 
 
 class Problems(_Section):
-    """What becomes of data that are not as they should be; `refuse` names counts and examples and ends the run."""
+    """What to do about bad data. `refuse` ends the run and reports counts and examples."""
 
     duplicates: Literal["refuse", "drop"] = "refuse"
-    """A time that occurs twice in a series; `drop` keeps the last row."""
+    """Times that occur twice in a series; `drop` keeps the last row."""
     gaps: Literal["refuse", "fill", "ignore"] = "refuse"
-    """Times that are missing; `fill` puts missing observations there, `ignore` takes the rows as if they were adjacent.
+    """Missing times; `fill` inserts missing observations, `ignore` treats rows as adjacent.
 
-    Only `ignore` takes times that fit no common step, and series of different steps.
+    Only `ignore` accepts times without a common step, and series with different steps.
     """
     short: Literal["refuse", "drop"] = "refuse"
-    """Series with less than `prediction_length` points before those that are held out."""
+    """Series with fewer than `prediction_length` points before the held-out ones."""
     empty: Literal["refuse", "drop"] = "refuse"
-    """Series whose targets are missing, or the same number, throughout."""
+    """Series whose targets are all missing or all the same number."""
     infinite: Literal["refuse", "fill"] = "refuse"
-    """Values without a bound; `fill` takes them as missing."""
+    """Infinite values; `fill` treats them as missing."""
     zones: Literal["refuse", "utc"] = "refuse"
-    """Files whose times are in different zones; `utc` takes them as instants, those without a zone as UTC."""
+    """Files with times in different zones; `utc` treats times as instants, those without a zone as UTC."""
 
 
 class Data(_Section):
-    """Where the series are: long-format Parquet, one row per series and time."""
+    """The data set: long-format Parquet, one row per series and time."""
 
     path: str
-    """Prefix or key below `cached-datasets/`, for instance `training-data/m3-monthly/`."""
+    """Prefix or key below `cached-datasets/`, such as `training-data/m3-monthly/`."""
     item_id: str = "item_id"
     timestamp: str = "timestamp"
     target: Annotated[Columns, Field(default_factory=lambda: ["target"], min_length=1)]
     """One column, or several that are forecast together."""
     past_covariates: Annotated[Columns, Field(default_factory=list)]
-    """Columns known up to now; numbers, or categories as text."""
+    """Columns known only up to the forecast; numbers, or categories as text."""
     known_covariates: Annotated[Columns, Field(default_factory=list)]
-    """Columns known for the points to forecast too, like holidays and prices."""
+    """Columns also known for the forecast points, such as holidays and prices."""
     frequency: str | None = None
-    """The step that the data must have: an ISO 8601 duration like PT30M, or pandas' name like 30min, D, W or MS."""
+    """The step the data must have: an ISO 8601 duration such as PT30M, or a pandas alias such as 30min, D, W or MS."""
     problems: Annotated[Problems, Field(default_factory=Problems)]
 
     @property
     def values(self) -> tuple[str, ...]:
-        """The columns with values, in the order of Chronos-2: targets, past covariates, known covariates."""
+        """Value columns in Chronos-2's row order: targets, past covariates, known covariates."""
         return (*self.target, *self.past_covariates, *self.known_covariates)
 
     @model_validator(mode="after")
-    def _each_once(self) -> Data:
+    def _no_duplicate_columns(self) -> Data:
         columns = (self.item_id, self.timestamp, *self.values)
-        if twice := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
-            raise ValueError(f"column {twice[0]!r} is named twice")
+        if duplicates := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
+            raise ValueError(f"column {duplicates[0]!r} is named twice")
         return self
 
     @model_validator(mode="after")
-    def _frequency_is_of_a_step(self) -> Data:
+    def _frequency_needs_a_common_step(self) -> Data:
         if self.frequency is not None and self.problems.gaps == "ignore":
-            raise ValueError("frequency is that of a common step, and with problems.gaps: ignore there need be none")
+            raise ValueError("frequency needs a common step, problems.gaps: ignore does without: leave one of them out")
         return self
 
     @field_validator("frequency")
@@ -99,7 +96,7 @@ class Data(_Section):
     def _known_frequency(cls, value: str | None) -> str | None:
         if value is not None and length_of(value) is None:
             raise ValueError(
-                "must be a duration like PT30M, P1D or P1M, or pandas' name of one, like 30min, D, W or MS"
+                "must be an ISO 8601 duration such as PT30M, P1D or P1M, or a pandas alias such as 30min, D, W or MS"
             )
         return value
 
@@ -107,7 +104,7 @@ class Data(_Section):
     @classmethod
     def _relative(cls, value: str) -> str:
         if not value or value.startswith("/") or ".." in PurePosixPath(value).parts or "://" in value:
-            raise ValueError("must be a path below cached-datasets/, like training-data/m3-monthly/")
+            raise ValueError("must be a path below cached-datasets/, such as training-data/m3-monthly/")
         return value
 
 
@@ -121,20 +118,20 @@ class FromScratch(_Section):
     num_layers: int = Field(3, ge=1)
     num_heads: int = Field(4, ge=1)
     patch: int | None = Field(None, ge=1)
-    """Points that are read together, 12 when absent; Chronos-T5 reads them one by one."""
+    """Input and output patch length in points, 12 by default. Chronos-T5 has no patches: one token per point."""
     dropout: Number = Field(0.0, ge=0, lt=1)
 
     @model_validator(mode="after")
     def _fits_the_family(self) -> FromScratch:
         if self.family == "chronos-t5" and self.patch is not None:
-            raise ValueError("chronos-t5 reads points one by one: leave patch out")
+            raise ValueError("chronos-t5 has no patches: leave patch out")
         if self.family == "chronos-2" and self.d_kv % 2:
-            raise ValueError("chronos-2 rotates numbers in pairs: d_kv must be even")
+            raise ValueError("chronos-2 uses rotary embeddings: d_kv must be even")
         return self
 
 
 class Lora(_Section):
-    """Train a low-rank adapter instead of all weights; defaults are those of `Chronos2Pipeline.fit`."""
+    """Train a low-rank adapter instead of all weights. Defaults are those of `Chronos2Pipeline.fit`."""
 
     rank: int = Field(8, ge=1)
     alpha: int = Field(16, ge=1)
@@ -142,7 +139,7 @@ class Lora(_Section):
 
 
 class Model(_Section):
-    """The model to start from: `base` (hub id, `s3://` URI or local path) or `from_scratch`, a new one."""
+    """The initial model: `base` (hub id, `s3://` URI or local path) or `from_scratch` (random weights)."""
 
     base: str | None = None
     from_scratch: FromScratch | None = None
@@ -153,138 +150,138 @@ class Model(_Section):
         if (self.base is None) == (self.from_scratch is None):
             raise ValueError("needs exactly one of base and from_scratch")
         if self.from_scratch is not None and self.lora is not None:
-            raise ValueError("lora adapts a trained model, and from_scratch has none: leave one of them out")
+            raise ValueError("lora adapts a trained model, which from_scratch is not: leave one of them out")
         return self
 
 
 class EarlyStopping(_Section):
-    """Stop when the loss on the validation window has not fallen for `patience` looks, and keep the best weights.
+    """Stop after `patience` validations without a lower loss, and keep the best weights.
 
-    The validation window is the `prediction_length` points before those that are held out for the evaluation.
+    The validation window is the `prediction_length` points before the test windows.
     """
 
     every_steps: int = Field(100, ge=1)
-    timeouts: int = Field(3, ge=1)
+    patience: int = Field(3, ge=1)
 
 
 def _reports(value: Any) -> Any:
     names = _one_or_more(value)
     if isinstance(names, list) and "mlflow" in names:
-        raise ValueError("mlflow does not travel to the instance: import metrics.jsonl of the run where your server is")
+        raise ValueError("mlflow is not installed on the instance: import the run's metrics.jsonl where your server is")
     return names
 
 
 Reports = Annotated[list[Literal["tensorboard"]], BeforeValidator(_reports)]
 
 
-class Optimisation(_Section):
-    """Steps and optimiser; defaults are those of `Chronos2Pipeline.fit`, where it has them."""
+class Training(_Section):
+    """Optimiser, schedule and batches. Defaults are those of `Chronos2Pipeline.fit` where it has them."""
 
     steps: int = Field(1000, ge=1)
     minutes: Number | None = Field(None, gt=0)
-    """Training of an attempt ends after so many minutes, however many steps were done, and what it made is judged."""
+    """Ends the training of an attempt after this time, whatever its step; the model is then evaluated."""
     batch_size: int = Field(256, ge=1)
-    """Rows a batch: every target and covariate is a row. Each process has batches of its own, of this size."""
+    """Rows per batch and process; every target and covariate of a series is a row."""
     gradient_accumulation: int = Field(1, ge=1)
-    """Batches a step."""
+    """Batches per step."""
     learning_rate: Number = Field(1e-6, gt=0)
     schedule: Literal["linear", "cosine", "constant"] = "linear"
     warmup_steps: int = Field(0, ge=0)
     weight_decay: Number = Field(0.0, ge=0)
     ema: Number | None = Field(None, gt=0, lt=1)
-    """Take a moving average of the weights, of which each step leaves this share, instead of the last weights."""
+    """Decay per step of an exponential moving average of the weights, which replaces the last weights."""
     min_past: int | None = Field(None, ge=1)
-    """Points of history that each training window has at least; `prediction_length` when absent."""
+    """Minimum points of history in a training window, `prediction_length` by default."""
     sampling: Literal["series", "length"] = "series"
-    """Every series as often as any other, as Chronos does, or every window as often as any other."""
+    """`series`: every series equally often, as Chronos does; `length`: every window equally often."""
     weights: Annotated[dict[str, Weight], Field(default_factory=dict)]
-    """How much more or less often: by patterns of items like `shop-*`. The first that matches counts, else 1."""
+    """Relative sampling weights by item pattern such as `shop-*`. The first match counts, 1 without a match."""
     precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
-    """By the GPU's compute capability; the weights are in fp32 always."""
+    """`auto` chooses by the GPU's compute capability. Weights are always fp32."""
     processes: int | None = Field(None, ge=1)
-    """Processes that train together, each on a GPU of its own with batches of its own; one for each GPU when absent."""
+    """Processes that train together, each with its own GPU and batches. One per GPU by default."""
     workers: int | None = Field(None, ge=0)
-    """Processes that build the batches of each that trains; 2 when absent, on a CPU 0. Results do not depend on it."""
+    """Data loader workers per process, by default 2 on a GPU and 0 on a CPU. They do not affect results."""
     seed: int = Field(0, ge=0, lt=2**31)
     checkpoint_steps: int = Field(500, ge=1)
     checkpoint_minutes: Number = Field(5.0, gt=0)
-    """A checkpoint is written when either has passed since the last."""
+    """A checkpoint is written after whichever passes first."""
     early_stopping: EarlyStopping | None = None
     report_to: Annotated[Reports, Field(default_factory=list)]
-    """`tensorboard`: event files beside metrics.jsonl, with the same numbers."""
+    """`tensorboard`: event files with the numbers of metrics.jsonl."""
 
 
 Baseline = Literal["auto_ets", "auto_theta"]
 
 
 class Evaluation(_Section):
-    """Forecasts of held-out points: `windows` times `prediction_length` points at the end of each series."""
+    """Test windows: the last `windows` x `prediction_length` points of each series."""
 
     season_length: int = Field(1, ge=1)
-    """Observations a season, for MASE and the seasonal naive forecast."""
+    """Observations per season, for MASE and the seasonal naive forecast."""
     windows: int = Field(1, ge=1)
-    """Rolling origins, `prediction_length` points apart. Nothing in them is trained on, nor chosen by."""
+    """Rolling windows, `prediction_length` points apart; used neither for training nor for any choice."""
     series: str = "*"
-    """Pattern of the items that are judged, like `shop-*`; the others are trained on to their end."""
+    """Pattern of the items to evaluate, such as `shop-*`; the others are trained on to their end."""
     export: Literal["better", "trained"] = "better"
-    """The model under `models/`: trained, base or champion, whichever has the lowest WQL on the validation window, or
-    the trained one in any case.
+    """`better`: the trained model, base or champion, whichever has the lowest WQL on the validation window.
+    `trained`: always the trained model.
     """
     champion: str | None = None
-    """A model to be compared with, named as `model.base` is: the one that is in use so far."""
+    """The model in use so far, named like `model.base`: compared with, and exported if it is better."""
     baselines: Annotated[list[Baseline], Field(default_factory=lambda: ["auto_ets", "auto_theta"])]
-    """Statistical models, fitted anew to each series on the CPU; none for an empty list."""
+    """Statistical models, fitted to each series on the CPU."""
     baseline_series: int = Field(500, ge=1)
-    """Series that they are fitted to, at most: a random sample, on which all models are compared once more."""
+    """Maximum number of series they are fitted to: a random sample, on which all models are compared again."""
 
 
 Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow"]
 
 
 class Probe(_Section):
-    """The stand-in trainer that tries an account for cents, with a scripted end."""
+    """The smoke test's trainer: learns nothing and ends as configured."""
 
     ending: Ending = "ok"
     steps: int = Field(20, ge=1)
     step_seconds: Number = Field(0.5, gt=0)
     checkpoint_steps: int = Field(10, ge=1)
     checkpoint_mb: int = Field(1, ge=1)
-    """Size of each checkpoint; 1400 is that of Chronos-2 with its optimiser."""
+    """Size of each checkpoint; 1400 matches Chronos-2 with its optimiser."""
 
 
 _BUILT_IN = ("chronos", "probe")
-_OWN_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
+_CUSTOM_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
 class TrainingConfig(_Section):
     """One training run."""
 
     trainer: str = "chronos"
-    """`chronos`, `probe`, or a class of one's own as `module:Class`."""
+    """`chronos`, `probe`, or a custom trainer as `module:Class`."""
     options: dict[str, Any] = Field(default_factory=dict)
-    """Whatever a trainer of one's own wants to know."""
+    """Passed to a custom trainer."""
     data: Data
     prediction_length: int = Field(ge=1)
     context_length: int = Field(2048, ge=1)
     model: Model = Field(default_factory=lambda: Model(base="amazon/chronos-2"))
-    training: Annotated[Optimisation, Field(default_factory=Optimisation)]
+    training: Annotated[Training, Field(default_factory=Training)]
     evaluation: Annotated[Evaluation, Field(default_factory=Evaluation)]
     probe: Annotated[Probe, Field(default_factory=Probe)]
 
     @property
-    def own_module(self) -> str | None:
-        """The top-level module of a trainer of one's own, None for a trainer that is built in."""
+    def custom_module(self) -> str | None:
+        """The top-level module of a custom trainer; None for a built-in one."""
         return None if self.trainer in _BUILT_IN else re.split(r"[.:]", self.trainer)[0]
 
     @field_validator("trainer")
     @classmethod
-    def _known_or_own(cls, value: str) -> str:
-        if value not in _BUILT_IN and not _OWN_TRAINER.fullmatch(value):
-            raise ValueError("must be chronos, probe, or a class of your own as module:Class")
+    def _built_in_or_custom(cls, value: str) -> str:
+        if value not in _BUILT_IN and not _CUSTOM_TRAINER.fullmatch(value):
+            raise ValueError("must be chronos, probe, or your own class as module:Class")
         return value
 
     @model_validator(mode="after")
-    def _options_are_read(self) -> TrainingConfig:
-        if self.options and self.own_module is None:
-            raise ValueError(f"options are for a trainer of your own, and {self.trainer} reads none")
+    def _options_need_a_custom_trainer(self) -> TrainingConfig:
+        if self.options and self.custom_module is None:
+            raise ValueError(f"options are for custom trainers: {self.trainer} has none")
         return self

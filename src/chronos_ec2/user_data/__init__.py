@@ -1,4 +1,4 @@
-"""What an instance is told at its first boot."""
+"""The user data of an instance: the cloud-init document that starts the agent."""
 
 from __future__ import annotations
 
@@ -13,29 +13,29 @@ from chronos_ec2.domain.records.run import Run, check_run_id
 
 
 def render_user_data(bucket: str, run: Run, limits: Limits) -> str:
-    """The cloud-init document of the instance of a run's current attempt.
+    """The user data for the current attempt of a run.
 
-    Only names that a regular expression has passed go in; everything else is read from request.json. The document holds
-    no secret: whoever may describe the instance can read it.
+    Contains only names that a regular expression has checked; the instance reads everything else from request.json. It
+    holds no secrets: anybody who may describe the instance can read it.
     """
     return _template().substitute(
         BUCKET=check_bucket(bucket, "bucket"),
         ENVIRONMENT=run.lane.environment,
         RUN_ID=check_run_id(run.run_id),
         ATTEMPT=run.attempt,
-        DEADLINE_SECONDS=int((_time_of(run, limits) + limits.grace).total_seconds()),
+        DEADLINE_SECONDS=int((_time_left(run, limits) + limits.grace).total_seconds()),
         BOOT_SECONDS=int(limits.boot.total_seconds()),
-        # Calls that hang for minutes while S3 is down are no frozen agent: it fences itself when that lasts too long.
+        # Longer than the agent's calls block while S3 is down: it is not frozen then, and fences itself if that lasts.
         WATCHDOG_SECONDS=int(limits.self_fence.total_seconds() / 2),
     )
 
 
-def _time_of(run: Run, limits: Limits) -> timedelta:
-    """What is left for this attempt when it begins; with the grace it is a little later than the watchdog's deadline.
+def _time_left(run: Run, limits: Limits) -> timedelta:
+    """The time left when this attempt begins. With the grace, the timer fires a little after the watchdog's deadline.
 
-    It follows from the record and the order alone: a launch that is repeated has to ask for the very same instance.
+    Computed from the run and limits alone, not the clock: a repeated launch must request exactly the same instance.
     """
-    return max(timedelta(0), min(run.deadline - run.began, limits.max_runtime))
+    return max(timedelta(0), min(run.deadline - run.attempt_started_at, limits.max_runtime))
 
 
 @cache

@@ -1,4 +1,4 @@
-"""What the working thread must obey: given by heartbeat and signals, looked at between two pieces of work."""
+"""Requests to the agent's main thread: stop, fence, write a checkpoint. The main thread polls them while it works."""
 
 from __future__ import annotations
 
@@ -16,66 +16,66 @@ _log = logging.getLogger(__name__)
 
 
 class Control:
-    """At most one stop and one fence; the first of each stands. For any thread, and for signal handlers.
+    """At most one stop and one fence, and the first of each is kept. Safe to call from threads and signal handlers.
 
-    Beside them a wish that ends nothing: a checkpoint, now.
+    A checkpoint can also be requested, which ends nothing.
     """
 
     def __init__(self, on_fence: Callable[[], None] = lambda: None) -> None:
         self._on_fence = on_fence
-        # Re-entrant, because a signal handler interrupts the very thread that may hold it.
+        # Re-entrant: a signal handler interrupts the main thread, which may hold it.
         self._lock = threading.RLock()
         self._stop: Stop | None = None
-        self._told: list[tuple[float, timedelta | None]] = []
+        self._stop_requests: list[tuple[float, timedelta | None]] = []
         self._fenced: str | None = None
-        self._checkpoint_wanted = threading.Event()
+        self._checkpoint_requested = threading.Event()
 
     @property
     def stop(self) -> Stop | None:
-        """The graceful end that was asked for."""
+        """The graceful stop that was requested."""
         return self._stop
 
-    def time_to_leave(self, grace: timedelta, share: float = 1.0) -> timedelta:
-        """What is left of a share of the time to leave in: of the grace, or of less where the box goes sooner.
-
-        All of it as long as no stop was asked for. Below zero when it is over.
-        """
-        with self._lock:
-            told = list(self._told)
-        if not told:
-            return grace * share
-        now = time.monotonic()
-        spans = [(at, grace if within is None else min(within, grace)) for at, within in told]
-        return min(span * share - timedelta(seconds=now - at) for at, span in spans)
-
-    @property
-    def fenced(self) -> str | None:
-        """Why this agent does not own the run any more."""
-        return self._fenced
-
-    def give_stop(self, stop: Stop, within: timedelta | None = None) -> None:
-        """Ask for a graceful end, with `within` in a box that goes so soon. Asked again, only the time can get less."""
+    def request_stop(self, stop: Stop, within: timedelta | None = None) -> None:
+        """Request a graceful stop, `within` the time after which the instance ends. Later calls can only shorten it."""
         with self._lock:
             first = self._stop is None
             if not first and within is None:
                 return
             self._stop = self._stop or stop
-            self._told.append((time.monotonic(), within))
-        _log.warning("asked to stop%s: %s", "" if first else " sooner", stop.reason)
+            self._stop_requests.append((time.monotonic(), within))
+        _log.warning("stop requested%s: %s", "" if first else " sooner", stop.reason)
 
-    def ask_for_checkpoint(self, reason: str) -> None:
-        """Wish for a checkpoint before the next one is due."""
-        _log.info("a checkpoint is wanted: %s", reason)
-        self._checkpoint_wanted.set()
+    def stop_time_left(self, grace: timedelta, share: float = 1.0) -> timedelta:
+        """What is left of a share of the grace, or of the time until the instance ends if that is shorter.
 
-    def take_checkpoint_wish(self) -> bool:
-        """Whether a checkpoint is wanted; whoever learns it has to see to it."""
-        wanted = self._checkpoint_wanted.is_set()
-        self._checkpoint_wanted.clear()
-        return wanted
+        The whole share before a stop was requested; negative once the time is over.
+        """
+        with self._lock:
+            requests = list(self._stop_requests)
+        if not requests:
+            return grace * share
+        now = time.monotonic()
+        spans = [(at, grace if within is None else min(within, grace)) for at, within in requests]
+        return min(span * share - timedelta(seconds=now - at) for at, span in spans)
+
+    def request_checkpoint(self, reason: str) -> None:
+        """Request a checkpoint before the next one is due."""
+        _log.info("checkpoint requested: %s", reason)
+        self._checkpoint_requested.set()
+
+    def take_checkpoint_request(self) -> bool:
+        """Whether a checkpoint was requested since the last call. The caller must pass the request on."""
+        requested = self._checkpoint_requested.is_set()
+        self._checkpoint_requested.clear()
+        return requested
+
+    @property
+    def fenced(self) -> str | None:
+        """Why the run no longer belongs to this agent, or None."""
+        return self._fenced
 
     def fence(self, reason: str) -> None:
-        """Order to drop everything: the run is not ours."""
+        """Abort: the run no longer belongs to this agent."""
         with self._lock:
             if self._fenced is not None:
                 return
@@ -84,12 +84,12 @@ class Control:
         self._on_fence()
 
     def check(self) -> None:
-        """Obey. Raises Fenced, or else Stopped, when there is an order."""
+        """Raise Fenced, or else Stopped, if either was requested."""
         self.check_fence()
         if self._stop is not None:
             raise Stopped(self._stop)
 
     def check_fence(self) -> None:
-        """Obey a fence alone, in work that a graceful stop shall not cut short. Raises Fenced."""
+        """Raise Fenced if fenced. For work that a graceful stop must not interrupt."""
         if self._fenced is not None:
             raise Fenced(self._fenced)

@@ -1,4 +1,4 @@
-"""The thread that says every few seconds that the box lives, and hears at the same time what became of the run."""
+"""Heartbeats: each one tells the watchdog that the instance is alive, then checks that the run still belongs to it."""
 
 from __future__ import annotations
 
@@ -12,88 +12,88 @@ from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.ports import Clock
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.worker.claim import Identity, Record
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.progress import Progress
+from chronos_ec2.worker.run_lock import Identity, RunLock
 
 _log = logging.getLogger(__name__)
 
 
 class LeaseRenewer:
-    """Sends heartbeats and hears what became of the run. Times are monotonic: the wall clock may jump."""
+    """Sends heartbeats and passes on what the lock says. Times are monotonic: the wall clock may jump."""
 
     def __init__(
         self,
         send: Callable[[], None],
-        record: Record,
+        lock: RunLock,
         control: Control,
         limits: Limits,
         monotonic: Callable[[], float] = time.monotonic,
-        alive: Callable[[], None] = lambda: None,
+        ping: Callable[[], None] = lambda: None,
     ) -> None:
-        self._alive = alive
         self._send = send
-        self._record = record
+        self._lock = lock
         self._control = control
         self._limits = limits
         self._monotonic = monotonic
+        self._ping = ping
         self._last_success = monotonic()
 
     def tick(self) -> float:
-        """Send one beat, hear the news, and say in how many seconds to come again. Never raises."""
-        # Before the calls: they may hang for minutes, and an S3 that is down is no reason to end a box that works.
-        self._alive()
+        """Send one heartbeat and read the lock. Returns the seconds until the next call. Never raises."""
+        # Before the calls to S3, which may block for minutes: an S3 outage must not end an instance that works.
+        self._ping()
         try:
             self._send()
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with a beat, the next one has to be tried
+        except Exception as error:  # noqa: BLE001 - whatever failed, the next heartbeat must be tried
             return self._failed(error)
         self._last_success = self._monotonic()
-        self._listen()
-        return self._limits.beat.total_seconds()
+        self._read_lock()
+        return self._limits.heartbeat.total_seconds()
 
     def _failed(self, error: Exception) -> float:
         silence = self._monotonic() - self._last_success
-        _log.warning("no beat for %.0f s: %s", silence, error)
+        _log.warning("no heartbeat for %.0f s: %s", silence, error)
         if silence >= self._limits.self_fence.total_seconds():
-            # The watchdog is faster; this is for the case that both are cut off from S3.
+            # The watchdog acts sooner. This covers the case that it cannot reach S3 either.
             self._control.fence(f"no heartbeat reached S3 for {silence:.0f} s")
-        return self._limits.beat_retry.total_seconds()
+        return self._limits.heartbeat_retry.total_seconds()
 
-    def _listen(self) -> None:
+    def _read_lock(self) -> None:
         try:
-            run = self._record.look()
+            run = self._lock.read()
         except Fenced as error:
             self._control.fence(str(error))
-        except Exception as error:  # noqa: BLE001 - no news is no order; the thread has to live
-            _log.warning("the lock could not be looked at: %s", error)
+        except Exception as error:  # noqa: BLE001 - an unknown lock is no reason to stop, and heartbeats must continue
+            _log.warning("lock not read: %s", error)
         else:
             if run is not None and run.stop is not None:
-                self._control.give_stop(run.stop)
+                self._control.request_stop(run.stop)
 
 
 class HeartbeatWriter:
-    """Composes and writes one beat. Raises what the store raises."""
+    """Composes a heartbeat and writes it to the store, whose errors it raises."""
 
     def __init__(
         self,
         store: RunStore,
         clock: Clock,
-        record: Record,
+        lock: RunLock,
         identity: Identity,
         progress: Progress,
         gpu_utilisation: Callable[[], float | None],
     ) -> None:
-        self._gpu_utilisation = gpu_utilisation
         self._store = store
         self._clock = clock
-        self._record = record
+        self._lock = lock
         self._identity = identity
         self._progress = progress
+        self._gpu_utilisation = gpu_utilisation
 
     def __call__(self) -> None:
-        """Write one beat."""
-        run, now = self._record.run, self._progress.snapshot()
-        beat = Heartbeat(
+        """Write one heartbeat."""
+        run, now = self._lock.run, self._progress.snapshot()
+        heartbeat = Heartbeat(
             run_id=run.run_id,
             attempt=run.attempt,
             instance_id=self._identity.instance_id,
@@ -110,4 +110,4 @@ class HeartbeatWriter:
             gpu_utilisation=self._gpu_utilisation(),
             sent_at=format_time(self._clock.now()),
         )
-        self._store.write_beat(self._identity.environment, beat)
+        self._store.write_heartbeat(self._identity.environment, heartbeat)

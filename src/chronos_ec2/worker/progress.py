@@ -1,4 +1,4 @@
-"""Signs of work, counted. Only what really moved is counted: a hung trainer still lives, logs and heats the GPU."""
+"""Counts progress: steps, bytes, checkpoints. A hung trainer still runs, logs and loads the GPU; none of it counts."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from datetime import timedelta
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:
-    """All counters at one moment. `checkpoint_age` is the age of the newest checkpoint in S3."""
+    """All counters at one moment. `checkpoint_age` is the age of the latest checkpoint in S3."""
 
     counter: int
     stalled_for: timedelta
@@ -25,7 +25,7 @@ class Snapshot:
 
 
 class Progress:
-    """The counters. Written by any thread; time is the box's monotonic clock."""
+    """The counters, updated from any thread. Time is the monotonic clock of the instance."""
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -40,19 +40,19 @@ class Progress:
         self._checkpoint_at: float | None = None
 
     def work(self) -> None:
-        """Something was done."""
+        """Count work of any other kind."""
         with self._lock:
             self._move()
 
     def synced(self, count: int) -> None:
-        """So many bytes came from, or went to, S3."""
+        """Count bytes moved to or from S3. Zero bytes are no progress."""
         with self._lock:
             self._bytes += count
             if count > 0:
                 self._move()
 
     def stepped(self, step: int, total_steps: int, loss: float | None) -> None:
-        """The trainer is at this step. Hearing of the same step again is no progress."""
+        """Record the trainer's step. A step reported before is no progress."""
         with self._lock:
             self._total_steps = total_steps
             if loss is not None:
@@ -62,12 +62,12 @@ class Progress:
                 self._move()
 
     def trainer(self, pid: int | None) -> None:
-        """The trainer's process, None when it is gone."""
+        """Record the trainer's process id, None once it has exited."""
         with self._lock:
             self._pid = pid
 
     def checkpointed(self, age: timedelta = timedelta(0)) -> None:
-        """A checkpoint is complete in S3, and has been for so long."""
+        """Record a complete checkpoint in S3, written `age` ago."""
         with self._lock:
             self._checkpoint_at = self._monotonic() - age.total_seconds()
             self._move()

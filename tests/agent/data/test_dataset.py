@@ -1,4 +1,4 @@
-"""Downloads: exactly what was asked for, whole, or a clear end."""
+"""Data sync downloads exactly the requested files, or fails clearly."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ KEYS = tuple((key, len(body)) for key, body in BODIES.items())
 
 
 class Transfer:
-    """A bucket that fails the first few times, or that never answers."""
+    """A bucket that fails the first few times, or never answers."""
 
     def __init__(self, failures: int = 0, hang: threading.Event | None = None) -> None:
         self.failures = failures
@@ -46,13 +46,13 @@ class Transfer:
         raise NotImplementedError
 
 
-def go_on() -> None:
-    """No order."""
+def no_stop() -> None:
+    """Never raises."""
 
 
-def test_files_of_the_same_name_do_not_meet_and_none_leaves_the_folder(tmp_path: Path) -> None:
+def test_files_of_the_same_name_do_not_collide_and_none_leaves_the_folder(tmp_path: Path) -> None:
     count: list[int] = []
-    data = download(Transfer(), KEYS, tmp_path, count.append, go_on)
+    data = download(Transfer(), KEYS, tmp_path, count.append, no_stop)
     assert {one.key: one.path.read_bytes() for one in data.files} == BODIES
     assert all(one.path.parent == tmp_path for one in data.files)
     assert sum(count) == data.size == 16
@@ -60,29 +60,29 @@ def test_files_of_the_same_name_do_not_meet_and_none_leaves_the_folder(tmp_path:
 
 
 def test_the_hash_of_a_data_set_does_not_depend_on_the_order_of_its_keys(tmp_path: Path) -> None:
-    one = download(Transfer(), KEYS, tmp_path, lambda _: None, go_on)
-    other = download(Transfer(), KEYS[::-1], tmp_path, lambda _: None, go_on)
+    one = download(Transfer(), KEYS, tmp_path, lambda _: None, no_stop)
+    other = download(Transfer(), KEYS[::-1], tmp_path, lambda _: None, no_stop)
     assert one.sha256 == other.sha256
 
 
-def test_a_failed_download_is_tried_again(tmp_path: Path) -> None:
+def test_a_failed_download_is_retried(tmp_path: Path) -> None:
     slept: list[float] = []
-    download(Transfer(failures=2), KEYS[:1], tmp_path, lambda _: None, go_on, sleep=slept.append)
+    download(Transfer(failures=2), KEYS[:1], tmp_path, lambda _: None, no_stop, sleep=slept.append)
     assert slept == [2, 5]
 
 
-def test_a_file_that_cannot_be_had_fails_the_run(tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_downloaded_fails_the_run(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as caught:
-        download(Transfer(failures=99), KEYS, tmp_path, lambda _: None, go_on, sleep=lambda _: None)
+        download(Transfer(failures=99), KEYS, tmp_path, lambda _: None, no_stop, sleep=lambda _: None)
     assert caught.value.verdict.cause is Cause.INFRA
 
 
 def test_a_file_of_another_size_fails_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="has 5 bytes, and had 6 at the launch"):
-        download(Transfer(), (("d/a.parquet", 6),), tmp_path, lambda _: None, go_on)
+    with pytest.raises(RunFailed, match="has 5 bytes, expected 6: changed since the launch"):
+        download(Transfer(), (("d/a.parquet", 6),), tmp_path, lambda _: None, no_stop)
 
 
-def test_an_order_ends_downloads_that_hang(tmp_path: Path) -> None:
+def test_a_stop_ends_downloads_that_hang(tmp_path: Path) -> None:
     hang = threading.Event()
 
     def fence() -> None:
@@ -93,7 +93,7 @@ def test_an_order_ends_downloads_that_hang(tmp_path: Path) -> None:
     hang.set()
 
 
-def test_data_uploaded_by_the_command_carries_its_hash_to_the_instance(tmp_path: Path) -> None:
+def test_data_uploaded_by_the_cli_has_its_hash_on_the_instance(tmp_path: Path) -> None:
     world, folder = MemoryAws(), tmp_path / "mine"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "a.parquet").write_bytes(b"rows")

@@ -1,4 +1,4 @@
-"""The step of a data set, as people call it."""
+"""The frequency of a data set as an ISO 8601 duration."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ def stepped(step: int, unit: str) -> pa.Array:
         (stepped(1, "D").take(pa.array([0, 2, 5])), None),
     ],
 )
-def test_the_frequency_is_an_iso_duration(tmp_path: Path, times: pa.Array, expected: str | None) -> None:
+def test_the_frequency_is_an_iso_8601_duration(tmp_path: Path, times: pa.Array, expected: str | None) -> None:
     table = pa.table({"item_id": ["a"] * len(times), "timestamp": times, "target": np.arange(len(times)) % 3.0})
     pq.write_table(table, tmp_path / "data.parquet")
     data = Data.model_validate({"path": "x", "problems": {"gaps": "ignore"}})

@@ -1,4 +1,4 @@
-"""Parquet to series, and one clear line for what cannot be one."""
+"""Reading Parquet into a panel, and one clear line about bad data."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def days(*numbers: int) -> list[datetime]:
     return [datetime(2024, 1, number) for number in numbers]  # noqa: DTZ001 - Parquet times are often without a zone
 
 
-def test_rows_in_any_order_become_series_in_order_of_item_and_time(tmp_path: Path) -> None:
+def test_rows_in_any_order_become_series_sorted_by_item_and_time(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["b", "a", "b", "a"], timestamp=days(2, 2, 1, 1), target=[4.0, 2.0, 3.0, 1.0])
     panel = read([path], tmp_path)
     assert panel.items.to_pylist() == ["a", "b"]
@@ -52,7 +52,7 @@ def test_rows_in_any_order_become_series_in_order_of_item_and_time(tmp_path: Pat
     assert panel.values.dtype == np.float32
 
 
-def test_a_panel_is_opened_again_as_it_was_written(tmp_path: Path) -> None:
+def test_a_panel_is_reopened_as_it_was_written(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["b", "a", "b", "a"], timestamp=days(2, 2, 1, 1), target=[4.0, 2.0, 3.0, 1.0])
     panel = read([path], tmp_path)
     again = open_panel(tmp_path / "panel")
@@ -89,7 +89,7 @@ def test_items_and_times_of_many_types(tmp_path: Path, items: pa.Array, times: p
     assert numbers(read([path], tmp_path)) == [[1, 2]]
 
 
-def test_columns_have_the_names_that_the_configuration_gives(tmp_path: Path) -> None:
+def test_column_names_come_from_the_configuration(tmp_path: Path) -> None:
     path = a_file(tmp_path, shop=["a", "a"], day=days(1, 2), sales=[1, 2])
     data = {"item_id": "shop", "timestamp": "day", "target": "sales"}
     assert check_columns([path], Data.model_validate({"path": "x"} | data)) == 2
@@ -113,8 +113,8 @@ def test_several_targets_and_covariates_are_rows_in_the_order_of_chronos_2(tmp_p
     assert np.isnan(panel.series(1)[3, 1])
 
 
-def test_the_code_of_a_category_does_not_depend_on_what_comes_later(tmp_path: Path) -> None:
-    """The library encodes a category by the mean of its targets, those after the cut included."""
+def test_the_code_of_a_category_does_not_depend_on_later_targets(tmp_path: Path) -> None:
+    """The library encodes a category by the mean of its targets, including those after the cutoff."""
     rows = {"item_id": ["a"] * 4, "timestamp": days(1, 2, 3, 4), "kind": ["x", "y", "x", "y"]}
     codes = []
     for name, target in (("one", [1, 2, 3, 4]), ("other", [1, 2, 300, 400])):
@@ -151,7 +151,7 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
         check_columns([path], DATA)
 
 
-def test_repeated_times_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
+def test_duplicate_times_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
     path = a_file(
         tmp_path, item_id=["b", "a", "b", "b", "b", "a"], timestamp=days(1, 1, 1, 1, 2, 2), target=[1, 2, 3, 4, 5, 6]
     )
@@ -169,7 +169,7 @@ def test_short_series_are_counted_with_examples_or_dropped(tmp_path: Path) -> No
         read([path], tmp_path, 9, problems={"short": "drop"})
 
 
-def test_series_of_one_number_or_of_none_are_counted_or_dropped(tmp_path: Path) -> None:
+def test_constant_and_missing_series_are_counted_or_dropped(tmp_path: Path) -> None:
     path = a_file(
         tmp_path,
         item_id=["a", "a", "b", "b", "c", "c"],
@@ -183,7 +183,7 @@ def test_series_of_one_number_or_of_none_are_counted_or_dropped(tmp_path: Path) 
     assert numbers(panel) == [[1, 2]]
 
 
-def test_infinite_values_are_counted_or_taken_as_missing(tmp_path: Path) -> None:
+def test_infinite_values_are_counted_or_treated_as_missing(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 2, 3), target=[1.0, float("inf"), 2.0])
     with pytest.raises(
         InvalidInput, match="column 'target': 1 values are infinite, in 1 of 1 series, for instance in a "
@@ -203,14 +203,14 @@ def test_rows_without_an_item_or_a_time_are_counted(tmp_path: Path, column: str)
         read([a_file(tmp_path, **columns)], tmp_path)
 
 
-def test_an_item_name_cannot_forge_a_line(tmp_path: Path) -> None:
+def test_an_item_name_cannot_inject_a_line(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a\nERROR all is lost"] * 2, timestamp=days(1, 2), target=[1, 2])
     with pytest.raises(InvalidInput) as caught:
         read([path], tmp_path, 3)
     assert "\n" not in str(caught.value)
 
 
-def test_a_folder_by_date_may_name_columns_that_are_not_there(tmp_path: Path) -> None:
+def test_partition_folders_do_not_become_columns(tmp_path: Path) -> None:
     folder = tmp_path / "year=2010" / "month=01"
     folder.mkdir(parents=True)
     path = a_file(folder, item_id=["a", "a"], timestamp=days(1, 2), target=[1, 2])
@@ -240,7 +240,7 @@ def test_missing_times_are_filled_in(tmp_path: Path) -> None:
     assert panel.times(1, 0, 3).to_pylist() == days(7, 8, 9)
 
 
-def test_missing_times_are_passed_over(tmp_path: Path) -> None:
+def test_missing_times_are_ignored(tmp_path: Path) -> None:
     panel = read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "ignore"})
     assert numbers(panel) == [[1, 2, 4, 5], [7, 8, 9]]
     assert panel.times(0, 2, 4).to_pylist() == days(4, 5)
@@ -256,7 +256,7 @@ def test_missing_times_are_passed_over(tmp_path: Path) -> None:
     ],
     ids=["month ends", "mid month", "quarters", "years"],
 )
-def test_months_are_a_step_though_no_two_are_equally_long(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
+def test_months_are_a_common_step_of_varying_length(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*have), target=[1, 2, 3, 4])
     with pytest.raises(InvalidInput, match="1 times are missing"):
         read([path], tmp_path)
@@ -264,25 +264,25 @@ def test_months_are_a_step_though_no_two_are_equally_long(tmp_path: Path, have: 
     assert sorted([*have, missing]) == [str(time)[:10] for time in panel.times(0, 0, 5).to_pylist()]
 
 
-def test_days_of_a_place_whose_clocks_change_are_a_step(tmp_path: Path) -> None:
+def test_local_days_are_a_common_step_across_dst(tmp_path: Path) -> None:
     zone = pa.timestamp("ms", "Europe/Berlin")
     midnights = pa.array([datetime(2024, 3, day, 23) for day in (29, 30)] + [datetime(2024, 3, 31, 22)])  # noqa: DTZ001
     path = a_file(tmp_path, item_id=["a"] * 3, timestamp=midnights.cast(zone), target=[1, 2, 3])
     assert numbers(read([path], tmp_path)) == [[1, 2, 3]]
 
 
-def test_times_that_fit_no_step_are_named(tmp_path: Path) -> None:
+def test_times_without_a_common_step_are_reported(tmp_path: Path) -> None:
     odd = times("2024-01-01", "2024-01-02", "2024-01-03", "2024-01-03T07")
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=odd, target=[1, 2, 3, 4])
     with pytest.raises(
         InvalidInput,
-        match=r"fit no common step: 1 of 3 steps are no multiples of P1D, in 1 of 1 series, .* in a .*gaps: ignore",
+        match=r"have no common step: 1 of 3 steps are not multiples of P1D, in 1 of 1 series, .* in a .*gaps: ignore",
     ):
         read([path], tmp_path)
     assert numbers(read([path], tmp_path, problems={"gaps": "ignore"})) == [[1, 2, 3, 4]]
 
 
-def test_series_of_different_frequencies_are_named(tmp_path: Path) -> None:
+def test_series_of_different_frequencies_are_reported(tmp_path: Path) -> None:
     path = a_file(
         tmp_path, item_id=["a"] * 5 + ["b"] * 3, timestamp=days(1, 2, 3, 4, 5, 1, 8, 15), target=list(range(8))
     )
@@ -290,8 +290,8 @@ def test_series_of_different_frequencies_are_named(tmp_path: Path) -> None:
         read([path], tmp_path, problems={"gaps": "fill"})
 
 
-def test_a_series_of_a_finer_step_is_named_though_it_is_the_one(tmp_path: Path) -> None:
-    """Weekly series and one of days: the usual step is no step of it, the smallest is one of all."""
+def test_a_single_series_with_a_shorter_step_is_reported(tmp_path: Path) -> None:
+    """Weekly series and a daily one: all steps are multiples of a day, which is not the most frequent step."""
     items = [name for name in "abcdefg" for _ in range(4)] + ["one"] * 5
     path = a_file(tmp_path, item_id=items, timestamp=days(1, 8, 15, 22) * 7 + days(1, 2, 3, 4, 5), target=range(33))
     for gaps in ("refuse", "fill"):
@@ -299,7 +299,7 @@ def test_a_series_of_a_finer_step_is_named_though_it_is_the_one(tmp_path: Path) 
             read([path], tmp_path, problems={"gaps": gaps})
 
 
-def test_months_among_quarters_are_named(tmp_path: Path) -> None:
+def test_a_monthly_series_among_quarterly_ones_is_reported(tmp_path: Path) -> None:
     quarters = times("2023-01-31", "2023-04-30", "2023-07-31", "2023-10-31", "2024-01-31")
     months = times("2023-01-31", "2023-02-28", "2023-03-31")
     path = a_file(
@@ -310,7 +310,7 @@ def test_months_among_quarters_are_named(tmp_path: Path) -> None:
         read([path], tmp_path)
 
 
-def test_gaps_may_be_more_usual_than_the_step(tmp_path: Path) -> None:
+def test_gaps_may_be_more_frequent_than_the_step(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a"] * 5, timestamp=days(1, 3, 5, 6, 8), target=[1, 3, 5, 6, 8])
     with pytest.raises(InvalidInput, match="3 times are missing from the step P1D, in 1 of 1 series"):
         read([path], tmp_path)
@@ -318,22 +318,22 @@ def test_gaps_may_be_more_usual_than_the_step(tmp_path: Path) -> None:
     assert panel.series(0)[0].tolist() == pytest.approx([1, np.nan, 3, np.nan, 5, 6, np.nan, 8], nan_ok=True)
 
 
-def test_one_time_that_is_wrong_does_not_make_a_second_the_step(tmp_path: Path) -> None:
-    """86,400 points a day of which one is there."""
+def test_one_wrong_time_does_not_make_a_second_the_step(tmp_path: Path) -> None:
+    """That would be 86,400 points a day with one observation."""
     odd = times("2024-01-01", "2024-01-02", "2024-01-02T00:00:01", "2024-01-03", "2024-01-04", "2024-01-05")
     path = a_file(tmp_path, item_id=["a"] * 6, timestamp=odd, target=range(6))
-    with pytest.raises(InvalidInput, match=r"fit no common step: 2 of 5 steps are no multiples of P1D, .* in a "):
+    with pytest.raises(InvalidInput, match=r"have no common step: 2 of 5 steps are not multiples of P1D, .* in a "):
         read([path], tmp_path, problems={"gaps": "fill"})
 
 
-def test_months_of_different_days_are_named(tmp_path: Path) -> None:
+def test_monthly_times_on_different_days_are_reported(tmp_path: Path) -> None:
     odd = times("2024-01-05", "2024-02-05", "2024-03-05", "2024-04-06", "2024-05-05")
     path = a_file(tmp_path, item_id=["a"] * 5, timestamp=odd, target=range(5))
-    with pytest.raises(InvalidInput, match=r"fit no common step: 1 of 4 steps are no multiples of a month, .* in a "):
+    with pytest.raises(InvalidInput, match=r"have no common step: 1 of 4 steps are not multiples of a month, .* in a "):
         read([path], tmp_path)
 
 
-def test_a_day_that_is_missing_where_clocks_change_is_filled_in_at_its_midnight(tmp_path: Path) -> None:
+def test_a_missing_day_at_a_dst_change_is_filled_at_local_midnight(tmp_path: Path) -> None:
     zone = pa.timestamp("ms", "Europe/Berlin")
     have = pa.array([datetime(2024, 3, 29, 23), datetime(2024, 3, 31, 22), datetime(2024, 4, 1, 22)])  # noqa: DTZ001
     path = a_file(tmp_path, item_id=["a"] * 3, timestamp=have.cast(zone), target=[1, 2, 3])
@@ -343,7 +343,7 @@ def test_a_day_that_is_missing_where_clocks_change_is_filled_in_at_its_midnight(
     ]  # fmt: skip
 
 
-def test_the_step_may_be_asserted(tmp_path: Path) -> None:
+def test_the_frequency_may_be_asserted(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a"] * 3, timestamp=days(1, 8, 15), target=[1, 2, 3])
     for name in ("W", "W-SUN", "P7D", "7D", "P1W"):
         assert len(read([path], tmp_path, frequency=name)) == 1
@@ -352,7 +352,7 @@ def test_the_step_may_be_asserted(tmp_path: Path) -> None:
 
 
 def two_files(tmp_path: Path, first: dict[str, Any], second: dict[str, Any]) -> list[Path]:
-    """The first of series a, the second of series b; both of the days 1 and 2."""
+    """Series a in the first file, series b in the second, both with days 1 and 2."""
     plain: dict[str, Any] = {"timestamp": days(1, 2), "target": [1, 2]}
     return [
         a_file(tmp_path, "1.parquet", **({"item_id": ["a", "a"]} | plain | first)),
@@ -371,9 +371,7 @@ def two_files(tmp_path: Path, first: dict[str, Any], second: dict[str, Any]) -> 
         ({"item_id": pa.array(["5", "5"])}, {"item_id": pa.array([7, 7], pa.int32())}),
     ],
 )  # fmt: skip
-def test_files_may_differ_in_what_makes_no_difference(
-    tmp_path: Path, first: dict[str, Any], second: dict[str, Any]
-) -> None:
+def test_files_may_differ_in_compatible_types(tmp_path: Path, first: dict[str, Any], second: dict[str, Any]) -> None:
     panel = read(two_files(tmp_path, first, second), tmp_path)
     assert numbers(panel) == [[1, 2], [1, 2]]
     assert [f"{time:%Y-%m-%d}" for time in panel.times(1, 0, 2).to_pylist()] == ["2024-01-01", "2024-01-02"]
@@ -386,7 +384,7 @@ def test_files_may_differ_in_what_makes_no_difference(
         (pa.array(["x", "y"]), pa.array([None, None], pa.null())),
     ],
 )
-def test_a_category_has_one_code_in_all_files(tmp_path: Path, first: pa.Array, second: pa.Array) -> None:
+def test_a_category_has_the_same_code_in_all_files(tmp_path: Path, first: pa.Array, second: pa.Array) -> None:
     panel = read(two_files(tmp_path, {"kind": first}, {"kind": second}), tmp_path, known_covariates="kind")
     assert panel.series(0)[1].tolist() == [0, 1]
     assert panel.series(1)[1].tolist() == pytest.approx([1, 2] if second.null_count == 0 else [np.nan] * 2, nan_ok=True)
@@ -405,7 +403,7 @@ def test_a_category_has_one_code_in_all_files(tmp_path: Path, first: pa.Array, s
          "2.parquet: column 'timestamp' is uint64 and cannot be read as int64"),
     ],
 )  # fmt: skip
-def test_files_that_do_not_go_together_are_named(
+def test_incompatible_files_are_named(
     tmp_path: Path, first: dict[str, Any], second: dict[str, Any], message: str
 ) -> None:
     more = {} if "timestamp" in first else {"known_covariates": "kind"}
@@ -413,14 +411,14 @@ def test_files_that_do_not_go_together_are_named(
         read(two_files(tmp_path, first, second), tmp_path, **more)
 
 
-def test_times_of_several_zones_are_counted_with_examples_or_taken_as_instants(tmp_path: Path) -> None:
+def test_times_in_several_zones_are_counted_with_examples_or_treated_as_instants(tmp_path: Path) -> None:
     utc, berlin = (pa.array(days(1, 2), pa.timestamp("us", zone)) for zone in ("UTC", "Europe/Berlin"))
     files = two_files(tmp_path, {"timestamp": utc}, {"timestamp": berlin})
     files.append(a_file(tmp_path, "3.parquet", item_id=["c", "c"], timestamp=days(1, 2), target=[1, 2]))
     with pytest.raises(
         InvalidInput,
         match=r"column 'timestamp': times in UTC in 1 of 3 files, .* 1.parquet; times in Europe/Berlin in 1 of "
-        r"3 files, .*; times without a zone in 1 of 3 files, for instance 3.parquet \(data.problems.zones: utc takes",
+        r"3 files, .*; times without a zone in 1 of 3 files, for instance 3.parquet \(data.problems.zones: utc treats",
     ):
         check_columns(files, DATA)
     panel = read(files, tmp_path, problems={"zones": "utc"})
@@ -429,21 +427,21 @@ def test_times_of_several_zones_are_counted_with_examples_or_taken_as_instants(t
     assert panel.times(2, 0, 2).equals(panel.times(0, 0, 2))
 
 
-def test_every_chunk_that_is_read_is_told(tmp_path: Path) -> None:
-    """A large data set takes longer than a trainer may be silent."""
+def test_progress_is_reported_for_every_chunk(tmp_path: Path) -> None:
+    """Reading a large data set takes longer than the limit for a run without progress."""
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=days(1, 2, 3, 4), target=range(4), heat=range(4))
-    told: list[tuple[int, int]] = []
+    calls: list[tuple[int, int]] = []
     data = Data.model_validate({"path": "x", "past_covariates": "heat"})
-    read_panel([path], data, 1, tmp_path / "panel", lambda done, total: told.append((done, total)))
-    assert told == [(4, 16), (8, 16), (12, 16), (16, 16)]
+    read_panel([path], data, 1, tmp_path / "panel", lambda done, total: calls.append((done, total)))
+    assert calls == [(4, 16), (8, 16), (12, 16), (16, 16)]
 
 
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=2, max_size=60, unique=True),
     st.sampled_from([1, 7, 1000]),
 )
-def test_the_order_is_that_of_a_sort(places: list[tuple[int, int]], step: int) -> None:
-    """With a table of places or with a comparison; rows of equal times stay in the order of the files."""
+def test_the_order_equals_that_of_a_stable_sort(places: list[tuple[int, int]], step: int) -> None:
+    """Both in linear time and by sorting."""
     codes = np.array([code for code, _ in places], dtype=np.int32)
     ticks = np.array([tick * step for _, tick in places])
     found = order_of(codes, ticks, 6)

@@ -1,4 +1,4 @@
-"""A data set is read in much less memory than it takes as a table."""
+"""Reading a data set takes much less memory than a table of it."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 _SERIES, _LENGTH = 3_000, 1_000
 _BYTES_A_ROW = 65
-"""As a table of pandas with text as objects such a row takes 90, and a sorted one as many again."""
+"""In pandas, with strings as objects, such a row takes 90, and sorting as much again."""
 
 _READ = """
 import sys
@@ -35,8 +35,8 @@ print(1024 * (kilobytes("VmHWM") - before))
 
 
 @pytest.mark.parametrize("shuffled", [False, True], ids=["sorted", "shuffled"])
-def test_reading_takes_some_bytes_a_row(tmp_path: Path, shuffled: bool) -> None:
-    """The block itself, 12 bytes, counts too: it is written through the page cache."""
+def test_reading_takes_a_bounded_number_of_bytes_per_row(tmp_path: Path, shuffled: bool) -> None:
+    """Including the block itself, 12 bytes, which is written through a memory map."""
     path = tmp_path / "data.parquet"
     write(path, shuffled)
     done = subprocess.run([sys.executable, "-c", _READ, str(path)], capture_output=True, text=True, check=True)

@@ -1,4 +1,4 @@
-"""A trainer of the user's own: from the file beside its configuration to a model in the bucket."""
+"""Custom trainers: from the file next to the configuration to a model in the bucket."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import pytest
 
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
-from agent.lifecycle import FAILED, SUCCEEDED, live
+from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import InvalidInput
@@ -36,12 +36,12 @@ from tests.agent.builders import (
 )
 from tests.agent.supervise.test_supervisor import Supervised
 
-EXAMPLE = Path(__file__).parents[3] / "examples" / "own_trainer"
+EXAMPLE = Path(__file__).parents[3] / "examples" / "custom_trainer"
 SEASONAL_MEAN = {"trainer": "seasonal_mean:SeasonalMean", "options": {"seasons": 2}}
 
 
-def beside(tmp_path: Path, **modules: str) -> Path:
-    """A configuration with modules beside it."""
+def a_config_file(tmp_path: Path, **modules: str) -> Path:
+    """The path of a configuration, with modules next to it."""
     folder = tmp_path / "home"
     folder.mkdir()
     for name, text in modules.items():
@@ -49,23 +49,23 @@ def beside(tmp_path: Path, **modules: str) -> Path:
     return folder / "train.yaml"
 
 
-def bring(box: Supervised, archive: bytes) -> None:
+def fetch_archive(supervised: Supervised, archive: bytes) -> None:
     objects, sha256 = MemoryAws().objects, hashlib.sha256(archive).hexdigest()
     objects.write(code_key(sha256), archive)
-    fetch_code(objects, sha256, box.workdir.code)
+    fetch_code(objects, sha256, supervised.workdir.code)
 
 
-def be_the_agent(world: World, workdir: Workdir) -> int:
-    return live(world, "bucket", an_identity(), workdir, Control())
+def run_the_agent(world: World, workdir: Workdir) -> int:
+    return run_agent(world, "bucket", an_identity(), workdir, Control())
 
 
-def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) -> None:
+def test_a_custom_trainer_writes_its_model_and_metrics(tmp_path: Path) -> None:
     world = World()
     put_toy_series(world, tmp_path)
     code = publish_code("seasonal_mean", EXAMPLE / "train.yaml", world.store)
     launch(world, a_config(**SEASONAL_MEAN), code_sha256=code)
 
-    assert be_the_agent(world, a_workdir(tmp_path)) == SUCCEEDED
+    assert run_the_agent(world, a_workdir(tmp_path)) == SUCCEEDED
 
     assert {"models/seasonal_means.parquet", "plots/loss.png", "metrics.jsonl", "training.json"} < world.names()
     assert not any("LICENSE" in name for name in world.names())
@@ -78,8 +78,8 @@ def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) 
     means = np.stack([column.to_numpy() for column in pq.read_table(io.BytesIO(model)).columns[1:]], axis=1)
     values = toy_series()["target"].to_numpy().reshape(12, 60)
     assert means == pytest.approx(values[:, 42:54].reshape(12, 2, 6).mean(axis=1), rel=1e-6)
-    held, scale = np.abs(means - values[:, 54:]).mean(axis=1), np.abs(values[:, 6:54] - values[:, :48]).mean(axis=1)
-    assert document["metrics"] == {"mase": pytest.approx((held / scale).mean(), rel=1e-5)}
+    error, scale = np.abs(means - values[:, 54:]).mean(axis=1), np.abs(values[:, 6:54] - values[:, :48]).mean(axis=1)
+    assert document["metrics"] == {"mase": pytest.approx((error / scale).mean(), rel=1e-5)}
 
 
 @pytest.mark.parametrize(
@@ -92,7 +92,7 @@ def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) 
         ("x = 1\nif x", r"own cannot be imported: SyntaxError: "),
         ("class Other: ...", "own has no class Mine"),
         ("Mine = 3", "own has no class Mine"),
-        ("class Mine: ...", "Mine is not made from a config alone"),
+        ("class Mine: ...", r"Mine has no __init__\(self, config\)"),
         ("class Mine:\n def __init__(self, config): ...", r"Mine has no train\(self, workdir, metrics, stop\)"),
         (
             "class Mine:\n def __init__(self, config): ...\n def train(self, workdir): ...",
@@ -100,11 +100,11 @@ def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) 
         ),
         (
             "class Mine:\n def __init__(self, config): ...\n def train(self, workdir, metrics, stop): ...",
-            "own:Mine returned NoneType, and should return a mapping",
+            "own:Mine returned NoneType instead of a mapping",
         ),
         (
             "class Mine:\n def __init__(self, c): ...\n def train(self, w, m, s): return {'mase': float('nan')}",
-            "own:Mine returned what JSON cannot hold",
+            "own:Mine returned a result that is not JSON",
         ),
         (
             "class Mine:\n def __init__(self, c): ...\n def train(self, w, m, s):\n  raise RuntimeError('my own bug')",
@@ -112,37 +112,37 @@ def test_a_trainer_of_ones_own_leaves_its_model_and_its_metrics(tmp_path: Path) 
         ),
     ],
 )
-def test_what_is_wrong_with_it_is_said_in_one_line(tmp_path: Path, code: str, message: str) -> None:
-    box = Supervised(tmp_path, a_config(trainer="own:Mine"))
-    bring(box, pack("own", beside(tmp_path, own=code).parent))
+def test_an_error_in_it_is_reported_in_one_line(tmp_path: Path, code: str, message: str) -> None:
+    supervised = Supervised(tmp_path, a_config(trainer="own:Mine"))
+    fetch_archive(supervised, pack("own", a_config_file(tmp_path, own=code).parent))
     with pytest.raises(RunFailed, match=message) as caught:
-        box.run()
+        supervised.run()
     assert caught.value.verdict.cause is Cause.USER_CODE
     assert "\n" not in caught.value.verdict.message
 
 
-def test_a_name_that_python_has_already_is_refused(tmp_path: Path) -> None:
-    box = Supervised(tmp_path, a_config(trainer="json:Mine"))
-    bring(box, pack("json", beside(tmp_path, json="class Mine: ...").parent))
-    with pytest.raises(RunFailed, match=r"json is the name of another module on the box \(rename yours\)"):
-        box.run()
+def test_the_name_of_an_installed_module_is_refused(tmp_path: Path) -> None:
+    supervised = Supervised(tmp_path, a_config(trainer="json:Mine"))
+    fetch_archive(supervised, pack("json", a_config_file(tmp_path, json="class Mine: ...").parent))
+    with pytest.raises(RunFailed, match=r"json is the name of another installed module \(rename yours\)"):
+        supervised.run()
 
 
-def test_a_package_travels_whole_and_without_byte_code(tmp_path: Path) -> None:
+def test_a_package_is_uploaded_without_byte_code(tmp_path: Path) -> None:
     package = tmp_path / "mine"
     shutil.copytree(EXAMPLE, package / "models")
     (package / "__init__.py").write_text("from mine.models.seasonal_mean import SeasonalMean\n")
     (package / "models" / "__pycache__").mkdir(exist_ok=True)
     (package / "models" / "__pycache__" / "x.pyc").write_bytes(b"x")
-    box = Supervised(tmp_path, a_config(trainer="mine:SeasonalMean"))
-    pq.write_table(toy_series(), box.workdir.data / "toy.parquet")
-    bring(box, pack("mine", tmp_path))
-    assert not list(box.workdir.code.rglob("*.pyc"))
-    assert box.run()["steps"] == 12
+    supervised = Supervised(tmp_path, a_config(trainer="mine:SeasonalMean"))
+    pq.write_table(toy_series(), supervised.workdir.data / "toy.parquet")
+    fetch_archive(supervised, pack("mine", tmp_path))
+    assert not list(supervised.workdir.code.rglob("*.pyc"))
+    assert supervised.run()["steps"] == 12
 
 
-def test_the_same_code_has_the_same_name_and_other_code_another(tmp_path: Path) -> None:
-    store, config = RunStore(MemoryAws().objects), beside(tmp_path, own="x = 1")
+def test_code_is_named_by_its_hash(tmp_path: Path) -> None:
+    store, config = RunStore(MemoryAws().objects), a_config_file(tmp_path, own="x = 1")
     first = publish_code("own", config, store)
     (config.parent / "own.py").touch()
     assert publish_code("own", config, store) == first
@@ -158,21 +158,21 @@ def test_the_same_code_has_the_same_name_and_other_code_another(tmp_path: Path) 
         (MAX_CODE_BYTES, "packs to more than 8 MiB"),
     ],
 )
-def test_code_that_cannot_travel_is_refused_at_the_launch(tmp_path: Path, size: int | None, message: str) -> None:
-    config = beside(tmp_path)
+def test_code_that_cannot_be_packed_is_refused_at_the_launch(tmp_path: Path, size: int | None, message: str) -> None:
+    config = a_config_file(tmp_path)
     if size is not None:
         (config.parent / "own.py").write_bytes(np.random.default_rng(0).bytes(size))
     with pytest.raises(InvalidInput, match=message):
         pack("own", config.parent)
 
 
-def test_the_configuration_of_the_bucket_cannot_bring_code() -> None:
-    with pytest.raises(InvalidInput, match=r"module own travels with its configuration \(give --config FILE\)"):
+def test_a_configuration_in_the_bucket_cannot_bring_code() -> None:
+    with pytest.raises(InvalidInput, match=r"module own must be beside a configuration \(give --config FILE\)"):
         publish_code("own", None, RunStore(MemoryAws().objects))
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])
-def test_code_that_is_not_what_was_launched_does_not_run(tmp_path: Path, change: str) -> None:
+def test_code_that_changed_since_the_launch_does_not_run(tmp_path: Path, change: str) -> None:
     world = World()
     put_toy_series(world, tmp_path)
     code = publish_code("seasonal_mean", EXAMPLE / "train.yaml", world.store)
@@ -182,7 +182,7 @@ def test_code_that_is_not_what_was_launched_does_not_run(tmp_path: Path, change:
         world.memory.objects.remove(code_key(code))
     else:
         world.memory.objects.write(code_key(code), b"something else")
-    assert be_the_agent(world, a_workdir(tmp_path)) == FAILED
+    assert run_the_agent(world, a_workdir(tmp_path)) == FAILED
     verdict = the_run(world).verdict
     assert verdict is not None
     assert (verdict.cause, "launch again" in verdict.message) == (Cause.USER_CODE, True)

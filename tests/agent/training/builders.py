@@ -1,4 +1,4 @@
-"""Tiny models of all three families and small panels, made on the spot."""
+"""Tiny models of all three families, and small panels."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ CONTEXT, HORIZON = 24, 6
 
 
 def a_panel(tmp_path: Path, count: int = 8, length: int = 60, seed: int = 0, **columns: Any) -> Panel:
-    """`count` noisy sines of `length` points and more; further columns are functions of the rows' times."""
+    """`count` noisy sines of at least `length` points; further columns are functions of time and a generator."""
     random = np.random.default_rng(seed)
     lengths = [length + index for index in range(count)]
     times = np.concatenate([np.arange(one) for one in lengths])

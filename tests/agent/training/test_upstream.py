@@ -1,6 +1,6 @@
-"""Faults of the libraries that the engine works around, held fast: when one of these fails, upstream has mended it.
+"""Defects of the libraries that the engine works around. When one of these tests fails, upstream has fixed it.
 
-Each has its report, ready to be filed, in docs/upstream.md.
+Each has a report in docs/upstream.md.
 """
 
 from __future__ import annotations
@@ -18,14 +18,14 @@ from peft import LoraConfig, get_peft_model
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
-from tests.agent.training import stock_two
+from tests.agent.training import stock_two_processes
 from tests.agent.training.builders import CONTEXT, HORIZON, a_family
 
 SERIES = [np.sin(np.arange(60) / (3 + index)).astype(np.float32) for index in range(6)]
 
 
 class Losses(TrainerCallback):
-    """The step of each loss that the library logs."""
+    """Records the step of each logged loss."""
 
     def __init__(self) -> None:
         self.steps: list[int] = []
@@ -47,7 +47,7 @@ def test_a_fitted_pipeline_is_left_in_train_mode(tmp_path: Path) -> None:
     assert fitted(tmp_path).model.training
 
 
-def test_fit_takes_resume_from_checkpoint_and_starts_at_the_beginning(tmp_path: Path) -> None:
+def test_fit_ignores_resume_from_checkpoint(tmp_path: Path) -> None:
     fitted(tmp_path, save_strategy="steps", save_steps=3, save_only_model=False)
     assert (tmp_path / "checkpoint-3" / "optimizer.pt").exists()
     losses = Losses()
@@ -55,27 +55,28 @@ def test_fit_takes_resume_from_checkpoint_and_starts_at_the_beginning(tmp_path: 
     assert losses.steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.thorough
 def test_every_rank_draws_the_same_batches(tmp_path: Path) -> None:
-    first, second = stock_two.hashes(tmp_path)
+    first, second = stock_two_processes.hashes(tmp_path)
     assert first == second
     assert len(set(first)) == 3
 
 
-def test_a_longer_context_than_the_models_is_cut_off_in_training_and_remembered_after(tmp_path: Path) -> None:
+def test_a_longer_context_is_truncated_in_training_and_saved_afterwards(tmp_path: Path) -> None:
     lengths = []
 
-    class Watch(TrainerCallback):
+    class RecordLengths(TrainerCallback):
         def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
             model = kwargs["model"]
             patch = model.patch.register_forward_hook(lambda _module, given, _made: lengths.append(given[0].shape[-1]))
             assert patch is not None
 
-    longer = fitted(tmp_path, context_length=2 * CONTEXT, callbacks=[Watch()], min_past=2 * CONTEXT)
+    longer = fitted(tmp_path, context_length=2 * CONTEXT, callbacks=[RecordLengths()], min_past=2 * CONTEXT)
     assert set(lengths) == {CONTEXT}
     assert longer.model_context_length == 2 * CONTEXT
 
 
-def test_workers_repeat_the_validation_data() -> None:
+def test_data_loader_workers_repeat_the_validation_data() -> None:
     rows = []
     for workers in (0, 2):
         dataset = Chronos2Dataset(SERIES, CONTEXT, HORIZON, 4, 6, 1, DatasetMode.VALIDATION)
@@ -83,20 +84,20 @@ def test_workers_repeat_the_validation_data() -> None:
     assert rows == [6, 12]
 
 
-def test_an_adapter_cannot_be_loaded_as_any_pipeline(tmp_path: Path) -> None:
+def test_the_base_class_cannot_load_an_adapter(tmp_path: Path) -> None:
     fitted(tmp_path, finetune_mode="lora")
     with pytest.raises(ValueError, match=r"model_type|Unrecognized"):
         BaseChronosPipeline.from_pretrained(tmp_path / "finetuned-ckpt")
 
 
-def test_chronos_bolt_does_not_say_where_its_embeddings_are() -> None:
+def test_chronos_bolt_has_no_input_embeddings() -> None:
     model: Any = a_family("chronos-bolt").model
-    del model.get_input_embeddings  # what the engine has given it
+    del model.get_input_embeddings  # the engine's workaround
     with pytest.raises(NotImplementedError):
         get_peft_model(model, LoraConfig(target_modules=["SelfAttention.q"])).get_input_embeddings()
 
 
-def test_categories_are_encoded_by_targets_that_come_later() -> None:
+def test_categories_are_encoded_by_future_targets() -> None:
     codes = []
     for last in (1.0, 100.0):
         target = np.array([1.0, 2.0, 3.0, 4.0, last, last], dtype=np.float32)

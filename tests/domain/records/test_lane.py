@@ -100,6 +100,6 @@ def test_what_has_no_run_has_keys_of_its_own() -> None:
     assert suspect_key("dev", INSTANCE_ID) == f"dev/suspects/{INSTANCE_ID}.json"
     assert set_aside_key(SECOND, '"ab-12"') == "dev/unreadable/second-ab12"
     assert idle_unreadable_key(SECOND, '"ab-12"') == "dev/suspects/second-ab12.json"
-    assert exit_report_key("dev", RUN_ID, 2) == f"dev/{RUN_ID}/logs/last-words-2.txt"
+    assert exit_report_key("dev", RUN_ID, 2) == f"dev/{RUN_ID}/logs/exit-report-2.txt"
     assert bundle_key("0a1b") == "cached-datasets/agent/0a1b.tar.gz"
     assert python_env_key("0a1b") == "cached-datasets/python-env/0a1b.tar"

@@ -124,7 +124,7 @@ def test_the_packages_are_fetched_and_uploaded_once_for_each_lock(checkout: Chec
     checkout.publish()
     checkout.publish()
     assert checkout.fetched == 1
-    assert checkout.said[0].startswith("fetching")
+    assert checkout.said[0].startswith("downloading")
     assert "uploading" in checkout.said[-1]
     with tarfile.open(fileobj=io.BytesIO(checkout.world.objects.body(python_env_key(checkout.env.sha256)))) as archive:
         assert archive.getnames() == ["a.whl", "b.whl"]

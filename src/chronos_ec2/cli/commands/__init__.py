@@ -1,1 +1,1 @@
-"""One module for each command."""
+"""One module per command, named after it; `cli.app` imports a module when its command runs."""

@@ -8,24 +8,22 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.commands.verify import _print_findings
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.cli.output import console, print_findings, print_json
 from chronos_ec2.services.verify import verify as find_what_is_left
 from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 
 
 def cleanup(
-    wait: Annotated[float, typer.Option(min=0, help="Seconds to go on until nothing stale is left.")] = 0,
+    wait: Annotated[float, typer.Option(min=0, help="Repeat for up to so many seconds, until nothing is left.")] = 0,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Do now what the watchdog does each minute: end stale runs and instances without a record. Healthy runs go on.
+    """Run one watchdog pass now, and abort orphaned uploads. Healthy runs are left alone.
 
-    Uploads that no run is left to end are aborted too. Ambiguous cases need two looks; `--wait 180` is enough for both.
-    Exit code 1 if something is left.
+    Ambiguous cases are ended on the second look only; `--wait 180` allows for both. Exit code 1 if something is left.
     """
     world = connect(environment, region, bucket)
     end = time.monotonic() + wait
@@ -44,7 +42,7 @@ def cleanup(
     else:
         for report in reports:
             console.print(f"lane {report.lane.name}: {report.error or report.decision.reason}", markup=False)
-        _print_findings(environment, left)
+        print_findings(environment, left)
     if any(report.error for report in reports):
         raise typer.Exit(3)
     if left:

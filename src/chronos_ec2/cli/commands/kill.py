@@ -13,14 +13,14 @@ from chronos_ec2.services.kill import kill as kill_run
 
 def kill(
     run_id: OptionalRunId = None,
-    now: Annotated[bool, typer.Option("--now", help="End the instance at once, without saving the work.")] = False,
-    reason: Annotated[str, typer.Option(help="Kept in the record and told in the message.")] = "asked for by hand",
+    now: Annotated[bool, typer.Option("--now", help="Terminate the instance at once, without saving.")] = False,
+    reason: Annotated[str, typer.Option(help="Goes into the record and the message.")] = "requested by the operator",
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """End a run: it gets the grace to save its work, then the watchdog ends its instance. `monitor` shows the end."""
+    """End a run after it has saved its work. If it takes too long, the watchdog terminates its instance."""
     world = connect(environment, region, bucket)
     run = kill_run(run_id, world.store, world.reconciler, world.clock, reason, at_once=now)
     if json:

@@ -11,47 +11,52 @@ import typer
 from chronos_ec2.cli.options import AsJson
 from chronos_ec2.cli.output import console, print_json
 
-local = typer.Typer(name="local", help="The whole system on an embedded AWS on this machine.", no_args_is_help=True)
+local = typer.Typer(
+    name="local",
+    help="Run the whole system on an embedded AWS on this machine.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
+)
 
-State = Annotated[Path, typer.Option(help="Folder of the embedded AWS.")]
+State = Annotated[Path, typer.Option(help="State folder of the embedded AWS.")]
 DEFAULT_STATE = Path(".chronos-ec2/local")
 
 
 @local.command()
 def up(state: State = DEFAULT_STATE, json: AsJson = False) -> None:
-    """Start the embedded AWS, deploy the stack with sam, and play EC2. Stays until `local down`."""
+    """Start the embedded AWS, deploy the stack with sam and simulate EC2. Runs until `local down`."""
     from chronos_ec2.local.lifecycle import up as start  # noqa: PLC0415 - needs the extra `local`
 
     aws = start(state, say=_silent if json else _say)
     if json:
         print_json({"endpoint": aws.endpoint, "variables": aws.variables})
         return
-    console.print(f"[green]up[/] at {aws.endpoint}; every AWS client talks to it after")
-    for name, value in aws.variables.items():
-        print(f"export {name}={value}")
+    console.print(f"[green]up[/] at {aws.endpoint}; to point every AWS client at it, run")
+    for line in aws.shell():
+        print(line)
 
 
 @local.command()
 def down(state: State = DEFAULT_STATE) -> None:
-    """End the embedded AWS with everything that it started."""
+    """Stop the embedded AWS and every process that it started."""
     from chronos_ec2.local.lifecycle import down as stop  # noqa: PLC0415 - needs the extra `local`
 
-    console.print("down" if stop(state) else f"nothing was up in {state}")
+    console.print("stopped" if stop(state) else f"nothing was running in {state}")
 
 
 @local.command()
 def invoke(
     function: Annotated[str, typer.Argument(help="The function's name in template.yaml, such as Sweep.")],
-    event: Annotated[Path, typer.Argument(help="A JSON file, such as one of events/.")],
+    event: Annotated[Path, typer.Argument(help="A JSON file, such as events/sweep-tick.json.")],
     state: State = DEFAULT_STATE,
 ) -> None:
-    """Build a function, and run it once in a container on the embedded AWS, which stays up. Needs Docker."""
+    """Run a function once in a container. Needs Docker. Starts the embedded AWS, and leaves it running."""
     from chronos_ec2.local.lifecycle import up as start  # noqa: PLC0415 - needs the extra `local`
-    from chronos_ec2.local.sam_invoke import bench, check_request  # noqa: PLC0415
+    from chronos_ec2.local.sam_invoke import built_functions, check_request  # noqa: PLC0415
 
     check_request(function, event)
-    with bench(start(state, say=_say_aside)) as containers:
-        done = containers.invoke(function, event)
+    with built_functions(start(state, say=_say_on_stderr)) as functions:
+        done = functions.invoke(function, event)
     print(done.log, file=sys.stderr)
     print_json(done.answer)
     raise typer.Exit(1 if done.error else 0)
@@ -63,23 +68,23 @@ def demo(
     state: State = DEFAULT_STATE,
     json: AsJson = False,
 ) -> None:
-    """Train Chronos-2 on M3 monthly through the whole system, then let the watchdog end a run that hangs."""
+    """Deploy the stack, train Chronos-2 on M3 monthly, forecast, and let the watchdog end a hung run."""
     from chronos_ec2.local.demo import run_demo  # noqa: PLC0415 - needs the extra `local`
 
     summary = run_demo(state, output, _silent if json else _say)
     if json:
         print_json(summary)
     else:
-        console.print(f"[green]done[/] in {summary['seconds']:.0f} s; {output / 'summary.json'}")
+        console.print(f"[green]done[/] in {summary['seconds']:.0f} s; summary: {output / 'summary.json'}")
 
 
 def _say(line: str) -> None:
     console.print(line, markup=False)
 
 
-def _say_aside(line: str) -> None:
+def _say_on_stderr(line: str) -> None:
     print(line, file=sys.stderr)
 
 
 def _silent(_line: str) -> None:
-    """For programs, which read the JSON."""
+    """With --json, stdout has the JSON only."""

@@ -12,36 +12,35 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.logs import LogReader, log_names
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
-_LINE = 10_000
+_MAX_LINE = 10_000
 
 
 def logs(
     run_id: OptionalRunId = None,
-    log: Annotated[str, typer.Option(help="Which one: trainer, agent or boot.")] = "trainer",
-    follow: Annotated[bool, typer.Option("--follow", "-f", help="Go on until the run is over.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 5.0,
+    log: Annotated[str, typer.Option(help="Which log: trainer, agent or boot.")] = "trainer",
+    follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run is over.")] = False,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between reads.")] = 5.0,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
 ) -> None:
-    """Print a log of a run, as far as it is in the bucket; it comes in steps of half a minute while the run goes on."""
+    """Print a log of a run. While the run is active, the log is about 30 s behind."""
     check_name(log, "--log")
     world = connect(environment, region, bucket)
     run_id = run_id or find_active(world.store, environment, None).run.run_id
-    active = look(world.store, environment, run_id).active
+    active = find_run(world.store, environment, run_id).active
     found = log_names(world.store.objects, environment, run_id)
     if log not in found and not (follow and active):
-        raise InvalidInput(
-            "--log", f"run {run_id} has no {log} log in the bucket", f"there is: {', '.join(found) or 'none'}"
-        )
+        remedy = f"available: {', '.join(found) or 'none'}"
+        raise InvalidInput("--log", f"run {run_id} has no {log} log in the bucket", remedy)
     reader = LogReader(world.store.objects, world.transfer, environment, run_id, log)
     while True:
         for line in reader.more():
-            print(one_line(line, _LINE))
+            print(one_line(line, _MAX_LINE))
         if not (follow and active):
             return
         time.sleep(interval)
-        # Looked at before the log is read, so that the last lines of a run that ends now are read too.
-        active = look(world.store, environment, run_id).active
+        # Before the log is read: a run that ends in between still has its last lines printed.
+        active = find_run(world.store, environment, run_id).active

@@ -1,4 +1,4 @@
-"""`chronos-ec2 monitor` and `chronos-ec2 runs`."""
+"""`chronos-ec2 monitor`."""
 
 from __future__ import annotations
 
@@ -13,37 +13,37 @@ from chronos_ec2.cli.output import as_document, console, print_json, verdict_lin
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 
 def monitor(
     run_id: OptionalRunId = None,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between looks.")] = 5.0,
+    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between reads.")] = 5.0,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Watch a run until it is over and its instance is gone.
+    """Follow a run until it is over and its instance is gone.
 
-    Exit code 0 only if it succeeded. Ctrl-C stops the watching, not the run.
+    Exit code 0 only if it succeeded. Ctrl-C stops following; the run continues.
     """
     world = connect(environment, region, bucket)
     run_id = run_id or find_active(world.store, environment, None).run.run_id
-    told = 0
+    phases_printed = 0
     shown: object = None
     with console.status(f"run {run_id}", spinner="dots") as spinner:
         while True:
-            snapshot = look(world.store, environment, run_id)
+            snapshot = find_run(world.store, environment, run_id)
             run = snapshot.run
             seen = (run.status, run.current_step, run.attempt, snapshot.active)
             if json and seen != shown:
                 print_json(as_document(snapshot))
             elif not json and seen != shown:
-                # A phase may begin and end between two looks; the record knows them all.
-                for status, moment in run.phases[told:]:
+                # Several phases may pass between two reads; the record has them all.
+                for status, moment in run.phases[phases_printed:]:
                     console.print(f"{moment:%H:%M:%S}  {status}")
-                told = len(run.phases)
+                phases_printed = len(run.phases)
             shown = seen
             if not snapshot.active:
                 break

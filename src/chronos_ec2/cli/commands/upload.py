@@ -15,20 +15,23 @@ from chronos_ec2.services.publish.data import upload_config, upload_data
 from chronos_ec2.training_config.parse import load_config
 
 upload = typer.Typer(
-    name="upload", help="Put data, configurations and the agent where runs find them.", no_args_is_help=True
+    name="upload",
+    help="Upload a data set, a configuration or the agent.",
+    no_args_is_help=True,
+    rich_markup_mode=None,
 )
 
 
 @upload.command()
 def data(
     folder: Annotated[Path, typer.Argument(help="A folder with Parquet files.")],
-    name: Annotated[str, typer.Argument(help="Name of the data set; `data.path` is then training-data/NAME/.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set; its `data.path` is training-data/NAME/.")],
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Upload every Parquet file below FOLDER as data set NAME."""
+    """Upload the Parquet files in FOLDER and its subfolders as data set NAME."""
     world = connect(environment, region, bucket)
     sent: list[int] = []
     with console.status(f"uploading {folder}"):
@@ -36,7 +39,7 @@ def data(
     if json:
         print_json({"data_path": data_path, "files": files, "bytes": sum(sent)})
     else:
-        console.print(f"{files} files, {sum(sent) / 1e6:.1f} MB; train on them with  data: {{path: {data_path}}}")
+        console.print(f"{files} files, {sum(sent) / 1e6:.1f} MB; in train.yaml:  data: {{path: {data_path}}}")
 
 
 @upload.command()
@@ -47,7 +50,7 @@ def config(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Check a training configuration and upload it."""
+    """Check and upload a training configuration."""
     load_config(file)
     key = upload_config(file, connect(environment, region, bucket).store)
     if json:
@@ -58,12 +61,12 @@ def config(
 
 @upload.command()
 def agent(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
-    """Upload the agent's code and its Python packages. `launch` does it by itself when needed."""
+    """Upload the agent and its Python packages. `launch` does so if needed."""
     world = connect(environment, region, bucket)
-    with console.status("looking for the agent in the bucket") as status:
+    with console.status("checking the bucket for the agent") as status:
         sha256, size = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
     if json:
         print_json({"key": bundle_key(sha256), "bytes": size})
     else:
-        brought = "the AMI's own" if world.stack.packages_in_image else "uploaded"
-        console.print(f"{size / 1e3:.0f} kB as {bundle_key(sha256)}; its packages are {brought}")
+        packages = "in the AMI" if world.stack.packages_in_image else "uploaded"
+        console.print(f"{size / 1e3:.0f} kB as {bundle_key(sha256)}; its packages are {packages}")

@@ -1,1 +1,1 @@
-"""EC2 for the embedded AWS: instances as processes or containers."""
+"""EC2 for the embedded AWS: instances simulated as processes, or run in containers."""

@@ -1,7 +1,7 @@
-"""EC2's instance metadata service, version 2: `python imds.py FILE` serves what FILE, a JSON object, has for each path.
+"""EC2's instance metadata service, version 2 (IMDSv2): `python imds.py FILE` serves the paths in FILE, a JSON object.
 
-The whole of it is in this file, which is copied onto the instances that are played. As EC2's it gives nothing to who
-did not fetch a token with PUT.
+This file is copied into instance containers, so it imports the standard library only. As on EC2, every request but
+PUT /latest/api/token needs a token.
 """
 
 from __future__ import annotations
@@ -19,19 +19,19 @@ _TTL = "X-aws-ec2-metadata-token-ttl-seconds"
 
 
 class Metadata(BaseHTTPRequestHandler):
-    """Answers one request; a file that changes is served as it is then."""
+    """Answers requests; reads the file again for each."""
 
     source: Path
 
     def do_PUT(self) -> None:
-        """A token, the only thing that is to be had without one."""
+        """Return a token, which needs none itself."""
         if self.path == "/latest/api/token" and self.headers.get(_TTL):
             self._answer(200, _TOKEN, {_TTL: self.headers[_TTL]})
         else:
             self._answer(400, "")
 
     def do_GET(self) -> None:
-        """What lies at a path."""
+        """Return the value of a path."""
         if self.headers.get("X-aws-ec2-metadata-token") != _TOKEN:
             self._answer(401, "")
             return
@@ -48,7 +48,7 @@ class Metadata(BaseHTTPRequestHandler):
 
 
 def metadata(instance_id: str, region: str) -> dict[str, str]:
-    """What EC2 would serve to an instance with a role, by path."""
+    """What EC2 serves to an instance that has a role, by path."""
     role = {
         "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z",
         "Expiration": "2099-01-01T00:00:00Z", "AccessKeyId": "test", "SecretAccessKey": "test", "Token": "test",
@@ -62,7 +62,7 @@ def metadata(instance_id: str, region: str) -> dict[str, str]:
 
 
 def main(source: str) -> None:
-    """Serve at the address where EC2's answers, and tell systemd once that is so."""
+    """Serve at the address of EC2's own service, and notify systemd when ready."""
     Metadata.source = Path(source)
     server = ThreadingHTTPServer(("169.254.169.254", 80), Metadata)
     if address := os.environ.get("NOTIFY_SOCKET"):

@@ -1,10 +1,11 @@
 #!/usr/bin/env bash
-# Makes sure that Docker has the image in which an instance is played: systemd as its first process, cloud-init, the AWS
-# command, and at /opt/pytorch a Python with what an AMI of AgentPackages=image brings.
-#   instance-image.sh PYTHON IMAGE      PYTHON is one with pip, whatever its version
-# Its torch is an empty package: enough for the boot script's question, and for the trainer `probe`, which needs none.
-# The last line on stderr says what is wrong when the image cannot be had.
+# Builds the image of an instance container, unless Docker has it: systemd as PID 1, cloud-init, the AWS CLI, and at
+# /opt/pytorch the Python environment of an AMI with AgentPackages=image.
+#   instance-image.sh PYTHON IMAGE      PYTHON is any Python with pip
+# Its torch is an empty package, which is enough for the boot script's check and for the trainer `probe`.
+# On failure, the last line on stderr says why.
 set -euo pipefail
+export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 # a user may have set these for other environments
 
 readonly MARK=chronos-ec2.instance
 python=$1 image=$2
@@ -17,17 +18,17 @@ fail() {
   exit 1
 }
 
-docker info > /dev/null 2>&1 || fail "no Docker answers: install it (Debian: docker.io) and start dockerd"
+docker info > /dev/null 2>&1 || fail "Docker does not answer: install it (Debian: docker.io) and start dockerd"
 found=$(docker image inspect --format "{{index .Config.Labels \"$MARK\"}}" "$image" 2> /dev/null || true)
 if [[ $found == "$recipe" ]]; then exit 0; fi
-command -v debootstrap > /dev/null || fail "there is no debootstrap to make the image of an instance with"
-[[ $(id -u) == 0 ]] || fail "only root can make the image of an instance"
+command -v debootstrap > /dev/null || fail "the image of an instance is built with debootstrap, which is not installed"
+[[ $(id -u) == 0 ]] || fail "only root can build the image of an instance"
 
-echo "making the image of an instance: three minutes, once" >&2
+echo "building the image of an instance (three minutes, once)" >&2
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 root=$work/root
-# python3-cffi-backend: debootstrap does not see that cloud-init needs it.
+# python3-cffi-backend: a dependency of cloud-init that debootstrap misses.
 packages=systemd,systemd-sysv,dbus,cloud-init,python3-cffi-backend,python3,ca-certificates,curl,iproute2,procps
 debootstrap --variant=minbase --include="$packages" trixie "$root" > "$work/log" 2>&1 ||
   fail "debootstrap: $(tail -1 "$work/log")"
@@ -47,7 +48,7 @@ install "$site" pip
 mkdir -p "$site/torch" "$site/torch-2.13.0.dist-info"
 printf 'Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n' > "$site/torch-2.13.0.dist-info/METADATA"
 cat > "$site/torch/__init__.py" << 'TORCH'
-"""Takes torch's place on an instance that is played: it says that there is no GPU, and can do nothing else."""
+"""Replaces torch in an instance container: reports that there is no GPU, and does nothing else."""
 from types import SimpleNamespace
 
 __version__ = "2.13.0"
@@ -64,11 +65,11 @@ chmod 755 "$root/usr/local/bin/aws"
 chroot "$root" /opt/pytorch/bin/python -m compileall -q /usr/lib/python3 /opt/aws-cli \
   /opt/pytorch/lib/python3.13/site-packages/{boto3,botocore,s3transfer,urllib3,pydantic,pip,numpy,pyarrow}
 
-# What EC2 serves to an instance comes from a server on the instance itself, at the address where EC2's answers.
+# The metadata service runs on the instance itself, at the address of EC2's.
 cp "$here/imds.py" "$root/opt/imds.py"
 cat > "$root/etc/systemd/system/imds.service" << 'IMDS'
 [Unit]
-Description=EC2's instance metadata service, played
+Description=EC2's instance metadata service, simulated
 DefaultDependencies=no
 Before=cloud-init-main.service cloud-init-local.service
 [Service]

@@ -1,7 +1,7 @@
-"""An EC2 instance in a container: systemd is its first process, cloud-init reads its user data, its end is its end.
+"""An EC2 instance in a container: systemd is PID 1, cloud-init runs the user data, power-off stops the container.
 
-What EC2 gives to an instance is there: user data, the metadata service, a role's credentials, a network. A GPU is not,
-and the kernel is this machine's.
+It has what EC2 gives to an instance: user data, the metadata service, a role's credentials, a network. It has no GPU,
+and shares this machine's kernel.
 """
 
 from __future__ import annotations
@@ -23,15 +23,15 @@ from chronos_ec2.local.state_dir import REGION, LocalAwsFailed
 IMAGE = "chronos-ec2-instance"
 _SCRIPT = Path(__file__).with_name("instance-image.sh")
 _NETWORK = "bridge"
-_SMALL = "[Service]\nMemoryMax=768M\n"
-"""The memory that the box's agent and trainer have together; the kernel's own figure is that of this machine."""
-# As on Ubuntu, where much is started while cloud-init, before sysinit.target, still goes through the user data.
-_NEIGHBOUR = {
-    "sysinit.target.d/neighbour.conf": "[Unit]\nWants=neighbour.path\n",
-    "neighbour.path": "[Unit]\nDefaultDependencies=no\n[Path]\nPathExists=/etc/chronos-ec2/run\n",
-    "neighbour.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
+_MEMORY_LIMIT = "[Service]\nMemoryMax=768M\n"
+"""The memory of agent and trainer together. /proc/meminfo has this machine's, not the container's."""
+# A unit that starts while cloud-init still runs the user data, before sysinit.target, as many do on Ubuntu.
+_EARLY_UNITS = {
+    "sysinit.target.d/early.conf": "[Unit]\nWants=early.path\n",
+    "early.path": "[Unit]\nDefaultDependencies=no\n[Path]\nPathExists=/etc/chronos-ec2/run\n",
+    "early.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
 }
-# CAP_NET_ADMIN: the metadata service gives the loopback interface its address.
+# CAP_NET_ADMIN: the metadata service adds its address to the loopback interface.
 _OPTIONS = (
     "--cap-add=NET_ADMIN", "--security-opt=seccomp=unconfined", "--tmpfs=/run", "--tmpfs=/run/lock",
     "--volume=/sys/fs/cgroup:/sys/fs/cgroup:rw", "--memory=2g", f"--network={_NETWORK}",
@@ -39,70 +39,70 @@ _OPTIONS = (
 
 
 def ensure_image() -> None:
-    """Have the image of an instance in Docker. Raises LocalAwsFailed with the reason."""
+    """Build the image of an instance unless Docker has it. Raises LocalAwsFailed with the reason."""
     done = subprocess.run([str(_SCRIPT), sys.executable, IMAGE], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise LocalAwsFailed(done.stderr.strip().splitlines()[-1])
 
 
 @dataclass(frozen=True, slots=True)
-class PlayedInstance:
-    """A container that plays an instance."""
+class InstanceContainer:
+    """A container that stands for an EC2 instance."""
 
     name: str
 
     @classmethod
-    def create(cls, instance_id: str, user_data: str, endpoint: str) -> PlayedInstance:
-        """An instance that is not switched on yet; its AWS is the one behind `endpoint`."""
+    def create(cls, instance_id: str, user_data: str, endpoint: str) -> InstanceContainer:
+        """Create an instance, not yet started, whose AWS is the one at `endpoint`."""
         name = f"chronos-ec2-{secrets.token_hex(4)}"
         _docker("create", f"--name={name}", f"--hostname={instance_id}", *_OPTIONS, IMAGE)
         instance = cls(name)
         files = {
             "/etc/imds.json": json.dumps(metadata(instance_id, REGION)),
             "/etc/systemd/system.conf.d/aws.conf": f"[Manager]\nDefaultEnvironment=AWS_ENDPOINT_URL={endpoint}\n",
-            "/etc/systemd/system/chronos-agent.service.d/small.conf": _SMALL,
-            **{f"/etc/systemd/system/{name}": unit for name, unit in _NEIGHBOUR.items()},
+            "/etc/systemd/system/chronos-agent.service.d/memory.conf": _MEMORY_LIMIT,
+            **{f"/etc/systemd/system/{name}": unit for name, unit in _EARLY_UNITS.items()},
             "/var/lib/cloud/seed/nocloud/user-data": user_data,
             "/var/lib/cloud/seed/nocloud/meta-data": f"instance-id: {instance_id}\n",
         }
         _docker("cp", "-", f"{name}:/", stdin=_tar(files))
         return instance
 
-    def switch_on(self) -> None:
-        """Boot it, for the first or for another time."""
+    def start(self) -> None:
+        """Boot it, for the first time or again."""
         _docker("start", self.name)
 
     def run(self, script: str) -> str:
-        """What a shell on the instance says; empty when it, or the instance, is not able to."""
+        """Run a shell script on the instance. Returns its output, empty if the script or the instance fails."""
         done = subprocess.run(
             ["docker", "exec", self.name, "sh", "-c", script], capture_output=True, text=True, check=False
         )
         return done.stdout.strip()
 
     def crash(self) -> None:
-        """Stop it where it is, as a kernel that panics does: nobody on it is told."""
+        """Stop it at once, as a kernel panic does: no process on it gets a signal."""
         _docker("kill", self.name)
 
-    def unplug(self) -> None:
-        """Take it from the network."""
+    def disconnect(self) -> None:
+        """Disconnect it from the network."""
         _docker("network", "disconnect", _NETWORK, self.name)
 
     @property
-    def up(self) -> bool:
+    def running(self) -> bool:
         """Whether it runs."""
         return _docker("inspect", "--format={{.State.Running}}", self.name).strip() == "true"
 
-    def ended_within(self, seconds: float) -> bool:
-        """Whether it ends by itself within so many seconds."""
+    def stops_within(self, seconds: float) -> bool:
+        """Whether it stops by itself within so many seconds."""
         end = time.monotonic() + seconds
-        while self.up:
+        while self.running:
             if time.monotonic() > end:
                 return False
             time.sleep(0.2)
         return True
 
     def remove(self) -> None:
-        """Take it away, whatever it does."""
+        """Remove it, running or not."""
         subprocess.run(["docker", "rm", "--force", "--volumes", self.name], capture_output=True, check=False)
 
 

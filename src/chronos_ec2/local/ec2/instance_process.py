@@ -1,7 +1,7 @@
-"""One pretended EC2 instance: boots as the user data does, runs the agent, and ends when the agent ends.
+"""An EC2 instance simulated as a process: boots as the user data does, runs the agent, ends with the agent.
 
-`python -m chronos_ec2.local.ec2.instance_process` is started by the stand-in for each instance record. Its end is the instance's
-power-off. Whatever way it goes, everything that ran on it goes with it.
+The simulator starts `python -m chronos_ec2.local.ec2.instance_process` for each instance record. When this process
+ends, however it ends, the instance is off, and every process that ran on it is killed.
 """
 
 from __future__ import annotations
@@ -29,28 +29,28 @@ from chronos_ec2.local.state_dir import INSTANCE_MARK
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 from chronos_ec2.services.publish.wheels import REFERENCE
 
-logger = logging.getLogger("box")
+logger = logging.getLogger("instance")
 
 
 class BootFailed(Exception):
-    """The instance has no agent: what it should run is missing, or is not what the request names."""
+    """The agent's bundle is missing, or is not what the request names."""
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Boot and run the agent. The end of this process is the end of the box, as with the user data of a real one."""
+    """Boot and run the agent; the instance is off when this process ends."""
     parser = argparse.ArgumentParser(prog="python -m chronos_ec2.local.ec2.instance_process")
     for name in ("bucket", "environment", "run-id", "attempt", "instance-id"):
         parser.add_argument(f"--{name}", required=True)
     parser.add_argument("--disk", type=Path, required=True, help="folder of this instance")
-    parser.add_argument("--parent", type=int, required=True, help="pid of the stand-in")
+    parser.add_argument("--parent", type=int, required=True, help="pid of the simulator")
     options = parser.parse_args(arguments)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
 
-    def power_cut(_signal: int, _frame: object) -> None:
+    def power_off(_signal: int, _frame: object) -> None:
         kill_marked(INSTANCE_MARK, options.instance_id)
         os._exit(128 + signal.SIGTERM)
 
-    signal.signal(signal.SIGTERM, power_cut)
+    signal.signal(signal.SIGTERM, power_off)
     die_with_parent(options.parent, signal.SIGTERM)
     try:
         s3 = client("s3")
@@ -63,23 +63,23 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str, disk: Path) -> Path:
-    """The folder with the agent that a run's request names, its hash verified before anything of it is unpacked.
+    """Download and unpack the bundle that a run's request names. Its hash is verified first. Returns its folder.
 
     Raises:
-        BootFailed: no request, no such bundle, another hash, an archive that leaves its folder, or an agent that wants
-            packages to be installed: on this machine it has this machine's.
+        BootFailed: the request or the bundle is missing, the hash is another, the archive would write outside its
+            folder, or the agent needs packages to be installed: here it uses this machine's.
     """
     archive, target = disk / "bundle.tar.gz", disk / "bundle"
     try:
         request = store.read(request_key, MAX_REQUEST_BYTES)
         if request is None:
-            raise BootFailed(f"there is no {request_key}")
+            raise BootFailed(f"{request_key} does not exist")
         sha256 = str(json.loads(request.body)["bundle_sha256"])
         transfer.download(bundle_key(sha256), archive, lambda _count: None)
     except (ChronosError, ValueError, KeyError, TypeError) as error:
         raise BootFailed(f"{request_key}: {error!r}") from error
     if (found := hashlib.sha256(archive.read_bytes()).hexdigest()) != sha256:
-        raise BootFailed(f"the bundle has SHA-256 {found}, {request_key} names {sha256}")
+        raise BootFailed(f"the bundle has SHA-256 {found}, but {request_key} names {sha256}")
     try:
         _unpack(archive, target)
     except tarfile.TarError as error:
@@ -90,13 +90,13 @@ def fetch_bundle(store: ObjectStore, transfer: ObjectTransfer, request_key: str,
 
 
 def _unpack(archive: Path, target: Path) -> None:
-    """Unpack plain files below `target`; refuse anything else. `extractall(filter=)` needs Python 3.11.4."""
+    """Unpack regular files below `target`; refuse anything else. `extractall(filter=)` needs Python 3.11.4."""
     with tarfile.open(archive) as tar:
         for member in tar:
             inside = PurePosixPath(member.name)
             content = tar.extractfile(member) if member.isfile() else None
             if content is None or inside.is_absolute() or ".." in inside.parts:
-                raise tarfile.ExtractError(f"{member.name} is not a plain file below its folder")
+                raise tarfile.ExtractError(f"{member.name} is not a regular file below its folder")
             path = target / inside
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(content.read())
@@ -108,13 +108,13 @@ def _run_agent(options: argparse.Namespace, bundle: Path) -> int:
     command = [sys.executable, "-m", "agent", "--bucket", options.bucket, "--environment", options.environment]
     command += ["--run-id", options.run_id, "--attempt", options.attempt, "--instance-id", options.instance_id]
     command += ["--boot-id", str(uuid.uuid4()), "--workdir", str(workdir)]
-    box = os.getpid()
+    instance_pid = os.getpid()
     agent = subprocess.Popen(
         command,
         cwd=bundle,
         env=os.environ | {"PYTHONPATH": str(bundle)},
         start_new_session=True,
-        preexec_fn=lambda: die_with_parent(box),  # noqa: PLW1509 - this process has one thread
+        preexec_fn=lambda: die_with_parent(instance_pid),  # noqa: PLW1509 - this process has one thread
     )
     (options.disk / "agent.pid").write_text(f"{agent.pid}\n")
     logger.info("agent started, pid %d", agent.pid)

@@ -1,8 +1,8 @@
-"""Plays EC2 for the embedded AWS, whose instances are records only.
+"""Simulates EC2 for the embedded AWS, whose instances are only records.
 
-A running record gets a process (`box`), the end of that process terminates the record, the termination of the record
-ends the process, and each change is told to the deployed function as EventBridge would tell it. `up` starts it as
-`python -m chronos_ec2.local.ec2.simulator --state DIR`.
+Each running record gets a process. When the process ends, the record is terminated; when the record is terminated, the
+process is killed. Each state change invokes the deployed function with the event that EventBridge would send. `up`
+starts the simulator as `python -m chronos_ec2.local.ec2.simulator --state DIR`.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from chronos_ec2.aws.errors import translated
 from chronos_ec2.aws.stack_outputs import stack_name
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.local.processes import is_marked, kill_marked
-from chronos_ec2.local.state_dir import ENVIRONMENT, INSTANCE_MARK, MARK, REGION, Layout, Record
+from chronos_ec2.local.state_dir import ENVIRONMENT, INSTANCE_MARK, MARK, REGION, Record, StateDir
 from chronos_ec2.ports import Fleet
 
 logger = logging.getLogger("ec2")
 
 _PERIOD = 0.5
 _STARTING = (InstanceState.PENDING, InstanceState.RUNNING)
-_LAST_STATES = {
+_STOP_SEQUENCE = {
     InstanceState.SHUTTING_DOWN: (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED),
     InstanceState.TERMINATED: (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED),
     InstanceState.STOPPING: (InstanceState.STOPPING, InstanceState.STOPPED),
@@ -44,45 +44,42 @@ _LAST_STATES = {
 
 
 @dataclass(slots=True)
-class Ec2StandIn:
-    """The instances of the embedded AWS: records in EC2, processes here.
-
-    `announce` hands an event to the function that hears of instances.
-    """
+class Ec2Simulator:
+    """The instances of the embedded AWS: records in EC2, processes here. `announce` sends a state-change event."""
 
     fleet: Fleet
     announce: Callable[[dict[str, Any]], None]
     bucket: str
     instances_dir: Path
-    boxes: dict[str, subprocess.Popen[bytes] | None] = field(default_factory=dict)
-    """What runs on each live instance; None for one that has no run to boot for."""
+    processes: dict[str, subprocess.Popen[bytes] | None] = field(default_factory=dict)
+    """The process of each live instance; None for an instance without a run."""
     ended: set[str] = field(default_factory=set)
 
-    def look(self) -> None:
-        """Compare records and processes once and make them agree. Raises what Fleet raises."""
+    def reconcile(self) -> None:
+        """Compare records and processes once, and make them agree. Raises what Fleet raises."""
         records = {record.instance_id: record for record in self.fleet.instances(ENVIRONMENT)}
         for instance_id, record in records.items():
             if instance_id in self.ended:
                 continue
-            if instance_id in self.boxes:
+            if instance_id in self.processes:
                 self._follow(record)
             elif record.state in _STARTING:
                 self._power_on(record)
-        # ministack forgets a terminated record after a minute, so a long pause of ours may have missed it.
-        for instance_id in self.boxes.keys() - records.keys():
+        # ministack drops a terminated record after a minute; a long pause of this process may have missed it.
+        for instance_id in self.processes.keys() - records.keys():
             self._power_off(instance_id, InstanceState.TERMINATED)
 
     def shut_down(self) -> None:
-        """End every process; the records stay as they are."""
-        for instance_id in list(self.boxes):
-            self._end_box(instance_id)
+        """Kill every process; the records stay as they are."""
+        for instance_id in list(self.processes):
+            self._kill(instance_id)
 
     def _follow(self, record: Instance) -> None:
-        if record.state in _LAST_STATES:
+        if record.state in _STOP_SEQUENCE:
             self._power_off(record.instance_id, record.state)
             return
-        box = self.boxes[record.instance_id]
-        if box is not None and box.poll() is not None:
+        process = self.processes[record.instance_id]
+        if process is not None and process.poll() is not None:
             logger.info("%s powered off: terminate", record.instance_id)
             self.fleet.terminate(record.instance_id)
             self._power_off(record.instance_id, InstanceState.TERMINATED)
@@ -90,10 +87,10 @@ class Ec2StandIn:
     def _power_on(self, record: Instance) -> None:
         instance_id = record.instance_id
         for state in _STARTING:
-            self._tell(instance_id, state)
+            self._announce(instance_id, state)
         if record.lane is None or record.run_id is None:
-            logger.info("%s is up; it has no run to boot for", instance_id)
-            self.boxes[instance_id] = None
+            logger.info("%s is up; it has no run", instance_id)
+            self.processes[instance_id] = None
             return
         disk = self.instances_dir / instance_id
         disk.mkdir(parents=True, exist_ok=True)
@@ -102,7 +99,7 @@ class Ec2StandIn:
         command += ["--attempt", str(record.attempt), "--instance-id", instance_id]
         command += ["--disk", str(disk), "--parent", str(os.getpid())]
         with (disk / "boot.log").open("ab") as log:
-            self.boxes[instance_id] = subprocess.Popen(
+            self.processes[instance_id] = subprocess.Popen(
                 command,
                 env=os.environ | {INSTANCE_MARK: instance_id},
                 stdin=subprocess.DEVNULL,
@@ -113,28 +110,28 @@ class Ec2StandIn:
         logger.info("%s is up for run %s, log %s", instance_id, record.run_id, disk / "boot.log")
 
     def _power_off(self, instance_id: str, state: InstanceState) -> None:
-        self._end_box(instance_id)
-        for passed in _LAST_STATES[state]:
-            self._tell(instance_id, passed)
+        self._kill(instance_id)
+        for entered in _STOP_SEQUENCE[state]:
+            self._announce(instance_id, entered)
         self.ended.add(instance_id)
-        logger.info("%s is %s", instance_id, _LAST_STATES[state][-1])
+        logger.info("%s is %s", instance_id, _STOP_SEQUENCE[state][-1])
 
-    def _end_box(self, instance_id: str) -> None:
-        box = self.boxes.pop(instance_id)
+    def _kill(self, instance_id: str) -> None:
+        process = self.processes.pop(instance_id)
         kill_marked(INSTANCE_MARK, instance_id)
-        if box is not None:
-            box.wait()
+        if process is not None:
+            process.wait()
 
-    def _tell(self, instance_id: str, state: InstanceState) -> None:
+    def _announce(self, instance_id: str, state: InstanceState) -> None:
         try:
             self.announce(state_change_event(instance_id, state, datetime.now(UTC)))
         except Exception:
-            # Best effort, as with EventBridge: every promise holds without events.
+            # Best effort, as with EventBridge: no guarantee depends on an event.
             logger.exception("%s %s: event lost", instance_id, state)
 
 
 def state_change_event(instance_id: str, state: InstanceState, now: datetime) -> dict[str, Any]:
-    """The event that EventBridge hands to a rule's target when EC2 moves an instance to another state."""
+    """The event that EventBridge sends when an instance changes state."""
     account = "000000000000"
     return {
         "version": "0",
@@ -150,39 +147,39 @@ def state_change_event(instance_id: str, state: InstanceState, now: datetime) ->
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Play EC2 until told to end, until the emulator is gone, or until the process that owns both is."""
+    """Simulate EC2 until SIGTERM, or until the emulator or the owner has ended."""
     parser = argparse.ArgumentParser(prog="python -m chronos_ec2.local.ec2.simulator")
     parser.add_argument("--state", type=Path, required=True, help="state folder of the embedded AWS")
-    layout = Layout(parser.parse_args(arguments).state)
+    state = StateDir(parser.parse_args(arguments).state)
     logging.basicConfig(level=logging.INFO, format="%(asctime)s %(name)s %(message)s")
-    record = layout.read()
+    record = state.read()
     if record is None:
-        parser.error(f"nothing runs in {layout.root}")
+        parser.error(f"nothing is running in {state.root}")
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     outputs = _outputs()
-    stand_in = Ec2StandIn(
+    simulator = Ec2Simulator(
         fleet=Ec2Fleet(client("ec2"), outputs["Project"], outputs["CostCenter"]),
         announce=_invoker(client("lambda"), outputs["InstanceChangedFunction"]),
         bucket=outputs["Bucket"],
-        instances_dir=layout.instances,
+        instances_dir=state.instances,
     )
     try:
-        _play(stand_in, record)
+        _run(simulator, record)
     finally:
-        stand_in.shut_down()
+        simulator.shut_down()
     if record.owner is not None and not _alive(record.owner):
-        logger.info("the owner is gone: end everything")
+        logger.info("the owner has ended: kill everything")
         kill_marked(MARK, record.token)
     return 0
 
 
-def _play(stand_in: Ec2StandIn, record: Record) -> None:
+def _run(simulator: Ec2Simulator, record: Record) -> None:
     while is_marked(record.emulator, MARK, record.token) and (record.owner is None or _alive(record.owner)):
         try:
-            stand_in.look()
+            simulator.reconcile()
         except Exception:
-            # An AWS does not go away because of one call: every instance would end with this process.
-            logger.exception("could not look after the instances, trying again")
+            # One failed call must not end this process, and with it every instance.
+            logger.exception("could not reconcile the instances; trying again")
         time.sleep(_PERIOD)
 
 

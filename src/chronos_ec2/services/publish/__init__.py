@@ -1,1 +1,1 @@
-"""What launch and upload put into the bucket for instances to read."""
+"""What `launch` and `upload` put into the bucket for instances to read: agent, wheels, trainer, data."""

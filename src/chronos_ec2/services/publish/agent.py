@@ -1,7 +1,7 @@
-"""The agent's code as one immutable archive, named by its content.
+"""The agent's code as one immutable archive, named by its hash: the bundle.
 
-The file `agent/python-env` in it says which packages travel with it. A bundle without that file says that the machine
-brings them: one rule, which the boot script and the local stand-in for EC2 follow.
+The file `agent/python-env` in the bundle names the archive of Python packages to install. Without that file, the
+machine has the packages. Both the boot script and the local EC2 simulator follow this rule.
 """
 
 from __future__ import annotations
@@ -21,16 +21,16 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.wheels import REFERENCE, publish_python_env
 
 CHECKOUT = Path(__file__).resolve().parents[4]
-# What runs on the box; the rest of the library stays at home.
-_LEFT_OUT = frozenset({"cli", "local", "simulation", "memory", "__pycache__"})
+# The agent imports none of these.
+_EXCLUDED = frozenset({"cli", "local", "testing", "__pycache__"})
 
 
 def publish_agent(
     packages_in_image: bool, store: RunStore, transfer: ObjectTransfer, say: Callable[[str], None]
 ) -> tuple[str, int]:
-    """Put what an instance runs into the bucket, unless it is there; the bundle's SHA-256 and size in bytes.
+    """Upload what an instance runs, unless the bucket has it. Returns the bundle's SHA-256 and size in bytes.
 
-    The packages go first, so that whoever finds a bundle finds what it names. Raises UserError, ServiceUnavailable.
+    The packages go first: where there is a bundle, there is what it names. Raises UserError, ServiceUnavailable.
     """
     bundle = build_bundle(packages_in_image)
     if not packages_in_image:
@@ -39,7 +39,7 @@ def publish_agent(
 
 
 def build_bundle(packages_in_image: bool, checkout: Path = CHECKOUT) -> bytes:
-    """A tar.gz with `agent/` and `chronos_ec2/` at its root; the same files give the same bytes.
+    """Build a tar.gz with `agent/` and `chronos_ec2/` at its root; the same files give the same bytes.
 
     Raises:
         InvalidInput: this is not a checkout of the project.
@@ -49,13 +49,13 @@ def build_bundle(packages_in_image: bool, checkout: Path = CHECKOUT) -> bytes:
         raise InvalidInput(
             str(checkout), "has no agent/", "run chronos-ec2 from a checkout installed with pip install -e"
         )
-    left_out = {checkout / REFERENCE} if packages_in_image else set()
+    excluded = {checkout / REFERENCE} if packages_in_image else set()
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for root in (agent, library):
-            for path in sorted(set(root.rglob("*")) - left_out):
+            for path in sorted(set(root.rglob("*")) - excluded):
                 inside = path.relative_to(root.parent)
-                if path.is_file() and not _LEFT_OUT & set(inside.parts) and path.suffix != ".pyc":
+                if path.is_file() and not _EXCLUDED & set(inside.parts) and path.suffix != ".pyc":
                     entry = tarfile.TarInfo(str(inside))
                     entry.size, entry.mode = path.stat().st_size, 0o644
                     tar.addfile(entry, io.BytesIO(path.read_bytes()))
@@ -63,7 +63,7 @@ def build_bundle(packages_in_image: bool, checkout: Path = CHECKOUT) -> bytes:
 
 
 def publish_bundle(store: RunStore, bundle: bytes) -> str:
-    """Put a bundle where instances find it, unless it is there; its SHA-256, which is its name."""
+    """Upload a bundle unless the bucket has it. Returns its SHA-256."""
     sha256 = hashlib.sha256(bundle).hexdigest()
     key = bundle_key(sha256)
     if key not in dict(store.objects.keys(key)):
@@ -72,7 +72,7 @@ def publish_bundle(store: RunStore, bundle: bytes) -> str:
 
 
 def commit_of(checkout: Path) -> str | None:
-    """The commit of a checkout, with `-dirty` when its files are not those of the commit; None when git has none."""
+    """Return the commit of a checkout, with `-dirty` if files differ from it; None if there is no git repository."""
     if not (checkout / ".git").exists():
         return None
     command = ["git", "-C", str(checkout), "describe", "--always", "--abbrev=40", "--dirty", "--exclude=*"]

@@ -1,4 +1,4 @@
-"""Put data and configurations where runs find them."""
+"""Data sets and configurations."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chronos_ec2.domain.parsing.names import check_name
 from chronos_ec2.domain.records.lane import CACHED
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import PARQUET
+from chronos_ec2.services.launch.dataset import PARQUET
 from chronos_ec2.services.publish.wheels import file_sha256
 from chronos_ec2.training_config.parse import load_config
 
@@ -19,12 +19,12 @@ _PARALLEL_FILES = 8
 
 
 def upload_data(folder: Path, name: str, transfer: ObjectTransfer, on_bytes: Callable[[int], None]) -> tuple[str, int]:
-    """Upload every Parquet file below a folder, each with its SHA-256 for the instance to compare.
+    """Upload every Parquet file below a folder, with its SHA-256 for the instance to verify.
 
-    Returns the `data.path` to train on and the number of files.
+    Returns the `data.path` of the data set and the number of files.
 
     Raises:
-        InvalidInput: no such folder, or no Parquet file with content in it.
+        InvalidInput: the folder does not exist, has no Parquet file, or has an empty one.
     """
     check_name(name, "NAME")
     if not folder.is_dir():
@@ -47,7 +47,7 @@ def upload_data(folder: Path, name: str, transfer: ObjectTransfer, on_bytes: Cal
 
 
 def upload_config(path: Path, store: RunStore) -> str:
-    """Check a configuration and upload it; its key. Raises InvalidInput."""
+    """Check and upload a configuration. Returns its key. Raises InvalidInput."""
     load_config(path)
     key = f"{CACHED}/configs/{path.name}"
     store.objects.write(key, path.read_bytes(), "application/yaml")

@@ -1,6 +1,6 @@
-"""A trainer of the user's own: one module beside the configuration, which travels as an archive named by its content.
+"""The user's own trainer: one module beside the configuration, uploaded as an archive named by its hash.
 
-It lies where the instance may read and not write, as the agent does: what runs is what was launched.
+Like the agent, it is stored where the instance may read but not write: what runs is what was launched.
 """
 
 from __future__ import annotations
@@ -15,20 +15,20 @@ from chronos_ec2.domain.records.s3_keys import code_key
 from chronos_ec2.run_store import RunStore
 
 MAX_CODE_BYTES = 8 * 1024 * 1024
-"""Of an archive. Code is small; what is larger is data, and belongs into the data set."""
-_LONG_AGO = (1980, 1, 1, 0, 0, 0)
+"""Limit of an archive. Anything larger is data and belongs in the data set."""
+_ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
 def publish_code(module: str | None, config: Path | None, store: RunStore) -> str | None:
-    """Put a module that lies beside a configuration where instances find it; its SHA-256, None when there is none.
+    """Upload a module that is beside a configuration. Returns its SHA-256, None if there is no module.
 
     Raises:
-        InvalidInput: there is no such module, or it is too large.
+        InvalidInput: the module does not exist or is too large.
     """
     if module is None:
         return None
     if config is None:
-        raise InvalidInput("trainer", f"module {module} travels with its configuration", "give --config FILE")
+        raise InvalidInput("trainer", f"module {module} must be beside a configuration", "give --config FILE")
     archive = pack(module, config.resolve().parent)
     sha256 = hashlib.sha256(archive).hexdigest()
     store.objects.write(code_key(sha256), archive, "application/zip")
@@ -36,7 +36,7 @@ def publish_code(module: str | None, config: Path | None, store: RunStore) -> st
 
 
 def pack(module: str, folder: Path) -> bytes:
-    """A zip archive with `module.py`, or all files of the package `module/`; the same files give the same bytes.
+    """Build a zip with `module.py` or all files of the package `module/`; the same files give the same bytes.
 
     Raises:
         InvalidInput: the folder has no such module, or it is too large.
@@ -51,10 +51,10 @@ def pack(module: str, folder: Path) -> bytes:
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in files:
-            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _LONG_AGO)
+            entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _ZIP_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
             packed.writestr(entry, path.read_bytes())
             if archive.tell() > MAX_CODE_BYTES:
                 limit = f"{MAX_CODE_BYTES // 2**20} MiB"
-                raise InvalidInput("trainer", f"{module} packs to more than {limit}", "data belong into the data set")
+                raise InvalidInput("trainer", f"{module} packs to more than {limit}", "put data into the data set")
     return archive.getvalue()

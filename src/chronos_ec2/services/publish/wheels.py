@@ -1,8 +1,8 @@
-"""The Python packages that travel to the instance: all that the agent needs beyond the image's own Python and torch.
+"""The agent's Python packages: everything it needs beyond the image's own Python and torch.
 
-`agent/requirements.txt` pins each wheel by its hash. The archive of these wheels has no other content and no dates, so
-that it follows from the lock alone, and `agent/python-env` can name its hash before anything is fetched. That file is
-in the agent's bundle: the bundle's hash pins both.
+`agent/requirements.txt` pins each wheel by hash. The archive of these wheels has no other content and no dates, so its
+hash depends on the lock alone, and `agent/python-env` can name it before anything is downloaded. That file is in the
+agent's bundle: the bundle's hash pins both.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ from chronos_ec2.run_store import RunStore
 LOCK = "agent/requirements.txt"
 REFERENCE = "agent/python-env"
 RENEW = "`make lock` in a checkout renews both"
-# What the image's C library takes; pip compares wheels with exactly these.
+# Platform tags that the image's C library supports; pip matches them exactly.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 
 _REFERENCE = re.compile(r"PYTHON_VERSION=(3\.[0-9]+)\nPYTHON_ENV_SHA256=([0-9a-f]{64})\nLOCK_SHA256=([0-9a-f]{64})\n")
@@ -35,7 +35,7 @@ _REFERENCE = re.compile(r"PYTHON_VERSION=(3\.[0-9]+)\nPYTHON_ENV_SHA256=([0-9a-f
 
 @dataclass(frozen=True, slots=True)
 class PythonEnv:
-    """The image's Python (`3.13`), the hash of the archive of wheels for it, and the hash of the lock it is made of."""
+    """The image's Python (`3.13`), the hash of the archive of wheels, and the hash of the lock that it is made from."""
 
     python: str
     sha256: str
@@ -47,7 +47,7 @@ class PythonEnv:
 
 
 def read_python_env(checkout: Path) -> PythonEnv:
-    """What `agent/python-env` says. Raises InvalidInput: it is damaged, or of another lock than the one beside it."""
+    """Parse `agent/python-env`. Raises InvalidInput if it is damaged or names another lock than the one beside it."""
     found = _REFERENCE.fullmatch((checkout / REFERENCE).read_text())
     if found is None:
         raise InvalidInput(REFERENCE, "is not three lines of NAME=VALUE", RENEW)
@@ -58,25 +58,25 @@ def read_python_env(checkout: Path) -> PythonEnv:
 
 
 def for_the_image(python: str) -> list[str]:
-    """The options with which pip takes wheels for the image's Python, whatever Python it runs on itself."""
+    """Return the options that make pip select wheels for the image's Python, whatever Python pip runs on."""
     platforms = [word for platform in PLATFORMS for word in ("--platform", platform)]
     return ["--only-binary=:all:", *platforms, "--python-version", python, "--implementation", "cp"]
 
 
 def download_wheels(lock: Path, python: str, folder: Path) -> None:
-    """Fetch what a lock names, with pip, which compares the hashes. Raises UserError."""
+    """Download the wheels of a lock with pip, which verifies the hashes. Raises UserError."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     command += ["--no-deps", *for_the_image(python), "--dest", str(folder), "-r", str(lock)]
     done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
     if done.returncode:
-        said = one_line(" ".join(done.stderr.split("ERROR:", 1)[-1].split()) or "nothing", 300)
+        reason = one_line(" ".join(done.stderr.split("ERROR:", 1)[-1].split()) or "nothing", 300)
         raise UserError(
-            f"{LOCK}: pip could not fetch the agent's packages (its package index must be reachable): {said}"
+            f"{LOCK}: pip could not download the agent's packages (its package index must be reachable): {reason}"
         )
 
 
 def pack(wheels: Path, archive: Path) -> None:
-    """A tar of the files in a folder; the same files give the same bytes. Wheels are compressed already."""
+    """Write the files of a folder to a tar; the same files give the same bytes. Wheels are compressed already."""
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(wheels.iterdir()):
             entry = tarfile.TarInfo(path.name)
@@ -92,11 +92,11 @@ def publish_python_env(
     say: Callable[[str], None],
     fetch: Callable[[Path, str, Path], None] = download_wheels,
 ) -> PythonEnv:
-    """Put the archive where instances find it, unless it is there. `say` hears of what takes long.
+    """Upload the archive of wheels unless the bucket has it. `say` gets each slow step.
 
     Raises:
-        UserError: the lock and what is fetched for it do not fit together, or pip failed.
-        ServiceUnavailable: S3 did not take it.
+        UserError: the wheels do not match the lock, or pip failed.
+        ServiceUnavailable: the upload failed.
     """
     env = read_python_env(checkout)
     key = python_env_key(env.sha256)
@@ -105,12 +105,12 @@ def publish_python_env(
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as scratch:
         wheels, archive = Path(scratch, "wheels"), Path(scratch, "python-env.tar")
         wheels.mkdir()
-        say("fetching the agent's packages (once for each lock)")
+        say("downloading the agent's packages (once per lock)")
         fetch(checkout / LOCK, env.python, wheels)
         pack(wheels, archive)
         shutil.rmtree(wheels)
         if (found := file_sha256(archive)) != env.sha256:
-            raise InvalidInput(REFERENCE, f"names archive {env.sha256}, the lock's wheels make {found}", RENEW)
+            raise InvalidInput(REFERENCE, f"names archive {env.sha256}, but the lock's wheels make {found}", RENEW)
         transfer.upload(archive, key, _progress(archive.stat().st_size, say))
     return env
 
@@ -126,6 +126,6 @@ def _progress(total: int, say: Callable[[str], None]) -> Callable[[int], None]:
 
 
 def file_sha256(path: Path) -> str:
-    """The SHA-256 of a file, in hexadecimal digits."""
+    """Return the SHA-256 of a file in hexadecimal."""
     with path.open("rb") as stream:
         return hashlib.file_digest(stream, "sha256").hexdigest()

@@ -1,11 +1,11 @@
-"""The numbers beside the loss, by a clock that moves when told to."""
+"""Throughput, on a fake clock."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from types import SimpleNamespace
 
-from agent.training.loop.throughput import Gauges
+from agent.training.loop.throughput import Throughput
 from tests.agent.builders import FakeTime
 
 
@@ -15,24 +15,24 @@ class Optimizer:
     scaler: object = None
 
 
-def test_rates_and_waits_are_means_since_the_last_look_and_the_start_up_counts_for_nothing() -> None:
+def test_rates_and_waits_are_means_since_the_last_reading_without_the_start_up() -> None:
     clock = FakeTime()
-    gauges = Gauges(8, clock)
-    with gauges.waiting():
+    throughput = Throughput(8, clock)
+    with throughput.data_wait():
         clock.advance(30)
-    gauges.begin(5)
+    throughput.step_begins(5)
     for _ in range(4):
-        with gauges.waiting():
+        with throughput.data_wait():
             clock.advance(0.25)
         clock.advance(0.75)
-        gauges.begin(99)
-    assert gauges.read(9, Optimizer()) == {"series_per_second": 8.0, "data_wait_ms": 250.0}
+        throughput.step_begins(99)
+    assert throughput.read(9, Optimizer()) == {"series_per_second": 8.0, "data_wait_ms": 250.0}
     clock.advance(2)
-    assert gauges.read(10, Optimizer()) == {"series_per_second": 4.0, "data_wait_ms": 0.0}
+    assert throughput.read(10, Optimizer()) == {"series_per_second": 4.0, "data_wait_ms": 0.0}
 
 
-def test_steps_that_overflowed_are_counted() -> None:
-    gauges, scaler = Gauges(1, FakeTime()), SimpleNamespace(get_scale=lambda: 512.0)
+def test_skipped_steps_are_counted() -> None:
+    throughput, scaler = Throughput(1, FakeTime()), SimpleNamespace(get_scale=lambda: 512.0)
     for skipped in (True, False, True):
-        gauges.stepped(Optimizer(skipped, scaler))
-    assert gauges.read(3, Optimizer(scaler=scaler)) == {"scaler_scale": 512.0, "skipped_steps": 2}
+        throughput.step_ends(Optimizer(skipped, scaler))
+    assert throughput.read(3, Optimizer(scaler=scaler)) == {"scaler_scale": 512.0, "skipped_steps": 2}

@@ -1,4 +1,4 @@
-"""Group attention in blocks gives what the library gives, and says when it would not."""
+"""Block attention equals the library's attention, and a difference is detected."""
 
 from __future__ import annotations
 
@@ -11,19 +11,18 @@ import torch
 from chronos.chronos2.layers import GroupSelfAttention
 
 from agent.data.panel import Panel
-from agent.training.batching.sampler import Draw
-from agent.training.model import block_attention
-from agent.training.model.block_attention import BlockGroupSelfAttention, agrees, install, uninstall
+from agent.training.batching.sampler import WindowBatch
+from agent.training.model.block_attention import BlockEncoder, BlockGroupSelfAttention, agrees, install, uninstall
 from tests.agent.training.builders import a_family, a_panel
 
-DRAW = Draw(np.array([0, 3, 5, 7]), np.array([20, 31, 9, 50]))
+WINDOWS = WindowBatch(np.array([0, 3, 5, 7]), np.array([20, 31, 9, 50]))
 
 
-def alone(tmp_path: Path) -> Panel:
+def single_rows(tmp_path: Path) -> Panel:
     return a_panel(tmp_path)
 
 
-def together(tmp_path: Path) -> Panel:
+def groups_of_rows(tmp_path: Path) -> Panel:
     return a_panel(
         tmp_path,
         past_heat=lambda times, random: np.cos(times / 5) + random.normal(size=len(times)),
@@ -31,11 +30,11 @@ def together(tmp_path: Path) -> Panel:
     )
 
 
-@pytest.mark.parametrize("groups", [alone, together])
-def test_loss_gradients_and_forecasts_are_those_of_the_library(tmp_path: Path, groups: Any) -> None:
+@pytest.mark.parametrize("groups", [single_rows, groups_of_rows])
+def test_loss_gradients_and_forecasts_equal_the_librarys(tmp_path: Path, groups: Any) -> None:
     panel = groups(tmp_path)
     family = a_family("chronos-2", dropout=0.0)
-    model, batch = family.model, family.batch(panel, DRAW)
+    model, batch = family.model, family.batch(panel, WINDOWS)
     found = []
     for change in (uninstall, install):
         change(model)
@@ -49,14 +48,14 @@ def test_loss_gradients_and_forecasts_are_those_of_the_library(tmp_path: Path, g
     torch.testing.assert_close(block_forecasts, stock_forecasts, rtol=1e-4, atol=1e-4)
     for name, gradient in gradients.items():
         torch.testing.assert_close(gradient, stock_gradients[name], rtol=1e-3, atol=1e-5)
-    # A row that attends to itself alone has one weight, 1, whatever its query and key are.
+    # A row that attends only to itself has weight 1, whatever its query and key are.
     missing = stock_gradients.keys() - gradients.keys()
     assert all(float(stock_gradients[name].abs().max()) < 1e-6 for name in missing)
 
 
-def test_groups_of_different_sizes_go_the_librarys_way(tmp_path: Path) -> None:
+def test_groups_of_different_sizes_use_the_librarys_attention(tmp_path: Path) -> None:
     family = a_family("chronos-2", dropout=0.0)
-    batch = family.batch(together(tmp_path), DRAW)
+    batch = family.batch(groups_of_rows(tmp_path), WINDOWS)
     batch["group_ids"] = torch.tensor([0, 0, 0, 0, 1, 1, 2, 2, 2, 3, 3, 3])
     uninstall(family.model)
     stock = family.model(**batch).loss
@@ -64,8 +63,7 @@ def test_groups_of_different_sizes_go_the_librarys_way(tmp_path: Path) -> None:
     assert torch.equal(family.model(**batch).loss, stock)
 
 
-def test_dropout_of_the_only_weight_is_that_of_the_library_on_average(tmp_path: Path) -> None:
-    del tmp_path
+def test_dropout_of_a_single_row_equals_the_librarys_on_average() -> None:
     torch.manual_seed(0)
     config = a_family("chronos-2", dropout=0.3).model.config
     layer = GroupSelfAttention(config).train()
@@ -82,40 +80,46 @@ def _stock_mask(rows: int, times: int) -> torch.Tensor:
     return mask.expand(times, 1, rows, rows)
 
 
-@pytest.mark.parametrize("level", [0.0, 1e3, 1e6])
-def test_start_up_finds_a_difference_at_any_level(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, level: float
-) -> None:
-    family = a_family("chronos-2", dropout=0.0)
-    batch = family.batch(together(tmp_path), DRAW)
-    batch["context"] += level
-    assert agrees(family.model, batch)
-    # As if the library's attention had changed its meaning.
-    monkeypatch.setattr(block_attention, "_group_size", lambda _ids: 1)
-    assert not agrees(family.model, batch)
+class WrongMask(BlockEncoder):
+    """Masks as if every group had one row."""
+
+    @staticmethod
+    def _construct_and_invert_group_time_mask(
+        group_ids: torch.Tensor, attention_mask: torch.Tensor, floating_type: torch.dtype
+    ) -> torch.Tensor:
+        singletons = torch.arange(len(group_ids), device=group_ids.device)
+        return BlockEncoder._construct_and_invert_group_time_mask(singletons, attention_mask, floating_type)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "fp16"])
-def test_start_up_finds_a_difference_that_half_precision_alone_has(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, precision: str
-) -> None:
-    family = a_family("chronos-2", dropout=0.0)
-    batch = family.batch(together(tmp_path), DRAW)
-    assert agrees(family.model, batch, precision)
-    right = BlockGroupSelfAttention.forward
+class CoarseInHalfPrecision(BlockGroupSelfAttention):
+    """Rounds its output to one decimal under autocast."""
 
-    def coarse(layer: Any, hidden: torch.Tensor, **more: Any) -> Any:
-        found = right(layer, hidden, **more)
+    def forward(self, hidden_states: torch.Tensor, *arguments: Any, **more: Any) -> Any:
+        found = super().forward(hidden_states, *arguments, **more)
         if torch.is_autocast_enabled("cpu"):
             found.hidden_states = found.hidden_states.round(decimals=1)
         return found
 
-    monkeypatch.setattr(BlockGroupSelfAttention, "forward", coarse)
+
+@pytest.mark.parametrize("level", [0.0, 1e3, 1e6])
+def test_a_difference_is_detected_at_any_level(tmp_path: Path, level: float) -> None:
+    family = a_family("chronos-2", dropout=0.0)
+    batch = family.batch(groups_of_rows(tmp_path), WINDOWS)
+    batch["context"] += level
     assert agrees(family.model, batch)
-    assert not agrees(family.model, batch, precision)
+    assert not agrees(family.model, batch, encoder=WrongMask)
 
 
-def test_what_is_saved_does_not_know_of_it(tmp_path: Path) -> None:
+@pytest.mark.parametrize("precision", ["bf16", "fp16"])
+def test_a_difference_in_half_precision_alone_is_detected(tmp_path: Path, precision: str) -> None:
+    family = a_family("chronos-2", dropout=0.0)
+    batch = family.batch(groups_of_rows(tmp_path), WINDOWS)
+    assert agrees(family.model, batch, precision)
+    assert agrees(family.model, batch, attention=CoarseInHalfPrecision)
+    assert not agrees(family.model, batch, precision, attention=CoarseInHalfPrecision)
+
+
+def test_saved_models_do_not_depend_on_it(tmp_path: Path) -> None:
     family = a_family("chronos-2")
     before = family.model.state_dict().keys()
     install(family.model)

@@ -1,4 +1,4 @@
-"""A trainer of one's own: forecasts each point by the mean of the last points at the same place in the season."""
+"""A custom trainer: forecasts each point by the mean of the last points in the same season position."""
 
 from __future__ import annotations
 
@@ -9,7 +9,8 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.protocol.trainer import Metrics, StopSignal, write_json
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
 from agent.training.run import load_panel
 from chronos_ec2.domain.errors import InvalidInput
@@ -17,19 +18,19 @@ from chronos_ec2.training_config.schema import TrainingConfig
 
 
 class SeasonalMean:
-    """Learns a mean for each place in the season of each series, and is judged on the last points of each."""
+    """Learns a mean per series and season position; evaluated on the last points of each series."""
 
     def __init__(self, config: TrainingConfig) -> None:
         self.config = config
         self.season = config.evaluation.season_length
         self.seasons = config.options.get("seasons", 3)
         if not isinstance(self.seasons, int) or self.seasons < 1:
-            raise InvalidInput("options.seasons", "must be a whole number from 1 on")
+            raise InvalidInput("options.seasons", "must be an integer of at least 1")
 
     def train(self, workdir: Workdir, metrics: Metrics, stop: StopSignal) -> Mapping[str, Any]:
-        """One step for each series: learn its means, and compare them with what was held out."""
+        """One step per series: learn its means, and compare them with the held-out points."""
         horizon = self.config.prediction_length
-        # The data set as its policies want it, ordered by time; read_table(workdir.data) would do too.
+        # Sorted by time and checked by data.problems; read_table(workdir.data) would work too.
         _, panel = load_panel(workdir, self.config, metrics)
         means, errors = np.empty((len(panel), self.season)), []
         write_json(workdir.facts, {"device": "cpu", "series": len(panel), "parameters": means.size})
@@ -43,11 +44,11 @@ class SeasonalMean:
             errors.append(np.nanmean(np.abs(forecast - truth)) / scale)
             metrics.step(index + 1, len(panel), loss=float(np.mean(errors)))
         workdir.model.mkdir()
-        places = {f"mean_{place}": means[:, place] for place in range(self.season)}
-        pq.write_table(pa.table({"item_id": panel.items} | places), workdir.model / "seasonal_means.parquet")
+        columns = {f"mean_{position}": means[:, position] for position in range(self.season)}
+        pq.write_table(pa.table({"item_id": panel.items} | columns), workdir.model / "seasonal_means.parquet")
         return {"steps": len(panel), "metrics": {"mase": float(np.mean(errors))}}
 
     def learn(self, past: Any) -> Any:
         """(season,) means; the first is that of the next point."""
-        whole = min(self.seasons, len(past) // self.season)
-        return np.nanmean(past[-whole * self.season :].reshape(whole, self.season), axis=0)
+        seasons = min(self.seasons, len(past) // self.season)
+        return np.nanmean(past[-seasons * self.season :].reshape(seasons, self.season), axis=0)

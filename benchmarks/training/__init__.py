@@ -1,0 +1,1 @@
+"""The training engine against stock chronos-forecasting: `python -m benchmarks.training [SECTION...]`."""

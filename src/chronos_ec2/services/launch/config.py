@@ -1,0 +1,49 @@
+"""Which training configuration a launch uses: a file, the smoke test, or the default in the bucket."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path, PurePosixPath
+from typing import Literal
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.lane import CACHED
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.smoke_test import probe_config
+from chronos_ec2.training_config.parse import load_config, moved_to, parse_yaml
+from chronos_ec2.training_config.schema import Ending, TrainingConfig
+
+Trainer = Literal["probe"]
+DEFAULT_CONFIG = f"{CACHED}/configs/train.yaml"
+_PROBE_MINUTES = 3.0
+
+
+def requested_config(
+    path: Path | None, trainer: Trainer | None, minutes: float | None, ending: Ending | None
+) -> TrainingConfig | None:
+    """Return the configuration that the options name; None if they name none. Raises InvalidInput."""
+    if trainer == "probe":
+        if path is not None:
+            raise InvalidInput("--trainer", "probe and --config exclude each other", "give one of them")
+        return probe_config(_PROBE_MINUTES if minutes is None else minutes, ending or "ok")
+    if minutes is not None or ending is not None:
+        option = "--minutes" if ending is None else "--ending"
+        raise InvalidInput(option, "is for the probe", "give --trainer probe too")
+    return load_config(path) if path else None
+
+
+def default_config(store: RunStore, warn: Callable[[str], None]) -> TrainingConfig:
+    """Read the default configuration from the bucket; warn about files there that an older system read.
+
+    Raises:
+        InvalidInput: the bucket has no default configuration, or it is invalid.
+    """
+    for key, _ in store.objects.keys(f"{CACHED}/configs/"):
+        if (section := moved_to(PurePosixPath(key).name)) is not None:
+            warn(f"{one_line(key, 200)} is not read: train.yaml has it under {section}")
+    found = store.objects.read(DEFAULT_CONFIG)
+    if found is None:
+        remedy = "give --config FILE, or upload one with `chronos-ec2 upload config train.yaml`"
+        raise InvalidInput("--config", f"not given, and the bucket has no {DEFAULT_CONFIG}", remedy)
+    return parse_yaml(found.body, DEFAULT_CONFIG)

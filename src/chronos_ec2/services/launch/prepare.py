@@ -1,0 +1,124 @@
+"""Make a LaunchSpec: resolve the configuration, check the data set, publish code and agent. Nothing is started yet."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch.config import default_config
+from chronos_ec2.services.launch.dataset import find_dataset
+from chronos_ec2.services.launch.launcher import refuse_if_busy
+from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
+from chronos_ec2.services.publish.trainer import publish_code
+from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
+from chronos_ec2.services.verify import check_bucket_region
+from chronos_ec2.training_config.defaults import resolve
+from chronos_ec2.training_config.schema import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What the user asks for. The stack, the bucket and the instance type decide what is None.
+
+    Attributes:
+        config: the configuration; None: the default in the bucket.
+        config_path: the file that `config` was read from; the user's own trainer is beside it.
+        instance_types: comma-separated, tried in order.
+    """
+
+    lane: Lane
+    config: TrainingConfig | None
+    config_path: Path | None = None
+    instance_types: str | None = None
+    max_hours: float | None = None
+    max_cost_usd: float | None = None
+    price_per_hour_usd: float | None = None
+    market: Market = ON_DEMAND
+    preemptions: int = 0
+    crashes: int = 0
+    allow_cpu: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A LaunchSpec, and the configuration keys that were chosen for its instance type."""
+
+    spec: LaunchSpec
+    chosen: Mapping[str, Any]
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchPreparation:
+    """Prepares launches in one environment. `report` gets each slow step, `warn` each likely mistake."""
+
+    stack: Stack
+    store: RunStore
+    transfer: ObjectTransfer
+    setup_checks: SetupChecks
+    limits: Limits
+    report: Callable[[str], None]
+    warn: Callable[[str], None]
+
+    def prepare(self, request: LaunchRequest) -> Prepared:
+        """Check and publish everything that a run needs.
+
+        The lane is checked here so that nothing is uploaded for a launch that would be refused; only the lock decides.
+
+        Raises:
+            InvalidInput: an option, the configuration or the data set is wrong.
+            LaneBusy: another run holds the lane.
+            ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
+        """
+        config = request.config or default_config(self.store, self.warn)
+        instance_types = tuple(filter(None, (request.instance_types or self.stack.instance_type).split(",")))
+        # A run that may train on a CPU gets no defaults for a GPU.
+        resolved = resolve(config, None if request.allow_cpu else instance_types[0])
+        training = resolved.config
+        limits = with_max_runtime(self.limits, request.max_hours)
+        check_bucket_region(self.setup_checks, self.stack.region)
+        refuse_if_busy(self.store, request.lane)
+        if training.data.path == PROBE_DATA_PATH:
+            put_probe_data(self.store)
+        find_dataset(self.store, training.data.path)
+        code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
+        bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
+        spec = LaunchSpec(
+            lane=request.lane,
+            config=training.model_dump(mode="json"),
+            data_path=training.data.path,
+            instance_types=instance_types,
+            subnet_ids=self.stack.subnet_ids,
+            bucket=self.stack.bucket,
+            bundle_sha256=bundle_sha256,
+            limits=limits,
+            price_per_hour_usd=request.price_per_hour_usd,
+            max_cost_usd=request.max_cost_usd,
+            preemptions_left=request.preemptions,
+            crashes_left=request.crashes,
+            allow_cpu=request.allow_cpu,
+            market=request.market,
+            log_group=self.stack.agent_log_group,
+            code_sha256=code_sha256,
+            commit=commit_of(CHECKOUT),
+        )
+        return Prepared(spec, resolved.chosen)
+
+
+def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
+    """Return the limits with another maximum run time. Raises InvalidInput if it is too short to do anything in."""
+    if hours is None:
+        return limits
+    shortest = limits.boot + 2 * limits.grace
+    if timedelta(hours=hours) < shortest:
+        raise InvalidInput("--max-hours", f"{hours} is too short", f"at least {shortest.total_seconds() / 3600:.2f}")
+    return replace(limits, max_runtime=timedelta(hours=hours))

@@ -1,0 +1,53 @@
+"""What a launch starts, and what it has started."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.ports import LaunchOption
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchSpec:
+    """A new run, ready to launch. Prices are in USD.
+
+    Attributes:
+        instance_types: tried in order, each in every subnet.
+        price_per_hour_usd: of each of the instance types; None: their list prices.
+        log_group: the CloudWatch log group for the logs of agent and trainer; None: the bucket only.
+        code_sha256: the archive of the user's own trainer; None: a built-in trainer.
+        commit: the commit of the checkout that launches; None: not a git checkout.
+    """
+
+    lane: Lane
+    config: Mapping[str, Any]
+    data_path: str
+    instance_types: tuple[str, ...]
+    subnet_ids: tuple[str, ...]
+    bucket: str
+    bundle_sha256: str
+    limits: Limits
+    price_per_hour_usd: float | None = None
+    max_cost_usd: float | None = None
+    preemptions_left: int = 0
+    crashes_left: int = 0
+    allow_cpu: bool = False
+    market: Market = ON_DEMAND
+    log_group: str | None = None
+    code_sha256: str | None = None
+    commit: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Launched:
+    """An attempt whose instance was started."""
+
+    run_id: str
+    attempt: int
+    instance_id: str
+    option: LaunchOption
