@@ -23,6 +23,7 @@ from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import HEARTBEAT, RunStore
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.publish.agent import publish_bundle
+from chronos_ec2.services.run_queries import list_runs
 from chronos_ec2.services.verify import verify
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import LIMITS, NOW, a_heartbeat, seconds
