@@ -63,13 +63,13 @@ def test_an_outage_of_any_length_ends_no_healthy_run_and_releases_nothing(
         except ServiceUnavailable:
             assert refused == "ec2:DescribeInstances"
     faults.clear()
-    env.beat(launched)
+    env.heartbeat(launched)
     env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
     assert env.lock().run.suspect is None
 
 
-def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_box_alive(env: Environment, faults: Faults) -> None:
+def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_instance_alive(env: Environment, faults: Faults) -> None:
     launched = env.launch()
     env.claim(launched)
     env.train()
@@ -129,7 +129,7 @@ def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(
     assert env.fleet.terminate_calls == []
 
 
-def test_a_message_that_cannot_be_sent_puts_off_the_end_of_an_orphan_by_some_sweeps_and_no_more(
+def test_a_message_that_cannot_be_sent_delays_the_end_of_an_orphan_by_some_sweeps_only(
     env: Environment,
 ) -> None:
     orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
@@ -170,7 +170,7 @@ def test_a_record_alone_that_cannot_be_read_ends_no_healthy_run(env: Environment
     env.claim(launched)
     env.faults.fail("objects.read", on=LOCK)
     for _ in range(20):
-        env.beat(launched)
+        env.heartbeat(launched)
         env.sweeps(LIMITS.sweep)
     assert env.fleet.terminate_calls == []
 
@@ -188,7 +188,7 @@ ANY_TROUBLE = [ServiceUnavailable, NotAllowed, RuntimeError]
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_a_launch_whose_end_cannot_be_scheduled_is_a_launch_all_the_same(
+def test_a_launch_succeeds_although_its_deadline_cannot_be_scheduled(
     env: Environment, faults: Faults, error: type[Exception]
 ) -> None:
     faults.fail("deadlines.schedule", error)
@@ -227,7 +227,7 @@ def test_a_run_that_is_over_is_concluded_whatever_scheduler_says(
     assert env.kinds()[-1] == "completed"
     receipt = json.loads(env.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
     (schedule,) = [resource["state"] for resource in receipt["resources"] if resource["kind"] == "schedule"]
-    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "scheduled")
+    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "armed")
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
@@ -285,13 +285,13 @@ def an_untagged_instance(env: Environment) -> str:
     env.claim(launched)
     env.train()
     for _ in range(int(LIMITS.boot / LIMITS.sweep)):
-        env.beat(launched)
+        env.heartbeat(launched)
         env.sweeps(LIMITS.sweep)
     env.fleet.untag(launched.instance_id)
     return launched.instance_id
 
 
-def test_the_schedule_of_an_instance_that_lost_its_tags_stays_and_people_are_told_once(env: Environment) -> None:
+def test_the_schedule_of_an_instance_that_lost_its_tags_stays_and_people_are_published_once(env: Environment) -> None:
     instance_id = an_untagged_instance(env)
     env.sweeps(10 * LIMITS.sweep)
     assert env.deadlines.schedules.keys() == {instance_id}
@@ -313,7 +313,7 @@ def test_a_calm_sweep_asks_ec2_once(env: Environment, faults: Faults) -> None:
     launched = env.launch()
     env.claim(launched)
     env.clock.advance(LIMITS.boot)
-    env.beat(launched)
+    env.heartbeat(launched)
     faults.calls.clear()
     env.watchdog.sweep()
     assert [AWS_CALLS[operation] for operation, _ in faults.calls].count("ec2:DescribeInstances") == 1
@@ -405,21 +405,21 @@ FORGED = Verdict(Outcome.FAILED, Cause.HUNG, "forged", DecidedBy.WATCHDOG)
         pytest.param(LIMITS.grace, {"stop": Stop(Cause.REQUESTED, "by hand", NOW)}, id="kill"),
     ],
 )
-def test_who_writes_the_lock_again_and_again_escapes_no_hard_limit(
+def test_rewriting_the_lock_again_and_again_escapes_no_hard_limit(
     env: Environment, age: timedelta, changes: dict[str, Any]
 ) -> None:
     launched = env.launch()
     env.claim(launched)
     env.train()
     env.clock.advance(age)
-    env.beat(launched)
+    env.heartbeat(launched)
     rewrite_at_each_read(env, lambda run: replace(run, **changes))
     for _ in range(2):  # the first may have read what was there before
         env.watchdog.sweep()
     assert env.fleet.terminate_calls == [launched.instance_id]
 
 
-def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so(env: Environment) -> None:
+def test_a_lease_ends_no_run_whose_lock_others_keep_writing_and_the_report_says_so(env: Environment) -> None:
     launched = env.launch()
     env.claim(launched)
     env.train()
@@ -436,24 +436,26 @@ GARBAGE = b"\xef\xbb\xbf{"
 
 
 def an_orphan_and_a_run(env: Environment) -> tuple[str, Launched]:
-    """An orphan that EC2 lists first, and a run in training with heartbeats; both are older than the boot limit."""
+    """An orphan that EC2 lists first, and a run in training that sends heartbeats; both are older than a boot may take."""
     tags = owner_tags(env.fleet.project, "dev") | {"RunId": "20260101T000000Z-ffffff"}
     orphan = env.fleet.add(tags)
     launched = env.launch()
     env.claim(launched)
     env.train()
     env.clock.advance(LIMITS.boot + seconds(1))
-    env.beat(launched, counter=2)
+    env.heartbeat(launched, counter=2)
     return orphan, launched
 
 
-def test_beside_an_unreadable_lock_an_orphan_is_ended_and_the_run_that_beats_is_not(env: Environment) -> None:
+def test_beside_an_unreadable_lock_an_orphan_is_ended_and_a_live_run_is_not(
+    env: Environment,
+) -> None:
     orphan, launched = an_orphan_and_a_run(env)
     before = env.lock().run.to_json()
     env.objects.write(LOCK, GARBAGE)
     for counter in range(3, 60):
         env.sweeps(LIMITS.sweep)
-        env.beat(launched, counter)
+        env.heartbeat(launched, counter)
     assert env.fleet.terminate_calls == [orphan]
     assert env.objects.body(LOCK) == GARBAGE
 
@@ -464,7 +466,7 @@ def test_beside_an_unreadable_lock_an_orphan_is_ended_and_the_run_that_beats_is_
     assert env.left() == []
 
 
-def test_a_beat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_its_agent(env: Environment) -> None:
+def test_a_heartbeat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_its_agent(env: Environment) -> None:
     orphan, launched = an_orphan_and_a_run(env)
     env.fleet.move(orphan, InstanceState.TERMINATED)
     env.objects.write(LOCK, GARBAGE)
@@ -472,7 +474,7 @@ def test_a_beat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_i
     env.fleet.terminate_calls.clear()
     env.fleet.move(launched.instance_id, InstanceState.RUNNING)
     env.faults.hook(
-        "objects.read", lambda _key: env.beat(launched, counter=9), after=True, on=heartbeat_of(launched), times=1
+        "objects.read", lambda _key: env.heartbeat(launched, counter=9), after=True, on=heartbeat_of(launched), times=1
     )
     assert env.watchdog.lane(Lane("dev")).lost_races == 1
     assert env.fleet.terminate_calls == []
@@ -485,7 +487,7 @@ def without_a_lock(env: Environment, launched: Launched) -> Callable[[], None]:
 
     def bring_back() -> None:
         env.objects.write(LOCK, body)
-        env.beat(launched)
+        env.heartbeat(launched)
 
     return bring_back
 
@@ -500,7 +502,7 @@ def test_a_suspicion_of_long_ago_makes_no_first_look_fatal(env: Environment) -> 
     bring_back()
     for counter in range(2, 122):
         env.sweeps(LIMITS.sweep)
-        env.beat(launched, counter)
+        env.heartbeat(launched, counter)
     bring_back = without_a_lock(env, launched)
     env.watchdog.sweep()
     bring_back()
@@ -519,18 +521,18 @@ def test_an_orphan_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_w
     assert not next(instance for instance in env.fleet.instances("dev") if instance.instance_id == orphan).alive
 
 
-def test_a_list_of_ec2_that_lags_for_minutes_ends_no_run_whose_agent_beats(env: Environment) -> None:
+def test_a_list_of_ec2_that_lags_for_minutes_ends_no_run_whose_agent_sends_heartbeats(env: Environment) -> None:
     launched = env.launch(crashes_left=1)
     env.claim(launched)
     env.train()
     env.fleet.lists_nothing = True
     for counter in range(2, 12):
-        env.beat(launched, counter, checkpoint_age=seconds(30))
+        env.heartbeat(launched, counter, checkpoint_age=seconds(30))
         env.sweeps(LIMITS.sweep)
     assert env.lock().run.attempt == 1
     assert env.lock().run.verdict is None
     env.fleet.lists_nothing = False
-    env.beat(launched, 12)
+    env.heartbeat(launched, 12)
     env.watchdog.sweep()
     assert env.lock().run.suspect is None
     assert env.fleet.terminate_calls == []
@@ -540,24 +542,24 @@ def test_the_lane_of_an_instance_that_vanished_is_free_within_the_promise(env: E
     launched = env.launch()
     env.claim(launched)
     env.train()
-    env.beat(launched, 2)
+    env.heartbeat(launched, 2)
     env.fleet.lists_nothing = True
     env.sweeps(LIMITS.vanished_bound)
     assert env.store.read_lock(Lane("dev")) == Absent()
 
 
 @pytest.mark.parametrize("crashes_left", [0, 1])
-def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(env: Environment, crashes_left: int) -> None:
+def test_a_heartbeat_that_comes_just_before_a_run_is_given_up_keeps_it(env: Environment, crashes_left: int) -> None:
     launched = env.launch(crashes_left=crashes_left)
     env.claim(launched)
     env.train()
-    env.beat(launched, 2, checkpoint_age=seconds(30))
+    env.heartbeat(launched, 2, checkpoint_age=seconds(30))
     env.fleet.lists_nothing = True
     env.sweeps(LIMITS.lease - seconds(30))
     env.clock.advance(LIMITS.sweep)
     env.faults.hook(
         "objects.read",
-        lambda _key: env.beat(launched, 3, checkpoint_age=seconds(30)),
+        lambda _key: env.heartbeat(launched, 3, checkpoint_age=seconds(30)),
         after=True,
         on=heartbeat_of(launched),
         times=1,
@@ -567,7 +569,7 @@ def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(env: Environme
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_told(
+def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_published(
     env: Environment, error: type[Exception]
 ) -> None:
     tags = owner_tags(env.fleet.project, "dev")
@@ -577,8 +579,8 @@ def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_told(
     assert env.fleet.terminate_calls == [other]
     assert "OperationNotPermitted" in env.watchdog.sweep()[-1].error
     env.sweeps(LIMITS.alarm)
-    sent = [(m.attributes["kind"], m.document["incident"]) for m in env.notifier.messages]
-    assert sorted(sent) == [("leak", protected), ("orphan", protected), ("orphan", other)]
+    published = [(m.attributes["kind"], m.document["incident"]) for m in env.notifier.messages]
+    assert sorted(published) == [("leak", protected), ("orphan", protected), ("orphan", other)]
 
 
 def a_run_that_is_over(env: Environment) -> str:

@@ -223,7 +223,7 @@ class LaneMachine(RuleBasedStateMachine):
         ended = len(self.env.fleet.terminate_calls)
         self.env.clock.advance(seconds(60))
         if self.well and self.launched:
-            self.beat(self.launched)
+            self.heartbeat(self.launched)
         with suppress(ServiceUnavailable, Crash):
             self.env.watchdog.sweep()
         if healthy:
@@ -232,11 +232,11 @@ class LaneMachine(RuleBasedStateMachine):
         self.notice()
         self.well = self.well and self.is_running()
 
-    def beat(self, launched: Launched) -> None:
+    def heartbeat(self, launched: Launched) -> None:
         self.counter += self.stalled is None
         self.stalled = None if self.stalled is None else self.stalled + 1
         with self.calm():
-            self.env.beat(
+            self.env.heartbeat(
                 launched,
                 counter=self.counter,
                 stalled_for=seconds(60 * (self.stalled or 0)),

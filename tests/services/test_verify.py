@@ -16,7 +16,7 @@ def warned(aws: MemoryAws) -> tuple[str, ...]:
     return setup_warnings("dev", REGION, RunStore(aws.objects), aws.setup_checks)
 
 
-def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
+def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
     assert warned(MemoryAws()) == ()
 
 
