@@ -36,7 +36,11 @@ demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: buil
 
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m 'not thorough'
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough'
+
+.PHONY: test-thorough
+test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 processes
+	$(BIN)/python -m pytest -n $(WORKERS) --dist loadgroup -m thorough
 
 .PHONY: check
 check: venv ## Lint, type checks, import contracts, template validation, security scans
@@ -148,6 +152,3 @@ build-%: site-packages
 	tar -C src --exclude=__pycache__ $(NOT_IN_LAMBDA:%=--exclude=chronos_ec2/%) -cf - chronos_ec2 | tar -C "$(ARTIFACTS_DIR)" -xf -
 	tar --exclude=__pycache__ --exclude=requirements.txt -cf - functions | tar -C "$(ARTIFACTS_DIR)" -xf -
 	$(COMPILE) "$(ARTIFACTS_DIR)" "$(ARTIFACTS_DIR)/chronos_ec2" "$(ARTIFACTS_DIR)/functions"
-	rm -f build/functions/$*.zip
-	$(BUILDER) -m zipfile -c build/functions/$*.zip "$(ARTIFACTS_DIR)"/*
-	@echo "$* bundle: $$(( $$(wc -c < build/functions/$*.zip) / 1000 )) kB zipped"

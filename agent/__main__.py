@@ -1,7 +1,7 @@
 """`python -m agent`: the process that trains on the instance.
 
-It calls no EC2 and powers nothing off: its role may not. It ends, and whoever started it (the systemd unit, or the
-local stand-in for EC2) powers the box off when it does, however it does.
+It neither calls EC2 nor powers off: its role may not. Whatever started it (the systemd unit, or the local EC2
+simulator) powers the instance off when it exits, for any reason.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from types import FrameType
 
-from agent.boot.imds import Metadata, NoMetadata
+from agent.boot.imds import Metadata, MetadataUnavailable
 from agent.boot.request import connect
 from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FENCED, run_agent
@@ -30,28 +30,28 @@ from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.run_lock import Identity
 
-_LAST_RESORT_SECONDS = 30.0
-"""From a fence to the hard end of the process: a call that hangs may not keep the box."""
+_EXIT_AFTER_FENCE_SECONDS = 30.0
+"""From a fence to the forced exit of the process: a call that hangs must not keep the instance alive."""
 _SHUTDOWN_SECONDS = 30.0
-"""From SIGTERM to the fence. systemd kills the unit after `TimeoutStopSec` (45 s), and then the box ends anyway."""
+"""From SIGTERM to the fence. systemd kills the unit after `TimeoutStopSec` (45 s)."""
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Compose, run, and return the exit code: 0 succeeded, 1 failed or killed, 3 fenced."""
+    """Run the agent, and return the exit code: 0 succeeded, 1 failed or killed, 3 fenced."""
     options = _options(arguments)
-    # A folder of our own: what is in it is removed at the end.
+    # A folder of its own, because its contents are deleted at the end.
     workdir = Workdir(options.workdir / options.run_id)
     workdir.create()
     close_log = log_to(workdir.agent_log)
     try:
-        return _be_the_agent(options, workdir)
+        return _run(options, workdir)
     finally:
         close_log()
 
 
-def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
-    control = Control(on_fence=lambda: _later(_LAST_RESORT_SECONDS, os._exit, FENCED))
-    _leave_when_told(control)
+def _run(options: argparse.Namespace, workdir: Workdir) -> int:
+    control = Control(on_fence=lambda: _later(_EXIT_AFTER_FENCE_SECONDS, os._exit, FENCED))
+    _handle_shutdown(control)
     metadata = Metadata.of_environment(os.environ)
     identity = Identity(
         options.environment,
@@ -66,25 +66,25 @@ def _be_the_agent(options: argparse.Namespace, workdir: Workdir) -> int:
     except ChronosError as error:
         sys.stderr.write(f"{error}\n")
         return FENCED
-    # From the first moment on: a spot instance can be taken back while it boots.
+    # Started first: a spot instance can be interrupted while it boots.
     with InterruptionWatch(metadata, control, world.clock.now):
         return run_agent(world, options.bucket, identity, workdir, control)
 
 
-def _leave_when_told(control: Control) -> None:
-    """A box that is shut down leaves time to save the work, once. For the record it is lost like one that died."""
-    told = itertools.count()
+def _handle_shutdown(control: Control) -> None:
+    """On the first SIGTERM save the work, and fence on the second. The attempt counts as lost, as if it had crashed."""
+    signals = itertools.count()
 
-    def end(signum: int, _frame: FrameType | None) -> None:
+    def handle(signum: int, _frame: FrameType | None) -> None:
         reason = f"the instance is shutting down ({signal.Signals(signum).name})"
-        if next(told):
-            control.fence(f"told again: {reason}")
+        if next(signals):
+            control.fence(f"second signal: {reason}")
             return
         control.request_stop(Stop(Cause.INFRA, reason, datetime.now(UTC)), within=timedelta(seconds=_SHUTDOWN_SECONDS))
         _later(_SHUTDOWN_SECONDS, control.fence, f"{reason}, and its time is over")
 
     for number in (signal.SIGTERM, signal.SIGINT):
-        signal.signal(number, end)
+        signal.signal(number, handle)
 
 
 def _options(arguments: list[str] | None) -> argparse.Namespace:
@@ -102,7 +102,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
 def _instance_type(metadata: Metadata | None) -> str | None:
     try:
         return None if metadata is None else metadata.get("instance-type")
-    except NoMetadata:
+    except MetadataUnavailable:
         return None
 
 
@@ -123,5 +123,5 @@ if __name__ == "__main__":
     code = main()
     logging.shutdown()
     sys.stderr.flush()
-    # Not sys.exit: that would wait for a download thread that hangs in a socket, and keep the box alive with it.
+    # Not sys.exit: it would wait for a download thread that hangs in a socket, and keep the instance alive.
     os._exit(code)

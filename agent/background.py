@@ -1,4 +1,4 @@
-"""What runs beside the work, in a thread of its own."""
+"""Background threads."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from typing import Self
 
 
 class Background(ABC):
-    """A thread that runs while its context lasts. At the end it is waited for so many seconds and then left behind.
+    """A daemon thread that runs for the duration of a context, and is joined for `join_seconds` at its end.
 
-    A daemon: it may hang in a call for as long as it likes without keeping the process, and so the box, alive.
+    A thread that hangs in a call is left behind, and does not keep the process, and so the instance, alive.
     """
 
-    def __init__(self, name: str, seconds_to_end: float) -> None:
+    def __init__(self, name: str, join_seconds: float) -> None:
         self._name = name
-        self._seconds_to_end = seconds_to_end
+        self._join_seconds = join_seconds
         self._over = threading.Event()
         self._thread: threading.Thread | None = None
 
@@ -30,13 +30,13 @@ class Background(ABC):
     ) -> None:
         self._over.set()
         if self._thread is not None:
-            self._thread.join(timeout=self._seconds_to_end)
+            self._thread.join(timeout=self._join_seconds)
 
     @property
     def alive(self) -> bool:
-        """Whether the thread still runs."""
+        """Whether the thread is running."""
         return self._thread is not None and self._thread.is_alive()
 
     @abstractmethod
     def _run(self) -> None:
-        """What the thread does until `_over` is set."""
+        """The body of the thread, until `_over` is set."""

@@ -1,4 +1,4 @@
-"""Why a run fails on the instance."""
+"""The error that fails a run."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 
 
 class RunFailed(ChronosError):
-    """The run has failed. The text is the message that people get: one line, what to do included.
+    """The run failed. The text is the message for the user: one line that includes what to do.
 
-    `elsewhere` is whether it is this instance that was not fit, so that another may do better.
+    `elsewhere` says that the instance is at fault, so that another one may succeed.
     """
 
     def __init__(self, cause: Cause, message: str, elsewhere: bool = False) -> None:

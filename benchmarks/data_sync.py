@@ -22,7 +22,7 @@ import numpy as np
 from benchmarks.publish import AGENT_FIGURES, ROOT, record
 from chronos_ec2.aws.clients import client
 from chronos_ec2.local.tool_venv import isolated_python
-from chronos_ec2.testing.s3_server import s3_server
+from chronos_ec2.testing.aws_server import s3_server
 
 BUCKET = "benchmark"
 ROUNDS = 5

@@ -156,7 +156,7 @@ def _populate(running: int, terminated: int, store: object) -> None:
         if gone:
             client("ec2").terminate_instances(InstanceIds=gone)
         store.create_lock(replace(run, instance_id=instance_id))
-        store.write_beat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
+        store.write_heartbeat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
 
 
 def _healthy_sweep(sweep: Callable[[], list[object]]) -> None:

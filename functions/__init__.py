@@ -1,1 +1,1 @@
-"""What runs in Lambda. Each handler decodes its event, makes one service call and logs the outcome."""
+"""The Lambda handlers. Each decodes its event, makes one service call and logs the outcome."""

@@ -1,4 +1,4 @@
-"""EC2 changed, interrupts or doubts an instance: reconcile the lane that it belongs to."""
+"""EC2 changed an instance, or is about to: reconcile its lane."""
 
 from __future__ import annotations
 
@@ -8,8 +8,8 @@ from typing import Any
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.bootstrap import watchdog
-from chronos_ec2.domain.events import InstanceStateChanged, RebalanceRecommendation, SpotInterruption, parse_event
-from chronos_ec2.observability import log_report
+from chronos_ec2.domain.events import parse_event
+from chronos_ec2.observability import log_outcome
 
 logger = Logger()
 reconciler = cache(watchdog)
@@ -17,12 +17,5 @@ reconciler = cache(watchdog)
 
 @logger.inject_lambda_context
 def handler(event: dict[str, Any], _context: object) -> None:
-    """An instance that does not carry our tags is none of our business, whatever the event says."""
-    match parse_event(event):
-        case InstanceStateChanged(instance_id) | SpotInterruption(instance_id) | RebalanceRecommendation(instance_id):
-            if report := reconciler().instance(instance_id):
-                log_report(logger, report)
-            else:
-                logger.info("not ours", instance_id=instance_id)
-        case other:
-            logger.info("ignored", event=repr(other))
+    """Reconcile the lane of the instance, if it carries our tags."""
+    log_outcome(logger, reconciler().handle(parse_event(event)))

@@ -1,4 +1,4 @@
-"""The watchdog asks for the instance of a run's new attempt: start it. This function alone may start instances."""
+"""Starts the instance of a run's next attempt for the watchdog, which may not start instances itself."""
 
 from __future__ import annotations
 
@@ -20,10 +20,10 @@ launcher = cache(make_launcher)
 
 @logger.inject_lambda_context
 def handler(event: object, _context: object) -> None:
-    """Asking twice starts one instance. Where there is no room the watchdog asks again, until it ends the run."""
+    """Start the instance; repeating the request starts no second one. Without capacity the watchdog asks again."""
     wanted = parse_relaunch(event, os.environ["ENVIRONMENT"])
     if isinstance(wanted, Ignored):
-        logger.info("ignored", event=repr(wanted))
+        logger.info("ignored", reason=wanted.reason)
         return
     about = {"environment": wanted.lane.environment, "lane": wanted.lane.name, "run_id": wanted.run_id}
     try:
@@ -32,9 +32,9 @@ def handler(event: object, _context: object) -> None:
         logger.warning("not started", extra=about, reason=str(error))
     else:
         if launched is None:
-            logger.info("nothing to start", extra=about, reason="the run waits for no instance")
+            logger.info("nothing to start", extra=about, reason="the run is not waiting for an instance")
         else:
-            logger.info("started", extra=about | _of(launched), reason="the run waits for its next attempt")
+            logger.info("started", extra=about | _of(launched), reason="the run is waiting for its next attempt")
 
 
 def _of(launched: Launched) -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Every minute: reconcile every lane. All promises hold with this function alone."""
+"""Every minute: reconcile every lane. All guarantees hold with this function alone."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ reconciler = cache(watchdog)
 
 @logger.inject_lambda_context
 def handler(_event: object, _context: object) -> None:
-    """A lane that failed does not hide behind those that did not: the invocation fails, and the alarm sees it."""
+    """Reconcile every lane, then fail if any of them failed, so that the alarm sees it."""
     reports = reconciler().sweep()
     for report in reports:
         log_report(logger, report)
     if failed := [report for report in reports if report.error]:
-        raise ServiceUnavailable(f"{len(failed)} of {len(reports)} lanes failed; the first said: {failed[0].error}")
+        raise ServiceUnavailable(f"{len(failed)} of {len(reports)} lanes failed; the first error: {failed[0].error}")

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import gc
 import os
 import sys
 from collections.abc import Iterator
+from typing import Any
 
 import boto3
 import pytest
 from botocore.config import Config
 from botocore.loaders import create_loader
 from botocore.session import Session
+from xdist.scheduler import LoadScopeScheduling
 
 from chronos_ec2.aws import clients
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
@@ -39,15 +42,32 @@ os.environ |= {
 MODELS = create_loader()
 
 
+class RecordingSession(Session):
+    """Knows whether a client was made from it."""
+
+    used = False
+
+    def create_client(self, *arguments: Any, **options: Any) -> Any:
+        self.used = True
+        return super().create_client(*arguments, **options)
+
+
+_session = RecordingSession()
+_session.used = True
+
+
 @pytest.fixture(autouse=True)
 def _fresh_clients() -> None:
     """A client made under one emulator must not serve a test under another; what each is asked is heard.
 
-    What botocore has read of AWS's models is kept: reading it anew takes longer than most tests.
+    A session is kept until a client is made from it, and botocore's models for good: making either anew takes longer
+    than most tests.
     """
-    session = Session()
-    session.register_component("data_loader", MODELS)
-    boto3.setup_default_session(botocore_session=session)
+    global _session  # noqa: PLW0603
+    if _session.used or boto3.DEFAULT_SESSION is None:
+        _session = RecordingSession()
+        _session.register_component("data_loader", MODELS)
+        boto3.setup_default_session(botocore_session=_session)
     CALLS.policies = policies()
     CALLS.listen()
 
@@ -64,25 +84,37 @@ def calls() -> Iterator[Recorder]:
 
 pytest_plugins = ["tests.template.used_rights"]
 
-EMBEDDED = "embedded_aws"
-LAST = ("test_deployment.py", "test_slow_ends.py")
+EMBEDDED = ("tests/containers/", "tests/contract/", "tests/end_to_end/")
+LAST = ("test_deployment.py", "test_slow_endings.py")
 
 
-@pytest.hookimpl(tryfirst=True)  # before pytest-xdist reads the groups
+class Scheduling(LoadScopeScheduling):
+    """A worker takes a file at a time, or everything that shares the embedded AWS, which is started once."""
+
+    def _split_scope(self, nodeid: str) -> str:
+        return "embedded AWS" if nodeid.startswith(EMBEDDED) else nodeid.split("::", 1)[0]
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeScheduling:
+    config.option.loadscopereorder = False
+    return Scheduling(config, log)
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """One worker has the embedded AWS, and starts with it.
-
-    On it the tests of runs that take minutes to end come last: meanwhile the others run.
-    """
-    for item in items:
-        if item.get_closest_marker(EMBEDDED):
-            item.add_marker(pytest.mark.xdist_group(EMBEDDED))
+    # The embedded AWS first. There, runs whose end takes minutes are looked at last: meanwhile other tests run.
     items.sort(
         key=lambda item: (
-            item.get_closest_marker(EMBEDDED) is None,
+            not item.nodeid.startswith(EMBEDDED),
             LAST.index(item.path.name) if item.path.name in LAST else -1,
         )
     )
+
+
+def pytest_collection_finish() -> None:
+    """Keep what the imports made out of later garbage collections, which accelerate asks for after each training."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

@@ -14,10 +14,8 @@ from pathlib import Path
 
 from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing.memory import MemoryWorld
-from chronos_ec2.testing.watchdog import watchdog_over
+from chronos_ec2.testing import Environment
+from chronos_ec2.testing.faults import AWS_CALLS
 from chronos_ec2.training_config.schema import Training
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -46,32 +44,11 @@ class Line:
     usd_with_free_tier: float
 
 
-class _Counted:
-    """Faults that count the calls and let them pass."""
-
-    def __init__(self) -> None:
-        self.calls: Counter[str] = Counter()
-
-    def before(self, call: str) -> None:
-        """Count a call."""
-        self.calls[call] += 1
-
-    def after(self, call: str) -> None:
-        """Nothing goes wrong."""
-
-
-class _NoRelauncher:
-    def relaunch(self, run: Run) -> None:
-        """Never asked: an idle environment has no run."""
-        raise AssertionError(run)
-
-
 def idle_calls() -> Counter[str]:
     """AWS calls, by name, of one sweep over an environment without runs."""
-    counted = _Counted()
-    world = MemoryWorld(counted)
-    watchdog_over(world, RunStore(world.objects), _NoRelauncher(), Limits()).sweep()
-    return counted.calls
+    environment = Environment()
+    environment.watchdog.sweep()
+    return Counter(AWS_CALLS[operation] for operation, _ in environment.faults.calls)
 
 
 def alarm_metrics(template: str) -> int:
@@ -97,7 +74,7 @@ def month_of_idling() -> list[Line]:
 
 def hour_of_training() -> list[Line]:
     """The bill of one hour of a run, beside the idle one."""
-    beats = 3600 / Limits().beat.total_seconds()
+    beats = 3600 / Limits().heartbeat.total_seconds()
     instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
     return [
         Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),

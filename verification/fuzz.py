@@ -15,21 +15,17 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
 
+from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
 from hypothesis import HealthCheck, Phase, given, settings
 from hypothesis import strategies as st
 
 from chronos_ec2.aws.setup_checks import StackSetupChecks
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.events import (
-    Ignored,
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
-    StateWritten,
     parse_event,
     parse_relaunch,
 )
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import read_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -41,8 +37,7 @@ from chronos_ec2.domain.records.s3_keys import incident_key, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.run_store import HEARTBEAT, RunStore
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
-from chronos_ec2.testing import MemoryWorld
-from chronos_ec2.testing.watchdog import BUCKET, watchdog_over
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.worker.run_lock import Identity, RunLock
 from verification.simulation.campaign import without_log
 
@@ -211,9 +206,9 @@ def targets() -> list[Target]:
     )
     relaunch = _JSON | _changed_json({"lane": "main", "run_id": _RUN_ID})
     return [
-        Target("state", run, lambda raw: Run.from_json(raw, LANE), (Unreadable,)),
-        Target("heartbeat", beat, Heartbeat.from_json, (Unreadable,)),
-        Target("request", request, Request.from_json, (Unreadable,)),
+        Target("state", run, lambda raw: Run.from_json(raw, LANE), (InvalidDocument,)),
+        Target("heartbeat", beat, Heartbeat.from_json, (InvalidDocument,)),
+        Target("request", request, Request.from_json, (InvalidDocument,)),
         Target("event", _events(), parse_event),
         Target("order to relaunch", relaunch, lambda raw: parse_relaunch(raw, "dev")),
         Target("tags", tags, read_tags),
@@ -252,7 +247,9 @@ class _Topics:
 
 
 def _unconfirmed(subscriptions: list[dict[str, str]]) -> None:
-    StackSetupChecks(None, _Topics(subscriptions), BUCKET, ["arn:aws:sns:us-east-1:1:topic"]).unconfirmed()
+    StackSetupChecks(
+        None, _Topics(subscriptions), BUCKET, ["arn:aws:sns:us-east-1:1:topic"]
+    ).unconfirmed_subscriptions()
 
 
 # --- the watchdog --------------------------------------------------------------------------------------------------
@@ -262,7 +259,7 @@ class _Stage:
     """A run that is healthy: it was launched and claimed, and has just beaten."""
 
     def __init__(self) -> None:
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.store = RunStore(self.world.objects)
         self.watchdog = watchdog_over(self.world, self.store, self, LIMITS)
         self.world.objects.write(f"{CACHED}/training-data/sales/a.parquet", b"PAR1")
@@ -275,7 +272,7 @@ class _Stage:
         )
         record.claim()
         beat = replace(_a_beat(), run_id=launched.run_id, attempt=1, instance_id=launched.instance_id)
-        self.store.write_beat("dev", beat)
+        self.store.write_heartbeat("dev", beat)
 
     def relaunch(self, run: Run) -> None:
         """The launcher function."""
@@ -291,7 +288,7 @@ def _beside_a_lock(raw: bytes) -> None:
     """Only what cannot be read: a lock that can be read is the truth about its run."""
     stage = _Stage()
     stage.world.objects.write(LANE.state_key, raw)
-    if not isinstance(stage.store.read_lock(LANE), Held):
+    if not isinstance(stage.store.read_lock(LANE), LockHeld):
         _look_twice(stage)
 
 
@@ -311,13 +308,7 @@ def _and_a_marker(raw: bytes) -> None:
 def _and_an_event(raw: object) -> None:
     """What the handlers in functions/ do."""
     stage = _Stage()
-    match parse_event(raw):
-        case StateWritten(lane=lane):
-            stage.watchdog.lane(lane)
-        case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
-            stage.watchdog.instance(at)
-        case Ignored():
-            pass
+    stage.watchdog.handle(parse_event(raw))
     stage.nothing_ended()
 
 

@@ -18,7 +18,7 @@ _SIMULATED = (
 ROOMS: dict[str, tuple[str, ...]] = {
     "crash-points": (
         *_SIMULATED,
-        *(f"verification/crash_points/{part}.py" for part in ("enumerate", "cases", "harness")),
+        *(f"verification/crash_points/{part}.py" for part in ("enumerate", "cases", "situations")),
     ),
     "model": ("verification/model",),
     "histories": _SIMULATED,

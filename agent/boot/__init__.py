@@ -1,1 +1,1 @@
-"""The first minutes on the instance: metadata, the request, systemd, spot notices."""
+"""The agent's interfaces to the instance and the request: instance metadata, systemd, spot notices."""

@@ -1,1 +1,1 @@
-"""Checkpoints between the instance and S3."""
+"""Checkpoints: their format in S3, upload and restore."""

@@ -1,4 +1,4 @@
-"""What a checkpoint in S3 consists of. Its manifest is written last: without it, what lies there is no checkpoint."""
+"""The manifest of a checkpoint in S3: its files. Written last, so a checkpoint without a manifest is incomplete."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
 from agent.data.hashing import sha256_of
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 
 MANIFEST = "manifest.json"
@@ -15,7 +15,7 @@ _SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class Part:
-    """One file of a checkpoint: its path below the checkpoint's folder, and what its content has to be."""
+    """One file of a checkpoint: its path below the checkpoint's folder, its size in bytes, and its hash."""
 
     name: str
     size: int
@@ -23,33 +23,33 @@ class Part:
 
     @classmethod
     def of(cls, path: Path, folder: Path) -> Part:
-        """The part that a file is."""
+        """The part for a file."""
         return cls(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
 
 
 @dataclass(frozen=True, slots=True)
 class Manifest:
-    """All parts of the checkpoint of one step."""
+    """All files of the checkpoint of one step."""
 
     step: int
     parts: tuple[Part, ...]
 
     def to_json(self) -> bytes:
-        """The manifest as it lies in S3."""
+        """The manifest as JSON."""
         parts = [{"name": part.name, "bytes": part.size, "sha256": part.sha256} for part in self.parts]
         return dump_json({"schema_version": _SCHEMA_VERSION, "step": self.step, "parts": parts})
 
     @classmethod
     def from_json(cls, raw: bytes, step: int) -> Manifest:
-        """The manifest of `step` in `raw`. Raises Unreadable, also for a name that leads out of the folder."""
+        """Parse the manifest of `step`. Raises InvalidDocument, also for a name that leads out of the folder."""
         fields = Fields(load_json(raw, MANIFEST), MANIFEST)
         if (version := fields.count("schema_version")) != _SCHEMA_VERSION:
-            raise Unreadable(f"{MANIFEST}: schema_version {version}, this release reads {_SCHEMA_VERSION}")
+            raise InvalidDocument(f"{MANIFEST}: schema_version {version}, this release reads {_SCHEMA_VERSION}")
         if fields.count("step") != step:
-            raise Unreadable(f"{MANIFEST}: of another step")
+            raise InvalidDocument(f"{MANIFEST}: belongs to another step")
         parts = tuple(_part(part) for part in fields.children("parts"))
         if not parts or len({part.name for part in parts}) != len(parts):
-            raise Unreadable(f"{MANIFEST}: without parts, or with one twice")
+            raise InvalidDocument(f"{MANIFEST}: no parts, or duplicate parts")
         return cls(step, parts)
 
 
@@ -57,5 +57,5 @@ def _part(fields: Fields) -> Part:
     name = fields.text("name")
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or name != path.as_posix() or name in (".", MANIFEST):
-        raise Unreadable(f"{MANIFEST}: {name!r} is not the name of a part")
+        raise InvalidDocument(f"{MANIFEST}: {name!r} is not a valid name of a part")
     return Part(name, fields.count("bytes"), fields.text("sha256"))

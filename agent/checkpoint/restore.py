@@ -18,7 +18,7 @@ from agent.checkpoint.manifest import MANIFEST, Manifest
 from agent.data.download import Download, ObjectChanged, fetch
 from agent.protocol.checkpoint_dir import folder_of
 from agent.protocol.metrics_log import start_attempt
-from chronos_ec2.domain.errors import ServiceUnavailable, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, ServiceUnavailable
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
@@ -46,7 +46,7 @@ def stored_checkpoints(objects: ObjectStore, prefix: str) -> Iterator[Stored]:
             continue
         try:
             manifest = Manifest.from_json(found.body, step)
-        except Unreadable as error:
+        except InvalidDocument as error:
             _log.warning("checkpoint %d skipped: %s", step, error)
             continue
         if torn := [part.name for part in manifest.parts if sizes.get(folder + part.name) != part.size]:

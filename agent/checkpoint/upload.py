@@ -1,7 +1,7 @@
-"""Brings checkpoints to S3 in the background. The manifest goes last: the manifest is the checkpoint.
+"""Uploads checkpoints to S3 in the background, the manifest last.
 
-On the box the newest two that are in S3 stay, and the best if the trainer names one. In S3 they all stay until they
-expire: the role of the instance may not delete (docs/adr/0008-checkpoints-expire.md).
+The instance keeps the latest two that are in S3, and the best one if the trainer names it. S3 keeps all of them until
+they expire: the role of the instance may not delete (docs/adr/0008-checkpoints-expire.md).
 """
 
 from __future__ import annotations
@@ -25,9 +25,9 @@ _KEPT = 2
 
 
 class CheckpointUploader(Background):
-    """Uploads the newest checkpoint it was offered, and removes from disk those that newer ones in S3 replace.
+    """Uploads the latest checkpoint offered, and deletes local ones that newer ones in S3 replace.
 
-    A checkpoint that cannot be uploaded is logged and left for the next one to replace: training goes on.
+    A failed upload is logged, and the next checkpoint replaces it: training continues.
     """
 
     def __init__(
@@ -38,13 +38,13 @@ class CheckpointUploader(Background):
         folder: Path,
         progress: Progress,
     ) -> None:
-        super().__init__("checkpoints", seconds_to_end=1)
+        super().__init__("checkpoints", join_seconds=1)
         self._objects = objects
         self._transfer = transfer
         self._key_of = key_of
         self._folder = folder
         self._progress = progress
-        self._news = threading.Condition()
+        self._changed = threading.Condition()
         self._offered: int | None = None
         self._best: int | None = None
         self._busy = False
@@ -53,44 +53,41 @@ class CheckpointUploader(Background):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._news:
+        with self._changed:
             self._over.set()
-            self._news.notify_all()
+            self._changed.notify_all()
         super().__exit__(kind, error, trace)
 
     def offer(self, step: int, best: bool = False) -> None:
-        """The checkpoint of this step is complete on disk, and perhaps the best so far.
-
-        One that waits is replaced by a newer one.
-        """
-        with self._news:
+        """Queue the checkpoint of this step, which is complete on disk. Replaces one that is still waiting."""
+        with self._changed:
             self._offered = step
             self._best = step if best else self._best
-            self._news.notify_all()
+            self._changed.notify_all()
 
     def drain(self, seconds: float) -> bool:
-        """Wait until all that was offered is in S3, at most so long; whether it is."""
+        """Wait until the queue is empty and the last upload has ended. False if `seconds` were not enough."""
         deadline = time.monotonic() + seconds
-        with self._news:
-            return self._news.wait_for(
+        with self._changed:
+            return self._changed.wait_for(
                 lambda: self._offered is None and not self._busy, timeout=max(0.0, deadline - time.monotonic())
             )
 
     def _run(self) -> None:
         while True:
-            with self._news:
-                self._news.wait_for(lambda: self._offered is not None or self._over.is_set())
+            with self._changed:
+                self._changed.wait_for(lambda: self._offered is not None or self._over.is_set())
                 if self._offered is None:
                     return
                 step, self._offered, self._busy = self._offered, None, True
             try:
                 self._upload(step)
-            except Exception as error:  # noqa: BLE001 - this thread has to live: training waits for it at its end
+            except Exception as error:  # noqa: BLE001 - this thread must survive: the end of the run waits for it
                 _log.warning("checkpoint %d not uploaded: %s", step, error)
             finally:
-                with self._news:
+                with self._changed:
                     self._busy = False
-                    self._news.notify_all()
+                    self._changed.notify_all()
 
     def _upload(self, step: int) -> None:
         store_checkpoint(
@@ -98,11 +95,11 @@ class CheckpointUploader(Background):
         )
         self._progress.checkpointed()
         self.uploaded.append(step)
-        _log.info("checkpoint %d is in S3", step)
-        self._remove_replaced(step)
+        _log.info("checkpoint %d uploaded", step)
+        self._delete_replaced(step)
 
-    def _remove_replaced(self, uploaded: int) -> None:
-        """The newest stay, and the best; what is newer than the one in S3 may still be on its way."""
+    def _delete_replaced(self, uploaded: int) -> None:
+        """Keep the latest and the best, and all newer than the uploaded one, which may still be waiting."""
         for step in [step for step in steps_in(self._folder) if step <= uploaded][:-_KEPT]:
             if step != self._best:
                 shutil.rmtree(folder_of(self._folder, step), ignore_errors=True)
@@ -116,7 +113,7 @@ def store_checkpoint(
     step: int,
     on_bytes: Callable[[int], None],
 ) -> None:
-    """Upload the checkpoint of a step below `prefix`, its parts first. Raises ServiceUnavailable."""
+    """Upload the checkpoint of a step below `prefix`, the manifest last. Raises ServiceUnavailable."""
     folder = folder_of(checkpoints, step)
     parts = []
     for path in sorted(part for part in folder.rglob("*") if part.is_file()):

@@ -1,1 +1,1 @@
-"""What the kernel and the NVIDIA driver know about this machine."""
+"""What the kernel and the NVIDIA driver report about this machine."""

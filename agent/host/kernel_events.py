@@ -1,4 +1,4 @@
-"""What the box knows of a trainer's end, and the trainer does not: who was killed for memory, and which GPU failed."""
+"""Why a trainer died that it cannot report itself: OOM kills and GPU faults, from the kernel."""
 
 from __future__ import annotations
 
@@ -8,31 +8,34 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from agent.host.cgroup import killed_in_trainer_cgroup
+from agent.host.cgroup import trainer_oom_kills
 
 KERNEL_LOG, VMSTAT = Path("/dev/kmsg"), Path("/proc/vmstat")
 _RECORD = re.compile(r"\d+,(?P<sequence>\d+),[^;]*;(?P<text>.*)")
 _XID = re.compile(r"NVRM: Xid \((?P<device>[^)]*)\): (?P<number>\d+)")
-_XIDS_OF_HARDWARE = {
-    48: "a double-bit memory error",
-    61: "its internal micro-controller stopped",
-    62: "its internal micro-controller halted",
-    64: "a memory row could not be remapped",
-    74: "an NVLink error",
-    79: "it has fallen off the bus",
-    94: "a contained memory error",
-    95: "an uncontained memory error",
-    110: "a security fault",
-    119: "its system processor does not answer",
-    120: "its system processor failed",
-    140: "an unrecovered memory error",
+_HARDWARE_XIDS = {
+    48: "double-bit ECC error",
+    61: "internal micro-controller breakpoint or warning",
+    62: "internal micro-controller halt",
+    64: "ECC page retirement or row remapping failed",
+    74: "NVLink error",
+    79: "GPU has fallen off the bus",
+    94: "contained ECC error",
+    95: "uncontained ECC error",
+    110: "security fault",
+    119: "GSP RPC timeout",
+    120: "GSP error",
+    140: "unrecovered ECC error",
 }
-"""The driver's reports after which a GPU needs a reset or a repair. Others, like 13 and 31, are a program's fault."""
+"""Xid errors after which the GPU needs a reset or a repair. Others, like 13 and 31, are usually the program's fault.
+
+Source: NVIDIA's Xid catalogue, https://docs.nvidia.com/deploy/xid-errors/analyzing-xid-catalog.html
+"""
 
 
 @dataclass(frozen=True, slots=True)
 class Xid:
-    """A report of the NVIDIA driver in the kernel log, whose records `sequence` counts."""
+    """An Xid error that the NVIDIA driver logged. `sequence` is the number of its record in the kernel log."""
 
     sequence: int
     device: str
@@ -40,15 +43,15 @@ class Xid:
 
     @property
     def fatal(self) -> bool:
-        """Whether the GPU is not fit for work any more."""
-        return self.number in _XIDS_OF_HARDWARE
+        """Whether the GPU can no longer be used."""
+        return self.number in _HARDWARE_XIDS
 
     def __str__(self) -> str:
-        return f"Xid {self.number} of {self.device}" + (f": {_XIDS_OF_HARDWARE[self.number]}" if self.fatal else "")
+        return f"Xid {self.number} on {self.device}" + (f": {_HARDWARE_XIDS[self.number]}" if self.fatal else "")
 
 
 def xids(kernel_log: Path = KERNEL_LOG) -> tuple[Xid, ...]:
-    """All that the driver reported since boot; none where the log may not be read."""
+    """All Xid errors since boot; empty if the kernel log may not be read."""
     return tuple(
         Xid(sequence, found["device"], int(found["number"]))
         for sequence, text in _records(kernel_log)
@@ -56,38 +59,35 @@ def xids(kernel_log: Path = KERNEL_LOG) -> tuple[Xid, ...]:
     )
 
 
-class Box:
-    """What has happened to the box since this was made."""
+class KernelEvents:
+    """OOM kills and GPU faults since this object was created."""
 
     def __init__(
         self,
         kernel_log: Path = KERNEL_LOG,
         vmstat: Path = VMSTAT,
-        killed_in_group: Callable[[], int | None] = killed_in_trainer_cgroup,
+        cgroup_oom_kills: Callable[[], int | None] = trainer_oom_kills,
     ) -> None:
         self._kernel_log = kernel_log
-        self._killed_in_group = killed_in_group
-        self._killed_in_group_before = killed_in_group() or 0
         self._vmstat = vmstat
-        self._killed_before = _killed_for_memory(vmstat)
-        self._last_before = max((sequence for sequence, _ in _records(kernel_log)), default=-1)
+        self._cgroup_oom_kills = cgroup_oom_kills
+        self._cgroup_before = cgroup_oom_kills() or 0
+        self._machine_before = _machine_oom_kills(vmstat)
+        self._sequence_before = max((sequence for sequence, _ in _records(kernel_log)), default=-1)
 
-    def killed_for_memory(self) -> int:
-        """How many processes of the trainer the kernel has killed because memory ran out, the box's or their group's.
-
-        Without a group of their own: how many on the box.
-        """
-        if (of_trainer := self._killed_in_group()) is not None:
-            return of_trainer - self._killed_in_group_before
-        return _killed_for_memory(self._vmstat) - self._killed_before
+    def oom_kills(self) -> int:
+        """How many processes of the trainer's cgroup were OOM-killed; without a cgroup, of the whole machine."""
+        if (killed := self._cgroup_oom_kills()) is not None:
+            return killed - self._cgroup_before
+        return _machine_oom_kills(self._vmstat) - self._machine_before
 
     def gpu_fault(self) -> str | None:
-        """The first fault that the driver reported after which a GPU is not fit for work."""
-        fresh = (found for found in xids(self._kernel_log) if found.sequence > self._last_before)
+        """The first Xid error after which a GPU can no longer be used."""
+        fresh = (found for found in xids(self._kernel_log) if found.sequence > self._sequence_before)
         return next((str(found) for found in fresh if found.fatal), None)
 
 
-def _killed_for_memory(vmstat: Path) -> int:
+def _machine_oom_kills(vmstat: Path) -> int:
     try:
         counters = dict(line.split() for line in vmstat.read_text().splitlines())
     except (OSError, ValueError):
@@ -96,7 +96,7 @@ def _killed_for_memory(vmstat: Path) -> int:
 
 
 def _records(kernel_log: Path) -> Iterator[tuple[int, str]]:
-    """(sequence, text) of every record. The device gives one a read, and waits for news unless told not to."""
+    """(sequence, text) of every record. A read of the device returns one record, and blocks at the end by default."""
     try:
         log = os.open(kernel_log, os.O_RDONLY | os.O_NONBLOCK)
     except OSError:
@@ -106,7 +106,7 @@ def _records(kernel_log: Path) -> Iterator[tuple[int, str]]:
         while True:
             try:
                 chunk = os.read(log, 16 * 1024)
-            except BrokenPipeError:  # a record was overwritten before we came to it
+            except BrokenPipeError:  # a record was overwritten before it was read
                 continue
             except OSError:
                 break

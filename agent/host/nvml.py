@@ -1,4 +1,4 @@
-"""The GPUs as the NVIDIA driver sees them, through NVML: no CUDA context, no torch."""
+"""The state of the GPUs from the NVIDIA driver, through NVML: no CUDA context, no torch."""
 
 from __future__ import annotations
 
@@ -20,17 +20,15 @@ _SLOWDOWNS = {
     pynvml.nvmlClocksThrottleReasonHwThermalSlowdown: "hardware thermal slowdown",
     pynvml.nvmlClocksThrottleReasonHwPowerBrakeSlowdown: "power brake",
 }
-
-
-_ANSWER_SECONDS = 30.0
+_TIMEOUT_SECONDS = 30.0
 _FRESH_SECONDS = 60.0
 
 
 @dataclass(frozen=True, slots=True)
 class Gpu:
-    """One GPU; memory in bytes. None is what the card, or its driver, does not say.
+    """One GPU. `memory` is in bytes. None is a value that the card or its driver does not report.
 
-    `uncorrected_errors` are those of its memory since the driver was loaded, `slowed_by` why its clocks are held back.
+    `uncorrected_errors` counts ECC errors since the driver was loaded; `slowed_by` says why its clocks are throttled.
     """
 
     name: str
@@ -42,14 +40,14 @@ class Gpu:
 
 @dataclass(frozen=True, slots=True)
 class Driver:
-    """What NVML says."""
+    """The driver, and its GPUs."""
 
     version: str
     gpus: tuple[Gpu, ...]
 
 
 class NoDriver(Exception):
-    """NVML is not there or does not answer: no NVIDIA driver is loaded. The text is NVML's."""
+    """NVML is missing or does not answer: no NVIDIA driver is loaded. The text is NVML's."""
 
 
 class GpuLost(NoDriver):
@@ -70,21 +68,21 @@ def _nvml() -> Iterator[None]:
         raise NoDriver(str(error)) from error
 
 
-def look() -> Driver:
-    """Driver and GPUs of this box. Raises NoDriver."""
+def read_driver() -> Driver:
+    """The driver and GPUs of this machine. Raises NoDriver."""
     with _nvml():
         handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
         return Driver(pynvml.nvmlSystemGetDriverVersion(), tuple(_gpu(handle) for handle in handles))
 
 
 def _gpu(handle: Any) -> Gpu:
-    errors = _if_known(
+    errors = _if_supported(
         lambda: pynvml.nvmlDeviceGetTotalEccErrors(
             handle, pynvml.NVML_MEMORY_ERROR_TYPE_UNCORRECTED, pynvml.NVML_VOLATILE_ECC
         )
     )
-    reasons = _if_known(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) or 0
-    persistence = _if_known(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle))
+    reasons = _if_supported(lambda: pynvml.nvmlDeviceGetCurrentClocksThrottleReasons(handle)) or 0
+    persistence = _if_supported(lambda: pynvml.nvmlDeviceGetPersistenceMode(handle))
     return Gpu(
         name=pynvml.nvmlDeviceGetName(handle),
         memory=pynvml.nvmlDeviceGetMemoryInfo(handle).total,
@@ -94,25 +92,25 @@ def _gpu(handle: Any) -> Gpu:
     )
 
 
-def _if_known(ask: Callable[[], int]) -> int | None:
-    """An answer that not every card or driver has."""
+def _if_supported(query: Callable[[], int]) -> int | None:
+    """A value that not every card or driver reports."""
     try:
-        return ask()
+        return query()
     except (pynvml.NVMLError_NotSupported, pynvml.NVMLError_FunctionNotFound):
         return None
 
 
-def ask(seconds: float = _ANSWER_SECONDS, look: Callable[[], Driver] = look) -> Driver | NoDriver:
-    """`look`, its failure as a value, and not waited for without end: a driver that has lost a GPU may never answer."""
+def query_driver(seconds: float = _TIMEOUT_SECONDS) -> Driver | NoDriver:
+    """`read_driver` with a timeout, and its error as a value: a driver that has lost a GPU may never answer."""
     found: list[Driver | NoDriver] = []
 
-    def asking() -> None:
+    def query() -> None:
         try:
-            found.append(look())
+            found.append(read_driver())
         except NoDriver as error:
             found.append(error)
 
-    thread = threading.Thread(target=asking, name="nvml", daemon=True)
+    thread = threading.Thread(target=query, name="nvml", daemon=True)
     thread.start()
     thread.join(seconds)
     return found[0] if found else GpuLost(f"the driver has not answered for {seconds:.0f} s")
@@ -120,14 +118,14 @@ def ask(seconds: float = _ANSWER_SECONDS, look: Callable[[], Driver] = look) -> 
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """Mean utilisation of all GPUs in percent, and the bytes of their memory that are in use, by whomever."""
+    """Mean utilisation of all GPUs in percent, and their memory in use by any process, in bytes."""
 
     utilisation: float
     memory: int
 
 
 def load() -> Load | None:
-    """The load of this box's GPUs; None without any. For people only: hung collectives spin at 100 %."""
+    """The load of the GPUs, None without any. For information only: a hung collective operation shows 100 %."""
     try:
         with _nvml():
             handles = [pynvml.nvmlDeviceGetHandleByIndex(index) for index in range(pynvml.nvmlDeviceGetCount())]
@@ -139,13 +137,13 @@ def load() -> Load | None:
 
 
 def utilisation() -> float | None:
-    """As in `load`."""
+    """Mean utilisation of all GPUs in percent, None without any."""
     found = load()
     return None if found is None else found.utilisation
 
 
-class Gauge(Background):
-    """Asks for the utilisation now and then, so that whoever wants it never waits for a driver that hangs."""
+class UtilisationSampler(Background):
+    """Samples the utilisation periodically, so that readers never wait for a driver that hangs."""
 
     def __init__(
         self,
@@ -153,14 +151,14 @@ class Gauge(Background):
         seconds: float = 15.0,
         monotonic: Callable[[], float] = time.monotonic,
     ) -> None:
-        super().__init__("gpu-gauge", seconds_to_end=1)
+        super().__init__("gpu-utilisation", join_seconds=1)
         self._sample = sample
         self._seconds = seconds
         self._monotonic = monotonic
         self._last: tuple[float, float | None] = (monotonic(), None)
 
     def read(self) -> float | None:
-        """The utilisation as it was lately; None without a GPU, and when the last answer is older than a minute."""
+        """The latest sample. None without a GPU, and if the sample is older than a minute."""
         at, value = self._last
         return value if self._monotonic() - at < _FRESH_SECONDS else None
 

@@ -1,1 +1,1 @@
-"""Logs, redacted and shipped while the run goes on."""
+"""The agent's logging: redaction, and upload while the run is in progress."""

@@ -1,18 +1,18 @@
-"""What of a program's output may leave the box: text, without secrets and without what plays with a terminal."""
+"""Redacts log lines before they leave the instance: secrets and control characters."""
 
 from __future__ import annotations
 
 import re
 
 _SECRETS = (
-    # AWS: key ids, session tokens and tokens of the metadata service have beginnings of their own.
+    # AWS: access key ids, session tokens and metadata service tokens, by their prefixes.
     re.compile(r"(?<![A-Za-z0-9])(?:AKIA|ASIA)[A-Z0-9]{16}(?![A-Za-z0-9])"),
     re.compile(r"(?<![A-Za-z0-9])(?:IQoJ|FwoG|FQoG)[A-Za-z0-9+/=]{60,}"),
     re.compile(r"(?<![A-Za-z0-9])AQAE[A-Za-z0-9_-]{40,}={0,2}"),
     # Hugging Face, GitHub.
     re.compile(r"(?<![A-Za-z0-9])(?:hf_[A-Za-z0-9]{20,}|gh[opsu]_[A-Za-z0-9]{30,}|github_pat_[A-Za-z0-9_]{30,})"),
     re.compile(r"(?i)(?<=bearer )[A-Za-z0-9._~+/-]{8,}=*"),
-    # Named ones. A bare `token` is none: those who train models have many.
+    # Values of secret names. A bare `token` is not one: training logs are full of tokens.
     re.compile(
         r"(?i)(?:secret_?access_?key|session_?token|security-token|metadata-token|x-amz-signature"
         r"|api_?key|hf_token|passw(?:or)?d|client_?secret)"
@@ -23,8 +23,8 @@ _HINT = re.compile(r"A[KS]IA|IQoJ|F[wQ]oG|AQAE|hf_|gh[opsu]_|github_pat_|(?i:bea
 _HIDDEN = "[hidden]"
 
 
-def shown(line: str) -> str:
-    """A line as it may be read by others. Tabs stay; what does not show, and is no tab, is a space."""
+def redacted(line: str) -> str:
+    """The line with secrets hidden, and unprintable characters except tabs replaced by spaces."""
     if _HINT.search(line):
         for secret in _SECRETS:
             line = secret.sub(_hide, line)
@@ -34,7 +34,7 @@ def shown(line: str) -> str:
 
 
 def _hide(found: re.Match[str]) -> str:
-    """The name of a secret stays, if it has one."""
+    """Hide the secret but keep its name, if it has one."""
     if "secret" not in found.groupdict():
         return _HIDDEN
     return found[0][: found.start("secret") - found.start()] + _HIDDEN

@@ -1,1 +1,1 @@
-"""Whether this instance is fit for the run."""
+"""Checks, before any work, that the instance can run the training."""

@@ -1,4 +1,4 @@
-"""Is this box fit for the run? Named checks, each with what was found and, when it is not enough, what to do."""
+"""Checks that this instance can run the training. Each has a name, a value, and a remedy if it fails."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from functools import cache
 from importlib import metadata
 from pathlib import Path
 from typing import Any, assert_never
@@ -28,8 +29,8 @@ _log = logging.getLogger(__name__)
 _PACKAGES = ("torch", "chronos-forecasting", "transformers", "accelerate", "numpy", "pyarrow")
 _CHRONOS_MINIMUM = (2, 3, 2)
 _GB = 10**9
-_SLOW_HARDWARE = frozenset({"hardware slowdown", "hardware thermal slowdown", "power brake"})
-"""A box that does nothing yet is not slowed for what it does."""
+_FATAL_SLOWDOWNS = frozenset({"hardware slowdown", "hardware thermal slowdown", "power brake"})
+"""Reasons to fail: an idle GPU is not throttled by its load."""
 _XIDS_SHOWN = 5
 _CUDA_SECONDS = 300
 """Importing torch from a cold volume takes minutes."""
@@ -37,7 +38,7 @@ _CUDA_SECONDS = 300
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One check: what was found, what to do when that is not enough, and whether another instance could be better."""
+    """The result of one check. `elsewhere` says that another instance may pass it."""
 
     name: str
     ok: bool
@@ -48,7 +49,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class Needs:
-    """What the run needs of its box. `gpus` is how many its instance type has, None when that is not known."""
+    """What the run needs. `gpus` is the number of GPUs of its instance type, None if unknown."""
 
     dataset_bytes: int
     allow_cpu: bool
@@ -62,10 +63,10 @@ def preflight(
     on_check: Callable[[Check], None],
     clock_offset: timedelta | None = None,
 ) -> None:
-    """All checks, in order. `on_check` hears of each that is done, also of those that fail.
+    """Run all checks in order, and pass each result to `on_check`, failed or not.
 
     Raises:
-        RunFailed: some check failed; the message names each and its remedy.
+        RunFailed: a check failed. The message names every failed check and its remedy.
     """
     failed = []
     for check in _checks(workdir, needs, driver, clock_offset):
@@ -76,8 +77,8 @@ def preflight(
     if failed:
         text = "; ".join(f"{check.name}: {check.value} ({check.remedy})" for check in failed)
         elsewhere = all(check.elsewhere for check in failed)
-        hope = "; another instance may do better, launch again" if elsewhere else ""
-        raise RunFailed(Cause.INFRA, f"preflight: {text}{hope}", elsewhere)
+        hint = "; another instance may work, launch again" if elsewhere else ""
+        raise RunFailed(Cause.INFRA, f"preflight: {text}{hint}", elsewhere)
 
 
 def _checks(
@@ -93,7 +94,7 @@ def _checks(
 
 
 def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
-    """The packages that train are there, and Chronos is recent enough."""
+    """The training packages are installed, and Chronos is recent enough."""
     try:
         found = versions(installed)
     except metadata.PackageNotFoundError as error:
@@ -106,15 +107,15 @@ def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
 
 
 def versions(installed: Callable[[str], str] = metadata.version) -> dict[str, str]:
-    """Version by package. Raises PackageNotFoundError."""
+    """Versions by package name. Raises PackageNotFoundError."""
     return {"python": platform.python_version()} | {name: installed(name) for name in _PACKAGES}
 
 
 def check_disk(
     workdir: Path, dataset_bytes: int, allow_cpu: bool, usage: Callable[[Path], Any] = shutil.disk_usage
 ) -> Check:
-    """Room for the data set twice, once as it is and once as it is worked on, and for checkpoints."""
-    # Without a GPU only toy models are trained, whose checkpoints are megabytes.
+    """There is room for the data set twice, as Parquet and as a panel, and for checkpoints."""
+    # Without a GPU only tiny models are trained, with checkpoints of a few megabytes.
     margin = _GB // 2 if allow_cpu else 5 * _GB
     needed, free = 2 * dataset_bytes + margin, int(usage(workdir).free)
     value = f"{free / _GB:.1f} GB free, {needed / _GB:.1f} GB needed"
@@ -122,13 +123,13 @@ def check_disk(
 
 
 def check_clock(offset: timedelta | None) -> Check:
-    """How far the box's clock is from S3's, for whoever reads its logs. Nothing is judged by it."""
-    value = "not known" if offset is None else f"{offset.total_seconds():+.0f} s from S3's"
+    """How far the clock of the instance is from S3's, to read its logs by. Never fails."""
+    value = "unknown" if offset is None else f"{offset.total_seconds():+.0f} s from S3's"
     return Check("clock", ok=True, value=value)
 
 
 def check_driver(driver: nvml.Driver | nvml.NoDriver, needs: Needs) -> Check:
-    """The NVIDIA driver answers and sees all GPUs that the instance type has."""
+    """The NVIDIA driver answers, and sees all GPUs of the instance type."""
     match driver:
         case nvml.GpuLost():
             return Check("gpu", ok=False, value=one_line(str(driver), 80), remedy="the GPU is broken", elsewhere=True)
@@ -147,12 +148,12 @@ def check_driver(driver: nvml.Driver | nvml.NoDriver, needs: Needs) -> Check:
 
 
 def check_health(driver: nvml.Driver | nvml.NoDriver) -> Check:
-    """No GPU has lost memory, and none is held back by its own hardware. A box without GPUs has none that is ill."""
+    """No GPU has uncorrected memory errors, and none is throttled by its hardware. Passes without GPUs."""
     if not isinstance(driver, nvml.Driver):
-        return Check("gpu_health", ok=True, value=f"not known ({one_line(str(driver), 80)})")
-    ill = [one for one in driver.gpus if one.uncorrected_errors or _SLOW_HARDWARE.intersection(one.slowed_by)]
+        return Check("gpu_health", ok=True, value=f"unknown ({one_line(str(driver), 80)})")
+    failed = [one for one in driver.gpus if one.uncorrected_errors or _FATAL_SLOWDOWNS.intersection(one.slowed_by)]
     value = "; ".join(_health(one) for one in driver.gpus) or "no GPU"
-    return Check("gpu_health", ok=not ill, value=value, remedy="the GPU is broken or too hot", elsewhere=True)
+    return Check("gpu_health", ok=not failed, value=value, remedy="the GPU is broken or too hot", elsewhere=True)
 
 
 def _health(one: nvml.Gpu) -> str:
@@ -165,17 +166,17 @@ def _health(one: nvml.Gpu) -> str:
 
 
 def check_kernel_log(kernel_log: Path = KERNEL_LOG) -> Check:
-    """The driver has reported no fault of the hardware since the box was started."""
+    """The driver has logged no hardware fault since boot."""
     if not os.access(kernel_log, os.R_OK):
-        return Check("kernel_log", ok=True, value="not known: it may not be read")
+        return Check("kernel_log", ok=True, value="unknown: no permission to read it")
     found = xids(kernel_log)
-    value = "; ".join(str(one) for one in found[-_XIDS_SHOWN:]) or "no report of the NVIDIA driver"
+    value = "; ".join(str(one) for one in found[-_XIDS_SHOWN:]) or "no Xid errors"
     fatal = any(one.fatal for one in found)
     return Check("kernel_log", ok=not fatal, value=value, remedy="the GPU needs a reset or a repair", elsewhere=True)
 
 
 def check_cuda(allow_cpu: bool, gpus: int = 0, report: Callable[[], dict[str, Any]] | None = None) -> Check:
-    """Torch runs a kernel on every one of the driver's `gpus`, and was built for it."""
+    """Torch was built for every one of the driver's `gpus`, and runs a kernel on it."""
     remedy = "use an AMI whose torch is built for this GPU and driver"
     try:
         found = (report or _cuda_report)()
@@ -198,13 +199,15 @@ def check_cuda(allow_cpu: bool, gpus: int = 0, report: Callable[[], dict[str, An
 
 
 def _or_cpu(check: Check, allow_cpu: bool) -> Check:
-    """With `allow_cpu` a missing GPU is a fact on record, not a failure."""
+    """With `allow_cpu` a missing GPU is recorded but is no failure."""
     if check.ok or not allow_cpu:
         return check
-    return Check(check.name, ok=True, value=f"{check.value}; training on the CPU, as was allowed")
+    return Check(check.name, ok=True, value=f"{check.value}; training on the CPU, as allowed")
 
 
+@cache
 def _cuda_report() -> dict[str, Any]:
+    # Asked once: what torch sees does not change while this process lives.
     command = [sys.executable, "-m", "agent.preflight.cuda_probe"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_CUDA_SECONDS, check=False)

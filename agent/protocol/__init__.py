@@ -1,1 +1,1 @@
-"""What the agent and its trainer tell each other, through files and signals."""
+"""How the agent and its trainer communicate: files, metrics, signals, exit codes."""

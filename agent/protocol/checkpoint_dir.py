@@ -1,20 +1,20 @@
-"""Names of checkpoint folders, on the instance and in S3."""
+"""The names of checkpoint folders, on the instance and in S3."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 CHECKPOINTS = "checkpoints/"
-"""Where a run keeps its checkpoints, below its own prefix: a folder for each step."""
+"""Prefix of checkpoints below the prefix of the run, with one folder per step."""
 _PREFIX = "checkpoint-"
 
 
 def folder_of(checkpoints: Path, step: int) -> Path:
-    """Where the checkpoint of a step lies on the box; the name is the one that the trainer's library gives it."""
+    """The folder of a step's checkpoint on the instance, named as `transformers.Trainer` names it."""
     return checkpoints / f"{_PREFIX}{step}"
 
 
 def steps_in(checkpoints: Path) -> list[int]:
-    """The steps of all checkpoints on the box, oldest first."""
+    """The steps of all checkpoints on the instance, oldest first."""
     numbers = [folder.name.removeprefix(_PREFIX) for folder in checkpoints.glob(f"{_PREFIX}*")]
     return sorted(int(number) for number in numbers if number.isdecimal())

@@ -1,4 +1,4 @@
-"""Where the agent and its trainer keep what on the box. Both processes know the layout from here alone."""
+"""The layout of the working directory that the agent and its trainer share."""
 
 from __future__ import annotations
 
@@ -8,13 +8,13 @@ from pathlib import Path
 
 @dataclass(frozen=True, slots=True)
 class Workdir:
-    """The agent's folder. It creates what is named here, and removes nothing else."""
+    """The working directory. The agent creates and deletes only the paths defined here."""
 
     root: Path
 
     @property
     def claimed(self) -> Path:
-        """There from the claim on, to the end of the box: the boot timer in the user data spares a box that has it."""
+        """Exists once the run is claimed, and then never goes: the boot timer of the user data checks for it."""
         return self.logs / "claimed"
 
     @property
@@ -29,7 +29,7 @@ class Workdir:
 
     @property
     def evaluation(self) -> Path:
-        """What the trainer found out about its model."""
+        """The trainer's evaluation of its model."""
         return self.root / "eval"
 
     @property
@@ -44,72 +44,72 @@ class Workdir:
 
     @property
     def cache(self) -> Path:
-        """What libraries fetch, for instance the weights of a base model."""
+        """The download cache of libraries, for example for the weights of a base model."""
         return self.root / "cache"
 
     @property
     def plots(self) -> Path:
-        """Pictures for people."""
+        """The plots."""
         return self.root / "plots"
 
     @property
     def tensorboard(self) -> Path:
-        """TensorBoard's event files, when they are wanted."""
+        """TensorBoard event files, if enabled."""
         return self.root / "tensorboard"
 
     @property
     def logs(self) -> Path:
-        """The logs; they stay until the box goes."""
+        """The logs, kept until the instance terminates."""
         return self.root / "logs"
 
     @property
     def agent_log(self) -> Path:
-        """What the agent says."""
+        """The log of the agent."""
         return self.logs / "agent.log"
 
     @property
     def trainer_log(self) -> Path:
-        """What the trainer prints, stdout and stderr."""
+        """The stdout and stderr of the trainer."""
         return self.logs / "trainer.log"
 
     @property
     def config(self) -> Path:
-        """The training configuration, written by the agent for the trainer."""
+        """The training configuration, which the agent writes for the trainer."""
         return self.root / "config.json"
 
     @property
     def code(self) -> Path:
-        """The module of a trainer of the user's own."""
+        """The module of a custom trainer."""
         return self.root / "code"
 
     @property
     def metrics(self) -> Path:
-        """One JSON line per sign of work, appended by the trainer while it runs."""
+        """The trainer's progress, one JSON object a line (`agent.protocol.metrics_log`)."""
         return self.root / "metrics.jsonl"
 
     @property
     def facts(self) -> Path:
-        """What the trainer knows before its first step, for run.json."""
+        """What the trainer reports before its first step, for run.json."""
         return self.root / "facts.json"
 
     @property
     def result(self) -> Path:
-        """What the trainer has to say at its end."""
+        """The result of the trainer."""
         return self.root / "result.json"
 
     @property
     def forecasts(self) -> Path:
-        """Every held-out point and its forecasts."""
+        """All held-out points and their forecasts."""
         return self.root / "forecasts.parquet"
 
     @property
     def disposable(self) -> tuple[Path, ...]:
         """Everything but the logs."""
-        judged = (self.evaluation, self.plots, self.tensorboard)
-        folders = (self.data, self.code, self.panels, self.model, self.checkpoints, self.cache, *judged)
+        reports = (self.evaluation, self.plots, self.tensorboard)
+        folders = (self.data, self.code, self.panels, self.model, self.checkpoints, self.cache, *reports)
         return (*folders, self.config, self.facts, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:
-        """Make the folders."""
+        """Create the folders."""
         for folder in (self.data, self.checkpoints, self.cache, self.plots, self.logs):
             folder.mkdir(parents=True, exist_ok=True)

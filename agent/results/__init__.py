@@ -1,1 +1,1 @@
-"""What a run leaves in S3, and the clean instance that it leaves behind."""
+"""The results of a run in S3, and the cleanup of the instance."""

@@ -1,4 +1,4 @@
-"""cleanup: leave nothing on the box but its logs, and say what became of everything that was there."""
+"""Cleanup: deletes everything on the instance except the logs, and reports what became of it."""
 
 from __future__ import annotations
 
@@ -24,17 +24,17 @@ def clean(
     logs: LogShipper,
     results: Results,
 ) -> dict[str, Any]:
-    """Remove what the agent made, and report, from what is then observed, what became of it. Never raises OSError.
+    """Delete what the run created, and report what is left. Never raises OSError.
 
-    The heartbeat is not stopped here: it goes on until the verdict is written, or the watchdog would miss it.
+    The heartbeat continues until the verdict is written, because the watchdog would miss it.
     """
-    removed = empty(workdir)
+    deleted = delete_all(workdir)
     trainer = progress.snapshot().trainer_pid
     agent = {
-        "box": [
-            *removed,
-            {"kind": "folder", "id": "logs", "state": "kept until the instance is gone, and uploaded"},
-            {"kind": "process", "id": "trainer", "state": "gone" if trainer is None else f"alive ({trainer})"},
+        "instance": [
+            *deleted,
+            {"kind": "folder", "id": "logs", "state": "uploaded, and kept until the instance terminates"},
+            {"kind": "process", "id": "trainer", "state": "exited" if trainer is None else f"running ({trainer})"},
             {"kind": "thread", "id": "checkpoint-upload", "state": "running" if checkpoints.alive else "stopped"},
             {"kind": "thread", "id": "log-upload", "state": "running" if logs.alive else "stopped"},
             {"kind": "thread", "id": "heartbeat", "state": "ends with the verdict"},
@@ -46,20 +46,20 @@ def clean(
             "complete": checkpoints.drain(0),
         },
     }
-    # The watchdog adds what AWS says, and keeps what is below `agent`.
+    # The watchdog adds what AWS reports, and keeps what is below `agent`.
     return {"schema_version": _SCHEMA_VERSION, "run_id": run_id, "agent": agent}
 
 
-def empty(workdir: Workdir) -> list[dict[str, str]]:
-    """Remove everything but the logs; what became of each."""
-    return [_remove(path, workdir.root) for path in workdir.disposable if path.exists()]
+def delete_all(workdir: Workdir) -> list[dict[str, str]]:
+    """Delete everything but the logs, and report the state of each file or folder."""
+    return [_delete(path, workdir.root) for path in workdir.disposable if path.exists()]
 
 
-def _remove(path: Path, root: Path) -> dict[str, str]:
+def _delete(path: Path, root: Path) -> dict[str, str]:
     name = path.relative_to(root).as_posix()
     kind = "folder" if path.is_dir() else "file"
     try:
         shutil.rmtree(path) if path.is_dir() else path.unlink()
     except OSError as error:
-        return {"kind": kind, "id": name, "state": f"left over: {error.strerror}"}
-    return {"kind": kind, "id": name, "state": "removed"}
+        return {"kind": kind, "id": name, "state": f"not deleted: {error.strerror}"}
+    return {"kind": kind, "id": name, "state": "deleted"}

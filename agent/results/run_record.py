@@ -1,25 +1,30 @@
-"""What is known of the run so far: run.json says how it began, training.json how it went. No fact is in both."""
+"""Collects the contents of run.json, what the run started with, and of training.json, how it went."""
 
 from __future__ import annotations
 
+import logging
 import os
 import platform
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass, field
+from pathlib import Path
 from typing import Any
 
 from agent.data.dataset import DataSet
 from agent.host.nvml import Gpu
 from agent.preflight.checks import Check, as_documents, versions
 from agent.results.schema import SCHEMA_VERSION
+from chronos_ec2.domain.errors import InvalidDocument
+from chronos_ec2.domain.parsing.codec import load_json
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Status, Verdict
 from chronos_ec2.worker.progress import Progress
 
-_RESULT_FACTS = (
+_log = logging.getLogger(__name__)
+_RESULT_FIELDS = (
     "steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "interruptions", "evaluation",
 )  # fmt: skip
 _RUN_SCHEMA_VERSION = 1
@@ -27,8 +32,9 @@ _RUN_SCHEMA_VERSION = 1
 
 @dataclass
 class RunRecord:
-    """Grows while the run goes on. Durations are seconds by the monotonic clock, bytes are those moved in the phase."""
+    """Filled in while the run is in progress. Phases have their duration in seconds, and the bytes moved in them."""
 
+    request: Request
     progress: Progress
     monotonic: Callable[[], float] = time.monotonic
     phases: dict[str, dict[str, float]] = field(default_factory=dict)
@@ -43,7 +49,7 @@ class RunRecord:
 
     @contextmanager
     def phase(self, status: Status) -> Iterator[None]:
-        """Measure a phase, also when it fails."""
+        """Measure a phase, even if it fails."""
         started, before = self.monotonic(), self.progress.snapshot().bytes_synced
         entry = self.phases[str(status)] = {}
         self._running = (entry, started, before)
@@ -57,8 +63,9 @@ class RunRecord:
         entry["seconds"] = round(self.monotonic() - started, 3)
         entry["bytes"] = self.progress.snapshot().bytes_synced - before
 
-    def beginning(self, request: Request, run: Run, facts: dict[str, Any]) -> dict[str, Any]:
-        """run.json: what was asked, with what, on what. `facts` are the trainer's, before its first step."""
+    def run_document(self, run: Run, facts: Path) -> dict[str, Any]:
+        """run.json: request, data, versions and hardware. `facts` is the file that the trainer writes at its start."""
+        request = self.request
         return {
             "schema_version": _RUN_SCHEMA_VERSION,
             "run_id": run.run_id,
@@ -74,12 +81,12 @@ class RunRecord:
             "hardware": hardware(self.gpus),
             "preflight": as_documents(self.checks),
             "data": self.dataset.to_document() | {"rows": self.rows} if self.dataset else None,
-            "training": facts,
+            "training": _read_facts(facts),
             "config": dict(request.config),
         }
 
-    def to_document(self, request: Request, run: Run, verdict: Verdict, model_uri: str | None) -> dict[str, Any]:
-        """training.json. The last phase, still going on, counts up to now."""
+    def training_document(self, run: Run, verdict: Verdict, model_uri: str | None = None) -> dict[str, Any]:
+        """training.json. The current phase counts up to now."""
         self._measure()
         result = self.result
         return {
@@ -94,18 +101,28 @@ class RunRecord:
             "cause": str(verdict.cause),
             "message": verdict.message,
             **({} if self.retry_elsewhere is None else {"retry_elsewhere": self.retry_elsewhere}),
-            "trainer": request.config.get("trainer"),
+            "trainer": self.request.config.get("trainer"),
             "model_uri": model_uri,
             "resumed_from_step": self.resumed_from,
             "metrics": result.get("metrics", {}),
             "phases": self.phases,
             "training_seconds": result.get("seconds", {}),
-            **{name: result[name] for name in _RESULT_FACTS if name in result},
+            **{name: result[name] for name in _RESULT_FIELDS if name in result},
         }
 
 
+def _read_facts(path: Path) -> dict[str, Any]:
+    if not path.exists():
+        return {}
+    try:
+        return load_json(path.read_bytes(), path.name)
+    except InvalidDocument as error:
+        _log.warning("omitted from run.json: %s", error)
+        return {}
+
+
 def hardware(gpus: tuple[Gpu, ...]) -> dict[str, Any]:
-    """The box; memory in bytes. Its GPUs as they were seen before: a driver may hang when it is asked again."""
+    """The hardware of the instance, memory in bytes. `gpus` were read before: the driver may hang by now."""
     memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
     return {
         "machine": platform.machine(),

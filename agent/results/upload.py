@@ -1,4 +1,4 @@
-"""results_sync: what the run leaves in S3. The model first, training.json last: when that is there, all is there."""
+"""Uploads the results of a run. The model is first and training.json last, so that it marks complete results."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _MODEL_LICENSE = (
 
 
 class Results:
-    """Writes below `{environment}/{run_id}/`. Every write is tried for a minute, then raises ServiceUnavailable."""
+    """Writes below `{environment}/{run_id}/`. Writes are retried for a minute, then raise ServiceUnavailable."""
 
     def __init__(
         self,
@@ -51,23 +51,23 @@ class Results:
         self.uploaded: dict[str, int] = {}
 
     def key_of(self, name: str) -> str:
-        """The key of one of the run's objects."""
+        """The key of an object of the run."""
         return run_key(self._environment, self._run_id, name)
 
     def file(self, path: Path, name: str) -> None:
         """Upload a file."""
-        self._tried(lambda: self._transfer.upload(path, self.key_of(name), self._progress.synced))
+        self._retried(lambda: self._transfer.upload(path, self.key_of(name), self._progress.synced))
         self.uploaded[name] = path.stat().st_size
 
     def document(self, name: str, document: dict[str, Any]) -> None:
         """Write a JSON document."""
         body = dump_json(document)
-        self._tried(lambda: self._objects.write(self.key_of(name), body))
+        self._retried(lambda: self._objects.write(self.key_of(name), body))
         self._progress.synced(len(body))
         self.uploaded[name] = len(body)
 
-    def once(self, name: str, document: dict[str, Any]) -> bool:
-        """Write a JSON document if S3 takes it at once: for whoever has no minute to wait."""
+    def try_document(self, name: str, document: dict[str, Any]) -> bool:
+        """Write a JSON document without retries. Returns whether it succeeded."""
         body = dump_json(document)
         try:
             self._objects.write(self.key_of(name), body)
@@ -78,33 +78,33 @@ class Results:
         return True
 
     def summary(self, document: dict[str, Any]) -> None:
-        """Write training.json. One that is not as its schema says is a bug of ours, and still better than none."""
+        """Write training.json. One that violates its schema is a bug, which is logged, but better than none."""
         for problem in problems(document):
             _log.error("training.json: %s", problem)
         self.document(TRAINING, document)
 
     def missing(self) -> list[str]:
-        """The names of what was uploaded and is not in S3 in its full size. Raises ServiceUnavailable."""
+        """The names of uploaded objects that are not in S3, or have another size there. Raises ServiceUnavailable."""
         sizes: dict[str, int] = {}
-        self._tried(lambda: sizes.update(self._objects.keys(self.key_of(""))))
-        # A copy: a thread that was left behind may add to it.
+        self._retried(lambda: sizes.update(self._objects.keys(self.key_of(""))))
+        # A copy, because a thread that was left behind may add to it.
         uploaded = dict(self.uploaded)
         return sorted(name for name, size in uploaded.items() if sizes.get(self.key_of(name)) != size)
 
     def log(self, path: Path) -> None:
-        """Upload a log as it is now, once: it is shipped again and again. Those of earlier attempts stay.
+        """Upload the current content of a log, without retries: it is uploaded again anyway.
 
-        It is no progress: a hung trainer may go on writing to its log.
+        Does not count as progress, because a hung trainer may still write to its log.
         """
         key = log_key(self._environment, self._run_id, path.name, self._attempt)
         self._transfer.upload(path, key, lambda _count: None)
 
     def model(self, folder: Path) -> bool:
-        """Upload the model, so that `BaseChronosPipeline.from_pretrained` loads it from S3; False when there is none.
+        """Upload the model for `BaseChronosPipeline.from_pretrained`. Returns False if there is none.
 
-        Chronos fetches exactly config.json, model.safetensors and LICENSE.txt. The licence has to be there: a reader
-        that may not list the bucket is answered 403, not 404, for a missing key, and Chronos gives up on that.
-        What a trainer of the user's own has left is uploaded as it is.
+        Chronos downloads exactly config.json, model.safetensors and LICENSE.txt. The licence must exist: S3 answers 403
+        instead of 404 for a missing key if the reader may not list the bucket, and Chronos treats that as an error. The
+        output of a custom trainer is uploaded unchanged.
         """
         licence = folder / "LICENSE.txt"
         if (folder / "config.json").exists() and not licence.exists():
@@ -114,8 +114,8 @@ class Results:
             self.file(path, f"models/{path.relative_to(folder).as_posix()}")
         return bool(files)
 
-    def evidence(self, workdir: Workdir) -> None:
-        """Upload forecasts, metrics, event files and the evaluation, as far as they are there."""
+    def evaluation(self, workdir: Workdir) -> None:
+        """Upload forecasts, metrics, TensorBoard files and the evaluation, as far as they exist."""
         for path in (workdir.forecasts, workdir.metrics):
             if path.exists():
                 self.file(path, path.name)
@@ -125,24 +125,24 @@ class Results:
             self.file(path, f"tensorboard/{path.name}")
 
     def plots(self, workdir: Workdir, examples: list[dict[str, Any]], season_length: int) -> None:
-        """Draw and upload the pictures. A picture that cannot be drawn is no reason to fail a trained model."""
+        """Draw and upload the plots. Errors are logged: they are no reason to fail a trained model."""
         loss, forecast = workdir.plots / "loss.png", workdir.plots / "forecast.png"
         try:
             plots.draw_loss(workdir.metrics, loss)
             if examples:
                 plots.draw_forecasts(examples, forecast, season_length)
-        except Exception as error:  # noqa: BLE001 - see above
+        except Exception as error:  # noqa: BLE001 - as documented
             _log.warning("plots not drawn: %s", error)
         for picture in (loss, forecast):
             if picture.exists():
                 self.file(picture, f"plots/{picture.name}")
 
-    def _tried(self, call: Callable[[], None]) -> None:
+    def _retried(self, call: Callable[[], None]) -> None:
         for delay in _DELAYS:
             try:
                 call()
             except ServiceUnavailable as error:
-                _log.warning("%s; tried again in %s s", error, delay)
+                _log.warning("%s; retrying in %s s", error, delay)
                 self._sleep(delay)
             else:
                 return

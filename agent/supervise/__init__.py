@@ -1,1 +1,1 @@
-"""The trainer as a child process, and what runs beside it in threads."""
+"""Runs the trainer as a child process, with periodic tasks in threads."""

@@ -1,4 +1,4 @@
-"""Why a trainer died, and what to do about it: a table, of which the first row that fits is the answer."""
+"""Why a trainer failed, and what to do about it: a table of diagnoses, of which the first match counts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from chronos_ec2.domain.records.status import Cause
 
 _TAIL_BYTES = 16 * 1024
 _TRACEBACK = "Traceback (most recent call last):"
-_ROOM = 100 * 10**6
+_DISK_FULL_BYTES = 100 * 10**6
 
 _GPU_LOST = re.compile(
     r"CUDA error: (?:uncorrectable|unknown error|hardware|.*(?:unavailable|not ready|no CUDA-capable|NVLink|ECC))"
@@ -29,96 +29,96 @@ _DISK = re.compile(r"No space left on device|[Ee]rrno 28|os error 28")
 
 
 @dataclass(frozen=True, slots=True)
-class End:
-    """How a trainer ended: its exit code and last words, and what the box knows."""
+class TrainerExit:
+    """How a trainer ended: its exit code, its last error message, and what the kernel reports."""
 
     code: int
-    words: str
-    killed_for_memory: int = 0
+    message: str
+    oom_kills: int = 0
     gpu_fault: str | None = None
     disk_free: int = 10**12
 
     @property
     def killed(self) -> bool:
-        """Whether somebody killed it, or a process that loads its data, for certain, as the kernel does for memory."""
-        return self.code == -signal.SIGKILL or bool(_WORKER_KILLED.search(self.words))
+        """Whether the trainer or one of its data loader processes was killed by SIGKILL, as the OOM killer does."""
+        return self.code == -signal.SIGKILL or bool(_WORKER_KILLED.search(self.message))
 
 
 @dataclass(frozen=True, slots=True)
-class _Row:
-    what: str
-    fits: Callable[[End], object]
+class _Diagnosis:
+    problem: str
+    matches: Callable[[TrainerExit], object]
     cause: Cause
     remedy: str
     elsewhere: bool = False
 
 
-_TABLE = (
-    _Row(
+_DIAGNOSES = (
+    _Diagnosis(
         "the GPU failed",
-        lambda end: end.gpu_fault or _GPU_LOST.search(end.words),
+        lambda end: end.gpu_fault or _GPU_LOST.search(end.message),
         Cause.INFRA,
-        "another instance may do better: launch again",
+        "another instance may work: launch again",
         elsewhere=True,
     ),
-    _Row(
-        "the memory of the instance ran out",
-        lambda end: (end.killed and end.killed_for_memory) or _MEMORY.search(end.words),
+    _Diagnosis(
+        "the instance ran out of memory",
+        lambda end: (end.killed and end.oom_kills) or _MEMORY.search(end.message),
         Cause.USER_CODE,
         "lower training.batch_size or context_length, or use an instance type with more memory",
     ),
-    _Row(
-        "the memory of the GPU ran out",
-        lambda end: _GPU_MEMORY.search(end.words),
+    _Diagnosis(
+        "the GPU ran out of memory",
+        lambda end: _GPU_MEMORY.search(end.message),
         Cause.USER_CODE,
         "lower training.batch_size or context_length, or use an instance type with a larger GPU",
     ),
-    _Row(
+    _Diagnosis(
         "the disk is full",
-        lambda end: end.disk_free < _ROOM or _DISK.search(end.words),
+        lambda end: end.disk_free < _DISK_FULL_BYTES or _DISK.search(end.message),
         Cause.USER_CODE,
         "launch with a larger root volume, or save checkpoints less often",
     ),
-    _Row(
+    _Diagnosis(
         "the training diverged",
         lambda end: end.code == NOT_FINITE,
         Cause.USER_CODE,
         "lower training.learning_rate, or add training.warmup_steps",
     ),
-    _Row(
+    _Diagnosis(
         "the trainer failed",
         lambda end: end.killed,
         Cause.USER_CODE,
-        "perhaps for lack of memory: look at logs/trainer.log",
+        "possibly out of memory: see logs/trainer.log",
     ),
 )
-"""User code is what ends the same way on any instance; another attempt would only cost."""
+"""The cause is USER_CODE if every instance would fail in the same way: another attempt would only cost money."""
 
 
-def diagnose(end: End) -> RunFailed:
-    """The failure that this end is, in one line with a remedy."""
-    row = next((row for row in _TABLE if row.fits(end)), None)
-    if row is None or end.code == USER_ERROR:
-        return RunFailed(Cause.USER_CODE, f"the trainer failed: {end.words}")
-    evidence = f"{end.gpu_fault}; {end.words}" if end.gpu_fault else end.words
-    return RunFailed(row.cause, f"{row.what}: {evidence} ({row.remedy})", row.elsewhere)
+def diagnose(end: TrainerExit) -> RunFailed:
+    """The failure, as one line with a remedy."""
+    found = next((one for one in _DIAGNOSES if one.matches(end)), None)
+    if found is None or end.code == USER_ERROR:
+        return RunFailed(Cause.USER_CODE, f"the trainer failed: {end.message}")
+    evidence = f"{end.gpu_fault}; {end.message}" if end.gpu_fault else end.message
+    return RunFailed(found.cause, f"{found.problem}: {evidence} ({found.remedy})", found.elsewhere)
 
 
-def exit_report(log: Path, code: int) -> str:
-    """What a trainer said last, in one line: the last exception in its log, or its last line, or its exit code.
+def last_error(log: Path, code: int) -> str:
+    """The last exception in the trainer's log, or else its last line, or else its exit code, as one line.
 
-    Who explains its end does so in its last line (`child.report_error`): a traceback before that is of something else.
+    With the exit codes of `agent.protocol.trainer.report_error` it is the last line: any traceback is an earlier one.
     """
     text = _tail(log)
     _, traceback, after = ("", "", text) if code in (USER_ERROR, NOT_FINITE) else text.rpartition(_TRACEBACK)
     lines = [line for line in re.split(r"[\r\n]+", after) if line.strip()]
     exception = next((line for line in lines if not line[0].isspace()), None) if traceback else None
-    said = exception or (lines[-1] if lines else None)
+    message = exception or (lines[-1] if lines else None)
     if code < 0:
-        # It was interrupted: what it said last need not be why.
+        # A signal interrupted it: its last line need not be the reason.
         name = f"killed by {signal.Signals(-code).name}"
-        return one_line(f"{name} after {said}" if said else name, 300)
-    return one_line(said or f"exit code {code}, and not a word", 300)
+        return one_line(f"{name} after {message}" if message else name, 300)
+    return one_line(message or f"exit code {code}, without output", 300)
 
 
 def _tail(log: Path) -> str:

@@ -1,4 +1,4 @@
-"""What people learn of a run while its trainer works, written beside the work."""
+"""Periodic tasks in background threads."""
 
 from __future__ import annotations
 
@@ -12,21 +12,33 @@ from chronos_ec2.worker.control import Control
 _log = logging.getLogger(__name__)
 
 
-class PeriodicTask(Background):
-    """Writes a note every so many seconds. A bucket that does not answer keeps nobody waiting but this."""
+class HeartbeatThread(Background):
+    """Calls `tick`, which returns the seconds until the next call, until the context ends."""
 
-    def __init__(self, write: Callable[[], None], control: Control, seconds: float) -> None:
-        super().__init__("notes", seconds_to_end=1)
-        self._write = write
+    def __init__(self, tick: Callable[[], float], join_seconds: float) -> None:
+        super().__init__("heartbeat", join_seconds)
+        self._tick = tick
+
+    def _run(self) -> None:
+        while not self._over.wait(self._tick()):
+            pass
+
+
+class PeriodicTask(Background):
+    """Calls `task` at an interval, in a thread so that an unresponsive S3 does not block the supervisor."""
+
+    def __init__(self, name: str, task: Callable[[], None], control: Control, seconds: float) -> None:
+        super().__init__(name, join_seconds=1)
+        self._task = task
         self._control = control
         self._seconds = seconds
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):
             try:
-                self._write()
+                self._task()
             except Fenced as error:
                 self._control.fence(str(error))
                 return
-            except Exception as error:  # noqa: BLE001 - a note that cannot be written is no reason to end a run
-                _log.warning("not noted: %s", error)
+            except Exception as error:  # noqa: BLE001 - a task that fails is no reason to end a run
+                _log.warning("%s failed: %s", self._name, error)

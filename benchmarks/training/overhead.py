@@ -24,7 +24,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import LogStreams
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.training_config.parse import load_config
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.run_lock import Identity
@@ -58,7 +58,7 @@ class _World:
     """What the agent needs of AWS, in memory."""
 
     def __init__(self) -> None:
-        self.memory = MemoryWorld()
+        self.memory = MemoryAws()
         self.store = RunStore(self.memory.objects)
         self.transfer, self.clock = self.memory.transfer, self.memory.clock
 

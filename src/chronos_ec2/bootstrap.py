@@ -1,4 +1,4 @@
-"""The composition root: the only place that puts adapters into services."""
+"""The composition root: the only module that gives adapters to services."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
@@ -27,25 +27,25 @@ from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
 _PARALLEL_LANES = 32
-"""As many as the client keeps connections: a thousand lanes are then read within a few seconds."""
+"""As many as the client has connections. A thousand lanes are then read within a few seconds."""
 
 
 @dataclass(frozen=True, slots=True)
 class AgentWorld:
-    """What the agent reaches: the bucket, and a log group where its stack has one."""
+    """What the agent uses: the bucket, and a log group if its stack has one."""
 
     store: RunStore
     transfer: ObjectTransfer
     clock: Clock
 
     def log_streams(self, group: str) -> LogStreams:
-        """A log group of CloudWatch."""
+        """A CloudWatch log group."""
         return CloudWatchStreams(client("logs"), group)
 
 
 @dataclass(frozen=True, slots=True)
 class OperatorWorld:
-    """What the CLI reaches, with the caller's credentials."""
+    """What the CLI uses, with the caller's credentials."""
 
     stack: Stack
     store: RunStore
@@ -60,10 +60,10 @@ class OperatorWorld:
 
 
 def agent_world(bucket: str) -> AgentWorld:
-    """The agent's world; region and credentials come from the instance.
+    """What the agent uses. Region and credentials come from the instance.
 
     Raises:
-        NoCredentials: they have not arrived yet. Another world has to be made when they have.
+        NoCredentials: the instance has no credentials yet; call again once it has.
     """
     with translated("make AWS clients"):
         small, large = instance_s3()
@@ -72,7 +72,7 @@ def agent_world(bucket: str) -> AgentWorld:
 
 
 def watchdog() -> Reconciler:
-    """The reconciler of a watching function, from its environment variables."""
+    """The reconciler of the watchdog's functions, from their environment variables."""
     settings = WatchdogSettings.read(os.environ)
     stack = settings.stack
     s3, ec2, scheduler, sns, functions = (
@@ -87,7 +87,7 @@ def watchdog() -> Reconciler:
         relauncher=LambdaRelauncher(functions, settings.launcher_function),
         clock=SystemClock(),
         limits=settings.limits,
-        place=Place.of(settings.topic_arn, stack.bucket),
+        place=StackLocation.of(settings.topic_arn, stack.bucket),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -112,12 +112,12 @@ def launcher() -> Launcher:
 
 
 def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:
-    """The world of an environment's stack.
+    """What the CLI uses for an environment's stack.
 
     Raises:
         NotDeployed: the environment has no stack.
-        NoCredentials, InvalidInput: the AWS settings of the caller do not do, or `bucket` is not the stack's: a run in
-            another bucket would not be watched.
+        NoCredentials, InvalidInput: the caller's AWS settings are wrong, or `bucket` is not the stack's bucket. The
+            watchdog would not see a run in another.
     """
     with translated("make AWS clients"):
         cloudformation, s3, ec2, sns, scheduler = (
@@ -132,8 +132,8 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
-    place = Place.of(stack.topic_arn, stack.bucket)
-    # With the operator's rights it starts the instance itself.
+    place = StackLocation.of(stack.topic_arn, stack.bucket)
+    # The operator may start instances, so no function is asked.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
     return OperatorWorld(
         stack=stack,

@@ -1,6 +1,6 @@
-"""What the watching functions log: one JSON line a decision, with its reason and evidence.
+"""The log of the watchdog's functions: one JSON line per decision, with its reason and evidence.
 
-The template makes metrics of `terminations` and `leaks` where it is asked to.
+With CustomMetrics the template turns `terminations` and `leaks` into metrics.
 """
 
 from __future__ import annotations
@@ -8,12 +8,21 @@ from __future__ import annotations
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.domain.decision import Notify, Terminate
+from chronos_ec2.domain.events import Ignored
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.services.watchdog.reconcile import Report
 
 
+def log_outcome(logger: Logger, outcome: Report | Ignored) -> None:
+    """Log what became of an event."""
+    if isinstance(outcome, Ignored):
+        logger.info("ignored", reason=outcome.reason)
+    else:
+        log_report(logger, outcome)
+
+
 def log_report(logger: Logger, report: Report) -> None:
-    """Log what was decided about a lane, and what was done."""
+    """Log the decision about a lane."""
     actions = report.decision.actions
     log = logger.error if report.error else logger.info
     log(

@@ -1,4 +1,4 @@
-"""What the services need from the world, as small protocols. `aws/` and `memory/` implement each of them."""
+"""What the services need from outside, as small protocols. `aws` and `testing` implement each of them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from chronos_ec2.domain.records.run import Run
 
 
 class Clock(Protocol):
-    """AWS time. The clock of a laptop or of a training box is never judged by."""
+    """AWS time. No decision depends on the clock of a laptop or a training instance."""
 
     def now(self) -> datetime:
         """The time, aware UTC."""
@@ -25,7 +25,7 @@ class Clock(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class StoredObject:
-    """An object as it was read: no more than one byte above the limit of the read, and S3's time of its writing."""
+    """An object as it was read: its body, cut one byte above the limit of the read, and S3's time of the write."""
 
     body: bytes
     etag: str
@@ -34,66 +34,63 @@ class StoredObject:
 
 @dataclass(frozen=True, slots=True)
 class Upload:
-    """An upload in parts that was begun and not ended: its parts are paid for, though no list of objects shows them."""
+    """An unfinished multipart upload. Its parts cost money although no list of objects shows them."""
 
     key: str
     upload_id: str
 
 
 class ObjectStore(Protocol):
-    """S3, one bucket. Every method raises ServiceUnavailable when S3 does not answer; a write may then have happened.
+    """One S3 bucket. Every method raises ServiceUnavailable if S3 does not answer; a write may then have happened.
 
-    Conditions: `create` needs the key to be absent, `replace` and `remove` need it to have the ETag; a condition that
-    does not hold is LostRace. ETags are hashes of the content, so they recur when the content does.
+    `create` requires that the key is absent, `replace` and `remove` that it has the ETag; else they raise LostRace.
+    ETags are hashes of the content, so they recur with the content.
     """
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
-        """A document, None when the key does not exist; of a larger one just so much that its size shows."""
+        """A document, or None if the key does not exist. A larger one is cut one byte above the limit."""
         ...
 
     def tail(self, key: str, limit: int) -> bytes | None:
-        """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
+        """The last `limit` bytes of an object, or None if the key does not exist."""
         ...
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
-        """Put an object, whatever is there."""
+        """Put an object unconditionally."""
         ...
 
     def create(self, key: str, body: bytes) -> str:
-        """Put an object where none is; its ETag."""
+        """Put an object where none exists, and return its ETag."""
         ...
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
-        """Put an object in place of the one with this ETag; the new ETag."""
+        """Replace the object that has this ETag, and return the new ETag."""
         ...
 
     def remove(self, key: str, etag: str | None = None) -> None:
-        """Delete an object, with an ETag only that one. A missing key is no error."""
+        """Delete an object, if an ETag is given only that version. A missing key is no error."""
         ...
 
     def keys(self, prefix: str) -> Iterable[tuple[str, int]]:
-        """(key, bytes) of every object below a prefix, in key order."""
+        """(key, size in bytes) of every object below a prefix, in key order."""
         ...
 
     def children(self, prefix: str) -> tuple[str, ...]:
-        """The names one level below a prefix that hold something, without slashes."""
+        """The names of the non-empty prefixes one level below a prefix, without slashes."""
         ...
 
     def uploads(self, prefix: str) -> Iterable[Upload]:
-        """Every upload below a prefix that is not ended, also one that goes on."""
+        """Every unfinished upload below a prefix, including those in progress."""
         ...
 
     def abort(self, upload: Upload) -> None:
-        """Throw an upload's parts away. One that is gone is no error."""
+        """Discard the parts of an upload. A missing upload is no error."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Source:
-    """Where a piece came from: the object as it was when the piece was read, its size, and the hash it came with.
-
-    `sha256` is what who uploaded it said of all of it; None when nobody did.
-    """
+    """The object that a piece was read from: its ETag, its size in bytes, and the hash given at its upload, if any."""
 
     etag: str
     size: int
@@ -101,50 +98,44 @@ class Source:
 
 
 class ObjectTransfer(Protocol):
-    """Large objects, in parallel parts. Raises ServiceUnavailable."""
+    """Large objects, in parallel parts. Raises ServiceUnavailable. Callbacks may come from any thread."""
 
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
-        """Write an object to a file; `on_bytes` hears of every piece that arrived, from any thread."""
+        """Write an object to a file; `on_bytes` gets the size of each piece received."""
         ...
 
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
-        """Write some bytes of an object to the same place in a file, without a piece all of it; what they came from.
+        """Write a range of bytes of an object, or all of it, to the same place in a file; the object it came from.
 
-        An object that is read in one go is checked against the checksum that S3 keeps of it, if it keeps one.
+        A read of the whole object is checked against S3's checksum, if there is one.
         """
         ...
 
     def upload(
-        self,
-        path: Path,
-        key: str,
-        on_bytes: Callable[[int], None],
-        *,
-        expires: bool = False,
-        sha256: str | None = None,
+        self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False, sha256: str | None = None
     ) -> None:
-        """Write a file to an object; `on_bytes` hears of every piece that left, from any thread.
+        """Write a file to an object; `on_bytes` gets the size of each piece sent.
 
-        With `expires` it carries the tag by which the bucket forgets it after two weeks. Its `sha256` comes with each
-        of its pieces: a piece alone has no checksum of S3's.
+        With `expires` the bucket deletes it after two weeks. `sha256` is stored as metadata and comes back with each
+        piece, because S3 has no checksum of a piece.
         """
         ...
 
 
 class LogStreams(Protocol):
-    """CloudWatch Logs, one log group."""
+    """One log group of CloudWatch Logs."""
 
     def append(self, stream: str, lines: Sequence[str], at: datetime) -> None:
-        """Add lines, none of them empty, to a stream, which is made if it is not there.
+        """Add non-empty lines to a stream, which is created if needed.
 
-        Raises ServiceUnavailable and NotAllowed; some of the lines may then have been added.
+        Raises ServiceUnavailable and NotAllowed; some lines may have been added.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class LaunchOption:
-    """One way to launch: an instance type in a subnet, bought on demand or from EC2's spare capacity."""
+    """One way to launch: an instance type in a subnet, on-demand or spot."""
 
     instance_type: str
     subnet_id: str
@@ -153,7 +144,7 @@ class LaunchOption:
 
 @dataclass(frozen=True, slots=True)
 class Resource:
-    """Something that a run owned and that may cost: what it is, its id, and the state it is in."""
+    """A leftover of a run that may cost money, with its state in EC2."""
 
     kind: str
     resource_id: str
@@ -161,20 +152,20 @@ class Resource:
 
     @property
     def unused(self) -> bool:
-        """Whether nothing holds it: it costs, and nobody will free it."""
+        """Whether nothing is attached to it, so nothing else will delete it."""
         return self.state == "available"
 
 
 class Fleet(Protocol):
-    """EC2, seen through our tags alone, but for `look_up`."""
+    """EC2, limited to what carries our tags, except for `look_up`."""
 
     def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
-        """Every instance with all our owner tags in this environment, also those terminated lately.
+        """Every instance with all our owner tags in this environment, including those terminated recently.
 
-        With the name of a lane those alone whose tag says so; not for the main lane, to which those without belong.
+        `lane` limits them to those with its tag. Not for the main lane, which also has the instances without the tag.
 
         Raises:
-            ServiceUnavailable: the list is not complete. Nothing may be concluded.
+            ServiceUnavailable: the list is incomplete; conclude nothing.
         """
         ...
 
@@ -183,65 +174,65 @@ class Fleet(Protocol):
         ...
 
     def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[InstanceLookup, ...]:
-        """Those of these instances that EC2 knows, whatever tags they carry; without ids nothing is asked.
+        """Those of these instances that EC2 knows, whatever their tags. Without ids, EC2 is not asked.
 
         Raises:
-            ServiceUnavailable: the answer is not complete. Nothing may be concluded.
+            ServiceUnavailable: the answer is incomplete; conclude nothing.
         """
         ...
 
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
-        """Start one instance for this attempt and return its id; repeating the call never starts a second.
+        """Start one instance for this attempt and return its id. Repeating the call never starts a second.
 
         Raises:
-            CapacityUnavailable: not here, not now; another option may do.
-            LaunchRefused: EC2 will not.
+            CapacityUnavailable: not available with this option now; another may work.
+            LaunchRefused: EC2 refuses.
             ServiceUnavailable: no answer; an instance may exist.
         """
         ...
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
-        """Ask EC2 to end one instance, by force without its shutdown. Asking again is no error."""
+        """Ask EC2 to terminate one instance; `force` skips its shutdown. Asking again is no error."""
         ...
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """Volumes, network interfaces and spot requests that carry our tags, and may cost."""
+        """Volumes, network interfaces and spot requests with our tags that may cost money."""
         ...
 
     def delete(self, resource: Resource) -> None:
-        """Delete a leftover that nothing uses any more. Deleting what is gone is no error."""
+        """Delete an unused leftover. A missing one is no error."""
         ...
 
 
 class Deadlines(Protocol):
-    """EventBridge Scheduler: one one-time schedule for each instance, which ends it without any code of ours.
+    """EventBridge Scheduler: a one-time schedule per instance that terminates it without our code.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
 
-    def arm(self, instance_id: str, at: datetime) -> None:
-        """Have EC2 asked to terminate an instance within two minutes after `at`. Arming it again changes nothing."""
+    def schedule(self, instance_id: str, at: datetime) -> None:
+        """Schedule the termination of an instance within two minutes after `at`. An existing schedule is kept."""
         ...
 
-    def armed(self) -> Mapping[str, datetime]:
-        """The ids of all instances that have a schedule, and when each was made, aware UTC."""
+    def scheduled(self) -> Mapping[str, datetime]:
+        """The ids of the instances that have a schedule, and when each was created, aware UTC."""
         ...
 
-    def disarm(self, instance_id: str) -> None:
+    def cancel(self, instance_id: str) -> None:
         """Delete the schedule of an instance. A missing one is no error."""
         ...
 
 
 class Relauncher(Protocol):
-    """Whoever may start instances: the watchdog may not."""
+    """Starts instances for the watchdog, which may not start them itself."""
 
     def relaunch(self, run: Run) -> None:
-        """Have an instance started for the current attempt of a run. Raises ServiceUnavailable."""
+        """Ask for the instance of a run's current attempt. Raises ServiceUnavailable."""
         ...
 
 
 class Notifier(Protocol):
-    """SNS."""
+    """One SNS topic."""
 
     def publish(self, message: Message) -> None:
         """Send a message. Raises ServiceUnavailable, NotAllowed."""
@@ -249,40 +240,40 @@ class Notifier(Protocol):
 
 
 class SetupChecks(Protocol):
-    """What others have to do for the stack: a bucket to tell of its objects, people to confirm that they want to hear.
+    """The parts of the setup that the template cannot do: events from the bucket, confirmed subscriptions.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
 
-    def bucket_tells(self) -> bool:
-        """Whether the bucket tells EventBridge of its objects."""
+    def bucket_sends_events(self) -> bool:
+        """Whether the bucket sends its events to EventBridge."""
         ...
 
     def bucket_region(self) -> str | None:
-        """The region that the bucket lies in; None when S3 does not say."""
+        """The region of the bucket, or None if S3 does not say."""
         ...
 
-    def unconfirmed(self) -> tuple[str, ...]:
-        """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
+    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
+        """Protocol, endpoint and topic of each subscription that is not confirmed, so SNS sends it nothing."""
         ...
 
 
 class Deployment(Protocol):
-    """CloudFormation: the stack of one environment."""
+    """The CloudFormation stack of one environment."""
 
     def delete(self) -> None:
-        """Delete all that the stack made but the bucket, and wait for it.
+        """Delete the stack, except its bucket, and wait for the end.
 
         Raises:
-            NotAllowed: CloudFormation, or a resource, may not be touched with these credentials.
-            ServiceUnavailable: it did not end well, or not in time; what it said is in the message.
+            NotAllowed: these credentials may not delete the stack or a resource in it.
+            ServiceUnavailable: the deletion failed or took too long; the message has CloudFormation's reason.
         """
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """What the deployed stack says about itself (its outputs)."""
+    """The outputs of a deployed stack."""
 
     name: str
     region: str

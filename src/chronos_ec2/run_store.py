@@ -1,7 +1,7 @@
-"""Locks, beats and documents of runs, over plain objects. Each write to a lock is conditional.
+"""The locks and heartbeats of runs in an object store. Every write of a lock is conditional.
 
-A conditional write whose answer was lost, or that was refused because a retry of it had already succeeded, is settled
-by reading again: every write carries its `seq` and a fresh nonce, so whoever finds both knows that it happened.
+Every write carries its `seq` and a new nonce. If the answer of a conditional write is lost, or it is refused because a
+retry of it has already succeeded, reading the lock and finding both settles it.
 """
 
 from __future__ import annotations
@@ -10,8 +10,16 @@ import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
 
-from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, Unreadable
-from chronos_ec2.domain.facts import Absent, Beat, BeatRead, Broken, Failed, Held, StateRead
+from chronos_ec2.domain.errors import InvalidDocument, LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.facts import (
+    Absent,
+    HeartbeatRead,
+    HeartbeatReceived,
+    LockHeld,
+    LockRead,
+    ReadFailed,
+    Unreadable,
+)
 from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane, lanes_prefix
@@ -21,25 +29,22 @@ from chronos_ec2.ports import ObjectStore
 
 HEARTBEAT = "heartbeat.json"
 _NAMED = 5
-"""So many strange prefixes are named: anybody who may write locks can make thousands."""
+"""How many unknown prefixes a warning names: anyone who may write locks can create thousands."""
 
 
 @dataclass(frozen=True, slots=True)
 class LaneList:
-    """What lies where the locks of further lanes do.
-
-    `strange` are prefixes that can name no lane: nothing of ours made them, so no run of ours is behind them.
-    """
+    """The lanes of an environment, and the prefixes among them that cannot name a lane."""
 
     lanes: tuple[Lane, ...]
-    strange: tuple[str, ...]
+    unknown: tuple[str, ...]
 
     @property
-    def remark(self) -> str:
-        """What to say of the strange ones, empty when there are none."""
-        named = ", ".join(one_line(prefix, 80) for prefix in self.strange[:_NAMED])
-        more = f" and {len(self.strange) - _NAMED} more" if len(self.strange) > _NAMED else ""
-        return f"{named}{more}: no lane has its lock there, so nobody looks at it; move it away" if named else ""
+    def warning(self) -> str:
+        """A warning about the unknown prefixes, empty if there are none."""
+        named = ", ".join(one_line(prefix, 80) for prefix in self.unknown[:_NAMED])
+        more = f" and {len(self.unknown) - _NAMED} more" if len(self.unknown) > _NAMED else ""
+        return f"{named}{more}: not the lock of a lane, so nothing checks it; move it elsewhere" if named else ""
 
 
 class RunStore:
@@ -49,85 +54,85 @@ class RunStore:
         self.objects = objects
         self._new_nonce = new_nonce
 
-    def create_lock(self, run: Run) -> Held:
-        """Take the lane, if it is free.
+    def create_lock(self, run: Run) -> LockHeld:
+        """Take the lane if it is free.
 
         Raises:
-            LostRace: somebody holds the lane.
-            ServiceUnavailable: not known whether it was taken.
+            LostRace: the lane is held.
+            ServiceUnavailable: it may have been taken.
         """
         run = replace(run, seq=1, nonce=self._new_nonce())
         return self._conditionally(run, lambda body: self.objects.create(run.lane.state_key, body))
 
-    def replace_lock(self, run: Run, expected: Held) -> Held:
-        """Write `run` with the next `seq` and a new nonce, if the lock still is `expected`.
+    def replace_lock(self, run: Run, expected: LockHeld) -> LockHeld:
+        """Write `run` with the next `seq` and a new nonce if the lock is still `expected`.
 
         Raises:
-            LostRace: somebody wrote, or released, since.
-            ServiceUnavailable: not known whether it was written.
+            LostRace: the lock was written or released since.
+            ServiceUnavailable: it may have been written.
         """
         run = replace(run, seq=expected.run.seq + 1, nonce=self._new_nonce())
         return self._conditionally(run, lambda body: self.objects.replace(run.lane.state_key, body, expected.etag))
 
-    def _conditionally(self, run: Run, write: Callable[[bytes], str]) -> Held:
+    def _conditionally(self, run: Run, write: Callable[[bytes], str]) -> LockHeld:
         try:
             etag = write(run.to_json())
         except (LostRace, ServiceUnavailable):
             found = self.read_lock(run.lane)
-            if isinstance(found, Held) and (found.run.seq, found.run.nonce) == (run.seq, run.nonce):
+            if isinstance(found, LockHeld) and (found.run.seq, found.run.nonce) == (run.seq, run.nonce):
                 return found
             raise
-        return Held(run, etag, run.updated_at)
+        return LockHeld(run, etag, run.updated_at)
 
-    def read_lock(self, lane: Lane) -> StateRead:
-        """The lock of a lane; a failed read is a value too."""
+    def read_lock(self, lane: Lane) -> LockRead:
+        """The lock of a lane. A failed read is a value too."""
         try:
             found = self.objects.read(lane.state_key)
         except (ServiceUnavailable, NotAllowed) as error:
-            return Failed(str(error))
+            return ReadFailed(str(error))
         if found is None:
             return Absent()
         try:
-            return Held(Run.from_json(found.body, lane), found.etag, found.written_at)
-        except Unreadable as error:
-            return Broken(str(error), found.etag, found.written_at)
+            return LockHeld(Run.from_json(found.body, lane), found.etag, found.written_at)
+        except InvalidDocument as error:
+            return Unreadable(str(error), found.etag, found.written_at)
 
     def release_lock(self, lane: Lane, etag: str) -> None:
-        """Delete the lock, if it still has this ETag; one that is gone already is released.
+        """Delete the lock if it still has this ETag. A lock that is already gone is no error.
 
         Raises:
-            LostRace: somebody wrote since.
+            LostRace: the lock was written since.
         """
         self.objects.remove(lane.state_key, etag)
 
     def lanes(self, environment: str) -> tuple[Lane, ...]:
-        """The main lane, and every further one that has a lock."""
+        """The main lane, and every other lane that has a lock."""
         return self.list_lanes(environment).lanes
 
     def list_lanes(self, environment: str) -> LaneList:
-        """The lanes, and the prefixes that lie among them and are none. Raises ServiceUnavailable, NotAllowed."""
+        """The lanes, and unknown prefixes among them. Raises ServiceUnavailable, NotAllowed."""
         prefix = lanes_prefix(environment)
-        lanes, strange = [Lane(environment)], []
+        lanes, unknown = [Lane(environment)], []
         for name in self.objects.children(prefix):
             if name != MAIN_LANE and is_name(name):
                 lanes.append(Lane(environment, name))
             else:
-                strange.append(f"{prefix}{name}/")
-        return LaneList(tuple(lanes), tuple(strange))
+                unknown.append(f"{prefix}{name}/")
+        return LaneList(tuple(lanes), tuple(unknown))
 
-    def write_beat(self, environment: str, heartbeat: Heartbeat) -> None:
+    def write_heartbeat(self, environment: str, heartbeat: Heartbeat) -> None:
         """Overwrite the heartbeat of a run. Raises ServiceUnavailable."""
         self.objects.write(run_key(environment, heartbeat.run_id, HEARTBEAT), heartbeat.to_json())
 
-    def read_beat(self, environment: str, run_id: str) -> BeatRead:
-        """The newest heartbeat of a run; a failed read is a value too."""
+    def read_heartbeat(self, environment: str, run_id: str) -> HeartbeatRead:
+        """The latest heartbeat of a run. A failed read is a value too."""
         try:
             found = self.objects.read(run_key(environment, run_id, HEARTBEAT))
         except (ServiceUnavailable, NotAllowed) as error:
-            return Failed(str(error))
+            return ReadFailed(str(error))
         if found is None:
             return Absent()
         try:
-            return Beat(Heartbeat.from_json(found.body), found.etag, found.written_at)
-        except Unreadable as error:
-            return Broken(str(error), found.etag, found.written_at)
+            return HeartbeatReceived(Heartbeat.from_json(found.body), found.etag, found.written_at)
+        except InvalidDocument as error:
+            return Unreadable(str(error), found.etag, found.written_at)

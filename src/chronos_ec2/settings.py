@@ -1,4 +1,4 @@
-"""The environment, read once into frozen values that name what is missing."""
+"""The environment variables of the functions, read once into frozen values."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chronos_ec2.domain.parsing.names import check_name
 
 @dataclass(frozen=True, slots=True)
 class StackSettings:
-    """What every function is told by the stack."""
+    """The settings of every function."""
 
     environment: str
     bucket: str
@@ -24,7 +24,7 @@ class StackSettings:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> StackSettings:
-        """The settings in environment variables. Raises InvalidInput that names the variable."""
+        """The settings in environment variables. Raises an InvalidInput that names the variable."""
         return cls(
             environment=check_name(_required(variables, "ENVIRONMENT"), "ENVIRONMENT"),
             bucket=_required(variables, "BUCKET"),
@@ -37,7 +37,7 @@ class StackSettings:
 
 @dataclass(frozen=True, slots=True)
 class WatchdogSettings:
-    """What a watching function is told."""
+    """The settings of the watchdog's functions."""
 
     stack: StackSettings
     topic_arn: str
@@ -46,7 +46,7 @@ class WatchdogSettings:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> WatchdogSettings:
-        """The settings in environment variables. Raises InvalidInput that names the variable."""
+        """The settings in environment variables. Raises an InvalidInput that names the variable."""
         return cls(
             stack=StackSettings.read(variables),
             topic_arn=_required(variables, "TOPIC_ARN"),
@@ -57,7 +57,7 @@ class WatchdogSettings:
 
 @dataclass(frozen=True, slots=True)
 class LauncherSettings:
-    """What the launcher function is told."""
+    """The settings of the launcher function."""
 
     stack: StackSettings
     subnet_ids: tuple[str, ...]
@@ -66,7 +66,7 @@ class LauncherSettings:
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
-        """The settings in environment variables. Raises InvalidInput that names the variable."""
+        """The settings in environment variables. Raises an InvalidInput that names the variable."""
         return cls(
             stack=StackSettings.read(variables),
             subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
@@ -76,7 +76,7 @@ class LauncherSettings:
 
 
 def parse_limits(text: str) -> Limits:
-    """Limits from the JSON of `LimitOverrides`. Raises InvalidInput."""
+    """The limits in the JSON of `LimitOverrides`. Raises InvalidInput."""
     try:
         overrides = json.loads(text)
     except ValueError as error:

@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
@@ -25,14 +25,14 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing import MemoryClock, MemoryObjects, MemoryWorld
+from chronos_ec2.testing import MemoryAws, MemoryClock, MemoryObjects
 from chronos_ec2.worker.run_lock import Identity
 
 RUN_ID = "20260131T120000Z-1a2b3c"
 INSTANCE = "i-0123456789abcdef0"
 LANE = Lane("dev")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
-FAST = Limits.from_overrides({"beat": 0.1, "beat_retry": 0.05, "grace": 2, "self_fence": 60})
+FAST = Limits.from_overrides({"heartbeat": 0.1, "heartbeat_retry": 0.05, "grace": 2, "self_fence": 60})
 DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
 
 
@@ -40,7 +40,7 @@ DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
 class World:
     """An agent's world in memory."""
 
-    memory: MemoryWorld = field(default_factory=MemoryWorld)
+    memory: MemoryAws = field(default_factory=MemoryAws)
     objects: Any = None
     wall_clock: MemoryClock | None = None
     """The box's own clock, when it is another than AWS's."""
@@ -168,7 +168,11 @@ def tiny_chronos(**training: Any) -> dict[str, Any]:
     """A Chronos-2 that trains in seconds on one core."""
     shape = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2, "patch": 6}
     settings = {"steps": 20, "batch_size": 8, "learning_rate": 5e-3, "checkpoint_steps": 10}
-    return a_config(trainer="chronos", model={"from_scratch": shape}, training=settings | training)
+    # Without AutoETS and AutoTheta: their fits take longer than the training.
+    evaluation = {"season_length": 6, "baselines": []}
+    return a_config(
+        trainer="chronos", model={"from_scratch": shape}, training=settings | training, evaluation=evaluation
+    )
 
 
 def launch(
@@ -200,7 +204,7 @@ def rewrite(world: World, change: Callable[[Run], Run]) -> None:
     """Somebody else writes the lock."""
     store = RunStore(world.memory.objects)
     held = store.read_lock(LANE)
-    assert isinstance(held, Held)
+    assert isinstance(held, LockHeld)
     store.replace_lock(change(held.run), held)
 
 

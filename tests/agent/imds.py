@@ -1,4 +1,4 @@
-"""A metadata service: a real HTTP server that speaks version 2, and knows what a test tells it."""
+"""A fake metadata service: a real HTTP server for IMDSv2."""
 
 from __future__ import annotations
 
@@ -11,28 +11,28 @@ SPOT, REBALANCE = "spot/instance-action", "events/recommendations/rebalance"
 
 
 class Imds:
-    """What the service answers. `tokens` are those that are valid now."""
+    """The answers of the service by path. `tokens` are the valid ones."""
 
     def __init__(self) -> None:
         self.answers: dict[str, str] = {}
         self.tokens: set[str] = set()
-        self.given = 0
-        self.takes_no_token = False
-        self.confused = 0
-        """So many of the next answers are not HTTP."""
-        self.asked: list[str] = []
+        self.tokens_issued = 0
+        self.rejects_tokens = False
+        self.invalid_responses = 0
+        """How many of the next responses are not HTTP."""
+        self.requests: list[str] = []
         self.endpoint = ""
 
-    def take_back(self, action: str = "terminate", at: str = "2026-01-31T12:02:00Z") -> None:
+    def interrupt(self, action: str = "terminate", at: str = "2026-01-31T12:02:00Z") -> None:
         self.answers[SPOT] = f'{{"action": "{action}", "time": "{at}"}}'
 
-    def recommend_to_leave(self, at: str = "2026-01-31T12:00:00Z") -> None:
+    def recommend_rebalance(self, at: str = "2026-01-31T12:00:00Z") -> None:
         self.answers[REBALANCE] = f'{{"noticeTime": "{at}"}}'
 
 
 @contextmanager
 def imds() -> Iterator[Imds]:
-    """A service that answers for as long as the block lasts."""
+    """The service, for the duration of the block."""
     service = Imds()
 
     class Handler(BaseHTTPRequestHandler):
@@ -40,21 +40,21 @@ def imds() -> Iterator[Imds]:
             if self.path != "/latest/api/token" or "X-aws-ec2-metadata-token-ttl-seconds" not in self.headers:
                 self.answer(400, "")
                 return
-            service.given += 1
-            service.tokens = {f"token-{service.given}"}
-            self.answer(200, f"token-{service.given}")
+            service.tokens_issued += 1
+            service.tokens = {f"token-{service.tokens_issued}"}
+            self.answer(200, f"token-{service.tokens_issued}")
 
         def do_GET(self) -> None:
             name = self.path.removeprefix("/latest/meta-data/")
-            if self.headers.get("X-aws-ec2-metadata-token") not in service.tokens or service.takes_no_token:
+            if self.headers.get("X-aws-ec2-metadata-token") not in service.tokens or service.rejects_tokens:
                 self.answer(401, "")
                 return
-            service.asked.append(name)
+            service.requests.append(name)
             self.answer(200 if name in service.answers else 404, service.answers.get(name, ""))
 
         def answer(self, code: int, body: str) -> None:
-            if service.confused:
-                service.confused -= 1
+            if service.invalid_responses:
+                service.invalid_responses -= 1
                 self.wfile.write(b"nonsense\r\n\r\n")
                 return
             self.send_response(code)

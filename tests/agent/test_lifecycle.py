@@ -1,4 +1,4 @@
-"""The agent's whole life against a bucket in memory, with real child processes."""
+"""The lifecycle of the agent against a bucket in memory, with real child processes."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
@@ -64,15 +64,15 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
     undo()
 
 
-def be_the_agent(world: World, workdir: Workdir) -> int:
-    return run_agent(world, "bucket", an_identity(), workdir, Control())
+def run_to_end(world: World, workdir: Workdir, control: Control | None = None, step_seconds: float = 60) -> int:
+    return run_agent(world, "bucket", an_identity(), workdir, control or Control(), step_seconds=step_seconds)
 
 
 def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) -> threading.Thread:
-    """Do something from outside as soon as the lock looks like this."""
+    """Act from outside as soon as the run in the lock matches."""
 
     def watch() -> None:
-        deadline = time.monotonic() + 30
+        deadline = time.monotonic() + 300
         while not seen(the_run(world)) and time.monotonic() < deadline:
             time.sleep(0.02)
         then()
@@ -82,10 +82,10 @@ def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) ->
     return thread
 
 
-def test_a_run_goes_through_all_phases_and_leaves_its_results(world: World, workdir: Workdir) -> None:
+def test_a_run_goes_through_all_phases_and_uploads_its_results(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
 
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
     run = the_run(world)
     assert run.verdict == Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, run.verdict.message, DecidedBy.AGENT)  # type: ignore[union-attr]
@@ -96,9 +96,9 @@ def test_a_run_goes_through_all_phases_and_leaves_its_results(world: World, work
     assert {"logs/agent.log", "logs/trainer.log"} < world.names()
 
 
-def test_training_json_tells_what_happened(world: World, workdir: Workdir) -> None:
+def test_training_json_reports_how_the_run_went(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
-    be_the_agent(world, workdir)
+    run_to_end(world, workdir)
 
     summary = world.document("training.json")
 
@@ -110,10 +110,10 @@ def test_training_json_tells_what_happened(world: World, workdir: Workdir) -> No
 
 
 @pytest.mark.parametrize("ending", ["ok", "crash"])
-def test_run_json_tells_how_it_began_whatever_its_end(world: World, workdir: Workdir, ending: str) -> None:
+def test_run_json_reports_how_the_run_began_however_it_ended(world: World, workdir: Workdir, ending: str) -> None:
     config = a_config(probe={"ending": ending, "steps": 2, "step_seconds": 0.01})
     launch(world, config)
-    be_the_agent(world, workdir)
+    run_to_end(world, workdir)
 
     began = world.document("run.json")
 
@@ -128,11 +128,11 @@ def test_run_json_tells_how_it_began_whatever_its_end(world: World, workdir: Wor
 
 
 @pytest.mark.skipif(nvml.utilisation() is not None, reason="this machine has a GPU")
-def test_a_failed_preflight_leaves_its_checks_and_whether_another_instance_may_do_better(
+def test_a_failed_preflight_reports_its_checks_and_whether_another_instance_may_work(
     world: World, workdir: Workdir
 ) -> None:
     launch(world, a_config(), allow_cpu=False)
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
     checks = {check["name"]: check for check in world.document("run.json")["preflight"]}
     assert (len(checks), checks["versions"]["ok"], checks["gpu"]["ok"]) == (7, True, False)
     assert "launch a GPU instance type" in checks["gpu"]["remedy"]
@@ -140,24 +140,21 @@ def test_a_failed_preflight_leaves_its_checks_and_whether_another_instance_may_d
     assert problems(world.document("training.json")) == []
 
 
-def test_run_json_is_there_while_the_trainer_works(
-    world: World, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """So that a box which dies without a word has left it. A bucket that does not answer is asked again later."""
-    monkeypatch.setattr("agent.lifecycle._NOTE_SECONDS", 0.3)
+def test_run_json_is_written_during_training(world: World, workdir: Workdir) -> None:
+    """An instance that is lost later has left it."""
     config = tiny_chronos(steps=100_000, checkpoint_steps=100_000)
     launch(world, config)
     seen: list[dict[str, Any]] = []
 
     def look() -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while "run.json" not in world.names() and time.monotonic() < deadline:
             time.sleep(0.05)
         seen.append(world.document("run.json"))
         rewrite(world, lambda run: replace(run, stop=Stop(Cause.REQUESTED, "a person", NOW)))
 
     watcher = when(world, lambda run: run.status is Status.TRAINING, look)
-    be_the_agent(world, workdir)
+    run_to_end(world, workdir, step_seconds=0.3)
     watcher.join()
 
     (began,) = seen
@@ -166,24 +163,24 @@ def test_run_json_is_there_while_the_trainer_works(
     assert began == world.document("run.json")
 
 
-def test_nothing_but_logs_is_left_on_the_box(world: World, workdir: Workdir) -> None:
+def test_only_logs_are_left_on_the_instance(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
     threads = threading.active_count()
-    be_the_agent(world, workdir)
+    run_to_end(world, workdir)
 
     assert [path.name for path in workdir.root.iterdir()] == ["logs"]
     receipt = world.document("cleanup_status.json")
-    states = {entry["id"]: entry["state"] for entry in receipt["agent"]["box"]}
-    assert states["trainer"] == "gone"
-    assert states["data"] == states["checkpoints"] == "removed"
+    states = {entry["id"]: entry["state"] for entry in receipt["agent"]["instance"]}
+    assert states["trainer"] == "exited"
+    assert states["data"] == states["checkpoints"] == "deleted"
     assert receipt["agent"]["uploads"]["complete"] is True
     assert threading.active_count() == threads
 
 
-def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, workdir: Workdir) -> None:
+def test_a_crash_of_the_trainer_is_user_code_with_its_exception(world: World, workdir: Workdir) -> None:
     launch(world, a_config(probe={"ending": "crash", "steps": 2, "step_seconds": 0.01}))
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     verdict = the_run(world).verdict
     assert verdict is not None
@@ -195,17 +192,17 @@ def test_a_crash_is_the_users_with_the_last_line_of_the_trainer(world: World, wo
 
 
 def has_stepped(world: World) -> bool:
-    beat = world.store.read_beat("dev", RUN_ID)
-    return isinstance(beat, Beat) and beat.heartbeat.step > 0
+    found = world.store.read_heartbeat("dev", RUN_ID)
+    return isinstance(found, HeartbeatReceived) and found.heartbeat.step > 0
 
 
-def test_a_graceful_stop_ends_a_trainer_that_listens(world: World, workdir: Workdir) -> None:
+def test_a_stop_request_ends_the_trainer_gracefully(world: World, workdir: Workdir) -> None:
     launch(world, a_config(probe={"steps": 1000, "step_seconds": 0.05}))
     stop = Stop(Cause.REQUESTED, "asked for by a person", NOW)
-    # A trainer listens from its first step on; before, the signal simply ends it.
+    # Before its first step the trainer has no signal handler, and SIGTERM kills it.
     outside = when(world, lambda _run: has_stepped(world), lambda: rewrite(world, lambda run: replace(run, stop=stop)))
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     outside.join()
     run = the_run(world)
@@ -213,14 +210,14 @@ def test_a_graceful_stop_ends_a_trainer_that_listens(world: World, workdir: Work
     assert world.document("training.json")["stopped_early"] is True
 
 
-def test_a_hung_trainer_that_ignores_the_stop_is_killed(world: World, workdir: Workdir) -> None:
+def test_a_hung_trainer_that_ignores_the_stop_request_is_killed(world: World, workdir: Workdir) -> None:
     launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}))
     stop = Stop(Cause.OVER_DEADLINE, "the deadline is near", NOW)
     outside = when(
         world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: replace(run, stop=stop))
     )
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     outside.join()
     run = the_run(world)
@@ -228,50 +225,47 @@ def test_a_hung_trainer_that_ignores_the_stop_is_killed(world: World, workdir: W
 
 
 @pytest.mark.parametrize(
-    ("limit", "cause", "told"),
+    ("limit", "cause", "message"),
     [
         ({"deadline": NOW + timedelta(seconds=4)}, Cause.OVER_DEADLINE, "the deadline 2026-01-31 12:00:04Z is near"),
         ({"price_per_hour_usd": 3600.0, "max_cost_usd": 4.0}, Cause.OVER_BUDGET, "the cap of $4.00 is near"),
     ],
 )
-def test_without_a_watchdog_the_agent_itself_ends_a_training_in_time(
-    world: World, workdir: Workdir, limit: dict[str, Any], cause: Cause, told: str
+def test_the_agent_enforces_deadline_and_price_cap_without_the_watchdog(
+    world: World, workdir: Workdir, limit: dict[str, Any], cause: Cause, message: str
 ) -> None:
     launch(world, a_config(probe={"steps": 10_000, "step_seconds": 0.02, "checkpoint_steps": 10_000}), **limit)
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     verdict = the_run(world).verdict
     assert verdict is not None
-    assert (verdict.cause, verdict.message) == (cause, told)
+    assert (verdict.cause, verdict.message) == (cause, message)
     assert f"checkpoints/{world.document('training.json')['steps']}/manifest.json" in world.names()
 
 
-def test_deadline_and_cap_are_not_judged_by_a_clock_that_is_wrong(world: World, workdir: Workdir) -> None:
-    """The box's clock is an hour ahead of S3's: by it the deadline has long passed."""
+def test_a_wrong_clock_of_the_instance_does_not_affect_deadline_and_price_cap(world: World, workdir: Workdir) -> None:
+    """The clock of the instance is an hour ahead of S3's: by it the deadline has passed."""
     probe = {"steps": 100, "step_seconds": 0.02}
     launch(world, a_config(probe=probe), deadline=NOW + timedelta(minutes=30))
     world.wall_clock = MemoryClock(NOW + timedelta(hours=1))
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
 
-def test_a_bucket_that_hangs_on_a_note_does_not_keep_the_stop_from_the_trainer(
-    world: World, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_a_bucket_that_hangs_while_a_step_is_recorded_does_not_delay_a_stop(world: World, workdir: Workdir) -> None:
     class Hanging(FlakyObjects):
-        """Takes every write, but finer steps of the training only when it is let go."""
+        """Blocks writes of training steps until it is released."""
 
         def __init__(self, objects: MemoryObjects) -> None:
             super().__init__(objects)
-            self.go, self.hangs = threading.Event(), threading.Event()
+            self.released, self.hangs = threading.Event(), threading.Event()
 
         def replace(self, key: str, body: bytes, etag: str) -> str:
             if json.loads(body)["current_step"].startswith("step_"):
                 self.hangs.set()
-                self.go.wait(60)
+                self.released.wait(60)
             return super().replace(key, body, etag)
 
-    monkeypatch.setattr("agent.lifecycle._NOTE_SECONDS", 0.2)
     launch(world, a_config(probe={"steps": 10_000, "step_seconds": 0.02, "checkpoint_steps": 10_000}))
     world.objects = slow = Hanging(world.memory.objects)
     control, began = Control(), list[float]()
@@ -279,20 +273,20 @@ def test_a_bucket_that_hangs_on_a_note_does_not_keep_the_stop_from_the_trainer(
     def notice() -> None:
         slow.hangs.wait(30)
         began.append(time.monotonic())
-        control.request_stop(Stop(Cause.PREEMPTED, "EC2 takes it back", NOW))
+        control.request_stop(Stop(Cause.PREEMPTED, "EC2 interrupts it", NOW))
 
     watcher = threading.Thread(target=notice)
     watcher.start()
-    assert run_agent(world, "bucket", an_identity(), workdir, control) == FAILED
+    assert run_to_end(world, workdir, control, step_seconds=0.2) == FAILED
     took = time.monotonic() - began[0]
     ended = the_run(world)
-    slow.go.set()
+    slow.released.set()
     watcher.join()
     assert took < 20
     assert (ended.current_step, ended.verdict and ended.verdict.cause) == ("ended_preempted", Cause.PREEMPTED)
     assert world.document("training.json")["stopped_early"] is True
-    # What hung is forgotten: the run is not in that phase any more.
-    wait_for_threads("notes")
+    # The step that hung is dropped, because its phase is over.
+    wait_for_threads("record-step")
     assert the_run(world) == ended
 
 
@@ -302,35 +296,35 @@ def wait_for_threads(name: str) -> None:
             thread.join(30)
 
 
-def test_a_claim_is_told_to_systemd_before_anything_else_is_asked_of_s3(
+def test_systemd_is_notified_of_the_claim_before_any_other_request_to_s3(
     world: World, workdir: Workdir, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     class Listing(FlakyObjects):
-        """Answers no list before systemd has heard."""
+        """Receives the notification before the first list, which fails."""
 
         def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
-            heard.append(systemd.recv(100))
+            received.append(systemd.recv(100))
             raise ServiceUnavailable("no list")
 
-    heard: list[bytes] = []
+    received: list[bytes] = []
     launch(world, a_config(trainning={}))
     world.objects = Listing(world.memory.objects)
     monkeypatch.setenv("NOTIFY_SOCKET", str(workdir.root / "notify"))
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(workdir.root / "notify"))
         systemd.settimeout(5)
-        be_the_agent(world, workdir)
-    assert heard[0] == b"READY=1"
+        run_to_end(world, workdir)
+    assert received[0] == b"READY=1"
 
 
-def test_a_condemned_agent_drops_everything_and_leaves_its_logs(world: World, workdir: Workdir) -> None:
+def test_an_agent_whose_run_the_watchdog_ended_only_uploads_its_logs(world: World, workdir: Workdir) -> None:
     launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}))
     verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
     outside = when(
         world, lambda run: run.status is Status.TRAINING, lambda: rewrite(world, lambda run: run.end(verdict, NOW))
     )
 
-    assert be_the_agent(world, workdir) == FENCED
+    assert run_to_end(world, workdir) == FENCED
 
     outside.join()
     assert the_run(world).verdict == verdict
@@ -342,13 +336,13 @@ def test_an_agent_that_cannot_claim_touches_nothing(world: World, workdir: Workd
     launch(world, a_config(), instance_id="i-0ffffffffffffffff")
     before = the_run(world)
 
-    assert be_the_agent(world, workdir) == FENCED
+    assert run_to_end(world, workdir) == FENCED
 
     assert the_run(world) == before
     assert world.names() == {"request.json"}
 
 
-def test_a_box_whose_credentials_come_late_waits_for_them(world: World, workdir: Workdir) -> None:
+def test_the_first_request_is_retried(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
     flaky = FlakyObjects(world.memory.objects)
     flaky.reads_refused, world.objects = 3, flaky
@@ -359,8 +353,8 @@ def test_a_box_whose_credentials_come_late_waits_for_them(world: World, workdir:
     assert slept == [1, 2, 4]
 
 
-def test_an_agent_without_a_request_does_not_claim(world: World, workdir: Workdir) -> None:
-    assert be_the_agent(world, workdir) == FENCED
+def test_without_a_request_there_is_no_claim(world: World, workdir: Workdir) -> None:
+    assert run_to_end(world, workdir) == FENCED
 
 
 @pytest.mark.parametrize(
@@ -371,12 +365,12 @@ def test_an_agent_without_a_request_does_not_claim(world: World, workdir: Workdi
         (a_config(trainning={}), "unknown key trainning, did you mean training?"),
     ],
 )
-def test_a_users_mistake_gets_one_clear_line(
+def test_an_invalid_configuration_is_reported_in_one_line(
     world: World, workdir: Workdir, config: dict[str, object], message: str
 ) -> None:
     launch(world, config)
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     verdict = the_run(world).verdict
     assert verdict is not None
@@ -384,22 +378,22 @@ def test_a_users_mistake_gets_one_clear_line(
     assert message in verdict.message
 
 
-def test_a_changed_data_set_is_refused(world: World, workdir: Workdir) -> None:
+def test_a_data_set_that_changed_since_the_launch_is_refused(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
     body = world.memory.objects.body(DATA_KEY)
     world.memory.objects.write(DATA_KEY, body + b"more")
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     assert "was changed, launch again" in the_run(world).verdict.message  # type: ignore[union-attr]
 
 
-def test_an_unexpected_error_ends_in_a_verdict(world: World, workdir: Workdir) -> None:
+def test_an_unexpected_error_ends_with_a_verdict(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
     workdir.data.rmdir()
     workdir.data.write_text("a file where the folder should be")
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     verdict = the_run(world).verdict
     assert verdict is not None
@@ -407,12 +401,12 @@ def test_an_unexpected_error_ends_in_a_verdict(world: World, workdir: Workdir) -
     assert verdict.message.startswith("the agent failed in data_sync: NotADirectoryError")
 
 
-def test_a_series_too_short_to_train_on_is_the_users_mistake(tmp_path: Path, workdir: Workdir) -> None:
+def test_series_that_are_too_short_are_user_code(tmp_path: Path, workdir: Workdir) -> None:
     world = World()
     put_toy_series(world, tmp_path, toy_series(count=3, length=10))
     launch(world, tiny_chronos())
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     verdict = the_run(world).verdict
     assert verdict is not None
@@ -420,10 +414,10 @@ def test_a_series_too_short_to_train_on_is_the_users_mistake(tmp_path: Path, wor
     assert "3 of 3 series have fewer than the 12 points" in verdict.message
 
 
-def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, workdir: Workdir, tmp_path: Path) -> None:
+def test_a_chronos_2_is_trained_and_loads_from_its_results(world: World, workdir: Workdir, tmp_path: Path) -> None:
     launch(world, tiny_chronos())
 
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
     summary = world.document("training.json")
     assert problems(summary) == []
@@ -437,7 +431,7 @@ def test_a_real_chronos_2_is_trained_and_loads_from_its_results(world: World, wo
 
 
 def assert_the_model_forecasts(world: World, tmp_path: Path) -> None:
-    """Load the model as its readers do, twice: both forecasts are the same, so dropout and train mode are off."""
+    """Load the model as users do. Two forecasts are equal, so dropout is off."""
     folder = tmp_path / "loaded"
     folder.mkdir()
     for name in ("config.json", "model.safetensors"):
@@ -457,18 +451,18 @@ def store_a_checkpoint(world: World, tmp_path: Path, step: int) -> None:
     store_checkpoint(world.memory.objects, world.memory.transfer, prefix, folder.parent, step, lambda _: None)
 
 
-def test_the_next_attempt_goes_on_from_the_newest_checkpoint(world: World, workdir: Workdir, tmp_path: Path) -> None:
+def test_the_next_attempt_resumes_from_the_latest_checkpoint(world: World, workdir: Workdir, tmp_path: Path) -> None:
     launch(world, a_config(), attempt=2)
     store_a_checkpoint(world, tmp_path, 10)
     store_a_checkpoint(world, tmp_path, 20)
 
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
     assert world.document("training.json")["resumed_from_step"] == 20
     assert "checkpoint 20 restored from S3" in workdir.agent_log.read_text()
 
 
-def test_the_metrics_of_the_next_attempt_go_on_and_the_logs_before_stay(
+def test_the_next_attempt_continues_the_metrics_and_keeps_earlier_logs(
     world: World, workdir: Workdir, tmp_path: Path
 ) -> None:
     launch(world, a_config(probe={"steps": 22, "step_seconds": 0.01}), attempt=2)
@@ -477,7 +471,7 @@ def test_the_metrics_of_the_next_attempt_go_on_and_the_logs_before_stay(
     world.memory.objects.write(f"dev/{RUN_ID}/logs/metrics.jsonl", earlier.encode() + b'{"step": 22, "tot')
     world.memory.objects.write(f"dev/{RUN_ID}/logs/trainer.log", b"lost\n")
 
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
     lines = world.memory.objects.body(f"dev/{RUN_ID}/metrics.jsonl").decode().splitlines()
     assert lines[:21] == earlier.splitlines()
@@ -487,10 +481,10 @@ def test_the_metrics_of_the_next_attempt_go_on_and_the_logs_before_stay(
     assert world.memory.objects.body(f"dev/{RUN_ID}/logs/trainer.log") == b"lost\n"
 
 
-def test_a_list_that_failed_at_first_is_asked_for_again_before_training(
+def test_a_failed_list_of_checkpoints_is_retried_before_training(
     world: World, workdir: Workdir, tmp_path: Path
 ) -> None:
-    """A beat that knew of no checkpoint would take the next attempt from a run that has one."""
+    """Without a checkpoint in its heartbeat, a lost run gets no next attempt."""
 
     class Unlisted(FlakyObjects):
         """The first list fails."""
@@ -506,44 +500,44 @@ def test_a_list_that_failed_at_first_is_asked_for_again_before_training(
     launch(world, a_config(probe={"steps": 40, "step_seconds": 0.05, "checkpoint_steps": 1000}), attempt=2)
     store_a_checkpoint(world, tmp_path, 20)
     world.objects = Unlisted(world.memory.objects)
-    beats: list[Heartbeat] = []
-    outside = when(world, lambda _run: note_beat(world, beats) and beats[-1].step > 0, lambda: None)
+    heartbeats: list[Heartbeat] = []
+    outside = when(world, lambda _run: record_heartbeat(world, heartbeats) and heartbeats[-1].step > 0, lambda: None)
 
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
     outside.join()
-    assert beats[0].checkpoint_age is None
-    assert beats[-1].checkpoint_age is not None
+    assert heartbeats[0].checkpoint_age is None
+    assert heartbeats[-1].checkpoint_age is not None
 
 
-def test_the_first_beat_of_the_next_attempt_knows_of_the_checkpoint(
+def test_the_first_heartbeat_of_the_next_attempt_reports_the_checkpoint(
     world: World, workdir: Workdir, tmp_path: Path
 ) -> None:
-    """The watchdog asks the newest beat whether a lost attempt has left something to go on from."""
+    """The watchdog reads from the latest heartbeat whether a lost attempt left a checkpoint."""
     launch(world, a_config(), attempt=2)
     store_a_checkpoint(world, tmp_path, 20)
     world.memory.clock.advance(timedelta(minutes=5))
-    beats: list[Heartbeat] = []
-    outside = when(world, lambda _run: note_beat(world, beats), lambda: None)
+    heartbeats: list[Heartbeat] = []
+    outside = when(world, lambda _run: record_heartbeat(world, heartbeats), lambda: None)
 
-    assert be_the_agent(world, workdir) == SUCCEEDED
+    assert run_to_end(world, workdir) == SUCCEEDED
 
     outside.join()
-    assert beats[0].status is Status.INITIALIZATION
-    assert beats[0].checkpoint_age is not None
-    assert beats[0].checkpoint_age >= timedelta(minutes=5)
+    assert heartbeats[0].status is Status.INITIALIZATION
+    assert heartbeats[0].checkpoint_age is not None
+    assert heartbeats[0].checkpoint_age >= timedelta(minutes=5)
 
 
-def note_beat(world: World, beats: list[Heartbeat]) -> bool:
-    beat = world.store.read_beat("dev", RUN_ID)
-    if isinstance(beat, Beat):
-        beats.append(beat.heartbeat)
-    return bool(beats)
+def record_heartbeat(world: World, heartbeats: list[Heartbeat]) -> bool:
+    found = world.store.read_heartbeat("dev", RUN_ID)
+    if isinstance(found, HeartbeatReceived):
+        heartbeats.append(found.heartbeat)
+    return bool(heartbeats)
 
 
-def test_without_all_of_it_in_s3_there_is_no_success(world: World, workdir: Workdir) -> None:
+def test_a_run_whose_results_are_missing_in_s3_fails(world: World, workdir: Workdir) -> None:
     class Forgetful(FlakyObjects):
-        """Takes the metrics, and does not have them."""
+        """Accepts the metrics, but does not list them."""
 
         def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
             return ((key, size) for key, size in world.memory.objects.keys(prefix) if "metrics" not in key)
@@ -551,26 +545,26 @@ def test_without_all_of_it_in_s3_there_is_no_success(world: World, workdir: Work
     launch(world, a_config())
     world.objects = Forgetful(world.memory.objects)
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     verdict = the_run(world).verdict
     assert verdict is not None
     assert (verdict.cause, verdict.message) == (
-        Cause.INFRA, "S3 does not have metrics.jsonl as it was uploaded: launch again"
+        Cause.INFRA, "S3 does not have metrics.jsonl as uploaded: launch again"
     )  # fmt: skip
     assert world.document("training.json")["outcome"] == "failed"
 
 
 class SlowUploads(MemoryTransfer):
-    """Takes its time with checkpoints."""
+    """Uploads checkpoints slowly."""
 
     def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
         time.sleep(2.0 if expires else 0)
         super().upload(path, key, on_bytes, expires=expires)
 
 
-def test_the_time_that_a_stopping_trainer_does_not_need_is_the_uploads(world: World, workdir: Workdir) -> None:
-    """Three quarters of the grace, 4.5 s, for both: the trainer takes an instant, the upload two seconds."""
+def test_the_upload_may_use_the_stop_time_that_the_trainer_has_left(world: World, workdir: Workdir) -> None:
+    """Both have three quarters of the grace, 4.5 s: the trainer takes an instant, the upload two seconds."""
     launch(
         world,
         a_config(probe={"steps": 1000, "step_seconds": 0.05, "checkpoint_steps": 1000}),
@@ -580,7 +574,7 @@ def test_the_time_that_a_stopping_trainer_does_not_need_is_the_uploads(world: Wo
     stop = Stop(Cause.REQUESTED, "asked for by a person", NOW)
     outside = when(world, lambda _run: has_stepped(world), lambda: rewrite(world, lambda run: replace(run, stop=stop)))
 
-    assert be_the_agent(world, workdir) == FAILED
+    assert run_to_end(world, workdir) == FAILED
 
     outside.join()
     assert f"checkpoints/{world.document('training.json')['steps']}/manifest.json" in world.names()

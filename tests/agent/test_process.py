@@ -1,4 +1,4 @@
-"""The agent as a process: what it imports, how it is called, how it ends; and the model loaded back from S3."""
+"""The agent as a process: its imports, arguments and signals; and the model loaded back from S3."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from agent.training.model.from_scratch import new_pipeline
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.domain.facts import Beat, Held
+from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
@@ -53,7 +53,7 @@ def signals() -> Iterator[None]:
 
 
 def in_an_hour() -> datetime:
-    """By the real clock, which these agents have."""
+    """By the real clock, which these agents use."""
     return datetime.now(UTC) + timedelta(hours=1)
 
 
@@ -62,7 +62,7 @@ def test_the_agent_does_not_import_torch() -> None:
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 
-def test_the_agent_says_which_argument_is_missing(capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_missing_argument_is_named(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit):
         agent_process.main(["--bucket", "b"])
     assert "--environment, --run-id, --instance-id" in capsys.readouterr().err
@@ -70,7 +70,7 @@ def test_the_agent_says_which_argument_is_missing(capsys: pytest.CaptureFixture[
 
 @mock_aws
 @pytest.mark.usefixtures("signals")
-def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder) -> None:
+def test_the_agent_runs_against_a_simulated_aws(tmp_path: Path, calls: Recorder) -> None:
     world = World()
     put_toy_series(world, tmp_path)
     probe = {"steps": 3, "step_seconds": 0.01, "checkpoint_steps": 2}
@@ -84,7 +84,7 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
 
     with calls.acting("InstanceRole"):
-        code = agent_process.main([*arguments, "--workdir", str(tmp_path / "box")])
+        code = agent_process.main([*arguments, "--workdir", str(tmp_path / "workdir")])
 
     assert ("InstanceRole", "s3.PutObject") in calls.heard
     state = json.loads(s3.get_object(Bucket=BUCKET, Key=LANE.state_key)["Body"].read())
@@ -96,7 +96,7 @@ def test_the_agent_runs_against_s3_as_aws_has_it(tmp_path: Path, calls: Recorder
 
 
 class Instance:
-    """A real agent's process on an AWS behind an endpoint."""
+    """A real agent process against an AWS behind an endpoint."""
 
     def __init__(self, tmp_path: Path, probe: dict[str, Any]) -> None:
         world = World()
@@ -113,44 +113,44 @@ class Instance:
         self.wait_until(lambda: self._steps() > 0)
 
     def wait_until(self, holds: Callable[[], bool]) -> None:
-        deadline = time.monotonic() + 60
+        deadline = time.monotonic() + 300
         while not holds():
             assert time.monotonic() < deadline
             assert self.agent.poll() is None
             time.sleep(0.05)
 
     def _steps(self) -> int:
-        beat = store().read_beat("dev", RUN_ID)
-        return beat.heartbeat.step if isinstance(beat, Beat) else 0
+        found = store().read_heartbeat("dev", RUN_ID)
+        return found.heartbeat.step if isinstance(found, HeartbeatReceived) else 0
 
     @property
     def run(self) -> Run:
         held = store().read_lock(LANE)
-        assert isinstance(held, Held)
+        assert isinstance(held, LockHeld)
         return held.run
 
 
 @pytest.mark.usefixtures("aws")
-def test_an_instance_that_is_shut_down_saves_its_work_and_says_so(tmp_path: Path) -> None:
-    box = Instance(tmp_path, {"steps": 10_000, "step_seconds": 0.05, "checkpoint_steps": 10_000})
-    box.agent.send_signal(signal.SIGTERM)
-    assert box.agent.wait(timeout=30) == 1
-    verdict = box.run.verdict
+def test_an_instance_that_shuts_down_saves_its_work_and_writes_a_verdict(tmp_path: Path) -> None:
+    instance = Instance(tmp_path, {"steps": 10_000, "step_seconds": 0.05, "checkpoint_steps": 10_000})
+    instance.agent.send_signal(signal.SIGTERM)
+    assert instance.agent.wait(timeout=300) == 1
+    verdict = instance.run.verdict
     assert verdict is not None
-    # What the watchdog has a next attempt for.
+    # The watchdog starts another attempt for this cause.
     assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)
     assert verdict.message == "the instance is shutting down (SIGTERM)"
     assert [stored.manifest.step for stored in stored_checkpoints(store().objects, f"dev/{RUN_ID}/checkpoints/")] != []
 
 
 @pytest.mark.usefixtures("aws")
-def test_an_agent_that_is_told_twice_to_end_drops_everything(tmp_path: Path) -> None:
-    box = Instance(tmp_path, {"ending": "hang", "steps": 1, "step_seconds": 0.01})
-    box.agent.send_signal(signal.SIGTERM)
-    box.wait_until(lambda: "asked to stop" in box.log.read_text())
-    box.agent.send_signal(signal.SIGTERM)
-    assert box.agent.wait(timeout=10) == FENCED
-    assert box.run.verdict is None
+def test_a_second_signal_fences_the_agent(tmp_path: Path) -> None:
+    instance = Instance(tmp_path, {"ending": "hang", "steps": 1, "step_seconds": 0.01})
+    instance.agent.send_signal(signal.SIGTERM)
+    instance.wait_until(lambda: "stop requested" in instance.log.read_text())
+    instance.agent.send_signal(signal.SIGTERM)
+    assert instance.agent.wait(timeout=300) == FENCED
+    assert instance.run.verdict is None
 
 
 @mock_aws
@@ -159,7 +159,7 @@ def test_an_agent_without_a_run_is_fenced(tmp_path: Path, calls: Recorder) -> No
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
     with calls.acting("InstanceRole"):
-        assert agent_process.main([*arguments, "--workdir", str(tmp_path / "box")]) == 3
+        assert agent_process.main([*arguments, "--workdir", str(tmp_path / "workdir")]) == 3
 
 
 @mock_aws
@@ -168,15 +168,15 @@ def test_an_agent_of_another_lane_claims_its_own_lock(calls: Recorder) -> None:
     second = Lane("dev", "second")
     store().create_lock(launching(lane=second))
     with calls.acting("InstanceRole"):
-        record = RunLock(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
-        record.claim()
+        lock = RunLock(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
+        lock.claim()
     state = store().read_lock(second)
-    assert isinstance(state, Held)
+    assert isinstance(state, LockHeld)
     assert state.run.instance_id == INSTANCE
 
 
 @mock_aws
-def test_an_upload_that_breaks_leaves_no_parts_that_cost(tmp_path: Path, calls: Recorder) -> None:
+def test_a_failed_multipart_upload_leaves_no_parts(tmp_path: Path, calls: Recorder) -> None:
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
     with calls.acting("InstanceRole"):
         upload_until_it_breaks(run_key("dev", RUN_ID, "checkpoints/100/model.safetensors"), tmp_path)
@@ -185,7 +185,7 @@ def test_an_upload_that_breaks_leaves_no_parts_that_cost(tmp_path: Path, calls: 
 
 
 @mock_aws
-def test_a_result_in_s3_is_loaded_and_drawn(
+def test_a_model_in_s3_is_loaded_and_its_forecast_plotted(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6, dropout=0.0)
@@ -208,7 +208,9 @@ def test_a_result_in_s3_is_loaded_and_drawn(
     assert picture.read_bytes().startswith(b"\x89PNG")
 
 
-def test_data_that_cannot_be_forecast_gets_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_data_that_is_too_short_to_forecast_is_reported_in_one_line(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     pq.write_table(toy_series(2, 5), tmp_path / "toy.parquet")
     arguments = ["--model", "nowhere", "--data", str(tmp_path / "toy.parquet"), "--prediction-length", "6"]
     assert forecast_plot.main([*arguments, "--output", str(tmp_path / "x.png")]) == 2

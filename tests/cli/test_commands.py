@@ -17,7 +17,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
@@ -90,7 +90,7 @@ def test_a_graceful_kill_is_written_for_the_agent_to_see(run: Command, config: P
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
     assert run("kill", run_id, "--reason", "wrong data").code == 0
     held = RunStore(S3Objects(client("s3"), BUCKET)).read_lock(Lane("dev"))
-    assert isinstance(held, Held)
+    assert isinstance(held, LockHeld)
     assert held.run.stop is not None
     assert held.run.stop.reason == "wrong data"
 

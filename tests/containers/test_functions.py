@@ -14,7 +14,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
@@ -75,14 +75,14 @@ def noted(containers: BuiltFunctions, instance_id: str) -> bool:
 def decision(done: Invocation) -> dict[str, Any]:
     """The one line that the function logged, as far as it is the same each time."""
     (line,) = done.lines
-    line["message"] = re.sub(r"ran for \d+ \w+", "ran for a while", line["message"])
+    line["message"] = re.sub(r"up for \d+ \w+", "up for a while", line["message"])
     return {name: line[name] for name in ("level", "message", "environment", "lane", "actions", "cold_start")}
 
 
 def first_look_at(instance_id: str) -> dict[str, Any]:
     return {
         "level": "INFO",
-        "message": f"no run holds the lane; suspect: {instance_id} (t3.micro) ran for a while and no run holds it",
+        "message": f"no run holds the lane; suspected: {instance_id} (t3.micro) has been up for a while and belongs to no run",
         "environment": ENVIRONMENT,
         "lane": "main",
         "actions": ["MarkOrphan"],
@@ -118,7 +118,7 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltF
     try:
         done = invoke(containers, "Launcher", EVENTS / "relaunch.json")
         held = store.read_lock(lane)
-        assert isinstance(held, Held)
+        assert isinstance(held, LockHeld)
         lock = held
         assert [line["message"] for line in done.lines] == ["started"]
         found = client("ec2").describe_instances(InstanceIds=[held.run.instance_id])
@@ -140,4 +140,4 @@ def test_a_malformed_event_harms_no_function_and_touches_nothing(containers: Bui
 def test_a_function_that_fails_tells_its_error(containers: BuiltFunctions) -> None:
     done = containers.invoke("Sweep", EVENTS / "sweep-tick.json", BUCKET="a-bucket-that-nobody-has")
     assert done.error is not None
-    assert "the first said: InvalidInput: bucket" in done.error
+    assert "the first error: InvalidInput: bucket" in done.error

@@ -18,7 +18,7 @@ from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
 
@@ -51,7 +51,7 @@ def ports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Po
 
 
 def _memory() -> Ports:
-    world = MemoryWorld()
+    world = MemoryAws()
 
     def published() -> list[dict[str, Any]]:
         return [

@@ -11,7 +11,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import LostRace
-from chronos_ec2.domain.facts import Absent, Broken, Held
+from chronos_ec2.domain.facts import Absent, LockHeld, Unreadable
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
@@ -173,7 +173,7 @@ class TestLocks:
     def test_what_is_read_is_what_was_written(self, store: RunStore) -> None:
         held = store.create_lock(a_run())
         found = store.read_lock(LANE)
-        assert isinstance(found, Held)
+        assert isinstance(found, LockHeld)
         assert (found.run, found.etag) == (held.run, held.etag)
 
     def test_each_write_counts_on_and_the_loser_learns_it(self, store: RunStore) -> None:
@@ -196,17 +196,17 @@ class TestLocks:
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 99}', b"x" * 70_000])
     def test_what_is_not_a_record_is_broken(self, ports: Ports, store: RunStore, body: bytes) -> None:
         ports.objects.write(LANE.state_key, body)
-        assert isinstance(store.read_lock(LANE), Broken)
+        assert isinstance(store.read_lock(LANE), Unreadable)
 
     def test_lanes_are_found_by_their_locks(self, store: RunStore) -> None:
         store.create_lock(a_run(lane=Lane("dev", "second")))
         assert store.lanes("dev") == (Lane("dev"), Lane("dev", "second"))
 
     def test_beats_overwrite_each_other(self, store: RunStore) -> None:
-        assert store.read_beat("dev", RUN_ID) == Absent()
-        store.write_beat("dev", a_heartbeat(counter=1))
-        store.write_beat("dev", a_heartbeat(counter=2))
-        beat = store.read_beat("dev", RUN_ID)
+        assert store.read_heartbeat("dev", RUN_ID) == Absent()
+        store.write_heartbeat("dev", a_heartbeat(counter=1))
+        store.write_heartbeat("dev", a_heartbeat(counter=2))
+        beat = store.read_heartbeat("dev", RUN_ID)
         assert getattr(beat, "heartbeat", None) == a_heartbeat(counter=2)
 
 
@@ -214,29 +214,29 @@ class TestDeadlines:
     AT = datetime(2099, 1, 31, 12, 0, 30, tzinfo=UTC)
 
     def test_what_is_armed_is_listed_and_what_is_disarmed_is_not(self, ports: Ports) -> None:
-        assert ports.deadlines.armed() == {}
-        ports.deadlines.arm("i-0123456789abcdef0", self.AT)
-        ports.deadlines.arm("i-0123456789abcdef1", self.AT)
-        ports.deadlines.disarm("i-0123456789abcdef0")
-        made = ports.deadlines.armed()
+        assert ports.deadlines.scheduled() == {}
+        ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
+        ports.deadlines.schedule("i-0123456789abcdef1", self.AT)
+        ports.deadlines.cancel("i-0123456789abcdef0")
+        made = ports.deadlines.scheduled()
         assert made.keys() == {"i-0123456789abcdef1"}
         assert made["i-0123456789abcdef1"].utcoffset() == timedelta(0)
 
     def test_arming_again_changes_nothing(self, ports: Ports) -> None:
         for _ in range(2):
-            ports.deadlines.arm("i-0123456789abcdef0", self.AT)
-        assert ports.deadlines.armed().keys() == {"i-0123456789abcdef0"}
+            ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
+        assert ports.deadlines.scheduled().keys() == {"i-0123456789abcdef0"}
 
     def test_disarming_what_has_no_schedule_is_no_error(self, ports: Ports) -> None:
-        ports.deadlines.disarm("i-0123456789abcdef0")
+        ports.deadlines.cancel("i-0123456789abcdef0")
 
     def test_more_schedules_than_a_page_holds_are_all_listed(self, ports: Ports) -> None:
         if ports.name == "embedded":
             pytest.skip("the embedded AWS cuts a list of schedules off after a page, and names no next one")
         wanted = {f"i-{number:017x}" for number in range(120)}
         for instance_id in wanted:
-            ports.deadlines.arm(instance_id, self.AT)
-        assert ports.deadlines.armed().keys() == wanted
+            ports.deadlines.schedule(instance_id, self.AT)
+        assert ports.deadlines.scheduled().keys() == wanted
 
 
 class TestLogStreams:

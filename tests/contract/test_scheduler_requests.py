@@ -17,22 +17,22 @@ INSTANCE_ID = "i-0123456789abcdef0"
 AT = datetime(2099, 1, 31, 11, 59, 30, tzinfo=UTC)
 
 
-def armed(at: datetime = AT, role_arn: str = DEADLINE_ROLE_ARN) -> Any:
+def scheduled(at: datetime = AT, role_arn: str = DEADLINE_ROLE_ARN) -> Any:
     """The schedule that EventBridge Scheduler keeps."""
     scheduler = client("scheduler")
-    SchedulerDeadlines(scheduler, DEADLINE_GROUP, role_arn).arm(INSTANCE_ID, at)
+    SchedulerDeadlines(scheduler, DEADLINE_GROUP, role_arn).schedule(INSTANCE_ID, at)
     return scheduler.get_schedule(GroupName=DEADLINE_GROUP, Name=INSTANCE_ID)
 
 
 def test_it_calls_ec2_itself_with_this_instance_alone(deployed: str) -> None:
-    target = armed()["Target"]
+    target = scheduled()["Target"]
     assert target["Arn"] == "arn:aws:scheduler:::aws-sdk:ec2:terminateInstances"
     assert target["RoleArn"] == DEADLINE_ROLE_ARN
     assert json.loads(target["Input"]) == {"InstanceIds": [INSTANCE_ID]}
 
 
 def test_it_fires_once_and_is_gone(deployed: str) -> None:
-    schedule = armed()
+    schedule = scheduled()
     assert schedule["FlexibleTimeWindow"] == {"Mode": "OFF"}
     assert schedule["ActionAfterCompletion"] == "DELETE"
 
@@ -46,12 +46,12 @@ def test_it_fires_once_and_is_gone(deployed: str) -> None:
     ],
 )
 def test_it_never_fires_before_the_deadline(deployed: str, at: datetime, expression: str) -> None:
-    assert armed(at)["ScheduleExpression"] == expression
+    assert scheduled(at)["ScheduleExpression"] == expression
 
 
 def test_it_stays_in_the_partition_of_its_role(deployed: str) -> None:
     role_arn = "arn:aws-cn:iam::123456789012:role/deadlines"
-    assert armed(role_arn=role_arn)["Target"]["Arn"] == "arn:aws-cn:scheduler:::aws-sdk:ec2:terminateInstances"
+    assert scheduled(role_arn=role_arn)["Target"]["Arn"] == "arn:aws-cn:scheduler:::aws-sdk:ec2:terminateInstances"
 
 
 @pytest.mark.usefixtures("asked_once")
@@ -59,5 +59,5 @@ def test_no_answer_is_said_in_our_words(deployed: str, monkeypatch: pytest.Monke
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     client.cache_clear()
     deadlines = SchedulerDeadlines(client("scheduler"), DEADLINE_GROUP, DEADLINE_ROLE_ARN)
-    with pytest.raises(ServiceUnavailable, match=f"schedule the end of {INSTANCE_ID}"):
-        deadlines.arm(INSTANCE_ID, AT)
+    with pytest.raises(ServiceUnavailable, match=f"schedule the termination of {INSTANCE_ID}"):
+        deadlines.schedule(INSTANCE_ID, AT)

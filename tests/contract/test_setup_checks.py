@@ -13,7 +13,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.ports import SetupChecks
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.aws_server import answered
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev"
@@ -30,7 +30,7 @@ SUBSCRIPTIONS = f"""\
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[SetupChecks, Callable[[], object]]:
     """The wiring of a new bucket, and what switches its notifications on."""
     if request.param == "memory":
-        setup_checks = MemoryWorld().setup_checks
+        setup_checks = MemoryAws().setup_checks
         setup_checks.tells = False
         return setup_checks, lambda: setattr(setup_checks, "tells", True)
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("embedded_endpoint"))
@@ -44,9 +44,9 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 
 def test_a_bucket_tells_once_that_is_switched_on(bucket: tuple[SetupChecks, Callable[[], object]]) -> None:
     setup_checks, switch_on = bucket
-    assert not setup_checks.bucket_tells()
+    assert not setup_checks.bucket_sends_events()
     switch_on()
-    assert setup_checks.bucket_tells()
+    assert setup_checks.bucket_sends_events()
 
 
 @pytest.mark.usefixtures("aws")
@@ -54,7 +54,7 @@ def test_a_subscription_to_any_of_the_topics_is_named_until_somebody_has_confirm
     with answered("sns", "ListSubscriptionsByTopic", SUBSCRIPTIONS):
         unconfirmed = StackSetupChecks(
             client("s3"), client("sns"), "a-bucket", (TOPIC, f"{TOPIC}-alarms")
-        ).unconfirmed()
+        ).unconfirmed_subscriptions()
     assert unconfirmed == ("email team@example.com to chronos-ec2-dev",) * 2  # the answer is the same for both
 
 

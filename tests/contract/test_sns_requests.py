@@ -11,7 +11,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.domain.messages import Incident, Kind, Message, Place, compose
+from chronos_ec2.domain.messages import Incident, Kind, Message, StackLocation, compose
 from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_run
 
 MESSAGE = Message("a subject", "for people\n", {"kind": "failed"}, {"version": "1.0"}, {"schema_version": 1})
@@ -48,7 +48,7 @@ def test_a_subscriber_with_a_filter_hears_of_what_it_asked_for_alone(
     prod = subscribed(topic, f"{name}-prod", {"environment": ["prod"]})
     for kind in Kind:
         incident = Incident(kind, LANE, RUN_ID, "what happened", a_run())
-        SnsNotifier(sns, topic).publish(compose(incident, Place.of(topic, "a-bucket"), NOW))
+        SnsNotifier(sns, topic).publish(compose(incident, StackLocation.of(topic, "a-bucket"), NOW))
     assert {kind: heard(queue) for kind, queue in queues.items()} == {kind: {kind} for kind in Kind}
     assert heard(awake) == {Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET, Kind.ORPHAN, Kind.LEAK}
     assert heard(prod) == set()

@@ -26,12 +26,12 @@ def test_a_busy_lane_names_its_holder_and_three_ways_out() -> None:
 
 def test_a_run_that_is_not_found_is_named_with_the_way_to_list_runs() -> None:
     assert str(RunNotFound("20260131T110000Z-1a2b3c", "dev")) == (
-        "no run 20260131T110000Z-1a2b3c in environment dev; `chronos-ec2 runs` lists those that exist"
+        "no run 20260131T110000Z-1a2b3c in environment dev; `chronos-ec2 runs` lists the runs"
     )
 
 
 def test_an_environment_in_use_names_what_lives_in_it_and_the_way_out() -> None:
     assert str(StillInUse("dev", ["instance i-1", "lock a"])) == (
-        "environment dev is still in use (instance i-1, lock a); let its runs end, or `chronos-ec2 kill` them, "
-        "and see `chronos-ec2 verify`"
+        "environment dev is still in use (instance i-1, lock a); let its runs end or `chronos-ec2 kill` them, "
+        "then check with `chronos-ec2 verify`"
     )

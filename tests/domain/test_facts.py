@@ -8,6 +8,6 @@ from chronos_ec2.testing.builders import LANE, NOW
 
 def test_facts_without_a_beat_and_without_suspects_say_so() -> None:
     facts = LaneFacts(LANE, (), NOW, Absent())
-    assert facts.beat == Absent()
+    assert facts.heartbeat == Absent()
     assert facts.suspects == {}
     assert facts.exit_report == ""

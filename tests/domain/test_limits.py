@@ -8,19 +8,19 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD, Limits
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, Limits
 from chronos_ec2.testing.builders import seconds
 
 LIMITS = Limits()
 DEFAULTS = {
-    "beat": 15,
-    "beat_retry": 5,
+    "heartbeat": 15,
+    "heartbeat_retry": 5,
     "lease": 135,
     "progress": 900,
     "boot": 900,
     "sweep": 60,
     "grace": 120,
-    "second_look": 30,
+    "confirmation": 30,
     "absence": 60,
     "self_fence": 600,
     "force": 600,
@@ -61,7 +61,7 @@ def test_a_bound_is_the_sum_of_its_thresholds_and_of_what_the_calls_take(bound: 
     [("dead_agent_bound", 210 + 90 + 30), ("orphan_bound", 120 + 60 + 90 + 30), ("hung_bound", 975 + 90 + 30)],
 )
 def test_a_second_look_longer_than_a_sweep_lengthens_the_bounds_of_two_looks(bound: str, parts: int) -> None:
-    assert getattr(replace(LIMITS, second_look=seconds(90)), bound) == seconds(parts)
+    assert getattr(replace(LIMITS, confirmation=seconds(90)), bound) == seconds(parts)
 
 
 def test_an_absence_that_is_longer_than_the_lease_lengthens_the_bound_of_a_vanished_instance() -> None:
@@ -70,7 +70,7 @@ def test_an_absence_that_is_longer_than_the_lease_lengthens_the_bound_of_a_vanis
 
 def test_a_first_look_counts_until_after_the_second_and_what_may_go_on_failing_until_people_are_told() -> None:
     assert LIMITS.suspicion == seconds(135 + 720 + 120)
-    assert replace(LIMITS, second_look=seconds(3600)).suspicion == seconds(3600 + 720 + 120)
+    assert replace(LIMITS, confirmation=seconds(3600)).suspicion == seconds(3600 + 720 + 120)
     assert replace(LIMITS, alarm=seconds(60)).suspicion == seconds(135 + 10 * 60 + 120)
 
 
@@ -79,7 +79,7 @@ def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:
 
 
 def test_a_message_that_is_refused_holds_a_lock_for_two_hours() -> None:
-    assert timedelta(hours=2) == MESSAGE_MAY_HOLD
+    assert timedelta(hours=2) == MAX_NOTIFICATION_DELAY
 
 
 def test_force_comes_before_the_alarm() -> None:
@@ -88,7 +88,7 @@ def test_force_comes_before_the_alarm() -> None:
 
 @pytest.mark.parametrize("name", DEFAULTS)
 def test_each_threshold_can_be_overridden_in_seconds(name: str) -> None:
-    value = {"beat": 7}.get(name, 70)
+    value = {"heartbeat": 7}.get(name, 70)
     assert Limits.from_overrides({name: value}) == replace(LIMITS, **{name: seconds(value)})
 
 
@@ -118,12 +118,12 @@ def test_an_unknown_threshold_is_refused_and_the_known_ones_are_named() -> None:
 @pytest.mark.parametrize(
     ("overrides", "problem"),
     [
-        ({"lease": 64.9}, "lease is shorter than 65 s, four beats and a retry"),
-        ({"lease": 0.001}, "lease is shorter than 65 s, four beats and a retry"),
-        ({"beat": 37}, "lease is shorter than 153 s, four beats and a retry"),
-        ({"beat_retry": 91}, "lease is shorter than 151 s, four beats and a retry"),
-        ({"self_fence": 64.9}, "self_fence is shorter than 65 s, four beats and a retry"),
-        ({"progress": 29.9}, "progress is shorter than 30 s, two beats"),
+        ({"lease": 64.9}, "lease is shorter than 65 s, four heartbeats and a retry"),
+        ({"lease": 0.001}, "lease is shorter than 65 s, four heartbeats and a retry"),
+        ({"heartbeat": 37}, "lease is shorter than 153 s, four heartbeats and a retry"),
+        ({"heartbeat_retry": 91}, "lease is shorter than 151 s, four heartbeats and a retry"),
+        ({"self_fence": 64.9}, "self_fence is shorter than 65 s, four heartbeats and a retry"),
+        ({"progress": 29.9}, "progress is shorter than 30 s, two heartbeats"),
     ],
 )
 def test_thresholds_that_would_end_healthy_runs_are_refused(overrides: dict[str, float], problem: str) -> None:

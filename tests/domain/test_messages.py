@@ -16,11 +16,11 @@ import pytest
 from agent.lifecycle import _COMPLETED
 from chronos_ec2.domain.cost import cost_of
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.decision import Conclude, Notify, Record
+from chronos_ec2.domain.decision import FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, Place, compose, kind_of_end, links
+from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, StackLocation, compose, kind_of_end, links
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
@@ -39,29 +39,29 @@ from chronos_ec2.testing.builders import (
 )  # fmt: skip
 
 GOLDEN = Path(__file__).with_name("golden")
-PLACE = Place("aws", "us-east-1", "a-bucket")
+PLACE = StackLocation("aws", "us-east-1", "a-bucket")
 LOG = ("step 119 loss 0.31", "Traceback (most recent call last):", "RuntimeError: \x1b[31mout of memory\x1b[0m")
 LIMITS = Limits()
 GONE = an_instance(state=InstanceState.TERMINATED)
 WHAT_WAS_SEEN = {
     Kind.STARTED: some_facts(),
     Kind.RESUMED: some_facts(
-        instances=(GONE,), state=held(a_run(crashes_left=1)), beat=a_beat(checkpoint_age=seconds(60))
+        instances=(GONE,), lock=held(a_run(crashes_left=1)), heartbeat=a_beat(checkpoint_age=seconds(60))
     ),
-    Kind.COMPLETED: some_facts(instances=(GONE,), state=held(a_run().end(_COMPLETED, NOW))),
+    Kind.COMPLETED: some_facts(instances=(GONE,), lock=held(a_run().end(_COMPLETED, NOW))),
     Kind.FAILED: some_facts(
-        beat=a_beat(LIMITS.lease + seconds(60)),
-        state=held(a_run(suspect=Suspect(Cause.INFRA, "silent", NOW - LIMITS.second_look)), NOW),
+        heartbeat=a_beat(LIMITS.lease + seconds(60)),
+        lock=held(a_run(suspect=Suspect(Cause.INFRA, "silent", NOW - LIMITS.confirmation)), NOW),
     ),
-    Kind.KILLED: some_facts(state=held(a_run(stop=Stop(Cause.REQUESTED, "killed by hand", NOW - LIMITS.grace)))),
+    Kind.KILLED: some_facts(lock=held(a_run(stop=Stop(Cause.REQUESTED, "killed by hand", NOW - LIMITS.grace)))),
     Kind.STUCK: some_facts(
-        state=held(a_run(suspect=Suspect(Cause.HUNG, "seen before", NOW - LIMITS.second_look))),
-        beat=a_beat(stalled_for=LIMITS.progress),
+        lock=held(a_run(suspect=Suspect(Cause.HUNG, "seen before", NOW - LIMITS.confirmation))),
+        heartbeat=a_beat(stalled_for=LIMITS.progress),
     ),
-    Kind.OVER_BUDGET: some_facts(state=held(a_run(max_cost_usd=0.75))),
-    Kind.ORPHAN: some_facts(state=Absent(), beat=Absent(), suspects={INSTANCE_ID: NOW - LIMITS.second_look}),
+    Kind.OVER_BUDGET: some_facts(lock=held(a_run(max_cost_usd=0.75))),
+    Kind.ORPHAN: some_facts(lock=Absent(), heartbeat=Absent(), suspects={INSTANCE_ID: NOW - LIMITS.confirmation}),
     Kind.LEAK: some_facts(
-        instances=(an_instance(state=InstanceState.SHUTTING_DOWN),), state=Absent(), beat=Absent(),
+        instances=(an_instance(state=InstanceState.SHUTTING_DOWN),), lock=Absent(), heartbeat=Absent(),
         suspects={INSTANCE_ID: NOW - LIMITS.alarm},
     ),
 }  # fmt: skip
@@ -74,7 +74,7 @@ def decided(kind: Kind) -> tuple[str, str, Run | None]:
         match action:
             case Notify(found, name, text, run) if found is kind:
                 return name, text, run
-            case Record(run) | Conclude(run) if run.verdict and kind_of_end(run) is kind:
+            case WriteLock(run) | FinishRun(run) if run.verdict and kind_of_end(run) is kind:
                 return run.run_id, run.verdict.message, run
     raise AssertionError(f"nobody is told of {kind}")
 
@@ -84,7 +84,7 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
     name, text, run = decided(kind)
     if run is None:
         (box,) = WHAT_WAS_SEEN[kind].instances
-        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(box, NOW), box=box), **changes)
+        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(box, NOW), instance=box), **changes)
     run = replace(run, max_cost_usd=run.max_cost_usd or 5.0)
     log = LOG if kind in WITH_LOG else None
     return replace(Incident(kind, LANE, name, text, run, 0.752, log), **changes)
@@ -119,7 +119,7 @@ def test_what_a_message_tells_is_one_line() -> None:
     [
         (None, None, "cost      unknown\n"),
         (0.0, None, "cost      about $0.00 so far\n"),
-        (1.25, 2.0, "cost      about $1.25 so far, the cap is $2.00\n"),
+        (1.25, 2.0, "cost      about $1.25 so far, capped at $2.00\n"),
     ],
 )
 def test_money_is_told_as_far_as_it_is_known(cost: float | None, cap: float | None, line: str) -> None:
@@ -194,12 +194,12 @@ def test_a_log_line_is_cut_and_harmless() -> None:
     ],
 )
 def test_links_are_those_of_the_partition_and_the_region(topic_arn: str, link: str) -> None:
-    place = Place.of(topic_arn, "a-bucket")
+    place = StackLocation.of(topic_arn, "a-bucket")
     assert links(an_incident(Kind.ORPHAN), place)["instance"].startswith(link)
 
 
 def test_results_are_linked_in_the_stacks_bucket() -> None:
-    place = Place.of("arn:aws:sns:eu-west-1:123456789012:t", "my-bucket")
+    place = StackLocation.of("arn:aws:sns:eu-west-1:123456789012:t", "my-bucket")
     assert "/s3/buckets/my-bucket?" in links(an_incident(Kind.FAILED), place)["results"]
 
 
@@ -227,7 +227,7 @@ def test_what_a_trainer_printed_is_no_markup_in_a_chat() -> None:
 
 
 def test_of_an_unknown_partition_there_are_no_links() -> None:
-    assert links(an_incident(Kind.FAILED), Place.of("arn:aws-iso:sns:us-iso-east-1:1:t", "b")) == {}
+    assert links(an_incident(Kind.FAILED), StackLocation.of("arn:aws-iso:sns:us-iso-east-1:1:t", "b")) == {}
 
 
 def test_an_incident_that_is_no_instance_links_to_none() -> None:

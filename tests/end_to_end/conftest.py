@@ -20,11 +20,11 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.local.lifecycle import LocalAws
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 DATA = "data: {path: training-data/waves/}\nprediction_length: 8\n"
 TINY = (
@@ -47,7 +47,7 @@ RUNS = {
     "resumed": DATA + PROBE.format(ending="ok", steps=100).replace("step_seconds", "checkpoint_steps: 5, step_seconds"),
 }
 CRASHES = {"resumed": "1"}
-_PATIENCE_SECONDS = 360
+_PATIENCE_SECONDS = 900
 
 
 @dataclass
@@ -78,18 +78,18 @@ class Lab:
 
     def training(self, lane: str, saved: bool = False) -> bool:
         """Whether a run has made a step, and has a checkpoint in the bucket."""
-        beat = look(self.world.store, "local", self.runs[lane].run_id).beat
-        if not isinstance(beat, Beat):
+        beat = find_run(self.world.store, "local", self.runs[lane].run_id).heartbeat
+        if not isinstance(beat, HeartbeatReceived):
             return False
         return beat.heartbeat.step > 0 and (not saved or beat.heartbeat.checkpoint_age is not None)
 
     def end_of(self, lane: str) -> Run:
         """The final record of a lane's run, once its lock is released; by then its instance is terminated."""
         launched = self.runs[lane]
-        self.wait_for(f"{lane} to end", lambda: not look(self.world.store, "local", launched.run_id).active)
+        self.wait_for(f"{lane} to end", lambda: not find_run(self.world.store, "local", launched.run_id).active)
         box = self.world.fleet.find("local", launched.instance_id)
         assert box is None or not box.alive
-        return look(self.world.store, "local", launched.run_id).run
+        return find_run(self.world.store, "local", launched.run_id).run
 
     def strike(self) -> None:
         """Kill two agents hard, which takes their boxes along; freeze one, whose box stays up; end one run by hand."""

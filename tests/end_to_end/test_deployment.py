@@ -19,7 +19,7 @@ from chronos_ec2.local import LocalAws
 from chronos_ec2.local.sam_cli import project_root, sam
 from chronos_ec2.local.state_dir import StateDir
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
 ENVIRONMENT = "other"
 STACK = f"chronos-ec2-{ENVIRONMENT}"

@@ -17,7 +17,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.status import Cause, Outcome
 from tests.end_to_end.conftest import TINY, Lab, write_waves
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.timeout(420)]
+pytestmark = pytest.mark.embedded_aws
 
 
 def test_a_second_launch_is_refused_while_one_is_active(lab: Lab, tmp_path: Path) -> None:
@@ -31,7 +31,7 @@ def test_a_second_launch_is_refused_while_one_is_active(lab: Lab, tmp_path: Path
 def test_a_kill_from_the_command_line_ends_a_run_gracefully(lab: Lab) -> None:
     verdict = lab.end_of("killed").verdict
     assert verdict is not None
-    assert (verdict.outcome, verdict.cause, verdict.judge) == (Outcome.KILLED, Cause.REQUESTED, "agent")
+    assert (verdict.outcome, verdict.cause, verdict.decided_by) == (Outcome.KILLED, Cause.REQUESTED, "agent")
 
 
 def test_a_successful_run_leaves_a_model_and_all_its_documents(lab: Lab) -> None:
@@ -78,5 +78,5 @@ def test_a_crash_is_told_apart(lab: Lab) -> None:
 def test_a_hang_is_seen_and_ended_by_the_deployed_watchdog(lab: Lab) -> None:
     verdict = lab.end_of("hang").verdict
     assert verdict is not None
-    assert (verdict.cause, verdict.judge) == (Cause.HUNG, "watchdog")
+    assert (verdict.cause, verdict.decided_by) == (Cause.HUNG, "watchdog")
     assert "no progress in training" in verdict.message

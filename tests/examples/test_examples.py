@@ -15,8 +15,6 @@ from chronos_ec2.training_config.schema import TrainingConfig
 from examples import pytimetk_data
 from examples.run import run, without_test
 
-pytestmark = pytest.mark.xdist_group("examples")  # they share a fixture that takes long
-
 ROOT = Path(__file__).parents[2] / "examples"
 
 
@@ -43,9 +41,13 @@ def forecast_counts(folder: Path) -> dict[str, int]:
 
 
 @pytest.mark.parametrize(
-    ("config", "validation"), [("train.yaml", False), ("demo.yaml", False), ("train.yaml", True)],
-    ids=["train", "demo", "validation"],
-)  # fmt: skip
+    ("config", "validation"),
+    [
+        pytest.param("train.yaml", False, marks=pytest.mark.thorough, id="train"),
+        pytest.param("demo.yaml", False, id="demo"),
+        pytest.param("train.yaml", True, marks=pytest.mark.thorough, id="validation"),
+    ],
+)
 def test_m3_is_evaluated_on_one_window_of_each_m3_series(tmp_path: Path, config: str, validation: bool) -> None:
     """The official test set, or the months before it."""
     assert run("m3_monthly", short("m3_monthly", config), tmp_path / "m3", validation=validation) == 0
@@ -59,10 +61,10 @@ def test_m3_is_evaluated_on_one_window_of_each_m3_series(tmp_path: Path, config:
 @pytest.mark.parametrize(
     ("name", "config", "points", "validation"),
     [
-        ("walmart_sales_weekly", "train.yaml", 7 * 24, False),
+        pytest.param("walmart_sales_weekly", "train.yaml", 7 * 24, False, marks=pytest.mark.thorough),
         ("walmart_sales_weekly", "covariates.yaml", 7 * 24, True),
-        ("taylor_30_min", "train.yaml", 336, False),
-        ("taylor_30_min", "train.yaml", 336, True),
+        pytest.param("taylor_30_min", "train.yaml", 336, False, marks=pytest.mark.thorough),
+        pytest.param("taylor_30_min", "train.yaml", 336, True, marks=pytest.mark.thorough),
     ],
 )
 def test_the_other_examples_are_trained_and_evaluated(

@@ -14,7 +14,7 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import REQUEST, Market, Request
@@ -67,7 +67,7 @@ def test_it_starts_the_instance_names_it_in_the_record_and_schedules_its_end(han
     handle(ORDER)
     (instance_id,) = running()
     state = store().read_lock(LANE)
-    assert isinstance(state, Held)
+    assert isinstance(state, LockHeld)
     assert state.run.instance_id == instance_id
     schedules = client("scheduler").list_schedules(GroupName=DEADLINE_GROUP)["Schedules"]
     assert [schedule["Name"] for schedule in schedules] == [instance_id]
@@ -118,7 +118,7 @@ def test_another_lanes_run_gets_its_instance_too(handle: Any, deployed: str) -> 
     waits(second)
     handle({"lane": second.name, "run_id": RUN_ID})
     state = store().read_lock(second)
-    assert isinstance(state, Held)
+    assert isinstance(state, LockHeld)
     assert [state.run.instance_id] == running()
 
 
@@ -145,7 +145,7 @@ def test_asked_twice_it_starts_one(handle: Any, waiting: None) -> None:
 
 def test_a_run_that_was_stopped_meanwhile_gets_none(handle: Any, waiting: None) -> None:
     state = store().read_lock(LANE)
-    assert isinstance(state, Held)
+    assert isinstance(state, LockHeld)
     store().replace_lock(replace(state.run, stop=Stop(Cause.REQUESTED, "by hand", NOW)), state)
     handle(ORDER)
     assert running() == []

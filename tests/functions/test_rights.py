@@ -26,8 +26,8 @@ from tests.template.calls import NEEDED, Recorder
 from tests.template.iam import Answer, Policies
 from tests.template.test_policies import DEADLINE, DEADLINE_ROLE, policies
 
-AT_ONCE = dict.fromkeys(("lease", "boot", "grace", "second_look", "absence"), 0.001)
-AT_ONCE |= {"beat": 0.0001, "beat_retry": 0.0001}
+AT_ONCE = dict.fromkeys(("lease", "boot", "grace", "confirmation", "absence"), 0.001)
+AT_ONCE |= {"heartbeat": 0.0001, "heartbeat_retry": 0.0001}
 NOW = datetime.now(UTC)
 Sweep = Callable[..., None]
 

@@ -1,4 +1,4 @@
-"""One embedded AWS for the tests of instances, and an agent of a few lines to run on them."""
+"""One embedded AWS for the tests of simulated instances, and a minimal agent to run on them."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from chronos_ec2.ports import Stack
 
 RUN_ID = "20260101T000000Z-aaaaaa"
 
-# It leaves a child in a session of its own behind, as a data loader would, says who both are, and does as it was told.
+# It starts a child in its own session, as a data loader does, writes down both pids, and lives for SECONDS.
 AGENT = """
 import json, os, subprocess, sys, time
 from pathlib import Path
@@ -37,8 +37,8 @@ time.sleep(SECONDS)
 """
 
 
-def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
-    """What `what` returns once it is true."""
+def wait_for(what: Callable[[], Any], seconds: float = 240.0) -> Any:
+    """Return what `what` returns as soon as it is true. The limit allows for a busy machine."""
     end = time.monotonic() + seconds
     while not (found := what()):
         assert time.monotonic() < end, f"did not happen within {seconds} s"
@@ -47,7 +47,7 @@ def wait_for(what: Callable[[], Any], seconds: float = 20.0) -> Any:
 
 
 def alive(pid: int) -> bool:
-    """Whether a process is there and is no zombie."""
+    """Whether a process exists and is not a zombie."""
     try:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
@@ -56,13 +56,13 @@ def alive(pid: int) -> bool:
 
 @dataclass(frozen=True)
 class Cloud:
-    """The deployed stack, and what a launch does to it."""
+    """The deployed stack, and launches of instances on it."""
 
     aws: LocalAws
     stack: Stack
 
     def upload_agent(self, seconds: float) -> str:
-        """Store a bundle whose agent lives for so long; its SHA-256."""
+        """Upload a bundle whose agent lives for so many seconds. Returns its SHA-256."""
         files = {"agent/__init__.py": "", "agent/__main__.py": AGENT.replace("SECONDS", str(seconds))}
         buffer = io.BytesIO()
         with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
@@ -75,7 +75,7 @@ class Cloud:
         return sha256
 
     def launch(self, bundle_sha256: str, run_id: str = RUN_ID) -> str:
-        """Ask for a run as launch does, without its record; the instance id."""
+        """Start an instance as `launch` does, without the run's record. Returns its id."""
         request = json.dumps({"bundle_sha256": bundle_sha256}).encode()
         client("s3").put_object(
             Bucket=self.stack.bucket, Key=run_key(self.stack.environment, run_id, "request.json"), Body=request
@@ -93,13 +93,13 @@ class Cloud:
         return str(response["Instances"][0]["InstanceId"])
 
     def agent_of(self, instance_id: str) -> dict[str, Any]:
-        """What the agent said when it was started."""
+        """What the agent wrote when it started."""
         seen = self.aws.disk(instance_id) / "work" / "seen.json"
         wait_for(seen.exists)
         return dict(json.loads(seen.read_bytes()))
 
     def state_of(self, instance_id: str) -> str:
-        """EC2's word for it."""
+        """The state that EC2 reports."""
         reservations = client("ec2").describe_instances(InstanceIds=[instance_id])["Reservations"]
         return str(reservations[0]["Instances"][0]["State"]["Name"])
 

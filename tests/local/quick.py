@@ -1,4 +1,4 @@
-"""A stack with the outputs and nothing else, for tests that are not about what is deployed."""
+"""A stack that has only the outputs, for tests that do not depend on what is deployed."""
 
 from __future__ import annotations
 
@@ -28,13 +28,13 @@ OUTPUTS = {
 }
 
 
-def deploy(layout: StateDir, endpoint: str, _token: str) -> None:
-    """Takes the place of `stack.deploy`, in a second instead of fifteen."""
+def deploy_outputs_only(state: StateDir, endpoint: str, _token: str) -> None:
+    """Replaces `sam_cli.deploy`, in one second instead of fifteen."""
     template = {
         "Resources": {"Bucket": {"Type": "AWS::S3::Bucket", "Properties": {"BucketName": OUTPUTS["Bucket"]}}},
         "Outputs": {name: {"Value": value} for name, value in OUTPUTS.items()},
     }
-    with LocalAws(endpoint, layout.root).exported():
+    with LocalAws(endpoint, state.root).exported():
         cloudformation = client("cloudformation")
         name = stack_name(ENVIRONMENT)
         cloudformation.create_stack(StackName=name, TemplateBody=json.dumps(template))

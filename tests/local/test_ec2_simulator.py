@@ -1,4 +1,4 @@
-"""A record in EC2 and a process on this machine live and die together."""
+"""Each instance record in EC2 has a process; one ends with the other."""
 
 from __future__ import annotations
 
@@ -19,13 +19,13 @@ pytestmark = pytest.mark.embedded_aws
 
 
 def invocations(function: str) -> int:
-    """How often a deployed function has run, from its own log."""
+    """How often a deployed function has run, according to its log."""
     group = f"/aws/lambda/chronos-ec2-local-{function}"
     events = client("logs").filter_log_events(logGroupName=group)["events"]
     return sum(event["message"].startswith("START") for event in events)
 
 
-def test_an_agent_is_started_as_user_data_would(cloud: Cloud) -> None:
+def test_the_agent_is_started_as_the_user_data_does(cloud: Cloud) -> None:
     instance_id = cloud.launch(cloud.upload_agent(600))
     agent = cloud.agent_of(instance_id)
     options = dict(zip(agent["argv"][::2], agent["argv"][1::2], strict=True))
@@ -43,7 +43,7 @@ def test_an_agent_is_started_as_user_data_would(cloud: Cloud) -> None:
     assert int((cloud.aws.disk(instance_id) / "agent.pid").read_text()) == agent["pids"][0]
 
 
-def test_a_terminated_instance_takes_everything_on_it_along(cloud: Cloud) -> None:
+def test_terminating_an_instance_kills_all_its_processes(cloud: Cloud) -> None:
     instance_id = cloud.launch(cloud.upload_agent(600))
     pids = cloud.agent_of(instance_id)["pids"]
     assert all(alive(pid) for pid in pids)
@@ -52,7 +52,7 @@ def test_a_terminated_instance_takes_everything_on_it_along(cloud: Cloud) -> Non
 
 
 @pytest.mark.parametrize("how", ["by itself", "killed"])
-def test_the_end_of_the_agent_is_the_end_of_the_instance(cloud: Cloud, how: str) -> None:
+def test_the_instance_ends_with_its_agent(cloud: Cloud, how: str) -> None:
     instance_id = cloud.launch(cloud.upload_agent(0.5 if how == "by itself" else 600))
     agent, child = cloud.agent_of(instance_id)["pids"]
     if how == "killed":
@@ -70,7 +70,7 @@ def test_a_stopped_instance_runs_nothing(cloud: Cloud) -> None:
 
 
 @pytest.mark.parametrize("problem", ["missing", "forged"])
-def test_an_instance_that_cannot_boot_powers_off_and_runs_nothing(cloud: Cloud, problem: str) -> None:
+def test_an_instance_that_cannot_boot_powers_off(cloud: Cloud, problem: str) -> None:
     sha256 = "0" * 64 if problem == "missing" else "1" * 64
     if problem == "forged":
         client("s3").put_object(Bucket=cloud.stack.bucket, Key=bundle_key(sha256), Body=b"something else")
@@ -81,7 +81,7 @@ def test_an_instance_that_cannot_boot_powers_off_and_runs_nothing(cloud: Cloud, 
     assert not (cloud.aws.disk(instance_id) / "agent.pid").exists()
 
 
-def test_an_archive_cannot_write_outside_its_folder(cloud: Cloud) -> None:
+def test_a_bundle_cannot_write_outside_its_folder(cloud: Cloud) -> None:
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         tar.addfile(tarfile.TarInfo("../../escaped"))
@@ -94,14 +94,14 @@ def test_an_archive_cannot_write_outside_its_folder(cloud: Cloud) -> None:
     client("ec2").terminate_instances(InstanceIds=[instance_id])
 
 
-def test_the_deployed_function_hears_of_each_change(cloud: Cloud) -> None:
+def test_the_deployed_function_gets_each_state_change(cloud: Cloud) -> None:
     before = invocations("instance-changed")
     instance_id = cloud.launch(cloud.upload_agent(0.1))
     wait_for(lambda: cloud.state_of(instance_id) == "terminated")
     wait_for(lambda: invocations("instance-changed") >= before + 4)
 
 
-def test_a_lock_that_is_written_or_deleted_wakes_the_state_function(cloud: Cloud) -> None:
+def test_writing_or_deleting_a_lock_invokes_the_state_function(cloud: Cloud) -> None:
     before = invocations("state-written")
     keys = ("local/system-state.json", "local/lanes/nightly/system-state.json")
     for key in keys:
@@ -112,10 +112,10 @@ def test_a_lock_that_is_written_or_deleted_wakes_the_state_function(cloud: Cloud
     wait_for(lambda: invocations("state-written") >= before + 4)
 
 
-def test_no_instance_outlives_the_emulator(cloud: Cloud) -> None:
-    """The last test of this module: it breaks what the others need."""
+def test_no_instance_survives_the_emulator(cloud: Cloud) -> None:
+    """The last test of this module: it kills the emulator that the others need."""
     pids = cloud.agent_of(cloud.launch(cloud.upload_agent(600)))["pids"]
     record = StateDir(cloud.aws.state_dir).read()
     assert record is not None
     os.kill(record.emulator, signal.SIGKILL)
-    wait_for(lambda: not any(alive(pid) for pid in pids), seconds=60)
+    wait_for(lambda: not any(alive(pid) for pid in pids))

@@ -1,4 +1,4 @@
-"""What a pretended instance boots from: the bundle of its request, with the packages of this machine."""
+"""A simulated instance boots from the bundle of its request, with this machine's packages."""
 
 from __future__ import annotations
 
@@ -14,24 +14,24 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
 from chronos_ec2.local.ec2.instance_process import BootFailed, fetch_bundle
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import build_bundle, publish_bundle
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.builders import RUN_ID
 
 REQUEST = run_key("local", RUN_ID, "request.json")
 
 
 def boot(disk: Path, packages_in_image: bool) -> Path:
-    world = MemoryWorld()
+    world = MemoryAws()
     sha256 = publish_bundle(RunStore(world.objects), build_bundle(packages_in_image))
     world.objects.write(REQUEST, json.dumps({"bundle_sha256": sha256}).encode())
     return fetch_bundle(world.objects, world.transfer, REQUEST, disk)
 
 
-def test_a_bundle_without_packages_runs_with_those_of_this_machine(tmp_path: Path) -> None:
+def test_a_bundle_without_packages_uses_those_of_this_machine(tmp_path: Path) -> None:
     assert (boot(tmp_path, packages_in_image=True) / "agent" / "__main__.py").is_file()
 
 
-def test_a_bundle_whose_packages_would_have_to_be_installed_is_refused(tmp_path: Path) -> None:
+def test_a_bundle_that_needs_packages_installed_is_refused(tmp_path: Path) -> None:
     with pytest.raises(BootFailed, match="AgentPackages=image"):
         boot(tmp_path, packages_in_image=False)
 
@@ -47,15 +47,17 @@ def test_a_bundle_whose_packages_would_have_to_be_installed_is_refused(tmp_path:
         ("agent/pipe", tarfile.FIFOTYPE),
     ],
 )
-def test_an_archive_with_anything_but_files_below_its_folder_is_refused(tmp_path: Path, name: str, kind: bytes) -> None:
+def test_a_bundle_with_anything_but_regular_files_below_its_folder_is_refused(
+    tmp_path: Path, name: str, kind: bytes
+) -> None:
     entry = tarfile.TarInfo(name)
     entry.type, entry.linkname = kind, "/etc/passwd"
     buffer = io.BytesIO()
     with tarfile.open(fileobj=buffer, mode="w:gz") as tar:
         tar.addfile(entry)
-    world, sha256 = MemoryWorld(), hashlib.sha256(buffer.getvalue()).hexdigest()
+    world, sha256 = MemoryAws(), hashlib.sha256(buffer.getvalue()).hexdigest()
     world.objects.write(bundle_key(sha256), buffer.getvalue())
     world.objects.write(REQUEST, json.dumps({"bundle_sha256": sha256}).encode())
-    with pytest.raises(BootFailed, match="not a plain file"):
+    with pytest.raises(BootFailed, match="not a regular file"):
         fetch_bundle(world.objects, world.transfer, REQUEST, tmp_path)
     assert not list((tmp_path / "bundle").rglob("*"))

@@ -1,4 +1,4 @@
-"""Up is whole or nothing, and down leaves nothing, whoever was killed before."""
+"""`up` starts everything or nothing, and `down` leaves nothing, whatever was killed before."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.local import LocalAws, LocalAwsFailed, down, emulator, local_aws, sam_cli, up
 from chronos_ec2.local.processes import is_marked, marked
 from chronos_ec2.local.state_dir import MARK, Record, StateDir
-from tests.local import quick
 from tests.local.conftest import Cloud, alive, wait_for
+from tests.local.quick import deploy_outputs_only
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -38,14 +38,13 @@ def recorded(state: StateDir) -> Record:
 
 
 @pytest.mark.embedded_aws
-def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(sam_cli, "deploy", quick.deploy)
-    aws = up(state.root)
+def test_up_is_idempotent_and_repairs_what_a_crash_left(state: StateDir) -> None:
+    aws = up(state.root, deploy=deploy_outputs_only)
     try:
         record = recorded(state)
-        assert up(state.root) == aws
+        assert up(state.root, deploy=deploy_outputs_only) == aws
         assert recorded(state) == record
-        with pytest.raises(LocalAwsFailed, match=r"is up in .*chronos-ec2 local down"), local_aws(state.root):
+        with pytest.raises(LocalAwsFailed, match=r"is running in .*chronos-ec2 local down"), local_aws(state.root):
             pass
         assert (
             aws.environ({"PATH": "/bin", "AWS_PROFILE": "mine", "BUCKET": "mine"}) == {"PATH": "/bin"} | aws.variables
@@ -54,13 +53,13 @@ def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: StateDir, monk
         with aws.exported():
             cloud = Cloud(aws, read_stack(client("cloudformation"), aws.environment))
             pids = cloud.agent_of(cloud.launch(cloud.upload_agent(600)))["pids"]
-        # Killed in a way that leaves it no time: nothing that it started stays behind.
+        # Nothing that the simulator started survives its SIGKILL.
         assert record.ec2_simulator is not None
         os.kill(record.ec2_simulator, signal.SIGKILL)
         wait_for(lambda: not any(alive(pid) for pid in pids))
         assert alive(record.emulator)
-        # What is there in part is begun anew.
-        assert up(state.root).endpoint != aws.endpoint
+        # An AWS without its simulator is started again.
+        assert up(state.root, deploy=deploy_outputs_only).endpoint != aws.endpoint
         assert marked(MARK, record.token) == []
     finally:
         last = recorded(state)
@@ -71,39 +70,37 @@ def test_up_twice_is_up_once_and_only_its_owner_may_end_it(state: StateDir, monk
 
 
 @pytest.mark.embedded_aws
-def test_nothing_outlives_an_owner_that_is_killed(state: StateDir) -> None:
+def test_nothing_survives_a_killed_owner(state: StateDir) -> None:
     code = f"""
 import os, signal
 from pathlib import Path
-from chronos_ec2.local import local_aws, sam_cli
-from tests.local import quick
-sam_cli.deploy = quick.deploy
-with local_aws(Path({str(state.root)!r})):
+from chronos_ec2.local import local_aws
+from tests.local.quick import deploy_outputs_only
+with local_aws(Path({str(state.root)!r}), deploy=deploy_outputs_only):
     os.kill(os.getpid(), signal.SIGKILL)
 """
     done = subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=False, capture_output=True, text=True)
     assert done.returncode == -signal.SIGKILL, done.stderr
     token = recorded(state).token
-    wait_for(lambda: marked(MARK, token) == [], seconds=30)
+    wait_for(lambda: marked(MARK, token) == [])
 
 
 @pytest.mark.embedded_aws
-def test_a_deployment_that_fails_leaves_nothing_and_says_why(state: StateDir, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_failed_deployment_leaves_nothing_and_says_why(state: StateDir) -> None:
     tokens: list[str] = []
 
-    def broken(layout: StateDir, endpoint: str, token: str) -> None:
+    def fail(state: StateDir, endpoint: str, token: str) -> None:
         tokens.append(token)
-        layout.sam.mkdir()
-        sam_cli._sam(layout, endpoint, token, ["deploy", "--no-such-option"])
+        state.sam.mkdir()
+        sam_cli._sam(state, endpoint, token, ["deploy", "--no-such-option"])
 
-    monkeypatch.setattr(sam_cli, "deploy", broken)
     with pytest.raises(LocalAwsFailed, match=r"(?s)`sam deploy` failed, see .*sam\.log:.*no-such-option"):
-        up(state.root)
+        up(state.root, deploy=fail)
     assert marked(MARK, tokens[0]) == []
     assert state.read() is None
 
 
-def test_a_pid_that_belongs_to_somebody_else_is_left_alone(state: StateDir) -> None:
+def test_a_reused_pid_is_left_alone(state: StateDir) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
         state.root.mkdir()
         state.write(Record("stale", "http://127.0.0.1:1", 1, emulator=stranger.pid, ec2_simulator=stranger.pid))
@@ -113,7 +110,7 @@ def test_a_pid_that_belongs_to_somebody_else_is_left_alone(state: StateDir) -> N
         stranger.kill()
 
 
-def test_two_commands_do_not_start_and_end_at_once(state: StateDir) -> None:
+def test_up_and_down_exclude_each_other(state: StateDir) -> None:
     with state.locked(), pytest.raises(LocalAwsFailed, match="another command"):
         down(state.root)
 
@@ -125,7 +122,7 @@ def test_a_damaged_record_is_named(state: StateDir) -> None:
         down(state.root)
 
 
-def test_a_record_survives_a_change_of_one_field(state: StateDir) -> None:
+def test_the_record_is_read_as_it_was_written(state: StateDir) -> None:
     state.root.mkdir()
     record = Record("token", "http://127.0.0.1:1", 1, emulator=2)
     state.write(record)
@@ -133,7 +130,7 @@ def test_a_record_survives_a_change_of_one_field(state: StateDir) -> None:
     assert state.read() == replace(record, ec2_simulator=3)
 
 
-def test_nothing_of_it_goes_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_embedded_aws_is_not_reached_through_a_proxy(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("no_proxy", "example.org,localhost")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
@@ -145,7 +142,7 @@ def test_nothing_of_it_goes_through_a_proxy(tmp_path: Path, monkeypatch: pytest.
     assert (os.environ["no_proxy"], os.environ.get("NO_PROXY")) == ("example.org,localhost", None)
 
 
-def test_an_emulator_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_health_check_bypasses_a_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
     with HTTPServer(("127.0.0.1", 0), SimpleHTTPRequestHandler) as server:
         Thread(target=server.handle_request, daemon=True).start()
@@ -153,7 +150,7 @@ def test_an_emulator_is_asked_past_a_proxy(monkeypatch: pytest.MonkeyPatch) -> N
             emulator._DIRECT.open(f"http://127.0.0.1:{server.server_port}/no-such-file", timeout=30)
 
 
-def test_a_shell_is_pointed_away_from_the_aws_that_it_had(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_shell_is_pointed_away_from_its_former_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
     monkeypatch.setenv("BUCKET", "mine")
     script = "\n".join([*LocalAws("http://127.0.0.1:2", tmp_path).shell(), "env"])

@@ -1,4 +1,4 @@
-"""Processes are found by what they were started with, wherever they went since."""
+"""Processes are found by the environment that they were started with."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ LEAVE_A_CHILD = f"""
 import subprocess, sys
 subprocess.Popen([sys.executable, "-c", {SLEEP!r}], start_new_session=True)
 """
-MORTAL = """
+DIES_WITH_PARENT = """
 import os, time
 from chronos_ec2.local.processes import die_with_parent
 die_with_parent(os.getppid())
 print("ready", flush=True)
 time.sleep(60)
 """
-PARENT_OF_A_MORTAL = f"""
+PARENT = f"""
 import subprocess, sys, time
-child = subprocess.Popen([sys.executable, "-c", {MORTAL!r}], stdout=subprocess.PIPE)
+child = subprocess.Popen([sys.executable, "-c", {DIES_WITH_PARENT!r}], stdout=subprocess.PIPE)
 child.stdout.readline()
 print(child.pid, flush=True)
 time.sleep(60)
@@ -52,7 +52,7 @@ def test_a_grandchild_in_its_own_session_is_killed_too(token: str) -> None:
     assert not alive(grandchild)
 
 
-def test_another_mark_is_left_alone(token: str) -> None:
+def test_a_process_with_another_mark_is_left_alone(token: str) -> None:
     with start(token, SLEEP) as other:
         wait_for(lambda: is_marked(other.pid, NAME, token))
         assert kill_marked(NAME, token + "x") == 0
@@ -61,8 +61,8 @@ def test_another_mark_is_left_alone(token: str) -> None:
         kill_marked(NAME, token)
 
 
-def test_a_child_that_asked_for_it_dies_with_a_parent_that_is_killed(token: str) -> None:
-    command = [sys.executable, "-c", PARENT_OF_A_MORTAL]
+def test_a_child_dies_with_its_killed_parent(token: str) -> None:
+    command = [sys.executable, "-c", PARENT]
     with subprocess.Popen(command, env=os.environ | {NAME: token}, stdout=subprocess.PIPE, text=True) as parent:
         assert parent.stdout is not None
         pid = int(parent.stdout.readline())

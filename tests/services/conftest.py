@@ -1,12 +1,17 @@
-"""A small world for each test of the services."""
+"""An environment in memory for each test of the services."""
 
 from __future__ import annotations
 
 import pytest
 
-from tests.services.scenario import Scenario
+from chronos_ec2.testing import Environment, Faults
 
 
 @pytest.fixture
-def scene() -> Scenario:
-    return Scenario()
+def env() -> Environment:
+    return Environment()
+
+
+@pytest.fixture
+def faults(env: Environment) -> Faults:
+    return env.faults

@@ -3,48 +3,48 @@
 from __future__ import annotations
 
 from chronos_ec2.services.logs import LogReader, log_names
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.builders import RUN_ID
 
 KEY = f"dev/{RUN_ID}/logs/trainer.log"
 
 
 def test_a_log_is_read_line_by_line_as_it_grows() -> None:
-    world = MemoryWorld()
-    reader = LogReader(world.objects, world.transfer, "dev", RUN_ID, "trainer")
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer")
     assert reader.more() == []
-    world.objects.write(KEY, b"one\ntwo\nthr")
+    aws.objects.write(KEY, b"one\ntwo\nthr")
     assert reader.more() == ["one", "two"]
     assert reader.more() == []
-    world.objects.write(KEY, b"one\ntwo\nthree\n\xff\n")
+    aws.objects.write(KEY, b"one\ntwo\nthree\n\xff\n")
     assert reader.more() == ["three", "\ufffd"]
 
 
 def test_the_logs_of_a_run_are_named() -> None:
-    world = MemoryWorld()
+    aws = MemoryAws()
     for name in ("agent.log", "trainer.log", "dump.txt"):
-        world.objects.write(f"dev/{RUN_ID}/logs/{name}", b"x")
-    world.objects.write("dev/20200101T000000Z-000000/logs/other.log", b"x")
-    assert log_names(world.objects, "dev", RUN_ID) == ("agent", "trainer")
+        aws.objects.write(f"dev/{RUN_ID}/logs/{name}", b"x")
+    aws.objects.write("dev/20200101T000000Z-000000/logs/other.log", b"x")
+    assert log_names(aws.objects, "dev", RUN_ID) == ("agent", "trainer")
 
 
 def test_a_log_that_got_shorter_is_another_and_read_from_its_beginning() -> None:
-    world = MemoryWorld()
+    aws = MemoryAws()
     key = f"dev/{RUN_ID}/logs/boot.log"
-    reader = LogReader(world.objects, world.transfer, "dev", RUN_ID, "boot")
-    world.objects.write(key, b"the first boot\nand its end\n")
+    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "boot")
+    aws.objects.write(key, b"the first boot\nand its end\n")
     reader.more()
-    world.objects.write(key, b"the second boot\n")
+    aws.objects.write(key, b"the second boot\n")
     assert reader.more() == ["the second boot"]
 
 
 def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays() -> None:
-    world = MemoryWorld()
-    newest, first = (LogReader(world.objects, world.transfer, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
-    world.objects.write(KEY, b"lost\n")
+    aws = MemoryAws()
+    newest, first = (LogReader(aws.objects, aws.transfer, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
+    aws.objects.write(KEY, b"lost\n")
     assert newest.more() == ["lost"]
-    world.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"found again, and longer\n")
-    world.objects.write(f"dev/{RUN_ID}/logs/trainer-10.log", b"at last\n")
+    aws.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"found again, and longer\n")
+    aws.objects.write(f"dev/{RUN_ID}/logs/trainer-10.log", b"at last\n")
     assert newest.more() == ["at last"]
     assert first.more() == ["lost"]
-    assert log_names(world.objects, "dev", RUN_ID) == ("trainer", "trainer-1", "trainer-2", "trainer-10")
+    assert log_names(aws.objects, "dev", RUN_ID) == ("trainer", "trainer-1", "trainer-2", "trainer-10")

@@ -11,17 +11,14 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant, precondition, rule
 
 from chronos_ec2.domain.errors import LaneBusy, LostRace, ServiceUnavailable, UserError
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import ACTIVE, Cause, Outcome, Status
-from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched
-from chronos_ec2.testing import Crash
-from chronos_ec2.testing.builders import seconds
-from chronos_ec2.testing.watchdog import watchdog_over
-from tests.services.scenario import LIMITS, Scenario
+from chronos_ec2.testing import Crash, Environment, MemoryAws
+from chronos_ec2.testing.builders import LIMITS, seconds
 
 LANE = Lane("dev")
 _MINUTES_OF_A_SLOW_STEP = 9
@@ -34,22 +31,22 @@ class Meanwhile:
         self.left = 0
         self.points = 0
         self.times = 0
-        self.deed: Callable[[], None] = lambda: None
+        self.action: Callable[[], None] = lambda: None
 
-    def arm(self, points: int, times: int, deed: Callable[[], None]) -> None:
-        self.left, self.points, self.times, self.deed = points, points, times, deed
+    def arm(self, points: int, times: int, action: Callable[[], None]) -> None:
+        self.left, self.points, self.times, self.action = points, points, times, action
 
-    def before(self, _call: str) -> None:
+    def before(self, _operation: str, _target: str) -> None:
         self.left -= 1
         if self.left == 0:
             self.times -= 1
             try:
-                self.deed()
+                self.action()
             finally:
                 self.left = self.points if self.times > 0 else 0
 
-    def after(self, call: str) -> None:
-        self.before(call)
+    def after(self, operation: str, target: str) -> None:
+        self.before(operation, target)
 
 
 def no_answer() -> None:
@@ -66,32 +63,30 @@ class LaneMachine(RuleBasedStateMachine):
     def __init__(self) -> None:
         super().__init__()
         self.meanwhile = Meanwhile()
-        self.scene = Scenario(self.meanwhile)
-        store = RunStore(self.scene.world.objects)
-        self.other = watchdog_over(self.scene.world, store, self.scene, LIMITS)
+        self.env = Environment(aws=MemoryAws(self.meanwhile))
         self.stalled: int | None = None
-        self.foreign = self.scene.world.fleet.add({"Project": "another"})
+        self.foreign = self.env.fleet.add({"Project": "another"})
         self.launched: Launched | None = None
         self.well = False
         self.counter = 0
 
     # --- what happens ------------------------------------------------------------------------------------------
 
-    @rule(points=st.integers(1, 60), times=st.integers(1, 40), deed=st.sampled_from([no_answer, dies, None]))
-    def something_will_happen_at_a_call(self, points: int, times: int, deed: Callable[[], None] | None) -> None:
-        self.meanwhile.arm(points, times, deed or self.another_watchdog_acts)
+    @rule(points=st.integers(1, 60), times=st.integers(1, 40), action=st.sampled_from([no_answer, dies, None]))
+    def something_will_happen_at_a_call(self, points: int, times: int, action: Callable[[], None] | None) -> None:
+        self.meanwhile.arm(points, times, action or self.another_watchdog_acts)
 
     def another_watchdog_acts(self) -> None:
         with suppress(LostRace):
-            self.other.sweep()
+            self.env.watchdog.sweep()
 
     @rule(crashes=st.integers(0, 1))
     def launch(self, crashes: int) -> None:
         armed, self.meanwhile.left = self.meanwhile.left, 0
-        held = isinstance(self.scene.store.read_lock(LANE), Held)
+        held = isinstance(self.env.store.read_lock(LANE), LockHeld)
         self.meanwhile.left = armed
         try:
-            launched = self.scene.launch(crashes_left=crashes)
+            launched = self.env.launch(crashes_left=crashes)
         except (ServiceUnavailable, Crash):
             # What was started is the watchdog's, whichever run it is of.
             self.launched = self.launched if held else None
@@ -109,7 +104,7 @@ class LaneMachine(RuleBasedStateMachine):
     def claim(self) -> None:
         assert self.launched
         with self.calm():
-            self.scene.claim(self.launched)
+            self.env.claim(self.launched)
         self.well, self.stalled = True, None
 
     @precondition(lambda self: not self.works())
@@ -118,13 +113,13 @@ class LaneMachine(RuleBasedStateMachine):
         """Chance alone seldom gets there."""
         with self.calm():
             for _ in range(40):
-                if not isinstance(self.scene.store.read_lock(LANE), Held):
+                if not isinstance(self.env.store.read_lock(LANE), LockHeld):
                     break
                 self.well = False
                 self.one_minute()
             self.launch(crashes=crashes)
             self.claim()
-            self.scene.train()
+            self.env.train()
 
     @precondition(lambda self: self.works() and self.stalled is None)
     @rule(minutes=st.integers(0, 20))
@@ -147,19 +142,17 @@ class LaneMachine(RuleBasedStateMachine):
         }.get(run.status)  # fmt: skip
         if following:
             with self.calm():
-                held = self.scene.lock()
+                held = self.env.lock()
             with self.calm():
-                self.scene.store.replace_lock(
-                    run.advance(following, str(following), self.scene.world.clock.now()), held
-                )
+                self.env.store.replace_lock(run.advance(following, str(following), self.env.clock.now()), held)
 
     @precondition(lambda self: self.works())
     @rule(outcome=st.sampled_from([Outcome.SUCCEEDED, Outcome.FAILED]))
     def finish(self, outcome: Outcome) -> None:
         assert self.launched
         with self.calm():
-            self.scene.end(outcome, Cause.COMPLETED if outcome is Outcome.SUCCEEDED else Cause.USER_CODE)
-        self.scene.power_off(self.launched)
+            self.env.end(outcome, Cause.COMPLETED if outcome is Outcome.SUCCEEDED else Cause.USER_CODE)
+        self.env.power_off(self.launched)
         self.well = False
 
     @precondition(lambda self: self.well)
@@ -171,14 +164,14 @@ class LaneMachine(RuleBasedStateMachine):
     @rule(state=st.sampled_from([InstanceState.STOPPED, InstanceState.TERMINATED]))
     def somebody_ends_the_instance(self, state: InstanceState) -> None:
         assert self.launched
-        self.scene.world.fleet.move(self.launched.instance_id, state)
+        self.env.fleet.move(self.launched.instance_id, state)
         self.well = False
 
     @precondition(lambda self: self.holds())
     @rule(at_once=st.booleans())
     def kill(self, at_once: bool) -> None:
         try:
-            self.scene.kill(at_once=at_once)
+            self.env.kill(at_once=at_once)
         except LostRace:
             return
         except (ServiceUnavailable, Crash, UserError):
@@ -194,25 +187,25 @@ class LaneMachine(RuleBasedStateMachine):
     def an_event_is_doubled(self) -> None:
         for _ in range(2):
             with suppress(ServiceUnavailable, Crash):
-                self.scene.reconciler.lane(LANE)
+                self.env.watchdog.lane(LANE)
         self.notice()
 
     # --- what always holds -------------------------------------------------------------------------------------
 
     @invariant()
     def nothing_of_others_is_touched(self) -> None:
-        assert self.foreign not in self.scene.world.fleet.terminate_calls
+        assert self.foreign not in self.env.fleet.terminate_calls
 
     @invariant()
     def a_run_that_lives_holds_its_lock(self) -> None:
         with self.calm():
             if self.well and self.launched:
-                assert self.scene.lock().run.run_id == self.launched.run_id
+                assert self.env.lock().run.run_id == self.launched.run_id
 
     @invariant()
     def at_most_one_instance_works_for_a_run(self) -> None:
         with self.calm():
-            boxes = [box for box in self.scene.world.fleet.instances("dev") if box.alive and box.run_id]
+            boxes = [box for box in self.env.fleet.instances("dev") if box.alive and box.run_id]
         assert len({(box.run_id, box.attempt) for box in boxes}) == len(boxes)
         assert len([box for box in boxes if self.launched and box.run_id == self.launched.run_id]) <= 1
 
@@ -221,20 +214,20 @@ class LaneMachine(RuleBasedStateMachine):
         self.meanwhile.left = 0
         for _ in range(int((LIMITS.boot + LIMITS.grace) / LIMITS.sweep) + 6):
             self.one_minute()
-        assert self.scene.left() == []
+        assert self.env.left() == []
 
     # --- what is asked above ----------------------------------------------------------------------------------
 
     def one_minute(self) -> None:
         healthy = self.works() and self.may_go_on() and (self.stalled or 0) < _MINUTES_OF_A_SLOW_STEP
-        ended = len(self.scene.world.fleet.terminate_calls)
-        self.scene.world.clock.advance(seconds(60))
+        ended = len(self.env.fleet.terminate_calls)
+        self.env.clock.advance(seconds(60))
         if self.well and self.launched:
             self.beat(self.launched)
         with suppress(ServiceUnavailable, Crash):
-            self.scene.reconciler.sweep()
+            self.env.watchdog.sweep()
         if healthy:
-            assert len(self.scene.world.fleet.terminate_calls) == ended
+            assert len(self.env.fleet.terminate_calls) == ended
             assert self.works()
         self.notice()
         self.well = self.well and self.is_running()
@@ -243,19 +236,19 @@ class LaneMachine(RuleBasedStateMachine):
         self.counter += self.stalled is None
         self.stalled = None if self.stalled is None else self.stalled + 1
         with self.calm():
-            self.scene.beat(
+            self.env.beat(
                 launched,
                 counter=self.counter,
                 stalled_for=seconds(60 * (self.stalled or 0)),
                 checkpoint_age=seconds(30),
-                attempt=self.scene.lock().run.attempt,
+                attempt=self.env.lock().run.attempt,
             )
 
     def notice(self) -> None:
         """Learn of the instance of a run's next attempt."""
         with self.calm():
-            state = self.scene.store.read_lock(LANE)
-        if not self.launched or not isinstance(state, Held) or state.run.run_id != self.launched.run_id:
+            state = self.env.store.read_lock(LANE)
+        if not self.launched or not isinstance(state, LockHeld) or state.run.run_id != self.launched.run_id:
             return
         if state.run.instance_id not in (None, self.launched.instance_id):
             self.launched = replace(self.launched, instance_id=str(state.run.instance_id))
@@ -270,19 +263,19 @@ class LaneMachine(RuleBasedStateMachine):
 
     def holds(self) -> bool:
         with self.calm():
-            state = self.scene.store.read_lock(LANE)
-        return bool(self.launched and isinstance(state, Held) and state.run.run_id == self.launched.run_id)
+            state = self.env.store.read_lock(LANE)
+        return bool(self.launched and isinstance(state, LockHeld) and state.run.run_id == self.launched.run_id)
 
     def is_running(self) -> bool:
         if self.launched is None:
             return False
         with self.calm():
-            box = self.scene.world.fleet.find("dev", self.launched.instance_id)
+            box = self.env.fleet.find("dev", self.launched.instance_id)
         return box is not None and box.state is InstanceState.RUNNING
 
     def run(self) -> Run:
         with self.calm():
-            return self.scene.lock().run
+            return self.env.lock().run
 
     def works(self) -> bool:
         return self.well and self.holds() and self.run().status in ACTIVE and self.is_running()
@@ -291,7 +284,7 @@ class LaneMachine(RuleBasedStateMachine):
         if not self.holds():
             return False
         run = self.run()
-        return run.stop is None and run.verdict is None and self.scene.world.clock.now() + seconds(900) < run.deadline
+        return run.stop is None and run.verdict is None and self.env.clock.now() + seconds(900) < run.deadline
 
 
 TestLane = LaneMachine.TestCase

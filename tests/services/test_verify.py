@@ -6,62 +6,48 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.verify import refuse_another_region, warnings
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.services.verify import check_bucket_region, setup_warnings
+from chronos_ec2.testing import Faults, MemoryAws
 
 REGION = "us-east-1"
 
 
-class Refuses:
-    """Faults that refuse one operation."""
-
-    def __init__(self, call: str, error: type[Exception]) -> None:
-        self.call, self.error = call, error
-
-    def before(self, call: str) -> None:
-        if call == self.call:
-            raise self.error(f"not allowed: {call}")
-
-    def after(self, call: str) -> None:
-        pass
-
-
-def warned(world: MemoryWorld) -> tuple[str, ...]:
-    return warnings("dev", REGION, RunStore(world.objects), world.setup_checks)
+def warned(aws: MemoryAws) -> tuple[str, ...]:
+    return setup_warnings("dev", REGION, RunStore(aws.objects), aws.setup_checks)
 
 
 def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
-    assert warned(MemoryWorld()) == ()
+    assert warned(MemoryAws()) == ()
 
 
 def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
-    world = MemoryWorld()
-    world.objects.write("dev/lanes/Upper/system-state.json", b"{}")
-    (warning,) = warned(world)
-    assert warning.startswith("dev/lanes/Upper/: no lane has its lock there")
+    aws = MemoryAws()
+    aws.objects.write("dev/lanes/Upper/system-state.json", b"{}")
+    (warning,) = warned(aws)
+    assert warning.startswith("dev/lanes/Upper/: not the lock of a lane")
     assert "move it away" in warning
     for number in range(9):
-        world.objects.write(f"dev/lanes/B{number}\n/system-state.json", b"{}")
-    (warning,) = warned(world)
+        aws.objects.write(f"dev/lanes/B{number}\n/system-state.json", b"{}")
+    (warning,) = warned(aws)
     assert "and 5 more" in warning
     assert warning.isprintable()
 
 
 def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
-    world = MemoryWorld()
-    world.setup_checks.tells = False
-    (warning,) = warned(world)
+    aws = MemoryAws()
+    aws.setup_checks.tells = False
+    (warning,) = warned(aws)
     assert "EventBridge" in warning
     assert "docs/deploying.md" in warning
 
 
 def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
-    world = MemoryWorld()
-    world.setup_checks.pending += [
+    aws = MemoryAws()
+    aws.setup_checks.pending += [
         "email a@example.com to chronos-ec2-dev",
         "email b@example.com to chronos-ec2-dev-alarms",
     ]
-    first, second = warned(world)
+    first, second = warned(aws)
     assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
     assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
 
@@ -71,15 +57,17 @@ def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
     "call", ["s3:HeadBucket", "s3:GetBucketNotification", "sns:ListSubscriptionsByTopic", "s3:ListBucket"]
 )
 def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[Exception]) -> None:
-    assert warned(MemoryWorld(Refuses(call, error))) == (f"not allowed: {call}",)
+    faults = Faults()
+    faults.fail(call, error(f"not allowed: {call}"))
+    assert warned(MemoryAws(faults)) == (f"not allowed: {call}",)
 
 
 def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:
-    world = MemoryWorld()
-    for world.setup_checks.region in (None, REGION):
-        refuse_another_region(world.setup_checks, REGION)
-    world.setup_checks.region = "eu-west-1"
-    (warning,) = warned(world)
-    assert "bucket: lies in eu-west-1, the stack in us-east-1" in warning
+    aws = MemoryAws()
+    for aws.setup_checks.region in (None, REGION):
+        check_bucket_region(aws.setup_checks, REGION)
+    aws.setup_checks.region = "eu-west-1"
+    (warning,) = warned(aws)
+    assert "bucket: is in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
-        refuse_another_region(world.setup_checks, REGION)
+        check_bucket_region(aws.setup_checks, REGION)

@@ -13,8 +13,6 @@ import pytest
 from chronos_ec2.local.sam_invoke import functions
 from tests.template.conftest import ROOT
 
-pytestmark = pytest.mark.xdist_group("bundles")  # they share a fixture that takes long
-
 FUNCTIONS = functions()
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
 SETTINGS = (

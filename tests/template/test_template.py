@@ -373,7 +373,7 @@ def test_the_local_limits_are_limits_and_wait_for_less() -> None:
     ]
     limits = parse_limits(override.removeprefix("LimitOverrides=").strip('"').replace('\\"', '"'))
     assert limits.progress < Limits().progress
-    assert limits.lease > 5 * limits.beat
+    assert limits.lease > 5 * limits.heartbeat
 
 
 def test_a_function_of_the_watchdog_outlives_a_call_that_nobody_answers(source: dict[str, Any]) -> None:

@@ -15,7 +15,7 @@ def test_a_spot_notice_is_followed_by_a_checkpoint_and_the_end(tmp_path: Path) -
     """The measurement itself, with little to save: `make agent-evidence` has the size of a real checkpoint."""
     command = [sys.executable, "-m", "verification.agent.spot_notice", "3"]
     path = os.pathsep.join([str(ROOT), str(ROOT / "src")])
-    subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True, timeout=120)
+    subprocess.run(command, cwd=tmp_path, env=os.environ | {"PYTHONPATH": path}, check=True, timeout=600)
     found = json.loads((tmp_path / "build/agent.json").read_text())["spot"]
     assert (found["checkpoint_bytes"], found["cause"], found["promised"]) == (3_000_000, "preempted", 90)
     assert 0 < found["seconds"] <= found["ended_seconds"]

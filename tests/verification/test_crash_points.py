@@ -6,8 +6,6 @@ import pytest
 
 from verification.crash_points.enumerate import CrashPointResult, enumerate_crash_points, main
 
-pytestmark = pytest.mark.xdist_group("crash_points")  # they share a fixture that takes long
-
 
 @pytest.fixture(scope="module")
 def result() -> CrashPointResult:

@@ -41,7 +41,7 @@ def test_what_became_of_an_invocation_is_told_by_its_own_log(
 def as_it_has_to_be() -> dict[str, dict[str, str]]:
     return {
         "StateWritten": {"s3-object-created-state": "decided", "ec2-running": "ignored", "malformed-list": "ignored"},
-        "InstanceChanged": {"s3-object-created-state": "ignored", "ec2-running": "not ours", "relaunch": "ignored"},
+        "InstanceChanged": {"s3-object-created-state": "decided", "ec2-running": "ignored", "relaunch": "ignored"},
         "Launcher": {"relaunch": "nothing to start", "sweep-tick": "ignored"},
         "Sweep": {"sweep-tick": "decided", "malformed-list": "decided"},
     }
@@ -57,7 +57,7 @@ def test_an_invocation_of_which_became_what_has_to_is_right() -> None:
         ("StateWritten", "s3-object-created-state", "ignored", "decided"),
         ("StateWritten", "malformed-list", "failed: TypeError: no", "ignored"),
         ("StateWritten", "ec2-running", "decided", "ignored"),
-        ("InstanceChanged", "ec2-running", "ignored", "not ours"),
+        ("InstanceChanged", "ec2-running", "decided", "ignored"),
         ("Launcher", "relaunch", "ignored", "nothing to start"),
         ("Sweep", "sweep-tick", "silent", "decided"),
     ],

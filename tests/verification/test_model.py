@@ -32,6 +32,7 @@ with_spin = pytest.mark.skipif(
 ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "HEALTHY_CONDEMNED", "HEALTHY_ENDED", "NOT_OURS"}
 
 
+@pytest.mark.thorough
 @with_spin
 def test_the_protocol_is_safe_in_every_reachable_state() -> None:
     found = check()

@@ -27,6 +27,7 @@ def test_a_snippet_that_is_gone_is_an_error() -> None:
         run_defects(defects=(gone,))
 
 
+@pytest.mark.thorough
 def test_three_of_them_are_caught_and_a_harmless_change_is_not() -> None:
     chosen = [
         defect for defect in DEFECTS if defect.source in ("L4", "L6", "L7") and "tests/template" in defect.tests[0]

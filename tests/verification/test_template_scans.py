@@ -33,6 +33,7 @@ DEFECTS = {
 }  # fmt: skip
 
 
+@pytest.mark.thorough
 def test_every_kind_of_defect_is_found(tmp_path: Path) -> None:
     text = TEMPLATE.read_text()
     for before, after in DEFECTS.values():

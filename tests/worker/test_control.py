@@ -1,4 +1,4 @@
-"""Orders are given once and obeyed everywhere."""
+"""Requests to the main thread: stop, fence, checkpoint."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from tests.agent.builders import NOW
 STOP = Stop(Cause.REQUESTED, "a person", NOW)
 
 
-def test_without_an_order_work_goes_on() -> None:
+def test_without_requests_work_continues() -> None:
     Control().check()
 
 
 @pytest.mark.parametrize(("cause", "outcome"), [(Cause.REQUESTED, Outcome.KILLED), (Cause.OVER_BUDGET, Outcome.FAILED)])
-def test_a_stop_ends_work_with_its_own_verdict(cause: Cause, outcome: Outcome) -> None:
+def test_a_stop_ends_the_work_with_its_verdict(cause: Cause, outcome: Outcome) -> None:
     control = Control()
     control.request_stop(Stop(cause, "enough", NOW))
     control.check_fence()
@@ -29,18 +29,18 @@ def test_a_stop_ends_work_with_its_own_verdict(cause: Cause, outcome: Outcome) -
     assert (caught.value.verdict.outcome, caught.value.verdict.cause) == (outcome, cause)
 
 
-def test_a_fence_goes_before_a_stop_and_is_given_once() -> None:
-    heard: list[str] = []
-    control = Control(on_fence=lambda: heard.append("fence"))
+def test_a_fence_takes_precedence_over_a_stop_and_the_first_is_kept() -> None:
+    calls: list[str] = []
+    control = Control(on_fence=lambda: calls.append("fence"))
     control.request_stop(Stop(Cause.REQUESTED, "enough", NOW))
     control.fence("first")
     control.fence("second")
     with pytest.raises(Fenced, match="first"):
         control.check()
-    assert heard == ["fence"]
+    assert calls == ["fence"]
 
 
-def test_a_wish_for_a_checkpoint_is_taken_once_and_ends_nothing() -> None:
+def test_a_checkpoint_request_is_taken_once_and_stops_nothing() -> None:
     control = Control()
     assert not control.take_checkpoint_request()
     control.request_checkpoint("a reason")
@@ -49,11 +49,11 @@ def test_a_wish_for_a_checkpoint_is_taken_once_and_ends_nothing() -> None:
     assert not control.take_checkpoint_request()
 
 
-def test_without_a_stop_all_of_the_time_is_left() -> None:
+def test_without_a_stop_all_of_the_share_is_left() -> None:
     assert Control().stop_time_left(timedelta(seconds=100), 0.5) == timedelta(seconds=50)
 
 
-def test_the_time_to_leave_runs_from_the_first_order_to_stop() -> None:
+def test_the_stop_time_runs_from_the_first_request() -> None:
     control, grace = Control(), timedelta(seconds=100)
     control.request_stop(STOP)
     first = control.stop_time_left(grace)
@@ -61,7 +61,7 @@ def test_the_time_to_leave_runs_from_the_first_order_to_stop() -> None:
     assert grace - timedelta(seconds=5) < control.stop_time_left(grace) < first < grace
 
 
-def test_a_box_that_goes_soon_leaves_less_time_and_never_more_than_the_grace() -> None:
+def test_an_instance_that_ends_soon_shortens_the_stop_time_which_never_exceeds_the_grace() -> None:
     control, grace = Control(), timedelta(seconds=600)
     control.request_stop(STOP)
     control.request_stop(Stop(Cause.PREEMPTED, "EC2", NOW), within=timedelta(seconds=100))

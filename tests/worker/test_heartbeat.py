@@ -1,4 +1,4 @@
-"""The pulse on a monotonic clock that only moves when told to."""
+"""Heartbeats, on a fake monotonic clock."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from pathlib import Path
 import pytest
 
 from agent.boot import systemd
-from agent.supervise.heartbeat_thread import HeartbeatThread
+from agent.supervise.periodic import HeartbeatThread
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.worker.control import Control
@@ -26,7 +26,7 @@ LIMITS = Limits()
 
 
 class Sender:
-    """Sends beats, or fails to."""
+    """Counts heartbeats, or fails to send them."""
 
     def __init__(self) -> None:
         self.sent = 0
@@ -38,127 +38,137 @@ class Sender:
         self.sent += 1
 
 
-class Box:
-    """A claimed run and its pulse."""
+class Lease:
+    """A claimed run and its lease renewer."""
 
     def __init__(self) -> None:
         self.world = World()
         self.world.store.create_lock(a_run())
-        self.record = RunLock(self.world.store, self.world.clock, LANE, an_identity())
-        self.record.claim()
+        self.lock = RunLock(self.world.store, self.world.clock, LANE, an_identity())
+        self.lock.claim()
         self.time = FakeTime()
         self.sender = Sender()
         self.fences = 0
         self.control = Control(on_fence=self._count)
-        self.renewer = LeaseRenewer(self.sender, self.record, self.control, LIMITS, self.time, ping=systemd.alive)
+        self.renewer = LeaseRenewer(self.sender, self.lock, self.control, LIMITS, self.time, ping=systemd.ping_watchdog)
 
     def _count(self) -> None:
         self.fences += 1
 
 
 @pytest.fixture
-def box() -> Box:
-    return Box()
+def lease() -> Lease:
+    return Lease()
 
 
-def test_it_beats_every_fifteen_seconds(box: Box) -> None:
-    assert box.renewer.tick() == 15
-    assert box.sender.sent == 1
+def test_a_heartbeat_is_sent_every_fifteen_seconds(lease: Lease) -> None:
+    assert lease.renewer.tick() == 15
+    assert lease.sender.sent == 1
 
 
 @pytest.mark.parametrize("error", [ServiceUnavailable("no answer"), RuntimeError("a bug")])
-def test_a_failed_beat_is_tried_again_after_five_seconds(box: Box, error: Exception) -> None:
-    box.sender.error = error
-    assert box.renewer.tick() == 5
-    assert box.control.fenced is None
+def test_a_failed_heartbeat_is_retried_after_five_seconds(lease: Lease, error: Exception) -> None:
+    lease.sender.error = error
+    assert lease.renewer.tick() == 5
+    assert lease.control.fenced is None
 
 
-def test_ten_minutes_without_a_beat_fence(box: Box) -> None:
-    box.sender.error = ServiceUnavailable("no answer")
-    box.time.advance(599)
-    box.renewer.tick()
-    assert box.control.fenced is None
-    box.time.advance(1)
-    box.renewer.tick()
-    assert "no heartbeat reached S3 for 600 s" in str(box.control.fenced)
-    box.renewer.tick()
-    assert box.fences == 1
+def test_ten_minutes_without_a_heartbeat_fence(lease: Lease) -> None:
+    lease.sender.error = ServiceUnavailable("no answer")
+    lease.time.advance(599)
+    lease.renewer.tick()
+    assert lease.control.fenced is None
+    lease.time.advance(1)
+    lease.renewer.tick()
+    assert "no heartbeat reached S3 for 600 s" in str(lease.control.fenced)
+    lease.renewer.tick()
+    assert lease.fences == 1
 
 
-def test_a_beat_that_succeeds_starts_the_ten_minutes_anew(box: Box) -> None:
-    box.time.advance(599)
-    box.renewer.tick()
-    box.sender.error = ServiceUnavailable("no answer")
-    box.time.advance(599)
-    box.renewer.tick()
-    assert box.control.fenced is None
+def test_a_successful_heartbeat_restarts_the_ten_minutes(lease: Lease) -> None:
+    lease.time.advance(599)
+    lease.renewer.tick()
+    lease.sender.error = ServiceUnavailable("no answer")
+    lease.time.advance(599)
+    lease.renewer.tick()
+    assert lease.control.fenced is None
 
 
-def test_it_hears_that_the_run_shall_stop(box: Box) -> None:
+def test_a_stop_in_the_lock_is_passed_on(lease: Lease) -> None:
     stop = Stop(Cause.REQUESTED, "a person", NOW)
-    rewrite(box.world, lambda run: replace(run, stop=stop))
-    box.renewer.tick()
-    assert box.control.stop == stop
+    rewrite(lease.world, lambda run: replace(run, stop=stop))
+    lease.renewer.tick()
+    assert lease.control.stop == stop
 
 
-def test_it_hears_that_the_run_was_condemned(box: Box) -> None:
+def test_a_verdict_of_the_watchdog_fences(lease: Lease) -> None:
     verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
-    rewrite(box.world, lambda run: run.end(verdict, NOW))
-    box.renewer.tick()
-    assert box.control.fenced == "ended by the watchdog: no progress"
+    rewrite(lease.world, lambda run: run.end(verdict, NOW))
+    lease.renewer.tick()
+    assert lease.control.fenced == "ended by the watchdog: no progress"
 
 
-def test_it_hears_that_the_lock_is_gone(box: Box) -> None:
-    box.world.memory.objects.remove(LANE.state_key)
-    box.renewer.tick()
-    assert box.control.fenced is not None
+def test_a_released_lock_fences(lease: Lease) -> None:
+    lease.world.memory.objects.remove(LANE.state_key)
+    lease.renewer.tick()
+    assert lease.control.fenced is not None
 
 
-def test_an_unreadable_lock_is_no_order(box: Box) -> None:
-    box.world.memory.objects.write(LANE.state_key, b"junk")
-    box.renewer.tick()
-    assert box.control.fenced is None
+def test_an_unreadable_lock_does_not_fence(lease: Lease) -> None:
+    lease.world.memory.objects.write(LANE.state_key, b"junk")
+    lease.renewer.tick()
+    assert lease.control.fenced is None
 
 
-def test_a_beat_tells_of_life_and_progress_apart() -> None:
+def test_a_heartbeat_reports_progress_apart_from_being_alive() -> None:
     world, clock = World(), FakeTime()
     world.store.create_lock(a_run())
-    record = RunLock(world.store, world.clock, LANE, an_identity())
-    record.claim()
+    lock = RunLock(world.store, world.clock, LANE, an_identity())
+    lock.claim()
     progress = Progress(clock)
     progress.stepped(7, 20, 1.25)
     progress.synced(100)
     clock.advance(42)
-    HeartbeatWriter(world.store, world.clock, record, an_identity(), progress, lambda: 97.0)()
+    HeartbeatWriter(world.store, world.clock, lock, an_identity(), progress, lambda: 97.0)()
 
-    found = world.store.read_beat("dev", RUN_ID)
+    found = world.store.read_heartbeat("dev", RUN_ID)
 
-    assert isinstance(found, Beat)
-    beat = found.heartbeat
-    assert (beat.run_id, beat.attempt, beat.instance_id, beat.boot_id) == (RUN_ID, 1, INSTANCE, "boot-1")
-    assert (beat.status, beat.step, beat.total_steps, beat.bytes_synced) == (Status.INITIALIZATION, 7, 20, 100)
-    assert (beat.counter, beat.stalled_for, beat.loss) == (2, timedelta(seconds=42), 1.25)
+    assert isinstance(found, HeartbeatReceived)
+    heartbeat = found.heartbeat
+    assert (heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id, heartbeat.boot_id) == (
+        RUN_ID,
+        1,
+        INSTANCE,
+        "boot-1",
+    )
+    assert (heartbeat.status, heartbeat.step, heartbeat.total_steps, heartbeat.bytes_synced) == (
+        Status.INITIALIZATION,
+        7,
+        20,
+        100,
+    )
+    assert (heartbeat.counter, heartbeat.stalled_for, heartbeat.loss) == (2, timedelta(seconds=42), 1.25)
 
 
-def test_the_thread_beats_until_it_is_left() -> None:
-    box = Box()
-    renewer = LeaseRenewer(box.sender, box.record, box.control, FAST)
+def test_the_thread_sends_heartbeats_until_the_context_ends() -> None:
+    lease = Lease()
+    renewer = LeaseRenewer(lease.sender, lease.lock, lease.control, FAST)
     with HeartbeatThread(renewer.tick, 1) as thread:
-        deadline = time.monotonic() + 10
-        while box.sender.sent < 3 and time.monotonic() < deadline:
+        deadline = time.monotonic() + 300
+        while lease.sender.sent < 3 and time.monotonic() < deadline:
             time.sleep(0.01)
         assert thread.alive
     assert not thread.alive
-    assert box.sender.sent >= 3
+    assert lease.sender.sent >= 3
 
 
-def test_systemd_hears_of_an_agent_that_lives_even_while_no_beat_gets_through(
-    box: Box, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_systemd_is_pinged_even_if_heartbeats_fail(
+    lease: Lease, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "notify"))
-    box.sender.error = ServiceUnavailable("no S3")
+    lease.sender.error = ServiceUnavailable("no S3")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
         systemd.bind(str(tmp_path / "notify"))
         systemd.settimeout(5)
-        box.renewer.tick()
+        lease.renewer.tick()
         assert systemd.recv(100) == b"WATCHDOG=1"

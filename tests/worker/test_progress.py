@@ -1,4 +1,4 @@
-"""Only what moved counts as progress."""
+"""Progress: what counts and what does not."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from chronos_ec2.worker.progress import Progress
 from tests.agent.builders import FakeTime
 
 
-def test_the_same_step_again_is_no_progress() -> None:
+def test_a_repeated_step_is_no_progress() -> None:
     clock = FakeTime()
     progress = Progress(clock)
     progress.stepped(5, 10, 2.0)
@@ -35,19 +35,19 @@ def test_every_kind_of_work_ends_a_stall() -> None:
         assert progress.snapshot().stalled_for == timedelta(0)
 
 
-def test_no_bytes_are_no_progress() -> None:
+def test_zero_bytes_are_no_progress() -> None:
     progress = Progress(FakeTime())
     progress.synced(0)
     assert progress.snapshot().counter == 0
 
 
-def test_a_loss_that_is_not_a_number_is_none() -> None:
+def test_a_nan_loss_is_none() -> None:
     progress = Progress(FakeTime())
     progress.stepped(1, 2, math.nan)
     assert progress.snapshot().loss is None
 
 
-def test_the_age_of_the_newest_checkpoint_grows() -> None:
+def test_the_age_of_the_latest_checkpoint_grows() -> None:
     clock = FakeTime()
     progress = Progress(clock)
     assert progress.snapshot().checkpoint_age is None

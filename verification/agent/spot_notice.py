@@ -24,7 +24,7 @@ from agent.checkpoint.restore import stored_checkpoints
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import Beat, Held
+from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
@@ -33,9 +33,8 @@ from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, LaunchSpec, launch
-from chronos_ec2.testing.faults import NoFaults
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
-from chronos_ec2.testing.s3_server import s3_server
+from chronos_ec2.testing import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing.aws_server import s3_server
 from verification.agent.figures import note
 from verification.instance_faults.testbed import a_small_data_set
 
@@ -87,11 +86,11 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
         "probe": {"steps": 10**6, "step_seconds": 0.2, "checkpoint_steps": 10**6, "checkpoint_mb": megabytes},
     }  # fmt: skip
     clock = SystemClock()
-    limits = Limits.from_overrides({"beat": 1})
+    limits = Limits.from_overrides({"heartbeat": 1})
     order = LaunchSpec(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
-    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock, NoFaults()), clock)
+    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
 
 
 def _agent(launched: Launched, box: Path, endpoint: str) -> subprocess.Popen[bytes]:
@@ -131,8 +130,8 @@ def _wait(agent: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
 
 
 def _step(store: RunStore, launched: Launched) -> int:
-    beat = store.read_beat(_LANE.environment, launched.run_id)
-    return beat.heartbeat.step if isinstance(beat, Beat) else 0
+    beat = store.read_heartbeat(_LANE.environment, launched.run_id)
+    return beat.heartbeat.step if isinstance(beat, HeartbeatReceived) else 0
 
 
 def _bytes(manifest: Manifest) -> int:
@@ -141,7 +140,7 @@ def _bytes(manifest: Manifest) -> int:
 
 def _cause(store: RunStore) -> str:
     held = store.read_lock(_LANE)
-    run: Run | None = held.run if isinstance(held, Held) else None
+    run: Run | None = held.run if isinstance(held, LockHeld) else None
     return str(run.verdict.cause) if run and run.verdict else ""
 
 

@@ -21,7 +21,7 @@ from agent.checkpoint.restore import restore
 from agent.checkpoint.upload import store_checkpoint
 from agent.protocol.checkpoint_dir import folder_of
 from chronos_ec2.ports import Source
-from chronos_ec2.testing import Crash, MemoryObjects, MemoryTransfer, MemoryWorld
+from chronos_ec2.testing import Crash, MemoryAws, MemoryObjects, MemoryTransfer
 from verification.agent.figures import note
 
 TRIALS = 200
@@ -78,7 +78,7 @@ class _FailingBucket:
 def trial(seed: int, scratch: Path) -> tuple[Content | None, dict[int, list[Content]], int | None]:
     """What was restored, every content that was stored whole by step, and the newest step that still is."""
     random_ = random.Random(seed)
-    bucket = _FailingBucket(MemoryWorld().objects, random_.random() < 0.5)
+    bucket = _FailingBucket(MemoryAws().objects, random_.random() < 0.5)
     whole: dict[int, list[Content]] = {}
     steps = [10 * (index + 1) for index in range(random_.randint(1, 4))]
     if random_.random() < 0.5:  # the next attempt, from an older checkpoint on

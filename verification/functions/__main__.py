@@ -8,7 +8,9 @@ from __future__ import annotations
 
 import argparse
 import json
+import shutil
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -20,7 +22,7 @@ from verification.functions.imports import handler_import_ms, slow_handlers
 from verification.functions.invokes import Matrix, failures, local_invokes
 from verification.template.scans import scan
 
-_BUILT, _ZIPS = Path(".aws-sam/build"), Path("build/functions")
+_BUILT = Path(".aws-sam/build")
 _POLICY_CALLS, _FOUND = Path("build/policy-calls.json"), Path("build/stack.json")
 
 
@@ -32,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     scanned = _timed("scans", scan)
     findings = scanned.pop("findings")
     found: dict[str, Any] = scanned | _policy_calls()
-    found["bundle_bytes"] = max((_ZIPS / f"{name}.zip").stat().st_size for name in functions())
+    found["bundle_bytes"] = max(map(_zipped_bytes, functions()))
     found["handler_import_ms"] = _timed("imports", lambda: handler_import_ms(_BUILT))
     found["local_invokes"], wrong_invokes = invocations(local_invokes if containers else None)
     _FOUND.parent.mkdir(exist_ok=True)
@@ -67,6 +69,11 @@ def denials(found: Mapping[str, Any]) -> list[str]:
     if missed := cases["total"] - cases["passed"]:
         wrong.append(f"{missed} of {cases['total']} policy cases are decided otherwise")
     return wrong
+
+
+def _zipped_bytes(function: str) -> int:
+    with tempfile.TemporaryDirectory() as folder:
+        return Path(shutil.make_archive(f"{folder}/bundle", "zip", _BUILT / function)).stat().st_size
 
 
 def _policy_calls() -> dict[str, Any]:

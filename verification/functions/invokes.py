@@ -9,9 +9,6 @@ from pathlib import Path
 
 from chronos_ec2.domain.events import (
     Ignored,
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
     StateWritten,
     parse_event,
     parse_relaunch,
@@ -60,12 +57,10 @@ def expected(function: str, event: object) -> str:
     That these are right about each golden event is for tests/domain/test_events.py to say.
     """
     match function, parse_event(event):
-        case "StateWritten", StateWritten():
+        case "StateWritten" | "InstanceChanged", StateWritten():
             return _DECIDED
-        case "InstanceChanged", InstanceStateChanged() | SpotInterruption() | RebalanceRecommendation():
-            return "not ours"
         case "StateWritten" | "InstanceChanged", _:
-            return "ignored"
+            return "ignored"  # no event of EC2 is about an instance of ours
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"
         case "Sweep", _:

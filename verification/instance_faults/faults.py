@@ -22,7 +22,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Status
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
 from chronos_ec2.local.ec2.instance_container import InstanceContainer, ensure_image
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 from verification.agent.figures import note
 from verification.instance_faults.testbed import ENVIRONMENT, FaultBench, fault_bench
 
@@ -32,7 +32,7 @@ LEAVE = timedelta(seconds=60)
 """What leaving takes at most: half a minute for the last words of the box, and what systemd needs to power off."""
 LAST_RESORT = timedelta(seconds=30)
 """From a fence to the hard end of the agent, see `agent.__main__`."""
-SHORT = Limits.from_overrides({"beat": 1, "beat_retry": 1, "boot": 120, "grace": 20, "self_fence": 40})
+SHORT = Limits.from_overrides({"heartbeat": 1, "heartbeat_retry": 1, "boot": 120, "grace": 20, "self_fence": 40})
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,7 +49,7 @@ class Case:
     @property
     def run(self) -> Run:
         """The run as it stands in the bucket."""
-        return look(self.bench.store, ENVIRONMENT, self.run_id).run
+        return find_run(self.bench.store, ENVIRONMENT, self.run_id).run
 
     def wait(self, until: Callable[[Run], bool]) -> float:
         """When the run was seen to be so. Raises LocalAwsFailed when it does not come to that."""
@@ -153,7 +153,7 @@ _SHUT_DOWN = "the instance is shutting down (SIGTERM)"
 FAULTS = (
     # Of a box without a network nobody can hear more than that it is gone.
     Fault(
-        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without a word"),
+        "the network is cut", _unplugged, _CUT_OFF.self_fence + LAST_RESORT + LEAVE, End.lost("without an exit report"),
         limits=_CUT_OFF,
     ),
     Fault(
@@ -166,7 +166,7 @@ FAULTS = (
     ),
     Fault(
         "the trainer fills the memory", _verdict, _OF_TRAINER,
-        End(Status.FAILED, Cause.USER_CODE, ("the memory of the instance ran out",)),
+        End(Status.FAILED, Cause.USER_CODE, ("the instance ran out of memory",)),
         {"steps": 3, "ending": "hang"}, "hungry trainer",
     ),
     Fault(

@@ -20,7 +20,7 @@ from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import bundle_key
@@ -31,11 +31,9 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing.faults import NoFaults
-from chronos_ec2.testing.memory import MemoryNotifier
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
+from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
 
 ENVIRONMENT = "faults"
 """Nothing that is deployed watches it: what ends an instance here is the instance."""
@@ -88,7 +86,7 @@ class FaultBench:
             if time.monotonic() > end:
                 raise LocalAwsFailed(f"the watchdog does not conclude the run of lane {lane.name}")
             self.watchdog.lane(lane)
-        return look(self.store, ENVIRONMENT, launched.run_id).run
+        return find_run(self.store, ENVIRONMENT, launched.run_id).run
 
     def logs(self, run_id: str) -> tuple[str, ...]:
         """The names of the logs that a run has in the bucket."""
@@ -124,19 +122,19 @@ def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
         store = RunStore(S3Objects(client("s3"), stack.bucket))
         store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
         clock = SystemClock()
-        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock, NoFaults())
+        fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock)
         # No run here has a budget for another attempt, so nothing is ever relaunched.
         watchdog = Reconciler(
-            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(NoFaults()),
+            ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
             Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
-            Place("aws", aws.region, stack.bucket),
+            StackLocation("aws", aws.region, stack.bucket),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
         yield FaultBench(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
 
 
 def a_small_data_set() -> bytes:
-    """A Parquet file: enough for the trainer `probe`, which does not look into it."""
+    """A Parquet file: enough for the trainer `probe`, which does not find_run into it."""
     table = pa.table({"item_id": ["a"] * 9, "timestamp": pa.array(range(9), pa.timestamp("s")), "target": [1.0] * 9})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)

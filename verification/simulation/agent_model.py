@@ -236,7 +236,7 @@ class Box:
         now = self._clockwork.seconds
         if self._next_beat > now or self.life is not AgentRun.WORKING:
             return
-        beat = self._limits.beat.total_seconds()
+        beat = self._limits.heartbeat.total_seconds()
         quiet = not (self.cut_off or self._noise.can_fail)
         if quiet and (missed := int((now - self._next_beat) / beat)) > 0:
             self._next_beat += missed * beat
@@ -255,7 +255,7 @@ class Box:
     def _beat(self) -> None:
         if self.stalled_since is None:
             self._progress.work()
-        if (wait := self._renewer.tick()) == self._limits.beat.total_seconds():
+        if (wait := self._renewer.tick()) == self._limits.heartbeat.total_seconds():
             self.last_beat = self._clockwork.seconds
         self._next_beat += wait
         if self._control.fenced:

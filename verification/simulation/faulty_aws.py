@@ -9,10 +9,8 @@ from random import Random
 
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.testing import MemoryClock, MemoryDeadlines, MemoryFleet, MemoryObjects
 from chronos_ec2.testing.faults import Crash
-from chronos_ec2.testing.memory_clock import MemoryClock
-from chronos_ec2.testing.memory_fleet import MemoryDeadlines, MemoryFleet
-from chronos_ec2.testing.memory_objects import MemoryObjects
 from verification.simulation.scenario import Layer, Scenario
 from verification.simulation.virtual_time import ORIGIN, VirtualTime
 
@@ -308,11 +306,11 @@ class SimulatedDeadlines(MemoryDeadlines):
         self._fleet = fleet
         self._random = Random(plan.seed ^ 0xDEAD)
 
-    def arm(self, instance_id: str, at: datetime) -> None:
+    def schedule(self, instance_id: str, at: datetime) -> None:
         """Keep a schedule, unless there is one, and let it fire."""
         new = instance_id not in self.schedules
         try:
-            super().arm(instance_id, at)
+            super().schedule(instance_id, at)
         finally:
             # Also if the answer was lost.
             if new and instance_id in self.schedules and Layer.DEADLINE not in self._plan.layers_off:

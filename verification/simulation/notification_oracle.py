@@ -11,7 +11,6 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import incident_key, run_key
 from chronos_ec2.domain.records.status import DecidedBy
-from chronos_ec2.domain.rules.missing_instance import belongs
 from verification.simulation.guarantees import Promise
 from verification.simulation.system import ENVIRONMENT, System
 from verification.simulation.virtual_time import ORIGIN
@@ -100,7 +99,7 @@ class NotificationOracle:
         if box.state is not InstanceState.SHUTTING_DOWN or box.lane in scene.spoiled or not late:
             return
         run = scene.run_in(box.lane) if box.lane else None
-        if run is not None and belongs(box, run):
+        if run is not None and box.belongs_to(run):
             self._expect(Kind.LEAK, run.run_id, run.attempt)
         else:
             self._expect(Kind.LEAK, instance_id, None)
@@ -109,7 +108,7 @@ class NotificationOracle:
         """Of an instance without a record people hear before it is ended, unless telling was tried for long."""
         scene, box = self._scene, self._scene.instance(instance_id)
         run = scene.run_in(box.lane) if box.lane else None
-        if (run is not None and belongs(box, run)) or box.state in _ON_ITS_WAY_OUT:
+        if (run is not None and box.belongs_to(run)) or box.state in _ON_ITS_WAY_OUT:
             return
         now, sweep = scene.clockwork.seconds, scene.limits.sweep.total_seconds()
         # Also a verdict that was written just now, and made the record unreadable, tells of it.
@@ -152,7 +151,7 @@ class NotificationOracle:
             final = Run.from_json(self._scene.objects.body(key), lane) if self._scene.objects.holds(key) else None
             if final is None or final.verdict is None:
                 self._missed.add((Kind.FAILED, f"{run_id}, which has no final record", None))
-            elif final.instance_id is None and final.verdict.judge is DecidedBy.AGENT:
+            elif final.instance_id is None and final.verdict.decided_by is DecidedBy.AGENT:
                 continue  # whoever launched it was told that EC2 has no room
             elif {kind for kind, name, _ in told if name == run_id and kind in _ENDS} != {kind_of_end(final)}:
                 self._missed.add((kind_of_end(final), run_id, None))

@@ -108,7 +108,7 @@ class Oracle:
             self.lost_its_record(lane)
         if run is not None and run.attempt > 1:
             self._must_follow_one_that_is_over(run)
-        if run is None or run.verdict is None or run.verdict.judge is not DecidedBy.WATCHDOG:
+        if run is None or run.verdict is None or run.verdict.decided_by is not DecidedBy.WATCHDOG:
             return
         if run.instance_id in scene.fleet.ours - self._condemned:
             self._condemned.add(str(run.instance_id))

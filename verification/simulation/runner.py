@@ -9,15 +9,11 @@ from itertools import count
 from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, LaunchRefused
 from chronos_ec2.domain.events import (
     Ignored,
-    InstanceStateChanged,
-    RebalanceRecommendation,
-    SpotInterruption,
-    StateWritten,
     parse_event,
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
@@ -61,7 +57,7 @@ class _History:
             self,
             scene.clockwork,
             scene.limits,
-            Place("aws", "us-east-1", _BUCKET),
+            StackLocation("aws", "us-east-1", _BUCKET),
         )
         self._judgement = Oracle(scene)
         self._disturber = FaultInjector(scene, self._judgement, self._reconciler, self._launch, self._deliver)
@@ -250,13 +246,9 @@ class _History:
 
     def _handle(self, event: object) -> None:
         """What the handlers in functions/ do."""
-        match parse_event(event):
-            case StateWritten(lane=lane):
-                self._as_function(lambda: self._reconciler.lane(lane))
-            case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
-                self._as_function(lambda: self._reconciler.instance(at))
-            case Ignored():
-                pass
+        parsed = parse_event(event)
+        if not isinstance(parsed, Ignored):
+            self._as_function(lambda: self._reconciler.handle(parsed))
 
     def _deliver_the_rest(self) -> None:
         """What arrives when all is over finds nothing to do."""

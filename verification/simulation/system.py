@@ -8,14 +8,13 @@ from datetime import timedelta
 from itertools import count
 from random import Random
 
-from chronos_ec2.domain.facts import Held
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.rules.missing_instance import belongs
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.testing.memory import MemoryNotifier
+from chronos_ec2.testing import MemoryNotifier
 from verification.simulation.agent_model import Box
 from verification.simulation.faulty_aws import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
 from verification.simulation.scenario import Scenario
@@ -85,7 +84,7 @@ class System:
         """When the run that holds an instance's lane has spent its cap with it; None if there is no cap, or no run."""
         box = self.instance(instance_id)
         run = self.run_in(box.lane) if box.lane else None
-        if run is None or not belongs(box, run):
+        if run is None or not box.belongs_to(run):
             return None
         if run.max_cost_usd is None or not run.price_per_hour_usd:
             return None
@@ -101,4 +100,4 @@ class System:
             state = self.store.read_lock(lane)
         finally:
             self.noise.muted = before
-        return state.run if isinstance(state, Held) else None
+        return state.run if isinstance(state, LockHeld) else None

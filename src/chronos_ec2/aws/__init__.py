@@ -1,1 +1,1 @@
-"""The ports on real AWS. The only package that imports boto3."""
+"""The ports, implemented on AWS. The only package that imports boto3."""

@@ -1,4 +1,4 @@
-"""AWS time: in Lambda the machine's own clock, elsewhere what S3 says."""
+"""AWS time: the system clock in Lambda, S3's clock elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from chronos_ec2.aws.errors import translated
 
 
 class SystemClock:
-    """The clock of this machine: right in Lambda; on a training box only ever logged."""
+    """The system clock. Correct in Lambda; on a training instance it is only logged."""
 
     def now(self) -> datetime:
         """The time, aware UTC."""
@@ -19,7 +19,7 @@ class SystemClock:
 
 
 class S3Clock:
-    """S3's clock, read once and carried on by this machine's monotonic one; a laptop's wall clock may be wrong."""
+    """S3's clock, read once and continued by the local monotonic clock. A laptop's wall clock may be wrong."""
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._s3 = client
@@ -27,9 +27,9 @@ class S3Clock:
         self._origin: tuple[datetime, float] | None = None
 
     def now(self) -> datetime:
-        """The time, aware UTC, to about a second. Raises what `translated` raises at the first call."""
+        """The time, aware UTC, to about a second. The first call raises what `translated` raises."""
         if self._origin is None:
-            with translated(f"look at bucket {self._bucket}"):
+            with translated(f"access bucket {self._bucket}"):
                 response = self._s3.head_bucket(Bucket=self._bucket)
             date = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
             self._origin = (date, time.monotonic())

@@ -11,7 +11,7 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.parsing.names import one_line
 
 _POLL = {"Delay": 10, "MaxAttempts": 90}
-"""A quarter of an hour; the network of a function or an endpoint can take minutes."""
+"""A quarter of an hour: deleting network interfaces and endpoints can take minutes."""
 
 
 class CloudFormationDeployment:
@@ -22,21 +22,21 @@ class CloudFormationDeployment:
         self._name = name
 
     def delete(self) -> None:
-        """Delete all that the stack made but the bucket, and wait for it."""
+        """Delete the stack, except its bucket, and wait for the end."""
         with translated(f"delete stack {self._name}"):
-            # Its id, because a deleted stack is not found by its name.
+            # By id, because a deleted stack is not found by name.
             stack_id = self._cloudformation.describe_stacks(StackName=self._name)["Stacks"][0]["StackId"]
             self._cloudformation.delete_stack(StackName=stack_id)
             try:
                 self._cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack_id, WaiterConfig=_POLL)
             except WaiterError as error:
                 raise ServiceUnavailable(
-                    f"stack {self._name} is not deleted: {_reason(error)}; its events say why, and what is attached to "
-                    "somebody, as OperatorPolicy may be, has to be detached first; then tear down again"
+                    f"stack {self._name} is not deleted: {_reason(error)}; see its events. An attached policy, "
+                    "such as OperatorPolicy, must be detached first. Then tear down again"
                 ) from error
 
 
 def _reason(error: WaiterError) -> str:
-    """What CloudFormation says of a stack that it could not delete; what the waiter says, if it does not."""
+    """CloudFormation's reason for a failed deletion, or else the waiter's."""
     stacks: Any = error.last_response.get("Stacks") or [{}]
     return one_line(stacks[0].get("StackStatusReason") or str(error), 200)

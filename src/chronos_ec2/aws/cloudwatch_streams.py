@@ -24,7 +24,7 @@ class CloudWatchStreams:
         self._made: set[str] = set()
 
     def append(self, stream: str, lines: Sequence[str], at: datetime) -> None:
-        """Add lines to a stream, which is made if it is not there. Raises ServiceUnavailable and NotAllowed."""
+        """Add lines to a stream, which is created if needed. Raises ServiceUnavailable and NotAllowed."""
         milliseconds = int(at.timestamp() * 1000)
         with translated(f"write to log group {self._group}"):
             if stream not in self._made:

@@ -1,4 +1,4 @@
-"""EC2 as Fleet: every list is filtered by all our owner tags, every page is read."""
+"""EC2 as Fleet. Every list is filtered by all our owner tags and read to its last page."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _TRY_ANOTHER_OPTION = frozenset(
     {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported",
      "VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"}
 )  # fmt: skip
-# A request for one instance, that ends with it: none stays behind to start another.
+# A one-time request ends with its instance and starts no other.
 _SPOT = {
     "MarketType": "spot",
     "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
@@ -35,11 +35,11 @@ _TAGGED = {
 }
 _RECLAIMED = "Server.SpotInstanceTermination"
 _FILTER_VALUES = 200
-"""Of one filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
+"""Maximum per filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
 
 
 class Ec2Fleet:
-    """The instances of one project. See ports.Fleet for what each method promises."""
+    """The instances of one project. ports.Fleet documents the methods."""
 
     def __init__(
         self, client: Any, project: str, cost_center: str, launch_template_id: str = "", profile_arn: str = ""
@@ -51,21 +51,21 @@ class Ec2Fleet:
         self._profile_arn = profile_arn
 
     def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
-        """Every instance with all our owner tags in this environment, with a lane those whose tag names it."""
+        """Every instance with all our owner tags in this environment, or those with the tag of a lane."""
         of_lane = [] if lane is None else [{"Name": "tag:Lane", "Values": [lane]}]
         return tuple(self._describe(environment, *of_lane))
 
     def find(self, environment: str, instance_id: str) -> Instance | None:
         """One instance, if it carries our owner tags for this environment."""
         found = self._describe(environment, {"Name": "instance-id", "Values": [instance_id]})
-        return next((box for box in found if box.instance_id == instance_id), None)
+        return next((instance for instance in found if instance.instance_id == instance_id), None)
 
     def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[InstanceLookup, ...]:
-        """Those of these instances that EC2 knows, whatever tags they carry."""
+        """Those of these instances that EC2 knows, whatever their tags."""
         found: list[InstanceLookup] = []
         ids, tags = iter(instance_ids), owner_tags(self._project, environment)
         while some := list(islice(ids, _FILTER_VALUES)):
-            # By filter: by parameter one id that EC2 does not know is an error of the whole call.
+            # By filter, because with the parameter one unknown id fails the whole call.
             seen = self._pages([{"Name": "instance-id", "Values": some}])
             found += [_lookup(raw, tags) for raw in seen if raw["InstanceId"] in some]
         return tuple(found)
@@ -85,22 +85,22 @@ class Ec2Fleet:
         ]
 
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
-        """Start one instance for this attempt and return its id; repeating the call never starts a second."""
+        """Start one instance for this attempt and return its id. Repeating the call never starts a second."""
         tags = [{"Key": key, "Value": value} for key, value in run_tags(run, self._project, self._cost_center).items()]
         action = f"launch {option.instance_type} in {option.subnet_id}"
         market = {"InstanceMarketOptions": _SPOT} if option.market == SPOT else {}
         try:
-            # What says to go elsewhere is looked at first: EC2 says it with a 500, like an outage.
-            with translated(action), _elsewhere(action):
+            # Capacity errors are checked first: EC2 returns some with status 500, like an outage.
+            with translated(action), _capacity_errors(action):
                 response = self._ec2.run_instances(
                     MinCount=1,
                     MaxCount=1,
                     InstanceType=option.instance_type,
                     SubnetId=option.subnet_id,
                     LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
-                    # Said again here, because the default is to stop and keep the volume.
+                    # Repeated from the template, because the default is to stop and keep the volume.
                     InstanceInitiatedShutdownBehavior="terminate",
-                    # Both said again here, because the right to launch asks for them in the request.
+                    # Both repeated from the template, because the IAM condition checks the request.
                     MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
                     IamInstanceProfile={"Arn": self._profile_arn},
                     UserData=user_data,
@@ -116,18 +116,18 @@ class Ec2Fleet:
         return str(response["Instances"][0]["InstanceId"])
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
-        """Ask EC2 to end one instance. One id a call: a batch fails as a whole."""
-        by_force = {"Force": True, "SkipOsShutdown": True} if force else {}
+        """Ask EC2 to terminate one instance. One id per call, because a batch fails as a whole."""
+        options = {"Force": True, "SkipOsShutdown": True} if force else {}
         with translated(f"terminate {instance_id}"):
             try:
-                self._ec2.terminate_instances(InstanceIds=[instance_id], **by_force)
+                self._ec2.terminate_instances(InstanceIds=[instance_id], **options)
             except ClientError as error:
-                # Right after a launch this is eventual consistency, not death: the next look at EC2's list decides.
+                # After a launch this is eventual consistency; the next list of EC2 decides.
                 if code_of(error) != "InvalidInstanceID.NotFound":
                     raise
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """Volumes and network interfaces with our tags, in whatever state, and spot requests that are not over."""
+        """Volumes and network interfaces with our tags in any state, and unfinished spot requests."""
         wanted = self._ours(environment)
         if run_id:
             wanted.append({"Name": "tag:RunId", "Values": [run_id]})
@@ -153,7 +153,7 @@ class Ec2Fleet:
         return (*volumes, *interfaces, *requests)
 
     def delete(self, resource: Resource) -> None:
-        """Delete a leftover that nothing uses any more. Deleting what is gone is no error."""
+        """Delete an unused leftover. A missing one is no error."""
         with translated(f"delete {resource.kind} {resource.resource_id}"):
             try:
                 if resource.kind == _VOLUME:
@@ -166,8 +166,8 @@ class Ec2Fleet:
 
 
 @contextmanager
-def _elsewhere(action: str) -> Iterator[None]:
-    """Raise CapacityUnavailable for an answer upon which another place or type may do."""
+def _capacity_errors(action: str) -> Iterator[None]:
+    """Raise CapacityUnavailable for errors after which another subnet or type may work."""
     try:
         yield
     except ClientError as error:

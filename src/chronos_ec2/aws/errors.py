@@ -1,4 +1,4 @@
-"""botocore's errors in our words. Only what is expected is translated; the rest escapes."""
+"""Translates botocore's errors into ours. Only expected errors are translated; the rest escape."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from contextlib import AbstractContextManager, contextmanager
 from botocore.exceptions import (
     BotoCoreError,
     ClientError,
-    ConnectionError,  # noqa: A004 - botocore's own, of which its time-outs are children
+    ConnectionError,  # noqa: A004 - botocore's, the base class of its timeouts
     HTTPClientError,
     NoCredentialsError,
     NoRegionError,
@@ -27,20 +27,20 @@ _BAD_CREDENTIALS = frozenset(
      "AuthFailure", "UnrecognizedClientException", "RequestExpired"}
 )  # fmt: skip
 _REFUSED = frozenset({"AccessDenied", "AccessDeniedException", "UnauthorizedOperation", "AuthorizationError", "403"})
-# Of these it is not a permission that is missing, but what the call was for is protected, disabled or gone.
-_IN_THE_WAY = frozenset({"OperationNotPermitted", "NotFound", "ResourceNotFoundException", "InvalidObjectState"})
-_PASSING = frozenset(
+# No permission is missing: the target is protected, disabled or gone.
+_BLOCKED = frozenset({"OperationNotPermitted", "NotFound", "ResourceNotFoundException", "InvalidObjectState"})
+_TRANSIENT = frozenset(
     {"RequestLimitExceeded", "Throttling", "ThrottlingException", "SlowDown", "RequestTimeout", "InternalError",
      "InternalFailure", "InternalServerError", "ServiceUnavailable", "Unavailable", "ConditionalRequestConflict",
      "KMSThrottling", "KMSThrottlingException", "KMS.ThrottlingException"}
 )  # fmt: skip
 Translation = Callable[[str], AbstractContextManager[None]]
-"""`translated`, or another way to put botocore's errors."""
+"""`translated` or `unattended`."""
 _REMEDY = "set AWS_PROFILE, or run `aws configure` or `aws sso login`"
 
 
 def code_of(error: ClientError) -> str:
-    """AWS's name of an error."""
+    """AWS's code of an error."""
     return str(error.response.get("Error", {}).get("Code", ""))
 
 
@@ -51,13 +51,13 @@ def status_of(error: ClientError) -> int:
 
 @contextmanager
 def translated(action: str) -> Iterator[None]:
-    """Raise our errors for botocore's; `action` says what was being done.
+    """Raise our errors for botocore's. `action` completes "could not …" in their messages.
 
     Raises:
-        NoCredentials: none were found, or AWS did not accept them.
+        NoCredentials: none were found, or AWS does not accept them.
         InvalidInput: no region, no such profile or no such bucket.
-        NotAllowed: a permission is missing, or what is asked of, or its key, is protected, disabled or gone.
-        ServiceUnavailable: no answer, throttled, or an error of AWS's own; the call may have taken effect.
+        NotAllowed: a permission is missing, or the target or its KMS key is protected, disabled or gone.
+        ServiceUnavailable: no answer, throttled, or an internal error of AWS; the call may have taken effect.
     """
     try:
         yield
@@ -68,7 +68,7 @@ def translated(action: str) -> Iterator[None]:
     except NoRegionError as error:
         raise InvalidInput("AWS_REGION", "no region is set", "export AWS_REGION=us-east-1 or use --region") from error
     except ClientError as error:
-        ours = _in_our_words(error, action)
+        ours = _translate(error, action)
         if ours is None:
             raise
         raise ours from error
@@ -78,10 +78,10 @@ def translated(action: str) -> Iterator[None]:
 
 @contextmanager
 def unattended(action: str) -> Iterator[None]:
-    """As `translated`, where nobody is there to log in: credentials come and go by themselves, so trying again helps.
+    """Like `translated`, for a process whose credentials are renewed for it, so that retrying helps.
 
     Raises:
-        ServiceUnavailable: also for credentials that are missing, expired or not accepted.
+        ServiceUnavailable: also for missing, expired or rejected credentials.
     """
     try:
         with translated(action):
@@ -89,13 +89,13 @@ def unattended(action: str) -> Iterator[None]:
     except NoCredentials as error:
         raise ServiceUnavailable(f"could not {action}: {error}") from error
     except RuntimeError as error:
-        # botocore has no error of its own for credentials that were renewed and are out of date all the same.
+        # botocore has no error class for credentials that are expired although they were refreshed.
         if "refreshed credentials are still expired" not in str(error):
             raise
         raise ServiceUnavailable(f"could not {action}: {error}") from error
 
 
-def _in_our_words(error: ClientError, action: str) -> ChronosError | None:
+def _translate(error: ClientError, action: str) -> ChronosError | None:
     code, detail = code_of(error), one_line(str(error), 300)
     if code in _BAD_CREDENTIALS:
         return NoCredentials(f"AWS does not accept the credentials ({code}): {_REMEDY}")
@@ -103,8 +103,8 @@ def _in_our_words(error: ClientError, action: str) -> ChronosError | None:
         return InvalidInput("bucket", detail, "the stack's output Bucket names the right one")
     if code in _REFUSED:
         return NotAllowed(f"not allowed to {action}: {detail}")
-    if code in _PASSING or status_of(error) >= 500:
+    if code in _TRANSIENT or status_of(error) >= 500:
         return ServiceUnavailable(f"could not {action}: {detail}")
-    if code in _IN_THE_WAY or code.startswith("KMS"):
+    if code in _BLOCKED or code.startswith("KMS"):
         return NotAllowed(f"could not {action}: {detail}")
     return None

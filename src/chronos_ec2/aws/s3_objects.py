@@ -19,19 +19,19 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"
-"""The tag that the bucket's lifecycle rule in template.yaml looks for."""
+"""The tag that a lifecycle rule in template.yaml selects."""
 _SHA256 = "chronos-ec2-sha256"
-"""Metadata of an object, which S3 gives back with each of its pieces."""
+"""Metadata of an object. S3 returns it with each piece."""
 _CHUNK = 256 * 1024
-"""Memory for more than this at once comes from the kernel anew each time, at twice the cost of the reading itself."""
+"""Larger buffers come from the kernel each time, which costs twice as much as the read itself."""
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
 
 
 class S3Objects:
-    """One bucket. See ports.ObjectStore for what each method promises.
+    """One bucket. ports.ObjectStore documents the methods.
 
-    Bodies are closed by `closing`: as a context manager a body hands out the raw stream, which checks no length and no
-    checksum, and whose errors are not botocore's.
+    Bodies are closed with `closing`: as a context manager, a body yields the raw stream, which checks neither length
+    nor checksum and does not raise botocore's errors.
     """
 
     def __init__(self, client: Any, bucket: str, translation: Translation = translated) -> None:
@@ -40,7 +40,7 @@ class S3Objects:
         self._translated = translation
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
-        """A document, None when the key does not exist; of a larger one just so much that its size shows."""
+        """A document, or None if the key does not exist. A larger one is cut one byte above the limit."""
         with self._translated(f"read s3://{self.bucket}/{key}"):
             try:
                 response = self._s3.get_object(Bucket=self.bucket, Key=key)
@@ -53,30 +53,30 @@ class S3Objects:
         return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
 
     def tail(self, key: str, limit: int) -> bytes | None:
-        """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
+        """The last `limit` bytes of an object, or None if the key does not exist."""
         with self._translated(f"read s3://{self.bucket}/{key}"):
             try:
                 response = self._s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes=-{limit}")
             except ClientError as error:
                 if code_of(error) in _MISSING:
                     return None
-                if code_of(error) == "InvalidRange":  # of an empty object nothing can be asked for
+                if code_of(error) == "InvalidRange":  # the object is empty
                     return b""
                 raise
             with closing(response["Body"]) as stream:
                 return bytes(stream.read())
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
-        """Put an object, whatever is there."""
+        """Put an object unconditionally."""
         with self._translated(f"write s3://{self.bucket}/{key}"):
             self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
 
     def create(self, key: str, body: bytes) -> str:
-        """Put an object where none is; its ETag."""
+        """Put an object where none exists, and return its ETag."""
         return self._put_if(key, body, IfNoneMatch="*")
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
-        """Put an object in place of the one with this ETag; the new ETag."""
+        """Replace the object that has this ETag, and return the new ETag."""
         return self._put_if(key, body, IfMatch=etag)
 
     def _put_if(self, key: str, body: bytes, **condition: str) -> str:
@@ -87,26 +87,26 @@ class S3Objects:
         return str(response["ETag"])
 
     def remove(self, key: str, etag: str | None = None) -> None:
-        """Delete an object, with an ETag only that one. A missing key is no error."""
+        """Delete an object, if an ETag is given only that version. A missing key is no error."""
         condition = {} if etag is None else {"IfMatch": etag}
         with self._translated(f"delete s3://{self.bucket}/{key}"):
             try:
                 with _conditional(key):
                     self._s3.delete_object(Bucket=self.bucket, Key=key, **condition)
             except LostRace:
-                # A retry inside botocore finds the key gone; so does the loser of a race between two releases.
+                # After a retry by botocore, or another release of the same lock, the key is gone.
                 if self.read(key) is not None:
                     raise
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """(key, bytes) of every object below a prefix, in key order."""
+        """(key, size in bytes) of every object below a prefix, in key order."""
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in page.get("Contents", ()):
                     yield entry["Key"], entry["Size"]
 
     def children(self, prefix: str) -> tuple[str, ...]:
-        """The names one level below a prefix that hold something, without slashes."""
+        """The names of the non-empty prefixes one level below a prefix, without slashes."""
         names: list[str] = []
         pages = self._s3.get_paginator("list_objects_v2")
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
@@ -115,7 +115,7 @@ class S3Objects:
         return tuple(names)
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
-        """Every upload below a prefix that is not ended."""
+        """Every unfinished upload below a prefix."""
         pages = self._s3.get_paginator("list_multipart_uploads")
         with self._translated(f"list unfinished uploads to s3://{self.bucket}/{prefix}"):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
@@ -123,7 +123,7 @@ class S3Objects:
                     yield Upload(entry["Key"], entry["UploadId"])
 
     def abort(self, upload: Upload) -> None:
-        """Throw an upload's parts away. One that is gone is no error."""
+        """Discard the parts of an upload. A missing upload is no error."""
         with self._translated(f"abort the upload to s3://{self.bucket}/{upload.key}"):
             try:
                 self._s3.abort_multipart_upload(Bucket=self.bucket, Key=upload.key, UploadId=upload.upload_id)
@@ -134,17 +134,17 @@ class S3Objects:
 
 @contextmanager
 def _conditional(key: str) -> Iterator[None]:
-    """Raise LostRace when S3 says that the condition does not hold."""
+    """Raise LostRace if S3 says that the condition does not hold."""
     try:
         yield
     except ClientError as error:
         if code_of(error) in _MISSING or status_of(error) == 412:
-            raise LostRace(f"{key} was written by somebody else") from error
+            raise LostRace(f"{key} has changed") from error
         raise
 
 
 class S3Transfer:
-    """Large objects through boto3's transfer manager: parallel parts, retried one by one."""
+    """Large objects, by boto3's transfer manager: parallel parts, retried one by one."""
 
     def __init__(self, client: Any, bucket: str, translation: Translation = translated) -> None:
         self._s3 = client
@@ -157,25 +157,19 @@ class S3Transfer:
             self._s3.download_file(self._bucket, key, str(path), Callback=on_bytes)
 
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
-        """Write some bytes of an object, or all, to the same place in a file. Raises ServiceUnavailable."""
-        asked = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
+        """Write a range of bytes of an object, or all of it, to the same place in a file. Raises ServiceUnavailable."""
+        byte_range = {} if piece is None else {"Range": f"bytes={piece.start}-{piece.stop - 1}"}
         with self._transferring(f"download s3://{self._bucket}/{key}"):
-            response = self._s3.get_object(Bucket=self._bucket, Key=key, **asked)
+            response = self._s3.get_object(Bucket=self._bucket, Key=key, **byte_range)
             size = response["ContentLength"] if piece is None else int(response["ContentRange"].rpartition("/")[2])
             with closing(response["Body"]) as stream:
                 _write_at(path, 0 if piece is None else piece.start, stream, on_bytes)
         return Source(response["ETag"], size, response.get("Metadata", {}).get(_SHA256))
 
     def upload(
-        self,
-        path: Path,
-        key: str,
-        on_bytes: Callable[[int], None],
-        *,
-        expires: bool = False,
-        sha256: str | None = None,
+        self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False, sha256: str | None = None
     ) -> None:
-        """Write a file to an object, with `expires` one that the bucket forgets. Raises ServiceUnavailable."""
+        """Write a file to an object; with `expires` the bucket deletes it later. Raises ServiceUnavailable."""
         extra: dict[str, Any] = {"Tagging": EXPIRES} if expires else {}
         if sha256 is not None:
             extra["Metadata"] = {_SHA256: sha256}

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler as Deadlines: the group holds one one-time schedule for each instance, named by its id."""
+"""EventBridge Scheduler as Deadlines: a group with a one-time schedule per instance, named by its id."""
 
 from __future__ import annotations
 
@@ -19,15 +19,15 @@ class SchedulerDeadlines:
         self._group = group
         self._role_arn = role_arn
 
-    def arm(self, instance_id: str, at: datetime) -> None:
-        """Have EC2 asked to terminate an instance within two minutes after `at`. Arming it again changes nothing."""
+    def schedule(self, instance_id: str, at: datetime) -> None:
+        """Schedule the termination of an instance within two minutes after `at`. An existing schedule is kept."""
         partition = self._role_arn.split(":")[1]
-        with translated(f"schedule the end of {instance_id}"):
+        with translated(f"schedule the termination of {instance_id}"):
             try:
                 self._scheduler.create_schedule(
                     GroupName=self._group,
                     Name=instance_id,
-                    Description="Ends this instance at its hard deadline, whatever the watchdog does",
+                    Description="Terminates this instance at its hard deadline, independently of the watchdog",
                     ScheduleExpression=f"at({_next_minute(at):%Y-%m-%dT%H:%M:%S})",
                     FlexibleTimeWindow={"Mode": "OFF"},
                     ActionAfterCompletion="DELETE",
@@ -41,13 +41,13 @@ class SchedulerDeadlines:
                 if code_of(error) != "ConflictException":
                     raise
 
-    def armed(self) -> dict[str, datetime]:
-        """The ids of all instances that have a schedule, and when each was made, aware UTC."""
+    def scheduled(self) -> dict[str, datetime]:
+        """The ids of the instances that have a schedule, and when each was created, aware UTC."""
         with translated(f"list the schedules of {self._group}"):
             pages = self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group)
-            return {made["Name"]: made["CreationDate"].astimezone(UTC) for page in pages for made in page["Schedules"]}
+            return {each["Name"]: each["CreationDate"].astimezone(UTC) for page in pages for each in page["Schedules"]}
 
-    def disarm(self, instance_id: str) -> None:
+    def cancel(self, instance_id: str) -> None:
         """Delete the schedule of an instance. A missing one is no error."""
         with translated(f"delete the schedule of {instance_id}"):
             try:
@@ -58,6 +58,6 @@ class SchedulerDeadlines:
 
 
 def _next_minute(at: datetime) -> datetime:
-    """Scheduler fires at any second of the minute that it is given, so that minute has to lie after the deadline."""
+    """The first whole minute at or after `at`: Scheduler fires at any second of the minute that it is given."""
     whole = at.astimezone(UTC).replace(second=0, microsecond=0)
     return whole if whole == at else whole + timedelta(minutes=1)

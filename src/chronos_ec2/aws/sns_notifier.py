@@ -33,7 +33,7 @@ class SnsNotifier:
 
 
 def _bodies(message: Message) -> dict[str, str]:
-    """A body for each protocol: e-mail is read by people, a short message too, https is chat, the rest are programs."""
+    """The body for each protocol: e-mail and SMS for people, https for chat, the rest for programs."""
     chat, document = (json.dumps(body, ensure_ascii=False) for body in (message.chat, message.document))
     programs = dict.fromkeys(("http", "lambda", "sqs", "firehose"), document)
     return {"default": message.body, "sms": message.subject, "https": chat} | programs

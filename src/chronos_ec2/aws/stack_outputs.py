@@ -1,4 +1,4 @@
-"""What the deployed stack says about itself."""
+"""The outputs of a deployed stack."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chronos_ec2.ports import Stack
 
 
 def stack_name(environment: str) -> str:
-    """The name of an environment's stack, as samconfig.toml has it."""
+    """The name of an environment's stack, as in samconfig.toml."""
     return f"chronos-ec2-{environment}"
 
 
@@ -21,7 +21,7 @@ def read_stack(client: Any, environment: str) -> Stack:
     """The outputs of an environment's stack.
 
     Raises:
-        NotDeployed: there is no such stack, it is being made, or it is not one of ours.
+        NotDeployed: there is no such stack, it is being created or deleted, or it is not one of ours.
     """
     name = stack_name(environment)
     remedy = f"`sam build && sam deploy --config-env {'default' if environment == 'dev' else environment}` deploys it"

@@ -11,12 +11,12 @@ from rich.console import Console
 from rich.markup import escape
 from rich.table import Table
 
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Outcome, Status
-from chronos_ec2.services.run_queries import Snapshot
+from chronos_ec2.services.run_queries import RunView
 from chronos_ec2.services.verify import Finding
 
 console = Console(highlight=False, soft_wrap=True)
@@ -67,13 +67,13 @@ def verdict_line(run: Run) -> str:
     return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
 
 
-def as_document(snapshot: Snapshot) -> Mapping[str, Any]:
+def as_document(snapshot: RunView) -> Mapping[str, Any]:
     """A snapshot as JSON: the record as it is in S3, whether the run is active, and the latest heartbeat."""
-    heartbeat = snapshot.beat
+    heartbeat = snapshot.heartbeat
     return {
         **json.loads(snapshot.run.to_json()),
         "active": snapshot.active,
         "heartbeat": json.loads(heartbeat.heartbeat.to_json()) | {"received_at": format_time(heartbeat.received_at)}
-        if isinstance(heartbeat, Beat)
+        if isinstance(heartbeat, HeartbeatReceived)
         else None,
     }

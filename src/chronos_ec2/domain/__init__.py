@@ -1,1 +1,1 @@
-"""The rules of chronos-ec2: frozen values and pure functions, standard library only, the time passed in."""
+"""Frozen values and pure functions: what the product knows and decides. Standard library only; time is an argument."""

@@ -1,4 +1,4 @@
-"""What the watchdog can do, as values, and the decision to do it, which says why."""
+"""The watchdog's actions as values, and the decision that lists them with its reason."""
 
 from __future__ import annotations
 
@@ -13,68 +13,69 @@ from chronos_ec2.domain.records.status import Cause
 
 
 @dataclass(frozen=True, slots=True)
-class Record:
-    """Write this run into the lock, if nobody wrote since it was read."""
+class WriteLock:
+    """Write this run into the lock, unless the lock has changed since it was read."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Terminate:
-    """End this instance; by force when it does not obey.
+    """Terminate this instance; with `force`, skip its shutdown.
 
-    With `once_told` not before the message that precedes it is out: nothing but the instance tells of the incident.
+    With `after_notification` only once the notification before it is sent, because the instance is the only trace of
+    the incident.
     """
 
     instance_id: str
     cause: Cause
     force: bool = False
-    once_told: bool = False
+    after_notification: bool = False
 
     @property
-    def hard(self) -> bool:
-        """Whether its reason holds whatever is written meanwhile: time or money are spent, or somebody asked for it."""
+    def unconditional(self) -> bool:
+        """Whether the reason holds whatever the lock says now: time or money is spent, or a person asked for it."""
         return self.cause in (Cause.OVER_DEADLINE, Cause.OVER_BUDGET, Cause.REQUESTED)
 
 
 @dataclass(frozen=True, slots=True)
 class MarkOrphan:
-    """Note that this instance has no record: the first of two looks."""
+    """Mark this instance as having no record: the first observation."""
 
     instance_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class MarkUnreadable:
-    """Note that nothing is alive beside an unreadable lock: the first of two looks."""
+    """Mark an unreadable lock as having no living instance: the first observation."""
 
     etag: str
 
 
 @dataclass(frozen=True, slots=True)
-class Conclude:
-    """The run's instances are gone: write its receipt and final record, tell people, release the lock."""
+class FinishRun:
+    """Write the run's receipt and final record, notify, and release the lock. Its instances are gone."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class Relaunch:
-    """Have an instance started for the run's new attempt; asking again is no harm."""
+    """Ask for the instance of the run's current attempt. Asking again is harmless."""
 
     run: Run
 
 
 @dataclass(frozen=True, slots=True)
 class ReleaseUnreadable:
-    """Set an unreadable lock aside: nothing of this lane is alive any more."""
+    """Move an unreadable lock aside. No instance of its lane is alive."""
 
     etag: str
 
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Tell people, once. `incident` is the run id, or what else names the incident."""
+    """Notify people, once per incident. `incident` is a run id, an instance id or another name."""
 
     kind: Kind
     incident: str
@@ -83,27 +84,37 @@ class Notify:
 
 
 @dataclass(frozen=True, slots=True)
-class Arm:
-    """Schedule the end of this instance at its hard deadline, so that it comes without any code of ours."""
+class ScheduleDeadline:
+    """Schedule the termination of this instance at its hard deadline. It then needs no code of ours."""
 
     instance_id: str
     at: datetime
 
 
 @dataclass(frozen=True, slots=True)
-class Disarm:
-    """Take the schedule back: the instance is gone."""
+class CancelDeadline:
+    """Delete the schedule of this instance. It is gone."""
 
     instance_id: str
 
 
-Deed = Record | Terminate | MarkOrphan | MarkUnreadable | Conclude | Relaunch | ReleaseUnreadable | Arm | Disarm
-Action = Deed | Notify
+Effect = (
+    WriteLock
+    | Terminate
+    | MarkOrphan
+    | MarkUnreadable
+    | FinishRun
+    | Relaunch
+    | ReleaseUnreadable
+    | ScheduleDeadline
+    | CancelDeadline
+)
+Action = Effect | Notify
 
 
 @dataclass(frozen=True, slots=True)
 class Decision:
-    """What to do about one lane, in this order, and why."""
+    """What to do about one lane, in this order, and why. `evidence` is for the log."""
 
     reason: str
     actions: tuple[Action, ...] = ()
@@ -114,6 +125,6 @@ class Decision:
             f"{self.reason}; {other.reason}", self.actions + other.actions, {**self.evidence, **other.evidence}
         )
 
-    def with_each(self, boxes: Iterable[Instance], judge: Callable[[Instance], Decision | None]) -> Decision:
-        """This decision and what `judge` says of each instance."""
-        return sum(filter(None, map(judge, boxes)), self)
+    def with_each(self, instances: Iterable[Instance], rule: Callable[[Instance], Decision | None]) -> Decision:
+        """This decision and what `rule` decides about each instance."""
+        return sum(filter(None, map(rule, instances)), self)

@@ -1,19 +1,20 @@
-"""Every error that chronos-ec2 raises on purpose.
+"""All errors that chronos-ec2 raises on purpose.
 
 ChronosError
-├── UserError                what a person asked for cannot be done; the text is the whole message
+├── UserError                a request that cannot be met; its text is the whole message to the user
 │   ├── InvalidInput         a flag, field, file or variable has a wrong value
-│   ├── NotDeployed          the stack of this environment is not there
-│   ├── NoCredentials        AWS did not accept, or did not get, credentials
+│   ├── NotDeployed          this environment has no stack
+│   ├── NoCredentials        credentials are missing, or AWS does not accept them
 │   ├── LaneBusy             another run holds the lane
-│   ├── StillInUse           the environment cannot be taken away, because something in it lives
-│   └── RunNotFound          no run of that id
-├── Unreadable               a document in S3 is not what its key promises
-├── LostRace                 somebody else wrote first; read again and decide again
-├── Fenced                   this agent does not, or no longer, own the run
-├── CapacityUnavailable      EC2 has no such instance in this subnet now; another may have
-├── LaunchRefused            EC2 will not launch this, wherever it is tried
-└── ServiceUnavailable       an AWS call failed, and whether it took effect is not known
+│   ├── StillInUse           the environment cannot be torn down, because it is in use
+│   └── RunNotFound          no run has that id
+├── InvalidDocument          a document in S3 does not have the expected form
+├── NotAllowed               AWS refused a call; retrying does not help
+├── LostRace                 another writer was first; read again and decide again
+├── Fenced                   this agent does not own the run, or not any more
+├── CapacityUnavailable      EC2 has no such instance in this subnet now; another subnet may have one
+├── LaunchRefused            EC2 will not launch this in any subnet
+└── ServiceUnavailable       an AWS call failed; it may have taken effect
 """
 
 from __future__ import annotations
@@ -24,7 +25,7 @@ class ChronosError(Exception):
 
 
 class UserError(ChronosError):
-    """What a person asked for cannot be done. The message names what was wrong and what to do."""
+    """A request that cannot be met. The message says what is wrong and what to do."""
 
 
 class InvalidInput(UserError):
@@ -37,11 +38,11 @@ class InvalidInput(UserError):
 
 
 class NotDeployed(UserError):
-    """The stack of this environment is not there, or is not one of ours."""
+    """This environment has no stack, or one that is not ours."""
 
 
 class NoCredentials(UserError):
-    """AWS did not get credentials, or did not accept them."""
+    """Credentials are missing, or AWS does not accept them."""
 
 
 class LaneBusy(UserError):
@@ -56,36 +57,36 @@ class LaneBusy(UserError):
 
 
 class StillInUse(UserError):
-    """The environment cannot be taken away, because something in it lives."""
+    """The environment cannot be torn down, because it is in use."""
 
     def __init__(self, environment: str, left: list[str]) -> None:
         super().__init__(
-            f"environment {environment} is still in use ({', '.join(left)}); let its runs end, or `chronos-ec2 kill` "
-            "them, and see `chronos-ec2 verify`"
+            f"environment {environment} is still in use ({', '.join(left)}); let its runs end or `chronos-ec2 kill` "
+            "them, then check with `chronos-ec2 verify`"
         )
 
 
 class RunNotFound(UserError):
-    """No run of that id in this environment."""
+    """No run in this environment has that id."""
 
     def __init__(self, run_id: str, environment: str) -> None:
-        super().__init__(f"no run {run_id} in environment {environment}; `chronos-ec2 runs` lists those that exist")
+        super().__init__(f"no run {run_id} in environment {environment}; `chronos-ec2 runs` lists the runs")
 
 
-class Unreadable(ChronosError):
-    """A document in S3 is not what its key promises. Its content is never acted on."""
+class InvalidDocument(ChronosError):
+    """A document in S3 does not have the expected form. Its content is never acted on."""
 
 
 class NotAllowed(ChronosError):
-    """AWS refused a call: for lack of a permission, or because of what it was for. Trying again is of no use."""
+    """AWS refused a call: a permission is missing, or the target forbids it. Retrying does not help."""
 
 
 class LostRace(ChronosError):
-    """A conditional write found that somebody else wrote first."""
+    """The condition of a conditional write did not hold: another writer was first."""
 
 
 class Fenced(ChronosError):
-    """This agent does not, or no longer, own the run: it stops and its box goes away."""
+    """This agent does not own the run, or not any more. It stops, and its instance powers off."""
 
 
 class CapacityUnavailable(ChronosError):
@@ -93,8 +94,8 @@ class CapacityUnavailable(ChronosError):
 
 
 class LaunchRefused(ChronosError):
-    """EC2 answered that it will not launch this, wherever it is tried."""
+    """EC2 will not launch this in any subnet."""
 
 
 class ServiceUnavailable(ChronosError):
-    """An AWS call failed; whether it took effect is not known."""
+    """An AWS call failed; it may have taken effect."""

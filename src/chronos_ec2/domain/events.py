@@ -1,4 +1,4 @@
-"""Raw EventBridge events to typed values. Total: what is not ours, or not well-formed, is `Ignored` with a reason."""
+"""Parses raw EventBridge events into values. Total: a foreign or malformed event is `Ignored` with a reason."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ class StateWritten:
 
 @dataclass(frozen=True, slots=True)
 class InstanceStateChanged:
-    """EC2 moved an instance to another state."""
+    """The state of an instance changed."""
 
     instance_id: str
     state: InstanceState
@@ -34,21 +34,21 @@ class InstanceStateChanged:
 
 @dataclass(frozen=True, slots=True)
 class SpotInterruption:
-    """EC2 will take the instance away in two minutes."""
+    """EC2 will reclaim the spot instance in two minutes."""
 
     instance_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RebalanceRecommendation:
-    """EC2 says that an interruption has become likelier."""
+    """The spot instance is at elevated risk of interruption."""
 
     instance_id: str
 
 
 @dataclass(frozen=True, slots=True)
 class RelaunchWanted:
-    """The watchdog wants an instance for the current attempt of a run."""
+    """The watchdog asks for the instance of a run's current attempt."""
 
     lane: Lane
     run_id: str
@@ -56,7 +56,7 @@ class RelaunchWanted:
 
 @dataclass(frozen=True, slots=True)
 class Ignored:
-    """An event that asks nothing of us."""
+    """An event that needs no action."""
 
     reason: str
 
@@ -65,8 +65,8 @@ Event = StateWritten | InstanceStateChanged | SpotInterruption | RebalanceRecomm
 
 
 def parse_event(raw: object) -> Event:
-    """The typed event in `raw`. Never raises."""
-    raw = _fed_back(raw)
+    """The event in `raw`. Never raises."""
+    raw = _original(raw)
     if not isinstance(raw, Mapping):
         return Ignored("not a JSON object")
     kind = (raw.get("source"), raw.get("detail-type"))
@@ -80,8 +80,8 @@ def parse_event(raw: object) -> Event:
 
 
 def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
-    """What the watchdog of an environment asks of its launcher. Never raises for what is in `raw`."""
-    raw = _fed_back(raw)
+    """The watchdog's request to the launcher in `raw`. Never raises because of `raw`."""
+    raw = _original(raw)
     lane, run_id = (raw.get("lane"), raw.get("run_id")) if isinstance(raw, Mapping) else (None, None)
     if not isinstance(lane, str) or not isinstance(run_id, str) or not RUN_ID_PATTERN.fullmatch(run_id):
         return Ignored("no lane or run id")
@@ -91,9 +91,9 @@ def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
         return Ignored(one_line(str(error), 120))
 
 
-def _fed_back(raw: object) -> object:
-    """What an invocation was for, where `raw` is Lambda's record of its failure, as an operator feeds it back."""
-    while isinstance(raw, Mapping) and "requestPayload" in raw:  # a record that failed again lies in another record
+def _original(raw: object) -> object:
+    """The original event, if `raw` is Lambda's record of a failed invocation that an operator sends again."""
+    while isinstance(raw, Mapping) and "requestPayload" in raw:  # a record of a repeated failure contains another
         raw = raw["requestPayload"]
     return raw
 

@@ -1,4 +1,4 @@
-"""What reconcile knows about one lane when it decides. A read is a value, also when it failed."""
+"""What is known about one lane when the watchdog decides. A read is a value, also when it failed."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from chronos_ec2.domain.records.run import Run
 
 @dataclass(frozen=True, slots=True)
 class Absent:
-    """The key does not exist: evidence, not failure."""
+    """The key does not exist. This is evidence, not a failure."""
 
 
 @dataclass(frozen=True, slots=True)
-class Broken:
-    """The object exists, but is not what its key promises. Its content is never acted on."""
+class Unreadable:
+    """The object exists, but is not a valid document. Its content is never acted on."""
 
     problem: str
     etag: str
@@ -28,48 +28,48 @@ class Broken:
 
 
 @dataclass(frozen=True, slots=True)
-class Failed:
-    """The read failed. Absence of evidence: nothing may be killed because of it."""
+class ReadFailed:
+    """The read failed. Absence of evidence: nothing may be terminated because of it."""
 
     problem: str
 
 
 @dataclass(frozen=True, slots=True)
-class Held:
-    """The lock, held by a run. `written_at` is S3's clock."""
+class LockHeld:
+    """The lock, held by a run. `written_at` is S3's time."""
 
     run: Run
     etag: str
     written_at: datetime
 
-    def since(self, said: datetime) -> datetime:
-        """A time of the past that the record names; one that is later than the record itself cannot be true."""
-        return min(said, self.written_at)
+    def since(self, claimed: datetime) -> datetime:
+        """A past time that the record claims. A claim later than the record itself cannot be true."""
+        return min(claimed, self.written_at)
 
 
 @dataclass(frozen=True, slots=True)
-class Beat:
-    """A beat and when S3 received it."""
+class HeartbeatReceived:
+    """A heartbeat, and when S3 received it."""
 
     heartbeat: Heartbeat
     etag: str
     received_at: datetime
 
     def stalled_for(self, now: datetime) -> timedelta:
-        """How long the work has not moved."""
+        """How long the work has made no progress."""
         return self.heartbeat.stalled_for + max(now - self.received_at, timedelta(0))
 
 
-StateRead = Absent | Broken | Failed | Held
-BeatRead = Absent | Broken | Failed | Beat
+LockRead = Absent | Unreadable | ReadFailed | LockHeld
+HeartbeatRead = Absent | Unreadable | ReadFailed | HeartbeatReceived
 
 
-def heard_at(beat: BeatRead, instance_id: str) -> datetime | None:
-    """When an instance was last heard of. A beat that cannot be read is a sign of life too: whose, nobody can say."""
-    match beat:
-        case Beat(heartbeat, _, received_at) if heartbeat.instance_id == instance_id:
+def last_heard(heartbeat: HeartbeatRead, instance_id: str) -> datetime | None:
+    """When an instance was last heard from. An unreadable heartbeat may be its own, so it counts too."""
+    match heartbeat:
+        case HeartbeatReceived(sender, _, received_at) if sender.instance_id == instance_id:
             return received_at
-        case Broken(written_at=written_at):
+        case Unreadable(written_at=written_at):
             return written_at
         case _:
             return None
@@ -77,27 +77,29 @@ def heard_at(beat: BeatRead, instance_id: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class LaneFacts:
-    """One lane: its instances by tag (listed first), then its state, then the beat of the run that holds it.
+    """One lane: its instances by tag (listed first), then its lock, then the heartbeat of the run that holds it.
 
-    `listed_at` is the time just before the list was asked for: what the list lacks is missed since then, and not since
-    whenever the decision is made. `armed` holds the ids of instances that a schedule ends at their deadline, of this
-    lane and of others. `suspects` says since when an instance without a record is known as one, by its id, and since
-    when nothing is alive beside an unreadable record, by its ETag. Only beside such a record there are `beats`, by run
-    id: those of the runs that the tags of living instances name, because no record says which run it is. `exit_report`
-    are what a box that is gone has said of its end: text to show, and no reason for anything.
+    Attributes:
+        listed_at: The time just before EC2 was asked. An instance that the list lacks is missing since then.
+        scheduled: Ids of the instances, of this and other lanes, that have a deadline schedule.
+        suspects: When the first observation was made, by instance id for an instance without a record, and by ETag for
+            an unreadable lock without a living instance.
+        heartbeats: Only for an unreadable lock, which names no run: the heartbeats of the runs in the tags of living
+            instances, by run id.
+        exit_report: What a lost instance reported about its end. Shown to people, never a reason.
     """
 
     lane: Lane
     instances: tuple[Instance, ...]
     listed_at: datetime
-    state: StateRead
-    beat: BeatRead = field(default_factory=Absent)
-    armed: Set[str] | Failed = frozenset()
+    lock: LockRead
+    heartbeat: HeartbeatRead = field(default_factory=Absent)
+    scheduled: Set[str] | ReadFailed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
-    beats: Mapping[str, BeatRead] = field(default_factory=dict)
+    heartbeats: Mapping[str, HeartbeatRead] = field(default_factory=dict)
     exit_report: str = ""
 
     def suspect_since(self, name: str, now: datetime, limits: Limits) -> datetime | None:
-        """When the first of two looks was, None when it was not yet, or so long ago that it counts no more."""
+        """When the first observation was made; None if there is none, or if it is too old to count."""
         first_seen = self.suspects.get(name)
         return first_seen if first_seen is not None and now - first_seen <= limits.suspicion else None

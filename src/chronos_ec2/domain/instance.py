@@ -1,4 +1,4 @@
-"""What EC2 says about one instance, and the tags that make it ours."""
+"""An EC2 instance, and the tags that make it ours."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ class InstanceState(StrEnum):
 
     @property
     def alive(self) -> bool:
-        """Whether an instance in it still costs money, or soon may again."""
+        """Whether an instance in this state still costs money, or may again."""
         return self is not InstanceState.TERMINATED
 
 
 @dataclass(frozen=True, slots=True)
 class Instance:
-    """One instance that carries our tags. `run_id` is None when its tag is missing or malformed.
+    """One instance with our tags. `run_id` is None when its tag is missing or malformed.
 
-    `reclaimed` says that EC2 took a spot instance back, by EC2's own word.
+    `reclaimed` means that EC2 itself says it reclaimed the spot instance.
     """
 
     instance_id: str
@@ -52,13 +52,18 @@ class Instance:
 
     @property
     def alive(self) -> bool:
-        """Whether it still costs money, or soon may again."""
-        return self.state is not InstanceState.TERMINATED
+        """Whether it still costs money, or may again."""
+        return self.state.alive
+
+    def belongs_to(self, run: Run) -> bool:
+        """Whether it is the instance of the run's current attempt. Tags decide; the record only narrows."""
+        own = self.run_id == run.run_id and self.attempt == run.attempt
+        return own and run.instance_id in (None, self.instance_id)
 
 
 @dataclass(frozen=True, slots=True)
 class InstanceLookup:
-    """What EC2 says of an instance by its id alone, whoever's it is; `ours` when it carries our owner tags."""
+    """What EC2 says about an instance asked for by id, whoever owns it; `ours` if it carries our owner tags."""
 
     instance_id: str
     state: InstanceState
@@ -66,12 +71,12 @@ class InstanceLookup:
 
 
 def owner_tags(project: str, environment: str) -> dict[str, str]:
-    """The tags that make an instance ours; every one of them must match."""
+    """The tags that make an instance ours; all of them must match."""
     return {"Project": project, "Environment": environment, "ManagedBy": MANAGED_BY}
 
 
 def run_tags(run: Run, project: str, cost_center: str) -> dict[str, str]:
-    """All tags that RunInstances puts on instance, volume, network interface and spot request."""
+    """The tags that RunInstances puts on instance, volume, network interface and spot request."""
     return owner_tags(project, run.lane.environment) | {
         "Name": f"chronos-{run.lane.environment}-{run.run_id}",
         "CostCenter": cost_center,

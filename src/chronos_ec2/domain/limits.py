@@ -1,4 +1,4 @@
-"""Every threshold of the protocol in one frozen value, and the promises that follow from it."""
+"""All thresholds of the protocol in one frozen value, and the guarantees that follow from them."""
 
 from __future__ import annotations
 
@@ -9,46 +9,45 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 
-MESSAGE_MAY_HOLD = timedelta(hours=2)
-"""So long after its verdict a run may hold its lane because SNS refuses the message of its end.
+MAX_NOTIFICATION_DELAY = timedelta(hours=2)
+"""How long after its verdict a run may hold its lane because SNS refuses the message about its end.
 
-An SNS that does not answer is waited for: that passes, and then the message goes out.
-
-Not a field of Limits: these travel in requests, and an older launcher would not know it.
+An SNS that does not answer is waited for without limit, because that passes.
+Not a field of Limits, which travels in requests: an older launcher would reject it.
 """
 
 
 @dataclass(frozen=True, slots=True)
 class Limits:
-    """Thresholds of lease and watchdog. Each can be overridden in seconds by its name (`LimitOverrides`)."""
+    """Thresholds of lease and watchdog. Each can be overridden by name, in seconds (`LimitOverrides`)."""
 
-    beat: timedelta = timedelta(seconds=15)
-    beat_retry: timedelta = timedelta(seconds=5)
-    """A failed beat is tried again after this; waiting a whole period killed healthy runs in simulation."""
+    heartbeat: timedelta = timedelta(seconds=15)
+    heartbeat_retry: timedelta = timedelta(seconds=5)
+    """Until a failed heartbeat is retried. Waiting a whole period ended healthy runs in simulation."""
     lease: timedelta = timedelta(seconds=135)
-    """A beat older than this, at two looks, means that the agent is dead: nine missed beats."""
+    """A latest heartbeat older than this means that the agent is dead, once confirmed: nine missed ones."""
     progress: timedelta = timedelta(seconds=900)
-    """No sign of work for this long, the box alive, means that the work hangs."""
+    """No progress for this long on a living instance means that the work hangs."""
     boot: timedelta = timedelta(seconds=900)
     """From launch to claim."""
     sweep: timedelta = timedelta(seconds=60)
     grace: timedelta = timedelta(seconds=120)
-    """For an agent to leave by itself, and for a fresh instance to be named by a lock."""
-    second_look: timedelta = timedelta(seconds=30)
-    """Between the two looks that an ambiguous case needs."""
+    """For an agent to power off by itself, and for a new instance to be named by a lock."""
+    confirmation: timedelta = timedelta(seconds=30)
+    """Between the first observation of an ambiguous case and the one that confirms it."""
     absence: timedelta = timedelta(seconds=60)
-    """Between the two looks that say an instance is gone: EC2 lists lag behind."""
+    """The same for an instance that EC2 does not list: its lists lag behind."""
     self_fence: timedelta = timedelta(seconds=600)
-    """An agent without a successful beat for this long powers off; longer than any S3 outage we want to survive."""
+    """An agent without a successful heartbeat for this long powers off. Longer than any S3 outage to survive."""
     force: timedelta = timedelta(seconds=600)
-    """An instance that takes this long to shut down is ended by force."""
+    """An instance that takes this long to shut down is terminated by force."""
     alarm: timedelta = timedelta(seconds=720)
-    """An instance that shuts down for this long, or lives on for so long after its end was due, is told of."""
+    """Notify about an instance that shuts down for this long, or is up this long after it should have ended."""
     max_runtime: timedelta = timedelta(hours=12)
 
     @classmethod
     def from_overrides(cls, overrides: Mapping[str, Any]) -> Limits:
-        """The defaults with some thresholds replaced, given in seconds. Raises InvalidInput."""
+        """The defaults with some thresholds replaced, in seconds. Raises InvalidInput."""
         known = {spec.name for spec in fields(cls)}
         changes: dict[str, timedelta] = {}
         for name, value in overrides.items():
@@ -60,39 +59,39 @@ class Limits:
         return _checked(replace(cls(), **changes))
 
     def to_seconds(self) -> dict[str, float]:
-        """All thresholds in seconds, by name: what `from_overrides` reads."""
+        """All thresholds in seconds, by name, as `from_overrides` reads them."""
         return {spec.name: getattr(self, spec.name).total_seconds() for spec in fields(self)}
 
     @property
     def suspicion(self) -> timedelta:
-        """How long a note of a first look counts: the second look, ten sweeps that fail or the alarm, and a grace.
+        """How long a first observation counts: the confirmation, then ten failed sweeps or the alarm, and a grace.
 
-        Without an end a suspicion of hours ago would make the next one fatal at its first look. One that is older is
-        noted anew, so that what should have been ended all this while is ended a sweep later, and not never.
+        If it never expired, one from hours ago would make the next case fatal at its first observation. An expired one
+        is renewed, so an instance that should have ended by then still does, a sweep later.
         """
-        return max(self.second_look, self.lease) + max(10 * self.sweep, self.alarm) + self.grace
+        return max(self.confirmation, self.lease) + max(10 * self.sweep, self.alarm) + self.grace
 
-    # The promises: the longest time from a failure to the terminate call, or to what is named instead of it, EC2 and S3
-    # answering, no event arriving.
+    # Guarantees: the longest time from a failure to the terminate call, unless something else is named. EC2 and S3
+    # answer, and no event arrives.
 
     @property
     def dead_agent_bound(self) -> timedelta:
-        """Agent or box dead, partitioned or panicked."""
-        return self.beat + self.lease + self.sweep + max(self.second_look, self.sweep) + _CALLS
+        """Agent or instance dead, partitioned or panicked."""
+        return self.heartbeat + self.lease + self.sweep + max(self.confirmation, self.sweep) + _CALLS
 
     @property
     def orphan_bound(self) -> timedelta:
         """An instance that no lock names."""
-        return self.grace + self.sweep + max(self.second_look, self.sweep) + _CALLS
+        return self.grace + self.sweep + max(self.confirmation, self.sweep) + _CALLS
 
     @property
     def hung_bound(self) -> timedelta:
-        """The work hangs, the box lives."""
-        return self.beat + self.progress + self.sweep + max(self.second_look, self.sweep) + _CALLS
+        """The work hangs, the instance is alive."""
+        return self.heartbeat + self.progress + self.sweep + max(self.confirmation, self.sweep) + _CALLS
 
     @property
     def vanished_bound(self) -> timedelta:
-        """An instance that EC2 does not list any more: until its lane is free, or its next attempt begins."""
+        """EC2 no longer lists the instance: until its lane is free or its next attempt begins."""
         return max(self.lease, self.sweep + self.absence) + self.sweep + _CALLS
 
     @property
@@ -111,12 +110,12 @@ _CALLS = timedelta(seconds=30)
 
 
 def _checked(limits: Limits) -> Limits:
-    """The limits, if they end no healthy run. Raises InvalidInput."""
-    several = 4 * limits.beat + limits.beat_retry
+    """The limits, unless they would end healthy runs. Raises InvalidInput."""
+    several = 4 * limits.heartbeat + limits.heartbeat_retry
     for name, least, why in (
-        ("lease", several, "four beats and a retry"),
-        ("self_fence", several, "four beats and a retry"),
-        ("progress", 2 * limits.beat, "two beats"),
+        ("lease", several, "four heartbeats and a retry"),
+        ("self_fence", several, "four heartbeats and a retry"),
+        ("progress", 2 * limits.heartbeat, "two heartbeats"),
     ):
         if getattr(limits, name) < least:
             shortest = f"{least.total_seconds():g} s, {why}"

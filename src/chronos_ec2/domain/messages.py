@@ -1,7 +1,7 @@
-"""What people are told: one message an incident, in words, with the next command to type.
+"""Notifications: one message per incident, with its cause, its cost and the next command to run.
 
 A message has three bodies: text for people, a card for chat (the custom schema of Amazon Q Developer in chat
-applications), and a document for programs. docs/messages.md describes them.
+applications) and a JSON document for programs. docs/messages.md describes them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from chronos_ec2.domain.records.status import Cause, Outcome
 
 SCHEMA_VERSION = 1
 _LINE = 200
-"""Characters of a log line that are shown."""
+"""How many characters of a log line are shown."""
 
 
 class Kind(StrEnum):
@@ -41,7 +41,7 @@ class Kind(StrEnum):
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
-"""The kinds that are told with the last lines of the trainer's log."""
+"""The kinds whose messages include the last lines of the trainer's log."""
 
 _SEVERITY = {
     Kind.STARTED: "info",
@@ -55,15 +55,26 @@ _SEVERITY = {
     Kind.LEAK: "critical",
 }
 _WHY = {
-    Cause.COMPLETED: "the training is done",
-    Cause.REQUESTED: "somebody asked for it",
+    Cause.COMPLETED: "the training is complete",
+    Cause.REQUESTED: "somebody asked to end the run",
     Cause.USER_CODE: "the trainer or its data failed",
-    Cause.PREEMPTED: "EC2 took the instance back",
-    Cause.HUNG: "the work stood still while the box was alive",
-    Cause.OVER_DEADLINE: "the time for the run was over",
-    Cause.OVER_BUDGET: "the money for the run was spent",
-    Cause.ORPHAN: "no run held the instance",
+    Cause.PREEMPTED: "EC2 reclaimed the spot instance",
+    Cause.HUNG: "training made no progress on a living instance",
+    Cause.OVER_DEADLINE: "the run reached its deadline",
+    Cause.OVER_BUDGET: "the run reached its price cap",
+    Cause.ORPHAN: "the instance belonged to no run",
     Cause.INFRA: "the instance, its agent or AWS failed",
+}
+_SAYS = {
+    Kind.STARTED: "has started",
+    Kind.COMPLETED: "completed",
+    Kind.FAILED: "failed",
+    Kind.KILLED: "was killed",
+    Kind.RESUMED: "resumes",
+    Kind.STUCK: "is stuck",
+    Kind.ORPHAN: "belongs to no run",
+    Kind.OVER_BUDGET: "is over its budget",
+    Kind.LEAK: "may keep costing money",
 }
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
@@ -73,26 +84,29 @@ _CONSOLES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
-    """Where an environment is: what links need. `partition` is `aws`, `aws-cn` or `aws-us-gov`."""
+class StackLocation:
+    """Where a stack is, for links. `partition` is `aws`, `aws-cn` or `aws-us-gov`."""
 
     partition: str
     region: str
     bucket: str
 
     @classmethod
-    def of(cls, topic_arn: str, bucket: str) -> Place:
-        """The place of a stack, of which every ARN names partition and region."""
+    def of(cls, topic_arn: str, bucket: str) -> StackLocation:
+        """The location of a stack, from the ARN of its topic."""
         _, partition, _, region, *_ = topic_arn.split(":")
         return cls(partition, region, bucket)
 
 
 @dataclass(frozen=True, slots=True)
 class Incident:
-    """What there is to tell. `name` is the run's id, or what else names the incident, like an instance's id.
+    """What a message is about.
 
-    `box` is the instance that it is about, where no run is; `cost_usd` the money so far, None when unknown; `log` the
-    last lines of the trainer's log, None when there are none to be had.
+    Attributes:
+        name: The run id, or else an instance id or another name of the incident.
+        cost_usd: The cost so far, None if unknown.
+        log: The last lines of the trainer's log, None if the message has none.
+        instance: The instance that the incident is about if there is no run.
     """
 
     kind: Kind
@@ -102,27 +116,29 @@ class Incident:
     run: Run | None = None
     cost_usd: float | None = None
     log: Sequence[str] | None = None
-    box: Instance | None = None
+    instance: Instance | None = None
 
     @property
     def title(self) -> str:
-        """What it is about."""
-        return f"run {self.run.run_id}" if self.run else self.name
+        """The subject of the message."""
+        if self.run:
+            return f"run {self.run.run_id}"
+        return "the lock" if self.name.startswith("unreadable-") else self.name
 
     @property
     def instance_id(self) -> str | None:
-        """The instance that it is about, if any."""
+        """The id of the instance that the incident is about, if any."""
         return self.run.instance_id if self.run else self.name if self.name.startswith("i-") else None
 
     @property
     def cause(self) -> Cause | None:
-        """Why the run ended, once it has."""
+        """Why the run ended, if it has."""
         return self.run.verdict.cause if self.run and self.run.verdict else None
 
 
 @dataclass(frozen=True, slots=True)
 class Message:
-    """A message ready to be published. `attributes` are there so that subscribers can filter.
+    """A message to publish. Subscribers filter by its `attributes`.
 
     `body` is for people, `chat` for chat applications, `document` for programs.
     """
@@ -135,7 +151,7 @@ class Message:
 
 
 def kind_of_end(run: Run) -> Kind:
-    """The kind of message that tells of a run's end. The run has a verdict."""
+    """The kind of the message about a run's end. Raises ValueError without a verdict."""
     verdict = run.verdict
     if verdict is None:
         raise ValueError("the run has not ended")
@@ -146,7 +162,7 @@ def kind_of_end(run: Run) -> Kind:
     return {Cause.HUNG: Kind.STUCK, Cause.OVER_BUDGET: Kind.OVER_BUDGET}.get(verdict.cause, Kind.FAILED)
 
 
-def compose(incident: Incident, place: Place, now: datetime) -> Message:
+def compose(incident: Incident, place: StackLocation, now: datetime) -> Message:
     """The message for an incident. `now` is AWS time, aware UTC."""
     lane, run = incident.lane, incident.run
     attributes = {"environment": lane.environment, "lane": lane.name, "kind": str(incident.kind)}
@@ -154,7 +170,7 @@ def compose(incident: Incident, place: Place, now: datetime) -> Message:
     attributes |= {"run_id": run.run_id} if run else {}
     attributes |= {"cause": str(incident.cause)} if incident.cause else {}
     return Message(
-        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {incident.kind}", 100),
+        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {_SAYS[incident.kind]}", 100),
         body=_for_people(incident, place, now),
         attributes=attributes,
         chat=_for_chat(incident, place, now),
@@ -165,12 +181,12 @@ def compose(incident: Incident, place: Place, now: datetime) -> Message:
 # --- people ----------------------------------------------------------------------------------------------------
 
 
-def _for_people(incident: Incident, place: Place, now: datetime) -> str:
+def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     lines = [f"{incident.title} ({incident.lane}): {incident.kind}", "", one_line(incident.text), ""]
     lines += [f"{name:<10}{value}" for name, value in _facts(incident, now)]
     lines += [f"{'console':<10}{link}" for link in links(incident, place).values()]
     if incident.log is not None:
-        lines += ["", "last lines of logs/trainer.log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
+        lines += ["", "last lines of the trainer's log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
     lines += ["", f"{'next':<10}{_next(incident, place)}"]
     return "\n".join(lines) + "\n"
 
@@ -178,9 +194,9 @@ def _for_people(incident: Incident, place: Place, now: datetime) -> str:
 def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     run = incident.run
     if run is None:
-        return _facts_of(incident.box, incident.cost_usd, now) if incident.box else []
+        return _instance_facts(incident.instance, incident.cost_usd, now) if incident.instance else []
     cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
-    cap = "" if run.max_cost_usd is None else f", the cap is ${run.max_cost_usd:.2f}"
+    cap = "" if run.max_cost_usd is None else f", capped at ${run.max_cost_usd:.2f}"
     why = [("why", f"{_WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
     return [
         *why,
@@ -191,17 +207,17 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     ]
 
 
-def _facts_of(box: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
-    price = ON_DEMAND_USD_PER_HOUR.get(box.instance_type)
+def _instance_facts(instance: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
+    price = ON_DEMAND_USD_PER_HOUR.get(instance.instance_type)
     known = price is not None and cost_usd is not None
     return [
-        ("instance", f"{box.instance_id} ({box.instance_type}), {box.state}"),
-        ("time", f"{human_span(now - box.launched_at)} since its launch"),
-        ("cost", f"about ${price:.2f} an hour, so far ${cost_usd:.2f}" if known else "unknown"),
+        ("instance", f"{instance.instance_id} ({instance.instance_type}), {instance.state}"),
+        ("time", f"{human_span(now - instance.launched_at)} since its launch"),
+        ("cost", f"about ${cost_usd:.2f} so far, ${price:.2f} per hour" if known else "unknown"),
     ]
 
 
-def _next(incident: Incident, place: Place) -> str:
+def _next(incident: Incident, place: StackLocation) -> str:
     environment, run = incident.lane.environment, incident.run
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
@@ -214,10 +230,10 @@ def _next(incident: Incident, place: Place) -> str:
 # --- chat and programs -----------------------------------------------------------------------------------------
 
 
-def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]:
-    """The custom schema 1.0: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html. One thread a run."""
+def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[str, Any]:
+    """The custom schema 1.0, one thread per run: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html."""
     facts = "\n".join(f"{name}: {value}" for name, value in _facts(incident, now))
-    seen = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
+    consoles = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
     return {
         "version": "1.0",
         "source": "custom",
@@ -225,7 +241,7 @@ def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]
             "textType": "client-markdown",
             "title": f"{incident.title} ({incident.lane}): {incident.kind}",
             "description": _plain("\n".join(filter(None, (one_line(incident.text), facts)))),
-            "nextSteps": [f"`{_next(incident, place)}`", *seen],
+            "nextSteps": [f"`{_next(incident, place)}`", *consoles],
             "keywords": [incident.lane.environment, str(incident.kind), _SEVERITY[incident.kind]],
         },
         "metadata": {
@@ -239,11 +255,11 @@ def _for_chat(incident: Incident, place: Place, now: datetime) -> dict[str, Any]
 
 
 def _plain(text: str) -> str:
-    """Text that a chat shows as it is: what a trainer printed may not mention people or forge links."""
+    """Text that chat shows literally, so that a trainer's output can neither mention people nor forge links."""
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _for_programs(incident: Incident, place: Place) -> dict[str, Any]:
+def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
     run = incident.run
     return {
         "schema_version": SCHEMA_VERSION,
@@ -265,8 +281,8 @@ def _for_programs(incident: Incident, place: Place) -> dict[str, Any]:
     }
 
 
-def links(incident: Incident, place: Place) -> dict[str, str]:
-    """Pages of the AWS console, by what they show; none in a partition whose console we do not know."""
+def links(incident: Incident, place: StackLocation) -> dict[str, str]:
+    """URLs of the AWS console by what they show. Empty in a partition whose console is unknown."""
     if (console := _CONSOLES.get(place.partition)) is None:
         return {}
     base, region, run = f"https://{place.region}.{console}", place.region, incident.run
@@ -279,5 +295,5 @@ def links(incident: Incident, place: Place) -> dict[str, str]:
     return found
 
 
-def _results(run: Run, place: Place) -> str:
+def _results(run: Run, place: StackLocation) -> str:
     return f"s3://{place.bucket}/{run_prefix(run.lane.environment, run.run_id)}"

@@ -14,14 +14,14 @@ from typing import Any
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
 from chronos_ec2.local.state_dir import StateDir, last_lines
 from chronos_ec2.services.publish.agent import CHECKOUT
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
@@ -113,8 +113,8 @@ class _Demo:
         run_id, instance_id = launched["run_id"], launched["instance_id"]
         last_progress = self._world.clock.now()
         for _ in self._monitor(run_id):
-            heartbeat = look(self._world.store, self._aws.environment, run_id).beat
-            if isinstance(heartbeat, Beat):
+            heartbeat = find_run(self._world.store, self._aws.environment, run_id).heartbeat
+            if isinstance(heartbeat, HeartbeatReceived):
                 last_progress = heartbeat.received_at - heartbeat.heartbeat.stalled_for
         self._receive_messages(run_id)
         run = self._run(run_id)
@@ -156,7 +156,7 @@ class _Demo:
                     raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
 
     def _run(self, run_id: str) -> Run:
-        return look(self._world.store, self._aws.environment, run_id).run
+        return find_run(self._world.store, self._aws.environment, run_id).run
 
     def _subscribe(self) -> str:
         """Subscribe a queue to the topic. Returns its URL."""

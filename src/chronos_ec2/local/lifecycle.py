@@ -26,6 +26,9 @@ from chronos_ec2.local.state_dir import (
     without_aws,
 )
 
+Deploy = Callable[[StateDir, str, str], None]
+"""Deploys a stack: state folder, endpoint, token."""
+
 
 def _silent(_line: str) -> None:
     """Discard progress messages."""
@@ -82,12 +85,16 @@ def _change(variables: MutableMapping[str, str], remove: Iterable[str], add: Map
 
 
 def up(
-    state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None] = _silent, owner: int | None = None
+    state_dir: Path = DEFAULT_STATE_DIR,
+    *,
+    say: Callable[[str], None] = _silent,
+    owner: int | None = None,
+    deploy: Deploy = sam_cli.deploy,
 ) -> LocalAws:
     """Start the embedded AWS in `state_dir`, deploy the stack and simulate EC2. One that runs already is left alone.
 
     What a crash has left is killed and started again. `say` gets each step. With `owner`, a pid, everything ends when
-    that process ends; without, it runs until `down`.
+    that process ends; without, it runs until `down`. `deploy` deploys the stack, by default with sam.
 
     Raises:
         LocalAwsFailed: it could not be started, and nothing is left running; the message has the reason.
@@ -101,7 +108,7 @@ def up(
             return LocalAws(record.endpoint, state.root)
         _end(state)
         try:
-            return _start(state, say, owner)
+            return _start(state, say, owner, deploy)
         except BaseException:
             _end(state)
             raise
@@ -122,7 +129,9 @@ def down(state_dir: Path = DEFAULT_STATE_DIR) -> bool:
 
 
 @contextmanager
-def local_aws(state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None] = _silent) -> Iterator[LocalAws]:
+def local_aws(
+    state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None] = _silent, deploy: Deploy = sam_cli.deploy
+) -> Iterator[LocalAws]:
     """Run an embedded AWS for the duration of the block, at most as long as this process lives.
 
     Raises:
@@ -132,14 +141,14 @@ def local_aws(state_dir: Path = DEFAULT_STATE_DIR, *, say: Callable[[str], None]
     record = state.read()
     if record and marked(MARK, record.token):
         raise LocalAwsFailed(f"an embedded AWS is running in {state.root}; stop it with `chronos-ec2 local down`")
-    aws = up(state_dir, say=say, owner=os.getpid())
+    aws = up(state_dir, say=say, owner=os.getpid(), deploy=deploy)
     try:
         yield aws
     finally:
         down(state_dir)
 
 
-def _start(state: StateDir, say: Callable[[str], None], owner: int | None) -> LocalAws:
+def _start(state: StateDir, say: Callable[[str], None], owner: int | None, deploy: Deploy) -> LocalAws:
     sam_cli.project_root()
     python = emulator.installed(say)
     sam_cli.sam(say)
@@ -155,7 +164,7 @@ def _start(state: StateDir, say: Callable[[str], None], owner: int | None) -> Lo
     state.write(record)
     emulator.wait_until_ready(endpoint, pid, token, state.log("emulator"))
     say("deploying the stack with sam")
-    sam_cli.deploy(state, endpoint, token)
+    deploy(state, endpoint, token)
     # The simulator reads the record when it starts, so the record is written before and after.
     command = [sys.executable, "-m", "chronos_ec2.local.ec2.simulator", "--state", str(state.root)]
     variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "PYTHONUNBUFFERED": "1"}

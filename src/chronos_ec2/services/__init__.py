@@ -1,1 +1,1 @@
-"""The use cases: gather, decide, apply, report. They know the ports and the domain, nothing of AWS."""
+"""The use cases: read, decide, execute, report. They know the ports and the domain, and nothing about AWS."""

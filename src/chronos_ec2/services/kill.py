@@ -1,11 +1,11 @@
-"""End a run because a person says so."""
+"""End a run at a person's request."""
 
 from __future__ import annotations
 
 from dataclasses import replace
 
 from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed, Held
+from chronos_ec2.domain.facts import LockHeld, ReadFailed
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import Run, check_run_id
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
@@ -16,40 +16,41 @@ from chronos_ec2.services.watchdog.reconcile import Reconciler
 _TRIES = 5
 
 
-def find_active(store: RunStore, environment: str, run_id: str | None) -> Held:
-    """The lock of a run, or of the only run there is.
+def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHeld:
+    """The lock of a run, or without a run id that of the only active run.
 
     Raises:
-        RunNotFound: no lane is held by this run.
-        InvalidInput: no run id was given, and there is no run, or more than one.
-        ServiceUnavailable: a lock could not be read, and no other is the one.
+        RunNotFound: the run holds no lane.
+        InvalidInput: no run id was given, and not exactly one run is active.
+        ServiceUnavailable: not found, and a lock could not be read.
     """
     if run_id is not None:
         check_run_id(run_id)
-    states = [store.read_lock(lane) for lane in store.lanes(environment)]
-    held = [state for state in states if isinstance(state, Held) and run_id in (None, state.run.run_id)]
+    locks = [store.read_lock(lane) for lane in store.lanes(environment)]
+    held = [lock for lock in locks if isinstance(lock, LockHeld) and run_id in (None, lock.run.run_id)]
     if len(held) == 1:
         return held[0]
-    if not held and (failed := next((state for state in states if isinstance(state, Failed)), None)):
+    if not held and (failed := next((lock for lock in locks if isinstance(lock, ReadFailed)), None)):
         raise ServiceUnavailable(failed.problem)
     if run_id is not None:
         raise RunNotFound(run_id, environment)
-    found = ", ".join(state.run.run_id for state in held) or "none"
-    raise InvalidInput("run id", f"is needed unless exactly one run is active (active: {found})")
+    active = ", ".join(lock.run.run_id for lock in held) or "none"
+    raise InvalidInput("run id", f"is required unless exactly one run is active (active: {active})")
 
 
 def kill(
     run_id: str | None, store: RunStore, reconciler: Reconciler, clock: Clock, reason: str, *, at_once: bool = False
 ) -> Run:
-    """Ask a run to save its work and end; `at_once` ends its instance without that. Returns the record as written.
+    """Ask a run to save its work and stop, or with `at_once` terminate its instance. Returns the record as written.
 
-    The agent sees the request at its next beat, the watchdog ends the instance if it is still there after the grace.
+    The agent sees the request at its next heartbeat. If the instance is still up after the grace, the watchdog
+    terminates it.
 
     Raises:
         RunNotFound, InvalidInput: see find_active.
-        ServiceUnavailable: not known whether the request was written; kill again.
+        ServiceUnavailable: the request may not have been written; kill again.
     """
-    reason = one_line(reason)  # a record with a line break in it would be read by nobody
+    reason = one_line(reason)  # a record with a line break would be unreadable
     for _ in range(_TRIES):
         held = find_active(store, reconciler.environment, run_id)
         now = clock.now()
@@ -66,4 +67,4 @@ def kill(
         if at_once:
             reconciler.lane(written.lane)
         return written
-    raise LostRace(f"others kept writing the state of {reconciler.environment}; kill again")
+    raise LostRace(f"the lock in {reconciler.environment} kept changing; kill again")

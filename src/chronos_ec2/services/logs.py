@@ -1,6 +1,6 @@
-"""The logs of a run, as far as they have reached the bucket. The agent uploads a log whole each time it has grown.
+"""The logs of a run that are in the bucket. The agent uploads the whole log each time it has grown.
 
-Each attempt has logs of its own: the first one's are `logs/trainer.log`, the second one's `logs/trainer-2.log`.
+Each attempt has its own logs: `logs/trainer.log` for the first, `logs/trainer-2.log` for the second.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ _NUMBERED = re.compile(r"(?P<name>.+)-(?P<attempt>[1-9][0-9]*)")
 
 
 def log_names(objects: ObjectStore, environment: str, run_id: str) -> tuple[str, ...]:
-    """The logs that a run has in the bucket, such as `agent` and `trainer`, the newest of each.
+    """Names of the logs of a run, such as `agent` and `trainer` for the latest attempt's.
 
-    Where there is more than one, each by its attempt too, such as `trainer-1`. Raises ServiceUnavailable.
+    With several attempts, each attempt's log is also listed, such as `trainer-1`. Raises ServiceUnavailable.
     """
     return tuple(_names(_logs(objects, run_key(environment, run_id, LOGS))))
 
@@ -34,23 +34,23 @@ def _names(logs: dict[str, dict[int, tuple[str, int]]]) -> Iterator[str]:
 
 
 def _logs(objects: ObjectStore, prefix: str) -> dict[str, dict[int, tuple[str, int]]]:
-    """Key and bytes of each log, by name and attempt."""
+    """Key and size in bytes of each log, by name and attempt."""
     found: dict[str, dict[int, tuple[str, int]]] = {}
     for key, size in objects.keys(prefix):
         if key.endswith(_SUFFIX):
-            name, attempt = _parted(PurePosixPath(key).stem)
+            name, attempt = _split(PurePosixPath(key).stem)
             found.setdefault(name, {})[attempt or 1] = (key, size)
     return found
 
 
-def _parted(name: str) -> tuple[str, int | None]:
+def _split(name: str) -> tuple[str, int | None]:
     numbered = _NUMBERED.fullmatch(name)
     return (numbered["name"], int(numbered["attempt"])) if numbered else (name, None)
 
 
 @dataclass(slots=True)
 class LogReader:
-    """Reads one log of a run piece by piece as it grows: the newest attempt's, or the one that the name names."""
+    """Follows one log of a run: the latest attempt's, or that of the attempt in the name."""
 
     objects: ObjectStore
     transfer: ObjectTransfer
@@ -61,11 +61,11 @@ class LogReader:
     _read: int = field(default=0, init=False)
 
     def more(self) -> list[str]:
-        """The lines that have come since the last call. Raises ServiceUnavailable.
+        """The lines added since the last call. Raises ServiceUnavailable.
 
-        A log that has got shorter, or a new attempt's, is another log: it is read from its beginning.
+        A new attempt's log, or one that has become shorter, is read from the beginning.
         """
-        name, attempt = _parted(self.name)
+        name, attempt = _split(self.name)
         attempts = _logs(self.objects, run_key(self.environment, self.run_id, LOGS + name)).get(name, {})
         key, size = attempts.get(attempt or max(attempts, default=0), ("", 0))
         if key != self._key or size < self._read:
@@ -76,7 +76,7 @@ class LogReader:
             path = Path(folder) / "log"
             self.transfer.download(key, path, lambda _bytes: None)
             body = path.read_bytes()
-        # A line whose end is not there yet is for the next call.
+        # An incomplete last line is left for the next call.
         end = body.rfind(b"\n") + 1
         fresh, self._read = body[self._read : end], max(self._read, end)
         return fresh.decode(errors="replace").splitlines()

@@ -1,9 +1,8 @@
-"""One incident, one message: a marker in the bucket is taken before, and settled after, each publish.
+"""One incident, one message: a marker in the bucket is written before each publish and settled after it.
 
-A marker is `pending` from before the publish until after it. A crash in between leaves it pending, and whoever finds
-it so after a while publishes again: no message is lost. One can double if a crash falls exactly between SNS's answer
-and the second write, if that answer is lost, or if both tries of the second write are. A publish that failed withdraws
-the marker at once.
+The marker is `pending` during the publish. If a crash leaves it pending, the next reconcile after `_STALE_AFTER`
+publishes again, so no message is lost. A message is sent twice only if SNS's answer or both attempts to settle the
+marker are lost. A failed publish removes the marker.
 """
 
 from __future__ import annotations
@@ -21,24 +20,23 @@ from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 _PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
 TRAINER_LOG = "trainer.log"
 _TAIL_BYTES, _TAIL_LINES = 4096, 15
-_WORDS_BYTES = 500
-_PATIENCE = timedelta(minutes=2)
-"""Longer than any function of ours runs, so that a pending marker of this age has no owner."""
+_REPORT_BYTES = 500
+_STALE_AFTER = timedelta(minutes=2)
+"""Longer than any of our functions runs: a pending marker this old has no owner."""
 
 
 class Outbox:
-    """Publishes each incident's message once."""
+    """Publishes the message of each incident once."""
 
     def __init__(self, objects: ObjectStore, notifier: Notifier) -> None:
         self._objects = objects
         self._notifier = notifier
 
     def send(self, marker_key: str, compose: Callable[[], Message], now: datetime) -> bool:
-        """Publish, unless the marker says that it was done; whether the message is known to have been sent.
+        """Publish unless the marker says that it was done, and return whether the message is known to be sent.
 
-        `compose` is only called for a message that is about to go out.
-
-        False means that somebody is about to send it, or died while doing so: ask again later.
+        `compose` is called only if the message is about to be published. False means that another process is publishing
+        it, or crashed while doing so: try again later.
 
         Raises:
             ServiceUnavailable, NotAllowed: not published; the next reconcile tries again.
@@ -56,7 +54,7 @@ class Outbox:
         with suppress(ServiceUnavailable):
             self._objects.write(marker_key, _SENT)
             return True
-        # Once more, because who finds it pending publishes again.
+        # Once more: a marker that stays pending causes a second message.
         self._objects.write(marker_key, _SENT)
         return True
 
@@ -64,10 +62,10 @@ class Outbox:
         try:
             if found is None:
                 self._objects.create(key, _PENDING)
-            elif now - found.written_at < _PATIENCE:
+            elif now - found.written_at < _STALE_AFTER:
                 return False
             else:
-                # The same content keeps the ETag, so this only fails if somebody settled it meanwhile.
+                # The same content has the same ETag, so this fails only if the marker was settled meanwhile.
                 self._objects.replace(key, _PENDING, found.etag)
         except LostRace:
             return False
@@ -75,23 +73,23 @@ class Outbox:
 
 
 def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
-    """The last lines of the trainer's log, as far as it is in the bucket. No log keeps a message from going out."""
+    """The last lines of the trainer's log that are in the bucket. Never raises: the message goes out without them."""
     try:
         tail = objects.tail(log_key(run.lane.environment, run.run_id, TRAINER_LOG, run.attempt), _TAIL_BYTES)
-    except Exception as error:  # noqa: BLE001 - whatever is wrong with a log, its message goes out
-        return (f"it could not be read: {error}",)
+    except Exception as error:  # noqa: BLE001 - see the docstring
+        return (f"(could not be read: {error})",)
     if not tail:
-        return ("it is not in the bucket",)
+        return ("(not in the bucket)",)
     return tuple(tail.decode(errors="replace").splitlines()[-_TAIL_LINES:])
 
 
 def exit_report(objects: ObjectStore, run: Run) -> str:
-    """What the box of the run's attempt said of its end, empty if nothing is to be had; no run is kept for want of it.
+    """What the instance of the current attempt reported about its end, empty if it cannot be read. Never raises.
 
-    Whoever may write below the run may write it: it is for people to read.
+    Anyone who may write below the run's prefix can write it, so it is only shown to people.
     """
     try:
-        found = objects.tail(exit_report_key(run.lane.environment, run.run_id, run.attempt), _WORDS_BYTES)
-    except Exception:  # noqa: BLE001 - see above
+        found = objects.tail(exit_report_key(run.lane.environment, run.run_id, run.attempt), _REPORT_BYTES)
+    except Exception:  # noqa: BLE001 - see the docstring
         return ""
     return (found or b"").decode(errors="replace")

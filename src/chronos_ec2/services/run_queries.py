@@ -1,11 +1,11 @@
-"""What is and what was: active runs from their locks, past runs from their final records."""
+"""Queries about runs: active ones from their locks, past ones from their final records."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chronos_ec2.domain.errors import RunNotFound, Unreadable
-from chronos_ec2.domain.facts import Beat, BeatRead, Held
+from chronos_ec2.domain.errors import InvalidDocument, RunNotFound
+from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import Run, check_run_id
@@ -16,38 +16,40 @@ FINAL_RECORD = "state.json"
 
 
 @dataclass(frozen=True, slots=True)
-class Snapshot:
-    """One look at a run: its record, whether it still holds its lane, and its newest beat."""
+class RunView:
+    """A run as it is now: its record, whether it holds its lane, and its latest heartbeat."""
 
     run: Run
     active: bool
-    beat: BeatRead
+    heartbeat: HeartbeatRead
 
     @property
     def progress(self) -> str:
-        """How far it is, for people; empty when no beat says."""
-        if not isinstance(self.beat, Beat):
+        """How far the run is, for people; empty without a heartbeat."""
+        if not isinstance(self.heartbeat, HeartbeatReceived):
             return ""
-        heartbeat = self.beat.heartbeat
+        heartbeat = self.heartbeat.heartbeat
         if heartbeat.total_steps:
             loss = "" if heartbeat.loss is None else f", loss {heartbeat.loss:.4g}"
             return f"step {heartbeat.step} of {heartbeat.total_steps}{loss}"
         return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
 
 
-def look(store: RunStore, environment: str, run_id: str) -> Snapshot:
-    """One look at a run, active or past.
+def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
+    """One run, active or past.
 
     Raises:
-        RunNotFound: neither a lock nor a final record nor an order of it is there.
-        Unreadable: its final record is not what it should be.
+        RunNotFound: it has neither a lock nor a final record.
+        InvalidDocument: its final record or its request is not valid.
     """
     check_run_id(run_id)
     for lane in store.lanes(environment):
         state = store.read_lock(lane)
-        if isinstance(state, Held) and state.run.run_id == run_id:
-            return Snapshot(state.run, active=True, beat=store.read_beat(environment, run_id))
-    return Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
+        if isinstance(state, LockHeld) and state.run.run_id == run_id:
+            return RunView(state.run, active=True, heartbeat=store.read_heartbeat(environment, run_id))
+    return RunView(
+        _final(store, environment, run_id), active=False, heartbeat=store.read_heartbeat(environment, run_id)
+    )
 
 
 def _final(store: RunStore, environment: str, run_id: str) -> Run:
@@ -62,23 +64,27 @@ def _lane_of(store: RunStore, environment: str, run_id: str) -> Lane:
     return Request.from_json(found.body).lane if found else Lane(environment)
 
 
-def runs(store: RunStore, environment: str) -> tuple[Snapshot, ...]:
-    """Every run of an environment that can be read, newest first."""
+def list_runs(store: RunStore, environment: str) -> tuple[RunView, ...]:
+    """All runs of an environment that can be read, newest first."""
     active = {
         state.run.run_id: state.run
         for state in map(store.read_lock, store.lanes(environment))
-        if isinstance(state, Held)
+        if isinstance(state, LockHeld)
     }
     names = [name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)]
-    found: list[Snapshot] = []
+    found: list[RunView] = []
     for run_id in sorted({*names, *active}, reverse=True):
         if run_id in active:
-            found.append(Snapshot(active[run_id], active=True, beat=store.read_beat(environment, run_id)))
+            found.append(RunView(active[run_id], active=True, heartbeat=store.read_heartbeat(environment, run_id)))
             continue
         try:
             found.append(
-                Snapshot(_final(store, environment, run_id), active=False, beat=store.read_beat(environment, run_id))
+                RunView(
+                    _final(store, environment, run_id),
+                    active=False,
+                    heartbeat=store.read_heartbeat(environment, run_id),
+                )
             )
-        except (RunNotFound, Unreadable):
+        except (RunNotFound, InvalidDocument):
             continue
     return tuple(found)

@@ -1,4 +1,4 @@
-"""Take an environment's stack away, but never from under a run."""
+"""Delete the stack of an environment that is not in use."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from chronos_ec2.services.verify import verify
 
 
 def teardown(environment: str, store: RunStore, fleet: Fleet, deadlines: Deadlines, deployment: Deployment) -> None:
-    """Delete the stack; the bucket stays.
+    """Delete the stack and keep the bucket.
 
     Raises:
-        StillInUse: something lives, or a lane is locked; without the stack nobody would end it.
-        NotAllowed, ServiceUnavailable: see Deployment; nothing is lost, tear down again.
+        StillInUse: something costs money or a lane is locked; without the stack nothing would end it.
+        NotAllowed, ServiceUnavailable: see Deployment. Nothing is lost; tear down again.
     """
     if left := verify(environment, store, fleet, deadlines):
         raise StillInUse(environment, [f"{found.kind} {found.name}" for found in left])

@@ -6,8 +6,9 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
-from chronos_ec2.domain.facts import Absent, Beat, Held, LaneFacts
+from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -17,6 +18,7 @@ NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LANE = Lane("dev")
 RUN_ID = "20260131T110000Z-1a2b3c"
 INSTANCE_ID = "i-0123456789abcdef0"
+LIMITS = Limits()
 SUBNETS = ("subnet-a", "subnet-b", "subnet-c")
 
 
@@ -86,22 +88,22 @@ def a_heartbeat(**changes: Any) -> Heartbeat:
     return replace(heartbeat, **changes)
 
 
-def a_beat(age: timedelta = timedelta(seconds=5), **changes: Any) -> Beat:
+def a_beat(age: timedelta = timedelta(seconds=5), **changes: Any) -> HeartbeatReceived:
     """A beat that S3 received `age` ago."""
-    return Beat(a_heartbeat(**changes), '"beat"', NOW - age)
+    return HeartbeatReceived(a_heartbeat(**changes), '"beat"', NOW - age)
 
 
-def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> Held:
+def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=50)) -> LockHeld:
     """The lock of a run as the store reads it."""
-    return Held(run or a_run(), '"etag"', written_at)
+    return LockHeld(run or a_run(), '"etag"', written_at)
 
 
 def some_facts(**changes: Any) -> LaneFacts:
     """A healthy lane: the run, its instance, a fresh beat; unless told otherwise all that lives has a schedule."""
     facts = LaneFacts(LANE, (an_instance(),), NOW, held(), a_beat())
     facts = replace(facts, **changes)
-    armed = frozenset(box.instance_id for box in facts.instances if box.alive)
-    return replace(facts, armed=changes.get("armed", armed))
+    scheduled = frozenset(each.instance_id for each in facts.instances if each.alive)
+    return replace(facts, scheduled=changes.get("scheduled", scheduled))
 
 
 NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

@@ -88,9 +88,7 @@ class Data(_Section):
     @model_validator(mode="after")
     def _frequency_needs_a_common_step(self) -> Data:
         if self.frequency is not None and self.problems.gaps == "ignore":
-            raise ValueError(
-                "frequency needs a common step, problems.gaps: ignore does without: leave one of them out"
-            )
+            raise ValueError("frequency needs a common step, problems.gaps: ignore does without: leave one of them out")
         return self
 
     @field_validator("frequency")

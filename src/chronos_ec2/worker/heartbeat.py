@@ -49,7 +49,7 @@ class LeaseRenewer:
             return self._failed(error)
         self._last_success = self._monotonic()
         self._read_lock()
-        return self._limits.beat.total_seconds()
+        return self._limits.heartbeat.total_seconds()
 
     def _failed(self, error: Exception) -> float:
         silence = self._monotonic() - self._last_success
@@ -57,7 +57,7 @@ class LeaseRenewer:
         if silence >= self._limits.self_fence.total_seconds():
             # The watchdog acts sooner. This covers the case that it cannot reach S3 either.
             self._control.fence(f"no heartbeat reached S3 for {silence:.0f} s")
-        return self._limits.beat_retry.total_seconds()
+        return self._limits.heartbeat_retry.total_seconds()
 
     def _read_lock(self) -> None:
         try:
@@ -110,4 +110,4 @@ class HeartbeatWriter:
             gpu_utilisation=self._gpu_utilisation(),
             sent_at=format_time(self._clock.now()),
         )
-        self._store.write_beat(self._identity.environment, heartbeat)
+        self._store.write_heartbeat(self._identity.environment, heartbeat)

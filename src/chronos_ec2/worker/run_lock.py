@@ -16,7 +16,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 from chronos_ec2.domain.errors import ChronosError, Fenced, LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, Broken, Failed, Held
+from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.status import DecidedBy, Status, Verdict
@@ -138,12 +138,12 @@ class RunLock:
             Fenced: the run no longer belongs to this agent.
         """
         match self._store.read_lock(self._lane):
-            case Held() as held:
+            case LockHeld() as held:
                 self._check(held.run)
                 return held.run
             case Absent():
                 raise Fenced(f"the lock of {self._lane} is gone")
-            case Broken(problem) | Failed(problem):
+            case Unreadable(problem) | ReadFailed(problem):
                 _log.warning("lock not read: %s", problem)
                 return None
 
@@ -154,7 +154,7 @@ class RunLock:
         while True:
             try:
                 held = self._owned()
-                run = held.run if self._run is None else held.run.caught_up_with(self._run)
+                run = held.run if self._run is None else held.run.with_phases_from(self._run)
                 written = self._store.replace_lock(change(run), held)
             except LostRace:
                 lost_races += 1
@@ -172,18 +172,18 @@ class RunLock:
                     self._run = written.run
                 return written.run
 
-    def _owned(self) -> Held:
+    def _owned(self) -> LockHeld:
         match self._store.read_lock(self._lane):
-            case Held() as held:
+            case LockHeld() as held:
                 self._check(held.run)
                 return held
             case Absent():
                 raise Fenced(f"{self._lane} has no lock")
-            case Broken(problem):
+            case Unreadable(problem):
                 # It may be somebody else's: do not overwrite it.
                 text = f"{self._lane} has an unreadable lock: {problem}"
                 raise Fenced(text) if self._run is None else _LockUnreadable(text)
-            case Failed(problem):
+            case ReadFailed(problem):
                 raise ServiceUnavailable(problem)
 
     def _check(self, run: Run) -> None:
@@ -199,5 +199,5 @@ class RunLock:
                 raise Fenced(f"run {run.run_id} has ended: {run.verdict.message}")
         elif run.attempt != self._run.attempt or run.current_step == LAUNCHING:
             raise Fenced(f"run {run.run_id} moved on to another attempt")
-        if run.verdict is not None and run.verdict.judge is DecidedBy.WATCHDOG:
+        if run.verdict is not None and run.verdict.decided_by is DecidedBy.WATCHDOG:
             raise EndedByWatchdog(f"ended by the watchdog: {run.verdict.message}")

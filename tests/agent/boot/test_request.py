@@ -1,4 +1,4 @@
-"""The agent's way into AWS: credentials that come late or go, clients that are not in each other's way."""
+"""The agent's connection to AWS: late or expired credentials, and independent clients."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from agent.boot.request import connect
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.aws_server import BUCKET
@@ -29,7 +29,7 @@ ROLE = "iam/security-credentials/"
 
 @pytest.fixture
 def service(aws: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[Imds]:
-    """An instance: credentials come from its metadata service, if they come."""
+    """A metadata service that credentials come from, if it has any."""
     client("s3").create_bucket(Bucket=BUCKET)
     client("s3").put_object(Bucket=BUCKET, Key="dev/a", Body=b"there")
     with imds() as made:
@@ -48,7 +48,7 @@ def give_credentials(service: Imds) -> None:
     service.answers |= {ROLE: "role", f"{ROLE}role": json.dumps(credentials)}
 
 
-def test_credentials_that_come_late_are_taken_when_they_come(service: Imds) -> None:
+def test_the_agent_waits_for_credentials_that_arrive_late(service: Imds) -> None:
     slept: list[float] = []
 
     def sleep(seconds: float) -> None:
@@ -63,7 +63,7 @@ def test_credentials_that_come_late_are_taken_when_they_come(service: Imds) -> N
     assert (found.body, slept) == (b"there", [1, 2])
 
 
-def test_without_credentials_a_box_gives_up_after_a_minute(service: Imds) -> None:
+def test_without_credentials_the_agent_gives_up_after_a_minute(service: Imds) -> None:
     slept: list[float] = []
     with pytest.raises(NoCredentials):
         connect(lambda: agent_world(BUCKET), slept.append)
@@ -72,7 +72,7 @@ def test_without_credentials_a_box_gives_up_after_a_minute(service: Imds) -> Non
 
 @pytest.fixture
 def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """An S3 for which every token has expired."""
+    """An S3 that rejects every token as expired."""
 
     class Refuser(BaseHTTPRequestHandler):
         def do_GET(self) -> None:
@@ -96,22 +96,22 @@ def refusing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 @pytest.mark.usefixtures("refusing")
-def test_credentials_that_have_expired_are_no_end_but_a_reason_to_try_again(tmp_path: Path) -> None:
+def test_expired_credentials_are_a_temporary_failure(tmp_path: Path) -> None:
     world = agent_world(BUCKET)
-    assert isinstance(world.store.read_lock(LANE), Failed)
+    assert isinstance(world.store.read_lock(LANE), ReadFailed)
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
-        world.store.write_beat("dev", a_heartbeat())
+        world.store.write_heartbeat("dev", a_heartbeat())
     (tmp_path / "a").write_bytes(b"x")
     with pytest.raises(ServiceUnavailable, match="ExpiredToken"):
         world.transfer.upload(tmp_path / "a", f"dev/{RUN_ID}/a", lambda _: None)
 
 
 @pytest.mark.usefixtures("aws")
-def test_what_holds_back_large_objects_does_not_hold_back_a_beat() -> None:
-    """The adaptive mode has one limit for all that a client asks; after a SlowDown lets it ask once in two seconds."""
+def test_throttled_large_objects_do_not_delay_heartbeats() -> None:
+    """botocore's adaptive mode has one rate limit per client: after a SlowDown, one request in two seconds."""
     world = agent_world(BUCKET)
     store: RunStore = world.store
-    beats, large = (part._s3.meta.config for part in (store.objects, world.transfer))  # type: ignore[attr-defined]
-    assert (beats.retries["mode"], large.retries["mode"]) == ("standard", "adaptive")
-    longest = beats.retries["total_max_attempts"] * (beats.connect_timeout + beats.read_timeout)
-    assert timedelta(seconds=longest) < 2 * Limits().beat
+    heartbeats, large = (part._s3.meta.config for part in (store.objects, world.transfer))  # type: ignore[attr-defined]
+    assert (heartbeats.retries["mode"], large.retries["mode"]) == ("standard", "adaptive")
+    longest = heartbeats.retries["total_max_attempts"] * (heartbeats.connect_timeout + heartbeats.read_timeout)
+    assert timedelta(seconds=longest) < 2 * Limits().heartbeat

@@ -1,4 +1,4 @@
-"""EC2's warnings reach the trainer, against a metadata service over real HTTP."""
+"""EC2's warnings, from a metadata service over real HTTP to the trainer."""
 
 from __future__ import annotations
 
@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 
-from agent.boot.imds import Metadata, NoMetadata
+from agent.boot.imds import Metadata, MetadataUnavailable
 from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
-from chronos_ec2.domain.facts import Beat
+from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.testing import MemoryObjects
 from chronos_ec2.worker.control import Control
@@ -55,16 +55,16 @@ def watch(service: Imds, control: Control) -> InterruptionWatch:
 
 
 def wait_until(holds: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 20
+    deadline = time.monotonic() + 300
     while not holds():
         assert time.monotonic() < deadline
         time.sleep(0.02)
 
 
 @pytest.mark.parametrize("action", ["terminate", "stop", "hibernate"])
-def test_the_notice_is_an_order_to_stop(service: Imds, action: str) -> None:
+def test_the_interruption_notice_requests_a_stop(service: Imds, action: str) -> None:
     control = Control()
-    service.take_back(action)
+    service.interrupt(action)
     with watch(service, control) as watching:
         wait_until(lambda: control.stop is not None)
         wait_until(lambda: not watching.alive)
@@ -72,61 +72,61 @@ def test_the_notice_is_an_order_to_stop(service: Imds, action: str) -> None:
     assert (control.stop.cause, control.stop.outcome, control.stop.requested_at) == (
         Cause.PREEMPTED, Outcome.FAILED, NOW
     )  # fmt: skip
-    # Whatever the grace is: EC2 waits two minutes.
+    # However long the grace is: EC2 waits two minutes.
     assert control.stop_time_left(timedelta(hours=1)) <= timedelta(seconds=100)
-    assert control.stop.reason == f"EC2 takes the spot instance back ({action} at 2026-01-31T12:02:00Z)"
+    assert control.stop.reason == f"EC2 interrupts the spot instance ({action} at 2026-01-31T12:02:00Z)"
 
 
-def test_a_recommendation_asks_once_for_a_checkpoint_and_ends_nothing(service: Imds) -> None:
+def test_a_rebalance_recommendation_requests_one_checkpoint_and_no_stop(service: Imds) -> None:
     control = Control()
-    service.recommend_to_leave()
+    service.recommend_rebalance()
     with watch(service, control):
         wait_until(control.take_checkpoint_request)
-        seen = len(service.asked)
-        wait_until(lambda: len(service.asked) > seen + 6)
+        seen = len(service.requests)
+        wait_until(lambda: len(service.requests) > seen + 6)
         assert not control.take_checkpoint_request()
-        service.recommend_to_leave("2026-01-31T12:30:00Z")
+        service.recommend_rebalance("2026-01-31T12:30:00Z")
         wait_until(control.take_checkpoint_request)
     assert control.stop is None
 
 
 @pytest.mark.parametrize("body", ["", "<html>", "[]", "null", '{"action2": 1}'])
-def test_what_is_no_warning_ends_nothing(service: Imds, body: str) -> None:
+def test_invalid_warnings_are_ignored(service: Imds, body: str) -> None:
     control = Control()
     service.answers[SPOT] = body
     with watch(service, control):
-        wait_until(lambda: len(service.asked) > 6)
+        wait_until(lambda: len(service.requests) > 6)
     assert control.stop is None
 
 
-def test_a_service_that_does_not_answer_for_long_is_asked_until_it_does(service: Imds) -> None:
+def test_polling_continues_until_the_service_answers(service: Imds) -> None:
     control, down = Control(), 8
 
     class Late(Metadata):
-        """Nothing answers its first questions."""
+        """Does not answer the first requests."""
 
         def get(self, path: str) -> str | None:
             nonlocal down
             if down:
                 down -= 1
-                raise NoMetadata("no route to host")
+                raise MetadataUnavailable("no route to host")
             return super().get(path)
 
-    service.take_back()
+    service.interrupt()
     with InterruptionWatch(Late(service.endpoint), control, lambda: NOW, seconds=0.01):
         wait_until(lambda: control.stop is not None)
 
 
-def test_an_answer_that_is_no_answer_does_not_end_the_watch(service: Imds) -> None:
+def test_invalid_http_does_not_end_the_watch(service: Imds) -> None:
     control = Control()
     with watch(service, control):
-        service.confused = 3
-        wait_until(lambda: service.confused == 0)
-        service.take_back()
+        service.invalid_responses = 3
+        wait_until(lambda: service.invalid_responses == 0)
+        service.interrupt()
         wait_until(lambda: control.stop is not None)
 
 
-def test_where_there_is_no_metadata_service_nothing_is_polled() -> None:
+def test_without_a_metadata_service_nothing_is_polled() -> None:
     with InterruptionWatch(None, Control(), lambda: NOW) as watching:
         wait_until(lambda: not watching.alive)
 
@@ -137,16 +137,16 @@ def test_an_expired_token_is_renewed(service: Imds) -> None:
     service.tokens.clear()
     service.answers["instance-id"] = "i-1"
     assert metadata.get("instance-id") == "i-1"
-    assert service.given == 2
+    assert service.tokens_issued == 2
 
 
-def test_a_service_that_takes_no_token_is_none(service: Imds) -> None:
-    service.takes_no_token = True
-    with pytest.raises(NoMetadata, match="no token is taken"):
+def test_a_service_that_rejects_every_token_is_unavailable(service: Imds) -> None:
+    service.rejects_tokens = True
+    with pytest.raises(MetadataUnavailable, match="every token is rejected"):
         Metadata(service.endpoint).get("instance-id")
 
 
-def test_the_variables_of_awss_own_clients_say_where_it_is(service: Imds) -> None:
+def test_the_endpoint_comes_from_the_variables_of_aws_clients(service: Imds) -> None:
     metadata = Metadata.of_environment({"AWS_EC2_METADATA_SERVICE_ENDPOINT": service.endpoint + "/"})
     assert metadata is not None
     assert metadata.get("instance-id") is None
@@ -154,8 +154,8 @@ def test_the_variables_of_awss_own_clients_say_where_it_is(service: Imds) -> Non
     assert Metadata.of_environment({}) is not None
 
 
-class Listening(FlakyObjects):
-    """Keeps each step that the lock has named."""
+class StepRecorder(FlakyObjects):
+    """Records each step written to the lock."""
 
     def __init__(self, objects: MemoryObjects) -> None:
         super().__init__(objects)
@@ -166,21 +166,21 @@ class Listening(FlakyObjects):
         return super().replace(key, body, etag)
 
 
-def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir, tmp_path: Path) -> None:
+def test_an_interrupted_run_resumes_from_its_last_step(service: Imds, workdir: Workdir, tmp_path: Path) -> None:
     world = World()
-    world.objects = listening = Listening(world.memory.objects)
+    world.objects = recorder = StepRecorder(world.memory.objects)
     put_toy_series(world, tmp_path)
     config = a_config(probe={"steps": 150, "step_seconds": 0.02, "checkpoint_steps": 1000})
     launch(world, config, preemptions_left=1)
     control = Control()
 
     class Late(Metadata):
-        """The notice comes once the training runs."""
+        """The notice arrives once training has started."""
 
         def get(self, path: str) -> str | None:
-            beat = world.store.read_beat("dev", RUN_ID)
-            if isinstance(beat, Beat) and beat.heartbeat.step > 0:
-                service.take_back()
+            beat = world.store.read_heartbeat("dev", RUN_ID)
+            if isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0:
+                service.interrupt()
             return super().get(path)
 
     with InterruptionWatch(Late(service.endpoint), control, lambda: NOW, seconds=0.02):
@@ -188,8 +188,8 @@ def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir
 
     run = the_run(world)
     assert (run.status, run.verdict and run.verdict.cause) == (Status.FAILED, Cause.PREEMPTED)
-    assert listening.steps[-2:] == ["interrupted", "ended_preempted"]
-    assert run.stop is None  # or the watchdog would not have a next attempt for it
+    assert recorder.steps[-2:] == ["interrupted", "ended_preempted"]
+    assert run.stop is None  # or the watchdog would not start another attempt
     done = world.document("training.json")["steps"]
     assert 0 < done < 150
     assert f"checkpoints/{done}/manifest.json" in world.names()
@@ -202,14 +202,14 @@ def test_an_interrupted_run_goes_on_where_it_was(service: Imds, workdir: Workdir
     assert (summary["attempt"], summary["resumed_from_step"], summary["steps"]) == (2, done, 150)
 
 
-def test_a_recommendation_brings_a_checkpoint_to_s3_and_the_run_goes_on(
+def test_after_a_rebalance_recommendation_a_checkpoint_is_uploaded_and_the_run_continues(
     service: Imds, workdir: Workdir, tmp_path: Path
 ) -> None:
     world = World()
     put_toy_series(world, tmp_path)
     launch(world, a_config(probe={"steps": 60, "step_seconds": 0.05, "checkpoint_steps": 10_000}))
     control = Control()
-    service.recommend_to_leave()
+    service.recommend_rebalance()
     with watch(service, control):
         assert run_agent(world, "bucket", an_identity(), workdir, control) == SUCCEEDED
     manifests = [name for name in world.names() if name.endswith("manifest.json")]

@@ -1,4 +1,4 @@
-"""What systemd hears of the agent, over a socket of the kind that systemd gives its units."""
+"""Notifications to systemd, over a socket like the one that systemd gives its units."""
 
 from __future__ import annotations
 
@@ -27,28 +27,30 @@ def systemd_socket(
         yield listener
 
 
-def test_it_hears_that_the_agent_is_up_and_that_it_lives(systemd_socket: socket.socket) -> None:
+def test_start_and_watchdog_pings_are_notified(systemd_socket: socket.socket) -> None:
     systemd.ready()
-    systemd.alive()
+    systemd.ping_watchdog()
     assert [systemd_socket.recv(100), systemd_socket.recv(100)] == [b"READY=1", b"WATCHDOG=1"]
 
 
-def test_it_hears_nothing_of_an_agent_whose_main_thread_is_gone(systemd_socket: socket.socket) -> None:
-    left_over = "import threading; from agent.boot import systemd; threading.Timer(0.3, systemd.alive).start()"
-    subprocess.run([sys.executable, "-c", left_over], check=True)
+def test_an_agent_without_its_main_thread_sends_no_pings(systemd_socket: socket.socket) -> None:
+    other_thread = (
+        "import threading; from agent.boot import systemd; threading.Timer(0.3, systemd.ping_watchdog).start()"
+    )
+    subprocess.run([sys.executable, "-c", other_thread], check=True)
     with pytest.raises(TimeoutError):
         systemd_socket.recv(100)
 
 
-def test_without_systemd_nobody_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_systemd_nothing_is_sent(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("NOTIFY_SOCKET", raising=False)
     systemd.ready()
-    systemd.alive()
+    systemd.ping_watchdog()
 
 
-def test_a_word_that_does_not_arrive_ends_nothing(
+def test_a_failed_notification_is_only_logged(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     monkeypatch.setenv("NOTIFY_SOCKET", str(tmp_path / "nobody"))
-    systemd.alive()
-    assert "systemd was not told WATCHDOG=1" in caplog.text
+    systemd.ping_watchdog()
+    assert "systemd not notified of WATCHDOG=1" in caplog.text

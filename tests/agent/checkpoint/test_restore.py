@@ -1,4 +1,4 @@
-"""The next attempt goes on from the newest checkpoint that is whole, and from no other."""
+"""The next attempt resumes from the latest complete checkpoint."""
 
 from __future__ import annotations
 
@@ -18,8 +18,8 @@ from agent.data.hashing import sha256_of
 from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
-from chronos_ec2.domain.errors import Fenced, ServiceUnavailable, Unreadable
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
+from chronos_ec2.testing import MemoryAws
 
 ROOT = Path(__file__).parents[3]
 PREFIX = "dev/run/checkpoints/"
@@ -27,78 +27,76 @@ PARTS = {"model.safetensors": b"weights", "sub/rng.pth": b"state"}
 
 
 class Run:
-    """A run with checkpoints in S3, and a fresh box."""
+    """A run with checkpoints in S3, and the empty folder of a fresh instance."""
 
     def __init__(self, tmp_path: Path, *steps: int) -> None:
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.objects = self.world.objects
-        self.box = tmp_path / "box"
-        self.box.mkdir()
+        self.folder = tmp_path / "instance"
+        self.folder.mkdir()
         self.moved: list[int] = []
         for step in steps:
             self.save(tmp_path / "earlier", step)
 
-    def save(self, box: Path, step: int) -> None:
+    def save(self, folder: Path, step: int) -> None:
         for name, body in PARTS.items():
-            path = folder_of(box, step) / name
+            path = folder_of(folder, step) / name
             path.parent.mkdir(parents=True, exist_ok=True)
             path.write_bytes(body)
-        store_checkpoint(self.objects, self.world.transfer, PREFIX, box, step, self.moved.append)
+        store_checkpoint(self.objects, self.world.transfer, PREFIX, folder, step, self.moved.append)
 
     def restore(self) -> int | None:
         return restore(
-            self.objects, self.world.transfer, PREFIX, self.box, self.moved.append, lambda: None, lambda _: None
+            self.objects, self.world.transfer, PREFIX, self.folder, self.moved.append, lambda: None, lambda _: None
         )
 
 
-def test_the_newest_checkpoint_is_back_as_it_was_saved(tmp_path: Path) -> None:
+def test_the_latest_checkpoint_is_restored_as_it_was_saved(tmp_path: Path) -> None:
     run = Run(tmp_path, 9, 10)
     assert run.restore() == 10
-    folder = run.box / "checkpoint-10"
+    folder = run.folder / "checkpoint-10"
     assert {name: (folder / name).read_bytes() for name in PARTS} == PARTS
-    assert steps_in(run.box) == [10]
+    assert steps_in(run.folder) == [10]
 
 
-def test_a_run_without_checkpoints_begins_at_the_beginning(tmp_path: Path) -> None:
+def test_without_checkpoints_nothing_is_restored(tmp_path: Path) -> None:
     assert Run(tmp_path).restore() is None
 
 
-def test_without_its_manifest_a_checkpoint_is_none(tmp_path: Path) -> None:
+def test_a_checkpoint_without_a_manifest_is_skipped(tmp_path: Path) -> None:
     run = Run(tmp_path, 10, 20)
     run.objects.remove(f"{PREFIX}20/{MANIFEST}")
     assert run.restore() == 10
 
 
 @pytest.mark.parametrize("body", [b"weight", b"WEIGHTS", None])
-def test_a_part_of_another_size_or_content_or_none_sends_it_to_the_next_older_one(
-    tmp_path: Path, body: bytes | None
-) -> None:
+def test_a_checkpoint_with_a_missing_or_changed_part_is_skipped(tmp_path: Path, body: bytes | None) -> None:
     run = Run(tmp_path, 10, 20)
     key = f"{PREFIX}20/model.safetensors"
     run.objects.remove(key) if body is None else run.objects.write(key, body)
     assert run.restore() == 10
-    # The trainer takes the newest folder that it finds: nothing of the other may lie there.
-    assert [path.name for path in run.box.iterdir()] == ["checkpoint-10"]
+    # The trainer takes the latest folder: nothing of the skipped checkpoint may remain.
+    assert [path.name for path in run.folder.iterdir()] == ["checkpoint-10"]
 
 
-def test_no_answer_is_no_verdict_on_a_checkpoint(tmp_path: Path) -> None:
+def test_a_failed_download_does_not_skip_a_checkpoint(tmp_path: Path) -> None:
     class Silent:
         def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: object) -> None:
             raise ServiceUnavailable("no answer")
 
     run = Run(tmp_path, 10)
     with pytest.raises(ServiceUnavailable):
-        restore(run.objects, Silent(), PREFIX, run.box, run.moved.append, lambda: None, lambda _: None)  # type: ignore[arg-type]
+        restore(run.objects, Silent(), PREFIX, run.folder, run.moved.append, lambda: None, lambda _: None)  # type: ignore[arg-type]
 
 
-def test_an_order_ends_it(tmp_path: Path) -> None:
+def test_a_fence_ends_the_restore(tmp_path: Path) -> None:
     def fenced() -> None:
         raise Fenced("not ours")
 
     run = Run(tmp_path, 10)
     with pytest.raises(Fenced):
-        restore(run.objects, run.world.transfer, PREFIX, run.box, run.moved.append, fenced)
-    assert steps_in(run.box) == []
+        restore(run.objects, run.world.transfer, PREFIX, run.folder, run.moved.append, fenced)
+    assert steps_in(run.folder) == []
 
 
 def test_the_list_of_checkpoints_says_when_each_was_written(tmp_path: Path) -> None:
@@ -126,15 +124,15 @@ def on_bytes(count):
 store_checkpoint(world.store.objects, world.transfer, prefix, folder, 20, on_bytes)
 """
 PART = 20_000_000
-"""Each of two, both sent in several pieces at a time."""
+"""Bytes of each of two parts, which are uploaded in several pieces at a time."""
 
 
 @pytest.mark.parametrize(
     ("last", "restores"),
     [(1, 10), (PART // 2, 10), (PART, 10), (3 * PART // 2, 10), (2 * PART, 10), (2 * PART + 1, 20)],
-    ids=["first byte", "first part", "between", "second part", "before the manifest", "none"],
+    ids=["first byte", "first part", "between", "second part", "before the manifest", "not killed"],
 )
-def test_a_box_killed_in_the_middle_of_an_upload_in_pieces_leaves_no_torn_checkpoint(
+def test_an_instance_killed_during_a_multipart_upload_leaves_no_torn_checkpoint(
     aws: str, tmp_path: Path, last: int, restores: int
 ) -> None:
     client("s3").create_bucket(Bucket="bucket")
@@ -148,14 +146,14 @@ def test_a_box_killed_in_the_middle_of_an_upload_in_pieces_leaves_no_torn_checkp
     for key, _ in run.objects.keys(PREFIX):
         world.store.objects.write(key, run.objects.body(key))
     command = [sys.executable, "-c", UPLOAD, PREFIX, str(tmp_path / "earlier"), str(last)]
-    box = subprocess.run(command, cwd=ROOT, check=False)
-    assert box.returncode == (0 if restores == 20 else -signal.SIGKILL)
+    agent = subprocess.run(command, cwd=ROOT, check=False)
+    assert agent.returncode == (0 if restores == 20 else -signal.SIGKILL)
 
-    restored = restore(world.store.objects, world.transfer, PREFIX, run.box, lambda _: None, lambda: None)
+    restored = restore(world.store.objects, world.transfer, PREFIX, run.folder, lambda _: None, lambda: None)
 
     assert restored == restores
     if restored == 20:
-        assert {one.name: sha256_of(one) for one in folder_of(run.box, 20).iterdir()} == earlier
+        assert {one.name: sha256_of(one) for one in folder_of(run.folder, 20).iterdir()} == earlier
 
 
 def a_manifest(*names: str, **changes: object) -> bytes:
@@ -163,7 +161,7 @@ def a_manifest(*names: str, **changes: object) -> bytes:
     return json.dumps({"schema_version": 1, "step": 10, "parts": parts} | changes).encode()
 
 
-def test_a_manifest_says_what_it_said() -> None:
+def test_a_manifest_survives_a_round_trip() -> None:
     manifest = Manifest.from_json(a_manifest("a", "sub/b"), 10)
     assert Manifest.from_json(manifest.to_json(), 10) == manifest
 
@@ -183,6 +181,6 @@ def test_a_manifest_says_what_it_said() -> None:
         a_manifest("a", schema_version=2),
     ],
 )
-def test_a_manifest_that_is_not_one_of_ours_is_refused(raw: bytes) -> None:
-    with pytest.raises(Unreadable):
+def test_an_invalid_manifest_is_unreadable(raw: bytes) -> None:
+    with pytest.raises(InvalidDocument):
         Manifest.from_json(raw, 10)

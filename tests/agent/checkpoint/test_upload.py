@@ -1,4 +1,4 @@
-"""Checkpoints in S3: the manifest last, the newest first, and a failure is not the end."""
+"""Uploads of checkpoints: the manifest last, the latest first, and failures do not end the run."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import pytest
 from agent.checkpoint.upload import CheckpointUploader
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.ports import Source
-from chronos_ec2.testing import MemoryTransfer, MemoryWorld
+from chronos_ec2.testing import MemoryAws, MemoryTransfer
 from chronos_ec2.worker.progress import Progress
 
 
 class RecordingTransfer:
-    """Keeps the order of uploads, and fails the first few."""
+    """Records the order of uploads, and fails the first ones."""
 
     def __init__(self, inner: MemoryTransfer, failures: int = 0) -> None:
         self._inner = inner
@@ -38,9 +38,9 @@ class RecordingTransfer:
         self.keys.append(key)
 
 
-class Box:
+class Uploads:
     def __init__(self, tmp_path: Path, failures: int = 0) -> None:
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.folder = tmp_path
         self.transfer = RecordingTransfer(self.world.transfer, failures)
         self.progress = Progress()
@@ -58,63 +58,63 @@ class Box:
         return [key for key, _ in self.world.objects.keys("dev/run/checkpoints/")]
 
 
-def test_the_manifest_names_every_part_and_goes_last(tmp_path: Path) -> None:
-    box = Box(tmp_path)
-    box.save(10)
-    with box.uploader as uploader:
+def test_the_manifest_names_every_part_and_is_uploaded_last(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    uploads.save(10)
+    with uploads.uploader as uploader:
         uploader.offer(10)
         assert uploader.drain(10)
-    assert box.transfer.keys == ["dev/run/checkpoints/10/model.safetensors", "dev/run/checkpoints/10/sub/rng.pth"]
-    manifest = json.loads(box.world.objects.body("dev/run/checkpoints/10/manifest.json"))
+    assert uploads.transfer.keys == ["dev/run/checkpoints/10/model.safetensors", "dev/run/checkpoints/10/sub/rng.pth"]
+    manifest = json.loads(uploads.world.objects.body("dev/run/checkpoints/10/manifest.json"))
     weights = {"name": "model.safetensors", "bytes": 7, "sha256": hashlib.sha256(b"weights").hexdigest()}
     assert manifest["step"] == 10
     assert manifest["parts"][0] == weights
-    assert box.progress.snapshot().checkpoint_age is not None
-    assert box.world.transfer.expiring == set(box.transfer.keys)
+    assert uploads.progress.snapshot().checkpoint_age is not None
+    assert uploads.world.transfer.expiring == set(uploads.transfer.keys)
 
 
 @pytest.mark.parametrize(("best", "left"), [(None, {20, 30}), (9, {9, 20, 30}), (30, {20, 30})])
-def test_on_disk_the_newest_two_stay_and_the_best(tmp_path: Path, best: int | None, left: set[int]) -> None:
-    box = Box(tmp_path)
-    with box.uploader as uploader:
+def test_the_latest_two_and_the_best_stay_on_disk(tmp_path: Path, best: int | None, left: set[int]) -> None:
+    uploads = Uploads(tmp_path)
+    with uploads.uploader as uploader:
         for step in (9, 10, 20, 30):
-            box.save(step)
+            uploads.save(step)
             uploader.offer(step, step == best)
             assert uploader.drain(10)
     assert {int(path.name.removeprefix("checkpoint-")) for path in tmp_path.iterdir()} == left
 
 
-def test_a_newer_checkpoint_that_waits_for_its_upload_stays(tmp_path: Path) -> None:
-    box = Box(tmp_path)
+def test_newer_checkpoints_that_are_not_uploaded_yet_stay_on_disk(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
     for step in (9, 10, 20, 30):
-        box.save(step)
-    with box.uploader as uploader:
+        uploads.save(step)
+    with uploads.uploader as uploader:
         uploader.offer(10)
         assert uploader.drain(10)
     assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{step}" for step in (9, 10, 20, 30)}
 
 
-def test_a_failed_upload_leaves_no_manifest_and_the_next_one_goes_on(tmp_path: Path) -> None:
-    box = Box(tmp_path, failures=1)
-    with box.uploader as uploader:
-        box.save(10)
+def test_a_failed_upload_leaves_no_manifest_and_the_next_one_succeeds(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path, failures=1)
+    with uploads.uploader as uploader:
+        uploads.save(10)
         uploader.offer(10)
         assert uploader.drain(10)
-        assert box.stored() == []
-        box.save(20)
+        assert uploads.stored() == []
+        uploads.save(20)
         uploader.offer(20)
         assert uploader.drain(10)
     assert uploader.uploaded == [20]
-    assert "dev/run/checkpoints/20/manifest.json" in box.stored()
+    assert "dev/run/checkpoints/20/manifest.json" in uploads.stored()
 
 
-def test_a_checkpoint_that_waits_is_replaced_by_a_newer_one(tmp_path: Path) -> None:
-    box = Box(tmp_path)
-    box.save(10)
-    box.save(20)
-    box.uploader.offer(10)
-    box.uploader.offer(20)
-    with box.uploader as uploader:
+def test_a_newer_checkpoint_replaces_one_that_waits(tmp_path: Path) -> None:
+    uploads = Uploads(tmp_path)
+    uploads.save(10)
+    uploads.save(20)
+    uploads.uploader.offer(10)
+    uploads.uploader.offer(20)
+    with uploads.uploader as uploader:
         assert uploader.drain(10)
     assert uploader.uploaded == [20]
     assert not uploader.alive

@@ -15,7 +15,7 @@ from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Source
 from chronos_ec2.services.publish.data import upload_data
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 
 BODIES = {"d/a.parquet": b"first", "d/sub/a.parquet": b"second", "d/../../etc/passwd": b"third"}
 KEYS = tuple((key, len(body)) for key, body in BODIES.items())
@@ -94,7 +94,7 @@ def test_a_stop_ends_downloads_that_hang(tmp_path: Path) -> None:
 
 
 def test_data_uploaded_by_the_cli_has_its_hash_on_the_instance(tmp_path: Path) -> None:
-    world, folder = MemoryWorld(), tmp_path / "mine"
+    world, folder = MemoryAws(), tmp_path / "mine"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "a.parquet").write_bytes(b"rows")
     path, count = upload_data(folder, "toy", world.transfer, lambda _: None)

@@ -14,14 +14,21 @@ from pathlib import Path
 
 import pytest
 
-from agent.data.download import PIECE_BYTES, Download, ObjectChanged, fetch
+from agent.data import download
+from agent.data.download import Download, ObjectChanged, fetch
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Transfer
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.ports import ObjectTransfer, Source
-from chronos_ec2.testing import MemoryObjects, MemoryTransfer, MemoryWorld
+from chronos_ec2.testing import MemoryAws, MemoryObjects, MemoryTransfer
 
-LARGE = random.Random(7).randbytes(1 << 20) * 128 + b"the end"
+PIECE_BYTES = 1 << 20
+LARGE = random.Random(7).randbytes(PIECE_BYTES) * 2 + b"the end"
+
+
+@pytest.fixture(autouse=True)
+def _small_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(download, "PIECE_BYTES", PIECE_BYTES)
 
 
 class FlakyTransfer(MemoryTransfer):
@@ -55,7 +62,7 @@ class FirstPieceLast(FlakyTransfer):
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
         assert piece is not None
         if piece.start == 0:
-            assert all(self._others.acquire(timeout=60) for _ in range(2))
+            assert all(self._others.acquire(timeout=300) for _ in range(2))
         source = super().download_piece(key, path, piece, on_bytes)
         if piece.start > 0:
             self._others.release()
@@ -77,8 +84,8 @@ class Overwritten(FlakyTransfer):
 
 
 @pytest.fixture
-def world() -> MemoryWorld:
-    made = MemoryWorld()
+def world() -> MemoryAws:
+    made = MemoryAws()
     made.objects.write("large", LARGE)
     made.objects.write("small", b"small")
     return made
@@ -90,14 +97,14 @@ def get(transfer: ObjectTransfer, *downloads: Download, slept: list[float] | Non
     return fetch(transfer, downloads, moved.append, lambda: None, waits.append)
 
 
-def test_a_large_object_is_downloaded_in_pieces_and_a_small_one_in_one(world: MemoryWorld, tmp_path: Path) -> None:
+def test_a_large_object_is_downloaded_in_pieces_and_a_small_one_in_one(world: MemoryAws, tmp_path: Path) -> None:
     transfer = FlakyTransfer(world.objects)
     large, small = Download("large", len(LARGE), tmp_path / "a"), Download("small", 5, tmp_path / "b")
     assert get(transfer, large, small) == (hashlib.sha256(LARGE).hexdigest(), hashlib.sha256(b"small").hexdigest())
     assert transfer.requests == {0: 1, PIECE_BYTES: 1, 2 * PIECE_BYTES: 1, None: 1}
 
 
-def test_a_broken_piece_resumes_at_the_byte_at_which_it_broke(world: MemoryWorld, tmp_path: Path) -> None:
+def test_a_broken_piece_resumes_at_the_byte_at_which_it_broke(world: MemoryAws, tmp_path: Path) -> None:
     transfer, slept = FlakyTransfer(world.objects, breaks={PIECE_BYTES}), list[float]()
     (sha256,) = get(transfer, Download("large", len(LARGE), tmp_path / "a"), slept=slept)
     assert sha256 == hashlib.sha256(LARGE).hexdigest()
@@ -105,24 +112,24 @@ def test_a_broken_piece_resumes_at_the_byte_at_which_it_broke(world: MemoryWorld
     assert slept == [2]
 
 
-def test_pieces_may_arrive_in_any_order(world: MemoryWorld, tmp_path: Path) -> None:
+def test_pieces_may_arrive_in_any_order(world: MemoryAws, tmp_path: Path) -> None:
     download = Download("large", len(LARGE), tmp_path / "a")
     assert get(FirstPieceLast(world.objects), download) == (hashlib.sha256(LARGE).hexdigest(),)
 
 
-def test_an_object_that_is_overwritten_meanwhile_is_refused(world: MemoryWorld, tmp_path: Path) -> None:
+def test_an_object_that_is_overwritten_meanwhile_is_refused(world: MemoryAws, tmp_path: Path) -> None:
     with pytest.raises(ObjectChanged, match="was overwritten during the download"):
         get(Overwritten(world.objects), Download("large", len(LARGE), tmp_path / "a"))
 
 
 @pytest.mark.parametrize("key", ["large", "small"])
-def test_an_object_of_another_size_is_refused(world: MemoryWorld, tmp_path: Path, key: str) -> None:
+def test_an_object_of_another_size_is_refused(world: MemoryAws, tmp_path: Path, key: str) -> None:
     with pytest.raises(ObjectChanged, match="bytes, expected"):
         get(FlakyTransfer(world.objects), Download(key, len(world.objects.body(key)) - 1, tmp_path / "a"))
 
 
 @pytest.mark.parametrize("body", [LARGE, b"small"])
-def test_an_object_that_differs_from_the_upload_is_refused(world: MemoryWorld, tmp_path: Path, body: bytes) -> None:
+def test_an_object_that_differs_from_the_upload_is_refused(world: MemoryAws, tmp_path: Path, body: bytes) -> None:
     """Pieces of a large object have no S3 checksum: the whole is compared with the uploader's hash."""
     path, transfer = tmp_path / "upload", FlakyTransfer(world.objects)
     path.write_bytes(body)
@@ -135,7 +142,7 @@ def test_an_object_that_differs_from_the_upload_is_refused(world: MemoryWorld, t
         get(transfer, download)
 
 
-def test_no_further_download_starts_after_a_failure(world: MemoryWorld, tmp_path: Path) -> None:
+def test_no_further_download_starts_after_a_failure(world: MemoryAws, tmp_path: Path) -> None:
     class Unavailable(MemoryTransfer):
         """Fails for the first object, and for the others once that failure is known."""
 

@@ -1,4 +1,4 @@
-/* libnvidia-ml.so.1 as far as the agent asks it, by NVIDIA's ABI. What it says stands in the environment. */
+/* A fake libnvidia-ml.so.1 with the functions that the agent calls. Its answers come from the environment. */
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,7 +16,7 @@ static long number(const char *name, long otherwise) {
 
 static int lost(void) { return number("FAKE_LOST", 0) ? GPU_IS_LOST : SUCCESS; }
 
-/* As a driver that has lost a GPU: the call comes back late, or never. */
+/* Like a driver that has lost a GPU: the call returns late, or never. */
 static void hang(void) { sleep((unsigned int)number("FAKE_HANG", 0)); }
 
 int nvmlInitWithFlags(unsigned int flags) { (void)flags; hang(); return (int)number("FAKE_INIT", SUCCESS); }

@@ -1,4 +1,4 @@
-"""The trainer's control group, in folders that look as the kernel's do in either version."""
+"""The trainer's cgroup, in folders that look like cgroups of either version."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from agent.host.cgroup import DELEGATED, TrainerCgroup, killed_in_trainer_cgroup, trainer_cgroup
+from agent.host.cgroup import DELEGATED, TrainerCgroup, trainer_cgroup, trainer_oom_kills
 
 GIB = 2**30
 UNIT = "system.slice/chronos-agent.service"
@@ -18,7 +18,7 @@ UNIT = "system.slice/chronos-agent.service"
 
 @dataclass(frozen=True)
 class Kernel:
-    """A box of 16 GiB. The files of a new group appear with it, so here they are there before."""
+    """A machine with 16 GiB. The kernel creates the files of a new cgroup, so here they exist in advance."""
 
     root: Path
     home: Path
@@ -54,25 +54,25 @@ def kernel(request: pytest.FixtureRequest, tmp_path: Path, monkeypatch: pytest.M
     return kernel
 
 
-def test_the_trainer_gets_all_memory_but_a_gibibyte(kernel: Kernel) -> None:
+def test_the_trainer_gets_all_memory_except_one_gibibyte(kernel: Kernel) -> None:
     kernel.trainer()
     assert (kernel.home / "trainer" / kernel.limit).read_text() == str(15 * GIB)
 
 
-def test_where_the_unit_itself_is_limited_it_gets_its_share_of_that(kernel: Kernel) -> None:
+def test_if_the_unit_has_a_limit_the_trainer_gets_three_quarters_of_it(kernel: Kernel) -> None:
     kernel.allow(str(GIB))
     kernel.trainer()
     assert (kernel.home / "trainer" / kernel.limit).read_text() == str(GIB * 3 // 4)
 
 
-def test_a_command_runs_in_it_as_the_process_that_was_started(kernel: Kernel) -> None:
+def test_a_command_runs_in_the_cgroup_as_the_process_that_was_started(kernel: Kernel) -> None:
     command = [*kernel.trainer().command_prefix, "sh", "-c", 'test "$1" = "a b" && echo $$', "sh", "a b"]
     with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
         assert process.communicate()[0].strip() == str(process.pid)
     assert (kernel.home / "trainer" / "cgroup.procs").read_text().strip() == str(process.pid)
 
 
-def test_a_group_that_takes_nobody_in_is_no_error_of_the_command(kernel: Kernel) -> None:
+def test_a_command_runs_even_if_it_cannot_join_the_cgroup(kernel: Kernel) -> None:
     prefix = kernel.trainer().command_prefix
     shutil.rmtree(kernel.home)
     done = subprocess.run([*prefix, "sh", "-c", "exit 7"], stderr=subprocess.PIPE, text=True, check=False)
@@ -80,44 +80,43 @@ def test_a_group_that_takes_nobody_in_is_no_error_of_the_command(kernel: Kernel)
     assert "cgroup.procs" in done.stderr
 
 
-def test_it_counts_whom_the_kernel_has_killed(kernel: Kernel) -> None:
+def test_oom_kills_are_counted(kernel: Kernel) -> None:
     kernel.trainer()
     own = kernel.root / "own"
-    assert killed_in_trainer_cgroup(kernel.root, own) is None
+    assert trainer_oom_kills(kernel.root, own) is None
     if kernel.limit == "memory.max":
         (kernel.home / "trainer" / "memory.events").write_text("low 0\nhigh 0\nmax 7\noom 1\noom_kill 2\n")
     else:
         (kernel.home / "trainer" / "memory.oom_control").write_text("oom_kill_disable 0\nunder_oom 0\noom_kill 2\n")
-    assert killed_in_trainer_cgroup(kernel.root, own) == 2
+    assert trainer_oom_kills(kernel.root, own) == 2
     own.write_text(kernel.own.replace(".service", ".service/agent"))
-    assert killed_in_trainer_cgroup(kernel.root, own) == 2
+    assert trainer_oom_kills(kernel.root, own) == 2
 
 
-def test_without_a_group_of_its_own_nobody_is_counted(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_delegation_nothing_is_counted(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DELEGATED)
-    assert killed_in_trainer_cgroup(kernel.root, kernel.root / "own") is None
+    assert trainer_oom_kills(kernel.root, kernel.root / "own") is None
 
 
 @pytest.mark.parametrize("kernel", [2], indirect=True)
-def test_in_version_2_the_agent_moves_out_of_the_group_that_it_divides(kernel: Kernel) -> None:
+def test_in_version_2_the_agent_moves_into_a_child_cgroup(kernel: Kernel) -> None:
     shutil.rmtree(kernel.home / "trainer")
     kernel.trainer()
     assert (kernel.home / "agent" / "cgroup.procs").read_text() == str(os.getpid())
     assert (kernel.home / "cgroup.subtree_control").read_text() == "+memory"
 
 
-def test_the_second_trainer_of_an_agent_that_has_moved_gets_the_same_group(kernel: Kernel) -> None:
+def test_a_second_trainer_gets_the_same_cgroup(kernel: Kernel) -> None:
     moved = Kernel(kernel.root, kernel.home, kernel.limit, kernel.own.replace(".service", ".service/agent"))
     assert moved.trainer().path == kernel.trainer().path == kernel.home / "trainer"
 
 
-def test_nobody_divides_what_is_not_its_own(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_delegation_no_cgroup_is_created(kernel: Kernel, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv(DELEGATED)
-    free = kernel.trainer()
-    assert free.command_prefix == ()
+    assert kernel.trainer().command_prefix == ()
 
 
-def test_where_no_memory_is_counted_the_trainer_runs_without_a_limit(
+def test_without_a_memory_controller_the_trainer_runs_without_a_limit(
     kernel: Kernel, caplog: pytest.LogCaptureFixture
 ) -> None:
     (kernel.home / "trainer" / kernel.limit).unlink()

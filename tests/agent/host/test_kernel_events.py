@@ -1,12 +1,12 @@
-"""What the kernel says of GPUs and of memory."""
+"""GPU faults and OOM kills from the kernel."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-from agent.host.kernel_events import Box, xids
+from agent.host.kernel_events import KernelEvents, xids
 
-# As the driver writes it; the first two are a program's own faults.
+# As the driver writes it. The first two Xids are faults of the program.
 LOG = """\
 6,901,5000000,-;nvidia: module license 'NVIDIA' taints kernel.
  SUBSYSTEM=pci
@@ -22,56 +22,56 @@ def a_log(tmp_path: Path, text: str = LOG) -> Path:
     return path
 
 
-def test_the_drivers_reports_are_found_among_the_rest(tmp_path: Path) -> None:
+def test_xids_are_found_in_the_kernel_log(tmp_path: Path) -> None:
     found = xids(a_log(tmp_path))
     assert [(one.sequence, one.number, one.fatal) for one in found] == [
         (902, 31, False), (903, 43, False), (904, 48, True)
     ]  # fmt: skip
     assert [str(one) for one in found[1:]] == [
-        "Xid 43 of PCI:0000:00:1e",
-        "Xid 48 of PCI:0000:00:1e: a double-bit memory error",
+        "Xid 43 on PCI:0000:00:1e",
+        "Xid 48 on PCI:0000:00:1e: double-bit ECC error",
     ]
 
 
-def test_a_fault_from_before_is_not_the_trainers(tmp_path: Path) -> None:
-    box = Box(a_log(tmp_path))
-    assert box.gpu_fault() is None
+def test_a_fault_before_the_trainer_started_is_ignored(tmp_path: Path) -> None:
+    events = KernelEvents(a_log(tmp_path))
+    assert events.gpu_fault() is None
     a_log(tmp_path, LOG + "4,905,8000000,-;NVRM: Xid (PCI:0000:00:1f): 79, GPU has fallen off the bus.\n")
-    assert box.gpu_fault() == "Xid 79 of PCI:0000:00:1f: it has fallen off the bus"
+    assert events.gpu_fault() == "Xid 79 on PCI:0000:00:1f: GPU has fallen off the bus"
 
 
-def test_a_programs_own_fault_is_none_of_the_gpu(tmp_path: Path) -> None:
-    box = Box(a_log(tmp_path, ""))
+def test_a_fault_of_the_program_is_no_gpu_fault(tmp_path: Path) -> None:
+    events = KernelEvents(a_log(tmp_path, ""))
     a_log(tmp_path, LOG.partition("4,904")[0])
-    assert box.gpu_fault() is None
+    assert events.gpu_fault() is None
 
 
-def test_a_log_that_may_not_be_read_says_nothing(tmp_path: Path) -> None:
+def test_an_unreadable_kernel_log_has_no_xids(tmp_path: Path) -> None:
     assert xids(tmp_path / "none") == ()
-    assert Box(tmp_path / "none", tmp_path / "none").gpu_fault() is None
+    assert KernelEvents(tmp_path / "none", tmp_path / "none").gpu_fault() is None
 
 
-def test_this_machines_own_log_is_read_to_its_end() -> None:
-    """The device answers one record a read, and does not end like a file."""
+def test_the_kernel_log_of_this_machine_is_read_to_its_end() -> None:
+    """The device returns one record per read, and has no end of file."""
     assert isinstance(xids(), tuple)
 
 
-def test_processes_killed_for_memory_are_counted_from_now_on(tmp_path: Path) -> None:
+def test_oom_kills_are_counted_from_the_start(tmp_path: Path) -> None:
     vmstat = tmp_path / "vmstat"
     vmstat.write_text("nr_free_pages 1\noom_kill 3\n")
-    box = Box(tmp_path / "none", vmstat)
-    assert box.killed_for_memory() == 0
+    events = KernelEvents(tmp_path / "none", vmstat)
+    assert events.oom_kills() == 0
     vmstat.write_text("nr_free_pages 1\noom_kill 5\n")
-    assert box.killed_for_memory() == 2
+    assert events.oom_kills() == 2
     vmstat.write_text("not what it was\n")
-    assert Box(tmp_path / "none", vmstat).killed_for_memory() == 0
+    assert KernelEvents(tmp_path / "none", vmstat).oom_kills() == 0
 
 
-def test_where_the_trainer_has_a_group_its_own_dead_are_counted_and_no_others(tmp_path: Path) -> None:
+def test_with_a_trainer_cgroup_only_its_oom_kills_are_counted(tmp_path: Path) -> None:
     vmstat, counts = tmp_path / "vmstat", [2]
     vmstat.write_text("oom_kill 3\n")
-    box = Box(tmp_path / "none", vmstat, lambda: counts[0])
+    events = KernelEvents(tmp_path / "none", vmstat, lambda: counts[0])
     vmstat.write_text("oom_kill 9\n")
-    assert box.killed_for_memory() == 0
+    assert events.oom_kills() == 0
     counts[0] = 3
-    assert box.killed_for_memory() == 1
+    assert events.oom_kills() == 1

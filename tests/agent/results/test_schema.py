@@ -1,4 +1,4 @@
-"""training.json is what its schema says, and the schema in docs/ is the one that the code has."""
+"""training.json matches its schema, and docs/ has the current schema."""
 
 from __future__ import annotations
 
@@ -27,17 +27,17 @@ def written(tmp_path: Path) -> dict[str, Any]:
     return world.document("training.json")
 
 
-def test_the_published_schema_is_the_codes() -> None:
-    """`python -m agent.results.upload.schema > docs/training.schema.json` renews it."""
+def test_the_published_schema_is_current() -> None:
+    """Regenerate it with `python -m agent.results.schema > docs/training.schema.json`."""
     assert json.loads(PUBLISHED.read_text()) == schema()
 
 
-def test_what_a_run_writes_is_as_the_published_schema_says(written: dict[str, Any]) -> None:
+def test_the_training_json_of_a_run_matches_the_published_schema(written: dict[str, Any]) -> None:
     jsonschema.validate(written, json.loads(PUBLISHED.read_text()), cls=jsonschema.Draft202012Validator)
     assert problems(written) == []
 
 
-def test_what_is_not_is_named(written: dict[str, Any]) -> None:
+def test_violations_are_named(written: dict[str, Any]) -> None:
     assert problems(written | {"atempt": 2}) == ["atempt: Extra inputs are not permitted"]
     del written["outcome"]
     assert problems(written | {"attempt": 0}) == [

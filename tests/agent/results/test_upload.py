@@ -1,4 +1,4 @@
-"""What is left in S3, what is drawn, and what is said."""
+"""Results in S3, plots and logs."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.data.ingest import read_panel
-from agent.logs.redacted_copy import MOST_BYTES
-from agent.logs.redaction import shown
+from agent.logs.redacted_copy import MAX_BYTES
+from agent.logs.redaction import redacted
 from agent.logs.shipper import LogShipper, StreamCopy, log_to
 from agent.plots import draw_forecasts, draw_loss
 from agent.protocol.metrics_log import losses
@@ -37,7 +37,7 @@ def results_of(world: World, slept: list[float] | None = None) -> Results:
     return Results(objects, world.transfer, "dev", RUN_ID, Progress(), sleep=sleep)
 
 
-def test_a_model_is_uploaded_with_all_that_chronos_fetches(tmp_path: Path) -> None:
+def test_a_model_is_uploaded_with_every_file_that_chronos_downloads(tmp_path: Path) -> None:
     world = World()
     for name in ("config.json", "model.safetensors"):
         (tmp_path / name).write_text("{}")
@@ -45,21 +45,21 @@ def test_a_model_is_uploaded_with_all_that_chronos_fetches(tmp_path: Path) -> No
     assert world.names() == {"models/config.json", "models/model.safetensors", "models/LICENSE.txt"}
 
 
-def test_event_files_are_results(tmp_path: Path) -> None:
+def test_tensorboard_files_are_uploaded(tmp_path: Path) -> None:
     world, workdir = World(), a_workdir(tmp_path)
     workdir.tensorboard.mkdir()
     (workdir.tensorboard / "events.out.tfevents.1").write_bytes(b"x")
-    results_of(world).evidence(workdir)
+    results_of(world).evaluation(workdir)
     assert world.names() == {"tensorboard/events.out.tfevents.1"}
 
 
-def test_no_model_no_upload(tmp_path: Path) -> None:
+def test_without_a_model_nothing_is_uploaded(tmp_path: Path) -> None:
     world = World()
     assert not results_of(world).model(tmp_path)
     assert not world.names()
 
 
-def test_a_write_is_tried_again_for_a_minute() -> None:
+def test_writes_are_retried_for_a_minute() -> None:
     world, slept = World(), list[float]()
     world.objects = FlakyObjects(world.memory.objects)
     world.objects.refused = 2
@@ -70,14 +70,14 @@ def test_a_write_is_tried_again_for_a_minute() -> None:
         results_of(world, slept).document("training.json", {})
 
 
-def test_a_picture_that_cannot_be_drawn_does_not_fail_the_run(tmp_path: Path) -> None:
+def test_a_plot_that_cannot_be_drawn_does_not_fail_the_run(tmp_path: Path) -> None:
     world, workdir = World(), a_workdir(tmp_path)
     workdir.metrics.write_text('{"step": 1, "total_steps": 2, "loss": 3.5}\n')
     results_of(world).plots(workdir, [{"item": "broken"}], 12)
     assert world.names() == {"plots/loss.png"}
 
 
-def test_the_loss_is_drawn_from_what_is_there(tmp_path: Path) -> None:
+def test_the_loss_is_plotted_from_the_lines_that_can_be_parsed(tmp_path: Path) -> None:
     metrics, picture = tmp_path / "metrics.jsonl", tmp_path / "loss.png"
     assert not draw_loss(metrics, picture)
     lines = [json.dumps({"step": step, "total_steps": 60, "loss": 1 / step}) for step in range(1, 60)]
@@ -87,33 +87,33 @@ def test_the_loss_is_drawn_from_what_is_there(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("count", [1, 3, 12])
-def test_examples_are_representative_and_drawn(tmp_path: Path, count: int) -> None:
+def test_examples_are_representative_and_plotted(tmp_path: Path, count: int) -> None:
     path = tmp_path / "toy.parquet"
     pq.write_table(toy_series(count), path)
     panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
     quantiles = np.sort(np.random.default_rng(1).normal(10, 1, (1, count, 1, 6, 9)), axis=-1)
     errors = np.linspace(0.1, 2.0, count)
-    shown = examples(panel, hold_out(panel, 6, 1, 6), "chronos-2", quantiles, quantiles, errors)
-    assert len({example["item"] for example in shown}) == min(count, 4)
-    assert 0.1 < shown[-1]["mase"] < 2.0 or count < 4
-    draw_forecasts(shown, tmp_path / "forecast.png", 6)
+    chosen = examples(panel, hold_out(panel, 6, 1, 6), "chronos-2", quantiles, quantiles, errors)
+    assert len({example["item"] for example in chosen}) == min(count, 4)
+    assert 0.1 < chosen[-1]["mase"] < 2.0 or count < 4
+    draw_forecasts(chosen, tmp_path / "forecast.png", 6)
     assert (tmp_path / "forecast.png").read_bytes().startswith(PNG)
 
 
-def test_what_is_missing_in_an_example_is_null(tmp_path: Path) -> None:
+def test_missing_values_of_an_example_are_null(tmp_path: Path) -> None:
     table = toy_series(1)
     gap = table.set_column(2, "target", [[None, *table["target"].to_pylist()[1:]]])
     path = tmp_path / "toy.parquet"
     pq.write_table(gap, path)
     panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
     quantiles = np.zeros((1, 1, 1, 30, 9))
-    (shown,) = examples(panel, hold_out(panel, 30, 1, 6), "chronos-2", quantiles, quantiles, np.array([np.nan]))
-    assert shown["values"][0] is None
-    assert shown["mase"] is None
-    draw_forecasts([shown], tmp_path / "forecast.png")
+    (example,) = examples(panel, hold_out(panel, 30, 1, 6), "chronos-2", quantiles, quantiles, np.array([np.nan]))
+    assert example["values"][0] is None
+    assert example["mase"] is None
+    draw_forecasts([example], tmp_path / "forecast.png")
 
 
-def test_a_log_line_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_log_record_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     undo = log_to(tmp_path / "logs" / "agent.log")
     try:
         logging.getLogger("agent").warning("a\x1b[31m name\nwith %s", "lines")
@@ -126,7 +126,7 @@ def test_a_log_line_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[st
     assert "ValueError: first | second" in lines[1]
 
 
-def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
+def test_logs_are_uploaded_when_they_have_grown(tmp_path: Path) -> None:
     shipped: list[str] = []
     path = tmp_path / "agent.log"
 
@@ -135,7 +135,7 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
         if len(shipped) == 2:
             raise ServiceUnavailable("no answer")
 
-    shipper = LogShipper([(upload, (path, tmp_path / "missing.log"))], tmp_path / "shown")
+    shipper = LogShipper([(upload, (path, tmp_path / "missing.log"))], tmp_path / "redacted")
     shipper.ship()
     path.write_text("one")
     shipper.ship()
@@ -146,7 +146,7 @@ def test_logs_are_shipped_when_they_have_grown(tmp_path: Path) -> None:
     assert shipped == ["one", "one two", "one two"]
 
 
-def test_a_copy_in_cloudwatch_has_each_whole_line_once_and_loses_none(tmp_path: Path) -> None:
+def test_cloudwatch_gets_each_complete_line_once(tmp_path: Path) -> None:
     world, path, copied = World(), tmp_path / "trainer.log", "run/1/trainer.log"
     refused = iter([False, True, False, False])
 
@@ -156,7 +156,7 @@ def test_a_copy_in_cloudwatch_has_each_whole_line_once_and_loses_none(tmp_path: 
         world.memory.streams.append(stream, lines, at)
 
     copy = StreamCopy(SimpleNamespace(append=append), "run/1/", world.clock)
-    shipper = LogShipper([(copy.send, (path,))], tmp_path / "shown")
+    shipper = LogShipper([(copy.send, (path,))], tmp_path / "redacted")
     path.write_bytes(b"step 1\n\n\x1b[31mred\nhal")
     shipper.ship()
     path.write_bytes(path.read_bytes() + b"f\nwhole\n")
@@ -167,7 +167,7 @@ def test_a_copy_in_cloudwatch_has_each_whole_line_once_and_loses_none(tmp_path: 
     assert [line for _, line in world.memory.streams.lines[copied]] == ["step 1", "[31mred", "half", "whole"]
 
 
-def test_one_place_that_takes_no_log_does_not_keep_it_from_the_other(tmp_path: Path) -> None:
+def test_a_failed_route_does_not_block_the_others(tmp_path: Path) -> None:
     shipped: list[str] = []
     path = tmp_path / "agent.log"
     path.write_text("one\n")
@@ -175,34 +175,36 @@ def test_one_place_that_takes_no_log_does_not_keep_it_from_the_other(tmp_path: P
     def refuse(_path: Path) -> None:
         raise ServiceUnavailable("no answer")
 
-    LogShipper([(refuse, (path,)), (lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "shown").ship()
+    LogShipper(
+        [(refuse, (path,)), (lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "redacted"
+    ).ship()
     assert shipped == ["one\n"]
 
 
-def test_what_leaves_the_box_of_a_log_is_text_without_secrets_however_it_is_written(tmp_path: Path) -> None:
+def test_uploaded_logs_are_text_without_secrets_however_they_are_written(tmp_path: Path) -> None:
     shipped: list[str] = []
     path = tmp_path / "trainer.log"
-    shipper = LogShipper([(lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "shown")
+    shipper = LogShipper([(lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "redacted")
     path.write_bytes(b"a\ttab \x1b[31mred\n 10%\r 20%\rAWS_SECRET_ACCESS_KEY=wJalrXUtn")
     shipper.ship()
-    path.write_bytes(path.read_bytes() + b"FEMI/K7MDENG\r\nlast words")
+    path.write_bytes(path.read_bytes() + b"FEMI/K7MDENG\r\nlast line")
     shipper.ship()
     assert shipped == [
         "a\ttab  [31mred\n 10%\n 20%\nAWS_SECRET_ACCESS_KEY=[hidden]",
-        "a\ttab  [31mred\n 10%\n 20%\nAWS_SECRET_ACCESS_KEY=[hidden]\nlast words",
+        "a\ttab  [31mred\n 10%\n 20%\nAWS_SECRET_ACCESS_KEY=[hidden]\nlast line",
     ]
 
 
-def test_of_a_log_that_grows_too_fast_the_newest_is_shipped(tmp_path: Path) -> None:
+def test_only_the_latest_part_of_a_log_that_grows_too_fast_is_uploaded(tmp_path: Path) -> None:
     shipped: list[int] = []
     path = tmp_path / "trainer.log"
-    shipper = LogShipper([(lambda one: shipped.append(one.stat().st_size), (path,))], tmp_path / "shown")
+    shipper = LogShipper([(lambda one: shipped.append(one.stat().st_size), (path,))], tmp_path / "redacted")
     with path.open("w") as log:
         log.writelines(f"line {number:08d}\n" for number in range(600_000))
     shipper.ship()
-    text = (tmp_path / "shown" / "trainer.log").read_text()
-    assert MOST_BYTES <= shipped[0] < MOST_BYTES + 100
-    assert text.startswith("[4400000 bytes of this log were left out here]\n")
+    text = (tmp_path / "redacted" / "trainer.log").read_text()
+    assert MAX_BYTES <= shipped[0] < MAX_BYTES + 100
+    assert text.startswith("[4400000 bytes of this log omitted]\n")
     assert text.endswith("line 00599999\n")
 
 
@@ -213,13 +215,13 @@ SECRETS = (
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_secrets_are_known_by_their_looks(secret: str) -> None:
-    assert shown(f"got {secret}, going on") == "got [hidden], going on"
-    assert shown(f'"{secret}"') == '"[hidden]"'
+def test_secrets_are_recognised_by_their_format(secret: str) -> None:
+    assert redacted(f"got {secret}, continuing") == "got [hidden], continuing"
+    assert redacted(f'"{secret}"') == '"[hidden]"'
 
 
 @pytest.mark.parametrize(
-    ("line", "told"),
+    ("line", "expected"),
     [
         ("aws_secret_access_key = wJalrXUtnFEMI/K7MDENG", "aws_secret_access_key = [hidden]"),
         ('{"SecretAccessKey": "wJalrXUtnFEMI/K7", "Type": "x"}', '{"SecretAccessKey": "[hidden]", "Type": "x"}'),
@@ -228,16 +230,16 @@ def test_secrets_are_known_by_their_looks(secret: str) -> None:
         ("Authorization: Bearer abcdefgh.ijk", "Authorization: Bearer [hidden]"),
         ("GET /a?X-Amz-Signature=0123abcd&x=1", "GET /a?X-Amz-Signature=[hidden]&x=1"),
         ("WANDB_API_KEY=0123456789abcdef", "WANDB_API_KEY=[hidden]"),
-        # What those who train write all day.
+        # Typical output of training.
         ("tokens per second: 1234, pad_token=<pad>, key=value", "tokens per second: 1234, pad_token=<pad>, key=value"),
         ("s3://b/dev/20260131T120000Z-1a2b3c/logs", "s3://b/dev/20260131T120000Z-1a2b3c/logs"),
     ],
 )
-def test_secrets_are_known_by_their_names(line: str, told: str) -> None:
-    assert shown(line) == told
+def test_secrets_are_recognised_by_their_names(line: str, expected: str) -> None:
+    assert redacted(line) == expected
 
 
-def test_a_record_of_the_agent_shows_no_secret(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_records_of_the_agent_are_redacted(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     undo = log_to(tmp_path / "agent.log")
     try:
         logging.getLogger("agent").warning("refused: %s", "AKIAIOSFODNN7EXAMPLE")
@@ -247,7 +249,7 @@ def test_a_record_of_the_agent_shows_no_secret(tmp_path: Path, capsys: pytest.Ca
     assert "AKIA" not in capsys.readouterr().err
 
 
-def test_the_logs_of_an_earlier_attempt_stay(tmp_path: Path) -> None:
+def test_later_attempts_do_not_overwrite_logs(tmp_path: Path) -> None:
     world, log = World(), tmp_path / "trainer.log"
     for attempt in (1, 2):
         log.write_text(f"attempt {attempt}\n")
@@ -256,7 +258,7 @@ def test_the_logs_of_an_earlier_attempt_stay(tmp_path: Path) -> None:
     assert world.memory.objects.body(f"dev/{RUN_ID}/logs/trainer.log") == b"attempt 1\n"
 
 
-def test_what_a_lost_attempt_did_beyond_its_checkpoint_is_not_in_the_curve(tmp_path: Path) -> None:
+def test_losses_after_the_checkpoint_of_a_lost_attempt_are_dropped(tmp_path: Path) -> None:
     metrics = tmp_path / "metrics.jsonl"
     lines: list[dict[str, Any]] = [{"step": step, "total_steps": 9, "loss": 1.0} for step in (1, 2, 3)]
     lines += [{"event": "attempt", "attempt": 2, "step": 1}, {"step": 2, "total_steps": 9, "loss": 2.0}]
@@ -264,7 +266,7 @@ def test_what_a_lost_attempt_did_beyond_its_checkpoint_is_not_in_the_curve(tmp_p
     assert losses(metrics) == [(1.0, 1.0), (2.0, 2.0)]
 
 
-def test_shipping_a_log_is_no_progress(tmp_path: Path) -> None:
+def test_uploading_a_log_is_no_progress(tmp_path: Path) -> None:
     world, progress = World(), Progress()
     results = Results(world.objects, world.transfer, "dev", RUN_ID, progress)
     log = tmp_path / "trainer.log"
@@ -273,7 +275,7 @@ def test_shipping_a_log_is_no_progress(tmp_path: Path) -> None:
     assert progress.snapshot().counter == 0
 
 
-def test_what_is_not_in_s3_as_it_was_uploaded_is_named(tmp_path: Path) -> None:
+def test_objects_missing_or_changed_in_s3_are_named(tmp_path: Path) -> None:
     world = World()
     (tmp_path / "config.json").write_text("{}")
     results = results_of(world)
@@ -284,7 +286,7 @@ def test_what_is_not_in_s3_as_it_was_uploaded_is_named(tmp_path: Path) -> None:
     assert results.missing() == ["models/LICENSE.txt", "models/config.json"]
 
 
-def test_a_summary_that_is_not_as_its_schema_says_is_written_and_logged(caplog: pytest.LogCaptureFixture) -> None:
+def test_a_training_json_that_violates_its_schema_is_written_and_logged(caplog: pytest.LogCaptureFixture) -> None:
     world = World()
     results_of(world).summary({"schema_version": 1})
     assert world.names() == {"training.json"}

@@ -13,7 +13,7 @@ import pytest
 
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
-from agent.lifecycle import FAILED, SUCCEEDED, run_agent
+from agent.lifecycle import FAILED, SUCCEEDED
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import InvalidInput
@@ -21,7 +21,7 @@ from chronos_ec2.domain.records.s3_keys import code_key, run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.trainer import MAX_CODE_BYTES, pack, publish_code
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 from chronos_ec2.worker.control import Control
 from tests.agent.builders import (
     RUN_ID,
@@ -50,7 +50,7 @@ def a_config_file(tmp_path: Path, **modules: str) -> Path:
 
 
 def fetch_archive(supervised: Supervised, archive: bytes) -> None:
-    objects, sha256 = MemoryWorld().objects, hashlib.sha256(archive).hexdigest()
+    objects, sha256 = MemoryAws().objects, hashlib.sha256(archive).hexdigest()
     objects.write(code_key(sha256), archive)
     fetch_code(objects, sha256, supervised.workdir.code)
 
@@ -142,7 +142,7 @@ def test_a_package_is_uploaded_without_byte_code(tmp_path: Path) -> None:
 
 
 def test_code_is_named_by_its_hash(tmp_path: Path) -> None:
-    store, config = RunStore(MemoryWorld().objects), a_config_file(tmp_path, own="x = 1")
+    store, config = RunStore(MemoryAws().objects), a_config_file(tmp_path, own="x = 1")
     first = publish_code("own", config, store)
     (config.parent / "own.py").touch()
     assert publish_code("own", config, store) == first
@@ -168,7 +168,7 @@ def test_code_that_cannot_be_packed_is_refused_at_the_launch(tmp_path: Path, siz
 
 def test_a_configuration_in_the_bucket_cannot_bring_code() -> None:
     with pytest.raises(InvalidInput, match=r"module own must be beside a configuration \(give --config FILE\)"):
-        publish_code("own", None, RunStore(MemoryWorld().objects))
+        publish_code("own", None, RunStore(MemoryAws().objects))
 
 
 @pytest.mark.parametrize("change", ["gone", "changed"])

@@ -33,7 +33,7 @@ def test_every_family_is_trained_evaluated_and_loaded_by_the_library(
     base = a_base(tmp_path, family)
     config = tiny_chronos(steps=4, learning_rate=1e-2) | {
         "model": {"base": base, "lora": lora},
-        "evaluation": {"season_length": 6, "windows": 2, "export": "trained"},
+        "evaluation": {"season_length": 6, "windows": 2, "export": "trained", "baseline_series": 3},
     }
     result = train(workdir, config)
 

@@ -77,7 +77,7 @@ def test_the_champion_is_compared_too(tmp_path: Path) -> None:
     workdir = toy_workdir(tmp_path)
     config = tiny_chronos(steps=3)
     champion = a_base(tmp_path, "chronos-bolt")
-    config["evaluation"] = {"season_length": 6, "champion": champion, "export": "trained"}
+    config["evaluation"] = {"season_length": 6, "champion": champion, "export": "trained", "baselines": []}
     result = train(workdir, config)
     assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "champion"}
     assert set(result["evaluation"]["trained_minus"]) == {"seasonal_naive", "champion"}
@@ -92,7 +92,7 @@ def test_the_champion_is_exported_if_it_is_better(tmp_path: Path) -> None:
     good = a_good_model(tmp_path)
     workdir = toy_workdir(tmp_path / "second")
     config = tiny_chronos(steps=1)
-    config["evaluation"] = {"season_length": 6, "champion": str(good)}
+    config["evaluation"] = {"season_length": 6, "champion": str(good), "baselines": []}
     result = train(workdir, config)
     assert result["evaluation"]["exported"] == "champion"
     assert f"the unmodified champion, `{good}`" in (workdir.model / "MODEL_CARD.md").read_text()
@@ -111,7 +111,7 @@ def test_an_unusable_champion_is_refused_before_training(tmp_path: Path, horizon
     workdir = toy_workdir(tmp_path)
     config = tiny_chronos(steps=3) | {"prediction_length": horizon}
     champion = "/nowhere" if horizon == 6 else a_base(tmp_path, "chronos-bolt")
-    config["evaluation"] = {"season_length": 6, "champion": champion}
+    config["evaluation"] = {"season_length": 6, "champion": champion, "baselines": []}
     with pytest.raises(InvalidInput, match=problem):
         train(workdir, config)
     assert not any("step" in line for line in metrics_lines(workdir))
@@ -120,7 +120,7 @@ def test_an_unusable_champion_is_refused_before_training(tmp_path: Path, horizon
 def test_a_champion_without_covariates_is_evaluated_without_them(tmp_path: Path) -> None:
     workdir = toy_workdir(tmp_path, heat=lambda row: row % 7 / 7)
     config = tiny_chronos(steps=2) | {"data": {"path": "training-data/toy/", "past_covariates": "heat"}}
-    config["evaluation"] = {"season_length": 6, "champion": a_base(tmp_path, "chronos-bolt")}
+    config["evaluation"] = {"season_length": 6, "champion": a_base(tmp_path, "chronos-bolt"), "baselines": []}
     train(workdir, config)
     assert "champion" in report(workdir)["models"]
 

@@ -86,7 +86,7 @@ def test_a_longer_context_than_the_bases_is_trained_and_saved(tmp_path: Path) ->
     with torch.no_grad():
         losses = [float(family.model.eval()(**one).loss) for one in (batch, other)]
     assert losses[0] != losses[1]
-    config["evaluation"] = {"season_length": 6, "export": "trained"}
+    config["evaluation"] = {"season_length": 6, "export": "trained", "baselines": []}
     train(workdir, config)
     assert BaseChronosPipeline.from_pretrained(workdir.model).model_context_length == 36
     assert json.loads(workdir.facts.read_text())["context_length"] == 36
@@ -119,7 +119,7 @@ def test_held_out_points_do_not_affect_the_weights(tmp_path: Path) -> None:
         changed = table.set_column(2, "target", [values.reshape(-1)])
         pq.write_table(changed, workdir.data / "toy.parquet")
         config = tiny_chronos(steps=3)
-        config["evaluation"] = {"season_length": 6, "windows": 2}
+        config["evaluation"] = {"season_length": 6, "windows": 2, "baselines": []}
         config["training"]["early_stopping"] = {"every_steps": 1, "patience": 9}
         train(workdir, config)
         weights.append(BaseChronosPipeline.from_pretrained(workdir.model).model.state_dict())

@@ -55,6 +55,7 @@ def test_fit_ignores_resume_from_checkpoint(tmp_path: Path) -> None:
     assert losses.steps == [1, 2, 3, 4, 5, 6]
 
 
+@pytest.mark.thorough
 def test_every_rank_draws_the_same_batches(tmp_path: Path) -> None:
     first, second = stock_two_processes.hashes(tmp_path)
     assert first == second

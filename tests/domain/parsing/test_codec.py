@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES, Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import check_bucket, check_name, one_line
 from chronos_ec2.domain.parsing.times import format_time, parse_time
@@ -50,7 +50,7 @@ def test_any_other_bucket_is_refused(bucket: str) -> None:
 def test_the_refusal_of_a_bucket_quotes_80_characters_of_it() -> None:
     with pytest.raises(InvalidInput) as refusal:
         check_bucket("A" * 200, "--bucket")
-    assert str(refusal.value) == f"--bucket: '{'A' * 79}…' is not the name of a bucket"
+    assert str(refusal.value) == f"--bucket: '{'A' * 79}…' is not a valid bucket name"
 
 
 # --- lines -----------------------------------------------------------------------------------------------------
@@ -131,7 +131,7 @@ def test_a_time_without_zone_is_neither_written_nor_read() -> None:
     naive = datetime(2026, 1, 31, 12, 0, tzinfo=UTC).replace(tzinfo=None)
     with pytest.raises(ValueError, match=r"^naive datetime$"):
         format_time(naive)
-    with pytest.raises(ValueError, match=r"^timestamp '2026-01-31T12:00:00' has no zone$"):
+    with pytest.raises(ValueError, match=r"^timestamp '2026-01-31T12:00:00' has no time zone$"):
         parse_time(naive.isoformat())
 
 
@@ -157,7 +157,7 @@ def test_a_document_may_have_64_kib() -> None:
     assert MAX_DOCUMENT_BYTES == 65536
     full = b'{"a": 1}'.ljust(MAX_DOCUMENT_BYTES)
     assert load_json(full, "x.json") == {"a": 1}
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         load_json(full + b" ", "x.json")
     assert str(refusal.value) == "x.json: more than 65536 bytes"
 
@@ -175,13 +175,13 @@ def test_a_document_may_have_64_kib() -> None:
     ],
 )
 def test_what_is_no_json_object_is_unreadable(raw: bytes, problem: str) -> None:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         load_json(raw, "x.json")
     assert str(refusal.value).startswith(problem)
 
 
 def test_what_json_says_of_a_bad_document_is_cut_at_120_characters() -> None:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         load_json(b'{"a": ' + b"9" * 5000 + b"}", "x.json")
     assert len(str(refusal.value)) == len("x.json: not JSON: ") + 120
 
@@ -203,7 +203,7 @@ DEFAULT_READS: dict[str, Read] = {
 
 
 def refused(read: Read, value: object) -> str:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         read(Fields({"it": value}, "x.json"))
     return str(refusal.value)
 
@@ -239,7 +239,7 @@ def test_a_time_field_is_aware() -> None:
 
 @pytest.mark.parametrize("kind", DEFAULT_READS)
 def test_a_missing_field_is_named(kind: str) -> None:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         DEFAULT_READS[kind](Fields({}, "x.json"))
     assert str(refusal.value) == "x.json: field 'it' is missing or of the wrong type"
 
@@ -340,9 +340,9 @@ def test_a_field_is_there_unless_it_is_null(value: object, there: bool) -> None:
 
 def test_a_refusal_inside_a_nested_object_gives_the_path() -> None:
     fields = Fields({"it": {"n": "x"}, "list": [{"n": 1}, {"n": "x"}]}, "x.json")
-    with pytest.raises(Unreadable, match=r"^x\.json\.it: field 'n' "):
+    with pytest.raises(InvalidDocument, match=r"^x\.json\.it: field 'n' "):
         fields.child("it").count("n")
     first, second = fields.children("list")
     assert first.count("n") == 1
-    with pytest.raises(Unreadable, match=r"^x\.json\.list\[1\]: field 'n' "):
+    with pytest.raises(InvalidDocument, match=r"^x\.json\.list\[1\]: field 'n' "):
         second.count("n")

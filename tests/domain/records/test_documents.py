@@ -1,4 +1,4 @@
-"""Documents of ours: what is written is read back, and what is not ours is Unreadable, never another error."""
+"""Documents of ours: what is written is read back, and what is not ours is InvalidDocument, never another error."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.events import Ignored, parse_event
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
@@ -81,7 +81,7 @@ def test_each_field_of_a_document_is_there_or_the_document_is_unreadable(kind: s
     document = json.loads((GOLDEN / f"{kind}.json").read_text())
     for name in document.keys() - OPTIONAL[kind]:
         rest = {key: value for key, value in document.items() if key != name}
-        with pytest.raises(Unreadable, match=f"'{name}' is missing"):
+        with pytest.raises(InvalidDocument, match=f"'{name}' is missing"):
             READERS[kind](json.dumps(rest).encode())
 
 
@@ -102,7 +102,7 @@ def test_a_request_may_list_a_hundred_thousand_files() -> None:
 @pytest.mark.parametrize("kind", READERS)
 @given(raw=st.binary(max_size=300))
 def test_bytes_of_any_kind_are_unreadable(kind: str, raw: bytes) -> None:
-    with pytest.raises(Unreadable):
+    with pytest.raises(InvalidDocument):
         READERS[kind](raw)
 
 
@@ -120,25 +120,25 @@ def test_a_document_with_one_field_changed_is_read_or_unreadable(kind: str, data
     document[data.draw(st.sampled_from(sorted(document)))] = data.draw(json_values)
     try:
         READERS[kind](json.dumps(document).encode())
-    except Unreadable:
+    except InvalidDocument:
         return
 
 
 @pytest.mark.parametrize("kind", READERS)
 def test_a_newer_schema_is_unreadable(kind: str) -> None:
     document = json.loads(EXAMPLES[kind].to_json()) | {"schema_version": 2}
-    with pytest.raises(Unreadable, match="schema_version 2"):
+    with pytest.raises(InvalidDocument, match="schema_version 2"):
         READERS[kind](json.dumps(document).encode())
 
 
 def test_the_record_of_another_lane_is_unreadable() -> None:
-    with pytest.raises(Unreadable, match="another lane"):
+    with pytest.raises(InvalidDocument, match="another lane"):
         Run.from_json(FULL_RUN.to_json(), Lane("dev", "second"))
 
 
 def test_a_timestamp_without_zone_is_unreadable() -> None:
     document = json.loads(FULL_RUN.to_json()) | {"deadline": "2026-01-31T12:00:00"}
-    with pytest.raises(Unreadable, match="deadline"):
+    with pytest.raises(InvalidDocument, match="deadline"):
         read_run(json.dumps(document).encode())
 
 

@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.errors import Unreadable
-from chronos_ec2.domain.facts import Beat, Broken
+from chronos_ec2.domain.errors import InvalidDocument
+from chronos_ec2.domain.facts import HeartbeatReceived, Unreadable
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.testing.builders import NOW, a_heartbeat, held, seconds, some_facts
@@ -21,7 +21,7 @@ def written(heartbeat: Heartbeat) -> dict[str, Any]:
 
 
 def read_with(**changes: Any) -> str:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         Heartbeat.from_json(json.dumps(written(a_heartbeat()) | changes).encode())
     return str(refusal.value)
 
@@ -68,16 +68,16 @@ def test_a_beat_that_is_not_ours_is_unreadable_and_says_why(changes: dict[str, A
 
 def test_a_duration_that_no_clock_can_hold_is_unreadable() -> None:
     for value in (9e14, 86399999999999, 10 * 366 * 86400 + 1):
-        assert read_with(stalled_seconds=value) == f"heartbeat.json: {value:.0f} s is no duration of a run"
-        assert read_with(checkpoint_age_seconds=value).endswith("is no duration of a run")
+        assert read_with(stalled_seconds=value) == f"heartbeat.json: {value:.0f} s is longer than any run"
+        assert read_with(checkpoint_age_seconds=value).endswith("is longer than any run")
 
 
 def test_the_longest_duration_that_is_read_can_be_judged() -> None:
     longest = a_heartbeat(stalled_for=seconds(10 * 366 * 86400), checkpoint_age=seconds(10 * 366 * 86400))
     assert Heartbeat.from_json(longest.to_json()) == longest
-    for state in (held(), Broken("not JSON", '"e"', NOW)):
-        beat = Beat(longest, '"beat"', NOW)
-        facts = some_facts(beat=beat, beats={longest.run_id: beat}, state=state)
+    for state in (held(), Unreadable("not JSON", '"e"', NOW)):
+        beat = HeartbeatReceived(longest, '"beat"', NOW)
+        facts = some_facts(heartbeat=beat, heartbeats={longest.run_id: beat}, lock=state)
         assert "no progress" in decide(facts, NOW, Limits()).reason
 
 
@@ -86,5 +86,5 @@ def test_a_wrong_word_is_quoted_no_further_than_120_characters() -> None:
 
 
 def test_bytes_that_are_no_beat_are_unreadable_by_the_name_of_the_document() -> None:
-    with pytest.raises(Unreadable, match=r"^heartbeat\.json: not JSON"):
+    with pytest.raises(InvalidDocument, match=r"^heartbeat\.json: not JSON"):
         Heartbeat.from_json(b"")

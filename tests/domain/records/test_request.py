@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, ON_DEMAND, SPOT, Request
 from chronos_ec2.testing.builders import LANE, RUN_ID
@@ -16,7 +16,7 @@ PLAIN = Request(RUN_ID, LANE, {}, ("g5.xlarge",), "0" * 64, (), Limits())
 
 
 def refused(raw: bytes) -> str:
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         Request.from_json(raw)
     return str(refusal.value)
 

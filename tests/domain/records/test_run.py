@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run, check_run_id, client_token, new_run_id
 from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
@@ -33,7 +33,7 @@ def test_the_words_of_the_record_are_the_references_and_never_change() -> None:
         "killed",
     ]
     assert [str(outcome) for outcome in Outcome] == ["succeeded", "failed", "killed"]
-    assert [str(judge) for judge in DecidedBy] == ["agent", "watchdog"]
+    assert [str(by) for by in DecidedBy] == ["agent", "watchdog"]
     assert [str(cause) for cause in Cause] == [
         "completed",
         "requested",
@@ -161,14 +161,14 @@ def test_the_next_attempt_is_reckoned_with_the_dearest_type_that_it_may_get() ->
 def test_a_run_catches_up_with_the_phases_of_a_later_copy() -> None:
     begun = launching()
     later = begun.advance(Status.DATA_SYNC, "downloading", LATER).advance(Status.TRAINING, "training", LATER)
-    ahead = begun.caught_up_with(later)
+    ahead = begun.with_phases_from(later)
     assert (ahead.status, ahead.current_step, ahead.phases) == (Status.TRAINING, "training", later.phases)
-    assert later.caught_up_with(later) == later
+    assert later.with_phases_from(later) == later
 
 
 def test_a_run_takes_no_phase_of_a_copy_that_cannot_follow_its_own() -> None:
     run = a_run(phases=())
-    assert run.caught_up_with(a_run(phases=((Status.INITIALIZATION, LATER),))) == run
+    assert run.with_phases_from(a_run(phases=((Status.INITIALIZATION, LATER),))) == run
 
 
 def test_a_run_as_it_is_first_made_has_no_instance_no_cap_no_end_and_no_second_attempt() -> None:
@@ -236,7 +236,7 @@ def test_the_parts_of_a_client_token_do_not_run_into_each_other() -> None:
 
 def read_with(**changes: Any) -> str:
     document = json.loads(a_run(verdict=FAILED, stop=Stop(Cause.HUNG, "x", NOW)).to_json()) | changes
-    with pytest.raises(Unreadable) as refusal:
+    with pytest.raises(InvalidDocument) as refusal:
         Run.from_json(json.dumps(document).encode(), LANE)
     return str(refusal.value)
 
@@ -246,8 +246,8 @@ def read_with(**changes: Any) -> str:
     [
         ({"schema_version": 2}, "schema_version 2, this release reads 1"),
         ({"schema_version": 0}, "schema_version 0, this release reads 1"),
-        ({"environment": "prod"}, "the record of another lane"),
-        ({"lane": "second"}, "the record of another lane"),
+        ({"environment": "prod"}, "a record of another lane"),
+        ({"lane": "second"}, "a record of another lane"),
         ({"status": "resting"}, "'resting' is not a valid Status"),
         ({"run_id": "mine"}, "run id: 'mine' is not a run id (like 20260131T120000Z-1a2b3c)"),
         ({"attempt": -1}, "field 'attempt' is out of range"),
@@ -267,5 +267,5 @@ def test_a_fault_inside_a_part_gives_the_path(part: str) -> None:
 
 
 def test_bytes_that_are_no_record_are_unreadable_by_the_name_of_the_lock() -> None:
-    with pytest.raises(Unreadable, match=r"^dev/lanes/second/system-state\.json: not JSON"):
+    with pytest.raises(InvalidDocument, match=r"^dev/lanes/second/system-state\.json: not JSON"):
         Run.from_json(b"", Lane("dev", "second"))

@@ -29,7 +29,7 @@ from chronos_ec2.services.publish.wheels import (
     publish_python_env,
     read_python_env,
 )
-from chronos_ec2.testing import MemoryWorld
+from chronos_ec2.testing import MemoryAws
 
 # What the AMI brings, and what torch alone would bring with it.
 IMAGE = re.compile(r"torch|triton|nvidia-(?!ml-py)|cuda-")
@@ -98,7 +98,7 @@ class Checkout:
         pack(wheels, root / "archive.tar")
         self.env = PythonEnv("3.13", file_sha256(root / "archive.tar"), file_sha256(root / LOCK))
         (root / REFERENCE).write_text(str(self.env))
-        self.world = MemoryWorld()
+        self.world = MemoryAws()
         self.store = RunStore(self.world.objects)
         self.said: list[str] = []
 
@@ -165,5 +165,5 @@ def test_a_bundle_names_packages_unless_the_image_brings_them(packages_in_image:
     with tarfile.open(fileobj=io.BytesIO(bundle)) as archive:
         assert (REFERENCE in archive.getnames()) is not packages_in_image
         assert {LOCK, "agent/__main__.py", "chronos_ec2/user_data/user-data.yaml"} <= set(archive.getnames())
-    store = RunStore(MemoryWorld().objects)
+    store = RunStore(MemoryAws().objects)
     assert store.objects.read(bundle_key(publish_bundle(store, bundle))) is not None

@@ -8,7 +8,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Incident, Message
 from chronos_ec2.domain.messages import Kind as Told
 from chronos_ec2.services.watchdog.execute import Executor
-from chronos_ec2.testing.memory import MemoryNotifier
+from chronos_ec2.testing import MemoryNotifier
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import InjectedFault, Kind, Scenario
 

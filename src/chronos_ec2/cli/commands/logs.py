@@ -12,7 +12,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.logs import LogReader, log_names
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 _MAX_LINE = 10_000
 
@@ -30,7 +30,7 @@ def logs(
     check_name(log, "--log")
     world = connect(environment, region, bucket)
     run_id = run_id or find_active(world.store, environment, None).run.run_id
-    active = look(world.store, environment, run_id).active
+    active = find_run(world.store, environment, run_id).active
     found = log_names(world.store.objects, environment, run_id)
     if log not in found and not (follow and active):
         remedy = f"available: {', '.join(found) or 'none'}"
@@ -43,4 +43,4 @@ def logs(
             return
         time.sleep(interval)
         # Before the log is read: a run that ends in between still has its last lines printed.
-        active = look(world.store, environment, run_id).active
+        active = find_run(world.store, environment, run_id).active

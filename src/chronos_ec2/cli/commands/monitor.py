@@ -13,7 +13,7 @@ from chronos_ec2.cli.output import as_document, console, print_json, verdict_lin
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
-from chronos_ec2.services.run_queries import look
+from chronos_ec2.services.run_queries import find_run
 
 
 def monitor(
@@ -34,7 +34,7 @@ def monitor(
     shown: object = None
     with console.status(f"run {run_id}", spinner="dots") as spinner:
         while True:
-            snapshot = look(world.store, environment, run_id)
+            snapshot = find_run(world.store, environment, run_id)
             run = snapshot.run
             seen = (run.status, run.current_step, run.attempt, snapshot.active)
             if json and seen != shown:

@@ -7,8 +7,7 @@ from datetime import datetime
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import as_document, coloured_status, console, print_json, print_table, verdict_line
 from chronos_ec2.domain.cost import cost_so_far, price_in
-from chronos_ec2.services.run_queries import Snapshot
-from chronos_ec2.services.run_queries import runs as list_runs
+from chronos_ec2.services.run_queries import RunView, list_runs
 
 
 def runs(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
@@ -37,7 +36,7 @@ def runs(environment: Environment = "dev", region: Region = None, bucket: Bucket
     )
 
 
-def _cost(snapshot: Snapshot, now: datetime) -> str:
+def _cost(snapshot: RunView, now: datetime) -> str:
     run = snapshot.run
     cost = cost_so_far(run, run.created_at, now) if snapshot.active else run.spent_usd
     return "unknown" if cost is None or price_in(run) is None else f"${cost:.2f}"

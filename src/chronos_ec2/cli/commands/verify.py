@@ -10,8 +10,8 @@ from rich.markup import escape
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_findings, print_json
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.services.verify import setup_warnings
 from chronos_ec2.services.verify import verify as find_what_is_left
-from chronos_ec2.services.verify import warnings
 
 
 def verify(
@@ -24,7 +24,7 @@ def verify(
     """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-    found = warnings(environment, world.stack.region, world.store, world.setup_checks)
+    found = setup_warnings(environment, world.stack.region, world.store, world.setup_checks)
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:

@@ -1,4 +1,4 @@
-"""Parse what comes from outside, strictly: JSON documents, timestamps, names."""
+"""Reads and writes JSON documents, strictly."""
 
 from __future__ import annotations
 
@@ -7,29 +7,29 @@ from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
 
-from chronos_ec2.domain.errors import Unreadable
+from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.names import _CONTROL, one_line
 from chronos_ec2.domain.parsing.times import parse_time
 
 MAX_DOCUMENT_BYTES = 64 * 1024
-"""A state or beat is about a thousand bytes; anything near this size is not ours."""
+"""A lock or heartbeat has about a thousand bytes; nothing of ours comes near this size."""
 
 
 def dump_json(document: Mapping[str, Any]) -> bytes:
-    """The one JSON spelling of our documents: UTF-8, keys in the given order, no NaN."""
+    """A document as JSON: UTF-8, keys in the given order, no NaN."""
     return _ENCODER.encode(document).encode()
 
 
 def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
-    """A JSON object from `raw`. Raises Unreadable when it is too large, not UTF-8, not JSON or not an object."""
+    """The JSON object in `raw`. Raises InvalidDocument if it is too large, not UTF-8, not JSON or not an object."""
     if len(raw) > limit:
-        raise Unreadable(f"{what}: more than {limit} bytes")
+        raise InvalidDocument(f"{what}: more than {limit} bytes")
     try:
         document = _DECODER.decode(raw.decode())
     except (ValueError, RecursionError) as error:
-        raise Unreadable(f"{what}: not JSON: {one_line(str(error), 120)}") from error
+        raise InvalidDocument(f"{what}: not JSON: {one_line(str(error), 120)}") from error
     if not isinstance(document, dict):
-        raise Unreadable(f"{what}: a JSON {type(document).__name__}, not an object")
+        raise InvalidDocument(f"{what}: a JSON {type(document).__name__}, not an object")
     return document
 
 
@@ -37,13 +37,13 @@ def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
-# Made once: for documents of this size making them takes as long as using them.
+# Created once: for documents of this size, creating them takes as long as using them.
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
 _DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
 
 
 class Fields:
-    """Typed access to a document of ours; every failure is Unreadable and names document and field."""
+    """Typed access to the fields of a document. Every error is an InvalidDocument that names document and field."""
 
     def __init__(self, document: Mapping[str, Any], what: str) -> None:
         self._document = document
@@ -52,47 +52,47 @@ class Fields:
     def _get(self, name: str, kinds: type | tuple[type, ...]) -> Any:
         value = self._document.get(name)
         if value.__class__ is bool and kinds is not bool:
-            raise Unreadable(f"{self._what}: field {name!r} is a boolean")
+            raise InvalidDocument(f"{self._what}: field {name!r} is a boolean")
         if not isinstance(value, kinds):
-            raise Unreadable(f"{self._what}: field {name!r} is missing or of the wrong type")
+            raise InvalidDocument(f"{self._what}: field {name!r} is missing or of the wrong type")
         return value
 
     def has(self, name: str) -> bool:
-        """Whether the field is there and not null."""
+        """Whether the field exists and is not null."""
         return self._document.get(name) is not None
 
     def text(self, name: str) -> str:
         """A string without control characters."""
         value: str = self._get(name, str)
         if not value.isprintable() and _CONTROL.search(value):
-            raise Unreadable(f"{self._what}: field {name!r} holds control characters")
+            raise InvalidDocument(f"{self._what}: field {name!r} holds control characters")
         return value
 
     def text_or_none(self, name: str) -> str | None:
-        """A string, or None when absent."""
+        """A string, or None if absent."""
         return self.text(name) if self.has(name) else None
 
     def count(self, name: str) -> int:
-        """An integer of at least zero and below 2**63."""
+        """An integer from 0 to 2**63 - 1."""
         value: int = self._get(name, int)
         if not 0 <= value < 2**63:
-            raise Unreadable(f"{self._what}: field {name!r} is out of range")
+            raise InvalidDocument(f"{self._what}: field {name!r} is out of range")
         return value
 
     def count_or_none(self, name: str) -> int | None:
-        """A count, or None when absent."""
+        """A count, or None if absent."""
         return self.count(name) if self.has(name) else None
 
     def number(self, name: str, minimum: float = 0) -> float:
         """A finite number of at least `minimum`."""
         value = self._get(name, (int, float))
-        # Compared as it is: an integer may be too large for a float.
+        # Compared before the conversion: an integer may be too large for a float.
         if not minimum <= value < 1e15:
-            raise Unreadable(f"{self._what}: field {name!r} is out of range")
+            raise InvalidDocument(f"{self._what}: field {name!r} is out of range")
         return float(value)
 
     def number_or_none(self, name: str, minimum: float = 0) -> float | None:
-        """A number, or None when absent."""
+        """A number, or None if absent."""
         return self.number(name, minimum) if self.has(name) else None
 
     def time(self, name: str) -> datetime:
@@ -100,7 +100,7 @@ class Fields:
         try:
             return parse_time(self.text(name))
         except ValueError as error:
-            raise Unreadable(f"{self._what}: field {name!r} is not an RFC 3339 time with a zone") from error
+            raise InvalidDocument(f"{self._what}: field {name!r} is not an RFC 3339 time with a zone") from error
 
     def flag(self, name: str) -> bool:
         """A boolean."""
@@ -111,14 +111,14 @@ class Fields:
         """A list of strings."""
         values: list[Any] = self._get(name, list)
         if not all(isinstance(value, str) and not _CONTROL.search(value) for value in values):
-            raise Unreadable(f"{self._what}: field {name!r} is not a list of plain strings")
+            raise InvalidDocument(f"{self._what}: field {name!r} is not a list of plain strings")
         return values
 
     def children(self, name: str) -> list[Fields]:
         """A list of nested objects."""
         values: list[Any] = self._get(name, list)
         if not all(isinstance(value, dict) for value in values):
-            raise Unreadable(f"{self._what}: field {name!r} is not a list of objects")
+            raise InvalidDocument(f"{self._what}: field {name!r} is not a list of objects")
         return [Fields(value, f"{self._what}.{name}[{index}]") for index, value in enumerate(values)]
 
     def child(self, name: str) -> Fields:
@@ -126,6 +126,6 @@ class Fields:
         return Fields(self._get(name, dict), f"{self._what}.{name}")
 
     def raw(self, name: str) -> dict[str, Any]:
-        """A nested object as it is."""
+        """A nested object, unparsed."""
         value: dict[str, Any] = self._get(name, dict)
         return value

@@ -1,4 +1,4 @@
-"""Names of environments, lanes and buckets, and text that fits on one line."""
+"""Names of environments, lanes and buckets, and text for one line."""
 
 from __future__ import annotations
 
@@ -14,29 +14,30 @@ _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
 
 def is_name(value: str) -> bool:
-    """Whether `value` can name an environment or a lane."""
+    """Whether `value` is a valid name of an environment or a lane."""
     return value not in _RESERVED and _NAME.fullmatch(value) is not None
 
 
 @lru_cache(maxsize=1024)
 def check_name(value: str, where: str) -> str:
-    """Return `value` if it can name an environment or a lane, else raise InvalidInput for `where`."""
+    """Return `value` if it is a valid name of an environment or a lane, else raise InvalidInput for `where`."""
     if not is_name(value):
         raise InvalidInput(where, f"{value!r} is not a valid name", "lower-case letters, digits and '-', at most 31")
     return value
 
 
 def check_bucket(value: str, where: str) -> str:
-    """Return `value` if it can name a bucket, else raise InvalidInput for `where`."""
+    """Return `value` if it is a valid name of a bucket, else raise InvalidInput for `where`."""
     if not _BUCKET.fullmatch(value):
-        raise InvalidInput(where, f"{one_line(value, 80)!r} is not the name of a bucket")
+        raise InvalidInput(where, f"{one_line(value, 80)!r} is not a valid bucket name")
     return value
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` with a space for all that does not show, at most `limit` characters: safe in a log, a subject, a terminal.
+    """`text` on one line of at most `limit` characters: safe in a log, a subject or a terminal.
 
-    Not control characters alone: some others turn the direction of a line, have no width, or cannot be encoded.
+    All unprintable characters become spaces, because some that are no control characters reverse the direction of a
+    line, have no width or cannot be encoded.
     """
     if not text.isprintable():
         text = "".join(character if character.isprintable() else " " for character in text)

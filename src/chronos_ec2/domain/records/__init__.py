@@ -1,1 +1,1 @@
-"""What is stored in the bucket: locks, requests, heartbeats, and their keys."""
+"""The documents in the bucket: locks, requests and heartbeats, with their keys."""

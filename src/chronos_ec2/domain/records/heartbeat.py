@@ -1,11 +1,11 @@
-"""The heartbeat: proof that the box lives, and apart from it, proof that the work moves."""
+"""The heartbeat: proof that the instance is alive, and separately, that the work makes progress."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from datetime import timedelta
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import check_run_id
@@ -13,16 +13,19 @@ from chronos_ec2.domain.records.status import Status
 
 SCHEMA_VERSION = 1
 _LONGEST = 10 * 366 * 86400
-"""Seconds: whoever adds durations below it to each other, or to a time of ours, leaves no range."""
+"""Seconds. Sums of shorter durations, and with any time of ours, stay in range."""
 
 
 @dataclass(frozen=True, slots=True)
 class Heartbeat:
-    """One beat of an agent.
+    """One heartbeat of an agent.
 
-    `counter` grows with every sign of work in any phase (bytes synced, optimiser steps, windows evaluated);
-    `stalled_for` is how long it has not, by the box's monotonic clock, so that no wall clock is judged.
-    `checkpoint_age` is the age of the newest checkpoint in S3, `gpu_utilisation` a percentage: both are for people.
+    Attributes:
+        counter: Grows with all progress in any phase: bytes synced, optimiser steps, windows evaluated.
+        stalled_for: How long it has not grown, by the instance's monotonic clock.
+        checkpoint_age: Age of the latest checkpoint in S3.
+        gpu_utilisation: Per cent, for people.
+        sent_at: The agent's wall clock, for people.
     """
 
     run_id: str
@@ -42,7 +45,7 @@ class Heartbeat:
     sent_at: str = ""
 
     def to_json(self) -> bytes:
-        """The beat as it lies in S3; durations in seconds."""
+        """The heartbeat as stored in S3, durations in seconds."""
         return dump_json(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -68,10 +71,10 @@ class Heartbeat:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Heartbeat:
-        """The beat in `raw`. Raises Unreadable for anything that is not one of this schema."""
+        """The heartbeat in `raw`. Raises InvalidDocument if it is not one of this schema."""
         fields = Fields(load_json(raw, "heartbeat.json"), "heartbeat.json")
         if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-            raise Unreadable(f"heartbeat.json: schema_version {version}, this release reads {SCHEMA_VERSION}")
+            raise InvalidDocument(f"heartbeat.json: schema_version {version}, this release reads {SCHEMA_VERSION}")
         try:
             return cls(
                 run_id=check_run_id(fields.text("run_id")),
@@ -93,10 +96,10 @@ class Heartbeat:
                 sent_at=fields.text("sent_at"),
             )
         except (ValueError, InvalidInput) as error:
-            raise Unreadable(f"heartbeat.json: {one_line(str(error), 120)}") from error
+            raise InvalidDocument(f"heartbeat.json: {one_line(str(error), 120)}") from error
 
 
 def _seconds(value: float) -> timedelta:
     if value > _LONGEST:
-        raise ValueError(f"{value:.0f} s is no duration of a run")
+        raise ValueError(f"{value:.0f} s is longer than any run")
     return timedelta(seconds=value)

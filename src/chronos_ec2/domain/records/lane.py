@@ -1,4 +1,4 @@
-"""Where things lie in the bucket. The only module that spells an S3 key of ours."""
+"""A lane, and the S3 key of its lock."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ _LANE_KEY = re.compile(r"(?P<environment>[a-z][a-z0-9-]{0,30})/lanes/(?P<lane>[a
 
 @dataclass(frozen=True, slots=True, order=True)
 class Lane:
-    """One lock: at most one active run. The main lane has the reference's key, further lanes have their own."""
+    """One lock, so at most one active run. The main lane has the reference's key, each other lane its own."""
 
     environment: str
     name: str = MAIN_LANE
@@ -26,14 +26,14 @@ class Lane:
 
     @property
     def state_key(self) -> str:
-        """Key of the lock, which is also the live state."""
+        """Key of the lock, which is also the current state of the run."""
         if self.name == MAIN_LANE:
             return f"{self.environment}/system-state.json"
         return f"{lanes_prefix(self.environment)}{self.name}/system-state.json"
 
     @classmethod
     def from_state_key(cls, key: str) -> Lane | None:
-        """The lane whose lock lies at `key`; None for any other key."""
+        """The lane whose lock has this key, or None for any other key."""
         if match := _MAIN_KEY.fullmatch(key):
             return None if match["environment"] == CACHED else cls(match["environment"])
         if match := _LANE_KEY.fullmatch(key):
@@ -47,5 +47,5 @@ class Lane:
 
 
 def lanes_prefix(environment: str) -> str:
-    """Prefix of the locks of all lanes but the main one."""
+    """Prefix of the locks of all lanes except the main one."""
     return f"{environment}/lanes/"

@@ -1,4 +1,4 @@
-"""What was asked of a run: written once by launch, read by the agent and by a relaunch."""
+"""The request of a run: written once at launch, read by the agent and by a relaunch."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
@@ -19,17 +19,20 @@ ON_DEMAND: Market = "on-demand"
 SPOT: Market = "spot"
 REQUEST = "request.json"
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
-"""A request lists the files of its data set; this is room for about a hundred thousand."""
+"""Room for the list of about a hundred thousand data files."""
 
 
 @dataclass(frozen=True, slots=True)
 class Request:
-    """The write-once order of a run.
+    """The write-once request of a run.
 
-    `config` is the resolved training configuration (see `training_config`), `bundle_sha256` names the agent's code,
-    `commit` is what git calls the code that launched it, None when git does not know it. `dataset_keys` lists (key,
-    bytes) of exactly the objects to train on, `code_sha256` names a trainer of one's own, `log_group` is CloudWatch's,
-    if the logs go there too.
+    Attributes:
+        config: The resolved training configuration, see `training_config`.
+        bundle_sha256: Hash of the agent's code.
+        dataset_keys: Key and size in bytes of exactly the objects to train on.
+        log_group: The CloudWatch log group, if the logs go there too.
+        code_sha256: Hash of the user's own trainer, if any.
+        commit: The git commit of the launching code, None if unknown.
     """
 
     run_id: str
@@ -46,7 +49,7 @@ class Request:
     commit: str | None = None
 
     def to_json(self) -> bytes:
-        """The request as it lies in S3."""
+        """The request as stored in S3."""
         return dump_json(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -68,10 +71,10 @@ class Request:
 
     @classmethod
     def from_json(cls, raw: bytes) -> Request:
-        """The request in `raw`. Raises Unreadable."""
+        """The request in `raw`. Raises InvalidDocument."""
         fields = Fields(load_json(raw, REQUEST, MAX_REQUEST_BYTES), REQUEST)
         if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-            raise Unreadable(f"{REQUEST}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+            raise InvalidDocument(f"{REQUEST}: schema_version {version}, this release reads {SCHEMA_VERSION}")
         try:
             return cls(
                 run_id=check_run_id(fields.text("run_id")),
@@ -82,11 +85,10 @@ class Request:
                 dataset_keys=tuple((part.text("key"), part.count("bytes")) for part in fields.children("dataset")),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
-                # A request of an earlier release does not say.
                 market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
                 log_group=fields.text_or_none("log_group"),
                 code_sha256=fields.text_or_none("code_sha256"),
                 commit=fields.text_or_none("commit"),
             )
         except (ValueError, InvalidInput) as error:
-            raise Unreadable(f"{REQUEST}: {one_line(str(error), 120)}") from error
+            raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

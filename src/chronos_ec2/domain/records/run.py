@@ -1,4 +1,4 @@
-"""A training run as the lock records it: status machine, verdict, JSON form."""
+"""A training run as the lock records it: its state machine, its verdict, its JSON form."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
 
-from chronos_ec2.domain.errors import InvalidInput, Unreadable
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
@@ -27,18 +27,25 @@ from chronos_ec2.domain.records.status import (
 
 SCHEMA_VERSION = 1
 LAUNCHING = "launching"
-"""The step of a run that no agent has claimed yet."""
+"""The step of an attempt that no agent has claimed yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """The record of one run. It is the lock of its lane as long as it lies at the lane's key.
+    """The record of one run. While it is stored at its lane's key, it is the lock of that lane.
 
-    Times are aware UTC; `price_per_hour_usd` and `max_cost_usd` are None when unknown or unlimited. `prices` are those
-    of the instance types that it may get, by type, and `price_per_hour_usd` is that of any other. Until launch has said
-    which type it got, `instance_type` is the dearest of them. `spent_usd` is the cost of the attempts that are over. A
-    lost attempt is followed by another as long as there are `preemptions_left` (EC2 took the instance away) or
-    `crashes_left` (it died); deadline and cap span all attempts.
+    Times are aware UTC. Deadline and cap span all attempts.
+
+    Attributes:
+        seq: Grows by one with each write of the lock.
+        nonce: New with each write, so that a writer recognises its own.
+        instance_type: Until the launch has succeeded, the most expensive type that the run may get.
+        prices: USD per hour of the types that the run may get.
+        price_per_hour_usd: The price of any other type, None if unknown.
+        max_cost_usd: The price cap, None if there is none.
+        spent_usd: The cost of the attempts that have ended.
+        preemptions_left: How many more attempts may be lost because EC2 reclaimed the instance.
+        crashes_left: How many more attempts may be lost because the instance or its agent died.
     """
 
     run_id: str
@@ -66,30 +73,30 @@ class Run:
 
     @property
     def claimed(self) -> bool:
-        """Whether an agent has taken this attempt."""
+        """Whether an agent has claimed this attempt."""
         return not (self.status is Status.INITIALIZATION and self.current_step == LAUNCHING)
 
     @property
-    def began(self) -> datetime:
-        """When this attempt began: when the run was made, or given to another attempt."""
+    def attempt_started_at(self) -> datetime:
+        """When the current attempt started: the creation of the run, or the end of the previous attempt."""
         return max(
             (moment for status, moment in self.phases if status is Status.INITIALIZATION), default=self.created_at
         )
 
     @property
     def active(self) -> bool:
-        """Whether work may still go on."""
+        """Whether the run may still work."""
         return self.status in ACTIVE
 
     def advance(self, status: Status, step: str, now: datetime) -> Run:
-        """This run in a later phase. Raises ValueError for a transition that the table does not have."""
+        """This run in a later phase. Raises ValueError for an invalid transition."""
         if status is not self.status and status not in _TRANSITIONS[self.status]:
             raise ValueError(f"no transition {self.status} -> {status}")
         phases = self.phases if status is self.status else (*self.phases, (status, now))
         return replace(self, status=status, current_step=step, updated_at=now, phases=phases)
 
-    def caught_up_with(self, later: Run) -> Run:
-        """This run with the phases that a later copy of it has beyond its own."""
+    def with_phases_from(self, later: Run) -> Run:
+        """This run, advanced through the further phases of a later copy of it."""
         run = self
         for status, moment in later.phases[len(self.phases) :]:
             if status in _TRANSITIONS[run.status]:
@@ -97,7 +104,7 @@ class Run:
         return run
 
     def end(self, verdict: Verdict, now: datetime) -> Run:
-        """This run with a verdict; the first verdict stands."""
+        """This run with a verdict. The first verdict stands."""
         if self.verdict is not None:
             return self
         verdict = replace(verdict, message=one_line(verdict.message))
@@ -113,7 +120,7 @@ class Run:
         )
 
     def next_attempt(self, cause: Cause, spent_usd: float, now: datetime) -> Run:
-        """This run after a lost attempt, ready to be launched again; one of its budgets is a unit smaller."""
+        """This run after a lost attempt, ready for its next launch, with one preemption or crash less left."""
         return replace(
             self,
             status=Status.INITIALIZATION,
@@ -131,7 +138,7 @@ class Run:
         )
 
     def to_json(self) -> bytes:
-        """The record as it lies in S3."""
+        """The record as stored in S3."""
         verdict, stop, suspect = self.verdict, self.stop, self.suspect
         return dump_json(
             {
@@ -160,7 +167,7 @@ class Run:
                     "outcome": verdict.outcome,
                     "cause": verdict.cause,
                     "message": verdict.message,
-                    "judge": verdict.judge,
+                    "decided_by": verdict.decided_by,
                 },
                 "stop": stop
                 and {"cause": stop.cause, "reason": stop.reason, "requested_at": format_time(stop.requested_at)},
@@ -179,13 +186,13 @@ class Run:
         """The record of `lane` in `raw`.
 
         Raises:
-            Unreadable: not a record of this schema and lane. Nothing of its content may be acted on.
+            InvalidDocument: not a record of this schema and lane. Never act on its content.
         """
         return _read(raw, lane)
 
     @classmethod
     def from_fields(cls, fields: Fields, lane: Lane) -> Run:
-        """The record in the fields of a document. Raises Unreadable, ValueError, InvalidInput."""
+        """The record in the fields of a document. Raises InvalidDocument, ValueError, InvalidInput."""
         return cls(
             run_id=check_run_id(fields.text("run_id")),
             lane=lane,
@@ -200,7 +207,6 @@ class Run:
             updated_at=fields.time("updated_at"),
             deadline=fields.time("deadline"),
             price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
-            # The record of an earlier release has one price alone.
             prices=_prices(fields) if fields.has("prices") else (),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
@@ -215,16 +221,16 @@ class Run:
 
 @lru_cache(maxsize=32)
 def _read(raw: bytes, lane: Lane) -> Run:
-    """Beats and sweeps read the same bytes over and over."""
+    """Cached: heartbeats and sweeps read the same bytes again and again."""
     fields = Fields(load_json(raw, lane.state_key), lane.state_key)
     if (version := fields.count("schema_version")) != SCHEMA_VERSION:
-        raise Unreadable(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
+        raise InvalidDocument(f"{lane.state_key}: schema_version {version}, this release reads {SCHEMA_VERSION}")
     if (fields.text("environment"), fields.text("lane")) != (lane.environment, lane.name):
-        raise Unreadable(f"{lane.state_key}: the record of another lane")
+        raise InvalidDocument(f"{lane.state_key}: a record of another lane")
     try:
         return Run.from_fields(fields, lane)
     except (ValueError, InvalidInput) as error:
-        raise Unreadable(f"{lane.state_key}: {one_line(str(error), 120)}") from error
+        raise InvalidDocument(f"{lane.state_key}: {one_line(str(error), 120)}") from error
 
 
 def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
@@ -240,7 +246,7 @@ def _verdict(fields: Fields) -> Verdict | None:
         Outcome(verdict.text("outcome")),
         Cause(verdict.text("cause")),
         verdict.text("message"),
-        DecidedBy(verdict.text("judge")),
+        DecidedBy(verdict.text("decided_by")),
     )
 
 
@@ -259,7 +265,7 @@ def _suspect(fields: Fields) -> Suspect | None:
 
 
 def new_run_id(now: datetime, entropy: bytes) -> str:
-    """A run id: the second of `now` and six hex digits of `entropy`."""
+    """A run id: `now` to the second, and six hexadecimal digits of `entropy`."""
     return f"{now:%Y%m%dT%H%M%SZ}-{entropy.hex()[:6]}"
 
 
@@ -271,6 +277,6 @@ def check_run_id(value: str) -> str:
 
 
 def client_token(run: Run, instance_type: str, subnet_id: str, market: str) -> str:
-    """EC2 idempotency token (64 ASCII characters) of one way to launch one attempt: a retry never doubles it."""
+    """EC2's idempotency token (64 ASCII characters) for one way to launch one attempt: a retry starts no second one."""
     identity = "/".join((run.lane.environment, run.run_id, str(run.attempt), instance_type, subnet_id, market))
     return hashlib.sha256(identity.encode()).hexdigest()

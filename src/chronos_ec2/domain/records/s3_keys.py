@@ -1,4 +1,4 @@
-"""S3 keys of everything but the lock. With `lane`, the only module that spells a key."""
+"""The S3 keys of everything except the lock. Only this module and `lane` spell keys."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ LOGS = "logs/"
 
 
 def run_prefix(environment: str, run_id: str) -> str:
-    """Prefix of everything that one run writes."""
+    """Prefix of everything that a run writes."""
     return f"{environment}/{run_id}/"
 
 
 def run_key(environment: str, run_id: str, name: str) -> str:
-    """Key of one document of a run, for instance `request.json` or `logs/agent.log`."""
+    """Key of a document of a run, such as `request.json` or `logs/agent.log`."""
     return run_prefix(environment, run_id) + name
 
 
@@ -27,7 +27,7 @@ def exit_report_key(environment: str, run_id: str, attempt: int) -> str:
 
 
 def incident_key(environment: str, incident: str, kind: str, attempt: int | None) -> str:
-    """Key of the marker that a message was sent. An incident is a run, or what has no run: an instance, a bad lock."""
+    """Key of the marker of a sent message. `incident` is a run id, or without a run an instance id or another name."""
     name = kind if attempt is None else f"{kind}-{attempt}"
     if RUN_ID_PATTERN.fullmatch(incident):
         return run_key(environment, incident, f"notified/{name}")
@@ -35,17 +35,17 @@ def incident_key(environment: str, incident: str, kind: str, attempt: int | None
 
 
 def set_aside_key(lane: Lane, etag: str) -> str:
-    """Key under which an unreadable lock is kept after its release."""
+    """Key where an unreadable lock is kept after its release."""
     return f"{lane.environment}/unreadable/{_lock_name(lane, etag)}"
 
 
 def suspect_key(environment: str, instance_id: str) -> str:
-    """Key of the note that an instance without a record was seen once."""
+    """Key of the mark of the first observation of an instance without a record."""
     return f"{environment}/suspects/{instance_id}.json"
 
 
 def idle_unreadable_key(lane: Lane, etag: str) -> str:
-    """Key of the note that an unreadable lock was once seen with nothing alive beside it."""
+    """Key of the mark of the first observation of an unreadable lock without a living instance."""
     return f"{lane.environment}/suspects/{_lock_name(lane, etag)}.json"
 
 
@@ -54,22 +54,22 @@ def _lock_name(lane: Lane, etag: str) -> str:
 
 
 def bundle_key(sha256: str) -> str:
-    """Key of an agent bundle, named by its content."""
+    """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"
 
 
 def code_key(sha256: str) -> str:
-    """Key of an archive with a trainer of the user's own, named by its content."""
+    """Key of an archive with a user's own trainer, by the hash of its content."""
     return f"{CACHED}/code/{sha256}.zip"
 
 
 def python_env_key(sha256: str) -> str:
-    """Key of the archive with the agent's Python packages, named by its content."""
+    """Key of the archive with the agent's Python packages, by the hash of its content."""
     return f"{CACHED}/python-env/{sha256}.tar"
 
 
 def log_key(environment: str, run_id: str, file_name: str, attempt: int) -> str:
-    """Key of an attempt's log, by the name of its file on the instance: `logs/trainer.log`, then `trainer-2.log`."""
+    """Key of an attempt's log by its file name: `logs/trainer.log`, for the second attempt `logs/trainer-2.log`."""
     name = PurePosixPath(file_name)
     numbered = file_name if attempt == 1 else f"{name.stem}-{attempt}{name.suffix}"
     return run_key(environment, run_id, LOGS + numbered)

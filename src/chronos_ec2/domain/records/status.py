@@ -1,4 +1,4 @@
-"""The state machine of a run: statuses and their transitions, verdicts and their causes."""
+"""The state machine of a run: statuses and transitions, verdicts and causes."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from enum import StrEnum
 
 
 class Status(StrEnum):
-    """Where a run stands. Names and order are the reference's."""
+    """The status of a run. Names and order are the reference's."""
 
     INITIALIZATION = "initialization"
     DATA_SYNC = "data_sync"
@@ -20,7 +20,7 @@ class Status(StrEnum):
 
 
 class Outcome(StrEnum):
-    """What became of a run."""
+    """How a run ended."""
 
     SUCCEEDED = "succeeded"
     FAILED = "failed"
@@ -42,7 +42,7 @@ class Cause(StrEnum):
 
 
 class DecidedBy(StrEnum):
-    """Who pronounced a verdict. An agent gets a grace to leave, a condemned one does not."""
+    """Who decided a verdict. After its own verdict, an agent gets a grace to power off; after the watchdog's, none."""
 
     AGENT = "agent"
     WATCHDOG = "watchdog"
@@ -62,16 +62,16 @@ ACTIVE = frozenset(status for status, following in _TRANSITIONS.items() if follo
 
 @dataclass(frozen=True, slots=True)
 class Verdict:
-    """How a run ended, why, and who said so."""
+    """How and why a run ended, and who decided it."""
 
     outcome: Outcome
     cause: Cause
     message: str
-    judge: DecidedBy
+    decided_by: DecidedBy
 
     @property
     def status(self) -> Status:
-        """The status that a run with this verdict has."""
+        """The status of a run with this verdict."""
         return _STATUS_OF[self.outcome]
 
 
@@ -84,7 +84,7 @@ _STATUS_OF = {
 
 @dataclass(frozen=True, slots=True)
 class Stop:
-    """A graceful end that was asked for: the agent has the grace to save its work."""
+    """A request for a graceful stop. The agent has the grace to save its work."""
 
     cause: Cause
     reason: str
@@ -92,13 +92,13 @@ class Stop:
 
     @property
     def outcome(self) -> Outcome:
-        """Asked for by a person, the run was killed; asked for by a limit, it failed."""
+        """Killed if a person asked, failed if a limit did."""
         return Outcome.KILLED if self.cause is Cause.REQUESTED else Outcome.FAILED
 
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
-    """The first of two looks: what was seen, and when."""
+    """A first observation: what was observed, and when."""
 
     cause: Cause
     reason: str

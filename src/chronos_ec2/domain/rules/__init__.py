@@ -1,1 +1,1 @@
-"""The watchdog's rules, one module for each situation of a lane."""
+"""The rules of `decide`, one module per situation of a lane."""

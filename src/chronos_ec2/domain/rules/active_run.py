@@ -1,4 +1,4 @@
-"""The rules for a lane that a run holds and whose instance is there. The first that speaks decides."""
+"""A run with living instances. `_RULES` are tried in order; the first that applies decides about the instance."""
 
 from __future__ import annotations
 
@@ -7,39 +7,36 @@ from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.decision import Decision, Notify, Record, Terminate
-from chronos_ec2.domain.facts import Beat, Broken, Failed, Held, LaneFacts
+from chronos_ec2.domain.decision import Decision, Notify, Terminate, WriteLock
+from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
-from chronos_ec2.domain.rules.missing_instance import decide_missing_instance
-from chronos_ec2.domain.rules.slow_termination import overdue_notice, slow_to_terminate
+from chronos_ec2.domain.rules.termination import overdue_notice, slow_to_terminate
 
 
 def decide_active_run(
-    held: Held, boxes: tuple[Instance, ...], facts: LaneFacts, now: datetime, limits: Limits
+    lock: LockHeld, instances: tuple[Instance, ...], facts: LaneFacts, now: datetime, limits: Limits
 ) -> Decision:
-    """What to do about a run and `boxes`, the living instances of its current attempt."""
-    if not boxes:
-        return decide_missing_instance(held, facts, now, limits)
-    decision = Decision(f"run {held.run.run_id} is in {held.run.status}")
+    """What to do about a run and the living instances of its current attempt."""
+    decision = Decision(f"run {lock.run.run_id} is in {lock.run.status}")
     silent = False
-    for box in boxes:
-        case = _Case(held, box, facts, now, limits)
+    for instance in instances:
+        case = _Case(lock, instance, facts, now, limits)
         for rule in _RULES:
-            if judged := rule(case):
-                decision += case.overdue_notice(judged)
-                silent |= rule is _agent_lost
+            if found := rule(case):
+                decision += case.with_overdue_notice(found)
+                silent |= rule is _agent_dead
                 break
-    suspect, written = held.run.suspect, any(isinstance(action, Record) for action in decision.actions)
-    unknown = silent or isinstance(facts.beat, Failed)
-    if suspect and suspect.cause is Cause.INFRA and not unknown and not written:
-        # It is listed again: a suspicion that stayed would be the first of two looks at the next absence.
-        found = replace(held.run, suspect=None, updated_at=now)
-        decision += Decision("the instance is listed again", (Record(found),))
+    suspect, writes = lock.run.suspect, any(isinstance(action, WriteLock) for action in decision.actions)
+    unknown = silent or isinstance(facts.heartbeat, ReadFailed)
+    if suspect and suspect.cause is Cause.INFRA and not unknown and not writes:
+        # A suspicion that stayed would count as the first observation the next time the instance is not listed.
+        cleared = replace(lock.run, suspect=None, updated_at=now)
+        decision += Decision("the instance is listed again", (WriteLock(cleared),))
     return decision
 
 
@@ -47,94 +44,84 @@ def decide_active_run(
 class _Case:
     """One instance of the run that holds the lane, and all that is known about both."""
 
-    held: Held
-    box: Instance
+    lock: LockHeld
+    instance: Instance
     facts: LaneFacts
     now: datetime
     limits: Limits
 
     @property
     def run(self) -> Run:
-        return self.held.run
+        return self.lock.run
 
     @property
     def deadline(self) -> datetime:
-        return min(self.run.deadline, self.box.deadline or self.run.deadline)
+        return min(self.run.deadline, self.instance.deadline or self.run.deadline)
 
     @property
-    def beat(self) -> Beat | None:
-        """The newest beat, if it is one of this run, attempt and instance."""
-        beat = self.facts.beat
-        if not isinstance(beat, Beat):
+    def heartbeat(self) -> HeartbeatReceived | None:
+        """The latest heartbeat, if it is from this run, attempt and instance."""
+        received = self.facts.heartbeat
+        if not isinstance(received, HeartbeatReceived):
             return None
-        mine = (self.run.run_id, self.run.attempt, self.box.instance_id)
-        heartbeat = beat.heartbeat
-        return beat if (heartbeat.run_id, heartbeat.attempt, heartbeat.instance_id) == mine else None
+        own = (self.run.run_id, self.run.attempt, self.instance.instance_id)
+        sender = received.heartbeat
+        return received if (sender.run_id, sender.attempt, sender.instance_id) == own else None
 
     def cost_at(self, moment: datetime) -> float | None:
-        """What the run will have cost by then; what it costs an hour depends on what EC2 says that the instance is."""
-        return cost_so_far(self.run, self.box.launched_at, moment, self.box.instance_type)
+        """USD that the run will have cost by then, at the price of the type that EC2 reports."""
+        return cost_so_far(self.run, self.instance.launched_at, moment, self.instance.instance_type)
 
     @property
-    def boot_is_over(self) -> bool:
-        """Whether the time to claim the run has passed, and no agent has."""
-        return not self.run.claimed and self.now - self.box.launched_at >= self.limits.boot
+    def boot_timed_out(self) -> bool:
+        """Whether no agent has claimed the run in time."""
+        return not self.run.claimed and self.now - self.instance.launched_at >= self.limits.boot
 
-    def condemn(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
-        """Write the verdict, then terminate. The conditional write is also the last check that nothing changed.
+    def suspect(self, cause: Cause, text: str) -> Decision:
+        """Write the first observation into the lock."""
+        suspect = Suspect(cause, text, self.now)
+        return Decision(f"suspected: {text}", (WriteLock(replace(self.run, suspect=suspect, updated_at=self.now)),))
 
-        A verdict that is there stands, and is not written again: when it was written says since when the end is due.
+    def end_with_verdict(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
+        """Write the verdict, then terminate. The conditional write is also the last check that nothing has changed.
+
+        A verdict that exists is not written again: the time of its writing says since when the termination is due.
         """
         verdict = Verdict(outcome, cause, message, DecidedBy.WATCHDOG)
-        record = () if self.run.verdict else (Record(self.run.end(verdict, self.now)),)
+        write = () if self.run.verdict else (WriteLock(self.run.end(verdict, self.now)),)
         return Decision(
             message,
-            (*record, Terminate(self.box.instance_id, cause)),
-            {"run_id": self.run.run_id, "attempt": str(self.run.attempt), "instance_id": self.box.instance_id},
+            (*write, Terminate(self.instance.instance_id, cause)),
+            {"run_id": self.run.run_id, "attempt": str(self.run.attempt), "instance_id": self.instance.instance_id},
         )
 
-    def overdue_notice(self, judged: Decision) -> Decision:
-        """Tell people when the end that was judged is due for long: since the verdict, or since the deadline."""
-        if not any(isinstance(action, Terminate) and not action.force for action in judged.actions):
-            return judged
-        due = self.deadline if self.run.verdict is None else min(self.held.written_at, self.deadline)
-        told = overdue_notice(self.box, self.now - due, self.limits, self.run)
-        return replace(judged, actions=(*judged.actions, *told))
+    def with_overdue_notice(self, decision: Decision) -> Decision:
+        """Add a notification to a termination that has been due for long, by the verdict or the deadline."""
+        if not any(isinstance(action, Terminate) and not action.force for action in decision.actions):
+            return decision
+        due = self.deadline if self.run.verdict is None else min(self.lock.written_at, self.deadline)
+        notice = overdue_notice(self.instance, self.now - due, self.limits, self.run)
+        return replace(decision, actions=(*decision.actions, *notice))
 
 
-def _leaving(case: _Case) -> Decision | None:
-    if case.box.state is not InstanceState.SHUTTING_DOWN:
+def _shutting_down(case: _Case) -> Decision | None:
+    if case.instance.state is not InstanceState.SHUTTING_DOWN:
         return None
     if case.run.verdict is not None:
         return slow_to_terminate(
-            case.box, case.run.verdict.cause, case.held.written_at, case.now, case.limits, case.run
+            case.instance, case.run.verdict.cause, case.lock.written_at, case.now, case.limits, case.run
         )
     suspect = case.run.suspect
     if suspect is None or suspect.cause is not Cause.PREEMPTED:
         seen = replace(case.run, suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", case.now))
-        return Decision(f"{case.box.instance_id} is shutting down without a word", (Record(seen),))
-    since = case.held.since(suspect.first_seen)
-    return slow_to_terminate(case.box, Cause.INFRA, since, case.now, case.limits, case.run)
-
-
-def _stopped(case: _Case) -> Decision | None:
-    if case.box.state in (InstanceState.STOPPING, InstanceState.STOPPED):
-        return case.condemn(
-            Outcome.FAILED, Cause.INFRA, f"the instance is {case.box.state}, and its volume still costs"
-        )
-    return None
-
-
-def _condemned(case: _Case) -> Decision | None:
-    verdict = case.run.verdict
-    if verdict and verdict.judge is DecidedBy.WATCHDOG:
-        return Decision(f"condemned: {verdict.message}", (Terminate(case.box.instance_id, verdict.cause),))
-    return None
+        return Decision(f"{case.instance.instance_id} is shutting down without a verdict", (WriteLock(seen),))
+    since = case.lock.since(suspect.first_seen)
+    return slow_to_terminate(case.instance, Cause.INFRA, since, case.now, case.limits, case.run)
 
 
 def _past_deadline(case: _Case) -> Decision | None:
     if case.now >= case.deadline:
-        return case.condemn(
+        return case.end_with_verdict(
             Outcome.FAILED, Cause.OVER_DEADLINE, f"past the deadline {case.deadline:%Y-%m-%d %H:%M:%SZ}"
         )
     return None
@@ -143,96 +130,111 @@ def _past_deadline(case: _Case) -> Decision | None:
 def _over_budget(case: _Case) -> Decision | None:
     cap, cost = case.run.max_cost_usd, case.cost_at(case.now)
     if cap is not None and cost is not None and cost >= cap:
-        return case.condemn(Outcome.FAILED, Cause.OVER_BUDGET, f"${cost:.2f} spent, the cap is ${cap:.2f}")
+        return case.end_with_verdict(Outcome.FAILED, Cause.OVER_BUDGET, f"${cost:.2f} spent, the cap is ${cap:.2f}")
     return None
 
 
-def _held_for_debugging(case: _Case) -> Decision | None:
-    return Decision(f"{case.box.instance_id} carries Hold=true until its deadline") if case.box.hold else None
+def _stopped(case: _Case) -> Decision | None:
+    if case.instance.state in (InstanceState.STOPPING, InstanceState.STOPPED):
+        return case.end_with_verdict(
+            Outcome.FAILED, Cause.INFRA, f"the instance is {case.instance.state}, and its volume still costs"
+        )
+    return None
 
 
-def _lingering(case: _Case) -> Decision | None:
+def _ended_by_watchdog(case: _Case) -> Decision | None:
+    verdict = case.run.verdict
+    if verdict and verdict.decided_by is DecidedBy.WATCHDOG:
+        return Decision(
+            f"ended by the watchdog: {verdict.message}", (Terminate(case.instance.instance_id, verdict.cause),)
+        )
+    return None
+
+
+def _on_hold(case: _Case) -> Decision | None:
+    hold = case.instance.hold
+    return Decision(f"{case.instance.instance_id} carries Hold=true until its deadline") if hold else None
+
+
+def _ended_by_agent(case: _Case) -> Decision | None:
     if case.run.verdict is None:
         return None
-    if case.now - case.held.written_at < case.limits.grace:
-        return Decision("the agent has said its last word and has the grace to leave")
+    if case.now - case.lock.written_at < case.limits.grace:
+        return Decision("the agent has written its verdict and has the grace to power off")
     return Decision(
-        f"the run ended ({case.run.verdict.cause}), but its instance is still up after the grace",
-        (Terminate(case.box.instance_id, case.run.verdict.cause),),
+        f"the run has ended ({case.run.verdict.cause}), but its instance is still up after the grace",
+        (Terminate(case.instance.instance_id, case.run.verdict.cause),),
     )
 
 
-def _agent_lost(case: _Case) -> Decision | None:
-    if not case.run.claimed or isinstance(case.facts.beat, Failed):
+def _agent_dead(case: _Case) -> Decision | None:
+    if not case.run.claimed or isinstance(case.facts.heartbeat, ReadFailed):
         return None
-    if case.beat:
-        last = case.beat.received_at
-    elif isinstance(case.facts.beat, Broken):
-        last = case.facts.beat.written_at
-    else:
-        # The claim counts, which is younger than the record as soon as a first look is noted in it: one look has to do.
-        return _dead(case, case.held.written_at, looks=1)
-    return _dead(case, last, looks=2)
+    if case.heartbeat:
+        return _silent_since(case, case.heartbeat.received_at, observations=2)
+    if isinstance(case.facts.heartbeat, Unreadable):
+        return _silent_since(case, case.facts.heartbeat.written_at, observations=2)
+    # Without a heartbeat the claim counts. Writing a first observation would renew its time, so one must do.
+    return _silent_since(case, case.lock.written_at, observations=1)
 
 
-def _dead(case: _Case, last: datetime, looks: int) -> Decision | None:
-    """An agent that was heard of last at this time. After an outage of S3 every beat is old, until the next one comes.
+def _silent_since(case: _Case, last: datetime, observations: int) -> Decision | None:
+    """End a run whose agent was last heard at `last`.
 
-    The first look is noted in S3, so that S3 takes beats from then on: who is silent at the second look is dead.
+    After an outage of S3 every heartbeat is old until the next one arrives. The first observation is written to S3, so
+    S3 accepts heartbeats from then on, and an agent still silent at the second is dead.
     """
     if (silence := case.now - last) <= case.limits.lease:
         return None
-    text = f"no heartbeat for {human_span(silence)}: the agent or its box is dead"
+    text = f"no heartbeat for {human_span(silence)}: the agent or its instance is dead"
     suspect = case.run.suspect
-    first_look = case.held.since(suspect.first_seen) if suspect and suspect.cause is Cause.INFRA else None
-    # S3's times are whole seconds: the note of a first look may be dated up to one before it.
-    if looks == 2 and (first_look is None or first_look - last <= case.limits.lease - timedelta(seconds=1)):
-        seen = replace(case.run, suspect=Suspect(Cause.INFRA, text, case.now), updated_at=case.now)
-        return Decision(f"suspect: {text}", (Record(seen),))
-    if looks == 2 and first_look and case.now - first_look < case.limits.second_look:
-        return Decision(f"suspect, before the second look: {text}")
-    return case.condemn(Outcome.FAILED, Cause.INFRA, text)
+    first_seen = case.lock.since(suspect.first_seen) if suspect and suspect.cause is Cause.INFRA else None
+    # S3's times are whole seconds: the lock may be dated up to one second before the observation written in it.
+    if observations == 2 and (first_seen is None or first_seen - last <= case.limits.lease - timedelta(seconds=1)):
+        return case.suspect(Cause.INFRA, text)
+    if observations == 2 and first_seen and case.now - first_seen < case.limits.confirmation:
+        return Decision(f"suspected, not confirmed yet: {text}")
+    return case.end_with_verdict(Outcome.FAILED, Cause.INFRA, text)
 
 
 def _stop_ignored(case: _Case) -> Decision | None:
     stop = case.run.stop
     if stop is None:
         return None
-    if case.boot_is_over:
-        return case.condemn(stop.outcome, stop.cause, f"{stop.reason}; no agent is there to stop")
-    if case.now - case.held.since(stop.requested_at) < case.limits.grace:
-        return Decision(f"a graceful stop is under way: {stop.reason}")
-    return case.condemn(stop.outcome, stop.cause, f"{stop.reason}; not stopped within the grace")
+    if case.boot_timed_out:
+        return case.end_with_verdict(stop.outcome, stop.cause, f"{stop.reason}; no agent has claimed the run")
+    if case.now - case.lock.since(stop.requested_at) < case.limits.grace:
+        return Decision(f"stopping gracefully: {stop.reason}")
+    return case.end_with_verdict(stop.outcome, stop.cause, f"{stop.reason}; not stopped within the grace")
 
 
 def _never_claimed(case: _Case) -> Decision | None:
     if case.run.claimed:
         return None
-    if not case.boot_is_over:
-        return Decision(f"booting for {human_span(case.now - case.box.launched_at)}")
-    return case.condemn(
-        Outcome.FAILED, Cause.INFRA, f"no agent claimed the run within {human_span(case.limits.boot)} of its launch"
-    )
+    if not case.boot_timed_out:
+        return Decision(f"booting for {human_span(case.now - case.instance.launched_at)}")
+    text = f"no agent claimed the run within {human_span(case.limits.boot)} of its launch"
+    return case.end_with_verdict(Outcome.FAILED, Cause.INFRA, text)
 
 
 def _hung(case: _Case) -> Decision | None:
-    beat, suspect = case.beat, case.run.suspect
-    if beat is None:
+    received, suspect = case.heartbeat, case.run.suspect
+    if received is None:
         return None
-    stalled = beat.stalled_for(case.now)
+    stalled = received.stalled_for(case.now)
     if stalled <= case.limits.progress:
         return None
-    text = f"no progress in {case.run.status} for {human_span(stalled)} (step {beat.heartbeat.step}), the box alive"
+    step = received.heartbeat.step
+    text = f"no progress in {case.run.status} for {human_span(stalled)} (step {step}), the instance alive"
     if suspect is None or suspect.cause is not Cause.HUNG:
-        seen = replace(case.run, suspect=Suspect(Cause.HUNG, text, case.now), updated_at=case.now)
-        return Decision(f"suspect: {text}", (Record(seen),))
-    if case.now - case.held.since(suspect.first_seen) < case.limits.second_look:
-        return Decision(f"suspect, before the second look: {text}")
-    return case.condemn(Outcome.FAILED, Cause.HUNG, text)
+        return case.suspect(Cause.HUNG, text)
+    if case.now - case.lock.since(suspect.first_seen) < case.limits.confirmation:
+        return Decision(f"suspected, not confirmed yet: {text}")
+    return case.end_with_verdict(Outcome.FAILED, Cause.HUNG, text)
 
 
 def _near_a_limit(case: _Case) -> Decision | None:
-    """Ask for a graceful end early enough that the hard limit need not be used."""
+    """Ask for a graceful stop early enough that the hard limit is rarely needed."""
     soon = case.now + case.limits.grace
     cap, cost = case.run.max_cost_usd, case.cost_at(soon)
     if soon >= case.deadline:
@@ -241,32 +243,32 @@ def _near_a_limit(case: _Case) -> Decision | None:
         stop = Stop(Cause.OVER_BUDGET, f"the cap of ${cap:.2f} is near", case.now)
     else:
         return None
-    return Decision(stop.reason, (Record(replace(case.run, stop=stop, updated_at=case.now)),))
+    return Decision(stop.reason, (WriteLock(replace(case.run, stop=stop, updated_at=case.now)),))
 
 
-def _healthy(case: _Case) -> Decision | None:
-    if isinstance(case.facts.beat, Failed):
-        return Decision(f"the heartbeat could not be read ({case.facts.beat.problem}): no evidence, no kill")
-    text = f"{case.box.instance_type} {case.box.instance_id} took the run"
-    notify = Notify(Kind.STARTED if case.run.attempt == 1 else Kind.RESUMED, case.run.run_id, text, case.run)
+def _healthy(case: _Case) -> Decision:
+    if isinstance(case.facts.heartbeat, ReadFailed):
+        return Decision(f"the heartbeat could not be read ({case.facts.heartbeat.problem}): no evidence, no kill")
     if case.run.suspect:
-        return Decision("suspicion cleared", (Record(replace(case.run, suspect=None, updated_at=case.now)),))
-    return Decision("healthy", (notify,))
+        cleared = replace(case.run, suspect=None, updated_at=case.now)
+        return Decision("suspicion cleared", (WriteLock(cleared),))
+    text = f"{case.instance.instance_type} {case.instance.instance_id} has claimed the run"
+    kind = Kind.STARTED if case.run.attempt == 1 else Kind.RESUMED
+    return Decision("healthy", (Notify(kind, case.run.run_id, text, case.run),))
 
 
 _RULES: tuple[Callable[[_Case], Decision | None], ...] = (
-    _leaving,
+    _shutting_down,
     _past_deadline,
     _over_budget,
     _stopped,
-    _condemned,
-    _held_for_debugging,
-    _lingering,
-    _agent_lost,
+    _ended_by_watchdog,
+    _on_hold,
+    _ended_by_agent,
+    _agent_dead,
     _stop_ignored,
     _never_claimed,
     _hung,
     _near_a_limit,
     _healthy,
 )
-"""In this order; the first that speaks decides about the instance."""

@@ -1,4 +1,4 @@
-"""A run whose instance is not there: it is being launched, it is missed, or its attempt is over."""
+"""A run without a living instance: it is being launched, its instance is missing, or its attempt has ended."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from dataclasses import replace
 from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.decision import Conclude, Decision, Notify, Record, Relaunch
-from chronos_ec2.domain.facts import Beat, Failed, Held, LaneFacts, heard_at
+from chronos_ec2.domain.decision import Decision, FinishRun, Notify, Relaunch, WriteLock
+from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -17,89 +17,92 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Suspect, Verdict
 
 
-def belongs(box: Instance, run: Run) -> bool:
-    """Whether this is the instance of the run's current attempt. Tags decide; the record only narrows."""
-    return box.run_id == run.run_id and box.attempt == run.attempt and run.instance_id in (None, box.instance_id)
-
-
 def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
-    """Whether the run's instance was there and is not any more, and nobody has said why."""
-    of_run = [box for box in instances if belongs(box, run)]
-    was_there = run.claimed or run.instance_id is not None or bool(of_run)
-    return run.verdict is None and run.stop is None and was_there and not any(box.alive for box in of_run)
+    """Whether the run had an instance, has none now, and neither a verdict nor a stop explains it."""
+    own = [instance for instance in instances if instance.belongs_to(run)]
+    had_one = run.claimed or run.instance_id is not None or bool(own)
+    return run.verdict is None and run.stop is None and had_one and not any(instance.alive for instance in own)
 
 
-def decide_missing_instance(held: Held, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    """What to do about a run none of whose instances is alive. Its absence needs two looks, and silence for a lease."""
-    run = held.run
-    if any(box.alive and box.run_id == run.run_id for box in facts.instances):
+def decide_missing_instance(lock: LockHeld, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    """Finish or resume a run whose instance is gone.
+
+    A terminated instance is gone at once; one that is merely not listed after a second observation and a lease without
+    a heartbeat.
+    """
+    run = lock.run
+    if any(instance.alive and instance.run_id == run.run_id for instance in facts.instances):
         return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
-    if any(not box.alive and belongs(box, run) for box in facts.instances):
-        return _end_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
-    # A suspicion was written, so from then on `written_at` tells nothing of the launch any more.
-    unlaunched = not run.claimed and run.instance_id is None and run.verdict is None and run.suspect is None
-    if unlaunched and now - held.written_at < limits.boot:
-        text = f"attempt {run.attempt} goes on from the checkpoint of the one before"
-        resumed = (Notify(Kind.RESUMED, run.run_id, text, run), Relaunch(run))
-        again = resumed if run.attempt > 1 and run.stop is None else ()
-        return Decision(f"run {run.run_id} is being launched", again)
+    if any(not instance.alive and instance.belongs_to(run) for instance in facts.instances):
+        return _finish_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
+    # Once a suspicion is written, `written_at` is no longer the time of the launch.
+    launching = not run.claimed and run.instance_id is None and run.verdict is None and run.suspect is None
+    if launching and now - lock.written_at < limits.boot:
+        text = f"attempt {run.attempt} resumes from the checkpoint of the previous attempt"
+        resume = (Notify(Kind.RESUMED, run.run_id, text, run), Relaunch(run))
+        return Decision(f"run {run.run_id} is being launched", resume if run.attempt > 1 and run.stop is None else ())
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
-        suspect = Suspect(Cause.INFRA, "no instance of the run in EC2's list", now)
-        return Decision(f"suspect: {suspect.reason}", (Record(replace(run, suspect=suspect, updated_at=now)),))
-    if facts.listed_at - held.since(run.suspect.first_seen) < limits.absence:
-        return Decision(f"suspect, before the second look: {run.suspect.reason}")
-    if isinstance(facts.beat, Failed):
-        return Decision(f"suspect, whose beat could not be read ({facts.beat.problem}): {run.suspect.reason}")
+        suspect = Suspect(Cause.INFRA, "EC2 lists no instance of the run", now)
+        return Decision(f"suspected: {suspect.reason}", (WriteLock(replace(run, suspect=suspect, updated_at=now)),))
+    if facts.listed_at - lock.since(run.suspect.first_seen) < limits.absence:
+        return Decision(f"suspected, not confirmed yet: {run.suspect.reason}")
+    if isinstance(facts.heartbeat, ReadFailed):
+        return Decision(
+            f"suspected, but the heartbeat could not be read ({facts.heartbeat.problem}): {run.suspect.reason}"
+        )
     if _works(run, facts, now, limits):
-        return Decision(f"suspect, whose agent beats: {run.suspect.reason}")
-    return _end_or_resume(run, facts, now, limits, f"run {run.run_id} has no instance, seen twice")
+        return Decision(f"suspected, but the agent sends heartbeats: {run.suspect.reason}")
+    reason = f"run {run.run_id} has no instance, confirmed by a second observation"
+    return _finish_or_resume(run, facts, now, limits, reason)
 
 
 def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
-    """Whether this attempt works wherever it is: lists of EC2 lag, tags get lost. Nothing can end it there but itself.
+    """Whether the attempt works although EC2 does not list its instance: lists lag, tags get lost.
 
-    That it beats is not enough: one that hangs, or is past its deadline, is fenced by the lock that is released.
+    The watchdog cannot terminate such an instance. A fresh heartbeat alone does not keep the lock: if the work hangs or
+    the deadline is past, releasing the lock makes the agent fence itself.
     """
-    last = heard_at(facts.beat, run.instance_id) if run.instance_id else None
-    hangs = isinstance(facts.beat, Beat) and facts.beat.stalled_for(now) > limits.progress
+    last = last_heard(facts.heartbeat, run.instance_id) if run.instance_id else None
+    hangs = isinstance(facts.heartbeat, HeartbeatReceived) and facts.heartbeat.stalled_for(now) > limits.progress
     return last is not None and now - last <= limits.lease and now < run.deadline and not hangs
 
 
-def _end_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
-    """The attempt is over. It is followed by another if it was lost, and time and money allow.
+def _finish_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits, reason: str) -> Decision:
+    """Start another attempt if this one was lost and time, money and the attempts left allow it; else finish the run.
 
-    What died may die again: it has to have left a checkpoint. What EC2 took back may as well begin anew.
+    After a crash only a checkpoint justifies another attempt, because the crash may repeat. A preempted attempt may
+    start over.
     """
     ended = _with_verdict(run, facts, now)
     verdict = ended.verdict
     if verdict is None or not _may_resume(run, verdict, facts, now, limits):
-        return Decision(reason, (Conclude(ended),))
-    if isinstance(facts.beat, Failed):
-        return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.beat.problem})")
+        return Decision(reason, (FinishRun(ended),))
+    if isinstance(facts.heartbeat, ReadFailed):
+        return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.heartbeat.problem})")
     cost = _spent(run, facts, now)
     again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
-    begins = "goes on from its checkpoint" if _has_checkpoint(run, facts) else "begins anew, without a checkpoint"
-    text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {begins}"
-    return Decision(f"{reason}; {text}", (Record(again), Notify(Kind.RESUMED, run.run_id, text, again)))
+    how = "resumes from its checkpoint" if _has_checkpoint(run, facts) else "starts over without a checkpoint"
+    text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {how}"
+    return Decision(f"{reason}; {text}", (WriteLock(again), Notify(Kind.RESUMED, run.run_id, text, again)))
 
 
 def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
-    """What all attempts have cost, the one that was lost too; None when the price is not known.
+    """USD that all attempts have cost, including the lost one; None when the price is not known.
 
-    It counts from the record, because EC2 may not list the instance any more.
+    The lost attempt's time comes from the record, because EC2 may no longer list its instance.
     """
-    instance_type = next((box.instance_type for box in facts.instances if belongs(box, run)), None)
-    return cost_so_far(run, run.began, now, instance_type)
+    instance_type = next((instance.instance_type for instance in facts.instances if instance.belongs_to(run)), None)
+    return cost_so_far(run, run.attempt_started_at, now, instance_type)
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
-    # A read that failed says nothing of the checkpoint: the next look may find it.
-    may_have_one = _has_checkpoint(run, facts) or isinstance(facts.beat, Failed)
+    # A failed read says nothing about the checkpoint; the next observation may find it.
+    may_have_checkpoint = _has_checkpoint(run, facts) or isinstance(facts.heartbeat, ReadFailed)
     cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
-        and (may_have_one or verdict.cause is Cause.PREEMPTED)
+        and (may_have_checkpoint or verdict.cause is Cause.PREEMPTED)
         and run.stop is None
         and now + limits.boot < run.deadline
         and (cap is None or (cost is not None and cost < cap))
@@ -107,24 +110,24 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
 
 
 def _has_checkpoint(run: Run, facts: LaneFacts) -> bool:
-    beat = facts.beat.heartbeat if isinstance(facts.beat, Beat) else None
-    return beat is not None and beat.run_id == run.run_id and beat.checkpoint_age is not None
+    heartbeat = facts.heartbeat.heartbeat if isinstance(facts.heartbeat, HeartbeatReceived) else None
+    return heartbeat is not None and heartbeat.run_id == run.run_id and heartbeat.checkpoint_age is not None
 
 
 def _with_verdict(run: Run, facts: LaneFacts, now: datetime) -> Run:
-    """The run with a verdict; one whose instance went away without a verdict gets one here.
+    """The run with its verdict, or with the watchdog's if its instance disappeared without one.
 
-    That it went is no sign of who took it: a spot instance whose agent died powers off by itself. EC2 says who did.
+    Only EC2's own word makes it a preemption: a spot instance whose agent died powers off by itself.
     """
-    said = f": {one_line(facts.exit_report, 300)}" if facts.exit_report else ""
+    report = f": {one_line(facts.exit_report, 300)}" if facts.exit_report else ""
     if run.stop:
         verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, DecidedBy.WATCHDOG)
-    elif any(box.reclaimed and belongs(box, run) for box in facts.instances):
-        text = f"EC2 took the spot instance back during {run.status}"
+    elif any(instance.reclaimed and instance.belongs_to(run) for instance in facts.instances):
+        text = f"EC2 reclaimed the spot instance during {run.status}"
         verdict = Verdict(Outcome.FAILED, Cause.PREEMPTED, text, DecidedBy.WATCHDOG)
     elif not run.claimed:
-        verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{said}", DecidedBy.WATCHDOG)
+        verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{report}", DecidedBy.WATCHDOG)
     else:
-        message = f"the instance went away during {run.status}{said or ' without a word'}"
+        message = f"the instance disappeared during {run.status}{report or ', without an exit report'}"
         verdict = Verdict(Outcome.FAILED, Cause.INFRA, message, DecidedBy.WATCHDOG)
     return run.end(verdict, now)

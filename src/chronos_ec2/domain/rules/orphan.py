@@ -1,62 +1,32 @@
-"""Instances that no readable record speaks for: judged by tags, lease and age alone."""
+"""An instance with our tags that no run names."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
-from chronos_ec2.domain.decision import Decision, MarkOrphan, Notify, Terminate
+from chronos_ec2.domain.decision import Decision
 from chronos_ec2.domain.facts import LaneFacts
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.domain.rules.slow_termination import overdue_notice, slow_to_terminate, telling
+from chronos_ec2.domain.rules.termination import (
+    past_tagged_deadline,
+    shutting_down_without_record,
+    terminate_when_confirmed,
+)
 
 
-def past_tagged_deadline(box: Instance, now: datetime, limits: Limits) -> Decision | None:
-    """The end of an instance whose own tag says that its time is up, whatever else is known."""
-    if box.deadline and now >= box.deadline and box.state is not InstanceState.SHUTTING_DOWN:
-        text = f"{box.instance_id} is past the deadline in its tag"
-        end = Terminate(box.instance_id, Cause.OVER_DEADLINE)
-        return Decision(text, (end, *overdue_notice(box, now - box.deadline, limits)))
-    return None
-
-
-def decide_orphan(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
-    """What to do about an instance that carries our tags and that no run holds."""
-    if box.state is InstanceState.SHUTTING_DOWN:
-        return _leaving_without_record(box, facts, now, limits)
-    if late := past_tagged_deadline(box, now, limits):
-        return late
-    if box.hold:
-        return Decision(f"{box.instance_id} carries Hold=true until its deadline")
-    age = now - box.launched_at
+def decide_orphan(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    """Terminate an instance that no run names, after a grace and a second observation."""
+    if instance.state is InstanceState.SHUTTING_DOWN:
+        return shutting_down_without_record(instance, facts, now, limits)
+    if overdue := past_tagged_deadline(instance, now, limits):
+        return overdue
+    if instance.hold:
+        return Decision(f"{instance.instance_id} carries Hold=true until its deadline")
+    age = now - instance.launched_at
     if age < limits.grace:
-        return Decision(f"{box.instance_id} has no record yet")
-    text = f"{box.instance_id} ({box.instance_type}) ran for {human_span(age)} and no run holds it"
-    return _in_two_looks(box, Cause.ORPHAN, text, facts, now, limits)
-
-
-def _in_two_looks(box: Instance, cause: Cause, text: str, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    """The end of an instance that was seen like this before, and lately; else a note that it was."""
-    first_seen = facts.suspect_since(box.instance_id, now, limits)
-    if first_seen is None:
-        return Decision(f"suspect: {text}", (MarkOrphan(box.instance_id),))
-    if now - first_seen < limits.second_look:
-        return Decision(f"suspect, before the second look: {text}")
-    end = Terminate(box.instance_id, cause, once_told=telling(now - first_seen, limits.second_look, limits))
-    overdue = now - first_seen - limits.second_look
-    return Decision(
-        text,
-        (Notify(Kind.ORPHAN, box.instance_id, text), end, *overdue_notice(box, overdue, limits)),
-        {box.instance_id: f"suspected since {first_seen:%Y-%m-%dT%H:%M:%SZ}"},
-    )
-
-
-def _leaving_without_record(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    # However long ago that was: what shuts down never comes back.
-    first_seen = facts.suspects.get(box.instance_id)
-    if first_seen is None:
-        return Decision(f"{box.instance_id} is shutting down", (MarkOrphan(box.instance_id),))
-    return slow_to_terminate(box, Cause.ORPHAN, first_seen, now, limits, None)
+        return Decision(f"{instance.instance_id} has no run yet")
+    text = f"{instance.instance_id} ({instance.instance_type}) has been up for {human_span(age)} and belongs to no run"
+    return terminate_when_confirmed(instance, Cause.ORPHAN, text, facts, now, limits)

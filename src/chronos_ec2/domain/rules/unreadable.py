@@ -1,65 +1,77 @@
-"""A lane whose lock cannot be read: its instances are judged by tags, heartbeat and age alone."""
+"""A lane whose lock cannot be read. Nothing of its content counts: tags, heartbeat and age decide."""
 
 from __future__ import annotations
 
 from datetime import datetime
 
 from chronos_ec2.domain.decision import Decision, MarkUnreadable, Notify, ReleaseUnreadable
-from chronos_ec2.domain.facts import Absent, Beat, Broken, Failed, LaneFacts, heard_at
+from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, ReadFailed, Unreadable, last_heard
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.domain.rules.orphan import _in_two_looks, _leaving_without_record, past_tagged_deadline
+from chronos_ec2.domain.rules.termination import (
+    past_tagged_deadline,
+    shutting_down_without_record,
+    terminate_when_confirmed,
+)
 
 
 def decide_unreadable(
-    state: Broken, facts: LaneFacts, alive: tuple[Instance, ...], now: datetime, limits: Limits
+    lock: Unreadable, alive: tuple[Instance, ...], facts: LaneFacts, now: datetime, limits: Limits
 ) -> Decision:
-    """Nothing of the record's content counts: instances are judged by tags, lease and age.
+    """Notify, terminate the instances that are dead or hung, and release the lock once none is alive.
 
-    The lock stays as long as one of them lives: its agent goes on as long as it finds the lock, readable or not.
+    The lock stays while an instance lives: its agent keeps working as long as it finds the lock, readable or not.
     """
-    text = f"{facts.lane.state_key} is unreadable: {state.problem}"
-    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, state.etag))}", text),))
-    if not alive and now - state.written_at >= limits.boot:
-        return decision + _idle_unreadable(state, facts, now, limits)
-    return decision.with_each(alive, lambda box: _without_record(box, facts, now, limits))
+    text = f"{facts.lane.state_key} is unreadable: {lock.problem}"
+    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, lock.etag))}", text),))
+    if not alive and now - lock.written_at >= limits.boot:
+        return decision + _idle(lock, facts, now, limits)
+    return decision.with_each(alive, lambda instance: _beside_unreadable_lock(instance, facts, now, limits))
 
 
-def _idle_unreadable(state: Broken, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    """A list that lags may lack what lives, and whose beat to ask for nobody can tell: the looks are a lease apart."""
-    first_seen = facts.suspect_since(state.etag, now, limits)
+def _idle(lock: Unreadable, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    """Release the lock at the second observation.
+
+    The observations are a lease apart, because EC2's list may lag and no record says whose heartbeat to read.
+    """
+    first_seen = facts.suspect_since(lock.etag, now, limits)
     if first_seen is None:
-        return Decision("suspect: nothing of the lane is alive", (MarkUnreadable(state.etag),))
+        return Decision("suspected: no instance is alive in the lane", (MarkUnreadable(lock.etag),))
     if facts.listed_at - first_seen < limits.lease:
-        return Decision("suspect, before the second look: nothing of the lane is alive")
-    return Decision("nothing of the lane is alive", (ReleaseUnreadable(state.etag),))
+        return Decision("suspected, not confirmed yet: no instance is alive in the lane")
+    return Decision("no instance is alive in the lane", (ReleaseUnreadable(lock.etag),))
 
 
-def _without_record(box: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
-    """An instance beside an unreadable record: a live one stays, as long as it beats and moves and has time."""
-    if box.state is InstanceState.SHUTTING_DOWN:
-        return _leaving_without_record(box, facts, now, limits)
-    if (late := past_tagged_deadline(box, now, limits)) or box.hold:
-        return late
-    beat = facts.beats.get(box.run_id or "", Absent())
-    if isinstance(beat, Failed):
+def _beside_unreadable_lock(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    """Keep an instance while its heartbeat is fresh, its work moves and its time is not up."""
+    if instance.state is InstanceState.SHUTTING_DOWN:
+        return shutting_down_without_record(instance, facts, now, limits)
+    if (overdue := past_tagged_deadline(instance, now, limits)) or instance.hold:
+        return overdue
+    heartbeat = facts.heartbeats.get(instance.run_id or "", Absent())
+    if isinstance(heartbeat, ReadFailed):
         return None
-    last = heard_at(beat, box.instance_id)
+    last = last_heard(heartbeat, instance.instance_id)
     if last is not None and now - last <= limits.lease:
-        return _hung_without_record(box, beat, facts, now, limits) if isinstance(beat, Beat) else None
-    silent, limit = (now - box.launched_at, limits.boot) if last is None else (now - last, limits.lease)
-    if silent <= limit and box.state is not InstanceState.STOPPED:
+        return _hung(instance, heartbeat, facts, now, limits) if isinstance(heartbeat, HeartbeatReceived) else None
+    silent, limit = (now - instance.launched_at, limits.boot) if last is None else (now - last, limits.lease)
+    if silent <= limit and instance.state is not InstanceState.STOPPED:
         return None
-    text = f"{box.instance_id} is {box.state}, without a readable record and without a beat for {human_span(silent)}"
-    return _in_two_looks(box, Cause.ORPHAN, text, facts, now, limits)
+    text = (
+        f"{instance.instance_id} is {instance.state}, its lock is unreadable, "
+        f"and it has sent no heartbeat for {human_span(silent)}"
+    )
+    return terminate_when_confirmed(instance, Cause.ORPHAN, text, facts, now, limits)
 
 
-def _hung_without_record(box: Instance, beat: Beat, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
-    stalled = beat.stalled_for(now)
+def _hung(
+    instance: Instance, heartbeat: HeartbeatReceived, facts: LaneFacts, now: datetime, limits: Limits
+) -> Decision | None:
+    stalled = heartbeat.stalled_for(now)
     if stalled <= limits.progress:
         return None
-    text = f"no progress on {box.instance_id} for {human_span(stalled)}, and its record is unreadable"
-    return _in_two_looks(box, Cause.HUNG, text, facts, now, limits)
+    text = f"no progress on {instance.instance_id} for {human_span(stalled)}, and its lock is unreadable"
+    return terminate_when_confirmed(instance, Cause.HUNG, text, facts, now, limits)

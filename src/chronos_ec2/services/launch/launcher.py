@@ -9,15 +9,15 @@ from dataclasses import dataclass, replace
 from chronos_ec2.domain.cost import list_prices
 from chronos_ec2.domain.errors import (
     CapacityUnavailable,
+    InvalidDocument,
     InvalidInput,
     LaneBusy,
     LaunchRefused,
     LostRace,
     NotAllowed,
     ServiceUnavailable,
-    Unreadable,
 )
-from chronos_ec2.domain.facts import Broken, Held, StateRead
+from chronos_ec2.domain.facts import LockHeld, LockRead, Unreadable
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
@@ -27,7 +27,7 @@ from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.spec import Launched, LaunchSpec
-from chronos_ec2.services.watchdog.deadline_schedules import asking_scheduler
+from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.user_data import render_user_data
 
 _COMMIT_ATTEMPTS = 5
@@ -97,18 +97,18 @@ class Launcher:
         Returns None if there is nothing to start: the run no longer holds the lane, was stopped, or has its instance.
 
         Raises:
-            Unreadable: the run's request is missing or damaged.
+            InvalidDocument: the run's request is missing or damaged.
             CapacityUnavailable, LaunchRefused: no instance was started; the watchdog ends the run.
             ServiceUnavailable: AWS did not answer; a retry does not start a second instance.
         """
         held = self.store.read_lock(lane)
-        if not isinstance(held, Held) or held.run.run_id != run_id:
+        if not isinstance(held, LockHeld) or held.run.run_id != run_id:
             return None
         if held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
             return None
         found = self.store.objects.read(run_key(lane.environment, run_id, REQUEST), MAX_REQUEST_BYTES)
         if found is None:
-            raise Unreadable(f"run {run_id} has no {REQUEST}")
+            raise InvalidDocument(f"run {run_id} has no {REQUEST}")
         request = Request.from_json(found.body)
         launched = _start_instance(held.run, request, self.bucket, self.subnet_ids, self.fleet)
         return _commit(held, launched, self.store, self.deadlines)
@@ -117,9 +117,9 @@ class Launcher:
 def refuse_if_busy(store: RunStore, lane: Lane) -> None:
     """Raise LaneBusy, which names the holder, if the lane is not free."""
     match store.read_lock(lane):
-        case Held(run):
+        case LockHeld(run):
             raise LaneBusy(run.run_id, str(lane), run.status)
-        case Broken(problem):
+        case Unreadable(problem):
             remedy = "the watchdog sets it aside; see `chronos-ec2 verify`"
             raise InvalidInput(lane.state_key, f"cannot be read ({problem})", remedy)
         case _:
@@ -137,7 +137,7 @@ def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
     return prices, None if unknown else max(prices.values())
 
 
-def _take_lane(run: Run, request: Request, store: RunStore) -> Held:
+def _take_lane(run: Run, request: Request, store: RunStore) -> LockHeld:
     """Write the request, then the lock. A launch that loses the lane withdraws its request."""
     refuse_if_busy(store, run.lane)
     _put_request(store, request)
@@ -173,14 +173,14 @@ def _start_instance(run: Run, request: Request, bucket: str, subnet_ids: tuple[s
     raise CapacityUnavailable(f"no capacity in {len(options)} places; the last error: {last}")
 
 
-def _commit(held: Held, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
+def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
     """Arm the deadline and write the instance id into the lock."""
     # The instance runs and other safeguards already cover it; the next reconcile arms a deadline that failed here.
-    with suppress(ServiceUnavailable, NotAllowed), asking_scheduler():
-        deadlines.arm(launched.instance_id, held.run.deadline)
-    state: StateRead = held
+    with suppress(ServiceUnavailable, NotAllowed), scheduler_errors():
+        deadlines.schedule(launched.instance_id, held.run.deadline)
+    state: LockRead = held
     for _ in range(_COMMIT_ATTEMPTS):
-        if not isinstance(state, Held) or not _is_of(launched, state.run, held.run.attempt):
+        if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt):
             break
         run = replace(state.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
         try:
@@ -198,7 +198,7 @@ def _is_of(launched: Launched, run: Run, attempt: int) -> bool:
     return (run.run_id, run.attempt) == (launched.run_id, attempt) and run.instance_id in (None, launched.instance_id)
 
 
-def _give_up(held: Held, store: RunStore, error: Exception) -> None:
+def _give_up(held: LockHeld, store: RunStore, error: Exception) -> None:
     """Keep the final record and free the lane: EC2 has confirmed that there is no instance.
 
     If that fails, the watchdog frees the lane; the caller raises the reason why nothing was started.

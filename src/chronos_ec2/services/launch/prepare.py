@@ -21,7 +21,7 @@ from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
-from chronos_ec2.services.verify import refuse_another_region
+from chronos_ec2.services.verify import check_bucket_region
 from chronos_ec2.training_config.defaults import resolve
 from chronos_ec2.training_config.schema import TrainingConfig
 
@@ -85,7 +85,7 @@ class LaunchPreparation:
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
         limits = with_max_runtime(self.limits, request.max_hours)
-        refuse_another_region(self.setup_checks, self.stack.region)
+        check_bucket_region(self.setup_checks, self.stack.region)
         refuse_if_busy(self.store, request.lane)
         if training.data.path == PROBE_DATA_PATH:
             put_probe_data(self.store)

@@ -1,4 +1,4 @@
-"""The receipt of a run: every resource that it owned, and what became of it."""
+"""The cleanup receipt of a run: every resource it owned, and its final state."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import partial
 from typing import Any
 
 from chronos_ec2.domain.errors import NotAllowed
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.names import one_line
@@ -17,7 +17,7 @@ from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key, run_prefix
 from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
-from chronos_ec2.services.watchdog.deadline_schedules import armed_schedules
+from chronos_ec2.services.watchdog.deadline_schedules import list_schedules
 
 RECEIPT = "cleanup_status.json"
 SCHEMA_VERSION = 1
@@ -27,37 +27,37 @@ UPLOAD = "multipart-upload"
 def write_receipt(
     objects: ObjectStore, fleet: Fleet, deadlines: Deadlines, run: Run, instances: tuple[Instance, ...], now: datetime
 ) -> None:
-    """Delete what the run left and nothing uses, abort what it uploaded in part, and write cleanup_status.json.
+    """Delete unused leftovers of the run, abort its unfinished uploads, and write cleanup_status.json.
 
-    It holds what AWS says about the run's resources, beside what the agent said about its box.
+    The receipt holds what AWS says about the run's resources, and what the agent reported about its instance.
     """
     environment = run.lane.environment
     key = run_key(environment, run.run_id, RECEIPT)
     resources = [
-        {"kind": "instance", "id": box.instance_id, "state": str(box.state)}
-        for box in instances
-        if box.run_id == run.run_id
+        {"kind": "instance", "id": instance.instance_id, "state": str(instance.state)}
+        for instance in instances
+        if instance.run_id == run.run_id
     ]
-    resources += _cleared(fleet, environment, run.run_id)
-    resources += _aborted(objects, run_prefix(environment, run.run_id))
-    armed = armed_schedules(deadlines)
+    resources += _leftovers(fleet, environment, run.run_id)
+    resources += _uploads(objects, run_prefix(environment, run.run_id))
+    scheduled = list_schedules(deadlines)
     resources += [
-        {"kind": "schedule", "id": box.instance_id, "state": _state_of_schedule(box.instance_id, armed)}
-        for box in instances
-        if box.run_id == run.run_id
+        {"kind": "schedule", "id": instance.instance_id, "state": _schedule_state(instance.instance_id, scheduled)}
+        for instance in instances
+        if instance.run_id == run.run_id
     ]
     receipt = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,
         "checked_at": format_time(now),
         "resources": resources,
-        "agent": _said_by_agent(objects, key),
+        "agent": _agent_report(objects, key),
     }
     objects.write(key, dump_json(receipt))
 
 
-def _cleared(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
-    """The leftovers of a run in EC2, those deleted that nothing uses."""
+def _leftovers(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
+    """Delete the unused leftovers of a run in EC2, and list all of them."""
     try:
         leftovers = fleet.leftovers(environment, run_id)
     except NotAllowed as error:
@@ -69,8 +69,8 @@ def _delete(fleet: Fleet, left: Resource) -> str:
     return _done("deleted", lambda: fleet.delete(left)) if left.unused else left.state
 
 
-def _aborted(objects: ObjectStore, prefix: str) -> list[dict[str, str]]:
-    """The uploads that nobody is left to end, and that no list of objects shows."""
+def _uploads(objects: ObjectStore, prefix: str) -> list[dict[str, str]]:
+    """Abort the unfinished uploads of a run, and list them."""
     try:
         uploads = tuple(objects.uploads(prefix))
     except NotAllowed as error:
@@ -86,7 +86,7 @@ def _unlisted(kind: str, error: NotAllowed) -> dict[str, str]:
 
 
 def _done(word: str, act: Callable[[], None]) -> str:
-    """What became of it. A refusal is written down: it may not hold the lane."""
+    """The state after `act`. A refusal is recorded, so it cannot keep the lane locked."""
     try:
         act()
     except NotAllowed as error:
@@ -94,15 +94,15 @@ def _done(word: str, act: Callable[[], None]) -> str:
     return word
 
 
-def _state_of_schedule(instance_id: str, armed: Mapping[str, datetime] | Failed) -> str:
-    """Unknown is no reason to keep the lock: the sweep deletes what is left once it can be listed again."""
-    if isinstance(armed, Failed):
+def _schedule_state(instance_id: str, scheduled: Mapping[str, datetime] | ReadFailed) -> str:
+    """Whether the schedule is left. If unknown, a later sweep deletes it once it can be listed."""
+    if isinstance(scheduled, ReadFailed):
         return "unknown"
-    return "armed" if instance_id in armed else "deleted"
+    return "scheduled" if instance_id in scheduled else "deleted"
 
 
-def _said_by_agent(objects: ObjectStore, key: str) -> Any:
-    """The agent's own report, kept as it is; this function may run twice."""
+def _agent_report(objects: ObjectStore, key: str) -> Any:
+    """The agent's part of the receipt, unchanged. `write_receipt` may run twice."""
     found = objects.read(key)
     if found is None:
         return None

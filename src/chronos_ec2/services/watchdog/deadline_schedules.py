@@ -1,7 +1,7 @@
-"""The schedules of EventBridge, as the other layers use them: their trouble, of whatever kind, is theirs alone.
+"""The deadline schedules as the rest of the watchdog uses them: a broken Scheduler must not stop other work.
 
-A group that somebody deleted or an answer that nobody expected says nothing of instances and locks. So every error
-here is one after which the caller goes on with all else.
+A deleted schedule group or an unexpected answer says nothing about instances and locks. So every error here becomes one
+after which the caller continues.
 """
 
 from __future__ import annotations
@@ -11,22 +11,22 @@ from contextlib import contextmanager
 from datetime import datetime
 
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Failed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Deadlines
 
 
-def armed_schedules(deadlines: Deadlines) -> Mapping[str, datetime] | Failed:
-    """The instances that have a schedule, and when each was made; Failed when they could not be listed."""
+def list_schedules(deadlines: Deadlines) -> Mapping[str, datetime] | ReadFailed:
+    """Instances that have a schedule and when each schedule was created; ReadFailed if they could not be listed."""
     try:
-        return deadlines.armed()
-    except Exception as error:  # noqa: BLE001 - this is one layer of five
-        return Failed(one_line(str(error)))
+        return deadlines.scheduled()
+    except Exception as error:  # noqa: BLE001 - this is one kill layer of five
+        return ReadFailed(one_line(str(error)))
 
 
 @contextmanager
-def asking_scheduler() -> Iterator[None]:
-    """Raise ServiceUnavailable for whatever is raised inside, but NotAllowed as it is."""
+def scheduler_errors() -> Iterator[None]:
+    """Raise any error inside as ServiceUnavailable, except NotAllowed."""
     try:
         yield
     except (ServiceUnavailable, NotAllowed):

@@ -1,4 +1,4 @@
-"""Carries a decision out, and looks once more before it does what cannot be undone."""
+"""Executes decisions, and checks again before it does what cannot be undone."""
 
 from __future__ import annotations
 
@@ -10,23 +10,32 @@ from typing import assert_never
 from chronos_ec2.domain.cost import cost_of, cost_so_far
 from chronos_ec2.domain.decision import (
     Action,
-    Arm,
-    Conclude,
+    CancelDeadline,
     Decision,
-    Deed,
-    Disarm,
+    Effect,
+    FinishRun,
     MarkOrphan,
     MarkUnreadable,
     Notify,
-    Record,
     Relaunch,
     ReleaseUnreadable,
+    ScheduleDeadline,
     Terminate,
+    WriteLock,
 )
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import Beat, BeatRead, Broken, Failed, Held, LaneFacts, StateRead, heard_at
-from chronos_ec2.domain.limits import MESSAGE_MAY_HOLD
-from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, Place, compose, kind_of_end
+from chronos_ec2.domain.facts import (
+    HeartbeatRead,
+    HeartbeatReceived,
+    LaneFacts,
+    LockHeld,
+    LockRead,
+    ReadFailed,
+    Unreadable,
+    last_heard,
+)
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
+from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
@@ -37,12 +46,12 @@ from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.outbox import Outbox, last_lines
 from chronos_ec2.services.watchdog.cleanup_receipt import write_receipt
-from chronos_ec2.services.watchdog.deadline_schedules import asking_scheduler
+from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 
 
 @dataclass(frozen=True, slots=True)
 class Executor:
-    """Does in one environment what was decided upon. Each of its actions may be done again."""
+    """Executes the decisions of one environment. Every action may be repeated."""
 
     environment: str
     store: RunStore
@@ -51,114 +60,113 @@ class Executor:
     notifier: Notifier
     relauncher: Relauncher
     clock: Clock
-    place: Place
+    place: StackLocation
 
     def apply(self, decision: Decision, facts: LaneFacts) -> None:
-        """Carry out the actions in order; whatever one of them raises is its own trouble, and told after the last.
+        """Execute the actions in order. An error of one does not stop the next, and is raised after the last.
 
-        So a record that cannot be written does not keep a condemned instance alive, nor one that EC2 refuses to end the
-        next. A lost race does, and for a few sweeps a message that is not out.
+        So an instance is terminated although a record cannot be written or EC2 refuses to terminate another. Only a
+        lost race stops the rest, and an unsent notification the terminations that wait for it.
 
         Raises:
-            LostRace: somebody else has changed what the decision rests on.
+            LostRace: what the decision is based on has changed.
             Exception: the first that an action raised.
         """
         for action in decision.actions:
-            self._last_look(action, facts)
+            self._check_heartbeat(action, facts)
         failed: Exception | None = None
-        told = True
+        notified = True
         for action in decision.actions:
-            if isinstance(action, Terminate) and action.once_told and not told:
+            if isinstance(action, Terminate) and action.after_notification and not notified:
                 continue
             try:
                 if isinstance(action, Notify):
-                    told = False
-                    told = self._notify(action, facts)
+                    notified = False
+                    notified = self._notify(action, facts)
                 else:
-                    facts = self._carry_out(action, facts)
+                    facts = self._execute(action, facts)
             except LostRace:
                 raise
-            except Exception as error:  # noqa: BLE001 - an item of a batch; the first is raised after the last
+            except Exception as error:  # noqa: BLE001 - an item of a batch; the first error is raised at the end
                 failed = failed or error
         if failed:
             raise failed
 
-    def _last_look(self, action: Action, facts: LaneFacts) -> None:
-        """Before anything is written: a beat that came, or moved, since the facts were gathered overturns them."""
-        if (silent := _rests_on_the_beat_of(action, facts)) is None:
+    def _check_heartbeat(self, action: Action, facts: LaneFacts) -> None:
+        """Raise LostRace if a heartbeat has arrived or moved since the facts were read, before anything is written."""
+        if (silent := _based_on_heartbeat_of(action, facts)) is None:
             return
         instance_id, run_id = silent
-        known = facts.beats.get(run_id, facts.beat)
-        beat = self.store.read_beat(self.environment, run_id)
-        if isinstance(beat, Failed):
-            raise LostRace(f"the last look at {instance_id} failed: {beat.problem}")
-        last, before = heard_at(beat, instance_id), heard_at(known, instance_id)
+        known = facts.heartbeats.get(run_id, facts.heartbeat)
+        current = self.store.read_heartbeat(self.environment, run_id)
+        if isinstance(current, ReadFailed):
+            raise LostRace(f"the heartbeat of {instance_id} could not be checked again: {current.problem}")
+        last, before = last_heard(current, instance_id), last_heard(known, instance_id)
         if last is None:
             return
-        came = before is None or last > before
-        moved = _counter(beat) > _counter(known)
+        arrived = before is None or last > before
+        moved = _counter(current) > _counter(known)
         hung = isinstance(action, Terminate) and action.cause is Cause.HUNG
-        if moved or (came and not hung):
-            raise LostRace(f"{instance_id} has shown life since")
+        if moved or (arrived and not hung):
+            raise LostRace(f"{instance_id} has sent a heartbeat since")
 
-    def _carry_out(self, action: Deed, facts: LaneFacts) -> LaneFacts:
+    def _execute(self, action: Effect, facts: LaneFacts) -> LaneFacts:
         match action:
-            case Record(run):
-                if not isinstance(facts.state, Held):
+            case WriteLock(run):
+                if not isinstance(facts.lock, LockHeld):
                     raise LostRace(f"{facts.lane.state_key} is not held")
-                return replace(facts, state=self.store.replace_lock(run, facts.state))
+                return replace(facts, lock=self.store.replace_lock(run, facts.lock))
             case Terminate():
                 self._terminate(action, facts)
             case Relaunch(run):
                 self.relauncher.relaunch(run)
             case MarkOrphan() | MarkUnreadable():
-                self._note(action, facts)
-            case Conclude(run):
-                self._conclude(run, facts)
+                self._mark(action, facts)
+            case FinishRun(run):
+                self._finish(run, facts)
             case ReleaseUnreadable(etag):
-                self._release_broken(facts.lane, etag)
-            case Arm(instance_id, at):
-                with asking_scheduler():
-                    self.deadlines.arm(instance_id, at)
-            case Disarm(instance_id):
-                with asking_scheduler():
-                    self.deadlines.disarm(instance_id)
+                self._release_unreadable(facts.lane, etag)
+            case ScheduleDeadline(instance_id, at):
+                with scheduler_errors():
+                    self.deadlines.schedule(instance_id, at)
+            case CancelDeadline(instance_id):
+                with scheduler_errors():
+                    self.deadlines.cancel(instance_id)
             case _:
                 assert_never(action)
         return facts
 
-    def _note(self, mark: MarkOrphan | MarkUnreadable, facts: LaneFacts) -> None:
-        """The time of a first look is S3's of this note; what it says is for people."""
-        if isinstance(mark, MarkOrphan):
-            name, key = mark.instance_id, suspect_key(self.environment, mark.instance_id)
-            what = {"instance_id": mark.instance_id}
+    def _mark(self, action: MarkOrphan | MarkUnreadable, facts: LaneFacts) -> None:
+        """Write the mark of a first observation. S3's time of the object counts; its content is for people."""
+        if isinstance(action, MarkOrphan):
+            name, key = action.instance_id, suspect_key(self.environment, action.instance_id)
+            content = {"instance_id": action.instance_id}
         else:
-            name, key, what = mark.etag, idle_unreadable_key(facts.lane, mark.etag), {"lock": facts.lane.state_key}
-        note = dump_json(what | {"first_seen": format_time(self.clock.now())})
-        if name in facts.suspects:  # one of so long ago that it counts no more
-            self.store.objects.write(key, note)
+            name, key = action.etag, idle_unreadable_key(facts.lane, action.etag)
+            content = {"lock": facts.lane.state_key}
+        mark = dump_json(content | {"first_seen": format_time(self.clock.now())})
+        if name in facts.suspects:  # expired
+            self.store.objects.write(key, mark)
             return
-        with suppress(LostRace):  # it was there, and could not be read: the first look stays the first
-            self.store.objects.create(key, note)
+        with suppress(LostRace):  # one exists that could not be read: it stays the first
+            self.store.objects.create(key, mark)
 
     def _terminate(self, action: Terminate, facts: LaneFacts) -> None:
-        """The one place that ends an instance. What was decided upon must still be what is there.
+        """The only place that terminates an instance. The lock must not have changed since the decision.
 
-        A hard limit asks for EC2's list alone: who writes the lock again and again would escape it otherwise.
+        A hard limit needs EC2's list only; otherwise an agent could escape it by writing the lock again and again.
         """
         instance_id = action.instance_id
-        if instance_id not in {box.instance_id for box in facts.instances if box.alive}:
-            raise LostRace(f"{instance_id} is not in EC2's list of ours")
-        if not action.hard:
-            state = self.store.read_lock(facts.lane)
-            if _version(state) != _version(facts.state):
-                raise LostRace(f"{facts.lane.state_key} changed")
+        if instance_id not in {instance.instance_id for instance in facts.instances if instance.alive}:
+            raise LostRace(f"{instance_id} is not in EC2's list of our instances")
+        if not action.unconditional and _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
+            raise LostRace(f"{facts.lane.state_key} changed")
         self.fleet.terminate(instance_id, force=action.force)
 
-    def _conclude(self, run: Run, facts: LaneFacts) -> None:
-        """Receipt, final record, message, release: in this order, so that a crash anywhere is repeated whole."""
-        held = facts.state
-        if not isinstance(held, Held):
+    def _finish(self, run: Run, facts: LaneFacts) -> None:
+        """Write receipt and final record, notify, release the lock. In this order, a crash anywhere repeats it all."""
+        held = facts.lock
+        if not isinstance(held, LockHeld):
             raise LostRace(f"{facts.lane.state_key} is not held")
         if held.run.verdict is None:
             held = self.store.replace_lock(run, held)
@@ -168,33 +176,35 @@ class Executor:
         write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         text = run.verdict.message if run.verdict else ""
-        # The lock outlives its message: without it nobody would come by to send one that is still on its way.
+        # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
-            told = self._tell(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))
+            notified = self._send(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))
         except ServiceUnavailable:
             raise
         except Exception:
-            if now - held.written_at >= MESSAGE_MAY_HOLD:
+            if now - held.written_at >= MAX_NOTIFICATION_DELAY:
                 self.store.release_lock(facts.lane, held.etag)
-            raise  # the report is what is left to tell of this end
-        if told:
+            raise
+        if notified:
             self.store.release_lock(facts.lane, held.etag)
 
-    def _release_broken(self, lane: Lane, etag: str) -> None:
+    def _release_unreadable(self, lane: Lane, etag: str) -> None:
         found = self.store.objects.read(lane.state_key)
         if found and found.etag == etag:
             self.store.objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
         self.store.release_lock(lane, etag)
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
-        """Whether the message is known to be out."""
+        """Send a notification; whether it is known to be sent."""
         now = self.clock.now()
-        # Where no run is, the incident is called by the instance that it is about.
-        box = next((each for each in facts.instances if each.instance_id == notify.incident), None)
-        cost = _cost(notify.run, facts, now) if notify.run else cost_of(box, now) if box else None
-        return self._tell(Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost, box=box))
+        # An incident without a run may be named after its instance.
+        instance = next((each for each in facts.instances if each.instance_id == notify.incident), None)
+        cost = _cost(notify.run, facts, now) if notify.run else cost_of(instance, now) if instance else None
+        return self._send(
+            Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost, instance=instance)
+        )
 
-    def _tell(self, incident: Incident) -> bool:
+    def _send(self, incident: Incident) -> bool:
         now, run = self.clock.now(), incident.run
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
@@ -205,43 +215,45 @@ class Executor:
         return Outbox(self.store.objects, self.notifier).send(marker, message, now)
 
 
-def _counter(beat: BeatRead) -> int:
-    return beat.heartbeat.counter if isinstance(beat, Beat) else -1
+def _counter(heartbeat: HeartbeatRead) -> int:
+    return heartbeat.heartbeat.counter if isinstance(heartbeat, HeartbeatReceived) else -1
 
 
-def _rests_on_the_beat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
-    """The instance, and its run, whose beat, old or missing, is a reason for this, if one is."""
-    match action, facts.state:
-        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), Held(run):
+def _based_on_heartbeat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
+    """The ids of the instance and run whose old or missing heartbeat is a reason for this action, if any."""
+    match action, facts.lock:
+        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), LockHeld(run):
             return instance_id, run.run_id
-        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Broken():
-            run_id = next((box.run_id for box in facts.instances if box.instance_id == instance_id), None)
+        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Unreadable():
+            run_id = next((each.run_id for each in facts.instances if each.instance_id == instance_id), None)
             return (instance_id, run_id) if run_id else None
-        case Conclude(after) | Record(after), Held(run) if run.instance_id and run.instance_id not in _ids(facts):
-            over = isinstance(action, Conclude) or after.attempt != run.attempt
+        case FinishRun(after) | WriteLock(after), LockHeld(run) if run.instance_id and run.instance_id not in _ids(
+            facts
+        ):
+            over = isinstance(action, FinishRun) or after.attempt != run.attempt
             return (run.instance_id, run.run_id) if over else None
         case _:
             return None
 
 
 def _ids(facts: LaneFacts) -> set[str]:
-    return {box.instance_id for box in facts.instances}
+    return {instance.instance_id for instance in facts.instances}
 
 
-def _version(state: StateRead) -> object:
-    """What makes two reads of a lock the same: sequence and nonce, because an ETag can recur."""
-    match state:
-        case Held(run):
+def _version(lock: LockRead) -> object:
+    """Equal for two reads of the same lock: sequence and nonce, because an ETag can recur."""
+    match lock:
+        case LockHeld(run):
             return (run.run_id, run.seq, run.nonce)
-        case Failed():
-            return Failed  # every failure reads differently, and they all say the same
+        case ReadFailed():
+            return ReadFailed  # their texts differ
         case _:
-            return state
+            return lock
 
 
 def _cost(run: Run, facts: LaneFacts, now: datetime) -> float | None:
-    mine = [box for box in facts.instances if (box.run_id, box.attempt) == (run.run_id, run.attempt)]
-    if not mine:
+    own = [each for each in facts.instances if (each.run_id, each.attempt) == (run.run_id, run.attempt)]
+    if not own:
         return cost_so_far(run, None, now)
-    first = min(mine, key=lambda box: box.launched_at)
+    first = min(own, key=lambda instance: instance.launched_at)
     return cost_so_far(run, first.launched_at, now, first.instance_type)

@@ -1,7 +1,6 @@
-"""What is known about a lane: EC2's list, the lock, the beat and the notes, read in the order of the protocol.
+"""Reads what is known about a lane: EC2's list, then the lock, then the heartbeat and the marks.
 
-EC2 first, then the lock, then the heartbeat. The opposite order would see an instance that was launched after its lock
-was read, and call it an orphan.
+The order matters: if the lock were read first, an instance launched in between would look like an orphan.
 """
 
 from __future__ import annotations
@@ -12,29 +11,29 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, BeatRead, Broken, Failed, Held, LaneFacts, StateRead
+from chronos_ec2.domain.facts import Absent, HeartbeatRead, LaneFacts, LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, suspect_key
-from chronos_ec2.domain.rules.missing_instance import belongs, is_lost
+from chronos_ec2.domain.rules.missing_instance import is_lost
 from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.outbox import exit_report
-from chronos_ec2.services.watchdog.deadline_schedules import armed_schedules
+from chronos_ec2.services.watchdog.deadline_schedules import list_schedules
 
 
 @dataclass(frozen=True, slots=True)
 class Listing:
-    """The instances of a lane, the time just before EC2 was asked for them, and which of them have a schedule."""
+    """Instances, the time just before EC2 was asked for them, and the deadline schedules with their creation times."""
 
     at: datetime
     instances: tuple[Instance, ...]
-    armed: Mapping[str, datetime] | Failed
+    scheduled: Mapping[str, datetime] | ReadFailed
 
 
 @dataclass(frozen=True, slots=True)
 class Observer:
-    """Reads what there is in one environment."""
+    """Reads the facts of one environment."""
 
     environment: str
     store: RunStore
@@ -43,61 +42,61 @@ class Observer:
     clock: Clock
 
     def lane_of(self, instance: Instance) -> Lane:
-        """What has no tag that names its lane belongs to the main one."""
+        """The lane of an instance; without a lane tag, the main lane."""
         return instance.lane or Lane(self.environment)
 
     def list_all(self) -> Listing:
-        """Everything of ours in the environment. Raises ServiceUnavailable."""
+        """All our instances in the environment. Raises ServiceUnavailable."""
         return self._list(None)
 
     def list_lane(self, lane: Lane) -> Listing:
-        """Everything of ours in a lane. Raises ServiceUnavailable."""
-        # What has no tag that names its lane is asked for with all.
+        """All our instances in a lane. Raises ServiceUnavailable."""
+        # Instances without a lane tag are only in the full list.
         listing = self._list(None if lane.name == MAIN_LANE else lane.name)
-        of_lane = tuple(box for box in listing.instances if self.lane_of(box) == lane)
-        return Listing(listing.at, of_lane, listing.armed)
+        of_lane = tuple(instance for instance in listing.instances if self.lane_of(instance) == lane)
+        return Listing(listing.at, of_lane, listing.scheduled)
 
     def _list(self, lane: str | None) -> Listing:
         listed_at = self.clock.now()
         instances = self.fleet.instances(self.environment, lane)
-        return Listing(listed_at, instances, armed_schedules(self.deadlines))
+        return Listing(listed_at, instances, list_schedules(self.deadlines))
 
     def gather(self, lane: Lane, listing: Listing) -> LaneFacts:
-        """What is known of a lane whose instances were just listed. What cannot be read is told as Failed."""
+        """What is known about a lane whose instances were just listed. A read that fails is a ReadFailed."""
         instances = listing.instances
-        state = self.store.read_lock(lane)
-        armed = listing.armed if isinstance(listing.armed, Failed) else listing.armed.keys()
-        if isinstance(state, Failed):
-            # Then deadlines alone count, and no time is lost on reads that would fail as well.
-            return LaneFacts(lane, instances, listing.at, state, state, armed)
-        facts = LaneFacts(lane, instances, listing.at, state, self._beat_of(state), armed)
-        if isinstance(state, Held) and is_lost(state.run, instances):
-            facts = replace(facts, exit_report=exit_report(self.store.objects, state.run))
-        notes = {
-            box.instance_id: suspect_key(self.environment, box.instance_id)
-            for box in instances
-            if box.alive and not (isinstance(state, Held) and belongs(box, state.run))
+        lock = self.store.read_lock(lane)
+        scheduled = listing.scheduled if isinstance(listing.scheduled, ReadFailed) else listing.scheduled.keys()
+        if isinstance(lock, ReadFailed):
+            # Only deadlines count now. Other reads would probably fail too, and take time.
+            return LaneFacts(lane, instances, listing.at, lock, lock, scheduled)
+        facts = LaneFacts(lane, instances, listing.at, lock, self._heartbeat_of(lock), scheduled)
+        if isinstance(lock, LockHeld) and is_lost(lock.run, instances):
+            facts = replace(facts, exit_report=exit_report(self.store.objects, lock.run))
+        marks = {
+            instance.instance_id: suspect_key(self.environment, instance.instance_id)
+            for instance in instances
+            if instance.alive and not (isinstance(lock, LockHeld) and instance.belongs_to(lock.run))
         }
-        if isinstance(state, Broken):
-            facts = replace(facts, beats=self._beats_of(instances))
-            # As long as something is alive, its end is to be decided, and not the lock's.
-            notes = notes or {state.etag: idle_unreadable_key(lane, state.etag)}
-        return replace(facts, suspects=self._first_seen(notes)) if notes else facts
+        if isinstance(lock, Unreadable):
+            facts = replace(facts, heartbeats=self._heartbeats_of(instances))
+            # The lock is only suspected once no instance is alive.
+            marks = marks or {lock.etag: idle_unreadable_key(lane, lock.etag)}
+        return replace(facts, suspects=self._first_seen(marks)) if marks else facts
 
-    def _beat_of(self, state: StateRead) -> BeatRead:
-        if isinstance(state, Held) and (state.run.claimed or state.run.attempt > 1):
-            return self.store.read_beat(self.environment, state.run.run_id)
+    def _heartbeat_of(self, lock: LockRead) -> HeartbeatRead:
+        if isinstance(lock, LockHeld) and (lock.run.claimed or lock.run.attempt > 1):
+            return self.store.read_heartbeat(self.environment, lock.run.run_id)
         return Absent()
 
-    def _beats_of(self, instances: Iterable[Instance]) -> dict[str, BeatRead]:
-        run_ids = {box.run_id for box in instances if box.alive and box.run_id}
-        return {run_id: self.store.read_beat(self.environment, run_id) for run_id in sorted(run_ids)}
+    def _heartbeats_of(self, instances: Iterable[Instance]) -> dict[str, HeartbeatRead]:
+        run_ids = {instance.run_id for instance in instances if instance.alive and instance.run_id}
+        return {run_id: self.store.read_heartbeat(self.environment, run_id) for run_id in sorted(run_ids)}
 
-    def _first_seen(self, notes: Mapping[str, str]) -> dict[str, datetime]:
-        """A note that cannot be read counts as none: the first look is yet to come."""
+    def _first_seen(self, marks: Mapping[str, str]) -> dict[str, datetime]:
+        """When each first observation was marked, by S3's time. A mark that cannot be read counts as none."""
         seen: dict[str, datetime] = {}
-        for name, key in notes.items():
+        for name, key in marks.items():
             with suppress(ServiceUnavailable, NotAllowed):
-                if note := self.store.objects.read(key):
-                    seen[name] = note.written_at
+                if mark := self.store.objects.read(key):
+                    seen[name] = mark.written_at
         return seen

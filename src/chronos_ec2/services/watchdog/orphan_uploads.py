@@ -1,29 +1,29 @@
-"""Uploads in parts that nobody is left to end: of an instance that outlived its run, or of a run without a receipt."""
+"""Multipart uploads that nobody will complete: of an instance that outlived its run, or a run without a receipt."""
 
 from __future__ import annotations
 
-from chronos_ec2.domain.facts import Absent, Held
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
 
 
 def abort_orphan_uploads(environment: str, store: RunStore, fleet: Fleet) -> tuple[str, ...]:
-    """Abort the uploads of runs that hold no lane and have no living instance; their keys.
+    """Abort the uploads of runs that hold no lane and have no living instance, and return their keys.
 
-    Uploads are listed first: a run that is launched meanwhile has none in the list.
+    Uploads are listed first: a run launched in the meantime has none in the list.
 
     Raises:
-        ServiceUnavailable, NotAllowed: something could not be asked, or not done.
+        ServiceUnavailable, NotAllowed: a list or an abort failed.
     """
     uploads = tuple(store.objects.uploads(f"{environment}/"))
     if not uploads:
         return ()
-    working = {box.run_id for box in fleet.instances(environment) if box.alive}
-    states = [store.read_lock(lane) for lane in store.lanes(environment)]
-    if any(not isinstance(state, Held | Absent) for state in states):
-        return ()  # whose the lane is cannot be known, so that each upload may be that run's
-    working |= {state.run.run_id for state in states if isinstance(state, Held)}
-    stale = [upload for upload in uploads if upload.key.split("/")[1] not in working]
-    for upload in stale:
+    active = {instance.run_id for instance in fleet.instances(environment) if instance.alive}
+    locks = [store.read_lock(lane) for lane in store.lanes(environment)]
+    if any(not isinstance(lock, LockHeld | Absent) for lock in locks):
+        return ()  # any upload may belong to the run that holds this lane
+    active |= {lock.run.run_id for lock in locks if isinstance(lock, LockHeld)}
+    orphans = [upload for upload in uploads if upload.key.split("/")[1] not in active]
+    for upload in orphans:
         store.objects.abort(upload)
-    return tuple(upload.key for upload in stale)
+    return tuple(upload.key for upload in orphans)

@@ -1,34 +1,48 @@
-"""Make EC2 and the records agree: observe, decide, execute, report. Every trigger ends here."""
+"""Make EC2 and the records agree: observe, decide, execute, report. All triggers lead here."""
 
 from __future__ import annotations
 
 from collections import defaultdict
+from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
+from datetime import datetime
+from typing import assert_never
 
-from chronos_ec2.domain.decide import decide, decide_unlisted, unlisted
+from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import LostRace
-from chronos_ec2.domain.facts import Absent, Failed, Held, LaneFacts
+from chronos_ec2.domain.events import (
+    Event,
+    Ignored,
+    InstanceStateChanged,
+    RebalanceRecommendation,
+    SpotInterruption,
+    StateWritten,
+)
+from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Place
+from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.observe import Listing, Observer
 
-_RETRIES_OF_A_LOST_RACE = 3
+Decide = Callable[[LaneFacts, datetime, Limits], Decision]
+
+_MAX_LOST_RACES = 3
 
 
 @dataclass(frozen=True, slots=True)
 class Report:
-    """What one reconcile of one lane decided and did, and about what.
+    """The decision of one reconcile of one lane.
 
-    `lost_races` counts decisions that were overtaken; `instances` are the ids of those that live.
+    `lost_races` counts the decisions that a concurrent write made void, `instances` are the ids of living instances.
     """
 
     lane: Lane
@@ -51,13 +65,14 @@ class Reconciler:
     relauncher: Relauncher
     clock: Clock
     limits: Limits
-    place: Place
+    place: StackLocation
     parallel_lanes: int = 1
+    decide: Decide = decide
     _observer: Observer = field(init=False)
     _executor: Executor = field(init=False)
 
     def __post_init__(self) -> None:
-        """Observer and executor see the same AWS."""
+        """Make observer and executor from the same ports."""
         self._observer = Observer(self.environment, self.store, self.fleet, self.deadlines, self.clock)
         self._executor = Executor(
             self.environment, self.store, self.fleet, self.deadlines, self.notifier, self.relauncher, self.clock,
@@ -65,38 +80,38 @@ class Reconciler:
         )  # fmt: skip
 
     def sweep(self) -> list[Report]:
-        """Reconcile every lane that has a lock or an instance. One list of EC2 serves all of them."""
+        """Reconcile every lane that has a lock or an instance. EC2 is listed once for all of them."""
         by_lane: dict[Lane, list[Instance]] = defaultdict(list)
         listing = self._observer.list_all()
         for instance in listing.instances:
             by_lane[self._observer.lane_of(instance)].append(instance)
-        locked, remarks = self._list_locks()
+        locked, warnings = self._list_locks()
         lanes = sorted({*locked, *by_lane})
-        others = [*self._schedules_of_unlisted(listing), *remarks]
-        listings = [Listing(listing.at, tuple(by_lane.get(lane, ())), listing.armed) for lane in lanes]
+        others = [*self._check_schedules(listing), *warnings]
+        listings = [Listing(listing.at, tuple(by_lane.get(lane, ())), listing.scheduled) for lane in lanes]
         if self.parallel_lanes == 1 or len(lanes) == 1:
             return [*others, *map(self._isolated, lanes, listings)]
         with ThreadPoolExecutor(self.parallel_lanes) as pool:
             return [*others, *pool.map(self._isolated, lanes, listings)]
 
     def _list_locks(self) -> tuple[tuple[Lane, ...], list[Report]]:
-        """The lanes that may have a lock, and what is to be said of the list.
+        """The lanes that may have a lock, and a report if something is wrong with their list.
 
-        Without a list the lanes of the instances are swept: their deadlines hold also when S3 does not answer.
+        Without a list the sweep covers the lanes of the instances: deadlines also hold when S3 does not answer.
         """
         main = Lane(self.environment)
         try:
             found = self.store.list_lanes(self.environment)
-        except Exception as error:  # noqa: BLE001 - whatever is wrong with S3, the report tells of it
+        except Exception as error:  # noqa: BLE001 - whatever is wrong with S3 is reported
             detail = one_line(f"{type(error).__name__}: {error}")
             return (main,), [Report(main, Decision("the locks could not be listed"), error=detail)]
-        return found.lanes, [Report(main, Decision(found.remark))] if found.strange else []
+        return found.lanes, [Report(main, Decision(found.warning))] if found.unknown else []
 
-    def _schedules_of_unlisted(self, listing: Listing) -> list[Report]:
-        """Look after the schedules of instances that EC2 does not list as ours; their trouble is theirs alone."""
-        if isinstance(listing.armed, Failed):
+    def _check_schedules(self, listing: Listing) -> list[Report]:
+        """Handle schedules whose instances EC2 does not list as ours. An error here stops nothing else."""
+        if isinstance(listing.scheduled, ReadFailed):
             return []
-        missing = unlisted(listing.armed, listing.instances, self.clock.now(), self.limits)
+        missing = unlisted(listing.scheduled, listing.instances, self.clock.now(), self.limits)
         if not missing:
             return []
         lane = Lane(self.environment)
@@ -104,17 +119,35 @@ class Reconciler:
         try:
             decision = decide_unlisted(missing, self.fleet.look_up(self.environment, missing))
             self._executor.apply(decision, LaneFacts(lane, (), listing.at, Absent()))
-        except Exception as error:  # noqa: BLE001 - no schedule keeps a lane from its sweep; the report tells of it
+        except Exception as error:  # noqa: BLE001 - reported; the lanes are still swept
             return [Report(lane, decision, error=one_line(f"{type(error).__name__}: {error}"))]
         return [Report(lane, decision)] if decision.actions else []
 
     def _isolated(self, lane: Lane, listing: Listing) -> Report:
-        """One lane's trouble, of whatever kind, does not keep the sweep from the others; the report tells of it."""
+        """Reconcile one lane. An error is reported and does not keep the sweep from the other lanes."""
         try:
             return self._reconcile(lane, listing)
-        except Exception as error:  # noqa: BLE001 - an item of a batch; the function fails after the last one
+        except Exception as error:  # noqa: BLE001 - an item of a batch; the function fails after the last
             detail = one_line(f"{type(error).__name__}: {error}")
-            return Report(lane, Decision("reconcile failed, the next tick tries again"), error=detail)
+            return Report(lane, Decision("reconcile failed, the next sweep tries again"), error=detail)
+
+    def handle(self, event: Event) -> Report | Ignored:
+        """Reconcile the lane that an event is about. An event only says where to look.
+
+        Raises:
+            ServiceUnavailable: EC2 or S3 did not answer; the next trigger tries again.
+        """
+        match event:
+            case StateWritten(lane=lane):
+                return self.lane(lane)
+            case (
+                InstanceStateChanged(instance_id) | SpotInterruption(instance_id) | RebalanceRecommendation(instance_id)
+            ):
+                return self.instance(instance_id) or Ignored(f"{instance_id} is not ours")
+            case Ignored():
+                return event
+            case _:
+                assert_never(event)
 
     def lane(self, lane: Lane) -> Report:
         """Reconcile one lane of this environment.
@@ -123,7 +156,7 @@ class Reconciler:
             ServiceUnavailable: EC2 or S3 did not answer; the next trigger tries again.
         """
         if lane.environment != self.environment:
-            return Report(lane, Decision("the lane of another environment"))
+            return Report(lane, Decision("this lane is in another environment"))
         return self._reconcile(lane, self._observer.list_lane(lane))
 
     def instance(self, instance_id: str) -> Report | None:
@@ -136,26 +169,29 @@ class Reconciler:
         return self._observer.gather(lane, self._observer.list_lane(lane))
 
     def _reconcile(self, lane: Lane, listing: Listing) -> Report:
-        for lost_races in range(_RETRIES_OF_A_LOST_RACE):
+        for lost_races in range(_MAX_LOST_RACES):
             facts = self._observer.gather(lane, listing)
-            decision = decide(facts, self.clock.now(), self.limits)
+            decision = self.decide(facts, self.clock.now(), self.limits)
             try:
                 self._executor.apply(decision, facts)
             except LostRace:
                 listing = self._observer.list_lane(lane)
                 continue
-            run = facts.state.run if isinstance(facts.state, Held) else None
-            alive = tuple(box.instance_id for box in facts.instances if box.alive)
-            return Report(lane, decision, lost_races, run=run, instances=alive)
-        return self._overtaken(lane, listing)
+            run = facts.lock.run if isinstance(facts.lock, LockHeld) else None
+            return Report(lane, decision, lost_races, run=run, instances=_living(facts))
+        return self._apply_hard_limits(lane, listing)
 
-    def _overtaken(self, lane: Lane, listing: Listing) -> Report:
-        """Whoever keeps winning is alive and writing: the next trigger looks again. No writing lifts a hard limit."""
+    def _apply_hard_limits(self, lane: Lane, listing: Listing) -> Report:
+        """Do only what no write can prevent. Whoever wins every race is alive; the next trigger looks again."""
         facts = self._observer.gather(lane, listing)
-        decision = decide(facts, self.clock.now(), self.limits)
-        hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.hard)
-        decision = Decision(f"others kept writing; hard limits alone count: {decision.reason}", hard, decision.evidence)
+        decision = self.decide(facts, self.clock.now(), self.limits)
+        hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.unconditional)
+        reason = f"every race for the lock was lost, only hard limits count: {decision.reason}"
+        decision = Decision(reason, hard, decision.evidence)
         self._executor.apply(decision, facts)
-        alive = tuple(box.instance_id for box in facts.instances if box.alive)
-        error = f"others kept writing {lane.state_key}, nothing could be recorded"
-        return Report(lane, decision, _RETRIES_OF_A_LOST_RACE, error, instances=alive)
+        error = f"{lane.state_key} kept changing, nothing could be recorded"
+        return Report(lane, decision, _MAX_LOST_RACES, error, instances=_living(facts))
+
+
+def _living(facts: LaneFacts) -> tuple[str, ...]:
+    return tuple(instance.instance_id for instance in facts.instances if instance.alive)

@@ -211,20 +211,20 @@ print(done.resumed_from, flush=True)
 """
 
 
-def test_resume_is_bit_for_bit_after_sigkill_of_a_real_process(tmp_path: Path) -> None:
+def test_resume_is_bit_for_bit_after_sigkill_of_a_real_process(panel: Panel, tmp_path: Path) -> None:
     def child(folder: Path) -> subprocess.Popen[str]:
         folder.mkdir(exist_ok=True)
         command = [sys.executable, "-c", _CHILD, str(folder)]
         return subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=os.environ | {"OMP_NUM_THREADS": "1"})
 
-    with child(tmp_path / "straight") as straight, child(tmp_path / "killed") as killed:
+    with child(tmp_path / "killed") as killed:
         while latest_checkpoint(tmp_path / "killed" / "run") is None:
             assert killed.poll() is None
             time.sleep(0.01)
         killed.kill()
-        straight.communicate(timeout=120)
     with child(tmp_path / "killed") as second:
-        out, _ = second.communicate(timeout=120)
+        out, _ = second.communicate(timeout=600)
     assert int(out) >= 3
-    ours, theirs = (torch.load(tmp_path / name / "weights.pt", weights_only=True) for name in ("killed", "straight"))
-    assert_equal(ours, theirs)
+    ours = torch.load(tmp_path / "killed" / "weights.pt", weights_only=True)
+    _, straight = train(a_job(panel, "chronos-2", steps=200), tmp_path / "straight")
+    assert_equal(ours, straight)

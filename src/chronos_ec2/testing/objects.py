@@ -12,58 +12,58 @@ from pathlib import Path
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.ports import Clock, Source, StoredObject, Upload
-from chronos_ec2.testing.faults import Faults
+from chronos_ec2.testing.faults import Faults, Interceptor
 
 
 class MemoryObjects:
-    """One bucket. An ETag is a hash of the content, as S3's is, so it recurs when the content does."""
+    """One bucket. An ETag is a hash of the content, as S3's is, so equal content has an equal ETag."""
 
-    def __init__(self, clock: Clock, faults: Faults) -> None:
+    def __init__(self, clock: Clock, faults: Interceptor | None = None) -> None:
         self._clock = clock
-        self._faults = faults
+        self._faults = faults or Faults()
         self._objects: dict[str, StoredObject] = {}
         self._upload_ids = count(1)
         self.begun: dict[Upload, datetime] = {}
-        """The uploads in parts that nobody has ended, and when each was begun."""
+        """Unfinished multipart uploads, and when each was begun."""
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
-        """A document, None when the key does not exist; of a larger one just so much that its size shows."""
-        self._faults.before("s3:GetObject")
+        """A document, None when the key does not exist. Of a larger one, `limit` + 1 bytes."""
+        self._faults.before("objects.read", key)
         found = self._objects.get(key)
         if found is not None and len(found.body) > limit:
             found = replace(found, body=found.body[: limit + 1])
-        self._faults.after("s3:GetObject")
+        self._faults.after("objects.read", key)
         return found
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or all of it; None when the key does not exist."""
-        self._faults.before("s3:GetObject")
+        self._faults.before("objects.tail", key)
         found = self._objects.get(key)
-        self._faults.after("s3:GetObject")
+        self._faults.after("objects.tail", key)
         return None if found is None else found.body[-limit:]
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
         del content_type
-        self._faults.before("s3:PutObject")
+        self._faults.before("objects.write", key)
         self._put(key, body)
-        self._faults.after("s3:PutObject")
+        self._faults.after("objects.write", key)
 
     def create(self, key: str, body: bytes) -> str:
         """Put an object where none is; its ETag."""
-        return self._put_if(key, body, None)
+        return self._put_if("objects.create", key, body, None)
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
         """Put an object in place of the one with this ETag; the new ETag."""
-        return self._put_if(key, body, etag)
+        return self._put_if("objects.replace", key, body, etag)
 
-    def _put_if(self, key: str, body: bytes, etag: str | None) -> str:
-        self._faults.before("s3:PutObject")
+    def _put_if(self, operation: str, key: str, body: bytes, etag: str | None) -> str:
+        self._faults.before(operation, key)
         found = self._objects.get(key)
         if (None if found is None else found.etag) != etag:
             raise LostRace(f"{key} was written by somebody else")
         new = self._put(key, body)
-        self._faults.after("s3:PutObject")
+        self._faults.after(operation, key)
         return new
 
     def _put(self, key: str, body: bytes) -> str:
@@ -74,39 +74,39 @@ class MemoryObjects:
 
     def remove(self, key: str, etag: str | None = None) -> None:
         """Delete an object, with an ETag only that one. A missing key is no error."""
-        self._faults.before("s3:DeleteObject")
+        self._faults.before("objects.remove", key)
         found = self._objects.get(key)
         if found is not None and etag not in (None, found.etag):
             raise LostRace(f"{key} was written by somebody else")
         self._objects.pop(key, None)
-        self._faults.after("s3:DeleteObject")
+        self._faults.after("objects.remove", key)
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
-        """(key, bytes) of every object below a prefix, in key order."""
-        self._faults.before("s3:ListBucket")
+        """(key, size in bytes) of every object below a prefix, in key order."""
+        self._faults.before("objects.keys", prefix)
         for key in sorted(self._objects):
             if key.startswith(prefix):
                 yield key, len(self._objects[key].body)
 
     def children(self, prefix: str) -> tuple[str, ...]:
-        """The names one level below a prefix that hold something, without slashes."""
-        self._faults.before("s3:ListBucket")
+        """The folder names one level below a prefix, without slashes."""
+        self._faults.before("objects.children", prefix)
         rests = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
         return tuple(sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest}))
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
-        """Every upload below a prefix that is not ended."""
-        self._faults.before("s3:ListBucketMultipartUploads")
+        """Every unfinished upload below a prefix."""
+        self._faults.before("objects.uploads", prefix)
         yield from [upload for upload in self.begun if upload.key.startswith(prefix)]
 
     def abort(self, upload: Upload) -> None:
-        """Throw an upload's parts away. One that is gone is no error."""
-        self._faults.before("s3:AbortMultipartUpload")
+        """Discard an upload's parts. A missing upload is no error."""
+        self._faults.before("objects.abort", upload.key)
         self.begun.pop(upload, None)
-        self._faults.after("s3:AbortMultipartUpload")
+        self._faults.after("objects.abort", upload.key)
 
     def begin(self, key: str) -> Upload:
-        """Begin an upload in parts, as somebody does who will not end it."""
+        """Begin a multipart upload that nobody completes."""
         upload = Upload(key, f"upload-{next(self._upload_ids)}")
         self.begun[upload] = self._clock.now()
         return upload
@@ -126,7 +126,7 @@ class MemoryTransfer:
     def __init__(self, objects: MemoryObjects) -> None:
         self._objects = objects
         self.expiring: set[str] = set()
-        """The keys that the bucket forgets after a while."""
+        """The keys that a lifecycle rule will delete."""
         self._hashes: dict[str, tuple[str, str | None]] = {}
 
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
@@ -145,7 +145,7 @@ class MemoryTransfer:
             written = stream.write(body[wanted.start : wanted.stop])
         on_bytes(written)
         etag, sha256 = self._hashes.get(key, ("", None))
-        # Who writes an object anew without saying a hash takes the old one away.
+        # Overwriting an object without a hash removes the old hash.
         return Source(_etag(body), len(body), sha256 if etag == _etag(body) else None)
 
     def upload(

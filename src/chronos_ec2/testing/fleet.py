@@ -1,23 +1,22 @@
-"""EC2 and its deadline schedules in memory."""
+"""EC2 in memory."""
 
 from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
-from datetime import datetime
 
 from chronos_ec2.domain.errors import CapacityUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.records.run import Run, client_token
 from chronos_ec2.ports import Clock, LaunchOption, Resource
-from chronos_ec2.testing.faults import Faults, NoFaults
+from chronos_ec2.testing.faults import Faults, Interceptor
 
 
 @dataclass(slots=True)
-class _Box:
+class _Listed:
     instance: Instance
     owned_in: str | None
-    """The environment of which it carries all our owner tags."""
+    """The environment whose owner tags it carries, if all of them."""
 
 
 @dataclass
@@ -25,49 +24,53 @@ class MemoryFleet:
     """EC2. An instance runs at once; `terminate` ends it at once, unless `slow_to_terminate`, when only force does."""
 
     clock: Clock
-    faults: Faults = field(default_factory=NoFaults)
+    faults: Interceptor = field(default_factory=Faults)
     project: str = "Chronos-Training"
     cost_center: str = "train"
     slow_to_terminate: bool = False
     no_capacity: set[str] = field(default_factory=set)
     """Subnets or instance types for which there is no capacity."""
+    lists_nothing: bool = False
+    """Whether `instances` is empty whatever runs, as when EC2's list lags."""
     terminate_calls: list[str] = field(default_factory=list)
     user_data: dict[str, str] = field(default_factory=dict)
     left: dict[Resource, str | None] = field(default_factory=dict)
     """Volumes and interfaces that outlived their instance, and the run that owned each."""
-    _boxes: dict[str, _Box] = field(default_factory=dict)
+    _instances: dict[str, _Listed] = field(default_factory=dict)
     _by_token: dict[str, str] = field(default_factory=dict)
 
     def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
         """Every instance with all our owner tags in this environment, with a lane those whose tag names it."""
-        self.faults.before("ec2:DescribeInstances")
+        self.faults.before("fleet.instances", lane or "")
         found = self._ours(environment)
-        self.faults.after("ec2:DescribeInstances")
-        return tuple(box for box in found if lane is None or (box.lane and box.lane.name == lane))
+        self.faults.after("fleet.instances", lane or "")
+        if self.lists_nothing:
+            return ()
+        return tuple(one for one in found if lane is None or (one.lane and one.lane.name == lane))
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
-        return tuple([box.instance for box in self._boxes.values() if box.owned_in == environment])
+        return tuple([one.instance for one in self._instances.values() if one.owned_in == environment])
 
     def find(self, environment: str, instance_id: str) -> Instance | None:
         """One instance, if it carries our owner tags for this environment."""
         return next((found for found in self.instances(environment) if found.instance_id == instance_id), None)
 
     def look_up(self, environment: str, instance_ids: Collection[str]) -> tuple[InstanceLookup, ...]:
-        """Those of these instances that are there, whatever tags they carry."""
+        """Those of these instances that exist, whatever tags they carry."""
         if not instance_ids:
             return ()
-        self.faults.before("ec2:DescribeInstances")
+        self.faults.before("fleet.look_up", "")
         found = tuple(
-            InstanceLookup(box.instance.instance_id, box.instance.state, box.owned_in == environment)
-            for box in self._boxes.values()
-            if box.instance.instance_id in instance_ids
+            InstanceLookup(one.instance.instance_id, one.instance.state, one.owned_in == environment)
+            for one in self._instances.values()
+            if one.instance.instance_id in instance_ids
         )
-        self.faults.after("ec2:DescribeInstances")
+        self.faults.after("fleet.look_up", "")
         return found
 
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
         """Start one instance for this attempt and return its id; repeating the call never starts a second."""
-        self.faults.before("ec2:RunInstances")
+        self.faults.before("fleet.launch", run.run_id)
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
             if self.no_capacity & {option.instance_type, option.subnet_id}:
@@ -75,21 +78,21 @@ class MemoryFleet:
             instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
             self._by_token[token] = instance_id
             self.user_data[instance_id] = user_data
-        self.faults.after("ec2:RunInstances")
+        self.faults.after("fleet.launch", run.run_id)
         return self._by_token[token]
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to end one instance."""
-        self.faults.before("ec2:TerminateInstances")
+        self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
-        if instance_id in self._boxes:
+        if instance_id in self._instances:
             slow = self.slow_to_terminate and not force
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
-        self.faults.after("ec2:TerminateInstances")
+        self.faults.after("fleet.terminate", instance_id)
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
-        """The volume of each living instance, and what a test left behind; a terminated instance takes its volume."""
-        self.faults.before("ec2:DescribeVolumes")
+        """The volume of each living instance, and what a test put in `left`."""
+        self.faults.before("fleet.leftovers", run_id or "")
         volumes = [
             Resource("volume", f"vol-{found.instance_id[2:]}", "in-use")
             for found in self._ours(environment)
@@ -99,64 +102,33 @@ class MemoryFleet:
 
     def delete(self, resource: Resource) -> None:
         """Delete a leftover that nothing uses any more."""
-        self.faults.before("ec2:DeleteVolume")
+        self.faults.before("fleet.delete", resource.resource_id)
         self.left.pop(resource, None)
-        self.faults.after("ec2:DeleteVolume")
+        self.faults.after("fleet.delete", resource.resource_id)
 
-    # What a test does to EC2 from outside.
+    # What a test does to EC2.
 
     def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
         """Start an instance with these tags and return its id."""
-        instance_id = f"i-{len(self._boxes) + 1:017x}"
+        instance_id = f"i-{len(self._instances) + 1:017x}"
         lane, run_id, attempt, deadline, hold = read_tags(tags)
         instance = Instance(
             instance_id, InstanceState.RUNNING, self.clock.now(), instance_type, lane, run_id, attempt, deadline, hold
         )
         environment = tags.get("Environment", "")
         ours = owner_tags(self.project, environment).items() <= tags.items()
-        self._boxes[instance_id] = _Box(instance, environment if ours else None)
+        self._instances[instance_id] = _Listed(instance, environment if ours else None)
         return instance_id
 
     def move(self, instance_id: str, state: InstanceState) -> None:
         """Bring an instance into another state."""
-        box = self._boxes[instance_id]
-        box.instance = replace(box.instance, state=state)
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, state=state)
 
     def untag(self, instance_id: str) -> None:
         """Take our owner tags off an instance."""
-        self._boxes[instance_id].owned_in = None
+        self._instances[instance_id].owned_in = None
 
     def forget(self, instance_id: str) -> None:
-        """Take an instance out of EC2's list, as happens about an hour after its end."""
-        del self._boxes[instance_id]
-
-
-class MemoryDeadlines:
-    """Schedules that are kept, and fire when whoever holds the clock makes them."""
-
-    def __init__(self, clock: Clock, faults: Faults) -> None:
-        self._clock = clock
-        self._faults = faults
-        self._made: dict[str, datetime] = {}
-        self.schedules: dict[str, datetime] = {}
-        """When each fires, by instance id."""
-
-    def arm(self, instance_id: str, at: datetime) -> None:
-        """Keep a schedule, unless there is one."""
-        self._faults.before("scheduler:CreateSchedule")
-        if instance_id not in self.schedules:
-            self.schedules[instance_id], self._made[instance_id] = at, self._clock.now()
-        self._faults.after("scheduler:CreateSchedule")
-
-    def armed(self) -> dict[str, datetime]:
-        """The ids of all instances that have a schedule, and when each was made."""
-        self._faults.before("scheduler:ListSchedules")
-        armed = {instance_id: self._made[instance_id] for instance_id in self.schedules}
-        self._faults.after("scheduler:ListSchedules")
-        return armed
-
-    def disarm(self, instance_id: str) -> None:
-        """Forget a schedule."""
-        self._faults.before("scheduler:DeleteSchedule")
-        self.schedules.pop(instance_id, None)
-        self._faults.after("scheduler:DeleteSchedule")
+        """Take an instance out of EC2's list, as EC2 does about an hour after its end."""
+        del self._instances[instance_id]

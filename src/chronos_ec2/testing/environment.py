@@ -1,0 +1,241 @@
+"""One environment in memory: its runs, watchdog, launcher, agents and time."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from datetime import timedelta
+from itertools import count
+from typing import Any
+
+from chronos_ec2.domain.decide import decide
+from chronos_ec2.domain.events import (
+    InstanceStateChanged,
+    RebalanceRecommendation,
+    SpotInterruption,
+    StateWritten,
+    parse_event,
+)
+from chronos_ec2.domain.facts import Absent, LockHeld
+from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import StackLocation
+from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.kill import kill
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
+from chronos_ec2.services.verify import Finding, verify
+from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
+from chronos_ec2.testing.agent import Agent, AgentBehaviour
+from chronos_ec2.testing.aws import MemoryAws
+from chronos_ec2.testing.builders import SUBNETS
+from chronos_ec2.testing.faults import Faults
+
+BUCKET, DATA = "a-bucket", "training-data/sales/"
+
+
+class Environment:
+    """An environment named `dev`, with a data set to train on.
+
+    `aws` may be adapters of your own, then `faults` is not used. `decide` and the two types may be defective ones, for
+    a test that must find the defect. `order` holds what each launch asks for, as fields of `Order`.
+    """
+
+    def __init__(
+        self,
+        faults: Faults | None = None,
+        *,
+        aws: MemoryAws | None = None,
+        limits: Limits | None = None,
+        decide: Decide = decide,
+        store_type: type[RunStore] = RunStore,
+        watchdog_type: type[Reconciler] = Reconciler,
+        **order: Any,
+    ) -> None:
+        self.name = "dev"
+        self.lane = Lane(self.name)
+        self.limits = limits or Limits()
+        self.faults = faults or Faults()
+        self.aws = aws or MemoryAws(self.faults)
+        self.clock, self.objects, self.fleet = self.aws.clock, self.aws.objects, self.aws.fleet
+        self.deadlines, self.notifier = self.aws.deadlines, self.aws.notifier
+        self.agents: dict[str, Agent] = {}
+        self.behaviour = AgentBehaviour.HEALTHY
+        """How the next agents behave."""
+        self.defaults: dict[str, Any] = {"subnet_ids": SUBNETS, "price_per_hour_usd": 0.752} | order
+        self._decide, self._store_type, self._watchdog_type = decide, store_type, watchdog_type
+        self._nonces = count()
+        with self.faults.suspended():
+            self.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
+
+    # Store and watchdog are made anew for each use: like a function's, they remember nothing between two calls.
+
+    @property
+    def store(self) -> RunStore:
+        """The runs in the bucket."""
+        return self._store_type(self.objects, lambda: f"{next(self._nonces):016x}")
+
+    @property
+    def watchdog(self) -> Reconciler:
+        """The watchdog, whose relauncher is this environment."""
+        return self._watchdog_type(
+            self.name, self.store, self.fleet, self.deadlines, self.notifier, self, self.clock, self.limits,
+            StackLocation("aws", "us-east-1", BUCKET), decide=self._decide,
+        )  # fmt: skip
+
+    # --- what people and functions do
+
+    def launch(self, lane: Lane | None = None, **changes: Any) -> Launched:
+        """Launch a run; `changes` are fields of `LaunchSpec`. Raises what `launch` raises."""
+        fields: dict[str, Any] = {
+            "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
+            "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
+        }  # fmt: skip
+        spec = LaunchSpec(**fields | self.defaults | changes)
+        return launch(spec, self.store, self.fleet, self.deadlines, self.clock)
+
+    def relaunch(self, run: Run) -> None:
+        """Start the next attempt of a run, as the launcher function does."""
+        Launcher(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines).relaunch(run)
+
+    def kill(self, run_id: str | None = None, *, at_once: bool = False, reason: str = "by hand") -> Run:
+        """Ask a run to stop, or end it at once. Raises what `kill` raises."""
+        return kill(run_id, self.store, self.watchdog, self.clock, reason, at_once=at_once)
+
+    def handle(self, event: object) -> None:
+        """Handle an event as the functions do."""
+        match parse_event(event):
+            case StateWritten(lane=lane):
+                self.watchdog.lane(lane)
+            case InstanceStateChanged(at) | SpotInterruption(at) | RebalanceRecommendation(at):
+                self.watchdog.instance(at)
+
+    # --- time
+
+    def sweeps(self, span: timedelta) -> None:
+        """Let time pass, with a sweep each minute and without agents."""
+        end = self.clock.now() + span
+        while self.clock.now() < end:
+            self.clock.advance(self.limits.sweep)
+            self.watchdog.sweep()
+
+    def first_look(self) -> None:
+        """Sweep, and let the time pass until a second look may follow."""
+        self.watchdog.sweep()
+        self.clock.advance(self.limits.confirmation)
+
+    def live(self) -> None:
+        """Let every agent work for a minute, without a sweep."""
+        self.clock.advance(self.limits.sweep)
+        for instance in self.alive:
+            if instance.state is InstanceState.RUNNING and instance.run_id:
+                self.agent_of(instance).live()
+
+    def tick(self) -> None:
+        """Let every agent work for a minute, then sweep."""
+        self.live()
+        self.watchdog.sweep()
+
+    def pass_time(self, span: timedelta) -> None:
+        """Let time pass in which agents do nothing but send a heartbeat at its end."""
+        self.clock.advance(span)
+        for instance in self.alive:
+            if (agent := self.agent_of(instance)).sends_heartbeats:
+                agent.beat()
+
+    def work_until(self, status: Status) -> None:
+        """Let the agent of the main lane come to a phase."""
+        while (run := self.run) and run.status is not status:
+            self.live()
+
+    # --- what exists
+
+    def lock(self, lane: Lane | None = None) -> LockHeld:
+        """The lock of a lane, by default the main one. Raises LookupError when no run holds it."""
+        state = self.store.read_lock(lane or self.lane)
+        if isinstance(state, LockHeld):
+            return state
+        raise LookupError(f"{lane or self.lane} is not held: {state}")
+
+    @property
+    def run(self) -> Run | None:
+        """The run that holds the main lane."""
+        state = self.store.read_lock(self.lane)
+        return state.run if isinstance(state, LockHeld) else None
+
+    @property
+    def alive(self) -> list[Instance]:
+        """Our instances that cost money."""
+        return [instance for instance in self.fleet.instances(self.name) if instance.alive]
+
+    @property
+    def agent(self) -> Agent:
+        """The agent of the only instance that is alive."""
+        (instance,) = self.alive
+        return self.agent_of(instance)
+
+    def agent_of(self, instance: Instance) -> Agent:
+        """The agent of an instance."""
+        if instance.instance_id not in self.agents:
+            self.agents[instance.instance_id] = Agent(self.aws, self.store, instance, self.behaviour)
+        return self.agents[instance.instance_id]
+
+    @property
+    def settled(self) -> bool:
+        """Whether no instance, schedule, upload, unused resource of a run or lock is left."""
+        left = [*self.alive, *self.deadlines.schedules, *self.objects.begun]
+        left += [resource for resource, run_id in self.fleet.left.items() if resource.unused and run_id]
+        states = (self.store.read_lock(lane) for lane in self.store.lanes(self.name))
+        return not left and all(isinstance(state, Absent) for state in states)
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What `verify` finds."""
+        return verify(self.name, self.store, self.fleet, self.deadlines)
+
+    def left(self) -> list[str]:
+        """The kinds of what `verify` finds."""
+        return [finding.kind for finding in self.findings()]
+
+    def kinds(self) -> list[str]:
+        """The kinds of the messages that were published, in order."""
+        return [message.attributes["kind"] for message in self.notifier.messages]
+
+    # --- an agent step by step, for tests that say themselves what it does
+
+    def claim(self, launched: Launched) -> None:
+        """An agent claims, and sends a heartbeat."""
+        held = self.lock()
+        self.store.replace_lock(replace(held.run, current_step="claimed", instance_id=launched.instance_id), held)
+        self.beat(launched, attempt=held.run.attempt)
+
+    def train(self) -> None:
+        """The run comes to its training."""
+        for status in (Status.DATA_SYNC, Status.TRAINING):
+            held = self.lock()
+            self.store.replace_lock(held.run.advance(status, str(status), self.clock.now()), held)
+
+    def beat(
+        self,
+        launched: Launched,
+        counter: int = 1,
+        stalled_for: timedelta = timedelta(0),
+        checkpoint_age: timedelta | None = None,
+        attempt: int = 1,
+    ) -> None:
+        """The agent sends a heartbeat."""
+        heartbeat = Heartbeat(
+            launched.run_id, attempt, launched.instance_id, "boot", Status.TRAINING, counter, stalled_for
+        )
+        self.store.write_heartbeat(self.name, replace(heartbeat, checkpoint_age=checkpoint_age))
+
+    def end(self, outcome: Outcome, cause: Cause) -> None:
+        """The agent writes its verdict."""
+        held = self.lock()
+        verdict = Verdict(outcome, cause, "said by the agent", DecidedBy.AGENT)
+        self.store.replace_lock(held.run.end(verdict, self.clock.now()), held)
+
+    def power_off(self, launched: Launched) -> None:
+        """The instance is gone."""
+        self.fleet.move(launched.instance_id, InstanceState.TERMINATED)
