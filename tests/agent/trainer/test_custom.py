@@ -13,7 +13,7 @@ import pytest
 
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
-from agent.lifecycle import FAILED, SUCCEEDED
+from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import InvalidInput
