@@ -34,7 +34,7 @@ class Phase(_Part):
 
 
 class Difference(_Part):
-    """A score of the trained model less that of the other, and its 95 % interval."""
+    """A score of the trained model minus that of the other, and its 95 % interval."""
 
     difference: float | None
     interval: Annotated[list[float | None], Field(min_length=2, max_length=2)]
@@ -59,7 +59,7 @@ class Differences(_Part):
 class Baselines(_Part):
     """Every model on the `series` of `of` series that the statistical models were fitted to.
 
-    `trained_minus` has the trained model's scores less those of each; `fell_back` counts forecasts that are seasonal
+    `trained_minus` has the trained model's scores minus those of each; `fell_back` counts forecasts that are seasonal
     naive, because the series had gaps or was constant or too short.
     """
 
@@ -81,7 +81,7 @@ class Interruption(_Part):
 class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them is under models/.
 
-    `trained_minus` has the trained model's scores less those of each other one.
+    `trained_minus` has the trained model's scores minus those of each other one.
     """
 
     exported: str
