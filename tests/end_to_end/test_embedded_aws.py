@@ -1,6 +1,6 @@
 """Whole runs on the embedded AWS: the deployed stack watches, the real agent works, nothing is left.
 
-Each test looks at how one run ended; those that take minutes to end are in `test_slow_ends.py`.
+Each test looks at how one run ended; those that take minutes to end are in `test_slow_endings.py`.
 """
 
 from __future__ import annotations
