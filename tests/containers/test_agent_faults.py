@@ -7,7 +7,7 @@ import pytest
 from verification.instance_faults.faults import FAULTS, Row, suffer
 from verification.instance_faults.testbed import FaultBench
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers, pytest.mark.thorough]
 
 
 def meets(instances: FaultBench, name: str) -> Row:
