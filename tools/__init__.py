@@ -1,1 +1,1 @@
-"""Scripts that make generated files of the repository."""
+"""Scripts that generate files of this repository: the cost page, the agent's lock, the picture of the imports."""

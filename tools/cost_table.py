@@ -1,6 +1,6 @@
-"""What chronos-ec2 costs, idle and for a run: `python -m tools.cost_table` writes docs/cost.md.
+"""Estimates the cost of chronos-ec2, idle and for a run: `python -m tools.cost_table` writes docs/cost.md.
 
-The calls of a sweep are counted on the real code, the alarms in the template; prices are in prices.toml.
+The calls of a sweep are counted on the real code, alarm metrics in the template; prices are in prices.toml.
 """
 
 from __future__ import annotations
@@ -21,21 +21,20 @@ from chronos_ec2.training_config.schema import Training
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"
 _PRICES = Path(__file__).with_name("prices.toml")
-_HOURS, _MINUTES = 730, 43_800
-"""Of a month."""
+_HOURS_PER_MONTH, _MINUTES_PER_MONTH = 730, 43_800
 _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
-"""Of one idle sweep, assumed: what Lambda bills, the memory it has, what it and Lambda log."""
+"""Assumptions about one idle sweep: billed duration, memory, log volume."""
 _INSTANCE, _VOLUME_GB, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 100, 120
 CHECKPOINT_DAYS = 15
-"""How long S3 keeps the bytes of a checkpoint: 14 days, and one as an old version."""
+"""How long S3 stores a checkpoint: 14 days, and one more as an old version."""
 _CHECKPOINT_MINUTES: float = Training.model_fields["checkpoint_minutes"].default
 _RUN_HOURS, _CHECKPOINT_GB, _MODEL_GB, _PART_GB = 1.5, 1.4, 0.5, 8 / 1024
-"""Of a typical run, assumed: all weights of Chronos-2; its checkpoints hold the optimiser too, and go in parts."""
+"""Assumptions about a typical run that trains all weights of Chronos-2. Checkpoints include the optimiser."""
 
 
 @dataclass(frozen=True, slots=True)
 class Line:
-    """One line of a bill: how many units of what, and what they cost with and without the free tier, in USD."""
+    """A line of a bill, in USD without and with the free tier."""
 
     what: str
     price: str
@@ -45,48 +44,48 @@ class Line:
 
 
 def idle_calls() -> Counter[str]:
-    """AWS calls, by name, of one sweep over an environment without runs."""
+    """AWS calls, by name, of one sweep in an environment without runs."""
     environment = Environment()
     environment.watchdog.sweep()
     return Counter(AWS_CALLS[operation] for operation, _ in environment.faults.calls)
 
 
 def alarm_metrics(template: str) -> int:
-    """How many metrics the alarms of a template watch that are always there; those of a dashboard are not alarms."""
+    """The number of metrics in a template's unconditional alarms."""
     alarms = re.findall(r"Type: AWS::CloudWatch::Alarm\n(.*?)(?=\n  [A-Za-z#]|\Z)", template, re.DOTALL)
     return sum(max(1, alarm.count("MetricStat:")) for alarm in alarms if "\n    Condition:" not in f"\n{alarm}")
 
 
-def month_of_idling() -> list[Line]:
-    """The bill of a month in which nobody trains, storage apart."""
+def idle_month() -> list[Line]:
+    """A month without training, excluding storage."""
     calls = idle_calls()
     alarms = alarm_metrics((ROOT / "template.yaml").read_text())
     return [
-        _line("sweeps: invocations", "lambda_requests", _MINUTES),
-        _line("sweeps: duration", "lambda_duration", _MINUTES * _SWEEP_SECONDS * _SWEEP_GB),
-        _line("sweeps: schedule", "scheduler", _MINUTES),
-        _line("sweeps: bucket lists", "s3_list", _MINUTES * calls["s3:ListBucket"]),
-        _line("sweeps: bucket reads", "s3_get", _MINUTES * calls["s3:GetObject"]),
-        _line("sweeps: logs", "logs", _MINUTES * _LOG_BYTES / 1e9),
+        _line("sweeps: invocations", "lambda_requests", _MINUTES_PER_MONTH),
+        _line("sweeps: duration", "lambda_duration", _MINUTES_PER_MONTH * _SWEEP_SECONDS * _SWEEP_GB),
+        _line("sweeps: schedule", "scheduler", _MINUTES_PER_MONTH),
+        _line("sweeps: bucket lists", "s3_list", _MINUTES_PER_MONTH * calls["s3:ListBucket"]),
+        _line("sweeps: bucket reads", "s3_get", _MINUTES_PER_MONTH * calls["s3:GetObject"]),
+        _line("sweeps: logs", "logs", _MINUTES_PER_MONTH * _LOG_BYTES / 1e9),
         _line("alarms", "alarms", alarms),
     ]
 
 
-def hour_of_training() -> list[Line]:
-    """The bill of one hour of a run, beside the idle one."""
-    beats = 3600 / Limits().heartbeat.total_seconds()
+def training_hour() -> list[Line]:
+    """One hour of a run, in addition to the idle cost."""
+    heartbeats = 3600 / Limits().heartbeat.total_seconds()
     instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
     return [
         Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),
         _line("public IPv4 address", "public_ipv4", 1),
-        _line(f"volume, {_VOLUME_GB} GB", "volume", _VOLUME_GB / _HOURS),
-        _line("heartbeats and logs", "s3_list", beats + _LOG_PUTS_PER_HOUR),
-        _line("their S3 events", "s3_events", beats + _LOG_PUTS_PER_HOUR),
+        _line(f"volume, {_VOLUME_GB} GB", "volume", _VOLUME_GB / _HOURS_PER_MONTH),
+        _line("heartbeats and logs", "s3_list", heartbeats + _LOG_PUTS_PER_HOUR),
+        _line("their S3 events", "s3_events", heartbeats + _LOG_PUTS_PER_HOUR),
     ]
 
 
 def typical_run() -> list[Line]:
-    """The bill of a run, with what it leaves in the bucket: checkpoints until they are gone, the model for a month."""
+    """A run with its storage: checkpoints until they expire, the model for a month."""
     checkpoints = math.floor(_RUN_HOURS * 60 / _CHECKPOINT_MINUTES)
     hours = [
         replace(
@@ -95,7 +94,7 @@ def typical_run() -> list[Line]:
             usd=line.usd * _RUN_HOURS,
             usd_with_free_tier=line.usd_with_free_tier * _RUN_HOURS,
         )
-        for line in hour_of_training()
+        for line in training_hour()
     ]
     return [
         *hours,
@@ -103,7 +102,7 @@ def typical_run() -> list[Line]:
         _line(
             f"{checkpoints} checkpoints of {_CHECKPOINT_GB} GB, {CHECKPOINT_DAYS} days",
             "s3_storage",
-            checkpoints * _CHECKPOINT_GB * CHECKPOINT_DAYS * 24 / _HOURS,
+            checkpoints * _CHECKPOINT_GB * CHECKPOINT_DAYS * 24 / _HOURS_PER_MONTH,
         ),
         _line(f"the model, {_MODEL_GB} GB, a month", "s3_storage", _MODEL_GB),
     ]
@@ -121,20 +120,20 @@ def _line(what: str, name: str, quantity: float) -> Line:
 
 
 def total(lines: list[Line], *, free_tier: bool = False) -> float:
-    """The sum of a bill in USD."""
+    """The total of a bill in USD."""
     return sum(line.usd_with_free_tier if free_tier else line.usd for line in lines)
 
 
 def as_markdown() -> str:
-    """The whole document."""
-    idle, hour, run = month_of_idling(), hour_of_training(), typical_run()
+    """The document."""
+    idle, hour, run = idle_month(), training_hour(), typical_run()
     calls = ", ".join(f"{count} {call}" for call, count in sorted(idle_calls().items()))
     minutes, storage = _CHECKPOINT_MINUTES, _prices()["s3_storage"]["usd"]
     sources = "\n".join(f"- {name}: ${price['usd']}, {price['source']}" for name, price in _prices().items())
     return f"""# Cost
 
-Generated by `python -m tools.cost_table` from list prices in us-east-1, and not checked against a bill. The calls of one idle
-sweep, counted on the real code: {calls}.
+Generated by `python -m tools.cost_table` from list prices in us-east-1, and not checked against a bill. The calls of
+one idle sweep, counted on the real code: {calls}.
 EC2's and Scheduler's calls are free. Assumed per sweep: {_SWEEP_SECONDS:g} s billed, {_SWEEP_GB * 1024:.0f} MB,
 {_LOG_BYTES:,} bytes of log.
 
@@ -152,7 +151,7 @@ for the hours that have a value, with $0.10 for the alarm on leaks.
 {_table(hour, "an hour")}
 
 Data transfer between S3 and the instance is free within a region. A forgotten {_INSTANCE} would cost
-${ON_DEMAND_USD_PER_HOUR[_INSTANCE] * _HOURS:,.2f} a month.
+${ON_DEMAND_USD_PER_HOUR[_INSTANCE] * _HOURS_PER_MONTH:,.2f} a month.
 
 ## A typical run
 
@@ -181,4 +180,4 @@ def _table(lines: list[Line], period: str) -> str:
 
 if __name__ == "__main__":
     DOCUMENT.write_text(as_markdown())
-    print(f"{DOCUMENT.relative_to(ROOT)}: ${total(month_of_idling()):.2f} a month idle")
+    print(f"{DOCUMENT.relative_to(ROOT)}: ${total(idle_month()):.2f} a month idle")

@@ -1,4 +1,4 @@
-"""Containers on the embedded AWS: the functions, built by the real sam, and instances."""
+"""Functions, built by the real sam, and instances, in containers on the embedded AWS."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.ec2 import instance_container
 from chronos_ec2.local.sam_invoke import BuiltFunctions, built_functions, ensure_image
-from verification.instance_faults.testbed import FaultBench, fault_bench
+from verification.instance_faults.testbed import Testbed, open_testbed
 
 
 @pytest.fixture(scope="session")
@@ -28,10 +28,10 @@ def containers(image: None, embedded_aws: LocalAws) -> Iterator[BuiltFunctions]:
 
 
 @pytest.fixture(scope="module")
-def instances(embedded_aws: LocalAws) -> Iterator[FaultBench]:
+def instances(embedded_aws: LocalAws) -> Iterator[Testbed]:
     try:
         instance_container.ensure_image()
     except LocalAwsFailed as reason:
         pytest.skip(f"no instance in a container: {reason}")
-    with fault_bench(embedded_aws) as ready:
+    with open_testbed(embedded_aws) as ready:
         yield ready

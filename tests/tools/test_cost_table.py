@@ -1,4 +1,4 @@
-"""What is promised about money is what the table says."""
+"""The documented costs match the code, the template and the price list."""
 
 from __future__ import annotations
 
@@ -12,22 +12,22 @@ from tools.cost_table import (
     ROOT,
     alarm_metrics,
     as_markdown,
-    hour_of_training,
     idle_calls,
-    month_of_idling,
+    idle_month,
     total,
+    training_hour,
     typical_run,
 )
 
 
-def test_the_document_is_what_the_code_and_the_template_make_of_it() -> None:
+def test_the_document_is_up_to_date() -> None:
     assert DOCUMENT.read_text() == as_markdown(), "run `python -m tools.cost_table`"
 
 
-def test_the_readme_promises_what_the_table_says() -> None:
+def test_the_readme_quotes_the_table() -> None:
     readme = " ".join((ROOT / "README.md").read_text().split())
-    assert f"${total(month_of_idling()):.2f} a month" in readme
-    assert total(month_of_idling(), free_tier=True) < total(month_of_idling())
+    assert f"${total(idle_month()):.2f} a month" in readme
+    assert total(idle_month(), free_tier=True) < total(idle_month())
 
 
 def test_an_idle_sweep_makes_few_calls_and_writes_nothing() -> None:
@@ -36,13 +36,13 @@ def test_an_idle_sweep_makes_few_calls_and_writes_nothing() -> None:
     assert not [call for call in calls if "Put" in call or "Delete" in call or "Terminate" in call]
 
 
-def test_a_run_costs_its_instance_and_little_else() -> None:
-    instance, *others = hour_of_training()
+def test_the_instance_is_nearly_all_of_the_cost_of_an_hour() -> None:
+    instance, *others = training_hour()
     assert total(others) < instance.usd / 20
 
 
-def test_a_typical_run_is_its_hours_and_what_it_leaves_in_the_bucket() -> None:
-    hours, run = hour_of_training(), typical_run()
+def test_a_typical_run_costs_its_hours_and_its_storage() -> None:
+    hours, run = training_hour(), typical_run()
     assert total(run[: len(hours)]) == pytest.approx(1.5 * total(hours))
     (stored,) = [line for line in run if "days" in line.what]
     # 18 checkpoints of 1.4 GB for 15 of 365/12 days at $0.023.
@@ -50,13 +50,13 @@ def test_a_typical_run_is_its_hours_and_what_it_leaves_in_the_bucket() -> None:
     assert total(run) < 2
 
 
-def test_every_price_says_where_and_when_it_was_read() -> None:
+def test_every_price_has_a_source_and_a_date() -> None:
     for name, price in tomllib.loads((ROOT / "tools" / "prices.toml").read_text()).items():
         assert re.search(r"20\d\d", str(price["source"])), name
         assert "not read" not in str(price["source"]), name
 
 
-def test_the_metrics_of_an_alarm_are_counted() -> None:
+def test_metrics_of_unconditional_alarms_are_counted() -> None:
     template = (
         "Resources:\n  A:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      MetricName: x\n"
         "  B:\n    Type: AWS::CloudWatch::Alarm\n    Properties:\n      Metrics:\n        - MetricStat: {}\n"

@@ -1,4 +1,4 @@
-"""The model of the protocol: spin finds nothing in it, and something in each of its mutants."""
+"""spin finds no error in the protocol model, and one in each of its mutants."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ with_spin = pytest.mark.skipif(
     shutil.which("spin") is None or shutil.which("cc") is None,
     reason="spin and a C compiler are not installed: apt-get install spin gcc libc6-dev",
 )
-ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "HEALTHY_CONDEMNED", "HEALTHY_ENDED", "NOT_OURS"}
+ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "VERDICT_ON_HEALTHY", "HEALTHY_TERMINATED", "FOREIGN_TERMINATED"}
 
 
 @pytest.mark.thorough
@@ -41,7 +41,7 @@ def test_the_protocol_is_safe_in_every_reachable_state() -> None:
 
 
 @with_spin
-def test_the_protocol_settles_whenever_the_world_is_fair() -> None:
+def test_the_protocol_settles_under_fairness() -> None:
     found = check(LIVENESS)
     assert found.failed is None, found.trail
     assert found.states > 10_000
@@ -49,7 +49,7 @@ def test_the_protocol_settles_whenever_the_world_is_fair() -> None:
 
 @with_spin
 @pytest.mark.parametrize("mutant", SAFETY_MUTANTS)
-def test_without_one_rule_something_wrong_happens(mutant: str) -> None:
+def test_a_mutant_violates_a_safety_property(mutant: str) -> None:
     found = check(mutant)
     assert found.failed in ASSERTIONS
     assert "assertion violated" in found.trail
@@ -57,11 +57,11 @@ def test_without_one_rule_something_wrong_happens(mutant: str) -> None:
 
 @with_spin
 @pytest.mark.parametrize("mutant", LIVENESS_MUTANTS)
-def test_without_one_rule_something_stays_for_ever(mutant: str) -> None:
+def test_a_mutant_violates_liveness(mutant: str) -> None:
     assert check(LIVENESS, mutant).failed == SETTLES
 
 
-def test_every_define_of_the_model_is_checked_and_every_assertion_has_a_name() -> None:
+def test_every_define_is_checked_and_every_assertion_has_a_name() -> None:
     text = MODEL.read_text()
     defines = set(re.findall(r"(?:ifn?def |defined\()([A-Z_]+)", text))
     assert defines == {*SAFETY_MUTANTS, *LIVENESS_MUTANTS, LIVENESS}
@@ -72,7 +72,9 @@ def test_every_define_of_the_model_is_checked_and_every_assertion_has_a_name() -
 
 
 @pytest.mark.parametrize("missing", ["spin", "cc"])
-def test_a_missing_tool_is_named_with_its_remedy(missing: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_missing_tool_is_named_with_the_command_that_installs_it(
+    missing: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None if name == missing else f"/usr/bin/{name}")
     with pytest.raises(CannotCheck, match=f"{missing} is not installed.*apt-get install spin"):
         check()
@@ -82,14 +84,14 @@ def test_a_missing_tool_is_named_with_its_remedy(missing: str, monkeypatch: pyte
     "output",
     ["nothing of the kind", "Warning: Search not completed\n1 states, stored\nState-vector 9 byte, errors: 0"],
 )
-def test_a_search_that_was_cut_short_proves_nothing(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_incomplete_search_proves_nothing(output: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout=output))
     with pytest.raises(CannotCheck):
         check()
 
 
-def test_a_tool_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_output_of_a_failed_tool_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr(
         "subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 1, stdout="syntax error")
@@ -98,13 +100,13 @@ def test_a_tool_that_fails_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
         check()
 
 
-def test_violations_and_survivors_are_counted_and_end_the_command(
+def test_violations_and_survivors_are_counted_and_fail_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def pretend(*defines: str) -> Check:
         name = defines[-1] if defines else "SAFETY"
         caught = name in SAFETY_MUTANTS
-        return Check(name, 10, 1.0, "NOT_OURS" if caught else None)
+        return Check(name, 10, 1.0, "FOREIGN_TERMINATED" if caught else None)
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()

@@ -1,40 +1,59 @@
-"""The list of defects does not rot, and its machine works; all of them are run by the evidence."""
+"""Every patch applies to the code of today, and the runner tells a caught defect from a harmless change."""
 
 from __future__ import annotations
 
 from dataclasses import replace
+from difflib import unified_diff
+from pathlib import Path
 
 import pytest
 
-from verification.seeded_defects.defects import CHECKOUT, DEFECTS, Defect, run_defects
+from verification.checkout import ROOT
+from verification.seeded_defects.runner import check, defects, load, run_defects
 
-NAMES = [defect.name for defect in DEFECTS]
-
-
-@pytest.mark.parametrize("defect", DEFECTS, ids=NAMES)
-def test_each_defect_still_applies(defect: Defect) -> None:
-    text = (CHECKOUT / defect.file).read_text()
-    assert defect.changed(text) != text
+DEFECTS = defects()
 
 
-def test_each_has_its_own_name() -> None:
-    assert len(set(NAMES)) == len(NAMES) >= 35
+def test_each_patch_applies_to_one_place() -> None:
+    assert check(DEFECTS) == []
 
 
-def test_a_snippet_that_is_gone_is_an_error() -> None:
-    gone = replace(DEFECTS[0], snippet="a line that nobody wrote")
-    with pytest.raises(LookupError, match="0 times"):
-        run_defects(defects=(gone,))
+def test_each_defect_has_its_own_number_and_title() -> None:
+    assert [one.path.name[:3] for one in DEFECTS] == [f"{number:03}" for number in range(1, len(DEFECTS) + 1)]
+    assert len({one.title for one in DEFECTS}) == len(DEFECTS) >= 111
+
+
+def a_defect(path: Path, before: str, after: str) -> Path:
+    """A patch of template.yaml that replaces a line; without context if there is no such line."""
+    template = (ROOT / "template.yaml").read_text().splitlines(keepends=True)
+    changed = [f"{after}\n" if line == f"{before}\n" else line for line in template]
+    hunks = list(unified_diff(template, changed, n=1))[2:] or ["@@ -5 +5 @@\n", f"-{before}\n", f"+{after}\n"]
+    header = "Defect: metadata\nSource: test\nTests: tests/template/test_template.py\n"
+    path.write_text(f"{header}--- a/template.yaml\n+++ b/template.yaml\n{''.join(hunks)}")
+    return path
+
+
+@pytest.mark.parametrize(
+    ("line", "problem"),
+    [("a line that nobody wrote", "does not apply"), ("    Properties:", "places of template.yaml")],
+)
+def test_a_patch_must_fit_exactly_one_place(tmp_path: Path, line: str, problem: str) -> None:
+    defect = load(a_defect(tmp_path / "000.patch", line, "x"))
+    with pytest.raises(RuntimeError, match=problem):
+        run_defects([defect])
+
+
+def test_a_missing_test_file_is_a_problem() -> None:
+    (problem,) = check([replace(DEFECTS[0], tests=("tests/none.py",))])
+    assert "no tests/none.py" in problem
 
 
 @pytest.mark.thorough
-def test_three_of_them_are_caught_and_a_harmless_change_is_not() -> None:
-    chosen = [
-        defect for defect in DEFECTS if defect.source in ("L4", "L6", "L7") and "tests/template" in defect.tests[0]
-    ]
+def test_three_of_them_are_caught_and_a_harmless_change_is_not(tmp_path: Path) -> None:
+    chosen = [one for one in DEFECTS if one.source in {"L4", "L6", "L7"} and "tests/template" in one.tests[0]]
     harmless = replace(
-        chosen[0], name="harmless", snippet="HttpEndpoint: enabled", replacement='HttpEndpoint: "enabled"'
+        chosen[0],
+        path=a_defect(tmp_path / "harmless.patch", "        HttpEndpoint: enabled", '        HttpEndpoint: "enabled"'),
     )
-    result = run_defects(jobs=2, defects=(*chosen[:3], harmless))
-    assert [row.caught for row in result.rows] == [True, True, True, False]
-    assert (result.total, result.caught) == (4, 3)
+    results = run_defects([*chosen[:3], harmless])
+    assert [result.caught for result in results] == [True, True, True, False]

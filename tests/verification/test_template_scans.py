@@ -1,4 +1,4 @@
-"""The scans see what they are there for: a gate that cannot fail is none. `make check` runs them on the template."""
+"""The scans find seeded defects. `make check` runs them on the template."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import pytest
 from verification.template.scans import policies, scan
 from verification.template.synthesis import TEMPLATE, synthesised
 
-# What is spoilt in a copy of the template, and how the line about it begins.
+# The start of a finding, and the change to the template that causes it.
 DEFECTS = {
     "cfn-lint E": ("    VpcEndpointType: Gateway", "    VpcEndpointType: Gate"),
     "checkov CKV_AWS_260 source InstanceSecurityGroup": (
@@ -17,7 +17,7 @@ DEFECTS = {
         "      SecurityGroupIngress: [{IpProtocol: tcp, FromPort: 80, ToPort: 80, CidrIp: 0.0.0.0/0}]\n"
         "      SecurityGroupEgress:",
     ),
-    "checkov CKV_AWS_18 SweepLogs: the skip excepts nothing": ("- id: CKV_AWS_158", "- id: CKV_AWS_18"),
+    "checkov CKV_AWS_18 SweepLogs: unused exception": ("- id: CKV_AWS_158", "- id: CKV_AWS_18"),
     "cfn-lint W3037 transformed": (
         "Action: scheduler:ListSchedules",
         "Action: scheduler:CountSchedules",
@@ -26,7 +26,7 @@ DEFECTS = {
         "                  - ec2:DescribeInstances\n",
         "                  - ec2:DescribeInstances\n                  - ec2:TerminateInstances\n",
     ),
-    "cloudsplaining SERVICE_WILDCARD OperatorPolicy: the skip excepts nothing": (
+    "cloudsplaining SERVICE_WILDCARD OperatorPolicy: unused exception": (
         "  OperatorPolicy:\n",
         "  OperatorPolicy:\n    Metadata: {cloudsplaining: {skip: [{id: SERVICE_WILDCARD, about: s3}]}}\n",
     ),
@@ -39,9 +39,9 @@ def test_every_kind_of_defect_is_found(tmp_path: Path) -> None:
     for before, after in DEFECTS.values():
         assert before in text
         text = text.replace(before, after, 1)
-    spoilt = tmp_path / "template.yaml"
-    spoilt.write_text(text)
-    found = scan(spoilt)
+    defective = tmp_path / "template.yaml"
+    defective.write_text(text)
+    found = scan(defective)
     for begin in DEFECTS:
         assert [line for line in found["findings"] if line.startswith(begin)], begin
     assert found["cfn_lint"]["errors"] >= 1

@@ -1,4 +1,4 @@
-"""Where figures about the agent are kept: build/agent.json, one key for each measurement."""
+"""build/agent.json: measurements of the agent, by name."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ AGENT = Path("build/agent.json")
 
 
 def note(name: str, found: Any, path: Path = AGENT) -> None:
-    """Put one measurement in place of its last one."""
+    """Write one measurement over its previous one."""
     known = json.loads(path.read_text()) if path.exists() else {}
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(json.dumps(known | {name: found}, indent=1) + "\n")

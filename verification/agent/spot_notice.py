@@ -1,7 +1,7 @@
-"""`python -m verification.agent.spot_notice [MEGABYTES]`: from EC2's notice to a checkpoint that is whole in S3, in seconds.
+"""Spot notice: `python -m verification.agent.spot_notice [MEGABYTES]` measures the seconds until a complete checkpoint.
 
-The agent is the real one, as a process, with the trainer `probe` and a checkpoint of the size of Chronos-2 with its
-optimiser. It asks a metadata service and stores in an S3, both over HTTP; the S3 is moto's, on the same cores.
+The real agent runs as a process, with the trainer `probe` and a checkpoint of the size of Chronos-2 with its optimiser.
+Its metadata service and S3 (moto, on the same cores) are real HTTP servers.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.checkpoint.manifest import MANIFEST, Manifest
+from agent.checkpoint.manifest import MANIFEST
 from agent.checkpoint.restore import stored_checkpoints
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
@@ -27,7 +27,6 @@ from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
-from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
@@ -39,44 +38,46 @@ from verification.agent.figures import note
 from verification.instance_faults.testbed import a_small_data_set
 
 MEGABYTES = 1400
-PROMISED = 90.0
+BOUND = 90.0
 _BUCKET, _LANE, _DATA = "spot", Lane("dev"), "training-data/spot/"
-_PATIENCE = 300.0
+_TIMEOUT_SECONDS = 300.0
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What it took: until the manifest, which is the checkpoint, was in S3, and until the agent had ended."""
+class SpotNotice:
+    """Seconds until the manifest, which completes a checkpoint, was in S3, and until the agent had exited."""
 
     checkpoint_bytes: int
     seconds: float
     ended_seconds: float
-    promised: float
+    bound: float
     cause: str
 
 
-def measure(megabytes: int, scratch: Path) -> Found:
-    """Launch, train, take the instance back. The environment says where S3 is."""
+def measure(megabytes: int, scratch: Path) -> SpotNotice:
+    """Launch, train, send the notice. S3's endpoint comes from the environment."""
     store = RunStore(S3Objects(client("s3"), _BUCKET))
     launched = _launch(store, megabytes)
     answers = scratch / "imds.json"
     answers.write_text(json.dumps(metadata(launched.instance_id, "us-east-1")))
     with _metadata_service(answers) as endpoint:
-        agent = _agent(launched, scratch / "box", endpoint)
+        agent = _agent(launched, scratch / "instance", endpoint)
         try:
             _wait(agent, lambda: _step(store, launched) > 0)
             begin = time.monotonic()
-            _take_back(answers)
+            _send_notice(answers)
             prefix = run_key(_LANE.environment, launched.run_id, "checkpoints/")
             _wait(agent, lambda: any(key.endswith(MANIFEST) for key, _ in store.objects.keys(prefix)))
             seconds = time.monotonic() - begin
-            agent.wait(_PATIENCE)
+            agent.wait(_TIMEOUT_SECONDS)
             ended = time.monotonic() - begin
         finally:
             agent.kill()
             agent.wait()
     (stored,) = stored_checkpoints(store.objects, prefix)
-    return Found(_bytes(stored.manifest), round(seconds, 1), round(ended, 1), PROMISED, _cause(store))
+    return SpotNotice(
+        sum(part.size for part in stored.manifest.parts), round(seconds, 1), round(ended, 1), BOUND, _cause(store)
+    )
 
 
 def _launch(store: RunStore, megabytes: int) -> Launched:
@@ -93,22 +94,18 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
     return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
 
 
-def _agent(launched: Launched, box: Path, endpoint: str) -> subprocess.Popen[bytes]:
+def _agent(launched: Launched, workdir: Path, endpoint: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "agent", "--bucket", _BUCKET, "--environment", _LANE.environment]
-    command += ["--run-id", launched.run_id, "--instance-id", launched.instance_id, "--workdir", str(box)]
-    environment = os.environ | {
-        "AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint,
-        "AWS_EC2_METADATA_DISABLED": "false",
-    }
-    return subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
+    command += ["--run-id", launched.run_id, "--instance-id", launched.instance_id, "--workdir", str(workdir)]
+    imds = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint, "AWS_EC2_METADATA_DISABLED": "false"}
+    return subprocess.Popen(command, env=os.environ | imds, stderr=subprocess.DEVNULL)
 
 
-def _take_back(answers: Path) -> None:
+def _send_notice(answers: Path) -> None:
     notice = {"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))}
     draft = answers.with_suffix(".draft")
-    draft.write_text(
-        json.dumps(json.loads(answers.read_text()) | {"meta-data/spot/instance-action": json.dumps(notice)})
-    )
+    known = json.loads(answers.read_text())
+    draft.write_text(json.dumps(known | {"meta-data/spot/instance-action": json.dumps(notice)}))
     draft.replace(answers)
 
 
@@ -122,36 +119,31 @@ def _metadata_service(answers: Path) -> Iterator[str]:
 
 
 def _wait(agent: subprocess.Popen[bytes], until: Callable[[], bool]) -> None:
-    end = time.monotonic() + _PATIENCE
+    end = time.monotonic() + _TIMEOUT_SECONDS
     while not until():
         if agent.poll() is not None or time.monotonic() > end:
-            raise RuntimeError("the agent ended, or did not come to it")
+            raise RuntimeError("the agent exited or timed out")
         time.sleep(0.1)
 
 
 def _step(store: RunStore, launched: Launched) -> int:
-    beat = store.read_heartbeat(_LANE.environment, launched.run_id)
-    return beat.heartbeat.step if isinstance(beat, HeartbeatReceived) else 0
-
-
-def _bytes(manifest: Manifest) -> int:
-    return sum(part.size for part in manifest.parts)
+    read = store.read_heartbeat(_LANE.environment, launched.run_id)
+    return read.heartbeat.step if isinstance(read, HeartbeatReceived) else 0
 
 
 def _cause(store: RunStore) -> str:
     held = store.read_lock(_LANE)
-    run: Run | None = held.run if isinstance(held, LockHeld) else None
-    return str(run.verdict.cause) if run and run.verdict else ""
+    return str(held.run.verdict.cause) if isinstance(held, LockHeld) and held.run.verdict else ""
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, into build/agent.json; non-zero if it takes longer than promised."""
+    """Measure, into build/agent.json. Returns 1 if it takes longer than the bound."""
     megabytes = int(arguments[0]) if arguments else MEGABYTES
     with TemporaryDirectory(prefix="chronos-ec2-") as scratch, s3_server(_BUCKET):
         found = measure(megabytes, Path(scratch))
     note("spot", asdict(found))
     print(found)
-    return 0 if found.ended_seconds <= PROMISED and found.cause == Cause.PREEMPTED else 1
+    return 0 if found.ended_seconds <= BOUND and found.cause == Cause.PREEMPTED else 1
 
 
 if __name__ == "__main__":

@@ -1,8 +1,8 @@
-"""`python -m verification.agent.torn_uploads [TRIALS]`: uploads of checkpoints, each cut off at a random byte.
+"""`python -m verification.agent.torn_uploads [TRIALS]`: checkpoint uploads, each cut off at a random byte.
 
-A box saves checkpoints; one of its uploads, perhaps of a step that an earlier attempt has stored already, ends at some
-byte, and the box with it. The next box then restores. The agent's own code works on both sides. The store is worse than
-S3, which keeps nothing of an object whose upload was cut off: in half of the trials it keeps the beginning.
+An instance saves checkpoints. One upload, perhaps of a step that an earlier attempt has stored already, is cut off, and
+the instance ends with it. The next instance restores. Both sides run the agent's own code. S3 keeps nothing of an
+interrupted upload; the store of these trials is worse and keeps the beginning in half of them.
 """
 
 from __future__ import annotations
@@ -27,29 +27,29 @@ from verification.agent.figures import note
 TRIALS = 200
 _PREFIX = "dev/20260131T120000Z-1a2b3c/checkpoints/"
 _MANIFEST_BYTES = 500
-"""No manifest of these parts is shorter: the upload is cut off within them or within it."""
+"""The manifest of these parts is at least as long: the cut is within the parts or the manifest."""
 _PARTS = ("config.json", "model.safetensors", "optimizer.pt", "rng/rng_state.pth", "trainer_state.json")
 
 Content = dict[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
-    """What the trials came to. Every one is counted once, below `trials`."""
+class TornUploads:
+    """The outcomes. Each trial counts once, in one of the fields below `trials`."""
 
     trials: int
     accepted_torn: int
-    """Restored what was never whole in the store."""
+    """Restored a checkpoint that was never complete in the store."""
     resumed: int
-    """From the newest checkpoint that was whole."""
-    began_anew: int
-    """Because none was whole."""
+    """Restored the latest complete checkpoint."""
+    restarted: int
+    """Restored none, because none was complete."""
     missed: int
-    """Restored an older one than it could have, or none."""
+    """Restored an older checkpoint than the latest complete one, or none."""
 
 
 class _FailingBucket:
-    """A bucket, as store and as transfer, whose box dies after so many bytes."""
+    """A bucket, as store and as transfer, that crashes its client after `left` bytes."""
 
     def __init__(self, objects: MemoryObjects, keeps_beginnings: bool) -> None:
         self._objects = objects
@@ -76,47 +76,47 @@ class _FailingBucket:
 
 
 def trial(seed: int, scratch: Path) -> tuple[Content | None, dict[int, list[Content]], int | None]:
-    """What was restored, every content that was stored whole by step, and the newest step that still is."""
+    """What was restored, every content stored completely, by step, and the latest step that still is complete."""
     random_ = random.Random(seed)
     bucket = _FailingBucket(MemoryAws().objects, random_.random() < 0.5)
-    whole: dict[int, list[Content]] = {}
+    complete: dict[int, list[Content]] = {}
     steps = [10 * (index + 1) for index in range(random_.randint(1, 4))]
-    if random_.random() < 0.5:  # the next attempt, from an older checkpoint on
+    if random_.random() < 0.5:  # the next attempt, from an older checkpoint
         steps += [step for step in steps if step >= random_.choice(steps)]
     for index, step in enumerate(steps):
         content = {name: random_.randbytes(random_.choice((1, 40, 400))) for name in _PARTS}
-        if whole.get(step):  # what is saved again has mostly the same sizes
-            content = {name: random_.randbytes(len(body)) for name, body in whole[step][-1].items()}
+        if complete.get(step):  # a step saved again mostly has the same sizes
+            content = {name: random_.randbytes(len(body)) for name, body in complete[step][-1].items()}
         if index == len(steps) - 1:
             bucket.left = random_.randrange(sum(map(len, content.values())) + _MANIFEST_BYTES)
-        if not _stored(bucket, scratch / f"box-{index}", step, content):
+        if not _stored(bucket, scratch / f"instance-{index}", step, content):
             break
-        whole.setdefault(step, []).append(content)
+        complete.setdefault(step, []).append(content)
     bucket.left = None
-    target = scratch / "next-box"
+    target = scratch / "next-instance"
     target.mkdir(parents=True)
     restored = restore(bucket, bucket, _PREFIX, target, lambda _: None, lambda: None)  # type: ignore[arg-type]
-    return (_read(folder_of(target, restored)) if restored else None), whole, _newest_whole(bucket, whole)
+    return (_read(folder_of(target, restored)) if restored else None), complete, _latest_complete(bucket, complete)
 
 
-def _stored(bucket: _FailingBucket, box: Path, step: int, content: Content) -> bool:
+def _stored(bucket: _FailingBucket, workdir: Path, step: int, content: Content) -> bool:
     for name, body in content.items():
-        path = folder_of(box, step) / name
+        path = folder_of(workdir, step) / name
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(body)
     try:
-        store_checkpoint(bucket, bucket, _PREFIX, box, step, lambda _: None)  # type: ignore[arg-type]
+        store_checkpoint(bucket, bucket, _PREFIX, workdir, step, lambda _: None)  # type: ignore[arg-type]
     except Crash:
         return False
     return True
 
 
-def _newest_whole(bucket: _FailingBucket, whole: dict[int, list[Content]]) -> int | None:
-    """The newest step whose objects are exactly what some upload of it, finished, has left."""
-    for step in sorted(whole, reverse=True):
+def _latest_complete(bucket: _FailingBucket, complete: dict[int, list[Content]]) -> int | None:
+    """The latest step whose objects are exactly those of its last complete upload."""
+    for step in sorted(complete, reverse=True):
         prefix = f"{_PREFIX}{step}/"
         names = {key.removeprefix(prefix) for key, _ in bucket.keys(prefix)} - {MANIFEST}
-        if {name: bucket.body(prefix + name) for name in names} == whole[step][-1]:
+        if {name: bucket.body(prefix + name) for name in names} == complete[step][-1]:
             return step
     return None
 
@@ -125,19 +125,19 @@ def _read(folder: Path) -> Content:
     return {path.relative_to(folder).as_posix(): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def run(trials: int) -> Found:
-    """All trials, the first with seed 0."""
+def run(trials: int) -> TornUploads:
+    """Run the trials with seeds from 0."""
     outcomes: Counter[str] = Counter()
     for seed in range(trials):
         with TemporaryDirectory() as scratch:
-            restored, whole, newest = trial(seed, Path(scratch))
-        if restored is not None and all(restored != content for contents in whole.values() for content in contents):
+            restored, complete, latest = trial(seed, Path(scratch))
+        if restored is not None and all(restored != content for contents in complete.values() for content in contents):
             outcomes["accepted_torn"] += 1
-        elif restored != (whole[newest][-1] if newest else None):
+        elif restored != (complete[latest][-1] if latest else None):
             outcomes["missed"] += 1
         else:
-            outcomes["resumed" if newest else "began_anew"] += 1
-    return Found(trials, **{spec.name: outcomes[spec.name] for spec in fields(Found)[1:]})
+            outcomes["resumed" if latest else "restarted"] += 1
+    return TornUploads(trials, **{spec.name: outcomes[spec.name] for spec in fields(TornUploads)[1:]})
 
 
 if __name__ == "__main__":

@@ -1,1 +1,1 @@
-"""What can be proven of the stack without an AWS account."""
+"""Checks of the built functions that need no AWS account: import time and invocations in containers."""

@@ -1,7 +1,7 @@
-"""`python -m verification.functions`, after `sam build`: what is known of the deployed side, as build/stack.json.
+"""`python -m verification.functions`, after `sam build`: checks the stack, into build/stack.json.
 
-Prints a line for each thing that may not be; returns 1 if there is one. Where no function can be run in a container,
-that is one, unless it was asked for by --without-containers.
+Prints a line for each problem and returns 1 if there is one. A machine that cannot run functions in containers is a
+problem too, unless --without-containers is given.
 """
 
 from __future__ import annotations
@@ -27,48 +27,43 @@ _POLICY_CALLS, _FOUND = Path("build/policy-calls.json"), Path("build/stack.json"
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Measure and check everything. Returns 1 if something is as it may not be."""
-    parser = argparse.ArgumentParser(prog="python -m verification.functions", description="What is known of the stack.")
-    parser.add_argument("--without-containers", action="store_true", help="run no function: where there is no Docker")
+    """Measure and check everything. Returns 1 if there is a problem."""
+    parser = argparse.ArgumentParser(prog="python -m verification.functions", description="Check the stack.")
+    parser.add_argument("--without-containers", action="store_true", help="run no function, on machines without Docker")
     containers = not parser.parse_args(arguments).without_containers
     scanned = _timed("scans", scan)
     findings = scanned.pop("findings")
     found: dict[str, Any] = scanned | _policy_calls()
     found["bundle_bytes"] = max(map(_zipped_bytes, functions()))
     found["handler_import_ms"] = _timed("imports", lambda: handler_import_ms(_BUILT))
-    found["local_invokes"], wrong_invokes = invocations(local_invokes if containers else None)
+    found["local_invokes"], failed = invocations(local_invokes if containers else None)
     _FOUND.parent.mkdir(exist_ok=True)
     _FOUND.write_text(json.dumps(found, indent=1) + "\n")
-    wrong = [
-        *findings,
-        *denials(found),
-        *slow_handlers(found["handler_import_ms"]),
-        *wrong_invokes,
-    ]
-    print("\n".join([*wrong, f"{_FOUND}: {len(wrong)} wrong"]))
-    return 1 if wrong else 0
+    problems = [*findings, *denials(found), *slow_handlers(found["handler_import_ms"]), *failed]
+    print("\n".join([*problems, f"{_FOUND}: {len(problems)} problems"]))
+    return 1 if problems else 0
 
 
 def invocations(run: Callable[[], Matrix] | None) -> tuple[Matrix | str, list[str]]:
-    """What became of each invocation, or that there was none; and a line for each that is as it may not be."""
+    """The outcomes of all invocations, or `not run`; and a line for each problem."""
     if run is None:
         return "not run", []
     try:
         invokes: Matrix = _timed("invocations", run)
     except LocalAwsFailed as reason:
-        return "not run", [f"no function was run ({reason}); where that cannot be: --without-containers"]
+        return "not run", [f"no function was run ({reason}); --without-containers skips this"]
     return invokes, failures(invokes)
 
 
 def denials(found: Mapping[str, Any]) -> list[str]:
-    """A line for calls that the roles do not allow, and one for cases that the policies decide otherwise."""
-    wrong = []
+    """A line for recorded calls that the roles do not allow, and one for failed policy cases."""
+    problems = []
     if denied := found.get("calls_denied", 0):
-        wrong.append(f"{denied} of {found['calls_recorded']} recorded calls are not allowed to who makes them")
+        problems.append(f"{denied} of {found['calls_recorded']} recorded calls are denied to their role")
     cases = found.get("policy_cases", {"total": 0, "passed": 0})
     if missed := cases["total"] - cases["passed"]:
-        wrong.append(f"{missed} of {cases['total']} policy cases are decided otherwise")
-    return wrong
+        problems.append(f"{missed} of {cases['total']} policy cases failed")
+    return problems
 
 
 def _zipped_bytes(function: str) -> int:
@@ -77,9 +72,9 @@ def _zipped_bytes(function: str) -> int:
 
 
 def _policy_calls() -> dict[str, Any]:
-    """What the tests have recorded of the calls that each role makes."""
+    """The AWS calls of each role, as recorded by the tests."""
     if not _POLICY_CALLS.exists():
-        print(f"no {_POLICY_CALLS}: calls and policies are not part of this")
+        print(f"no {_POLICY_CALLS}: calls and policies are not checked")
         return {}
     return dict(json.loads(_POLICY_CALLS.read_text()))
 

@@ -1,8 +1,7 @@
-"""How long a cold start takes to import a handler: from the bundle that Lambda gets, beside what it cannot do without.
+"""The import time of each handler from its built bundle, next to that of boto3 and the logger alone.
 
-Every subject is imported by a fresh interpreter that sees the standard library and one folder, whose byte code has been
-compiled before, and its CPU time is taken inside it: the files are in memory, and what else the machine does is not the
-handler's. The subjects take turns, so that a noisy minute is everybody's.
+Each subject is imported by a fresh interpreter with the standard library and one folder of compiled byte code. CPU time
+is measured inside it, so other load on the machine does not count. Subjects take turns.
 """
 
 from __future__ import annotations
@@ -36,7 +35,7 @@ print(1000 * (time.process_time() - start))
 
 @dataclass(frozen=True, slots=True)
 class Subject:
-    """What is imported, from which folder."""
+    """Modules to import and the folder that has them."""
 
     modules: str
     folder: Path
@@ -49,9 +48,9 @@ class Subject:
 
 
 def handler_import_ms(built: Path) -> dict[str, float]:
-    """Median CPU milliseconds of each function's handler, of what every one of them needs, and of Cloud Custodian's.
+    """Median CPU milliseconds of each function's handler, of boto3 and the logger, and of Cloud Custodian's handler.
 
-    `built` is where `sam build` has put the bundles, such as `.aws-sam/build`.
+    `built` is the output folder of `sam build`, such as `.aws-sam/build`.
     """
     functions = {
         name: resource["Properties"]["Handler"].rpartition(".")[0]
@@ -76,7 +75,7 @@ def handler_import_ms(built: Path) -> dict[str, float]:
 
 
 def slow_handlers(import_ms: Mapping[str, float]) -> list[str]:
-    """A line for each handler that takes too long beside boto3 and the logger."""
+    """A line for each handler that takes over 1.5 times as long as boto3 and the logger."""
     ours = import_ms.keys() - {"boto3", _FLOOR, _PEER}
     return [
         f"importing {name} takes {import_ms[name]} ms, over {_AT_MOST} times the {import_ms[_FLOOR]} ms of {_FLOOR}"
@@ -86,7 +85,7 @@ def slow_handlers(import_ms: Mapping[str, float]) -> list[str]:
 
 
 def _peer() -> Path:
-    """Cloud Custodian's packages; pip has compiled them."""
+    """The folder of Cloud Custodian's packages; pip has compiled them."""
     lock = Path(__file__).with_name("peer-requirements.txt").read_text()
     python = isolated_python("peer", lock, print)
     show = "import sysconfig; print(sysconfig.get_path('purelib'))"

@@ -18,7 +18,7 @@ from chronos_ec2.local.sam_invoke import Invocation, built_functions, ensure_ima
 
 _EVENTS = Path("events")
 _ENVIRONMENT = "dev"
-"""The one that the golden events are of; on this AWS nothing is in it."""
+"""The environment of the golden events; on this AWS it is empty."""
 
 _DECIDED, _SILENT = "decided", "silent"
 
@@ -26,7 +26,7 @@ Matrix = dict[str, dict[str, str]]
 
 
 def local_invokes() -> Matrix:
-    """For each function and event what became of it, see `status`.
+    """The status of each function with each event.
 
     Raises:
         LocalAwsFailed: there is no Docker, or no image for it; the embedded AWS or `sam` failed.
@@ -43,7 +43,7 @@ def local_invokes() -> Matrix:
 
 
 def status(done: Invocation) -> str:
-    """What became of an invocation, by its own log: `decided` about a lane, or in its words, or `silent`."""
+    """The outcome of an invocation by its log: `decided`, the last message, `silent`, or its error."""
     if done.error:
         return f"failed: {done.error}"
     if any("actions" in line for line in done.lines):
@@ -52,9 +52,9 @@ def status(done: Invocation) -> str:
 
 
 def expected(function: str, event: object) -> str:
-    """What has to become of an event, where no run and no instance is: what it means is told by the same parsers.
+    """The status that an event must have in an empty environment.
 
-    That these are right about each golden event is for tests/domain/test_events.py to say.
+    The event is read by the code's own parser, which tests/domain/test_events.py checks on the golden events.
     """
     match function, parse_event(event):
         case "StateWritten" | "InstanceChanged", StateWritten():
@@ -64,12 +64,12 @@ def expected(function: str, event: object) -> str:
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"
         case "Sweep", _:
-            return _DECIDED  # about the main lane at least, whatever the event says
-    raise NotImplementedError(f"what is expected of {function}?")
+            return _DECIDED  # about the main lane at least, whatever the event
+    raise NotImplementedError(f"no expectation for {function}")
 
 
 def failures(invokes: Mapping[str, Mapping[str, str]]) -> list[str]:
-    """A line for each invocation of which something else became than has to."""
+    """A line for each invocation whose status is not the expected one."""
     return [
         f"{function} with {event}: {status}, not {wanted}"
         for function, events in invokes.items()

@@ -1,4 +1,4 @@
-"""Where instances are played: the embedded AWS with a data set, bundles, and an EC2 whose instances are containers."""
+"""The testbed for instance faults: the embedded AWS, a data set, agent bundles, and instances as containers."""
 
 from __future__ import annotations
 
@@ -36,17 +36,17 @@ from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
 
 ENVIRONMENT = "faults"
-"""Nothing that is deployed watches it: what ends an instance here is the instance."""
+"""No deployed watchdog looks after this one: an instance must end itself."""
 _DATA = "training-data/faults/"
 _CONCLUDED_WITHIN = 30.0
 _HANG = "    threading.Event().wait()\n"
-_HOARD = "    hoard = []\n    while True:\n        hoard.append(bytearray(2**22))\n"
+_EXHAUST_MEMORY = "    blocks = []\n    while True:\n        blocks.append(bytearray(2**22))\n"
 _CLAIMED = "    workdir.claimed.touch()\n"
 
 
 @dataclass(frozen=True, slots=True)
-class FaultBench:
-    """What a launch needs, and what it leaves."""
+class Testbed:
+    """Launches runs on instances in containers, and reads what they leave."""
 
     bucket: str
     endpoint: str
@@ -62,7 +62,7 @@ class FaultBench:
             "trainer": "probe", "data": {"path": _DATA}, "prediction_length": 2, "context_length": 4,
             "probe": {"step_seconds": 0.2, **probe},
         }  # fmt: skip
-        # Both are for one caller at a time: the fleet in memory, and the packages, which are fetched once.
+        # The memory fleet and the download of the packages take one caller at a time.
         with self.launching:
             order = LaunchSpec(
                 lane, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), self.bucket, self._publish(bundle), limits,
@@ -71,14 +71,14 @@ class FaultBench:
             return launch(order, self.store, self.fleet, self.watchdog.deadlines, self.watchdog.clock)
 
     def instance(self, launched: Launched) -> InstanceContainer:
-        """The container that plays it, not switched on yet."""
+        """The instance's container, not started yet."""
         return InstanceContainer.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
 
     def conclude(self, lane: Lane, launched: Launched) -> Run:
-        """EC2 says that the instance is gone; what the watchdog makes of it.
+        """Terminate the instance in EC2 and let the watchdog conclude the run.
 
         Raises:
-            LocalAwsFailed: it keeps the lock.
+            LocalAwsFailed: the watchdog keeps the lock.
         """
         self.fleet.move(launched.instance_id, InstanceState.TERMINATED)
         end = time.monotonic() + _CONCLUDED_WITHIN
@@ -89,25 +89,25 @@ class FaultBench:
         return find_run(self.store, ENVIRONMENT, launched.run_id).run
 
     def logs(self, run_id: str) -> tuple[str, ...]:
-        """The names of the logs that a run has in the bucket."""
+        """The names of a run's logs in the bucket."""
         return log_names(self.store.objects, ENVIRONMENT, run_id)
 
     def boot_log(self, run_id: str) -> str:
-        """What the box said while it booted, and systemd of the agent; empty when that did not reach the bucket."""
+        """The log of the boot script and of systemd; empty if it did not reach the bucket."""
         reader = LogReader(self.store.objects, self.transfer, ENVIRONMENT, run_id, "boot")
         return "\n".join(reader.more())
 
     def _publish(self, bundle: str) -> str:
-        """The SHA-256 under which the bundle of that kind lies in the bucket."""
+        """Upload a bundle of this kind; its SHA-256."""
         if bundle == "agent with packages":
             return publish_agent(False, self.store, self.transfer, lambda _line: None)[0]
         ours = build_bundle(packages_in_image=True)
         if bundle == "hanging":
             ours = _with(ours, "agent/python-env", "sleep infinity\n")
         if bundle == "hungry trainer":
-            ours = _changed(ours, "agent/trainer/probe.py", _HANG, _HOARD)
+            ours = _changed(ours, "agent/trainer/probe.py", _HANG, _EXHAUST_MEMORY)
         if bundle == "hungry agent":
-            ours = _changed(ours, "agent/lifecycle.py", _CLAIMED, _CLAIMED + _HOARD)
+            ours = _changed(ours, "agent/lifecycle.py", _CLAIMED, _CLAIMED + _EXHAUST_MEMORY)
         if bundle == "forged":
             self.store.objects.write(bundle_key("0" * 64), ours, "application/gzip")
             return "0" * 64
@@ -115,26 +115,26 @@ class FaultBench:
 
 
 @contextmanager
-def fault_bench(aws: LocalAws) -> Iterator[FaultBench]:
-    """A bench on an embedded AWS. Raises LocalAwsFailed: containers cannot reach it."""
+def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
+    """A testbed on an embedded AWS. Raises LocalAwsFailed if containers cannot reach it."""
     with aws.exported(), relay(aws.endpoint) as endpoint:
         stack = read_stack(client("cloudformation"), aws.environment)
         store = RunStore(S3Objects(client("s3"), stack.bucket))
         store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
         clock = SystemClock()
         fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock)
-        # No run here has a budget for another attempt, so nothing is ever relaunched.
+        # No run here may have another attempt, so nothing is relaunched.
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
             Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
             StackLocation("aws", aws.region, stack.bucket),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
-        yield FaultBench(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
+        yield Testbed(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
 
 
 def a_small_data_set() -> bytes:
-    """A Parquet file: enough for the trainer `probe`, which does not find_run into it."""
+    """A Parquet file for the trainer `probe`, which does not read it."""
     table = pa.table({"item_id": ["a"] * 9, "timestamp": pa.array(range(9), pa.timestamp("s")), "target": [1.0] * 9})
     buffer = io.BytesIO()
     pq.write_table(table, buffer)
@@ -142,7 +142,7 @@ def a_small_data_set() -> bytes:
 
 
 def _changed(bundle: bytes, name: str, old: str, new: str) -> bytes:
-    """A bundle in which one of our files has another passage in place of one that it has once."""
+    """A bundle with a passage of one file replaced. The file must have it exactly once."""
     before, passage, after = (CHECKOUT / name).read_text().partition(old)
     assert passage, f"{name} has changed"
     assert old not in after, f"{name} has changed"
@@ -150,7 +150,7 @@ def _changed(bundle: bytes, name: str, old: str, new: str) -> bytes:
 
 
 def _with(bundle: bytes, name: str, text: str) -> bytes:
-    """A bundle in which a file is this text, whether it had one of that name or not."""
+    """A bundle with a file added or replaced."""
     changed = io.BytesIO()
     with tarfile.open(fileobj=io.BytesIO(bundle)) as old, tarfile.open(fileobj=changed, mode="w:gz") as new:
         for entry in old:

@@ -1,0 +1,1 @@
+"""The run protocol as a model for spin."""

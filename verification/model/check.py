@@ -1,7 +1,7 @@
-"""`python -m verification.model.check`: does spin find no error in the model of the protocol, and one in every mutant?
+"""Model checking: `python -m verification.model.check` expects no error in the protocol, and one in every mutant.
 
-A mutant is the same model without one rule, by a preprocessor define. For each, spin writes a verifier in C, which
-visits every reachable state, or stops at the first error.
+A mutant is the model without one rule, selected by a preprocessor define. For each variant spin generates a verifier
+in C, which visits every reachable state or stops at the first error.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from pathlib import Path
 MODEL = Path(__file__).parent / "protocol.pml"
 LIVENESS = "LIVENESS"
 SETTLES = "settles"
-"""The name of the liveness property; the others are named in the comment behind their assertion."""
+"""The liveness property. The safety properties are named in the comments behind their assertions."""
 
 SAFETY_MUTANTS = (
     "LAUNCH_BEFORE_RECORD",
@@ -26,20 +26,20 @@ SAFETY_MUTANTS = (
     "UNCONDITIONAL_CLAIM",
     "UNCONDITIONAL_COMMIT",
     "UNCONDITIONAL_VERDICT",
-    "RELEASE_BEFORE_DEATH",
+    "RELEASE_BEFORE_TERMINATED",
     "STATE_BEFORE_LIST",
     "IDS_FROM_STATE",
     "ANY_ATTEMPT",
     "ONE_LOOK_AT_ABSENCE",
     "CLOCK_AFTER_LIST",
     "STAMP_BEFORE_LIST",
-    "CLOCK_AFTER_BEAT",
+    "CLOCK_AFTER_HEARTBEAT",
     "CLAIM_KEEPS_SUSPECT",
 )
-LIVENESS_MUTANTS = ("TERMINATE_ONCE", "FORGET_STRAYS")
+LIVENESS_MUTANTS = ("TERMINATE_ONCE", "IGNORE_ORPHANS")
 
 BASE: tuple[tuple[str, ...], ...] = ((), (LIVENESS,))
-"""The protocol as it is, by its defines: all of it for safety, and smaller for liveness."""
+"""The protocol itself, by defines: the whole model for safety, a smaller one for liveness."""
 MUTANTS: tuple[tuple[str, ...], ...] = (
     *((mutant,) for mutant in SAFETY_MUTANTS),
     *((LIVENESS, mutant) for mutant in LIVENESS_MUTANTS),
@@ -51,14 +51,14 @@ _TIMEOUT_SECONDS = 600
 
 
 class CannotCheck(Exception):
-    """A tool is missing or failed, or not every state could be visited: nothing was proved."""
+    """A tool is missing or failed, or the search was incomplete: nothing is proved."""
 
 
 @dataclass(frozen=True, slots=True)
 class Check:
-    """One search, exhaustive unless it found something.
+    """A search, exhaustive unless it found an error.
 
-    `failed` names the property that does not hold; `trail` tells, step by step, how.
+    `failed` names the violated property; `trail` is the counterexample, step by step.
     """
 
     name: str
@@ -70,7 +70,7 @@ class Check:
 
 @dataclass(frozen=True, slots=True)
 class ModelResult:
-    """What spin found. `states` and `violations` are of the protocol itself, safety and liveness together."""
+    """The result of all searches. `states` and `violations` are the protocol's own, safety and liveness together."""
 
     states: int
     violations: int
@@ -78,16 +78,16 @@ class ModelResult:
     mutants_caught: int
     seconds: float
     failed_property: dict[str, str | None] = field(default_factory=dict)
-    """By mutant: what it violates, None for one that survived."""
+    """By mutant: the violated property, None if it survived."""
 
 
 def check_model() -> ModelResult:
-    """Check the protocol and every mutant of it. Raises CannotCheck."""
+    """Check the protocol and every mutant. Raises CannotCheck."""
     return summary([check(*variant) for variant in BASE], [check(*variant) for variant in MUTANTS])
 
 
 def summary(base: list[Check], mutants: list[Check]) -> ModelResult:
-    """The figures of all searches."""
+    """Sum up all searches."""
     return ModelResult(
         states=sum(one.states for one in base),
         violations=sum(one.failed is not None for one in base),
@@ -99,12 +99,10 @@ def summary(base: list[Check], mutants: list[Check]) -> ModelResult:
 
 
 def check(*defines: str) -> Check:
-    """Search one variant of the model, named by its defines. Raises CannotCheck."""
+    """Search the variant of the model that the defines select. Raises CannotCheck."""
     for tool in ("spin", "cc"):
         if shutil.which(tool) is None:
-            raise CannotCheck(
-                f"{tool} is not installed: `apt-get install spin` brings it (and `gcc libc6-dev` bring cc)"
-            )
+            raise CannotCheck(f"{tool} is not installed: apt-get install spin gcc libc6-dev")
     name = defines[-1] if defines else "SAFETY"
     given = [f"-D{define}" for define in defines]
     is_liveness = LIVENESS in defines
@@ -128,14 +126,9 @@ def check(*defines: str) -> Check:
 def _run(command: list[str], folder: str) -> str:
     try:
         ended = subprocess.run(
-            command,
-            cwd=folder,
-            timeout=_TIMEOUT_SECONDS,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            check=False,
-        )
+            command, cwd=folder, timeout=_TIMEOUT_SECONDS, text=True, check=False,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        )  # fmt: skip
     except subprocess.TimeoutExpired as error:
         raise CannotCheck(f"{command[0]} took longer than {_TIMEOUT_SECONDS} s") from error
     if ended.returncode != 0:
@@ -144,23 +137,23 @@ def _run(command: list[str], folder: str) -> str:
 
 
 def _figures(found: str) -> tuple[int, int]:
-    """(errors, states) of a search. Raises CannotCheck if it was cut short without an error."""
+    """(errors, states) of a search. Raises CannotCheck if it ended early without an error."""
     errors, states = re.search(r"errors: (\d+)", found), re.search(r"(\d+) states, stored", found)
     if errors is None or states is None:
         raise CannotCheck(f"not the output of a verifier:\n{found[-2000:]}")
     complete = not re.search(r"Search not completed|search depth too small|memory limit|out of memory", found)
     if errors[1] == "0" and not complete:
-        raise CannotCheck(f"not every state could be visited:\n{found[-2000:]}")
+        raise CannotCheck(f"the search was incomplete:\n{found[-2000:]}")
     return int(errors[1]), int(states[1])
 
 
 def _violated(found: str, trail: str) -> str:
-    """The property that a search found not to hold."""
+    """The name of the violated property."""
     if "acceptance cycle" in found:
         return SETTLES
     at = re.search(re.escape(MODEL.name) + r":(\d+), Error: assertion violated", trail)
     if at is None:
-        raise CannotCheck(f"an error that is none of the properties:\n{found[:2000]}")
+        raise CannotCheck(f"an error outside the properties:\n{found[:2000]}")
     name = re.search(r"/\* ([A-Z_]+) \*/", MODEL.read_text().splitlines()[int(at[1]) - 1])
     if name is None:
         raise CannotCheck(f"{MODEL.name}:{at[1]} has an assertion without a name")
@@ -168,11 +161,11 @@ def _violated(found: str, trail: str) -> str:
 
 
 def main() -> int:
-    """Print a table. Returns 1 if the protocol has a violation or a mutant survives, 2 if nothing could be told."""
+    """Print a table. Returns 1 on a violation or a surviving mutant, 2 if the check could not run."""
     print(f"{'variant':<24} {'states':>12} {'seconds':>8}  violated")
     try:
-        base = [_told(check(*variant)) for variant in BASE]
-        mutants = [_told(check(*variant)) for variant in MUTANTS]
+        base = [_printed(check(*variant)) for variant in BASE]
+        mutants = [_printed(check(*variant)) for variant in MUTANTS]
     except CannotCheck as error:
         print(error, file=sys.stderr)
         return 2
@@ -187,7 +180,7 @@ def main() -> int:
     return int(result.violations > 0 or result.mutants_caught < result.mutants)
 
 
-def _told(one: Check) -> Check:
+def _printed(one: Check) -> Check:
     print(f"{one.name:<24} {one.states:>12,} {one.seconds:>8.1f}  {one.failed or '-'}", flush=True)
     return one
 

@@ -1,53 +1,52 @@
-/* The run protocol of one lane, checked exhaustively by spin. README.md has the map to the code.
+/* The run protocol of one lane, checked exhaustively by spin. README.md maps it to the code.
  *
- * Two launchers, two instances with their agents, EC2, two watchdogs at once, one forged write to the lock. The second
- * launcher starts a run of its own, or a further attempt of the first run when the watchdog has resumed it. Any process
- * may pause between any two of its steps for as long as it likes. A launcher that pauses for ever has crashed; a
- * watchdog may also crash between any two steps, and is called again.
+ * Two launchers, two instances with their agents, EC2, two concurrent watchdogs, one forged write to the lock. The
+ * second launcher starts its own run, or another attempt of the first run after the watchdog has resumed it. Any process
+ * may pause between any two steps for any time. A launcher that pauses forever has crashed. A watchdog may also crash
+ * between any two steps, and is called again.
  *
- * Time is the adversary's. Boot limit, lease and grace have run out whenever that is possible at all: the watchdog
- * always acts on them, and how late it does is a question of interleaving. Only two things are promised: an agent that
- * beats has a lease, and EC2's list lags by less than the time between the two looks at an absence.
+ * Time is an adversary. Boot limit, lease and grace have expired whenever that is possible: the watchdog always acts on
+ * them, and interleaving covers how late. There are two assumptions: an agent that sends heartbeats has a lease, and
+ * EC2's list lags by less than the time between the two looks at an absence.
  *
- * Versions are not counted. `known` says which processes have read the lock since it was last written, and a
- * conditional write succeeds exactly for those: that is what a version that never recurs means, and it is finite. For
- * the same reason a read with a conditional write right after it is one step: if the write succeeds, nothing has
- * happened to the lock between them, and if not, nothing happens at all.
+ * There are no version numbers. `known` says which processes have read the lock since its last write; a conditional
+ * write succeeds exactly for those. That is equivalent to versions that never recur, and finite. For the same reason a
+ * read followed by a conditional write is one step: if the write succeeds, nothing happened to the lock in between.
  *
- * The watchdog of the model does not read the lock again before it terminates, which the code does: the order of the
- * reads and the conditional verdict have to carry the proof alone.
+ * Unlike the code, the watchdog here does not read the lock again before it terminates: the order of the reads and the
+ * conditional verdict must be sufficient.
  *
- *   (nothing)    all of it, for the assertions
- *   -DLIVENESS   for the property `settles` under weak fairness, smaller: one watchdog, which crashes or is shown a
- *                lagging list at most twice in all; no forged write; agents write no notes. In a fair world nobody
- *                pauses for ever, so launchers and agents may also stop for good.
+ *   (no define)  the whole model, for the assertions
+ *   -DLIVENESS   a smaller model for the property `settles` under weak fairness: one watchdog, which crashes or sees a
+ *                lagging list at most twice in all; no forged write; agents write no notes. Under fairness nothing
+ *                pauses forever, so launchers and agents may also stop for good.
  *
  * Any other define is a mutant: the protocol without one of its rules.
  */
 
-/* An instance, as EC2 has it. Run i, which may be another attempt of run 0, has instance i: the token of an attempt
- * allows no second one. */
-#define UNBORN    0
-#define RUNNING   1   /* or pending */
-#define LEAVING   2   /* shutting-down: its agent may still run */
-#define DEAD      3   /* terminated: listed as such, or not at all any more */
-#define FOREIGN   2   /* the id of an instance that is not ours */
-#define NOBODY    3
+/* An instance in EC2. Run i, which may be another attempt of run 0, has instance i: an attempt's client token allows
+ * only one. */
+#define NOT_LAUNCHED  0
+#define RUNNING       1   /* or pending */
+#define SHUTTING_DOWN 2   /* its agent may still run */
+#define TERMINATED    3   /* listed as such, or no longer listed */
+#define FOREIGN       2   /* the id of a foreign instance */
+#define NOBODY        3
 
 /* An agent. */
 #define OFF       0
 #define BOOTING   1
 #define ASKING    2   /* has read that it may claim (only in a mutant) */
-#define WORKING   3   /* works on data, and beats unless it freezes for a while */
-#define DONE      4   /* has worked, and has said its last word or is fenced: on the way out */
-#define STUCK     5   /* has worked, will never do anything again, and its box is up */
+#define WORKING   3   /* sends heartbeats, unless it freezes for a while */
+#define DONE      4   /* has written its verdict, or is fenced: about to shut down */
+#define STUCK     5   /* has worked, does nothing any more, and its instance is up */
 
-/* A verdict, by its judge; a suspicion that the run has no instance, by its age. */
+/* A verdict, by its author; a suspicion that the run has no instance, by its age. */
 #define NONE      0
 #define AGENT     1
 #define WATCHDOG  2
 #define SEEN      1   /* the first look */
-#define AGED      2   /* so long ago that a second look counts */
+#define AGED      2   /* long enough ago for a second look */
 
 byte est[3];
 byte agent[3];
@@ -57,60 +56,60 @@ bit  claimed;
 byte holder = NOBODY;   /* its instance_id */
 byte verdict;
 byte suspect;
-byte known;             /* by process, a bit: it has read what is there now */
+byte known;             /* a bit per process: it has read the current version */
 
-bit  late[2];           /* was not there yet at the first look at its absence, or not before its run's end */
+bit  late[2];           /* was not up yet at the first look at its absence, or when its run ended */
 bit  aged[2];           /* when watchdog p looked at the clock, the first look was AGED */
-bit  begun[2];          /* run i was recorded. Which launcher comes first makes no difference: it is launcher 0 */
+bit  recorded[2];          /* run i was recorded. Which launcher comes first makes no difference: it is launcher 0 */
 bit  resumed;           /* run 1 is an attempt of run 0 */
 
 #define LAUNCHER(i)   (1 << (i))
 #define WATCH(p)      (4 << (p))
 
-#define up(i)         (est[i] == RUNNING || est[i] == LEAVING)
-#define took(i)       (agent[i] >= WORKING)   /* its agent began to work, and its box is up */
+#define up(i)         (est[i] == RUNNING || est[i] == SHUTTING_DOWN)
+#define has_worked(i) (agent[i] >= WORKING)   /* its agent began to work, and its instance is up */
 
 /* --- the properties --------------------------------------------------------------------------------------------- */
 
-/* At most one agent works: if the other ever did, its box is gone. */
+/* At most one agent works: if the other ever did, its instance is gone. */
 inline start_work(i) {
-	assert(!took(1 - i));                                       /* ONE_AGENT */
+	assert(!has_worked(1 - i));                                 /* ONE_AGENT */
 	late[i] = 0;
 	agent[i] = WORKING
 }
 
-/* The lock goes when no instance of its run is up. The one exception was started by a launcher that had paused until
- * after the watchdog's first look: it has not claimed, and finds nothing to claim any more. */
+/* The lock is released only when no instance of its run is up. One exception: an instance started by a launcher that
+ * paused until after the watchdog's first look. It has not claimed, and finds nothing to claim. */
 inline release_lock() {
-	assert(!(up(lane) && (took(lane) || !late[lane])));         /* RELEASED_ALIVE */
+	assert(!(up(lane) && (has_worked(lane) || !late[lane])));   /* RELEASED_ALIVE */
 	lane = NOBODY; claimed = 0; holder = NOBODY; verdict = NONE; known = 0; forget_suspect()
 }
 
-/* Only what is ours is ended, and nothing that works and holds its lock. The watchdog's verdict takes the lock away,
- * and is passed on a working agent only when its lease was found to have run out. (Who can forge the lock can end its
- * run.) */
+/* No foreign instance is terminated, and none whose agent works and holds its lock. The watchdog's verdict takes the
+ * lock away; a working agent gets one only if its lease was seen to have expired. (Whoever can forge the lock can end
+ * its run.) */
 #define healthy(id) (agent[id] == WORKING && est[id] == RUNNING && !(lane == id && holder == FOREIGN))
 
-inline condemn(lease_is_out) {
-	assert(lease_is_out || !healthy(held));                     /* HEALTHY_CONDEMNED */
+inline give_verdict(lease_is_out) {
+	assert(lease_is_out || !healthy(held));                     /* VERDICT_ON_HEALTHY */
 	lane = held; verdict = WATCHDOG; forget_suspect(); known = WATCH(p)
 }
 
 inline terminate(id) {
-	assert(id != FOREIGN);                                      /* NOT_OURS */
-	assert(!healthy(id) || (lane == id && verdict == WATCHDOG)); /* HEALTHY_ENDED */
-	est[id] = (est[id] == RUNNING -> LEAVING : est[id])
+	assert(id != FOREIGN);                                      /* FOREIGN_TERMINATED */
+	assert(!healthy(id) || (lane == id && verdict == WATCHDOG)); /* HEALTHY_TERMINATED */
+	est[id] = (est[id] == RUNNING -> SHUTTING_DOWN : est[id])
 }
 
 #ifdef LIVENESS
-#define tended(i) (agent[i] == WORKING && lane == (i) && holder == (i))
-#define at_rest   ((!up(0) || tended(0)) && (!up(1) || tended(1)) && (lane == NOBODY || tended(0) || tended(1)))
+#define attended(i) (agent[i] == WORKING && lane == (i) && holder == (i))
+#define at_rest   ((!up(0) || attended(0)) && (!up(1) || attended(1)) && (lane == NOBODY || attended(0) || attended(1)))
 
-/* For ever again: no instance is up and no lane held, but by an agent that works. */
+/* Again and again: no instance is up and no lane is held, except by a working agent. */
 ltl settles { []<> at_rest }
 #endif
 
-/* --- time, as far as it counts ---------------------------------------------------------------------------------- */
+/* --- time ---------------------------------------------------------------------------------- */
 
 inline forget_suspect() {
 	suspect = NONE; aged[0] = 0; aged[1] = 0
@@ -127,23 +126,23 @@ end:
 
 inline run_instance(i) {
 	if
-	:: est[i] == UNBORN ->
+	:: est[i] == NOT_LAUNCHED ->
 		est[i] = RUNNING; agent[i] = BOOTING; late[i] = (lane != i || suspect != NONE || verdict != NONE)
-	:: else                                                     /* a repeated call starts nothing: the token */
+	:: else                                                     /* a repeated call starts nothing, by the client token */
 	fi
 }
 
 inline create_lock(i) {
-	lane = i; known = LAUNCHER(i); begun[i] = 1
+	lane = i; known = LAUNCHER(i); recorded[i] = 1
 }
 
 proctype Ec2(bit i) {
 end:
 	do
 #ifndef LIVENESS
-	:: d_step { est[i] == RUNNING -> est[i] = LEAVING }                    /* reclaimed, or ended by a person */
+	:: d_step { est[i] == RUNNING -> est[i] = SHUTTING_DOWN }                    /* reclaimed, or terminated by a user */
 #endif
-	:: d_step { est[i] == LEAVING -> est[i] = DEAD; agent[i] = OFF; late[i] = 0 }
+	:: d_step { est[i] == SHUTTING_DOWN -> est[i] = TERMINATED; agent[i] = OFF; late[i] = 0 }
 	od
 }
 
@@ -156,12 +155,12 @@ end:
 
 /* --- a launcher ------------------------------------------------------------------------------------------------- */
 
-/* A launcher that pauses for ever has crashed. One that is OVER may still have its commit to do. */
+/* A launcher that pauses forever has crashed. One that is OVER may still have to commit. */
 #define START     0
 #define LAUNCH    1
 #define OVER      2
 
-#define may_create(i) (lane == NOBODY && !begun[i] && (i == 0 || begun[0]))
+#define may_create(i) (lane == NOBODY && !recorded[i] && (i == 0 || recorded[0]))
 
 proctype Launcher(bit i) {
 	byte step;
@@ -175,9 +174,9 @@ end:
 	:: d_step { step == START && may_create(i) -> create_lock(i); step = LAUNCH }
 	:: d_step { step == START && i == 1 && resumed && claimable(1) && holder == NOBODY ->
 		known = known | LAUNCHER(i); step = LAUNCH }
-	:: d_step { step == LAUNCH -> run_instance(i) }             /* the answer is lost, the call repeated */
+	:: d_step { step == LAUNCH -> run_instance(i) }             /* the response is lost, the call repeated */
 	:: d_step { step == LAUNCH -> run_instance(i); step = OVER }
-	:: d_step { step == LAUNCH && est[i] == UNBORN && (known & LAUNCHER(i)) ->
+	:: d_step { step == LAUNCH && est[i] == NOT_LAUNCHED && (known & LAUNCHER(i)) ->
 		release_lock(); step = OVER }                           /* no capacity */
 #endif
 #ifdef UNCONDITIONAL_COMMIT
@@ -191,7 +190,7 @@ end:
 	od
 }
 
-/* --- an agent on its box ---------------------------------------------------------------------------------------- */
+/* --- an agent on its instance ----------------------------------------------------------------------------------- */
 
 #define mine(i)      (lane == (i) && holder == (i) && verdict != WATCHDOG)
 
@@ -218,14 +217,14 @@ end:
 	:: d_step { agent[i] == BOOTING && claimable(i) -> claim(i) }
 #endif
 #ifndef NO_CLAIM
-	:: d_step { agent[i] == BOOTING && !claimable(i) -> agent[i] = OFF; est[i] = LEAVING } /* fenced */
-	:: d_step { agent[i] == WORKING && !mine(i) -> agent[i] = DONE }       /* fenced, or condemned */
+	:: d_step { agent[i] == BOOTING && !claimable(i) -> agent[i] = OFF; est[i] = SHUTTING_DOWN } /* fenced */
+	:: d_step { agent[i] == WORKING && !mine(i) -> agent[i] = DONE }       /* fenced, or ended by the watchdog */
 #endif
 #ifndef LIVENESS
 	:: d_step { agent[i] == WORKING && mine(i) -> known = 0 }              /* a note, a phase */
 #endif
 	:: d_step { agent[i] == WORKING && mine(i) -> agent[i] = DONE; verdict = AGENT; known = 0; forget_suspect() }
-	:: d_step { agent[i] == DONE && est[i] == RUNNING -> est[i] = LEAVING }
+	:: d_step { agent[i] == DONE && est[i] == RUNNING -> est[i] = SHUTTING_DOWN }
 #ifdef LIVENESS
 	:: d_step { agent[i] == BOOTING -> agent[i] = OFF }                    /* it never boots */
 	:: d_step { agent[i] == WORKING || agent[i] == DONE -> agent[i] = STUCK }
@@ -235,36 +234,37 @@ end:
 
 /* --- the watchdog ----------------------------------------------------------------------------------------------- */
 
-/* What it is about to do. */
-#define IDLE      0
-#define JUDGE     1   /* having listed EC2, to read the lock */
-#define LISTEN    2   /* to read the beat: the rest depends on it */
-#define CONDEMN   3   /* the run, since nobody claimed it (in a mutant; else one step with JUDGE) */
-#define EXPIRE    4   /* to condemn the run, since its lease has run out */
-#define SUSPECT   5   /* to write that the run has no instance, at a first look */
-#define TERMINATE 6   /* what is in `doom` */
-#define RELEASE   7   /* the lock, or give it to the next attempt */
+/* The next step. */
+#define IDLE           0
+#define DECIDE         1   /* EC2 is listed: read the lock */
+#define READ_HEARTBEAT 2   /* read the heartbeat: the rest depends on it */
+#define GIVE_VERDICT   3   /* to the run, which nobody claimed (in mutants; else one step with DECIDE) */
+#define EXPIRE         4   /* give the run a verdict: its lease has expired */
+#define SUSPECT        5   /* record the first look: the run has no instance */
+#define TERMINATE      6   /* the instances in `ending` */
+#define RELEASE        7   /* the lock, or hand it to the next attempt */
 
-/* What EC2's list says of an instance. */
-#define ABSENT    0
-#define UP        1
-#define GOING     2
-#define ENDED     3
+/* An instance's status in EC2's list. */
+#define ABSENT         0
+#define UP             1
+#define STOPPING       2
+#define ENDED          3
 
 #ifdef LIVENESS
-byte mishaps = 2;
-#define MISSED(i) missed(i) && mishaps > 0 -> mishaps--
-#define CRASHED   todo != IDLE && mishaps > 0 -> mishaps--
+byte faults = 2;
+#define MISSED(i) missed(i) && faults > 0 -> faults--
+#define CRASHED   todo != IDLE && faults > 0 -> faults--
 #else
 #define MISSED(i) missed(i)
 #define CRASHED   todo != IDLE
 #endif
 
-#define sight(i)  (est[i] == RUNNING -> UP : (est[i] == LEAVING -> GOING : (est[i] == DEAD -> ENDED : ABSENT)))
+#define status_of(i) \
+	(est[i] == RUNNING -> UP : (est[i] == SHUTTING_DOWN -> STOPPING : (est[i] == TERMINATED -> ENDED : ABSENT)))
 
-/* The list may lag, except on what was there at a first look that is AGED. It also forgets what has ended. */
+/* The list may lag, except for an instance that was up at a first look that is AGED. It drops terminated ones. */
 #define missed(i) (up(i) && !(suspect == AGED && !late[i]))
-#define lost(i)   (est[i] == DEAD)
+#define lost(i)   (est[i] == TERMINATED)
 
 #ifdef STATE_BEFORE_LIST
 #define r_lane     copy[0]
@@ -294,52 +294,52 @@ byte mishaps = 2;
 #define target     r_lane
 #endif
 
-#define unraced    (known & WATCH(p))
+#define unchanged    (known & WATCH(p))
 #ifdef UNCONDITIONAL_VERDICT
-#define may_condemn 1
+#define may_give_verdict 1
 #else
-#define may_condemn unraced
+#define may_give_verdict unchanged
 #endif
 
-/* What is not needed any more is forgotten, so that equal situations are equal states. */
+/* Reset what is no longer needed, to merge equivalent states. */
 inline stop() {
-	listed[0] = ABSENT; listed[1] = ABSENT; doom[0] = 0; doom[1] = 0; doom[FOREIGN] = 0;
-	todo = IDLE; held = NOBODY; there = 0; aged[p] = 0; known = known & ~WATCH(p)
+	listed[0] = ABSENT; listed[1] = ABSENT; ending[0] = 0; ending[1] = 0; ending[FOREIGN] = 0;
+	todo = IDLE; held = NOBODY; was_up = 0; aged[p] = 0; known = known & ~WATCH(p)
 }
 
-inline go_on() {
+inline proceed() {
 	if
-	:: doom[0] || doom[1] || doom[FOREIGN] -> todo = TERMINATE; held = NOBODY; there = 0; known = known & ~WATCH(p)
+	:: ending[0] || ending[1] || ending[FOREIGN] -> todo = TERMINATE; held = NOBODY; was_up = 0; known = known & ~WATCH(p)
 	:: else -> stop()
 	fi
 }
 
 /* An instance without a record. */
-inline judge_stray(i) {
+inline decide_orphan(i) {
 	if
-#ifndef FORGET_STRAYS
-	:: listed[i] == UP && !belongs(i) -> doom[i] = 1
+#ifndef IGNORE_ORPHANS
+	:: listed[i] == UP && !belongs(i) -> ending[i] = 1
 #endif
 	:: else
 	fi
 }
 
-/* The run that holds the lane, but for its beat. */
-inline judge_run() {
+/* The run that holds the lane, apart from its heartbeat. */
+inline decide_run() {
 	held = r_lane;
 	if
 	:: listed[held] == UP && belongs(held) ->
 		if
-		:: r_verdict == NONE && r_claimed -> todo = LISTEN
+		:: r_verdict == NONE && r_claimed -> todo = READ_HEARTBEAT
 #ifdef UNCONDITIONAL_VERDICT
-		:: r_verdict == NONE && !r_claimed -> todo = CONDEMN
+		:: r_verdict == NONE && !r_claimed -> todo = GIVE_VERDICT
 #else
-		:: r_verdict == NONE && !r_claimed && unraced -> doom[target] = 1; condemn(0) /* nobody came, or not in time */
+		:: r_verdict == NONE && !r_claimed && unchanged -> ending[target] = 1; give_verdict(0) /* never claimed */
 #endif
 #ifndef TERMINATE_ONCE
-		:: r_verdict == WATCHDOG -> doom[target] = 1            /* condemned */
+		:: r_verdict == WATCHDOG -> ending[target] = 1            /* not terminated yet */
 #endif
-		:: r_verdict == AGENT -> doom[target] = 1               /* still up after its last word */
+		:: r_verdict == AGENT -> ending[target] = 1               /* still up after its verdict */
 		:: else
 		fi
 	:: listed[held] == ENDED && belongs(held) -> todo = RELEASE
@@ -353,54 +353,54 @@ inline judge_run() {
 		:: else
 #endif
 		fi
-	:: listed[held] == GOING && belongs(held) && r_verdict == NONE && r_suspect == NONE -> todo = SUSPECT
+	:: listed[held] == STOPPING && belongs(held) && r_verdict == NONE && r_suspect == NONE -> todo = SUSPECT
 	:: else
 	fi
 }
 
-inline judge() {
+inline decide() {
 	todo = IDLE;
-	judge_stray(0);
-	judge_stray(1);
+	decide_orphan(0);
+	decide_orphan(1);
 	if
-	:: r_lane != NOBODY -> judge_run()
+	:: r_lane != NOBODY -> decide_run()
 	:: else
 	fi;
 	listed[0] = ABSENT; listed[1] = ABSENT; aged[p] = 0;
-	/* A first look counts from now, when the lock has been read; in a mutant, from the list. */
+	/* A first look is dated now, when the lock has been read; in a mutant, by the list. */
 	if
 #ifdef STAMP_BEFORE_LIST
-	:: todo == SUSPECT -> there = (there >> held) & 1
+	:: todo == SUSPECT -> was_up = (was_up >> held) & 1
 #else
-	:: todo == SUSPECT -> there = up(held)
+	:: todo == SUSPECT -> was_up = up(held)
 #endif
-	:: todo == IDLE -> go_on()
-	:: else -> there = 0
+	:: todo == IDLE -> proceed()
+	:: else -> was_up = 0
 	fi
 }
 
 proctype Watchdog(bit p) {
 	byte listed[2];
-	bit doom[3];          /* what it has resolved to end */
+	bit ending[3];          /* instances to terminate */
 	byte todo;
-	byte held = NOBODY;   /* the run to do it about */
-	byte there;           /* at the first look its instance was up, listed or not */
+	byte held = NOBODY;   /* the run in question */
+	byte was_up;           /* its instance was up at the first look, listed or not */
 #ifdef STATE_BEFORE_LIST
 	byte copy[5];
 #endif
 
 	do
-	/* EC2's list, first. The clock is read before it: no age is longer than it was when the list was asked for. */
+	/* First EC2's list. The clock is read before it: ages are those of the moment when the list was requested. */
 #ifdef STATE_BEFORE_LIST
 	:: d_step { todo == IDLE -> copy[0] = lane; copy[1] = claimed; copy[2] = holder; copy[3] = verdict; copy[4] = suspect;
-		known = known | WATCH(p); todo = JUDGE }
-	:: atomic { todo == JUDGE ->
+		known = known | WATCH(p); todo = DECIDE }
+	:: atomic { todo == DECIDE ->
 #else
-	:: atomic { todo == IDLE -> todo = JUDGE;
+	:: atomic { todo == IDLE -> todo = DECIDE;
 #endif
-		d_step { aged[p] = (suspect == AGED); listed[0] = sight(0); listed[1] = sight(1) };
+		d_step { aged[p] = (suspect == AGED); listed[0] = status_of(0); listed[1] = status_of(1) };
 #ifdef STAMP_BEFORE_LIST
-		there = up(0) + 2 * up(1);
+		was_up = up(0) + 2 * up(1);
 #endif
 		if
 		:: true
@@ -413,56 +413,57 @@ proctype Watchdog(bit p) {
 		:: d_step { MISSED(1); listed[1] = ABSENT }
 		fi;
 #ifdef STATE_BEFORE_LIST
-		d_step { judge(); copy[0] = 0; copy[1] = 0; copy[2] = 0; copy[3] = 0; copy[4] = 0 }
+		d_step { decide(); copy[0] = 0; copy[1] = 0; copy[2] = 0; copy[3] = 0; copy[4] = 0 }
 #endif
 		}
 
-	/* The lock, then. */
+	/* Then the lock. */
 #ifndef STATE_BEFORE_LIST
-	:: d_step { todo == JUDGE -> known = known | WATCH(p); judge() }
+	:: d_step { todo == DECIDE -> known = known | WATCH(p); decide() }
 #endif
 
-	/* The beat, last. */
-	:: d_step { todo == LISTEN && agent[held] == WORKING ->
+	/* Last the heartbeat. */
+	:: d_step { todo == READ_HEARTBEAT && agent[held] == WORKING ->
 		if
-		:: unraced && suspect != NONE -> forget_suspect(); known = 0
+		:: unchanged && suspect != NONE -> forget_suspect(); known = 0
 		:: else
 		fi;
-		go_on() }
+		proceed() }
 #ifdef LIVENESS
-	:: d_step { todo == LISTEN && agent[held] != WORKING -> todo = EXPIRE }
+	:: d_step { todo == READ_HEARTBEAT && agent[held] != WORKING -> todo = EXPIRE }
 #else
-	/* It is dead, or froze until its lease had run out, and may thaw right after this look. A frozen agent does nothing,
-	 * and nobody but this look can tell that it is frozen: so to freeze, to be looked at and to thaw are one step. */
-	:: d_step { todo == LISTEN -> todo = EXPIRE }
+	/* The agent is dead, or froze until its lease expired and may thaw right after this read. Only this read can tell
+	 * that an agent is frozen, so freezing, reading and thawing are one step. */
+	:: d_step { todo == READ_HEARTBEAT -> todo = EXPIRE }
 #endif
-#ifdef CLOCK_AFTER_BEAT
-	/* There was no beat yet, and when the clock is read the claim is long ago. */
-	:: d_step { todo == LISTEN && agent[held] == WORKING -> todo = CONDEMN }
+#ifdef CLOCK_AFTER_HEARTBEAT
+	/* There was no heartbeat yet, and when the clock is read the claim is long ago. */
+	:: d_step { todo == READ_HEARTBEAT && agent[held] == WORKING -> todo = GIVE_VERDICT }
 #endif
 
-	/* The record, before any deed. */
-	:: d_step { todo == SUSPECT && unraced -> forget_suspect(); suspect = SEEN; known = 0; late[held] = !there; go_on() }
-	:: d_step { todo == CONDEMN && may_condemn -> doom[held] = 1; condemn(0); go_on() }
-#ifdef RELEASE_BEFORE_DEATH
-	:: d_step { todo == EXPIRE && unraced -> condemn(1); terminate(held); todo = RELEASE }
+	/* Record before acting. */
+	:: d_step { todo == SUSPECT && unchanged -> forget_suspect(); suspect = SEEN; known = 0; late[held] = !was_up;
+		proceed() }
+	:: d_step { todo == GIVE_VERDICT && may_give_verdict -> ending[held] = 1; give_verdict(0); proceed() }
+#ifdef RELEASE_BEFORE_TERMINATED
+	:: d_step { todo == EXPIRE && unchanged -> give_verdict(1); terminate(held); todo = RELEASE }
 #else
-	:: d_step { todo == EXPIRE && unraced -> doom[held] = 1; condemn(1); go_on() }
+	:: d_step { todo == EXPIRE && unchanged -> ending[held] = 1; give_verdict(1); proceed() }
 #endif
 
-	/* The deeds. */
-	:: d_step { todo == TERMINATE && doom[0] -> doom[0] = 0; terminate(0); go_on() }
-	:: d_step { todo == TERMINATE && doom[1] -> doom[1] = 0; terminate(1); go_on() }
-	:: d_step { todo == TERMINATE && doom[FOREIGN] -> doom[FOREIGN] = 0; terminate(FOREIGN); go_on() }
-	:: d_step { todo == RELEASE && unraced && verdict == NONE -> condemn(0) } /* it ends with a verdict, or goes on */
-	:: d_step { todo == RELEASE && unraced && verdict != NONE -> release_lock(); stop() }
-	:: d_step { todo == RELEASE && unraced && lane == 0 && !begun[1] ->
-		release_lock(); lane = 1; begun[1] = 1; resumed = 1; stop() }
+	/* Act. */
+	:: d_step { todo == TERMINATE && ending[0] -> ending[0] = 0; terminate(0); proceed() }
+	:: d_step { todo == TERMINATE && ending[1] -> ending[1] = 0; terminate(1); proceed() }
+	:: d_step { todo == TERMINATE && ending[FOREIGN] -> ending[FOREIGN] = 0; terminate(FOREIGN); proceed() }
+	:: d_step { todo == RELEASE && unchanged && verdict == NONE -> give_verdict(0) } /* or resume */
+	:: d_step { todo == RELEASE && unchanged && verdict != NONE -> release_lock(); stop() }
+	:: d_step { todo == RELEASE && unchanged && lane == 0 && !recorded[1] ->
+		release_lock(); lane = 1; recorded[1] = 1; resumed = 1; stop() }
 
-	/* A lost race: all from the start. */
-	:: d_step { (todo == LISTEN || todo == EXPIRE || todo == SUSPECT || todo == RELEASE) && !unraced -> stop() }
+	/* A lost race: start over. */
+	:: d_step { (todo == READ_HEARTBEAT || todo == EXPIRE || todo == SUSPECT || todo == RELEASE) && !unchanged -> stop() }
 
-	/* A crash; the next call starts anew. */
+	/* A crash: the next call starts over. */
 	:: d_step { CRASHED; stop() }
 	od
 }

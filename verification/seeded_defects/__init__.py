@@ -1,1 +1,1 @@
-"""Known defects, seeded one by one; the tests must catch each."""
+"""Known defects, one patch each, that the tests must catch."""

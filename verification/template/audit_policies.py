@@ -1,6 +1,6 @@
-"""What cloudsplaining finds in IAM policies: {name: document} as JSON in, one finding a line out.
+"""Audits IAM policies with cloudsplaining: reads {name: document} as JSON, prints a line for each finding.
 
-It runs in the scanners' own environment and imports nothing of this project.
+Runs in the scanners' own environment, so it imports nothing of this project.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ RISKS = {
     "PRIVILEGE_ESCALATION": "allows_privilege_escalation",
     "SERVICE_WILDCARD": "service_wildcard",
 }
-"""cloudsplaining's own names of what a statement allows without a constraint, and where its answer is."""
+"""cloudsplaining's names for risks, and the attributes that list them."""
 
 
 def main() -> None:

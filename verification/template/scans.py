@@ -1,8 +1,8 @@
 """`python -m verification.template.scans`: what cfn-lint, checkov and cloudsplaining find in the template.
 
-The source does not show what SAM makes of it, so cfn-lint and checkov scan the transformed template too, and
-cloudsplaining each policy in it. An exception is in the metadata of the resource it is for, with its reason; one that
-excepts nothing is a finding itself.
+The source does not show what SAM generates, so cfn-lint and checkov scan the transformed template too, and
+cloudsplaining every policy in it. Exceptions are in the metadata of their resource, with a reason; an unused exception
+is a finding.
 """
 
 from __future__ import annotations
@@ -25,12 +25,12 @@ _HERE = Path(__file__).resolve().parent
 def scan(template: Path = TEMPLATE) -> dict[str, Any]:
     """Scan a template.
 
-    `cfn_lint` counts errors and warnings, `checkov` passed, failed and skipped checks of the source and of the
-    transformed template, `policy_findings` what is not excepted; `findings` has a line for each of all these.
+    The result counts cfn-lint's errors and warnings, checkov's passed, failed and skipped checks of the source and of
+    the transformed template, and cloudsplaining's findings. `findings` has a line for each.
 
     Raises:
         LocalAwsFailed: the scanners could not be installed.
-        RuntimeError: a scanner did not say what it found.
+        RuntimeError: a scanner failed.
     """
     scanners = isolated_python("scanners", (_HERE / "scan-requirements.txt").read_text(), print)
     findings: list[str] = []
@@ -41,16 +41,12 @@ def scan(template: Path = TEMPLATE) -> dict[str, Any]:
         checked = _checkov(scanners, template, made, findings)
     before = len(findings)
     _cloudsplaining(scanners, template, findings)
-    return {
-        "cfn_lint": linted,
-        "checkov": checked,
-        "policy_findings": len(findings) - before,
-        "findings": findings,
-    }
+    policy_findings = len(findings) - before
+    return {"cfn_lint": linted, "checkov": checked, "policy_findings": policy_findings, "findings": findings}
 
 
 def policies(resources: Template) -> dict[str, Any]:
-    """Every policy of these resources by the place where it stands, except trust policies."""
+    """Every policy of these resources by its path, except trust policies."""
 
     def below(place: str, value: Any) -> Iterator[tuple[str, Any]]:
         match value:
@@ -77,13 +73,13 @@ def _cfn_lint(template: Path, made: Path, findings: list[str]) -> dict[str, int]
 
 def _checkov(scanners: Path, template: Path, made: Path, findings: list[str]) -> dict[str, dict[str, int]]:
     command = [str(scanners), "-m", "checkov.main", "--framework", "cloudformation", "--skip-download", "--compact"]
-    said = json.loads(_run([*command, "--output", "json", "--file", str(template), str(made)], "checkov"))
-    if said["summary"]["parsing_errors"]:
-        raise RuntimeError(f"checkov could not read {said['results']['parsing_errors']}")
+    output = json.loads(_run([*command, "--output", "json", "--file", str(template), str(made)], "checkov"))
+    if output["summary"]["parsing_errors"]:
+        raise RuntimeError(f"checkov could not read {output['results']['parsing_errors']}")
     counts = {name: {"passed": 0, "failed": 0, "skipped": 0} for name in ("source", "transformed")}
     in_use: set[tuple[str, str]] = set()
     for outcome in ("passed", "failed", "skipped"):
-        for check in said["results"][f"{outcome}_checks"]:
+        for check in output["results"][f"{outcome}_checks"]:
             where = "transformed" if check["file_path"].endswith(made.name) else "source"
             counts[where][outcome] += 1
             resource = check["resource"].rpartition(".")[2]
@@ -92,7 +88,7 @@ def _checkov(scanners: Path, template: Path, made: Path, findings: list[str]) ->
             elif outcome == "skipped" and where == "source":
                 in_use.add((resource, check["check_id"]))
     idle = {(name, skip["id"]) for name, skip in _skips(json.loads(made.read_text())["Resources"], "checkov")} - in_use
-    findings += [f"checkov {check} {resource}: the skip excepts nothing" for resource, check in sorted(idle)]
+    findings += [f"checkov {check} {resource}: unused exception" for resource, check in sorted(idle)]
     return counts
 
 
@@ -100,31 +96,29 @@ def _cloudsplaining(scanners: Path, template: Path, findings: list[str]) -> None
     stack = synthesised(template)
     excepted = {(name, skip["id"], skip["about"]) for name, skip in _skips(stack, "cloudsplaining")}
     in_use = set()
-    said = _run([str(scanners), str(_HERE / "audit_policies.py")], "cloudsplaining", json.dumps(policies(stack)))
-    for line in said.splitlines():
+    output = _run([str(scanners), str(_HERE / "audit_policies.py")], "cloudsplaining", json.dumps(policies(stack)))
+    for line in output.splitlines():
         place, issue, detail = line.split(" ", 2)
         skip = {one for one in excepted if one[:2] == (place.partition(".")[0], issue) and one[2] in detail}
         in_use |= skip
         if not skip:
             findings.append(f"cloudsplaining {line}")
-    findings += [
-        f"cloudsplaining {issue} {name}: the skip excepts nothing" for name, issue, _ in sorted(excepted - in_use)
-    ]
+    findings += [f"cloudsplaining {issue} {name}: unused exception" for name, issue, _ in sorted(excepted - in_use)]
 
 
 def _skips(resources: Template, scanner: str) -> list[tuple[str, dict[str, str]]]:
-    """The exceptions that the template asks of a scanner."""
+    """The exceptions for a scanner, by resource."""
     return [
         (name, skip)
         for name, body in resources.items()
-        # SAM hands a function's metadata down to what it makes of it, where the checks do not apply.
+        # SAM copies a function's metadata to the resources generated from it, where the checks do not apply.
         if body["Type"] != "AWS::Lambda::EventInvokeConfig"
         for skip in body.get("Metadata", {}).get(scanner, {}).get("skip", ())
     ]
 
 
 def _run(command: list[str], tool: str, standard_input: str = "") -> str:
-    """What a tool prints; it may exit with a code of its own when it found something, but not without an answer."""
+    """A scanner's output. It exits with a code when it finds something, but it must print."""
     done = subprocess.run(command, input=standard_input, capture_output=True, text=True, check=False)
     if done.returncode and not done.stdout.strip():
         raise RuntimeError(f"{tool} failed: {done.stderr.strip()[-2000:]}")
@@ -132,7 +126,7 @@ def _run(command: list[str], tool: str, standard_input: str = "") -> str:
 
 
 def main() -> int:
-    """Print each finding and the counts; 1 if there is a finding, 3 if there was no scan."""
+    """Print findings and counts. Returns 1 if there is a finding, 3 if the scan failed."""
     try:
         found = scan()
     except (LocalAwsFailed, RuntimeError) as error:

@@ -1,4 +1,4 @@
-"""The stack as CloudFormation would see it: transformed by SAM, and with every intrinsic function resolved."""
+"""The stack as CloudFormation creates it: transformed by SAM, with all intrinsic functions resolved."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from samtranslator.yaml_helper import yaml_parse
 TEMPLATE = Path(__file__).resolve().parents[2] / "template.yaml"
 Template = dict[str, Any]
 
-# The account is the documentation's.
+# AWS's example account.
 PSEUDO = {
     "AWS::AccountId": "123456789012",
     "AWS::Partition": "aws",
@@ -51,24 +51,24 @@ _ABSENT = object()
 
 
 def transformed(path: Path = TEMPLATE) -> Template:
-    """The template after the SAM transform, its intrinsic functions as they are."""
+    """The template after the SAM transform, with its intrinsic functions."""
     template = copy.deepcopy(yaml_parse(path.read_text()))
-    # The transform takes code from S3 alone; `sam package` would put it there.
+    # The transform accepts only code in S3, where `sam package` would upload it.
     template["Globals"]["Function"]["CodeUri"] = "s3://bucket/key"
-    # Without managed policies to look up it needs no AWS, only to know a region.
+    # Without managed policies to look up, it needs a region and no AWS.
     translator = Translator({}, Parser(), boto_session=boto3.Session(region_name=PSEUDO["AWS::Region"]))
     plain: Template = json.loads(json.dumps(translator.translate(template, {})))
-    translator.metrics.publish()  # to nobody; it complains otherwise
+    translator.metrics.publish()  # to no receiver; without this call it warns
     return plain
 
 
 def synthesised(
     path: Path = TEMPLATE, parameters: Mapping[str, str] | None = None, zones: Sequence[str] = "abc"
 ) -> Template:
-    """The resources that would be made: {logical id: {"Type": …, "Properties": …, …}}.
+    """The resources to create: {logical id: {"Type": …, "Properties": …, …}}.
 
-    `parameters` override the template's defaults; `zones` are the letters of those that the account has. Ids and ARNs
-    that AWS would choose are made up, in the right shape.
+    `parameters` override the template's defaults; `zones` are the letters of the account's availability zones. Ids and
+    ARNs chosen by AWS are replaced by ones of the same shape.
     """
     template = transformed(path)
     chosen = {name: body.get("Default", "") for name, body in template["Parameters"].items()} | dict(parameters or {})
@@ -93,7 +93,7 @@ class _Resolver:
         return self.conditions[name]
 
     def resolve(self, value: Any) -> Any:
-        """The value without intrinsic functions; what is AWS::NoValue is left out."""
+        """The value without intrinsic functions and without AWS::NoValue."""
         if isinstance(value, list):
             return [item for item in map(self.resolve, value) if item is not _ABSENT]
         if not isinstance(value, dict):
