@@ -86,7 +86,14 @@ def calls() -> Iterator[Recorder]:
 pytest_plugins = ["tests.template.used_rights"]
 
 EMBEDDED = ("tests/containers/", "tests/contract/", "tests/end_to_end/")
-LAST = ("test_deployment.py", "test_slow_endings.py")
+ORDER = (
+    "tests/containers/",
+    "tests/end_to_end/test_embedded_aws.py::test_a_second_launch",  # launches all runs
+    "tests/contract/",
+    "tests/end_to_end/test_embedded_aws.py",
+    "tests/end_to_end/test_deployment.py",
+    "tests/end_to_end/",
+)
 
 
 class Scheduling(LoadScopeScheduling):
@@ -104,12 +111,7 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     # The embedded AWS first. There, runs whose end takes minutes are looked at last: meanwhile other tests run.
-    items.sort(
-        key=lambda item: (
-            not item.nodeid.startswith(EMBEDDED),
-            LAST.index(item.path.name) if item.path.name in LAST else -1,
-        )
-    )
+    items.sort(key=lambda item: next((n for n, place in enumerate(ORDER) if item.nodeid.startswith(place)), len(ORDER)))
 
 
 def pytest_collection_finish() -> None:

@@ -207,7 +207,7 @@ def _or_cpu(check: Check, allow_cpu: bool) -> Check:
 
 @cache
 def _cuda_report() -> dict[str, Any]:
-    # Asked once: what torch sees does not change while this process lives.
+    # Cached: what torch sees does not change while this process runs.
     command = [sys.executable, "-m", "agent.preflight.cuda_probe"]
     root = Path(__file__).parents[2]
     done = subprocess.run(command, cwd=root, capture_output=True, text=True, timeout=_CUDA_SECONDS, check=False)

@@ -1,6 +1,6 @@
-"""What torch can do with the GPUs, as JSON: `python -m agent.preflight.cuda_probe`.
+"""Prints what torch can do with the GPUs as JSON: `python -m agent.preflight.cuda_probe`.
 
-A process of its own: the agent stays free of torch and of a CUDA context, and a driver that hangs can be given up on.
+A separate process, so that the agent needs neither torch nor a CUDA context, and a driver that hangs can be abandoned.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import Any
 
 def main() -> int:
     """Print one JSON object."""
-    # In here, because the agent imports `supports` from this module.
+    # Imported here because the agent imports `supports` from this module.
     import torch  # noqa: PLC0415
 
     report: dict[str, Any] = {"torch": torch.__version__, "built_for": torch.version.cuda, "devices": []}
@@ -20,7 +20,7 @@ def main() -> int:
         report["architectures"] = torch.cuda.get_arch_list()
         for index in range(torch.cuda.device_count()):
             capability = torch.cuda.get_device_capability(index)
-            # That a device is listed does not mean that a kernel runs on it.
+            # A listed device may still fail to run a kernel.
             product = torch.ones(64, 64, device=f"cuda:{index}") @ torch.ones(64, 64, device=f"cuda:{index}")
             works = float(product.sum()) == 64.0**3
             name = torch.cuda.get_device_name(index)
@@ -30,7 +30,11 @@ def main() -> int:
 
 
 def supports(architectures: list[str], capability: tuple[int, int]) -> bool:
-    """Whether a build with these architectures runs on a device: binaries fit within a major version, PTX upwards."""
+    """Whether a build for these architectures runs on a device.
+
+    Binaries (sm) run within their major version, PTX (compute) runs on any later version. Source: CUDA C++ Programming
+    Guide, "Binary Compatibility" and "PTX Compatibility".
+    """
     major, minor = capability
     for name in architectures:
         kind, _, digits = name.partition("_")

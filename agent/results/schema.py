@@ -1,8 +1,7 @@
-"""What training.json may hold: the form that readers can rely on, as docs/training.schema.json says it.
+"""The schema of training.json, published as docs/training.schema.json.
 
-What the run began with, its data, box, versions and configuration, is in run.json.
-
-`python -m agent.results.upload.schema` prints the schema.
+The inputs of the run (data, hardware, versions, configuration) are in run.json. `python -m agent.results.schema` prints
+the schema.
 """
 
 from __future__ import annotations
@@ -16,7 +15,7 @@ from pydantic import BaseModel, ConfigDict, Field, ValidationError
 from chronos_ec2.domain.parsing.codec import dump_json
 
 SCHEMA_VERSION = 1
-"""Grows with every change that a reader of the last one could stumble over; a field more is none."""
+"""Incremented by incompatible changes. An additional field is compatible."""
 
 Count = Annotated[int, Field(ge=0)]
 Seconds = Annotated[float, Field(ge=0)]
@@ -27,21 +26,21 @@ class _Part(BaseModel):
 
 
 class Phase(_Part):
-    """One phase of the run: how long it took, and the bytes that went to or came from S3 in it."""
+    """The duration of a phase, and the bytes moved to or from S3 in it."""
 
     seconds: Seconds
     bytes: Count
 
 
 class Difference(_Part):
-    """A score of the trained model less that of the other, and its 95 % interval."""
+    """The score of the trained model minus that of the other model, with its 95 % confidence interval."""
 
     difference: float | None
     interval: Annotated[list[float | None], Field(min_length=2, max_length=2)]
 
 
 class Verdict(_Part):
-    """Whether the trained model is better than the one it started from, or than seasonal naive, beyond doubt."""
+    """Whether the trained model is significantly better than its base model, or without one than seasonal naive."""
 
     against: str
     verdict: Literal["improved", "not improved"]
@@ -50,17 +49,17 @@ class Verdict(_Part):
 
 
 class Differences(_Part):
-    """The trained model against another one."""
+    """The trained model compared with another one."""
 
     wql: Difference
     mase: Difference
 
 
 class Baselines(_Part):
-    """Every model on the `series` of `of` series that the statistical models were fitted to.
+    """All models on the sample of `series` out of `of` series that the statistical models were fitted to.
 
-    `trained_minus` has the trained model's scores less those of each; `fell_back` counts forecasts that are seasonal
-    naive, because the series had gaps or was constant or too short.
+    `trained_minus` is the score of the trained model minus that of each other model. `fell_back` counts forecasts that
+    fell back to seasonal naive, because the series had gaps or was constant or too short.
     """
 
     series: Count
@@ -72,16 +71,16 @@ class Baselines(_Part):
 
 
 class Interruption(_Part):
-    """Training had come to step `reached`, and went on from step `resumed_from`, 0 when it began anew."""
+    """Training had reached step `reached`, and resumed from step `resumed_from`, which is 0 if it started over."""
 
     reached: Count
     resumed_from: Count
 
 
 class Evaluation(_Part):
-    """How the models compare on the held-out points, and which of them is under models/.
+    """How the models compare on the held-out points, and which of them was `exported` to models/.
 
-    `trained_minus` has the trained model's scores less those of each other one.
+    `trained_minus` is the score of the trained model minus that of each other model.
     """
 
     exported: str
@@ -92,9 +91,9 @@ class Evaluation(_Part):
 
 
 class TrainingDocument(_Part):
-    """How one attempt of a run went. What comes from the trainer's result is absent when it left none.
+    """How one attempt of a run went. Fields from the trainer's result are absent if it left none.
 
-    `retry_elsewhere`, of a failure alone, is whether the instance was at fault, so that another may do better.
+    `retry_elsewhere` is set for failures only: whether the instance was at fault, so that another one may work.
     """
 
     schema_version: Literal[1]
@@ -125,7 +124,7 @@ class TrainingDocument(_Part):
 
 
 def problems(document: dict[str, Any]) -> list[str]:
-    """What of a document is not as the schema says, one line each."""
+    """The violations of the schema, one line each."""
     try:
         TrainingDocument.model_validate_json(dump_json(document))
     except ValidationError as error:

@@ -8,7 +8,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from agent import plots
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import ServiceUnavailable
@@ -126,6 +125,9 @@ class Results:
 
     def plots(self, workdir: Workdir, examples: list[dict[str, Any]], season_length: int) -> None:
         """Draw and upload the plots. Errors are logged: they are no reason to fail a trained model."""
+        # Imported here: the claim of a run does not wait for matplotlib on a cold disk.
+        from agent import plots  # noqa: PLC0415
+
         loss, forecast = workdir.plots / "loss.png", workdir.plots / "forecast.png"
         try:
             plots.draw_loss(workdir.metrics, loss)

@@ -1,4 +1,4 @@
-"""Runs, requests, data and stand-ins for the agent's tests."""
+"""Runs, requests, data and fakes for the agent's tests."""
 
 from __future__ import annotations
 
@@ -38,12 +38,12 @@ DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
 
 @dataclass
 class World:
-    """An agent's world in memory."""
+    """The agent's AWS services, in memory."""
 
     memory: MemoryAws = field(default_factory=MemoryAws)
     objects: Any = None
     wall_clock: MemoryClock | None = None
-    """The box's own clock, when it is another than AWS's."""
+    """The clock of the instance, if it differs from AWS's."""
 
     @property
     def store(self) -> RunStore:
@@ -71,7 +71,7 @@ class World:
 
 
 class FlakyObjects:
-    """A bucket whose next writes fail. `lost` ones happen all the same, and only their answer is lost."""
+    """A bucket whose next calls fail. `lost` writes succeed, and only their responses are lost."""
 
     def __init__(self, objects: MemoryObjects) -> None:
         self._objects = objects
@@ -97,22 +97,22 @@ class FlakyObjects:
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
         if self.before_replace:
-            intrude, self.before_replace = self.before_replace, None
-            intrude()
+            hook, self.before_replace = self.before_replace, None
+            hook()
         if self.refused:
             self.refused -= 1
             raise ServiceUnavailable("no answer to a write")
         written = self._objects.replace(key, body, etag)
         if self.lost:
             self.lost -= 1
-            # The store reads again after a lost answer; here that does not help either.
+            # The store reads again after a lost response: that read fails too.
             self.reads_refused += 1
-            raise ServiceUnavailable("the answer got lost")
+            raise ServiceUnavailable("the response was lost")
         return written
 
 
 class FakeTime:
-    """A monotonic clock that moves when told to."""
+    """A monotonic clock that moves only by `advance`."""
 
     def __init__(self) -> None:
         self.seconds = 1000.0
@@ -184,7 +184,7 @@ def launch(
     allow_cpu: bool = True,
     **changes: Any,
 ) -> Run:
-    """What `chronos-ec2 launch` leaves in the bucket."""
+    """Write what `chronos-ec2 launch` writes to the bucket."""
     objects = world.memory.objects
     keys = tuple(objects.keys("cached-datasets/training-data/toy/"))
     request = Request(
@@ -196,12 +196,12 @@ def launch(
 
 
 def the_run(world: World) -> Run:
-    """The run as the lock has it."""
+    """The run in the lock."""
     return Run.from_json(world.memory.objects.body(LANE.state_key), LANE)
 
 
 def rewrite(world: World, change: Callable[[Run], Run]) -> None:
-    """Somebody else writes the lock."""
+    """Change the lock from outside."""
     store = RunStore(world.memory.objects)
     held = store.read_lock(LANE)
     assert isinstance(held, LockHeld)
@@ -230,6 +230,6 @@ def put_toy_series(world: World, tmp_path: Path, table: pa.Table | None = None) 
 
 
 def a_workdir(tmp_path: Path) -> Workdir:
-    workdir = Workdir(tmp_path / "box")
+    workdir = Workdir(tmp_path / "workdir")
     workdir.create()
     return workdir

@@ -385,7 +385,7 @@ def test_a_data_set_that_changed_since_the_launch_is_refused(world: World, workd
 
     assert run_to_end(world, workdir) == FAILED
 
-    assert "was changed, launch again" in the_run(world).verdict.message  # type: ignore[union-attr]
+    assert "changed since the launch, launch again" in the_run(world).verdict.message  # type: ignore[union-attr]
 
 
 def test_an_unexpected_error_ends_with_a_verdict(world: World, workdir: Workdir) -> None:

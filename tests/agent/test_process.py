@@ -57,8 +57,10 @@ def in_an_hour() -> datetime:
     return datetime.now(UTC) + timedelta(hours=1)
 
 
-def test_the_agent_does_not_import_torch() -> None:
-    code = "import sys, agent.__main__; sys.exit(any(name in sys.modules for name in ('torch', 'chronos', 'pandas')))"
+@pytest.mark.parametrize("module", ["agent.__main__", "agent.trainer.__main__"])
+def test_it_starts_without_what_takes_long_to_import(module: str) -> None:
+    heavy = ("torch", "chronos", "transformers", "pandas", "matplotlib")
+    code = f"import sys, {module}; assert sys.modules.keys().isdisjoint({heavy})"
     subprocess.run([sys.executable, "-c", code], cwd=ROOT, check=True)
 
 

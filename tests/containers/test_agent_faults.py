@@ -7,7 +7,7 @@ import pytest
 from verification.instance_faults.faults import FAULTS, Row, inject
 from verification.instance_faults.testbed import Testbed
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers, pytest.mark.thorough]
 
 
 def after(instances: Testbed, name: str) -> Row:

@@ -24,7 +24,7 @@ from chronos_ec2.local.sam_invoke import BuiltFunctions, Invocation, functions
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.builders import launching
 
-pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers]
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.containers, pytest.mark.thorough]
 
 EVENTS = Path(__file__).parents[2] / "events"
 ENVIRONMENT = "containers"

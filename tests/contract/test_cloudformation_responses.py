@@ -19,11 +19,11 @@ REASON = "<StackStatusReason>The following resource(s) failed to delete: [Operat
 
 
 @pytest.mark.parametrize(
-    ("reason", "told"), [(REASON, r"failed to delete: \[OperatorPolicy\]"), ("", "terminal failure state")]
+    ("reason", "message"), [(REASON, r"failed to delete: \[OperatorPolicy\]"), ("", "terminal failure state")]
 )
-def test_it_is_told_why_and_what_to_do(aws: str, reason: str, told: str) -> None:
+def test_a_failed_deletion_says_why_and_what_to_do(aws: str, reason: str, message: str) -> None:
     with (
         answered("cloudformation", "DescribeStacks", FAILED.format(reason=reason)),
-        pytest.raises(ServiceUnavailable, match=rf"{told}.*detached first; then tear down again"),
+        pytest.raises(ServiceUnavailable, match=rf"{message}.*detached first\. Then tear down again"),
     ):
         CloudFormationDeployment(client("cloudformation"), "chronos-ec2-dev").delete()

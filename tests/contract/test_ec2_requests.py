@@ -48,8 +48,12 @@ class Ec2:
 
 
 def a_page(instance_id: str) -> dict[str, Any]:
-    box = {"InstanceId": instance_id, "State": {"Name": "running"}, "LaunchTime": datetime(2026, 1, 31, tzinfo=UTC)}
-    return {"Reservations": [{"Instances": [box]}]}
+    instance = {
+        "InstanceId": instance_id,
+        "State": {"Name": "running"},
+        "LaunchTime": datetime(2026, 1, 31, tzinfo=UTC),
+    }
+    return {"Reservations": [{"Instances": [instance]}]}
 
 
 @pytest.mark.parametrize(
@@ -64,8 +68,8 @@ def a_page(instance_id: str) -> dict[str, Any]:
 def test_ec2_says_of_an_instance_that_it_took_it_back(reason: dict[str, Any], reclaimed: bool) -> None:
     page = a_page("i-1")
     page["Reservations"][0]["Instances"][0] |= reason
-    (box,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
-    assert box.reclaimed is reclaimed
+    (instance,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
+    assert instance.reclaimed is reclaimed
 
 
 def asked_to_launch(**changes: Any) -> dict[str, Any]:
@@ -117,7 +121,7 @@ def test_all_that_costs_carries_all_tags_that_make_it_ours() -> None:
 def test_a_list_asks_for_all_our_tags_and_reads_all_pages() -> None:
     ec2 = Ec2(a_page("i-00000001"), a_page("i-00000002"))
     found = Ec2Fleet(ec2, "p", "c").instances("dev")
-    assert [box.instance_id for box in found] == ["i-00000001", "i-00000002"]
+    assert [instance.instance_id for instance in found] == ["i-00000001", "i-00000002"]
     ((_, words),) = ec2.asked
     assert {entry["Name"] for entry in words["Filters"]} == {f"tag:{name}" for name in owner_tags("p", "dev")}
 

@@ -259,11 +259,11 @@ class TestFleet:
     @pytest.fixture(autouse=True)
     def _end_everything(self, ports: Ports) -> Iterator[None]:
         yield
-        for box in ports.fleet.instances("dev"):
-            ports.fleet.terminate(box.instance_id)
+        for instance in ports.fleet.instances("dev"):
+            ports.fleet.terminate(instance.instance_id)
 
     def alive(self, ports: Ports) -> list[str]:
-        return [box.instance_id for box in ports.fleet.instances("dev") if box.alive]
+        return [instance.instance_id for instance in ports.fleet.instances("dev") if instance.alive]
 
     def test_an_instance_carries_what_its_run_says(self, ports: Ports) -> None:
         run = launching(run_id="20260131T120000Z-aaaaaa", deadline=datetime(2027, 1, 1, tzinfo=UTC))
@@ -310,7 +310,9 @@ class TestFleet:
         second = ports.add_instance(tags | {"Lane": "second"})
         for other in (tags, tags | {"Lane": "main"}, tags | {"Lane": "Second"}, {"Lane": "second"}):
             ports.add_instance(other)
-        assert [box.instance_id for box in ports.fleet.instances("dev", "second") if box.alive] == [second]
+        assert [instance.instance_id for instance in ports.fleet.instances("dev", "second") if instance.alive] == [
+            second
+        ]
         assert len(self.alive(ports)) == 4
 
     def test_a_foreign_instance_is_not_found(self, ports: Ports) -> None:

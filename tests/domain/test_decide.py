@@ -57,7 +57,7 @@ LIMITS = Limits()
 SAID_BY_AGENT = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "done", DecidedBy.AGENT)
 
 
-def judge(facts: LaneFacts) -> Decision:
+def decided(facts: LaneFacts) -> Decision:
     return decide(facts, NOW, LIMITS)
 
 
@@ -74,7 +74,7 @@ def disarmed(decision: Decision) -> set[str]:
 
 
 def test_a_healthy_run_is_left_alone_and_announced_once() -> None:
-    (notify,) = judge(some_facts()).actions
+    (notify,) = decided(some_facts()).actions
     assert isinstance(notify, Notify)
     assert notify.kind is Kind.STARTED
 
@@ -82,13 +82,13 @@ def test_a_healthy_run_is_left_alone_and_announced_once() -> None:
 def silent(for_seconds: float, first_look: timedelta) -> Decision:
     """About an agent that is silent for so much longer than the lease, and was suspected so long ago."""
     suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - first_look))
-    return judge(
+    return decided(
         some_facts(heartbeat=a_beat(LIMITS.lease + seconds(for_seconds)), lock=held(suspected, NOW - first_look))
     )
 
 
-def test_an_old_beat_ends_the_instance_at_the_second_look_after_the_verdict_is_written() -> None:
-    (suspected,) = judge(some_facts(heartbeat=a_beat(LIMITS.lease + seconds(1)))).actions
+def test_an_old_heartbeat_ends_the_instance_at_the_second_observation_after_the_verdict_is_written() -> None:
+    (suspected,) = decided(some_facts(heartbeat=a_beat(LIMITS.lease + seconds(1)))).actions
     assert isinstance(suspected, WriteLock)
     assert suspected.run.suspect == Suspect(
         Cause.INFRA, "no heartbeat for 2 min: the agent or its instance is dead", NOW
@@ -104,8 +104,8 @@ def test_an_old_beat_ends_the_instance_at_the_second_look_after_the_verdict_is_w
     assert decision.evidence["run_id"] == RUN_ID
 
 
-def test_a_suspicion_from_when_the_agent_still_beat_is_no_first_look() -> None:
-    """After an outage of S3 every beat is old until the next one comes, whatever was suspected before it."""
+def test_a_suspicion_from_before_the_last_heartbeat_is_no_first_observation() -> None:
+    """After an outage of S3 every heartbeat is old until the next one, whatever was suspected before."""
     for before in (LIMITS.confirmation, LIMITS.lease):
         (record,) = silent(before.total_seconds() - 1, before).actions
         assert isinstance(record, WriteLock)
@@ -113,282 +113,284 @@ def test_a_suspicion_from_when_the_agent_still_beat_is_no_first_look() -> None:
         assert record.run.suspect.first_seen == NOW
 
 
-def test_a_beat_at_the_second_look_clears_the_suspicion() -> None:
+def test_a_heartbeat_at_the_second_observation_clears_the_suspicion() -> None:
     suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.confirmation))
-    (record,) = judge(some_facts(lock=held(suspected))).actions
+    (record,) = decided(some_facts(lock=held(suspected))).actions
     assert isinstance(record, WriteLock)
     assert record.run.suspect is None
 
 
-def test_a_beat_that_cannot_be_read_neither_ends_anything_nor_clears_a_suspicion() -> None:
+def test_a_heartbeat_that_cannot_be_read_neither_ends_anything_nor_clears_a_suspicion() -> None:
     suspected = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.confirmation))
-    assert judge(some_facts(heartbeat=ReadFailed("503"), lock=held(suspected, NOW))).actions == ()
+    assert decided(some_facts(heartbeat=ReadFailed("503"), lock=held(suspected, NOW))).actions == ()
 
 
-def test_a_beat_of_exactly_the_lease_lives() -> None:
-    assert terminated(judge(some_facts(heartbeat=a_beat(LIMITS.lease)))) == []
+def test_a_heartbeat_of_exactly_the_lease_is_fresh() -> None:
+    assert terminated(decided(some_facts(heartbeat=a_beat(LIMITS.lease)))) == []
 
 
-def test_no_beat_at_all_counts_from_the_claim() -> None:
+def test_no_heartbeat_at_all_counts_from_the_claim() -> None:
     fresh = held(written_at=NOW - LIMITS.lease)
-    assert terminated(judge(some_facts(heartbeat=Absent(), lock=fresh))) == []
-    assert terminated(judge(some_facts(heartbeat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
+    assert terminated(decided(some_facts(heartbeat=Absent(), lock=fresh))) == []
+    assert terminated(decided(some_facts(heartbeat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
 
 
 @pytest.mark.parametrize(
     "other", [{"attempt": 2}, {"instance_id": "i-00000000"}, {"run_id": "20250101T000000Z-000000"}]
 )
-def test_the_beat_of_another_attempt_instance_or_run_is_no_sign_of_life(other: dict[str, Any]) -> None:
-    assert terminated(judge(some_facts(heartbeat=a_beat(**other)))) == [(INSTANCE_ID, Cause.INFRA)]
+def test_the_heartbeat_of_another_attempt_instance_or_run_is_no_sign_of_life(other: dict[str, Any]) -> None:
+    assert terminated(decided(some_facts(heartbeat=a_beat(**other)))) == [(INSTANCE_ID, Cause.INFRA)]
 
 
-def test_a_beat_that_cannot_be_read_never_kills() -> None:
-    assert terminated(judge(some_facts(heartbeat=ReadFailed("503 SlowDown")))) == []
+def test_a_heartbeat_that_cannot_be_read_never_kills() -> None:
+    assert terminated(decided(some_facts(heartbeat=ReadFailed("503 SlowDown")))) == []
 
 
-def test_a_state_that_cannot_be_read_never_kills() -> None:
+def test_a_lock_that_cannot_be_read_never_kills() -> None:
     facts = some_facts(lock=ReadFailed("503 SlowDown"), heartbeat=Absent())
-    assert judge(facts).actions == ()
+    assert decided(facts).actions == ()
 
 
-def test_a_state_that_cannot_be_read_does_not_lift_the_deadline_in_the_tag() -> None:
+def test_a_lock_that_cannot_be_read_does_not_lift_the_deadline_in_the_tag() -> None:
     late = an_instance(deadline=NOW - seconds(1))
     facts = some_facts(lock=ReadFailed("503 SlowDown"), instances=(late,))
-    assert terminated(judge(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+    assert terminated(decided(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
 
 
-def test_a_hang_takes_two_looks() -> None:
+def test_a_hang_takes_two_observations() -> None:
     stalled = a_beat(stalled_for=LIMITS.progress + seconds(10))
-    first = judge(some_facts(heartbeat=stalled))
+    first = decided(some_facts(heartbeat=stalled))
     assert terminated(first) == []
     suspicious = recorded(first)
     assert suspicious.suspect.cause is Cause.HUNG
 
-    soon = judge(some_facts(heartbeat=stalled, lock=held(suspicious, NOW)))
+    soon = decided(some_facts(heartbeat=stalled, lock=held(suspicious, NOW)))
     assert soon.actions == ()
 
     later = a_run(suspect=Suspect(Cause.HUNG, "no progress", NOW - LIMITS.confirmation))
-    assert terminated(judge(some_facts(heartbeat=stalled, lock=held(later)))) == [(INSTANCE_ID, Cause.HUNG)]
+    assert terminated(decided(some_facts(heartbeat=stalled, lock=held(later)))) == [(INSTANCE_ID, Cause.HUNG)]
 
 
 def test_a_hang_is_suspected_with_the_gpu_at_full_use() -> None:
     stalled = a_beat(stalled_for=LIMITS.progress + seconds(10), gpu_utilisation=100.0)
-    assert recorded(judge(some_facts(heartbeat=stalled))).suspect is not None
+    assert recorded(decided(some_facts(heartbeat=stalled))).suspect is not None
 
 
-def test_suspicion_is_cleared_when_work_moves_again() -> None:
+def test_suspicion_is_cleared_when_work_progresses_again() -> None:
     suspicious = a_run(suspect=Suspect(Cause.HUNG, "no progress", NOW - timedelta(minutes=5)))
-    assert recorded(judge(some_facts(lock=held(suspicious)))).suspect is None
+    assert recorded(decided(some_facts(lock=held(suspicious)))).suspect is None
 
 
 def test_near_the_deadline_a_graceful_stop_is_asked_for() -> None:
     near = a_run(deadline=NOW + LIMITS.grace)
-    stop = recorded(judge(some_facts(lock=held(near)))).stop
+    stop = recorded(decided(some_facts(lock=held(near)))).stop
     assert stop.cause is Cause.OVER_DEADLINE
 
 
 def test_past_the_deadline_the_instance_ends() -> None:
-    assert terminated(judge(some_facts(lock=held(a_run(deadline=NOW))))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+    assert terminated(decided(some_facts(lock=held(a_run(deadline=NOW))))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
 
 
-def test_a_later_deadline_in_the_record_does_not_beat_the_tag() -> None:
+def test_a_later_deadline_in_the_record_does_not_override_the_tag() -> None:
     facts = some_facts(lock=held(a_run(deadline=NOW + timedelta(days=9))), instances=(an_instance(deadline=NOW),))
-    assert terminated(judge(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+    assert terminated(decided(facts)) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
 
 
 def test_near_the_price_cap_a_graceful_stop_is_asked_for_and_at_the_cap_the_instance_ends() -> None:
     near = a_run(max_cost_usd=0.76)
-    assert recorded(judge(some_facts(lock=held(near)))).stop.cause is Cause.OVER_BUDGET
+    assert recorded(decided(some_facts(lock=held(near)))).stop.cause is Cause.OVER_BUDGET
     over = a_run(max_cost_usd=0.752)
-    assert terminated(judge(some_facts(lock=held(over)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
+    assert terminated(decided(some_facts(lock=held(over)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
 
 
-def test_money_is_counted_by_the_type_that_ec2_says_it_is() -> None:
+def test_cost_is_counted_by_the_type_that_ec2_reports() -> None:
     run = a_run(prices=(("g4dn.2xlarge", 0.752), ("p4d.24xlarge", 20.0)), max_cost_usd=10.0, crashes_left=1)
     dear = an_instance(instance_type="p4d.24xlarge")
-    assert terminated(judge(some_facts(instances=(dear,), lock=held(run)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
+    assert terminated(decided(some_facts(instances=(dear,), lock=held(run)))) == [(INSTANCE_ID, Cause.OVER_BUDGET)]
     lost = replace(dear, state=InstanceState.TERMINATED)
-    decision = judge(some_facts(instances=(lost,), lock=held(run), heartbeat=a_beat(checkpoint_age=seconds(60))))
+    decision = decided(some_facts(instances=(lost,), lock=held(run), heartbeat=a_beat(checkpoint_age=seconds(60))))
     assert [type(action) for action in decision.actions] == [FinishRun]
     cheap = replace(lost, instance_type="g4dn.2xlarge")
-    decision = judge(some_facts(instances=(cheap,), lock=held(run), heartbeat=a_beat(checkpoint_age=seconds(60))))
+    decision = decided(some_facts(instances=(cheap,), lock=held(run), heartbeat=a_beat(checkpoint_age=seconds(60))))
     assert recorded(decision).attempt == 2
 
 
 def test_a_stop_has_the_grace_and_no_more() -> None:
     asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace + seconds(1))
-    assert judge(some_facts(lock=held(a_run(stop=asked), asked.requested_at))).actions == ()
+    assert decided(some_facts(lock=held(a_run(stop=asked), asked.requested_at))).actions == ()
     asked = Stop(Cause.REQUESTED, "by hand", NOW - LIMITS.grace)
-    decision = judge(some_facts(lock=held(a_run(stop=asked))))
+    decision = decided(some_facts(lock=held(a_run(stop=asked))))
     assert terminated(decision) == [(INSTANCE_ID, Cause.REQUESTED)]
     assert recorded(decision).status is Status.KILLED
 
 
 @pytest.mark.parametrize("status", [Status.CLEANUP, Status.FAILED, Status.KILLED])
-def test_an_agent_that_has_said_its_last_word_has_the_grace_to_leave(status: Status) -> None:
+def test_a_finished_agent_has_the_grace_to_power_off(status: Status) -> None:
     ended = a_run(status=status, verdict=SAID_BY_AGENT)
     fresh = held(ended, NOW - LIMITS.grace + seconds(1))
-    assert judge(some_facts(lock=fresh)).actions == ()
-    assert terminated(judge(some_facts(lock=held(ended)))) == [(INSTANCE_ID, Cause.COMPLETED)]
+    assert decided(some_facts(lock=fresh)).actions == ()
+    assert terminated(decided(some_facts(lock=held(ended)))) == [(INSTANCE_ID, Cause.COMPLETED)]
 
 
-def test_a_condemned_instance_gets_no_grace() -> None:
+def test_an_instance_ended_by_the_watchdog_gets_no_grace() -> None:
     verdict = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
-    condemned = held(a_run(status=Status.FAILED, verdict=verdict), NOW)
-    assert terminated(judge(some_facts(lock=condemned))) == [(INSTANCE_ID, Cause.HUNG)]
+    ended = held(a_run(status=Status.FAILED, verdict=verdict), NOW)
+    assert terminated(decided(some_facts(lock=ended))) == [(INSTANCE_ID, Cause.HUNG)]
 
 
-def test_boot_has_its_time_by_ec2s_clock() -> None:
+def test_a_boot_is_timed_by_ec2s_clock() -> None:
     young = an_instance(launched_at=NOW - LIMITS.boot + seconds(1))
-    assert judge(some_facts(lock=held(launching()), instances=(young,), heartbeat=Absent())).actions == ()
-    assert terminated(judge(some_facts(lock=held(launching()), heartbeat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
+    assert decided(some_facts(lock=held(launching()), instances=(young,), heartbeat=Absent())).actions == ()
+    assert terminated(decided(some_facts(lock=held(launching()), heartbeat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
 
 
 @pytest.mark.parametrize("state", [InstanceState.STOPPING, InstanceState.STOPPED])
 def test_a_stopped_instance_is_terminated_because_its_volume_costs(state: InstanceState) -> None:
-    assert terminated(judge(some_facts(instances=(an_instance(state=state),)))) == [(INSTANCE_ID, Cause.INFRA)]
+    assert terminated(decided(some_facts(instances=(an_instance(state=state),)))) == [(INSTANCE_ID, Cause.INFRA)]
 
 
 def test_hold_exempts_until_the_deadline() -> None:
     dead = a_beat(timedelta(hours=1))
-    assert judge(some_facts(instances=(an_instance(hold=True),), heartbeat=dead)).actions == ()
+    assert decided(some_facts(instances=(an_instance(hold=True),), heartbeat=dead)).actions == ()
     late = an_instance(hold=True, deadline=NOW)
-    assert terminated(judge(some_facts(instances=(late,), heartbeat=dead))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+    assert terminated(decided(some_facts(instances=(late,), heartbeat=dead))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
 
 
-def test_a_terminated_instance_concludes_its_run() -> None:
+def test_a_terminated_instance_finishes_its_run() -> None:
     gone = an_instance(state=InstanceState.TERMINATED)
-    (conclude,) = judge(some_facts(instances=(gone,), lock=held(a_run(verdict=SAID_BY_AGENT)))).actions
+    (conclude,) = decided(some_facts(instances=(gone,), lock=held(a_run(verdict=SAID_BY_AGENT)))).actions
     assert isinstance(conclude, FinishRun)
     assert conclude.run.verdict == SAID_BY_AGENT
 
 
-def test_an_instance_that_went_without_a_word_gives_its_run_a_verdict() -> None:
+def test_an_instance_that_disappears_gives_its_run_a_verdict() -> None:
     gone = an_instance(state=InstanceState.TERMINATED)
-    (conclude,) = judge(some_facts(instances=(gone,))).actions
+    (conclude,) = decided(some_facts(instances=(gone,))).actions
     assert isinstance(conclude, FinishRun)
     assert conclude.run.verdict is not None
     assert conclude.run.verdict.cause is Cause.INFRA
 
 
-def test_an_instance_that_is_not_listed_must_be_missed_twice() -> None:
-    suspicious = recorded(judge(some_facts(instances=())))
+def test_an_instance_that_is_not_listed_must_be_missing_twice() -> None:
+    suspicious = recorded(decided(some_facts(instances=())))
     assert suspicious.suspect is not None
     silent = a_beat(LIMITS.lease + seconds(1))
-    assert judge(some_facts(instances=(), lock=held(suspicious, NOW), heartbeat=silent)).actions == ()
+    assert decided(some_facts(instances=(), lock=held(suspicious, NOW), heartbeat=silent)).actions == ()
     earlier = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence))
-    (conclude,) = judge(some_facts(instances=(), lock=held(earlier), heartbeat=silent)).actions
+    (conclude,) = decided(some_facts(instances=(), lock=held(earlier), heartbeat=silent)).actions
     assert isinstance(conclude, FinishRun)
 
 
 @pytest.mark.parametrize("budget", [0, 1])
-def test_a_run_that_is_not_listed_neither_ends_nor_begins_anew_as_long_as_its_agent_beats(budget: int) -> None:
+def test_a_run_that_is_not_listed_neither_ends_nor_restarts_while_its_agent_sends_heartbeats(budget: int) -> None:
     missed = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - timedelta(hours=1)), crashes_left=budget)
     beats = some_facts(instances=(), lock=held(missed), heartbeat=a_beat(LIMITS.lease, checkpoint_age=seconds(60)))
-    assert judge(beats).actions == ()
+    assert decided(beats).actions == ()
 
 
 @pytest.mark.parametrize("years", [10, 7000])
-def test_a_time_to_come_in_the_record_keeps_no_lane_and_hides_no_hang(years: int) -> None:
+def test_a_future_time_in_the_record_keeps_no_lane_and_hides_no_hang(years: int) -> None:
     forged = NOW + timedelta(days=365 * years)
     silent = a_beat(LIMITS.lease + seconds(1))
     missed = held(a_run(suspect=Suspect(Cause.INFRA, "forged", forged)), NOW - LIMITS.absence)
-    (conclude,) = judge(some_facts(instances=(), lock=missed, heartbeat=silent)).actions
+    (conclude,) = decided(some_facts(instances=(), lock=missed, heartbeat=silent)).actions
     assert isinstance(conclude, FinishRun)
     stopping = held(a_run(stop=Stop(Cause.REQUESTED, "forged", forged)), NOW - LIMITS.grace)
-    assert terminated(judge(some_facts(lock=stopping))) == [(INSTANCE_ID, Cause.REQUESTED)]
+    assert terminated(decided(some_facts(lock=stopping))) == [(INSTANCE_ID, Cause.REQUESTED)]
     hanging = held(a_run(suspect=Suspect(Cause.HUNG, "forged", forged)), NOW - LIMITS.confirmation)
     stalled = a_beat(stalled_for=LIMITS.progress + seconds(1))
-    assert terminated(judge(some_facts(lock=hanging, heartbeat=stalled))) == [(INSTANCE_ID, Cause.HUNG)]
+    assert terminated(decided(some_facts(lock=hanging, heartbeat=stalled))) == [(INSTANCE_ID, Cause.HUNG)]
 
 
-def test_an_absence_counts_from_when_the_list_was_asked_for_not_from_when_it_is_judged() -> None:
+def test_an_absence_counts_from_the_request_of_the_list_not_from_the_decision() -> None:
     earlier = a_run(suspect=Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence))
     silent = a_beat(LIMITS.lease + seconds(1))
     state = held(earlier, NOW - LIMITS.absence)
     slow = some_facts(instances=(), lock=state, listed_at=NOW - seconds(1), heartbeat=silent)
-    assert judge(slow).actions == ()
+    assert decided(slow).actions == ()
 
 
 def test_an_instance_that_is_listed_again_clears_the_suspicion_that_it_was_missing() -> None:
     before = NOW - timedelta(minutes=5)
     missed = launching(suspect=Suspect(Cause.INFRA, "not listed", before), updated_at=before)
     young = an_instance(launched_at=NOW - timedelta(minutes=6))
-    found = recorded(judge(some_facts(lock=held(missed), instances=(young,), heartbeat=Absent())))
+    found = recorded(decided(some_facts(lock=held(missed), instances=(young,), heartbeat=Absent())))
     assert (found.suspect, found.updated_at) == (None, NOW)
 
 
-def test_a_silent_instance_stays_suspected_beside_one_that_is_held() -> None:
+def test_a_silent_instance_stays_suspected_beside_one_on_hold() -> None:
     seen = Suspect(Cause.INFRA, "no heartbeat", NOW - seconds(10))
     run = a_run(instance_id=None, suspect=seen)
-    boxes = (an_instance(), an_instance(instance_id="i-bbbbbbbb", hold=True))
+    pair = (an_instance(), an_instance(instance_id="i-bbbbbbbb", hold=True))
     silent = a_beat(LIMITS.lease + seconds(15))
-    decision = judge(some_facts(instances=boxes, lock=held(run, NOW - seconds(10)), heartbeat=silent))
+    decision = decided(some_facts(instances=pair, lock=held(run, NOW - seconds(10)), heartbeat=silent))
     assert decision.actions == ()
     assert "not confirmed yet" in decision.reason
 
 
-def test_shutting_down_is_not_the_first_of_two_looks_at_an_absence() -> None:
+def test_shutting_down_is_not_the_first_observation_of_an_absence() -> None:
     leaving = a_run(suspect=Suspect(Cause.PREEMPTED, "the instance is shutting down", NOW - timedelta(hours=1)))
-    decision = judge(some_facts(instances=(), lock=held(leaving)))
+    decision = decided(some_facts(instances=(), lock=held(leaving)))
     assert recorded(decision).suspect.first_seen == NOW
 
 
 def test_a_lock_is_kept_while_an_instance_of_an_earlier_attempt_lives() -> None:
     old = an_instance(instance_id="i-aaaaaaaa", attempt=1)
     gone = an_instance(attempt=2, state=InstanceState.TERMINATED)
-    decision = judge(some_facts(instances=(old, gone), lock=held(a_run(attempt=2)), heartbeat=Absent()))
+    decision = decided(some_facts(instances=(old, gone), lock=held(a_run(attempt=2)), heartbeat=Absent()))
     assert not any(isinstance(action, FinishRun) for action in decision.actions)
 
 
 def test_a_launch_has_the_boot_time_to_name_its_instance() -> None:
-    assert judge(some_facts(instances=(), lock=held(launching(), NOW - seconds(60)), heartbeat=Absent())).actions == ()
+    assert (
+        decided(some_facts(instances=(), lock=held(launching(), NOW - seconds(60)), heartbeat=Absent())).actions == ()
+    )
 
 
-def test_an_instance_without_a_record_has_a_grace_then_two_looks() -> None:
+def test_an_orphan_has_a_grace_then_two_observations() -> None:
     young = an_instance(launched_at=NOW - LIMITS.grace + seconds(1))
-    assert judge(some_facts(lock=Absent(), instances=(young,), heartbeat=Absent())).actions == ()
+    assert decided(some_facts(lock=Absent(), instances=(young,), heartbeat=Absent())).actions == ()
     orphan = some_facts(lock=Absent(), heartbeat=Absent())
-    assert judge(orphan).actions == (MarkOrphan(INSTANCE_ID),)
+    assert decided(orphan).actions == (MarkOrphan(INSTANCE_ID),)
     again = some_facts(lock=Absent(), heartbeat=Absent(), suspects={INSTANCE_ID: NOW - seconds(10)})
-    assert judge(again).actions == ()
+    assert decided(again).actions == ()
     later = some_facts(lock=Absent(), heartbeat=Absent(), suspects={INSTANCE_ID: NOW - LIMITS.confirmation})
-    assert terminated(judge(later)) == [(INSTANCE_ID, Cause.ORPHAN)]
+    assert terminated(decided(later)) == [(INSTANCE_ID, Cause.ORPHAN)]
 
 
-def test_an_instance_of_another_run_is_a_stray_beside_a_healthy_one() -> None:
+def test_an_instance_of_another_run_is_an_orphan_beside_a_healthy_one() -> None:
     stray = an_instance(instance_id="i-bbbbbbbb", run_id="20260101T000000Z-ffffff")
     suspects = {"i-bbbbbbbb": NOW - LIMITS.confirmation}
-    decision = judge(some_facts(instances=(an_instance(), stray), suspects=suspects))
+    decision = decided(some_facts(instances=(an_instance(), stray), suspects=suspects))
     assert terminated(decision) == [("i-bbbbbbbb", Cause.ORPHAN)]
 
 
 def test_a_record_that_names_a_foreign_instance_moves_nothing_but_our_own() -> None:
-    decision = judge(some_facts(lock=held(a_run(instance_id="i-ffffffffffffffff0")), heartbeat=Absent()))
+    decision = decided(some_facts(lock=held(a_run(instance_id="i-ffffffffffffffff0")), heartbeat=Absent()))
     assert {action.instance_id for action in decision.actions if isinstance(action, (Terminate, MarkOrphan))} <= {
         INSTANCE_ID
     }
 
 
-def test_an_unreadable_record_freezes_the_lane_and_judges_by_lease() -> None:
+def test_an_unreadable_lock_freezes_the_lane_and_the_lease_decides() -> None:
     broken = Unreadable("not JSON", '"e"', NOW - timedelta(hours=1))
-    alive = judge(some_facts(lock=broken, heartbeats={RUN_ID: a_beat()}))
+    alive = decided(some_facts(lock=broken, heartbeats={RUN_ID: a_beat()}))
     assert terminated(alive) == []
     assert [action.kind for action in alive.actions if isinstance(action, Notify)] == [Kind.STUCK]
     silent = some_facts(lock=broken, heartbeats={RUN_ID: a_beat(LIMITS.lease + seconds(1))})
-    assert MarkOrphan(INSTANCE_ID) in judge(silent).actions
+    assert MarkOrphan(INSTANCE_ID) in decided(silent).actions
     dead = replace(silent, suspects={INSTANCE_ID: NOW - LIMITS.confirmation})
-    assert terminated(judge(dead)) == [(INSTANCE_ID, Cause.ORPHAN)]
+    assert terminated(decided(dead)) == [(INSTANCE_ID, Cause.ORPHAN)]
 
 
-def test_an_unreadable_record_is_set_aside_when_nothing_was_alive_at_two_looks_a_lease_apart() -> None:
+def test_an_unreadable_lock_is_released_when_nothing_is_alive_at_two_observations_a_lease_apart() -> None:
     broken = Unreadable("not JSON", '"e"', NOW - LIMITS.boot)
     first = some_facts(lock=broken, instances=(), heartbeat=Absent())
-    assert judge(first).actions[-1] == MarkUnreadable('"e"')
+    assert decided(first).actions[-1] == MarkUnreadable('"e"')
     between = replace(first, suspects={'"e"': NOW - LIMITS.lease + seconds(1)})
-    assert not any(isinstance(action, ReleaseUnreadable) for action in judge(between).actions)
+    assert not any(isinstance(action, ReleaseUnreadable) for action in decided(between).actions)
     second = replace(first, suspects={'"e"': NOW - LIMITS.lease})
-    assert ReleaseUnreadable('"e"') in judge(second).actions
+    assert ReleaseUnreadable('"e"') in decided(second).actions
 
 
 @pytest.mark.parametrize("cause", Cause)
@@ -416,40 +418,42 @@ IS_LOST = {
 
 
 @pytest.mark.parametrize("name", IS_LOST)
-def test_a_run_is_lost_when_its_instance_was_there_and_nobody_has_said_why_it_is_not(name: str) -> None:
+def test_a_run_is_lost_when_its_instance_is_gone_without_an_explanation(name: str) -> None:
     run, instances, lost = IS_LOST[name]
     assert is_lost(run, instances) is lost
 
 
-def test_what_ec2_took_back_is_judged_by_the_watchdog() -> None:
+def test_a_reclaimed_instance_gets_its_verdict_from_the_watchdog() -> None:
     gone = an_instance(state=InstanceState.TERMINATED, reclaimed=True)
-    (concluded,) = judge(some_facts(instances=(gone,), lock=held(a_run()))).actions
+    (concluded,) = decided(some_facts(instances=(gone,), lock=held(a_run()))).actions
     assert isinstance(concluded, FinishRun)
     assert concluded.run.verdict is not None
     assert (concluded.run.verdict.cause, concluded.run.verdict.decided_by) == (Cause.PREEMPTED, DecidedBy.WATCHDOG)
 
 
-def test_an_end_is_neither_by_force_nor_put_off_unless_said_so() -> None:
+def test_a_termination_is_neither_forced_nor_delayed_by_default() -> None:
     end = Terminate(INSTANCE_ID, Cause.HUNG)
     assert (end.force, end.after_notification) == (False, False)
 
 
-def test_an_empty_lane_asks_nothing() -> None:
-    assert judge(NO_FACTS).actions == ()
+def test_an_empty_lane_needs_no_action() -> None:
+    assert decided(NO_FACTS).actions == ()
 
 
 LONG_AGO = LIMITS.alarm + LIMITS.confirmation
 WATCHDOGS = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
-CONDEMNED = {"status": Status.FAILED, "verdict": WATCHDOGS}
-LIVES_ON = {
-    "condemned": lambda since: some_facts(lock=held(a_run(**CONDEMNED), NOW - since)),
-    "condemned and stopped": lambda since: some_facts(
-        lock=held(a_run(**CONDEMNED), NOW - since), instances=(an_instance(state=InstanceState.STOPPED),)
+ENDED_BY_WATCHDOG = {"status": Status.FAILED, "verdict": WATCHDOGS}
+STILL_UP = {
+    "ended by the watchdog": lambda since: some_facts(lock=held(a_run(**ENDED_BY_WATCHDOG), NOW - since)),
+    "ended by the watchdog and stopped": lambda since: some_facts(
+        lock=held(a_run(**ENDED_BY_WATCHDOG), NOW - since), instances=(an_instance(state=InstanceState.STOPPED),)
     ),
-    "lingering": lambda since: some_facts(lock=held(a_run(verdict=SAID_BY_AGENT), NOW - since)),
+    "ended by the agent": lambda since: some_facts(lock=held(a_run(verdict=SAID_BY_AGENT), NOW - since)),
     "past the deadline": lambda since: some_facts(instances=(an_instance(deadline=NOW - since),)),
     "past its tag": lambda since: some_facts(lock=Absent(), instances=(an_instance(deadline=NOW - since),)),
-    "without a record": lambda since: some_facts(lock=Absent(), heartbeat=Absent(), suspects={INSTANCE_ID: NOW - since}),
+    "without a record": lambda since: some_facts(
+        lock=Absent(), heartbeat=Absent(), suspects={INSTANCE_ID: NOW - since}
+    ),
     "without a readable record": lambda since: some_facts(
         lock=Unreadable("not JSON", '"e"', NOW), heartbeat=a_beat(since + LIMITS.lease),
         suspects={INSTANCE_ID: NOW - since},
@@ -461,22 +465,25 @@ LIVES_ON = {
 }  # fmt: skip
 
 
-@pytest.mark.parametrize("name", LIVES_ON)
-def test_people_are_told_of_an_instance_that_lives_on_long_after_its_end_was_due(name: str) -> None:
-    late, early = judge(LIVES_ON[name](LONG_AGO)), judge(LIVES_ON[name](LIMITS.alarm - seconds(1)))
+@pytest.mark.parametrize("name", STILL_UP)
+def test_an_instance_that_is_up_long_after_its_end_is_notified(name: str) -> None:
+    late, early = decided(STILL_UP[name](LONG_AGO)), decided(STILL_UP[name](LIMITS.alarm - seconds(1)))
     for decision in (late, early):
         assert [instance_id for instance_id, _ in terminated(decision)] == [INSTANCE_ID]
     leaks = [[a for a in d.actions if isinstance(a, Notify) and a.kind is Kind.LEAK] for d in (late, early)]
     assert [len(found) for found in leaks] == [1, 0]
-    (told,) = leaks[0]
-    assert told.text.startswith(f"{INSTANCE_ID} is ")
-    state = LIVES_ON[name](LONG_AGO).lock
+    (leak,) = leaks[0]
+    assert leak.text.startswith(f"{INSTANCE_ID} is ")
+    state = STILL_UP[name](LONG_AGO).lock
     run = state.run if isinstance(state, LockHeld) else None
-    assert (told.incident, told.run) == (RUN_ID if run else INSTANCE_ID, run)
+    assert (leak.incident, leak.run) == (RUN_ID if run else INSTANCE_ID, run)
 
 
-def test_a_verdict_that_stands_is_not_written_again() -> None:
-    for decision in (judge(LIVES_ON["condemned and stopped"](LONG_AGO)), judge(LIVES_ON["lingering"](LONG_AGO))):
+def test_an_existing_verdict_is_not_written_again() -> None:
+    for decision in (
+        decided(STILL_UP["ended by the watchdog and stopped"](LONG_AGO)),
+        decided(STILL_UP["ended by the agent"](LONG_AGO)),
+    ):
         assert not any(isinstance(action, WriteLock) for action in decision.actions)
 
 
@@ -523,7 +530,7 @@ beats: st.SearchStrategy[HeartbeatRead] = st.one_of(
 )
 all_facts = st.builds(
     some_facts,
-    instances=st.lists(instances, max_size=3, unique_by=lambda box: box.instance_id).map(tuple),
+    instances=st.lists(instances, max_size=3, unique_by=lambda each: each.instance_id).map(tuple),
     lock=states,
     heartbeat=beats,
     heartbeats=st.dictionaries(st.sampled_from([RUN_ID, "20260101T000000Z-ffffff"]), beats),
@@ -538,10 +545,10 @@ all_facts = st.builds(
         (launching(instance_id=INSTANCE_ID), "no agent ever claimed the run: killed with\u2026"),
     ],
 )
-def test_the_last_words_of_a_box_are_in_the_verdict(run: Run, says: str) -> None:
+def test_the_exit_report_is_in_the_verdict(run: Run, says: str) -> None:
     gone = an_instance(state=InstanceState.TERMINATED)
     facts = some_facts(instances=(gone,), lock=held(run), exit_report=f"\nkilled\x1bwith{'x' * 500}\n")
-    (conclude,) = judge(facts).actions
+    (conclude,) = decided(facts).actions
     assert isinstance(conclude, FinishRun)
     assert conclude.run.verdict is not None
     message = conclude.run.verdict.message
@@ -550,86 +557,94 @@ def test_the_last_words_of_a_box_are_in_the_verdict(run: Run, says: str) -> None
     assert message.isprintable()
 
 
-def test_last_words_of_a_run_that_was_told_to_stop_change_nothing() -> None:
+def test_the_exit_report_of_a_stopped_run_changes_nothing() -> None:
     stop = Stop(Cause.REQUESTED, "somebody asked", NOW)
     facts = some_facts(instances=(an_instance(state=InstanceState.TERMINATED),), lock=held(a_run(stop=stop)))
-    assert judge(facts) == judge(replace(facts, exit_report="killed"))
+    assert decided(facts) == decided(replace(facts, exit_report="killed"))
 
 
 @given(all_facts)
 def test_every_set_of_facts_gets_a_decision_with_a_reason(facts: LaneFacts) -> None:
-    assert judge(facts).reason
+    assert decided(facts).reason
 
 
 @given(all_facts)
 def test_only_living_instances_from_ec2s_list_are_ever_terminated(facts: LaneFacts) -> None:
-    listed = {box.instance_id for box in facts.instances if box.state is not InstanceState.TERMINATED}
-    assert {instance_id for instance_id, _ in terminated(judge(facts))} <= listed
+    listed = {instance.instance_id for instance in facts.instances if instance.state is not InstanceState.TERMINATED}
+    assert {instance_id for instance_id, _ in terminated(decided(facts))} <= listed
 
 
 @given(all_facts)
 def test_a_lock_is_never_released_while_an_instance_of_its_run_lives(facts: LaneFacts) -> None:
-    decision = judge(facts)
+    decision = decided(facts)
     if any(isinstance(action, FinishRun) for action in decision.actions):
         assert isinstance(facts.lock, LockHeld)
         run_id = facts.lock.run.run_id
-        assert not any(box.alive and box.run_id == run_id for box in facts.instances)
+        assert not any(instance.alive and instance.run_id == run_id for instance in facts.instances)
 
 
 @given(all_facts)
-def test_with_a_fresh_moving_beat_only_limits_and_people_end_a_claimed_run(facts: LaneFacts) -> None:
+def test_with_a_fresh_moving_heartbeat_only_limits_and_people_end_a_claimed_run(facts: LaneFacts) -> None:
     beat = facts.heartbeat
     if not isinstance(facts.lock, LockHeld) or not isinstance(beat, HeartbeatReceived):
         return
     run = facts.lock.run
     fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
-    box = next((box for box in facts.instances if box.instance_id == beat.heartbeat.instance_id), None)
-    mine = box and (box.run_id, box.attempt, box.state) == (RUN_ID, run.attempt, InstanceState.RUNNING)
-    if fresh and mine and box and run.claimed and run.active and run.verdict is None and run.stop is None:
-        if (beat.heartbeat.attempt, run.instance_id) != (run.attempt, box.instance_id):
+    instance = next(
+        (instance for instance in facts.instances if instance.instance_id == beat.heartbeat.instance_id), None
+    )
+    mine = instance and (instance.run_id, instance.attempt, instance.state) == (
+        RUN_ID,
+        run.attempt,
+        InstanceState.RUNNING,
+    )
+    if fresh and mine and instance and run.claimed and run.active and run.verdict is None and run.stop is None:
+        if (beat.heartbeat.attempt, run.instance_id) != (run.attempt, instance.instance_id):
             return
-        causes = {cause for instance_id, cause in terminated(judge(facts)) if instance_id == box.instance_id}
+        causes = {cause for instance_id, cause in terminated(decided(facts)) if instance_id == instance.instance_id}
         assert causes <= {Cause.OVER_DEADLINE, Cause.OVER_BUDGET}
 
 
 @given(all_facts)
-def test_with_a_fresh_moving_beat_no_run_in_time_is_given_up_because_it_is_not_listed(facts: LaneFacts) -> None:
+def test_with_a_fresh_moving_heartbeat_no_run_in_time_is_given_up_because_it_is_not_listed(facts: LaneFacts) -> None:
     beat = facts.heartbeat
     if not isinstance(facts.lock, LockHeld) or not isinstance(beat, HeartbeatReceived):
         return
     run = facts.lock.run
     fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
-    listed = any(box.run_id == run.run_id for box in facts.instances)
+    listed = any(instance.run_id == run.run_id for instance in facts.instances)
     if fresh and not listed and beat.heartbeat.instance_id == run.instance_id and run.deadline > NOW:
-        actions = judge(facts).actions
+        actions = decided(facts).actions
         assert not any(isinstance(action, FinishRun) for action in actions)
         assert all(action.run.attempt == run.attempt for action in actions if isinstance(action, WriteLock))
 
 
 @given(all_facts)
-def test_a_fresh_moving_beat_beside_an_unreadable_record_is_ended_by_its_deadline_alone(facts: LaneFacts) -> None:
+def test_an_instance_with_a_fresh_moving_heartbeat_beside_an_unreadable_lock_is_ended_by_its_deadline_alone(
+    facts: LaneFacts,
+) -> None:
     if not isinstance(facts.lock, Unreadable):
         return
     alive = {
-        box.instance_id
-        for box in facts.instances
-        if box.state is InstanceState.RUNNING
-        and isinstance(beat := facts.heartbeats.get(box.run_id or ""), HeartbeatReceived)
-        if beat.heartbeat.instance_id == box.instance_id and NOW - beat.received_at <= LIMITS.lease
+        instance.instance_id
+        for instance in facts.instances
+        if instance.state is InstanceState.RUNNING
+        and isinstance(beat := facts.heartbeats.get(instance.run_id or ""), HeartbeatReceived)
+        if beat.heartbeat.instance_id == instance.instance_id and NOW - beat.received_at <= LIMITS.lease
         if beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
     }
-    ended = terminated(judge(facts))
+    ended = terminated(decided(facts))
     assert {cause for instance_id, cause in ended if instance_id in alive} <= {Cause.OVER_DEADLINE}
-    assert not (alive and any(isinstance(action, ReleaseUnreadable) for action in judge(facts).actions))
+    assert not (alive and any(isinstance(action, ReleaseUnreadable) for action in decided(facts).actions))
 
 
-def test_ec2_is_asked_for_what_has_a_schedule_that_is_not_new_and_is_not_listed() -> None:
+def test_an_unlisted_instance_with_an_old_schedule_is_looked_up() -> None:
     old, new = NOW - LIMITS.boot, NOW - LIMITS.boot + seconds(1)
     scheduled = {"i-2": old, "i-1": old, "i-3": new, INSTANCE_ID: old}
     assert unlisted(scheduled, (an_instance(),), NOW, LIMITS) == ("i-1", "i-2")
 
 
-def test_a_schedule_goes_when_ec2_says_by_its_id_that_the_instance_is_gone_and_not_before() -> None:
+def test_a_schedule_is_cancelled_once_a_lookup_says_that_the_instance_is_gone() -> None:
     states = {"i-1": InstanceState.TERMINATED, "i-2": InstanceState.RUNNING, "i-3": InstanceState.STOPPED}
     lookups = [InstanceLookup(instance_id, state, ours=False) for instance_id, state in states.items()]
     decision = decide_unlisted(("i-0", "i-1", "i-2", "i-3"), lookups)
@@ -644,14 +659,14 @@ def test_a_schedule_goes_when_ec2_says_by_its_id_that_the_instance_is_gone_and_n
     )  # fmt: skip
 
 
-def test_an_instance_that_has_all_its_tags_and_is_not_listed_yet_is_nobodys_business() -> None:
+def test_an_instance_with_our_tags_that_is_not_listed_yet_needs_no_action() -> None:
     assert decide_unlisted(("i-1",), (InstanceLookup("i-1", InstanceState.RUNNING, ours=True),)).actions == ()
 
 
 @pytest.mark.parametrize("verdict", [None, SAID_BY_AGENT])
-def test_a_record_disarms_nothing_whatever_instance_it_names(verdict: Verdict | None) -> None:
+def test_a_record_cancels_no_schedule_whatever_instance_it_names(verdict: Verdict | None) -> None:
     earlier = Suspect(Cause.INFRA, "not listed", NOW - LIMITS.absence)
     victim = a_run(instance_id="i-of-another-lane", suspect=earlier, verdict=verdict)
-    decision = judge(some_facts(instances=(), lock=held(victim), scheduled={"i-of-another-lane"}))
+    decision = decided(some_facts(instances=(), lock=held(victim), scheduled={"i-of-another-lane"}))
     assert any(isinstance(action, FinishRun) for action in decision.actions)
     assert disarmed(decision) == set()

@@ -1,4 +1,4 @@
-"""What people read. Each kind of message is kept as a whole in golden/, and read there before it changes.
+"""The messages to people. Each kind of message is kept as a whole in golden/, and read there before it changes.
 
 `python -m tests.domain.test_messages` writes the files anew; what differs is to be read like a letter.
 """
@@ -43,7 +43,7 @@ PLACE = StackLocation("aws", "us-east-1", "a-bucket")
 LOG = ("step 119 loss 0.31", "Traceback (most recent call last):", "RuntimeError: \x1b[31mout of memory\x1b[0m")
 LIMITS = Limits()
 GONE = an_instance(state=InstanceState.TERMINATED)
-WHAT_WAS_SEEN = {
+FACTS = {
     Kind.STARTED: some_facts(),
     Kind.RESUMED: some_facts(
         instances=(GONE,), lock=held(a_run(crashes_left=1)), heartbeat=a_beat(checkpoint_age=seconds(60))
@@ -65,32 +65,32 @@ WHAT_WAS_SEEN = {
         suspects={INSTANCE_ID: NOW - LIMITS.alarm},
     ),
 }  # fmt: skip
-"""Of each kind facts upon which the watchdog sends it."""
+"""Facts for which the watchdog sends each kind."""
 
 
 def decided(kind: Kind) -> tuple[str, str, Run | None]:
-    """What a message of this kind is called, says, and is about, in the watchdog's own words."""
-    for action in decide(WHAT_WAS_SEEN[kind], NOW, LIMITS).actions:
+    """Name, text and run of a message of this kind, as the watchdog decides it."""
+    for action in decide(FACTS[kind], NOW, LIMITS).actions:
         match action:
             case Notify(found, name, text, run) if found is kind:
                 return name, text, run
             case WriteLock(run) | FinishRun(run) if run.verdict and kind_of_end(run) is kind:
                 return run.run_id, run.verdict.message, run
-    raise AssertionError(f"nobody is told of {kind}")
+    raise AssertionError(f"the watchdog sends no {kind}")
 
 
 def an_incident(kind: Kind, **changes: Any) -> Incident:
-    """What there is to tell of each kind: the ends have a verdict, some a log, and two no run but an instance."""
+    """An incident of each kind: ends have a verdict, some a log, and two an instance but no run."""
     name, text, run = decided(kind)
     if run is None:
-        (box,) = WHAT_WAS_SEEN[kind].instances
-        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(box, NOW), instance=box), **changes)
+        (instance,) = FACTS[kind].instances
+        return replace(Incident(kind, LANE, name, text, cost_usd=cost_of(instance, NOW), instance=instance), **changes)
     run = replace(run, max_cost_usd=run.max_cost_usd or 5.0)
     log = LOG if kind in WITH_LOG else None
     return replace(Incident(kind, LANE, name, text, run, 0.752, log), **changes)
 
 
-def told(kind: Kind, **changes: Any) -> Message:
+def message_of(kind: Kind, **changes: Any) -> Message:
     return compose(an_incident(kind, **changes), PLACE, NOW)
 
 
@@ -102,15 +102,15 @@ def spelled(message: Message) -> str:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_message_reads_as_its_golden_file(kind: Kind) -> None:
-    assert spelled(told(kind)) == (GOLDEN / f"message-{kind}.txt").read_text()
+    assert spelled(message_of(kind)) == (GOLDEN / f"message-{kind}.txt").read_text()
 
 
-def test_there_is_no_golden_message_of_a_kind_that_is_not_sent() -> None:
+def test_there_is_no_golden_message_of_another_kind() -> None:
     assert {path.name for path in GOLDEN.glob("message-*")} == {f"message-{kind}.txt" for kind in Kind}
 
 
-def test_what_a_message_tells_is_one_line() -> None:
-    body = told(Kind.FAILED, text="first\nsecond\x1b").body
+def test_the_text_of_a_message_is_one_line() -> None:
+    body = message_of(Kind.FAILED, text="first\nsecond\x1b").body
     assert "first second\n" in body
 
 
@@ -122,64 +122,66 @@ def test_what_a_message_tells_is_one_line() -> None:
         (1.25, 2.0, "cost      about $1.25 so far, capped at $2.00\n"),
     ],
 )
-def test_money_is_told_as_far_as_it_is_known(cost: float | None, cap: float | None, line: str) -> None:
-    assert line in told(Kind.FAILED, run=a_run(max_cost_usd=cap), cost_usd=cost).body
+def test_the_cost_is_shown_as_far_as_it_is_known(cost: float | None, cap: float | None, line: str) -> None:
+    assert line in message_of(Kind.FAILED, run=a_run(max_cost_usd=cap), cost_usd=cost).body
 
 
 @pytest.mark.parametrize(("cost", "known"), [(None, None), (0.0, 0.0), (1.234567, 1.2346)])
-def test_programs_are_told_the_money_to_a_hundredth_of_a_cent(cost: float | None, known: float | None) -> None:
-    assert told(Kind.FAILED, cost_usd=cost).document["cost_usd"] == known
+def test_the_document_has_the_cost_to_a_hundredth_of_a_cent(cost: float | None, known: float | None) -> None:
+    assert message_of(Kind.FAILED, cost_usd=cost).document["cost_usd"] == known
 
 
 @pytest.mark.parametrize("kind", [Kind.ORPHAN, Kind.LEAK])
-def test_of_an_instance_without_a_run_the_money_is_told_too(kind: Kind) -> None:
-    message = told(kind, box=an_instance(launched_at=NOW - timedelta(hours=2)), cost_usd=1.504)
-    assert "cost      about $0.75 an hour, so far $1.50\n" in message.body
-    assert "cost: about $0.75 an hour, so far $1.50" in message.chat["content"]["description"]
+def test_the_cost_of_an_instance_without_a_run_is_shown(kind: Kind) -> None:
+    message = message_of(kind, instance=an_instance(launched_at=NOW - timedelta(hours=2)), cost_usd=1.504)
+    assert "cost      about $1.50 so far, $0.75 per hour\n" in message.body
+    assert "cost: about $1.50 so far, $0.75 per hour" in message.chat["content"]["description"]
     assert message.document["cost_usd"] == 1.504
 
 
-def test_of_an_instance_of_an_unknown_type_the_money_is_unknown() -> None:
-    box = an_instance(instance_type="x9.huge")
-    assert cost_of(box, NOW) is None
-    body = told(Kind.ORPHAN, box=box, cost_usd=None).body
+def test_the_cost_of_an_unknown_instance_type_is_unknown() -> None:
+    instance = an_instance(instance_type="x9.huge")
+    assert cost_of(instance, NOW) is None
+    body = message_of(Kind.ORPHAN, instance=instance, cost_usd=None).body
     assert "instance  i-0123456789abcdef0 (x9.huge), running\n" in body
     assert "cost      unknown\n" in body
 
 
 @pytest.mark.parametrize(("kind", "cost"), [("x9.huge", 1.0), ("g4dn.2xlarge", None)])
-def test_of_an_instance_the_money_is_unknown_as_long_as_a_part_of_it_is(kind: str, cost: float | None) -> None:
-    assert "cost      unknown\n" in told(Kind.ORPHAN, box=an_instance(instance_type=kind), cost_usd=cost).body
+def test_the_cost_of_an_instance_needs_price_and_amount(kind: str, cost: float | None) -> None:
+    assert (
+        "cost      unknown\n" in message_of(Kind.ORPHAN, instance=an_instance(instance_type=kind), cost_usd=cost).body
+    )
 
 
-def test_an_incident_knows_no_money_and_no_instance_unless_it_is_told() -> None:
+def test_an_incident_has_no_cost_and_no_instance_by_default() -> None:
     incident = Incident(Kind.STUCK, Lane("dev"), "unreadable-abc", "text")
-    assert (incident.cost_usd, incident.box) == (None, None)
+    assert (incident.cost_usd, incident.instance) == (None, None)
 
 
-def test_what_is_told_without_a_run_or_an_instance_has_no_money() -> None:
-    assert "cost" not in told(Kind.STUCK, name="unreadable-abc", run=None, cost_usd=None, log=None).body
+def test_a_message_without_a_run_or_an_instance_shows_no_cost() -> None:
+    assert "cost" not in message_of(Kind.STUCK, name="unreadable-abc", run=None, cost_usd=None, log=None).body
 
 
 def test_a_run_without_instance_says_so_and_links_to_none() -> None:
-    message = told(Kind.FAILED, run=launching())
+    message = message_of(Kind.FAILED, run=launching())
     assert "instance  none (g4dn.2xlarge)\n" in message.body
     assert "InstanceDetails" not in message.body
     assert message.chat["metadata"]["relatedResources"] == []
 
 
 def test_another_lane_is_named() -> None:
-    message = told(Kind.FAILED, lane=Lane("dev", "second"))
+    message = message_of(Kind.FAILED, lane=Lane("dev", "second"))
     assert message.body.startswith(f"run {RUN_ID} (environment dev, lane second): failed\n")
     assert message.attributes["lane"] == "second"
 
 
 def test_a_subject_has_the_100_characters_that_sns_allows() -> None:
-    assert len(told(Kind.ORPHAN, name="x" * 200).subject) == 100
+    assert len(message_of(Kind.ORPHAN, name="x" * 200).subject) == 100
 
 
 def test_a_log_line_is_cut_and_harmless() -> None:
-    body = told(Kind.FAILED, log=("\x1b[2J" + "x" * 1000,)).body
+    body = message_of(Kind.FAILED, log=("\x1b[2J" + "x" * 1000,)).body
     (line,) = [line for line in body.splitlines() if "xxx" in line]
     assert len(line) == 2 + 200
     assert "\x1b" not in line
@@ -206,31 +208,31 @@ def test_results_are_linked_in_the_stacks_bucket() -> None:
 @pytest.mark.parametrize(
     ("cause", "why"),
     [
-        (Cause.COMPLETED, "the training is done (completed)"),
-        (Cause.REQUESTED, "somebody asked for it (requested)"),
+        (Cause.COMPLETED, "the training is complete (completed)"),
+        (Cause.REQUESTED, "somebody asked to end the run (requested)"),
         (Cause.USER_CODE, "the trainer or its data failed (user-code)"),
-        (Cause.PREEMPTED, "EC2 took the instance back (preempted)"),
-        (Cause.HUNG, "the work stood still while the box was alive (hung)"),
-        (Cause.OVER_DEADLINE, "the time for the run was over (over-deadline)"),
-        (Cause.OVER_BUDGET, "the money for the run was spent (over-budget)"),
-        (Cause.ORPHAN, "no run held the instance (orphan)"),
+        (Cause.PREEMPTED, "EC2 reclaimed the spot instance (preempted)"),
+        (Cause.HUNG, "training made no progress on a living instance (hung)"),
+        (Cause.OVER_DEADLINE, "the run reached its deadline (over-deadline)"),
+        (Cause.OVER_BUDGET, "the run reached its price cap (over-budget)"),
+        (Cause.ORPHAN, "the instance belonged to no run (orphan)"),
         (Cause.INFRA, "the instance, its agent or AWS failed (infra)"),
     ],
 )
-def test_every_cause_is_told_in_words(cause: Cause, why: str) -> None:
-    assert f"why       {why}\n" in told(Kind.FAILED, run=ended(Outcome.FAILED, cause)).body
+def test_every_cause_is_in_words(cause: Cause, why: str) -> None:
+    assert f"why       {why}\n" in message_of(Kind.FAILED, run=ended(Outcome.FAILED, cause)).body
 
 
-def test_what_a_trainer_printed_is_no_markup_in_a_chat() -> None:
-    description = told(Kind.FAILED, text="<!channel> & <https://x|ok>").chat["content"]["description"]
+def test_the_output_of_a_trainer_is_no_markup_in_a_chat() -> None:
+    description = message_of(Kind.FAILED, text="<!channel> & <https://x|ok>").chat["content"]["description"]
     assert description.startswith("&lt;!channel&gt; &amp; &lt;https://x|ok&gt;\n")
 
 
-def test_of_an_unknown_partition_there_are_no_links() -> None:
+def test_an_unknown_partition_has_no_links() -> None:
     assert links(an_incident(Kind.FAILED), StackLocation.of("arn:aws-iso:sns:us-iso-east-1:1:t", "b")) == {}
 
 
-def test_an_incident_that_is_no_instance_links_to_none() -> None:
+def test_an_incident_without_an_instance_links_to_none() -> None:
     assert links(an_incident(Kind.STUCK, name="unreadable-abc", run=None), PLACE) == {}
 
 
@@ -247,7 +249,7 @@ def test_an_incident_that_is_no_instance_links_to_none() -> None:
         (Outcome.FAILED, Cause.USER_CODE, Kind.FAILED),
     ],
 )
-def test_the_end_of_a_run_is_told_by_its_kind(outcome: Outcome, cause: Cause, kind: Kind) -> None:
+def test_the_end_of_a_run_has_its_kind(outcome: Outcome, cause: Cause, kind: Kind) -> None:
     assert kind_of_end(ended(outcome, cause)) is kind
 
 
@@ -255,11 +257,11 @@ def ended(outcome: Outcome, cause: Cause) -> Run:
     return a_run(verdict=Verdict(outcome, cause, "why", DecidedBy.WATCHDOG))
 
 
-def test_a_run_without_a_verdict_has_no_end_to_tell() -> None:
+def test_a_run_without_a_verdict_has_no_kind_of_end() -> None:
     with pytest.raises(ValueError, match=r"^the run has not ended$"):
         kind_of_end(a_run())
 
 
 if __name__ == "__main__":
     for each in Kind:
-        (GOLDEN / f"message-{each}.txt").write_text(spelled(told(each)))
+        (GOLDEN / f"message-{each}.txt").write_text(spelled(message_of(each)))

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from types import SimpleNamespace
 
 import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.bootstrap import watchdog
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.ports import Notifier
+from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.aws_server import LAUNCHER
 
 CONTEXT = SimpleNamespace(
@@ -15,9 +20,28 @@ CONTEXT = SimpleNamespace(
 )
 
 
+class RefusingNotifier:
+    """A notifier that refuses the messages of one lane, or all, with an error."""
+
+    def __init__(self, notifier: Notifier, error: Exception, lane: str | None = None) -> None:
+        self._notifier = notifier
+        self._error = error
+        self._lane = lane
+
+    def publish(self, message: Message) -> None:
+        if self._lane in (None, message.attributes["lane"]):
+            raise self._error
+        self._notifier.publish(message)
+
+
+def watchdog_that_cannot_notify(error: Exception, lane: str | None = None) -> Reconciler:
+    reconciler = watchdog()
+    return replace(reconciler, notifier=RefusingNotifier(reconciler.notifier, error, lane))
+
+
 @pytest.fixture
-def told(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """What the stack tells its functions, as environment variables."""
+def function_variables(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The environment variables that the stack gives its functions."""
     stack = read_stack(client("cloudformation"), "dev")
     variables = {
         "ENVIRONMENT": stack.environment,

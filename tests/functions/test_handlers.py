@@ -1,4 +1,4 @@
-"""Each handler with each golden event, on AWS as moto plays it: what must be reconciled is, what must not be is not."""
+"""Each handler with each golden event, on AWS as moto plays it: what must be reconciled is, and nothing else."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import subprocess
 import sys
 from collections.abc import Callable
 from dataclasses import replace
+from functools import cache
 from pathlib import Path
 from typing import Any
 
@@ -16,19 +17,17 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.bootstrap import watchdog
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Absent
-from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.observability import log_report
 from chronos_ec2.services.watchdog.reconcile import Report
 from chronos_ec2.testing.aws_server import start_instance, store
 from chronos_ec2.testing.builders import RUN_ID, a_run
-from tests.functions.conftest import CONTEXT
+from tests.functions.conftest import CONTEXT, watchdog_that_cannot_notify
 from tests.template.calls import Recorder
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -42,7 +41,7 @@ Handle = Callable[[str], None]
 
 
 @pytest.fixture
-def handle(told: None, calls: Recorder) -> Callable[[str, str, str | None], None]:
+def handle(function_variables: None, calls: Recorder) -> Callable[[str, str, str | None], None]:
     """Call a handler with a golden event, as Lambda would, in its role; an instance id replaces the event's."""
 
     def handle(function: str, event: str, instance_id: str | None = None) -> None:
@@ -58,7 +57,7 @@ def handle(told: None, calls: Recorder) -> Callable[[str, str, str | None], None
 
 
 def a_finished_run(lane: Lane = Lane("dev")) -> str:
-    """A run whose agent has said its last word and whose instance is terminated: one reconcile releases its lock."""
+    """A run with its agent's verdict and a terminated instance: one reconcile releases its lock."""
     run = a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED)
     instance_id = start_instance(run)
     client("ec2").terminate_instances(InstanceIds=[instance_id])
@@ -105,7 +104,7 @@ def test_an_event_of_our_instance_reconciles_its_lane(handle: Any, event: str) -
     assert released()
 
 
-def test_an_event_of_a_foreign_instance_moves_nothing(handle: Any) -> None:
+def test_an_event_of_a_foreign_instance_changes_nothing(handle: Any) -> None:
     a_finished_run()
     for event in EC2_EVENTS:
         handle("instance_changed", event)
@@ -113,7 +112,7 @@ def test_an_event_of_a_foreign_instance_moves_nothing(handle: Any) -> None:
 
 
 @pytest.mark.parametrize("function", ["state_written", "instance_changed"])
-def test_what_is_not_for_a_function_is_ignored(handle: Any, function: str) -> None:
+def test_an_event_for_nobody_is_ignored(handle: Any, function: str) -> None:
     a_finished_run()
     for event in FOR_NOBODY:
         handle(function, event)
@@ -127,26 +126,20 @@ def test_the_sweep_reconciles_whatever_its_event_says(handle: Any) -> None:
         assert released(), event
 
 
-def test_a_sweep_of_which_one_lane_failed_does_the_others_and_fails(
+def test_a_sweep_with_a_failed_lane_reconciles_the_others_and_fails(
     handle: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     a_finished_run()
     broken = Lane("dev", "aaa")
     store().objects.write(broken.state_key, b"not json")
-    publish = SnsNotifier.publish
-
-    def refuse_the_broken_one(notifier: SnsNotifier, message: Message) -> None:
-        if message.attributes["lane"] == broken.name:
-            raise RuntimeError("a defect")
-        publish(notifier, message)
-
-    monkeypatch.setattr(SnsNotifier, "publish", refuse_the_broken_one)
+    refusing = cache(lambda: watchdog_that_cannot_notify(RuntimeError("a defect"), broken.name))
+    monkeypatch.setattr(importlib.import_module("functions.sweep"), "reconciler", refusing)
     with pytest.raises(ServiceUnavailable, match=r"1 of 2 lanes failed.*a defect"):
         handle("sweep", "sweep-tick.json")
     assert released()
 
 
-def test_the_watchdog_asks_with_the_clients_that_give_up_in_time(told: None) -> None:
+def test_the_watchdog_uses_the_clients_that_give_up_in_time(function_variables: None) -> None:
     reconciler = watchdog()
     assert reconciler.fleet._ec2 is client("ec2", brief=True)  # type: ignore[attr-defined]
     assert reconciler.store.objects._s3 is client("s3", brief=True)  # type: ignore[attr-defined]
@@ -158,11 +151,11 @@ def test_each_decision_is_one_json_line_with_reason_evidence_and_actions() -> No
     decision = Decision("no heartbeat", (Terminate("i-1", Cause.INFRA),), {"run_id": "r"})
     log_report(logger, Report(Lane("dev"), decision, run=a_run(), instances=("i-1",)))
     (line,) = stream.getvalue().splitlines()
-    told = json.loads(line)
-    assert (told["message"], told["level"], told["actions"]) == ("no heartbeat", "INFO", ["Terminate"])
-    assert (told["lane"], told["evidence"]) == ("main", {"run_id": "r"})
-    assert (told["terminations"], told["leaks"]) == (1, 0)
-    assert (told["run_id"], told["attempt"], told["instances"]) == (RUN_ID, 1, ["i-1"])
+    logged = json.loads(line)
+    assert (logged["message"], logged["level"], logged["actions"]) == ("no heartbeat", "INFO", ["Terminate"])
+    assert (logged["lane"], logged["evidence"]) == ("main", {"run_id": "r"})
+    assert (logged["terminations"], logged["leaks"]) == (1, 0)
+    assert (logged["run_id"], logged["attempt"], logged["instances"]) == (RUN_ID, 1, ["i-1"])
 
 
 @pytest.mark.parametrize("function", ["state_written", "instance_changed", "sweep", "launcher"])

@@ -31,7 +31,7 @@ ORDER = {"lane": "main", "run_id": RUN_ID}
 
 
 @pytest.fixture
-def handle(told: None, calls: Recorder) -> Any:
+def handle(function_variables: None, calls: Recorder) -> Any:
     """The handler, with its stack's settings."""
     module = importlib.import_module("functions.launcher")
     module.launcher.cache_clear()
@@ -60,7 +60,9 @@ def waiting(deployed: str) -> None:
 
 def running() -> list[str]:
     pages = client("ec2").get_paginator("describe_instances").paginate()
-    return [box["InstanceId"] for page in pages for group in page["Reservations"] for box in group["Instances"]]
+    return [
+        instance["InstanceId"] for page in pages for group in page["Reservations"] for instance in group["Instances"]
+    ]
 
 
 def test_it_starts_the_instance_names_it_in_the_record_and_schedules_its_end(handle: Any, waiting: None) -> None:
@@ -94,12 +96,12 @@ def test_each_decision_is_one_json_line_with_run_attempt_instance_and_reason(
     said: Callable[[Any], dict[str, Any]], waiting: None
 ) -> None:
     line = said(ORDER)
-    assert (line["message"], line["reason"]) == ("started", "the run waits for its next attempt")
+    assert (line["message"], line["reason"]) == ("started", "the run is waiting for its next attempt")
     assert (line["environment"], line["lane"], line["run_id"], line["attempt"]) == ("dev", "main", RUN_ID, 2)
     assert [line["instance"]] == running()
     assert (line["instance_type"], line["market"]) == ("g4dn.2xlarge", "on-demand")
     again = said(ORDER)
-    assert (again["message"], again["reason"]) == ("nothing to start", "the run waits for no instance")
+    assert (again["message"], again["reason"]) == ("nothing to start", "the run is not waiting for an instance")
     # What the metric of relaunches counts.
     pattern = synthesised(parameters={"CustomMetrics": "true"})["Relaunches"]["Properties"]["FilterPattern"]
     assert pattern == f'{{ $.message = "{line["message"]}" }}'
@@ -125,8 +127,8 @@ def test_another_lanes_run_gets_its_instance_too(handle: Any, deployed: str) -> 
 def test_a_run_on_spare_capacity_goes_on_there(handle: Any, deployed: str) -> None:
     waits(LANE, "spot")
     handle(ORDER)
-    boxes = client("ec2").describe_instances(InstanceIds=running())["Reservations"][0]["Instances"]
-    assert [box["InstanceLifecycle"] for box in boxes] == ["spot"]
+    instances = client("ec2").describe_instances(InstanceIds=running())["Reservations"][0]["Instances"]
+    assert [instance["InstanceLifecycle"] for instance in instances] == ["spot"]
 
 
 @pytest.mark.usefixtures("asked_once")

@@ -1,4 +1,4 @@
-"""One incident, one message: the stories of all kinds, told by events that come ten times each and in any order.
+"""One incident, one message: the stories of all kinds, with events that come ten times each and in any order.
 
 The handlers and all behind them are the real ones; AWS is the one in memory, because the stories take hours.
 """
@@ -50,7 +50,7 @@ def a_run_that_works(env: Environment) -> Iterator[None]:
     env.claim(launched)
     env.train()
     for minute, _ in enumerate(minutes(env, 5)):
-        env.beat(launched, counter=minute + 2)
+        env.heartbeat(launched, counter=minute + 2)
         yield
 
 
@@ -80,7 +80,7 @@ def one_that_hangs(env: Environment) -> Iterator[None]:
     launched = in_training(env)
     yield
     for _ in minutes(env, 5):
-        env.beat(launched, stalled_for=LIMITS.progress + seconds(1))
+        env.heartbeat(launched, stalled_for=LIMITS.progress + seconds(1))
         yield
     yield from minutes(env, 3)
 
@@ -89,7 +89,7 @@ def one_whose_money_is_spent(env: Environment) -> Iterator[None]:
     env.defaults |= {"crashes_left": 0, "max_cost_usd": 0.1}
     launched = in_training(env)
     for minute, _ in enumerate(minutes(env, 20)):
-        env.beat(launched, counter=minute + 2)
+        env.heartbeat(launched, counter=minute + 2)
         yield
 
 
@@ -110,7 +110,7 @@ def one_that_goes_on_elsewhere(env: Environment) -> Iterator[None]:
     env.defaults |= {"crashes_left": 1}
     launched = in_training(env)
     yield
-    env.beat(launched, checkpoint_age=seconds(30))
+    env.heartbeat(launched, checkpoint_age=seconds(30))
     env.clock.advance(seconds(240))
     env.power_off(launched)
     yield from minutes(env, 5)
@@ -153,10 +153,10 @@ def deliveries(env: Environment) -> list[tuple[str, Any]]:
         ("sweep", golden("sweep-tick")),
         *(("state_written", golden(name)) for name in OF_LOCKS),
     ]
-    for box in env.fleet.instances("dev"):
+    for instance in env.fleet.instances("dev"):
         for name in OF_INSTANCES:
             event = golden(name)
-            event["detail"]["instance-id"] = box.instance_id
+            event["detail"]["instance-id"] = instance.instance_id
             found.append(("instance_changed", event))
     return found
 
@@ -166,7 +166,7 @@ def test_there_is_a_story_of_each_kind() -> None:
 
 
 @pytest.mark.parametrize("kind", STORIES)
-def test_each_incident_is_told_once_however_often_and_late_its_events_come(env: Environment, kind: Kind) -> None:
+def test_each_incident_is_published_once_however_often_and_late_its_events_come(env: Environment, kind: Kind) -> None:
     story, expected = STORIES[kind]
     random = Random(kind)
     for _ in story(env):
@@ -174,7 +174,7 @@ def test_each_incident_is_told_once_however_often_and_late_its_events_come(env: 
         random.shuffle(events)
         for function, event in events:
             importlib.import_module(f"functions.{function}").handler(event, CONTEXT)
-    told = Counter(message.attributes["kind"] for message in env.notifier.messages)
-    assert told == Counter(map(str, expected))
+    sent = Counter(message.attributes["kind"] for message in env.notifier.messages)
+    assert sent == Counter(map(str, expected))
     if kind is Kind.RESUMED:
         assert env.lock(Lane("dev")).run.attempt == 2

@@ -9,19 +9,18 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from functools import cache
 from typing import Any
 
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
 from chronos_ec2.testing.builders import a_run, launching
-from tests.functions.conftest import CONTEXT
+from tests.functions.conftest import CONTEXT, watchdog_that_cannot_notify
 from tests.template.calls import NEEDED, Recorder
 from tests.template.iam import Answer, Policies
 from tests.template.test_policies import DEADLINE, DEADLINE_ROLE, policies
@@ -33,8 +32,8 @@ Sweep = Callable[..., None]
 
 
 @pytest.fixture
-def sweep(told: None, monkeypatch: pytest.MonkeyPatch, calls: Recorder) -> Sweep:
-    """Let the sweep run some times with no patience at all, in the watchdog's role."""
+def sweep(function_variables: None, monkeypatch: pytest.MonkeyPatch, calls: Recorder) -> Sweep:
+    """Run the sweep several times with limits of a millisecond, in the watchdog's role."""
     monkeypatch.setenv("LIMIT_OVERRIDES", json.dumps(AT_ONCE))
     module = importlib.import_module("functions.sweep")
     module.reconciler.cache_clear()
@@ -97,10 +96,8 @@ def test_another_attempt_is_asked_for(sweep: Sweep, calls: Recorder, monkeypatch
 
 
 def test_a_marker_is_withdrawn_when_its_message_does_not_go_out(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(_notifier: SnsNotifier, _message: Message) -> None:
-        raise ServiceUnavailable("SNS does not answer")
-
-    monkeypatch.setattr(SnsNotifier, "publish", refuse)
+    refusing = cache(lambda: watchdog_that_cannot_notify(ServiceUnavailable("SNS does not answer")))
+    monkeypatch.setattr(importlib.import_module("functions.sweep"), "reconciler", refusing)
     a_dead_run()
     start_instance(later(a_run(lane=Lane("dev", "second"))))
     sweep()

@@ -63,13 +63,13 @@ def test_an_outage_of_any_length_ends_no_healthy_run_and_releases_nothing(
         except ServiceUnavailable:
             assert refused == "ec2:DescribeInstances"
     faults.clear()
-    env.beat(launched)
+    env.heartbeat(launched)
     env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
     assert env.lock().run.suspect is None
 
 
-def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_box_alive(env: Environment, faults: Faults) -> None:
+def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_instance_alive(env: Environment, faults: Faults) -> None:
     launched = env.launch()
     env.claim(launched)
     env.train()
@@ -118,7 +118,7 @@ def test_an_orphan_whose_record_appears_before_its_termination_is_spared(env: En
     faults.hook("objects.read", lambda key: env.objects.create(key, held.run.to_json()), after=True, on=LOCK, times=1)
     env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
-    assert launched.instance_id in {box.instance_id for box in env.fleet.instances("dev") if box.alive}
+    assert launched.instance_id in {instance.instance_id for instance in env.fleet.instances("dev") if instance.alive}
 
 
 def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(env: Environment) -> None:
@@ -129,13 +129,15 @@ def test_the_one_place_that_ends_instances_ends_none_that_is_not_listed_as_ours(
     assert env.fleet.terminate_calls == []
 
 
-def test_a_message_that_cannot_be_sent_puts_off_the_end_of_a_stray_by_some_sweeps_and_no_more(env: Environment) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+def test_a_message_that_cannot_be_sent_delays_the_end_of_an_orphan_by_some_sweeps_only(
+    env: Environment,
+) -> None:
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     env.faults.fail("notifier.publish")
     env.sweeps(LIMITS.orphan_bound)
     assert env.fleet.terminate_calls == []
     env.sweeps(3 * LIMITS.sweep)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
 
 
 @pytest.mark.parametrize("state", [state for state in InstanceState if state is not InstanceState.TERMINATED])
@@ -157,10 +159,10 @@ def test_two_bundles_lie_beside_each_other_and_neither_is_replaced() -> None:
     assert store.objects.read(bundle_key(first)).body == b"one"  # type: ignore[union-attr]
 
 
-def test_a_sweep_finds_a_stray_in_a_lane_that_has_no_lock(env: Environment) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "forgotten"})
+def test_a_sweep_finds_an_orphan_in_a_lane_that_has_no_lock(env: Environment) -> None:
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "forgotten"})
     env.sweeps(LIMITS.orphan_bound)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
 
 
 def test_a_record_alone_that_cannot_be_read_ends_no_healthy_run(env: Environment) -> None:
@@ -168,7 +170,7 @@ def test_a_record_alone_that_cannot_be_read_ends_no_healthy_run(env: Environment
     env.claim(launched)
     env.faults.fail("objects.read", on=LOCK)
     for _ in range(20):
-        env.beat(launched)
+        env.heartbeat(launched)
         env.sweeps(LIMITS.sweep)
     assert env.fleet.terminate_calls == []
 
@@ -186,7 +188,7 @@ ANY_TROUBLE = [ServiceUnavailable, NotAllowed, RuntimeError]
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_a_launch_whose_end_cannot_be_scheduled_is_a_launch_all_the_same(
+def test_a_launch_succeeds_although_its_deadline_cannot_be_scheduled(
     env: Environment, faults: Faults, error: type[Exception]
 ) -> None:
     faults.fail("deadlines.schedule", error)
@@ -234,10 +236,10 @@ def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_f
 ) -> None:
     env.deadlines.schedule("i-gone", env.clock.now())
     env.clock.advance(LIMITS.boot)
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     faults.fail("deadlines.cancel", error)
     env.sweeps(LIMITS.orphan_bound)
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
     assert "is refused" in env.watchdog.sweep()[0].error
 
 
@@ -283,13 +285,13 @@ def an_untagged_instance(env: Environment) -> str:
     env.claim(launched)
     env.train()
     for _ in range(int(LIMITS.boot / LIMITS.sweep)):
-        env.beat(launched)
+        env.heartbeat(launched)
         env.sweeps(LIMITS.sweep)
     env.fleet.untag(launched.instance_id)
     return launched.instance_id
 
 
-def test_the_schedule_of_an_instance_that_lost_its_tags_stays_and_people_are_told_once(env: Environment) -> None:
+def test_the_schedule_of_an_instance_that_lost_its_tags_stays_and_people_are_published_once(env: Environment) -> None:
     instance_id = an_untagged_instance(env)
     env.sweeps(10 * LIMITS.sweep)
     assert env.deadlines.schedules.keys() == {instance_id}
@@ -311,7 +313,7 @@ def test_a_calm_sweep_asks_ec2_once(env: Environment, faults: Faults) -> None:
     launched = env.launch()
     env.claim(launched)
     env.clock.advance(LIMITS.boot)
-    env.beat(launched)
+    env.heartbeat(launched)
     faults.calls.clear()
     env.watchdog.sweep()
     assert [AWS_CALLS[operation] for operation, _ in faults.calls].count("ec2:DescribeInstances") == 1
@@ -319,11 +321,11 @@ def test_a_calm_sweep_asks_ec2_once(env: Environment, faults: Faults) -> None:
 
 def test_a_schedule_stays_when_ec2_cannot_be_asked_and_the_lanes_are_swept(env: Environment) -> None:
     an_untagged_instance(env)
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     env.faults.fail("fleet.look_up", NotAllowed("not allowed to list EC2 instances"))
     env.sweeps(LIMITS.orphan_bound)
     assert "not allowed" in env.watchdog.sweep()[0].error
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
     assert len(env.deadlines.schedules) == 1
 
 
@@ -338,7 +340,7 @@ def test_a_deadline_holds_whatever_s3_says(
     launched = env.launch()
     env.claim(launched)
     second = env.launch(lane=Lane("dev", "second"))
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     deadline = env.clock.now() + LIMITS.max_runtime
     env.clock.advance(LIMITS.max_runtime - 15 * LIMITS.sweep)
     for name, run_id in (("main", launched.run_id), ("second", second.run_id)):
@@ -354,13 +356,13 @@ def test_a_deadline_holds_whatever_s3_says(
         if calls != S3S_CALLS[-1:] and env.clock.now() < deadline:
             assert env.fleet.terminate_calls == []
     assert {launched.instance_id, second.instance_id} <= set(env.fleet.terminate_calls)
-    assert (stray in env.fleet.terminate_calls) is (calls == S3S_CALLS[-1:])
+    assert (orphan in env.fleet.terminate_calls) is (calls == S3S_CALLS[-1:])
 
 
-def test_a_note_that_cannot_be_read_puts_the_end_of_a_stray_off_and_not_back(env: Environment) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+def test_a_note_that_cannot_be_read_puts_the_end_of_an_orphan_off_and_not_back(env: Environment) -> None:
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     env.sweeps(LIMITS.grace)
-    key = suspect_key("dev", stray)
+    key = suspect_key("dev", orphan)
     first = env.objects.read(key)
     env.faults.fail("objects.read", on=key)
     env.sweeps(3 * LIMITS.sweep)
@@ -368,7 +370,7 @@ def test_a_note_that_cannot_be_read_puts_the_end_of_a_stray_off_and_not_back(env
     env.faults.clear()
     assert env.objects.read(key) == first
     env.watchdog.sweep()
-    assert env.fleet.terminate_calls == [stray]
+    assert env.fleet.terminate_calls == [orphan]
 
 
 @pytest.mark.parametrize("error", [ServiceUnavailable, NotAllowed])
@@ -403,21 +405,21 @@ FORGED = Verdict(Outcome.FAILED, Cause.HUNG, "forged", DecidedBy.WATCHDOG)
         pytest.param(LIMITS.grace, {"stop": Stop(Cause.REQUESTED, "by hand", NOW)}, id="kill"),
     ],
 )
-def test_who_writes_the_lock_again_and_again_escapes_no_hard_limit(
+def test_rewriting_the_lock_again_and_again_escapes_no_hard_limit(
     env: Environment, age: timedelta, changes: dict[str, Any]
 ) -> None:
     launched = env.launch()
     env.claim(launched)
     env.train()
     env.clock.advance(age)
-    env.beat(launched)
+    env.heartbeat(launched)
     rewrite_at_each_read(env, lambda run: replace(run, **changes))
     for _ in range(2):  # the first may have read what was there before
         env.watchdog.sweep()
     assert env.fleet.terminate_calls == [launched.instance_id]
 
 
-def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so(env: Environment) -> None:
+def test_a_lease_ends_no_run_whose_lock_others_keep_writing_and_the_report_says_so(env: Environment) -> None:
     launched = env.launch()
     env.claim(launched)
     env.train()
@@ -433,26 +435,28 @@ def test_a_lease_does_not_end_what_others_keep_writing_of_and_the_report_says_so
 GARBAGE = b"\xef\xbb\xbf{"
 
 
-def a_stray_and_a_run(env: Environment) -> tuple[str, Launched]:
-    """A stray that EC2 lists first, and a run in training that beats; both are older than a boot may take."""
+def an_orphan_and_a_run(env: Environment) -> tuple[str, Launched]:
+    """An orphan that EC2 lists first, and a run in training that sends heartbeats; both are older than a boot may take."""
     tags = owner_tags(env.fleet.project, "dev") | {"RunId": "20260101T000000Z-ffffff"}
-    stray = env.fleet.add(tags)
+    orphan = env.fleet.add(tags)
     launched = env.launch()
     env.claim(launched)
     env.train()
     env.clock.advance(LIMITS.boot + seconds(1))
-    env.beat(launched, counter=2)
-    return stray, launched
+    env.heartbeat(launched, counter=2)
+    return orphan, launched
 
 
-def test_beside_an_unreadable_lock_a_stray_is_ended_and_the_run_that_beats_is_not(env: Environment) -> None:
-    stray, launched = a_stray_and_a_run(env)
+def test_beside_an_unreadable_lock_an_orphan_is_ended_and_a_live_run_is_not(
+    env: Environment,
+) -> None:
+    orphan, launched = an_orphan_and_a_run(env)
     before = env.lock().run.to_json()
     env.objects.write(LOCK, GARBAGE)
     for counter in range(3, 60):
         env.sweeps(LIMITS.sweep)
-        env.beat(launched, counter)
-    assert env.fleet.terminate_calls == [stray]
+        env.heartbeat(launched, counter)
+    assert env.fleet.terminate_calls == [orphan]
     assert env.objects.body(LOCK) == GARBAGE
 
     env.objects.write(LOCK, before)
@@ -462,15 +466,15 @@ def test_beside_an_unreadable_lock_a_stray_is_ended_and_the_run_that_beats_is_no
     assert env.left() == []
 
 
-def test_a_beat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_its_agent(env: Environment) -> None:
-    stray, launched = a_stray_and_a_run(env)
-    env.fleet.move(stray, InstanceState.TERMINATED)
+def test_a_heartbeat_that_comes_just_before_an_end_beside_an_unreadable_lock_spares_its_agent(env: Environment) -> None:
+    orphan, launched = an_orphan_and_a_run(env)
+    env.fleet.move(orphan, InstanceState.TERMINATED)
     env.objects.write(LOCK, GARBAGE)
     env.sweeps(LIMITS.lease + 2 * LIMITS.sweep)
     env.fleet.terminate_calls.clear()
     env.fleet.move(launched.instance_id, InstanceState.RUNNING)
     env.faults.hook(
-        "objects.read", lambda _key: env.beat(launched, counter=9), after=True, on=heartbeat_of(launched), times=1
+        "objects.read", lambda _key: env.heartbeat(launched, counter=9), after=True, on=heartbeat_of(launched), times=1
     )
     assert env.watchdog.lane(Lane("dev")).lost_races == 1
     assert env.fleet.terminate_calls == []
@@ -483,7 +487,7 @@ def without_a_lock(env: Environment, launched: Launched) -> Callable[[], None]:
 
     def bring_back() -> None:
         env.objects.write(LOCK, body)
-        env.beat(launched)
+        env.heartbeat(launched)
 
     return bring_back
 
@@ -498,7 +502,7 @@ def test_a_suspicion_of_long_ago_makes_no_first_look_fatal(env: Environment) -> 
     bring_back()
     for counter in range(2, 122):
         env.sweeps(LIMITS.sweep)
-        env.beat(launched, counter)
+        env.heartbeat(launched, counter)
     bring_back = without_a_lock(env, launched)
     env.watchdog.sweep()
     bring_back()
@@ -506,29 +510,29 @@ def test_a_suspicion_of_long_ago_makes_no_first_look_fatal(env: Environment) -> 
     assert env.fleet.terminate_calls == []
 
 
-def test_a_stray_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_when_it_can(
+def test_an_orphan_that_could_not_be_ended_for_an_hour_is_ended_within_a_grace_when_it_can(
     env: Environment, faults: Faults
 ) -> None:
-    stray = env.fleet.add(owner_tags(env.fleet.project, "dev"))
+    orphan = env.fleet.add(owner_tags(env.fleet.project, "dev"))
     faults.fail("fleet.terminate")
     env.sweeps(seconds(3600))
     faults.clear()
     env.sweeps(LIMITS.grace)
-    assert not next(box for box in env.fleet.instances("dev") if box.instance_id == stray).alive
+    assert not next(instance for instance in env.fleet.instances("dev") if instance.instance_id == orphan).alive
 
 
-def test_a_list_of_ec2_that_lags_for_minutes_ends_no_run_whose_agent_beats(env: Environment) -> None:
+def test_a_list_of_ec2_that_lags_for_minutes_ends_no_run_whose_agent_sends_heartbeats(env: Environment) -> None:
     launched = env.launch(crashes_left=1)
     env.claim(launched)
     env.train()
     env.fleet.lists_nothing = True
     for counter in range(2, 12):
-        env.beat(launched, counter, checkpoint_age=seconds(30))
+        env.heartbeat(launched, counter, checkpoint_age=seconds(30))
         env.sweeps(LIMITS.sweep)
     assert env.lock().run.attempt == 1
     assert env.lock().run.verdict is None
     env.fleet.lists_nothing = False
-    env.beat(launched, 12)
+    env.heartbeat(launched, 12)
     env.watchdog.sweep()
     assert env.lock().run.suspect is None
     assert env.fleet.terminate_calls == []
@@ -538,24 +542,24 @@ def test_the_lane_of_an_instance_that_vanished_is_free_within_the_promise(env: E
     launched = env.launch()
     env.claim(launched)
     env.train()
-    env.beat(launched, 2)
+    env.heartbeat(launched, 2)
     env.fleet.lists_nothing = True
     env.sweeps(LIMITS.vanished_bound)
     assert env.store.read_lock(Lane("dev")) == Absent()
 
 
 @pytest.mark.parametrize("crashes_left", [0, 1])
-def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(env: Environment, crashes_left: int) -> None:
+def test_a_heartbeat_that_comes_just_before_a_run_is_given_up_keeps_it(env: Environment, crashes_left: int) -> None:
     launched = env.launch(crashes_left=crashes_left)
     env.claim(launched)
     env.train()
-    env.beat(launched, 2, checkpoint_age=seconds(30))
+    env.heartbeat(launched, 2, checkpoint_age=seconds(30))
     env.fleet.lists_nothing = True
     env.sweeps(LIMITS.lease - seconds(30))
     env.clock.advance(LIMITS.sweep)
     env.faults.hook(
         "objects.read",
-        lambda _key: env.beat(launched, 3, checkpoint_age=seconds(30)),
+        lambda _key: env.heartbeat(launched, 3, checkpoint_age=seconds(30)),
         after=True,
         on=heartbeat_of(launched),
         times=1,
@@ -565,7 +569,7 @@ def test_a_beat_that_comes_just_before_a_run_is_given_up_keeps_it(env: Environme
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_told(
+def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_published(
     env: Environment, error: type[Exception]
 ) -> None:
     tags = owner_tags(env.fleet.project, "dev")
@@ -575,8 +579,8 @@ def test_an_instance_that_ec2_refuses_to_end_keeps_no_other_alive_and_is_told(
     assert env.fleet.terminate_calls == [other]
     assert "OperationNotPermitted" in env.watchdog.sweep()[-1].error
     env.sweeps(LIMITS.alarm)
-    told = [(m.attributes["kind"], m.document["incident"]) for m in env.notifier.messages]
-    assert sorted(told) == [("leak", protected), ("orphan", protected), ("orphan", other)]
+    published = [(m.attributes["kind"], m.document["incident"]) for m in env.notifier.messages]
+    assert sorted(published) == [("leak", protected), ("orphan", protected), ("orphan", other)]
 
 
 def a_run_that_is_over(env: Environment) -> str:

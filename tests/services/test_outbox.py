@@ -37,4 +37,4 @@ def test_a_message_that_was_sent_is_not_composed_again() -> None:
 def test_whatever_is_wrong_with_a_log_its_message_goes_out() -> None:
     faults = Faults()
     faults.fail("objects.tail", RuntimeError("KMS.DisabledException"))
-    assert last_lines(MemoryAws(faults).objects, a_run()) == ("it could not be read: KMS.DisabledException",)
+    assert last_lines(MemoryAws(faults).objects, a_run()) == ("(could not be read: KMS.DisabledException)",)

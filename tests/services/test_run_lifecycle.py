@@ -103,7 +103,7 @@ def test_a_hang_is_ended_within_the_promise_and_is_called_one(env: Environment) 
     start = env.clock.now()
     while not env.fleet.terminate_calls:
         env.clock.advance(LIMITS.heartbeat)
-        env.beat(launched, counter=5, stalled_for=env.clock.now() - start)
+        env.heartbeat(launched, counter=5, stalled_for=env.clock.now() - start)
         if (env.clock.now() - start).seconds % 60 == 0:
             env.watchdog.sweep()
     assert env.clock.now() - start <= LIMITS.hung_bound
@@ -119,7 +119,7 @@ def test_a_healthy_run_lives_to_its_deadline_and_is_asked_to_stop_before(env: En
     start = env.clock.now()
     while env.lock().run.stop is None:
         env.clock.advance(seconds(60))
-        env.beat(launched, counter=int((env.clock.now() - start).total_seconds()))
+        env.heartbeat(launched, counter=int((env.clock.now() - start).total_seconds()))
         env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
     assert LIMITS.max_runtime - LIMITS.grace <= env.clock.now() - start <= LIMITS.max_runtime
@@ -133,7 +133,7 @@ def test_a_killed_run_has_the_grace(env: Environment) -> None:
     env.watchdog.sweep()
     assert env.fleet.terminate_calls == []
     for _ in range(4):
-        env.beat(launched)
+        env.heartbeat(launched)
         env.sweeps(seconds(60))
     assert env.left() == []
     assert env.kinds() == ["killed"]
@@ -197,7 +197,7 @@ def test_an_agent_that_comes_back_between_decision_and_termination_is_spared(env
 
 def beat_after_the_first_read(env: Environment, launched: Launched) -> None:
     key = run_key("dev", launched.run_id, HEARTBEAT)
-    env.faults.hook("objects.read", lambda _key: env.beat(launched, counter=9), after=True, on=key, times=1)
+    env.faults.hook("objects.read", lambda _key: env.heartbeat(launched, counter=9), after=True, on=key, times=1)
 
 
 def test_a_last_look_that_fails_is_no_evidence(env: Environment) -> None:
@@ -278,18 +278,18 @@ def test_a_run_that_fell_back_to_a_dearer_type_is_ended_by_what_that_costs(env: 
     env.claim(launched)
     env.train()
     for counter in range(2, 58):
-        env.beat(launched, counter)
+        env.heartbeat(launched, counter)
         env.sweeps(LIMITS.sweep)
     assert env.lock().run.stop is None
     for counter in range(58, 60):
-        env.beat(launched, counter)
+        env.heartbeat(launched, counter)
         env.sweeps(LIMITS.sweep)
     assert env.lock().run.stop is not None
     assert env.lock().run.stop.cause is Cause.OVER_BUDGET  # type: ignore[union-attr]
 
 
 @pytest.mark.parametrize(("type_left", "price"), [("g4dn.xlarge", 0.526), ("g5.4xlarge", 1.624)])
-def test_what_a_lost_attempt_has_cost_is_told_by_ec2s_type_though_its_launcher_died_before_it_could_say(
+def test_what_a_lost_attempt_has_cost_is_published_by_ec2s_type_though_its_launcher_died_before_it_could_say(
     env: Environment, type_left: str, price: float
 ) -> None:
     env.fleet.no_capacity = {"g4dn.xlarge", "g5.4xlarge"} - {type_left}
@@ -297,11 +297,11 @@ def test_what_a_lost_attempt_has_cost_is_told_by_ec2s_type_though_its_launcher_d
     with pytest.raises(Crash):
         env.launch(crashes_left=1, **FALLS_BACK)
     assert env.lock().run.instance_type == "g5.4xlarge"
-    (box,) = env.fleet.instances("dev")
-    launched = Launched(env.lock().run.run_id, 1, box.instance_id, LaunchOption(type_left, "subnet-a"))
+    (instance,) = env.fleet.instances("dev")
+    launched = Launched(env.lock().run.run_id, 1, instance.instance_id, LaunchOption(type_left, "subnet-a"))
     env.claim(launched)
     env.train()
-    env.beat(launched, checkpoint_age=seconds(30))
+    env.heartbeat(launched, checkpoint_age=seconds(30))
     env.clock.advance(seconds(3600))
     env.power_off(launched)
     env.watchdog.sweep()
@@ -370,7 +370,7 @@ def test_a_lost_attempt_with_a_checkpoint_is_followed_by_another_within_its_budg
     first = env.launch()
     env.claim(first)
     env.train()
-    env.beat(first, checkpoint_age=seconds(30))
+    env.heartbeat(first, checkpoint_age=seconds(30))
     env.clock.advance(seconds(3600))
     env.power_off(first)
     env.watchdog.sweep()
@@ -408,7 +408,7 @@ def test_a_lost_attempt_is_the_last_when_another_cannot_help(env: Environment, s
     launched = env.launch()
     env.claim(launched)
     env.train()
-    env.beat(launched, checkpoint_age=None if spoiled == "no checkpoint" else seconds(30))
+    env.heartbeat(launched, checkpoint_age=None if spoiled == "no checkpoint" else seconds(30))
     if spoiled == "asked to stop":
         env.kill()
     if spoiled == "its own fault":
@@ -451,7 +451,7 @@ def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: 
 
     def deliver() -> None:
         calls = [lambda: env.watchdog.lane(Lane("dev")), lambda: env.watchdog.lane(Lane("dev", "second"))]
-        calls += [partial(env.watchdog.instance, box) for box in (launched.instance_id, orphan)]
+        calls += [partial(env.watchdog.instance, instance) for instance in (launched.instance_id, orphan)]
         events = 10 * [*calls, env.watchdog.sweep]
         random.shuffle(events)
         for event in events:
@@ -462,12 +462,12 @@ def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: 
     deliver()
     for _ in range(5):
         env.clock.advance(LIMITS.sweep)
-        env.beat(launched, stalled_for=LIMITS.progress + seconds(1))
+        env.heartbeat(launched, stalled_for=LIMITS.progress + seconds(1))
         deliver()
     env.clock.advance(LIMITS.sweep)
     deliver()
-    told = Counter((message.attributes["kind"], message.document["incident"]) for message in env.notifier.messages)
-    assert told == {
+    published = Counter((message.attributes["kind"], message.document["incident"]) for message in env.notifier.messages)
+    assert published == {
         ("started", launched.run_id): 1, ("stuck", launched.run_id): 1, ("orphan", orphan): 1,
     }  # fmt: skip
 
@@ -488,23 +488,23 @@ def lose(env: Environment, words: bytes | None) -> str:
     return verdict.message
 
 
-def test_what_a_box_said_of_its_end_is_in_the_verdict_and_in_the_message(env: Environment) -> None:
-    words = "the box has booted a second time"
+def test_what_an_instance_reported_of_its_end_is_in_the_verdict_and_in_the_message(env: Environment) -> None:
+    words = "the instance has booted a second time"
     assert lose(env, words.encode()) == f"the instance disappeared during training: {words}"
     assert words in env.notifier.messages[-1].body
 
 
-def test_last_words_can_be_anything(env: Environment) -> None:
+def test_exit_reports_can_be_anything(env: Environment) -> None:
     assert lose(env, b"\xff\n" + b"\x1b[31m" * 10_000).isprintable()
 
 
-def test_a_run_whose_box_said_nothing_is_concluded_all_the_same(env: Environment) -> None:
+def test_a_run_whose_instance_said_nothing_is_concluded_all_the_same(env: Environment) -> None:
     assert lose(env, None).endswith("without an exit report")
     env.faults.fail("objects.tail", NotAllowed)
     assert lose(env, b"words").endswith("without an exit report")
 
 
-def test_nobody_asks_for_the_last_words_of_a_box_that_is_there(env: Environment) -> None:
+def test_nobody_asks_for_the_exit_reports_of_a_instance_that_is_there(env: Environment) -> None:
     launched = env.launch()
     env.watchdog.lane(Lane("dev"))
     env.claim(launched)
@@ -513,7 +513,7 @@ def test_nobody_asks_for_the_last_words_of_a_box_that_is_there(env: Environment)
     assert "objects.tail" not in {operation for operation, _ in env.faults.calls}
 
 
-def test_a_failure_is_told_with_the_last_lines_of_the_trainers_log(env: Environment) -> None:
+def test_a_failure_is_published_with_the_last_lines_of_the_trainers_log(env: Environment) -> None:
     launched = env.launch()
     env.claim(launched)
     log = b"".join(b"step %d\n" % step for step in range(1000)) + b"RuntimeError: out of memory\n"
@@ -526,7 +526,7 @@ def test_a_failure_is_told_with_the_last_lines_of_the_trainers_log(env: Environm
     assert ("  step 999\n" in body, "  step 985\n" in body) == (True, False)
 
 
-def test_a_failure_without_a_log_is_told_all_the_same(env: Environment) -> None:
+def test_a_failure_without_a_log_is_published_all_the_same(env: Environment) -> None:
     launched = env.launch()
     env.claim(launched)
     env.end(Outcome.FAILED, Cause.USER_CODE)

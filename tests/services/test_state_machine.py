@@ -58,7 +58,7 @@ def dies() -> None:
 
 
 class LaneMachine(RuleBasedStateMachine):
-    """One lane. The agent of the newest launch beats as long as it is said to be well."""
+    """One lane. The agent of the newest launch sends heartbeats while it is healthy."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -205,9 +205,9 @@ class LaneMachine(RuleBasedStateMachine):
     @invariant()
     def at_most_one_instance_works_for_a_run(self) -> None:
         with self.calm():
-            boxes = [box for box in self.env.fleet.instances("dev") if box.alive and box.run_id]
-        assert len({(box.run_id, box.attempt) for box in boxes}) == len(boxes)
-        assert len([box for box in boxes if self.launched and box.run_id == self.launched.run_id]) <= 1
+            living = [instance for instance in self.env.fleet.instances("dev") if instance.alive and instance.run_id]
+        assert len({(instance.run_id, instance.attempt) for instance in living}) == len(living)
+        assert len([instance for instance in living if self.launched and instance.run_id == self.launched.run_id]) <= 1
 
     def teardown(self) -> None:
         self.well = False
@@ -223,7 +223,7 @@ class LaneMachine(RuleBasedStateMachine):
         ended = len(self.env.fleet.terminate_calls)
         self.env.clock.advance(seconds(60))
         if self.well and self.launched:
-            self.beat(self.launched)
+            self.heartbeat(self.launched)
         with suppress(ServiceUnavailable, Crash):
             self.env.watchdog.sweep()
         if healthy:
@@ -232,11 +232,11 @@ class LaneMachine(RuleBasedStateMachine):
         self.notice()
         self.well = self.well and self.is_running()
 
-    def beat(self, launched: Launched) -> None:
+    def heartbeat(self, launched: Launched) -> None:
         self.counter += self.stalled is None
         self.stalled = None if self.stalled is None else self.stalled + 1
         with self.calm():
-            self.env.beat(
+            self.env.heartbeat(
                 launched,
                 counter=self.counter,
                 stalled_for=seconds(60 * (self.stalled or 0)),
@@ -270,8 +270,8 @@ class LaneMachine(RuleBasedStateMachine):
         if self.launched is None:
             return False
         with self.calm():
-            box = self.env.fleet.find("dev", self.launched.instance_id)
-        return box is not None and box.state is InstanceState.RUNNING
+            instance = self.env.fleet.find("dev", self.launched.instance_id)
+        return instance is not None and instance.state is InstanceState.RUNNING
 
     def run(self) -> Run:
         with self.calm():

@@ -16,7 +16,7 @@ def warned(aws: MemoryAws) -> tuple[str, ...]:
     return setup_warnings("dev", REGION, RunStore(aws.objects), aws.setup_checks)
 
 
-def test_a_stack_that_is_wired_as_it_should_be_gets_no_warning() -> None:
+def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
     assert warned(MemoryAws()) == ()
 
 
@@ -25,7 +25,7 @@ def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
     aws.objects.write("dev/lanes/Upper/system-state.json", b"{}")
     (warning,) = warned(aws)
     assert warning.startswith("dev/lanes/Upper/: not the lock of a lane")
-    assert "move it away" in warning
+    assert "move it elsewhere" in warning
     for number in range(9):
         aws.objects.write(f"dev/lanes/B{number}\n/system-state.json", b"{}")
     (warning,) = warned(aws)

@@ -53,10 +53,10 @@ def _tags_of(resource: Mapping[str, Any], key: str = "Tags") -> dict[str, str]:
 def _instance(instance_id: str) -> dict[str, str]:
     """An instance's tags and profile. moto takes a profile from a call alone, EC2 from the launch template too."""
     reservation = _described("describe_instances", "Reservations", InstanceIds=[instance_id])
-    box = reservation["Instances"][0] if reservation else {}
-    tags = _tags_of(box)
+    instance = reservation["Instances"][0] if reservation else {}
+    tags = _tags_of(instance)
     template = tags.get("aws:ResourceTag/aws:ec2launchtemplate:id")
-    given = box.get("IamInstanceProfile") or (_template(template) if template else {}).get("IamInstanceProfile")
+    given = instance.get("IamInstanceProfile") or (_template(template) if template else {}).get("IamInstanceProfile")
     return tags | ({"ec2:InstanceProfile": given["Arn"]} if given else {})
 
 

@@ -98,13 +98,13 @@ def test_the_metrics_count_what_the_functions_log(stack: Template) -> None:
         return stream.getvalue()
 
     ended = [Terminate("i-1", Cause.ORPHAN), Terminate("i-2", Cause.ORPHAN, force=True)]
-    told = [Notify(Kind.LEAK, "i-2", "does not end"), Notify(Kind.ORPHAN, "i-1", "no run holds it")]
+    notified = [Notify(Kind.LEAK, "i-2", "does not end"), Notify(Kind.ORPHAN, "i-1", "it belongs to no run")]
     for name, properties in metric_filters(stack).items():
         if name == "Relaunches":
             continue  # tests/functions/test_launcher.py
         of_leaks = name == "LeaksSeenBySweep"
-        assert counted(properties, logged(*ended, *told)) == (1 if of_leaks else 2), name
-        assert counted(properties, logged(told[1])) is None, name
+        assert counted(properties, logged(*ended, *notified)) == (1 if of_leaks else 2), name
+        assert counted(properties, logged(notified[1])) is None, name
     watched = {one["LogGroupName"].rpartition("/")[2] for name, one in metric_filters(stack).items() if name[0] == "T"}
     assert watched == {"chronos-ec2-dev-state-written", "chronos-ec2-dev-instance-changed", "chronos-ec2-dev-sweep"}
 

@@ -46,9 +46,9 @@ def test_the_watchdog_may_end_what_launch_tags(template: Template) -> None:
 
 
 def test_launch_and_watchdog_hear_of_one_project(template: Template) -> None:
-    told = template["Globals"]["Function"]["Environment"]["Variables"]
-    assert told["PROJECT"] == template["Outputs"]["Project"]["Value"] == {"Ref": "ProjectTag"}
-    assert told["ENVIRONMENT"] == template["Outputs"]["Environment"]["Value"] == {"Ref": "Environment"}
+    given = template["Globals"]["Function"]["Environment"]["Variables"]
+    assert given["PROJECT"] == template["Outputs"]["Project"]["Value"] == {"Ref": "ProjectTag"}
+    assert given["ENVIRONMENT"] == template["Outputs"]["Environment"]["Value"] == {"Ref": "Environment"}
 
 
 def test_looking_at_ec2_has_no_condition_because_ec2_knows_none(template: Template) -> None:

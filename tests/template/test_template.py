@@ -264,15 +264,15 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
 
 
 def test_each_function_is_told_what_it_needs(stack: Template) -> None:
-    told = {name: body["Properties"]["Environment"]["Variables"] for name, body in functions_of(stack).items()}
+    given = {name: body["Properties"]["Environment"]["Variables"] for name, body in functions_of(stack).items()}
     common = {"ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
               "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}  # fmt: skip
-    for name, variables in told.items():
+    for name, variables in given.items():
         launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN"}
         own = launching if name == "Launcher" else {"LAUNCHER_FUNCTION"}
         assert set(variables) == common | own, name
-    assert told["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]
-    assert len(told["Launcher"]["SUBNET_IDS"].split(",")) == 3
+    assert given["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]
+    assert len(given["Launcher"]["SUBNET_IDS"].split(",")) == 3
 
 
 def test_what_fails_with_all_its_retries_is_kept_but_of_the_sweep_which_comes_again(stack: Template) -> None:

@@ -118,7 +118,7 @@ def cases() -> Iterator[Case]:
     )  # fmt: skip
     for name, prepare, act in (
         ("claim", Environment.launch, Agent.claim),
-        ("heartbeat", _claimed, Agent.beat),
+        ("heartbeat", _claimed, Agent.heartbeat),
         ("enter data_sync", _claimed, Agent.advance),
         ("enter results_sync", training, Agent.upload),
         ("note a step", training, lambda agent: agent.record.record_step("step_9")),

@@ -181,9 +181,8 @@ def _problems(case: Case, played: _History, clean: _History) -> list[str]:
     return problems
 
 
-def main() -> int:
+def print_report(result: CrashPointResult) -> int:
     """Print what was enumerated; 1 when something did not converge."""
-    result = enumerate_crash_points()
     width = max(map(len, result.by_case))
     lines = [f"{name:{width}}  {points:5}" for name, points in [*result.by_case.items(), ("all", result.enumerated)]]
     lines.append(
@@ -196,4 +195,4 @@ def main() -> int:
 
 
 if __name__ == "__main__":
-    sys.exit(main())
+    sys.exit(print_report(enumerate_crash_points()))

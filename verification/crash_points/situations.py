@@ -124,7 +124,7 @@ def _break_the_state(env: Environment) -> None:
 
 def _checkpoint(env: Environment) -> None:
     env.agent.checkpoint_age = timedelta(seconds=30)
-    env.agent.beat()
+    env.agent.heartbeat()
 
 
 def _slow_ec2(env: Environment) -> None:
@@ -138,7 +138,7 @@ def no_capacity(*places: str) -> Step:
 
 def _recover(env: Environment) -> None:
     behave(AgentBehaviour.HEALTHY)(env)
-    env.agent.beat()
+    env.agent.heartbeat()
 
 
 def _lock_alone(env: Environment) -> None:

@@ -24,7 +24,7 @@ def main(arguments: list[str]) -> int:
     parser.add_argument("--histories", type=int, default=2000, help="how many, of consecutive seeds (default: 2000)")
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default: 0)")
     parser.add_argument("--without", type=_layers, default=frozenset(), help="kill layers to switch off: L0,L2,L3")
-    parser.add_argument("--json", action="store_true", help="print the figures as JSON")
+    parser.add_argument("--json", action="store_true", help="print the figures alone, in one line")
     options = parser.parse_args(arguments)
     off, limits, campaign = options.without, Limits(), Campaign()
     with without_log():
@@ -35,10 +35,10 @@ def main(arguments: list[str]) -> int:
                 f"{campaign.counts['histories']} of {options.histories} histories, {campaign.violations} violations",
                 file=sys.stderr,
             )
-        if options.json:
-            print(json.dumps(campaign.as_document() | {"failed_seeds": campaign.failed}))
-        else:
-            _print_figures(campaign)
+        print(
+            json.dumps(campaign.as_document() | {"failed_seeds": campaign.failed}, indent=None if options.json else 1)
+        )
+        if not options.json:
             _print_failures([(seed, shrink(scenario_of(seed, off), limits)) for seed in campaign.failed], limits)
     return 1 if campaign.violations else 0
 
@@ -53,18 +53,6 @@ def _print_history(scenario: Scenario, limits: Limits) -> None:
     print(scenario)
     for problem in problems(scenario, run_history(scenario, limits, print)):
         print(f"FAILED  {problem}")
-
-
-def _print_figures(campaign: Campaign) -> None:
-    document = campaign.as_document()
-    times = document.pop("time_to_terminate")
-    for name, value in document.items():
-        print(f"{name.replace('_', ' '):24} {value:10,}")
-    print(
-        f"\n{'seconds from failure to end':62}" + "".join(f"{name:>8}" for name in ("n", "p50", "p99", "max", "bound"))
-    )
-    for name, row in times.items():
-        print(f"{name:62}" + "".join(f"{value:8g}" for value in row.values()))
 
 
 def _print_failures(failures: list[tuple[int, Scenario]], limits: Limits) -> None:

@@ -14,7 +14,7 @@ from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import SCHEMA_VERSION, Run
 from chronos_ec2.domain.records.status import Cause, Stop, Suspect
-from verification.simulation.agent_model import AgentModel, AgentRun
+from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from verification.simulation.guarantees import HUNG, NO_RECORD, STOPPED
 from verification.simulation.oracle import Oracle
 from verification.simulation.scenario import FaultKind, InjectedFault

@@ -1,57 +1,69 @@
-"""EC2, S3, Scheduler and SNS in virtual time: delays, stale lists, lost answers, outages, pauses."""
+"""What goes wrong between AWS and its callers: lost answers, outages, pauses, crashes; and S3 with hooks."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import replace
-from datetime import datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
 from random import Random
 
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.ports import StoredObject
-from chronos_ec2.testing import Crash, MemoryDeadlines, MemoryFleet, MemoryObjects, VirtualTime
-from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing import Crash, MemoryObjects, VirtualTime
 from chronos_ec2.testing.faults import AWS_CALLS
-from verification.simulation.scenario import Layer, Scenario
+from verification.simulation.scenario import Scenario
 
 _BEAT_SECONDS = 20.0
 """A heartbeat and its second try."""
 
 
+@dataclass(eq=False, slots=True)
 class Noise:
     """What goes wrong with each call, given who makes it and what the scenario says."""
 
-    def __init__(self, scenario: Scenario, random: Random, time: VirtualTime) -> None:
-        # Two fault points a call.
-        self._errors = scenario.call_errors / 2
-        self._crashes = scenario.function_crashes / 2
-        self._outages = scenario.outages
-        self._pauses = scenario.pauses
-        self._paused = False
-        self._time = time
-        self._random = random
-        self._quiet = not (self._errors or self._crashes or self._outages or self._pauses)
-        self.in_function = False
-        self.in_launch = False
-        self.cut_off = False
-        """Whether the current caller cannot reach AWS."""
-        self.calls_to_crash: int | None = None
-        """The caller crashes after so many more fault points, two a call."""
-        self.conditional = False
-        """Whether the call is a write with a condition, whose retry may find that the condition does not hold."""
-        self.failed_calls = 0
-        """Failed calls of functions, and functions that crashed."""
-        self.failed_by_chance = 0
-        """The same without outages other than EC2's."""
-        self.disturbed: list[float] = []
-        """The times of ticks that were lost, or in which a call failed."""
-        self.disturbed_by_chance: list[float] = []
-        """The same without those that only an outage other than EC2's disturbed."""
-        self.tick: float | None = None
-        """When the current tick came."""
-        self.muted = False
+    _scenario: Scenario
+    _random: Random
+    _time: VirtualTime
+    in_function: bool = False
+    in_launch: bool = False
+    cut_off: bool = False
+    """Whether the current caller cannot reach AWS."""
+    calls_to_crash: int | None = None
+    """The caller crashes after so many more fault points, two a call."""
+    conditional: bool = False
+    """Whether the call is a conditional write, whose retry may find that the condition does not hold."""
+    muted: bool = False
+    tick: float | None = None
+    """When the current tick came."""
+    failed_calls: int = 0
+    """ReadFailed calls of functions, and functions that crashed."""
+    failed_by_chance: int = 0
+    """The same without outages other than EC2's."""
+    disturbed: list[float] = field(default_factory=list)
+    """The times of ticks that were lost, or in which a call failed."""
+    disturbed_by_chance: list[float] = field(default_factory=list)
+    """The same without those that only an outage other than EC2's disturbed."""
+    _paused: bool = False
+    _errors: float = field(init=False)
+    _crashes: float = field(init=False)
+    _quiet: bool = field(init=False)
+
+    def __post_init__(self) -> None:
+        """Split each rate over the two fault points of a call."""
+        scenario = self._scenario
+        self._errors, self._crashes = scenario.call_errors / 2, scenario.function_crashes / 2
+        self._quiet = not (self._errors or self._crashes or scenario.outages or scenario.pauses)
+
+    @contextmanager
+    def used_by_agent(self, *, cut_off: bool) -> Iterator[None]:
+        """Be the network of an agent."""
+        before = self.cut_off, self.in_function, self.in_launch
+        self.cut_off, self.in_function, self.in_launch = cut_off, False, False
+        try:
+            yield
+        finally:
+            self.cut_off, self.in_function, self.in_launch = before
 
     def disturbs(self, tick: float, by_chance: bool) -> None:
         """Note that a tick may have been of no use."""
@@ -62,17 +74,17 @@ class Noise:
     @property
     def can_fail(self) -> bool:
         """Whether a call may fail, by chance or in an outage."""
-        return bool(self._errors or self._outages) and not self.muted
+        return bool(self._errors or self._scenario.outages) and not self.muted
 
     @property
     def out(self) -> bool:
         """Whether a service is out now: a tick that did not call it may still depend on it."""
         now = self._time.seconds
-        return any(outage.after <= now < outage.after + outage.seconds for outage in self._outages)
+        return any(outage.after <= now < outage.after + outage.seconds for outage in self._scenario.outages)
 
     def excuse(self, last_beat: float) -> float:
         """Since when an agent is silent by its own fault, which an outage of S3 is not."""
-        for outage in self._outages:
+        for outage in self._scenario.outages:
             began_well = outage.after - _BEAT_SECONDS < last_beat < outage.after + outage.seconds
             if outage.service == "s3" and not outage.refuses and began_well and self._time.seconds > outage.after:
                 # A heartbeat that failed is tried again after some seconds.
@@ -96,12 +108,12 @@ class Noise:
             self._count()
             raise LostRace(f"{operation}: 412")
         self._maybe(operation)
-        if self._pauses and (self.in_function or self.in_launch) and not self.muted:
+        if self._scenario.pauses and (self.in_function or self.in_launch) and not self.muted:
             self._may_pause()
 
     def _may_pause(self) -> None:
         """The caller is held up while everybody else continues. One pause at a time."""
-        if self._paused or self._random.random() >= self._pauses:
+        if self._paused or self._random.random() >= self._scenario.pauses:
             return
         seconds = self._random.uniform(0.1, 20.0)
         if self.in_launch and self._random.random() < 0.2:
@@ -120,7 +132,7 @@ class Noise:
 
     def _in_an_outage(self, operation: str) -> None:
         call, now = AWS_CALLS[operation], self._time.seconds
-        for outage in self._outages:
+        for outage in self._scenario.outages:
             if self.muted or not (call.startswith(outage.service) and outage.after <= now):
                 continue
             if now < outage.after + outage.seconds and (self.in_function or not outage.refuses):
@@ -168,14 +180,9 @@ class SimulatedObjects(MemoryObjects):
         """Whether an object exists."""
         return key in self._objects
 
-    def written_at(self, key: str) -> datetime:
-        """When an object was written. Raises KeyError."""
-        return self._objects[key].written_at
-
-    def etag_of(self, key: str) -> str | None:
-        """The ETag of an object, if it is there."""
-        found = self._objects.get(key)
-        return None if found is None else found.etag
+    def stored(self, key: str) -> StoredObject:
+        """An object, without noise. Raises KeyError."""
+        return self._objects[key]
 
     def overwrite(self, key: str, body: bytes | None) -> None:
         """Somebody writes or deletes without a condition and without noise."""
@@ -200,120 +207,3 @@ class SimulatedObjects(MemoryObjects):
         etag = super()._put(key, body)
         self.on_lock(key)
         return etag
-
-
-class SimulatedFleet(MemoryFleet):
-    """EC2 with delays. `on_change` is called for every change of state, `on_terminate` for every TerminateInstances."""
-
-    def __init__(self, time: VirtualTime, noise: Noise, scenario: Scenario, random: Random) -> None:
-        super().__init__(time, noise)
-        self._time = time
-        self._scenario = scenario
-        self._random = random
-        self._seen_from: dict[str, list[tuple[float, Instance]]] = {}
-        self.ours: set[str] = set()
-        self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
-        self.on_terminate: Callable[[str], None] = lambda _id: None
-        self.on_schedule: Callable[[str], None] = lambda _id: None
-
-    def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
-        """Start an instance: pending for a while, then running. With our owner tags it is one of `ours`."""
-        instance_id = super().add(tags, instance_type)
-        if "ManagedBy" in tags:
-            self.ours.add(instance_id)
-        self.move(instance_id, InstanceState.PENDING)
-
-        def running() -> None:
-            if self.state(instance_id) is InstanceState.PENDING:
-                self.move(instance_id, InstanceState.RUNNING)
-
-        self._time.after(self._random.uniform(5, 20), running)
-        return instance_id
-
-    def terminate(self, instance_id: str, *, force: bool = False) -> None:
-        """As EC2 does: shutting down for a while, with force for less."""
-        self.faults.before("fleet.terminate", instance_id)
-        self.terminate_calls.append(instance_id)
-        self.on_terminate(instance_id)
-        scenario = self._scenario
-        self.shut_down(instance_id, min(scenario.shutting_down, scenario.by_force) if force else scenario.shutting_down)
-        self.faults.after("fleet.terminate", instance_id)
-
-    def shut_down(self, instance_id: str, seconds: float) -> None:
-        """Shut an instance down within so many seconds, or earlier if that is under way."""
-        state = self.state(instance_id)
-        if state is InstanceState.TERMINATED:
-            return
-        if state is not InstanceState.SHUTTING_DOWN:
-            self.move(instance_id, InstanceState.SHUTTING_DOWN)
-
-        def gone() -> None:
-            if self.state(instance_id) is not InstanceState.TERMINATED:
-                self.move(instance_id, InstanceState.TERMINATED)
-
-        self._time.after(seconds, gone)
-
-    def state(self, instance_id: str) -> InstanceState:
-        """The true state, whatever the list says."""
-        return self.truth(instance_id).state
-
-    def move(self, instance_id: str, state: InstanceState) -> None:
-        """Bring an instance into another state and report it."""
-        super().move(instance_id, state)
-        # A stale list shows an earlier state.
-        self._seen_from.setdefault(instance_id, []).append(
-            (self._time.seconds + self._scenario.list_lag, self._instances[instance_id].instance)
-        )
-        self.on_change(instance_id, state)
-
-    def truth(self, instance_id: str) -> Instance:
-        """An instance as it is, whatever the list says."""
-        return self._instances[instance_id].instance
-
-    def everything(self) -> list[Instance]:
-        """Every instance that ever was."""
-        return [found.instance for found in self._instances.values()]
-
-    def hold(self, instance_id: str) -> None:
-        """Somebody tags an instance Hold=true."""
-        found = self._instances[instance_id]
-        found.instance = replace(found.instance, hold=True)
-
-    def _ours(self, environment: str) -> tuple[Instance, ...]:
-        found = super()._ours(environment)
-        if not self._scenario.list_lag:
-            return found
-        seen = (self._as_seen(instance) for instance in found)
-        return tuple(instance for instance in seen if instance)
-
-    def _as_seen(self, instance: Instance) -> Instance | None:
-        now = self._time.seconds
-        known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
-        return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold) if known else None
-
-
-class SimulatedDeadlines(MemoryDeadlines):
-    """EventBridge Scheduler: what is armed fires within two minutes of its time, unless that layer is off."""
-
-    def __init__(self, time: VirtualTime, noise: Noise, scenario: Scenario, fleet: SimulatedFleet) -> None:
-        super().__init__(time, noise)
-        self._time = time
-        self._scenario = scenario
-        self._fleet = fleet
-        self._random = Random(scenario.seed ^ 0xDEAD)
-
-    def schedule(self, instance_id: str, at: datetime) -> None:
-        """Keep a schedule, unless there is one, and let it fire."""
-        new = instance_id not in self.schedules
-        try:
-            super().schedule(instance_id, at)
-        finally:
-            # Also if the answer was lost.
-            if new and instance_id in self.schedules and Layer.DEADLINE not in self._scenario.layers_off:
-                due = (at - ORIGIN).total_seconds() + self._random.uniform(0, 120)
-                self._time.at(due, lambda: self._fire(instance_id))
-
-    def _fire(self, instance_id: str) -> None:
-        if self.schedules.pop(instance_id, None):
-            self._fleet.on_schedule(instance_id)
-            self._fleet.shut_down(instance_id, self._scenario.shutting_down)

@@ -11,7 +11,7 @@ from datetime import datetime
 from chronos_ec2.domain.decision import Notify
 from chronos_ec2.services.watchdog.reconcile import Report
 from chronos_ec2.testing.clock import ORIGIN
-from verification.simulation.agent_model import AgentRun
+from chronos_ec2.testing.virtual_agent import AgentRun
 from verification.simulation.system import System
 
 _FOREVER = 1e12
@@ -84,7 +84,7 @@ class IdleSweeps:
         if about == "no run holds the lane":
             return _FOREVER
         if about.endswith("is being launched") or about.startswith(f"{lane.state_key} is unreadable"):
-            return _seconds(system.objects.written_at(lane.state_key)) + boot
+            return _seconds(system.objects.stored(lane.state_key).written_at) + boot
         return 0.0
 
 

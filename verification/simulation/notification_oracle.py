@@ -77,7 +77,8 @@ class NotificationOracle:
             self._must_know_of_leak(instance_id)
 
     def _must_know_of_unreadable(self, lane: Lane) -> None:
-        if etag := self._system.objects.etag_of(lane.state_key):
+        if self._system.objects.holds(lane.state_key):
+            etag = self._system.objects.stored(lane.state_key).etag
             self._expect(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, etag))}", None)
 
     def _must_know_of_attempt(self, run: Run) -> None:
@@ -126,7 +127,7 @@ class NotificationOracle:
         objects, key = system.objects, incident_key(system.environment.name, name, kind, attempt)
         if system.scenario.clean or not objects.holds(key):
             return False
-        age = (system.time.now() - objects.written_at(key)).total_seconds()
+        age = (system.time.now() - objects.stored(key).written_at).total_seconds()
         return b"pending" in objects.body(key) and age < _PENDING_SECONDS
 
     def _published(self) -> Counter[tuple[Kind, str, int | None]]:

@@ -13,7 +13,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import DecidedBy
 from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT, UPLOAD
 from chronos_ec2.testing.clock import ORIGIN
-from verification.simulation.agent_model import AgentRun
+from chronos_ec2.testing.virtual_agent import AgentRun
 from verification.simulation.guarantees import (
     DEAD,
     HUNG,
@@ -71,8 +71,6 @@ class Oracle:
         self._all_gone_since: float | None = None
         self.verdicts = Verdicts()
         self.notifications = NotificationOracle(system)
-
-    # --- while it runs -----------------------------------------------------------------------------------------
 
     def terminate_was_called(self, instance_id: str) -> None:
         """The watchdog terminates an instance: it must be ours, must not be healthy, and is announced."""
@@ -286,7 +284,7 @@ class Oracle:
         objects, left = self._system.objects, []
         for upload, begun in objects.begun.items():
             receipt = run_key(self._system.environment.name, upload.key.split("/")[1], RECEIPT)
-            if objects.holds(receipt) and begun < objects.written_at(receipt):
+            if objects.holds(receipt) and begun < objects.stored(receipt).written_at:
                 states = {
                     one["state"] for one in json.loads(objects.body(receipt))["resources"] if one["kind"] == UPLOAD
                 }

@@ -11,11 +11,12 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing import Crash
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.environment import BUCKET
+from chronos_ec2.testing.virtual_agent import AgentModel
 from chronos_ec2.worker.run_lock import Identity
-from verification.simulation.agent_model import AgentModel
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, lock_event
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED
 from verification.simulation.idle_sweep_skipping import IdleSweeps
@@ -159,7 +160,7 @@ class _History:
         if state is InstanceState.SHUTTING_DOWN:
             if agent := self._system.agents.get(instance_id):
                 agent.catch_up()
-                if agent.uploads:
+                if agent.status is Status.TRAINING:  # the parts of its upload stay
                     key = run_key(agent.identity.environment, agent.identity.run_id, "checkpoints/1/model")
                     self._system.objects.begin(key)
                 agent.die()
@@ -222,20 +223,21 @@ class _History:
             return
         identity = Identity(found.lane.environment, found.run_id, instance_id, "boot", found.attempt)
         agent = AgentModel(
-            self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_record
-        )
-        agent.power_off = partial(self._agent_ended, instance_id)
-        agent.deaf = FaultKind.DEAF in arranged
-        agent.checkpoint_after = self._scenario.checkpoint_after
-        agent.on_claim = self._oracle.claimed
-        agent.on_fenced = partial(self._oracle.fenced, instance_id)
+            self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_record,
+            power_off=partial(self._agent_ended, instance_id),
+            on_claim=self._oracle.claimed,
+            on_fenced=partial(self._oracle.fenced, instance_id),
+            deaf=FaultKind.DEAF in arranged,
+            checkpoint_after=self._scenario.checkpoint_after,
+            training=self._scenario.training,
+        )  # fmt: skip
         system.agents[instance_id] = agent
         if found.deadline:
             end = (found.deadline - ORIGIN).total_seconds()
             self._time.at(end, partial(self._past_its_deadline, instance_id))
         if (spent := system.spent_at(instance_id)) is not None:
             self._time.at(spent, partial(self._past_its_price, instance_id))
-        agent.start(self._scenario.training)
+        agent.start()
 
     def _never_boots(self, instance_id: str, launched_at: float) -> None:
         """The instance's own boot timer ends it, if that layer is on."""

@@ -18,9 +18,10 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing import Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
+from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
 from chronos_ec2.worker.run_lock import RunLock
-from verification.simulation.agent_model import AgentModel, AgentRun
-from verification.simulation.faulty_aws import Noise, SimulatedDeadlines, SimulatedFleet, SimulatedObjects
+from verification.simulation.faulty_aws import Noise, SimulatedObjects
 from verification.simulation.guarantees import LATE, PRICED
 from verification.simulation.scenario import Layer, Scenario
 
@@ -39,7 +40,7 @@ class Parts:
     watchdog: type[Reconciler] = Reconciler
     agent_record: type[RunLock] = RunLock
     objects: type[SimulatedObjects] = SimulatedObjects
-    deadlines: type[SimulatedDeadlines] = SimulatedDeadlines
+    deadlines: type[VirtualDeadlines] = VirtualDeadlines
     notifier: type[MemoryNotifier] = MemoryNotifier
     skip_idle_sweeps: bool = True
 
@@ -59,15 +60,18 @@ class SimulatedAws(MemoryAws):
     """AWS in virtual time, with noise."""
 
     objects: SimulatedObjects
-    fleet: SimulatedFleet
+    fleet: VirtualFleet
+    deadlines: VirtualDeadlines
 
     def __init__(self, scenario: Scenario, random: Random, parts: Parts) -> None:
         self.time = VirtualTime()
         self.noise = Noise(scenario, random, self.time)
         super().__init__(self.noise, self.time, parts.notifier(self.noise))
         self.objects = parts.objects(self.time, self.noise)
-        self.fleet = SimulatedFleet(self.time, self.noise, scenario, random)
-        self.deadlines = parts.deadlines(self.time, self.noise, scenario, self.fleet)
+        delays = Delays(scenario.shutting_down, scenario.by_force, scenario.list_lag)
+        self.fleet = VirtualFleet(self.time, self.noise, delays, random)
+        self.deadlines = parts.deadlines(self.time, self.noise, self.fleet, Random(scenario.seed ^ 0xDEAD))
+        self.deadlines.off = Layer.DEADLINE in scenario.layers_off
 
 
 class _Environment(Environment):

@@ -64,7 +64,7 @@ class Agent:
     def _work(self) -> None:
         if not self.claimed:
             self.claim()
-        self.beat()
+        self.heartbeat()
         stop = self._requested_stop()
         if self.behaviour in (AgentBehaviour.HUNG, AgentBehaviour.DEAF):
             return
@@ -119,7 +119,7 @@ class Agent:
         """Write the verdict."""
         self.record.finish(verdict)
 
-    def beat(self) -> None:
+    def heartbeat(self) -> None:
         """Send a heartbeat."""
         now = self._aws.clock.now()
         if self.behaviour is not AgentBehaviour.HUNG:

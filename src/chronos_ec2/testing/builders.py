@@ -1,4 +1,4 @@
-"""Values for tests: each builder makes a plain, healthy thing; a test says only what is different."""
+"""Values for tests: each builder makes a healthy one; a test names only what differs."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def an_instance(**changes: Any) -> Instance:
 
 
 def a_heartbeat(**changes: Any) -> Heartbeat:
-    """A beat of `a_run`'s agent: step 120, moving."""
+    """A heartbeat of `a_run`'s agent: step 120, making progress."""
     heartbeat = Heartbeat(
         run_id=RUN_ID,
         attempt=1,
@@ -89,7 +89,7 @@ def a_heartbeat(**changes: Any) -> Heartbeat:
 
 
 def a_beat(age: timedelta = timedelta(seconds=5), **changes: Any) -> HeartbeatReceived:
-    """A beat that S3 received `age` ago."""
+    """A heartbeat that S3 received `age` ago."""
     return HeartbeatReceived(a_heartbeat(**changes), '"beat"', NOW - age)
 
 
@@ -99,10 +99,10 @@ def held(run: Run | None = None, written_at: datetime = NOW - timedelta(minutes=
 
 
 def some_facts(**changes: Any) -> LaneFacts:
-    """A healthy lane: the run, its instance, a fresh beat; unless told otherwise all that lives has a schedule."""
+    """A healthy lane: the run, its instance, a fresh heartbeat; by default every living instance has a schedule."""
     facts = LaneFacts(LANE, (an_instance(),), NOW, held(), a_beat())
     facts = replace(facts, **changes)
-    scheduled = frozenset(each.instance_id for each in facts.instances if each.alive)
+    scheduled = frozenset(instance.instance_id for instance in facts.instances if instance.alive)
     return replace(facts, scheduled=changes.get("scheduled", scheduled))
 
 

@@ -1,4 +1,4 @@
-"""Clocks that move only when told to."""
+"""Clocks that move only when a test moves them."""
 
 from __future__ import annotations
 

@@ -133,7 +133,7 @@ class Environment:
         self.clock.advance(span)
         for instance in self.alive:
             if (agent := self.agent_of(instance)).sends_heartbeats:
-                agent.beat()
+                agent.heartbeat()
 
     def work_until(self, status: Status) -> None:
         """Let the agent of the main lane come to a phase."""
@@ -198,7 +198,7 @@ class Environment:
         """An agent claims, and sends a heartbeat."""
         held = self.lock()
         self.store.replace_lock(replace(held.run, current_step="claimed", instance_id=launched.instance_id), held)
-        self.beat(launched, attempt=held.run.attempt)
+        self.heartbeat(launched, attempt=held.run.attempt)
 
     def train(self) -> None:
         """The run comes to its training."""
@@ -206,7 +206,7 @@ class Environment:
             held = self.lock()
             self.store.replace_lock(held.run.advance(status, str(status), self.clock.now()), held)
 
-    def beat(
+    def heartbeat(
         self,
         launched: Launched,
         counter: int = 1,

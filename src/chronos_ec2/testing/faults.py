@@ -7,7 +7,7 @@ wildcards. Its target is a key, an instance id or a lane, empty where there is n
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from math import inf
@@ -60,6 +60,19 @@ class Interceptor(Protocol):
 
     def after(self, operation: str, target: str) -> None:
         """The call has had its effect; raising means that the caller does not learn of it."""
+        ...
+
+
+class Network(Protocol):
+    """What is between an agent in virtual time and AWS."""
+
+    @property
+    def can_fail(self) -> bool:
+        """Whether a call may fail: then no heartbeat is skipped."""
+        ...
+
+    def used_by_agent(self, *, cut_off: bool) -> AbstractContextManager[None]:
+        """The agent makes the calls within; cut off, all of them fail."""
         ...
 
 

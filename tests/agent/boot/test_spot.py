@@ -178,8 +178,8 @@ def test_an_interrupted_run_resumes_from_its_last_step(service: Imds, workdir: W
         """The notice arrives once training has started."""
 
         def get(self, path: str) -> str | None:
-            beat = world.store.read_heartbeat("dev", RUN_ID)
-            if isinstance(beat, HeartbeatReceived) and beat.heartbeat.step > 0:
+            found = world.store.read_heartbeat("dev", RUN_ID)
+            if isinstance(found, HeartbeatReceived) and found.heartbeat.step > 0:
                 service.interrupt()
             return super().get(path)
 

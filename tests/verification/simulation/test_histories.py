@@ -2,61 +2,59 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
-from dataclasses import replace
+from collections.abc import Callable
+from dataclasses import fields, replace
 from datetime import datetime, timedelta
 from random import Random
-from typing import Self
 
 import pytest
-import typer
-from verification.simulation.forged_events import forged_event
-from verification.simulation.virtual_time import ORIGIN
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.decision import Decision, Terminate
+from chronos_ec2.domain.decision import Action, Decision, Terminate, WriteLock
 from chronos_ec2.domain.errors import Fenced, LostRace
 from chronos_ec2.domain.events import Ignored, InstanceStateChanged, SpotInterruption, StateWritten, parse_event
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.domain.rules import active_run
-from chronos_ec2.domain.rules.active_run import _near_a_limit, _over_budget, _past_deadline
+from chronos_ec2.ports import Upload
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
-from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.testing import MemoryNotifier, MemoryObjects
+from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
+from chronos_ec2.testing import MemoryNotifier
+from chronos_ec2.testing.builders import LIMITS
+from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing.virtual_ec2 import VirtualDeadlines
 from chronos_ec2.worker.run_lock import RunLock
-from verification.simulation.__main__ import simulate
-from verification.simulation.campaign import plan_of, shrink, study, whole
-from verification.simulation.faulty_aws import SimulatedDeadlines
-from verification.simulation.idle_sweep_skipping import IdleSweeps
+from verification.simulation.__main__ import main
+from verification.simulation.campaign import scenario_of, shrink, study, whole
+from verification.simulation.fault_injection import forged_event
+from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.runner import run_history
-from verification.simulation.scenario import HARMLESS, InjectedFault, Kind, Layer, Outage, Scenario, draw
-
-LIMITS = Limits()
+from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, draw
+from verification.simulation.system import Parts
 
 ONCE_FAILED: dict[str, Scenario] = {
     "the lock was released while its message was still pending": Scenario(
         108, training=300, call_errors=0.3, function_crashes=0.02, lost_events=0.0
     ),
     "a launcher that died before RunInstances kept the lane for ever": Scenario(
-        1365, lost_events=1.0, disturbances=(InjectedFault(Kind.LAUNCHER_DIES, 0, 7),)
+        1365, lost_events=1.0, faults=(InjectedFault(FaultKind.LAUNCHER_DIES, 0, 7),)
     ),
     "an instance beside a forged instance id was suspected for ever": Scenario(
-        825, lost_events=1.0, disturbances=(InjectedFault(Kind.FOREIGN_ID, 400), InjectedFault(Kind.PANIC, 420))
+        825, lost_events=1.0, faults=(InjectedFault(FaultKind.FOREIGN_ID, 400), InjectedFault(FaultKind.PANIC, 420))
     ),
     "a hang beside an unreadable record was never seen": Scenario(
-        1965, lost_events=1.0, disturbances=(InjectedFault(Kind.HANG, 300), InjectedFault(Kind.GARBAGE, 310))
+        1965, lost_events=1.0, faults=(InjectedFault(FaultKind.HANG, 300), InjectedFault(FaultKind.GARBAGE, 310))
     ),
     "an instance that would not shut down was forgotten beside an unreadable record": Scenario(
-        1964, shutting_down=1e9, disturbances=(InjectedFault(Kind.GARBAGE, 300), InjectedFault(Kind.PANIC, 310))
+        1964, shutting_down=1e9, faults=(InjectedFault(FaultKind.GARBAGE, 300), InjectedFault(FaultKind.PANIC, 310))
     ),
-    "an instance that powered off without a word and would not go was waited for for ever": Scenario(
-        1977, shutting_down=1e9, disturbances=(InjectedFault(Kind.CRASH, 400),)
+    "an instance that powered off without an exit report and would not go was waited for for ever": Scenario(
+        1977, shutting_down=1e9, faults=(InjectedFault(FaultKind.CRASH, 400),)
     ),
     "a partition ended between the verdict and the second try of the end that follows it": Scenario(
         124604,
@@ -64,7 +62,7 @@ ONCE_FAILED: dict[str, Scenario] = {
         training=217.1,
         call_errors=0.1,
         lost_events=1.0,
-        disturbances=(InjectedFault(Kind.SLOW, 422.18, 640.72), InjectedFault(Kind.PARTITION, 288.71, 274.96)),
+        faults=(InjectedFault(FaultKind.SLOW, 422.18, 640.72), InjectedFault(FaultKind.PARTITION, 288.71, 274.96)),
     ),
     "an agent that died just before its claim was held to the lease of one that had claimed": Scenario(
         663679,
@@ -72,21 +70,21 @@ ONCE_FAILED: dict[str, Scenario] = {
         training=65.27,
         call_errors=0.1,
         lost_events=1.0,
-        disturbances=(InjectedFault(Kind.PANIC, 230.78),),
+        faults=(InjectedFault(FaultKind.PANIC, 230.78),),
     ),
     "the watchdog deleted the schedule of an instance that lost its tags": Scenario(
         179,
         max_runtime=1247.9,
         lost_events=1.0,
-        disturbances=(InjectedFault(Kind.PANIC, 272), InjectedFault(Kind.UNTAGGED, 245)),
+        faults=(InjectedFault(FaultKind.PANIC, 272), InjectedFault(FaultKind.UNTAGGED, 245)),
     ),
-    "an agent powered its box off beside a record that it could not read": Scenario(
-        49, lost_events=1.0, disturbances=(InjectedFault(Kind.GARBAGE, 155.8),)
+    "an agent powered its instance off beside a record that it could not read": Scenario(
+        49, lost_events=1.0, faults=(InjectedFault(FaultKind.GARBAGE, 155.8),)
     ),
-    "an instance that EC2 listed minutes late was missed although it beat": Scenario(
+    "an instance that EC2 listed minutes late was missed although it sent heartbeats": Scenario(
         24, boot=49.3, list_lag=267.8, lost_events=1.0
     ),
-    "a sweep came between the end of an outage of S3 and the first beat after it": Scenario(
+    "a sweep came between the end of an outage of S3 and the first heartbeat after it": Scenario(
         6, training=2000, lost_events=1.0, outages=(Outage("s3", 300, 400.857),)
     ),
     "a deadline passed while S3 did not answer": Scenario(
@@ -95,17 +93,17 @@ ONCE_FAILED: dict[str, Scenario] = {
         max_runtime=1476.4,
         lost_events=1.0,
         outages=(Outage("s3", 718.6, 2528.8),),
-        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}),
-        disturbances=(InjectedFault(Kind.DEAF, 0),),
+        layers_off=frozenset({Layer.INSTANCE, Layer.DEADLINE}),
+        faults=(InjectedFault(FaultKind.DEAF, 0),),
     ),
     "a kill hid that the agent was dead": Scenario(
-        2763, lost_events=1.0, disturbances=(InjectedFault(Kind.PANIC, 300), InjectedFault(Kind.KILL, 440))
+        2763, lost_events=1.0, faults=(InjectedFault(FaultKind.PANIC, 300), InjectedFault(FaultKind.KILL, 440))
     ),
     "a kill gave an instance that never booted two minutes more": Scenario(
         902280,
         lost_events=1.0,
-        layers_off=frozenset({Layer.BOX, Layer.DEADLINE}),
-        disturbances=(InjectedFault(Kind.NO_BOOT, 0), InjectedFault(Kind.KILL, 899.85)),
+        layers_off=frozenset({Layer.INSTANCE, Layer.DEADLINE}),
+        faults=(InjectedFault(FaultKind.NO_BOOT, 0), InjectedFault(FaultKind.KILL, 899.85)),
     ),
     "a launcher that was held up for long wrote into the record of an instance that was shutting down": Scenario(
         938027,
@@ -113,7 +111,7 @@ ONCE_FAILED: dict[str, Scenario] = {
         pauses=0.01,
         list_lag=36.62,
         lost_events=1.0,
-        disturbances=(InjectedFault(Kind.NO_BOOT, 0), InjectedFault(Kind.KILL, 237.24)),
+        faults=(InjectedFault(FaultKind.NO_BOOT, 0), InjectedFault(FaultKind.KILL, 237.24)),
     ),
     "a sweep that was held up ended a stopped instance late": Scenario(
         703001,
@@ -123,13 +121,13 @@ ONCE_FAILED: dict[str, Scenario] = {
         lost_ticks=0.1,
         pauses=0.1,
         lost_events=1.0,
-        disturbances=(InjectedFault(Kind.STOPPED, 191.63),),
+        faults=(InjectedFault(FaultKind.STOPPED, 191.63),),
     ),
     "somebody overwrote the note of a first look at an agent that was dead": Scenario(
         707733,
         boot=97.98,
         lost_events=1.0,
-        disturbances=(InjectedFault(Kind.PANIC, 156.59), InjectedFault(Kind.FORGED_SUSPECT, 358.74)),
+        faults=(InjectedFault(FaultKind.PANIC, 156.59), InjectedFault(FaultKind.FORGED_SUSPECT, 358.74)),
     ),
 }
 
@@ -141,15 +139,19 @@ def test_what_once_failed_holds(story: str) -> None:
 
 @pytest.mark.parametrize(
     ("then", "begins", "limit"),
-    [(None, 8000.0, 600.0), (Kind.HANG, 500.0, LIMITS.hung_bound.total_seconds()), (Kind.PANIC, 500.0, 270.0)],
+    [
+        (None, 8000.0, 600.0),
+        (FaultKind.HANG, 500.0, LIMITS.hung_bound.total_seconds()),
+        (FaultKind.PANIC, 500.0, 270.0),
+    ],
 )
-def test_a_run_whose_instance_lost_its_tags_goes_on_as_long_as_it_works_and_no_longer(
-    then: Kind | None, begins: float, limit: float
+def test_a_run_whose_instance_lost_its_tags_continues_while_it_works_and_no_longer(
+    then: FaultKind | None, begins: float, limit: float
 ) -> None:
-    disturbances = (InjectedFault(Kind.UNTAGGED, 400), *([InjectedFault(then, begins)] if then else []))
-    told: list[str] = []
-    assert run_history(Scenario(77, training=8000, disturbances=disturbances), LIMITS, told.append).failed == []
-    (concluded,) = [float(line.split()[0]) for line in told if "Conclude" in line]
+    faults = (InjectedFault(FaultKind.UNTAGGED, 400), *([InjectedFault(then, begins)] if then else []))
+    log: list[str] = []
+    assert run_history(Scenario(77, training=8000, faults=faults), LIMITS, log.append).failed == []
+    (concluded,) = [float(line.split()[0]) for line in log if "Conclude" in line]
     assert begins < concluded <= begins + limit
 
 
@@ -157,7 +159,7 @@ def test_a_run_whose_instance_lost_its_tags_goes_on_as_long_as_it_works_and_no_l
 @pytest.mark.parametrize("count", [2_000, pytest.param(20_000, marks=pytest.mark.thorough)])
 def test_histories_without_a_violation(count: int) -> None:
     result = whole(study(count, 7_000_000, LIMITS))
-    assert (result.histories, result.violations, result.failed) == (count, 0, [])
+    assert (result.counts["histories"], result.violations, result.failed) == (count, 0, [])
 
 
 def test_a_history_is_the_same_each_time() -> None:
@@ -165,27 +167,25 @@ def test_a_history_is_the_same_each_time() -> None:
     assert (first.times, first.duplicates) == (second.times, second.duplicates)
 
 
-def test_a_sweep_that_is_left_out_would_have_changed_nothing(monkeypatch: pytest.MonkeyPatch) -> None:
-    def stories() -> list[list[str]]:
+def test_a_sweep_that_is_skipped_would_have_changed_nothing() -> None:
+    def stories(parts: Parts) -> list[list[str]]:
         """What happens to instances in some histories; in the first five something nearly came too early once."""
-        told: list[list[str]] = []
+        log: list[list[str]] = []
         for plan in filter(lambda plan: plan.clean, map(draw, (6, 435, 554, 662, 1777, *range(100)))):
             story: list[str] = []
-            run_history(plan, LIMITS, story.append)
-            told.append([line for line in story if "sweep:" not in line and "launch" not in line])
-        return told
+            run_history(plan, LIMITS, story.append, parts)
+            log.append([line for line in story if "sweep:" not in line and "launch" not in line])
+        return log
 
-    with_all_left_out = stories()
-    monkeypatch.setattr(IdleSweeps, "holds", lambda _calm: False)
-    assert with_all_left_out == stories()
+    assert stories(Parts()) == stories(Parts(skip_idle_sweeps=False))
 
 
 @pytest.mark.parametrize("kind", sorted(HARMLESS))
-def test_a_healthy_run_dies_of_nothing_that_is_harmless(kind: Kind) -> None:
-    plan = Scenario(1, disturbances=(InjectedFault(kind, 300, 700),))
-    told: list[str] = []
-    assert run_history(plan, LIMITS, told.append).failed == []
-    assert not any("TerminateInstances" in line for line in told)
+def test_a_healthy_run_dies_of_nothing_that_is_harmless(kind: FaultKind) -> None:
+    plan = Scenario(1, faults=(InjectedFault(kind, 300, 700),))
+    log: list[str] = []
+    assert run_history(plan, LIMITS, log.append).failed == []
+    assert not any("TerminateInstances" in line for line in log)
 
 
 def blind_to_beats(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -201,16 +201,14 @@ def slow_to_believe(facts: LaneFacts, now: datetime, limits: Limits) -> Decision
 
 
 @pytest.mark.parametrize("call_errors", [0.02, 0.1, 0.3])
-def test_calls_that_fail_do_not_hide_a_watchdog_that_waits_too_long(
-    call_errors: float, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_calls_that_fail_do_not_hide_a_watchdog_that_waits_too_long(call_errors: float) -> None:
     plans = [
-        Scenario(seed, call_errors=call_errors, lost_events=1.0, disturbances=(InjectedFault(Kind.PANIC, 300),))
+        Scenario(seed, call_errors=call_errors, lost_events=1.0, faults=(InjectedFault(FaultKind.PANIC, 300),))
         for seed in range(40)
     ]
     assert not any(run_history(plan, LIMITS).failed for plan in plans)
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", slow_to_believe)
-    died = [found for found in (run_history(plan, LIMITS) for plan in plans) if found.times]
+    slow = Parts(decide=slow_to_believe)
+    died = [found for found in (run_history(plan, LIMITS, parts=slow) for plan in plans) if found.times]
     assert len(died) > 15
     assert sum(bool(found.leaks) for found in died) > len(died) / 2
 
@@ -219,22 +217,26 @@ def ending_all(state: InstanceState, after: float) -> Callable[..., Decision]:
     """A watchdog that from some second on ends whatever is in a state, without a reason."""
 
     def defective(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-        boxes = (box for box in facts.instances if box.state is state and now > ORIGIN + timedelta(seconds=after))
-        ends = tuple(Terminate(box.instance_id, Cause.REQUESTED) for box in boxes)
+        instances = (
+            instance
+            for instance in facts.instances
+            if instance.state is state and now > ORIGIN + timedelta(seconds=after)
+        )
+        ends = tuple(Terminate(instance.instance_id, Cause.REQUESTED) for instance in instances)
         return decide(facts, now, limits) + Decision("for no reason", ends)
 
     return defective
 
 
-def test_a_kill_of_one_run_excuses_no_other(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", ending_all(InstanceState.RUNNING, 230))
-    plan = Scenario(1, lanes=2, disturbances=(InjectedFault(Kind.KILL, 200),))
-    assert any("healthy" in line for line in run_history(plan, LIMITS).wrong)
+def test_a_kill_of_one_run_excuses_no_other() -> None:
+    parts = Parts(decide=ending_all(InstanceState.RUNNING, 230))
+    plan = Scenario(1, lanes=2, faults=(InjectedFault(FaultKind.KILL, 200),))
+    assert any("healthy" in line for line in run_history(plan, LIMITS, parts=parts).wrong)
 
 
-def test_an_instance_that_is_still_pending_counts_as_healthy(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", ending_all(InstanceState.PENDING, 0))
-    assert any(run_history(Scenario(seed), LIMITS).wrong for seed in range(5))
+def test_an_instance_that_is_still_pending_counts_as_healthy() -> None:
+    parts = Parts(decide=ending_all(InstanceState.PENDING, 0))
+    assert any(run_history(Scenario(seed), LIMITS, parts=parts).wrong for seed in range(5))
 
 
 def limited(*, by_money: bool) -> list[Scenario]:
@@ -243,50 +245,63 @@ def limited(*, by_money: bool) -> list[Scenario]:
     return [plan for plan in plans if plan.layers_off and (plan.max_cost is not None) is by_money][:50]
 
 
+def without(words: str) -> Decide:
+    """A watchdog without the rule that gives this reason."""
+
+    def defective(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+        decision = decide(facts, now, limits)
+        return Decision("healthy") if words in decision.reason else decision
+
+    return defective
+
+
 @pytest.mark.parametrize(
     ("rule", "by_money", "seen_as"),
     [
-        (_past_deadline, False, "leaks"),
-        (_over_budget, True, "over_cap"),
-        (_near_a_limit, False, "wrong"),
-        (_near_a_limit, True, "wrong"),
+        ("past the deadline", False, "leaks"),
+        ("spent, the cap is", True, "over_cap"),
+        ("is near", False, "wrong"),
+        ("is near", True, "wrong"),
     ],
 )
-def test_a_watchdog_without_a_rule_about_limits_is_found_out(
-    rule: object, by_money: bool, seen_as: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(active_run, "_RULES", tuple(one for one in active_run._RULES if one is not rule))
-    found = [getattr(run_history(plan, LIMITS), seen_as) for plan in limited(by_money=by_money)]
+def test_a_watchdog_without_a_rule_about_limits_is_found_out(rule: str, by_money: bool, seen_as: str) -> None:
+    parts = Parts(decide=without(rule))
+    found = [getattr(run_history(plan, LIMITS, parts=parts), seen_as) for plan in limited(by_money=by_money)]
     assert sum(map(bool, found)) > 2
 
 
-@pytest.mark.parametrize("kind", [Kind.GARBAGE, Kind.NEWER_SCHEMA, Kind.OVERSIZED])
-def test_a_watchdog_that_ends_what_beats_beside_an_unreadable_record_is_found_out(
-    kind: Kind, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", ending_all(InstanceState.RUNNING, 330))
-    plan = Scenario(1, training=600, disturbances=(InjectedFault(kind, 300),))
-    assert any("healthy" in line for line in run_history(plan, LIMITS).wrong)
+@pytest.mark.parametrize("kind", [FaultKind.GARBAGE, FaultKind.NEWER_SCHEMA, FaultKind.OVERSIZED])
+def test_a_watchdog_that_ends_a_live_agent_beside_an_unreadable_record_is_found_out(kind: FaultKind) -> None:
+    parts = Parts(decide=ending_all(InstanceState.RUNNING, 330))
+    plan = Scenario(1, training=600, faults=(InjectedFault(kind, 300),))
+    assert any("healthy" in line for line in run_history(plan, LIMITS, parts=parts).wrong)
 
 
-def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def owned(record: RunLock) -> LockHeld:
-        found = record._store.read_lock(record._lane)
+class LeavingWhatItCannotRead(RunLock):
+    def _owned(self) -> LockHeld:
+        found = self._store.read_lock(self._lane)
         if not isinstance(found, LockHeld):
             raise Fenced("not a lock of mine")
         return found
 
-    monkeypatch.setattr(RunLock, "_owned", owned)
-    plan = Scenario(1, disturbances=(InjectedFault(Kind.GARBAGE, 300),))
-    assert any("could not read" in line for line in run_history(plan, LIMITS).wrong)
+
+def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out() -> None:
+    plan = Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300),))
+    found = run_history(plan, LIMITS, parts=Parts(agent_record=LeavingWhatItCannotRead))
+    assert any("could not read" in line for line in found.wrong)
 
 
-def test_an_untagged_instance_that_its_schedule_does_not_end_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(SimulatedDeadlines, "_fire", lambda _deadlines, _instance_id: None)
+class NeverFiring(VirtualDeadlines):
+    def _fire(self, _instance_id: str) -> None:
+        pass
+
+
+def test_an_untagged_instance_that_its_schedule_does_not_end_is_found_out() -> None:
     plan = Scenario(
-        1, max_runtime=1500, disturbances=(InjectedFault(Kind.PANIC, 300), InjectedFault(Kind.UNTAGGED, 295))
+        1, max_runtime=1500, faults=(InjectedFault(FaultKind.PANIC, 300), InjectedFault(FaultKind.UNTAGGED, 295))
     )
-    assert any("lives on" in line for line in run_history(plan, LIMITS).leaks)
+    found = run_history(plan, LIMITS, parts=Parts(deadlines=NeverFiring))
+    assert any("lives on" in line for line in found.leaks)
 
 
 def trusting_the_record(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -301,105 +316,121 @@ def trusting_the_record(facts: LaneFacts, now: datetime, limits: Limits) -> Deci
 @pytest.mark.parametrize(
     ("defect", "seen_as"), [(blind_to_beats, "wrong"), (blind_to_time, "leaks"), (blind_to_time, "stuck")]
 )
-def test_a_watchdog_with_a_defect_is_found_out(
-    defect: Callable[..., Decision], seen_as: str, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", defect)
-    found = [getattr(run_history(draw(seed), LIMITS), seen_as) for seed in range(40)]
+def test_a_watchdog_with_a_defect_is_found_out(defect: Decide, seen_as: str) -> None:
+    parts = Parts(decide=defect)
+    found = [getattr(run_history(draw(seed), LIMITS, parts=parts), seen_as) for seed in range(40)]
     assert any(found)
 
 
-def test_the_one_place_that_terminates_refuses_an_id_that_came_out_of_a_record(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", trusting_the_record)
-    forged = (InjectedFault(Kind.FOREIGN_ID, 300), InjectedFault(Kind.PANIC, 310))
-    assert run_history(Scenario(1, disturbances=forged), LIMITS).alien == []
+def test_the_one_place_that_terminates_refuses_an_id_that_came_out_of_a_record() -> None:
+    forged = (InjectedFault(FaultKind.FOREIGN_ID, 300), InjectedFault(FaultKind.PANIC, 310))
+    assert run_history(Scenario(1, faults=forged), LIMITS, parts=Parts(decide=trusting_the_record)).alien == []
 
 
-@pytest.mark.parametrize("kind", [Kind.PANIC, Kind.NO_RECORD])
-def test_without_a_sweep_and_without_events_an_instance_that_cannot_end_itself_lives_on(kind: Kind) -> None:
+@pytest.mark.parametrize("kind", [FaultKind.PANIC, FaultKind.NO_RECORD])
+def test_without_a_sweep_and_without_events_an_instance_that_cannot_end_itself_lives_on(kind: FaultKind) -> None:
     off = frozenset({Layer.SWEEP, Layer.EVENTS, Layer.DEADLINE})
-    plan = Scenario(1, layers_off=off, disturbances=(InjectedFault(kind, 300),))
+    plan = Scenario(1, layers_off=off, faults=(InjectedFault(kind, 300),))
     assert any("lives on" in leak for leak in run_history(plan, LIMITS).leaks)
 
 
-def test_the_timer_of_a_box_that_lives_ends_it_at_its_deadline() -> None:
+def test_the_timer_of_a_instance_that_lives_ends_it_at_its_deadline() -> None:
     off = frozenset({Layer.SWEEP, Layer.EVENTS, Layer.DEADLINE})
-    plan = Scenario(1, training=1e9, max_runtime=3600, layers_off=off, disturbances=(InjectedFault(Kind.HANG, 300),))
+    plan = Scenario(1, training=1e9, max_runtime=3600, layers_off=off, faults=(InjectedFault(FaultKind.HANG, 300),))
     story: list[str] = []
     assert run_history(plan, LIMITS, story.append).leaks == []
     assert not any("TerminateInstances" in line for line in story)
 
 
-@pytest.mark.parametrize("kind", [Kind.PANIC, Kind.HANG, Kind.UNTAGGED])
-def test_the_schedule_alone_ends_an_instance_at_its_deadline(kind: Kind) -> None:
-    off = frozenset({Layer.BOX, Layer.SWEEP, Layer.EVENTS})
-    plan = Scenario(1, training=1e9, max_runtime=3600, layers_off=off, disturbances=(InjectedFault(kind, 300),))
+@pytest.mark.parametrize("kind", [FaultKind.PANIC, FaultKind.HANG, FaultKind.UNTAGGED])
+def test_the_schedule_alone_ends_an_instance_at_its_deadline(kind: FaultKind) -> None:
+    off = frozenset({Layer.INSTANCE, Layer.SWEEP, Layer.EVENTS})
+    plan = Scenario(1, training=1e9, max_runtime=3600, layers_off=off, faults=(InjectedFault(kind, 300),))
     story: list[str] = []
     run_history(plan, LIMITS, story.append)
     ((at, _),) = [line.split(maxsplit=1) for line in story if "TerminateInstances" in line]
     assert 3600 <= float(at) <= 3600 + 125
 
 
-def test_shrinking_keeps_what_is_needed_to_fail(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_shrinking_keeps_what_is_needed_to_fail() -> None:
     def never_sees_death(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
         late = now > ORIGIN + timedelta(seconds=310)
         return decide(replace(facts, heartbeat=ReadFailed("no evidence")) if late else facts, now, limits)
 
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", never_sees_death)
     plan = Scenario(
         1,
         call_errors=0.02,
         doubled_events=0.3,
-        disturbances=(
-            InjectedFault(Kind.SKEW, 100, 60),
-            InjectedFault(Kind.PANIC, 300),
-            InjectedFault(Kind.SLOW, 310, 50),
+        faults=(
+            InjectedFault(FaultKind.SKEW, 100, 60),
+            InjectedFault(FaultKind.PANIC, 300),
+            InjectedFault(FaultKind.SLOW, 310, 50),
         ),
     )
-    smallest = shrink(plan, LIMITS)
-    assert [at.kind for at in smallest.disturbances] == [Kind.PANIC]
+    smallest = shrink(plan, LIMITS, Parts(decide=never_sees_death))
+    assert [at.kind for at in smallest.faults] == [FaultKind.PANIC]
     assert smallest.call_errors == smallest.doubled_events == 0
 
 
 def killing_what_it_cannot_read(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     blind = isinstance(facts.lock, ReadFailed) or isinstance(facts.heartbeat, ReadFailed)
-    ends = tuple(Terminate(box.instance_id, Cause.INFRA) for box in facts.instances if blind and box.alive)
+    ends = tuple(
+        Terminate(instance.instance_id, Cause.INFRA) for instance in facts.instances if blind and instance.alive
+    )
     return decide(facts, now, limits) + Decision("for no reason", ends)
 
 
-def test_a_watchdog_that_takes_a_failed_read_for_death_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", killing_what_it_cannot_read)
-    monkeypatch.setattr(Executor, "_last_look", lambda *_: None)
-    assert any(run_history(Scenario(seed, call_errors=0.1, lost_events=1.0), LIMITS).wrong for seed in range(5))
+class WithoutLastCheck(Executor):
+    def _check_heartbeat(self, action: Action, facts: LaneFacts) -> None:
+        pass
+
+
+class Hasty(Reconciler):
+    """A watchdog that does not check the heartbeat once more before it terminates."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._executor = WithoutLastCheck(*(getattr(self._executor, one.name) for one in fields(Executor)))
+
+
+def test_a_watchdog_that_takes_a_failed_read_for_death_is_found_out() -> None:
+    parts = Parts(decide=killing_what_it_cannot_read, watchdog=Hasty)
+    plans = [Scenario(seed, call_errors=0.1, lost_events=1.0) for seed in range(5)]
+    assert any(run_history(plan, LIMITS, parts=parts).wrong for plan in plans)
 
 
 @pytest.mark.parametrize("refuses", [False, True])
 @pytest.mark.parametrize("service", ["s3", "ec2", "sns", "scheduler"])
 def test_a_healthy_run_outlives_an_outage(service: str, refuses: bool) -> None:
-    told: list[str] = []
+    log: list[str] = []
     plan = Scenario(1, training=1500, lost_events=1.0, outages=(Outage(service, 300, 500, refuses),))
-    assert run_history(plan, LIMITS, told.append).failed == []
-    assert not any("TerminateInstances" in line for line in told)
+    assert run_history(plan, LIMITS, log.append).failed == []
+    assert not any("TerminateInstances" in line for line in log)
 
 
-def test_a_watchdog_that_leaves_an_upload_of_a_dead_box_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    plan = Scenario(1, training=1e9, disturbances=(InjectedFault(Kind.PANIC, 300),))
+class NeverAborting(SimulatedObjects):
+    def abort(self, upload: Upload) -> None:
+        pass
+
+
+def test_a_watchdog_that_leaves_an_upload_of_a_dead_instance_is_found_out() -> None:
+    plan = Scenario(1, training=1e9, faults=(InjectedFault(FaultKind.PANIC, 300),))
     assert not run_history(plan, LIMITS).stuck
-    monkeypatch.setattr(MemoryObjects, "abort", lambda *_: None)
-    (problem,) = run_history(plan, LIMITS).stuck
+    (problem,) = run_history(plan, LIMITS, parts=Parts(objects=NeverAborting)).stuck
     assert "the upload of dev/" in problem
 
 
-def test_an_event_that_does_something_after_the_end_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    def acting(watchdog: Reconciler, lane: Lane) -> object:
-        if not isinstance(watchdog.store.read_lock(lane), LockHeld):
-            watchdog.fleet.terminate("i-00000000000000002")
-        return None
+class ActingAfterTheEnd(Reconciler):
+    def lane(self, lane: Lane) -> Report:
+        if not isinstance(self.store.read_lock(lane), LockHeld):
+            self.fleet.terminate("i-00000000000000002")
+        return Report(lane, Decision("nothing"))
 
-    plans = [plan for plan in map(draw, range(1500)) if plan.clean and plan.lost_events == 0 and not plan.disturbances]
+
+def test_an_event_that_does_something_after_the_end_is_found_out() -> None:
+    plans = [plan for plan in map(draw, range(1500)) if plan.clean and plan.lost_events == 0 and not plan.faults]
     assert not any(run_history(plan, LIMITS).wrong for plan in plans)
-    monkeypatch.setattr(Reconciler, "lane", acting)
-    assert any(run_history(plan, LIMITS).wrong for plan in plans)
+    assert any(run_history(plan, LIMITS, parts=Parts(watchdog=ActingAfterTheEnd)).wrong for plan in plans)
 
 
 def test_forged_events_are_of_every_kind() -> None:
@@ -409,115 +440,112 @@ def test_forged_events_are_of_every_kind() -> None:
     assert parsed >= {Ignored, StateWritten, InstanceStateChanged, SpotInterruption}
 
 
-def test_a_write_is_sometimes_refused_although_it_happened(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_write_is_sometimes_refused_although_it_happened() -> None:
     refused: list[str] = []
-    settle = RunStore._conditionally
 
-    def watched(store: RunStore, run: Run, write: Callable[[bytes], str]) -> LockHeld:
-        def noted(body: bytes) -> str:
-            try:
-                return write(body)
-            except LostRace:
-                if store.objects.body(run.lane.state_key) == body:  # type: ignore[attr-defined]
-                    refused.append(run.run_id)
-                raise
+    class Watched(RunStore):
+        def _conditionally(self, run: Run, write: Callable[[bytes], str]) -> LockHeld:
+            def noted(body: bytes) -> str:
+                try:
+                    return write(body)
+                except LostRace:
+                    assert isinstance(self.objects, SimulatedObjects)
+                    if self.objects.body(run.lane.state_key) == body:
+                        refused.append(run.run_id)
+                    raise
 
-        return settle(store, run, noted)
+            return super()._conditionally(run, noted)
 
-    monkeypatch.setattr(RunStore, "_conditionally", watched)
     for seed in range(20):
-        assert run_history(Scenario(seed, call_errors=0.3, full_subnets=1), LIMITS).failed == []
+        scenario = Scenario(seed, call_errors=0.3, full_subnets=1)
+        assert run_history(scenario, LIMITS, parts=Parts(store=Watched)).failed == []
     assert refused
 
 
-def test_launchers_that_are_held_up_do_not_share_a_lane(monkeypatch: pytest.MonkeyPatch) -> None:
-    second = (InjectedFault(Kind.SECOND_LAUNCH, 1.5), InjectedFault(Kind.SECOND_LAUNCHER_DIES, 2.0, 7))
-    plans = [Scenario(seed, pauses=0.3, disturbances=second) for seed in range(60)]
-    assert not any(run_history(plan, LIMITS).failed for plan in plans)
-
-    def taking_what_is_taken(store: RunStore, run: Run) -> LockHeld:
+class TakingWhatIsTaken(RunStore):
+    def create_lock(self, run: Run) -> LockHeld:
         run = replace(run, seq=1, nonce=run.run_id)
-        store.objects.write(run.lane.state_key, run.to_json())
-        found = store.read_lock(run.lane)
+        self.objects.write(run.lane.state_key, run.to_json())
+        found = self.read_lock(run.lane)
         assert isinstance(found, LockHeld)
         return found
 
-    monkeypatch.setattr(RunStore, "create_lock", taking_what_is_taken)
-    assert any(run_history(plan, LIMITS).failed for plan in plans)
+
+def test_launchers_that_are_held_up_do_not_share_a_lane() -> None:
+    second = (InjectedFault(FaultKind.SECOND_LAUNCH, 1.5), InjectedFault(FaultKind.SECOND_LAUNCHER_DIES, 2.0, 7))
+    plans = [Scenario(seed, pauses=0.3, faults=second) for seed in range(60)]
+    assert not any(run_history(plan, LIMITS).failed for plan in plans)
+    assert any(run_history(plan, LIMITS, parts=Parts(store=TakingWhatIsTaken)).failed for plan in plans)
 
 
 def test_a_spot_instance_that_is_taken_is_followed_by_another() -> None:
-    told: list[str] = []
-    plan = Scenario(1, preemptions_left=1, disturbances=(InjectedFault(Kind.SPOT, 300),))
-    assert run_history(plan, LIMITS, told.append).failed == []
-    assert any("relaunch of" in line and "attempt 2" in line for line in told)
+    log: list[str] = []
+    plan = Scenario(1, preemptions_left=1, faults=(InjectedFault(FaultKind.SPOT, 300),))
+    assert run_history(plan, LIMITS, log.append).failed == []
+    assert any("relaunch of" in line and "attempt 2" in line for line in log)
 
 
 def resuming_what_is_not_over(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     decision = decide(facts, now, limits)
     if isinstance(facts.lock, LockHeld) and facts.lock.run.attempt == 1 and now > ORIGIN + timedelta(seconds=300):
-        return decision + Decision("again", (RunLock(facts.lock.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
+        return decision + Decision("again", (WriteLock(facts.lock.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
     return decision
 
 
-def test_an_attempt_that_begins_beside_a_healthy_one_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.reconcile.decide", resuming_what_is_not_over)
-    assert any("begins while" in line for line in run_history(Scenario(1, preemptions_left=1), LIMITS).wrong)
+def test_an_attempt_that_begins_beside_a_healthy_one_is_found_out() -> None:
+    parts = Parts(decide=resuming_what_is_not_over)
+    found = run_history(Scenario(1, preemptions_left=1), LIMITS, parts=parts)
+    assert any("begins while" in line for line in found.wrong)
 
 
 @pytest.mark.parametrize("seconds", [105, 200, 760])
 def test_a_hang_in_every_phase_is_ended(seconds: float) -> None:
-    told: list[str] = []
+    log: list[str] = []
     off = frozenset({Layer.DEADLINE})
-    plan = Scenario(1, boot=90, layers_off=off, disturbances=(InjectedFault(Kind.HANG, seconds),))
-    found = run_history(plan, LIMITS, told.append)
-    assert (found.failed, [name for name, _, _ in found.times]) == ([], ["training hung, box alive"])
+    plan = Scenario(1, boot=90, layers_off=off, faults=(InjectedFault(FaultKind.HANG, seconds),))
+    found = run_history(plan, LIMITS, log.append)
+    assert (found.failed, [name for name, _, _ in found.times]) == ([], ["training hung, instance alive"])
 
 
-@pytest.mark.parametrize("kind", [Kind.USER_CODE, Kind.FORGED_STOP, Kind.FORGED_SEQ, Kind.FORGED_SUSPECT])
-def test_what_the_record_is_made_to_say_leads_to_nothing_worse(kind: Kind) -> None:
-    plan = Scenario(1, training=400, disturbances=(InjectedFault(kind, 300),))
+@pytest.mark.parametrize(
+    "kind", [FaultKind.USER_CODE, FaultKind.FORGED_STOP, FaultKind.FORGED_SEQ, FaultKind.FORGED_SUSPECT]
+)
+def test_what_the_record_is_made_to_say_leads_to_nothing_worse(kind: FaultKind) -> None:
+    plan = Scenario(1, training=400, faults=(InjectedFault(kind, 300),))
     found = run_history(plan, LIMITS)
     assert [line for line in found.failed if "could not read" not in line] == []
 
 
-def test_a_message_that_is_doubled_without_a_cause_is_shrunk_too(monkeypatch: pytest.MonkeyPatch) -> None:
-    publish = MemoryNotifier.publish
-    monkeypatch.setattr(MemoryNotifier, "publish", lambda topic, message: [publish(topic, message) for _ in range(2)])
-    plan = Scenario(1, doubled_events=0.3, lost_events=0.5, disturbances=(InjectedFault(Kind.SKEW, 100, 60),))
-    assert shrink(plan, LIMITS) == Scenario(1, lost_events=1.0)
+class PublishingTwice(MemoryNotifier):
+    def publish(self, message: Message) -> None:
+        for _ in range(2):
+            super().publish(message)
+
+
+def test_a_message_that_is_sent_twice_without_a_cause_is_shrunk_too() -> None:
+    plan = Scenario(1, doubled_events=0.3, lost_events=0.5, faults=(InjectedFault(FaultKind.SKEW, 100, 60),))
+    assert shrink(plan, LIMITS, Parts(notifier=PublishingTwice)) == Scenario(1, lost_events=1.0)
 
 
 def test_a_history_is_shrunk_without_the_layers_that_it_was_without() -> None:
     off = frozenset({Layer.SWEEP, Layer.EVENTS})
-    assert plan_of(4, off).layers_off == draw(4).layers_off | off
-    plan = Scenario(1, layers_off=off, disturbances=(InjectedFault(Kind.SKEW, 100, 60),))
+    assert scenario_of(4, off).layers_off == draw(4).layers_off | off
+    plan = Scenario(1, layers_off=off, faults=(InjectedFault(FaultKind.SKEW, 100, 60),))
     assert shrink(plan, LIMITS) == Scenario(1, lost_events=1.0, layers_off=off)
 
 
-def test_the_first_history_that_fails_is_told_in_its_smallest_form(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    plan = Scenario(1, disturbances=(InjectedFault(Kind.SKEW, 100, 60),))
-    monkeypatch.setattr("verification.simulation.campaign.draw", lambda _seed: plan)
-    monkeypatch.setattr("verification.simulation.campaign.ProcessPoolExecutor", InThisProcess)
-    with pytest.raises(typer.Exit):
-        simulate(histories=2, seed=0, without="L2,L3", json=False)
-    seeds, _, story = " ".join(capsys.readouterr().out.split()).partition("disturbances=())")
-    assert "seed 0 fails as Plan(seed=1" in seeds
+def test_the_first_history_that_fails_is_printed_in_its_smallest_form(capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["--histories", "2", "--without", "L2,L3"]) == 1
+    figures, _, rest = capsys.readouterr().out.partition("seed 0 fails as ")
+    seeds, _, story = rest.partition("seed 1 fails as ")
+    assert '"stuck_locks": 2' in figures
+    assert seeds.startswith("Scenario(seed=0, ")
+    assert "faults=()" in seeds
     assert "launched as i-00000000000000002" in story
     assert "environment dev is locked at the end" in story
 
 
-class InThisProcess:
-    """What a pool does, here."""
-
-    def __init__(self, *_: object, **__: object) -> None: ...
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None: ...
-
-    def map(self, call: Callable[..., object], *items: Iterable[object]) -> Iterator[object]:
-        return map(call, *items)
+def test_a_layer_that_does_not_exist_is_refused(capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        main(["--without", "L9"])
+    assert "no layer L9; there are L0" in capsys.readouterr().err

@@ -1,55 +1,58 @@
-"""Of every kind of incident people are told, and once: a executor that does not is found out."""
+"""Of every kind of incident people are notified, and once: a watchdog that does not is found out."""
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
-from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import Incident, Message
-from chronos_ec2.domain.messages import Kind as Told
-from chronos_ec2.services.watchdog.execute import Executor
+from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.testing import MemoryNotifier
+from chronos_ec2.testing.builders import LIMITS
+from verification.simulation.oracle import Verdicts
 from verification.simulation.runner import run_history
-from verification.simulation.scenario import InjectedFault, Kind, Scenario
+from verification.simulation.scenario import FaultKind, InjectedFault, Scenario
+from verification.simulation.system import Parts
 
-LIMITS = Limits()
-HISTORIES: dict[Told, Scenario] = {
-    Told.STARTED: Scenario(1),
-    Told.COMPLETED: Scenario(1),
-    Told.FAILED: Scenario(1, disturbances=(InjectedFault(Kind.PANIC, 300),)),
-    Told.KILLED: Scenario(1, disturbances=(InjectedFault(Kind.KILL, 300),)),
-    Told.RESUMED: Scenario(1, crashes_left=1, checkpoint_after=20, disturbances=(InjectedFault(Kind.PANIC, 300),)),
-    Told.STUCK: Scenario(1, disturbances=(InjectedFault(Kind.GARBAGE, 300), InjectedFault(Kind.PANIC, 301))),
-    Told.ORPHAN: Scenario(1, disturbances=(InjectedFault(Kind.NO_RECORD, 300),)),
-    Told.OVER_BUDGET: Scenario(1, training=1e4, max_cost=0.2, disturbances=(InjectedFault(Kind.DEAF, 0),)),
-    Told.LEAK: Scenario(1, shutting_down=1e9, by_force=900, disturbances=(InjectedFault(Kind.PANIC, 300),)),
+HISTORIES: dict[Kind, Scenario] = {
+    Kind.STARTED: Scenario(1),
+    Kind.COMPLETED: Scenario(1),
+    Kind.FAILED: Scenario(1, faults=(InjectedFault(FaultKind.PANIC, 300),)),
+    Kind.KILLED: Scenario(1, faults=(InjectedFault(FaultKind.KILL, 300),)),
+    Kind.RESUMED: Scenario(1, crashes_left=1, checkpoint_after=20, faults=(InjectedFault(FaultKind.PANIC, 300),)),
+    Kind.STUCK: Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300), InjectedFault(FaultKind.PANIC, 301))),
+    Kind.ORPHAN: Scenario(1, faults=(InjectedFault(FaultKind.NO_RECORD, 300),)),
+    Kind.OVER_BUDGET: Scenario(1, training=1e4, max_cost=0.2, faults=(InjectedFault(FaultKind.DEAF, 0),)),
+    Kind.LEAK: Scenario(1, shutting_down=1e9, by_force=900, faults=(InjectedFault(FaultKind.PANIC, 300),)),
 }
 
 
-@pytest.mark.parametrize("kind", Told)
-def test_a_kind_of_message_that_gets_lost_is_found_out(kind: Told, monkeypatch: pytest.MonkeyPatch) -> None:
+def found_with(kind: Kind, copies: int, as_kind: Kind | None = None) -> Verdicts:
+    """What the oracles find when messages of this kind are published so often, or as another kind."""
+
+    class Defective(MemoryNotifier):
+        def publish(self, message: Message) -> None:
+            if message.document["kind"] != kind:
+                super().publish(message)
+                return
+            if as_kind:
+                message = replace(message, document=message.document | {"kind": str(as_kind)})
+            for _ in range(copies):
+                super().publish(message)
+
+    return run_history(HISTORIES[kind], LIMITS, parts=Parts(notifier=Defective))
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_of_message_that_gets_lost_is_found_out(kind: Kind) -> None:
     assert run_history(HISTORIES[kind], LIMITS).failed == []
-    tell = Executor._tell
-    monkeypatch.setattr(Executor, "_tell", lambda executor, incident: _forgets(tell, executor, incident, kind))
-    assert any(f"nobody was told: {kind}" in line for line in run_history(HISTORIES[kind], LIMITS).lost)
+    assert any(f"missed notification: {kind}" in line for line in found_with(kind, copies=0).lost)
 
 
-def _forgets(tell: object, executor: Executor, incident: Incident, kind: Told) -> bool:
-    return incident.kind is kind or tell(executor, incident)  # type: ignore[operator]
+@pytest.mark.parametrize("kind", Kind)
+def test_a_kind_of_message_that_is_sent_twice_is_found_out(kind: Kind) -> None:
+    assert found_with(kind, copies=2).duplicates >= 1
 
 
-@pytest.mark.parametrize("kind", Told)
-def test_a_kind_of_message_that_is_sent_twice_is_found_out(kind: Told, monkeypatch: pytest.MonkeyPatch) -> None:
-    publish = MemoryNotifier.publish
-
-    def twice(notifier: MemoryNotifier, message: Message) -> None:
-        for _ in range(1 + (message.document["kind"] == kind)):
-            publish(notifier, message)
-
-    monkeypatch.setattr(MemoryNotifier, "publish", twice)
-    assert run_history(HISTORIES[kind], LIMITS).duplicates >= 1
-
-
-def test_an_end_that_is_told_as_another_is_found_out(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("chronos_ec2.services.watchdog.execute.kind_of_end", lambda _run: Told.COMPLETED)
-    assert run_history(HISTORIES[Told.FAILED], LIMITS).lost
+def test_an_outcome_that_is_published_as_another_is_found_out() -> None:
+    assert found_with(Kind.FAILED, copies=1, as_kind=Kind.COMPLETED).lost

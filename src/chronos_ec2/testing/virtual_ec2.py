@@ -1,0 +1,142 @@
+"""EC2 and its deadline schedules in virtual time: instances take their time, lists are stale, schedules fire."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from datetime import datetime
+from random import Random
+
+from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.testing.clock import ORIGIN, VirtualTime
+from chronos_ec2.testing.deadlines import MemoryDeadlines
+from chronos_ec2.testing.faults import Interceptor
+from chronos_ec2.testing.fleet import MemoryFleet
+
+
+@dataclass(frozen=True, slots=True)
+class Delays:
+    """How many seconds EC2 takes."""
+
+    shutting_down: float = 30.0
+    by_force: float = 30.0
+    """The same when terminated by force."""
+    list_lag: float = 0.0
+    """Until a change shows in its list."""
+
+
+class VirtualFleet(MemoryFleet):
+    """EC2 with delays. `on_change` is called for every change of state, `on_terminate` for every TerminateInstances."""
+
+    def __init__(self, time: VirtualTime, faults: Interceptor, delays: Delays, random: Random) -> None:
+        super().__init__(time, faults)
+        self._time = time
+        self.delays = delays
+        self._random = random
+        self._seen_from: dict[str, list[tuple[float, Instance]]] = {}
+        self.ours: set[str] = set()
+        self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
+        self.on_terminate: Callable[[str], None] = lambda _id: None
+        self.on_schedule: Callable[[str], None] = lambda _id: None
+
+    def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
+        """Start an instance: pending for a while, then running. With our owner tags it is one of `ours`."""
+        instance_id = super().add(tags, instance_type)
+        if "ManagedBy" in tags:
+            self.ours.add(instance_id)
+        self.move(instance_id, InstanceState.PENDING)
+
+        def running() -> None:
+            if self.state(instance_id) is InstanceState.PENDING:
+                self.move(instance_id, InstanceState.RUNNING)
+
+        self._time.after(self._random.uniform(5, 20), running)
+        return instance_id
+
+    def terminate(self, instance_id: str, *, force: bool = False) -> None:
+        """As EC2 does: shutting down for a while, with force for less."""
+        self.faults.before("fleet.terminate", instance_id)
+        self.terminate_calls.append(instance_id)
+        self.on_terminate(instance_id)
+        delays = self.delays
+        self.shut_down(instance_id, min(delays.shutting_down, delays.by_force) if force else delays.shutting_down)
+        self.faults.after("fleet.terminate", instance_id)
+
+    def shut_down(self, instance_id: str, seconds: float) -> None:
+        """Shut an instance down within so many seconds, or earlier if that is under way."""
+        state = self.state(instance_id)
+        if state is InstanceState.TERMINATED:
+            return
+        if state is not InstanceState.SHUTTING_DOWN:
+            self.move(instance_id, InstanceState.SHUTTING_DOWN)
+
+        def gone() -> None:
+            if self.state(instance_id) is not InstanceState.TERMINATED:
+                self.move(instance_id, InstanceState.TERMINATED)
+
+        self._time.after(seconds, gone)
+
+    def state(self, instance_id: str) -> InstanceState:
+        """The true state, whatever the list says."""
+        return self.truth(instance_id).state
+
+    def move(self, instance_id: str, state: InstanceState) -> None:
+        """Bring an instance into another state and report it."""
+        super().move(instance_id, state)
+        # A stale list shows an earlier state.
+        self._seen_from.setdefault(instance_id, []).append(
+            (self._time.seconds + self.delays.list_lag, self._instances[instance_id].instance)
+        )
+        self.on_change(instance_id, state)
+
+    def truth(self, instance_id: str) -> Instance:
+        """An instance as it is, whatever the list says."""
+        return self._instances[instance_id].instance
+
+    def everything(self) -> list[Instance]:
+        """Every instance that ever was."""
+        return [found.instance for found in self._instances.values()]
+
+    def hold(self, instance_id: str) -> None:
+        """Somebody tags an instance Hold=true."""
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, hold=True)
+
+    def _ours(self, environment: str) -> tuple[Instance, ...]:
+        found = super()._ours(environment)
+        if not self.delays.list_lag:
+            return found
+        seen = (self._as_seen(instance) for instance in found)
+        return tuple(instance for instance in seen if instance)
+
+    def _as_seen(self, instance: Instance) -> Instance | None:
+        now = self._time.seconds
+        known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
+        return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold) if known else None
+
+
+class VirtualDeadlines(MemoryDeadlines):
+    """EventBridge Scheduler: a schedule fires within two minutes after its time, unless the layer is `off`."""
+
+    def __init__(self, time: VirtualTime, faults: Interceptor, fleet: VirtualFleet, random: Random) -> None:
+        super().__init__(time, faults)
+        self._time = time
+        self._fleet = fleet
+        self._random = random
+        self.off = False
+
+    def schedule(self, instance_id: str, at: datetime) -> None:
+        """Keep a schedule, unless there is one, and let it fire."""
+        new = instance_id not in self.schedules
+        try:
+            super().schedule(instance_id, at)
+        finally:
+            # Also if the answer was lost.
+            if new and instance_id in self.schedules and not self.off:
+                due = (at - ORIGIN).total_seconds() + self._random.uniform(0, 120)
+                self._time.at(due, lambda: self._fire(instance_id))
+
+    def _fire(self, instance_id: str) -> None:
+        if self.schedules.pop(instance_id, None):
+            self._fleet.on_schedule(instance_id)
+            self._fleet.shut_down(instance_id, self._fleet.delays.shutting_down)
