@@ -31,7 +31,7 @@ def a_defect(path: Path, hunk: str) -> Path:
 
 @pytest.mark.parametrize(
     ("line", "problem"),
-    [("a line that nobody wrote", "does not apply"), ("    Properties:", "places of template.yaml")],
+    [("a line that nobody wrote", "does not apply"), ("    Properties:", "several places of template.yaml")],
 )
 def test_a_patch_must_fit_exactly_one_place(tmp_path: Path, line: str, problem: str) -> None:
     defect = load(a_defect(tmp_path / "000.patch", f"@@ -5 +5 @@\n-{line}\n+x\n"))
