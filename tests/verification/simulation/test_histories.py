@@ -151,7 +151,7 @@ def test_a_run_whose_instance_lost_its_tags_continues_while_it_works_and_no_long
     faults = (InjectedFault(FaultKind.UNTAGGED, 400), *([InjectedFault(then, begins)] if then else []))
     log: list[str] = []
     assert run_history(Scenario(77, training=8000, faults=faults), LIMITS, log.append).failed == []
-    (concluded,) = [float(line.split()[0]) for line in log if "Conclude" in line]
+    (concluded,) = [float(line.split()[0]) for line in log if "FinishRun" in line]
     assert begins < concluded <= begins + limit
 
 
