@@ -82,6 +82,8 @@ def report_error(error: UserError | LossNotFinite) -> int:
 
 def dump_stacks_on_signal() -> None:
     """Make SIGUSR2 write the stacks of all threads to stderr, even while the interpreter waits for C code."""
+    # The handler that faulthandler restores when the interpreter exits: by default the signal would kill the process.
+    signal.signal(signal.SIGUSR2, signal.SIG_IGN)
     faulthandler.register(signal.SIGUSR2, all_threads=True)
 
 

@@ -129,7 +129,7 @@ def test_out_of_memory_is_reported_with_what_to_lower(tmp_path: Path) -> None:
 
 def test_a_diverged_training_is_reported(tmp_path: Path) -> None:
     supervised = Supervised(tmp_path, probe("nan"))
-    with pytest.raises(RunFailed, match="the training diverged: the loss at step 5 is nan"):
+    with pytest.raises(RunFailed, match="the training diverged: the loss of step 5 is nan"):
         supervised.run()
 
 
