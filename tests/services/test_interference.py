@@ -227,7 +227,7 @@ def test_a_run_that_is_over_is_concluded_whatever_scheduler_says(
     assert env.kinds()[-1] == "completed"
     receipt = json.loads(env.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))
     (schedule,) = [resource["state"] for resource in receipt["resources"] if resource["kind"] == "schedule"]
-    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "armed")
+    assert schedule == {SCHEDULERS_CALLS[0]: "unknown", SCHEDULERS_CALLS[1]: "deleted"}.get(call, "scheduled")
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
@@ -436,7 +436,7 @@ GARBAGE = b"\xef\xbb\xbf{"
 
 
 def an_orphan_and_a_run(env: Environment) -> tuple[str, Launched]:
-    """An orphan that EC2 lists first, and a run in training with heartbeats; both are older than the boot limit."""
+    """An orphan that EC2 lists first, and a healthy run in training; both are older than a boot may take."""
     tags = owner_tags(env.fleet.project, "dev") | {"RunId": "20260101T000000Z-ffffff"}
     orphan = env.fleet.add(tags)
     launched = env.launch()

@@ -174,7 +174,7 @@ def test_an_instance_without_a_record_is_ended_within_the_promise(env: Environme
     assert env.kinds() == ["orphan"]
     (message,) = env.notifier.messages
     assert 0 < message.document["cost_usd"] <= 0.752 * LIMITS.orphan_bound.total_seconds() / 3600
-    assert "about $0.75 an hour, so far $0." in message.body
+    assert "about $0.04 so far, $0.75 per hour" in message.body
 
 
 def silent_agent(env: Environment) -> Launched:
@@ -532,4 +532,4 @@ def test_a_failure_without_a_log_is_published_all_the_same(env: Environment) -> 
     env.end(Outcome.FAILED, Cause.USER_CODE)
     env.power_off(launched)
     env.watchdog.sweep()
-    assert "  it is not in the bucket\n" in env.notifier.messages[-1].body
+    assert "  (not in the bucket)\n" in env.notifier.messages[-1].body
