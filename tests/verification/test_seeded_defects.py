@@ -23,22 +23,18 @@ def test_each_defect_has_its_own_number_and_title() -> None:
     assert len({one.title for one in DEFECTS}) == len(DEFECTS) >= 111
 
 
-def a_defect(path: Path, before: str, after: str) -> Path:
-    """A patch of template.yaml that replaces a line; without context if there is no such line."""
-    template = (ROOT / "template.yaml").read_text().splitlines(keepends=True)
-    changed = [f"{after}\n" if line == f"{before}\n" else line for line in template]
-    hunks = list(unified_diff(template, changed, n=1))[2:] or ["@@ -5 +5 @@\n", f"-{before}\n", f"+{after}\n"]
+def a_defect(path: Path, hunk: str) -> Path:
     header = "Defect: metadata\nSource: test\nTests: tests/template/test_template.py\n"
-    path.write_text(f"{header}--- a/template.yaml\n+++ b/template.yaml\n{''.join(hunks)}")
+    path.write_text(f"{header}--- a/template.yaml\n+++ b/template.yaml\n{hunk}")
     return path
 
 
 @pytest.mark.parametrize(
     ("line", "problem"),
-    [("a line that nobody wrote", "does not apply"), ("    Properties:", "places of template.yaml")],
+    [("a line that nobody wrote", "does not apply"), ("    Properties:", "several places of template.yaml")],
 )
 def test_a_patch_must_fit_exactly_one_place(tmp_path: Path, line: str, problem: str) -> None:
-    defect = load(a_defect(tmp_path / "000.patch", line, "x"))
+    defect = load(a_defect(tmp_path / "000.patch", f"@@ -5 +5 @@\n-{line}\n+x\n"))
     with pytest.raises(RuntimeError, match=problem):
         run_defects([defect])
 
@@ -51,9 +47,9 @@ def test_a_missing_test_file_is_a_problem() -> None:
 @pytest.mark.thorough
 def test_three_of_them_are_caught_and_a_harmless_change_is_not(tmp_path: Path) -> None:
     chosen = [one for one in DEFECTS if one.source in {"L4", "L6", "L7"} and "tests/template" in one.tests[0]]
-    harmless = replace(
-        chosen[0],
-        path=a_defect(tmp_path / "harmless.patch", "        HttpEndpoint: enabled", '        HttpEndpoint: "enabled"'),
-    )
+    template = (ROOT / "template.yaml").read_text().splitlines(keepends=True)
+    quoted = [line.replace("HttpEndpoint: enabled", 'HttpEndpoint: "enabled"') for line in template]
+    hunk = "".join(list(unified_diff(template, quoted, n=1))[2:])
+    harmless = replace(chosen[0], path=a_defect(tmp_path / "harmless.patch", hunk))
     results = run_defects([*chosen[:3], harmless])
     assert [result.caught for result in results] == [True, True, True, False]

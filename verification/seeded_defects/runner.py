@@ -42,16 +42,18 @@ class Defect:
 
     def apply(self, tree: Path, *options: str) -> str:
         """Run `git apply` in a tree; its complaint, empty if it succeeds."""
-        command = ["git", "apply", *options, str(self.path)]
+        command = ["git", "apply", "-C0", *options, str(self.path)]
         environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tree.parent)}
-        return subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False).stderr
+        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
+        return done.stderr if done.returncode else ""
 
     def problems(self, tree: Path) -> list[str]:
         """Why the patch does not apply to a tree, applies to more than one place of it, or names a missing test."""
         found = [self.apply(tree, "--check")]
         file, hunks = parse(self.path.read_text())
         text = (tree / file).read_text() if (tree / file).exists() else ""
-        found += [f"a hunk fits {count} places of {file}" for hunk in hunks if (count := text.count(hunk)) != 1]
+        ambiguous = [hunk for hunk in hunks if 1 not in map(text.count, hunk)]
+        found += [f"fits no or several places of {file}:\n{hunk}" for hunk, _ in ambiguous]
         found += [f"no {test}" for test in self.tests if test.endswith(".py") and not (tree / test).exists()]
         return [f"{self.path.name}: {problem}" for problem in found if problem]
 
@@ -71,13 +73,15 @@ def load(path: Path) -> Defect:
     return Defect(path, header["Defect"], header["Source"], tuple(shlex.split(header["Tests"])))
 
 
-def parse(patch: str) -> tuple[str, list[str]]:
-    """The file that a patch changes, and what each of its hunks replaces: removed lines and context."""
-    head, *hunks = patch.split("\n@@ ")
-    file = head.rpartition("\n--- a/")[2].splitlines()[0]
-    return file, [
-        "".join(f"{line[1:]}\n" for line in hunk.splitlines()[1:] if line[:1] in {" ", "-"}) for hunk in hunks
-    ]
+def parse(patch: str) -> tuple[str, list[tuple[str, str]]]:
+    """The file that a patch changes; of each hunk the removed lines with context, which may be old, and without."""
+    head, *hunks = (part.splitlines() for part in patch.split("\n@@ "))
+    file = next(line.removeprefix("--- a/") for line in head if line.startswith("--- a/"))
+    return file, [(_lines(hunk, " -"), _lines(hunk, "-")) for hunk in hunks]
+
+
+def _lines(hunk: list[str], kinds: str) -> str:
+    return "".join(f"{line[1:]}\n" for line in hunk[1:] if line[:1] in kinds)
 
 
 def defects() -> list[Defect]:
