@@ -82,7 +82,8 @@ def decision(done: Invocation) -> dict[str, Any]:
 def first_look_at(instance_id: str) -> dict[str, Any]:
     return {
         "level": "INFO",
-        "message": f"no run holds the lane; suspected: {instance_id} (t3.micro) has been up for a while and belongs to no run",
+        "message": "no run holds the lane; "
+        f"suspected: {instance_id} (t3.micro) has been up for a while and belongs to no run",
         "environment": ENVIRONMENT,
         "lane": "main",
         "actions": ["MarkOrphan"],

@@ -436,7 +436,7 @@ GARBAGE = b"\xef\xbb\xbf{"
 
 
 def an_orphan_and_a_run(env: Environment) -> tuple[str, Launched]:
-    """An orphan that EC2 lists first, and a run in training that sends heartbeats; both are older than a boot may take."""
+    """An orphan that EC2 lists first, and a run in training that sends heartbeats; both older than a boot may take."""
     tags = owner_tags(env.fleet.project, "dev") | {"RunId": "20260101T000000Z-ffffff"}
     orphan = env.fleet.add(tags)
     launched = env.launch()
