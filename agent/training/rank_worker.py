@@ -24,11 +24,12 @@ from agent.protocol.trainer import (
     report_error,
 )
 from agent.protocol.workdir import Workdir
+from agent.training.batching.load import panel_folder
 from agent.training.loop import distributed
 from agent.training.loop.distributed import Process
 from agent.training.loop.engine import fit
 from agent.training.model import block_attention
-from agent.training.run import BLOCK, panel_folder, prepare
+from agent.training.run import BLOCK, prepare
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.training_config.parse import parse_config
 

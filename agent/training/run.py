@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
 import sys
 import time
 from collections.abc import Iterator, Mapping
@@ -21,14 +19,13 @@ from transformers.utils import logging as transformers_logging
 
 from agent.data.covariate_schema import write_covariates
 from agent.data.frequency import frequency_of
-from agent.data.hashing import sha256_of
-from agent.data.ingest import read_panel
-from agent.data.panel import Panel, open_panel
+from agent.data.panel import Panel
 from agent.protocol.metrics_log import Metrics, interruptions
 from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
+from agent.training.batching.load import load_panel
 from agent.training.batching.sampler import Sampler
-from agent.training.batching.split import Split, min_series_length, sampling_weights
+from agent.training.batching.split import Split, sampling_weights
 from agent.training.evaluate import acceptance
 from agent.training.evaluate.evaluate import evaluate
 from agent.training.evaluate.reference_models import reference_models
@@ -130,35 +127,6 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
         "parameters": sum(weight.numel() for weight in weights),
         "parameters_trained": sum(weight.numel() for weight in weights if weight.requires_grad),
     }
-
-
-def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tuple[str, Panel]:
-    """The SHA-256 of the data set, and its panel; read only once per instance.
-
-    Reports progress after each file that is hashed and each chunk that is read.
-    """
-
-    def progress(done: int, total: int) -> None:
-        metrics.event("loading", what="data", done=done, total=total)
-
-    files = sorted(workdir.data.rglob("*.parquet"))
-    min_length = min_series_length(config)
-    settings = {"data": config.data.model_dump(), "min_length": min_length}
-    hashes = []
-    for path in files:
-        hashes.append(sha256_of(path))
-        metrics.event("loading", what=f"data: {len(hashes)} of {len(files)} files hashed")
-    data_sha256 = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
-    folder = panel_folder(workdir, data_sha256)
-    try:
-        return data_sha256, open_panel(folder)
-    except FileNotFoundError:
-        return data_sha256, read_panel(files, config.data, min_length, folder, progress)
-
-
-def panel_folder(workdir: Workdir, data_sha256: str) -> Path:
-    """The folder with the panel of a data set."""
-    return workdir.panels / data_sha256[:16]
 
 
 def prepare(

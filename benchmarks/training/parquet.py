@@ -121,7 +121,7 @@ def _reopen(path: Path) -> Callable[[], Any]:
 
 def _second_start(path: Path) -> Callable[[], Any]:
     """What the trainer does with a data set that this instance has read before."""
-    from agent.training.run import load_panel  # noqa: PLC0415
+    from agent.training.batching.load import load_panel  # noqa: PLC0415
 
     workdir = Workdir(path.with_suffix(".workdir"))
     config = TrainingConfig(data=_DATA, prediction_length=HORIZON)

@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
-from agent.training.run import load_panel
+from agent.training.batching.load import load_panel
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config.schema import TrainingConfig
 

@@ -14,7 +14,8 @@ from agent.data.panel import Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.training.run import load_panel, run
+from agent.training.batching.load import load_panel
+from agent.training.run import run
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
 from tests.agent.builders import a_workdir, toy_series

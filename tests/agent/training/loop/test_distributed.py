@@ -171,6 +171,7 @@ def test_sigterm_stops_both_after_the_same_step_with_a_checkpoint(tmp_path: Path
     assert latest.name == f"checkpoint-{result['steps']}"
 
 
+@pytest.mark.thorough
 def test_when_the_worker_is_killed_the_trainer_ends_by_the_same_signal(tmp_path: Path) -> None:
     workdir = ready(tmp_path, 10**6)
     with trainer(workdir) as rank_0:

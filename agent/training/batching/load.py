@@ -1,0 +1,44 @@
+"""Loads the panel of a run. Without torch: a custom trainer may not need it."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from pathlib import Path
+
+from agent.data.hashing import sha256_of
+from agent.data.ingest import read_panel
+from agent.data.panel import Panel, open_panel
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.workdir import Workdir
+from agent.training.batching.split import min_series_length
+from chronos_ec2.training_config.schema import TrainingConfig
+
+
+def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tuple[str, Panel]:
+    """The SHA-256 of the data set, and its panel; read only once per instance.
+
+    Reports progress after each file that is hashed and each chunk that is read.
+    """
+
+    def progress(done: int, total: int) -> None:
+        metrics.event("loading", what="data", done=done, total=total)
+
+    files = sorted(workdir.data.rglob("*.parquet"))
+    min_length = min_series_length(config)
+    settings = {"data": config.data.model_dump(), "min_length": min_length}
+    hashes = []
+    for path in files:
+        hashes.append(sha256_of(path))
+        metrics.event("loading", what=f"data: {len(hashes)} of {len(files)} files hashed")
+    data_sha256 = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
+    folder = panel_folder(workdir, data_sha256)
+    try:
+        return data_sha256, open_panel(folder)
+    except FileNotFoundError:
+        return data_sha256, read_panel(files, config.data, min_length, folder, progress)
+
+
+def panel_folder(workdir: Workdir, data_sha256: str) -> Path:
+    """The folder with the panel of a data set."""
+    return workdir.panels / data_sha256[:16]
