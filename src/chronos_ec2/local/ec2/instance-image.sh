@@ -10,7 +10,7 @@ export PIP_USER=0 PIP_REQUIRE_VIRTUALENV=0 # a user may have set these for other
 readonly MARK=chronos-ec2.instance
 python=$1 image=$2
 here=$(cd "$(dirname "$0")" && pwd)
-lock=$here/../../../agent/requirements.txt
+lock=$here/../../../../agent/requirements.txt
 recipe=$(cat "$0" "$here/instance-requirements.txt" "$here/imds.py" "$lock" | sha256sum | cut -c1-16)
 
 fail() {
