@@ -241,7 +241,8 @@ class Recorder:
         assert boto3.DEFAULT_SESSION is not None
         if boto3.DEFAULT_SESSION is not self._session:
             self._session = boto3.DEFAULT_SESSION
-            self._session.events.register("provide-client-params", self.hear)
+            # Once per session, which may become the default one again.
+            self._session.events.register("provide-client-params", self.hear, unique_id="recorder")
             client.cache_clear()
 
     @contextmanager

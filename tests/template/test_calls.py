@@ -6,6 +6,7 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
+import boto3
 import pytest
 from botocore.exceptions import ClientError
 
@@ -235,3 +236,16 @@ class TestALaunch:
 
     def test_no_tags(self, launch: Callable[..., list[str]]) -> None:
         assert len(launch(without="TagSpecifications")) == 3
+
+
+def test_a_call_is_recorded_once_when_a_session_becomes_the_default_again(calls: Recorder) -> None:
+    first, second = boto3.Session(region_name="us-east-1"), boto3.Session(region_name="us-east-1")
+    try:
+        for boto3.DEFAULT_SESSION in (first, second, first):
+            calls.listen()
+        before = calls.recorded
+        with calls.acting(OPERATOR):
+            client("s3").head_bucket(Bucket=BUCKET)
+        assert calls.recorded == before + 1
+    finally:
+        boto3.DEFAULT_SESSION = None
