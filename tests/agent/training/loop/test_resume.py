@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -24,17 +25,24 @@ from chronos_ec2.domain.errors import InvalidInput
 from tests.agent.training.builders import FAMILIES
 from tests.agent.training.loop.jobs import STEPS, Fp16OnTheCpu, Killed, a_job, assert_equal, train
 
+BY_PAIRS = {
+    ("chronos-2", False, "fp32", 0), ("chronos-2", True, "fp16", 2), ("chronos-bolt", False, "fp16", 2),
+    ("chronos-bolt", True, "fp32", 0), ("chronos-t5", False, "fp32", 2), ("chronos-t5", True, "fp16", 0),
+}  # fmt: skip
+"""Every pair of family, weights, precision and workers; the other combinations are thorough."""
+
 
 @pytest.mark.parametrize(
-    ("precision", "workers"),
+    ("family", "lora", "precision", "workers"),
     [
-        ("fp32", 0),
-        ("fp16", 2),
-        *(pytest.param(*more, marks=pytest.mark.thorough) for more in (("fp32", 2), ("fp16", 0))),
+        pytest.param(
+            *one,
+            marks=() if one in BY_PAIRS else pytest.mark.thorough,
+            id=f"{one[0]}-{'lora' if one[1] else 'full'}-{one[2]}-{one[3]}",
+        )
+        for one in product(FAMILIES, (False, True), ("fp32", "fp16"), (0, 2))
     ],
 )
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("family", FAMILIES)
 def test_resume_is_bit_for_bit_after_a_kill_between_checkpoints(
     panel: Panel, tmp_path: Path, family: str, lora: bool, precision: str, workers: int
 ) -> None:
@@ -201,11 +209,12 @@ def test_an_incomplete_checkpoint_is_skipped(panel: Panel, tmp_path: Path) -> No
 
 _CHILD = """
 import sys, torch
+from itertools import product
 from pathlib import Path
 from tests.agent.training.builders import a_panel
 from tests.agent.training.loop.jobs import a_job, train
 folder = Path(sys.argv[1])
-done, weights = train(a_job(a_panel(folder), "chronos-2", steps=200), folder / "run")
+done, weights = train(a_job(a_panel(folder), "chronos-2", steps=100), folder / "run")
 torch.save(weights, folder / "weights.pt")
 print(done.resumed_from, flush=True)
 """
@@ -226,5 +235,5 @@ def test_resume_is_bit_for_bit_after_sigkill_of_a_real_process(panel: Panel, tmp
         out, _ = second.communicate(timeout=600)
     assert int(out) >= 3
     ours = torch.load(tmp_path / "killed" / "weights.pt", weights_only=True)
-    _, straight = train(a_job(panel, "chronos-2", steps=200), tmp_path / "straight")
+    _, straight = train(a_job(panel, "chronos-2", steps=100), tmp_path / "straight")
     assert_equal(ours, straight)
