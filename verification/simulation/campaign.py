@@ -9,7 +9,7 @@ import time
 from collections import Counter, defaultdict, deque
 from collections.abc import Iterator
 from concurrent.futures import ProcessPoolExecutor
-from contextlib import contextmanager, nullcontext
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
@@ -98,7 +98,7 @@ def study(
     starts = range(first_seed, first_seed + histories, _BATCH)
     sizes = [min(_BATCH, first_seed + histories - start) for start in starts]
     run = partial(_batch, limits=limits, layers_off=layers_off)
-    with ProcessPoolExecutor(initializer=_begin) if len(starts) > 1 else nullcontext() as pool:
+    with ProcessPoolExecutor(initializer=_begin) if len(starts) > 1 else without_log() as pool:
         for part in (pool.map if pool else map)(run, starts, sizes):
             whole.add(part)
             yield whole
