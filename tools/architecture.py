@@ -1,7 +1,7 @@
 """`python -m tools.architecture`: draws docs/img/architecture.svg, the packages and their imports.
 
 The arrows are the imports that grimp finds in the code. An arrow that follows from others is left out, so that the
-layers show. The boxes are placed by hand; a package without a place is an error.
+layers show. The nodes are placed by hand; a package without a place is an error.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ Edge = tuple[str, str]
 _WIDTH, _HEIGHT = 900, 714
 _ROWS = (20, 118, 198, 278, 358, 438, 518, 598)
 _AGENT_ROWS = (118, 238, 358, 478, 598)
-"""The upper edges of the rows of boxes."""
+"""The upper edges of the rows of nodes."""
 _BOX_HEIGHT = 46
 _CURVE = 34
-"""The height of the curve above a box: the space between two rows."""
+"""The height of the curve above a node: the space between two rows."""
 _PORT_GAP = 16
-"""The least distance between two arrows at the same edge of a box."""
+"""The least distance between two arrows at the same edge of a node."""
 _NARROW = 100
-"""A box below this width has its name in smaller letters."""
+"""A node below this width has its name in smaller letters."""
 _SIDE = 40
-"""A box that is this near to the agent's card gets its arrow from the side."""
+"""A node that is this near to the agent's card gets its arrow from the side."""
 
 
 @dataclass(frozen=True)
-class Box:
+class Node:
     """A package at its place. `caption` is its second line."""
 
     x: float
@@ -56,40 +56,40 @@ class Box:
 
 
 CARDS = {
-    "chronos_ec2": Box(16, 456, 92, "", height=580),
-    "agent": Box(472, 884, 92, "", height=580),
+    "chronos_ec2": Node(16, 456, 92, "", height=580),
+    "agent": Node(472, 884, 92, "", height=580),
 }
-BOXES = {
-    "functions": Box(180, 300, _ROWS[0], "entry", "Lambda handlers"),
-    "verification": Box(
+NODES = {
+    "functions": Node(180, 300, _ROWS[0], "entry", "Lambda handlers"),
+    "verification": Node(
         318, 884, _ROWS[0], "proof", "simulation, crash points, model, fuzzing, seeded defects, faults"
     ),
-    "chronos_ec2.cli": Box(30, 116, _ROWS[1], "entry", "the command"),
-    "chronos_ec2.local": Box(30, 200, _ROWS[2], "entry", "embedded AWS"),
-    "chronos_ec2.bootstrap": Box(30, 276, _ROWS[3], "root", "puts adapters into services"),
-    "chronos_ec2.testing": Box(318, 442, _ROWS[3], "proof", "ports in memory"),
-    "chronos_ec2.services": Box(30, 210, _ROWS[4], "service", "launch, publish, watchdog, …"),
-    "chronos_ec2.aws": Box(226, 308, _ROWS[4], "adapter", "boto3"),
-    "chronos_ec2.worker": Box(336, 442, _ROWS[4], "service", "run protocol"),
-    "chronos_ec2.training_config": Box(30, 150, _ROWS[5], "service", "schema, defaults"),
-    "chronos_ec2.user_data": Box(160, 244, _ROWS[5], "service", "boot script"),
-    "chronos_ec2.run_store": Box(336, 442, _ROWS[5], "service", "records in S3"),
-    "chronos_ec2.ports": Box(254, 442, _ROWS[6], "domain", "protocols for what AWS does"),
-    "chronos_ec2.domain": Box(30, 442, _ROWS[7], "domain", "values and rules, standard library only"),
-    "agent.lifecycle": Box(486, 795, _AGENT_ROWS[0], "agent", "the phases of a run, in order"),
-    "agent.trainer": Box(804, 870, _AGENT_ROWS[0], "trainer", "process"),
-    "agent.boot": Box(486, 566, _AGENT_ROWS[1], "agent", "instance"),
-    "agent.results": Box(571, 712, _AGENT_ROWS[1], "agent", "upload, report"),
-    "agent.training": Box(804, 870, _AGENT_ROWS[1], "trainer", "torch"),
-    "agent.checkpoint": Box(486, 566, _AGENT_ROWS[2], "agent"),
-    "agent.logs": Box(571, 629, _AGENT_ROWS[2], "agent"),
-    "agent.preflight": Box(634, 712, _AGENT_ROWS[2], "agent"),
-    "agent.supervise": Box(717, 795, _AGENT_ROWS[2], "agent"),
-    "agent.data": Box(486, 566, _AGENT_ROWS[3], "agent", "Parquet"),
-    "agent.host": Box(634, 712, _AGENT_ROWS[3], "agent", "kernel, GPU"),
-    "agent.protocol": Box(486, 870, _AGENT_ROWS[4], "agent", "files and messages between agent and trainer"),
+    "chronos_ec2.cli": Node(30, 116, _ROWS[1], "entry", "the command"),
+    "chronos_ec2.local": Node(30, 200, _ROWS[2], "entry", "embedded AWS"),
+    "chronos_ec2.bootstrap": Node(30, 276, _ROWS[3], "root", "puts adapters into services"),
+    "chronos_ec2.testing": Node(318, 442, _ROWS[3], "proof", "ports in memory"),
+    "chronos_ec2.services": Node(30, 210, _ROWS[4], "service", "launch, publish, watchdog, …"),
+    "chronos_ec2.aws": Node(226, 308, _ROWS[4], "adapter", "boto3"),
+    "chronos_ec2.worker": Node(336, 442, _ROWS[4], "service", "run protocol"),
+    "chronos_ec2.training_config": Node(30, 150, _ROWS[5], "service", "schema, defaults"),
+    "chronos_ec2.user_data": Node(160, 244, _ROWS[5], "service", "boot script"),
+    "chronos_ec2.run_store": Node(336, 442, _ROWS[5], "service", "records in S3"),
+    "chronos_ec2.ports": Node(254, 442, _ROWS[6], "domain", "protocols for what AWS does"),
+    "chronos_ec2.domain": Node(30, 442, _ROWS[7], "domain", "values and rules, standard library only"),
+    "agent.lifecycle": Node(486, 795, _AGENT_ROWS[0], "agent", "the phases of a run, in order"),
+    "agent.trainer": Node(804, 870, _AGENT_ROWS[0], "trainer", "process"),
+    "agent.boot": Node(486, 566, _AGENT_ROWS[1], "agent", "instance"),
+    "agent.results": Node(571, 712, _AGENT_ROWS[1], "agent", "upload, report"),
+    "agent.training": Node(804, 870, _AGENT_ROWS[1], "trainer", "torch"),
+    "agent.checkpoint": Node(486, 566, _AGENT_ROWS[2], "agent"),
+    "agent.logs": Node(571, 629, _AGENT_ROWS[2], "agent"),
+    "agent.preflight": Node(634, 712, _AGENT_ROWS[2], "agent"),
+    "agent.supervise": Node(717, 795, _AGENT_ROWS[2], "agent"),
+    "agent.data": Node(486, 566, _AGENT_ROWS[3], "agent", "Parquet"),
+    "agent.host": Node(634, 712, _AGENT_ROWS[3], "agent", "kernel, GPU"),
+    "agent.protocol": Node(486, 870, _AGENT_ROWS[4], "agent", "files and messages between agent and trainer"),
 }
-PLACES = BOXES | CARDS
+PLACES = NODES | CARDS
 LEFT_OUT = {"chronos_ec2.settings", "chronos_ec2.observability", "agent.background", "agent.errors", "agent.plots"}
 """Small modules that many packages import."""
 PART_OF = {"agent.__main__": "agent.lifecycle", "agent.run_context": "agent.lifecycle"}
@@ -165,18 +165,18 @@ def lines(edges: Sequence[Edge]) -> Iterator[str]:
         yield f'<path d="{way}" fill="none" stroke="#57606a" stroke-width="1.3" marker-end="url(#head)"/>'
 
 
-def _ports(wanted: Sequence[tuple[Edge, Box, Box]]) -> dict[Edge, float]:
-    """The x of each arrow at its box: as near to the other box as possible, and apart from other arrows."""
-    sides: dict[Box, list[tuple[float, Edge]]] = {}
-    for edge, box, other in wanted:
-        low, high = max(box.x, other.x), min(box.right, other.right)
-        x = (low + high) / 2 if low < high else min(max(other.centre, box.x + _PORT_GAP), box.right - _PORT_GAP)
-        sides.setdefault(box, []).append((x, edge))
+def _ports(wanted: Sequence[tuple[Edge, Node, Node]]) -> dict[Edge, float]:
+    """The x of each arrow at its node: as near to the other node as possible, and apart from other arrows."""
+    sides: dict[Node, list[tuple[float, Edge]]] = {}
+    for edge, node, other in wanted:
+        low, high = max(node.x, other.x), min(node.right, other.right)
+        x = (low + high) / 2 if low < high else min(max(other.centre, node.x + _PORT_GAP), node.right - _PORT_GAP)
+        sides.setdefault(node, []).append((x, edge))
     found: dict[Edge, float] = {}
-    for box, ports in sides.items():
-        last = box.x
+    for node, ports in sides.items():
+        last = node.x
         for index, (x, edge) in enumerate(sorted(ports)):
-            room = box.right - _PORT_GAP * (len(ports) - index)
+            room = node.right - _PORT_GAP * (len(ports) - index)
             last = found[edge] = max(min(x, room), last + _PORT_GAP)
     return found
 
@@ -205,18 +205,18 @@ def _boxes() -> Iterator[str]:
         yield _text(
             card.right - 14, card.bottom - 9, name, 'text-anchor="end" font-size="13" font-weight="600" fill="#57606a"'
         )
-    for name, box in BOXES.items():
-        yield _rect(box, *COLOURS[box.style], 6)
-        middle = box.y + box.height / 2
-        size = 12 if box.right - box.x < _NARROW else 13
+    for name, node in NODES.items():
+        yield _rect(node, *COLOURS[node.style], 6)
+        middle = node.y + node.height / 2
+        size = 12 if node.right - node.x < _NARROW else 13
         style = f'text-anchor="middle" font-size="{size}" font-weight="600" fill="#1f2328"'
-        yield _text(box.centre, middle - 3 if box.caption else middle + 4.5, name.rpartition(".")[2], style)
-        if box.caption:
-            yield _text(box.centre, middle + 13, box.caption, 'text-anchor="middle" font-size="11" fill="#57606a"')
+        yield _text(node.centre, middle - 3 if node.caption else middle + 4.5, name.rpartition(".")[2], style)
+        if node.caption:
+            yield _text(node.centre, middle + 13, node.caption, 'text-anchor="middle" font-size="11" fill="#57606a"')
 
 
-def _rect(box: Box, fill: str, stroke: str, radius: int) -> str:
-    size = f'x="{box.x:g}" y="{box.y:g}" width="{box.right - box.x:g}" height="{box.height:g}"'
+def _rect(node: Node, fill: str, stroke: str, radius: int) -> str:
+    size = f'x="{node.x:g}" y="{node.y:g}" width="{node.right - node.x:g}" height="{node.height:g}"'
     return f'<rect {size} rx="{radius}" fill="{fill}" stroke="{stroke}"/>'
 
 

@@ -359,9 +359,9 @@ def test_an_orphan_has_a_grace_then_two_observations() -> None:
 
 
 def test_an_instance_of_another_run_is_an_orphan_beside_a_healthy_one() -> None:
-    stray = an_instance(instance_id="i-bbbbbbbb", run_id="20260101T000000Z-ffffff")
+    orphan = an_instance(instance_id="i-bbbbbbbb", run_id="20260101T000000Z-ffffff")
     suspects = {"i-bbbbbbbb": NOW - LIMITS.confirmation}
-    decision = decided(some_facts(instances=(an_instance(), stray), suspects=suspects))
+    decision = decided(some_facts(instances=(an_instance(), orphan), suspects=suspects))
     assert terminated(decision) == [("i-bbbbbbbb", Cause.ORPHAN)]
 
 
