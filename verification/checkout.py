@@ -15,11 +15,17 @@ def commit() -> str:
 
 
 def copy_checkout(target: Path) -> Path:
-    """Copy every file that git does not ignore, so that work on the checkout does not disturb what runs on the copy."""
+    """Copy every file that git does not ignore, so that work on the checkout does not disturb what runs on the copy.
+
+    Installed tools are shared.
+    """
     for name in _git("ls-files", "-z", "--cached", "--others", "--exclude-standard").split("\0"):
         if (source := ROOT / name).is_file():
             (target / name).parent.mkdir(parents=True, exist_ok=True)
             shutil.copy2(source, target / name)
+    tools = ROOT / ".tools"
+    tools.mkdir(exist_ok=True)
+    (target / ".tools").symlink_to(tools)
     return target
 
 
