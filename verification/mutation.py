@@ -222,7 +222,10 @@ class _Tests:
             compile(mutant.source, str(path), "exec")
         except SyntaxError:
             return 1
-        own = next((self._copy / "tests").rglob(f"test_{path.stem}.py"), self._copy / DECISIONS)
+        folder = mutant.path.relative_to(ROOT / "src" / "chronos_ec2").parent
+        own = self._copy / "tests" / folder / f"test_{path.stem}.py"
+        if not own.exists():
+            own = self._copy / DECISIONS
         path.write_text(mutant.source)
         try:
             if (pid := os.fork()) == 0:
