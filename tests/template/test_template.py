@@ -259,7 +259,9 @@ def test_a_zone_that_is_not_named_is_an_error_and_no_subnet_elsewhere() -> None:
 def test_zones_are_given_by_name(template: Template) -> None:
     pattern = template["Parameters"]["Zones"]["AllowedPattern"]
     assert all(re.fullmatch(pattern, zone) for zone in ("us-east-1a", "ap-southeast-2c", "us-gov-west-1b"))
-    assert not any(re.fullmatch(pattern, zone) for zone in ("us-east-1", "use1-az1", "us-east-1a b", "us-east-1-bos-1a"))
+    assert not any(
+        re.fullmatch(pattern, zone) for zone in ("us-east-1", "use1-az1", "us-east-1a b", "us-east-1-bos-1a")
+    )
 
 
 def test_everything_that_takes_tags_has_ours(stack: Template) -> None:
