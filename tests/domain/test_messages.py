@@ -100,11 +100,13 @@ def spelled(message: Message) -> str:
     return f"Subject: {message.subject}\n{attributes}\n{message.body}\n--- chat\n{chat}\n\n--- program\n{document}\n"
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("kind", Kind)
 def test_a_message_reads_as_its_golden_file(kind: Kind) -> None:
     assert spelled(message_of(kind)) == (GOLDEN / f"message-{kind}.txt").read_text()
 
 
+@pytest.mark.golden
 def test_there_is_no_golden_message_of_another_kind() -> None:
     assert {path.name for path in GOLDEN.glob("message-*")} == {f"message-{kind}.txt" for kind in Kind}
 

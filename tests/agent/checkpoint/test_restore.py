@@ -107,6 +107,13 @@ def test_the_list_of_checkpoints_says_when_each_was_written(tmp_path: Path) -> N
     assert found[0].written_at == run.world.clock.now()
 
 
+def test_a_torn_checkpoint_is_not_listed(tmp_path: Path) -> None:
+    """From the list the first heartbeat says that there is a checkpoint to resume from."""
+    run = Run(tmp_path, 9, 100)
+    run.objects.write(f"{PREFIX}100/model.safetensors", b"weight")
+    assert [stored.manifest.step for stored in stored_checkpoints(run.objects, PREFIX)] == [9]
+
+
 def metrics_of(step: int) -> bytes:
     return f'{{"step": {step}, "total_steps": 9}}\n'.encode()
 

@@ -21,7 +21,6 @@ import pytest
 
 from agent.errors import RunFailed
 from agent.host.kernel_events import KernelEvents
-from agent.supervise.metrics_tail import MetricsTail
 from agent.supervise.supervisor import Callbacks, Timeouts, supervise
 from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.limits import Limits
@@ -291,42 +290,6 @@ def test_chronos_2_stops_at_its_step_and_leaves_a_checkpoint(tmp_path: Path) -> 
     assert supervised.checkpoints == [result["steps"]]
     saved = {path.name for path in (supervised.workdir.checkpoints / f"checkpoint-{result['steps']}").iterdir()}
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"} <= saved
-
-
-def test_only_complete_lines_of_metrics_are_read(tmp_path: Path) -> None:
-    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[tuple[int, bool]]()
-    tail = MetricsTail(path, progress, lambda step, best: checkpoints.append((step, best)))
-    tail.read()
-    path.write_text('{"step": 1, "total_steps": 9}\n{"step": 2, "tot')
-    tail.read()
-    assert progress.snapshot().step == 1
-    with path.open("a") as stream:
-        stream.write('al_steps": 9}\nnot json\n[]\n{"event": "checkpoint", "step": 2}\n')
-        stream.write('{"event": "checkpoint", "step": 3, "best": true}\n')
-    tail.read()
-    assert progress.snapshot().step == 2
-    assert checkpoints == [(2, False), (3, True)]
-
-
-def test_work_that_is_no_step_is_progress(tmp_path: Path) -> None:
-    path, progress = tmp_path / "metrics.jsonl", Progress()
-    path.write_text("")
-    tail = MetricsTail(path, progress, lambda _step, _best: None)
-    path.write_text('{"event": "loading", "done": 1, "total": 9}\n{"event": "evaluating", "done": 1, "total": 9}\n')
-    tail.read()
-    assert progress.snapshot().counter == 2
-
-
-def test_lines_of_an_earlier_attempt_do_not_hide_the_progress_of_this_one(tmp_path: Path) -> None:
-    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[int]()
-    path.write_text('{"step": 900, "total_steps": 999}\n{"event": "checkpoint", "step": 900}\n')
-    tail = MetricsTail(path, progress, lambda step, _best: checkpoints.append(step))
-    tail.read()
-    assert (tail.started, progress.snapshot().counter, checkpoints) == (False, 0, [])
-    with path.open("a") as stream:
-        stream.write('{"step": 801, "total_steps": 999}\n')
-    tail.read()
-    assert (tail.started, progress.snapshot().counter, progress.snapshot().step) == (True, 1, 801)
 
 
 def test_a_stalled_trainer_dumps_its_stacks_and_keeps_running(tmp_path: Path) -> None:
