@@ -226,6 +226,24 @@ def test_of_two_threads_writes_the_newer_is_remembered_in_whatever_order_they_re
     assert (lock.run.current_step, lock.run.seq) == ("second", the_run(world).seq)
 
 
+def test_a_step_that_is_late_for_its_phase_is_dropped(world: World) -> None:
+    lock = a_lock(world)
+    lock.claim()
+    world.objects.before_replace = lambda: lock.advance(Status.DATA_SYNC, "downloading")
+    lock.record_step("late")
+    run = the_run(world)
+    assert (run.status, run.current_step) == (Status.DATA_SYNC, "downloading")
+
+
+def test_work_does_not_wait_for_an_unreadable_lock(world: World) -> None:
+    slept: list[float] = []
+    lock = a_lock(world, slept)
+    lock.claim()
+    world.memory.objects.write(LANE.state_key, b"junk")
+    assert lock.advance(Status.DATA_SYNC, "downloading").status is Status.DATA_SYNC
+    assert slept == []
+
+
 def other_attempt(run: Run) -> Run:
     return replace(run, attempt=2, status=Status.INITIALIZATION, current_step=LAUNCHING, instance_id=None)
 
