@@ -15,6 +15,7 @@ from chronos_ec2.domain.errors import (
     LaunchRefused,
     LostRace,
     NotAllowed,
+    QuotaExceeded,
     ServiceUnavailable,
 )
 from chronos_ec2.domain.facts import LockHeld, LockRead, Unreadable
@@ -161,15 +162,25 @@ def _put_request(store: RunStore, request: Request) -> None:
 
 
 def _start_instance(run: Run, request: Request, bucket: str, subnet_ids: tuple[str, ...], fleet: Fleet) -> Launched:
-    """Try every instance type in every subnet. Raises CapacityUnavailable if none has room, and what Fleet raises."""
+    """Try every instance type in every subnet. Raises CapacityUnavailable if none has room, and what Fleet raises.
+
+    Of a type that the quota does not allow, no other subnet is tried.
+    """
     user_data = render_user_data(bucket, run, request.limits)
     options = [LaunchOption(kind, subnet, request.market) for kind in request.instance_types for subnet in subnet_ids]
     last: CapacityUnavailable | None = None
+    beyond_quota: dict[str, QuotaExceeded] = {}
     for option in options:
+        if option.instance_type in beyond_quota:
+            continue
         try:
             return Launched(run.run_id, run.attempt, fleet.launch(run, option, user_data), option)
+        except QuotaExceeded as error:
+            beyond_quota[option.instance_type] = error
         except CapacityUnavailable as error:
             last = error
+    if last is None and beyond_quota:
+        raise next(iter(beyond_quota.values()))
     raise CapacityUnavailable(f"no capacity in {len(options)} places; the last error: {last}")
 
 

@@ -17,6 +17,7 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.launcher import refuse_if_busy
+from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
@@ -77,6 +78,7 @@ class LaunchPreparation:
         Raises:
             InvalidInput: an option, the configuration or the data set is wrong.
             LaneBusy: another run holds the lane.
+            QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
         config = request.config or default_config(self.store, self.warn)
@@ -87,6 +89,7 @@ class LaunchPreparation:
         limits = with_max_runtime(self.limits, request.max_hours)
         check_bucket_region(self.setup_checks, self.stack.region)
         refuse_if_busy(self.store, request.lane)
+        check_quota(self.setup_checks, instance_types, request.market, self.warn)
         if training.data.path == PROBE_DATA_PATH:
             put_probe_data(self.store)
         find_dataset(self.store, training.data.path)
