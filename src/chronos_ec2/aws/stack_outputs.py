@@ -39,6 +39,7 @@ def read_stack(client: Any, environment: str) -> Stack:
     try:
         return Stack(
             name=name,
+            stack_id=stack["StackId"],
             region=client.meta.region_name,
             environment=outputs["Environment"],
             bucket=outputs["Bucket"],
