@@ -160,6 +160,16 @@ def test_the_users_own_trainer_is_uploaded(run: Command, config: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(code)).namelist() == ["mine.py"]
 
 
+def test_a_data_set_is_uploaded_and_replaced(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "new.parquet").write_bytes(b"PAR1 rows PAR1")
+    refused = run("upload", "data", str(tmp_path), "sales")
+    assert (refused.code, "a.parquet" in refused.err, "--replace" in refused.err) == (2, True, True)
+    done = run("upload", "data", str(tmp_path), "sales", "--replace", "--json")
+    assert done.json == {"data_path": "training-data/sales/", "files": 1, "removed": 1, "bytes": 14}
+    listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="cached-datasets/training-data/sales/")["Contents"]
+    assert [entry["Key"].rpartition("/")[2] for entry in listed] == ["new.parquet"]
+
+
 def test_a_new_environment_has_no_runs(run: Command) -> None:
     assert run("runs").out == "no runs yet in environment dev\n"
     assert run("runs", "--json").json == []

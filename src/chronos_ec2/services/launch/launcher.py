@@ -168,9 +168,7 @@ def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Dead
         if isinstance(state, ReadFailed | Unreadable):
             raise ServiceUnavailable(state.problem)
         if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt) or state.run.verdict:
-            raise LostRace(
-                f"run {launched.run_id} ended before instance {launched.instance_id} was written into its lock"
-            )
+            raise LostRace(f"run {launched.run_id} ended before its lock named instance {launched.instance_id}")
         run = replace(state.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
         try:
             store.replace_lock(run, state)
