@@ -16,7 +16,7 @@ from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.aws.stack_outputs import read_stack, stack_name
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
@@ -108,6 +108,13 @@ def launcher() -> Launcher:
         ),
         deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
     )
+
+
+def deployment(environment: str, region: str | None = None) -> Deployment:
+    """The stack of an environment, whatever its state. Raises NoCredentials, InvalidInput."""
+    with translated("make AWS clients"):
+        cloudformation = client("cloudformation", region)
+    return CloudFormationDeployment(cloudformation, stack_name(environment))
 
 
 def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:

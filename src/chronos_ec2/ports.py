@@ -295,17 +295,22 @@ class Deployment(Protocol):
         """Delete the stack, except its bucket, and wait for the end.
 
         Raises:
-            NotAllowed: these credentials may not delete the stack or a resource in it.
+            NotAllowed, UserError: nothing was deleted, for example because these credentials may not.
             ServiceUnavailable: the deletion failed or took too long; the message has CloudFormation's reason.
         """
+        ...
+
+    def unfinished(self) -> str | None:
+        """The status of a stack that has no outputs and can only be deleted; None for any other, or none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The outputs of a deployed stack."""
+    """The outputs of a deployed stack. `stack_id` differs from those of all earlier stacks of the same name."""
 
     name: str
+    stack_id: str
     region: str
     environment: str
     bucket: str

@@ -41,6 +41,7 @@ def read_stack(client: Any, environment: str) -> Stack:
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
         return Stack(
             name=name,
+            stack_id=stack["StackId"],
             region=client.meta.region_name,
             environment=outputs["Environment"],
             bucket=outputs["Bucket"],
