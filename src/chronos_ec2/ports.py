@@ -55,6 +55,10 @@ class ObjectStore(Protocol):
         """The last `limit` bytes of an object, or None if the key does not exist."""
         ...
 
+    def piece(self, key: str, start: int, limit: int) -> bytes | None:
+        """At most `limit` bytes of an object from `start` on, none past its end; None if the key does not exist."""
+        ...
+
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object unconditionally."""
         ...
@@ -220,6 +224,18 @@ class Deadlines(Protocol):
 
     def cancel(self, instance_id: str) -> None:
         """Delete the schedule of an instance. A missing one is no error."""
+        ...
+
+
+class Prices(Protocol):
+    """List prices in USD by region, None where they are not known."""
+
+    def on_demand(self, region: str, instance_type: str) -> float | None:
+        """An hour of an instance on demand, with Linux and without its volume."""
+        ...
+
+    def gib_month(self, region: str) -> float | None:
+        """A GiB-month of a gp3 volume."""
         ...
 
 

@@ -11,7 +11,7 @@ KEY = f"dev/{RUN_ID}/logs/trainer.log"
 
 def test_a_log_is_read_line_by_line_as_it_grows() -> None:
     aws = MemoryAws()
-    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer")
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
     assert reader.more() == []
     aws.objects.write(KEY, b"one\ntwo\nthr")
     assert reader.more() == ["one", "two"]
@@ -31,7 +31,7 @@ def test_the_logs_of_a_run_are_named() -> None:
 def test_a_log_that_got_shorter_is_another_and_read_from_its_beginning() -> None:
     aws = MemoryAws()
     key = f"dev/{RUN_ID}/logs/boot.log"
-    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "boot")
+    reader = LogReader(aws.objects, "dev", RUN_ID, "boot")
     aws.objects.write(key, b"the first boot\nand its end\n")
     reader.more()
     aws.objects.write(key, b"the second boot\n")
@@ -40,7 +40,7 @@ def test_a_log_that_got_shorter_is_another_and_read_from_its_beginning() -> None
 
 def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays() -> None:
     aws = MemoryAws()
-    newest, first = (LogReader(aws.objects, aws.transfer, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
+    newest, first = (LogReader(aws.objects, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
     aws.objects.write(KEY, b"lost\n")
     assert newest.more() == ["lost"]
     aws.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"found again, and longer\n")

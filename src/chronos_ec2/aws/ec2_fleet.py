@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Collection, Iterator
 from contextlib import contextmanager
-from datetime import UTC
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
 
@@ -34,6 +35,7 @@ _TAGGED = {
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _RECLAIMED = "Server.SpotInstanceTermination"
+_TIME_OF_CALL = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _FILTER_VALUES = 200
 """Maximum per filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
 
@@ -201,4 +203,13 @@ def _instance(raw: dict[str, Any]) -> Instance:
         deadline=deadline,
         hold=hold,
         reclaimed=raw.get("StateReason", {}).get("Code") == _RECLAIMED,
+        ended_at=_ended_at(raw),
     )
+
+
+def _ended_at(raw: dict[str, Any]) -> datetime | None:
+    """When a call ended an instance: `User initiated (2026-01-31 12:00:00 GMT)`."""
+    if InstanceState(raw["State"]["Name"]) not in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED):
+        return None  # of a stopped instance it is the time of the stop
+    named = _TIME_OF_CALL.search(raw.get("StateTransitionReason", ""))
+    return datetime.fromisoformat(named[1]).replace(tzinfo=UTC) if named else None

@@ -69,7 +69,14 @@ def launch(
     world = connect(environment, region, bucket)
     with console.status("preparing the launch") as status:
         prepared = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.limits, status.update, print_warning
+            world.stack,
+            world.store,
+            world.transfer,
+            world.setup_checks,
+            world.prices,
+            world.limits,
+            status.update,
+            print_warning,
         ).prepare(request)
     launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
