@@ -19,6 +19,7 @@ from chronos_ec2.domain.records.status import DecidedBy
 HOURS_PER_MONTH = 730
 PUBLIC_IPV4_USD_PER_HOUR = 0.005
 """The same in every region."""
+_LIMITS = Limits()
 _POWER_OFF = timedelta(seconds=30)
 """Assumed between an agent's last sign of life and the end of its instance, if EC2 does not name the end."""
 
@@ -102,18 +103,19 @@ def _end(now: datetime, run: Run, instance: Instance, heartbeat: HeartbeatRead) 
         return now
     if instance.ended_at is not None:
         return min(now, instance.ended_at)
-    return _last_seen(now, run, instance.instance_id, instance.launched_at, heartbeat)
+    seen = _last_seen(now, run, instance.instance_id, instance.launched_at, heartbeat)
+    # The watchdog ends an agent that is silent for longer, and EC2 names the time of that: else nobody has looked.
+    return now if now - seen <= _LIMITS.dead_agent_bound else seen
 
 
 def _last_seen(now: datetime, run: Run, instance_id: str, began: datetime, heartbeat: HeartbeatRead) -> datetime:
-    """When an instance whose end nobody names has ended at the latest: it powers itself off after its agent's end.
+    """About when an instance has ended whose end nobody names: soon after its agent's last sign of life.
 
     Without an agent it powers itself off when the time for booting is over.
     """
     signs = [moment for moment in (last_heard(heartbeat, instance_id),) if moment]
     if instance_id == run.instance_id:
         phases = [moment for _, moment in run.phases if moment > run.attempt_started_at]
-        if run.verdict is not None and run.verdict.decided_by is not DecidedBy.AGENT:
-            phases = phases[:-1]
-        signs += phases
-    return min(now, max(signs) + _POWER_OFF if signs else began + Limits().boot)
+        by_agent = run.verdict is None or run.verdict.decided_by is DecidedBy.AGENT
+        signs += phases if by_agent else phases[:-1]
+    return min(now, max(signs) + _POWER_OFF if signs else began + _LIMITS.boot)

@@ -183,7 +183,8 @@ class Executor:
         except ServiceUnavailable:
             raise
         except Exception:
-            if now - held.written_at >= MAX_NOTIFICATION_DELAY:
+            since = held.since(run.phases[-1][1]) if run.phases else held.written_at
+            if now - since >= MAX_NOTIFICATION_DELAY:
                 self.store.release_lock(facts.lane, held.etag)
             raise
         if notified:
