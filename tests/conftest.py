@@ -139,7 +139,7 @@ def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def deployed(aws: str) -> str:
     """An AWS with the outputs of `dev`'s stack and what they name."""
     network = deploy_outputs()
-    CALLS.policies = policies_of(network.subnets, network.security_group, network.launch_template)
+    CALLS.policies = policies_of(network.vpc, network.security_group, network.launch_template)
     return aws
 
 
