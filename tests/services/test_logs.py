@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from chronos_ec2.services.logs import LogReader, log_names
-from chronos_ec2.testing import MemoryAws
+from chronos_ec2.testing import Faults, MemoryAws
 from chronos_ec2.testing.builders import RUN_ID
 
 KEY = f"dev/{RUN_ID}/logs/trainer.log"
@@ -48,3 +48,42 @@ def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays
     assert newest.more() == ["at last"]
     assert first.more() == ["lost"]
     assert log_names(aws.objects, "dev", RUN_ID) == ("trainer", "trainer-1", "trainer-2", "trainer-10")
+
+
+def test_a_last_line_without_an_end_is_printed_once_when_the_log_is_over() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    aws.objects.write(KEY, b"one\r\nKill")
+    assert reader.more() == ["one"]
+    aws.objects.write(KEY, b"one\r\nKilled")
+    assert reader.more() == []
+    assert reader.rest() == ["Killed"]
+    assert (reader.more(), reader.rest()) == ([], [])
+
+
+def test_a_new_attempt_ends_the_last_line_of_the_one_before() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    aws.objects.write(KEY, b"one\nKilled")
+    assert reader.more() == ["one"]
+    aws.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"two\n")
+    assert reader.more() == ["Killed", "two"]
+
+
+def test_only_what_is_new_of_a_log_is_read() -> None:
+    faults = Faults()
+    aws = MemoryAws(faults)
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    body = b"".join(b"line %d\n" % number for number in range(2_000_000))
+    aws.objects.write(KEY, body)
+    assert len(reader.more()) == 2_000_000
+    asked = len(faults.calls)
+    aws.objects.write(KEY, body + b"more\n")
+    assert reader.more() == ["more"]
+    assert reader.more() == []
+    assert [name for name, _ in faults.calls[asked:]] == [
+        "objects.write",
+        "objects.keys",
+        "objects.piece",
+        "objects.keys",
+    ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import UTC, datetime
 from itertools import islice
 from typing import Any
@@ -212,4 +212,6 @@ def _ended_at(raw: dict[str, Any]) -> datetime | None:
     if InstanceState(raw["State"]["Name"]) not in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED):
         return None  # of a stopped instance it is the time of the stop
     named = _TIME_OF_CALL.search(raw.get("StateTransitionReason", ""))
-    return datetime.fromisoformat(named[1]).replace(tzinfo=UTC) if named else None
+    with suppress(ValueError):
+        return datetime.fromisoformat(named[1]).replace(tzinfo=UTC) if named else None
+    return None

@@ -104,8 +104,9 @@ def _end(now: datetime, run: Run, instance: Instance, heartbeat: HeartbeatRead) 
     if instance.ended_at is not None:
         return min(now, instance.ended_at)
     seen = _last_seen(now, run, instance.instance_id, instance.launched_at, heartbeat)
-    # The watchdog ends an agent that is silent for longer, and EC2 names the time of that: else nobody has looked.
-    return now if now - seen <= _LIMITS.dead_agent_bound else seen
+    # The watchdog ends what is silent for longer, and EC2 names the time of that. If EC2 does not, nobody has looked.
+    silence = _LIMITS.grace if _ended_by_agent(run) else _LIMITS.dead_agent_bound
+    return now if now - seen <= silence else seen
 
 
 def _last_seen(now: datetime, run: Run, instance_id: str, began: datetime, heartbeat: HeartbeatRead) -> datetime:
@@ -116,6 +117,9 @@ def _last_seen(now: datetime, run: Run, instance_id: str, began: datetime, heart
     signs = [moment for moment in (last_heard(heartbeat, instance_id),) if moment]
     if instance_id == run.instance_id:
         phases = [moment for _, moment in run.phases if moment > run.attempt_started_at]
-        by_agent = run.verdict is None or run.verdict.decided_by is DecidedBy.AGENT
-        signs += phases if by_agent else phases[:-1]
+        signs += phases if run.verdict is None or _ended_by_agent(run) else phases[:-1]
     return min(now, max(signs) + _POWER_OFF if signs else began + _LIMITS.boot)
+
+
+def _ended_by_agent(run: Run) -> bool:
+    return run.verdict is not None and run.verdict.decided_by is DecidedBy.AGENT

@@ -39,7 +39,7 @@ def launch(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="USD per hour, whatever the instance type. Default: the list price."),
+        typer.Option(min=0, help="USD per hour of the instance, whatever its type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")

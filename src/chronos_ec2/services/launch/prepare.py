@@ -86,7 +86,8 @@ class LaunchPreparation:
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training, price = resolved.config, request.price_per_hour_usd
-        prices = list_prices(self.prices, self.stack.region, instance_types)
+        region, volume_gib = self.stack.region, self.stack.volume_gib
+        prices = list_prices(self.prices, region, instance_types, volume_gib)
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
@@ -107,7 +108,7 @@ class LaunchPreparation:
             bundle_sha256=bundle_sha256,
             limits=limits,
             prices=prices,
-            price_per_hour_usd=None if price is None else at_price(self.prices, self.stack.region, price),
+            price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,
             preemptions_left=request.preemptions,
             crashes_left=request.crashes,
