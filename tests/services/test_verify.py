@@ -9,7 +9,7 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import Resource, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.teardown import teardown
+from chronos_ec2.services.teardown import Teardown
 from chronos_ec2.services.verify import Finding, check_bucket_region, setup_warnings
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import seconds
@@ -28,7 +28,7 @@ class Stack:
 
 
 def tear_down(env: Environment, stack: Stack) -> None:
-    teardown("dev", env.store, env.fleet, env.deadlines, stack)
+    Teardown("dev", "stack-1", env.store, env.fleet, env.deadlines, stack).run()
 
 
 def test_a_lock_that_is_no_record_is_found() -> None:
