@@ -106,7 +106,8 @@ def test_a_slow_launcher_names_its_instance_in_no_record_but_its_own(
     faults.hook("fleet.launch", overwrite)
     with pytest.raises(Superseded, match="while i-00000000000000001 was being started"):
         env.launch()
-    assert env.lock().run.instance_id != "i-00000000000000001"
+    (instance,) = env.alive
+    assert env.lock().run.instance_id != instance.instance_id
 
 
 def test_an_orphan_whose_record_appears_before_its_termination_is_spared(env: Environment, faults: Faults) -> None:
