@@ -289,9 +289,8 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
         "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "VolumeSize", "AgentPackages",
         "AgentLogGroup", "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
-        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn",
-        "LimitOverrides", "StateWrittenFunction", "InstanceChangedFunction",
-        "SweepFunction", "LauncherFunction",
+        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn", "LimitOverrides",
+        "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
     }  # fmt: skip
 
 

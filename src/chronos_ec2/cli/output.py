@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -32,6 +33,17 @@ def print_json(document: object) -> None:
 def print_warning(text: str) -> None:
     """Print a warning on stderr."""
     print(f"chronos-ec2: {text}", file=sys.stderr)
+
+
+@contextmanager
+def notes_shown() -> Iterator[None]:
+    """Print the notes of an error that passes: what was left as it is, and how to end it."""
+    try:
+        yield
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            print_warning(note)
+        raise
 
 
 def print_findings(environment: str, left: tuple[Finding, ...]) -> None:
