@@ -11,6 +11,7 @@ import pytest
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
+from chronos_ec2.testing import Faults, MemoryAws
 from chronos_ec2.worker.errors import EndedByWatchdog
 from chronos_ec2.worker.run_lock import CLAIMED, RunLock
 from tests.agent.builders import INSTANCE, LANE, NOW, FlakyObjects, World, a_run, an_identity, rewrite, the_run
@@ -200,6 +201,21 @@ def test_a_lost_response_does_not_record_a_phase_twice(world: World) -> None:
     world.objects.lost = 1
     lock.advance(Status.DATA_SYNC, "downloading")
     assert [status for status, _ in the_run(world).phases] == ["initialization", "data_sync"]
+
+
+def test_of_two_threads_the_one_whose_answer_comes_late_does_not_bring_an_old_run_back() -> None:
+    faults = Faults()
+    world = World(MemoryAws(faults))
+    world.store.create_lock(a_run())
+    lock = a_lock(world)
+    lock.claim()
+    lock.advance(Status.DATA_SYNC, "downloading")
+    # Between the write of a step and its answer, the main thread enters the next phase.
+    faults.hook("objects.replace", lambda _key: lock.advance(Status.TRAINING, "training"), after=True, times=1)
+    lock.record_step("late")
+    stored = the_run(world)
+    assert (stored.status, stored.current_step) == (Status.TRAINING, "training")
+    assert lock.run == stored
 
 
 def other_attempt(run: Run) -> Run:

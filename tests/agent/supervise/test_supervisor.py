@@ -182,6 +182,46 @@ def test_a_fence_kills_the_trainer_at_once(tmp_path: Path) -> None:
     assert supervised.gone
 
 
+FORKS = """
+import os, signal, subprocess, time
+from pathlib import Path
+
+class Forks:
+    def __init__(self, config):
+        self.hangs = config.options["hangs"]
+
+    def train(self, workdir, metrics, stop):
+        child = subprocess.Popen(["sleep", "600"], stdin=subprocess.DEVNULL)
+        (workdir.root / "child").write_text(str(child.pid))
+        signal.signal(signal.SIGTERM, signal.SIG_IGN)
+        metrics.step(1, 2, loss=1.0)
+        while self.hangs:
+            time.sleep(1)
+        return {"metrics": {}, "steps": 1}
+"""
+
+
+@pytest.mark.parametrize("hangs", [True, False])
+def test_what_the_trainer_has_started_ends_with_it(tmp_path: Path, hangs: bool) -> None:
+    """Data loader processes hold GPU memory and pipes. They are in the trainer's process group."""
+    supervised = Supervised(tmp_path, a_config(trainer="forks:Forks", options={"hangs": hangs}))
+    supervised.workdir.code.mkdir()
+    (supervised.workdir.code / "forks.py").write_text(FORKS)
+    supervised.on_first_step = lambda: supervised.control.request_stop(STOP) if hangs else None
+    if hangs:
+        with pytest.raises(Stopped):
+            supervised.run(stop_seconds=0.2)
+    else:
+        supervised.run()
+    child = (supervised.workdir.root / "child").read_text()
+    try:
+        # Killed, it waits for whoever adopts it.
+        assert not Path(f"/proc/{child}").exists() or state(child) in "ZX"
+    finally:
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(int(child), signal.SIGKILL)
+
+
 AGENT = """
 import sys
 from datetime import timedelta
