@@ -55,6 +55,11 @@ def _lock_name(lane: Lane, etag: str) -> str:
     return f"{lane.name}-{''.join(filter(str.isalnum, etag))}"
 
 
+def teardown_key(environment: str) -> str:
+    """Key of the mark that an environment's stack is being deleted: no run may start."""
+    return f"{environment}/teardown.json"
+
+
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"
