@@ -7,7 +7,7 @@ import pytest
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StillInUse
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.ports import Resource
+from chronos_ec2.ports import Resource, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.teardown import teardown
 from chronos_ec2.services.verify import Finding, check_bucket_region, setup_warnings
@@ -134,15 +134,20 @@ def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
     assert "docs/deploying.md" in warning
 
 
-def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(SubscriptionState.PENDING, "is not confirmed"), (SubscriptionState.GONE, "has no subscription")],
+)
+def test_each_subscription_that_receives_nothing_is_warned_of(state: SubscriptionState, words: str) -> None:
     aws = MemoryAws()
-    aws.setup_checks.pending += [
-        "email a@example.com to chronos-ec2-dev",
-        "email b@example.com to chronos-ec2-dev-alarms",
-    ]
+    topics = [f"arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev{suffix}" for suffix in ("", "-alarms")]
+    aws.setup_checks.subscribed += [Subscription(topic, "email", "a@example.com", state) for topic in topics]
+    aws.setup_checks.subscribed.append(Subscription(topics[0], "https", "https://x", SubscriptionState.CONFIRMED))
     first, second = warned(aws)
-    assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
-    assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
+    assert first.startswith(f"email a@example.com to chronos-ec2-dev {words}")
+    assert second.startswith(f"email a@example.com to chronos-ec2-dev-alarms {words}")
+    again = f"aws sns subscribe --topic-arn {topics[1]} --protocol email --notification-endpoint a@example.com"
+    assert again in second
 
 
 @pytest.mark.parametrize("error", [NotAllowed, ServiceUnavailable])

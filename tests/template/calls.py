@@ -204,6 +204,8 @@ NEEDED: dict[str, Needed] = {
     "ec2.DescribeVolumes": _anywhere("ec2:DescribeVolumes"),
     "ec2.DescribeNetworkInterfaces": _anywhere("ec2:DescribeNetworkInterfaces"),
     "ec2.DescribeSpotInstanceRequests": _anywhere("ec2:DescribeSpotInstanceRequests"),
+    "ec2.DescribeInstanceTypes": _anywhere("ec2:DescribeInstanceTypes"),
+    "service-quotas.GetServiceQuota": _anywhere("servicequotas:GetServiceQuota"),
     "ec2.RunInstances": _launch,
     "ec2.TerminateInstances": _ended("ec2:TerminateInstances", "instance", "InstanceIds", _instance),
     "ec2.DeleteVolume": _ended("ec2:DeleteVolume", "volume", "VolumeId", _volume),

@@ -18,6 +18,7 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 AWS_CALLS = {
     "objects.read": "s3:GetObject",
     "objects.tail": "s3:GetObject",
+    "objects.piece": "s3:GetObject",
     "objects.write": "s3:PutObject",
     "objects.create": "s3:PutObject",
     "objects.replace": "s3:PutObject",
@@ -39,7 +40,8 @@ AWS_CALLS = {
     "streams.append": "logs:PutLogEvents",
     "setup_checks.bucket_sends_events": "s3:GetBucketNotification",
     "setup_checks.bucket_region": "s3:HeadBucket",
-    "setup_checks.unconfirmed_subscriptions": "sns:ListSubscriptionsByTopic",
+    "setup_checks.subscriptions": "sns:ListSubscriptionsByTopic",
+    "setup_checks.vcpu_quotas": "servicequotas:GetServiceQuota",
 }
 """The call of AWS behind each operation."""
 

@@ -19,6 +19,7 @@ from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
+from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.testing import MemoryAws, MemoryTransfer
 from tests.agent.builders import RUN_ID, a_run
 
@@ -221,3 +222,18 @@ def test_a_manifest_survives_a_round_trip() -> None:
 def test_an_invalid_manifest_is_unreadable(raw: bytes) -> None:
     with pytest.raises(InvalidDocument):
         Manifest.from_json(raw, 10)
+
+
+def test_the_metrics_of_the_attempt_before_are_restored_from_all_their_parts(tmp_path: Path) -> None:
+    world = MemoryAws()
+    third = a_run(run_id=RUN_ID, attempt=3)
+    for attempt, part, body in (
+        (1, 1, b'{"step": 1}\n'), (2, 1, b'{"step": 2}\n'), (2, 2, b'{"step": 3}\n'), (2, 10, b'{"step": 4}\n'),
+    ):  # fmt: skip
+        world.objects.write(log_key("dev", RUN_ID, "metrics.jsonl", attempt, part), body)
+    metrics = tmp_path / "metrics.jsonl"
+    restore_metrics(world.objects, world.transfer, third, 3, metrics)
+    *steps, attempt = map(json.loads, metrics.read_text().splitlines())
+    assert steps == [{"step": 2}, {"step": 3}, {"step": 4}]
+    assert (attempt["event"], attempt["attempt"], attempt["step"]) == ("attempt", 3, 3)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["metrics.jsonl"]
