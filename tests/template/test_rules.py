@@ -221,6 +221,24 @@ def test_what_fails_with_all_its_retries_is_kept_but_of_the_sweep_which_comes_ag
     assert found == INVOCATIONS
 
 
+def test_eventbridge_alone_may_put_into_the_queue_of_its_events_and_nobody_into_the_other(stack: Template) -> None:
+    allowed = {
+        name: [each for each in body["Properties"]["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
+        for name, body in stack.items()
+        if body["Type"] == "AWS::SQS::QueuePolicy"
+    }
+    # Lambda puts failed invocations into the other with the function's own role.
+    assert allowed["FailedInvocationsPolicy"] == []
+    (statement,) = allowed["UndeliveredEventsPolicy"]
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": ARN.format(service="sqs", rest="chronos-ec2-dev-undeliveredevents"),
+        "Condition": {"ArnLike": {"aws:SourceArn": ARN.format(service="events", rest="rule/chronos-ec2-dev-*")}},
+    }
+
+
 def test_queues_keep_what_failed_for_two_weeks_encrypted_and_hold_nothing_back(stack: Template) -> None:
     queues = {name: body["Properties"] for name, body in stack.items() if body["Type"] == "AWS::SQS::Queue"}
     assert queues.keys() == {"UndeliveredEvents", "FailedInvocations"}

@@ -138,6 +138,12 @@ def test_the_bucket_forgets_what_is_tagged_so_and_the_uploads_of_checkpoints_are
     assert rule["ExpirationInDays"] + rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == CHECKPOINT_DAYS
 
 
+def test_unfinished_uploads_are_dropped_after_two_days(stack: Template) -> None:
+    rules = stack["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    found = [rule["AbortIncompleteMultipartUpload"] for rule in rules if "AbortIncompleteMultipartUpload" in rule]
+    assert found == [{"DaysAfterInitiation": 2}]
+
+
 def test_the_bucket_keeps_old_versions_for_a_month_but_old_beats_for_a_week_and_no_marker_of_nothing(
     stack: Template,
 ) -> None:
