@@ -146,8 +146,8 @@ def _defects(found: dict[str, Any]) -> str:
     row = found["defect_mutants"]
     rows: Rows = [(one["defect"], one["source"], one["caught_by"]) for one in row["rows"]]
     return (
-        "## Seeded defects\n\nDefects of the reference system, omitted protocol rules, and mistakes that a maintainer may "
-        "make in every room, seeded one at a time. Tests of files that can be written again do not count. The others "
+        "## Seeded defects\n\nDefects of the reference system, omitted protocol rules, and mistakes that a maintainer "
+        "may make in every room, seeded one at a time. Tests of files that can be written again do not count. The others "
         f"catch {row['caught']} of {row['total']}.\n\n" + _table(("Defect", "Source", "Caught by"), rows)
     )
 
