@@ -407,3 +407,12 @@ def test_a_function_of_the_watchdog_outlives_a_call_that_nobody_answers(source: 
     one_call = attempts * max(config.connect_timeout, config.read_timeout) + pauses
     for name in ("Sweep", "StateWritten", "InstanceChanged"):
         assert 2 * one_call < source["Resources"][name]["Properties"]["Timeout"], name
+
+
+def test_an_ami_can_be_pinned_as_the_guide_to_deploying_says(template: Template) -> None:
+    guide = (ROOT / "docs" / "deploying.md").read_text()
+    parameter = template["Parameters"]["ImageIdParameter"]
+    (own,) = set(re.findall(r"ImageIdParameter=(/[\w/-]+)", guide))
+    assert re.fullmatch(parameter["AllowedPattern"], own)
+    assert f"--name {own} " in guide
+    assert f"LATEST={parameter['Default']}\n" in guide
