@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import gzip
 import io
 import os
 import subprocess
@@ -69,7 +68,7 @@ def test_the_same_files_make_the_same_bundle_whenever_and_by_whom_they_were_writ
     (sources / "agent/__main__.py").chmod(0o755)
     again = build_bundle(packages_in_image=False, checkout=sources)
     assert again == first
-    assert gzip.decompress(again) != b""
+    assert first[4:8] == bytes(4), "the time in the header of gzip"
 
 
 def test_what_is_no_checkout_is_refused(tmp_path: Path) -> None:
