@@ -77,7 +77,7 @@ def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
     assert warned(MemoryAws()) == ()
 
 
-def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
+def test_objects_among_the_locks_that_are_no_lock_are_warned_of() -> None:
     aws = MemoryAws()
     aws.objects.write("dev/lanes/Upper/system-state.json", b"{}")
     (warning,) = warned(aws)
@@ -90,7 +90,7 @@ def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
     assert warning.isprintable()
 
 
-def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
+def test_a_bucket_that_sends_no_events_is_warned_of() -> None:
     aws = MemoryAws()
     aws.setup_checks.tells = False
     (warning,) = warned(aws)

@@ -98,7 +98,7 @@ def test_every_golden_event_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_a_golden_event_wakes_its_rule_and_no_other(stack: Template, name: str) -> None:
+def test_an_example_event_matches_its_rule_and_no_other(stack: Template, name: str) -> None:
     assert woken(stack, event(name)) == ({GOLDEN[name]} - {None})
 
 
@@ -142,14 +142,14 @@ NEAR_MISSES = [
 
 
 @pytest.mark.parametrize(("name", "path", "value"), NEAR_MISSES)
-def test_a_near_miss_wakes_nothing(stack: Template, name: str, path: str, value: Any) -> None:
+def test_a_near_miss_matches_no_rule(stack: Template, name: str, path: str, value: Any) -> None:
     assert woken(stack, event(name))
     assert woken(stack, changed(name, path, value)) == set()
 
 
 @pytest.mark.parametrize("lane", ["a", "nightly", "a-2"])
 @pytest.mark.parametrize("kind", ["created", "deleted"])
-def test_every_lane_wakes_the_watchdog(stack: Template, lane: str, kind: str) -> None:
+def test_the_lock_of_every_lane_matches_the_rule(stack: Template, lane: str, kind: str) -> None:
     key = Lane("dev", lane).state_key
     assert woken(stack, changed(f"s3-object-{kind}-state", KEY, key)) == {LOCK}
 
