@@ -87,7 +87,7 @@ class LaunchPreparation:
             QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
-        _check_waiting(request)
+        check_waiting(request)
         config = request.config or default_config(self.store, self.warn)
         instance_types = tuple(filter(None, (request.instance_types or self.stack.instance_type).split(",")))
         # A run that may train on a CPU gets no defaults for a GPU.
@@ -133,7 +133,7 @@ class LaunchPreparation:
         return Prepared(spec, resolved.chosen)
 
 
-def _check_waiting(request: LaunchRequest) -> None:
+def check_waiting(request: LaunchRequest) -> None:
     """Raise InvalidInput for a fall-back to on-demand capacity that could never happen."""
     wait, fall_back = request.wait_for_capacity, request.on_demand_after
     if fall_back is None:
