@@ -26,7 +26,7 @@ def test_a_duration_has_a_number_and_a_unit(text: str, span: timedelta) -> None:
     ["", "2", "h", "-2h", "2 h", " 2h", "2H", "2d", "1e3s", "nan", "infh", "٢h", "2h\n", "2h30m", "9" * 400 + "h"],
 )
 def test_anything_else_is_none(text: str) -> None:
-    with pytest.raises(InvalidInput, match="^--wait: .* is not a duration") as refused:
+    with pytest.raises(InvalidInput, match=r"^--wait: .* is not a duration") as refused:
         check_span(text, "--wait", LEAST, MOST)
     assert len(str(refused.value)) < 200
 
