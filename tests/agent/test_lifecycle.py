@@ -248,6 +248,32 @@ def test_the_agent_enforces_deadline_and_price_cap_without_the_watchdog(
     assert f"checkpoints/{world.document('training.json')['steps']}/manifest.json" in world.names()
 
 
+def test_the_cap_of_a_second_attempt_counts_its_own_time_and_what_the_first_has_cost(
+    world: World, workdir: Workdir
+) -> None:
+    """Created ten hours ago at a dollar an hour: by the creation of the run the cap of $5 were spent twice over."""
+    phases = ((Status.INITIALIZATION, NOW - timedelta(hours=10)), (Status.INITIALIZATION, NOW - timedelta(hours=2)))
+    second: dict[str, Any] = {
+        "created_at": NOW - timedelta(hours=10), "attempt": 2, "spent_usd": 3.0, "phases": phases, "updated_at": NOW,
+        "price_per_hour_usd": 1.0,
+    }  # fmt: skip
+    launch(world, a_config(), max_cost_usd=5.0, **second)
+    assert run_to_end(world, workdir) == SUCCEEDED
+
+
+@pytest.mark.parametrize(("spent", "over"), [(3.9995, True), (0.0, False)])
+def test_what_earlier_attempts_have_cost_is_spent(world: World, workdir: Workdir, spent: float, over: bool) -> None:
+    probe = {"steps": 10_000 if over else 3, "step_seconds": 0.02, "checkpoint_steps": 10_000}
+    launch(
+        world, a_config(probe=probe), attempt=2, spent_usd=spent, max_cost_usd=4.0, price_per_hour_usd=0.4,
+        created_at=NOW - timedelta(hours=10), launched_at=NOW,
+    )  # fmt: skip
+    assert run_to_end(world, workdir) == (FAILED if over else SUCCEEDED)
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert (verdict.cause is Cause.OVER_BUDGET) is over
+
+
 def test_a_wrong_clock_of_the_instance_does_not_affect_deadline_and_price_cap(world: World, workdir: Workdir) -> None:
     """The clock of the instance is an hour ahead of S3's: by it the deadline has passed."""
     probe = {"steps": 100, "step_seconds": 0.02}

@@ -374,7 +374,7 @@ def test_eventbridge_puts_into_its_queue_and_does_nothing_else_to_it(action: str
         ("s3:CreateBucket", BUCKET, ACCOUNT, Answer.NOT_ALLOWED),
     ],
 )
-def test_the_endpoint_leads_to_our_bucket_alone_whatever_credentials_a_box_has(
+def test_the_endpoint_leads_only_to_our_bucket_with_whatever_credentials(
     action: str, resource: str, account: str, expected: Answer
 ) -> None:
     request = Request(action, resource, AS_WE_CALL | {"aws:PrincipalAccount": account})

@@ -45,7 +45,7 @@ def test_the_watchdog_may_end_what_launch_tags(template: Template) -> None:
     assert condition == {f"aws:ResourceTag/{name}": stands_for[name] for name in owner_tags("p", "e")}
 
 
-def test_launch_and_watchdog_hear_of_one_project(template: Template) -> None:
+def test_launch_and_watchdog_use_the_same_project(template: Template) -> None:
     given = template["Globals"]["Function"]["Environment"]["Variables"]
     assert given["PROJECT"] == template["Outputs"]["Project"]["Value"] == {"Ref": "ProjectTag"}
     assert given["ENVIRONMENT"] == template["Outputs"]["Environment"]["Value"] == {"Ref": "Environment"}
