@@ -17,12 +17,14 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
+from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 from chronos_ec2.services.verify import check_bucket_region
 from chronos_ec2.training_config.defaults import resolve
+from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
@@ -34,6 +36,7 @@ class LaunchRequest:
         config: the configuration; None: the default in the bucket.
         config_path: the file that `config` was read from; the user's own trainer is beside it.
         instance_types: comma-separated, tried in order.
+        resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
     """
 
     lane: Lane
@@ -47,14 +50,16 @@ class LaunchRequest:
     preemptions: int = 0
     crashes: int = 0
     allow_cpu: bool = False
+    resume: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A LaunchSpec, and the configuration keys that were chosen for its instance type."""
+    """A LaunchSpec, the configuration keys that were chosen for its instance type, and the run that it takes up."""
 
     spec: LaunchSpec
     chosen: Mapping[str, Any]
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,8 +84,10 @@ class LaunchPreparation:
             LaneBusy: another run holds the lane.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
+        if request.resume is not None:
+            return self._prepare_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.warn)
-        instance_types = tuple(filter(None, (request.instance_types or self.stack.instance_type).split(",")))
+        instance_types = _split(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
@@ -93,14 +100,47 @@ class LaunchPreparation:
         check_request_size(document, find_dataset(self.store, training.data.path))
         code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
-        spec = LaunchSpec(
+        spec = self._spec(request, document, training.data.path, instance_types, limits)
+        spec = replace(spec, bundle_sha256=bundle_sha256, code_sha256=code_sha256, commit=commit_of(CHECKOUT))
+        return Prepared(spec, resolved.chosen)
+
+    def _prepare_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
+        """Check that a run can be taken up, and publish the agent if that of the run is gone."""
+        resumed = find_resumable(self.store, request.lane.environment, run_id)
+        before = resumed.request
+        limits = with_max_runtime(self.limits, request.max_hours)
+        check_bucket_region(self.setup_checks, self.stack.region)
+        refuse_if_busy(self.store, request.lane)
+        instance_types = _split(request.instance_types or ",".join(before.instance_types))
+        config = parse_config(dict(before.config), f"the configuration of run {run_id}")
+        spec = self._spec(request, before.config, config.data.path, instance_types, limits)
+        bundle_sha256, commit = before.bundle_sha256, before.commit
+        if not has_bundle(self.store, bundle_sha256):
+            self.warn(f"the agent of run {run_id} is gone from the bucket, so this checkout's is used")
+            bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
+            commit = commit_of(CHECKOUT)
+        spec = replace(
+            spec, bundle_sha256=bundle_sha256, code_sha256=before.code_sha256, commit=commit,
+            allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
+        )  # fmt: skip
+        return Prepared(spec, {}, resumed)
+
+    def _spec(
+        self,
+        request: LaunchRequest,
+        config: Mapping[str, Any],
+        data_path: str,
+        instance_types: tuple[str, ...],
+        limits: Limits,
+    ) -> LaunchSpec:
+        return LaunchSpec(
             lane=request.lane,
-            config=document,
-            data_path=training.data.path,
+            config=config,
+            data_path=data_path,
             instance_types=instance_types,
             subnet_ids=self.stack.subnet_ids,
             bucket=self.stack.bucket,
-            bundle_sha256=bundle_sha256,
+            bundle_sha256="",
             limits=limits,
             price_per_hour_usd=request.price_per_hour_usd,
             max_cost_usd=request.max_cost_usd,
@@ -109,11 +149,12 @@ class LaunchPreparation:
             allow_cpu=request.allow_cpu,
             market=request.market,
             log_group=self.stack.agent_log_group,
-            code_sha256=code_sha256,
-            commit=commit_of(CHECKOUT),
             stack_id=self.stack.stack_id,
         )
-        return Prepared(spec, resolved.chosen)
+
+
+def _split(instance_types: str) -> tuple[str, ...]:
+    return tuple(filter(None, instance_types.split(",")))
 
 
 def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
