@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load
+from safetensors.torch import load, load_file
 
 from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from chronos_ec2.domain.instance import InstanceState
@@ -23,8 +23,9 @@ from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.run_lock import Identity
 from tests.agent.builders import FAST, NOW, World, a_config, a_workdir, put_toy_series, tiny_chronos
+from tests.agent.training.runs import metrics_lines, toy_workdir, train
 
-STEPS = 60
+STEPS = 150
 
 
 class StopsAfterAnUpload(MemoryTransfer):
@@ -77,12 +78,13 @@ def document(env: Environment, run_id: str, name: str) -> dict[str, Any]:
     return dict(json.loads(env.objects.body(f"dev/{run_id}/{name}")))
 
 
-def test_a_run_that_was_taken_up_twice_has_the_model_of_one_that_was_never_interrupted(
+def test_a_run_that_takes_up_another_has_the_model_of_one_that_was_never_interrupted(
     env: Environment, tmp_path: Path
 ) -> None:
     config = parse_config(tiny_chronos(steps=STEPS, checkpoint_steps=10), "test").model_dump(mode="json")
-    straight, code = run(env, tmp_path / "straight", config=config)
-    assert code == SUCCEEDED
+    (tmp_path / "straight").mkdir()
+    straight = toy_workdir(tmp_path / "straight")
+    train(straight, config)
     first, code = run(env, tmp_path / "first", config=config, stopped=True)
     assert (code, find_run(env.store, "dev", first).run.status) == (FAILED, "killed")
 
@@ -96,14 +98,14 @@ def test_a_run_that_was_taken_up_twice_has_the_model_of_one_that_was_never_inter
     assert (training["resumed_from_step"], training["steps"]) == (found.step, STEPS)
     assert document(env, second, "run.json")["parent"] == first
     assert find_run(env.store, "dev", second).run.parent == first
-    ours, theirs = model(env, second), model(env, straight)
+    ours, theirs = model(env, second), load_file(straight.model / "model.safetensors")
     assert ours.keys() == theirs.keys()
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)
     lines = [json.loads(line) for line in env.objects.body(f"dev/{second}/metrics.jsonl").decode().splitlines()]
     assert {"event": "attempt", "attempt": 1, "step": found.step} in lines
     losses = {line["step"]: line["loss"] for line in lines if line.get("loss") is not None}
-    of_straight = [json.loads(line) for line in env.objects.body(f"dev/{straight}/metrics.jsonl").decode().splitlines()]
-    assert losses.items() <= {line["step"]: line["loss"] for line in of_straight if line.get("loss")}.items()
+    assert losses.items() <= {line["step"]: line["loss"] for line in metrics_lines(straight) if "loss" in line}.items()
+    assert max(losses) == STEPS
 
 
 def test_a_run_that_ended_before_its_own_checkpoint_hands_on_that_of_its_parent(

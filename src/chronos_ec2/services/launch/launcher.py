@@ -71,7 +71,7 @@ def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines
     )
     request = Request(
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
-        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.parent,
+        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, parent=spec.parent,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, held = StartedInstances(fleet), None
