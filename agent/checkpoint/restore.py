@@ -19,7 +19,7 @@ from agent.protocol.checkpoint_dir import folder_of
 from agent.protocol.metrics_log import start_attempt
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import log_key
+from chronos_ec2.domain.records.s3_keys import log_key, log_parts
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 from chronos_ec2.services.checkpoints import Stored, stored_checkpoints
 
@@ -83,29 +83,35 @@ def restore_metrics(
     The lines are those of the latest earlier attempt; without one, of the last attempt of the run that was taken up. A
     run does not need them, so a failed download is logged and leaves no file.
     """
-    environment = run.lane.environment
+    environment, part = run.lane.environment, metrics.with_suffix(".part")
     try:
-        key = _latest_metrics(objects, environment, run.run_id, metrics.name, before=run.attempt)
-        if key is None and taken_up is not None:
-            key = _latest_metrics(objects, environment, taken_up, metrics.name)
-        if key is None:
+        parts = _latest_metrics(objects, environment, run.run_id, metrics.name, before=run.attempt)
+        if not parts and taken_up is not None:
+            parts = _latest_metrics(objects, environment, taken_up, metrics.name)
+        if not parts:
             return
-        transfer.download(key, metrics, lambda _bytes: None)
+        with metrics.open("wb") as whole:
+            for key in parts:
+                transfer.download(key, part, lambda _bytes: None)
+                whole.write(part.read_bytes())
     except ServiceUnavailable as error:
         _log.warning("metrics so far not restored: %s", error)
         metrics.unlink(missing_ok=True)
         return
+    finally:
+        part.unlink(missing_ok=True)
     start_attempt(metrics, run.attempt, step)
 
 
 def _latest_metrics(
     objects: ObjectStore, environment: str, run_id: str, name: str, before: float = math.inf
-) -> str | None:
-    """The key of the metrics of a run's latest attempt before some attempt, None if there is none."""
+) -> tuple[str, ...]:
+    """The keys of the metrics of a run's latest attempt before some attempt, in order; none if there are none."""
     if before <= 1:
-        return None
+        return ()
     stem, _, suffix = log_key(environment, run_id, name, 1).rpartition(".")
     of_attempt = re.compile(rf"{re.escape(stem)}(?:-([0-9]{{1,9}}))?\.{suffix}")
-    found = filter(None, (of_attempt.fullmatch(key) for key, _ in objects.keys(stem)))
-    attempts = {int(match[1] or 1): match[0] for match in found}
-    return max(((attempt, key) for attempt, key in attempts.items() if attempt < before), default=(0, None))[1]
+    stored = [key for key, _ in objects.keys(stem)]
+    attempts = {int(match[1] or 1): match[0] for match in map(of_attempt.fullmatch, stored) if match}
+    latest = max((attempt for attempt in attempts if attempt < before), default=None)
+    return () if latest is None else tuple(log_parts(stored, attempts[latest]))

@@ -14,6 +14,7 @@ ChronosError
 ├── Fenced                   this agent does not own the run, or not any more
 ├── CapacityUnavailable      EC2 has no such instance in this subnet now; another subnet may have one
 ├── LaunchRefused            EC2 will not launch this in any subnet
+│   └── QuotaExceeded        the account's quota does not allow it; another instance type or market may have its own
 └── ServiceUnavailable       an AWS call failed; it may have taken effect
 """
 
@@ -21,7 +22,12 @@ from __future__ import annotations
 
 
 class ChronosError(Exception):
-    """Root of the tree above."""
+    """Root of the tree above. `problem` says what is wrong, `hint` what to do about it; a hint may be missing."""
+
+    def __init__(self, problem: str = "", hint: str = "") -> None:
+        super().__init__(f"{problem} ({hint})" if hint else problem)
+        self.problem = problem
+        self.hint = hint
 
 
 class UserError(ChronosError):
@@ -29,12 +35,12 @@ class UserError(ChronosError):
 
 
 class InvalidInput(UserError):
-    """A value from outside is wrong. `where` names the flag, field, file or variable."""
+    """A value from outside is wrong. `where` names the flag, field, file or variable; `detail` says what is wrong."""
 
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{where}: {problem}" + (f" ({remedy})" if remedy else ""))
+        super().__init__(f"{where}: {problem}", remedy)
         self.where = where
-        self.problem = problem
+        self.detail = problem
 
 
 class NotDeployed(UserError):
@@ -95,6 +101,10 @@ class CapacityUnavailable(ChronosError):
 
 class LaunchRefused(ChronosError):
     """EC2 will not launch this in any subnet."""
+
+
+class QuotaExceeded(LaunchRefused, UserError):
+    """The account's quota does not allow it, in any subnet. Waiting does not help, unlike with capacity."""
 
 
 class ServiceUnavailable(ChronosError):

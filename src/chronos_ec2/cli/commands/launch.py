@@ -43,7 +43,7 @@ def launch(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="USD per hour, whatever the instance type. Default: the list price."),
+        typer.Option(min=0, help="USD per hour of the instance, whatever its type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
@@ -84,7 +84,14 @@ def launch(
     world = connect(environment, region, bucket)
     with console.status("preparing the launch") as status:
         prepared = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.limits, status.update, print_warning
+            world.stack,
+            world.store,
+            world.transfer,
+            world.setup_checks,
+            world.prices,
+            world.limits,
+            status.update,
+            print_warning,
         ).prepare(request)
     with notes_shown(), _terminated_like_interrupted():
         launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)

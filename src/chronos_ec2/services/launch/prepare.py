@@ -12,13 +12,15 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, Market, check_request_size
-from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
+from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
@@ -70,6 +72,7 @@ class LaunchPreparation:
     store: RunStore
     transfer: ObjectTransfer
     setup_checks: SetupChecks
+    prices: Prices
     limits: Limits
     report: Callable[[str], None]
     warn: Callable[[str], None]
@@ -82,6 +85,7 @@ class LaunchPreparation:
         Raises:
             InvalidInput: an option, the configuration or the data set is wrong.
             LaneBusy: another run holds the lane.
+            QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
         if request.resume is not None:
@@ -91,16 +95,12 @@ class LaunchPreparation:
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
-        limits = with_max_runtime(self.limits, request.max_hours)
-        check_bucket_region(self.setup_checks, self.stack.region)
-        refuse_if_busy(self.store, request.lane)
+        spec = self._spec(request, training.model_dump(mode="json"), training.data.path, instance_types)
         if training.data.path == PROBE_DATA_PATH:
             put_probe_data(self.store)
-        document = training.model_dump(mode="json")
-        check_request_size(document, find_dataset(self.store, training.data.path))
+        check_request_size(spec.config, find_dataset(self.store, spec.data_path))
         code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
-        spec = self._spec(request, document, training.data.path, instance_types, limits)
         spec = replace(spec, bundle_sha256=bundle_sha256, code_sha256=code_sha256, commit=commit_of(CHECKOUT))
         return Prepared(spec, resolved.chosen)
 
@@ -108,12 +108,9 @@ class LaunchPreparation:
         """Check that a run can be taken up, and publish the agent if that of the run is gone."""
         resumed = find_resumable(self.store, request.lane.environment, run_id)
         before = resumed.request
-        limits = with_max_runtime(self.limits, request.max_hours)
-        check_bucket_region(self.setup_checks, self.stack.region)
-        refuse_if_busy(self.store, request.lane)
         instance_types = _split(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
-        spec = self._spec(request, before.config, config.data.path, instance_types, limits)
+        spec = self._spec(request, before.config, config.data.path, instance_types)
         bundle_sha256, commit = before.bundle_sha256, before.commit
         if not has_bundle(self.store, bundle_sha256):
             self.warn(f"the agent of run {run_id} is gone from the bucket, so this checkout's is used")
@@ -126,13 +123,17 @@ class LaunchPreparation:
         return Prepared(spec, {}, resumed)
 
     def _spec(
-        self,
-        request: LaunchRequest,
-        config: Mapping[str, Any],
-        data_path: str,
-        instance_types: tuple[str, ...],
-        limits: Limits,
+        self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
     ) -> LaunchSpec:
+        """What is to be launched, without what is published for it; every option and the account are checked."""
+        region, volume_gib, price = self.stack.region, self.stack.volume_gib, request.price_per_hour_usd
+        prices = list_prices(self.prices, region, instance_types, volume_gib)
+        if price is None:
+            check_cap(instance_types, prices, request.max_cost_usd)
+        limits = with_max_runtime(self.limits, request.max_hours)
+        check_bucket_region(self.setup_checks, region)
+        refuse_if_busy(self.store, request.lane)
+        check_quota(self.setup_checks, instance_types, request.market, self.warn)
         return LaunchSpec(
             lane=request.lane,
             config=config,
@@ -142,7 +143,8 @@ class LaunchPreparation:
             bucket=self.stack.bucket,
             bundle_sha256="",
             limits=limits,
-            price_per_hour_usd=request.price_per_hour_usd,
+            prices=prices,
+            price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,
             preemptions_left=request.preemptions,
             crashes_left=request.crashes,
