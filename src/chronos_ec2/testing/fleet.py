@@ -6,7 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from chronos_ec2.domain.errors import CapacityUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import (
+    Instance,
+    InstanceLookup,
+    InstanceState,
+    StateReason,
+    owner_tags,
+    read_tags,
+    run_tags,
+)
 from chronos_ec2.domain.records.run import Run, client_token
 from chronos_ec2.ports import Clock, LaunchOption, Resource
 from chronos_ec2.testing.faults import Faults, Interceptor
@@ -86,6 +94,7 @@ class MemoryFleet:
         self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
         if instance_id in self._instances:
+            self.explain(instance_id, StateReason("Client.UserInitiatedShutdown", "User initiated shutdown"))
             slow = self.slow_to_terminate and not force
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
         self.faults.after("fleet.terminate", instance_id)
@@ -124,6 +133,11 @@ class MemoryFleet:
         """Bring an instance into another state."""
         found = self._instances[instance_id]
         found.instance = replace(found.instance, state=state)
+
+    def explain(self, instance_id: str, reason: StateReason) -> None:
+        """EC2 says why an instance ends."""
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, state_reason=reason, reclaimed=reason.reclaimed)
 
     def untag(self, instance_id: str) -> None:
         """Take our owner tags off an instance."""
