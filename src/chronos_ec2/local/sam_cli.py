@@ -19,6 +19,7 @@ from chronos_ec2.local.state_dir import (
     StateDir,
     aws_variables,
     last_lines,
+    tool_variables,
     without_aws,
 )
 from chronos_ec2.local.tool_venv import isolated_python
@@ -65,7 +66,8 @@ def _config() -> list[str]:
 
 def _sam(state: StateDir, endpoint: str, token: str, arguments: Sequence[str]) -> None:
     command = [str(sam()), *arguments]
-    variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "SAM_CLI_TELEMETRY": "0"}
+    variables = tool_variables(without_aws(os.environ)) | aws_variables(endpoint)
+    variables |= {MARK: token, "SAM_CLI_TELEMETRY": "0"}
     log = state.log("sam")
     with log.open("a") as output:
         output.write(f"$ sam {' '.join(arguments)}\n")
