@@ -22,7 +22,7 @@ from chronos_ec2.local.state_dir import (
     tool_variables,
     without_aws,
 )
-from chronos_ec2.local.tool_venv import isolated_python
+from chronos_ec2.local.tool_venv import index_hint, isolated_python
 
 _REQUIREMENTS = "sam-requirements.txt"
 
@@ -82,7 +82,8 @@ def _sam(state: StateDir, endpoint: str, token: str, arguments: Sequence[str]) -
             check=False,
         )
     if done.returncode:
-        raise LocalAwsFailed(f"`sam {arguments[0]}` failed, see {log}:\n{last_lines(log)}")
+        lines = last_lines(log)
+        raise LocalAwsFailed(f"`sam {arguments[0]}` failed, see {log}:\n{lines}", index_hint(lines))
 
 
 if __name__ == "__main__":

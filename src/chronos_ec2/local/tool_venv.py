@@ -70,11 +70,13 @@ def _install(tool: str, home: Path, lock: str, log: Path) -> None:
         )
     if done.returncode:
         lines = last_lines(log)
-        hint = "the package index must be reachable: see HTTPS_PROXY and `pip config list`" if _no_index(lines) else ""
-        raise LocalAwsFailed(f"could not install the {tool}, see {log}:\n{lines}", hint)
+        raise LocalAwsFailed(f"could not install the {tool}, see {log}:\n{lines}", index_hint(lines))
     (home / _COMPLETE).touch()
 
 
-def _no_index(lines: str) -> bool:
-    """Whether pip could not ask its index, by its words."""
-    return any(words in lines for words in ("No matching distribution", "Connection", "Max retries", "ProxyError"))
+def index_hint(lines: str) -> str:
+    """What to do about the last lines of pip's output, empty if it could ask its index."""
+    unreachable = any(
+        words in lines for words in ("No matching distribution", "ProxyError", "Max retries", "onnection")
+    )
+    return "the package index must be reachable: see HTTPS_PROXY and `pip config list`" if unreachable else ""
