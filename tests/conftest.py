@@ -93,7 +93,10 @@ ORDER = (
     "tests/end_to_end/test_embedded_aws.py",
     "tests/end_to_end/test_deployment.py",
     "tests/end_to_end/",
+    "tests/verification/",
+    "tests/agent/",
 )
+"""Of the rest, what takes long is not left for the end, when one worker has nothing to do."""
 
 
 class Scheduling(LoadScopeScheduling):

@@ -16,11 +16,22 @@ from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.aws.stack_outputs import read_stack, stack_name
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
-from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.ports import (
+    Clock,
+    Deadlines,
+    Deployment,
+    Fleet,
+    LogStreams,
+    ObjectTransfer,
+    Prices,
+    SetupChecks,
+    Stack,
+)
+from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.watchdog.reconcile import Reconciler
@@ -55,6 +66,7 @@ class OperatorWorld:
     setup_checks: SetupChecks
     deployment: Deployment
     reconciler: Reconciler
+    prices: Prices
     clock: Clock
     limits: Limits
 
@@ -87,6 +99,7 @@ def watchdog() -> Reconciler:
         clock=SystemClock(),
         limits=settings.limits,
         place=StackLocation.of(settings.topic_arn, stack.bucket),
+        prices=BundledPrices(),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -110,6 +123,11 @@ def launcher() -> Launcher:
     )
 
 
+def deployment(environment: str, region: str | None = None) -> Deployment:
+    """The stack of an environment, whatever its state. Raises NoCredentials, InvalidInput."""
+    return CloudFormationDeployment(client("cloudformation", region), stack_name(environment))
+
+
 def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:
     """What the CLI uses for an environment's stack.
 
@@ -131,6 +149,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
     place = StackLocation.of(stack.topic_arn, stack.bucket)
+    prices = BundledPrices()
     # The operator may start instances, so no function is asked.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
     return OperatorWorld(
@@ -146,7 +165,8 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             stack.notification_email,
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
+        prices=prices,
         clock=clock,
         limits=limits,
     )

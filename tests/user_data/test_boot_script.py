@@ -23,7 +23,7 @@ from agent.lifecycle import run_agent
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.s3_keys import exit_report_key, run_key
+from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, run_key
 from chronos_ec2.services.publish.wheels import PythonEnv, file_sha256, pack
 from chronos_ec2.testing.builders import RUN_ID, launching
 from chronos_ec2.user_data import render_user_data
@@ -349,6 +349,17 @@ def test_the_exit_report_of_a_killed_agent_is_systemds_result(instance: FakeInst
     assert (instance.log("agent"), instance.log("trainer")) == ("the agent's log\n", "the trainer's log\n")
 
 
+def test_a_killed_agents_logs_are_continued_where_it_had_stopped_uploading(instance: FakeInstance) -> None:
+    redacted = instance.workdir().logs / "redacted"
+    redacted.mkdir()
+    (redacted / "agent.log.shipped").write_text(f"{len('the agent')} 3\n")
+    (redacted / "trainer.log.shipped").write_text(f"{len('the trainer')}999 1\n")
+    after_the_agent(instance, SERVICE_RESULT="signal", EXIT_CODE="killed", EXIT_STATUS="KILL")
+    assert instance.stored(log_key("dev", RUN_ID, "agent.log", 1, part=4)) == "'s log\n"
+    folder = (instance.root / "bucket/s3:/a-bucket" / run_key("dev", RUN_ID, "logs/any")).parent
+    assert sorted(log.name for log in folder.iterdir()) == ["agent.log.0004", "boot.log", "exit-report-1.txt"]
+
+
 def test_later_attempts_do_not_overwrite_logs(instance: FakeInstance) -> None:
     run = instance.disk / "etc/chronos-ec2/run"
     run.write_text(run.read_text().replace("ATTEMPT=1", "ATTEMPT=2"))
@@ -513,6 +524,11 @@ def test_the_deadline_timer_powers_off_even_if_the_exit_report_cannot_be_uploade
     left = launching().deadline - launching().attempt_started_at + Limits().grace
     reason = f"the deadline timer fired {left.total_seconds():.0f} s after the start"
     assert (instance.exit_report or "").startswith(reason) is (not part)
+
+
+def test_the_deadline_timer_powers_off_even_if_the_exit_report_hangs(instance: FakeInstance) -> None:
+    instance.run(*map(instance.inside, timer(0)), FAILING="/logs", LONG_SLEEP="1")
+    assert instance.systemctl_calls() == ["poweroff --force"]
 
 
 def test_timers_do_not_wait_for_sysinit_target() -> None:

@@ -41,12 +41,14 @@ def read_stack(client: Any, environment: str) -> Stack:
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
         return Stack(
             name=name,
+            stack_id=stack["StackId"],
             region=client.meta.region_name,
             environment=outputs["Environment"],
             bucket=outputs["Bucket"],
             project=outputs["Project"],
             cost_center=outputs["CostCenter"],
             instance_type=outputs["InstanceType"],
+            volume_gib=int(outputs["VolumeSize"]),
             packages_in_image=outputs["AgentPackages"] == "image",
             agent_log_group=outputs.get("AgentLogGroup"),
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),

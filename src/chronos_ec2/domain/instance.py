@@ -74,7 +74,8 @@ class StateReason:
 class Instance:
     """One instance with our tags. `run_id` is None when its tag is missing or malformed.
 
-    `reclaimed` means that EC2 itself says it reclaimed the spot instance.
+    `reclaimed` means that EC2 itself says it reclaimed the spot instance. `ended_at` is when it ended, by EC2: it names
+    the time of a call that terminates an instance, and none for an instance that powers itself off.
     """
 
     instance_id: str
@@ -87,6 +88,7 @@ class Instance:
     deadline: datetime | None
     hold: bool = False
     reclaimed: bool = False
+    ended_at: datetime | None = None
     state_reason: StateReason | None = None
 
     @property

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -9,7 +12,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_json, print_warning
+from chronos_ec2.cli.output import console, notes_shown, print_json, print_warning
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
 from chronos_ec2.services.launch import launch as launch_run
@@ -39,7 +42,7 @@ def launch(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="USD per hour, whatever the instance type. Default: the list price."),
+        typer.Option(min=0, help="USD per hour of the instance, whatever its type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
@@ -69,9 +72,17 @@ def launch(
     world = connect(environment, region, bucket)
     with console.status("preparing the launch") as status:
         prepared = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.limits, status.update, print_warning
+            world.stack,
+            world.store,
+            world.transfer,
+            world.setup_checks,
+            world.prices,
+            world.limits,
+            status.update,
+            print_warning,
         ).prepare(request)
-    launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
+    with notes_shown(), _terminated_like_interrupted():
+        launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
         print_json({"uri": uri, "chosen": prepared.chosen} | asdict(launched))
@@ -84,3 +95,17 @@ def launch(
         console.print(f"  defaults  {chosen} (docs/configuration.md)", markup=False)
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind the launch as Ctrl-C does, so that it frees its lane or says what may be running."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
