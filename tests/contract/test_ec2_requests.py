@@ -117,7 +117,7 @@ def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
     assert words["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 
-def test_what_the_right_to_launch_asks_for_stands_in_the_request() -> None:
+def test_the_request_has_what_the_permission_to_launch_asks_for() -> None:
     words = asked_to_launch()
     assert words["MetadataOptions"]["HttpTokens"] == "required"
     assert words["IamInstanceProfile"] == {"Arn": PROFILE}

@@ -212,7 +212,7 @@ class TestLocks:
         store.create_lock(a_run(lane=Lane("dev", "second")))
         assert store.lanes("dev") == (Lane("dev"), Lane("dev", "second"))
 
-    def test_beats_overwrite_each_other(self, store: RunStore) -> None:
+    def test_heartbeats_overwrite_each_other(self, store: RunStore) -> None:
         assert store.read_heartbeat("dev", RUN_ID) == Absent()
         store.write_heartbeat("dev", a_heartbeat(counter=1))
         store.write_heartbeat("dev", a_heartbeat(counter=2))
@@ -223,7 +223,7 @@ class TestLocks:
 class TestDeadlines:
     AT = datetime(2099, 1, 31, 12, 0, 30, tzinfo=UTC)
 
-    def test_what_is_armed_is_listed_and_what_is_disarmed_is_not(self, ports: Ports) -> None:
+    def test_what_is_scheduled_is_listed_until_it_is_cancelled(self, ports: Ports) -> None:
         assert ports.deadlines.scheduled() == {}
         ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
         ports.deadlines.schedule("i-0123456789abcdef1", self.AT)
@@ -232,12 +232,12 @@ class TestDeadlines:
         assert made.keys() == {"i-0123456789abcdef1"}
         assert made["i-0123456789abcdef1"].utcoffset() == timedelta(0)
 
-    def test_arming_again_changes_nothing(self, ports: Ports) -> None:
+    def test_scheduling_again_changes_nothing(self, ports: Ports) -> None:
         for _ in range(2):
             ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
         assert ports.deadlines.scheduled().keys() == {"i-0123456789abcdef0"}
 
-    def test_disarming_what_has_no_schedule_is_no_error(self, ports: Ports) -> None:
+    def test_cancelling_without_a_schedule_is_no_error(self, ports: Ports) -> None:
         ports.deadlines.cancel("i-0123456789abcdef0")
 
     def test_more_schedules_than_a_page_holds_are_all_listed(self, ports: Ports) -> None:

@@ -232,7 +232,7 @@ def test_results_are_linked_in_the_stacks_bucket() -> None:
         (Cause.INFRA, "the instance, its agent or AWS failed (infra)"),
     ],
 )
-def test_every_cause_is_in_words(cause: Cause, why: str) -> None:
+def test_every_cause_is_explained(cause: Cause, why: str) -> None:
     assert f"why       {why}\n" in message_of(Kind.FAILED, run=ended(Outcome.FAILED, cause)).body
 
 

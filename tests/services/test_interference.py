@@ -154,7 +154,7 @@ def test_verify_does_not_say_that_nothing_is_left_when_it_cannot_know(env: Envir
         env.left()
 
 
-def test_two_bundles_lie_beside_each_other_and_neither_is_replaced() -> None:
+def test_two_bundles_have_two_keys() -> None:
     store = RunStore(MemoryAws().objects)
     first, second = (publish_bundle(store, body) for body in (b"one", b"two"))
     assert bundle_key(first) != bundle_key(second)
@@ -246,9 +246,7 @@ def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_f
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_verify_says_in_our_words_that_it_could_not_ask(
-    env: Environment, faults: Faults, error: type[Exception]
-) -> None:
+def test_verify_raises_our_error_if_it_cannot_ask(env: Environment, faults: Faults, error: type[Exception]) -> None:
     faults.fail("deadlines.scheduled", error)
     with pytest.raises((ServiceUnavailable, NotAllowed), match="is refused"):
         env.left()

@@ -447,7 +447,7 @@ def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_i
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: Environment, seed: int) -> None:
+def test_events_repeated_and_in_any_order_cause_one_message_an_incident(env: Environment, seed: int) -> None:
     random = Random(seed)
     orphan = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "second"})
     launched = env.launch()

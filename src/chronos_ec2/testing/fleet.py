@@ -18,6 +18,7 @@ class _Listed:
     instance: Instance
     owned_in: str | None
     """The environment whose owner tags it carries, if all of them."""
+    lane_tag: str | None
 
 
 @dataclass
@@ -47,7 +48,7 @@ class MemoryFleet:
         self.faults.after("fleet.instances", lane or "")
         if self.lists_nothing:
             return ()
-        return tuple(one for one in found if lane is None or (one.lane and one.lane.name == lane))
+        return tuple(one for one in found if lane is None or self._instances[one.instance_id].lane_tag == lane)
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         return tuple([one.instance for one in self._instances.values() if one.owned_in == environment])
@@ -120,7 +121,7 @@ class MemoryFleet:
         )
         environment = tags.get("Environment", "")
         ours = owner_tags(self.project, environment).items() <= tags.items()
-        self._instances[instance_id] = _Listed(instance, environment if ours else None)
+        self._instances[instance_id] = _Listed(instance, environment if ours else None, tags.get("Lane"))
         return instance_id
 
     def move(self, instance_id: str, state: InstanceState) -> None:

@@ -45,7 +45,7 @@ def test_one_type_that_fits_is_enough_and_the_others_are_warned_of() -> None:
     assert P in warning
 
 
-def test_a_type_whose_quota_nobody_tells_may_fit() -> None:
+def test_a_type_with_an_unknown_quota_may_fit() -> None:
     aws = MemoryAws()
     aws.setup_checks.quotas[G] = 0
     assert warned(aws, "inf2.xlarge") == []
