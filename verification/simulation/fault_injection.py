@@ -83,6 +83,7 @@ class FaultInjector:
             for instance_id, agent in list(system.agents.items()):
                 found = system.instance(instance_id)
                 if found.lane == lane and found.state is InstanceState.RUNNING and agent.run is AgentRun.WORKING:
+                    system.ledger.disturbances[instance_id].add(at.kind)
                     to_agent(instance_id, agent, at.seconds)
 
     # --- to an agent -------------------------------------------------------------------------------------------
@@ -115,7 +116,13 @@ class FaultInjector:
         system.time.after(system.random.uniform(0, 5), agent.interrupt)
         system.asked.add(instance_id)
         self._deliver(_of_ec2(_WARNING, {"instance-id": instance_id}))
-        system.time.after(120.0, lambda: system.fleet.shut_down(instance_id, 20.0))
+
+        def reclaim() -> None:
+            if system.instance(instance_id).state is InstanceState.RUNNING:
+                system.fleet.reclaim(instance_id)
+                system.fleet.shut_down(instance_id, 20.0)
+
+        system.time.after(120.0, reclaim)
 
     def _stop(self, instance_id: str, agent: AgentModel, _seconds: float) -> None:
         agent.catch_up()

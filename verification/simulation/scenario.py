@@ -7,6 +7,8 @@ from enum import StrEnum
 from itertools import accumulate
 from random import Random
 
+from chronos_ec2.testing.virtual_ec2 import Drought
+
 
 class FaultKind(StrEnum):
     """What can happen to a run."""
@@ -30,6 +32,7 @@ class FaultKind(StrEnum):
     SECOND_LAUNCH = "somebody else launches too"
     SECOND_LAUNCHER_DIES = "somebody else launches too and dies between two calls"
     LAUNCHER_DIES = "the launcher dies between two calls"
+    RELAUNCHER_DIES = "the launcher of a later attempt dies between two calls"
     USER_CODE = "the trainer fails"
     FORGED_STOP = "the state is forged: a stop requested yesterday"
     FORGED_SUSPECT = "the state is forged: suspected since yesterday"
@@ -111,6 +114,11 @@ class Scenario:
     forged_events: int = 0
     full_subnets: int = 0
     outages: tuple[Outage, ...] = ()
+    droughts: tuple[Drought, ...] = ()
+    option_seconds: float = 0.0
+    """RunInstances takes up to so long, before and after its effect."""
+    doubled_requests: float = 0.0
+    """How often the launcher function is invoked twice."""
     layers_off: frozenset[Layer] = frozenset()
     faults: tuple[InjectedFault, ...] = ()
 

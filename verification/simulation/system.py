@@ -8,21 +8,22 @@ from datetime import timedelta
 from random import Random
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch import Launched, Launcher
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing import Environment, MemoryAws, MemoryNotifier, VirtualTime
-from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
 from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.faulty_aws import Noise, SimulatedObjects
-from verification.simulation.guarantees import LATE, PRICED
+from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
+from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
 from verification.simulation.scenario import Layer, Scenario
 
 SUBNETS = ("subnet-a", "subnet-b")
@@ -75,16 +76,17 @@ class SimulatedAws(MemoryAws):
 
 
 class _Environment(Environment):
-    """An environment that logs relaunches, and survives those that EC2 refuses."""
+    """An environment whose launcher function is invoked and not waited for."""
 
-    tell: Callable[[str], None]
+    on_relaunch: Callable[[Run], None]
 
     def relaunch(self, run: Run) -> None:
-        self.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        try:
-            super().relaunch(run)
-        except (CapacityUnavailable, LaunchRefused) as error:
-            self.tell(f"not started: {error}")
+        self.on_relaunch(run)
+
+    def start_next(self, run: Run) -> Launched | None:
+        """Be the launcher function."""
+        launcher = Launcher(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines)
+        return launcher.start(run.lane, run.run_id)
 
 
 @dataclass(eq=False)
@@ -122,11 +124,11 @@ class System:
             watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
         )  # fmt: skip
-        self.environment.tell = self.tell
         self.noise.muted = False
         self.store, self.watchdog = self.environment.store, self.environment.watchdog
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
         self.foreign = self.fleet.add({"Project": "another"})
+        self.ledger = Ledger(scenario, self.time, self.fleet, self.noise)
 
     def tell(self, text: str) -> None:
         """Log that something happened."""
@@ -147,10 +149,8 @@ class System:
         """An instance as it truly is."""
         return self.fleet.truth(instance_id)
 
-    def run_in(self, lane: Lane | None) -> Run | None:
-        """The run that truly holds a lane."""
-        if lane is None or not self.objects.holds(lane.state_key):
-            return None
+    def run_in(self, lane: Lane) -> Run | None:
+        """The run that holds a lane, for whoever forges its record. Not for oracles: the code under test reads it."""
         self.noise.muted, before = True, self.noise.muted
         try:
             state = self.store.read_lock(lane)
@@ -158,23 +158,27 @@ class System:
             self.noise.muted = before
         return state.run if isinstance(state, LockHeld) else None
 
+    def record_in(self, lane: Lane | None) -> Record | None:
+        """What the lock of a lane says by its JSON, if it can be read."""
+        if lane is None or not self.objects.holds(lane.state_key):
+            return None
+        return parse_record(self.objects.body(lane.state_key))
+
+    def lane_of(self, instance_id: str) -> Lane | None:
+        """The lane that an instance was launched in."""
+        tags = self.fleet.bill[instance_id].tags
+        return next((lane for lane in self.lanes if tags.get("Lane") == lane.name), None)
+
     def unreadable(self, lane: Lane | None) -> bool:
         """Whether the object at the place of a lock is not a lock."""
-        return lane is not None and self.objects.holds(lane.state_key) and self.run_in(lane) is None
+        return lane is not None and self.objects.holds(lane.state_key) and self.record_in(lane) is None
 
-    def own_run(self, instance_id: str) -> Run | None:
-        """The run that holds an instance's lane, if the instance belongs to it."""
-        instance = self.instance(instance_id)
-        run = self.run_in(instance.lane)
-        return run if run is not None and instance.belongs_to(run) else None
-
-    def spent_at(self, instance_id: str) -> float | None:
-        """When an instance's run has spent its cap on it; None without a cap or a run."""
-        run = self.own_run(instance_id)
-        if run is None or run.max_cost_usd is None or not run.price_per_hour_usd:
+    def own_record(self, instance_id: str) -> Record | None:
+        """The record that holds an instance's lane, if the instance belongs to it."""
+        one, record = self.fleet.bill[instance_id], self.record_in(self.lane_of(instance_id))
+        if record is None or (record["run_id"], record["attempt"]) != (one.run_id, one.attempt):
             return None
-        launched = (self.instance(instance_id).launched_at - ORIGIN).total_seconds()
-        return launched + (run.max_cost_usd - run.spent_usd) / run.price_per_hour_usd * 3600
+        return record if record["instance_id"] in (None, instance_id) else None
 
     # --- health ------------------------------------------------------------------------------------------------
 
@@ -183,24 +187,24 @@ class System:
         agent = self.agents.get(instance_id)
         if instance_id in self.asked or instance_id in self.failing:
             return False
-        if self.instance(instance_id).lane in self.robbed:
+        if self.lane_of(instance_id) in self.robbed:
             return False
         if agent is None:
             return self._boots_in_time(instance_id) and not self.near_a_limit(instance_id)
         if not agent.claimed or agent.last_beat is None or agent.run is AgentRun.GONE:
             return False
-        now, limits = self.time.seconds, self.limits
+        now = self.time.seconds
         # S3 gives the time of a heartbeat in whole seconds: a lease can seem to be over so much too early.
-        silent = now - self.noise.excuse(agent.last_beat) > limits.lease.total_seconds() - 1.0
-        stalled = agent.stalled_since is not None and now - agent.stalled_since > limits.progress.total_seconds()
+        silent = now - self.noise.excuse(agent.last_beat) > LEASE - 1.0
+        stalled = agent.stalled_since is not None and now - agent.stalled_since > PROGRESS
         return not (silent or stalled or self.near_a_limit(instance_id))
 
     def was_not_asked(self, instance_id: str) -> bool:
         """Whether an instance is ended for a near limit alone, and its agent was not asked to stop before."""
         agent = self.agents.get(instance_id)
-        lane, since = self.instance(instance_id).lane, self.time.seconds - _TO_ASK_SECONDS
-        run = self.run_in(lane)
-        if run is None or run.stop or agent is None or agent.claimed_at is None or agent.claimed_at > since:
+        lane, since = self.lane_of(instance_id), self.time.seconds - _TO_ASK_SECONDS
+        record = self.record_in(lane)
+        if record is None or record["stop"] or agent is None or agent.claimed_at is None or agent.claimed_at > since:
             return False
         if Layer.SWEEP in self.scenario.layers_off:
             return False  # nobody looks before the limit
@@ -212,20 +216,17 @@ class System:
 
     def _boots_in_time(self, instance_id: str) -> bool:
         """Whether the lock names, or may yet name, a fresh instance whose agent still has time to claim."""
-        instance = self.instance(instance_id)
-        run = self.run_in(instance.lane)
-        if run is None or run.verdict or (run.run_id, run.attempt) != (instance.run_id, instance.attempt):
-            return False
-        return run.instance_id in (None, instance_id) and self.time.now() - instance.launched_at < self.limits.boot
+        record = self.own_record(instance_id)
+        young = self.time.seconds - self.fleet.bill[instance_id].launched < BOOT
+        return record is not None and not record["verdict"] and young
 
     def near_a_limit(self, instance_id: str) -> bool:
         """Whether deadline or cap allow to end an instance now."""
-        instance = self.instance(instance_id)
-        soon = self.time.now() + self.limits.grace
-        if instance.deadline and soon >= instance.deadline:
-            return True
-        run = self.run_in(instance.lane)
-        if run is None or run.max_cost_usd is None or run.price_per_hour_usd is None:
+        soon, one, cap = self.time.seconds + GRACE, self.fleet.bill[instance_id], self.scenario.max_cost
+        deadlines = self.ledger.deadlines(one.run_id)
+        if deadlines is None or soon >= deadlines[0]:
+            return deadlines is not None
+        if cap is None:
             return False
-        hours = (soon - instance.launched_at).total_seconds() / 3600
-        return run.spent_usd + run.price_per_hour_usd * hours >= run.max_cost_usd
+        _, most = self.ledger.cost(one.run_id, one.launched, one.attempt)
+        return most + USD_PER_HOUR[one.instance_type] * (soon - one.launched) / 3600 >= cap

@@ -29,7 +29,7 @@ class MemoryFleet:
     cost_center: str = "train"
     slow_to_terminate: bool = False
     no_capacity: set[str] = field(default_factory=set)
-    """Subnets or instance types for which there is no capacity."""
+    """Subnets, instance types or markets for which there is no capacity."""
     lists_nothing: bool = False
     """Whether `instances` is empty whatever runs, as when EC2's list lags."""
     terminate_calls: list[str] = field(default_factory=list)
@@ -73,13 +73,16 @@ class MemoryFleet:
         self.faults.before("fleet.launch", run.run_id)
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
-            if self.no_capacity & {option.instance_type, option.subnet_id}:
+            if self._lacks(option):
                 raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
             instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
             self._by_token[token] = instance_id
             self.user_data[instance_id] = user_data
         self.faults.after("fleet.launch", run.run_id)
         return self._by_token[token]
+
+    def _lacks(self, option: LaunchOption) -> bool:
+        return bool(self.no_capacity & {option.instance_type, option.subnet_id, option.market})
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to end one instance."""
