@@ -185,7 +185,8 @@ class NotificationOracle:
             if final["instance_id"] is None and final["verdict"]["decided_by"] == "agent":
                 continue  # the launcher reported that EC2 has no capacity
             told = {kind for kind, name, _ in published if name == run_id and kind in _ENDS}
-            if len(told) != 1 or not told <= (possible := self._possible_ends(ledger.accounts[run_id])):
+            possible = self._possible_ends(ledger.accounts[run_id])
+            if len(told) != 1 or not told <= possible:
                 self._missed.add((" or ".join(sorted(possible)), run_id, None))
 
     def _possible_ends(self, account: Account) -> set[str]:

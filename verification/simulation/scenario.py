@@ -7,6 +7,7 @@ from enum import StrEnum
 from itertools import accumulate
 from random import Random
 
+from chronos_ec2.domain.records.request import ON_DEMAND, SPOT, Market
 from chronos_ec2.testing.virtual_ec2 import Drought
 
 
@@ -114,6 +115,9 @@ class Scenario:
     forged_events: int = 0
     full_subnets: int = 0
     outages: tuple[Outage, ...] = ()
+    types: int = 1
+    """How many instance types the order names."""
+    market: Market = ON_DEMAND
     droughts: tuple[Drought, ...] = ()
     option_seconds: float = 0.0
     """RunInstances takes up to so long, before and after its effect."""
@@ -135,17 +139,58 @@ class Scenario:
 _LIMITED = (FaultKind.DEAF, FaultKind.HOLD)
 """What makes an instance reach its deadline or price cap; otherwise its agent leaves before."""
 _WEIGHTS: dict[FaultKind, int] = dict.fromkeys((kind for kind in FaultKind if kind not in _LIMITED), 2) | {
+    FaultKind.RELAUNCHER_DIES: 0,
     FaultKind.PANIC: 4,
     FaultKind.FREEZE: 3,
     FaultKind.HANG: 5,
     FaultKind.SLOW: 4,
     FaultKind.DEAF: 1,
 }
+_SHORT_SHARE = 0.08
+_LOSSES = (FaultKind.SPOT, FaultKind.SPOT, FaultKind.CRASH, FaultKind.TERMINATED)
+_PLACES = ("", "", "g4dn.2xlarge", "subnet-a", "spot")
 _KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 
 
 def draw(seed: int) -> Scenario:
-    """The scenario of a seed: half of them quiet, half noisy, most with one or two faults."""
+    """The scenario of a seed: half of them quiet, half noisy, most with one or two faults, some short of capacity."""
+    scenario, random = _draw(seed), Random(seed ^ 0xD2A)
+    return _short_of_capacity(scenario, random) if random.random() < _SHORT_SHARE else scenario
+
+
+def _short_of_capacity(scenario: Scenario, random: Random) -> Scenario:
+    """The same where instances are lost, and EC2 has no other for minutes or hours; launchers take their time."""
+    lost = random.choices((0, 1, 2, 3), (1, 3, 3, 1))[0]
+    times = [random.uniform(200, 700)]
+    for _ in range(2):
+        times.append(times[-1] + random.uniform(300, 1500))
+    faults = [InjectedFault(random.choice(_LOSSES), at) for at in times[:lost]]
+    longest = random.choice((600.0, 600.0, 1800.0, 1800.0, 12_000.0))
+    droughts = tuple(
+        Drought(random.choice(times[:lost] or (60.0,)) - 60, random.uniform(60, longest), random.choice(_PLACES))
+        for _ in range(random.choice((1, 1, 2)))
+    )
+    if random.random() < 0.3:
+        dry = random.choice(droughts)
+        faults.append(InjectedFault(FaultKind.KILL, max(dry.after, 30.0) + random.uniform(0.0, dry.seconds)))
+    if random.random() < 0.3:
+        faults.append(InjectedFault(FaultKind.RELAUNCHER_DIES, 0.0, float(random.randrange(1, 20))))
+    return replace(
+        scenario,
+        droughts=droughts,
+        faults=tuple(faults) if random.random() < 0.8 else scenario.faults,
+        types=random.choice((1, 2)),
+        market=random.choice((ON_DEMAND, SPOT)),
+        option_seconds=random.choice((0.0, random.uniform(1, 10), random.uniform(20, 90), random.uniform(20, 90))),
+        doubled_requests=random.choice((0.0, 0.3)),
+        crashes_left=random.choice((0, 1, 3)),
+        preemptions_left=random.choice((1, 5)),
+        checkpoint_after=random.uniform(20, 60),
+        max_runtime=random.choice((43_200.0, 43_200.0, random.uniform(2500, 9000))),
+    )
+
+
+def _draw(seed: int) -> Scenario:
     random = Random(seed)
     noisy = random.random() < 0.5
     lanes = 2 if random.random() < 0.05 else 1

@@ -123,6 +123,8 @@ class System:
             aws=aws, limits=self.limits, decide=self.parts.decide, store_type=self.parts.store,
             watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
+            instance_types=tuple(USD_PER_HOUR)[: scenario.types], market=scenario.market,
+            price_per_hour_usd=0.752 if scenario.types == 1 else None,
         )  # fmt: skip
         self.noise.muted = False
         self.store, self.watchdog = self.environment.store, self.environment.watchdog
