@@ -14,7 +14,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
 from chronos_ec2.domain.instance import owner_tags
-from chronos_ec2.ports import LaunchOption
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.testing.aws_server import refused
 from chronos_ec2.testing.builders import launching
 

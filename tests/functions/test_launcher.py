@@ -16,8 +16,9 @@ from aws_lambda_powertools import Logger
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, Market, Request
+from chronos_ec2.domain.records.request import REQUEST, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, no_room_but_in, store

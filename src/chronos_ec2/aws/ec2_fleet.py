@@ -14,9 +14,9 @@ from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 
 _TRY_ANOTHER_OPTION = frozenset(
     {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported",

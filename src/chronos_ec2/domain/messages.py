@@ -64,6 +64,7 @@ _WHY = {
     Cause.OVER_BUDGET: "the run reached its price cap",
     Cause.ORPHAN: "the instance belonged to no run",
     Cause.INFRA: "the instance, its agent or AWS failed",
+    Cause.NO_CAPACITY: "EC2 had no capacity for the run",
 }
 _SAYS = {
     Kind.STARTED: "has started",

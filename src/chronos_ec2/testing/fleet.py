@@ -7,8 +7,9 @@ from dataclasses import dataclass, field, replace
 
 from chronos_ec2.domain.errors import CapacityUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
-from chronos_ec2.ports import Clock, LaunchOption, Resource
+from chronos_ec2.ports import Clock, Resource
 from chronos_ec2.testing.faults import Faults, Interceptor
 
 

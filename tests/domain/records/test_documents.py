@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.events import Ignored, parse_event
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import Request
@@ -30,6 +31,14 @@ FULL_RUN = a_run(
     preemptions_left=4,
     crashes_left=3,
     prices=(("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)),
+    launching=Launching(LaunchOption("g5.4xlarge", "subnet-b", "spot"), NOW),
+    waiting=Waiting(
+        NOW,
+        NOW + seconds(7200),
+        2,
+        NOW + seconds(120),
+        (Refusal(LaunchOption("g4dn.2xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none in us-east-1a"),),
+    ),
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -44,10 +53,11 @@ FULL_BEAT = a_heartbeat(
 )
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
-    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty",
+    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
 )  # fmt: skip
 
 
+SPANS = {"wait_for_capacity_seconds", "on_demand_after_seconds"}
 GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -58,9 +68,10 @@ def read_run(raw: bytes) -> Run:
 READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
-    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"},
+    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
+    | {"launching", "waiting"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit"},
+    "request": {"market", "log_group", "code_sha256", "commit", *SPANS},
 }
 
 

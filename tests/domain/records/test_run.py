@@ -44,6 +44,7 @@ def test_the_words_of_the_record_are_the_references_and_never_change() -> None:
         "over-budget",
         "orphan",
         "infra",
+        "no-capacity",
     ]
 
 

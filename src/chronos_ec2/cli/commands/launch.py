@@ -10,8 +10,8 @@ import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, print_warning
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.launch.config import DEFAULT_CONFIG, Trainer, requested_config
 from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest

@@ -18,12 +18,13 @@ from chronos_ec2.domain.errors import (
     ServiceUnavailable,
 )
 from chronos_ec2.domain.facts import LockHeld, LockRead, Unreadable
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
-from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
+from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.spec import Launched, LaunchSpec

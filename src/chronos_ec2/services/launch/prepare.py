@@ -10,8 +10,8 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import ON_DEMAND, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market
 from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config

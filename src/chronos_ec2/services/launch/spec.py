@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Any
 
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market
-from chronos_ec2.ports import LaunchOption
 
 
 @dataclass(frozen=True, slots=True)
