@@ -31,6 +31,7 @@ class FaultInjector:
         system: System,
         oracle: Oracle,
         launch: Callable[[Lane, int | None], None],
+        look: Callable[[], None],
         deliver: Callable[[dict[str, object]], None],
     ) -> None:
         self._system = system
@@ -54,6 +55,7 @@ class FaultInjector:
                 lane, lambda run: replace(run, deadline=run.deadline + timedelta(days=300))
             ),
             FaultKind.NO_RECORD: self._no_record,
+            FaultKind.CLEANUP: lambda _lane: look(),
         }
         self._to_agent: dict[FaultKind, Callable[[str, AgentModel, float], None]] = {
             FaultKind.CRASH: lambda _id, agent, _s: agent.crash(),

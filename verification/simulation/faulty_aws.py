@@ -83,7 +83,6 @@ class Noise:
 
     def run_as(self, caller: Caller, call: Callable[[], None], timeout: float | None = None) -> None:
         """Let a caller begin, as a process if it may be held up; killed after `timeout` seconds."""
-
         caller.began = self._time.seconds
 
         def begin() -> None:

@@ -61,7 +61,7 @@ class NotificationOracle:
             self._with_record[record["run_id"]] = lane
 
     def marker_changes(self, key: str, pending: bool) -> None:
-        """Somebody reserves a message, or settles or withdraws a reservation; nobody may reserve one that is at work."""
+        """Somebody reserves a message, or settles or withdraws that. Nobody may reserve what another is publishing."""
         caller = self._system.noise.caller
         holder = self._takers.pop(key, None)
         if pending:
@@ -110,7 +110,8 @@ class NotificationOracle:
 
     def _must_know_of_attempt(self, record: Record) -> None:
         system, kind = self._system, "started" if record["attempt"] == 1 else "resumed"
-        if record["verdict"] or record["stop"] or record["suspect"] or record["current_step"] == "launching":
+        unclaimed = record["current_step"] in ("launching", "waiting-for-capacity")
+        if record["verdict"] or record["stop"] or record["suspect"] or unclaimed:
             return
         instance_id = str(record["instance_id"])
         if instance_id in system.fleet.ours - system.on_hold:

@@ -255,15 +255,19 @@ class Oracle:
         """Whether nothing of ours lives, every fault has happened, and the watchdog has had its time after that."""
         system = self._system
         now = system.time.seconds
-        if now < last_fault + 60 or self._somebody_lives():
+        held = any(system.objects.holds(lane.state_key) for lane in system.lanes)
+        dry = held and any(now < drought.after + drought.seconds for drought in system.scenario.droughts)
+        if now < last_fault + 60 or dry or self._somebody_lives():
             self._all_gone_since = None
             return False
         if self._all_gone_since is None:
             self._all_gone_since = now
         waited = now - self._all_gone_since
-        left = any(system.objects.holds(lane.state_key) for lane in system.lanes) or self._schedules_left()
+        left = held or self._schedules_left()
         quiet = _QUIET_TWICE if any(at.kind is FaultKind.FORGED_SEQ for at in system.scenario.faults) else _QUIET
-        return (not left and waited > _SETTLED_SECONDS) or waited > quiet.allowed(self._all_gone_since, system.noise.disturbed)
+        return (not left and waited > _SETTLED_SECONDS) or waited > quiet.allowed(
+            self._all_gone_since, system.noise.disturbed
+        )
 
     def _somebody_lives(self) -> bool:
         out_of_reach, failing = self._system.out_of_reach, self._system.failing
@@ -315,7 +319,9 @@ class Oracle:
             receipt = f"dev/{upload.key.split('/')[1]}/cleanup_status.json"
             if objects.holds(receipt) and begun < objects.stored(receipt).written_at:
                 states = {
-                    one["state"] for one in json.loads(objects.body(receipt))["resources"] if one["kind"] == "multipart-upload"
+                    one["state"]
+                    for one in json.loads(objects.body(receipt))["resources"]
+                    if one["kind"] == "multipart-upload"
                 }
                 if not any(state.startswith("not ") for state in states):
                     left.append(upload.key)

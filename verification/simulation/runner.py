@@ -46,7 +46,7 @@ class _History:
         self._scenario = system.scenario
         self._time = system.time
         self._oracle = Oracle(system)
-        self._injector = FaultInjector(system, self._oracle, self._launch, self._deliver)
+        self._injector = FaultInjector(system, self._oracle, self._launch, self._cleanup, self._deliver)
         self._idle = IdleSweeps(system)
         self._relaunchers_die = {
             system.lanes[at.lane]: int(at.seconds)
@@ -162,6 +162,10 @@ class _History:
             for report in reports:
                 actions = ", ".join(type(action).__name__ for action in report.decision.actions)
                 self._system.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
+
+    def _cleanup(self) -> None:
+        """A pass of the watchdog by hand."""
+        self._invoke(Caller(), self._system.watchdog.sweep, lambda _failed: None)
 
     def _invoke(self, caller: Caller, call: Callable[[], object], ended: Callable[[bool], None]) -> None:
         """An invocation, which may crash or fail; `ended` gets whether it did. The next try is the next tick."""

@@ -7,7 +7,7 @@ from enum import StrEnum
 from itertools import accumulate
 from random import Random
 
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT, Market
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.testing.virtual_ec2 import Drought
 
 
@@ -45,6 +45,7 @@ class FaultKind(StrEnum):
     LATE_DEADLINE = "the state is forged: a far deadline"
     LOCK_DELETED = "somebody deletes the lock"
     NO_RECORD = "an instance with our tags and no record"
+    CLEANUP = "somebody runs a pass of the watchdog"
 
 
 HARMLESS = frozenset(
@@ -55,6 +56,7 @@ HARMLESS = frozenset(
         FaultKind.SECOND_LAUNCHER_DIES,
         FaultKind.FORGED_SUSPECT,
         FaultKind.LATE_DEADLINE,
+        FaultKind.CLEANUP,
     }
 )
 """What may end no healthy run."""
@@ -140,6 +142,7 @@ _LIMITED = (FaultKind.DEAF, FaultKind.HOLD)
 """What makes an instance reach its deadline or price cap; otherwise its agent leaves before."""
 _WEIGHTS: dict[FaultKind, int] = dict.fromkeys((kind for kind in FaultKind if kind not in _LIMITED), 2) | {
     FaultKind.RELAUNCHER_DIES: 0,
+    FaultKind.CLEANUP: 0,
     FaultKind.PANIC: 4,
     FaultKind.FREEZE: 3,
     FaultKind.HANG: 5,

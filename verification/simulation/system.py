@@ -39,6 +39,7 @@ class Parts:
     decide: Decide = decide
     store: type[RunStore] = RunStore
     watchdog: type[Reconciler] = Reconciler
+    launcher: type[Launcher] = Launcher
     agent_record: type[RunLock] = RunLock
     objects: type[SimulatedObjects] = SimulatedObjects
     deadlines: type[VirtualDeadlines] = VirtualDeadlines
@@ -79,13 +80,14 @@ class _Environment(Environment):
     """An environment whose launcher function is invoked and not waited for."""
 
     on_relaunch: Callable[[Run], None]
+    launcher_type: type[Launcher]
 
     def relaunch(self, run: Run) -> None:
         self.on_relaunch(run)
 
     def start_next(self, run: Run) -> Launched | None:
         """Be the launcher function."""
-        launcher = Launcher(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines)
+        launcher = self.launcher_type(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines)
         return launcher.start(run.lane, run.run_id)
 
 
@@ -126,6 +128,7 @@ class System:
             instance_types=tuple(USD_PER_HOUR)[: scenario.types], market=scenario.market,
             price_per_hour_usd=0.752 if scenario.types == 1 else None,
         )  # fmt: skip
+        self.environment.launcher_type = self.parts.launcher
         self.noise.muted = False
         self.store, self.watchdog = self.environment.store, self.environment.watchdog
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]

@@ -9,8 +9,8 @@ from random import Random
 
 from chronos_ec2.domain.errors import CapacityUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.ports import LaunchOption
 from chronos_ec2.testing.clock import ORIGIN, VirtualTime
 from chronos_ec2.testing.deadlines import MemoryDeadlines
 from chronos_ec2.testing.faults import Interceptor
