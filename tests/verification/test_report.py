@@ -24,6 +24,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a termination after its bound": {"layers": {"L3 sweep": HELD | {"max": 61.0, "leaks_past_bound": 7}}},
     "a mutant that survives and is not listed": {"mutation": {"survivors": [CHANGE]}},
     "a lost message": {"lost_messages": 1},
+    "a wrong cost": {"wrong_money": 1},
 }
 
 

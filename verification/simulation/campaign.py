@@ -38,14 +38,21 @@ class Campaign:
     seconds: float = 0.0
     failed: list[int] = field(default_factory=list)
     times: dict[tuple[str, bool, float], list[float]] = field(default_factory=lambda: defaultdict(list))
+    waits: dict[str, list[float]] = field(default_factory=lambda: defaultdict(list))
+    """The seconds of each wait for capacity, by how it ended."""
+    wasted: float = 0.0
+    """The most USD that a run was charged while it waited."""
 
     def add(self, other: Campaign) -> None:
         """Include another campaign."""
         self.seconds += other.seconds
         self.counts.update(other.counts)
         self.failed += other.failed[: _SHOWN - len(self.failed)]
+        self.wasted = max(self.wasted, other.wasted)
         for key, seconds in other.times.items():
             self.times[key] += seconds
+        for outcome, seconds in other.waits.items():
+            self.waits[outcome] += seconds
 
     @property
     def violations(self) -> int:
@@ -61,6 +68,11 @@ class Campaign:
             f"{failure}, {'no events' if silent else 'with events'}": _distribution(seconds, bound)
             for (failure, silent, bound), seconds in sorted(self.times.items())
         }
+        document["droughts"] = {
+            outcome: {"n": len(seconds), "hours": shown(sum(seconds) / 3600), "longest": shown(max(seconds) / 3600)}
+            for outcome, seconds in sorted(self.waits.items())
+        }
+        document["cost_while_waiting_usd"] = math.ceil(100 * self.wasted) / 100
         return document
 
 
@@ -138,6 +150,9 @@ def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) 
         part.counts.update({name: len(getattr(found, each)) for name, each in VIOLATIONS.items()})
         part.counts["duplicate_messages"] += found.duplicates
         part.counts["doubled_without_cause"] += found.duplicates if scenario.clean else 0
+        part.wasted = max(part.wasted, found.wasted)
+        for outcome, waited in found.waits:
+            part.waits[outcome].append(waited)
         if problems(scenario, found):
             part.failed.append(seed)
         if scenario.clean and not scenario.list_lag:

@@ -16,7 +16,7 @@ from chronos_ec2.testing import VirtualTime
 from chronos_ec2.testing.virtual_ec2 import Billed, VirtualFleet
 from verification.simulation.faulty_aws import Noise
 from verification.simulation.guarantees import KILLED, SEEN, SWEEP
-from verification.simulation.scenario import FaultKind, Scenario
+from verification.simulation.scenario import FaultKind, Layer, Scenario
 
 USD_PER_HOUR = {"g4dn.2xlarge": 0.752, "g5.2xlarge": 1.212}
 Record = Mapping[str, Any]
@@ -132,7 +132,7 @@ class Ledger:
 
     def _freed(self, account: Account) -> None:
         account.freed = self._time.seconds
-        if account.killed is None:
+        if account.killed is None or Layer.SWEEP in self._scenario.layers_off:
             return
         since = max([account.killed, *(one.gone or 0.0 for one in account.instances)])
         late, lag = account.freed - since, self._scenario.list_lag
@@ -168,7 +168,8 @@ class Ledger:
     def _check_money(
         self, account: Account, said: float | None, where: str, before: float = float("inf"), at: float | None = None
     ) -> None:
-        if any(FaultKind.UNTAGGED in self.disturbances[one.instance_id] for one in account.instances):
+        untagged = any(FaultKind.UNTAGGED in self.disturbances[one.instance_id] for one in account.instances)
+        if untagged or Layer.SWEEP in self._scenario.layers_off:
             return  # the watchdog cannot see it
         least, most = self.cost(account.run_id, self._time.seconds if at is None else at, before)
         if said is None or not least <= said <= most:

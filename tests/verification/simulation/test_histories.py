@@ -18,6 +18,7 @@ from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause
@@ -28,7 +29,7 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
-from chronos_ec2.testing.virtual_ec2 import VirtualDeadlines
+from chronos_ec2.testing.virtual_ec2 import Drought, VirtualDeadlines
 from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.__main__ import main
 from verification.simulation.campaign import scenario_of, shrink, study, whole
@@ -129,6 +130,61 @@ ONCE_FAILED: dict[str, Scenario] = {
         boot=97.98,
         lost_events=1.0,
         faults=(InjectedFault(FaultKind.PANIC, 156.59), InjectedFault(FaultKind.FORGED_SUSPECT, 358.74)),
+    ),
+    "launchers of one attempt overlapped, and each started an instance": Scenario(
+        1,
+        preemptions_left=5,
+        checkpoint_after=30,
+        lost_events=1.0,
+        types=2,
+        market=SPOT,
+        option_seconds=60,
+        droughts=(Drought(350, 400),),
+        faults=(InjectedFault(FaultKind.SPOT, 300),),
+    ),
+    "a kill of a run that was being launched kept its lane": Scenario(
+        1, lost_events=1.0, faults=(InjectedFault(FaultKind.LAUNCHER_DIES, 0, 8), InjectedFault(FaultKind.KILL, 100))
+    ),
+    "a kill of a run that found no capacity kept its lane": Scenario(
+        2,
+        preemptions_left=1,
+        checkpoint_after=30,
+        lost_events=1.0,
+        droughts=(Drought(350, 3600),),
+        faults=(InjectedFault(FaultKind.SPOT, 300), InjectedFault(FaultKind.KILL, 700)),
+    ),
+    "a drought of an hour ended a preempted run, and charged it a crash": Scenario(
+        3,
+        preemptions_left=1,
+        crashes_left=1,
+        checkpoint_after=30,
+        lost_events=1.0,
+        droughts=(Drought(350, 3600),),
+        faults=(InjectedFault(FaultKind.SPOT, 300),),
+    ),
+    "waiting for an instance was charged as if there was one": Scenario(
+        4,
+        preemptions_left=2,
+        checkpoint_after=30,
+        lost_events=1.0,
+        option_seconds=20,
+        droughts=(Drought(350, 600),),
+        faults=(InjectedFault(FaultKind.SPOT, 300), InjectedFault(FaultKind.SPOT, 1300)),
+    ),
+    "a message that SNS did not take for long said more than the instance had cost": Scenario(
+        286, lost_events=1.0, outages=(Outage("sns", 489, 2428, refuses=True),)
+    ),
+    "an instance that EC2 listed late cost nothing": Scenario(130, boot=101, list_lag=288.2, lost_events=1.0),
+    "two functions took one stale marker, and both published": Scenario(
+        34,
+        training=400,
+        pauses=0.5,
+        function_crashes=0.1,
+        lost_events=1.0,
+        faults=(
+            InjectedFault(FaultKind.PANIC, 300),
+            *(InjectedFault(FaultKind.CLEANUP, 500 + 15 * number) for number in range(40)),
+        ),
     ),
 }
 
