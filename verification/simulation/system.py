@@ -26,7 +26,7 @@ from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED,
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
 from verification.simulation.scenario import Layer, Scenario
 
-SUBNETS = ("subnet-a", "subnet-b")
+SUBNETS, TYPES = ("subnet-a", "subnet-b"), ("g4dn.2xlarge", "g5.2xlarge")
 Traces = tuple[int, int, int, int]
 _TO_ASK_SECONDS = 300.0
 """Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
@@ -125,8 +125,7 @@ class System:
             aws=aws, limits=self.limits, decide=self.parts.decide, store_type=self.parts.store,
             watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
-            instance_types=tuple(USD_PER_HOUR)[: scenario.types], market=scenario.market,
-            price_per_hour_usd=0.752 if scenario.types == 1 else None,
+            instance_types=TYPES[: scenario.types], market=scenario.market, price_per_hour_usd=USD_PER_HOUR,
         )  # fmt: skip
         self.environment.launcher_type = self.parts.launcher
         self.noise.muted = False
@@ -234,4 +233,4 @@ class System:
         if cap is None:
             return False
         _, most = self.ledger.cost(one.run_id, one.launched, one.attempt)
-        return most + USD_PER_HOUR[one.instance_type] * (soon - one.launched) / 3600 >= cap
+        return most + USD_PER_HOUR * (soon - one.launched) / 3600 >= cap
