@@ -22,7 +22,7 @@ from verification.histories import histories, layers, silent_sweep_seconds
 from verification.model.check import check_model
 from verification.report import as_markdown, with_summary
 from verification.seeded_defects.runner import defects, run_defects
-from verification.simulation.oracle import VIOLATIONS
+from verification.simulation.guarantees import VIOLATIONS
 from verification.simulation.scenario import Layer
 
 BUILD, DOCUMENT, README = ROOT / "build/evidence.json", ROOT / "docs/evidence.md", ROOT / "README.md"

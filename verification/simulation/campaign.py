@@ -15,7 +15,7 @@ from functools import partial
 from typing import Any
 
 from chronos_ec2.domain.limits import Limits
-from verification.simulation.oracle import VIOLATIONS, Verdicts
+from verification.simulation.guarantees import VIOLATIONS, Verdicts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import Layer, Scenario, draw
 from verification.simulation.system import REAL_PARTS, Parts

@@ -30,19 +30,17 @@ class FaultInjector:
         self,
         system: System,
         oracle: Oracle,
-        launch: Callable[[Lane, int | None], None],
         look: Callable[[], None],
         deliver: Callable[[dict[str, object]], None],
     ) -> None:
         self._system = system
         self._oracle = oracle
         self._deliver = deliver
-        self._launch = launch
         # What is in neither table was arranged before the history began.
         self._to_lane: dict[FaultKind, Callable[[Lane], None]] = {
             FaultKind.KILL: self._kill,
             FaultKind.KILL_NOW: lambda lane: self._kill(lane, at_once=True),
-            FaultKind.SECOND_LAUNCH: lambda lane: launch(lane, None),
+            FaultKind.SECOND_LAUNCH: lambda lane: system.environment.begin_launch(lane, None),
             FaultKind.FORGED_STOP: self._forge_stop,
             FaultKind.FORGED_SUSPECT: self._forge_suspect,
             FaultKind.FORGED_SEQ: self._forge_seq,
@@ -80,7 +78,7 @@ class FaultInjector:
         if to_lane := self._to_lane.get(at.kind):
             to_lane(lane)
         if at.kind is FaultKind.SECOND_LAUNCHER_DIES:
-            self._launch(lane, int(at.seconds))
+            system.environment.begin_launch(lane, int(at.seconds))
         if to_agent := self._to_agent.get(at.kind):
             for instance_id, agent in list(system.agents.items()):
                 found = system.instance(instance_id)

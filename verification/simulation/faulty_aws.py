@@ -12,8 +12,8 @@ from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.ports import StoredObject
 from chronos_ec2.testing import Crash, MemoryObjects, VirtualTime
+from chronos_ec2.testing.clock import VirtualProcess
 from chronos_ec2.testing.faults import AWS_CALLS
-from chronos_ec2.testing.virtual_process import VirtualProcess
 from verification.simulation.scenario import Scenario
 
 _BEAT_SECONDS = 20.0

@@ -1,4 +1,4 @@
-"""Within how long each failure ends its instance, and how much later where calls fail and ticks are lost.
+"""What is guaranteed: what must not happen, and within how long each failure ends its instance.
 
 The seconds are written out, as README promises them: the oracles may not learn them from the code that they judge.
 """
@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 DEAD = "agent or instance dead"
 HUNG = "training hung, instance alive"
@@ -72,3 +72,50 @@ def without_a_record(guarantee: Guarantee) -> Guarantee:
     bound = max(guarantee.bound, GUARANTEES[NO_BOOT].bound) + GUARANTEES[NO_RECORD].bound
     # Which rule applies depends on what was written when: any tick may have mattered.
     return Guarantee(bound, looks=int(bound / SWEEP))
+
+
+VIOLATIONS = {
+    "wrong_terminations": "wrong",
+    "alien_terminations": "alien",
+    "leaks_past_bound": "leaks",
+    "stuck_locks": "stuck",
+    "lost_messages": "lost",
+    "two_agents": "two_agents",
+    "over_cap": "over_cap",
+    "two_instances_of_an_attempt": "two_instances",
+    "lanes_kept_by_a_kill": "kept_by_a_kill",
+    "wrong_money": "wrong_money",
+    "wrong_budgets": "wrong_budgets",
+    "double_messages_of_a_marker": "doubled_markers",
+}
+"""What must not happen, by its name in the evidence, and the list of Verdicts that has it."""
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What a history showed. Each list says what went wrong."""
+
+    wrong: list[str] = field(default_factory=list)
+    alien: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    two_agents: list[str] = field(default_factory=list)
+    over_cap: list[str] = field(default_factory=list)
+    two_instances: list[str] = field(default_factory=list)
+    kept_by_a_kill: list[str] = field(default_factory=list)
+    wrong_money: list[str] = field(default_factory=list)
+    wrong_budgets: list[str] = field(default_factory=list)
+    doubled_markers: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    waits: list[tuple[str, float]] = field(default_factory=list)
+    """How each wait for capacity ended, and after how many seconds."""
+    wasted: float = 0.0
+    """USD charged to runs that waited, and not by EC2."""
+    times: list[tuple[str, float, float]] = field(default_factory=list)
+    """(failure, seconds from it to the end of the instance, seconds guaranteed)."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Everything that went wrong."""
+        return [text for name in VIOLATIONS.values() for text in getattr(self, name)]

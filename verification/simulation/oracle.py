@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
@@ -20,6 +19,7 @@ from verification.simulation.guarantees import (
     SWEEP,
     UNTAGGED,
     Guarantee,
+    Verdicts,
     without_a_record,
 )
 from verification.simulation.ledger import Record
@@ -36,53 +36,6 @@ _SETTLED_SECONDS = 30.0
 _AT_WORK = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 _PUBLISHING = 3
 """Sweeps by which publishing may delay a termination, where only the instance shows the incident."""
-
-
-VIOLATIONS = {
-    "wrong_terminations": "wrong",
-    "alien_terminations": "alien",
-    "leaks_past_bound": "leaks",
-    "stuck_locks": "stuck",
-    "lost_messages": "lost",
-    "two_agents": "two_agents",
-    "over_cap": "over_cap",
-    "two_instances_of_an_attempt": "two_instances",
-    "lanes_kept_by_a_kill": "kept_by_a_kill",
-    "wrong_money": "wrong_money",
-    "wrong_budgets": "wrong_budgets",
-    "double_messages_of_a_marker": "doubled_markers",
-}
-"""What must not happen, by its name in the evidence, and the list of Verdicts that has it."""
-
-
-@dataclass(slots=True)
-class Verdicts:
-    """What a history showed. Each list says what went wrong."""
-
-    wrong: list[str] = field(default_factory=list)
-    alien: list[str] = field(default_factory=list)
-    leaks: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    two_agents: list[str] = field(default_factory=list)
-    over_cap: list[str] = field(default_factory=list)
-    two_instances: list[str] = field(default_factory=list)
-    kept_by_a_kill: list[str] = field(default_factory=list)
-    wrong_money: list[str] = field(default_factory=list)
-    wrong_budgets: list[str] = field(default_factory=list)
-    doubled_markers: list[str] = field(default_factory=list)
-    duplicates: int = 0
-    waits: list[tuple[str, float]] = field(default_factory=list)
-    """How each wait for capacity ended, and after how many seconds."""
-    wasted: float = 0.0
-    """USD charged to runs that waited, and not by EC2."""
-    times: list[tuple[str, float, float]] = field(default_factory=list)
-    """(failure, seconds from it to the end of the instance, seconds guaranteed)."""
-
-    @property
-    def failed(self) -> list[str]:
-        """Everything that went wrong."""
-        return [text for name in VIOLATIONS.values() for text in getattr(self, name)]
 
 
 class Oracle:

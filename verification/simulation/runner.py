@@ -2,34 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from functools import partial
 from itertools import count
 
-from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, LaunchRefused
+from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
-from chronos_ec2.services.launch import Launched
 from chronos_ec2.testing import Crash
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel
 from chronos_ec2.worker.run_lock import Identity
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, lock_event
 from verification.simulation.faulty_aws import Caller
-from verification.simulation.guarantees import LATE, NO_BOOT, PRICED
+from verification.simulation.guarantees import LATE, NO_BOOT, PRICED, Verdicts
 from verification.simulation.idle_sweep_skipping import IdleSweeps
-from verification.simulation.oracle import Oracle, Verdicts
+from verification.simulation.oracle import Oracle
 from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
 from verification.simulation.system import REAL_PARTS, SUBNETS, Parts, System
 
 _HORIZON_SECONDS = 60_000.0
-_LAUNCHER_TIMEOUT, _FUNCTION_TIMEOUT = 300.0, 60.0
-_LAMBDA_RETRIES = (60.0, 120.0)
-"""As the template and Lambda have them: after so many seconds an invocation is killed, and a failed one repeated."""
+_FUNCTION_TIMEOUT = 60.0
 _LATE_SHARE, _LATE_SECONDS, _LATEST_SECONDS = 0.05, 900.0, 86_400.0
 
 
@@ -46,13 +41,10 @@ class _History:
         self._scenario = system.scenario
         self._time = system.time
         self._oracle = Oracle(system)
-        self._injector = FaultInjector(system, self._oracle, self._launch, self._cleanup, self._deliver)
+        self._injector = FaultInjector(
+            system, self._oracle, self._cleanup, self._deliver
+        )
         self._idle = IdleSweeps(system)
-        self._relaunchers_die = {
-            system.lanes[at.lane]: int(at.seconds)
-            for at in system.scenario.faults
-            if at.kind is FaultKind.RELAUNCHER_DIES
-        }
         self._numbers = count()
         self._in_transit: dict[int, object] = {}
 
@@ -60,7 +52,6 @@ class _History:
         system, scenario = self._system, self._scenario
         system.fleet.no_capacity.update(SUBNETS[: scenario.full_subnets])
         system.fleet.droughts = scenario.droughts
-        system.environment.on_relaunch = self._relaunch
         system.objects.before_lock = self._lock_is_written
         system.objects.on_lock = self._lock_was_written
         system.objects.on_beat_read = self._heartbeat_is_read
@@ -73,7 +64,7 @@ class _History:
         system.fleet.on_schedule = self._oracle.schedule_fired
         for index, lane in enumerate(system.lanes):
             dies = [at.seconds for at in scenario.faults if at.kind is FaultKind.LAUNCHER_DIES and at.lane == index]
-            self._time.at(1.0 + index, partial(self._launch, lane, int(dies[0]) if dies else None))
+            self._time.at(1.0 + index, partial(system.environment.begin_launch, lane, int(dies[0]) if dies else None))
         for fault in scenario.faults:
             self._time.at(fault.after, partial(self._inject, fault))
         if Layer.SWEEP not in scenario.layers_off:
@@ -93,44 +84,6 @@ class _History:
         self._injector.do(fault)
 
     # --- launcher and watchdog ---------------------------------------------------------------------------------
-
-    def _launch(self, lane: Lane, dies_after: int | None) -> None:
-        """Somebody launches in a lane, and crashes after so many fault points."""
-        self._system.noise.run_as(
-            Caller(in_launch=True, calls_to_crash=dies_after),
-            partial(self._told, lambda: self._system.environment.launch(lane)),
-        )
-
-    def _relaunch(self, run: Run) -> None:
-        """The launcher function is invoked asynchronously: a moment later, and now and then twice."""
-        random = self._system.random
-        for _ in range(1 + (random.random() < self._scenario.doubled_requests)):
-            self._time.after(random.uniform(0.1, 3.0), partial(self._invoke_launcher, run, _LAMBDA_RETRIES))
-
-    def _invoke_launcher(self, run: Run, retries: Sequence[float]) -> None:
-        system = self._system
-        system.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        dies = self._relaunchers_die.pop(run.lane, None)
-        caller = Caller(in_function=True, in_launch=True, calls_to_crash=dies)
-
-        def start() -> None:
-            if not self._told(partial(system.environment.start_next, run)) and retries:
-                self._time.after(retries[0], partial(self._invoke_launcher, run, retries[1:]))
-
-        system.noise.run_as(caller, start, timeout=_LAUNCHER_TIMEOUT)
-
-    def _told(self, start: Callable[[], Launched | None]) -> bool:
-        """Start an instance, and tell what came of it. Returns whether Lambda would call it a success."""
-        try:
-            launched = start()
-            self._system.tell(f"{launched.run_id} launched as {launched.instance_id}" if launched else "not needed")
-        except Crash:
-            self._system.tell("the launcher crashed")
-            raise
-        except ChronosError as error:
-            self._system.tell(f"launch failed: {error}")
-            return isinstance(error, CapacityUnavailable | LaunchRefused)
-        return True
 
     def _sweep(self) -> None:
         system = self._system

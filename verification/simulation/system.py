@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 from chronos_ec2.domain.decide import decide
+from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, LaunchRefused
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -16,18 +18,20 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
-from chronos_ec2.testing import Environment, MemoryAws, MemoryNotifier, VirtualTime
+from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
 from chronos_ec2.worker.run_lock import RunLock
-from verification.simulation.faulty_aws import Noise, SimulatedObjects
+from verification.simulation.faulty_aws import Caller, Noise, SimulatedObjects
 from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
-from verification.simulation.scenario import Layer, Scenario
+from verification.simulation.scenario import FaultKind, Layer, Scenario
 
 SUBNETS, TYPES = ("subnet-a", "subnet-b"), ("g4dn.2xlarge", "g5.2xlarge")
 Traces = tuple[int, int, int, int]
+_LAUNCHER_TIMEOUT, _LAMBDA_RETRIES = 300.0, (60.0, 120.0)
+"""As the template and Lambda have them: after so many seconds an invocation is killed, and a failed one repeated."""
 _TO_ASK_SECONDS = 300.0
 """Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
 
@@ -77,18 +81,47 @@ class SimulatedAws(MemoryAws):
 
 
 class _Environment(Environment):
-    """An environment whose launcher function is invoked and not waited for."""
+    """An environment whose launchers are processes of their own."""
 
-    on_relaunch: Callable[[Run], None]
-    launcher_type: type[Launcher]
+    system: System
+    relaunchers_die: dict[Lane, int]
+
+    def begin_launch(self, lane: Lane, dies_after: int | None) -> None:
+        """Somebody launches in a lane, and crashes after so many fault points."""
+        caller = Caller(in_launch=True, calls_to_crash=dies_after)
+        self.system.noise.run_as(caller, partial(self._told, lambda: self.launch(lane)))
 
     def relaunch(self, run: Run) -> None:
-        self.on_relaunch(run)
+        """The launcher function is invoked asynchronously: a moment later, and now and then twice."""
+        system, random = self.system, self.system.random
+        for _ in range(1 + (random.random() < system.scenario.doubled_requests)):
+            system.time.after(random.uniform(0.1, 3.0), partial(self._invoke_launcher, run, _LAMBDA_RETRIES))
 
-    def start_next(self, run: Run) -> Launched | None:
-        """Be the launcher function."""
-        launcher = self.launcher_type(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines)
-        return launcher.start(run.lane, run.run_id)
+    def _invoke_launcher(self, run: Run, retries: Sequence[float]) -> None:
+        system = self.system
+        system.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
+        launcher = system.parts.launcher(BUCKET, SUBNETS, self.store, self.fleet, self.deadlines)
+        dies = self.relaunchers_die.pop(run.lane, None)
+
+        def start() -> None:
+            if not self._told(partial(launcher.start, run.lane, run.run_id)) and retries:
+                system.time.after(retries[0], partial(self._invoke_launcher, run, retries[1:]))
+
+        caller = Caller(in_function=True, in_launch=True, calls_to_crash=dies)
+        system.noise.run_as(caller, start, timeout=_LAUNCHER_TIMEOUT)
+
+    def _told(self, start: Callable[[], Launched | None]) -> bool:
+        """Start an instance, and tell what came of it. Returns whether Lambda would call it a success."""
+        try:
+            launched = start()
+            self.system.tell(f"{launched.run_id} launched as {launched.instance_id}" if launched else "not needed")
+        except Crash:
+            self.system.tell("the launcher crashed")
+            raise
+        except ChronosError as error:
+            self.system.tell(f"launch failed: {error}")
+            return isinstance(error, CapacityUnavailable | LaunchRefused)
+        return True
 
 
 @dataclass(eq=False)
@@ -127,10 +160,12 @@ class System:
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
             instance_types=TYPES[: scenario.types], market=scenario.market, price_per_hour_usd=USD_PER_HOUR,
         )  # fmt: skip
-        self.environment.launcher_type = self.parts.launcher
+        self.environment.system = self
         self.noise.muted = False
         self.store, self.watchdog = self.environment.store, self.environment.watchdog
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
+        die = {at.lane: int(at.seconds) for at in scenario.faults if at.kind is FaultKind.RELAUNCHER_DIES}
+        self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in die.items()}
         self.foreign = self.fleet.add({"Project": "another"})
         self.ledger = Ledger(scenario, self.time, self.fleet, self.noise)
 

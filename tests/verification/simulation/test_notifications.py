@@ -9,7 +9,7 @@ import pytest
 from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
-from verification.simulation.oracle import Verdicts
+from verification.simulation.guarantees import Verdicts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import FaultKind, InjectedFault, Scenario
 from verification.simulation.system import Parts

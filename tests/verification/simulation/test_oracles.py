@@ -31,8 +31,7 @@ from chronos_ec2.testing.virtual_ec2 import Drought
 from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation import guarantees
 from verification.simulation.faulty_aws import SimulatedObjects
-from verification.simulation.guarantees import GUARANTEES
-from verification.simulation.oracle import VIOLATIONS
+from verification.simulation.guarantees import GUARANTEES, VIOLATIONS
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
 from verification.simulation.system import Parts
