@@ -81,7 +81,7 @@ class Noise:
 
     # --- who calls
 
-    def run_as(self, caller: Caller, call: Callable[[], None], timeout: float | None = None) -> None:
+    def run_as(self, caller: Caller, call: Callable[[], object], timeout: float | None = None) -> None:
         """Let a caller begin, as a process if it may be held up; killed after `timeout` seconds."""
         caller.began = self._time.seconds
 

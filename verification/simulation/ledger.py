@@ -34,8 +34,9 @@ def parse_record(body: bytes) -> Record | None:
         record = json.loads(body.decode()) if len(body) <= _LARGEST else None
     except ValueError:
         return None
-    known = isinstance(record, dict) and record.get("schema_version") == 1
-    return record if known and 0 <= record["seq"] <= _HIGHEST else None
+    if not isinstance(record, dict) or record.get("schema_version") != 1:
+        return None
+    return record if 0 <= record["seq"] <= _HIGHEST else None
 
 
 @dataclass(slots=True)
@@ -182,7 +183,7 @@ class Ledger:
     def deadlines(self, run_id: str | None) -> tuple[float, float] | None:
         """Between which seconds the deadline of a run lies, by its order."""
         account, runtime = self.accounts.get(str(run_id)), self._scenario.max_runtime
-        return account and (account.ordered + runtime - 1.0, account.created + runtime)
+        return (account.ordered + runtime - 1.0, account.created + runtime) if account else None
 
     def spent_at(self, instance_id: str) -> float | None:
         """When the run of an instance has spent its cap on it; None without a cap or a run."""
