@@ -7,7 +7,7 @@ from chronos_ec2.domain.errors import InvalidInput, LaneBusy, RunNotFound, Still
 
 def test_invalid_input_says_where_and_what() -> None:
     error = InvalidInput("--lane", "is empty")
-    assert (str(error), error.where, error.problem) == ("--lane: is empty", "--lane", "is empty")
+    assert (str(error), error.where, error.detail) == ("--lane: is empty", "--lane", "is empty")
 
 
 def test_invalid_input_gives_the_remedy_if_there_is_one() -> None:

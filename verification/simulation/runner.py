@@ -41,9 +41,7 @@ class _History:
         self._scenario = system.scenario
         self._time = system.time
         self._oracle = Oracle(system)
-        self._injector = FaultInjector(
-            system, self._oracle, self._cleanup, self._deliver
-        )
+        self._injector = FaultInjector(system, self._oracle, self._cleanup, self._deliver)
         self._idle = IdleSweeps(system)
         self._numbers = count()
         self._in_transit: dict[int, object] = {}

@@ -121,6 +121,8 @@ class Scenario:
     """How many instance types the order names."""
     market: Market = ON_DEMAND
     droughts: tuple[Drought, ...] = ()
+    wait_for_capacity: float | None = None
+    on_demand_after: float | None = None
     option_seconds: float = 0.0
     """RunInstances takes up to so long, before and after its effect."""
     doubled_requests: float = 0.0
@@ -178,12 +180,16 @@ def _short_of_capacity(scenario: Scenario, random: Random) -> Scenario:
         faults.append(InjectedFault(FaultKind.KILL, max(dry.after, 30.0) + random.uniform(0.0, dry.seconds)))
     if random.random() < 0.3:
         faults.append(InjectedFault(FaultKind.RELAUNCHER_DIES, 0.0, float(random.randrange(1, 20))))
+    types, market = random.choice((1, 2)), random.choice((ON_DEMAND, SPOT))
+    falls_back = types == 1 and market == SPOT and random.random() < 0.5
     return replace(
         scenario,
         droughts=droughts,
         faults=tuple(faults) if random.random() < 0.8 else scenario.faults,
-        types=random.choice((1, 2)),
-        market=random.choice((ON_DEMAND, SPOT)),
+        types=types,
+        market=market,
+        on_demand_after=random.uniform(120, 1200) if falls_back else None,
+        wait_for_capacity=random.choice((None, None, random.uniform(300, 8000))),
         option_seconds=random.choice((0.0, random.uniform(1, 10), random.uniform(20, 90), random.uniform(20, 90))),
         doubled_requests=random.choice((0.0, 0.3)),
         crashes_left=random.choice((0, 1, 3)),

@@ -9,14 +9,14 @@ from functools import partial
 from random import Random
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, LaunchRefused
+from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher
+from chronos_ec2.services.launch import Launched, Launcher, WaitsForCapacity
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.environment import BUCKET
@@ -89,7 +89,7 @@ class _Environment(Environment):
     def begin_launch(self, lane: Lane, dies_after: int | None) -> None:
         """Somebody launches in a lane, and crashes after so many fault points."""
         caller = Caller(in_launch=True, calls_to_crash=dies_after)
-        self.system.noise.run_as(caller, partial(self._told, lambda: self.launch(lane)))
+        self.system.noise.run_as(caller, partial(self._told, lambda: self.try_launch(lane)))
 
     def relaunch(self, run: Run) -> None:
         """The launcher function is invoked asynchronously: a moment later, and now and then twice."""
@@ -100,7 +100,7 @@ class _Environment(Environment):
     def _invoke_launcher(self, run: Run, retries: Sequence[float]) -> None:
         system = self.system
         system.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        launcher = system.parts.launcher(BUCKET, SUBNETS, self.store, self.fleet, self.deadlines)
+        launcher = system.parts.launcher(BUCKET, SUBNETS, self.store, self.fleet, self.deadlines, self.clock)
         dies = self.relaunchers_die.pop(run.lane, None)
 
         def start() -> None:
@@ -110,17 +110,17 @@ class _Environment(Environment):
         caller = Caller(in_function=True, in_launch=True, calls_to_crash=dies)
         system.noise.run_as(caller, start, timeout=_LAUNCHER_TIMEOUT)
 
-    def _told(self, start: Callable[[], Launched | None]) -> bool:
+    def _told(self, start: Callable[[], Launched | WaitsForCapacity | None]) -> bool:
         """Start an instance, and tell what came of it. Returns whether Lambda would call it a success."""
         try:
             launched = start()
-            self.system.tell(f"{launched.run_id} launched as {launched.instance_id}" if launched else "not needed")
+            self.system.tell(str(launched or "nothing to start"))
         except Crash:
             self.system.tell("the launcher crashed")
             raise
         except ChronosError as error:
             self.system.tell(f"launch failed: {error}")
-            return isinstance(error, CapacityUnavailable | LaunchRefused)
+            return not isinstance(error, ServiceUnavailable)
         return True
 
 
@@ -159,6 +159,7 @@ class System:
             watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
             instance_types=TYPES[: scenario.types], market=scenario.market, price_per_hour_usd=USD_PER_HOUR,
+            wait_for_capacity=_span(scenario.wait_for_capacity), on_demand_after=_span(scenario.on_demand_after),
         )  # fmt: skip
         self.environment.system = self
         self.noise.muted = False
@@ -269,3 +270,7 @@ class System:
             return False
         _, most = self.ledger.cost(one.run_id, one.launched, one.attempt)
         return most + USD_PER_HOUR * (soon - one.launched) / 3600 >= cap
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

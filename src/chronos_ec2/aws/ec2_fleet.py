@@ -172,7 +172,8 @@ def _capacity_errors(action: str) -> Iterator[None]:
         yield
     except ClientError as error:
         if code_of(error) in _TRY_ANOTHER_OPTION:
-            raise CapacityUnavailable(_could_not(action, error)) from error
+            words = str(error.response.get("Error", {}).get("Message", ""))
+            raise CapacityUnavailable(_could_not(action, error), code=code_of(error), words=words) from error
         raise
 
 

@@ -11,6 +11,7 @@ ChronosError
 ├── InvalidDocument          a document in S3 does not have the expected form
 ├── NotAllowed               AWS refused a call; retrying does not help
 ├── LostRace                 another writer was first; read again and decide again
+├── Superseded               a launcher must not go on: its run is over, or has another launcher
 ├── Fenced                   this agent does not own the run, or not any more
 ├── CapacityUnavailable      EC2 has no such instance in this subnet now; another subnet may have one
 ├── LaunchRefused            EC2 will not launch this in any subnet
@@ -21,7 +22,12 @@ from __future__ import annotations
 
 
 class ChronosError(Exception):
-    """Root of the tree above."""
+    """Root of the tree above. `problem` says what is wrong, `hint` what to do about it; a hint may be missing."""
+
+    def __init__(self, problem: str = "", hint: str = "") -> None:
+        super().__init__(f"{problem} ({hint})" if hint else problem)
+        self.problem = problem
+        self.hint = hint
 
 
 class UserError(ChronosError):
@@ -29,12 +35,12 @@ class UserError(ChronosError):
 
 
 class InvalidInput(UserError):
-    """A value from outside is wrong. `where` names the flag, field, file or variable."""
+    """A value from outside is wrong. `where` names the flag, field, file or variable; `detail` says what is wrong."""
 
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{where}: {problem}" + (f" ({remedy})" if remedy else ""))
+        super().__init__(f"{where}: {problem}", remedy)
         self.where = where
-        self.problem = problem
+        self.detail = problem
 
 
 class NotDeployed(UserError):
@@ -85,12 +91,21 @@ class LostRace(ChronosError):
     """The condition of a conditional write did not hold: another writer was first."""
 
 
+class Superseded(ChronosError):
+    """A launcher must not go on: the run has ended, was stopped, or has another launcher or instance."""
+
+
 class Fenced(ChronosError):
     """This agent does not own the run, or not any more. It stops, and its instance powers off."""
 
 
 class CapacityUnavailable(ChronosError):
-    """EC2 has no such instance in this subnet or market now."""
+    """EC2 has no such instance in this subnet or market now. `code` and `words` are EC2's."""
+
+    def __init__(self, problem: str = "", hint: str = "", *, code: str = "", words: str = "") -> None:
+        super().__init__(problem, hint)
+        self.code = code
+        self.words = words or problem
 
 
 class LaunchRefused(ChronosError):

@@ -24,6 +24,8 @@ from chronos_ec2.domain.records.status import Cause, Outcome
 SCHEMA_VERSION = 1
 _LINE = 200
 """How many characters of a log line are shown."""
+_IN_CHAT = 5
+"""How many of EC2's answers chat shows."""
 
 
 class Kind(StrEnum):
@@ -38,6 +40,7 @@ class Kind(StrEnum):
     ORPHAN = "orphan"
     OVER_BUDGET = "over-budget"
     LEAK = "leak"
+    WAITING = "waiting"
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
@@ -48,6 +51,7 @@ _SEVERITY = {
     Kind.COMPLETED: "info",
     Kind.KILLED: "warning",
     Kind.RESUMED: "warning",
+    Kind.WAITING: "warning",
     Kind.FAILED: "error",
     Kind.STUCK: "error",
     Kind.OVER_BUDGET: "error",
@@ -76,6 +80,7 @@ _SAYS = {
     Kind.ORPHAN: "belongs to no run",
     Kind.OVER_BUDGET: "is over its budget",
     Kind.LEAK: "may keep costing money",
+    Kind.WAITING: "waits for capacity",
 }
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
@@ -186,6 +191,8 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     lines = [f"{incident.title} ({incident.lane}): {incident.kind}", "", one_line(incident.text), ""]
     lines += [f"{name:<10}{value}" for name, value in _facts(incident, now)]
     lines += [f"{'console':<10}{link}" for link in links(incident, place).values()]
+    if refusals := _refusals(incident):
+        lines += ["", "EC2's last answers", *(f"  {refusal}" for refusal in refusals)]
     if incident.log is not None:
         lines += ["", "last lines of the trainer's log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
     lines += ["", f"{'next':<10}{_next(incident, place)}"]
@@ -206,6 +213,13 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         ("time", f"{human_span(now - run.created_at)} since the launch"),
         ("cost", cost + cap),
     ]
+
+
+def _refusals(incident: Incident) -> list[str]:
+    """EC2's last word about each option, if the message is about a wait for capacity."""
+    about_waiting = incident.kind is Kind.WAITING or incident.cause is Cause.NO_CAPACITY
+    waiting = incident.run.waiting if incident.run else None
+    return [one_line(str(refusal), 2 * _LINE) for refusal in waiting.refusals] if waiting and about_waiting else []
 
 
 def _instance_facts(instance: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
@@ -234,6 +248,7 @@ def _next(incident: Incident, place: StackLocation) -> str:
 def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[str, Any]:
     """The custom schema 1.0, one thread per run: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html."""
     facts = "\n".join(f"{name}: {value}" for name, value in _facts(incident, now))
+    about = (one_line(incident.text), facts, *_refusals(incident)[:_IN_CHAT])
     consoles = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
     return {
         "version": "1.0",
@@ -241,7 +256,7 @@ def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[s
         "content": {
             "textType": "client-markdown",
             "title": f"{incident.title} ({incident.lane}): {incident.kind}",
-            "description": _plain("\n".join(filter(None, (one_line(incident.text), facts)))),
+            "description": _plain("\n".join(filter(None, about))),
             "nextSteps": [f"`{_next(incident, place)}`", *consoles],
             "keywords": [incident.lane.environment, str(incident.kind), _SEVERITY[incident.kind]],
         },
@@ -276,6 +291,7 @@ def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
         "outcome": str(run.verdict.outcome) if run and run.verdict else None,
         "cause": str(incident.cause) if incident.cause else None,
         "instance_id": incident.instance_id,
+        "refusals": _refusals(incident),
         "cost_usd": None if incident.cost_usd is None else round(incident.cost_usd, 4),
         "results": _results(run, place) if run else None,
         "links": links(incident, place),

@@ -75,7 +75,8 @@ class MemoryFleet:
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
             if self._lacks(option):
-                raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
+                problem = f"no {option.instance_type} in {option.subnet_id}"
+                raise CapacityUnavailable(problem, code="InsufficientInstanceCapacity", words=problem)
             instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
             self._by_token[token] = instance_id
             self.user_data[instance_id] = user_data

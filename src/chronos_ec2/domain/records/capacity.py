@@ -74,16 +74,16 @@ class Waiting:
 
     def refused(self, refusals: Iterable[Refusal], now: datetime) -> Waiting:
         """This wait after another try in which EC2 refused what it was asked for."""
+        tries = self.tries + 1
+        return replace(self.noted(refusals), tries=tries, next_try_at=now + pause_after(tries))
+
+    def noted(self, refusals: Iterable[Refusal]) -> Waiting:
+        """This wait with EC2's last words."""
         last = {refusal.option: refusal for refusal in self.refusals}
         for refusal in refusals:
             last.pop(refusal.option, None)
             last[refusal.option] = shortened(refusal)
-        return replace(
-            self,
-            tries=self.tries + 1,
-            next_try_at=now + pause_after(self.tries + 1),
-            refusals=tuple(last.values())[-MAX_REFUSALS:],
-        )
+        return replace(self, refusals=tuple(last.values())[-MAX_REFUSALS:])
 
 
 def pause_after(tries: int) -> timedelta:

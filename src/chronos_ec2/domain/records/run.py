@@ -99,6 +99,21 @@ class Run:
         )
 
     @property
+    def instance_since(self) -> datetime:
+        """When EC2 was asked for the instance of the current attempt. The wait before costs nothing."""
+        return self.launching.since if self.launching else self.attempt_started_at
+
+    @property
+    def launch_due_at(self) -> datetime:
+        """When the launch that is in work was due. It is the same for every launcher that takes the launch up."""
+        return self.waiting.next_try_at if self.waiting and self.waiting.tries else self.attempt_started_at
+
+    @property
+    def launched(self) -> bool:
+        """Whether the record says that the current attempt has had an instance."""
+        return self.instance_id is not None or (self.verdict is None and self.claimed)
+
+    @property
     def active(self) -> bool:
         """Whether the run may still work."""
         return self.status in ACTIVE
@@ -153,6 +168,11 @@ class Run:
             updated_at=now,
             phases=(*self.phases, (Status.INITIALIZATION, now)),
         )
+
+    def wait(self, waiting: Waiting, launching: Launching | None, now: datetime) -> Run:
+        """This run after EC2 has refused it an instance."""
+        step = WAITING if waiting.tries else LAUNCHING
+        return replace(self, current_step=step, waiting=waiting, launching=launching, suspect=None, updated_at=now)
 
     def to_json(self) -> bytes:
         """The record as stored in S3."""

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime
 
 from chronos_ec2.domain.cost import cost_so_far
-from chronos_ec2.domain.decision import Decision, FinishRun, Notify, Relaunch, WriteLock
+from chronos_ec2.domain.decision import Decision, FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
@@ -15,13 +15,18 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Suspect, Verdict
+from chronos_ec2.domain.rules.not_launched import decide_not_launched, verdict_without_instance
 
 
 def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
     """Whether the run had an instance, has none now, and neither a verdict nor a stop explains it."""
     own = [instance for instance in instances if instance.belongs_to(run)]
-    had_one = run.claimed or run.instance_id is not None or bool(own)
-    return run.verdict is None and run.stop is None and had_one and not any(instance.alive for instance in own)
+    return (
+        run.verdict is None
+        and run.stop is None
+        and (run.launched or bool(own))
+        and not any(instance.alive for instance in own)
+    )
 
 
 def decide_missing_instance(lock: LockHeld, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -35,12 +40,8 @@ def decide_missing_instance(lock: LockHeld, facts: LaneFacts, now: datetime, lim
         return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
     if any(not instance.alive and instance.belongs_to(run) for instance in facts.instances):
         return _finish_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
-    # Once a suspicion is written, `written_at` is no longer the time of the launch.
-    launching = not run.claimed and run.instance_id is None and run.verdict is None and run.suspect is None
-    if launching and now - lock.written_at < limits.boot:
-        text = f"attempt {run.attempt} resumes from the checkpoint of the previous attempt"
-        resume = (Notify(Kind.RESUMED, run.run_id, text, run), Relaunch(run))
-        return Decision(f"run {run.run_id} is being launched", resume if run.attempt > 1 and run.stop is None else ())
+    if not run.launched and (decision := decide_not_launched(lock, now, limits)):
+        return decision
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
         suspect = Suspect(Cause.INFRA, "EC2 lists no instance of the run", now)
         return Decision(f"suspected: {suspect.reason}", (WriteLock(replace(run, suspect=suspect, updated_at=now)),))
@@ -92,7 +93,7 @@ def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
     The lost attempt's time comes from the record, because EC2 may no longer list its instance.
     """
     instance_type = next((instance.instance_type for instance in facts.instances if instance.belongs_to(run)), None)
-    return cost_so_far(run, run.attempt_started_at, now, instance_type)
+    return cost_so_far(run, run.instance_since, now, instance_type)
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
@@ -102,11 +103,16 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
+        and _had_instance(run, facts)
         and (may_have_checkpoint or verdict.cause is Cause.PREEMPTED)
         and run.stop is None
         and now + limits.boot < run.deadline
         and (cap is None or (cost is not None and cost < cap))
     )
+
+
+def _had_instance(run: Run, facts: LaneFacts) -> bool:
+    return run.launched or any(instance.belongs_to(run) for instance in facts.instances)
 
 
 def _has_checkpoint(run: Run, facts: LaneFacts) -> bool:
@@ -125,6 +131,8 @@ def _with_verdict(run: Run, facts: LaneFacts, now: datetime) -> Run:
     elif any(instance.reclaimed and instance.belongs_to(run) for instance in facts.instances):
         text = f"EC2 reclaimed the spot instance during {run.status}"
         verdict = Verdict(Outcome.FAILED, Cause.PREEMPTED, text, DecidedBy.WATCHDOG)
+    elif not _had_instance(run, facts):
+        verdict = verdict_without_instance(run, now)
     elif not run.claimed:
         verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{report}", DecidedBy.WATCHDOG)
     else:

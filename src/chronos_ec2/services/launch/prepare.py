@@ -10,7 +10,8 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.capacity import ON_DEMAND, Market
+from chronos_ec2.domain.parsing.times import short_span
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
@@ -47,6 +48,8 @@ class LaunchRequest:
     preemptions: int = 0
     crashes: int = 0
     allow_cpu: bool = False
+    wait_for_capacity: timedelta | None = None
+    on_demand_after: timedelta | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,6 +82,7 @@ class LaunchPreparation:
             LaneBusy: another run holds the lane.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
+        _check_waiting(request)
         config = request.config or default_config(self.store, self.warn)
         instance_types = tuple(filter(None, (request.instance_types or self.stack.instance_type).split(",")))
         # A run that may train on a CPU gets no defaults for a GPU.
@@ -110,8 +114,22 @@ class LaunchPreparation:
             log_group=self.stack.agent_log_group,
             code_sha256=code_sha256,
             commit=commit_of(CHECKOUT),
+            wait_for_capacity=request.wait_for_capacity,
+            on_demand_after=request.on_demand_after,
         )
         return Prepared(spec, resolved.chosen)
+
+
+def _check_waiting(request: LaunchRequest) -> None:
+    """Raise InvalidInput for a fall-back to on-demand capacity that could never happen."""
+    wait, fall_back = request.wait_for_capacity, request.on_demand_after
+    if fall_back is None:
+        return
+    if request.market != SPOT:
+        raise InvalidInput("--on-demand-after", "is for spot capacity", "give --spot too")
+    if wait is not None and fall_back >= wait:
+        remedy = f"less than {short_span(wait)}, or a longer --wait-for-capacity"
+        raise InvalidInput("--on-demand-after", f"{short_span(fall_back)} is never reached", remedy)
 
 
 def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
