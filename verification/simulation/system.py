@@ -114,7 +114,8 @@ class _Environment(Environment):
         """Start an instance, and tell what came of it. Returns whether Lambda would call it a success."""
         try:
             launched = start()
-            self.system.tell(str(launched or "nothing to start"))
+            started = launched.instance_id if isinstance(launched, Launched) else launched or "nothing"
+            self.system.tell(f"launched as {started}")
         except Crash:
             self.system.tell("the launcher crashed")
             raise

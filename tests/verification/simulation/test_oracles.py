@@ -133,10 +133,14 @@ class OverwritingMarkers(SimulatedObjects):
 
 
 class _Once(RunStore):
-    """Reads the lock of a lane once, and writes it whatever is there."""
+    """Reads a lock once, as if no other launcher was at work, and writes it whatever is there."""
 
     def read_lock(self, lane: Lane) -> LockRead:
-        self._first: LockRead = getattr(self, "_first", None) or super().read_lock(lane)
+        if not hasattr(self, "_first"):
+            self._first = super().read_lock(lane)
+            if isinstance(self._first, LockHeld):
+                run = replace(self._first.run, launching=None, waiting=None)
+                self._first = replace(self._first, run=run)
         return self._first
 
     def replace_lock(self, run: Run, expected: LockHeld) -> LockHeld:
