@@ -146,11 +146,13 @@ class Ledger:
     def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
         """The least and the most that a run's books may say at a time, in USD: right within one sweep."""
         least, most, price = 0.0, 0.0, USD_PER_HOUR / 3600
+        # While EC2 does not list an instance, only its launcher knows about when it was launched.
+        unlisted = self._scenario.option_seconds if self._scenario.list_lag else 0.0
         for one in self.accounts[run_id].instances:
             if one.attempt < before_attempt and one.launched <= at:
                 ended = at if one.ended is None else min(one.ended, at)
                 least += price * max(ended - SWEEP - one.launched, 0.0)
-                most += price * (min(self._known_gone(one), at) - one.launched + 1.0)
+                most += price * (min(self._known_gone(one), at) - one.launched + unlisted + 1.0)
         return least - _CENT, most + _CENT
 
     def _known_gone(self, one: Billed) -> float:

@@ -76,6 +76,8 @@ class Oracle:
             if lane in system.spoiled:
                 self.lost_its_record(lane)
             return
+        if record["stop"] and system.noise.caller.in_launch:  # a launch that fails ends what it may have started
+            system.asked |= {one.instance_id for one in system.fleet.bill.values() if one.run_id == record["run_id"]}
         self._earlier_attempts_must_be_over(record)
         instance_id, verdict = record["instance_id"], record["verdict"]
         if not verdict or verdict["decided_by"] != "watchdog":
