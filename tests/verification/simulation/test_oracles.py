@@ -47,7 +47,13 @@ def plans(*faults: InjectedFault, **changes: object) -> list[Scenario]:
 SPOT_TWICE = (InjectedFault(FaultKind.SPOT, 400), InjectedFault(FaultKind.SPOT, 1100))
 PANIC, KILL = InjectedFault(FaultKind.PANIC, 400), InjectedFault(FaultKind.KILL, 420)
 RESUMED = {"preemptions_left": 5, "crashes_left": 2, "checkpoint_after": 30.0}
-SHORT = RESUMED | {"option_seconds": 60.0, "types": 2, "market": SPOT, "droughts": (Drought(350, 600),)}
+SHORT = RESUMED | {
+    "option_seconds": 60.0,
+    "doubled_requests": 1.0,
+    "types": 2,
+    "market": SPOT,
+    "droughts": (Drought(350, 600),),
+}
 LIMITED = {"max_runtime": 1500.0, "training": 4000.0, "layers_off": frozenset({Layer.INSTANCE, Layer.DEADLINE})}
 HELD_UP = {"training": 400.0, "pauses": 0.5, "function_crashes": 0.1}
 CLEANUPS = tuple(InjectedFault(FaultKind.CLEANUP, 500 + 15 * number) for number in range(40))
