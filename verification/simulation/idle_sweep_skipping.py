@@ -10,7 +10,6 @@ from datetime import datetime
 
 from chronos_ec2.domain.decision import Notify
 from chronos_ec2.domain.limits import TAKE_OVER_AFTER
-from chronos_ec2.domain.limits import TAKE_OVER_AFTER
 from chronos_ec2.services.watchdog.reconcile import Report
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_agent import AgentRun
@@ -97,7 +96,3 @@ class IdleSweeps:
 
 def _seconds(moment: datetime) -> float:
     return (moment - ORIGIN).total_seconds()
-
-
-def _of(text: str) -> float:
-    return _seconds(datetime.fromisoformat(text))

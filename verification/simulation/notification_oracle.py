@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
 from typing import Any
 
 from chronos_ec2.domain.instance import InstanceState
@@ -110,14 +111,20 @@ class NotificationOracle:
 
     def _must_know_of_attempt(self, record: Record) -> None:
         system, kind = self._system, "started" if record["attempt"] == 1 else "resumed"
-        unclaimed = record["current_step"] in ("launching", "waiting-for-capacity")
-        if record["verdict"] or record["stop"] or record["suspect"] or unclaimed:
+        if record["verdict"] or record["stop"] or record["suspect"] or record["current_step"] == "launching":
+            return
+        if record["current_step"] == "waiting-for-capacity":
+            if record["waiting"]["tries"] and not self._gave_up(record["waiting"]["until"]):
+                self._expect("waiting", record["run_id"], record["attempt"])
             return
         instance_id = str(record["instance_id"])
         if instance_id in system.fleet.ours - system.on_hold:
             age = system.time.seconds - system.fleet.bill[instance_id].launched
             if age > system.scenario.list_lag and system.lives(instance_id) and system.healthy(instance_id):
                 self._expect(kind, record["run_id"], record["attempt"])
+
+    def _gave_up(self, until: str) -> bool:
+        return self._system.time.now() >= datetime.fromisoformat(until)
 
     def _must_know_of_leak(self, instance_id: str) -> None:
         system, since = self._system, self._leaving_since[instance_id]

@@ -151,7 +151,7 @@ _WEIGHTS: dict[FaultKind, int] = dict.fromkeys((kind for kind in FaultKind if ki
     FaultKind.SLOW: 4,
     FaultKind.DEAF: 1,
 }
-_SHORT_SHARE = 0.08
+_SHORT_SHARE, _CROWDED_SHARE = 0.08, 0.002
 _LOSSES = (FaultKind.SPOT, FaultKind.SPOT, FaultKind.CRASH, FaultKind.TERMINATED)
 _PLACES = ("", "", "g4dn.2xlarge", "subnet-a", "spot")
 _KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
@@ -160,7 +160,16 @@ _KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 def draw(seed: int) -> Scenario:
     """The scenario of a seed: half of them quiet, half noisy, most with one or two faults, some short of capacity."""
     scenario, random = _draw(seed), Random(seed ^ 0xD2A)
+    if random.random() < _CROWDED_SHARE:
+        return crowded(seed)
     return _short_of_capacity(scenario, random) if random.random() < _SHORT_SHARE else scenario
+
+
+def crowded(seed: int) -> Scenario:
+    """A run that dies while functions are held up and crash, and somebody runs pass after pass of the watchdog."""
+    passes = (InjectedFault(FaultKind.CLEANUP, 500.0 + 15 * number) for number in range(40))
+    faults = (InjectedFault(FaultKind.PANIC, 300.0), *passes)
+    return Scenario(seed, training=400.0, pauses=0.5, function_crashes=0.1, lost_events=1.0, faults=faults)
 
 
 def _short_of_capacity(scenario: Scenario, random: Random) -> Scenario:

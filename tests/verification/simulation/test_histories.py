@@ -36,7 +36,7 @@ from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
 from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.runner import run_history
-from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, draw
+from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, crowded, draw
 from verification.simulation.system import Parts
 
 ONCE_FAILED: dict[str, Scenario] = {
@@ -175,17 +175,7 @@ ONCE_FAILED: dict[str, Scenario] = {
         286, lost_events=1.0, outages=(Outage("sns", 489, 2428, refuses=True),)
     ),
     "an instance that EC2 listed late cost nothing": Scenario(130, boot=101, list_lag=288.2, lost_events=1.0),
-    "two functions took one stale marker, and both published": Scenario(
-        34,
-        training=400,
-        pauses=0.5,
-        function_crashes=0.1,
-        lost_events=1.0,
-        faults=(
-            InjectedFault(FaultKind.PANIC, 300),
-            *(InjectedFault(FaultKind.CLEANUP, 500 + 15 * number) for number in range(40)),
-        ),
-    ),
+    "two functions took one stale marker, and both published": crowded(34),
 }
 
 

@@ -33,7 +33,7 @@ from verification.simulation import guarantees
 from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.guarantees import GUARANTEES, VIOLATIONS
 from verification.simulation.runner import run_history
-from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
+from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario, crowded
 from verification.simulation.system import Parts
 
 ROOT = Path(__file__).resolve().parents[3]
@@ -55,8 +55,6 @@ SHORT = RESUMED | {
     "droughts": (Drought(350, 600),),
 }
 LIMITED = {"max_runtime": 1500.0, "training": 4000.0, "layers_off": frozenset({Layer.INSTANCE, Layer.DEADLINE})}
-HELD_UP = {"training": 400.0, "pauses": 0.5, "function_crashes": 0.1}
-CLEANUPS = tuple(InjectedFault(FaultKind.CLEANUP, 500 + 15 * number) for number in range(40))
 
 
 def each_run(change: Callable[[Run, Run], Run]) -> Decide:
@@ -269,7 +267,7 @@ DEFECTS: dict[str, Defect] = {
         "two_instances", Parts(launcher=NeverLookingAgain), plans(InjectedFault(FaultKind.SPOT, 300), **SHORT)
     ),
     "whoever takes a marker does not see that it was taken": Defect(
-        "doubled_markers", Parts(objects=OverwritingMarkers), plans(PANIC, *CLEANUPS, **HELD_UP)
+        "doubled_markers", Parts(objects=OverwritingMarkers), [crowded(seed) for seed in range(300)]
     ),
 }
 
