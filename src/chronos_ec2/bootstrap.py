@@ -10,17 +10,28 @@ from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.aws.errors import translated, unattended
+from chronos_ec2.aws.errors import unattended
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.aws.stack_outputs import read_stack, stack_name
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
-from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.ports import (
+    Clock,
+    Deadlines,
+    Deployment,
+    Fleet,
+    LogStreams,
+    ObjectTransfer,
+    Prices,
+    SetupChecks,
+    Stack,
+)
+from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.watchdog.reconcile import Reconciler
@@ -55,6 +66,7 @@ class OperatorWorld:
     setup_checks: SetupChecks
     deployment: Deployment
     reconciler: Reconciler
+    prices: Prices
     clock: Clock
     limits: Limits
 
@@ -65,8 +77,7 @@ def agent_world(bucket: str) -> AgentWorld:
     Raises:
         NoCredentials: the instance has no credentials yet; call again once it has.
     """
-    with translated("make AWS clients"):
-        small, large = instance_s3()
+    small, large = instance_s3()
     store = RunStore(S3Objects(small, bucket, unattended))
     return AgentWorld(store, S3Transfer(large, bucket, unattended), SystemClock())
 
@@ -88,6 +99,7 @@ def watchdog() -> Reconciler:
         clock=SystemClock(),
         limits=settings.limits,
         place=StackLocation.of(settings.topic_arn, stack.bucket),
+        prices=BundledPrices(),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -112,6 +124,11 @@ def launcher() -> Launcher:
     )
 
 
+def deployment(environment: str, region: str | None = None) -> Deployment:
+    """The stack of an environment, whatever its state. Raises NoCredentials, InvalidInput."""
+    return CloudFormationDeployment(client("cloudformation", region), stack_name(environment))
+
+
 def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:
     """What the CLI uses for an environment's stack.
 
@@ -120,10 +137,9 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         NoCredentials, InvalidInput: the caller's AWS settings are wrong, or `bucket` is not the stack's bucket. The
             watchdog would not see a run in another.
     """
-    with translated("make AWS clients"):
-        cloudformation, s3, ec2, sns, scheduler = (
-            client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler")
-        )
+    cloudformation, s3, ec2, sns, scheduler = (
+        client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler")
+    )
     stack = read_stack(cloudformation, environment)
     if bucket not in (None, "", stack.bucket):
         raise InvalidInput("BUCKET", f"is {bucket}, but stack {stack.name} watches {stack.bucket}", "unset it")
@@ -134,6 +150,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
     place = StackLocation.of(stack.topic_arn, stack.bucket)
+    prices = BundledPrices()
     # The operator may start instances, so no function is asked.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock)
     return OperatorWorld(
@@ -142,9 +159,15 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         transfer=S3Transfer(s3, stack.bucket),
         fleet=fleet,
         deadlines=deadlines,
-        setup_checks=StackSetupChecks(s3, sns, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn)),
+        setup_checks=StackSetupChecks(
+            lambda service: client(service, region),
+            stack.bucket,
+            (stack.topic_arn, stack.alarm_topic_arn),
+            stack.notification_email,
+        ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
+        prices=prices,
         clock=clock,
         limits=limits,
     )

@@ -5,13 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
-from chronos_ec2.domain.records.capacity import LaunchOption
+from chronos_ec2.domain.quota import VcpuQuota
+from chronos_ec2.domain.records.capacity import LaunchOption, Market
 from chronos_ec2.domain.records.run import Run
 
 
@@ -49,43 +51,36 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         """A document, or None if the key does not exist. A larger one is cut one byte above the limit."""
-        ...
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or None if the key does not exist."""
-        ...
+
+    def piece(self, key: str, start: int, limit: int) -> bytes | None:
+        """At most `limit` bytes of an object from `start` on, none past its end; None if the key does not exist."""
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object unconditionally."""
-        ...
 
     def create(self, key: str, body: bytes) -> str:
         """Put an object where none exists, and return its ETag."""
-        ...
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
         """Replace the object that has this ETag, and return the new ETag."""
-        ...
 
     def remove(self, key: str, etag: str | None = None) -> None:
         """Delete an object, if an ETag is given only that version. A missing key is no error."""
-        ...
 
     def keys(self, prefix: str) -> Iterable[tuple[str, int]]:
         """(key, size in bytes) of every object below a prefix, in key order."""
-        ...
 
     def children(self, prefix: str) -> tuple[str, ...]:
         """The names of the non-empty prefixes one level below a prefix, without slashes."""
-        ...
 
     def uploads(self, prefix: str) -> Iterable[Upload]:
         """Every unfinished upload below a prefix, including those in progress."""
-        ...
 
     def abort(self, upload: Upload) -> None:
         """Discard the parts of an upload. A missing upload is no error."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -214,6 +209,16 @@ class Deadlines(Protocol):
         ...
 
 
+class Prices(Protocol):
+    """List prices in USD by region, None where they are not known."""
+
+    def on_demand(self, region: str, instance_type: str) -> float | None:
+        """An hour of an instance on demand, with Linux and without its volume."""
+
+    def gib_month(self, region: str) -> float | None:
+        """A GiB-month of a gp3 volume."""
+
+
 class Relauncher(Protocol):
     """Starts instances for the watchdog, which may not start them itself."""
 
@@ -230,8 +235,28 @@ class Notifier(Protocol):
         ...
 
 
+class SubscriptionState(StrEnum):
+    """Whether SNS sends a subscription anything."""
+
+    CONFIRMED = "confirmed"
+    PENDING = "pending"
+    """Nothing until its owner confirms it; SNS deletes it after two days without."""
+    GONE = "gone"
+    """The stack was deployed with its address, and SNS has no subscription of it, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription to one of the stack's topics."""
+
+    topic_arn: str
+    protocol: str
+    endpoint: str
+    state: SubscriptionState
+
+
 class SetupChecks(Protocol):
-    """The parts of the setup that the template cannot do: events from the bucket, confirmed subscriptions.
+    """The parts of the setup that the template cannot do: events from the bucket, confirmed subscriptions, quotas.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
@@ -244,8 +269,16 @@ class SetupChecks(Protocol):
         """The region of the bucket, or None if S3 does not say."""
         ...
 
-    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
-        """Protocol, endpoint and topic of each subscription that is not confirmed, so SNS sends it nothing."""
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The subscriptions to the stack's topics, also that of the address it was deployed with if it is gone."""
+        ...
+
+    def vcpu_quotas(self, instance_types: Collection[str], market: Market) -> tuple[VcpuQuota, ...]:
+        """What each instance type needs of the account's quota, for those whose quota AWS tells.
+
+        Raises:
+            InvalidInput: EC2 has no such type in the region.
+        """
         ...
 
 
@@ -256,23 +289,29 @@ class Deployment(Protocol):
         """Delete the stack, except its bucket, and wait for the end.
 
         Raises:
-            NotAllowed: these credentials may not delete the stack or a resource in it.
+            NotAllowed, UserError: nothing was deleted, for example because these credentials may not.
             ServiceUnavailable: the deletion failed or took too long; the message has CloudFormation's reason.
         """
+        ...
+
+    def unfinished(self) -> str | None:
+        """The status of a stack that has no outputs and can only be deleted; None for any other, or none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The outputs of a deployed stack."""
+    """The outputs of a deployed stack. `stack_id` differs from those of all earlier stacks of the same name."""
 
     name: str
+    stack_id: str
     region: str
     environment: str
     bucket: str
     project: str
     cost_center: str
     instance_type: str
+    volume_gib: int
     packages_in_image: bool
     agent_log_group: str | None
     subnet_ids: tuple[str, ...]
@@ -283,3 +322,4 @@ class Stack:
     deadline_group: str
     deadline_role_arn: str
     limit_overrides: Mapping[str, float]
+    notification_email: str = ""

@@ -23,7 +23,7 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import read_python_env
-from chronos_ec2.testing.aws_server import BUCKET, answered
+from chronos_ec2.testing.aws_server import BUCKET, answered, before_call
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("data")
@@ -160,6 +160,16 @@ def test_the_users_own_trainer_is_uploaded(run: Command, config: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(code)).namelist() == ["mine.py"]
 
 
+def test_a_data_set_is_uploaded_and_replaced(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "new.parquet").write_bytes(b"PAR1 rows PAR1")
+    refused = run("upload", "data", str(tmp_path), "sales")
+    assert (refused.code, "a.parquet" in refused.err, "--replace" in refused.err) == (2, True, True)
+    done = run("upload", "data", str(tmp_path), "sales", "--replace", "--json")
+    assert done.json == {"data_path": "training-data/sales/", "files": 1, "removed": 1, "bytes": 14}
+    listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="cached-datasets/training-data/sales/")["Contents"]
+    assert [entry["Key"].rpartition("/")[2] for entry in listed] == ["new.parquet"]
+
+
 def test_a_new_environment_has_no_runs(run: Command) -> None:
     assert run("runs").out == "no runs yet in environment dev\n"
     assert run("runs", "--json").json == []
@@ -220,6 +230,57 @@ def test_a_followed_log_ends_with_its_run(run: Command, config: Path) -> None:
     assert run("logs", run_id, "-f").out == "step 1\n"
 
 
+def test_the_last_line_of_a_killed_trainer_is_printed(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    key = f"dev/{run_id}/logs/trainer.log"
+    client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"step 1\nKilled")
+    assert run("logs", run_id).out == "step 1\nKilled\n"
+    run("kill", "--now")
+    run("cleanup")
+    assert run("logs", run_id, "-f").out == "step 1\nKilled\n"
+
+
+def test_runs_and_monitor_tell_the_same_cost(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--price", "3600", "--json").json["run_id"]
+    lock = json.loads(client("s3").get_object(Bucket=BUCKET, Key="dev/system-state.json")["Body"].read())
+    earlier = json.dumps(lock | {"spent_usd": 1.5}).encode()
+    client("s3").put_object(Bucket=BUCKET, Key="dev/system-state.json", Body=earlier)
+    (running,) = run("runs", "--json").json
+    assert running["cost_usd"] >= 1.5
+    run("kill", "--now")
+    run("cleanup")
+    (listed,) = run("runs", "--limit", "1", "--json").json
+    followed = json.loads(run("monitor", run_id, "--json").out.splitlines()[-1])
+    assert listed["cost_usd"] == listed["spent_usd"] == followed["cost_usd"] >= running["cost_usd"]
+    assert f"${listed['cost_usd']:.2f}" in run("runs").out
+    assert f"cost      ${listed['cost_usd']:.2f}" in run("monitor", run_id).out
+
+
+def test_prices_are_those_of_the_stacks_region(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    (found,) = run("runs", "--json").json
+    assert found["run_id"] == run_id
+    assert found["prices"] == {"g4dn.2xlarge": pytest.approx(0.752 + 8 / 730 + 0.005)}
+
+
+def test_an_unknown_price_with_a_cap_is_refused_before_anything_is_uploaded(run: Command, config: Path) -> None:
+    run("upload", "agent")
+    before = {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]}
+    refused = run("launch", "--config", str(config), "--instance-type", "x9.huge", "--allow-cpu", "--max-cost", "3")
+    assert (refused.code, "--max-cost" in refused.err, "give --price" in refused.err) == (2, True, True)
+    assert {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]} == before
+
+
+def test_a_run_whose_record_cannot_be_read_is_listed_as_such(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    client("s3").put_object(Bucket=BUCKET, Key="dev/system-state.json", Body=b"{")
+    assert "could not be read" in run("runs").out
+    (found,) = run("runs", "--json").json
+    assert (found["run_id"], "error" in found) == (run_id, True)
+    logs = run("logs", run_id)
+    assert (logs.code, "could not be read" in logs.err) == (3, True)
+
+
 def test_a_probe_needs_no_configuration_and_uploads_its_data(run: Command) -> None:
     launched = run("launch", "--trainer", "probe", "--minutes", "2", "--ending", "nan", "--json").json
     request = json.loads(S3Objects(client("s3"), BUCKET).tail(f"dev/{launched['run_id']}/request.json", 10**6) or b"")
@@ -240,3 +301,31 @@ def test_the_data_of_the_probe_is_a_valid_data_set(run: Command) -> None:
     key = "cached-datasets/training-data/probe/series.parquet"
     table = pq.read_table(io.BytesIO(client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()))
     assert (table.column_names, table.num_rows) == (["item_id", "timestamp", "target"], 60)
+
+
+@pytest.mark.parametrize(("status", "code"), [("ROLLBACK_COMPLETE", 0), ("CREATE_IN_PROGRESS", 2)])
+def test_teardown_deletes_a_stack_that_was_never_deployed_to_its_end(run: Command, status: str, code: int) -> None:
+    """The stack is moto's; only CloudFormation's word of it, when asked by its name, is made up."""
+    (stack,) = client("cloudformation").describe_stacks()["Stacks"]
+    answer = (
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
+        f"<StackId>{stack['StackId']}</StackId><StackName>chronos-ec2-dev</StackName><StackStatus>{status}</StackStatus>"
+        "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+    )
+    with answered("cloudformation", "DescribeStacks", answer, but="arn"):
+        assert run("teardown", "--yes").code == code
+    assert stacks() == ([] if code == 0 else ["chronos-ec2-dev"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143)])
+def test_a_launch_that_is_interrupted_names_what_may_be_running(
+    run: Command, config: Path, error: BaseException
+) -> None:
+    def interrupt() -> None:
+        raise error
+
+    with before_call("ec2", "RunInstances", "", interrupt):
+        result = run("launch", "--config", str(config))
+    assert result.code in (130, 143)
+    assert "may be running" in result.err
+    assert "chronos-ec2 kill" in result.err

@@ -42,6 +42,15 @@ class TestObjects:
         assert ports.objects.tail("dev/empty", 4) == b""
         assert ports.objects.tail("dev/none", 4) is None
 
+    def test_a_piece_of_an_object_begins_where_it_is_asked_for(self, ports: Ports) -> None:
+        ports.objects.write("dev/log", b"0123456789")
+        ports.objects.write("dev/empty", b"")
+        assert ports.objects.piece("dev/log", 0, 4) == b"0123"
+        assert ports.objects.piece("dev/log", 7, 100) == b"789"
+        assert ports.objects.piece("dev/log", 10, 4) == ports.objects.piece("dev/log", 11, 4) == b""
+        assert ports.objects.piece("dev/empty", 0, 4) == b""
+        assert ports.objects.piece("dev/none", 0, 4) is None
+
     def test_create_needs_the_key_to_be_absent(self, ports: Ports) -> None:
         ports.objects.create("dev/a", b"one")
         with pytest.raises(LostRace):
@@ -203,7 +212,7 @@ class TestLocks:
         store.create_lock(a_run(lane=Lane("dev", "second")))
         assert store.lanes("dev") == (Lane("dev"), Lane("dev", "second"))
 
-    def test_beats_overwrite_each_other(self, store: RunStore) -> None:
+    def test_heartbeats_overwrite_each_other(self, store: RunStore) -> None:
         assert store.read_heartbeat("dev", RUN_ID) == Absent()
         store.write_heartbeat("dev", a_heartbeat(counter=1))
         store.write_heartbeat("dev", a_heartbeat(counter=2))
@@ -214,7 +223,7 @@ class TestLocks:
 class TestDeadlines:
     AT = datetime(2099, 1, 31, 12, 0, 30, tzinfo=UTC)
 
-    def test_what_is_armed_is_listed_and_what_is_disarmed_is_not(self, ports: Ports) -> None:
+    def test_what_is_scheduled_is_listed_until_it_is_cancelled(self, ports: Ports) -> None:
         assert ports.deadlines.scheduled() == {}
         ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
         ports.deadlines.schedule("i-0123456789abcdef1", self.AT)
@@ -223,12 +232,12 @@ class TestDeadlines:
         assert made.keys() == {"i-0123456789abcdef1"}
         assert made["i-0123456789abcdef1"].utcoffset() == timedelta(0)
 
-    def test_arming_again_changes_nothing(self, ports: Ports) -> None:
+    def test_scheduling_again_changes_nothing(self, ports: Ports) -> None:
         for _ in range(2):
             ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
         assert ports.deadlines.scheduled().keys() == {"i-0123456789abcdef0"}
 
-    def test_disarming_what_has_no_schedule_is_no_error(self, ports: Ports) -> None:
+    def test_cancelling_without_a_schedule_is_no_error(self, ports: Ports) -> None:
         ports.deadlines.cancel("i-0123456789abcdef0")
 
     def test_more_schedules_than_a_page_holds_are_all_listed(self, ports: Ports) -> None:
@@ -305,6 +314,18 @@ class TestFleet:
             ports.add_instance(tags | {name: "another"})
         ports.add_instance({"Project": PROJECT})
         assert self.alive(ports) == [ours]
+
+    def test_an_instance_that_a_call_has_ended_has_the_time_of_the_call(self, ports: Ports) -> None:
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        running = ports.fleet.find("dev", instance_id)
+        assert running is not None
+        assert running.ended_at is None
+        ports.fleet.terminate(instance_id)
+        ended = ports.fleet.find("dev", instance_id)
+        assert ended is not None
+        assert ended.ended_at is not None
+        # EC2 names whole seconds.
+        assert timedelta(seconds=-1) <= ended.ended_at - ended.launched_at < timedelta(minutes=5)
 
     def test_of_a_lane_those_are_listed_whose_tag_names_it(self, ports: Ports) -> None:
         tags = owner_tags(PROJECT, "dev")

@@ -37,7 +37,7 @@ def test_people_read_text_chats_get_a_card_and_programs_a_document() -> None:
 
 
 @pytest.mark.parametrize("aws", ["moto_endpoint", pytest.param("embedded_endpoint", marks=pytest.mark.embedded_aws)])
-def test_a_subscriber_with_a_filter_hears_of_what_it_asked_for_alone(
+def test_a_subscriber_with_a_filter_gets_only_what_it_asked_for(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue(aws))

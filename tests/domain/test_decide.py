@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -636,6 +636,25 @@ def test_an_instance_with_a_fresh_moving_heartbeat_beside_an_unreadable_lock_is_
     ended = terminated(decided(facts))
     assert {cause for instance_id, cause in ended if instance_id in alive} <= {Cause.OVER_DEADLINE}
     assert not (alive and any(isinstance(action, ReleaseUnreadable) for action in decided(facts).actions))
+
+
+@pytest.mark.parametrize(
+    ("deadline", "stalled_for", "kept"),
+    [
+        (NOW + seconds(1), seconds(1), True),
+        (NOW, seconds(1), False),
+        (NOW - seconds(60), seconds(1), False),
+        (NOW + seconds(1), LIMITS.progress + seconds(1), False),
+    ],
+)
+def test_an_agent_whose_instance_lost_its_tags_keeps_its_run_while_it_works_and_has_time(
+    deadline: datetime, stalled_for: timedelta, kept: bool
+) -> None:
+    """Nobody can terminate its instance: when its run is finished, it finds no lock and ends itself."""
+    missed = NOW - LIMITS.absence
+    run = a_run(deadline=deadline, suspect=Suspect(Cause.INFRA, "not listed", missed))
+    decision = decided(some_facts(instances=(), lock=held(run, missed), heartbeat=a_beat(stalled_for=stalled_for)))
+    assert [type(action) for action in decision.actions] == ([] if kept else [FinishRun])
 
 
 def test_an_unlisted_instance_with_an_old_schedule_is_looked_up() -> None:

@@ -92,7 +92,7 @@ def test_an_instance_is_not_held_unless_it_says_so() -> None:
     assert an_instance().hold is False
 
 
-def test_the_states_are_in_ec2s_words() -> None:
+def test_the_states_are_those_of_ec2() -> None:
     assert [str(state) for state in InstanceState] == [
         "pending",
         "running",

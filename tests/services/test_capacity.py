@@ -96,8 +96,9 @@ def test_what_an_attempt_costs_begins_with_its_instance_and_not_with_its_wait(en
     env.train()
     env.heartbeat(launched, attempt=2, checkpoint_age=seconds(30))
     env.clock.advance(HOUR)
-    env.fleet.forget(launched.instance_id)
-    env.sweeps(timedelta(minutes=10))
+    env.heartbeat(launched, attempt=2, checkpoint_age=seconds(30))
+    env.power_off(launched)
+    env.sweeps(timedelta(minutes=2))
     run = env.lock().run
     assert run.attempt == 3
     assert run.spent_usd == pytest.approx(spent + 0.752, rel=0.1)

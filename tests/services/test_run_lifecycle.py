@@ -174,8 +174,8 @@ def test_an_instance_without_a_record_is_ended_within_the_promise(env: Environme
     assert foreign not in env.fleet.terminate_calls
     assert env.kinds() == ["orphan"]
     (message,) = env.notifier.messages
-    assert 0 < message.document["cost_usd"] <= 0.752 * LIMITS.orphan_bound.total_seconds() / 3600
-    assert "about $0.04 so far, $0.75 per hour" in message.body
+    assert 0 < message.document["cost_usd"] <= 0.768 * LIMITS.orphan_bound.total_seconds() / 3600
+    assert "about $0.04 so far, $0.77 per hour" in message.body
 
 
 def silent_agent(env: Environment) -> Launched:
@@ -304,6 +304,7 @@ def test_what_a_lost_attempt_has_cost_is_published_by_ec2s_type_though_its_launc
     env.train()
     env.heartbeat(launched, checkpoint_age=seconds(30))
     env.clock.advance(seconds(3600))
+    env.heartbeat(launched, 2, checkpoint_age=seconds(30))
     env.power_off(launched)
     env.watchdog.sweep()
     again = env.lock().run
@@ -373,6 +374,7 @@ def test_a_lost_attempt_with_a_checkpoint_is_followed_by_another_within_its_budg
     env.train()
     env.heartbeat(first, checkpoint_age=seconds(30))
     env.clock.advance(seconds(3600))
+    env.heartbeat(first, 2, checkpoint_age=seconds(30))
     env.power_off(first)
     env.watchdog.sweep()
     again = env.lock().run
@@ -445,7 +447,7 @@ def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_i
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: Environment, seed: int) -> None:
+def test_events_repeated_and_in_any_order_cause_one_message_an_incident(env: Environment, seed: int) -> None:
     random = Random(seed)
     orphan = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "second"})
     launched = env.launch()
@@ -525,6 +527,26 @@ def test_a_failure_is_published_with_the_last_lines_of_the_trainers_log(env: Env
     body = env.notifier.messages[-1].body
     assert "  RuntimeError: out of memory\n" in body
     assert ("  step 999\n" in body, "  step 985\n" in body) == (True, False)
+
+
+@pytest.mark.parametrize("lines_in_last_part", [1, 100])
+def test_the_last_lines_of_a_log_in_parts_may_be_in_two_of_them(env: Environment, lines_in_last_part: int) -> None:
+    launched = env.launch()
+    env.claim(launched)
+    lines = [b"step %d\n" % step for step in range(1000)]
+    first = run_key("dev", launched.run_id, "logs/trainer.log")
+    for key, part in (
+        (first, lines[:500]),
+        (f"{first}.0002", lines[500:-lines_in_last_part]),
+        (f"{first}.0003", lines[-lines_in_last_part:]),
+    ):
+        env.objects.write(key, b"".join(part))
+    env.end(Outcome.FAILED, Cause.USER_CODE)
+    env.power_off(launched)
+    env.watchdog.sweep()
+    body = env.notifier.messages[-1].body
+    assert "  step 985\n  step 986\n" in body
+    assert "  step 998\n  step 999\n" in body
 
 
 def test_a_failure_without_a_log_is_published_all_the_same(env: Environment) -> None:

@@ -28,23 +28,27 @@ def read_stack(client: Any, environment: str) -> Stack:
     with translated(f"read stack {name}"):
         try:
             stack = client.describe_stacks(StackName=name)["Stacks"][0]
+            status = stack["StackStatus"]
         except ClientError as error:
             if code_of(error) == "ValidationError":
                 region = client.meta.region_name
                 raise NotDeployed(f"environment {environment}: no stack {name} in {region}; {remedy}") from error
             raise
-    if stack["StackStatus"] == "DELETE_IN_PROGRESS":
+    if status == "DELETE_IN_PROGRESS":
         raise NotDeployed(f"stack {name} is being deleted; {remedy} again")
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
     try:
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
+        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
         return Stack(
             name=name,
+            stack_id=stack["StackId"],
             region=client.meta.region_name,
             environment=outputs["Environment"],
             bucket=outputs["Bucket"],
             project=outputs["Project"],
             cost_center=outputs["CostCenter"],
             instance_type=outputs["InstanceType"],
+            volume_gib=int(outputs["VolumeSize"]),
             packages_in_image=outputs["AgentPackages"] == "image",
             agent_log_group=outputs.get("AgentLogGroup"),
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),
@@ -55,6 +59,9 @@ def read_stack(client: Any, environment: str) -> Stack:
             deadline_group=outputs["DeadlineGroup"],
             deadline_role_arn=outputs["DeadlineRoleArn"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
+            notification_email=parameters.get("NotificationEmail", ""),
         )
+    except ValueError as error:
+        raise NotDeployed(f"output LimitOverrides of stack {name} is not JSON: {error}; {remedy}") from error
     except KeyError as error:
-        raise NotDeployed(f"stack {name} ({stack['StackStatus']}) has no output {error}; {remedy}") from error
+        raise NotDeployed(f"stack {name} ({status}) has no output {error}; {remedy}") from error

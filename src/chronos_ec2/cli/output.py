@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 from rich.console import Console
@@ -33,6 +34,17 @@ def print_json(document: object) -> None:
 def print_warning(text: str) -> None:
     """Print a warning on stderr."""
     print(f"chronos-ec2: {text}", file=sys.stderr)
+
+
+@contextmanager
+def notes_shown() -> Iterator[None]:
+    """Print the notes of an error that passes: what was left as it is, and how to end it."""
+    try:
+        yield
+    except BaseException as error:
+        for note in getattr(error, "__notes__", ()):
+            print_warning(note)
+        raise
 
 
 def print_findings(environment: str, left: tuple[Finding, ...]) -> None:
@@ -75,12 +87,18 @@ def print_waiting(waiting: Waiting) -> None:
     console.print(f"  next try  {waiting.next_try_at:%H:%M:%SZ}, gives up at {waiting.until:%Y-%m-%d %H:%M:%SZ}")
 
 
-def as_document(snapshot: RunView) -> Mapping[str, Any]:
-    """A snapshot as JSON: the record as it is in S3, whether the run is active, and the latest heartbeat."""
+def dollars(usd: float | None) -> str:
+    """An amount for people."""
+    return "unknown" if usd is None else f"${usd:.2f}"
+
+
+def as_document(snapshot: RunView, cost_usd: float | None) -> Mapping[str, Any]:
+    """A snapshot as JSON: the record as it is in S3, what the run costs, if it is active, the latest heartbeat."""
     heartbeat = snapshot.heartbeat
     return {
         **json.loads(snapshot.run.to_json()),
         "active": snapshot.active,
+        "cost_usd": cost_usd,
         "heartbeat": json.loads(heartbeat.heartbeat.to_json()) | {"received_at": format_time(heartbeat.received_at)}
         if isinstance(heartbeat, HeartbeatReceived)
         else None,

@@ -11,10 +11,11 @@ ChronosError
 ├── InvalidDocument          a document in S3 does not have the expected form
 ├── NotAllowed               AWS refused a call; retrying does not help
 ├── LostRace                 another writer was first; read again and decide again
-├── Superseded               a launcher must not go on: its run is over, or has another launcher
+│   └── Superseded           a launcher must not go on: its run is over, or has another launcher
 ├── Fenced                   this agent does not own the run, or not any more
 ├── CapacityUnavailable      EC2 has no such instance in this subnet now; another subnet may have one
 ├── LaunchRefused            EC2 will not launch this in any subnet
+│   └── QuotaExceeded        the account's quota does not allow it; another instance type or market may have its own
 └── ServiceUnavailable       an AWS call failed; it may have taken effect
 """
 
@@ -91,7 +92,7 @@ class LostRace(ChronosError):
     """The condition of a conditional write did not hold: another writer was first."""
 
 
-class Superseded(ChronosError):
+class Superseded(LostRace):
     """A launcher must not go on: the run has ended, was stopped, or has another launcher or instance."""
 
 
@@ -110,6 +111,10 @@ class CapacityUnavailable(ChronosError):
 
 class LaunchRefused(ChronosError):
     """EC2 will not launch this in any subnet."""
+
+
+class QuotaExceeded(LaunchRefused, UserError):
+    """The account's quota does not allow it, in any subnet. Waiting does not help, unlike with capacity."""
 
 
 class ServiceUnavailable(ChronosError):

@@ -9,11 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, Kind
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.lane import Lane
@@ -21,67 +20,12 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.domain.records.status import Cause, Outcome
 
+__all__ = ["WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
 SCHEMA_VERSION = 1
 _LINE = 200
 """How many characters of a log line are shown."""
 _IN_CHAT = 5
 """How many of EC2's answers chat shows."""
-
-
-class Kind(StrEnum):
-    """The kinds of incident."""
-
-    STARTED = "started"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    KILLED = "killed"
-    RESUMED = "resumed"
-    STUCK = "stuck"
-    ORPHAN = "orphan"
-    OVER_BUDGET = "over-budget"
-    LEAK = "leak"
-    WAITING = "waiting"
-
-
-WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
-"""The kinds whose messages include the last lines of the trainer's log."""
-
-_SEVERITY = {
-    Kind.STARTED: "info",
-    Kind.COMPLETED: "info",
-    Kind.KILLED: "warning",
-    Kind.RESUMED: "warning",
-    Kind.WAITING: "warning",
-    Kind.FAILED: "error",
-    Kind.STUCK: "error",
-    Kind.OVER_BUDGET: "error",
-    Kind.ORPHAN: "critical",
-    Kind.LEAK: "critical",
-}
-_WHY = {
-    Cause.COMPLETED: "the training is complete",
-    Cause.REQUESTED: "somebody asked to end the run",
-    Cause.USER_CODE: "the trainer or its data failed",
-    Cause.PREEMPTED: "EC2 reclaimed the spot instance",
-    Cause.HUNG: "training made no progress on a living instance",
-    Cause.OVER_DEADLINE: "the run reached its deadline",
-    Cause.OVER_BUDGET: "the run reached its price cap",
-    Cause.ORPHAN: "the instance belonged to no run",
-    Cause.INFRA: "the instance, its agent or AWS failed",
-    Cause.NO_CAPACITY: "EC2 had no capacity for the run",
-}
-_SAYS = {
-    Kind.STARTED: "has started",
-    Kind.COMPLETED: "completed",
-    Kind.FAILED: "failed",
-    Kind.KILLED: "was killed",
-    Kind.RESUMED: "resumes",
-    Kind.STUCK: "is stuck",
-    Kind.ORPHAN: "belongs to no run",
-    Kind.OVER_BUDGET: "is over its budget",
-    Kind.LEAK: "may keep costing money",
-    Kind.WAITING: "waits for capacity",
-}
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",
@@ -113,6 +57,7 @@ class Incident:
         cost_usd: The cost so far, None if unknown.
         log: The last lines of the trainer's log, None if the message has none.
         instance: The instance that the incident is about if there is no run.
+        price_usd: Its price per hour, None if unknown.
     """
 
     kind: Kind
@@ -123,6 +68,7 @@ class Incident:
     cost_usd: float | None = None
     log: Sequence[str] | None = None
     instance: Instance | None = None
+    price_usd: float | None = None
 
     @property
     def title(self) -> str:
@@ -172,11 +118,11 @@ def compose(incident: Incident, place: StackLocation, now: datetime) -> Message:
     """The message for an incident. `now` is AWS time, aware UTC."""
     lane, run = incident.lane, incident.run
     attributes = {"environment": lane.environment, "lane": lane.name, "kind": str(incident.kind)}
-    attributes |= {"severity": _SEVERITY[incident.kind]}
+    attributes |= {"severity": SEVERITY[incident.kind]}
     attributes |= {"run_id": run.run_id} if run else {}
     attributes |= {"cause": str(incident.cause)} if incident.cause else {}
     return Message(
-        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {_SAYS[incident.kind]}", 100),
+        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {SAYS[incident.kind]}", 99),
         body=_for_people(incident, place, now),
         attributes=attributes,
         chat=_for_chat(incident, place, now),
@@ -202,10 +148,10 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
 def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     run = incident.run
     if run is None:
-        return _instance_facts(incident.instance, incident.cost_usd, now) if incident.instance else []
+        return _instance_facts(incident.instance, incident, now) if incident.instance else []
     cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
     cap = "" if run.max_cost_usd is None else f", capped at ${run.max_cost_usd:.2f}"
-    why = [("why", f"{_WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
+    why = [("why", f"{WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
     return [
         *why,
         ("status", f"{run.status} ({run.current_step}), attempt {run.attempt}"),
@@ -222,8 +168,8 @@ def _refusals(incident: Incident) -> list[str]:
     return [one_line(str(refusal), 2 * _LINE) for refusal in waiting.refusals] if waiting and about_waiting else []
 
 
-def _instance_facts(instance: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
-    price = ON_DEMAND_USD_PER_HOUR.get(instance.instance_type)
+def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> list[tuple[str, str]]:
+    price, cost_usd = incident.price_usd, incident.cost_usd
     known = price is not None and cost_usd is not None
     return [
         ("instance", f"{instance.instance_id} ({instance.instance_type}), {instance.state}"),
@@ -258,14 +204,14 @@ def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[s
             "title": f"{incident.title} ({incident.lane}): {incident.kind}",
             "description": _plain("\n".join(filter(None, about))),
             "nextSteps": [f"`{_next(incident, place)}`", *consoles],
-            "keywords": [incident.lane.environment, str(incident.kind), _SEVERITY[incident.kind]],
+            "keywords": [incident.lane.environment, str(incident.kind), SEVERITY[incident.kind]],
         },
         "metadata": {
             "threadId": incident.name,
             "summary": f"{incident.title}: {incident.kind}",
             "eventType": f"chronos-ec2 {incident.kind}",
             "relatedResources": [incident.instance_id] if incident.instance_id else [],
-            "additionalContext": {"severity": _SEVERITY[incident.kind], "lane": incident.lane.name},
+            "additionalContext": {"severity": SEVERITY[incident.kind], "lane": incident.lane.name},
         },
     }
 
@@ -280,7 +226,7 @@ def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": str(incident.kind),
-        "severity": _SEVERITY[incident.kind],
+        "severity": SEVERITY[incident.kind],
         "environment": incident.lane.environment,
         "lane": incident.lane.name,
         "incident": incident.name,

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.quota import VcpuQuota, quota_of
+from chronos_ec2.domain.records.capacity import Market
+from chronos_ec2.ports import Subscription
 from chronos_ec2.testing.clock import MemoryClock
 from chronos_ec2.testing.deadlines import MemoryDeadlines
 from chronos_ec2.testing.faults import Faults, Interceptor
@@ -49,7 +52,11 @@ class MemorySetupChecks:
         self._faults = faults or Faults()
         self.tells = True
         self.region: str | None = None
-        self.pending: list[str] = []
+        self.subscribed: list[Subscription] = []
+        self.quotas: dict[str, float] = {}
+        """vCPUs by the code of the quota. Of any other, AWS tells nothing."""
+        self.vcpus_in_use: dict[str, int] = {}
+        """By the code of the quota."""
 
     def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
@@ -61,10 +68,36 @@ class MemorySetupChecks:
         self._faults.before("setup_checks.bucket_region", "")
         return self.region
 
-    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
-        """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
-        self._faults.before("setup_checks.unconfirmed_subscriptions", "")
-        return tuple(self.pending)
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The subscriptions to the stack's topics."""
+        self._faults.before("setup_checks.subscriptions", "")
+        return tuple(self.subscribed)
+
+    def vcpu_quotas(self, instance_types: Collection[str], market: Market) -> tuple[VcpuQuota, ...]:
+        """What each instance type, of 8 vCPUs, needs of the account's quota."""
+        self._faults.before("setup_checks.vcpu_quotas", "")
+        return tuple(
+            VcpuQuota(kind, 8, quota, self.quotas[quota.code], self.vcpus_in_use.get(quota.code, 0))
+            for kind in instance_types
+            if (quota := quota_of(kind, market)) and quota.code in self.quotas
+        )
+
+
+class MemoryPrices:
+    """Prices that a test chooses, the same in each region of `regions`."""
+
+    def __init__(self) -> None:
+        self.regions = {"us-east-1"}
+        self.instances = {"g4dn.xlarge": 0.526, "g4dn.2xlarge": 0.752, "g5.4xlarge": 1.624}
+        self.volume = 0.08
+
+    def on_demand(self, region: str, instance_type: str) -> float | None:
+        """An hour of an instance."""
+        return self.instances.get(instance_type) if region in self.regions else None
+
+    def gib_month(self, region: str) -> float | None:
+        """A GiB-month of a volume."""
+        return self.volume if region in self.regions else None
 
 
 class MemoryAws:
@@ -83,5 +116,6 @@ class MemoryAws:
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = notifier or MemoryNotifier(faults)
+        self.prices = MemoryPrices()
         self.streams = MemoryStreams(faults)
         self.setup_checks = MemorySetupChecks(faults)

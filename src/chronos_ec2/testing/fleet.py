@@ -18,6 +18,7 @@ class _Listed:
     instance: Instance
     owned_in: str | None
     """The environment whose owner tags it carries, if all of them."""
+    lane_tag: str | None
 
 
 @dataclass
@@ -47,7 +48,7 @@ class MemoryFleet:
         self.faults.after("fleet.instances", lane or "")
         if self.lists_nothing:
             return ()
-        return tuple(one for one in found if lane is None or (one.lane and one.lane.name == lane))
+        return tuple(one for one in found if lane is None or self._instances[one.instance_id].lane_tag == lane)
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         return tuple([one.instance for one in self._instances.values() if one.owned_in == environment])
@@ -92,6 +93,7 @@ class MemoryFleet:
         self.terminate_calls.append(instance_id)
         if instance_id in self._instances:
             slow = self.slow_to_terminate and not force
+            self.name_end(instance_id)
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
         self.faults.after("fleet.terminate", instance_id)
 
@@ -122,13 +124,19 @@ class MemoryFleet:
         )
         environment = tags.get("Environment", "")
         ours = owner_tags(self.project, environment).items() <= tags.items()
-        self._instances[instance_id] = _Listed(instance, environment if ours else None)
+        self._instances[instance_id] = _Listed(instance, environment if ours else None, tags.get("Lane"))
         return instance_id
 
     def move(self, instance_id: str, state: InstanceState) -> None:
         """Bring an instance into another state."""
         found = self._instances[instance_id]
         found.instance = replace(found.instance, state=state)
+
+    def name_end(self, instance_id: str) -> None:
+        """Keep now as the end of an instance, as EC2 does when a call ends it; the first call counts."""
+        found = self._instances[instance_id]
+        if found.instance.ended_at is None:
+            found.instance = replace(found.instance, ended_at=self.clock.now())
 
     def untag(self, instance_id: str) -> None:
         """Take our owner tags off an instance."""

@@ -27,6 +27,8 @@ FULL_RUN = a_run(
     suspect=Suspect(Cause.HUNG, "no progress", NOW),
     max_cost_usd=12.5,
     spent_usd=1.5,
+    launched_at=NOW - seconds(3000),
+    ended_at=NOW,
     attempt=2,
     preemptions_left=4,
     crashes_left=3,
@@ -69,7 +71,7 @@ READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
-    | {"launching", "waiting"},
+    | {"launching", "waiting", "launched_at", "ended_at"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
     "request": {"market", "log_group", "code_sha256", "commit", *SPANS},
 }
@@ -80,6 +82,7 @@ def test_what_was_written_is_read_back(kind: str) -> None:
     assert READERS[kind](EXAMPLES[kind].to_json()) == EXAMPLES[kind]
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("kind", READERS)
 def test_a_document_of_this_schema_is_written_as_its_golden_file(kind: str) -> None:
     golden = json.loads((GOLDEN / f"{kind}.json").read_text())

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from datetime import timedelta
 from pathlib import Path
@@ -10,7 +13,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning
+from chronos_ec2.cli.output import console, notes_shown, print_json, print_waiting, print_warning
 from chronos_ec2.domain.parsing.times import check_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
@@ -44,7 +47,7 @@ def launch(
     max_cost: Annotated[float | None, typer.Option(min=0, help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="USD per hour, whatever the instance type. Default: the list price."),
+        typer.Option(min=0, help="USD per hour of the instance, whatever its type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
@@ -84,9 +87,17 @@ def launch(
     world = connect(environment, region, bucket)
     with console.status("preparing the launch") as status:
         prepared = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.limits, status.update, print_warning
+            world.stack,
+            world.store,
+            world.transfer,
+            world.setup_checks,
+            world.prices,
+            world.limits,
+            status.update,
+            print_warning,
         ).prepare(request)
-    launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
+    with notes_shown(), _terminated_like_interrupted():
+        launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
         print_json({"uri": uri, "chosen": prepared.chosen} | asdict(launched))
@@ -108,3 +119,17 @@ def launch(
 
 def _span(option: str, value: str | None) -> timedelta | None:
     return None if value is None else check_span(value, option, _SHORTEST_WAIT, _LONGEST_WAIT)
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind the launch as Ctrl-C does, so that it frees its lane or says what may be running."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import time
+from contextlib import suppress
 from typing import Annotated
 
 import typer
 
 from chronos_ec2.cli.options import Bucket, Environment, OptionalRunId, Region, connect
-from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.cli.output import print_warning
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.logs import LogReader, log_names
@@ -35,12 +37,24 @@ def logs(
     if log not in found and not (follow and active):
         remedy = f"available: {', '.join(found) or 'none'}"
         raise InvalidInput("--log", f"run {run_id} has no {log} log in the bucket", remedy)
-    reader = LogReader(world.store.objects, world.transfer, environment, run_id, log)
+    reader = LogReader(world.store.objects, environment, run_id, log)
     while True:
-        for line in reader.more():
-            print(one_line(line, _MAX_LINE))
-        if not (follow and active):
+        over = not (follow and active)
+        try:
+            _print(reader.more())
+        except (ServiceUnavailable, NotAllowed) as error:
+            if over:
+                raise
+            print_warning(f"{one_line(str(error))}; trying again")
+        if over:
+            _print(reader.rest())
             return
         time.sleep(interval)
         # Before the log is read: a run that ends in between still has its last lines printed.
-        active = find_run(world.store, environment, run_id).active
+        with suppress(ServiceUnavailable, NotAllowed):
+            active = find_run(world.store, environment, run_id).active
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
+        print(one_line(line, _MAX_LINE))

@@ -9,12 +9,13 @@ import typer
 from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
-from chronos_ec2.cli.output import as_document, console, print_json, print_waiting, verdict_line
+from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, print_warning, verdict_line
+from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
-from chronos_ec2.services.run_queries import find_run
+from chronos_ec2.services.run_queries import find_run, list_instances
 
 
 def monitor(
@@ -35,12 +36,17 @@ def monitor(
     shown: object = None
     with console.status(f"run {run_id}", spinner="dots") as spinner:
         while True:
-            snapshot = find_run(world.store, environment, run_id)
-            run = snapshot.run
+            try:
+                snapshot = find_run(world.store, environment, run_id)
+            except (ServiceUnavailable, NotAllowed) as error:
+                print_warning(f"{one_line(str(error))}; trying again")
+                time.sleep(interval)
+                continue
+            run, cost = snapshot.run, snapshot.cost_usd(world.clock.now(), list_instances(world.fleet, environment))
             waiting = run.waiting if run.current_step == WAITING else None
             seen = (run.status, run.current_step, run.attempt, waiting, snapshot.active)
             if json and seen != shown:
-                print_json(as_document(snapshot))
+                print_json(as_document(snapshot, cost))
             elif not json and seen != shown:
                 # Several phases may pass between two reads; the record has them all.
                 for status, moment in run.phases[phases_printed:]:
@@ -52,10 +58,12 @@ def monitor(
             shown = seen
             if not snapshot.active:
                 break
-            spinner.update(escape(one_line(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress}")))
+            text = f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress} {dollars(cost)}"
+            spinner.update(escape(one_line(text)))
             time.sleep(interval)
     if not json:
         console.print(verdict_line(run))
+        console.print(f"cost      {dollars(cost)}")
         console.print(f"results   s3://{world.stack.bucket}/{environment}/{run_id}/")
     if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
         raise typer.Exit(1)

@@ -6,9 +6,11 @@ from typing import Annotated
 
 import typer
 
+from chronos_ec2.bootstrap import deployment
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_json
-from chronos_ec2.services.teardown import teardown as tear_down
+from chronos_ec2.cli.output import console, notes_shown, print_json
+from chronos_ec2.domain.errors import NotDeployed
+from chronos_ec2.services.teardown import Teardown
 
 
 def teardown(
@@ -19,10 +21,15 @@ def teardown(
     json: AsJson = False,
 ) -> None:
     """Delete an environment's stack; the bucket stays. Refused while anything in the environment is running."""
-    world = connect(environment, region, bucket)
+    try:
+        world = connect(environment, region, bucket)
+    except NotDeployed as error:
+        _delete_unfinished(environment, region, error, yes, json)
+        return
     if not yes:
         typer.confirm(f"Delete stack {world.stack.name} in {world.stack.region}?", abort=True, err=True)
-    tear_down(environment, world.store, world.fleet, world.deadlines, world.deployment)
+    with notes_shown():
+        Teardown(environment, world.stack.stack_id, world.store, world.fleet, world.deadlines, world.deployment).run()
     if json:
         print_json({"environment": environment, "deleted": world.stack.name, "kept": [f"s3://{world.stack.bucket}/"]})
         return
@@ -31,6 +38,21 @@ def teardown(
     console.print(f"  reuse     deploy the stack with BucketName={world.stack.bucket}")
     console.print("  delete    removes every version of every object, including those of other environments:")
     console.print(f"            {_delete_command(world.stack.bucket)}", markup=False)
+
+
+def _delete_unfinished(environment: str, region: str | None, error: NotDeployed, yes: bool, json: bool) -> None:
+    """Delete a stack that was never deployed to its end: no run was ever launched with it. Else raise the error."""
+    stack = deployment(environment, region or None)
+    status = stack.unfinished()
+    if status is None:
+        raise error
+    if not yes:
+        typer.confirm(f"Delete the stack of environment {environment} ({status})?", abort=True, err=True)
+    stack.delete()
+    if json:
+        print_json({"environment": environment, "deleted": f"chronos-ec2-{environment}", "kept": []})
+    else:
+        console.print(f"stack of environment {environment} ({status}) deleted", markup=False)
 
 
 def _delete_command(bucket: str) -> str:

@@ -41,6 +41,15 @@ class Launching:
     option: LaunchOption
     since: datetime
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in the record."""
+        return _option_to_dict(self.option) | {"since": format_time(self.since)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Launching:
+        """The option in work. Raises InvalidDocument."""
+        return cls(_read_option(fields), fields.time("since"))
+
 
 @dataclass(frozen=True, slots=True)
 class Refusal:
@@ -85,6 +94,33 @@ class Waiting:
             last[refusal.option] = shortened(refusal)
         return replace(self, refusals=tuple(last.values())[-MAX_REFUSALS:])
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in the record."""
+        return {
+            "since": format_time(self.since),
+            "until": format_time(self.until),
+            "tries": self.tries,
+            "next_try_at": format_time(self.next_try_at),
+            "refusals": [
+                _option_to_dict(refusal.option) | {"code": refusal.code, "message": refusal.message}
+                for refusal in self.refusals
+            ],
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Waiting:
+        """The wait. Raises InvalidDocument."""
+        return cls(
+            since=fields.time("since"),
+            until=fields.time("until"),
+            tries=fields.count("tries"),
+            next_try_at=fields.time("next_try_at"),
+            refusals=tuple(
+                Refusal(_read_option(refusal), refusal.text("code"), refusal.text("message"))
+                for refusal in fields.children("refusals")
+            ),
+        )
+
 
 def pause_after(tries: int) -> timedelta:
     """The pause after so many tries: a minute, doubled with each further try, at most a quarter of an hour."""
@@ -94,47 +130,6 @@ def pause_after(tries: int) -> timedelta:
 def shortened(refusal: Refusal) -> Refusal:
     """A refusal whose words fit into a record, on one line."""
     return replace(refusal, code=one_line(refusal.code, 80), message=one_line(refusal.message, _WORDS))
-
-
-# --- the form in the record -------------------------------------------------------------------------------------
-
-
-def launching_to_dict(launching: Launching) -> dict[str, Any]:
-    """The fields of an option in work."""
-    return _option_to_dict(launching.option) | {"since": format_time(launching.since)}
-
-
-def waiting_to_dict(waiting: Waiting) -> dict[str, Any]:
-    """The fields of a wait."""
-    return {
-        "since": format_time(waiting.since),
-        "until": format_time(waiting.until),
-        "tries": waiting.tries,
-        "next_try_at": format_time(waiting.next_try_at),
-        "refusals": [
-            _option_to_dict(refusal.option) | {"code": refusal.code, "message": refusal.message}
-            for refusal in waiting.refusals
-        ],
-    }
-
-
-def read_launching(fields: Fields) -> Launching:
-    """The option in work. Raises InvalidDocument."""
-    return Launching(_read_option(fields), fields.time("since"))
-
-
-def read_waiting(fields: Fields) -> Waiting:
-    """The wait. Raises InvalidDocument."""
-    return Waiting(
-        since=fields.time("since"),
-        until=fields.time("until"),
-        tries=fields.count("tries"),
-        next_try_at=fields.time("next_try_at"),
-        refusals=tuple(
-            Refusal(_read_option(refusal), refusal.text("code"), refusal.text("message"))
-            for refusal in fields.children("refusals")
-        ),
-    )
 
 
 def _option_to_dict(option: LaunchOption) -> dict[str, Any]:

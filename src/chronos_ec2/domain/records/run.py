@@ -11,14 +11,7 @@ from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
-from chronos_ec2.domain.records.capacity import (
-    Launching,
-    Waiting,
-    launching_to_dict,
-    read_launching,
-    read_waiting,
-    waiting_to_dict,
-)
+from chronos_ec2.domain.records.capacity import Launching, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 from chronos_ec2.domain.records.status import (
@@ -51,7 +44,9 @@ class Run:
         seq: Grows by one with each write of the lock.
         nonce: New with each write, so that a writer recognises its own.
         instance_type: Until the launch has succeeded, the most expensive type that the run may get.
-        prices: USD per hour of the types that the run may get.
+        launched_at: When the instance of the current attempt was launched, None if it is not known yet.
+        ended_at: When the instance of the last attempt ended; `spent_usd` is the whole cost from then on.
+        prices: USD per hour of the types that the run may get, each with volume and public address.
         price_per_hour_usd: The price of any other type, None if unknown.
         max_cost_usd: The price cap, None if there is none.
         spent_usd: The cost of the attempts that have ended.
@@ -76,6 +71,8 @@ class Run:
     price_per_hour_usd: float | None = None
     max_cost_usd: float | None = None
     spent_usd: float = 0.0
+    launched_at: datetime | None = None
+    ended_at: datetime | None = None
     preemptions_left: int = 0
     crashes_left: int = 0
     verdict: Verdict | None = None
@@ -97,11 +94,6 @@ class Run:
         return max(
             (moment for status, moment in self.phases if status is Status.INITIALIZATION), default=self.created_at
         )
-
-    @property
-    def instance_since(self) -> datetime:
-        """When EC2 was asked for the instance of the current attempt. The wait before costs nothing."""
-        return self.launching.since if self.launching else self.attempt_started_at
 
     @property
     def launch_due_at(self) -> datetime:
@@ -159,6 +151,8 @@ class Run:
             instance_id=None,
             instance_type=max(self.prices, key=lambda price: price[1], default=(self.instance_type, 0.0))[0],
             spent_usd=spent_usd,
+            launched_at=None,
+            ended_at=None,
             preemptions_left=self.preemptions_left - (cause is Cause.PREEMPTED),
             crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
             verdict=None,
@@ -197,6 +191,8 @@ class Run:
                 "prices": dict(self.prices),
                 "max_cost_usd": self.max_cost_usd,
                 "spent_usd": self.spent_usd,
+                "launched_at": self.launched_at and format_time(self.launched_at),
+                "ended_at": self.ended_at and format_time(self.ended_at),
                 "preemptions_left": self.preemptions_left,
                 "crashes_left": self.crashes_left,
                 "verdict": verdict
@@ -214,8 +210,8 @@ class Run:
                     "reason": suspect.reason,
                     "first_seen": format_time(suspect.first_seen),
                 },
-                "launching": self.launching and launching_to_dict(self.launching),
-                "waiting": self.waiting and waiting_to_dict(self.waiting),
+                "launching": self.launching and self.launching.to_dict(),
+                "waiting": self.waiting and self.waiting.to_dict(),
                 "timestamps": [{"status": status, "at": format_time(moment)} for status, moment in self.phases],
             }
         )
@@ -249,13 +245,15 @@ class Run:
             prices=_prices(fields) if fields.has("prices") else (),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
+            launched_at=fields.time("launched_at") if fields.has("launched_at") else None,
+            ended_at=fields.time("ended_at") if fields.has("ended_at") else None,
             preemptions_left=fields.count("preemptions_left"),
             crashes_left=fields.count("crashes_left"),
             verdict=read_verdict(fields.child("verdict")) if fields.has("verdict") else None,
             stop=read_stop(fields.child("stop")) if fields.has("stop") else None,
             suspect=read_suspect(fields.child("suspect")) if fields.has("suspect") else None,
-            launching=read_launching(fields.child("launching")) if fields.has("launching") else None,
-            waiting=read_waiting(fields.child("waiting")) if fields.has("waiting") else None,
+            launching=Launching.from_fields(fields.child("launching")) if fields.has("launching") else None,
+            waiting=Waiting.from_fields(fields.child("waiting")) if fields.has("waiting") else None,
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 

@@ -8,19 +8,28 @@ record: the client token makes EC2 return the instance that the other may have s
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, ServiceUnavailable, Superseded
-from chronos_ec2.domain.facts import LockHeld, ReadFailed
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    LostRace,
+    NotAllowed,
+    QuotaExceeded,
+    ServiceUnavailable,
+    Superseded,
+)
+from chronos_ec2.domain.facts import LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.limits import LAUNCH_SLOT, TAKE_OVER_AFTER
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.request import Request
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Verdict
-from chronos_ec2.ports import Clock, Fleet
+from chronos_ec2.domain.records.run import LAUNCHING, Run
+from chronos_ec2.ports import Clock, Deadlines
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch.lane import StartsInstances
 from chronos_ec2.services.launch.spec import Launched
+from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.user_data import render_user_data
 
 _TRIES = 5
@@ -31,7 +40,8 @@ class NoCapacity(CapacityUnavailable):
 
     def __init__(self, refusals: tuple[Refusal, ...], rest: LaunchOption | None = None) -> None:
         last = "; ".join(map(str, reversed(refusals)))
-        super().__init__(f"no capacity in {len(refusals)} places: {last}")
+        problem = f"no capacity in {len(refusals)} places: {last}"
+        super().__init__(problem, "wait for it with --wait-for-capacity, such as 2h")
         self.refusals = refusals
         self.rest = rest
 
@@ -49,13 +59,21 @@ class Attempt:
         self._clock = clock
         self._owned = created
         """Whether the option in the record is this launcher's own: it has created the lock with it, or written it."""
+        self._recorded = {held.run.launching} if created else set()
+
+    @property
+    def recorded(self) -> frozenset[Launching | None]:
+        """The options that this launcher has recorded, or tried to."""
+        return frozenset(self._recorded)
 
     @property
     def run(self) -> Run:
         """The run as the lock has it."""
         return self.held.run
 
-    def ask(self, fleet: Fleet, bucket: str, subnet_ids: tuple[str, ...], time: timedelta | None = None) -> Launched:
+    def ask(
+        self, fleet: StartsInstances, bucket: str, subnet_ids: tuple[str, ...], time: timedelta | None = None
+    ) -> Launched:
         """Ask EC2 for each option until it launches one, or, given a time, until that is over.
 
         Raises:
@@ -65,7 +83,10 @@ class Attempt:
         """
         began = self._clock.now()
         refusals: list[Refusal] = []
+        beyond_quota: dict[tuple[str, str], QuotaExceeded] = {}
         for option in self._in_turn(subnet_ids):
+            if (option.instance_type, option.market) in beyond_quota:
+                continue
             if time is not None and self._clock.now() - began >= time:
                 raise NoCapacity(tuple(refusals), option)
             self._record(option)
@@ -73,8 +94,12 @@ class Attempt:
                 instance_id = fleet.launch(self.run, option, render_user_data(bucket, self.run, self._request.limits))
             except CapacityUnavailable as error:
                 refusals.append(Refusal(option, error.code, error.words))
+            except QuotaExceeded as error:  # another type or market may have its own
+                beyond_quota[option.instance_type, option.market] = error
             else:
                 return Launched(self.run.run_id, self.run.attempt, instance_id, option)
+        if beyond_quota and not refusals:
+            raise next(iter(beyond_quota.values()))
         raise NoCapacity(tuple(refusals))
 
     def wait(self, refused: NoCapacity) -> Waiting:
@@ -98,9 +123,48 @@ class Attempt:
             self._write(lambda run: run.wait(waiting, launching, self._clock.now()))
         return waiting
 
-    def end(self, verdict: Verdict) -> None:
-        """Record that there will be no instance. Raises Superseded, ServiceUnavailable."""
-        self._write(lambda run: replace(run.end(verdict, self._clock.now()), launching=None))
+    def commit(self, launched: Launched, deadlines: Deadlines) -> Launched:
+        """Arm the deadline and write the instance id into the lock.
+
+        Raises:
+            Superseded: the run has ended or was stopped, so its instance ends too.
+            NotAllowed, ServiceUnavailable: the lock was not read or written.
+        """
+        # The instance runs and other safeguards already cover it; the next reconcile arms a deadline that failed here.
+        with suppress(ServiceUnavailable, NotAllowed), scheduler_errors():
+            deadlines.schedule(launched.instance_id, self.run.deadline)
+        launching = self.run.launching
+        state: LockRead = self.held
+        for _ in range(_TRIES):
+            if isinstance(state, ReadFailed | Unreadable):
+                raise ServiceUnavailable(state.problem)
+            if not isinstance(state, LockHeld) or not _is_of(launched, state.run):
+                raise self._surplus(launched, state)
+            run = replace(
+                state.run,
+                instance_id=launched.instance_id,
+                instance_type=launched.option.instance_type,
+                launched_at=state.run.launched_at or (launching.since if launching else self.run.updated_at),
+                current_step=state.run.current_step if state.run.claimed else LAUNCHING,
+                waiting=None,
+            )
+            try:
+                state = self._store.replace_lock(run, state)
+            except LostRace:
+                # The agent has claimed the run already, or somebody has stopped it. Their writes stay; only this
+                # process can add the instance type, and so the price, if EC2 does not report it.
+                state = self._store.read_lock(run.lane)
+            else:
+                break
+        if isinstance(state, LockHeld) and state.run.stop:
+            raise self._surplus(launched, state)
+        return launched
+
+    def _surplus(self, launched: Launched, state: LockRead) -> Superseded:
+        return Superseded(
+            f"run {self.run.run_id} {why_superseded(state, self.run)} while {launched.instance_id} was being started",
+            "the watchdog ends the instance within minutes; `chronos-ec2 verify` shows what is left",
+        )
 
     @property
     def _waiting(self) -> Waiting:
@@ -136,6 +200,7 @@ class Attempt:
         """Record the option, and check that this launcher is still the one to ask for it."""
         if not (self._owned and self.run.launching and self.run.launching.option == option):
             launching = Launching(option, as_stored(self._clock.now()))
+            self._recorded.add(launching)
             self._write(lambda run: replace(run, launching=launching, suspect=None, updated_at=launching.since))
             self._owned = True
         if self.run.launching and self._clock.now() - self.run.launching.since >= LAUNCH_SLOT:
@@ -162,6 +227,11 @@ class Attempt:
         if found.run.launching != self.run.launching:
             raise Superseded(f"another launcher has taken over run {self.run.run_id}")
         return found
+
+
+def _is_of(launched: Launched, run: Run) -> bool:
+    same = (run.run_id, run.attempt) == (launched.run_id, launched.attempt)
+    return same and run.verdict is None and run.instance_id in (None, launched.instance_id)
 
 
 def may_launch(run: Run, of: Run) -> bool:

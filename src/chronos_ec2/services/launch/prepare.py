@@ -13,12 +13,15 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.domain.records.request import check_request_size
+from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
-from chronos_ec2.services.launch.launcher import refuse_if_busy
+from chronos_ec2.services.launch.lane import refuse_if_busy
+from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
@@ -68,6 +71,7 @@ class LaunchPreparation:
     store: RunStore
     transfer: ObjectTransfer
     setup_checks: SetupChecks
+    prices: Prices
     limits: Limits
     report: Callable[[str], None]
     warn: Callable[[str], None]
@@ -80,6 +84,7 @@ class LaunchPreparation:
         Raises:
             InvalidInput: an option, the configuration or the data set is wrong.
             LaneBusy: another run holds the lane.
+            QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
         _check_waiting(request)
@@ -87,25 +92,32 @@ class LaunchPreparation:
         instance_types = tuple(filter(None, (request.instance_types or self.stack.instance_type).split(",")))
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
-        training = resolved.config
+        training, price = resolved.config, request.price_per_hour_usd
+        region, volume_gib = self.stack.region, self.stack.volume_gib
+        prices = list_prices(self.prices, region, instance_types, volume_gib)
+        if price is None:
+            check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
         check_bucket_region(self.setup_checks, self.stack.region)
         refuse_if_busy(self.store, request.lane)
+        check_quota(self.setup_checks, instance_types, request.market, self.warn)
         if training.data.path == PROBE_DATA_PATH:
             put_probe_data(self.store)
-        find_dataset(self.store, training.data.path)
+        document = training.model_dump(mode="json")
+        check_request_size(document, find_dataset(self.store, training.data.path))
         code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
         spec = LaunchSpec(
             lane=request.lane,
-            config=training.model_dump(mode="json"),
+            config=document,
             data_path=training.data.path,
             instance_types=instance_types,
             subnet_ids=self.stack.subnet_ids,
             bucket=self.stack.bucket,
             bundle_sha256=bundle_sha256,
             limits=limits,
-            price_per_hour_usd=request.price_per_hour_usd,
+            prices=prices,
+            price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,
             preemptions_left=request.preemptions,
             crashes_left=request.crashes,
@@ -116,6 +128,7 @@ class LaunchPreparation:
             commit=commit_of(CHECKOUT),
             wait_for_capacity=request.wait_for_capacity,
             on_demand_after=request.on_demand_after,
+            stack_id=self.stack.stack_id,
         )
         return Prepared(spec, resolved.chosen)
 

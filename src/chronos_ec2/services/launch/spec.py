@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import Any
 
@@ -18,13 +18,15 @@ class LaunchSpec:
 
     Attributes:
         instance_types: tried in order, each in every subnet.
-        price_per_hour_usd: of each of the instance types; None: their list prices.
+        prices: USD per hour by instance type, with volume and public address; types with unknown prices are not in it.
+        price_per_hour_usd: of each of the instance types, in place of `prices`.
         log_group: the CloudWatch log group for the logs of agent and trainer; None: the bucket only.
         code_sha256: the archive of the user's own trainer; None: a built-in trainer.
         commit: the commit of the checkout that launches; None: not a git checkout.
         wait_for_capacity: how long to wait for capacity; None: the first attempt not at all, later ones until the
             deadline.
         on_demand_after: after how long a wait for spot capacity on-demand capacity will do too; None: never.
+        stack_id: the stack whose watchdog will end the run.
     """
 
     lane: Lane
@@ -35,6 +37,7 @@ class LaunchSpec:
     bucket: str
     bundle_sha256: str
     limits: Limits
+    prices: Mapping[str, float] = field(default_factory=dict)
     price_per_hour_usd: float | None = None
     max_cost_usd: float | None = None
     preemptions_left: int = 0
@@ -46,6 +49,7 @@ class LaunchSpec:
     commit: str | None = None
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
+    stack_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)
