@@ -151,7 +151,7 @@ class Ledger:
         for one in self.accounts[run_id].instances:
             if one.attempt < before_attempt and one.launched <= at:
                 ended = at if one.ended is None else min(one.ended, at)
-                least += price * max(ended - SWEEP - one.launched, 0.0)
+                least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
                 most += price * (min(self._known_gone(one), at) - one.launched + unlisted + 1.0)
         return least - _CENT, most + _CENT
 

@@ -114,7 +114,8 @@ class NotificationOracle:
         if record["verdict"] or record["stop"] or record["suspect"] or record["current_step"] == "launching":
             return
         if record["current_step"] == "waiting-for-capacity":
-            if record["waiting"]["tries"] and not self._gave_up(record["waiting"]["until"]):
+            waiting = record["waiting"]
+            if waiting and waiting["tries"] and not self._gave_up(waiting["until"]):
                 self._expect("waiting", record["run_id"], record["attempt"])
             return
         instance_id = str(record["instance_id"])
