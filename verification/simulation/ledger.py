@@ -18,8 +18,8 @@ from verification.simulation.faulty_aws import Noise
 from verification.simulation.guarantees import KILLED, SEEN, SWEEP
 from verification.simulation.scenario import FaultKind, Layer, Scenario
 
-USD_PER_HOUR = 0.752
-"""The price in the order, of every instance type."""
+USD_PER_HOUR = {"g4dn.2xlarge": 0.752, "g5.2xlarge": 1.212}
+"""The prices in the order."""
 Record = Mapping[str, Any]
 _LARGEST, _HIGHEST = 64 * 1024, 2**63 - 1
 _CENT = 0.0002
@@ -145,11 +145,12 @@ class Ledger:
 
     def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
         """The least and the most that a run's books may say at a time, in USD: right within one sweep."""
-        least, most, price = 0.0, 0.0, USD_PER_HOUR / 3600
+        least = most = 0.0
         # While EC2 does not list an instance, only its launcher knows about when it was launched.
         unlisted = self._scenario.option_seconds if self._scenario.list_lag else 0.0
         for one in self.accounts[run_id].instances:
             if one.attempt < before_attempt and one.launched <= at:
+                price = USD_PER_HOUR[one.instance_type] / 3600
                 ended = at if one.ended is None else min(one.ended, at)
                 least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
                 most += price * (min(self._known_gone(one), at) - one.launched + unlisted + 1.0)
@@ -193,7 +194,7 @@ class Ledger:
         if cap is None or one.run_id not in self.accounts:
             return None
         before, _ = self.cost(one.run_id, one.launched, one.attempt)
-        return one.launched + (cap - max(before, 0.0)) / USD_PER_HOUR * 3600
+        return one.launched + (cap - max(before, 0.0)) / USD_PER_HOUR[one.instance_type] * 3600
 
     # --- waiting
 

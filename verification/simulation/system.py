@@ -28,7 +28,7 @@ from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED,
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
 from verification.simulation.scenario import FaultKind, Layer, Scenario
 
-SUBNETS, TYPES = ("subnet-a", "subnet-b"), ("g4dn.2xlarge", "g5.2xlarge")
+SUBNETS = ("subnet-a", "subnet-b")
 Traces = tuple[int, int, int, int]
 _LAUNCHER_TIMEOUT, _LAMBDA_RETRIES = 300.0, (60.0, 120.0)
 """As the template and Lambda have them: after so many seconds an invocation is killed, and a failed one repeated."""
@@ -159,7 +159,8 @@ class System:
             aws=aws, limits=self.limits, decide=self.parts.decide, store_type=self.parts.store,
             watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
-            instance_types=TYPES[: scenario.types], market=scenario.market, price_per_hour_usd=USD_PER_HOUR,
+            instance_types=tuple(USD_PER_HOUR)[: scenario.types], market=scenario.market,
+            price_per_hour_usd=None, prices=USD_PER_HOUR,
             wait_for_capacity=_span(scenario.wait_for_capacity), on_demand_after=_span(scenario.on_demand_after),
         )  # fmt: skip
         self.environment.system = self
@@ -270,7 +271,7 @@ class System:
         if cap is None:
             return False
         _, most = self.ledger.cost(one.run_id, one.launched, one.attempt)
-        return most + USD_PER_HOUR * (soon - one.launched) / 3600 >= cap
+        return most + USD_PER_HOUR[one.instance_type] * (soon - one.launched) / 3600 >= cap
 
 
 def _span(seconds: float | None) -> timedelta | None:
