@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 DEAD = "agent or instance dead"
 HUNG = "training hung, instance alive"
@@ -36,6 +36,10 @@ class Guarantee:
 
     bound: float
     looks: int = 1
+
+    def later(self, seconds: float) -> Guarantee:
+        """The same where EC2's list shows everything so much later."""
+        return replace(self, bound=self.bound + seconds)
 
     def allowed(self, since: float, disturbed: Sequence[float]) -> float:
         """The seconds that may pass after `since`, when the ticks at the times `disturbed` were of no use.

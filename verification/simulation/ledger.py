@@ -137,8 +137,8 @@ class Ledger:
         if account.killed is None or Layer.SWEEP in self._scenario.layers_off:
             return
         since = max([account.killed, *(one.gone or 0.0 for one in account.instances)])
-        late, lag = account.freed - since, self._scenario.list_lag
-        if late > KILLED.allowed(since, self._noise.disturbed) + lag:
+        late, guarantee = account.freed - since, KILLED.later(self._scenario.list_lag)
+        if late > guarantee.allowed(since, self._noise.disturbed):
             self.kept_by_a_kill.append(f"{account.run_id} kept its lane for {late:.0f} s after its kill")
 
     # --- money
@@ -159,7 +159,7 @@ class Ledger:
     def _known_gone(self, one: Billed) -> float:
         if one.gone is None:
             return float("inf")
-        return one.gone + SEEN.allowed(one.gone, self._noise.blinded) + self._scenario.list_lag
+        return one.gone + SEEN.later(self._scenario.list_lag).allowed(one.gone, self._noise.blinded)
 
     def message_sent(self, run_id: str, cost: float | None, kind: str) -> None:
         """A message about a run has a cost."""
