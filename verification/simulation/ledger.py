@@ -55,6 +55,8 @@ class Account:
     killed: float | None = None
     freed: float | None = None
     instances: list[Billed] = field(default_factory=list)
+    signs: dict[int, float] = field(default_factory=dict)
+    """When the record of each attempt was last written while its instance was alive."""
     refused: dict[int, float] = field(default_factory=dict)
     """When EC2 first had no capacity for an attempt."""
     wasted: float = 0.0
@@ -108,6 +110,8 @@ class Ledger:
         verdict, stop = record["verdict"] or {}, record["stop"] or {}
         if account.killed is None and (verdict.get("outcome") == "killed" or stop.get("cause") == "requested"):
             account.killed = now
+        if any(one.attempt == record["attempt"] and one.ended is None for one in account.instances):
+            account.signs[record["attempt"]] = now
         self._check_budgets(account, record)
         if record["attempt"] > account.attempt:
             self._check_money(account, record["spent_usd"], f"attempt {record['attempt']}", record["attempt"])
@@ -151,10 +155,16 @@ class Ledger:
         for one in self.accounts[run_id].instances:
             if one.attempt < before_attempt and one.launched <= at:
                 price = USD_PER_HOUR[one.instance_type] / 3600
-                ended = at if one.ended is None else min(one.ended, at)
+                ended = at if one.ended is None else min(self._known_end(one), at)
                 least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
                 most += price * (min(self._known_gone(one), at) - one.launched + unlisted + 1.0)
         return least - _CENT, most + _CENT
+
+    def _known_end(self, one: Billed) -> float:
+        """Until when it must be known to have lived: EC2 does not name every end, nor are all heartbeats readable."""
+        told = self._scenario.clean and FaultKind.SPOT not in self.disturbances[one.instance_id]
+        last = self.accounts[one.run_id].signs.get(one.attempt, one.launched)
+        return one.ended or 0.0 if told else min(one.ended or 0.0, last)
 
     def _known_gone(self, one: Billed) -> float:
         if one.gone is None:
