@@ -16,7 +16,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.request import Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
@@ -41,6 +41,7 @@ FULL_RUN = a_run(
         NOW + seconds(120),
         (Refusal(LaunchOption("g4dn.2xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none in us-east-1a"),),
     ),
+    parent="20260130T120000Z-0a0b0c",
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -56,6 +57,7 @@ FULL_BEAT = a_heartbeat(
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
     True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
+    Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
 )  # fmt: skip
 
 
@@ -71,9 +73,9 @@ READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
-    | {"launching", "waiting", "launched_at", "ended_at"},
+    | {"launching", "waiting", "launched_at", "ended_at", "parent"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit", *SPANS},
+    "request": {"market", "log_group", "code_sha256", "commit", "parent", *SPANS},
 }
 
 

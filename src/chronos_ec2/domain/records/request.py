@@ -25,6 +25,20 @@ _REST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that another takes up.
+
+    Attributes:
+        checkpoints_of: Whose checkpoint it begins with: the parent, or the parent's if that had none of its own.
+        data_sha256: Hash of the data set that the parent trained on, None if unknown.
+    """
+
+    run_id: str
+    checkpoints_of: str
+    data_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The write-once request of a run.
 
@@ -38,6 +52,7 @@ class Request:
         wait_for_capacity: How long an attempt waits for capacity at most. None: the first attempt does not wait,
             later ones until the deadline.
         on_demand_after: How long an attempt waits for spot capacity before on-demand capacity will do too.
+        parent: The run that this one takes up, if any.
     """
 
     run_id: str
@@ -54,6 +69,7 @@ class Request:
     commit: str | None = None
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
+    parent: Parent | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -67,6 +83,12 @@ class Request:
                 "bundle_sha256": self.bundle_sha256,
                 "code_sha256": self.code_sha256,
                 "commit": self.commit,
+                "parent": self.parent
+                and {
+                    "run_id": self.parent.run_id,
+                    "checkpoints_of": self.parent.checkpoints_of,
+                    "data_sha256": self.parent.data_sha256,
+                },
                 "allow_cpu": self.allow_cpu,
                 "market": self.market,
                 "log_group": self.log_group,
@@ -100,9 +122,15 @@ class Request:
                 commit=fields.text_or_none("commit"),
                 wait_for_capacity=_span(fields, "wait_for_capacity_seconds"),
                 on_demand_after=_span(fields, "on_demand_after_seconds"),
+                parent=_parent(fields.child("parent")) if fields.has("parent") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error
+
+
+def _parent(fields: Fields) -> Parent:
+    run_id, checkpoints_of = check_run_id(fields.text("run_id")), check_run_id(fields.text("checkpoints_of"))
+    return Parent(run_id, checkpoints_of, fields.text_or_none("data_sha256"))
 
 
 def _seconds(span: timedelta | None) -> float | None:

@@ -54,6 +54,7 @@ class Run:
         crashes_left: How many more attempts may be lost because the instance or its agent died.
         launching: The option that EC2 was last asked for, None if it has refused all of them.
         waiting: How the attempt waits for capacity, None if it has not begun to.
+        parent: The run that this one takes up, if any.
     """
 
     run_id: str
@@ -82,6 +83,7 @@ class Run:
     prices: tuple[tuple[str, float], ...] = field(default=())
     launching: Launching | None = None
     waiting: Waiting | None = None
+    parent: str | None = None
 
     @property
     def claimed(self) -> bool:
@@ -175,6 +177,7 @@ class Run:
             {
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
+                "parent": self.parent,
                 "environment": self.lane.environment,
                 "lane": self.lane.name,
                 "status": self.status,
@@ -254,6 +257,7 @@ class Run:
             suspect=read_suspect(fields.child("suspect")) if fields.has("suspect") else None,
             launching=Launching.from_fields(fields.child("launching")) if fields.has("launching") else None,
             waiting=Waiting.from_fields(fields.child("waiting")) if fields.has("waiting") else None,
+            parent=check_run_id(fields.text("parent")) if fields.has("parent") else None,
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 

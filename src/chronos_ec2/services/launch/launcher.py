@@ -33,7 +33,6 @@ from chronos_ec2.services.launch.spec import Launched, LaunchSpec, WaitsForCapac
 from chronos_ec2.services.prices import check_cap
 from chronos_ec2.services.teardown import refuse_teardown
 
-_COMMIT_ATTEMPTS = 5
 _ROUND = LAUNCHER_TIMEOUT - timedelta(seconds=60)
 """How long the launcher function goes on to the next option: the last may take a minute without an answer."""
 
@@ -53,7 +52,7 @@ def launch(
         ServiceUnavailable: AWS did not answer.
     """
     prices, price = _prices(spec)
-    dataset = find_dataset(store, spec.data_path)
+    dataset = find_dataset(store, spec.data_path) if spec.dataset is None else spec.dataset
     check_request_size(spec.config, dataset)
     now = as_stored(clock.now())
     deadline, wait = now + spec.limits.max_runtime, spec.wait_for_capacity
@@ -77,11 +76,12 @@ def launch(
         prices=tuple(prices.items()),
         launching=Launching(LaunchOption(spec.instance_types[0], spec.subnet_ids[0], spec.market), now),
         waiting=None if wait is None else Waiting(now, min(now + wait, deadline - spec.limits.boot), 0, now),
+        parent=None if spec.parent is None else spec.parent.run_id,
     )
     request = Request(
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
         spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
-        spec.on_demand_after,
+        spec.on_demand_after, spec.parent,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, attempt = StartedInstances(fleet), None

@@ -10,6 +10,7 @@ from typing import Any
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import Parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,6 +27,7 @@ class LaunchSpec:
         wait_for_capacity: how long to wait for capacity; None: the first attempt not at all, later ones until the
             deadline.
         on_demand_after: after how long a wait for spot capacity on-demand capacity will do too; None: never.
+        parent: the run that this one takes up, if any; `dataset` then has exactly the files to train on.
         stack_id: the stack whose watchdog will end the run.
     """
 
@@ -49,6 +51,8 @@ class LaunchSpec:
     commit: str | None = None
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
+    parent: Parent | None = None
+    dataset: tuple[tuple[str, int], ...] | None = None
     stack_id: str = ""
 
 
