@@ -92,7 +92,7 @@ class LaunchPreparation:
             QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
-        _check_waiting(request)
+        check_waiting(request)
         if request.resume is not None:
             return self._prepare_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.warn)
@@ -166,7 +166,7 @@ def _split(instance_types: str) -> tuple[str, ...]:
     return tuple(filter(None, instance_types.split(",")))
 
 
-def _check_waiting(request: LaunchRequest) -> None:
+def check_waiting(request: LaunchRequest) -> None:
     """Raise InvalidInput for a fall-back to on-demand capacity that could never happen."""
     wait, fall_back = request.wait_for_capacity, request.on_demand_after
     if fall_back is None:
