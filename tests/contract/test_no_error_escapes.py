@@ -188,6 +188,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "S3Clock.now": lambda wire: S3Clock(wire.client("s3"), BUCKET).now(),
     "S3Objects.read": lambda wire: _objects(wire).read("dev/there"),
     "S3Objects.tail": lambda wire: _objects(wire).tail("dev/there", 3),
+    "S3Objects.piece": lambda wire: _objects(wire).piece("dev/there", 0, 3),
     "S3Objects.write": lambda wire: _objects(wire).write("dev/w", b"1"),
     "S3Objects.create": lambda wire: _objects(wire).create("dev/new", b"1"),
     "S3Objects.replace": lambda wire: _objects(wire).replace("dev/there", b"1", "etag"),
@@ -364,7 +365,7 @@ def test_whatever_is_raised_while_credentials_are_fetched_is_about_credentials(w
 
 
 @pytest.mark.parametrize(
-    "name", ["S3Objects.read", "S3Objects.tail", "S3Transfer.download", "S3Transfer.download_piece"]
+    "name", ["S3Objects.read", "S3Objects.tail", "S3Objects.piece", "S3Transfer.download", "S3Transfer.download_piece"]
 )
 @pytest.mark.parametrize(
     "error",
