@@ -146,8 +146,9 @@ def _defects(found: dict[str, Any]) -> str:
     row = found["defect_mutants"]
     rows: Rows = [(one["defect"], one["source"], one["caught_by"]) for one in row["rows"]]
     return (
-        "## Seeded defects\n\nDefects of the reference system, and omitted protocol rules, seeded one at a time: "
-        f"the tests catch {row['caught']} of {row['total']}.\n\n" + _table(("Defect", "Source", "Caught by"), rows)
+        "## Seeded defects\n\nDefects of the reference system, omitted protocol rules, and mistakes that a maintainer "
+        "may make in every room, seeded one at a time. Tests of files that can be written again do not count. The "
+        f"others catch {row['caught']} of {row['total']}.\n\n" + _table(("Defect", "Source", "Caught by"), rows)
     )
 
 

@@ -45,8 +45,8 @@ from chronos_ec2.domain.errors import (
     ServiceUnavailable,
 )
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.records.request import ON_DEMAND
-from chronos_ec2.ports import LaunchOption, Resource, Upload
+from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption
+from chronos_ec2.ports import Resource, Upload
 from chronos_ec2.testing.aws_server import (
     BUCKET,
     DEADLINE_GROUP,
@@ -223,6 +223,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "CloudWatchStreams.append": lambda wire: CloudWatchStreams(wire.client("logs"), GROUP).append("s", ["l"], AT),
     "StackSetupChecks.vcpu_quotas": lambda wire: _checks(wire).vcpu_quotas(["g5.xlarge"], ON_DEMAND),
     "CloudFormationDeployment.delete": lambda wire: _deployment(wire).delete(),
+    "CloudFormationDeployment.unfinished": lambda wire: _deployment(wire).unfinished(),
     "LambdaRelauncher.relaunch": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").relaunch(launching()),
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
