@@ -87,7 +87,7 @@ def test_the_root_volume_has_a_named_key_whatever_the_accounts_default_is() -> N
 def test_roles_may_use_a_key_only_where_one_is_given() -> None:
     own = synthesised(parameters={"VolumeKeyArn": OWN_KEY})
     assert {place.partition(".")[0] for place, policy in policies(own).items() if OWN_KEY in json.dumps(policy)} == {
-        "LauncherRole", "VolumeKeyPolicy",
+        "LauncherRole", "LaunchPolicy",
     }  # fmt: skip
     assert "kms:" not in json.dumps(policies(synthesised()))
 
@@ -196,7 +196,8 @@ def test_only_lists_that_know_no_narrower_right_reach_everything(stack: Template
     }
     assert wide == {
         "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules",
+        "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules", "ec2:DescribeInstanceTypes",
+        "servicequotas:GetServiceQuota",
     }  # fmt: skip
 
 
@@ -295,7 +296,7 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
         "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "VolumeSize", "AgentPackages",
         "AgentLogGroup", "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
-        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn", "LimitOverrides",
+        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",
         "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
     }  # fmt: skip
 
