@@ -177,9 +177,9 @@ instance costs nothing. A spot instance is counted at the price on demand. Types
 For another type or region give `launch --price USD`, which replaces the price of the instance; without it the cost is
 unknown, and `--max-cost` is refused.
 
-The bucket keeps versions, and a log is uploaded while it grows. It is uploaded in parts of {PART_BYTES / 1e6:g} MB, of which only
-the latest is uploaded again, so old versions cost at most what the table says, whatever the size of the logs. Of each
-log an attempt keeps at most {MAX_PARTS} parts: the beginning and the end.
+The bucket keeps versions. A log is uploaded in parts of {PART_BYTES / 1e6:g} MB, of which only the latest is uploaded
+again, so old versions cost at most what the table says, whatever the size of the logs. Of each log an attempt keeps at
+most {MAX_PARTS} parts: the beginning and the end.
 
 A volume of another size (`VolumeSize`) costs in proportion. The local disks of g4dn, g5 and g6 are part of the
 instance's price. `VolumeInitializationRate` has a price per GiB of the AMI's snapshot, some 30 GiB, and per MiB/s, for

@@ -24,7 +24,7 @@ from chronos_ec2.domain.errors import (
     QuotaExceeded,
     ServiceUnavailable,
 )
-from chronos_ec2.domain.instance import owner_tags
+from chronos_ec2.domain.instance import StateReason, owner_tags
 from chronos_ec2.ports import LaunchOption
 from chronos_ec2.testing.aws_server import refused
 from chronos_ec2.testing.builders import launching
@@ -81,6 +81,25 @@ def test_ec2_says_of_an_instance_that_it_took_it_back(reason: dict[str, Any], re
     page["Reservations"][0]["Instances"][0] |= reason
     (instance,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
     assert instance.reclaimed is reclaimed
+
+
+@pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (
+            {"Code": "Client.InternalError", "Message": "Client error on launch"},
+            StateReason("Client.InternalError", "Client error on launch"),
+        ),
+        ({"Code": "Server.InternalError"}, StateReason("Server.InternalError", "")),
+        ({"Code": "", "Message": ""}, None),
+        ({}, None),
+    ],
+)
+def test_ec2_says_why_it_ended_an_instance(raw: dict[str, str], reason: StateReason | None) -> None:
+    page = a_page("i-1")
+    page["Reservations"][0]["Instances"][0]["StateReason"] = raw
+    (instance,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
+    assert instance.state_reason == reason
 
 
 @pytest.mark.parametrize(
@@ -264,3 +283,15 @@ def test_lists_are_asked_for_in_pages() -> None:
     fleet.leftovers("dev")
     assert len(ec2.asked) == 5
     assert {words["PaginationConfig"]["PageSize"] for _, words in ec2.asked} == {1000}
+
+
+def test_every_page_of_what_runs_left_is_read() -> None:
+    def page(number: int) -> dict[str, Any]:
+        return {
+            "Volumes": [{"VolumeId": f"vol-{number}", "State": "available"}],
+            "NetworkInterfaces": [{"NetworkInterfaceId": f"eni-{number}", "Status": "available"}],
+            "SpotInstanceRequests": [{"SpotInstanceRequestId": f"sir-{number}", "State": "open"}],
+        }
+
+    left = Ec2Fleet(Ec2(page(1), page(2)), "p", "c").leftovers("dev")
+    assert [each.resource_id for each in left] == ["vol-1", "vol-2", "eni-1", "eni-2", "sir-1", "sir-2"]

@@ -188,6 +188,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "S3Clock.now": lambda wire: S3Clock(wire.client("s3"), BUCKET).now(),
     "S3Objects.read": lambda wire: _objects(wire).read("dev/there"),
     "S3Objects.tail": lambda wire: _objects(wire).tail("dev/there", 3),
+    "S3Objects.piece": lambda wire: _objects(wire).piece("dev/there", 0, 3),
     "S3Objects.write": lambda wire: _objects(wire).write("dev/w", b"1"),
     "S3Objects.create": lambda wire: _objects(wire).create("dev/new", b"1"),
     "S3Objects.replace": lambda wire: _objects(wire).replace("dev/there", b"1", "etag"),
@@ -222,6 +223,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "CloudWatchStreams.append": lambda wire: CloudWatchStreams(wire.client("logs"), GROUP).append("s", ["l"], AT),
     "StackSetupChecks.vcpu_quotas": lambda wire: _checks(wire).vcpu_quotas(["g5.xlarge"], ON_DEMAND),
     "CloudFormationDeployment.delete": lambda wire: _deployment(wire).delete(),
+    "CloudFormationDeployment.unfinished": lambda wire: _deployment(wire).unfinished(),
     "LambdaRelauncher.relaunch": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").relaunch(launching()),
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
@@ -364,7 +366,7 @@ def test_whatever_is_raised_while_credentials_are_fetched_is_about_credentials(w
 
 
 @pytest.mark.parametrize(
-    "name", ["S3Objects.read", "S3Objects.tail", "S3Transfer.download", "S3Transfer.download_piece"]
+    "name", ["S3Objects.read", "S3Objects.tail", "S3Objects.piece", "S3Transfer.download", "S3Transfer.download_piece"]
 )
 @pytest.mark.parametrize(
     "error",

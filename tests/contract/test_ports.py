@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -20,6 +22,71 @@ from chronos_ec2.ports import LaunchOption, Resource
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports
+
+
+@contextmanager
+def pages_of(ports: Ports, service: str, operation: str, parameter: str, size: int) -> Iterator[list[int]]:
+    """AWS answers a list in pages of this size; how many it was asked for."""
+    asked = [0]
+    if ports.name == "memory":  # has no pages
+        yield [2]
+        return
+
+    def shorten(params: dict[str, Any], **_: Any) -> None:
+        params[parameter] = size
+        asked[0] += 1
+
+    event = f"provide-client-params.{service}.{operation}"
+    client(service).meta.events.register(event, shorten)
+    try:
+        yield asked
+    finally:
+        client(service).meta.events.unregister(event, shorten)
+
+
+class TestPages:
+    """Everything that is listed, in more pages than one."""
+
+    def test_objects(self, ports: Ports) -> None:
+        keys = [f"dev/{number}" for number in range(5)]
+        for key in keys:
+            ports.objects.write(key, b"1")
+        with pages_of(ports, "s3", "ListObjectsV2", "MaxKeys", 2) as asked:
+            assert [key for key, _ in ports.objects.keys("dev/")] == keys
+        assert asked[0] > 1
+
+    def test_prefixes_and_so_lanes(self, ports: Ports) -> None:
+        for number in range(5):
+            ports.objects.write(f"dev/lanes/l{number}/system-state.json", b"1")
+        with pages_of(ports, "s3", "ListObjectsV2", "MaxKeys", 2) as asked:
+            assert ports.objects.children("dev/lanes/") == ("l0", "l1", "l2", "l3", "l4")
+            assert [lane.name for lane in RunStore(ports.objects).lanes("dev")] == [
+                "main",
+                "l0",
+                "l1",
+                "l2",
+                "l3",
+                "l4",
+            ]
+        assert asked[0] > 1
+
+    def test_unfinished_uploads(self, ports: Ports) -> None:
+        if ports.name == "moto":
+            pytest.skip("moto lists all uploads at once")
+        for number in range(5):
+            ports.begin_upload(f"dev/{number}")
+        with pages_of(ports, "s3", "ListMultipartUploads", "MaxUploads", 2) as asked:
+            assert sorted(upload.key for upload in ports.objects.uploads("dev/")) == [f"dev/{n}" for n in range(5)]
+        assert asked[0] > 1
+
+    def test_instances(self, ports: Ports) -> None:
+        wanted = sorted(ports.add_instance(owner_tags(PROJECT, "pages")) for _ in range(7))
+        with pages_of(ports, "ec2", "DescribeInstances", "MaxResults", 5) as asked:
+            assert sorted(each.instance_id for each in ports.fleet.instances("pages")) == wanted
+            assert sorted(each.instance_id for each in ports.fleet.look_up("pages", wanted)) == wanted
+        assert asked[0] > 1
+        for instance_id in wanted:
+            ports.fleet.terminate(instance_id)
 
 
 class TestObjects:
@@ -357,6 +424,20 @@ class TestFleet:
         ports.fleet.terminate(instance_id)
         ports.fleet.terminate(instance_id)
         assert self.alive(ports) == []
+
+    def test_an_instance_says_why_it_ended(self, ports: Ports) -> None:
+        if ports.name == "embedded":
+            pytest.skip("the embedded AWS names no reasons")
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        found = ports.fleet.find("dev", instance_id)
+        assert found is not None
+        assert found.state_reason is None
+        ports.fleet.terminate(instance_id)
+        found = ports.fleet.find("dev", instance_id)
+        assert found is not None
+        assert found.state_reason is not None
+        assert found.state_reason.code == "Client.UserInitiatedShutdown"
+        assert not found.reclaimed
 
     def test_terminating_what_ec2_does_not_know_is_no_error(self, ports: Ports) -> None:
         ports.fleet.terminate("i-0123456789abcdef0")

@@ -6,7 +6,15 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from chronos_ec2.domain.errors import CapacityUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import (
+    Instance,
+    InstanceLookup,
+    InstanceState,
+    StateReason,
+    owner_tags,
+    read_tags,
+    run_tags,
+)
 from chronos_ec2.domain.records.run import Run, client_token
 from chronos_ec2.ports import Clock, LaunchOption, Resource
 from chronos_ec2.testing.faults import Faults, Interceptor
@@ -87,6 +95,7 @@ class MemoryFleet:
         self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
         if instance_id in self._instances:
+            self.explain(instance_id, StateReason("Client.UserInitiatedShutdown", "User initiated shutdown"))
             slow = self.slow_to_terminate and not force
             self.name_end(instance_id)
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
@@ -126,6 +135,12 @@ class MemoryFleet:
         """Bring an instance into another state."""
         found = self._instances[instance_id]
         found.instance = replace(found.instance, state=state)
+
+    def explain(self, instance_id: str, reason: StateReason) -> None:
+        """Keep EC2's reason for the end of an instance; the first one counts."""
+        found = self._instances[instance_id]
+        if found.instance.state_reason is None:
+            found.instance = replace(found.instance, state_reason=reason, reclaimed=reason.reclaimed)
 
     def name_end(self, instance_id: str) -> None:
         """Keep now as the end of an instance, as EC2 does when a call ends it; the first call counts."""

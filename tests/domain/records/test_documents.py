@@ -15,7 +15,7 @@ from chronos_ec2.domain.events import Ignored, parse_event
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.request import Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
@@ -32,6 +32,7 @@ FULL_RUN = a_run(
     preemptions_left=4,
     crashes_left=3,
     prices=(("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)),
+    parent="20260130T120000Z-0a0b0c",
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -47,6 +48,7 @@ FULL_BEAT = a_heartbeat(
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
     True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty",
+    parent=Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
 )  # fmt: skip
 
 
@@ -70,9 +72,10 @@ OPTIONAL = {
         "prices",
         "launched_at",
         "ended_at",
+        "parent",
     },
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit"},
+    "request": {"market", "log_group", "code_sha256", "commit", "parent"},
 }
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
@@ -13,6 +13,7 @@ import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, notes_shown, print_json, print_warning
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
 from chronos_ec2.services.launch import launch as launch_run
@@ -50,12 +51,22 @@ def launch(
     preemptions: Annotated[int, typer.Option(min=0, help="How often the run resumes after a spot interruption.")] = 5,
     crashes: Annotated[int, typer.Option(min=0, help="How often the run resumes after its instance died.")] = 1,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Train on the CPU if there is no GPU.")] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Take up a run that ended before its training was complete, from its latest checkpoint, as a new run.",
+        ),
+    ] = None,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
     """Start a run on a new instance. Refused while another run is active in the lane."""
+    if resume is not None:
+        fixed = {"--config": config, "--trainer": trainer, "--minutes": minutes, "--ending": ending}
+        _refuse_with_resume(fixed | {"--allow-cpu": allow_cpu or None}, resume)
     request = LaunchRequest(
         config=requested_config(config, trainer, minutes, ending),
         config_path=config,
@@ -68,6 +79,7 @@ def launch(
         preemptions=preemptions,
         crashes=crashes,
         allow_cpu=allow_cpu,
+        resume=resume,
     )
     world = connect(environment, region, bucket)
     with console.status("preparing the launch") as status:
@@ -85,16 +97,28 @@ def launch(
         launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
-        print_json({"uri": uri, "chosen": prepared.chosen} | asdict(launched))
+        resumed = prepared.resumed
+        parent = resumed and {"run_id": resumed.parent.run_id, "step": resumed.step}
+        print_json({"uri": uri, "chosen": prepared.chosen, "parent": parent} | asdict(launched))
         return
     console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
     console.print(f"  instance  {launched.instance_id} ({launched.option.instance_type}, {launched.option.subnet_id})")
     console.print(f"  deadline  {prepared.spec.limits.max_runtime.total_seconds() / 3600:g} h from now")
+    if prepared.resumed:
+        console.print(f"  resumes   {resume} from step {prepared.resumed.step}")
     if prepared.chosen:
         chosen = ", ".join(f"{key} {value}" for key, value in prepared.chosen.items())
         console.print(f"  defaults  {chosen} (docs/configuration.md)", markup=False)
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
+
+
+def _refuse_with_resume(options: Mapping[str, object], run_id: str) -> None:
+    """Raise InvalidInput for an option that changes what is trained."""
+    given = next((name for name, value in options.items() if value is not None), None)
+    if given is not None:
+        remedy = f"a resumed run trains exactly as run {run_id} did; leave out one of them"
+        raise InvalidInput("--resume", f"and {given} exclude each other", remedy)
 
 
 @contextmanager

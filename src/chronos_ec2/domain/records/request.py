@@ -25,6 +25,20 @@ _REST_BYTES = 64 * 1024
 
 
 @dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that another takes up.
+
+    Attributes:
+        checkpoints_of: Whose checkpoint it begins with: the parent, or the parent's if that had none of its own.
+        data_sha256: Hash of the data set that the parent trained on, None if unknown.
+    """
+
+    run_id: str
+    checkpoints_of: str
+    data_sha256: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The write-once request of a run.
 
@@ -35,6 +49,7 @@ class Request:
         log_group: The CloudWatch log group, if the logs go there too.
         code_sha256: Hash of the user's own trainer, if any.
         commit: The git commit of the launching code, None if unknown.
+        parent: The run that this one takes up, if any.
     """
 
     run_id: str
@@ -49,6 +64,7 @@ class Request:
     log_group: str | None = None
     code_sha256: str | None = None
     commit: str | None = None
+    parent: Parent | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -62,6 +78,12 @@ class Request:
                 "bundle_sha256": self.bundle_sha256,
                 "code_sha256": self.code_sha256,
                 "commit": self.commit,
+                "parent": self.parent
+                and {
+                    "run_id": self.parent.run_id,
+                    "checkpoints_of": self.parent.checkpoints_of,
+                    "data_sha256": self.parent.data_sha256,
+                },
                 "allow_cpu": self.allow_cpu,
                 "market": self.market,
                 "log_group": self.log_group,
@@ -91,9 +113,15 @@ class Request:
                 log_group=fields.text_or_none("log_group"),
                 code_sha256=fields.text_or_none("code_sha256"),
                 commit=fields.text_or_none("commit"),
+                parent=_parent(fields.child("parent")) if fields.has("parent") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error
+
+
+def _parent(fields: Fields) -> Parent:
+    run_id, checkpoints_of = check_run_id(fields.text("run_id")), check_run_id(fields.text("checkpoints_of"))
+    return Parent(run_id, checkpoints_of, fields.text_or_none("data_sha256"))
 
 
 def _dataset(keys: tuple[tuple[str, int], ...]) -> list[dict[str, Any]]:

@@ -48,6 +48,7 @@ class Run:
         spent_usd: The cost of the attempts that have ended.
         preemptions_left: How many more attempts may be lost because EC2 reclaimed the instance.
         crashes_left: How many more attempts may be lost because the instance or its agent died.
+        parent: The run that this one takes up, if any.
     """
 
     run_id: str
@@ -74,6 +75,7 @@ class Run:
     suspect: Suspect | None = None
     phases: tuple[tuple[Status, datetime], ...] = field(default=())
     prices: tuple[tuple[str, float], ...] = field(default=())
+    parent: str | None = None
 
     @property
     def claimed(self) -> bool:
@@ -150,6 +152,7 @@ class Run:
             {
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
+                "parent": self.parent,
                 "environment": self.lane.environment,
                 "lane": self.lane.name,
                 "status": self.status,
@@ -225,6 +228,7 @@ class Run:
             verdict=_verdict(fields),
             stop=_stop(fields),
             suspect=_suspect(fields),
+            parent=check_run_id(fields.text("parent")) if fields.has("parent") else None,
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 

@@ -121,14 +121,18 @@ def _with_verdict(run: Run, facts: LaneFacts, now: datetime) -> Run:
     Only EC2's own word makes it a preemption: a spot instance whose agent died powers off by itself.
     """
     report = f": {one_line(facts.exit_report, 300)}" if facts.exit_report else ""
+    own = [instance for instance in facts.instances if instance.belongs_to(run)]
+    says = next((f"; EC2 says {instance.state_reason}" for instance in own if instance.state_reason), "")
     if run.stop:
         verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, DecidedBy.WATCHDOG)
-    elif any(instance.reclaimed and instance.belongs_to(run) for instance in facts.instances):
+    elif any(instance.reclaimed for instance in own):
         text = f"EC2 reclaimed the spot instance during {run.status}"
         verdict = Verdict(Outcome.FAILED, Cause.PREEMPTED, text, DecidedBy.WATCHDOG)
     elif not run.claimed:
-        verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{report}", DecidedBy.WATCHDOG)
+        verdict = Verdict(
+            Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{report}{says}", DecidedBy.WATCHDOG
+        )
     else:
-        message = f"the instance disappeared during {run.status}{report or ', without an exit report'}"
+        message = f"the instance disappeared during {run.status}{report or ', without an exit report'}{says}"
         verdict = Verdict(Outcome.FAILED, Cause.INFRA, message, DecidedBy.WATCHDOG)
     return run.end(verdict, now)

@@ -46,7 +46,7 @@ def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines
         ServiceUnavailable: AWS did not answer.
     """
     prices, price = _prices(spec)
-    dataset = find_dataset(store, spec.data_path)
+    dataset = find_dataset(store, spec.data_path) if spec.dataset is None else spec.dataset
     check_request_size(spec.config, dataset)
     now = clock.now()
     run = Run(
@@ -67,10 +67,11 @@ def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines
         crashes_left=spec.crashes_left,
         phases=((Status.INITIALIZATION, now),),
         prices=tuple(prices.items()),
+        parent=None if spec.parent is None else spec.parent.run_id,
     )
     request = Request(
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
-        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit,
+        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, parent=spec.parent,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, held = StartedInstances(fleet), None

@@ -8,7 +8,7 @@ from typing import Any
 
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.domain.records.request import ON_DEMAND, Market, Parent
 from chronos_ec2.ports import LaunchOption
 
 
@@ -23,6 +23,7 @@ class LaunchSpec:
         log_group: the CloudWatch log group for the logs of agent and trainer; None: the bucket only.
         code_sha256: the archive of the user's own trainer; None: a built-in trainer.
         commit: the commit of the checkout that launches; None: not a git checkout.
+        parent: the run that this one takes up, if any; `dataset` then has exactly the files to train on.
         stack_id: the stack whose watchdog will end the run.
     """
 
@@ -44,6 +45,8 @@ class LaunchSpec:
     log_group: str | None = None
     code_sha256: str | None = None
     commit: str | None = None
+    parent: Parent | None = None
+    dataset: tuple[tuple[str, int], ...] | None = None
     stack_id: str = ""
 
 

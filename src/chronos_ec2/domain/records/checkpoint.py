@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
-from agent.data.hashing import sha256_of
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 
@@ -20,11 +19,6 @@ class Part:
     name: str
     size: int
     sha256: str
-
-    @classmethod
-    def of(cls, path: Path, folder: Path) -> Part:
-        """The part for a file."""
-        return cls(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
 
 
 @dataclass(frozen=True, slots=True)
