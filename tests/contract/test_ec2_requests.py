@@ -25,7 +25,7 @@ from chronos_ec2.domain.errors import (
     ServiceUnavailable,
 )
 from chronos_ec2.domain.instance import StateReason, owner_tags
-from chronos_ec2.ports import LaunchOption
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.testing.aws_server import refused
 from chronos_ec2.testing.builders import launching
 

@@ -45,8 +45,8 @@ from chronos_ec2.domain.errors import (
     ServiceUnavailable,
 )
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.records.request import ON_DEMAND
-from chronos_ec2.ports import LaunchOption, Resource, Upload
+from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption
+from chronos_ec2.ports import Resource, Upload
 from chronos_ec2.testing.aws_server import (
     BUCKET,
     DEADLINE_GROUP,

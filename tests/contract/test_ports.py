@@ -17,8 +17,9 @@ from chronos_ec2.domain.facts import Absent, LockHeld, Unreadable
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports

@@ -16,7 +16,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.ports import SetupChecks, SubscriptionState
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.aws_server import answered

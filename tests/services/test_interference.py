@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
-from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable, Superseded
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
@@ -104,7 +104,7 @@ def test_a_slow_launcher_names_its_instance_in_no_record_but_its_own(
         env.store.replace_lock(replace(held.run, **change), held)
 
     faults.hook("fleet.launch", overwrite)
-    with pytest.raises(LostRace, match="before its lock named"):
+    with pytest.raises(Superseded, match="while i-00000000000000001 was being started"):
         env.launch()
     (instance,) = env.alive
     assert env.lock().run.instance_id != instance.instance_id

@@ -20,10 +20,11 @@ from chronos_ec2.domain.errors import (
 )
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import exit_report_key, run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import HEARTBEAT
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.run_queries import find_run, list_runs

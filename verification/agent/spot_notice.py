@@ -91,7 +91,9 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
     order = LaunchSpec(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
-    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
+    launched = launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
+    assert isinstance(launched, Launched), launched
+    return launched
 
 
 def _agent(launched: Launched, workdir: Path, endpoint: str) -> subprocess.Popen[bytes]:

@@ -23,9 +23,9 @@ from chronos_ec2.domain.instance import (
     run_tags,
 )
 from chronos_ec2.domain.quota import quota_remedy
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 
 # A one-time request ends with its instance and starts no other.
 _SPOT = {
@@ -177,7 +177,8 @@ def _launch_errors(action: str, option: LaunchOption) -> Iterator[None]:
         problem = f"could not {action}: {text_of(error)}"
         # First, because EC2 returns some of these with status 500, like an outage.
         if code_of(error) in NO_CAPACITY:
-            raise CapacityUnavailable(problem) from error
+            words = str(error.response.get("Error", {}).get("Message", ""))
+            raise CapacityUnavailable(problem, code=code_of(error), words=words) from error
         if code_of(error) in QUOTA_EXCEEDED:
             raise QuotaExceeded(problem, quota_remedy(option.instance_type, option.market)) from error
         if code_of(error) == "IdempotentParameterMismatch":

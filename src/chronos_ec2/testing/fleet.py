@@ -15,8 +15,9 @@ from chronos_ec2.domain.instance import (
     read_tags,
     run_tags,
 )
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
-from chronos_ec2.ports import Clock, LaunchOption, Resource
+from chronos_ec2.ports import Clock, Resource
 from chronos_ec2.testing.faults import Faults, Interceptor
 
 
@@ -38,7 +39,7 @@ class MemoryFleet:
     cost_center: str = "train"
     slow_to_terminate: bool = False
     no_capacity: set[str] = field(default_factory=set)
-    """Subnets or instance types for which there is no capacity."""
+    """Subnets, instance types or markets for which there is no capacity."""
     lists_nothing: bool = False
     """Whether `instances` is empty whatever runs, as when EC2's list lags."""
     terminate_calls: list[str] = field(default_factory=list)
@@ -82,8 +83,9 @@ class MemoryFleet:
         self.faults.before("fleet.launch", run.run_id)
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
-            if self.no_capacity & {option.instance_type, option.subnet_id}:
-                raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
+            if self.no_capacity & {option.instance_type, option.subnet_id, option.market}:
+                problem = f"no {option.instance_type} in {option.subnet_id}"
+                raise CapacityUnavailable(problem, code="InsufficientInstanceCapacity", words=problem)
             instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
             self._by_token[token] = instance_id
             self.user_data[instance_id] = user_data

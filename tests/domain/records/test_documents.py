@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.events import Ignored, parse_event
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import Parent, Request
@@ -32,6 +33,14 @@ FULL_RUN = a_run(
     preemptions_left=4,
     crashes_left=3,
     prices=(("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)),
+    launching=Launching(LaunchOption("g5.4xlarge", "subnet-b", "spot"), NOW),
+    waiting=Waiting(
+        NOW,
+        NOW + seconds(7200),
+        2,
+        NOW + seconds(120),
+        (Refusal(LaunchOption("g4dn.2xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none in us-east-1a"),),
+    ),
     parent="20260130T120000Z-0a0b0c",
 )
 FULL_BEAT = a_heartbeat(
@@ -47,11 +56,12 @@ FULL_BEAT = a_heartbeat(
 )
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
-    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty",
-    parent=Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
+    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
+    Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
 )  # fmt: skip
 
 
+SPANS = {"wait_for_capacity_seconds", "on_demand_after_seconds"}
 GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -62,20 +72,10 @@ def read_run(raw: bytes) -> Run:
 READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
-    "run": {
-        "verdict",
-        "stop",
-        "suspect",
-        "instance_id",
-        "price_per_hour_usd",
-        "max_cost_usd",
-        "prices",
-        "launched_at",
-        "ended_at",
-        "parent",
-    },
+    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
+    | {"launching", "waiting", "launched_at", "ended_at", "parent"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit", "parent"},
+    "request": {"market", "log_group", "code_sha256", "commit", "parent", *SPANS},
 }
 
 

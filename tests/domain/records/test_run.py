@@ -44,6 +44,7 @@ def test_the_values_in_a_record_are_those_of_the_reference_and_never_change() ->
         "over-budget",
         "orphan",
         "infra",
+        "no-capacity",
     ]
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chronos_ec2.domain.errors import CapacityUnavailable, NotAllowed, QuotaExceeded, ServiceUnavailable, UserError
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 

@@ -6,20 +6,25 @@ import signal
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, notes_shown, print_json, print_warning
+from chronos_ec2.cli.output import console, notes_shown, print_json, print_waiting, print_warning
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.times import check_span
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.services.launch import WaitsForCapacity
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.launch.config import DEFAULT_CONFIG, Trainer, requested_config
 from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest
 from chronos_ec2.training_config.schema import Ending
+
+_SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=7)
 
 
 def launch(
@@ -48,6 +53,14 @@ def launch(
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
     ] = False,
+    wait_for_capacity: Annotated[
+        str | None,
+        typer.Option(help="How long to wait if EC2 has no capacity, such as 2h. Default: the launch fails at once."),
+    ] = None,
+    on_demand_after: Annotated[
+        str | None,
+        typer.Option(help="With --spot: after how long a wait on-demand capacity will do too, such as 30m."),
+    ] = None,
     preemptions: Annotated[int, typer.Option(min=0, help="How often the run resumes after a spot interruption.")] = 5,
     crashes: Annotated[int, typer.Option(min=0, help="How often the run resumes after its instance died.")] = 1,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Train on the CPU if there is no GPU.")] = False,
@@ -80,6 +93,8 @@ def launch(
         crashes=crashes,
         allow_cpu=allow_cpu,
         resume=resume,
+        wait_for_capacity=_span("--wait-for-capacity", wait_for_capacity),
+        on_demand_after=_span("--on-demand-after", on_demand_after),
     )
     world = connect(environment, region, bucket)
     with console.status("preparing the launch") as status:
@@ -101,8 +116,13 @@ def launch(
         parent = resumed and {"run_id": resumed.parent.run_id, "step": resumed.step}
         print_json({"uri": uri, "chosen": prepared.chosen, "parent": parent} | asdict(launched))
         return
-    console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
-    console.print(f"  instance  {launched.instance_id} ({launched.option.instance_type}, {launched.option.subnet_id})")
+    if isinstance(launched, WaitsForCapacity):
+        console.print(f"run [bold]{launched.run_id}[/] waits for capacity in {request.lane}")
+        print_waiting(launched.waiting)
+    else:
+        console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
+        option = launched.option
+        console.print(f"  instance  {launched.instance_id} ({option.instance_type}, {option.subnet_id})")
     console.print(f"  deadline  {prepared.spec.limits.max_runtime.total_seconds() / 3600:g} h from now")
     if prepared.resumed:
         console.print(f"  resumes   {resume} from step {prepared.resumed.step}")
@@ -111,6 +131,10 @@ def launch(
         console.print(f"  defaults  {chosen} (docs/configuration.md)", markup=False)
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
+
+
+def _span(option: str, value: str | None) -> timedelta | None:
+    return None if value is None else check_span(value, option, _SHORTEST_WAIT, _LONGEST_WAIT)
 
 
 def _refuse_with_resume(options: Mapping[str, object], run_id: str) -> None:

@@ -9,9 +9,10 @@ import typer
 from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
-from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_warning, verdict_line
+from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, print_warning, verdict_line
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.run_queries import find_run, list_instances
@@ -42,7 +43,8 @@ def monitor(
                 time.sleep(interval)
                 continue
             run, cost = snapshot.run, snapshot.cost_usd(world.clock.now(), list_instances(world.fleet, environment))
-            seen = (run.status, run.current_step, run.attempt, snapshot.active)
+            waiting = run.waiting if run.current_step == WAITING else None
+            seen = (run.status, run.current_step, run.attempt, waiting, snapshot.active)
             if json and seen != shown:
                 print_json(as_document(snapshot, cost))
             elif not json and seen != shown:
@@ -50,6 +52,9 @@ def monitor(
                 for status, moment in run.phases[phases_printed:]:
                     console.print(f"{moment:%H:%M:%S}  {status}")
                 phases_printed = len(run.phases)
+                if waiting:
+                    console.print("waits for capacity")
+                    print_waiting(waiting)
             shown = seen
             if not snapshot.active:
                 break

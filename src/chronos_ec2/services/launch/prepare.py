@@ -10,8 +10,10 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.parsing.times import short_span
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market, check_request_size
+from chronos_ec2.domain.records.request import check_request_size
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
@@ -52,6 +54,8 @@ class LaunchRequest:
     preemptions: int = 0
     crashes: int = 0
     allow_cpu: bool = False
+    wait_for_capacity: timedelta | None = None
+    on_demand_after: timedelta | None = None
     resume: str | None = None
 
 
@@ -88,6 +92,7 @@ class LaunchPreparation:
             QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
+        _check_waiting(request)
         if request.resume is not None:
             return self._prepare_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.warn)
@@ -151,12 +156,26 @@ class LaunchPreparation:
             allow_cpu=request.allow_cpu,
             market=request.market,
             log_group=self.stack.agent_log_group,
+            wait_for_capacity=request.wait_for_capacity,
+            on_demand_after=request.on_demand_after,
             stack_id=self.stack.stack_id,
         )
 
 
 def _split(instance_types: str) -> tuple[str, ...]:
     return tuple(filter(None, instance_types.split(",")))
+
+
+def _check_waiting(request: LaunchRequest) -> None:
+    """Raise InvalidInput for a fall-back to on-demand capacity that could never happen."""
+    wait, fall_back = request.wait_for_capacity, request.on_demand_after
+    if fall_back is None:
+        return
+    if request.market != SPOT:
+        raise InvalidInput("--on-demand-after", "is for spot capacity", "give --spot too")
+    if wait is not None and fall_back >= wait:
+        remedy = f"less than {short_span(wait)}, or a longer --wait-for-capacity"
+        raise InvalidInput("--on-demand-after", f"{short_span(fall_back)} is never reached", remedy)
 
 
 def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
