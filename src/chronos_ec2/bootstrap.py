@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from chronos_ec2.aws.clients import client, instance_s3
+from chronos_ec2.aws.clients import client, forget_credentials, instance_s3
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
@@ -26,6 +26,9 @@ from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
+__all__ = [
+    "AgentWorld", "OperatorWorld", "agent_world", "forget_credentials", "launcher", "operator_world", "watchdog",
+]  # fmt: skip
 _PARALLEL_LANES = 32
 """As many as the client has connections. A thousand lanes are then read within a few seconds."""
 

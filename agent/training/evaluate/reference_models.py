@@ -28,7 +28,7 @@ class ReferenceModel:
         try:
             return family_of(pipeline, pipeline.model_context_length, horizon)
         except InvalidInput as error:
-            problem = f"{self.source} cannot be compared with: prediction_length {error.problem}"
+            problem = f"{self.source} cannot be compared with: prediction_length {error.detail}"
             raise InvalidInput(self.key, problem, "lower prediction_length, or leave it out") from error
 
 

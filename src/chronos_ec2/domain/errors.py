@@ -21,7 +21,12 @@ from __future__ import annotations
 
 
 class ChronosError(Exception):
-    """Root of the tree above."""
+    """Root of the tree above. `problem` says what is wrong, `hint` what to do about it; a hint may be missing."""
+
+    def __init__(self, problem: str = "", hint: str = "") -> None:
+        super().__init__(f"{problem} ({hint})" if hint else problem)
+        self.problem = problem
+        self.hint = hint
 
 
 class UserError(ChronosError):
@@ -29,12 +34,12 @@ class UserError(ChronosError):
 
 
 class InvalidInput(UserError):
-    """A value from outside is wrong. `where` names the flag, field, file or variable."""
+    """A value from outside is wrong. `where` names the flag, field, file or variable; `detail` says what is wrong."""
 
     def __init__(self, where: str, problem: str, remedy: str = "") -> None:
-        super().__init__(f"{where}: {problem}" + (f" ({remedy})" if remedy else ""))
+        super().__init__(f"{where}: {problem}", remedy)
         self.where = where
-        self.problem = problem
+        self.detail = problem
 
 
 class NotDeployed(UserError):
@@ -50,8 +55,9 @@ class LaneBusy(UserError):
 
     def __init__(self, holder: str, lane: str, status: str) -> None:
         super().__init__(
-            f"run {holder} holds {lane} (status {status}); watch it with `chronos-ec2 monitor {holder}`, "
-            f"end it with `chronos-ec2 kill {holder}`, or launch in another lane with --lane NAME"
+            f"run {holder} holds {lane} (status {status})",
+            f"watch it with `chronos-ec2 monitor {holder}`, end it with `chronos-ec2 kill {holder}`, or launch in "
+            "another lane with --lane NAME",
         )
         self.holder = holder
 
@@ -61,8 +67,8 @@ class StillInUse(UserError):
 
     def __init__(self, environment: str, left: list[str]) -> None:
         super().__init__(
-            f"environment {environment} is still in use ({', '.join(left)}); let its runs end or `chronos-ec2 kill` "
-            "them, then check with `chronos-ec2 verify`"
+            f"environment {environment} is still in use ({', '.join(left)})",
+            "let its runs end or `chronos-ec2 kill` them, then check with `chronos-ec2 verify`",
         )
 
 
@@ -70,7 +76,7 @@ class RunNotFound(UserError):
     """No run in this environment has that id."""
 
     def __init__(self, run_id: str, environment: str) -> None:
-        super().__init__(f"no run {run_id} in environment {environment}; `chronos-ec2 runs` lists the runs")
+        super().__init__(f"no run {run_id} in environment {environment}", "`chronos-ec2 runs` lists the runs")
 
 
 class InvalidDocument(ChronosError):

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
@@ -36,16 +36,16 @@ def launch(
     ] = None,
     lane: Annotated[str, typer.Option(help="The lane to run in; each has one run at a time.")] = MAIN_LANE,
     max_hours: Annotated[float | None, typer.Option(help="Hard deadline of the run. Default: 12.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Cost limit in USD over all attempts.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="USD per hour, whatever the instance type. Default: the list price."),
+        typer.Option(help="USD per hour, whatever the instance type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
     ] = False,
-    preemptions: Annotated[int, typer.Option(min=0, help="How often the run resumes after a spot interruption.")] = 5,
-    crashes: Annotated[int, typer.Option(min=0, help="How often the run resumes after its instance died.")] = 1,
+    preemptions: Annotated[int, typer.Option(help="How often the run resumes after a spot interruption.")] = 5,
+    crashes: Annotated[int, typer.Option(help="How often the run resumes after its instance died.")] = 1,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Train on the CPU if there is no GPU.")] = False,
     environment: Environment = "dev",
     region: Region = None,
@@ -67,11 +67,14 @@ def launch(
         allow_cpu=allow_cpu,
     )
     world = connect(environment, region, bucket)
-    with console.status("preparing the launch") as status:
+    with on_interrupt("nothing was started"), console.status("preparing the launch") as show:
         prepared = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.limits, status.update, print_warning
+            world.stack, world.store, world.transfer, world.setup_checks, world.limits, show, print_warning
         ).prepare(request)
-    launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
+    # What it knows of the run, `launch_run` adds to the interrupt.
+    ends_it = f"`chronos-ec2 runs --environment {environment}` lists it, `chronos-ec2 kill` ends it"
+    with on_interrupt(f"a run may have been started in {request.lane}: {ends_it}"):
+        launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
         print_json({"uri": uri, "chosen": prepared.chosen} | asdict(launched))

@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import Bucket, Environment, OptionalRunId, Region, connect
+from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.options import Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
+from chronos_ec2.cli.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.services.kill import find_active
@@ -21,14 +23,18 @@ def logs(
     run_id: OptionalRunId = None,
     log: Annotated[str, typer.Option(help="Which log: trainer, agent or boot.")] = "trainer",
     follow: Annotated[bool, typer.Option("--follow", "-f", help="Print new lines until the run is over.")] = False,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between reads.")] = 5.0,
+    interval: Interval = 5.0,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
 ) -> None:
-    """Print a log of a run. While the run is active, the log is about 30 s behind."""
+    """Print a log of a run. While the run is active, the log is about 30 s behind.
+
+    While AWS does not answer or the credentials are expired, --follow says so and goes on, for up to an hour.
+    """
     check_name(log, "--log")
-    world = connect(environment, region, bucket)
+    patient = PatientReader(lambda: connect(environment, region, bucket), interval)
+    world = patient.world
     run_id = run_id or find_active(world.store, environment, None).run.run_id
     active = find_run(world.store, environment, run_id).active
     found = log_names(world.store.objects, environment, run_id)
@@ -36,11 +42,17 @@ def logs(
         remedy = f"available: {', '.join(found) or 'none'}"
         raise InvalidInput("--log", f"run {run_id} has no {log} log in the bucket", remedy)
     reader = LogReader(world.store.objects, world.transfer, environment, run_id, log)
-    while True:
-        for line in reader.more():
-            print(one_line(line, _MAX_LINE))
-        if not (follow and active):
-            return
-        time.sleep(interval)
-        # Before the log is read: a run that ends in between still has its last lines printed.
-        active = find_run(world.store, environment, run_id).active
+    _print_new_lines(reader)
+    with on_interrupt(f"the run goes on; `chronos-ec2 logs {run_id} --follow` follows it again"):
+        while follow and active:
+            time.sleep(interval)
+            # Before the log is read: a run that ends in between still has its last lines printed.
+            active = patient.read(lambda world: find_run(world.store, environment, run_id).active)
+            patient.read(lambda world: _print_new_lines(reader, world))
+
+
+def _print_new_lines(reader: LogReader, world: OperatorWorld | None = None) -> None:
+    if world:
+        reader.objects, reader.transfer = world.store.objects, world.transfer
+    for line in reader.more():
+        print(one_line(line, _MAX_LINE))

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json
 from chronos_ec2.services.teardown import teardown as tear_down
 
@@ -21,8 +21,9 @@ def teardown(
     """Delete an environment's stack; the bucket stays. Refused while anything in the environment is running."""
     world = connect(environment, region, bucket)
     if not yes:
-        typer.confirm(f"Delete stack {world.stack.name} in {world.stack.region}?", abort=True, err=True)
-    tear_down(environment, world.store, world.fleet, world.deadlines, world.deployment)
+        confirm(f"Delete stack {world.stack.name} in {world.stack.region}?")
+    with on_interrupt("a deletion that has begun goes on; tear down again to see it end"):
+        tear_down(environment, world.store, world.fleet, world.deadlines, world.deployment)
     if json:
         print_json({"environment": environment, "deleted": world.stack.name, "kept": [f"s3://{world.stack.bucket}/"]})
         return

@@ -9,7 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import MAX_LIMIT, Limits
+from chronos_ec2.domain.parsing.names import split_instance_types
+from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, Market
 from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
@@ -24,6 +26,9 @@ from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 from chronos_ec2.services.verify import check_bucket_region
 from chronos_ec2.training_config.defaults import resolve
 from chronos_ec2.training_config.schema import TrainingConfig
+
+MAX_RESTARTS = 1000
+"""Of each kind. A run that lost its instance more often has another problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,6 +52,20 @@ class LaunchRequest:
     preemptions: int = 0
     crashes: int = 0
     allow_cpu: bool = False
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
+        for value, option, most in (
+            (self.max_hours, "--max-hours", MAX_LIMIT.total_seconds() / 3600),
+            (self.max_cost_usd, "--max-cost", 1_000_000),
+            (self.price_per_hour_usd, "--price", 10_000),
+        ):
+            if value is not None:
+                check_number(value, option, 0, most, above=True)
+        check_number(self.preemptions, "--preemptions", 0, MAX_RESTARTS)
+        check_number(self.crashes, "--crashes", 0, MAX_RESTARTS)
+        if self.instance_types:
+            split_instance_types(self.instance_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -80,7 +99,7 @@ class LaunchPreparation:
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
         config = request.config or default_config(self.store, self.warn)
-        instance_types = tuple(filter(None, (request.instance_types or self.stack.instance_type).split(",")))
+        instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
