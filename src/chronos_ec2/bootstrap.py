@@ -20,6 +20,7 @@ from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
+from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
@@ -27,7 +28,8 @@ from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
 __all__ = [
-    "AgentWorld", "OperatorWorld", "agent_world", "forget_credentials", "launcher", "operator_world", "watchdog",
+    "AgentWorld", "OperatorWorld", "agent_world", "deployment", "forget_credentials", "launcher", "operator_world",
+    "watchdog",
 ]  # fmt: skip
 _PARALLEL_LANES = 32
 """As many as the client has connections. A thousand lanes are then read within a few seconds."""
@@ -114,11 +116,17 @@ def launcher() -> Launcher:
     )
 
 
+def deployment(environment: str, region: str | None = None) -> Deployment:
+    """The stack of an environment, also one that can only be deleted."""
+    with translated("make AWS clients"):
+        return CloudFormationDeployment(client("cloudformation", region), stack_name(environment))
+
+
 def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:
     """What the CLI uses for an environment's stack.
 
     Raises:
-        NotDeployed: the environment has no stack.
+        NotDeployed: the environment has no stack, or one that can only be deleted (StackUnusable).
         NoCredentials, InvalidInput: the caller's AWS settings are wrong, or `bucket` is not the stack's bucket. The
             watchdog would not see a run in another.
     """
@@ -144,7 +152,9 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         transfer=S3Transfer(s3, stack.bucket),
         fleet=fleet,
         deadlines=deadlines,
-        setup_checks=StackSetupChecks(s3, sns, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn)),
+        setup_checks=StackSetupChecks(
+            s3, sns, scheduler, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn), stack.name
+        ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
         clock=clock,

@@ -240,7 +240,7 @@ class Notifier(Protocol):
 
 
 class SetupChecks(Protocol):
-    """The parts of the setup that the template cannot do: events from the bucket, confirmed subscriptions.
+    """What may be wrong with a setup although its stack is deployed.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
@@ -255,6 +255,10 @@ class SetupChecks(Protocol):
 
     def unconfirmed_subscriptions(self) -> tuple[str, ...]:
         """Protocol, endpoint and topic of each subscription that is not confirmed, so SNS sends it nothing."""
+        ...
+
+    def sweep_is_scheduled(self) -> bool:
+        """Whether the sweep runs: its schedule exists and is not switched off."""
         ...
 
 
@@ -273,9 +277,10 @@ class Deployment(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The outputs of a deployed stack."""
+    """A deployed stack: its status, as CloudFormation names it, and its outputs."""
 
     name: str
+    status: str
     region: str
     environment: str
     bucket: str

@@ -26,6 +26,7 @@ def report(error: Exception | KeyboardInterrupt) -> ExitCode:
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
         print_problem(problem, hint)
+        print_notes(error)
     except BrokenPipeError:
         discard_output()
         return ExitCode.NO_READER
@@ -36,8 +37,7 @@ def explain(error: Exception | KeyboardInterrupt) -> tuple[ExitCode, str, str]:
     """Exit code, problem and hint of an error."""
     match error:
         case KeyboardInterrupt():
-            notes = "; ".join(getattr(error, "__notes__", ()))
-            return ExitCode.INTERRUPTED, "interrupted" + (f": {notes}" if notes else ""), ""
+            return ExitCode.INTERRUPTED, "interrupted", ""
         case ChronosError():
             return exit_code(error), error.problem or type(error).__name__, error.hint
         case EOFError():
@@ -58,6 +58,12 @@ def print_problem(problem: str, hint: str = "", kind: str = "error") -> None:
     lines = [f"{kind}: {first}", *rest, *([f"hint: {hint}"] if hint else [])]
     for line in lines:
         print(one_line(line, _MAX_LINE), file=sys.stderr)
+
+
+def print_notes(error: BaseException) -> None:
+    """Print what a service has noted on an error: what goes on, and how to end it."""
+    for note in getattr(error, "__notes__", ()):
+        print(one_line(f"note: {note}", _MAX_LINE), file=sys.stderr)
 
 
 def _os_error(error: OSError) -> str:

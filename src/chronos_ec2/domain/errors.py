@@ -4,6 +4,8 @@ ChronosError
 ├── UserError                a request that cannot be met; its text is the whole message to the user
 │   ├── InvalidInput         a flag, field, file or variable has a wrong value
 │   ├── NotDeployed          this environment has no stack
+│   │   └── StackUnusable    its stack never came up or is half deleted, and can only be deleted
+│   ├── StackNotReady        its stack is changing, a change has failed, or its watchdog is switched off
 │   ├── NoCredentials        credentials are missing, or AWS does not accept them
 │   ├── LaneBusy             another run holds the lane
 │   ├── StillInUse           the environment cannot be torn down, because it is in use
@@ -44,6 +46,14 @@ class InvalidInput(UserError):
 
 class NotDeployed(UserError):
     """This environment has no stack, or one that is not ours."""
+
+
+class StackUnusable(NotDeployed):
+    """The stack of this environment never came up, or is half deleted: it can only be deleted."""
+
+
+class StackNotReady(UserError):
+    """Nothing may be launched in this stack now: it is changing, a change has failed, or its watchdog is off."""
 
 
 class NoCredentials(UserError):

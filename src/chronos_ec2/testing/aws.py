@@ -50,6 +50,7 @@ class MemorySetupChecks:
         self.tells = True
         self.region: str | None = None
         self.pending: list[str] = []
+        self.sweeps = True
 
     def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
@@ -65,6 +66,11 @@ class MemorySetupChecks:
         """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
         self._faults.before("setup_checks.unconfirmed_subscriptions", "")
         return tuple(self.pending)
+
+    def sweep_is_scheduled(self) -> bool:
+        """Whether the sweep runs."""
+        self._faults.before("setup_checks.sweep_is_scheduled", "")
+        return self.sweeps
 
 
 class MemoryAws:

@@ -40,6 +40,7 @@ AWS_CALLS = {
     "setup_checks.bucket_sends_events": "s3:GetBucketNotification",
     "setup_checks.bucket_region": "s3:HeadBucket",
     "setup_checks.unconfirmed_subscriptions": "sns:ListSubscriptionsByTopic",
+    "setup_checks.sweep_is_scheduled": "scheduler:GetSchedule",
 }
 """The call of AWS behind each operation."""
 

@@ -14,6 +14,7 @@ from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
@@ -23,7 +24,7 @@ from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
-from chronos_ec2.services.verify import check_bucket_region
+from chronos_ec2.services.verify import check_bucket_region, check_sweep
 from chronos_ec2.training_config.defaults import resolve
 from chronos_ec2.training_config.schema import TrainingConfig
 
@@ -95,6 +96,7 @@ class LaunchPreparation:
 
         Raises:
             InvalidInput: an option, the configuration or the data set is wrong.
+            StackNotReady: the stack is changing, a change has failed, or its sweep is switched off.
             LaneBusy: another run holds the lane.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
@@ -104,6 +106,8 @@ class LaunchPreparation:
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
         limits = with_max_runtime(self.limits, request.max_hours)
+        check_status(self.stack.name, self.stack.status, self.stack.environment)
+        check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, self.stack.region)
         refuse_if_busy(self.store, request.lane)
         if training.data.path == PROBE_DATA_PATH:
