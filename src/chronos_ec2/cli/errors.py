@@ -26,7 +26,8 @@ def report(error: Exception | KeyboardInterrupt) -> ExitCode:
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
         print_problem(problem, hint)
-        print_notes(error)
+        if code is not ExitCode.INTERRUPTED:
+            print_notes(error)
     except BrokenPipeError:
         discard_output()
         return ExitCode.NO_READER
@@ -37,7 +38,7 @@ def explain(error: Exception | KeyboardInterrupt) -> tuple[ExitCode, str, str]:
     """Exit code, problem and hint of an error."""
     match error:
         case KeyboardInterrupt():
-            return ExitCode.INTERRUPTED, "interrupted", ""
+            return ExitCode.INTERRUPTED, ": ".join(["interrupted", *notes_of(error)]), ""
         case ChronosError():
             return exit_code(error), error.problem or type(error).__name__, error.hint
         case EOFError():
@@ -60,9 +61,14 @@ def print_problem(problem: str, hint: str = "", kind: str = "error") -> None:
         print(one_line(line, _MAX_LINE), file=sys.stderr)
 
 
+def notes_of(error: BaseException) -> list[str]:
+    """What a service has noted on an error: what goes on, and how to end it."""
+    return list(getattr(error, "__notes__", ()))
+
+
 def print_notes(error: BaseException) -> None:
-    """Print what a service has noted on an error: what goes on, and how to end it."""
-    for note in getattr(error, "__notes__", ()):
+    """Print the notes of an error on stderr."""
+    for note in notes_of(error):
         print(one_line(f"note: {note}", _MAX_LINE), file=sys.stderr)
 
 

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.cli.errors import notes_of
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name
@@ -27,14 +28,13 @@ def _no_progress_with_json(json: bool) -> bool:
 
 
 @contextmanager
-def on_interrupt(*what_goes_on: str) -> Iterator[None]:
+def on_interrupt(what_goes_on: str) -> Iterator[None]:
     """Say in the message about Ctrl-C what goes on, unless a service knows better."""
     try:
         yield
     except KeyboardInterrupt as interrupt:
-        if not getattr(interrupt, "__notes__", ()):
-            for note in what_goes_on:
-                interrupt.add_note(note)
+        if not notes_of(interrupt):
+            interrupt.add_note(what_goes_on)
         raise
 
 

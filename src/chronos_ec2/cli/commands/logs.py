@@ -35,7 +35,8 @@ def logs(
     check_name(log, "--log")
     patient = PatientReader(lambda: connect(environment, region, bucket), interval)
     world = patient.world
-    run_id = run_id or find_active(world.store, environment, None).run.run_id
+    if run_id is None:
+        run_id = find_active(world.store, environment, None).run.run_id
     active = find_run(world.store, environment, run_id).active
     found = log_names(world.store.objects, environment, run_id)
     if log not in found and not (follow and active):

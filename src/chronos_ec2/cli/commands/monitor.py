@@ -31,7 +31,7 @@ def monitor(
     """
     reader = PatientReader(lambda: connect(environment, region, bucket), interval)
     store = reader.world.store
-    followed = run_id or find_active(store, environment, None).run.run_id
+    followed = find_active(store, environment, None).run.run_id if run_id is None else run_id
     find_run(store, environment, followed)  # what cannot be read at the start is an error, not an outage
     with on_interrupt(f"the run goes on; `chronos-ec2 monitor {followed}` follows it again"):
         run = _follow(reader, environment, followed, interval, json=json)
