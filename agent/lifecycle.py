@@ -199,16 +199,9 @@ class AgentRun:
         self._enter(Status.TRAINING, "training")
         ctx.workdir.config.write_text(json.dumps(dict(ctx.request.config)))
         left, stop = time_limit(ctx.lock.run, limits, ctx.clock.now())
-        # The trainer is told to end before it would be asked to stop. The stacks of a stalled trainer must be uploaded
-        # before the watchdog ends the run.
-        timeouts = Timeouts(
-            limits.grace,
-            stall=limits.progress / 2,
-            training=left - limits.grace - limits.sweep,
-            stop=left - limits.grace,
-        )
         callbacks = Callbacks(ctx.checkpoints.offer, lambda: ctx.control.request_stop(stop))
         with PeriodicTask("record-step", self._record_step, ctx.control, self._step_seconds):
+            timeouts = Timeouts.of(left, limits)
             result = supervise(ctx.workdir, ctx.progress, ctx.control, timeouts, callbacks, ctx.kernel_events)
         ctx.record.result = result
         if result.get("stopped_early"):

@@ -93,7 +93,10 @@ ORDER = (
     "tests/end_to_end/test_embedded_aws.py",
     "tests/end_to_end/test_deployment.py",
     "tests/end_to_end/",
+    "tests/verification/",
+    "tests/agent/",
 )
+"""Of the rest, what takes long is not left for the end, when one worker has nothing to do."""
 
 
 class Scheduling(LoadScopeScheduling):
@@ -139,7 +142,7 @@ def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def deployed(aws: str) -> str:
     """An AWS with the outputs of `dev`'s stack and what they name."""
     network = deploy_outputs()
-    CALLS.policies = policies_of(network.subnets, network.security_group, network.launch_template)
+    CALLS.policies = policies_of(network.vpc, network.security_group, network.launch_template)
     return aws
 
 

@@ -192,7 +192,7 @@ def targets() -> list[Target]:
 def _unconfirmed(subscriptions: list[dict[str, str]]) -> None:
     pages = SimpleNamespace(paginate=lambda **_: [{"Subscriptions": subscriptions}])
     sns = SimpleNamespace(get_paginator=lambda _operation: pages)
-    StackSetupChecks(None, sns, None, BUCKET, ["arn:aws:sns:us-east-1:1:topic"], "stack").unconfirmed_subscriptions()
+    StackSetupChecks(lambda _service: sns, BUCKET, ["arn:aws:sns:us-east-1:1:topic"]).subscriptions()
 
 
 def _beside_a_healthy_run(disturb: Callable[[Environment, str, Any], object], sweeps: int) -> Callable[[Any], None]:

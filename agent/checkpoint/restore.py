@@ -20,7 +20,7 @@ from agent.protocol.checkpoint_dir import folder_of
 from agent.protocol.metrics_log import start_attempt
 from chronos_ec2.domain.errors import InvalidDocument, ServiceUnavailable
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import log_key
+from chronos_ec2.domain.records.s3_keys import log_key, log_parts
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 
 _log = logging.getLogger(__name__)
@@ -109,17 +109,23 @@ def restore_metrics(objects: ObjectStore, transfer: ObjectTransfer, run: Run, st
 
     A run does not need them, so a failed download is logged and leaves no file.
     """
-    keys = [
+    logs = [
         log_key(run.lane.environment, run.run_id, metrics.name, attempt) for attempt in range(run.attempt - 1, 0, -1)
     ]
+    part = metrics.with_suffix(".part")
     try:
-        stored = dict(objects.keys(keys[-1].removesuffix(metrics.suffix))) if keys else {}
-        latest = next((key for key in keys if key in stored), None)
+        stored = [key for key, _ in objects.keys(logs[-1].removesuffix(metrics.suffix))] if logs else []
+        latest = next((log for log in logs if log in stored), None)
         if latest is None:
             return
-        transfer.download(latest, metrics, lambda _bytes: None)
+        with metrics.open("wb") as whole:
+            for key in log_parts(stored, latest):
+                transfer.download(key, part, lambda _bytes: None)
+                whole.write(part.read_bytes())
     except ServiceUnavailable as error:
         _log.warning("metrics of earlier attempts not restored: %s", error)
         metrics.unlink(missing_ok=True)
         return
+    finally:
+        part.unlink(missing_ok=True)
     start_attempt(metrics, run.attempt, step)

@@ -9,7 +9,7 @@ from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from agent.background import Background
-from agent.logs.redacted_copy import RedactedCopy
+from agent.logs.redacted_copy import Part, RedactedCopy
 from agent.logs.redaction import redacted
 from agent.protocol.line_reader import LineReader
 from chronos_ec2.domain.parsing.names import one_line
@@ -64,23 +64,24 @@ class StreamCopy:
         self._clock = clock
         self._readers: dict[Path, LineReader] = {}
 
-    def send(self, path: Path) -> None:
+    def send(self, part: Part) -> None:
         """Send the new lines of a log. After ServiceUnavailable or NotAllowed the next call sends them again."""
-        reader = self._readers.setdefault(path, LineReader(path))
+        reader = self._readers.setdefault(part.path, LineReader(part.path))
         texts = [one_line(line.decode(errors="replace"), _LINE) for line in reader.peek()]
         if texts := [text for text in texts if text]:
-            self._streams.append(self._prefix + path.name, texts, self._clock.now())
+            self._streams.append(self._prefix + part.log, texts, self._clock.now())
         reader.commit()
 
 
-Send = Callable[[Path], None]
+Send = Callable[[Part], None]
 
 
 class LogShipper(Background):
     """Uploads log files that have grown, every 30 s: a hung run may end without a last upload.
 
-    Each route is a function that sends a file, and the files to send with it. Redacted copies are sent, which are kept
-    in the folder `copies`.
+    Each route is a function that sends a part of a log, and the logs to send with it. The parts are those of redacted
+    copies, kept in the folder `copies`. Beside them `NAME.shipped` says how much of a log the first route has sent, and
+    in how many parts, for the user data's ship-logs.sh, which sends the rest if this process is killed.
     """
 
     def __init__(
@@ -90,7 +91,8 @@ class LogShipper(Background):
         self._routes = routes
         self._seconds = seconds
         self._copies = {path: RedactedCopy(path, copies) for _, files in routes for path in files}
-        self._sent: dict[tuple[int, Path], int] = {}
+        self._folder = copies
+        self._sent: dict[tuple[int, Part], int] = {}
         self._lock = threading.Lock()
 
     def ship(self) -> None:
@@ -103,17 +105,26 @@ class LogShipper(Background):
                     _log.warning("%s not copied: %s", path.name, error)
             for index, (send, files) in enumerate(self._routes):
                 for path in files:
-                    self._send(index, send, path)
+                    try:
+                        self._send(index, send, self._copies[path])
+                    except Exception as error:  # noqa: BLE001 - as documented
+                        _log.warning("%s not sent: %s", path.name, error)
+            for path, copy in self._copies.items():
+                self._drop_sent(path, copy)
 
-    def _send(self, index: int, send: Send, path: Path) -> None:
-        copy = self._copies[path]
-        if copy.version == self._sent.get((index, path), 0):
-            return
-        try:
-            send(copy.path)
-            self._sent[index, path] = copy.version
-        except Exception as error:  # noqa: BLE001 - as documented
-            _log.warning("%s not sent: %s", path.name, error)
+    def _send(self, index: int, send: Send, copy: RedactedCopy) -> None:
+        changed = [part for part, version in copy.versions.items() if self._sent.get((index, part)) != version]
+        for part in changed:
+            send(part)
+            self._sent[index, part] = copy.versions[part]
+        if changed and index == 0:
+            (self._folder / f"{changed[-1].log}.shipped").write_text(f"{copy.size} {changed[-1].number}\n")
+
+    def _drop_sent(self, path: Path, copy: RedactedCopy) -> None:
+        routes = [index for index, (_, files) in enumerate(self._routes) if path in files]
+        for part, version in list(copy.versions.items()):
+            if part != copy.latest and all(self._sent.get((index, part)) == version for index in routes):
+                copy.drop(part)
 
     def _run(self) -> None:
         while not self._over.wait(self._seconds):

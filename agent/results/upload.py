@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.logs.redacted_copy import Part
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
 from chronos_ec2.domain.errors import ServiceUnavailable
@@ -90,13 +91,13 @@ class Results:
         uploaded = dict(self.uploaded)
         return sorted(name for name, size in uploaded.items() if sizes.get(self.key_of(name)) != size)
 
-    def log(self, path: Path) -> None:
-        """Upload the current content of a log, without retries: it is uploaded again anyway.
+    def log(self, part: Part) -> None:
+        """Upload a part of a log, without retries: it is uploaded again anyway.
 
         Does not count as progress, because a hung trainer may still write to its log.
         """
-        key = log_key(self._environment, self._run_id, path.name, self._attempt)
-        self._transfer.upload(path, key, lambda _count: None)
+        key = log_key(self._environment, self._run_id, part.log, self._attempt, part.number)
+        self._transfer.upload(part.path, key, lambda _count: None)
 
     def model(self, folder: Path) -> bool:
         """Upload the model for `BaseChronosPipeline.from_pretrained`. Returns False if there is none.

@@ -24,6 +24,7 @@ from agent.protocol.workdir import Workdir
 from agent.supervise.diagnosis import TrainerExit, diagnose, last_error
 from agent.supervise.metrics_tail import MetricsTail
 from agent.supervise.stack_dump import StackDump
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.progress import Progress
@@ -60,6 +61,20 @@ class Timeouts:
     stop: timedelta
     gpu_check: timedelta = timedelta(seconds=15)
     kill: timedelta = timedelta(seconds=10)
+
+    @classmethod
+    def of(cls, left: timedelta, limits: Limits) -> Timeouts:
+        """The time limits of a trainer whose run has to end within `left`.
+
+        It is told to end before it would be asked to stop. The stacks of a stalled trainer must be uploaded before the
+        watchdog ends the run.
+        """
+        return cls(
+            limits.grace,
+            stall=limits.progress / 2,
+            training=left - limits.grace - limits.sweep,
+            stop=left - limits.grace,
+        )
 
 
 def supervise(

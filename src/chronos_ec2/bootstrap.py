@@ -10,7 +10,7 @@ from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.aws.errors import translated, unattended
+from chronos_ec2.aws.errors import unattended
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
@@ -70,8 +70,7 @@ def agent_world(bucket: str) -> AgentWorld:
     Raises:
         NoCredentials: the instance has no credentials yet; call again once it has.
     """
-    with translated("make AWS clients"):
-        small, large = instance_s3()
+    small, large = instance_s3()
     store = RunStore(S3Objects(small, bucket, unattended))
     return AgentWorld(store, S3Transfer(large, bucket, unattended), SystemClock())
 
@@ -117,23 +116,21 @@ def launcher() -> Launcher:
 
 
 def deployment(environment: str, region: str | None = None) -> Deployment:
-    """The stack of an environment, also one that can only be deleted."""
-    with translated("make AWS clients"):
-        return CloudFormationDeployment(client("cloudformation", region), stack_name(environment))
+    """The stack of an environment, whatever its state. Raises NoCredentials, InvalidInput."""
+    return CloudFormationDeployment(client("cloudformation", region), stack_name(environment))
 
 
 def operator_world(environment: str, region: str | None = None, bucket: str | None = None) -> OperatorWorld:
     """What the CLI uses for an environment's stack.
 
     Raises:
-        NotDeployed: the environment has no stack, or one that can only be deleted (StackUnusable).
+        NotDeployed: the environment has no stack, or none that has come up.
         NoCredentials, InvalidInput: the caller's AWS settings are wrong, or `bucket` is not the stack's bucket. The
             watchdog would not see a run in another.
     """
-    with translated("make AWS clients"):
-        cloudformation, s3, ec2, sns, scheduler = (
-            client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler")
-        )
+    cloudformation, s3, ec2, sns, scheduler = (
+        client(name, region) for name in ("cloudformation", "s3", "ec2", "sns", "scheduler")
+    )
     stack = read_stack(cloudformation, environment)
     if bucket not in (None, "", stack.bucket):
         raise InvalidInput("BUCKET", f"is {bucket}, but stack {stack.name} watches {stack.bucket}", "unset it")
@@ -153,7 +150,11 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         fleet=fleet,
         deadlines=deadlines,
         setup_checks=StackSetupChecks(
-            s3, sns, scheduler, stack.bucket, (stack.topic_arn, stack.alarm_topic_arn), stack.name
+            lambda service: client(service, region),
+            stack.bucket,
+            (stack.topic_arn, stack.alarm_topic_arn),
+            stack.notification_email,
+            stack.name,
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
+from enum import StrEnum
 from pathlib import Path
 from typing import Protocol
 
 from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.quota import VcpuQuota
 from chronos_ec2.domain.records.request import ON_DEMAND, Market
 from chronos_ec2.domain.records.run import Run
 
@@ -239,8 +241,28 @@ class Notifier(Protocol):
         ...
 
 
+class SubscriptionState(StrEnum):
+    """Whether SNS sends a subscription anything."""
+
+    CONFIRMED = "confirmed"
+    PENDING = "pending"
+    """Nothing until its owner confirms it; SNS deletes it after two days without."""
+    GONE = "gone"
+    """The stack was deployed with its address, and SNS has no subscription of it, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription to one of the stack's topics."""
+
+    topic_arn: str
+    protocol: str
+    endpoint: str
+    state: SubscriptionState
+
+
 class SetupChecks(Protocol):
-    """What may be wrong with a setup although its stack is deployed.
+    """What may be wrong with a setup although its stack is deployed: the sweep, events, subscriptions, quotas.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
@@ -253,8 +275,16 @@ class SetupChecks(Protocol):
         """The region of the bucket, or None if S3 does not say."""
         ...
 
-    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
-        """Protocol, endpoint and topic of each subscription that is not confirmed, so SNS sends it nothing."""
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The subscriptions to the stack's topics, also that of the address it was deployed with if it is gone."""
+        ...
+
+    def vcpu_quotas(self, instance_types: Collection[str], market: Market) -> tuple[VcpuQuota, ...]:
+        """What each instance type needs of the account's quota, for those whose quota AWS tells.
+
+        Raises:
+            InvalidInput: EC2 has no such type in the region.
+        """
         ...
 
     def sweep_is_scheduled(self) -> bool:
@@ -269,18 +299,26 @@ class Deployment(Protocol):
         """Delete the stack, except its bucket, and wait for the end.
 
         Raises:
-            NotAllowed: these credentials may not delete the stack or a resource in it.
+            NotAllowed, UserError: nothing was deleted, for example because these credentials may not.
             ServiceUnavailable: the deletion failed or took too long; the message has CloudFormation's reason.
         """
+        ...
+
+    def unfinished(self) -> str | None:
+        """The status of a stack that has no outputs and can only be deleted; None for any other, or none."""
         ...
 
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """A deployed stack: its status, as CloudFormation names it, and its outputs."""
+    """A deployed stack: its status, as CloudFormation names it, and its outputs.
+
+    `stack_id` differs from those of all earlier stacks of the same name.
+    """
 
     name: str
     status: str
+    stack_id: str
     region: str
     environment: str
     bucket: str
@@ -297,3 +335,4 @@ class Stack:
     deadline_group: str
     deadline_role_arn: str
     limit_overrides: Mapping[str, float]
+    notification_email: str = ""

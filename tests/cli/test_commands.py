@@ -23,7 +23,7 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import read_python_env
-from chronos_ec2.testing.aws_server import BUCKET, answered
+from chronos_ec2.testing.aws_server import BUCKET, answered, before_call
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("data")
@@ -160,6 +160,16 @@ def test_the_users_own_trainer_is_uploaded(run: Command, config: Path) -> None:
     assert zipfile.ZipFile(io.BytesIO(code)).namelist() == ["mine.py"]
 
 
+def test_a_data_set_is_uploaded_and_replaced(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "new.parquet").write_bytes(b"PAR1 rows PAR1")
+    refused = run("upload", "data", str(tmp_path), "sales")
+    assert (refused.code, "a.parquet" in refused.err, "--replace" in refused.err) == (2, True, True)
+    done = run("upload", "data", str(tmp_path), "sales", "--replace", "--json")
+    assert done.json == {"data_path": "training-data/sales/", "files": 1, "removed": 1, "bytes": 14}
+    listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="cached-datasets/training-data/sales/")["Contents"]
+    assert [entry["Key"].rpartition("/")[2] for entry in listed] == ["new.parquet"]
+
+
 def test_a_new_environment_has_no_runs(run: Command) -> None:
     assert run("runs").out == "no runs yet in environment dev\n"
     assert run("runs", "--json").json == []
@@ -241,3 +251,31 @@ def test_the_data_of_the_probe_is_a_valid_data_set(run: Command) -> None:
     key = "cached-datasets/training-data/probe/series.parquet"
     table = pq.read_table(io.BytesIO(client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()))
     assert (table.column_names, table.num_rows) == (["item_id", "timestamp", "target"], 60)
+
+
+@pytest.mark.parametrize(("status", "code"), [("ROLLBACK_COMPLETE", 0), ("CREATE_IN_PROGRESS", 2)])
+def test_teardown_deletes_a_stack_that_was_never_deployed_to_its_end(run: Command, status: str, code: int) -> None:
+    """The stack is moto's; only CloudFormation's word of it, when asked by its name, is made up."""
+    (stack,) = client("cloudformation").describe_stacks()["Stacks"]
+    answer = (
+        "<DescribeStacksResponse><DescribeStacksResult><Stacks><member>"
+        f"<StackId>{stack['StackId']}</StackId><StackName>chronos-ec2-dev</StackName><StackStatus>{status}</StackStatus>"
+        "</member></Stacks></DescribeStacksResult></DescribeStacksResponse>"
+    )
+    with answered("cloudformation", "DescribeStacks", answer, but="arn"):
+        assert run("teardown", "--yes").code == code
+    assert stacks() == ([] if code == 0 else ["chronos-ec2-dev"])
+
+
+@pytest.mark.parametrize("error", [KeyboardInterrupt, SystemExit(143)])
+def test_a_launch_that_is_interrupted_names_what_may_be_running(
+    run: Command, config: Path, error: BaseException
+) -> None:
+    def interrupt() -> None:
+        raise error
+
+    with before_call("ec2", "RunInstances", "", interrupt):
+        result = run("launch", "--config", str(config))
+    assert result.code in (130, 143)
+    assert "may be running" in result.err
+    assert "chronos-ec2 kill" in result.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.testing.aws_server import (
     BUCKET,
+    answered,
     before_call,
     leave_behind,
     left_behind,
@@ -34,6 +36,24 @@ def test_a_launch_uses_the_subnet_that_has_capacity(run: Command, config: Path, 
     with no_room_but_in(subnet_id):
         launched = run("launch", "--config", str(config), "--json").json
     assert launched["option"]["subnet_id"] == subnet_id
+
+
+def test_a_quota_that_is_too_small_is_the_users_error_before_anything_is_uploaded(run: Command, config: Path) -> None:
+    before = {key for key, _ in store().objects.keys("")}
+    with answered("service-quotas", "GetServiceQuota", json.dumps({"Quota": {"Value": 0.0}})):
+        refused_launch = run("launch", "--config", str(config))
+    assert refused_launch.code == 2
+    assert "L-DB2E81BA" in refused_launch.err
+    assert {key for key, _ in store().objects.keys("")} == before
+
+
+@pytest.mark.usefixtures("asked_once")
+def test_who_may_not_read_the_quota_is_warned_and_launches(run: Command, config: Path) -> None:
+    refusal = json.dumps({"__type": "AccessDeniedException", "message": "no"})
+    with answered("service-quotas", "GetServiceQuota", refusal, 400):
+        launched = run("launch", "--config", str(config), "--json")
+    assert launched.code == 0
+    assert "quota was not checked" in launched.err
 
 
 def test_a_spot_instance_is_launched(run: Command, config: Path) -> None:

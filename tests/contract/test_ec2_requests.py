@@ -2,17 +2,28 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Any
 
 import pytest
+from botocore.awsrequest import AWSResponse
+from botocore.compat import HTTPHeaders
 from botocore.exceptions import ClientError
+from moto.core.botocore_stubber import MockRawResponse
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    LaunchRefused,
+    NoCredentials,
+    NotAllowed,
+    QuotaExceeded,
+    ServiceUnavailable,
+)
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.ports import LaunchOption
 from chronos_ec2.testing.aws_server import refused
@@ -172,6 +183,10 @@ def test_one_id_a_call_and_force_only_when_asked() -> None:
         ("Unsupported", 400, CapacityUnavailable),
         ("InternalError", 500, ServiceUnavailable),
         ("InvalidParameterValue", 400, LaunchRefused),
+        ("VcpuLimitExceeded", 400, QuotaExceeded),
+        ("MaxSpotInstanceCountExceeded", 400, QuotaExceeded),
+        ("UnauthorizedOperation", 403, NotAllowed),
+        ("RequestExpired", 400, NoCredentials),
     ],
 )
 def test_what_ec2_refuses_with_which_status_says_whether_to_go_elsewhere(
@@ -179,3 +194,52 @@ def test_what_ec2_refuses_with_which_status_says_whether_to_go_elsewhere(
 ) -> None:
     with refused("ec2", "RunInstances", code, status), pytest.raises(expected):
         Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")
+
+
+def asked_for(code: str, status: int) -> int:
+    """How many requests a launch makes of which each gets this answer."""
+    asked: list[str] = []
+    ec2 = client("ec2")
+
+    def refuse(request: Any, **_: Any) -> AWSResponse:
+        asked.append(request.url)
+        body = f"<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>"
+        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(body))
+
+    ec2.meta.events.register("before-send.ec2.RunInstances", refuse)
+    with pytest.raises((CapacityUnavailable, ServiceUnavailable)):
+        Ec2Fleet(ec2, "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")
+    return len(asked)
+
+
+def test_a_zone_without_capacity_is_asked_once_although_its_status_is_that_of_an_outage(deployed: str) -> None:
+    assert asked_for("InsufficientInstanceCapacity", 500) == 1
+
+
+def test_an_outage_is_asked_again(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "sleep", lambda _seconds: None)
+    assert asked_for("InternalError", 500) == 5
+
+
+@pytest.mark.usefixtures("asked_once")
+def test_a_refusal_by_the_quota_names_it_and_where_to_ask_for_more(deployed: str) -> None:
+    with refused("ec2", "RunInstances", "VcpuLimitExceeded"), pytest.raises(QuotaExceeded) as caught:
+        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")
+    assert "L-DB2E81BA" in caught.value.hint
+    assert "console.aws.amazon.com/servicequotas" in caught.value.hint
+    spot = replace(OPTION, instance_type="p4d.24xlarge", market="spot")
+    with (
+        refused("ec2", "RunInstances", "MaxSpotInstanceCountExceeded"),
+        pytest.raises(QuotaExceeded, match="L-7212CCBC"),
+    ):
+        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), spot, "")
+
+
+def test_lists_are_asked_for_in_pages() -> None:
+    ec2 = Ec2()
+    fleet = Ec2Fleet(ec2, "p", "c")
+    fleet.instances("dev")
+    fleet.look_up("dev", ["i-00000001"])
+    fleet.leftovers("dev")
+    assert len(ec2.asked) == 5
+    assert {words["PaginationConfig"]["PageSize"] for _, words in ec2.asked} == {1000}

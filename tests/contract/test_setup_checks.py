@@ -1,33 +1,42 @@
-"""What is said of a bucket's notifications and of subscriptions.
+"""What is said of a bucket's notifications, of subscriptions and of quotas.
 
 moto forgets the one, and both emulators confirm every subscription at once: SNS's answer is the documented one.
 """
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections.abc import Callable
+from contextlib import AbstractContextManager
+from typing import Any
 
 import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.setup_checks import StackSetupChecks
-from chronos_ec2.ports import SetupChecks
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.ports import SetupChecks, SubscriptionState
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.aws_server import answered, schedule_sweep, switch_sweep
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev"
-SUBSCRIPTIONS = f"""\
-<ListSubscriptionsByTopicResponse><ListSubscriptionsByTopicResult><Subscriptions>
-<member><TopicArn>{TOPIC}</TopicArn><Protocol>email</Protocol><Endpoint>team@example.com</Endpoint>
-<SubscriptionArn>PendingConfirmation</SubscriptionArn></member>
-<member><TopicArn>{TOPIC}</TopicArn><Protocol>email</Protocol><Endpoint>oncall@example.com</Endpoint>
-<SubscriptionArn>{TOPIC}:6b0e71bd-7e97-4d97-80ce-4a0994e55286</SubscriptionArn></member>
-</Subscriptions></ListSubscriptionsByTopicResult></ListSubscriptionsByTopicResponse>"""
+ALARMS = f"{TOPIC}-alarms"
+CONFIRMED, PENDING, GONE = SubscriptionState.CONFIRMED, SubscriptionState.PENDING, SubscriptionState.GONE
 
 
-def setup_checks(bucket: str, topic_arns: tuple[str, ...] = (), stack: str = "chronos-ec2-dev") -> StackSetupChecks:
-    return StackSetupChecks(client("s3"), client("sns"), client("scheduler"), bucket, topic_arns, stack)
+def listed(*subscriptions: tuple[str, str]) -> str:
+    """SNS's answer: address and ARN of each subscription."""
+    members = "".join(
+        f"<member><TopicArn>{TOPIC}</TopicArn><Protocol>email</Protocol><Endpoint>{address}</Endpoint>"
+        f"<SubscriptionArn>{arn}</SubscriptionArn></member>"
+        for address, arn in subscriptions
+    )
+    return (
+        "<ListSubscriptionsByTopicResponse><ListSubscriptionsByTopicResult><Subscriptions>"
+        f"{members}</Subscriptions></ListSubscriptionsByTopicResult></ListSubscriptionsByTopicResponse>"
+    )
 
 
 @pytest.fixture(params=["memory", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
@@ -41,7 +50,7 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     name, on = f"wiring-{uuid.uuid4().hex[:8]}", {"EventBridgeConfiguration": {}}
     client("s3").create_bucket(Bucket=name)
     return (
-        setup_checks(name),
+        StackSetupChecks(client, name),
         lambda: client("s3").put_bucket_notification_configuration(Bucket=name, NotificationConfiguration=on),
     )
 
@@ -54,17 +63,98 @@ def test_a_bucket_tells_once_that_is_switched_on(bucket: tuple[SetupChecks, Call
 
 
 @pytest.mark.usefixtures("aws")
-def test_a_subscription_to_any_of_the_topics_is_named_until_somebody_has_confirmed_it() -> None:
-    with answered("sns", "ListSubscriptionsByTopic", SUBSCRIPTIONS):
-        unconfirmed = setup_checks("a-bucket", (TOPIC, f"{TOPIC}-alarms")).unconfirmed_subscriptions()
-    assert unconfirmed == ("email team@example.com to chronos-ec2-dev",) * 2  # the answer is the same for both
+@pytest.mark.parametrize(
+    ("found", "address", "expected"),
+    [
+        ([("team@example.com", f"{TOPIC}:6b0e")], "team@example.com", {"team@example.com": CONFIRMED}),
+        ([("team@example.com", f"{TOPIC}:6b0e")], "Team@Example.com", {"team@example.com": CONFIRMED}),
+        ([("team@example.com", "PendingConfirmation")], "team@example.com", {"team@example.com": PENDING}),
+        # Not confirmed within two days: for a while SNS still lists it so, then no more.
+        ([("team@example.com", "Deleted")], "team@example.com", {"team@example.com": GONE}),
+        ([], "team@example.com", {"team@example.com": GONE}),
+        (
+            [("ann@example.com", f"{TOPIC}:6b0e"), ("bob@example.com", "PendingConfirmation")],
+            "team@example.com",
+            {"ann@example.com": CONFIRMED, "bob@example.com": PENDING, "team@example.com": GONE},
+        ),
+        ([("left@example.com", "Deleted")], "", {}),
+        ([], "", {}),
+    ],
+)
+def test_of_each_topic_every_subscription_is_named_and_that_of_the_stack_even_if_it_is_gone(
+    found: list[tuple[str, str]], address: str, expected: dict[str, SubscriptionState]
+) -> None:
+    with answered("sns", "ListSubscriptionsByTopic", listed(*found)):
+        seen = StackSetupChecks(client, "a-bucket", (TOPIC, ALARMS), address).subscriptions()
+    for topic in (TOPIC, ALARMS):  # the answer is the same for both
+        assert {each.endpoint: each.state for each in seen if each.topic_arn == topic} == expected
+
+
+def subscribed(count: int) -> str:
+    topic = str(client("sns").create_topic(Name=f"many-{uuid.uuid4().hex[:8]}")["TopicArn"])
+    for number in range(count):
+        client("sns").subscribe(TopicArn=topic, Protocol="https", Endpoint=f"https://example.com/{number}")
+    return topic
+
+
+@pytest.mark.usefixtures("aws")
+def test_more_subscriptions_than_a_page_holds_are_all_named() -> None:
+    topic = subscribed(120)
+    seen = StackSetupChecks(client, "a-bucket", (topic,)).subscriptions()
+    assert {each.endpoint for each in seen} == {f"https://example.com/{number}" for number in range(120)}
+
+
+def quota_is(value: float) -> AbstractContextManager[None]:
+    return answered("service-quotas", "GetServiceQuota", json.dumps({"Quota": {"Value": value}}))
+
+
+@pytest.mark.usefixtures("aws")
+class TestVcpuQuotas:
+    def run(self, instance_type: str, count: int, **words: Any) -> None:
+        client("ec2").run_instances(
+            ImageId="ami-12c6146b", MinCount=count, MaxCount=count, InstanceType=instance_type, **words
+        )
+
+    def test_a_type_needs_its_vcpus_of_what_the_accounts_instances_leave(self) -> None:
+        self.run("g4dn.xlarge", 2)
+        self.run("m5.xlarge", 1)  # of another quota
+        with quota_is(64):
+            small, large = StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge", "g5.12xlarge"], ON_DEMAND)
+        assert (small.vcpus, large.vcpus) == (4, 48)
+        assert small.quota.code == large.quota.code == "L-DB2E81BA"
+        assert small.limit == 64
+        assert small.used == large.used == 2 * 4
+
+    def test_spot_instances_count_against_a_quota_of_their_own(self) -> None:
+        self.run("g4dn.xlarge", 1, InstanceMarketOptions={"MarketType": "spot"})
+        self.run("g4dn.xlarge", 2)
+        with quota_is(64):
+            (spot,) = StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge"], SPOT)
+            (on_demand,) = StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge"], ON_DEMAND)
+        assert (spot.quota.code, spot.used) == ("L-3819A6DF", 4)
+        assert (on_demand.quota.code, on_demand.used) == ("L-DB2E81BA", 8)
+
+    def test_an_instance_that_has_ended_does_not_count(self) -> None:
+        self.run("g4dn.xlarge", 1)
+        listed = client("ec2").describe_instances()["Reservations"]
+        client("ec2").terminate_instances(InstanceIds=[each["Instances"][0]["InstanceId"] for each in listed])
+        with quota_is(64):
+            (found,) = StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge"], ON_DEMAND)
+        assert found.used == 0
+
+    def test_a_quota_that_the_region_does_not_have_is_not_told(self) -> None:
+        assert StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge"], ON_DEMAND) == ()  # moto has none of EC2
+
+    def test_a_type_that_ec2_does_not_have_is_the_users_error(self) -> None:
+        with pytest.raises(InvalidInput, match=r"instance type.*g5.xlrge"):
+            StackSetupChecks(client, "b").vcpu_quotas(["g5.xlrge"], ON_DEMAND)
 
 
 @pytest.mark.usefixtures("aws")
 def test_a_bucket_says_where_it_lies() -> None:
     where = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
     client("s3").create_bucket(Bucket="a-bucket-elsewhere", **where)
-    assert setup_checks("a-bucket-elsewhere").bucket_region() == "eu-west-1"
+    assert StackSetupChecks(client, "a-bucket-elsewhere").bucket_region() == "eu-west-1"
 
 
 @pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
@@ -77,7 +167,7 @@ def sweep(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tu
     monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
     stack = f"sweeping-{uuid.uuid4().hex[:8]}"
     schedule_sweep(stack)
-    return setup_checks("a-bucket", stack=stack), lambda state: switch_sweep(state, stack)
+    return StackSetupChecks(client, "a-bucket", stack=stack), lambda state: switch_sweep(state, stack)
 
 
 def test_a_sweep_is_scheduled_unless_somebody_has_switched_it_off(
@@ -93,7 +183,7 @@ def test_a_sweep_is_scheduled_unless_somebody_has_switched_it_off(
 
 @pytest.mark.usefixtures("aws")
 def test_a_schedule_that_is_gone_runs_no_sweep() -> None:
-    assert not setup_checks("a-bucket", stack="no-such-stack").sweep_is_scheduled()
+    assert not StackSetupChecks(client, "a-bucket", stack="no-such-stack").sweep_is_scheduled()
 
 
 @pytest.mark.embedded_aws
@@ -101,4 +191,4 @@ def test_the_template_schedules_the_sweep_where_it_is_looked_for(
     embedded_endpoint: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", embedded_endpoint)
-    assert setup_checks("a-bucket", stack="chronos-ec2-local").sweep_is_scheduled()
+    assert StackSetupChecks(client, "a-bucket", stack="chronos-ec2-local").sweep_is_scheduled()

@@ -566,11 +566,13 @@ def golden() -> dict[str, str]:
     return {block.split("\n")[0]: block.strip() for block in blocks}
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("name", CASES)
 def test_a_decision_is_the_golden_one(name: str) -> None:
     assert spelled(name) == golden().get(name)
 
 
+@pytest.mark.golden
 def test_there_is_no_golden_decision_without_a_case() -> None:
     assert golden().keys() == CASES.keys()
 

@@ -23,7 +23,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, StackLocation, compose, kind_of_end, links
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import (
     INSTANCE_ID,
     LANE,
@@ -100,11 +100,13 @@ def spelled(message: Message) -> str:
     return f"Subject: {message.subject}\n{attributes}\n{message.body}\n--- chat\n{chat}\n\n--- program\n{document}\n"
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("kind", Kind)
 def test_a_message_reads_as_its_golden_file(kind: Kind) -> None:
     assert spelled(message_of(kind)) == (GOLDEN / f"message-{kind}.txt").read_text()
 
 
+@pytest.mark.golden
 def test_there_is_no_golden_message_of_another_kind() -> None:
     assert {path.name for path in GOLDEN.glob("message-*")} == {f"message-{kind}.txt" for kind in Kind}
 
@@ -176,8 +178,8 @@ def test_another_lane_is_named() -> None:
     assert message.attributes["lane"] == "second"
 
 
-def test_a_subject_has_the_100_characters_that_sns_allows() -> None:
-    assert len(message_of(Kind.ORPHAN, name="x" * 200).subject) == 100
+def test_a_subject_is_shorter_than_the_100_characters_that_sns_refuses() -> None:
+    assert len(message_of(Kind.ORPHAN, name="x" * 200).subject) == 99
 
 
 def test_a_log_line_is_cut_and_harmless() -> None:
@@ -260,6 +262,72 @@ def ended(outcome: Outcome, cause: Cause) -> Run:
 def test_a_run_without_a_verdict_has_no_kind_of_end() -> None:
     with pytest.raises(ValueError, match=r"^the run has not ended$"):
         kind_of_end(a_run())
+
+
+def test_a_later_attempt_is_named_and_its_time_counts_from_the_launch() -> None:
+    began = NOW - timedelta(minutes=20)
+    run = a_run(attempt=3, created_at=NOW - timedelta(hours=5), phases=((Status.INITIALIZATION, began),))
+    message = message_of(Kind.FAILED, run=run)
+    assert "status    training (training), attempt 3\n" in message.body
+    assert "time      5.0 h since the launch\n" in message.body
+    assert message.document["attempt"] == 3
+
+
+@pytest.mark.parametrize(
+    ("kind", "severity"),
+    [
+        (Kind.STARTED, "info"),
+        (Kind.COMPLETED, "info"),
+        (Kind.KILLED, "warning"),
+        (Kind.RESUMED, "warning"),
+        (Kind.FAILED, "error"),
+        (Kind.STUCK, "error"),
+        (Kind.OVER_BUDGET, "error"),
+        (Kind.ORPHAN, "critical"),
+        (Kind.LEAK, "critical"),
+    ],
+)
+def test_each_kind_has_its_severity(kind: Kind, severity: str) -> None:
+    message = message_of(kind)
+    assert message.attributes["severity"] == message.document["severity"] == severity
+    assert message.chat["metadata"]["additionalContext"]["severity"] == severity
+
+
+def test_a_message_can_be_filtered_by_run_and_cause() -> None:
+    run = ended(Outcome.FAILED, Cause.INFRA)
+    attributes = message_of(Kind.FAILED, run=run).attributes
+    assert (attributes["run_id"], attributes["cause"]) == (RUN_ID, "infra")
+    assert message_of(Kind.ORPHAN).attributes.keys() == {"environment", "lane", "kind", "severity"}
+
+
+@pytest.mark.parametrize("kind", Kind)
+def test_a_message_has_the_log_that_it_is_given_and_no_other(kind: Kind) -> None:
+    assert "RuntimeError:  [31mout of memory [0m" in message_of(kind, log=LOG).body
+    assert "last lines" not in message_of(kind, log=None).body
+
+
+def test_a_log_is_of_use_after_a_failure_alone() -> None:
+    assert {Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET} == WITH_LOG
+
+
+@pytest.mark.parametrize(
+    ("kind", "step"),
+    [
+        (Kind.FAILED, f"chronos-ec2 logs {RUN_ID} --environment dev"),
+        (Kind.STARTED, f"chronos-ec2 monitor {RUN_ID} --environment dev"),
+        (Kind.COMPLETED, f"aws s3 sync s3://a-bucket/dev/{RUN_ID}/ {RUN_ID}/"),
+        (Kind.ORPHAN, "chronos-ec2 verify --environment dev"),
+    ],
+)
+def test_a_message_says_what_to_do_next(kind: Kind, step: str) -> None:
+    message = message_of(kind)
+    assert message.body.endswith(f"next      {step}\n")
+    assert message.chat["content"]["nextSteps"][0] == f"`{step}`"
+
+
+def test_all_messages_of_a_run_are_one_thread_in_a_chat() -> None:
+    threads = {message_of(kind).chat["metadata"]["threadId"] for kind in (Kind.STARTED, Kind.RESUMED, Kind.COMPLETED)}
+    assert threads == {RUN_ID}
 
 
 if __name__ == "__main__":

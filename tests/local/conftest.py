@@ -20,6 +20,7 @@ from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
 from chronos_ec2.local import LocalAws, local_aws
 from chronos_ec2.ports import Stack
+from tests.local.quick import deploy_outputs_only
 
 RUN_ID = "20260101T000000Z-aaaaaa"
 
@@ -74,13 +75,13 @@ class Cloud:
         client("s3").put_object(Bucket=self.stack.bucket, Key=bundle_key(sha256), Body=buffer.getvalue())
         return sha256
 
-    def launch(self, bundle_sha256: str, run_id: str = RUN_ID) -> str:
+    def launch(self, bundle_sha256: str, run_id: str = RUN_ID, lane: str = "main") -> str:
         """Start an instance as `launch` does, without the run's record. Returns its id."""
         request = json.dumps({"bundle_sha256": bundle_sha256}).encode()
         client("s3").put_object(
             Bucket=self.stack.bucket, Key=run_key(self.stack.environment, run_id, "request.json"), Body=request
         )
-        tags = owner_tags(self.stack.project, self.stack.environment) | {"RunId": run_id, "Lane": "main"}
+        tags = owner_tags(self.stack.project, self.stack.environment) | {"RunId": run_id, "Lane": lane}
         response = client("ec2").run_instances(
             MinCount=1,
             MaxCount=1,
@@ -106,5 +107,5 @@ class Cloud:
 
 @pytest.fixture(scope="module")
 def cloud(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Cloud]:
-    with local_aws(tmp_path_factory.mktemp("aws") / "state") as aws, aws.exported():
+    with local_aws(tmp_path_factory.mktemp("aws") / "state", deploy=deploy_outputs_only) as aws, aws.exported():
         yield Cloud(aws, read_stack(client("cloudformation"), aws.environment))

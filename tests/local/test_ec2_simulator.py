@@ -18,13 +18,6 @@ from tests.local.conftest import RUN_ID, Cloud, alive, wait_for
 pytestmark = pytest.mark.embedded_aws
 
 
-def invocations(function: str) -> int:
-    """How often a deployed function has run, according to its log."""
-    group = f"/aws/lambda/chronos-ec2-local-{function}"
-    events = client("logs").filter_log_events(logGroupName=group)["events"]
-    return sum(event["message"].startswith("START") for event in events)
-
-
 def test_the_agent_is_started_as_the_user_data_does(cloud: Cloud) -> None:
     instance_id = cloud.launch(cloud.upload_agent(600))
     agent = cloud.agent_of(instance_id)
@@ -92,24 +85,6 @@ def test_a_bundle_cannot_write_outside_its_folder(cloud: Cloud) -> None:
     wait_for(lambda: log.exists() and "boot failed" in log.read_text())
     assert not list(cloud.aws.state_dir.rglob("escaped"))
     client("ec2").terminate_instances(InstanceIds=[instance_id])
-
-
-def test_the_deployed_function_gets_each_state_change(cloud: Cloud) -> None:
-    before = invocations("instance-changed")
-    instance_id = cloud.launch(cloud.upload_agent(0.1))
-    wait_for(lambda: cloud.state_of(instance_id) == "terminated")
-    wait_for(lambda: invocations("instance-changed") >= before + 4)
-
-
-def test_writing_or_deleting_a_lock_invokes_the_state_function(cloud: Cloud) -> None:
-    before = invocations("state-written")
-    keys = ("local/system-state.json", "local/lanes/nightly/system-state.json")
-    for key in keys:
-        client("s3").put_object(Bucket=cloud.stack.bucket, Key=key, Body=b"{}")
-    wait_for(lambda: invocations("state-written") >= before + 2)
-    for key in keys:
-        client("s3").delete_object(Bucket=cloud.stack.bucket, Key=key)
-    wait_for(lambda: invocations("state-written") >= before + 4)
 
 
 def test_no_instance_survives_the_emulator(cloud: Cloud) -> None:

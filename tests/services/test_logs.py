@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.builders import RUN_ID
@@ -48,3 +49,36 @@ def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays
     assert newest.more() == ["at last"]
     assert first.more() == ["lost"]
     assert log_names(aws.objects, "dev", RUN_ID) == ("trainer", "trainer-1", "trainer-2", "trainer-10")
+
+
+def test_a_log_in_parts_is_read_as_one() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer")
+    aws.objects.write(KEY, b"one\ntw")
+    assert reader.more() == ["one"]
+    # A part that is over ends with its last whole line, and the next one begins with the rest.
+    aws.objects.write(KEY, b"one\n")
+    aws.objects.write(f"{KEY}.0002", b"two\nthree\nfo")
+    assert reader.more() == ["two", "three"]
+    aws.objects.write(f"{KEY}.0002", b"two\nthree\nfour\n")
+    aws.objects.write(f"{KEY}.0003", b"five\n")
+    assert reader.more() == ["four", "five"]
+    assert reader.more() == []
+    again = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer-1")
+    assert again.more() == ["one", "two", "three", "four", "five"]
+    assert log_names(aws.objects, "dev", RUN_ID) == ("trainer",)
+
+
+def test_the_parts_of_a_log_are_in_the_order_of_their_numbers() -> None:
+    aws = MemoryAws()
+    for number in (10_000, 2, 9999):
+        aws.objects.write(log_key("dev", RUN_ID, "trainer.log", 1, number), b"%d\n" % number)
+    aws.objects.write(KEY, b"1\n")
+    assert LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer").more() == ["1", "2", "9999", "10000"]
+
+
+def test_a_line_that_a_killed_agent_had_not_finished_is_followed_by_the_rest_of_the_log() -> None:
+    aws = MemoryAws()
+    aws.objects.write(KEY, b"one\ntw")
+    aws.objects.write(f"{KEY}.0002", b"o\nthe end\n")
+    assert LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer").more() == ["one", "tw", "o", "the end"]

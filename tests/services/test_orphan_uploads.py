@@ -58,3 +58,11 @@ def test_beside_an_unreadable_lock_no_upload_is_aborted(env: Environment) -> Non
 def test_without_uploads_nothing_else_is_asked(env: Environment) -> None:
     assert abort(env) == ()
     assert {operation for operation, _ in env.faults.calls} == {"objects.uploads"}
+
+
+def test_the_upload_of_a_run_that_is_launched_meanwhile_stays(env: Environment) -> None:
+    begin(env, OVER)
+    env.faults.hook("objects.uploads", lambda _prefix: begin(env, env.launch().run_id))
+    assert abort(env) == (key(OVER),)
+    (left,) = env.objects.begun
+    assert left.key == key(env.lock().run.run_id)

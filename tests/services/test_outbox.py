@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import pytest
+
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.services.outbox import Outbox, last_lines
 from chronos_ec2.testing import Faults, MemoryAws
 from chronos_ec2.testing.builders import a_run, seconds
@@ -34,7 +37,10 @@ def test_a_message_that_was_sent_is_not_composed_again() -> None:
     assert outbox.send(MARKER, compose, aws.clock.now())
 
 
-def test_whatever_is_wrong_with_a_log_its_message_goes_out() -> None:
+@pytest.mark.parametrize("operation", ["objects.keys", "objects.tail"])
+def test_whatever_is_wrong_with_a_log_its_message_goes_out(operation: str) -> None:
     faults = Faults()
-    faults.fail("objects.tail", RuntimeError("KMS.DisabledException"))
-    assert last_lines(MemoryAws(faults).objects, a_run()) == ("(could not be read: KMS.DisabledException)",)
+    aws, run = MemoryAws(faults), a_run()
+    aws.objects.write(log_key("dev", run.run_id, "trainer.log", run.attempt), b"step 1\n")
+    faults.fail(operation, RuntimeError("KMS.DisabledException"))
+    assert last_lines(aws.objects, run) == ("(could not be read: KMS.DisabledException)",)

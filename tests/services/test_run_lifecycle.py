@@ -526,6 +526,26 @@ def test_a_failure_is_published_with_the_last_lines_of_the_trainers_log(env: Env
     assert ("  step 999\n" in body, "  step 985\n" in body) == (True, False)
 
 
+@pytest.mark.parametrize("lines_in_last_part", [1, 100])
+def test_the_last_lines_of_a_log_in_parts_may_be_in_two_of_them(env: Environment, lines_in_last_part: int) -> None:
+    launched = env.launch()
+    env.claim(launched)
+    lines = [b"step %d\n" % step for step in range(1000)]
+    first = run_key("dev", launched.run_id, "logs/trainer.log")
+    for key, part in (
+        (first, lines[:500]),
+        (f"{first}.0002", lines[500:-lines_in_last_part]),
+        (f"{first}.0003", lines[-lines_in_last_part:]),
+    ):
+        env.objects.write(key, b"".join(part))
+    env.end(Outcome.FAILED, Cause.USER_CODE)
+    env.power_off(launched)
+    env.watchdog.sweep()
+    body = env.notifier.messages[-1].body
+    assert "  step 985\n  step 986\n" in body
+    assert "  step 998\n  step 999\n" in body
+
+
 def test_a_failure_without_a_log_is_published_all_the_same(env: Environment) -> None:
     launched = env.launch()
     env.claim(launched)

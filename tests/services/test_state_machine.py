@@ -189,6 +189,7 @@ class LaneMachine(RuleBasedStateMachine):
             with suppress(ServiceUnavailable, Crash):
                 self.env.watchdog.lane(LANE)
         self.notice()
+        self.well = self.well and self.is_running()
 
     # --- what always holds -------------------------------------------------------------------------------------
 

@@ -1,16 +1,108 @@
-"""What `verify` warns of; what it proves is in the lives of runs."""
+"""What `verify` finds and warns of, and that nothing is torn down while it finds anything."""
 
 from __future__ import annotations
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady, StillInUse
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.ports import Resource, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.verify import check_bucket_region, check_sweep, setup_warnings
-from chronos_ec2.testing import Faults, MemoryAws
-from chronos_ec2.testing.builders import a_stack
+from chronos_ec2.services.teardown import Teardown
+from chronos_ec2.services.verify import Finding, check_bucket_region, check_sweep, setup_warnings
+from chronos_ec2.testing import Environment, Faults, MemoryAws
+from chronos_ec2.testing.builders import a_stack, seconds
 
 REGION = "us-east-1"
+
+
+class Stack:
+    """A stack, and how often it was deleted."""
+
+    def __init__(self) -> None:
+        self.deleted = 0
+
+    def delete(self) -> None:
+        self.deleted += 1
+
+
+def tear_down(env: Environment, stack: Stack) -> None:
+    Teardown("dev", a_stack().stack_id, env.store, env.fleet, env.deadlines, stack).run()
+
+
+def test_a_lock_that_is_no_record_is_found() -> None:
+    """Somebody's run may hold it."""
+    env = Environment()
+    env.objects.write(Lane("dev", "second").state_key, b"not a record")
+    (found,) = env.findings()
+    assert (found.kind, found.name, found.run_id) == ("lock", "dev/lanes/second/system-state.json", None)
+    assert found.state.startswith("unreadable: ")
+
+
+def test_a_lock_that_s3_does_not_return_is_found() -> None:
+    env = Environment()
+    env.objects.write(Lane("dev").state_key, b"{}")
+    env.faults.fail("objects.read", on=Lane("dev").state_key)
+    (found,) = env.findings()
+    assert found.kind == "lock"
+    assert found.state.startswith("unreadable: ")
+
+
+def test_everything_that_costs_money_or_holds_a_lane_is_found() -> None:
+    env = Environment()
+    first, second = env.launch(), env.launch(lane=Lane("dev", "second"))
+    env.fleet.left = {Resource("network-interface", "eni-1", "available"): None}
+    env.objects.begin(upload := f"dev/{first.run_id}/models/a")
+    gone = env.fleet.add({"Project": "Chronos-Training", "Environment": "dev"})
+    env.fleet.move(gone, InstanceState.TERMINATED)
+    findings = env.findings()
+    assert {(each.kind, each.name) for each in findings if each.kind != "volume"} == {
+        ("instance", f"{first.instance_id} (g4dn.2xlarge)"),
+        ("instance", f"{second.instance_id} (g4dn.2xlarge)"),
+        ("network-interface", "eni-1"),
+        ("schedule", first.instance_id),
+        ("schedule", second.instance_id),
+        ("multipart-upload", upload),
+        ("lock", "dev/system-state.json"),
+        ("lock", "dev/lanes/second/system-state.json"),
+    }
+    assert Finding("lock", "dev/system-state.json", "initialization", first.run_id) in findings
+
+
+def test_an_instance_that_lost_its_tags_is_found_by_its_schedule() -> None:
+    env = Environment()
+    launched = env.launch()
+    env.fleet.untag(launched.instance_id)
+    assert Finding("instance", f"{launched.instance_id} (without our tags)", "running") in env.findings()
+
+
+def test_an_instance_that_is_gone_is_not_found() -> None:
+    env = Environment()
+    env.power_off(env.launch())
+    env.sweeps(seconds(1800))
+    assert env.findings() == ()
+
+
+def test_an_environment_that_is_not_in_use_is_torn_down() -> None:
+    stack = Stack()
+    tear_down(Environment(), stack)
+    assert stack.deleted == 1
+
+
+@pytest.mark.parametrize("broken", [False, True])
+def test_nothing_is_torn_down_under_a_run_even_if_its_lock_cannot_be_read(broken: bool) -> None:
+    env, stack = Environment(), Stack()
+    env.launch()
+    if broken:
+        # Of the run only its lock is left, and nobody can say whose it is.
+        (instance,) = env.alive
+        env.fleet.forget(instance.instance_id)
+        env.deadlines.schedules.clear()
+        env.objects.write(Lane("dev").state_key, b"not a record")
+    with pytest.raises(StillInUse, match=r"lock dev/system-state\.json"):
+        tear_down(env, stack)
+    assert stack.deleted == 0
 
 
 def warned(aws: MemoryAws) -> tuple[str, ...]:
@@ -42,15 +134,20 @@ def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
     assert "docs/deploying.md" in warning
 
 
-def test_each_subscription_that_is_not_confirmed_is_warned_of() -> None:
+@pytest.mark.parametrize(
+    ("state", "words"),
+    [(SubscriptionState.PENDING, "is not confirmed"), (SubscriptionState.GONE, "has no subscription")],
+)
+def test_each_subscription_that_receives_nothing_is_warned_of(state: SubscriptionState, words: str) -> None:
     aws = MemoryAws()
-    aws.setup_checks.pending += [
-        "email a@example.com to chronos-ec2-dev",
-        "email b@example.com to chronos-ec2-dev-alarms",
-    ]
+    topics = [f"arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev{suffix}" for suffix in ("", "-alarms")]
+    aws.setup_checks.subscribed += [Subscription(topic, "email", "a@example.com", state) for topic in topics]
+    aws.setup_checks.subscribed.append(Subscription(topics[0], "https", "https://x", SubscriptionState.CONFIRMED))
     first, second = warned(aws)
-    assert first.startswith("email a@example.com to chronos-ec2-dev is not confirmed")
-    assert second.startswith("email b@example.com to chronos-ec2-dev-alarms is not confirmed")
+    assert first.startswith(f"email a@example.com to chronos-ec2-dev {words}")
+    assert second.startswith(f"email a@example.com to chronos-ec2-dev-alarms {words}")
+    again = f"aws sns subscribe --topic-arn {topics[1]} --protocol email --notification-endpoint a@example.com"
+    assert again in second
 
 
 @pytest.mark.parametrize("error", [NotAllowed, ServiceUnavailable])

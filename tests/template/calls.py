@@ -69,6 +69,11 @@ def _interface(interface_id: str) -> dict[str, str]:
     return _tags_of(_described("describe_network_interfaces", "NetworkInterfaces", **which), "TagSet")
 
 
+def _subnet(subnet_id: str) -> dict[str, str]:
+    subnet = _described("describe_subnets", "Subnets", SubnetIds=[subnet_id])
+    return {"ec2:Vpc": f"{EC2}:vpc/{subnet['VpcId']}"} if subnet else {}
+
+
 def _template(template_id: str) -> dict[str, Any]:
     """What a launch template asks for."""
     which = {"LaunchTemplateId": template_id, "Versions": ["$Latest"]}
@@ -126,6 +131,7 @@ def _launch(asked: Parameters) -> list[Request]:
     if "MetadataOptions" in asked:
         launch["ec2:MetadataHttpTokens"] = asked["MetadataOptions"]["HttpTokens"]
     of_template = {"ec2:IsLaunchTemplateResource": str("ImageId" not in asked).lower()}
+    subnet = both.get("SubnetId", "of-the-default-vpc")
     roles = _roles(both["IamInstanceProfile"]["Arn"])
     kinds, at_launch = ["instance", "volume", "network-interface"], {"ec2:CreateAction": "RunInstances"}
     if "InstanceMarketOptions" in asked:
@@ -134,7 +140,7 @@ def _launch(asked: Parameters) -> list[Request]:
         *(Request("ec2:RunInstances", f"{EC2}:{kind}/*", tags.get(kind, {}) | launch) for kind in kinds),
         *(Request("ec2:CreateTags", f"{EC2}:{kind}/*", of_kind | at_launch) for kind, of_kind in tags.items()),
         Request("ec2:RunInstances", template["ec2:LaunchTemplate"]),
-        Request("ec2:RunInstances", f"{EC2}:subnet/{both.get('SubnetId', 'of-the-default-vpc')}"),
+        Request("ec2:RunInstances", f"{EC2}:subnet/{subnet}", _subnet(subnet)),
         *(Request("ec2:RunInstances", f"{EC2}:security-group/{group}") for group in both["SecurityGroupIds"]),
         Request("ec2:RunInstances", f"arn:aws:ec2:us-east-1::image/{both['ImageId']}", template | of_template),
         *(Request("iam:PassRole", role, {"iam:PassedToService": "ec2.amazonaws.com"}) for role in roles),
@@ -198,6 +204,8 @@ NEEDED: dict[str, Needed] = {
     "ec2.DescribeVolumes": _anywhere("ec2:DescribeVolumes"),
     "ec2.DescribeNetworkInterfaces": _anywhere("ec2:DescribeNetworkInterfaces"),
     "ec2.DescribeSpotInstanceRequests": _anywhere("ec2:DescribeSpotInstanceRequests"),
+    "ec2.DescribeInstanceTypes": _anywhere("ec2:DescribeInstanceTypes"),
+    "service-quotas.GetServiceQuota": _anywhere("servicequotas:GetServiceQuota"),
     "ec2.RunInstances": _launch,
     "ec2.TerminateInstances": _ended("ec2:TerminateInstances", "instance", "InstanceIds", _instance),
     "ec2.DeleteVolume": _ended("ec2:DeleteVolume", "volume", "VolumeId", _volume),

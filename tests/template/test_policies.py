@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import cache
 
@@ -68,11 +68,11 @@ def policies() -> Policies:
     return Policies(synthesised(parameters={"AgentLogs": "cloudwatch"}))
 
 
-def policies_of(subnets: Sequence[str], security_group: str, launch_template: str) -> Policies:
+def policies_of(vpc: str, security_group: str, launch_template: str) -> Policies:
     """The policies of a stack for which AWS has chosen these ids."""
     resources = json.dumps(dict(policies().resources))
-    chosen = dict(zip([f"subnet-chronos-ec2-dev-subnet{letter}" for letter in "abc"], subnets, strict=True))
-    chosen |= {"sg-0123456789abcdef0": security_group, "lt-0123456789abcdef0": launch_template}
+    chosen = {"vpc-0123456789abcdef0": vpc, "sg-0123456789abcdef0": security_group}
+    chosen |= {"lt-0123456789abcdef0": launch_template}
     for made_up, real in chosen.items():
         resources = resources.replace(made_up, real)
     return Policies(json.loads(resources))
@@ -138,7 +138,8 @@ NOT_ALLOWED = [
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:MetadataHttpTokens": "optional"}, "IMDSv1"),
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | OTHER_PROFILE, "another profile"),
             Case(who, "ec2:RunInstances", INSTANCE, ASKED | {"ec2:MetadataHttpTokens": "required"}, "no profile"),
-            Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-of-others"),
+            Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-of-others", {"ec2:Vpc": f"{EC2}:vpc/vpc-of-others"}),
+            Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-without-a-word-on-its-vpc"),
             Case(who, "ec2:RunInstances", f"{EC2}:security-group/sg-open"),
             Case(who, "ec2:RunInstances", f"{EC2}:launch-template/lt-of-others"),
             Case(who, "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
@@ -302,6 +303,8 @@ def test_a_role_is_for_its_service_alone(role: str, service: str) -> None:
 
 ALARM = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:chronos-ec2-dev-sweep-silent"
 OTHERS = "210987654321"
+# As CloudFormation names a rule that SAM has left unnamed.
+RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrittenLockWritten-1A2B3C4D5E6F"
 
 
 @pytest.mark.parametrize(
@@ -318,8 +321,12 @@ OTHERS = "210987654321"
         ("AlarmTopicPolicy", TOPIC, "cloudwatch", {}, Answer.NOT_ALLOWED),
         ("TopicPolicy", TOPIC, "cloudwatch", {}, Answer.NOT_ALLOWED),
         ("TopicPolicy", TOPIC, "cloudwatch", {"aws:SecureTransport": "false"}, Answer.DENIED),
-        ("UndeliveredEventsPolicy", UNDELIVERED, "events", {}, Answer.ALLOWED),
-        ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SourceAccount": OTHERS}, Answer.NOT_ALLOWED),
+        ("UndeliveredEventsPolicy", UNDELIVERED, "events", {}, Answer.NOT_ALLOWED),
+        ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SourceArn": RULE}, Answer.ALLOWED),
+        ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SourceArn": RULE.replace(ACCOUNT, OTHERS)},
+         Answer.NOT_ALLOWED),
+        ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SourceArn": RULE.replace("ec2-dev", "ec2-prod")},
+         Answer.NOT_ALLOWED),
         ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SecureTransport": "false"}, Answer.DENIED),
         ("UndeliveredEventsPolicy", UNDELIVERED, "sns", {}, Answer.NOT_ALLOWED),
         ("UndeliveredEventsPolicy", FAILED, "events", {}, Answer.NOT_ALLOWED),
@@ -337,9 +344,15 @@ def test_a_topic_and_a_queue_take_messages_of_their_own_service_and_account_alon
     assert answer(request, [], policies().on(policy)) is expected
 
 
+def test_eventbridge_names_its_rule_to_the_queue_and_need_not_name_its_account() -> None:
+    context = {"aws:SourceArn": RULE, "aws:SecureTransport": "true"}
+    request = Request("sqs:SendMessage", UNDELIVERED, context, service="events.amazonaws.com")
+    assert answer(request, [], policies().on("UndeliveredEventsPolicy")) is Answer.ALLOWED
+
+
 @pytest.mark.parametrize("action", ["sqs:ReceiveMessage", "sqs:DeleteMessage", "sqs:SetQueueAttributes"])
 def test_eventbridge_puts_into_its_queue_and_does_nothing_else_to_it(action: str) -> None:
-    context = {"aws:SourceAccount": ACCOUNT, "aws:SecureTransport": "true"}
+    context = {"aws:SourceArn": RULE, "aws:SecureTransport": "true"}
     request = Request(action, UNDELIVERED, context, service="events.amazonaws.com")
     assert answer(request, [], policies().on("UndeliveredEventsPolicy")) is Answer.NOT_ALLOWED
 
@@ -366,3 +379,28 @@ def test_the_endpoint_leads_to_our_bucket_alone_whatever_credentials_a_box_has(
 ) -> None:
     request = Request(action, resource, AS_WE_CALL | {"aws:PrincipalAccount": account})
     assert answer(request, [], policies().on("S3Endpoint")) is expected
+
+
+KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1a2b3c4d-0000-0000-0000-000000000000"
+FOR_EC2 = {"kms:ViaService": "ec2.us-east-1.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
+
+
+@pytest.mark.parametrize("who", [STARTER, "VolumeKeyPolicy"])
+@pytest.mark.parametrize("action", ["kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt",
+                                    "kms:DescribeKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"])  # fmt: skip
+def test_who_launches_may_use_the_volumes_key_through_ec2_alone(who: str, action: str) -> None:
+    own = Policies(synthesised(parameters={"VolumeKeyArn": KEY}))
+    assert own.ask(who, Request(action, KEY, FOR_EC2)) is Answer.ALLOWED
+    assert own.ask(who, Request(action, f"{KEY[:-1]}1", FOR_EC2)) is Answer.NOT_ALLOWED
+    elsewhere = FOR_EC2 | {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
+    assert own.ask(who, Request(action, KEY, elsewhere)) is Answer.NOT_ALLOWED
+    for role in EVERYBODY:
+        assert policies().ask(role, Request(action, KEY, FOR_EC2)) is Answer.NOT_ALLOWED
+
+
+def test_a_grant_on_the_volumes_key_is_for_ec2_and_for_nobody_else() -> None:
+    own = Policies(synthesised(parameters={"VolumeKeyArn": KEY}))
+    direct = FOR_EC2 | {"kms:GrantIsForAWSResource": "false"}
+    assert own.ask(STARTER, Request("kms:CreateGrant", KEY, direct)) is Answer.NOT_ALLOWED
+    for who in (AGENT, WATCHDOG, DEADLINE):
+        assert own.ask(who, Request("kms:CreateGrant", KEY, FOR_EC2)) is Answer.NOT_ALLOWED

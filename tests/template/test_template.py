@@ -28,6 +28,7 @@ from verification.template.synthesis import synthesised
 
 Template = dict[str, Any]
 RUN_ID = "20260131T120000Z-1a2b3c"
+OWN_KEY = "arn:aws:kms:us-east-1:123456789012:key/1a2b3c4d-0000-0000-0000-000000000000"
 
 
 def of_type(template: Template, kind: str) -> dict[str, Any]:
@@ -62,11 +63,33 @@ def test_nothing_gets_in_and_only_https_gets_out(template: Template) -> None:
     assert not of_type(template, "AWS::EC2::SecurityGroupIngress")
 
 
-def test_an_instance_that_shuts_down_is_gone_with_its_volume(template: Template) -> None:
-    data = template["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
+def root_volume(stack: Template) -> dict[str, Any]:
+    (mapping,) = stack["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["BlockDeviceMappings"]
+    return dict(mapping["Ebs"])
+
+
+def test_an_instance_that_shuts_down_is_gone_with_its_volume(stack: Template) -> None:
+    data = stack["LaunchTemplate"]["Properties"]["LaunchTemplateData"]
     assert data["InstanceInitiatedShutdownBehavior"] == "terminate"
-    (mapping,) = data["BlockDeviceMappings"]
-    assert mapping["Ebs"] == {"VolumeType": "gp3", "VolumeSize": 100, "Encrypted": True, "DeleteOnTermination": True}
+    assert root_volume(stack)["DeleteOnTermination"] is True
+
+
+def test_the_root_volume_has_a_named_key_whatever_the_accounts_default_is() -> None:
+    by_default = {"VolumeType": "gp3", "VolumeSize": 100, "Encrypted": True, "DeleteOnTermination": True,
+                  "KmsKeyId": "alias/aws/ebs"}  # fmt: skip
+    assert root_volume(synthesised()) == by_default
+    chosen = {"VolumeSize": "500", "VolumeInitializationRate": "200", "VolumeKeyArn": OWN_KEY}
+    assert root_volume(synthesised(parameters=chosen)) == by_default | {
+        "VolumeSize": "500", "VolumeInitializationRate": "200", "KmsKeyId": OWN_KEY,
+    }  # fmt: skip
+
+
+def test_roles_may_use_a_key_only_where_one_is_given() -> None:
+    own = synthesised(parameters={"VolumeKeyArn": OWN_KEY})
+    assert {place.partition(".")[0] for place, policy in policies(own).items() if OWN_KEY in json.dumps(policy)} == {
+        "LauncherRole", "VolumeKeyPolicy",
+    }  # fmt: skip
+    assert "kms:" not in json.dumps(policies(synthesised()))
 
 
 def test_instance_metadata_needs_a_token_and_stays_on_the_box(template: Template) -> None:
@@ -178,15 +201,6 @@ def test_nobody_is_allowed_everything_of_a_service(stack: Template) -> None:
                 assert "*" not in json.dumps(statement["Action"]), place
 
 
-def test_locks_alone_wake_the_state_function(template: Template) -> None:
-    pattern = template["Resources"]["StateWritten"]["Properties"]["Events"]["LockWritten"]["Properties"]["Pattern"]
-    exact, lanes = pattern["detail"]["object"]["key"]
-    environment = {"${Environment}": "dev"}
-    assert exact["Fn::Sub"].replace(*environment.popitem()) == Lane("dev").state_key
-    assert lanes["wildcard"]["Fn::Sub"] == "${Environment}/lanes/*/system-state.json"
-    assert Lane("dev", "x").state_key == "dev/lanes/x/system-state.json"
-
-
 def test_messages_rest_encrypted_and_travel_encrypted(template: Template, stack: Template) -> None:
     for queue in of_type(template, "AWS::SQS::Queue").values():
         assert queue["Properties"]["SqsManagedSseEnabled"] is True
@@ -201,7 +215,7 @@ def test_messages_rest_encrypted_and_travel_encrypted(template: Template, stack:
         assert [s["Condition"] for s in refusals] == [{"Bool": {"aws:SecureTransport": "false"}}]
 
 
-def test_logs_stay_for_a_month_where_nothing_stays_after_the_stack(template: Template) -> None:
+def test_logs_stay_for_a_month_where_nothing_stays_after_the_stack(template: Template, stack: Template) -> None:
     logs = of_type(template, "AWS::Logs::LogGroup")
     functions = of_type(template, "AWS::Serverless::Function")
     written = {body["Properties"]["LoggingConfig"]["LogGroup"]["Ref"] for body in functions.values()}
@@ -211,7 +225,7 @@ def test_logs_stay_for_a_month_where_nothing_stays_after_the_stack(template: Tem
         assert log["DeletionPolicy"] == "Delete"
     for role in ("WatchdogRole", "LauncherRole"):
         # Otherwise a function that ends after its log group would make it again, and for good.
-        assert "logs:CreateLogGroup" not in actions(template, role)
+        assert "logs:CreateLogGroup" not in actions({"Resources": stack}, role)
 
 
 def test_the_stack_leaves_nothing_but_its_bucket(source: Template) -> None:
@@ -219,18 +233,35 @@ def test_the_stack_leaves_nothing_but_its_bucket(source: Template) -> None:
     assert kept == {"Bucket", "BucketPolicy"}
 
 
-def test_subnets_lie_in_three_zones(template: Template) -> None:
-    zones = [
-        subnet["Properties"]["AvailabilityZone"]["Fn::Select"][0]
-        for subnet in of_type(template, "AWS::EC2::Subnet").values()
-    ]
-    assert sorted(zones) == [0, 1, 2]
+NAMED = ["us-east-1b", "us-east-1d", "us-east-1f", "us-east-1a", "us-east-1c", "us-east-1e"]
 
 
-def test_where_there_are_two_zones_nothing_names_a_third() -> None:
-    stack = synthesised(parameters={"Zones": "2"}, zones="ab")
-    assert "subnetc" not in json.dumps(stack).lower()
-    assert len(stack["Launcher"]["Properties"]["Environment"]["Variables"]["SUBNET_IDS"].split(",")) == 2
+@pytest.mark.parametrize("count", range(1, 7))
+@pytest.mark.parametrize("names", [None, NAMED])
+def test_each_zone_has_a_subnet_with_a_route_and_launches_know_all_of_them(count: int, names: list[str] | None) -> None:
+    parameters = {"ZoneCount": str(count)} | ({"Zones": ",".join(names[:count])} if names else {})
+    stack = synthesised(parameters=parameters, zones="abcdef"[:count])
+    subnets = [body["Properties"] for body in stack.values() if body["Type"] == "AWS::EC2::Subnet"]
+    regions_own = [f"us-east-1{letter}" for letter in "abcdef"]
+    assert [subnet["AvailabilityZone"] for subnet in subnets] == (names or regions_own)[:count]
+    assert len({subnet["CidrBlock"] for subnet in subnets}) == count
+    known = stack["Launcher"]["Properties"]["Environment"]["Variables"]["SUBNET_IDS"].split(",")
+    assert known == [f"subnet-chronos-ec2-dev-subnet{letter}" for letter in "abcdef"[:count]]
+    routed = [b["Properties"] for b in stack.values() if b["Type"] == "AWS::EC2::SubnetRouteTableAssociation"]
+    assert [route["SubnetId"] for route in routed] == known
+
+
+def test_a_zone_that_is_not_named_is_an_error_and_no_subnet_elsewhere() -> None:
+    with pytest.raises(IndexError):
+        synthesised(parameters={"ZoneCount": "3", "Zones": "us-west-1a,us-west-1c"})
+
+
+def test_zones_are_given_by_name(template: Template) -> None:
+    pattern = template["Parameters"]["Zones"]["AllowedPattern"]
+    assert all(re.fullmatch(pattern, zone) for zone in ("us-east-1a", "ap-southeast-2c", "us-gov-west-1b"))
+    assert not any(
+        re.fullmatch(pattern, zone) for zone in ("us-east-1", "use1-az1", "us-east-1a b", "us-east-1-bos-1a")
+    )
 
 
 def test_everything_that_takes_tags_has_ours(stack: Template) -> None:
@@ -258,7 +289,8 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
         "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "AgentPackages", "AgentLogGroup",
         "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn", "DeadlineGroup",
-        "DeadlineRoleArn", "OperatorPolicyArn", "LimitOverrides", "StateWrittenFunction", "InstanceChangedFunction",
+        "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn",
+        "LimitOverrides", "StateWrittenFunction", "InstanceChangedFunction",
         "SweepFunction", "LauncherFunction",
     }  # fmt: skip
 
@@ -273,22 +305,6 @@ def test_each_function_is_told_what_it_needs(stack: Template) -> None:
         assert set(variables) == common | own, name
     assert given["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]
     assert len(given["Launcher"]["SUBNET_IDS"].split(",")) == 3
-
-
-def test_what_fails_with_all_its_retries_is_kept_but_of_the_sweep_which_comes_again(stack: Template) -> None:
-    configs = {
-        body["Properties"]["FunctionName"].removeprefix("chronos-ec2-dev-"): body["Properties"]
-        for body in stack.values()
-        if body["Type"] == "AWS::Lambda::EventInvokeConfig"
-    }
-    sweep = configs.pop("sweep")
-    assert (sweep["MaximumRetryAttempts"], sweep["MaximumEventAgeInSeconds"]) == (0, 60)
-    # One failure would otherwise hold an alarm up for as long as the queue keeps it.
-    assert "OnFailure" not in sweep.get("DestinationConfig", {})
-    assert set(configs) == {"state-written", "instance-changed", "launcher"}
-    for config in configs.values():
-        assert config["DestinationConfig"]["OnFailure"]["Destination"].endswith("failedinvocations")
-        assert (config["MaximumRetryAttempts"], config["MaximumEventAgeInSeconds"]) == (2, 300)
 
 
 def test_concurrency_is_reserved_only_where_it_is_asked_for() -> None:
@@ -318,7 +334,10 @@ def test_every_parameter_is_described_checked_and_in_a_group(template: Template)
     assert sorted(name for group in groups for name in group["Parameters"]) == sorted(template["Parameters"])
     for name, parameter in template["Parameters"].items():
         assert parameter["Description"], name
-        assert "AllowedValues" in parameter or re.fullmatch(parameter["AllowedPattern"], parameter["Default"]), name
+        if parameter["Type"] == "Number":
+            assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"], name
+        else:
+            assert "AllowedValues" in parameter or re.fullmatch(parameter["AllowedPattern"], parameter["Default"]), name
 
 
 def test_an_environment_is_not_named_like_what_all_of_them_share(template: Template) -> None:
@@ -361,7 +380,7 @@ def parsed_by_sam(overrides: list[str]) -> dict[str, str]:
 def test_prod_is_deployed_the_same_each_time_because_it_names_every_parameter(template: Template) -> None:
     parameters = tomllib.loads((ROOT / "samconfig.toml").read_text())["prod"]["deploy"]["parameters"]
     named = parsed_by_sam(parameters["parameter_overrides"])
-    defaults = {name: body["Default"] for name, body in template["Parameters"].items()}
+    defaults = {name: str(body["Default"]) for name, body in template["Parameters"].items()}
     assert named == defaults | {"Environment": "prod"}
     assert parameters["confirm_changeset"] is True
 

@@ -8,10 +8,14 @@ from typing import Any
 
 from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
+from verification.template.synthesis import synthesised
+
 Template = dict[str, Any]
 
 # With a new address its subscription is a new one: that is what was asked for.
 MEANT = {("EmailSubscription", "Endpoint"), ("AlarmEmailSubscription", "Endpoint")}
+# Zones are only appended. CloudFormation refuses to move a subnet to another zone, because its CIDR block is taken.
+REFUSED = {(f"Subnet{letter}", "AvailabilityZone") for letter in "ABCDEF"}
 
 
 def named(value: Any) -> Iterator[str]:
@@ -56,14 +60,27 @@ def test_the_schemas_know_what_would_be_replaced(source: Template) -> None:
 def test_no_parameter_replaces_anything(source: Template) -> None:
     chosen = {*source["Parameters"], *source["Conditions"]}
     guilty = {(name, prop) for name, prop, value in replacing(source) if chosen & set(named(value))}
-    assert guilty == MEANT
+    assert guilty == MEANT | REFUSED
 
 
-def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket_and_the_third_zone(source: Template) -> None:
+def test_more_zones_change_nothing_about_those_that_there_are() -> None:
+    for names in ("", "us-east-1b,us-east-1d,us-east-1f"):
+        before = synthesised(parameters={"ZoneCount": "3", "Zones": names}, zones="abcdef")
+        appended = f"{names},us-east-1a" if names else ""
+        after = synthesised(parameters={"ZoneCount": "4", "Zones": appended}, zones="abcdef")
+        for name in ("SubnetA", "SubnetB", "SubnetC"):
+            assert before[name] == after[name]
+        assert after.keys() - before.keys() == {"SubnetD", "SubnetDRoutes"}
+
+
+def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket_and_further_zones(source: Template) -> None:
     conditional = {name: body["Condition"] for name, body in source["Resources"].items() if "Condition" in body}
     assert conditional == {
-        "SubnetC": "ThreeZones",
-        "SubnetCRoutes": "ThreeZones",
+        **{
+            f"Subnet{letter}{part}": f"{count}Zones"
+            for letter, count in zip("BCDEF", ("Two", "Three", "Four", "Five", "Six"), strict=True)
+            for part in ("", "Routes")
+        },
         "Bucket": "MakeBucket",
         "BucketPolicy": "MakeBucket",
         "EmailSubscription": "NotifyByEmail",
@@ -72,6 +89,7 @@ def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket_and_the_thir
         "InstanceDoesNotEnd": "MakeMetrics",
         **{name: "MakeMetrics" for name, body in source["Resources"].items() if body["Type"].endswith("MetricFilter")},
         "AgentCloudWatchLogs": "AgentLogsInCloudWatch",
+        "VolumeKeyPolicy": "OwnVolumeKey",
     }
 
 

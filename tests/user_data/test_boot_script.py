@@ -23,7 +23,7 @@ from agent.lifecycle import run_agent
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.s3_keys import exit_report_key, run_key
+from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, run_key
 from chronos_ec2.services.publish.wheels import PythonEnv, file_sha256, pack
 from chronos_ec2.testing.builders import RUN_ID, launching
 from chronos_ec2.user_data import render_user_data
@@ -65,6 +65,13 @@ TIMEOUT = """#!/bin/bash
 # The real command, with a shorter limit.
 exec /usr/bin/timeout --kill-after=1 2 "${@:3}"
 """
+MOUNTPOINT = """#!/bin/bash
+[[ -n "$LOCAL_DISK" && "$*" == "--quiet $ROOT/disk/opt/dlami/nvme" ]]
+"""
+DF = """#!/bin/bash
+echo Avail
+case "${@: -1}" in */opt/dlami/nvme) echo "$LOCAL_DISK";; *) echo 60000000000;; esac
+"""
 JOURNALCTL = """#!/bin/bash
 echo "journal of $*"
 """
@@ -98,6 +105,7 @@ class FakeInstance:
             (root / folder).mkdir(parents=True)
         commands = {"bin/curl": CURL, "bin/aws": AWS, "bin/systemctl": SYSTEMCTL, "bin/python3": IMAGE_PYTHON}
         commands |= {"bin/journalctl": JOURNALCTL, "bin/sleep": SLEEP, "bin/timeout": TIMEOUT}
+        commands |= {"bin/mountpoint": MOUNTPOINT, "bin/df": DF}
         for name, body in (commands | {"disk/opt/pytorch/bin/python": IMAGE_PYTHON}).items():
             (root / name).write_text(body)
             (root / name).chmod(0o755)
@@ -141,15 +149,27 @@ class FakeInstance:
 
     def inside(self, text: str) -> str:
         """The text with its paths moved below the folder."""
-        for folder in ("/etc/chronos-ec2", "/opt/chronos-ec2", "/var/log"):
+        for folder in ("/etc/chronos-ec2", "/opt/chronos-ec2", "/opt/dlami", "/var/log"):
             text = text.replace(folder, f"{self.disk}{folder}")
         text = text.replace("--tmpdir=/run", f"--tmpdir={self.root}")
         return text.replace("/opt/pytorch", f"{self.disk}/opt/pytorch").replace("/usr/bin/python3", "/no/python3")
+
+    def workdir(self) -> Workdir:
+        """The agent's folder, as the boot script and the agent make it."""
+        workdir = Workdir(self.disk / "opt/chronos-ec2/work" / RUN_ID)
+        if not workdir.root.exists():
+            workdir.root.mkdir(parents=True)
+            logs = self.disk / "opt/chronos-ec2/logs"
+            logs.mkdir()
+            workdir.logs.symlink_to(logs)
+        workdir.create()
+        return workdir
 
     @property
     def environment(self) -> dict[str, str]:
         return {
             "PATH": f"{self.root}/bin:/usr/bin:/bin", "ROOT": str(self.root), "FAILING": "", "HTTP_500": "",
+            "LOCAL_DISK": "",
             "REAL_PYTHON": sys.executable,
         }  # fmt: skip
 
@@ -201,6 +221,33 @@ def test_a_boot_without_faults_starts_the_agent_and_does_not_power_off(instance:
     identity = (instance.disk / "etc/chronos-ec2/instance").read_text().splitlines()
     assert identity[0] == "INSTANCE_ID=i-0123456789abcdef0"
     assert identity[2:] == ["AWS_DEFAULT_REGION=us-east-1", f"PYTHON={instance.disk}/opt/pytorch/bin/python"]
+
+
+@pytest.mark.parametrize(
+    ("local_disk", "works_on"),
+    [
+        ("", "opt/chronos-ec2/work"),
+        ("59999999999", "opt/chronos-ec2/work"),
+        ("225000000000", "opt/dlami/nvme/chronos-ec2"),
+    ],
+    ids=["none", "smaller", "larger"],
+)
+def test_a_run_works_on_the_larger_disk_and_logs_to_the_volume(
+    instance: FakeInstance, local_disk: str, works_on: str
+) -> None:
+    (instance.disk / "opt/dlami/nvme").mkdir(parents=True)
+    assert instance.boot(LOCAL_DISK=local_disk) == STARTED
+    workdir = instance.workdir()
+    assert workdir.data.resolve() == instance.disk / works_on / RUN_ID / "data"
+    workdir.claimed.touch()
+    assert (instance.disk / "opt/chronos-ec2/logs/claimed").exists()
+
+
+def test_a_local_disk_that_takes_nothing_is_not_used(instance: FakeInstance) -> None:
+    (instance.disk / "opt/dlami").mkdir()
+    (instance.disk / "opt/dlami/nvme").touch()
+    assert instance.boot(LOCAL_DISK="225000000000") == STARTED
+    assert instance.workdir().data.resolve() == instance.disk / "opt/chronos-ec2/work" / RUN_ID / "data"
 
 
 def test_the_agents_packages_shadow_those_of_the_image(instance: FakeInstance) -> None:
@@ -288,8 +335,7 @@ def test_the_reason_why_a_boot_failed_is_in_the_exit_report_and_in_the_log(insta
 
 def after_the_agent(instance: FakeInstance, **variables: str) -> None:
     """The agent has exited, and systemd runs the unit's ExecStopPost."""
-    workdir = Workdir(instance.disk / "opt/chronos-ec2/work" / RUN_ID)
-    workdir.create()
+    workdir = instance.workdir()
     workdir.agent_log.write_text("the agent's log\n")
     workdir.trainer_log.write_text("the trainer's log\n")
     unit = instance.files["/etc/systemd/system/chronos-agent.service"].splitlines()
@@ -301,6 +347,17 @@ def test_the_exit_report_of_a_killed_agent_is_systemds_result(instance: FakeInst
     after_the_agent(instance, SERVICE_RESULT="signal", EXIT_CODE="killed", EXIT_STATUS="KILL")
     assert (instance.exit_report or "").startswith("systemd's result for the agent: signal (killed KILL)")
     assert (instance.log("agent"), instance.log("trainer")) == ("the agent's log\n", "the trainer's log\n")
+
+
+def test_a_killed_agents_logs_are_continued_where_it_had_stopped_uploading(instance: FakeInstance) -> None:
+    redacted = instance.workdir().logs / "redacted"
+    redacted.mkdir()
+    (redacted / "agent.log.shipped").write_text(f"{len('the agent')} 3\n")
+    (redacted / "trainer.log.shipped").write_text(f"{len('the trainer')}999 1\n")
+    after_the_agent(instance, SERVICE_RESULT="signal", EXIT_CODE="killed", EXIT_STATUS="KILL")
+    assert instance.stored(log_key("dev", RUN_ID, "agent.log", 1, part=4)) == "'s log\n"
+    folder = (instance.root / "bucket/s3:/a-bucket" / run_key("dev", RUN_ID, "logs/any")).parent
+    assert sorted(log.name for log in folder.iterdir()) == ["agent.log.0004", "boot.log", "exit-report-1.txt"]
 
 
 def test_later_attempts_do_not_overwrite_logs(instance: FakeInstance) -> None:
@@ -394,8 +451,9 @@ def test_an_image_without_torch_is_refused(instance: FakeInstance, python: str |
 def test_the_scripts_pass_shellcheck(instance: FakeInstance, name: str) -> None:
     if shutil.which("shellcheck") is None:
         pytest.skip("shellcheck is not installed")
-    guard = document()["bootcmd"][-1][-1]
-    script = guard if name == "reboot guard" else instance.files[f"/opt/chronos-ec2/{name}"]
+    script = (
+        command_with("chronos-reboot")[-1] if name == "reboot guard" else instance.files[f"/opt/chronos-ec2/{name}"]
+    )
     # SC1091: the sourced files do not exist here.
     found = subprocess.run(
         ["shellcheck", "--shell=bash", "--exclude=SC1091", "-"],
@@ -407,6 +465,35 @@ def test_the_scripts_pass_shellcheck(instance: FakeInstance, name: str) -> None:
     assert found.returncode == 0, found.stdout
 
 
+def command_with(text: str) -> list[str]:
+    """The command of bootcmd that contains a text."""
+    (command,) = (command for command in document()["bootcmd"] if text in command[-1])
+    return list(command)
+
+
+def test_nothing_is_upgraded_or_restarted_while_the_instance_lives(instance: FakeInstance) -> None:
+    *shell, script = command_with("unattended-upgrades")
+    etc = instance.root / "etc"
+    instance.run(*shell, script.replace("/etc/", f"{etc}/"))
+    masked = {call.removeprefix("mask --now --no-block ") for call in instance.systemctl_calls()}
+    assert masked == {
+        "unattended-upgrades.service",
+        *(f"apt-daily{part}.{kind}" for part in ("", "-upgrade") for kind in ("timer", "service")),
+    }
+    # Perl, which needrestart reads: list what could be restarted, and restart nothing.
+    assert (etc / "needrestart/conf.d/chronos-ec2.conf").read_text() == '$nrconf{restart} = "l";\n'
+
+
+def test_the_timers_and_the_reboot_guard_are_armed_before_anything_that_is_not_needed() -> None:
+    commands = [" ".join(command) for command in document()["bootcmd"]]
+    places = [
+        next(place for place, command in enumerate(commands) if text in command)
+        for text in ("chronos-deadline", "chronos-boot", "chronos-reboot", "unattended-upgrades")
+    ]
+    assert places == sorted(places)
+    assert places[-1] == len(commands) - 1
+
+
 def timer(number: int) -> list[str]:
     """The command of a timer: 0 for the deadline, 1 for the boot."""
     command = document()["bootcmd"][number]
@@ -416,8 +503,7 @@ def timer(number: int) -> list[str]:
 
 @pytest.mark.parametrize("claimed", [True, False])
 def test_the_boot_timer_powers_off_only_an_instance_without_a_claim(instance: FakeInstance, claimed: bool) -> None:
-    workdir = Workdir(instance.disk / "opt/chronos-ec2/work" / RUN_ID)
-    workdir.create()
+    workdir = instance.workdir()
     if claimed:
         workdir.claimed.touch()
     instance.output.write_text("boot: begin\nboot: get it\nsomething else\n")
@@ -449,7 +535,7 @@ def test_timers_do_not_wait_for_sysinit_target() -> None:
 
 
 def test_a_second_boot_only_powers_off() -> None:
-    *shell, guard = document()["bootcmd"][-1]
+    *shell, guard = command_with("chronos-reboot")
     assert shell == ["sh", "-c"]
     assert "WantedBy=sysinit.target" in guard
     # It uploads an exit report first, limited by systemd.
@@ -465,7 +551,7 @@ def test_the_reboot_unit_does_not_act_in_the_first_boot(instance: FakeInstance, 
     units, run = instance.root / "units", instance.root / "run"
     for folder in (units, run):
         folder.mkdir()
-    guard = document()["bootcmd"][-1][-1].replace("/etc/systemd/system", str(units)).replace("/run/", f"{run}/")
+    guard = command_with("chronos-reboot")[-1].replace("/etc/systemd/system", str(units)).replace("/run/", f"{run}/")
     if boot == "second":
         (units / "chronos-reboot.service").touch()
     instance.run("sh", "-c", guard)

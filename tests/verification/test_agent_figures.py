@@ -8,9 +8,12 @@ import subprocess
 import sys
 from pathlib import Path
 
+import pytest
+
 ROOT = Path(__file__).parents[2]
 
 
+@pytest.mark.thorough
 def test_a_spot_notice_is_followed_by_a_checkpoint_and_the_exit(tmp_path: Path) -> None:
     """The measurement itself with a small checkpoint; `make agent-evidence` uses a real size."""
     command = [sys.executable, "-m", "verification.agent.spot_notice", "3"]

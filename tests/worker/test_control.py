@@ -68,3 +68,9 @@ def test_an_instance_that_ends_soon_shortens_the_stop_time_which_never_exceeds_t
     assert control.stop == STOP
     assert timedelta(seconds=45) < control.stop_time_left(grace, 0.5) <= timedelta(seconds=50)
     assert control.stop_time_left(timedelta(seconds=10), 0.5) <= timedelta(seconds=5)
+
+
+def test_the_two_minutes_of_a_notice_do_not_lengthen_a_shorter_grace() -> None:
+    control = Control()
+    control.request_stop(STOP, within=timedelta(seconds=100))
+    assert control.stop_time_left(timedelta(seconds=10), 0.5) <= timedelta(seconds=5)

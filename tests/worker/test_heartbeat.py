@@ -150,6 +150,24 @@ def test_a_heartbeat_reports_progress_apart_from_being_alive() -> None:
     assert (heartbeat.counter, heartbeat.stalled_for, heartbeat.loss) == (2, timedelta(seconds=42), 1.25)
 
 
+def test_a_heartbeat_of_a_later_attempt_names_it_and_the_checkpoint_that_it_resumed_from() -> None:
+    """From the last heartbeat of a lost attempt the watchdog learns whether another is worth while."""
+    world, clock = World(), FakeTime()
+    world.store.create_lock(a_run(attempt=2, created_at=NOW - timedelta(hours=9)))
+    lock = RunLock(world.store, world.clock, LANE, an_identity(attempt=2))
+    lock.claim()
+    progress = Progress(clock)
+    progress.checkpointed(timedelta(minutes=20))
+    clock.advance(60)
+    HeartbeatWriter(world.store, world.clock, lock, an_identity(attempt=2), progress, lambda: None)()
+
+    found = world.store.read_heartbeat("dev", RUN_ID)
+
+    assert isinstance(found, HeartbeatReceived)
+    assert found.heartbeat.attempt == 2
+    assert found.heartbeat.checkpoint_age == timedelta(minutes=21)
+
+
 def test_the_thread_sends_heartbeats_until_the_context_ends() -> None:
     lease = Lease()
     renewer = LeaseRenewer(lease.sender, lease.lock, lease.control, FAST)

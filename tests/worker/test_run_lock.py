@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 from typing import Any
@@ -200,6 +201,47 @@ def test_a_lost_response_does_not_record_a_phase_twice(world: World) -> None:
     world.objects.lost = 1
     lock.advance(Status.DATA_SYNC, "downloading")
     assert [status for status, _ in the_run(world).phases] == ["initialization", "data_sync"]
+
+
+def test_of_two_threads_writes_the_newer_is_remembered_in_whatever_order_they_return() -> None:
+    class Overtaken(FlakyObjects):
+        """Lets another thread write before the response to a write arrives."""
+
+        def replace(self, key: str, body: bytes, etag: str) -> str:
+            written = super().replace(key, body, etag)
+            if meanwhile:
+                meanwhile.pop()()
+            return written
+
+    meanwhile: list[Callable[[], None]] = []
+    world = World()
+    world.objects = Overtaken(world.memory.objects)
+    world.store.create_lock(a_run())
+    lock = a_lock(world)
+    lock.claim()
+    lock.advance(Status.DATA_SYNC, "downloading")
+    meanwhile.append(lambda: lock.record_step("second"))
+    lock.record_step("first")
+    assert the_run(world).current_step == "second"
+    assert (lock.run.current_step, lock.run.seq) == ("second", the_run(world).seq)
+
+
+def test_a_step_that_is_late_for_its_phase_is_dropped(world: World) -> None:
+    lock = a_lock(world)
+    lock.claim()
+    world.objects.before_replace = lambda: lock.advance(Status.DATA_SYNC, "downloading")
+    lock.record_step("late")
+    run = the_run(world)
+    assert (run.status, run.current_step) == (Status.DATA_SYNC, "downloading")
+
+
+def test_work_does_not_wait_for_an_unreadable_lock(world: World) -> None:
+    slept: list[float] = []
+    lock = a_lock(world, slept)
+    lock.claim()
+    world.memory.objects.write(LANE.state_key, b"junk")
+    assert lock.advance(Status.DATA_SYNC, "downloading").status is Status.DATA_SYNC
+    assert slept == []
 
 
 def other_attempt(run: Run) -> Run:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 from datetime import timedelta
 
-from chronos_ec2.domain.facts import Absent
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.lane import Lane
@@ -157,17 +157,18 @@ def always(*kinds: Kind) -> Promise:
 
 
 def of_a_launch(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
-    """With an instance there is a run, whoever knows of it; a lock alone fails; without either there was no run."""
+    """With an instance there is a run, unless its launch failed; a lock alone fails; without one there was no run."""
     if env.run is None:
         return ()
-    return (Kind.COMPLETED,) if env.alive else (Kind.FAILED,)
+    return (Kind.COMPLETED,) if env.alive and env.run.stop is None else (Kind.FAILED,)
 
 
 def of_two_lanes(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
-    """The first run completes; the second too, if it has an instance."""
-    if isinstance(env.store.read_lock(NEIGHBOUR), Absent):
+    """The first run completes; the second too, if it has an instance and its launch did not fail."""
+    second = env.store.read_lock(NEIGHBOUR)
+    if not isinstance(second, LockHeld):
         return (Kind.COMPLETED,)
-    return (Kind.COMPLETED, Kind.COMPLETED if len(env.alive) == 2 else Kind.FAILED)
+    return (Kind.COMPLETED, Kind.COMPLETED if len(env.alive) == 2 and second.run.stop is None else Kind.FAILED)
 
 
 def of_a_kill(env: Environment, _crashed: bool) -> tuple[Kind, ...]:

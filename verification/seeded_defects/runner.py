@@ -1,12 +1,15 @@
 """Seeded defects: `python -m verification.seeded_defects.runner [--check] [NUMBER...]`.
 
 Each patch in `patches/` puts one known defect into a copy of the checkout; the tests that its header names must fail.
-The defects are those of the reference system, omitted rules of the run protocol, and bugs that this project once had.
-A header has three lines:
+The defects are those of the reference system, omitted rules of the run protocol, bugs that this project once had, and
+mistakes that a maintainer may make, in every room. A header has three lines:
 
     Defect: what goes wrong
-    Source: L, S, D, U and a number: a line of the reference's list (leaks, safety, data, usability); or the rule
+    Source: L, S, D, U and a number: a line of the reference's list (leaks, safety, data, usability); the rule; the room
     Tests: pytest's arguments
+
+Tests marked `golden` and `thorough` do not run: a defect is caught by an assertion of `make test`, not by a file that
+somebody writes again to make a test pass.
 
 `--check` only tests that each patch applies, to one place. `git apply PATCH` seeds a defect by hand.
 """
@@ -140,7 +143,8 @@ def _result(defect: Defect, code: int, output: str) -> Result:
 
 def _pytest(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
     """Exit code and output; the tree's packages take precedence over those installed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", *tests]
+    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
+    command += ["-m", "not golden and not thorough", *tests]
     path = os.pathsep.join((str(tree / "src"), str(tree)))
     environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
     try:

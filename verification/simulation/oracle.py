@@ -93,6 +93,8 @@ class Oracle:
         run = system.run_in(lane) if lane in system.lanes and lane not in system.robbed else None
         if lane in system.lanes:
             self.notifications.lock_was_written(lane, run)
+        if run is not None and run.stop and system.noise.in_launch:  # a launch that fails ends what it may have started
+            system.asked |= {one.instance_id for one in system.fleet.everything() if one.run_id == run.run_id}
         if run is None and lane in system.spoiled:
             self.lost_its_record(lane)
         if run is not None and run.attempt > 1:

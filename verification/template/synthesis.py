@@ -45,6 +45,7 @@ _IDS = {
     "AWS::EC2::LaunchTemplate": "lt-0123456789abcdef0",
     "AWS::EC2::SecurityGroup": "sg-0123456789abcdef0",
     "AWS::EC2::Subnet": "subnet-{name}",
+    "AWS::EC2::VPC": "vpc-0123456789abcdef0",
 }
 _SUBSTITUTED = re.compile(r"\$\{([^!}][^}]*)\}")
 _ABSENT = object()
@@ -72,6 +73,8 @@ def synthesised(
     """
     template = transformed(path)
     chosen = {name: body.get("Default", "") for name, body in template["Parameters"].items()} | dict(parameters or {})
+    lists = [name for name, body in template["Parameters"].items() if body["Type"] == "CommaDelimitedList"]
+    chosen |= {name: chosen[name].split(",") for name in lists}
     resolver = _Resolver(template, chosen, zones)
     return {
         name: resolver.resolve(body)
@@ -83,7 +86,7 @@ def synthesised(
 @dataclass(frozen=True)
 class _Resolver:
     template: Template
-    parameters: Mapping[str, str]
+    parameters: Mapping[str, Any]
     zones: Sequence[str]
     conditions: dict[str, bool] = field(default_factory=dict)
 
@@ -117,10 +120,8 @@ class _Resolver:
                 return self._sub(text, {})
             case "If", [condition, then, otherwise]:
                 return self.resolve(then if self.holds(condition) else otherwise)
-            case "Equals", [left, right]:
-                return self.resolve(left) == self.resolve(right)
-            case "Not", [condition]:
-                return not self.resolve(condition)
+            case "Equals" | "Not" | "Or", operands:
+                return self._condition(name, self.resolve(operands))
             case "Join", [separator, parts]:
                 return separator.join(self.resolve(parts))
             case "GetAZs", _:
@@ -128,6 +129,15 @@ class _Resolver:
             case "Select", [index, choices]:
                 return self.resolve(choices)[int(index)]
         raise NotImplementedError(f"Fn::{name}: {argument}")
+
+    @staticmethod
+    def _condition(name: str, operands: list[Any]) -> bool:
+        match name:
+            case "Equals":
+                return bool(operands[0] == operands[1])
+            case "Not":
+                return not operands[0]
+        return any(operands)
 
     def _ref(self, name: str) -> Any:
         if name == "AWS::NoValue":

@@ -7,7 +7,9 @@ from typing import Any
 
 import boto3
 from botocore.config import Config
-from botocore.exceptions import NoCredentialsError
+from botocore.exceptions import ClientError, NoCredentialsError
+
+from chronos_ec2.aws.errors import NO_CAPACITY, configuring
 
 # For the agent, the launcher and people. Adaptive mode adds client-side rate limiting to jittered back-off, so a
 # throttled client slows down. Five failed attempts take some seconds, five without an answer up to three minutes.
@@ -28,8 +30,12 @@ _SMALL_CONFIG = Config(connect_timeout=3, read_timeout=9, retries={"mode": "stan
 
 @cache
 def client(service: str, region: str | None = None, *, brief: bool = False) -> Any:
-    """The client of one service. Raises botocore's error for a missing region, see `errors.translated`."""
-    return _make(service, region_name=region, config=_BRIEF if brief else _CONFIG)
+    """The client of one service. Raises NoCredentials and InvalidInput for what the user's settings do not allow."""
+    with configuring():
+        made = _make(service, region_name=region, config=_BRIEF if brief else _CONFIG)
+        if service == "ec2":
+            made.meta.events.register_first("needs-retry.ec2.RunInstances", _at_once)
+        return made
 
 
 def forget_credentials() -> None:
@@ -42,14 +48,22 @@ def instance_s3() -> tuple[Any, Any]:
     """New S3 clients for an instance: one for small objects and one for large ones.
 
     Raises:
-        NoCredentialsError: there are none yet. Clients created without credentials would never get any.
+        NoCredentials: there are none yet. Clients created without credentials would never get any.
+        InvalidInput: the settings are wrong.
     """
-    if boto3.DEFAULT_SESSION is None:
-        boto3.setup_default_session()
-    # A session without credentials tries to get them at each call.
-    if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.get_credentials() is None:
-        raise NoCredentialsError
-    return _make("s3", config=_SMALL_CONFIG), _make("s3", config=_CONFIG)
+    with configuring():
+        if boto3.DEFAULT_SESSION is None:
+            boto3.setup_default_session()
+        # A session without credentials tries to get them at each call.
+        if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.get_credentials() is None:
+            raise NoCredentialsError
+        return _make("s3", config=_SMALL_CONFIG), _make("s3", config=_CONFIG)
+
+
+def _at_once(response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:
+    """Raise EC2's refusal for want of capacity: it has status 500, which botocore would retry for 25 s."""
+    if response is not None and response[1].get("Error", {}).get("Code") in NO_CAPACITY:
+        raise ClientError(response[1], "RunInstances")  # type: ignore[arg-type]
 
 
 _make: Any = boto3.client  # its stubs accept literal service names only

@@ -31,7 +31,7 @@ class S3Clock:
         if self._origin is None:
             with translated(f"access bucket {self._bucket}"):
                 response = self._s3.head_bucket(Bucket=self._bucket)
-            date = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
+                date = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
             self._origin = (date, time.monotonic())
         date, at = self._origin
         return date + timedelta(seconds=time.monotonic() - at)

@@ -2,31 +2,28 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from datetime import UTC
 from itertools import islice
-from typing import Any
+from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.errors import code_of, translated
-from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, ServiceUnavailable
+from chronos_ec2.aws.errors import NO_CAPACITY, QUOTA_EXCEEDED, code_of, refusal, text_of, translated
+from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, QuotaExceeded, ServiceUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.quota import quota_remedy
 from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
 from chronos_ec2.domain.records.run import Run, client_token
 from chronos_ec2.ports import LaunchOption, Resource
 
-_TRY_ANOTHER_OPTION = frozenset(
-    {"InsufficientInstanceCapacity", "InsufficientHostCapacity", "InsufficientFreeAddressesInSubnet", "Unsupported",
-     "VcpuLimitExceeded", "InstanceLimitExceeded", "MaxSpotInstanceCountExceeded", "SpotMaxPriceTooLow"}
-)  # fmt: skip
 # A one-time request ends with its instance and starts no other.
 _SPOT = {
     "MarketType": "spot",
     "SpotOptions": {"SpotInstanceType": "one-time", "InstanceInterruptionBehavior": "terminate"},
 }
+_T = TypeVar("_T")
 _VOLUME, _INTERFACE, _REQUEST = "volume", "network-interface", "spot-instances-request"
 _REQUESTS_THAT_MAY_COST = ["open", "active", "disabled"]
 _TAGGED = {
@@ -34,6 +31,8 @@ _TAGGED = {
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _RECLAIMED = "Server.SpotInstanceTermination"
+_PAGES = {"PageSize": 1000}
+"""EC2's maximum; each page is a call."""
 _FILTER_VALUES = 200
 """Maximum per filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
 
@@ -66,18 +65,22 @@ class Ec2Fleet:
         ids, tags = iter(instance_ids), owner_tags(self._project, environment)
         while some := list(islice(ids, _FILTER_VALUES)):
             # By filter, because with the parameter one unknown id fails the whole call.
-            seen = self._pages([{"Name": "instance-id", "Values": some}])
-            found += [_lookup(raw, tags) for raw in seen if raw["InstanceId"] in some]
+            seen = self._described([{"Name": "instance-id", "Values": some}], lambda raw: _lookup(raw, tags))
+            found += [lookup for lookup in seen if lookup.instance_id in some]
         return tuple(found)
 
     def _describe(self, environment: str, *filters: dict[str, Any]) -> Iterator[Instance]:
-        return map(_instance, self._pages([*self._ours(environment), *filters]))
+        return self._described([*self._ours(environment), *filters], _instance)
 
-    def _pages(self, filters: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    def _described(self, filters: list[dict[str, Any]], read: Callable[[dict[str, Any]], _T]) -> Iterator[_T]:
         with translated("list EC2 instances"):
-            for page in self._ec2.get_paginator("describe_instances").paginate(Filters=filters):
+            for page in self._pages("describe_instances", filters):
                 for reservation in page["Reservations"]:
-                    yield from reservation["Instances"]
+                    yield from map(read, reservation["Instances"])
+
+    def _pages(self, operation: str, filters: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+        """The pages of a list. With a page size, because EC2 may time out over a long list that is asked for whole."""
+        yield from self._ec2.get_paginator(operation).paginate(Filters=filters, PaginationConfig=_PAGES)
 
     def _ours(self, environment: str) -> list[dict[str, Any]]:
         return [
@@ -89,31 +92,24 @@ class Ec2Fleet:
         tags = [{"Key": key, "Value": value} for key, value in run_tags(run, self._project, self._cost_center).items()]
         action = f"launch {option.instance_type} in {option.subnet_id}"
         market = {"InstanceMarketOptions": _SPOT} if option.market == SPOT else {}
-        try:
-            # Capacity errors are checked first: EC2 returns some with status 500, like an outage.
-            with translated(action), _capacity_errors(action):
-                response = self._ec2.run_instances(
-                    MinCount=1,
-                    MaxCount=1,
-                    InstanceType=option.instance_type,
-                    SubnetId=option.subnet_id,
-                    LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
-                    # Repeated from the template, because the default is to stop and keep the volume.
-                    InstanceInitiatedShutdownBehavior="terminate",
-                    # Both repeated from the template, because the IAM condition checks the request.
-                    MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
-                    IamInstanceProfile={"Arn": self._profile_arn},
-                    UserData=user_data,
-                    ClientToken=client_token(run, option.instance_type, option.subnet_id, option.market),
-                    TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in _TAGGED[option.market]],
-                    **market,
-                )
-        except ClientError as error:
-            detail = _could_not(action, error)
-            if code_of(error) == "IdempotentParameterMismatch":
-                raise ServiceUnavailable(f"{detail}; an instance of this attempt exists") from error
-            raise LaunchRefused(detail) from error
-        return str(response["Instances"][0]["InstanceId"])
+        with translated(action), _launch_errors(action, option):
+            response = self._ec2.run_instances(
+                MinCount=1,
+                MaxCount=1,
+                InstanceType=option.instance_type,
+                SubnetId=option.subnet_id,
+                LaunchTemplate={"LaunchTemplateId": self._launch_template_id, "Version": "$Latest"},
+                # Repeated from the template, because the default is to stop and keep the volume.
+                InstanceInitiatedShutdownBehavior="terminate",
+                # Both repeated from the template, because the IAM condition checks the request.
+                MetadataOptions={"HttpTokens": "required", "HttpPutResponseHopLimit": 1},
+                IamInstanceProfile={"Arn": self._profile_arn},
+                UserData=user_data,
+                ClientToken=client_token(run, option.instance_type, option.subnet_id, option.market),
+                TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in _TAGGED[option.market]],
+                **market,
+            )
+            return str(response["Instances"][0]["InstanceId"])
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to terminate one instance. One id per call, because a batch fails as a whole."""
@@ -134,20 +130,18 @@ class Ec2Fleet:
         with translated("list volumes, network interfaces and spot requests"):
             volumes = [
                 Resource(_VOLUME, volume["VolumeId"], volume["State"])
-                for page in self._ec2.get_paginator("describe_volumes").paginate(Filters=wanted)
+                for page in self._pages("describe_volumes", wanted)
                 for volume in page["Volumes"]
             ]
             interfaces = [
                 Resource(_INTERFACE, interface["NetworkInterfaceId"], interface["Status"])
-                for page in self._ec2.get_paginator("describe_network_interfaces").paginate(Filters=wanted)
+                for page in self._pages("describe_network_interfaces", wanted)
                 for interface in page["NetworkInterfaces"]
             ]
             of_state = {"Name": "state", "Values": _REQUESTS_THAT_MAY_COST}
             requests = [
                 Resource(_REQUEST, request["SpotInstanceRequestId"], request["State"])
-                for page in self._ec2.get_paginator("describe_spot_instance_requests").paginate(
-                    Filters=[*wanted, of_state]
-                )
+                for page in self._pages("describe_spot_instance_requests", [*wanted, of_state])
                 for request in page["SpotInstanceRequests"]
             ]
         return (*volumes, *interfaces, *requests)
@@ -166,18 +160,22 @@ class Ec2Fleet:
 
 
 @contextmanager
-def _capacity_errors(action: str) -> Iterator[None]:
-    """Raise CapacityUnavailable for errors after which another subnet or type may work."""
+def _launch_errors(action: str, option: LaunchOption) -> Iterator[None]:
+    """Raise what a refusal by RunInstances means for the next try; what any call may answer is left to `translated`."""
     try:
         yield
     except ClientError as error:
-        if code_of(error) in _TRY_ANOTHER_OPTION:
-            raise CapacityUnavailable(_could_not(action, error)) from error
+        problem = f"could not {action}: {text_of(error)}"
+        # First, because EC2 returns some of these with status 500, like an outage.
+        if code_of(error) in NO_CAPACITY:
+            raise CapacityUnavailable(problem) from error
+        if code_of(error) in QUOTA_EXCEEDED:
+            raise QuotaExceeded(problem, quota_remedy(option.instance_type, option.market)) from error
+        if code_of(error) == "IdempotentParameterMismatch":
+            raise ServiceUnavailable(f"{problem}; an instance of this attempt exists") from error
+        if refusal(error, action) is None:
+            raise LaunchRefused(problem) from error
         raise
-
-
-def _could_not(action: str, error: ClientError) -> str:
-    return f"could not {action}: {one_line(str(error), 300)}"
 
 
 def _tags(raw: dict[str, Any]) -> dict[str, str]:

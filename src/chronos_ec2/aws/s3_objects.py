@@ -12,10 +12,9 @@ from typing import Any
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
 
-from chronos_ec2.aws.errors import Translation, code_of, status_of, translated
+from chronos_ec2.aws.errors import Translation, code_of, refusal, status_of, text_of, translated
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
-from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.ports import Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"
@@ -50,7 +49,7 @@ class S3Objects:
                 raise
             with closing(response["Body"]) as stream:
                 body = stream.read(limit + 1)
-        return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
+            return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or None if the key does not exist."""
@@ -84,7 +83,7 @@ class S3Objects:
             response = self._s3.put_object(
                 Bucket=self.bucket, Key=key, Body=body, ContentType="application/json", **condition
             )
-        return str(response["ETag"])
+            return str(response["ETag"])
 
     def remove(self, key: str, etag: str | None = None) -> None:
         """Delete an object, if an ETag is given only that version. A missing key is no error."""
@@ -154,7 +153,13 @@ class S3Transfer:
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
         """Write an object to a file. Raises ServiceUnavailable."""
         with self._transferring(f"download s3://{self._bucket}/{key}"):
-            self._s3.download_file(self._bucket, key, str(path), Callback=on_bytes)
+            try:
+                self._s3.download_file(self._bucket, key, str(path), Callback=on_bytes)
+            except FileNotFoundError as error:
+                if not (path.parent.is_dir() and str(error.filename).startswith(str(path))):
+                    raise
+                # s3transfer has written nothing of an object that was emptied meanwhile.
+                raise ServiceUnavailable(f"s3://{self._bucket}/{key} has changed during its download") from error
 
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
         """Write a range of bytes of an object, or all of it, to the same place in a file. Raises ServiceUnavailable."""
@@ -164,7 +169,7 @@ class S3Transfer:
             size = response["ContentLength"] if piece is None else int(response["ContentRange"].rpartition("/")[2])
             with closing(response["Body"]) as stream:
                 _write_at(path, 0 if piece is None else piece.start, stream, on_bytes)
-        return Source(response["ETag"], size, response.get("Metadata", {}).get(_SHA256))
+            return Source(response["ETag"], size, response.get("Metadata", {}).get(_SHA256))
 
     def upload(
         self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False, sha256: str | None = None
@@ -178,11 +183,16 @@ class S3Transfer:
 
     @contextmanager
     def _transferring(self, action: str) -> Iterator[None]:
-        try:
-            with self._translated(action):
+        """Translate errors. A refusal that `refusal` does not know is about one part, such as of a changed object."""
+        with self._translated(action):
+            try:
                 yield
-        except (ClientError, Boto3Error) as error:
-            raise ServiceUnavailable(f"could not {action}: {one_line(str(error), 300)}") from error
+            except (ClientError, Boto3Error) as error:
+                # boto3 hides AWS's error of an upload behind one of its own.
+                cause = error if isinstance(error, ClientError) else error.__context__
+                if isinstance(cause, ClientError) and refusal(cause, action):
+                    raise cause from error
+                raise ServiceUnavailable(f"could not {action}: {text_of(error)}") from error
 
 
 def _write_at(path: Path, offset: int, stream: Any, on_bytes: Callable[[int], None]) -> None:

@@ -18,8 +18,8 @@ class SnsNotifier:
 
     def publish(self, message: Message) -> None:
         """Send a message. Raises ServiceUnavailable."""
-        # SNS takes ASCII subjects of at most 100 characters.
-        subject = message.subject.encode("ascii", "replace").decode()[:100]
+        # SNS takes ASCII subjects of fewer than 100 characters.
+        subject = message.subject.encode("ascii", "replace").decode()[:99]
         attributes = {name: {"DataType": "String", "StringValue": value} for name, value in message.attributes.items()}
         bodies = json.dumps(_bodies(message), ensure_ascii=False)
         with translated("publish a message"):

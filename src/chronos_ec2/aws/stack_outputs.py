@@ -18,26 +18,27 @@ def read_stack(client: Any, environment: str) -> Stack:
 
     Raises:
         NotDeployed: there is no such stack, it is being created or deleted, or it is not one of ours.
-        StackUnusable: it can only be deleted.
     """
     name = stack_name(environment)
     with translated(f"read stack {name}"):
         try:
             stack = client.describe_stacks(StackName=name)["Stacks"][0]
+            status = stack["StackStatus"]
         except ClientError as error:
             if code_of(error) == "ValidationError":
                 region = client.meta.region_name
                 hint = f"{deploy_command(environment)} deploys it; AWS_REGION or --region names another region"
                 raise NotDeployed(f"environment {environment}: no stack {name} in {region}", hint) from error
             raise
-    status = stack["StackStatus"]
     if status == DELETING:
         raise without_outputs(name, status, environment, "any more")
-    outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
     try:
+        outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
+        parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
         return Stack(
             name=name,
             status=status,
+            stack_id=stack["StackId"],
             region=client.meta.region_name,
             environment=outputs["Environment"],
             bucket=outputs["Bucket"],
@@ -54,6 +55,10 @@ def read_stack(client: Any, environment: str) -> Stack:
             deadline_group=outputs["DeadlineGroup"],
             deadline_role_arn=outputs["DeadlineRoleArn"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
+            notification_email=parameters.get("NotificationEmail", ""),
         )
+    except ValueError as error:
+        hint = f"{deploy_command(environment)} deploys it again"
+        raise NotDeployed(f"output LimitOverrides of stack {name} is not JSON: {error}", hint) from error
     except KeyError as error:
         raise without_outputs(name, status, environment, str(error)) from error

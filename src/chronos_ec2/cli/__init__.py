@@ -16,6 +16,11 @@ def main() -> None:
 
         code = run(sys.argv[1:])
         sys.stdout.flush()
+    except SystemExit as end:
+        from chronos_ec2.cli.errors import print_notes  # noqa: PLC0415
+
+        print_notes(end)
+        raise
     except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort
         from chronos_ec2.cli.errors import report  # noqa: PLC0415
 

@@ -4,7 +4,6 @@ ChronosError
 ├── UserError                a request that cannot be met; its text is the whole message to the user
 │   ├── InvalidInput         a flag, field, file or variable has a wrong value
 │   ├── NotDeployed          this environment has no stack
-│   │   └── StackUnusable    its stack never came up or is half deleted, and can only be deleted
 │   ├── StackNotReady        its stack is changing, a change has failed, or its watchdog is switched off
 │   ├── NoCredentials        credentials are missing, or AWS does not accept them
 │   ├── LaneBusy             another run holds the lane
@@ -16,6 +15,7 @@ ChronosError
 ├── Fenced                   this agent does not own the run, or not any more
 ├── CapacityUnavailable      EC2 has no such instance in this subnet now; another subnet may have one
 ├── LaunchRefused            EC2 will not launch this in any subnet
+│   └── QuotaExceeded        the account's quota does not allow it; another instance type or market may have its own
 └── ServiceUnavailable       an AWS call failed; it may have taken effect
 """
 
@@ -46,10 +46,6 @@ class InvalidInput(UserError):
 
 class NotDeployed(UserError):
     """This environment has no stack, or one that is not ours."""
-
-
-class StackUnusable(NotDeployed):
-    """The stack of this environment never came up, or is half deleted: it can only be deleted."""
 
 
 class StackNotReady(UserError):
@@ -111,6 +107,10 @@ class CapacityUnavailable(ChronosError):
 
 class LaunchRefused(ChronosError):
     """EC2 will not launch this in any subnet."""
+
+
+class QuotaExceeded(LaunchRefused, UserError):
+    """The account's quota does not allow it, in any subnet. Waiting does not help, unlike with capacity."""
 
 
 class ServiceUnavailable(ChronosError):

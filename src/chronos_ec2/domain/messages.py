@@ -170,7 +170,7 @@ def compose(incident: Incident, place: StackLocation, now: datetime) -> Message:
     attributes |= {"run_id": run.run_id} if run else {}
     attributes |= {"cause": str(incident.cause)} if incident.cause else {}
     return Message(
-        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {_SAYS[incident.kind]}", 100),
+        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {_SAYS[incident.kind]}", 99),
         body=_for_people(incident, place, now),
         attributes=attributes,
         chat=_for_chat(incident, place, now),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chronos_ec2.domain.errors import NotDeployed, StackNotReady, StackUnusable
+from chronos_ec2.domain.errors import NotDeployed, StackNotReady
 
 _READY = frozenset(
     {"CREATE_COMPLETE", "UPDATE_COMPLETE", "UPDATE_ROLLBACK_COMPLETE", "IMPORT_COMPLETE", "IMPORT_ROLLBACK_COMPLETE"}
@@ -33,8 +33,7 @@ def without_outputs(stack: str, status: str, environment: str, missing: str) -> 
     if status in _READY:
         hint = f"{deploy_command(environment)} deploys it"
         return NotDeployed(f"stack {stack} ({status}) has no output {missing}", hint)
-    kind = StackUnusable if status in _ONLY_TO_DELETE else NotDeployed
-    return kind(f"stack {stack} is {status}", _remedy(stack, status, environment))
+    return NotDeployed(f"stack {stack} is {status}", _remedy(stack, status, environment))
 
 
 def _remedy(stack: str, status: str, environment: str) -> str:

@@ -14,7 +14,7 @@ from datetime import datetime, timedelta
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key
+from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, log_parts
 from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 
 _PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
@@ -75,7 +75,10 @@ class Outbox:
 def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
     """The last lines of the trainer's log that are in the bucket. Never raises: the message goes out without them."""
     try:
-        tail = objects.tail(log_key(run.lane.environment, run.run_id, TRAINER_LOG, run.attempt), _TAIL_BYTES)
+        log = log_key(run.lane.environment, run.run_id, TRAINER_LOG, run.attempt)
+        # A part may have just begun, so the one before it counts too.
+        parts = log_parts((key for key, _ in objects.keys(log)), log)[-2:]
+        tail = b"".join(objects.tail(key, _TAIL_BYTES) or b"" for key in parts)
     except Exception as error:  # noqa: BLE001 - see the docstring
         return (f"(could not be read: {error})",)
     if not tail:

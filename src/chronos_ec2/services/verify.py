@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady, UserError
 from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.stack_status import check_status
-from chronos_ec2.ports import Deadlines, Fleet, SetupChecks, Stack
+from chronos_ec2.ports import Deadlines, Fleet, SetupChecks, Stack, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.cleanup_receipt import UPLOAD
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
@@ -89,13 +89,28 @@ def setup_warnings(stack: Stack, store: RunStore, setup_checks: SetupChecks) -> 
                 "the bucket sends no events to EventBridge, so the watchdog reacts within a minute instead of seconds; "
                 "docs/deploying.md says how to turn them on"
             )
-        found += [
-            f"{subscription} is not confirmed and receives nothing until someone opens the link in its first message"
-            for subscription in setup_checks.unconfirmed_subscriptions()
-        ]
+        found += filter(None, map(_subscription_warning, setup_checks.subscriptions()))
     except (ServiceUnavailable, NotAllowed) as error:
         found.append(str(error))
     return tuple(found)
+
+
+def _subscription_warning(subscription: Subscription) -> str | None:
+    """What is wrong with a subscription, and what to do; None if it receives messages."""
+    topic = subscription.topic_arn.rpartition(":")[2]
+    what = f"{subscription.protocol} {subscription.endpoint} to {topic}"
+    again = (
+        f"`aws sns subscribe --topic-arn {subscription.topic_arn} --protocol {subscription.protocol} "
+        f"--notification-endpoint {subscription.endpoint}` sends a new link"
+    )
+    match subscription.state:
+        case SubscriptionState.PENDING:
+            link = "until someone opens the link in its first message, within two days"
+            return f"{what} is not confirmed and receives nothing {link}; {again}"
+        case SubscriptionState.GONE:
+            return f"{what} has no subscription (it was deleted, or not confirmed within two days); {again}"
+        case SubscriptionState.CONFIRMED:
+            return None
 
 
 def _locks(environment: str, store: RunStore) -> list[Finding]:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.quota import VcpuQuota, quota_of
+from chronos_ec2.domain.records.request import Market
+from chronos_ec2.ports import Subscription
 from chronos_ec2.testing.clock import MemoryClock
 from chronos_ec2.testing.deadlines import MemoryDeadlines
 from chronos_ec2.testing.faults import Faults, Interceptor
@@ -49,8 +52,12 @@ class MemorySetupChecks:
         self._faults = faults or Faults()
         self.tells = True
         self.region: str | None = None
-        self.pending: list[str] = []
         self.sweeps = True
+        self.subscribed: list[Subscription] = []
+        self.quotas: dict[str, float] = {}
+        """vCPUs by the code of the quota. Of any other, AWS tells nothing."""
+        self.vcpus_in_use: dict[str, int] = {}
+        """By the code of the quota."""
 
     def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
@@ -62,10 +69,19 @@ class MemorySetupChecks:
         self._faults.before("setup_checks.bucket_region", "")
         return self.region
 
-    def unconfirmed_subscriptions(self) -> tuple[str, ...]:
-        """The subscriptions to which SNS sends nothing yet: protocol, endpoint and topic of each."""
-        self._faults.before("setup_checks.unconfirmed_subscriptions", "")
-        return tuple(self.pending)
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The subscriptions to the stack's topics."""
+        self._faults.before("setup_checks.subscriptions", "")
+        return tuple(self.subscribed)
+
+    def vcpu_quotas(self, instance_types: Collection[str], market: Market) -> tuple[VcpuQuota, ...]:
+        """What each instance type, of 8 vCPUs, needs of the account's quota."""
+        self._faults.before("setup_checks.vcpu_quotas", "")
+        return tuple(
+            VcpuQuota(kind, 8, quota, self.quotas[quota.code], self.vcpus_in_use.get(quota.code, 0))
+            for kind in instance_types
+            if (quota := quota_of(kind, market)) and quota.code in self.quotas
+        )
 
     def sweep_is_scheduled(self) -> bool:
         """Whether the sweep runs."""

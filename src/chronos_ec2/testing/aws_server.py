@@ -90,6 +90,7 @@ def forget_everything(endpoint: str) -> None:
 class Network:
     """What the stack has of EC2, by the ids that EC2 chose."""
 
+    vpc: str
     subnets: tuple[str, ...]
     security_group: str
     launch_template: str
@@ -170,7 +171,7 @@ def _network() -> Network:
         "ImageId": "ami-12c6146b", "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
     }  # fmt: skip
     template = ec2.create_launch_template(LaunchTemplateName=LAUNCH_TEMPLATE, LaunchTemplateData=launch)
-    return Network(tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"], profile["Arn"])
+    return Network(vpc, tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"], profile["Arn"])
 
 
 def _tagged(kind: str, run: Run) -> list[dict[str, Any]]:

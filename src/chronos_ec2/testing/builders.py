@@ -54,6 +54,7 @@ def a_stack(**changes: Any) -> Stack:
     stack = Stack(
         name="chronos-ec2-dev",
         status="CREATE_COMPLETE",
+        stack_id="arn:aws:cloudformation:us-east-1:123456789012:stack/chronos-ec2-dev/1",
         region="us-east-1",
         environment="dev",
         bucket="chronos-ec2-dev-bucket",

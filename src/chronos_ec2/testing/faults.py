@@ -39,7 +39,8 @@ AWS_CALLS = {
     "streams.append": "logs:PutLogEvents",
     "setup_checks.bucket_sends_events": "s3:GetBucketNotification",
     "setup_checks.bucket_region": "s3:HeadBucket",
-    "setup_checks.unconfirmed_subscriptions": "sns:ListSubscriptionsByTopic",
+    "setup_checks.subscriptions": "sns:ListSubscriptionsByTopic",
+    "setup_checks.vcpu_quotas": "servicequotas:GetServiceQuota",
     "setup_checks.sweep_is_scheduled": "scheduler:GetSchedule",
 }
 """The call of AWS behind each operation."""

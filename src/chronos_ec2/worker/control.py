@@ -21,8 +21,11 @@ class Control:
     A checkpoint can also be requested, which ends nothing.
     """
 
-    def __init__(self, on_fence: Callable[[], None] = lambda: None) -> None:
+    def __init__(
+        self, on_fence: Callable[[], None] = lambda: None, monotonic: Callable[[], float] = time.monotonic
+    ) -> None:
         self._on_fence = on_fence
+        self._monotonic = monotonic
         # Re-entrant: a signal handler interrupts the main thread, which may hold it.
         self._lock = threading.RLock()
         self._stop: Stop | None = None
@@ -42,7 +45,7 @@ class Control:
             if not first and within is None:
                 return
             self._stop = self._stop or stop
-            self._stop_requests.append((time.monotonic(), within))
+            self._stop_requests.append((self._monotonic(), within))
         _log.warning("stop requested%s: %s", "" if first else " sooner", stop.reason)
 
     def stop_time_left(self, grace: timedelta, share: float = 1.0) -> timedelta:
@@ -54,7 +57,7 @@ class Control:
             requests = list(self._stop_requests)
         if not requests:
             return grace * share
-        now = time.monotonic()
+        now = self._monotonic()
         spans = [(at, grace if within is None else min(within, grace)) for at, within in requests]
         return min(span * share - timedelta(seconds=now - at) for at, span in spans)
 

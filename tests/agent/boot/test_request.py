@@ -12,16 +12,16 @@ from threading import Thread
 import boto3
 import pytest
 
-from agent.boot.request import connect
+from agent.boot.request import connect, read_request
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
-from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidDocument, NoCredentials, ServiceUnavailable
 from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.aws_server import BUCKET
 from chronos_ec2.testing.builders import a_heartbeat
-from tests.agent.builders import LANE, RUN_ID
+from tests.agent.builders import LANE, RUN_ID, World, a_config, an_identity, launch
 from tests.agent.imds import Imds, imds
 
 ROLE = "iam/security-credentials/"
@@ -115,3 +115,14 @@ def test_throttled_large_objects_do_not_delay_heartbeats() -> None:
     assert (heartbeats.retries["mode"], large.retries["mode"]) == ("standard", "adaptive")
     longest = heartbeats.retries["total_max_attempts"] * (heartbeats.connect_timeout + heartbeats.read_timeout)
     assert timedelta(seconds=longest) < 2 * Limits().heartbeat
+
+
+def test_the_request_of_another_run_or_environment_is_refused() -> None:
+    world, other = World(), "20260131T130000Z-ffffff"
+    launch(world, a_config())
+    body = world.memory.objects.body(f"dev/{RUN_ID}/request.json")
+    for environment, run_id in (("dev", other), ("prod", RUN_ID)):
+        world.memory.objects.write(f"{environment}/{run_id}/request.json", body)
+        with pytest.raises(InvalidDocument, match="belongs to another run"):
+            read_request(world.store, an_identity(environment=environment, run_id=run_id), lambda _seconds: None)
+    assert read_request(world.store, an_identity(), lambda _seconds: None).run_id == RUN_ID

@@ -81,7 +81,8 @@ def test_a_rebalance_recommendation_requests_one_checkpoint_and_no_stop(service:
     control = Control()
     service.recommend_rebalance()
     with watch(service, control):
-        wait_until(control.take_checkpoint_request)
+        wait_until(lambda: control.take_checkpoint_request() or control.stop is not None)
+        assert control.stop is None
         seen = len(service.requests)
         wait_until(lambda: len(service.requests) > seen + 6)
         assert not control.take_checkpoint_request()
@@ -113,8 +114,9 @@ def test_polling_continues_until_the_service_answers(service: Imds) -> None:
             return super().get(path)
 
     service.interrupt()
-    with InterruptionWatch(Late(service.endpoint), control, lambda: NOW, seconds=0.01):
-        wait_until(lambda: control.stop is not None)
+    with InterruptionWatch(Late(service.endpoint), control, lambda: NOW, seconds=0.01) as watching:
+        wait_until(lambda: control.stop is not None or not watching.alive)
+    assert control.stop is not None
 
 
 def test_invalid_http_does_not_end_the_watch(service: Imds) -> None:

@@ -12,14 +12,16 @@ from pathlib import Path
 import pytest
 
 from agent.checkpoint.manifest import MANIFEST, Manifest
-from agent.checkpoint.restore import restore, stored_checkpoints
+from agent.checkpoint.restore import restore, restore_metrics, stored_checkpoints
 from agent.checkpoint.upload import store_checkpoint
 from agent.data.hashing import sha256_of
 from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
-from chronos_ec2.testing import MemoryAws
+from chronos_ec2.domain.records.s3_keys import log_key
+from chronos_ec2.testing import MemoryAws, MemoryTransfer
+from tests.agent.builders import RUN_ID, a_run
 
 ROOT = Path(__file__).parents[3]
 PREFIX = "dev/run/checkpoints/"
@@ -106,6 +108,42 @@ def test_the_list_of_checkpoints_says_when_each_was_written(tmp_path: Path) -> N
     assert found[0].written_at == run.world.clock.now()
 
 
+def test_a_torn_checkpoint_is_not_listed(tmp_path: Path) -> None:
+    """From the list the first heartbeat says that there is a checkpoint to resume from."""
+    run = Run(tmp_path, 9, 100)
+    run.objects.write(f"{PREFIX}100/model.safetensors", b"weight")
+    assert [stored.manifest.step for stored in stored_checkpoints(run.objects, PREFIX)] == [9]
+
+
+def metrics_of(step: int) -> bytes:
+    return f'{{"step": {step}, "total_steps": 9}}\n'.encode()
+
+
+def test_a_third_attempt_continues_the_metrics_of_the_second(tmp_path: Path) -> None:
+    """Those of the second begin with the lines of the first."""
+    aws, metrics = MemoryAws(), tmp_path / "metrics.jsonl"
+    aws.objects.write(f"dev/{RUN_ID}/logs/metrics.jsonl", metrics_of(1))
+    aws.objects.write(f"dev/{RUN_ID}/logs/metrics-2.jsonl", metrics_of(1) + metrics_of(2))
+    restore_metrics(aws.objects, aws.transfer, a_run(attempt=3), 2, metrics)
+    lines = [json.loads(line) for line in metrics.read_text().splitlines()]
+    assert [line["step"] for line in lines] == [1, 2, 2]
+    assert lines[-1] == {"event": "attempt", "attempt": 3, "step": 2}
+
+
+def test_metrics_that_cannot_be_downloaded_do_not_end_the_attempt(tmp_path: Path) -> None:
+    class Silent(MemoryTransfer):
+        """Breaks off after some bytes."""
+
+        def download(self, key: str, path: Path, on_bytes: object) -> None:
+            path.write_text('{"st')
+            raise ServiceUnavailable("no answer")
+
+    aws, metrics = MemoryAws(), tmp_path / "metrics.jsonl"
+    aws.objects.write(f"dev/{RUN_ID}/logs/metrics.jsonl", metrics_of(1))
+    restore_metrics(aws.objects, Silent(aws.objects), a_run(attempt=2), 1, metrics)
+    assert not metrics.exists()
+
+
 UPLOAD = """
 import os, signal, sys, threading
 from pathlib import Path
@@ -184,3 +222,18 @@ def test_a_manifest_survives_a_round_trip() -> None:
 def test_an_invalid_manifest_is_unreadable(raw: bytes) -> None:
     with pytest.raises(InvalidDocument):
         Manifest.from_json(raw, 10)
+
+
+def test_the_metrics_of_the_attempt_before_are_restored_from_all_their_parts(tmp_path: Path) -> None:
+    world = MemoryAws()
+    third = a_run(run_id=RUN_ID, attempt=3)
+    for attempt, part, body in (
+        (1, 1, b'{"step": 1}\n'), (2, 1, b'{"step": 2}\n'), (2, 2, b'{"step": 3}\n'), (2, 10, b'{"step": 4}\n'),
+    ):  # fmt: skip
+        world.objects.write(log_key("dev", RUN_ID, "metrics.jsonl", attempt, part), body)
+    metrics = tmp_path / "metrics.jsonl"
+    restore_metrics(world.objects, world.transfer, third, 3, metrics)
+    *steps, attempt = map(json.loads, metrics.read_text().splitlines())
+    assert steps == [{"step": 2}, {"step": 3}, {"step": 4}]
+    assert (attempt["event"], attempt["attempt"], attempt["step"]) == ("attempt", 3, 3)
+    assert [path.name for path in tmp_path.iterdir() if path.is_file()] == ["metrics.jsonl"]

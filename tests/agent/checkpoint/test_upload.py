@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,9 +20,10 @@ from chronos_ec2.worker.progress import Progress
 class RecordingTransfer:
     """Records the order of uploads, and fails the first ones."""
 
-    def __init__(self, inner: MemoryTransfer, failures: int = 0) -> None:
+    def __init__(self, inner: MemoryTransfer, failures: int = 0, error: Exception | None = None) -> None:
         self._inner = inner
         self.failures = failures
+        self.error = error or ServiceUnavailable("no answer")
         self.keys: list[str] = []
 
     def download(self, key: str, path: Path, on_bytes: Callable[[int], None]) -> None:
@@ -33,16 +35,16 @@ class RecordingTransfer:
     def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
         if self.failures:
             self.failures -= 1
-            raise ServiceUnavailable("no answer")
+            raise self.error
         self._inner.upload(path, key, on_bytes, expires=expires)
         self.keys.append(key)
 
 
 class Uploads:
-    def __init__(self, tmp_path: Path, failures: int = 0) -> None:
+    def __init__(self, tmp_path: Path, failures: int = 0, error: Exception | None = None) -> None:
         self.world = MemoryAws()
         self.folder = tmp_path
-        self.transfer = RecordingTransfer(self.world.transfer, failures)
+        self.transfer = RecordingTransfer(self.world.transfer, failures, error)
         self.progress = Progress()
         self.uploader = CheckpointUploader(
             self.world.objects, self.transfer, lambda name: f"dev/run/{name}", tmp_path, self.progress
@@ -94,8 +96,9 @@ def test_newer_checkpoints_that_are_not_uploaded_yet_stay_on_disk(tmp_path: Path
     assert {path.name for path in tmp_path.iterdir()} == {f"checkpoint-{step}" for step in (9, 10, 20, 30)}
 
 
-def test_a_failed_upload_leaves_no_manifest_and_the_next_one_succeeds(tmp_path: Path) -> None:
-    uploads = Uploads(tmp_path, failures=1)
+@pytest.mark.parametrize("error", [ServiceUnavailable("no answer"), OSError("the disk does not answer")])
+def test_a_failed_upload_leaves_no_manifest_and_the_next_one_succeeds(tmp_path: Path, error: Exception) -> None:
+    uploads = Uploads(tmp_path, 1, error)
     with uploads.uploader as uploader:
         uploads.save(10)
         uploader.offer(10)
@@ -118,3 +121,24 @@ def test_a_newer_checkpoint_replaces_one_that_waits(tmp_path: Path) -> None:
         assert uploader.drain(10)
     assert uploader.uploaded == [20]
     assert not uploader.alive
+
+
+def test_the_queue_is_not_empty_while_an_upload_is_in_progress(tmp_path: Path) -> None:
+    class Held(MemoryTransfer):
+        """Uploads once it is released."""
+
+        def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+            started.set()
+            released.wait(60)
+            super().upload(path, key, on_bytes, expires=expires)
+
+    started, released = threading.Event(), threading.Event()
+    uploads = Uploads(tmp_path)
+    uploads.save(10)
+    held = Held(uploads.world.objects)
+    with CheckpointUploader(uploads.world.objects, held, lambda name: name, tmp_path, uploads.progress) as uploader:
+        uploader.offer(10)
+        assert started.wait(60)
+        assert not uploader.drain(0)
+        released.set()
+        assert uploader.drain(60)

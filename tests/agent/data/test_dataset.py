@@ -14,6 +14,7 @@ from agent.errors import RunFailed
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Source
+from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.data import upload_data
 from chronos_ec2.testing import MemoryAws
 
@@ -96,9 +97,9 @@ def test_a_stop_ends_downloads_that_hang(tmp_path: Path) -> None:
 def test_data_uploaded_by_the_cli_has_its_hash_on_the_instance(tmp_path: Path) -> None:
     world, folder = MemoryAws(), tmp_path / "mine"
     (folder / "sub").mkdir(parents=True)
-    (folder / "sub" / "a.parquet").write_bytes(b"rows")
-    path, count = upload_data(folder, "toy", world.transfer, lambda _: None)
+    (folder / "sub" / "a.parquet").write_bytes(rows := b"PAR1 rows PAR1")
+    done = upload_data(folder, "toy", RunStore(world.objects), world.transfer, lambda _: None)
     source = world.transfer.download_piece(
-        f"cached-datasets/{path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
+        f"cached-datasets/{done.data_path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
     )
-    assert (count, source.sha256) == (1, hashlib.sha256(b"rows").hexdigest())
+    assert (done.files, source.sha256) == (1, hashlib.sha256(rows).hexdigest())

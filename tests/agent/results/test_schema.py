@@ -27,6 +27,7 @@ def written(tmp_path: Path) -> dict[str, Any]:
     return world.document("training.json")
 
 
+@pytest.mark.golden
 def test_the_published_schema_is_current() -> None:
     """Regenerate it with `python -m agent.results.schema > docs/training.schema.json`."""
     assert json.loads(PUBLISHED.read_text()) == schema()

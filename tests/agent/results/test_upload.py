@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.data.ingest import read_panel
-from agent.logs.redacted_copy import MAX_BYTES
+from agent.logs.redacted_copy import MAX_BYTES, PART_BYTES, Part, RedactedCopy
 from agent.logs.redaction import redacted
 from agent.logs.shipper import LogShipper, StreamCopy, log_to
 from agent.plots import draw_forecasts, draw_loss
@@ -24,6 +24,7 @@ from agent.results.upload import Results
 from agent.training.batching.held_out import hold_out
 from agent.training.evaluate.forecast_table import examples
 from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.records.s3_keys import log_key, log_parts
 from chronos_ec2.training_config.schema import Data
 from chronos_ec2.worker.progress import Progress
 from tests.agent.builders import RUN_ID, FlakyObjects, World, a_workdir, toy_series
@@ -130,8 +131,8 @@ def test_logs_are_uploaded_when_they_have_grown(tmp_path: Path) -> None:
     shipped: list[str] = []
     path = tmp_path / "agent.log"
 
-    def upload(one: Path) -> None:
-        shipped.append(one.read_text())
+    def upload(one: Part) -> None:
+        shipped.append(one.path.read_text())
         if len(shipped) == 2:
             raise ServiceUnavailable("no answer")
 
@@ -172,11 +173,11 @@ def test_a_failed_route_does_not_block_the_others(tmp_path: Path) -> None:
     path = tmp_path / "agent.log"
     path.write_text("one\n")
 
-    def refuse(_path: Path) -> None:
+    def refuse(_part: Part) -> None:
         raise ServiceUnavailable("no answer")
 
     LogShipper(
-        [(refuse, (path,)), (lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "redacted"
+        [(refuse, (path,)), (lambda one: shipped.append(one.path.read_text()), (path,))], tmp_path / "redacted"
     ).ship()
     assert shipped == ["one\n"]
 
@@ -184,7 +185,7 @@ def test_a_failed_route_does_not_block_the_others(tmp_path: Path) -> None:
 def test_uploaded_logs_are_text_without_secrets_however_they_are_written(tmp_path: Path) -> None:
     shipped: list[str] = []
     path = tmp_path / "trainer.log"
-    shipper = LogShipper([(lambda one: shipped.append(one.read_text()), (path,))], tmp_path / "redacted")
+    shipper = LogShipper([(lambda one: shipped.append(one.path.read_text()), (path,))], tmp_path / "redacted")
     path.write_bytes(b"a\ttab \x1b[31mred\n 10%\r 20%\rAWS_SECRET_ACCESS_KEY=wJalrXUtn")
     shipper.ship()
     path.write_bytes(path.read_bytes() + b"FEMI/K7MDENG\r\nlast line")
@@ -198,14 +199,104 @@ def test_uploaded_logs_are_text_without_secrets_however_they_are_written(tmp_pat
 def test_only_the_latest_part_of_a_log_that_grows_too_fast_is_uploaded(tmp_path: Path) -> None:
     shipped: list[int] = []
     path = tmp_path / "trainer.log"
-    shipper = LogShipper([(lambda one: shipped.append(one.stat().st_size), (path,))], tmp_path / "redacted")
+    shipper = LogShipper([(lambda one: shipped.append(one.path.stat().st_size), (path,))], tmp_path / "redacted")
     with path.open("w") as log:
         log.writelines(f"line {number:08d}\n" for number in range(600_000))
     shipper.ship()
-    text = (tmp_path / "redacted" / "trainer.log").read_text()
+    text = (tmp_path / "redacted" / "trainer.log.1").read_text()
     assert MAX_BYTES <= shipped[0] < MAX_BYTES + 100
     assert text.startswith("[4400000 bytes of this log omitted]\n")
     assert text.endswith("line 00599999\n")
+
+
+def lines_of(first: int, count: int) -> str:
+    return "".join(f"{number:09d}\n" for number in range(first, first + count))
+
+
+def test_a_log_is_uploaded_in_parts_of_which_only_the_latest_is_uploaded_again(tmp_path: Path) -> None:
+    world, log = World(), tmp_path / "trainer.log"
+    results, uploads, text = results_of(world), list[Part](), ""
+
+    def upload(part: Part) -> None:
+        uploads.append(part)
+        results.log(part)
+
+    shipper = LogShipper([(upload, (log,))], tmp_path / "redacted")
+    for shipment in range(30):
+        # Now and then the last line is being written: what a part ends with is a whole line all the same.
+        text += lines_of(30_000 * shipment, 30_000)
+        log.write_text(text + "half"[: shipment % 3])
+        shipper.ship()
+    shipper.ship()
+    parts = log_parts((key for key, _ in world.memory.objects.keys("")), log_key("dev", RUN_ID, "trainer.log", 1))
+    bodies = [world.memory.objects.body(key) for key in parts]
+    assert b"".join(bodies).decode() == log.read_text()
+    assert all(body.endswith(b"\n") for body in bodies[:-1])
+    assert all(PART_BYTES <= len(body) < PART_BYTES + 300_000 for body in bodies[:-1])
+    assert [part.number for part in uploads] == sorted(part.number for part in uploads)
+    # Uploaded whole each time, the log would have left 30 versions of 4.5 MB on average.
+    assert len(uploads) <= 30 + len(parts)
+    # A part that is in the bucket and changes no more needs no place on the disk.
+    assert [path.name for path in (tmp_path / "redacted").glob("trainer.log.[0-9]*")] == [f"trainer.log.{len(parts)}"]
+
+
+def test_a_part_that_could_not_be_uploaded_is_uploaded_before_the_next_one(tmp_path: Path) -> None:
+    world, log = World(), tmp_path / "trainer.log"
+    results, answers = results_of(world), iter([True, False, False, True, True, True])
+
+    def upload(part: Part) -> None:
+        if not next(answers):
+            raise ServiceUnavailable("no answer")
+        results.log(part)
+
+    shipper = LogShipper([(upload, (log,))], tmp_path / "redacted")
+    for shipment in range(1, 4):
+        log.write_text(lines_of(0, 110_000 * shipment))
+        shipper.ship()
+    shipper.ship()
+    parts = log_parts((key for key, _ in world.memory.objects.keys("")), log_key("dev", RUN_ID, "trainer.log", 1))
+    assert b"".join(map(world.memory.objects.body, parts)).decode() == log.read_text()
+    assert len(parts) == 3
+
+
+def test_of_a_log_without_end_the_beginning_and_the_end_are_kept(tmp_path: Path) -> None:
+    log, bucket = tmp_path / "trainer.log", dict[int, str]()
+    copy = RedactedCopy(log, tmp_path / "redacted", part_bytes=100, max_parts=3)
+    for shipment in range(1, 21):
+        log.write_text(lines_of(0, 10 * shipment))
+        copy.refresh()
+        bucket |= {part.number: part.path.read_text() for part in copy.versions}
+    assert bucket.keys() == {1, 2, 3}
+    assert bucket[1] + bucket[2] == lines_of(0, 20)
+    assert bucket[3] == "[a part of this log was omitted]\n" + lines_of(190, 10)
+
+
+def test_cloudwatch_gets_the_lines_of_all_parts_in_one_stream(tmp_path: Path) -> None:
+    world, log = World(), tmp_path / "trainer.log"
+    copy = StreamCopy(world.memory.streams, "run/1/", world.clock)
+    shipper = LogShipper([(copy.send, (log,))], tmp_path / "redacted")
+    for shipment in range(1, 4):
+        log.write_text(lines_of(0, 110_000 * shipment) + "half")
+        shipper.ship()
+    assert [line for _, line in world.memory.streams.lines["run/1/trainer.log"]] == lines_of(0, 330_000).splitlines()
+
+
+def test_what_is_uploaded_of_a_log_is_noted_for_whoever_uploads_the_rest(tmp_path: Path) -> None:
+    log, answers = tmp_path / "trainer.log", iter([True, False, True, True])
+
+    def upload(_part: Part) -> None:
+        if not next(answers):
+            raise ServiceUnavailable("no answer")
+
+    shipper, note = LogShipper([(upload, (log,))], tmp_path / "redacted"), tmp_path / "redacted" / "trainer.log.shipped"
+    log.write_text(lines_of(0, 110_000) + "half")
+    shipper.ship()
+    assert note.read_text() == "1100004 1\n"
+    log.write_text(lines_of(0, 120_000))
+    shipper.ship()
+    assert note.read_text() == "1100004 1\n"
+    shipper.ship()
+    assert note.read_text() == "1200000 2\n"
 
 
 SECRETS = (
@@ -253,7 +344,9 @@ def test_later_attempts_do_not_overwrite_logs(tmp_path: Path) -> None:
     world, log = World(), tmp_path / "trainer.log"
     for attempt in (1, 2):
         log.write_text(f"attempt {attempt}\n")
-        Results(world.memory.objects, world.transfer, "dev", RUN_ID, Progress(), attempt=attempt).log(log)
+        Results(world.memory.objects, world.transfer, "dev", RUN_ID, Progress(), attempt=attempt).log(
+            Part(log.name, 1, log)
+        )
     assert world.names() == {"logs/trainer.log", "logs/trainer-2.log"}
     assert world.memory.objects.body(f"dev/{RUN_ID}/logs/trainer.log") == b"attempt 1\n"
 
@@ -271,7 +364,7 @@ def test_uploading_a_log_is_no_progress(tmp_path: Path) -> None:
     results = Results(world.objects, world.transfer, "dev", RUN_ID, progress)
     log = tmp_path / "trainer.log"
     log.write_text("still waiting for the other ranks\n")
-    results.log(log)
+    results.log(Part(log.name, 1, log))
     assert progress.snapshot().counter == 0
 
 

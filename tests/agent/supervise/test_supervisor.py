@@ -21,14 +21,14 @@ import pytest
 
 from agent.errors import RunFailed
 from agent.host.kernel_events import KernelEvents
-from agent.supervise.metrics_tail import MetricsTail
 from agent.supervise.supervisor import Callbacks, Timeouts, supervise
 from chronos_ec2.domain.errors import Fenced
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import Stopped
 from chronos_ec2.worker.progress import Progress
-from tests.agent.builders import NOW, a_config, a_workdir, tiny_chronos, toy_series
+from tests.agent.builders import NOW, FakeTime, a_config, a_workdir, tiny_chronos, toy_series
 
 STOP = Stop(Cause.REQUESTED, "a person", NOW)
 
@@ -102,6 +102,15 @@ def alive(pid: int) -> bool:
     return True
 
 
+def test_a_trainer_ends_before_it_is_stopped_and_dumps_its_stacks_before_the_watchdog_acts() -> None:
+    limits = Limits.from_overrides({"grace": 600, "sweep": 60, "progress": 900})
+    timeouts = Timeouts.of(timedelta(hours=1), limits)
+    assert timeouts.grace == timedelta(minutes=10)
+    assert timeouts.stop == timedelta(minutes=50)
+    assert timeouts.training == timedelta(minutes=49)
+    assert timeouts.stall == timedelta(minutes=7, seconds=30)
+
+
 def probe(ending: str = "ok", steps: int = 5, step_seconds: float = 0.02) -> dict[str, Any]:
     return a_config(probe={"ending": ending, "steps": steps, "step_seconds": step_seconds})
 
@@ -166,8 +175,55 @@ def test_a_hung_trainer_makes_no_progress_and_is_killed_after_the_stop_time(tmp_
     assert supervised.gone
 
 
+def test_a_trainer_that_does_not_stop_is_killed_after_half_of_the_grace(tmp_path: Path) -> None:
+    """The other half is for its last checkpoint and the verdict."""
+    clock, killed_in_time = FakeTime(), threading.Event()
+    supervised = Supervised(tmp_path, probe("hang", steps=1))
+    supervised.control = Control(monotonic=clock)
+
+    def stop() -> None:
+        supervised.control.request_stop(STOP)
+        clock.advance(0.5 * 600)
+        # If half is not enough, the rest of the grace ends the test.
+        threading.Timer(10, lambda: killed_in_time.is_set() or clock.advance(600)).start()
+
+    supervised.on_first_step = stop
+    with pytest.raises(Stopped):
+        supervised.run(stop_seconds=300)
+    killed_in_time.set()
+    assert clock.seconds == 1000 + 300
+
+
+LOADER = """
+import subprocess, sys
+class Trainer:
+    def __init__(self, config):
+        pass
+    def train(self, workdir, metrics, stop):
+        child = subprocess.Popen([sys.executable, "-c", "import time; time.sleep(600)"])
+        (workdir.root / "child").write_text(str(child.pid))
+        metrics.step(1, 1)
+        return {"steps": 1}
+"""
+
+
+def test_no_process_of_the_trainer_outlives_it(tmp_path: Path) -> None:
+    """Data loaders keep the GPU's memory, and an instance that shuts down waits for them."""
+    supervised = Supervised(tmp_path, a_config(trainer="with_loader:Trainer"))
+    supervised.workdir.code.mkdir()
+    (supervised.workdir.code / "with_loader.py").write_text(LOADER)
+    assert supervised.run() == {"steps": 1}
+    child = (supervised.workdir.root / "child").read_text()
+    deadline = time.monotonic() + 30
+    while Path(f"/proc/{child}").exists() and state(child) != "Z":
+        if time.monotonic() > deadline:
+            os.kill(int(child), signal.SIGKILL)
+            pytest.fail("the trainer's child is still running")
+        time.sleep(0.02)
+
+
 def test_a_trainer_that_ignores_its_time_limit_is_asked_to_stop(tmp_path: Path) -> None:
-    supervised = Supervised(tmp_path, probe(steps=10_000))
+    supervised = Supervised(tmp_path, probe(steps=1000))
     with pytest.raises(Stopped) as caught:
         supervised.run(stop_seconds=20, limit=0.5)
     assert caught.value.verdict.cause is Cause.OVER_DEADLINE
@@ -178,7 +234,8 @@ def test_a_fence_kills_the_trainer_at_once(tmp_path: Path) -> None:
     supervised = Supervised(tmp_path, probe("hang", steps=1))
     supervised.on_first_step = lambda: supervised.control.fence("not ours")
     with pytest.raises(Fenced):
-        supervised.run(stop_seconds=60)
+        supervised.run(stop_seconds=2, limit=30)
+    assert supervised.control.stop is None  # it did not wait for the time limit
     assert supervised.gone
 
 
@@ -221,6 +278,7 @@ def wait_until(holds: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
+@pytest.mark.thorough
 def test_chronos_2_stops_at_its_step_and_leaves_a_checkpoint(tmp_path: Path) -> None:
     supervised = Supervised(tmp_path, tiny_chronos(steps=100_000, checkpoint_steps=100_000))
     pq.write_table(toy_series(), supervised.workdir.data / "toy.parquet")
@@ -232,33 +290,6 @@ def test_chronos_2_stops_at_its_step_and_leaves_a_checkpoint(tmp_path: Path) -> 
     assert supervised.checkpoints == [result["steps"]]
     saved = {path.name for path in (supervised.workdir.checkpoints / f"checkpoint-{result['steps']}").iterdir()}
     assert {"model.safetensors", "optimizer.pt", "scheduler.pt", "trainer_state.json"} <= saved
-
-
-def test_only_complete_lines_of_metrics_are_read(tmp_path: Path) -> None:
-    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[tuple[int, bool]]()
-    tail = MetricsTail(path, progress, lambda step, best: checkpoints.append((step, best)))
-    tail.read()
-    path.write_text('{"step": 1, "total_steps": 9}\n{"step": 2, "tot')
-    tail.read()
-    assert progress.snapshot().step == 1
-    with path.open("a") as stream:
-        stream.write('al_steps": 9}\nnot json\n[]\n{"event": "checkpoint", "step": 2}\n')
-        stream.write('{"event": "checkpoint", "step": 3, "best": true}\n')
-    tail.read()
-    assert progress.snapshot().step == 2
-    assert checkpoints == [(2, False), (3, True)]
-
-
-def test_lines_of_an_earlier_attempt_do_not_hide_the_progress_of_this_one(tmp_path: Path) -> None:
-    path, progress, checkpoints = tmp_path / "metrics.jsonl", Progress(), list[int]()
-    path.write_text('{"step": 900, "total_steps": 999}\n{"event": "checkpoint", "step": 900}\n')
-    tail = MetricsTail(path, progress, lambda step, _best: checkpoints.append(step))
-    tail.read()
-    assert (tail.started, progress.snapshot().counter, checkpoints) == (False, 0, [])
-    with path.open("a") as stream:
-        stream.write('{"step": 801, "total_steps": 999}\n')
-    tail.read()
-    assert (tail.started, progress.snapshot().counter, progress.snapshot().step) == (True, 1, 801)
 
 
 def test_a_stalled_trainer_dumps_its_stacks_and_keeps_running(tmp_path: Path) -> None:
@@ -351,6 +382,6 @@ def test_a_gpu_fault_ends_the_trainer_soon(tmp_path: Path) -> None:
     supervised = Supervised(tmp_path, probe("hang", steps=1))
     supervised.on_first_step = fail
     with pytest.raises(RunFailed, match="the GPU failed: Xid 79 on PCI:0000:00:1e: GPU has fallen off") as caught:
-        supervised.run(kernel_events=KernelEvents(log))
+        supervised.run(kernel_events=KernelEvents(log), limit=30)
     assert caught.value.verdict.cause is Cause.INFRA
     assert supervised.gone

@@ -69,6 +69,7 @@ def test_what_was_written_is_read_back(kind: str) -> None:
     assert READERS[kind](EXAMPLES[kind].to_json()) == EXAMPLES[kind]
 
 
+@pytest.mark.golden
 @pytest.mark.parametrize("kind", READERS)
 def test_a_document_of_this_schema_is_written_as_its_golden_file(kind: str) -> None:
     golden = json.loads((GOLDEN / f"{kind}.json").read_text())

@@ -205,7 +205,7 @@ def slow_to_believe(facts: LaneFacts, now: datetime, limits: Limits) -> Decision
 def test_calls_that_fail_do_not_hide_a_watchdog_that_waits_too_long(call_errors: float) -> None:
     plans = [
         Scenario(seed, call_errors=call_errors, lost_events=1.0, faults=(InjectedFault(FaultKind.PANIC, 300),))
-        for seed in range(40)
+        for seed in range(80)
     ]
     assert not any(run_history(plan, LIMITS).failed for plan in plans)
     slow = Parts(decide=slow_to_believe)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
@@ -71,9 +74,7 @@ def launch(
         prepared = LaunchPreparation(
             world.stack, world.store, world.transfer, world.setup_checks, world.limits, show, print_warning
         ).prepare(request)
-    # What it knows of the run, `launch_run` adds to the interrupt.
-    ends_it = f"`chronos-ec2 runs --environment {environment}` lists it, `chronos-ec2 kill` ends it"
-    with on_interrupt(f"a run may have been started in {request.lane}: {ends_it}"):
+    with on_interrupt("nothing was started"), _terminated_like_interrupted():
         launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
@@ -87,3 +88,17 @@ def launch(
         console.print(f"  defaults  {chosen} (docs/configuration.md)", markup=False)
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
+
+
+@contextmanager
+def _terminated_like_interrupted() -> Iterator[None]:
+    """Let SIGTERM unwind the launch as Ctrl-C does, so that it frees its lane or says what may be running."""
+
+    def end(number: int, _frame: object) -> None:
+        raise SystemExit(128 + number)
+
+    before = signal.signal(signal.SIGTERM, end)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

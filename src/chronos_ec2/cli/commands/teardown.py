@@ -9,9 +9,9 @@ import typer
 from chronos_ec2.bootstrap import deployment
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json
-from chronos_ec2.domain.errors import StackUnusable
+from chronos_ec2.domain.errors import NotDeployed
 from chronos_ec2.domain.stack_status import stack_name
-from chronos_ec2.services.teardown import teardown as tear_down
+from chronos_ec2.services.teardown import Teardown
 
 _GOES_ON = "a deletion that has begun goes on; tear down again to see it end"
 
@@ -26,13 +26,13 @@ def teardown(
     """Delete an environment's stack; the bucket stays. Refused while anything in the environment is running."""
     try:
         world = connect(environment, region, bucket)
-    except StackUnusable as unusable:
-        _delete_unusable(environment, region, unusable, yes=yes, json=json)
+    except NotDeployed as error:
+        _delete_unfinished(environment, region, error, yes=yes, json=json)
         return
     if not yes:
         confirm(f"Delete stack {world.stack.name} in {world.stack.region}?")
     with on_interrupt(_GOES_ON):
-        tear_down(environment, world.store, world.fleet, world.deadlines, world.deployment)
+        Teardown(environment, world.stack.stack_id, world.store, world.fleet, world.deadlines, world.deployment).run()
     if json:
         print_json({"environment": environment, "deleted": world.stack.name, "kept": [f"s3://{world.stack.bucket}/"]})
         return
@@ -43,16 +43,20 @@ def teardown(
     console.print(f"            {_delete_command(world.stack.bucket)}", markup=False)
 
 
-def _delete_unusable(environment: str, region: str | None, unusable: StackUnusable, *, yes: bool, json: bool) -> None:
-    """Delete a stack that never came up or is half deleted: nothing can have been launched in it since."""
+def _delete_unfinished(environment: str, region: str | None, error: NotDeployed, *, yes: bool, json: bool) -> None:
+    """Delete a stack that was never deployed to its end: no run was ever launched with it. Else raise the error."""
+    stack = deployment(environment, region or None)
+    status = stack.unfinished()
+    if status is None:
+        raise error
     if not yes:
-        confirm(f"{unusable.problem}. Delete it?")
+        confirm(f"Delete stack {stack_name(environment)}, which is {status}?")
     with on_interrupt(_GOES_ON):
-        deployment(environment, region or None).delete()
+        stack.delete()
     if json:
         print_json({"environment": environment, "deleted": stack_name(environment), "kept": []})
     else:
-        console.print(f"stack [bold]{stack_name(environment)}[/] deleted")
+        console.print(f"stack [bold]{stack_name(environment)}[/] ({status}) deleted")
 
 
 def _delete_command(bucket: str) -> str:

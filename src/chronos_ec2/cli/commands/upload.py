@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated
 
@@ -25,20 +26,28 @@ upload = typer.Typer(
 def data(
     folder: Annotated[Path, typer.Argument(help="A folder with Parquet files.")],
     name: Annotated[str, typer.Argument(help="Name of the data set; its `data.path` is training-data/NAME/.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove files of an earlier upload that FOLDER no longer has.")
+    ] = False,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Upload the Parquet files in FOLDER and its subfolders as data set NAME."""
+    """Upload the Parquet files in FOLDER and its subfolders as data set NAME.
+
+    Links are followed. Files that no run could read are refused before anything is sent.
+    """
     world = connect(environment, region, bucket)
     sent: list[int] = []
     with console.status(f"uploading {folder}"):
-        data_path, files = upload_data(folder, name, world.transfer, sent.append)
+        done = upload_data(folder, name, world.store, world.transfer, sent.append, replace=replace)
     if json:
-        print_json({"data_path": data_path, "files": files, "bytes": sum(sent)})
-    else:
-        console.print(f"{files} files, {sum(sent) / 1e6:.1f} MB; in train.yaml:  data: {{path: {data_path}}}")
+        print_json(asdict(done) | {"bytes": sum(sent)})
+        return
+    removed = f", {done.removed} old files removed" if done.removed else ""
+    size = f"{sum(sent) / 1e6:.1f} MB"
+    console.print(f"{done.files} files, {size}{removed}; in train.yaml:  data: {{path: {done.data_path}}}")
 
 
 @upload.command()

@@ -20,6 +20,8 @@ SPOT: Market = "spot"
 REQUEST = "request.json"
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Room for the list of about a hundred thousand data files."""
+_REST_BYTES = 64 * 1024
+"""Room for everything in a request but its configuration and its data files."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,7 +67,7 @@ class Request:
                 "log_group": self.log_group,
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
-                "dataset": [{"key": key, "bytes": size} for key, size in self.dataset_keys],
+                "dataset": _dataset(self.dataset_keys),
             }
         )
 
@@ -92,3 +94,19 @@ class Request:
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error
+
+
+def _dataset(keys: tuple[tuple[str, int], ...]) -> list[dict[str, Any]]:
+    return [{"key": key, "bytes": size} for key, size in keys]
+
+
+def check_request_size(config: Mapping[str, Any], dataset_keys: tuple[tuple[str, int], ...]) -> None:
+    """Raise InvalidInput, which names what is too large, if no reader would accept a request with these."""
+    of_config, of_data = len(dump_json(config)), len(dump_json({"dataset": _dataset(dataset_keys)}))
+    if of_config + of_data + _REST_BYTES <= MAX_REQUEST_BYTES:
+        return
+    limit = f"a run's request has room for {MAX_REQUEST_BYTES / 1e6:.1f} MB"
+    if of_data >= of_config:
+        problem = f"the list of its {len(dataset_keys)} files has {of_data / 1e6:.1f} MB, and {limit}"
+        raise InvalidInput("data.path", problem, "merge small files into larger ones")
+    raise InvalidInput("--config", f"the configuration has {of_config / 1e6:.1f} MB, and {limit}", "shorten it")

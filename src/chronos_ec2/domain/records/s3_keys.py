@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import PurePosixPath
 
 from chronos_ec2.domain.records.lane import CACHED, Lane
 
 RUN_ID_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 LOGS = "logs/"
+_LATER_PART = re.compile(r"\.([0-9]{4,})\Z")
 
 
 def run_prefix(environment: str, run_id: str) -> str:
@@ -53,6 +55,11 @@ def _lock_name(lane: Lane, etag: str) -> str:
     return f"{lane.name}-{''.join(filter(str.isalnum, etag))}"
 
 
+def teardown_key(environment: str) -> str:
+    """Key of the mark that an environment's stack is being deleted: no run may start."""
+    return f"{environment}/teardown.json"
+
+
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"
@@ -68,8 +75,23 @@ def python_env_key(sha256: str) -> str:
     return f"{CACHED}/python-env/{sha256}.tar"
 
 
-def log_key(environment: str, run_id: str, file_name: str, attempt: int) -> str:
-    """Key of an attempt's log by its file name: `logs/trainer.log`, for the second attempt `logs/trainer-2.log`."""
+def log_key(environment: str, run_id: str, file_name: str, attempt: int, part: int = 1) -> str:
+    """Key of a part of an attempt's log, by the log's file name.
+
+    `logs/trainer.log`, then `logs/trainer.log.0002`; for the second attempt `logs/trainer-2.log`.
+    """
     name = PurePosixPath(file_name)
     numbered = file_name if attempt == 1 else f"{name.stem}-{attempt}{name.suffix}"
-    return run_key(environment, run_id, LOGS + numbered)
+    return run_key(environment, run_id, LOGS + numbered + ("" if part == 1 else f".{part:04d}"))
+
+
+def log_of_part(key: str) -> tuple[str, int]:
+    """Key of the first part of a log, and the number of this part, by the key of any part."""
+    found = _LATER_PART.search(key)
+    return (key, 1) if found is None else (key[: found.start()], int(found[1]))
+
+
+def log_parts(keys: Iterable[str], first: str) -> list[str]:
+    """The keys of a log's parts in order, among all that begin with the key of its first part."""
+    parts = sorted((number, key) for key in keys for log, number in (log_of_part(key),) if log == first)
+    return [key for _, key in parts]

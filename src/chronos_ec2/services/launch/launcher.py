@@ -11,22 +11,23 @@ from chronos_ec2.domain.errors import (
     CapacityUnavailable,
     InvalidDocument,
     InvalidInput,
-    LaneBusy,
-    LaunchRefused,
     LostRace,
     NotAllowed,
+    QuotaExceeded,
     ServiceUnavailable,
 )
-from chronos_ec2.domain.facts import LockHeld, LockRead, Unreadable
+from chronos_ec2.domain.facts import LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request, check_request_size
 from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import find_dataset
+from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, StartsInstances, refuse_if_busy, take_lane
 from chronos_ec2.services.launch.spec import Launched, LaunchSpec
+from chronos_ec2.services.teardown import refuse_teardown
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.user_data import render_user_data
 
@@ -36,14 +37,18 @@ _COMMIT_ATTEMPTS = 5
 def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines, clock: Clock) -> Launched:
     """Start one instance for a new run.
 
+    An error after the lane was taken has a note (`__notes__`) on what may be running and how to end it.
+
     Raises:
-        InvalidInput: the data set is missing, or the price cap cannot be kept.
+        InvalidInput: the data set is missing or too large, the price cap cannot be kept, or the stack is being deleted.
         LaneBusy: another run holds the lane.
-        CapacityUnavailable, LaunchRefused, NotAllowed: no instance was started, and the lane is free again.
-        ServiceUnavailable: AWS did not answer; the watchdog finds and ends whatever was started.
+        CapacityUnavailable, LaunchRefused, NotAllowed: EC2 starts no instance.
+        LostRace: the watchdog has ended the run meanwhile.
+        ServiceUnavailable: AWS did not answer.
     """
     prices, price = _prices(spec)
     dataset = find_dataset(store, spec.data_path)
+    check_request_size(spec.config, dataset)
     now = clock.now()
     run = Run(
         run_id=new_run_id(now, secrets.token_bytes(3)),
@@ -68,13 +73,17 @@ def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
         spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit,
     )  # fmt: skip
-    held = _take_lane(run, request, store)
+    refuse_if_busy(store, run.lane)
+    started, held = StartedInstances(fleet), None
     try:
-        launched = _start_instance(held.run, request, spec.bucket, spec.subnet_ids, fleet)
-    except (CapacityUnavailable, LaunchRefused, NotAllowed) as error:
-        _give_up(held, store, error)
+        held = take_lane(run, request, store)
+        refuse_teardown(store, run.lane.environment, spec.stack_id)
+        launched = _start_instance(held.run, request, spec.bucket, spec.subnet_ids, started)
+        _commit(held, launched, store, deadlines)
+    except (Exception, KeyboardInterrupt, SystemExit) as error:
+        FailedLaunch(run, request, store, started.possible, held is not None).settle(error)
         raise
-    return _commit(held, launched, store, deadlines)
+    return launched
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +103,8 @@ class Launcher:
     def start(self, lane: Lane, run_id: str) -> Launched | None:
         """Start the instance of a run's new attempt.
 
-        Returns None if there is nothing to start: the run no longer holds the lane, was stopped, or has its instance.
+        Returns None if there is nothing to start, before or after the call to EC2: the run no longer holds the lane,
+        was stopped, or has its instance.
 
         Raises:
             InvalidDocument: the run's request is missing or damaged.
@@ -111,19 +121,11 @@ class Launcher:
             raise InvalidDocument(f"run {run_id} has no {REQUEST}")
         request = Request.from_json(found.body)
         launched = _start_instance(held.run, request, self.bucket, self.subnet_ids, self.fleet)
-        return _commit(held, launched, self.store, self.deadlines)
-
-
-def refuse_if_busy(store: RunStore, lane: Lane) -> None:
-    """Raise LaneBusy, which names the holder, if the lane is not free."""
-    match store.read_lock(lane):
-        case LockHeld(run):
-            raise LaneBusy(run.run_id, str(lane), run.status)
-        case Unreadable(problem):
-            remedy = "the watchdog sets it aside; see `chronos-ec2 verify`"
-            raise InvalidInput(lane.state_key, f"cannot be read ({problem})", remedy)
-        case _:
-            return
+        try:
+            _commit(held, launched, self.store, self.deadlines)
+        except LostRace:
+            return None
+        return launched
 
 
 def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
@@ -137,51 +139,47 @@ def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
     return prices, None if unknown else max(prices.values())
 
 
-def _take_lane(run: Run, request: Request, store: RunStore) -> LockHeld:
-    """Write the request, then the lock. A launch that loses the lane withdraws its request."""
-    refuse_if_busy(store, run.lane)
-    _put_request(store, request)
-    try:
-        return store.create_lock(run)
-    except LostRace:
-        store.objects.remove(run_key(run.lane.environment, run.run_id, REQUEST))
-        refuse_if_busy(store, run.lane)
-        raise
+def _start_instance(
+    run: Run, request: Request, bucket: str, subnet_ids: tuple[str, ...], fleet: StartsInstances
+) -> Launched:
+    """Try every instance type in every subnet. Raises CapacityUnavailable if none has room, and what Fleet raises.
 
-
-def _put_request(store: RunStore, request: Request) -> None:
-    """Write the request once. When botocore retries after a lost response, it finds its own first write."""
-    key, body = run_key(request.lane.environment, request.run_id, REQUEST), request.to_json()
-    try:
-        store.objects.create(key, body)
-    except LostRace:
-        found = store.objects.read(key, MAX_REQUEST_BYTES)
-        if found is None or found.body != body:
-            raise
-
-
-def _start_instance(run: Run, request: Request, bucket: str, subnet_ids: tuple[str, ...], fleet: Fleet) -> Launched:
-    """Try every instance type in every subnet. Raises CapacityUnavailable if none has room, and what Fleet raises."""
+    Of a type that the quota does not allow, no other subnet is tried.
+    """
     user_data = render_user_data(bucket, run, request.limits)
     options = [LaunchOption(kind, subnet, request.market) for kind in request.instance_types for subnet in subnet_ids]
     last: CapacityUnavailable | None = None
+    beyond_quota: dict[str, QuotaExceeded] = {}
     for option in options:
+        if option.instance_type in beyond_quota:
+            continue
         try:
             return Launched(run.run_id, run.attempt, fleet.launch(run, option, user_data), option)
+        except QuotaExceeded as error:
+            beyond_quota[option.instance_type] = error
         except CapacityUnavailable as error:
             last = error
+    if last is None and beyond_quota:
+        raise next(iter(beyond_quota.values()))
     raise CapacityUnavailable(f"no capacity in {len(options)} places; the last error: {last}")
 
 
-def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> Launched:
-    """Arm the deadline and write the instance id into the lock."""
+def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> None:
+    """Arm the deadline and write the instance id into the lock.
+
+    Raises:
+        LostRace: the run has ended, so its instance ends too.
+        NotAllowed, ServiceUnavailable: the lock was not read or written.
+    """
     # The instance runs and other safeguards already cover it; the next reconcile arms a deadline that failed here.
     with suppress(ServiceUnavailable, NotAllowed), scheduler_errors():
         deadlines.schedule(launched.instance_id, held.run.deadline)
     state: LockRead = held
     for _ in range(_COMMIT_ATTEMPTS):
-        if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt):
-            break
+        if isinstance(state, ReadFailed | Unreadable):
+            raise ServiceUnavailable(state.problem)
+        if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt) or state.run.verdict:
+            raise LostRace(f"run {launched.run_id} ended before its lock named instance {launched.instance_id}")
         run = replace(state.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
         try:
             store.replace_lock(run, state)
@@ -190,21 +188,8 @@ def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Dead
             # can add the instance type, and so the price, if EC2 does not report it.
             state = store.read_lock(run.lane)
         else:
-            break
-    return launched
+            return
 
 
 def _is_of(launched: Launched, run: Run, attempt: int) -> bool:
     return (run.run_id, run.attempt) == (launched.run_id, attempt) and run.instance_id in (None, launched.instance_id)
-
-
-def _give_up(held: LockHeld, store: RunStore, error: Exception) -> None:
-    """Keep the final record and free the lane: EC2 has confirmed that there is no instance.
-
-    If that fails, the watchdog frees the lane; the caller raises the reason why nothing was started.
-    """
-    verdict = Verdict(Outcome.FAILED, Cause.INFRA, str(error), DecidedBy.AGENT)
-    run = held.run.end(verdict, held.run.created_at)
-    with suppress(LostRace, ServiceUnavailable, NotAllowed):
-        store.objects.write(run_key(run.lane.environment, run.run_id, "state.json"), run.to_json())
-        store.release_lock(run.lane, held.etag)

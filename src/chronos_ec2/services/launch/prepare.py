@@ -13,13 +13,14 @@ from chronos_ec2.domain.limits import MAX_LIMIT, Limits
 from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.domain.records.request import ON_DEMAND, Market, check_request_size
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
-from chronos_ec2.services.launch.launcher import refuse_if_busy
+from chronos_ec2.services.launch.lane import refuse_if_busy
+from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
@@ -98,6 +99,7 @@ class LaunchPreparation:
             InvalidInput: an option, the configuration or the data set is wrong.
             StackNotReady: the stack is changing, a change has failed, or its sweep is switched off.
             LaneBusy: another run holds the lane.
+            QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
         config = request.config or default_config(self.store, self.warn)
@@ -110,14 +112,16 @@ class LaunchPreparation:
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, self.stack.region)
         refuse_if_busy(self.store, request.lane)
+        check_quota(self.setup_checks, instance_types, request.market, self.warn)
         if training.data.path == PROBE_DATA_PATH:
             put_probe_data(self.store)
-        find_dataset(self.store, training.data.path)
+        document = training.model_dump(mode="json")
+        check_request_size(document, find_dataset(self.store, training.data.path))
         code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
         spec = LaunchSpec(
             lane=request.lane,
-            config=training.model_dump(mode="json"),
+            config=document,
             data_path=training.data.path,
             instance_types=instance_types,
             subnet_ids=self.stack.subnet_ids,
@@ -133,6 +137,7 @@ class LaunchPreparation:
             log_group=self.stack.agent_log_group,
             code_sha256=code_sha256,
             commit=commit_of(CHECKOUT),
+            stack_id=self.stack.stack_id,
         )
         return Prepared(spec, resolved.chosen)
 

@@ -22,6 +22,7 @@ class LaunchSpec:
         log_group: the CloudWatch log group for the logs of agent and trainer; None: the bucket only.
         code_sha256: the archive of the user's own trainer; None: a built-in trainer.
         commit: the commit of the checkout that launches; None: not a git checkout.
+        stack_id: the stack whose watchdog will end the run.
     """
 
     lane: Lane
@@ -41,6 +42,7 @@ class LaunchSpec:
     log_group: str | None = None
     code_sha256: str | None = None
     commit: str | None = None
+    stack_id: str = ""
 
 
 @dataclass(frozen=True, slots=True)

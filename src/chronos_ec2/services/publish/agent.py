@@ -12,7 +12,7 @@ import io
 import subprocess
 import tarfile
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.s3_keys import bundle_key
@@ -53,10 +53,10 @@ def build_bundle(packages_in_image: bool, checkout: Path = CHECKOUT) -> bytes:
     archive = io.BytesIO()
     with tarfile.open(fileobj=archive, mode="w", format=tarfile.PAX_FORMAT) as tar:
         for root in (agent, library):
-            for path in sorted(set(root.rglob("*")) - excluded):
+            for path in sorted(set(root.rglob("*")) - excluded, key=PurePath.as_posix):
                 inside = path.relative_to(root.parent)
                 if path.is_file() and not _EXCLUDED & set(inside.parts) and path.suffix != ".pyc":
-                    entry = tarfile.TarInfo(str(inside))
+                    entry = tarfile.TarInfo(inside.as_posix())
                     entry.size, entry.mode = path.stat().st_size, 0o644
                     tar.addfile(entry, io.BytesIO(path.read_bytes()))
     return gzip.compress(archive.getvalue(), mtime=0)

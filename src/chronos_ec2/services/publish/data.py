@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path
+from dataclasses import dataclass
+from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.domain.records.lane import CACHED
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.run_store import RunStore
@@ -16,39 +18,178 @@ from chronos_ec2.services.publish.wheels import file_sha256
 from chronos_ec2.training_config.parse import load_config
 
 _PARALLEL_FILES = 8
+_MAGIC = b"PAR1"
+"""A Parquet file begins and ends with it."""
+_LFS = b"version https://git-lfs.github.com/spec/"
+_MAX_KEY_BYTES = 1024
+_NAMED = 5
+"""How many file names a message lists."""
 
 
-def upload_data(folder: Path, name: str, transfer: ObjectTransfer, on_bytes: Callable[[int], None]) -> tuple[str, int]:
+@dataclass(frozen=True, slots=True)
+class Uploaded:
+    """An uploaded data set: its `data.path`, its number of files, and how many files of an earlier upload are gone."""
+
+    data_path: str
+    files: int
+    removed: int
+
+
+def upload_data(
+    folder: Path,
+    name: str,
+    store: RunStore,
+    transfer: ObjectTransfer,
+    on_bytes: Callable[[int], None],
+    *,
+    replace: bool = False,
+) -> Uploaded:
     """Upload every Parquet file below a folder, with its SHA-256 for the instance to verify.
 
-    Returns the `data.path` of the data set and the number of files.
+    All files are checked before the first is sent. With `replace`, files of an earlier upload that the folder no longer
+    has are removed afterwards.
 
     Raises:
-        InvalidInput: the folder does not exist, has no Parquet file, or has an empty one.
+        InvalidInput: the folder has no Parquet file or an unusable one, or without `replace` files of an earlier upload
+            would stay in the data set.
     """
     check_name(name, "NAME")
-    if not folder.is_dir():
-        raise InvalidInput(str(folder), "is not a folder")
-    files = sorted(path for path in folder.rglob(f"*{PARQUET}") if path.is_file())
-    if not files:
-        raise InvalidInput(str(folder), f"holds no {PARQUET} files")
-    if empty := [path for path in files if path.stat().st_size == 0]:
-        raise InvalidInput(str(empty[0]), "is empty")
     data_path = f"training-data/{name}/"
+    prefix = f"{CACHED}/{data_path}"
+    files = {_key(prefix, path, folder): path for path in find_files(folder)}
+    stale = [key for key, _ in store.objects.keys(prefix) if key.endswith(PARQUET) and key not in files]
+    if stale and not replace:
+        listed = _listed([key.removeprefix(prefix) for key in stale])
+        problem = f"data set {name} has {len(stale)} files that {_shown(folder)} has not, and runs would train on both"
+        raise InvalidInput("NAME", f"{problem}: {listed}", "give --replace to remove them, or another NAME")
 
-    def put(path: Path) -> None:
-        key = f"{CACHED}/{data_path}{path.relative_to(folder).as_posix()}"
-        transfer.upload(path, key, on_bytes, sha256=file_sha256(path))
+    def put(key: str) -> None:
+        path = files[key]
+        try:
+            transfer.upload(path, key, on_bytes, sha256=file_sha256(path))
+        except OSError as error:
+            raise _unreadable(path, error) from error
 
-    with ThreadPoolExecutor(_PARALLEL_FILES) as pool:
-        for done in [pool.submit(put, path) for path in files]:
+    _in_parallel(put, files)
+    _in_parallel(store.objects.remove, stale)
+    return Uploaded(data_path, len(files), len(stale))
+
+
+def _in_parallel(action: Callable[[str], None], keys: Iterable[str]) -> None:
+    """Call `action` for each key. The first error, or Ctrl-C, drops what has not begun."""
+    pool = ThreadPoolExecutor(_PARALLEL_FILES)
+    try:
+        for done in [pool.submit(action, key) for key in keys]:
             done.result()
-    return data_path, len(files)
+    finally:
+        pool.shutdown(cancel_futures=True)
+
+
+def find_files(folder: Path) -> list[Path]:
+    """The Parquet files below a folder, also in linked subfolders, each looked into.
+
+    Raises:
+        InvalidInput: there is none, or one of them or its folder cannot be used.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(_shown(folder), "is not a folder")
+    files = sorted(_walk(folder), key=PurePath.as_posix)
+    if not files:
+        raise InvalidInput(_shown(folder), f"holds no {PARQUET} files")
+    for path in files:
+        _check(path, folder)
+    return files
+
+
+def _walk(folder: Path) -> Iterator[Path]:
+    """What ends in .parquet, whatever its case. Nothing is found twice, because a run would train on both."""
+    found: dict[Path, Path] = {}
+
+    def fail(error: OSError) -> None:
+        raise _unreadable(Path(error.filename or folder), error)
+
+    def once(path: Path) -> Path:
+        before = found.setdefault(_real(path), path)
+        if before != path:
+            raise InvalidInput(_shown(path), f"is the same as {_shown(before)}, by a link", "remove the link")
+        return path
+
+    for root, folders, names in os.walk(once(folder), onerror=fail, followlinks=True):
+        for path in [Path(root, name) for name in folders]:
+            if _real(folder).is_relative_to(_real(path)):
+                raise InvalidInput(_shown(path), "is a link to a folder that it is in itself", "remove the link")
+            once(path)
+        yield from (once(Path(root, name)) for name in names if name.lower().endswith(PARQUET))
+
+
+def _real(path: Path) -> Path:
+    return Path(os.path.realpath(path))  # unlike Path.resolve, also of a link to itself
+
+
+def _check(path: Path, folder: Path) -> None:
+    """Refuse what no instance could train on, before it is paid for."""
+    where = _shown(path)
+    if not str(path.relative_to(folder)).isprintable():
+        raise InvalidInput(where, "its name has a character that cannot be printed, or is not UTF-8", "rename it")
+    if path.name.startswith("._"):
+        raise InvalidInput(
+            where, "is metadata that macOS keeps, not data", "delete it; `dot_clean` deletes all of them"
+        )
+    if not path.name.endswith(PARQUET):
+        raise InvalidInput(where, f"its name does not end in {PARQUET}, so no run would read it", "rename it")
+    if not path.is_file():
+        raise InvalidInput(where, "is no file, or a link to none", "remove it")
+    start, end, size = _ends(path)
+    if size == 0:
+        raise InvalidInput(where, "is empty")
+    if start == _LFS:
+        raise InvalidInput(where, "is a git-LFS pointer, not the file itself", "run `git lfs pull`")
+    if not start.startswith(_MAGIC) or end != _MAGIC or size < 3 * len(_MAGIC):
+        raise InvalidInput(where, "is no whole Parquet file: it lacks PAR1 at its start or end", "write it again")
+
+
+def _ends(path: Path) -> tuple[bytes, bytes, int]:
+    """The first and last bytes of a file, and its size."""
+    try:
+        with path.open("rb") as stream:
+            start = stream.read(len(_LFS))
+            size = stream.seek(0, os.SEEK_END)
+            stream.seek(max(0, size - len(_MAGIC)))
+            return start, stream.read(), size
+    except OSError as error:
+        raise _unreadable(path, error) from error
+
+
+def _key(prefix: str, path: PurePath, folder: PurePath) -> str:
+    """The key of a file, with slashes on every system."""
+    key = prefix + path.relative_to(folder).as_posix()
+    if len(key.encode()) > _MAX_KEY_BYTES:
+        problem = f"its key would have {len(key.encode())} bytes, and S3 allows {_MAX_KEY_BYTES}"
+        raise InvalidInput(_shown(path), problem, "shorten its path")
+    return key
+
+
+def _shown(path: PurePath) -> str:
+    """A path on one line, whatever bytes its names have."""
+    return one_line(str(path).encode(errors="backslashreplace").decode(), 300)
+
+
+def _unreadable(path: Path, error: OSError) -> InvalidInput:
+    return InvalidInput(_shown(path), f"cannot be read: {error.strerror or error}")
+
+
+def _listed(names: list[str]) -> str:
+    more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
+    return ", ".join(one_line(name, 80) for name in names[:_NAMED]) + more
 
 
 def upload_config(path: Path, store: RunStore) -> str:
     """Check and upload a configuration. Returns its key. Raises InvalidInput."""
     load_config(path)
+    if not path.name.isprintable():
+        raise InvalidInput(
+            _shown(path), "its name has a character that cannot be printed, or is not UTF-8", "rename it"
+        )
     key = f"{CACHED}/configs/{path.name}"
     store.objects.write(key, path.read_bytes(), "application/yaml")
     return key

@@ -8,7 +8,7 @@ from __future__ import annotations
 import hashlib
 import io
 import zipfile
-from pathlib import Path
+from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.s3_keys import code_key
@@ -45,7 +45,8 @@ def pack(module: str, folder: Path) -> bytes:
     if single.is_file():
         files = [single]
     elif (package / "__init__.py").is_file():
-        files = [path for path in sorted(package.rglob("*")) if path.is_file() and "__pycache__" not in path.parts]
+        found = sorted(package.rglob("*"), key=PurePath.as_posix)
+        files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     else:
         raise InvalidInput("trainer", f"no {module}.py beside the configuration, nor {module}/__init__.py", str(folder))
     archive = io.BytesIO()

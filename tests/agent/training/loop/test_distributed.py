@@ -123,6 +123,7 @@ def gone(pid: int) -> bool:
         return True
 
 
+@pytest.mark.thorough
 @pytest.mark.timeout(1800)
 def test_resume_after_a_kill_is_exact_bit_for_bit(tmp_path: Path) -> None:
     straight, killed = ready(tmp_path / "straight", STEPS_TO_END), ready(tmp_path / "killed", STEPS_TO_END)

@@ -220,6 +220,7 @@ print(done.resumed_from, flush=True)
 """
 
 
+@pytest.mark.thorough
 def test_resume_is_bit_for_bit_after_sigkill_of_a_real_process(panel: Panel, tmp_path: Path) -> None:
     def child(folder: Path) -> subprocess.Popen[str]:
         folder.mkdir(exist_ok=True)

@@ -1,0 +1,100 @@
+"""The cleanup receipt: what is deleted with a run, what is not, and what is said of it."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from chronos_ec2.domain.errors import NotAllowed
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.ports import Resource
+from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT, write_receipt
+from chronos_ec2.testing import Faults, MemoryAws
+from chronos_ec2.testing.builders import INSTANCE_ID, NOW, RUN_ID, a_run, an_instance
+
+KEY = run_key("dev", RUN_ID, RECEIPT)
+OTHER_RUN = "20200101T000000Z-000000"
+FIRST = an_instance(instance_id="i-0000000000000001", state=InstanceState.TERMINATED, attempt=1)
+SECOND = an_instance(attempt=2)
+NEIGHBOUR = an_instance(instance_id="i-0000000000000002", run_id=OTHER_RUN)
+
+
+def receipt(aws: MemoryAws) -> dict[str, Any]:
+    """The receipt of a second attempt, with another run's instance in the list."""
+    run = a_run(attempt=2)
+    write_receipt(aws.objects, aws.fleet, aws.deadlines, run, (FIRST, SECOND, NEIGHBOUR), NOW)
+    document: dict[str, Any] = json.loads(aws.objects.body(KEY))
+    return document
+
+
+def states(document: dict[str, Any], kind: str) -> dict[str, str]:
+    return {one["id"]: one["state"] for one in document["resources"] if one["kind"] == kind}
+
+
+def test_it_names_the_instances_of_all_attempts_and_of_no_other_run() -> None:
+    document = receipt(MemoryAws())
+    assert states(document, "instance") == {FIRST.instance_id: "terminated", INSTANCE_ID: "running"}
+    assert (document["run_id"], document["checked_at"]) == (RUN_ID, "2026-01-31T12:00:00.000Z")
+
+
+def test_it_says_which_schedules_are_left() -> None:
+    aws = MemoryAws()
+    aws.deadlines.schedule(INSTANCE_ID, NOW)
+    assert states(receipt(aws), "schedule") == {FIRST.instance_id: "deleted", INSTANCE_ID: "scheduled"}
+
+
+def test_without_a_list_of_schedules_their_state_is_unknown() -> None:
+    faults = Faults()
+    faults.fail("deadlines.scheduled")
+    assert states(receipt(MemoryAws(faults)), "schedule") == {FIRST.instance_id: "unknown", INSTANCE_ID: "unknown"}
+
+
+def test_unused_leftovers_of_the_run_are_deleted_and_nothing_else() -> None:
+    aws = MemoryAws()
+    aws.fleet.left = {
+        Resource("volume", "vol-unused", "available"): RUN_ID,
+        Resource("volume", "vol-used", "in-use"): RUN_ID,
+        Resource("volume", "vol-of-another", "available"): OTHER_RUN,
+    }
+    assert states(receipt(aws), "volume") == {"vol-unused": "deleted", "vol-used": "in-use"}
+    assert {left.resource_id for left in aws.fleet.left} == {"vol-used", "vol-of-another"}
+
+
+def test_unfinished_uploads_of_the_run_are_aborted_and_no_others() -> None:
+    aws = MemoryAws()
+    aws.objects.begin(run_key("dev", RUN_ID, "models/a"))
+    other = aws.objects.begin(run_key("dev", OTHER_RUN, "models/a"))
+    assert states(receipt(aws), "multipart-upload") == {run_key("dev", RUN_ID, "models/a"): "aborted"}
+    assert list(aws.objects.begun) == [other]
+
+
+@pytest.mark.parametrize("call", ["fleet.leftovers", "fleet.delete", "objects.uploads", "objects.abort"])
+def test_what_is_not_allowed_is_recorded_and_ends_nothing(call: str) -> None:
+    """Otherwise the lane would stay locked."""
+    faults = Faults()
+    aws = MemoryAws(faults)
+    aws.fleet.left = {Resource("volume", "vol-1", "available"): RUN_ID}
+    aws.objects.begin(run_key("dev", RUN_ID, "models/a"))
+    faults.fail(call, NotAllowed("not allowed"))
+    assert any("not allowed" in one["state"] for one in receipt(aws)["resources"])
+
+
+@pytest.mark.parametrize(
+    ("report", "kept"),
+    [
+        (b'{"agent": {"uploads": {"objects": 3}}}', {"uploads": {"objects": 3}}),
+        (b"{}", None),
+        (b"[1]", None),
+        (b"not json", None),
+        (None, None),
+    ],
+)
+def test_what_the_agent_reported_is_kept_however_often_it_is_written(report: bytes | None, kept: object) -> None:
+    aws = MemoryAws()
+    if report is not None:
+        aws.objects.write(KEY, report)
+    assert receipt(aws)["agent"] == kept
+    assert receipt(aws)["agent"] == kept
