@@ -1,30 +1,30 @@
 """Estimates the cost of chronos-ec2, idle and for a run: `python -m tools.cost_table` writes docs/cost.md.
 
-The calls of a sweep are counted on the real code, alarm metrics in the template; prices are in prices.toml.
+The calls of a sweep are counted on the real code, alarm metrics in the template; prices are in chronos_ec2.price_list.
 """
 
 from __future__ import annotations
 
 import math
 import re
-import tomllib
 from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
+from chronos_ec2.domain.cost import HOURS_PER_MONTH, PUBLIC_IPV4_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.price_list import BundledPrices, price_table
+from chronos_ec2.services.prices import ROOT_VOLUME_GIB
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.faults import AWS_CALLS
 from chronos_ec2.training_config.schema import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"
-_PRICES = Path(__file__).with_name("prices.toml")
-_HOURS_PER_MONTH, _MINUTES_PER_MONTH = 730, 43_800
+_REGION, _MINUTES_PER_MONTH = "us-east-1", 43_800
 _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
 """Assumptions about one idle sweep: billed duration, memory, log volume."""
-_INSTANCE, _VOLUME_GB, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 100, 120
+_INSTANCE, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 120
 CHECKPOINT_DAYS = 15
 """How long S3 stores a checkpoint: 14 days, and one more as an old version."""
 _CHECKPOINT_MINUTES: float = Training.model_fields["checkpoint_minutes"].default
@@ -74,11 +74,12 @@ def idle_month() -> list[Line]:
 def training_hour() -> list[Line]:
     """One hour of a run, in addition to the idle cost."""
     heartbeats = 3600 / Limits().heartbeat.total_seconds()
-    instance = ON_DEMAND_USD_PER_HOUR[_INSTANCE]
+    instance, gib_month = _instance_usd(), BundledPrices().gib_month(_REGION) or 0.0
+    volume = ROOT_VOLUME_GIB / HOURS_PER_MONTH
     return [
-        Line(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance, instance),
-        _line("public IPv4 address", "public_ipv4", 1),
-        _line(f"volume, {_VOLUME_GB} GB", "volume", _VOLUME_GB / _HOURS_PER_MONTH),
+        _plain(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance),
+        _plain("public IPv4 address", f"${PUBLIC_IPV4_USD_PER_HOUR} for 1 hour", 1, PUBLIC_IPV4_USD_PER_HOUR),
+        _plain(f"volume, {ROOT_VOLUME_GIB} GiB", f"${gib_month} for 1 GiB-month of gp3", volume, gib_month * volume),
         _line("heartbeats and logs", "s3_list", heartbeats + _LOG_PUTS_PER_HOUR),
         _line("their S3 events", "s3_events", heartbeats + _LOG_PUTS_PER_HOUR),
     ]
@@ -102,14 +103,23 @@ def typical_run() -> list[Line]:
         _line(
             f"{checkpoints} checkpoints of {_CHECKPOINT_GB} GB, {CHECKPOINT_DAYS} days",
             "s3_storage",
-            checkpoints * _CHECKPOINT_GB * CHECKPOINT_DAYS * 24 / _HOURS_PER_MONTH,
+            checkpoints * _CHECKPOINT_GB * CHECKPOINT_DAYS * 24 / HOURS_PER_MONTH,
         ),
         _line(f"the model, {_MODEL_GB} GB, a month", "s3_storage", _MODEL_GB),
     ]
 
 
+def _instance_usd() -> float:
+    return BundledPrices().on_demand(_REGION, _INSTANCE) or 0.0
+
+
+def _plain(what: str, price: str, quantity: float, usd: float) -> Line:
+    return Line(what, price, quantity, usd, usd)
+
+
 def _prices() -> dict[str, dict[str, float | str]]:
-    return tomllib.loads(_PRICES.read_text())
+    services: dict[str, dict[str, float | str]] = price_table()["services"]
+    return services
 
 
 def _line(what: str, name: str, quantity: float) -> Line:
@@ -150,8 +160,17 @@ for the hours that have a value, with $0.10 for the alarm on leaks.
 
 {_table(hour, "an hour")}
 
+A run's cost in its record, in messages, and in `runs` and `monitor` is that of the first three lines, for each
+instance from its launch to its end, at the prices of the stack's region on the day of the launch. Waiting for an
+instance costs nothing. A spot instance is counted at the price on demand. Types and regions:
+
+{_known()}
+
+For another type or region give `launch --price USD`, which replaces the price of the instance; without it the cost is
+unknown, and `--max-cost` is refused.
+
 Data transfer between S3 and the instance is free within a region. A forgotten {_INSTANCE} would cost
-${ON_DEMAND_USD_PER_HOUR[_INSTANCE] * _HOURS_PER_MONTH:,.2f} a month.
+${_instance_usd() * HOURS_PER_MONTH:,.2f} a month.
 
 ## A typical run
 
@@ -162,10 +181,25 @@ default on this instance type, writes far smaller ones.
 
 ## Sources
 
-Instance prices are in `src/chronos_ec2/domain/cost.py`; `launch --price` overrides them.
+All prices are in `src/chronos_ec2/price_list/prices.toml`; `launch --price` replaces those of instances.
 
+- instances: {price_table()["sources"]["on_demand"].strip()}
+- volumes: {price_table()["sources"]["gp3_gib_month"].strip()}
 {sources}
 """
+
+
+def _known() -> str:
+    """A list of the instance types whose prices are known, by region."""
+    lines = []
+    for region, types in price_table()["on_demand"].items():
+        families: dict[str, list[str]] = {}
+        for name in types:
+            family, _, size = name.partition(".")
+            families.setdefault(family, []).append(size)
+        known = ", ".join(f"{family} ({' '.join(sizes)})" for family, sizes in families.items())
+        lines.append(f"- {region}: {known}")
+    return "\n".join(lines)
 
 
 def _table(lines: list[Line], period: str) -> str:

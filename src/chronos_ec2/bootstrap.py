@@ -21,7 +21,18 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.stack_status import stack_name
-from chronos_ec2.ports import Clock, Deadlines, Deployment, Fleet, LogStreams, ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.ports import (
+    Clock,
+    Deadlines,
+    Deployment,
+    Fleet,
+    LogStreams,
+    ObjectTransfer,
+    Prices,
+    SetupChecks,
+    Stack,
+)
+from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.watchdog.reconcile import Reconciler
@@ -60,6 +71,7 @@ class OperatorWorld:
     setup_checks: SetupChecks
     deployment: Deployment
     reconciler: Reconciler
+    prices: Prices
     clock: Clock
     limits: Limits
 
@@ -92,6 +104,7 @@ def watchdog() -> Reconciler:
         clock=SystemClock(),
         limits=settings.limits,
         place=StackLocation.of(settings.topic_arn, stack.bucket),
+        prices=BundledPrices(),
         parallel_lanes=_PARALLEL_LANES,
     )
 
@@ -141,6 +154,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
     place = StackLocation.of(stack.topic_arn, stack.bucket)
+    prices = BundledPrices()
     # The operator may start instances, so no function is asked.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
     return OperatorWorld(
@@ -157,7 +171,8 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             stack.name,
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
+        prices=prices,
         clock=clock,
         limits=limits,
     )

@@ -51,43 +51,36 @@ class ObjectStore(Protocol):
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         """A document, or None if the key does not exist. A larger one is cut one byte above the limit."""
-        ...
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or None if the key does not exist."""
-        ...
+
+    def piece(self, key: str, start: int, limit: int) -> bytes | None:
+        """At most `limit` bytes of an object from `start` on, none past its end; None if the key does not exist."""
 
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object unconditionally."""
-        ...
 
     def create(self, key: str, body: bytes) -> str:
         """Put an object where none exists, and return its ETag."""
-        ...
 
     def replace(self, key: str, body: bytes, etag: str) -> str:
         """Replace the object that has this ETag, and return the new ETag."""
-        ...
 
     def remove(self, key: str, etag: str | None = None) -> None:
         """Delete an object, if an ETag is given only that version. A missing key is no error."""
-        ...
 
     def keys(self, prefix: str) -> Iterable[tuple[str, int]]:
         """(key, size in bytes) of every object below a prefix, in key order."""
-        ...
 
     def children(self, prefix: str) -> tuple[str, ...]:
         """The names of the non-empty prefixes one level below a prefix, without slashes."""
-        ...
 
     def uploads(self, prefix: str) -> Iterable[Upload]:
         """Every unfinished upload below a prefix, including those in progress."""
-        ...
 
     def abort(self, upload: Upload) -> None:
         """Discard the parts of an upload. A missing upload is no error."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)
@@ -225,6 +218,16 @@ class Deadlines(Protocol):
         ...
 
 
+class Prices(Protocol):
+    """List prices in USD by region, None where they are not known."""
+
+    def on_demand(self, region: str, instance_type: str) -> float | None:
+        """An hour of an instance on demand, with Linux and without its volume."""
+
+    def gib_month(self, region: str) -> float | None:
+        """A GiB-month of a gp3 volume."""
+
+
 class Relauncher(Protocol):
     """Starts instances for the watchdog, which may not start them itself."""
 
@@ -325,6 +328,7 @@ class Stack:
     project: str
     cost_center: str
     instance_type: str
+    volume_gib: int
     packages_in_image: bool
     agent_log_group: str | None
     subnet_ids: tuple[str, ...]

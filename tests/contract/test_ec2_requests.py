@@ -83,6 +83,27 @@ def test_ec2_says_of_an_instance_that_it_took_it_back(reason: dict[str, Any], re
     assert instance.reclaimed is reclaimed
 
 
+@pytest.mark.parametrize(
+    ("state", "reason", "ended"),
+    [
+        ("terminated", "User initiated (2026-01-31 12:00:00 GMT)", True),
+        ("shutting-down", "User initiated (2026-01-31 12:00:00 UTC)", True),
+        ("terminated", "Server.SpotInstanceTermination: Spot Instance termination (2026-01-31 12:00:00 GMT)", True),
+        ("terminated", "Client.InstanceInitiatedShutdown: Instance initiated shutdown", False),
+        ("terminated", "Server.SpotInstanceTermination", False),
+        ("terminated", "User initiated (2026-99-31 12:00:00 GMT)", False),
+        ("terminated", "", False),
+        ("stopped", "User initiated (2026-01-31 12:00:00 GMT)", False),
+        ("running", "", False),
+    ],
+)
+def test_ec2_may_say_when_an_instance_ended(state: str, reason: str, ended: bool) -> None:
+    page = a_page("i-1")
+    page["Reservations"][0]["Instances"][0] |= {"State": {"Name": state}, "StateTransitionReason": reason}
+    (instance,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
+    assert instance.ended_at == (datetime(2026, 1, 31, 12, tzinfo=UTC) if ended else None)
+
+
 def asked_to_launch(**changes: Any) -> dict[str, Any]:
     ec2 = Ec2()
     Ec2Fleet(ec2, "p", "c", "lt-1", PROFILE).launch(replace(launching(), **changes), OPTION, "#cloud-config")

@@ -41,6 +41,15 @@ class TestObjects:
         assert ports.objects.tail("dev/empty", 4) == b""
         assert ports.objects.tail("dev/none", 4) is None
 
+    def test_a_piece_of_an_object_begins_where_it_is_asked_for(self, ports: Ports) -> None:
+        ports.objects.write("dev/log", b"0123456789")
+        ports.objects.write("dev/empty", b"")
+        assert ports.objects.piece("dev/log", 0, 4) == b"0123"
+        assert ports.objects.piece("dev/log", 7, 100) == b"789"
+        assert ports.objects.piece("dev/log", 10, 4) == ports.objects.piece("dev/log", 11, 4) == b""
+        assert ports.objects.piece("dev/empty", 0, 4) == b""
+        assert ports.objects.piece("dev/none", 0, 4) is None
+
     def test_create_needs_the_key_to_be_absent(self, ports: Ports) -> None:
         ports.objects.create("dev/a", b"one")
         with pytest.raises(LostRace):
@@ -304,6 +313,18 @@ class TestFleet:
             ports.add_instance(tags | {name: "another"})
         ports.add_instance({"Project": PROJECT})
         assert self.alive(ports) == [ours]
+
+    def test_an_instance_that_a_call_has_ended_has_the_time_of_the_call(self, ports: Ports) -> None:
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        running = ports.fleet.find("dev", instance_id)
+        assert running is not None
+        assert running.ended_at is None
+        ports.fleet.terminate(instance_id)
+        ended = ports.fleet.find("dev", instance_id)
+        assert ended is not None
+        assert ended.ended_at is not None
+        # EC2 names whole seconds.
+        assert timedelta(seconds=-1) <= ended.ended_at - ended.launched_at < timedelta(minutes=5)
 
     def test_of_a_lane_those_are_listed_whose_tag_names_it(self, ports: Ports) -> None:
         tags = owner_tags(PROJECT, "dev")

@@ -1,4 +1,4 @@
-"""What a run costs: all its attempts, by EC2's launch time."""
+"""What a run costs: every instance of every attempt, from its launch to its end."""
 
 from __future__ import annotations
 
@@ -8,83 +8,184 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR, cost_of, cost_so_far, list_prices, price_in, time_left
-from chronos_ec2.testing.builders import NOW, a_run, an_instance
-from chronos_ec2.training_config.defaults import BY_FAMILY
+from chronos_ec2.domain.cost import cost_of, cost_until, price_in, settled, time_left, with_volume_and_address
+from chronos_ec2.domain.facts import Absent, ReadFailed
+from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.testing.builders import INSTANCE_ID, NOW, a_beat, a_run, an_instance, launching
 
-SIZES = ("xlarge", "2xlarge", "4xlarge")
-
-
-def test_a_known_type_has_its_price_and_an_unknown_one_none() -> None:
-    assert list_prices(("t2.nano", "g4dn.2xlarge")) == {"g4dn.2xlarge": 0.752}
-
-
-def test_every_family_with_defaults_of_its_own_has_a_price() -> None:
-    """Else a launch on it could have no cap."""
-    assert {name.partition(".")[0] for name in ON_DEMAND_USD_PER_HOUR} == BY_FAMILY.keys()
-
-
-@pytest.mark.parametrize("family", ["g4dn", "g5", "g6"])
-def test_the_prices_of_a_family_rise_with_its_size_and_stay_below_two_dollars(family: str) -> None:
-    prices = [ON_DEMAND_USD_PER_HOUR[f"{family}.{size}"] for size in SIZES]
-    assert prices == sorted(prices)
-    assert prices[-1] < 2
-
-
-def test_eight_gpus_have_the_prices_of_the_cut_of_june_2025() -> None:
-    assert list_prices(("p4d.24xlarge", "p5.48xlarge")) == {"p4d.24xlarge": 21.957642, "p5.48xlarge": 55.04}
-
-
-@pytest.mark.parametrize("ahead", [0, 60])
-def test_an_instance_that_was_only_just_launched_has_cost_nothing(ahead: int) -> None:
-    assert cost_of(an_instance(launched_at=NOW + timedelta(seconds=ahead)), NOW) == 0.0
-
-
-def test_cost_is_price_by_hours_since_launch() -> None:
-    run = a_run(price_per_hour_usd=2.0)
-    assert cost_so_far(run, NOW - timedelta(minutes=90), NOW) == 3.0
-
-
-def test_cost_includes_the_attempts_before() -> None:
-    run = a_run(price_per_hour_usd=2.0, spent_usd=5.0)
-    assert cost_so_far(run, NOW - timedelta(hours=1), NOW) == 7.0
-
-
-def test_between_two_attempts_cost_stands_still() -> None:
-    assert cost_so_far(a_run(price_per_hour_usd=2.0, spent_usd=5.0), None, NOW) == 5.0
-
-
+HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
+OTHER_ID = "i-0fedcba9876543210"
+COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
+LOST = Verdict(Outcome.FAILED, Cause.INFRA, "the instance disappeared", DecidedBy.WATCHDOG)
 OF_TWO: dict[str, Any] = {"prices": (("g4dn.xlarge", 1.0), ("g5.4xlarge", 3.0)), "price_per_hour_usd": 5.0}
 
 
-@pytest.mark.parametrize(
-    ("instance_type", "price"), [("g4dn.xlarge", 1.0), ("g5.4xlarge", 3.0), ("t2.nano", 5.0), ("", 5.0), (None, 1.0)]
-)
-def test_the_price_is_that_of_the_type_that_ec2_names_or_else_the_records(
-    instance_type: str | None, price: float
+def a_second_attempt(**changes: Any) -> Run:
+    """A run created ten hours ago whose first attempt cost $5; its second instance was launched an hour ago."""
+    began = NOW - 2 * HOUR
+    second: dict[str, Any] = {
+        "created_at": NOW - 10 * HOUR, "attempt": 2, "spent_usd": 5.0, "price_per_hour_usd": 2.0,
+        "launched_at": NOW - HOUR,
+        "phases": (
+            (Status.INITIALIZATION, NOW - 10 * HOUR), (Status.TRAINING, NOW - 9 * HOUR), (Status.INITIALIZATION, began),
+            (Status.TRAINING, NOW - 50 * MINUTE),
+        ),
+    }  # fmt: skip
+    return a_run(**second | changes)
+
+
+def second_instance(**changes: Any) -> Any:
+    return an_instance(**{"attempt": 2} | changes)
+
+
+def gone(**changes: Any) -> Any:
+    return second_instance(**{"state": InstanceState.TERMINATED} | changes)
+
+
+@pytest.mark.parametrize("ahead", [timedelta(0), MINUTE])
+def test_an_instance_that_was_only_just_launched_has_cost_nothing(ahead: timedelta) -> None:
+    assert cost_of(an_instance(launched_at=NOW + ahead), 1.0, NOW) == 0.0
+    assert cost_until(NOW, a_second_attempt(), [second_instance(launched_at=NOW + ahead)]) == 5.0
+
+
+def test_an_instance_without_a_run_costs_until_its_end() -> None:
+    assert cost_of(an_instance(ended_at=NOW - 30 * MINUTE), 2.0, NOW) == 1.0
+    assert cost_of(an_instance(), None, NOW) is None
+
+
+@pytest.mark.parametrize("state", [InstanceState.PENDING, InstanceState.RUNNING, InstanceState.STOPPED])
+def test_a_living_instance_costs_since_its_launch_and_earlier_attempts_are_added(state: InstanceState) -> None:
+    assert cost_until(NOW, a_second_attempt(), [second_instance(state=state)]) == pytest.approx(7.0)
+
+
+def test_the_launch_counts_by_ec2_or_else_by_the_record_and_never_the_creation_of_the_run() -> None:
+    run = a_second_attempt(launched_at=NOW - 90 * MINUTE)
+    assert cost_until(NOW, run, [second_instance(launched_at=NOW - HOUR)]) == pytest.approx(7.0)
+    assert cost_until(NOW, run) == pytest.approx(8.0)
+    assert cost_until(NOW, replace(run, launched_at=None)) == pytest.approx(9.0)
+
+
+def test_an_attempt_without_an_instance_costs_nothing_however_long_it_waits() -> None:
+    waiting = launching(attempt=2, spent_usd=5.0, price_per_hour_usd=2.0, created_at=NOW - 10 * HOUR)
+    later = NOW + 5 * HOUR
+    assert cost_until(later, waiting) == cost_until(later, waiting, []) == 5.0
+    assert settled(later, waiting, (), Absent()).spent_usd == 5.0
+
+
+def test_every_instance_of_the_attempt_counts_claimed_or_not_and_no_other() -> None:
+    others = [
+        second_instance(instance_id=OTHER_ID, launched_at=NOW - 30 * MINUTE),
+        an_instance(instance_id="i-1", attempt=1),
+        second_instance(instance_id="i-2", run_id="20260131T110000Z-ffffff"),
+    ]
+    assert cost_until(NOW, a_second_attempt(), [second_instance(), *others]) == pytest.approx(8.0)
+    unclaimed = a_second_attempt(status=Status.INITIALIZATION, current_step="launching", instance_id=None)
+    assert cost_until(NOW, unclaimed, [second_instance()]) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("state", [InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED])
+@pytest.mark.parametrize("late", [timedelta(0), MINUTE, 110 * MINUTE])
+def test_an_instance_that_a_call_has_ended_costs_until_then_whenever_it_is_asked(
+    state: InstanceState, late: timedelta
 ) -> None:
-    run = a_run(instance_type="g4dn.xlarge", **OF_TWO)
+    ended = gone(state=state, ended_at=NOW - 30 * MINUTE)
+    assert cost_until(NOW + late, a_second_attempt(), [ended]) == pytest.approx(6.0)
+
+
+def test_an_instance_that_ended_by_itself_costs_until_the_look_at_it_if_somebody_looks_each_minute() -> None:
+    heard = a_beat(MINUTE, attempt=2)
+    assert cost_until(NOW, a_second_attempt(), [gone()], heard) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("late", [10 * MINUTE, 110 * MINUTE])
+@pytest.mark.parametrize("listed", [True, False])
+def test_after_an_outage_of_the_watchdog_its_agents_last_sign_of_life_counts(late: timedelta, listed: bool) -> None:
+    heard = a_beat(timedelta(seconds=30), attempt=2)
+    instances = [gone()] if listed else []
+    assert cost_until(NOW + late, a_second_attempt(), instances, heard) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("listed", [None, ()])
+def test_an_agents_verdict_is_a_sign_of_life_and_the_watchdogs_is_none(listed: tuple[()] | None) -> None:
+    heard = a_beat(30 * MINUTE + timedelta(seconds=30), attempt=2)
+    run = a_second_attempt()
+    by_agent = run.end(COMPLETED, NOW - timedelta(seconds=30))
+    assert cost_until(NOW + 2 * HOUR, by_agent, listed, heard) == pytest.approx(7.0)
+    assert cost_until(NOW + 2 * HOUR, run.end(LOST, NOW + HOUR), listed, heard) == pytest.approx(6.0)
+
+
+def test_the_heartbeat_of_another_instance_is_no_sign_of_life() -> None:
+    heard = a_beat(timedelta(0), attempt=2, instance_id=OTHER_ID)
+    assert cost_until(NOW, a_second_attempt(), [], heard) == pytest.approx(5.0 + 2.0 * 10.5 / 60)
+
+
+def test_an_instance_that_ec2_no_longer_lists_and_nobody_heard_of_lasted_no_longer_than_a_boot() -> None:
+    never_claimed = launching(attempt=2, instance_id=INSTANCE_ID, launched_at=NOW - 3 * HOUR, price_per_hour_usd=2.0)
+    boot = Limits().boot / HOUR
+    assert cost_until(NOW, never_claimed, [], ReadFailed("503")) == pytest.approx(2.0 * boot)
+    assert cost_until(NOW - 3 * HOUR + MINUTE, never_claimed, []) == pytest.approx(2.0 / 60)
+
+
+@pytest.mark.parametrize("later", [timedelta(0), MINUTE, 110 * MINUTE, timedelta(days=2)])
+@pytest.mark.parametrize("listed", [None, (), "terminated"])
+def test_what_was_settled_once_stands(later: timedelta, listed: Any) -> None:
+    ended = settled(NOW, a_second_attempt().end(LOST, NOW), [gone(ended_at=NOW - 30 * MINUTE)], Absent())
+    assert (ended.spent_usd, ended.ended_at) == (pytest.approx(6.0), NOW - 30 * MINUTE)
+    again = (gone(),) if listed == "terminated" else listed
+    assert cost_until(NOW + later, ended, again) == pytest.approx(6.0)
+    assert settled(NOW + later, ended, again or (), a_beat()) == ended
+
+
+def test_the_next_attempt_begins_with_what_was_settled_and_costs_nothing_yet() -> None:
+    ended = settled(NOW, a_second_attempt().end(LOST, NOW), [gone(ended_at=NOW - 30 * MINUTE)], Absent())
+    third = ended.next_attempt(Cause.INFRA, ended.spent_usd, NOW)
+    assert (third.launched_at, third.ended_at) == (None, None)
+    assert cost_until(NOW + 5 * HOUR, third, [gone()]) == pytest.approx(6.0)
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "price"), [("g4dn.xlarge", 1.0), ("g5.4xlarge", 3.0), ("t2.nano", 5.0), ("", 5.0)]
+)
+def test_the_price_is_that_of_the_type_that_ec2_names(instance_type: str, price: float) -> None:
+    run = a_second_attempt(instance_type="g4dn.xlarge", **OF_TWO)
     assert price_in(run, instance_type) == price
-    assert cost_so_far(run, NOW - timedelta(hours=1), NOW, instance_type) == price
+    assert cost_until(NOW, run, [second_instance(instance_type=instance_type)]) == pytest.approx(5.0 + price)
+    assert cost_until(NOW, run) == pytest.approx(5.0 + price_in(run))
+
+
+def test_attempts_on_different_types_add_up() -> None:
+    first = a_run(instance_type="g5.4xlarge", **OF_TWO)
+    lost = an_instance(instance_type="g5.4xlarge", state=InstanceState.TERMINATED, ended_at=NOW)
+    ended = settled(NOW, first.end(LOST, NOW), [lost], Absent())
+    second = replace(ended.next_attempt(Cause.INFRA, ended.spent_usd, NOW), instance_id=OTHER_ID)
+    running = second_instance(instance_id=OTHER_ID, instance_type="g4dn.xlarge", launched_at=NOW + HOUR)
+    assert cost_until(NOW + 3 * HOUR, second, [lost, running]) == pytest.approx(3.0 + 2.0)
+
+
+@pytest.mark.parametrize("listed", [None, (), (second_instance(),)])
+def test_without_a_price_cost_is_unknown(listed: Any) -> None:
+    run = a_second_attempt(price_per_hour_usd=None)
+    assert cost_until(NOW, run, listed) is None
+    assert cost_until(NOW, settled(NOW, run, listed or (), Absent())) is None
+    known = replace(run, prices=(("g4dn.2xlarge", 1.0),))
+    assert cost_until(NOW, known, [second_instance(instance_type="t2.nano")]) is None
+
+
+def test_the_time_left_is_that_of_the_deadline_or_of_the_cap_over_all_attempts() -> None:
+    run = a_second_attempt(max_cost_usd=9.0, deadline=NOW + 3 * HOUR)
+    assert time_left(run, NOW) == HOUR
+    assert time_left(replace(run, max_cost_usd=None), NOW) == 3 * HOUR
+    assert time_left(run, NOW + 9 * HOUR) == timedelta(0)
 
 
 def test_the_time_left_depends_on_the_type_in_the_record() -> None:
-    run = a_run(max_cost_usd=6.0, **OF_TWO)
-    assert time_left(replace(run, instance_type="g4dn.xlarge"), NOW, NOW) == timedelta(hours=6)
-    assert time_left(replace(run, instance_type="g5.4xlarge"), NOW, NOW) == timedelta(hours=2)
+    run = a_second_attempt(launched_at=NOW, max_cost_usd=11.0, **OF_TWO)
+    assert time_left(replace(run, instance_type="g4dn.xlarge"), NOW) == 6 * HOUR
+    assert time_left(replace(run, instance_type="g5.4xlarge"), NOW) == 2 * HOUR
 
 
-def test_a_launch_time_ahead_of_now_costs_nothing() -> None:
-    assert cost_so_far(a_run(price_per_hour_usd=2.0, spent_usd=5.0), NOW + timedelta(hours=1), NOW) == 5.0
-
-
-def test_without_a_price_cost_is_unknown() -> None:
-    assert cost_so_far(a_run(price_per_hour_usd=None, spent_usd=5.0), NOW, NOW) is None
-
-
-def test_the_time_left_is_that_of_the_deadline_or_of_the_cap() -> None:
-    run = a_run(price_per_hour_usd=2.0, spent_usd=1.0, max_cost_usd=5.0, deadline=NOW + timedelta(hours=3))
-    began = NOW - timedelta(hours=1)
-    assert time_left(run, began, NOW) == timedelta(hours=1)
-    assert time_left(a_run(deadline=NOW + timedelta(hours=3)), began, NOW) == timedelta(hours=3)
-    assert time_left(run, began, NOW + timedelta(hours=9)) == timedelta(0)
+def test_volume_and_address_are_part_of_an_instance_hour() -> None:
+    assert with_volume_and_address(0.752, 100, 0.08) == pytest.approx(0.752 + 8 / 730 + 0.005)

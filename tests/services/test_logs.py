@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.services.logs import LogReader, log_names
-from chronos_ec2.testing import MemoryAws
+from chronos_ec2.testing import Faults, MemoryAws
 from chronos_ec2.testing.builders import RUN_ID
 
 KEY = f"dev/{RUN_ID}/logs/trainer.log"
@@ -12,7 +12,7 @@ KEY = f"dev/{RUN_ID}/logs/trainer.log"
 
 def test_a_log_is_read_line_by_line_as_it_grows() -> None:
     aws = MemoryAws()
-    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer")
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
     assert reader.more() == []
     aws.objects.write(KEY, b"one\ntwo\nthr")
     assert reader.more() == ["one", "two"]
@@ -32,7 +32,7 @@ def test_the_logs_of_a_run_are_named() -> None:
 def test_a_log_that_got_shorter_is_another_and_read_from_its_beginning() -> None:
     aws = MemoryAws()
     key = f"dev/{RUN_ID}/logs/boot.log"
-    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "boot")
+    reader = LogReader(aws.objects, "dev", RUN_ID, "boot")
     aws.objects.write(key, b"the first boot\nand its end\n")
     reader.more()
     aws.objects.write(key, b"the second boot\n")
@@ -41,7 +41,7 @@ def test_a_log_that_got_shorter_is_another_and_read_from_its_beginning() -> None
 
 def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays() -> None:
     aws = MemoryAws()
-    newest, first = (LogReader(aws.objects, aws.transfer, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
+    newest, first = (LogReader(aws.objects, "dev", RUN_ID, name) for name in ("trainer", "trainer-1"))
     aws.objects.write(KEY, b"lost\n")
     assert newest.more() == ["lost"]
     aws.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"found again, and longer\n")
@@ -53,7 +53,7 @@ def test_a_new_attempts_log_is_followed_from_its_beginning_and_the_old_one_stays
 
 def test_a_log_in_parts_is_read_as_one() -> None:
     aws = MemoryAws()
-    reader = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer")
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
     aws.objects.write(KEY, b"one\ntw")
     assert reader.more() == ["one"]
     # A part that is over ends with its last whole line, and the next one begins with the rest.
@@ -64,7 +64,7 @@ def test_a_log_in_parts_is_read_as_one() -> None:
     aws.objects.write(f"{KEY}.0003", b"five\n")
     assert reader.more() == ["four", "five"]
     assert reader.more() == []
-    again = LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer-1")
+    again = LogReader(aws.objects, "dev", RUN_ID, "trainer-1")
     assert again.more() == ["one", "two", "three", "four", "five"]
     assert log_names(aws.objects, "dev", RUN_ID) == ("trainer",)
 
@@ -74,11 +74,50 @@ def test_the_parts_of_a_log_are_in_the_order_of_their_numbers() -> None:
     for number in (10_000, 2, 9999):
         aws.objects.write(log_key("dev", RUN_ID, "trainer.log", 1, number), b"%d\n" % number)
     aws.objects.write(KEY, b"1\n")
-    assert LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer").more() == ["1", "2", "9999", "10000"]
+    assert LogReader(aws.objects, "dev", RUN_ID, "trainer").more() == ["1", "2", "9999", "10000"]
 
 
 def test_a_line_that_a_killed_agent_had_not_finished_is_followed_by_the_rest_of_the_log() -> None:
     aws = MemoryAws()
     aws.objects.write(KEY, b"one\ntw")
     aws.objects.write(f"{KEY}.0002", b"o\nthe end\n")
-    assert LogReader(aws.objects, aws.transfer, "dev", RUN_ID, "trainer").more() == ["one", "tw", "o", "the end"]
+    assert LogReader(aws.objects, "dev", RUN_ID, "trainer").more() == ["one", "tw", "o", "the end"]
+
+
+def test_a_last_line_without_an_end_is_printed_once_when_the_log_is_over() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    aws.objects.write(KEY, b"one\r\nKill")
+    assert reader.more() == ["one"]
+    aws.objects.write(KEY, b"one\r\nKilled")
+    assert reader.more() == []
+    assert reader.rest() == ["Killed"]
+    assert (reader.more(), reader.rest()) == ([], [])
+
+
+def test_a_new_attempt_ends_the_last_line_of_the_one_before() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    aws.objects.write(KEY, b"one\nKilled")
+    assert reader.more() == ["one"]
+    aws.objects.write(f"dev/{RUN_ID}/logs/trainer-2.log", b"two\n")
+    assert reader.more() == ["Killed", "two"]
+
+
+def test_only_what_is_new_of_a_log_is_read() -> None:
+    faults = Faults()
+    aws = MemoryAws(faults)
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    body = b"".join(b"line %d\n" % number for number in range(2_000_000))
+    aws.objects.write(KEY, body)
+    assert len(reader.more()) == 2_000_000
+    asked = len(faults.calls)
+    aws.objects.write(KEY, body + b"more\n")
+    assert reader.more() == ["more"]
+    assert reader.more() == []
+    assert [name for name, _ in faults.calls[asked:]] == [
+        "objects.write",
+        "objects.keys",
+        "objects.piece",
+        "objects.keys",
+    ]

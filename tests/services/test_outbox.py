@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+from datetime import datetime
+
 import pytest
 
+from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.s3_keys import log_key
+from chronos_ec2.ports import StoredObject
 from chronos_ec2.services.outbox import Outbox, last_lines
-from chronos_ec2.testing import Faults, MemoryAws
+from chronos_ec2.testing import Crash, Faults, MemoryAws
 from chronos_ec2.testing.builders import a_run, seconds
 
 MESSAGE = Message("subject", "body", {}, {}, {})
@@ -44,3 +48,75 @@ def test_whatever_is_wrong_with_a_log_its_message_goes_out(operation: str) -> No
     aws.objects.write(log_key("dev", run.run_id, "trainer.log", run.attempt), b"step 1\n")
     faults.fail(operation, RuntimeError("KMS.DisabledException"))
     assert last_lines(aws.objects, run) == ("(could not be read: KMS.DisabledException)",)
+
+
+@pytest.mark.parametrize("taken", ["objects.replace", "notifier.publish"])
+def test_of_two_that_take_over_one_stale_marker_one_publishes(taken: str) -> None:
+    """The second has read the stale marker before the first takes it, and takes it after."""
+    faults = Faults()
+    aws = MemoryAws(faults)
+    dead = Outbox(aws.objects, aws.notifier)
+    faults.crash_before("notifier.publish")
+    with pytest.raises(Crash):
+        dead.send(MARKER, lambda: MESSAGE, aws.clock.now())
+    aws.clock.advance(seconds(600))
+    now, sent = aws.clock.now(), []
+    first, second = (Outbox(aws.objects, aws.notifier) for _ in range(2))
+    faults.hook("objects.read", lambda _key: sent.append(first.send(MARKER, lambda: MESSAGE, now)), after=True, times=1)
+    if taken == "notifier.publish":
+        # The first is still publishing when the second tries to take the marker.
+        faults.clear()
+        found = aws.objects.read(MARKER)
+        assert found is not None
+        faults.hook("notifier.publish", lambda _kind: sent.append(stale(aws, found, second, now)), times=1)
+        assert first.send(MARKER, lambda: MESSAGE, now)
+        assert sent == [False]
+    else:
+        assert not second.send(MARKER, lambda: MESSAGE, now)
+        assert sent == [True]
+    assert aws.notifier.messages == [MESSAGE]
+
+
+def stale(aws: MemoryAws, found: StoredObject, outbox: Outbox, now: datetime) -> bool:
+    """What `outbox` does if it still sees the stale marker."""
+    try:
+        aws.objects.replace(MARKER, found.body, found.etag)
+    except LostRace:
+        return outbox.send(MARKER, lambda: MESSAGE, now)
+    raise AssertionError("the stale marker is still there")
+
+
+def test_two_pending_markers_are_never_alike() -> None:
+    seen = set()
+    for _ in range(3):
+        faults = Faults()
+        aws = MemoryAws(faults)
+        faults.hook("notifier.publish", lambda _kind, aws=aws: seen.add(aws.objects.body(MARKER)))
+        Outbox(aws.objects, aws.notifier).send(MARKER, lambda: MESSAGE, aws.clock.now())
+    assert len(seen) == 3
+
+
+def test_a_publisher_that_fails_late_leaves_the_marker_to_whoever_took_it_over() -> None:
+    faults = Faults()
+    aws = MemoryAws(faults)
+    slow, other = (Outbox(aws.objects, aws.notifier) for _ in range(2))
+
+    def held_up(_kind: str) -> None:
+        aws.clock.advance(seconds(600))
+        assert other.send(MARKER, lambda: MESSAGE, aws.clock.now())
+
+    faults.hook("notifier.publish", held_up, times=1)
+    faults.fail("notifier.publish", times=1)
+    with pytest.raises(ServiceUnavailable):
+        slow.send(MARKER, lambda: MESSAGE, aws.clock.now())
+    aws.clock.advance(seconds(600))
+    assert slow.send(MARKER, lambda: MESSAGE, aws.clock.now())
+    assert aws.notifier.messages == [MESSAGE]
+
+
+def test_a_marker_whose_answer_was_lost_and_was_retried_is_its_writers() -> None:
+    faults = Faults()
+    faults.lose_answer("objects.create", LostRace("412"), times=1)
+    aws = MemoryAws(faults)
+    assert Outbox(aws.objects, aws.notifier).send(MARKER, lambda: MESSAGE, aws.clock.now())
+    assert aws.notifier.messages == [MESSAGE]

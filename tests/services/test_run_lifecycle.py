@@ -173,8 +173,8 @@ def test_an_instance_without_a_record_is_ended_within_the_promise(env: Environme
     assert foreign not in env.fleet.terminate_calls
     assert env.kinds() == ["orphan"]
     (message,) = env.notifier.messages
-    assert 0 < message.document["cost_usd"] <= 0.752 * LIMITS.orphan_bound.total_seconds() / 3600
-    assert "about $0.04 so far, $0.75 per hour" in message.body
+    assert 0 < message.document["cost_usd"] <= 0.768 * LIMITS.orphan_bound.total_seconds() / 3600
+    assert "about $0.04 so far, $0.77 per hour" in message.body
 
 
 def silent_agent(env: Environment) -> Launched:
@@ -303,6 +303,7 @@ def test_what_a_lost_attempt_has_cost_is_published_by_ec2s_type_though_its_launc
     env.train()
     env.heartbeat(launched, checkpoint_age=seconds(30))
     env.clock.advance(seconds(3600))
+    env.heartbeat(launched, 2, checkpoint_age=seconds(30))
     env.power_off(launched)
     env.watchdog.sweep()
     again = env.lock().run
@@ -372,6 +373,7 @@ def test_a_lost_attempt_with_a_checkpoint_is_followed_by_another_within_its_budg
     env.train()
     env.heartbeat(first, checkpoint_age=seconds(30))
     env.clock.advance(seconds(3600))
+    env.heartbeat(first, 2, checkpoint_age=seconds(30))
     env.power_off(first)
     env.watchdog.sweep()
     again = env.lock().run

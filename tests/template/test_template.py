@@ -287,11 +287,10 @@ def test_what_a_launch_makes_is_tagged_even_by_the_template_alone(template: Temp
 
 def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
-        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "AgentPackages", "AgentLogGroup",
-        "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn", "DeadlineGroup",
-        "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn",
-        "LimitOverrides", "StateWrittenFunction", "InstanceChangedFunction",
-        "SweepFunction", "LauncherFunction",
+        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "VolumeSize", "AgentPackages",
+        "AgentLogGroup", "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
+        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn", "LimitOverrides",
+        "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
     }  # fmt: skip
 
 

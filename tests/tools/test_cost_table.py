@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
-import tomllib
 
 import pytest
 
+from chronos_ec2.domain.cost import PUBLIC_IPV4_USD_PER_HOUR
+from chronos_ec2.price_list import BundledPrices, price_table
+from chronos_ec2.services.prices import ROOT_VOLUME_GIB, hourly_price
 from tools.cost_table import (
     DOCUMENT,
     ROOT,
@@ -51,9 +53,31 @@ def test_a_typical_run_costs_its_hours_and_its_storage() -> None:
 
 
 def test_every_price_has_a_source_and_a_date() -> None:
-    for name, price in tomllib.loads((ROOT / "tools" / "prices.toml").read_text()).items():
-        assert re.search(r"20\d\d", str(price["source"])), name
-        assert "not read" not in str(price["source"]), name
+    table = price_table()
+    sources = {name: price["source"] for name, price in table["services"].items()} | table["sources"]
+    assert sources.keys() == {*table["services"], *(table.keys() - {"services", "sources"})}
+    for name, source in sources.items():
+        assert re.search(r"20\d\d", source), name
+        assert "not read" not in source, name
+
+
+def test_an_hour_costs_what_a_run_is_charged_for_an_instance_hour() -> None:
+    charged = total(training_hour()[:3])
+    assert charged == pytest.approx(hourly_price(BundledPrices(), "us-east-1", "g4dn.2xlarge"))
+    assert table_price("public_ipv4") == PUBLIC_IPV4_USD_PER_HOUR
+
+
+def table_price(name: str) -> float:
+    return float(price_table()["services"][name]["usd"])
+
+
+def test_the_documents_list_the_types_with_prices() -> None:
+    assert "- eu-west-1: g4dn (xlarge 2xlarge 4xlarge 8xlarge 12xlarge 16xlarge metal), g5 (" in as_markdown()
+
+
+def test_the_volume_is_that_of_the_template() -> None:
+    template = (ROOT / "template.yaml").read_text()
+    assert re.search(rf"\n  VolumeSize:\n    Type: Number\n    Default: {ROOT_VOLUME_GIB}\n", template)
 
 
 def test_metrics_of_unconditional_alarms_are_counted() -> None:

@@ -27,6 +27,7 @@ from chronos_ec2.domain.records.s3_keys import bundle_key
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import InstanceContainer
+from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
@@ -94,8 +95,8 @@ class Testbed:
 
     def boot_log(self, run_id: str) -> str:
         """The log of the boot script and of systemd; empty if it did not reach the bucket."""
-        reader = LogReader(self.store.objects, self.transfer, ENVIRONMENT, run_id, "boot")
-        return "\n".join(reader.more())
+        reader = LogReader(self.store.objects, ENVIRONMENT, run_id, "boot")
+        return "\n".join([*reader.more(), *reader.rest()])
 
     def _publish(self, bundle: str) -> str:
         """Upload a bundle of this kind; its SHA-256."""
@@ -127,7 +128,7 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
             Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
-            StackLocation("aws", aws.region, stack.bucket),
+            StackLocation("aws", aws.region, stack.bucket), BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
         yield Testbed(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Collection, Iterator
-from contextlib import contextmanager
-from datetime import UTC
+from contextlib import contextmanager, suppress
+from datetime import UTC, datetime
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -31,6 +32,7 @@ _TAGGED = {
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _RECLAIMED = "Server.SpotInstanceTermination"
+_TIME_OF_CALL = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _PAGES = {"PageSize": 1000}
 """EC2's maximum; each page is a call."""
 _FILTER_VALUES = 200
@@ -199,4 +201,15 @@ def _instance(raw: dict[str, Any]) -> Instance:
         deadline=deadline,
         hold=hold,
         reclaimed=raw.get("StateReason", {}).get("Code") == _RECLAIMED,
+        ended_at=_ended_at(raw),
     )
+
+
+def _ended_at(raw: dict[str, Any]) -> datetime | None:
+    """When a call ended an instance: `User initiated (2026-01-31 12:00:00 GMT)`."""
+    if InstanceState(raw["State"]["Name"]) not in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED):
+        return None  # of a stopped instance it is the time of the stop
+    named = _TIME_OF_CALL.search(raw.get("StateTransitionReason", ""))
+    with suppress(ValueError):
+        return datetime.fromisoformat(named[1]).replace(tzinfo=UTC) if named else None
+    return None

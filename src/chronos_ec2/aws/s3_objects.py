@@ -53,13 +53,20 @@ class S3Objects:
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or None if the key does not exist."""
+        return self._range(key, f"bytes=-{limit}")
+
+    def piece(self, key: str, start: int, limit: int) -> bytes | None:
+        """At most `limit` bytes of an object from `start` on, none past its end; None if the key does not exist."""
+        return self._range(key, f"bytes={start}-{start + limit - 1}")
+
+    def _range(self, key: str, byte_range: str) -> bytes | None:
         with self._translated(f"read s3://{self.bucket}/{key}"):
             try:
-                response = self._s3.get_object(Bucket=self.bucket, Key=key, Range=f"bytes=-{limit}")
+                response = self._s3.get_object(Bucket=self.bucket, Key=key, Range=byte_range)
             except ClientError as error:
                 if code_of(error) in _MISSING:
                     return None
-                if code_of(error) == "InvalidRange":  # the object is empty
+                if code_of(error) == "InvalidRange":  # the object is empty, or ends before
                     return b""
                 raise
             with closing(response["Body"]) as stream:

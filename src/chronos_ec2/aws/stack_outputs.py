@@ -45,6 +45,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             project=outputs["Project"],
             cost_center=outputs["CostCenter"],
             instance_type=outputs["InstanceType"],
+            volume_gib=int(outputs["VolumeSize"]),
             packages_in_image=outputs["AgentPackages"] == "image",
             agent_log_group=outputs.get("AgentLogGroup"),
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),

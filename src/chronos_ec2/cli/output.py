@@ -162,12 +162,18 @@ def verdict_line(run: Run) -> str:
     return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
 
 
-def as_document(snapshot: RunView) -> Mapping[str, Any]:
-    """A snapshot as JSON: the record as it is in S3, whether the run is active, and the latest heartbeat."""
+def dollars(usd: float | None) -> str:
+    """An amount for people."""
+    return "unknown" if usd is None else f"${usd:.2f}"
+
+
+def as_document(snapshot: RunView, cost_usd: float | None) -> Mapping[str, Any]:
+    """A snapshot as JSON: the record as it is in S3, what the run costs, if it is active, the latest heartbeat."""
     heartbeat = snapshot.heartbeat
     return {
         **json.loads(snapshot.run.to_json()),
         "active": snapshot.active,
+        "cost_usd": cost_usd,
         "heartbeat": json.loads(heartbeat.heartbeat.to_json()) | {"received_at": format_time(heartbeat.received_at)}
         if isinstance(heartbeat, HeartbeatReceived)
         else None,

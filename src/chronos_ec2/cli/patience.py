@@ -8,7 +8,7 @@ from typing import TypeVar
 
 from chronos_ec2.bootstrap import OperatorWorld, forget_credentials
 from chronos_ec2.cli.output import print_warning
-from chronos_ec2.domain.errors import NoCredentials, ServiceUnavailable
+from chronos_ec2.domain.errors import NoCredentials, NotAllowed, ServiceUnavailable
 
 Found = TypeVar("Found")
 GIVES_UP_AFTER = 3600.0
@@ -24,23 +24,23 @@ class PatientReader:
         self.world = connect()
 
     def read(self, query: Callable[[OperatorWorld], Found]) -> Found:
-        """What the query returns. Says when AWS does not answer, and when it does again.
+        """What the query returns. Says when AWS does not answer or refuses, and when it answers again.
 
         Raises:
-            ServiceUnavailable, NoCredentials: for an hour.
+            ServiceUnavailable, NoCredentials, NotAllowed: after an hour.
         """
         since: float | None = None
         while True:
             try:
                 found = query(self.world)
-            except (ServiceUnavailable, NoCredentials) as error:
+            except (ServiceUnavailable, NoCredentials, NotAllowed) as error:
                 since = self._wait(error, since)
                 continue
             if since is not None:
                 print_warning("AWS answers again")
             return found
 
-    def _wait(self, error: ServiceUnavailable | NoCredentials, since: float | None) -> float:
+    def _wait(self, error: ServiceUnavailable | NoCredentials | NotAllowed, since: float | None) -> float:
         now = time.monotonic()
         if since is None:
             print_warning(f"{error.problem}; trying again for up to {GIVES_UP_AFTER / 60:.0f} min", error.hint)
@@ -56,5 +56,5 @@ class PatientReader:
     def _reconnect(self) -> None:
         try:
             self.world = self._connect()
-        except (ServiceUnavailable, NoCredentials):
+        except (ServiceUnavailable, NoCredentials, NotAllowed):
             return  # the next query says so

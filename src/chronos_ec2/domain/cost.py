@@ -1,33 +1,32 @@
-"""The cost of a run. Prices are Linux on-demand in us-east-1, USD per hour; `--price` replaces them."""
+"""The cost of a run: what its record and EC2 say about its instances, at the prices in its record.
+
+A price is that of an instance hour with its root volume and its public address. Only instances cost: a run that waits
+for one does not.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.facts import Absent, HeartbeatRead, last_heard
+from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import DecidedBy
 
-# Source: the public EC2 on-demand price list, us-east-1, Linux, as quoted by guides to the instance families.
-ON_DEMAND_USD_PER_HOUR = {
-    "g4dn.xlarge": 0.526,
-    "g4dn.2xlarge": 0.752,
-    "g4dn.4xlarge": 1.204,
-    "g5.xlarge": 1.006,
-    "g5.2xlarge": 1.212,
-    "g5.4xlarge": 1.624,
-    "g6.xlarge": 0.805,
-    "g6.2xlarge": 0.978,
-    "g6.4xlarge": 1.323,
-    # After the price cut of June 2025, from several copies of the price list of 2026-07-28.
-    "p4d.24xlarge": 21.957642,
-    "p5.48xlarge": 55.04,
-}
+HOURS_PER_MONTH = 730
+PUBLIC_IPV4_USD_PER_HOUR = 0.005
+"""The same in every region."""
+_LIMITS = Limits()
+_POWER_OFF = timedelta(seconds=30)
+"""Assumed between an agent's last sign of life and the end of its instance, if EC2 does not name the end."""
 
 
-def list_prices(instance_types: Iterable[str]) -> dict[str, float]:
-    """USD per hour by instance type. Types that are not in the table are left out."""
-    return {kind: ON_DEMAND_USD_PER_HOUR[kind] for kind in instance_types if kind in ON_DEMAND_USD_PER_HOUR}
+def with_volume_and_address(instance_usd: float, volume_gib: int, gib_month_usd: float) -> float:
+    """USD per hour of an instance with its root volume of gp3 and its public IPv4 address."""
+    return instance_usd + volume_gib * gib_month_usd / HOURS_PER_MONTH + PUBLIC_IPV4_USD_PER_HOUR
 
 
 def price_in(run: Run, instance_type: str | None = None) -> float | None:
@@ -35,29 +34,92 @@ def price_in(run: Run, instance_type: str | None = None) -> float | None:
     return dict(run.prices).get(run.instance_type if instance_type is None else instance_type, run.price_per_hour_usd)
 
 
-def cost_of(instance: Instance, now: datetime) -> float | None:
-    """USD that an instance has cost since its launch, or None if its type is not in the table."""
-    price = ON_DEMAND_USD_PER_HOUR.get(instance.instance_type)
-    return None if price is None else price * max((now - instance.launched_at).total_seconds(), 0) / 3600
+def cost_until(
+    now: datetime, run: Run, listed: Iterable[Instance] | None = None, heartbeat: HeartbeatRead | None = None
+) -> float | None:
+    """USD that all attempts of a run have cost until `now`, or None if the price is unknown.
+
+    Args:
+        now: AWS time.
+        run: its record.
+        listed: what EC2 lists; None if EC2 was not asked: then an instance lasts until its agent's verdict.
+        heartbeat: the latest of the run: an instance whose end EC2 does not name was last seen then.
+    """
+    if price_in(run) is None:
+        return None
+    cost = run.spent_usd
+    for instance_type, began, ended in _usage(now, run, listed, heartbeat or Absent()):
+        price = price_in(run, instance_type)
+        if price is None:
+            return None
+        cost += price * max((ended - began).total_seconds(), 0.0) / 3600
+    return cost
 
 
-def time_left(run: Run, launched_at: datetime, now: datetime) -> timedelta:
+def cost_of(instance: Instance, price: float | None, now: datetime) -> float | None:
+    """USD that an instance without a run has cost, or None without its price per hour."""
+    ended = instance.ended_at or now
+    return None if price is None else price * max((ended - instance.launched_at).total_seconds(), 0.0) / 3600
+
+
+def settled(now: datetime, run: Run, listed: Iterable[Instance], heartbeat: HeartbeatRead) -> Run:
+    """This run with its whole cost and the end of its last instance, which every later reader then finds."""
+    if run.ended_at is not None:
+        return run
+    listed = tuple(listed)
+    cost = cost_until(now, run, listed, heartbeat)
+    ended = max((end for _, _, end in _usage(now, run, listed, heartbeat)), default=now)
+    return replace(run, spent_usd=run.spent_usd if cost is None else cost, ended_at=ended)
+
+
+def time_left(run: Run, now: datetime) -> timedelta:
     """Until the deadline of a run or until its cap is spent, whichever comes first. Never negative."""
-    left, price = run.deadline - now, price_in(run)
-    cost = cost_so_far(run, launched_at, now)
+    left, price, cost = run.deadline - now, price_in(run), cost_until(now, run)
     if run.max_cost_usd is not None and cost is not None and price:
         left = min(left, timedelta(hours=(run.max_cost_usd - cost) / price))
     return max(left, timedelta(0))
 
 
-def cost_so_far(
-    run: Run, launched_at: datetime | None, now: datetime, instance_type: str | None = None
-) -> float | None:
-    """USD that all attempts of a run have cost until `now`, or None if the price is unknown.
+def _usage(
+    now: datetime, run: Run, listed: Iterable[Instance] | None, heartbeat: HeartbeatRead
+) -> Iterator[tuple[str, datetime, datetime]]:
+    """Type, launch and end of each instance of the current attempt; the end is `now` while it runs."""
+    if run.ended_at is not None:
+        return
+    seen = set()
+    for instance in listed or ():
+        if (instance.run_id, instance.attempt) == (run.run_id, run.attempt):
+            seen.add(instance.instance_id)
+            ended = _end(now, run, instance, heartbeat)
+            yield instance.instance_type, instance.launched_at, ended
+    if run.instance_id is not None and run.instance_id not in seen:
+        began = run.launched_at or run.attempt_started_at
+        runs_on = listed is None and run.verdict is None
+        yield run.instance_type, began, now if runs_on else _last_seen(now, run, run.instance_id, began, heartbeat)
 
-    `instance_type` is the type that EC2 reports, None if EC2 does not list the instance.
+
+def _end(now: datetime, run: Run, instance: Instance, heartbeat: HeartbeatRead) -> datetime:
+    if instance.state not in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED):
+        return now
+    if instance.ended_at is not None:
+        return min(now, instance.ended_at)
+    seen = _last_seen(now, run, instance.instance_id, instance.launched_at, heartbeat)
+    # The watchdog ends what is silent for longer, and EC2 names the time of that. If EC2 does not, nobody has looked.
+    silence = _LIMITS.grace if _ended_by_agent(run) else _LIMITS.dead_agent_bound
+    return now if now - seen <= silence else seen
+
+
+def _last_seen(now: datetime, run: Run, instance_id: str, began: datetime, heartbeat: HeartbeatRead) -> datetime:
+    """About when an instance has ended whose end nobody names: soon after its agent's last sign of life.
+
+    Without an agent it powers itself off when the time for booting is over.
     """
-    if (price := price_in(run, instance_type)) is None:
-        return None
-    hours = (now - launched_at).total_seconds() / 3600 if launched_at else 0.0
-    return run.spent_usd + price * max(hours, 0.0)
+    signs = [moment for moment in (last_heard(heartbeat, instance_id),) if moment]
+    if instance_id == run.instance_id:
+        phases = [moment for _, moment in run.phases if moment > run.attempt_started_at]
+        signs += phases if run.verdict is None or _ended_by_agent(run) else phases[:-1]
+    return min(now, max(signs) + _POWER_OFF if signs else began + _LIMITS.boot)
+
+
+def _ended_by_agent(run: Run) -> bool:
+    return run.verdict is not None and run.verdict.decided_by is DecidedBy.AGENT

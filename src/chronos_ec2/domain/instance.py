@@ -36,7 +36,8 @@ class InstanceState(StrEnum):
 class Instance:
     """One instance with our tags. `run_id` is None when its tag is missing or malformed.
 
-    `reclaimed` means that EC2 itself says it reclaimed the spot instance.
+    `reclaimed` means that EC2 itself says it reclaimed the spot instance. `ended_at` is when it ended, by EC2: it names
+    the time of a call that terminates an instance, and none for an instance that powers itself off.
     """
 
     instance_id: str
@@ -49,6 +50,7 @@ class Instance:
     deadline: datetime | None
     hold: bool = False
     reclaimed: bool = False
+    ended_at: datetime | None = None
 
     @property
     def alive(self) -> bool:

@@ -12,7 +12,6 @@ from datetime import datetime
 from enum import StrEnum
 from typing import Any
 
-from chronos_ec2.domain.cost import ON_DEMAND_USD_PER_HOUR
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import human_span
@@ -107,6 +106,7 @@ class Incident:
         cost_usd: The cost so far, None if unknown.
         log: The last lines of the trainer's log, None if the message has none.
         instance: The instance that the incident is about if there is no run.
+        price_usd: Its price per hour, None if unknown.
     """
 
     kind: Kind
@@ -117,6 +117,7 @@ class Incident:
     cost_usd: float | None = None
     log: Sequence[str] | None = None
     instance: Instance | None = None
+    price_usd: float | None = None
 
     @property
     def title(self) -> str:
@@ -194,7 +195,7 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
 def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     run = incident.run
     if run is None:
-        return _instance_facts(incident.instance, incident.cost_usd, now) if incident.instance else []
+        return _instance_facts(incident.instance, incident, now) if incident.instance else []
     cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
     cap = "" if run.max_cost_usd is None else f", capped at ${run.max_cost_usd:.2f}"
     why = [("why", f"{_WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
@@ -207,8 +208,8 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     ]
 
 
-def _instance_facts(instance: Instance, cost_usd: float | None, now: datetime) -> list[tuple[str, str]]:
-    price = ON_DEMAND_USD_PER_HOUR.get(instance.instance_type)
+def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> list[tuple[str, str]]:
+    price, cost_usd = incident.price_usd, incident.cost_usd
     known = price is not None and cost_usd is not None
     return [
         ("instance", f"{instance.instance_id} ({instance.instance_type}), {instance.state}"),

@@ -7,15 +7,15 @@ Each attempt has its own logs: `logs/trainer.log` and `logs/trainer.log.0002` ar
 from __future__ import annotations
 
 import re
-import tempfile
 from collections.abc import Iterator
 from dataclasses import dataclass, field
-from pathlib import Path, PurePosixPath
+from pathlib import PurePosixPath
 
 from chronos_ec2.domain.records.s3_keys import LOGS, log_of_part, run_key
-from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.ports import ObjectStore
 
 _SUFFIX = ".log"
+_PIECE_BYTES = 8 * 1024 * 1024
 _Logs = dict[str, dict[int, list[tuple[str, int]]]]
 """Key and size in bytes of the parts of each log, by name and attempt."""
 _NUMBERED = re.compile(r"(?P<name>.+)-(?P<attempt>[1-9][0-9]*)")
@@ -57,38 +57,49 @@ class LogReader:
     """Follows one log of a run: the latest attempt's, or that of the attempt in the name."""
 
     objects: ObjectStore
-    transfer: ObjectTransfer
     environment: str
     run_id: str
     name: str
     _key: str = field(default="", init=False)
     _read: int = field(default=0, init=False)
+    _rest: bytes = field(default=b"", init=False)
+    """The beginning of a line whose end is not in the bucket yet."""
 
     def more(self) -> list[str]:
-        """The lines added since the last call. Raises ServiceUnavailable.
+        """The lines added since the last call. Raises ServiceUnavailable, NotAllowed.
 
-        A new attempt's log, or one that has become shorter, is read from the beginning.
+        Only what is new is read. A new attempt's log, or one that has become shorter, is read from the beginning.
         """
         name, attempt = _split(self.name)
         attempts = _logs(self.objects, run_key(self.environment, self.run_id, LOGS + name)).get(name, {})
         parts = attempts.get(attempt or max(attempts, default=0), [])
-        known = next((index for index, (key, _) in enumerate(parts) if key == self._key), None)
-        if known is None:
-            self._read = 0
+        known = next((index for index, (key, _) in enumerate(parts) if key == self._key), 0)
         lines: list[str] = []
-        for key, size in parts[known or 0 :]:
-            if key != self._key or size < self._read:
+        for key, size in parts[known:]:
+            if key == self._key and size == self._read - len(self._rest):
+                # A part that is over ends with its last whole line; the next one begins with the rest.
+                self._read, self._rest = size, b""
+            elif key != self._key or size < self._read:
+                lines += self.rest()
                 self._key, self._read = key, 0
-            if size > self._read:
-                lines += self._lines(key, growing=key == parts[-1][0])
+            lines += self._added(size)
         return lines
 
-    def _lines(self, key: str, *, growing: bool) -> list[str]:
-        with tempfile.TemporaryDirectory() as folder:
-            path = Path(folder) / "log"
-            self.transfer.download(key, path, lambda _bytes: None)
-            body = path.read_bytes()
-        # An incomplete last line is left for the next call, or for the next part, which begins with it.
-        end = body.rfind(b"\n") + 1 if growing else len(body)
-        fresh, self._read = body[self._read : end], max(self._read, end)
-        return fresh.decode(errors="replace").splitlines()
+    def _added(self, size: int) -> Iterator[str]:
+        """The whole lines up to `size` of the current part that have not been read yet."""
+        while size > self._read:
+            piece = self.objects.piece(self._key, self._read, _PIECE_BYTES)
+            if not piece:
+                break  # replaced by a shorter one since it was listed
+            self._read += len(piece)
+            *whole, self._rest = (self._rest + piece).split(b"\n")
+            yield from map(_text, whole)
+
+    def rest(self) -> list[str]:
+        """The last line if it has no end, once: the end of a log that does not grow any more."""
+        rest, self._rest = self._rest, b""
+        return [_text(rest)] if rest else []
+
+
+def _text(line: bytes) -> str:
+    return line.decode(errors="replace").removesuffix("\r")

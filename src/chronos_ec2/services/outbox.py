@@ -1,23 +1,26 @@
 """One incident, one message: a marker in the bucket is written before each publish and settled after it.
 
-The marker is `pending` during the publish. If a crash leaves it pending, the next reconcile after `_STALE_AFTER`
-publishes again, so no message is lost. A message is sent twice only if SNS's answer or both attempts to settle the
-marker are lost. A failed publish removes the marker.
+The marker is `pending` during the publish, with a nonce: content that recurs would have an ETag that recurs, and two
+processes that take over one stale marker would both succeed. If a crash leaves it pending, the next reconcile after
+`_STALE_AFTER` publishes again, so no message is lost. A message is sent twice only if SNS's answer or both attempts to
+settle the marker are lost. A failed publish removes the marker.
 """
 
 from __future__ import annotations
 
+import secrets
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, log_parts
 from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 
-_PENDING, _SENT = b'{"message": "pending"}', b'{"message": "sent"}'
+_SENT = b'{"message": "sent"}'
 TRAINER_LOG = "trainer.log"
 _TAIL_BYTES, _TAIL_LINES = 4096, 15
 _REPORT_BYTES = 500
@@ -28,9 +31,12 @@ _STALE_AFTER = timedelta(minutes=2)
 class Outbox:
     """Publishes the message of each incident once."""
 
-    def __init__(self, objects: ObjectStore, notifier: Notifier) -> None:
+    def __init__(
+        self, objects: ObjectStore, notifier: Notifier, new_nonce: Callable[[], str] = lambda: secrets.token_hex(8)
+    ) -> None:
         self._objects = objects
         self._notifier = notifier
+        self._new_nonce = new_nonce
 
     def send(self, marker_key: str, compose: Callable[[], Message], now: datetime) -> bool:
         """Publish unless the marker says that it was done, and return whether the message is known to be sent.
@@ -44,12 +50,14 @@ class Outbox:
         found = self._objects.read(marker_key)
         if found and found.body == _SENT:
             return True
-        if not self._take(marker_key, found, now):
+        taken = self._take(marker_key, found, now)
+        if taken is None:
             return False
         try:
             self._notifier.publish(compose())
         except Exception:
-            self._objects.remove(marker_key)
+            with suppress(LostRace):  # this took so long that another process has taken it over
+                self._objects.remove(marker_key, taken)
             raise
         with suppress(ServiceUnavailable):
             self._objects.write(marker_key, _SENT)
@@ -58,18 +66,19 @@ class Outbox:
         self._objects.write(marker_key, _SENT)
         return True
 
-    def _take(self, key: str, found: StoredObject | None, now: datetime) -> bool:
+    def _take(self, key: str, found: StoredObject | None, now: datetime) -> str | None:
+        """The ETag of the marker that is now ours; None if it is another's."""
+        if found is not None and now - found.written_at < _STALE_AFTER:
+            return None
+        pending = dump_json({"message": "pending", "nonce": self._new_nonce()})
         try:
             if found is None:
-                self._objects.create(key, _PENDING)
-            elif now - found.written_at < _STALE_AFTER:
-                return False
-            else:
-                # The same content has the same ETag, so this fails only if the marker was settled meanwhile.
-                self._objects.replace(key, _PENDING, found.etag)
+                return self._objects.create(key, pending)
+            return self._objects.replace(key, pending, found.etag)
         except LostRace:
-            return False
-        return True
+            # A retry after a lost answer finds its own write.
+            current = self._objects.read(key)
+            return current.etag if current is not None and current.body == pending else None
 
 
 def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:

@@ -1,18 +1,30 @@
-"""Queries about runs: active ones from their locks, past ones from their final records."""
+"""Queries about runs: active ones from their locks, past ones from their final records.
+
+What could not be read is told apart from what does not exist.
+"""
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from datetime import datetime
 
-from chronos_ec2.domain.errors import InvalidDocument, RunNotFound
-from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld
+from chronos_ec2.domain.cost import cost_until
+from chronos_ec2.domain.errors import InvalidDocument, InvalidInput, NotAllowed, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld, LockRead, ReadFailed, Unreadable
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.parsing.codec import Fields, load_json
+from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import Run, check_run_id
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_key
+from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
 
 FINAL_RECORD = "state.json"
+_SIDE_BY_SIDE = 8
+"""Records read at a time: fewer than a client has connections."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,57 +46,89 @@ class RunView:
             return f"step {heartbeat.step} of {heartbeat.total_steps}{loss}"
         return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
 
+    def cost_usd(self, now: datetime, listed: Iterable[Instance] | None) -> float | None:
+        """USD until `now`, None if unknown. `listed` is what EC2 lists, None if it was not asked or did not answer."""
+        return cost_until(now, self.run, listed, self.heartbeat)
+
+
+@dataclass(frozen=True, slots=True)
+class UnreadRun:
+    """A run that exists, or may, and could not be read."""
+
+    run_id: str
+    problem: str
+
 
 def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
     """One run, active or past.
 
     Raises:
         RunNotFound: it has neither a lock nor a final record.
-        InvalidDocument: its final record or its request is not valid.
+        ServiceUnavailable: it could not be read, or a lock that may be its own: try again.
+        NotAllowed, InvalidDocument: its final record cannot be read.
     """
     check_run_id(run_id)
-    for lane in store.lanes(environment):
-        state = store.read_lock(lane)
-        if isinstance(state, LockHeld) and state.run.run_id == run_id:
-            return RunView(state.run, active=True, heartbeat=store.read_heartbeat(environment, run_id))
-    return RunView(
-        _final(store, environment, run_id), active=False, heartbeat=store.read_heartbeat(environment, run_id)
-    )
-
-
-def _final(store: RunStore, environment: str, run_id: str) -> Run:
-    found = store.objects.read(run_key(environment, run_id, FINAL_RECORD))
-    if found is None:
+    locks = {lane: store.read_lock(lane) for lane in store.lanes(environment)}
+    for lock in locks.values():
+        if isinstance(lock, LockHeld) and lock.run.run_id == run_id:
+            return RunView(lock.run, active=True, heartbeat=store.read_heartbeat(environment, run_id))
+    run = _final(store, environment, run_id)
+    if run is None:
+        if problems := _problems(locks):
+            raise ServiceUnavailable(f"run {run_id} could not be read: {problems[0]}")
         raise RunNotFound(run_id, environment)
-    return Run.from_json(found.body, _lane_of(store, environment, run_id))
+    return RunView(run, active=False, heartbeat=store.read_heartbeat(environment, run_id))
 
 
-def _lane_of(store: RunStore, environment: str, run_id: str) -> Lane:
-    found = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
-    return Request.from_json(found.body).lane if found else Lane(environment)
+def list_runs(store: RunStore, environment: str, limit: int | None = None) -> tuple[RunView | UnreadRun, ...]:
+    """The runs of an environment, newest first, at most `limit`. Raises ServiceUnavailable, NotAllowed."""
+    lanes = store.lanes(environment)
+    with ThreadPoolExecutor(_SIDE_BY_SIDE) as pool:
+        locks = dict(zip(lanes, pool.map(store.read_lock, lanes), strict=True))
+        active = {lock.run.run_id: lock.run for lock in locks.values() if isinstance(lock, LockHeld)}
+        problems = _problems(locks)
+        names = {name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)}
 
+        def view(run_id: str) -> RunView | UnreadRun | None:
+            try:
+                run = active.get(run_id) or _final(store, environment, run_id)
+            except (ServiceUnavailable, NotAllowed, InvalidDocument) as error:
+                return UnreadRun(run_id, one_line(str(error)))
+            if run is None:
+                return UnreadRun(run_id, problems[0]) if problems else None
+            return RunView(run, run_id in active, store.read_heartbeat(environment, run_id))
 
-def list_runs(store: RunStore, environment: str) -> tuple[RunView, ...]:
-    """All runs of an environment that can be read, newest first."""
-    active = {
-        state.run.run_id: state.run
-        for state in map(store.read_lock, store.lanes(environment))
-        if isinstance(state, LockHeld)
-    }
-    names = [name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)]
-    found: list[RunView] = []
-    for run_id in sorted({*names, *active}, reverse=True):
-        if run_id in active:
-            found.append(RunView(active[run_id], active=True, heartbeat=store.read_heartbeat(environment, run_id)))
-            continue
-        try:
-            found.append(
-                RunView(
-                    _final(store, environment, run_id),
-                    active=False,
-                    heartbeat=store.read_heartbeat(environment, run_id),
-                )
-            )
-        except (RunNotFound, InvalidDocument):
-            continue
+        # A launch that lost its lane leaves a name without a record, so more are read until there are enough.
+        found: list[RunView | UnreadRun] = []
+        ids = sorted({*names, *active}, reverse=True)
+        while ids and (limit is None or len(found) < limit):
+            count = len(ids) if limit is None else limit - len(found)
+            found += filter(None, pool.map(view, ids[:count]))
+            ids = ids[count:]
     return tuple(found)
+
+
+def list_instances(fleet: Fleet, environment: str) -> tuple[Instance, ...] | None:
+    """What EC2 lists, for the cost of runs; None if it does not say."""
+    try:
+        return fleet.instances(environment)
+    except (ServiceUnavailable, NotAllowed):
+        return None
+
+
+def _problems(locks: dict[Lane, LockRead]) -> list[str]:
+    """What is wrong with the locks that could not be read: one of them may be that of any run without a record."""
+    failed = (lock for lock in locks.values() if isinstance(lock, ReadFailed | Unreadable))
+    return [one_line(lock.problem) for lock in failed]
+
+
+def _final(store: RunStore, environment: str, run_id: str) -> Run | None:
+    key = run_key(environment, run_id, FINAL_RECORD)
+    found = store.objects.read(key)
+    if found is None:
+        return None
+    try:
+        lane = Lane(environment, Fields(load_json(found.body, key), key).text("lane"))
+    except InvalidInput as error:
+        raise InvalidDocument(f"{key}: {error}") from error
+    return Run.from_json(found.body, lane)

@@ -89,6 +89,23 @@ class MemorySetupChecks:
         return self.sweeps
 
 
+class MemoryPrices:
+    """Prices that a test chooses, the same in each region of `regions`."""
+
+    def __init__(self) -> None:
+        self.regions = {"us-east-1"}
+        self.instances = {"g4dn.xlarge": 0.526, "g4dn.2xlarge": 0.752, "g5.4xlarge": 1.624}
+        self.volume = 0.08
+
+    def on_demand(self, region: str, instance_type: str) -> float | None:
+        """An hour of an instance."""
+        return self.instances.get(instance_type) if region in self.regions else None
+
+    def gib_month(self, region: str) -> float | None:
+        """A GiB-month of a volume."""
+        return self.volume if region in self.regions else None
+
+
 class MemoryAws:
     """Every adapter over one clock and the same faults; `notifier` may be one of your own."""
 
@@ -105,5 +122,6 @@ class MemoryAws:
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = notifier or MemoryNotifier(faults)
+        self.prices = MemoryPrices()
         self.streams = MemoryStreams(faults)
         self.setup_checks = MemorySetupChecks(faults)

@@ -27,7 +27,7 @@ from chronos_ec2.testing.aws import MemoryAws
 from chronos_ec2.testing.builders import SUBNETS
 from chronos_ec2.testing.faults import Faults
 
-BUCKET, DATA = "a-bucket", "training-data/sales/"
+BUCKET, DATA, REGION = "a-bucket", "training-data/sales/", "us-east-1"
 
 
 class Environment:
@@ -76,7 +76,7 @@ class Environment:
         """The watchdog, whose relauncher is this environment."""
         return self._watchdog_type(
             self.name, self.store, self.fleet, self.deadlines, self.notifier, self, self.clock, self.limits,
-            StackLocation("aws", "us-east-1", BUCKET), decide=self._decide,
+            StackLocation("aws", REGION, BUCKET), self.aws.prices, decide=self._decide,
         )  # fmt: skip
 
     # --- what people and functions do
@@ -85,7 +85,7 @@ class Environment:
         """Launch a run; `changes` are fields of `LaunchSpec`. Raises what `launch` raises."""
         fields: dict[str, Any] = {
             "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
-            "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits,
+            "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits, "prices": self.aws.prices.instances,
         }  # fmt: skip
         spec = LaunchSpec(**fields | self.defaults | changes)
         return launch(spec, self.store, self.fleet, self.deadlines, self.clock)

@@ -18,6 +18,7 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 AWS_CALLS = {
     "objects.read": "s3:GetObject",
     "objects.tail": "s3:GetObject",
+    "objects.piece": "s3:GetObject",
     "objects.write": "s3:PutObject",
     "objects.create": "s3:PutObject",
     "objects.replace": "s3:PutObject",

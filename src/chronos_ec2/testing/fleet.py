@@ -87,6 +87,7 @@ class MemoryFleet:
         self.terminate_calls.append(instance_id)
         if instance_id in self._instances:
             slow = self.slow_to_terminate and not force
+            self.name_end(instance_id)
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
         self.faults.after("fleet.terminate", instance_id)
 
@@ -124,6 +125,12 @@ class MemoryFleet:
         """Bring an instance into another state."""
         found = self._instances[instance_id]
         found.instance = replace(found.instance, state=state)
+
+    def name_end(self, instance_id: str) -> None:
+        """Keep now as the end of an instance, as EC2 does when a call ends it; the first call counts."""
+        found = self._instances[instance_id]
+        if found.instance.ended_at is None:
+            found.instance = replace(found.instance, ended_at=self.clock.now())
 
     def untag(self, instance_id: str) -> None:
         """Take our owner tags off an instance."""

@@ -42,6 +42,13 @@ class MemoryObjects:
         self._faults.after("objects.tail", key)
         return None if found is None else found.body[-limit:]
 
+    def piece(self, key: str, start: int, limit: int) -> bytes | None:
+        """At most `limit` bytes of an object from `start` on; None when the key does not exist."""
+        self._faults.before("objects.piece", key)
+        found = self._objects.get(key)
+        self._faults.after("objects.piece", key)
+        return None if found is None else found.body[start : start + limit]
+
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object, whatever is there."""
         del content_type

@@ -59,8 +59,14 @@ class VirtualFleet(MemoryFleet):
         self.terminate_calls.append(instance_id)
         self.on_terminate(instance_id)
         delays = self.delays
-        self.shut_down(instance_id, min(delays.shutting_down, delays.by_force) if force else delays.shutting_down)
+        self.end_by_call(instance_id, min(delays.shutting_down, delays.by_force) if force else delays.shutting_down)
         self.faults.after("fleet.terminate", instance_id)
+
+    def end_by_call(self, instance_id: str, seconds: float) -> None:
+        """Shut an instance down as a call does: EC2 names the time."""
+        if self.state(instance_id) not in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED):
+            self.name_end(instance_id)
+        self.shut_down(instance_id, seconds)
 
     def shut_down(self, instance_id: str, seconds: float) -> None:
         """Shut an instance down within so many seconds, or earlier if that is under way."""
@@ -139,4 +145,4 @@ class VirtualDeadlines(MemoryDeadlines):
     def _fire(self, instance_id: str) -> None:
         if self.schedules.pop(instance_id, None):
             self._fleet.on_schedule(instance_id)
-            self._fleet.shut_down(instance_id, self._fleet.delays.shutting_down)
+            self._fleet.end_by_call(instance_id, self._fleet.delays.shutting_down)

@@ -87,7 +87,14 @@ class RunLock:
             if not run.claimed:
                 self._claim_sent = True
                 # The instance is here: a suspicion that it is missing would count as the first of two observations.
-                claimed = replace(run, instance_id=self._identity.instance_id, suspect=None)
+                claimed = replace(
+                    run,
+                    instance_id=self._identity.instance_id,
+                    instance_type=self._identity.instance_type or run.instance_type,
+                    # Its launcher may have died before it could say so: the lock was last written before the launch.
+                    launched_at=run.launched_at or run.updated_at,
+                    suspect=None,
+                )
                 return claimed.advance(Status.INITIALIZATION, CLAIMED, self._clock.now())
             # The response to our own claim was lost: write it again.
             if self._claim_sent and (run.status, run.current_step) == (Status.INITIALIZATION, CLAIMED):

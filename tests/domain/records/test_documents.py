@@ -26,6 +26,8 @@ FULL_RUN = a_run(
     suspect=Suspect(Cause.HUNG, "no progress", NOW),
     max_cost_usd=12.5,
     spent_usd=1.5,
+    launched_at=NOW - seconds(3000),
+    ended_at=NOW,
     attempt=2,
     preemptions_left=4,
     crashes_left=3,
@@ -58,7 +60,17 @@ def read_run(raw: bytes) -> Run:
 READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
-    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"},
+    "run": {
+        "verdict",
+        "stop",
+        "suspect",
+        "instance_id",
+        "price_per_hour_usd",
+        "max_cost_usd",
+        "prices",
+        "launched_at",
+        "ended_at",
+    },
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
     "request": {"market", "log_group", "code_sha256", "commit"},
 }

@@ -42,7 +42,7 @@ def launch(
     max_cost: Annotated[float | None, typer.Option(help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(help="USD per hour, whatever the instance type. Default: the list price."),
+        typer.Option(help="USD per hour of the instance, whatever its type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
@@ -72,7 +72,14 @@ def launch(
     world = connect(environment, region, bucket)
     with on_interrupt("nothing was started"), console.status("preparing the launch") as show:
         prepared = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.limits, show, print_warning
+            world.stack,
+            world.store,
+            world.transfer,
+            world.setup_checks,
+            world.prices,
+            world.limits,
+            show,
+            print_warning,
         ).prepare(request)
     with on_interrupt("nothing was started"), _terminated_like_interrupted():
         launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)

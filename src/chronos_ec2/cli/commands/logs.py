@@ -42,18 +42,22 @@ def logs(
     if log not in found and not (follow and active):
         remedy = f"available: {', '.join(found) or 'none'}"
         raise InvalidInput("--log", f"run {run_id} has no {log} log in the bucket", remedy)
-    reader = LogReader(world.store.objects, world.transfer, environment, run_id, log)
-    _print_new_lines(reader)
+    reader = LogReader(world.store.objects, environment, run_id, log)
+    _print(reader.more())
     with on_interrupt(f"the run goes on; `chronos-ec2 logs {run_id} --follow` follows it again"):
         while follow and active:
             time.sleep(interval)
             # Before the log is read: a run that ends in between still has its last lines printed.
             active = patient.read(lambda world: find_run(world.store, environment, run_id).active)
-            patient.read(lambda world: _print_new_lines(reader, world))
+            _print(patient.read(lambda world: _more(reader, world)))
+    _print(reader.rest())
 
 
-def _print_new_lines(reader: LogReader, world: OperatorWorld | None = None) -> None:
-    if world:
-        reader.objects, reader.transfer = world.store.objects, world.transfer
-    for line in reader.more():
+def _more(reader: LogReader, world: OperatorWorld) -> list[str]:
+    reader.objects = world.store.objects
+    return reader.more()
+
+
+def _print(lines: list[str]) -> None:
+    for line in lines:
         print(one_line(line, _MAX_LINE))

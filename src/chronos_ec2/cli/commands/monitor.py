@@ -6,14 +6,14 @@ import time
 
 import typer
 
+from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
-from chronos_ec2.cli.output import as_document, console, print_json, verdict_line
+from chronos_ec2.cli.output import as_document, console, dollars, print_json, verdict_line
 from chronos_ec2.cli.patience import PatientReader
-from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
-from chronos_ec2.services.run_queries import find_run
+from chronos_ec2.services.run_queries import RunView, find_run, list_instances
 
 
 def monitor(
@@ -34,25 +34,29 @@ def monitor(
     followed = find_active(store, environment, None).run.run_id if run_id is None else run_id
     find_run(store, environment, followed)  # what cannot be read at the start is an error, not an outage
     with on_interrupt(f"the run goes on; `chronos-ec2 monitor {followed}` follows it again"):
-        run = _follow(reader, environment, followed, interval, json=json)
+        snapshot, cost = _follow(reader, environment, followed, interval, json=json)
+    run = snapshot.run
     if not json:
         console.print(verdict_line(run))
+        console.print(f"cost      {dollars(cost)}")
         console.print(f"results   s3://{reader.world.stack.bucket}/{environment}/{followed}/")
     if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
         raise typer.Exit(ExitCode.FAILED)
 
 
-def _follow(reader: PatientReader, environment: str, run_id: str, interval: float, *, json: bool) -> Run:
+def _follow(
+    reader: PatientReader, environment: str, run_id: str, interval: float, *, json: bool
+) -> tuple[RunView, float | None]:
     """Print each change of a run until it no longer holds its lane."""
     phases_printed = 0
     shown: object = None
     with console.status(f"run {run_id}") as show:
         while True:
-            snapshot = reader.read(lambda world: find_run(world.store, environment, run_id))
+            snapshot, cost = reader.read(lambda world: _look(world, environment, run_id))
             run = snapshot.run
             seen = (run.status, run.current_step, run.attempt, snapshot.active)
             if json and seen != shown:
-                print_json(as_document(snapshot))
+                print_json(as_document(snapshot, cost))
             elif not json and seen != shown:
                 # Several phases may pass between two reads; the record has them all.
                 for status, moment in run.phases[phases_printed:]:
@@ -60,6 +64,12 @@ def _follow(reader: PatientReader, environment: str, run_id: str, interval: floa
                 phases_printed = len(run.phases)
             shown = seen
             if not snapshot.active:
-                return run
-            show(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress}")
+                return snapshot, cost
+            show(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress} {dollars(cost)}")
             time.sleep(interval)
+
+
+def _look(world: OperatorWorld, environment: str, run_id: str) -> tuple[RunView, float | None]:
+    """The run, and what it has cost until now."""
+    snapshot = find_run(world.store, environment, run_id)
+    return snapshot, snapshot.cost_usd(world.clock.now(), list_instances(world.fleet, environment))

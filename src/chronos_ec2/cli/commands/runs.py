@@ -2,41 +2,54 @@
 
 from __future__ import annotations
 
-from datetime import datetime
+from typing import Annotated
+
+import typer
+from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import as_document, coloured_status, console, print_json, print_table, verdict_line
-from chronos_ec2.domain.cost import cost_so_far, price_in
-from chronos_ec2.services.run_queries import RunView, list_runs
+from chronos_ec2.cli.output import (
+    as_document,
+    coloured_status,
+    console,
+    dollars,
+    print_json,
+    print_table,
+    verdict_line,
+)
+from chronos_ec2.services.run_queries import RunView, UnreadRun, list_instances, list_runs
 
 
-def runs(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
+def runs(
+    limit: Annotated[int, typer.Option(min=1, help="How many runs to list.")] = 20,
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
     """List the runs of an environment, newest first."""
     world = connect(environment, region, bucket)
-    found, now = list_runs(world.store, environment), world.clock.now()
+    found, now = list_runs(world.store, environment, limit), world.clock.now()
+    listed = list_instances(world.fleet, environment)
+
+    def row(run: RunView | UnreadRun) -> tuple[str, ...]:
+        if isinstance(run, UnreadRun):
+            return run.run_id, "", "unknown", "", "unknown", escape(f"could not be read: {run.problem}")
+        status, cost = coloured_status(run.run), dollars(run.cost_usd(now, listed))
+        about = verdict_line(run.run) or run.progress
+        return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, about
+
     if json:
-        print_json([as_document(snapshot) for snapshot in found])
+        print_json(
+            [
+                {"run_id": run.run_id, "error": run.problem}
+                if isinstance(run, UnreadRun)
+                else as_document(run, run.cost_usd(now, listed))
+                for run in found
+            ]
+        )
         return
     if not found:
         console.print(f"no runs yet in environment {environment}")
         return
-    print_table(
-        ("run", "lane", "status", "attempt", "cost", ""),
-        [
-            (
-                snapshot.run.run_id,
-                snapshot.run.lane.name,
-                coloured_status(snapshot.run),
-                str(snapshot.run.attempt),
-                _cost(snapshot, now),
-                verdict_line(snapshot.run) or snapshot.progress,
-            )
-            for snapshot in found
-        ],
-    )
-
-
-def _cost(snapshot: RunView, now: datetime) -> str:
-    run = snapshot.run
-    cost = cost_so_far(run, run.created_at, now) if snapshot.active else run.spent_usd
-    return "unknown" if cost is None or price_in(run) is None else f"${cost:.2f}"
+    print_table(("run", "lane", "status", "attempt", "cost", ""), [row(run) for run in found])

@@ -40,7 +40,9 @@ class Run:
         seq: Grows by one with each write of the lock.
         nonce: New with each write, so that a writer recognises its own.
         instance_type: Until the launch has succeeded, the most expensive type that the run may get.
-        prices: USD per hour of the types that the run may get.
+        launched_at: When the instance of the current attempt was launched, None if it is not known yet.
+        ended_at: When the instance of the last attempt ended; `spent_usd` is the whole cost from then on.
+        prices: USD per hour of the types that the run may get, each with volume and public address.
         price_per_hour_usd: The price of any other type, None if unknown.
         max_cost_usd: The price cap, None if there is none.
         spent_usd: The cost of the attempts that have ended.
@@ -63,6 +65,8 @@ class Run:
     price_per_hour_usd: float | None = None
     max_cost_usd: float | None = None
     spent_usd: float = 0.0
+    launched_at: datetime | None = None
+    ended_at: datetime | None = None
     preemptions_left: int = 0
     crashes_left: int = 0
     verdict: Verdict | None = None
@@ -129,6 +133,8 @@ class Run:
             instance_id=None,
             instance_type=max(self.prices, key=lambda price: price[1], default=(self.instance_type, 0.0))[0],
             spent_usd=spent_usd,
+            launched_at=None,
+            ended_at=None,
             preemptions_left=self.preemptions_left - (cause is Cause.PREEMPTED),
             crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
             verdict=None,
@@ -160,6 +166,8 @@ class Run:
                 "prices": dict(self.prices),
                 "max_cost_usd": self.max_cost_usd,
                 "spent_usd": self.spent_usd,
+                "launched_at": self.launched_at and format_time(self.launched_at),
+                "ended_at": self.ended_at and format_time(self.ended_at),
                 "preemptions_left": self.preemptions_left,
                 "crashes_left": self.crashes_left,
                 "verdict": verdict
@@ -210,6 +218,8 @@ class Run:
             prices=_prices(fields) if fields.has("prices") else (),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
+            launched_at=fields.time("launched_at") if fields.has("launched_at") else None,
+            ended_at=fields.time("ended_at") if fields.has("ended_at") else None,
             preemptions_left=fields.count("preemptions_left"),
             crashes_left=fields.count("crashes_left"),
             verdict=_verdict(fields),

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.cost import cost_until
 from chronos_ec2.domain.decision import Decision, Notify, Terminate, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceState
@@ -69,8 +69,8 @@ class _Case:
         return received if (sender.run_id, sender.attempt, sender.instance_id) == own else None
 
     def cost_at(self, moment: datetime) -> float | None:
-        """USD that the run will have cost by then, at the price of the type that EC2 reports."""
-        return cost_so_far(self.run, self.instance.launched_at, moment, self.instance.instance_type)
+        """USD that the run will have cost by then, if its instances last."""
+        return cost_until(moment, self.run, self.facts.instances, self.facts.heartbeat)
 
     @property
     def boot_timed_out(self) -> bool:

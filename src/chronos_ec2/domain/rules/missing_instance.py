@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import replace
-from datetime import datetime
+from datetime import datetime, timedelta
 
-from chronos_ec2.domain.cost import cost_so_far
+from chronos_ec2.domain.cost import cost_until, price_in, settled
 from chronos_ec2.domain.decision import Decision, FinishRun, Notify, Relaunch, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
@@ -15,6 +15,8 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Suspect, Verdict
+
+_HOUR = timedelta(hours=1)
 
 
 def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
@@ -79,34 +81,33 @@ def _finish_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits,
         return Decision(reason, (FinishRun(ended),))
     if isinstance(facts.heartbeat, ReadFailed):
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.heartbeat.problem})")
-    cost = _spent(run, facts, now)
-    again = run.next_attempt(verdict.cause, run.spent_usd if cost is None else cost, now)
+    spent = settled(now, ended, facts.instances, facts.heartbeat).spent_usd
+    again = run.next_attempt(verdict.cause, spent, now)
     how = "resumes from its checkpoint" if _has_checkpoint(run, facts) else "starts over without a checkpoint"
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {how}"
     return Decision(f"{reason}; {text}", (WriteLock(again), Notify(Kind.RESUMED, run.run_id, text, again)))
-
-
-def _spent(run: Run, facts: LaneFacts, now: datetime) -> float | None:
-    """USD that all attempts have cost, including the lost one; None when the price is not known.
-
-    The lost attempt's time comes from the record, because EC2 may no longer list its instance.
-    """
-    instance_type = next((instance.instance_type for instance in facts.instances if instance.belongs_to(run)), None)
-    return cost_so_far(run, run.attempt_started_at, now, instance_type)
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     left = {Cause.PREEMPTED: run.preemptions_left, Cause.INFRA: run.crashes_left}.get(verdict.cause, 0)
     # A failed read says nothing about the checkpoint; the next observation may find it.
     may_have_checkpoint = _has_checkpoint(run, facts) or isinstance(facts.heartbeat, ReadFailed)
-    cost, cap = _spent(run, facts, now + limits.boot), run.max_cost_usd
     return (
         left > 0
         and (may_have_checkpoint or verdict.cause is Cause.PREEMPTED)
         and run.stop is None
         and now + limits.boot < run.deadline
-        and (cap is None or (cost is not None and cost < cap))
+        and _can_pay_for_boot(run, verdict.cause, facts, now, limits)
     )
+
+
+def _can_pay_for_boot(run: Run, cause: Cause, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
+    """Whether the next attempt could do anything before it has reached the cap."""
+    if run.max_cost_usd is None:
+        return True
+    spent = cost_until(now, run, facts.instances, facts.heartbeat)
+    price = price_in(run.next_attempt(cause, run.spent_usd, now))
+    return spent is not None and price is not None and spent + price * (limits.boot / _HOUR) < run.max_cost_usd
 
 
 def _has_checkpoint(run: Run, facts: LaneFacts) -> bool:

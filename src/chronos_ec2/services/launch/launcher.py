@@ -6,11 +6,9 @@ import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
 
-from chronos_ec2.domain.cost import list_prices
 from chronos_ec2.domain.errors import (
     CapacityUnavailable,
     InvalidDocument,
-    InvalidInput,
     LostRace,
     NotAllowed,
     QuotaExceeded,
@@ -27,6 +25,7 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, StartsInstances, refuse_if_busy, take_lane
 from chronos_ec2.services.launch.spec import Launched, LaunchSpec
+from chronos_ec2.services.prices import check_cap
 from chronos_ec2.services.teardown import refuse_teardown
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.user_data import render_user_data
@@ -129,14 +128,16 @@ class Launcher:
 
 
 def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
-    """The hourly price of each type, and the one to assume for a type that is not listed: the highest."""
+    """The hourly price of each type, and the one to assume for a type that is not listed: the highest.
+
+    With one unknown price all are unknown: a sum that lacks an attempt would be wrong.
+    """
     if spec.price_per_hour_usd is not None:
         return {}, spec.price_per_hour_usd
-    prices = list_prices(spec.instance_types)
-    unknown = [kind for kind in spec.instance_types if kind not in prices]
-    if unknown and spec.max_cost_usd is not None:
-        raise InvalidInput("--max-cost", f"the price of {unknown[0]} is not known", "give --price")
-    return prices, None if unknown else max(prices.values())
+    check_cap(spec.instance_types, spec.prices, spec.max_cost_usd)
+    known = all(kind in spec.prices for kind in spec.instance_types)
+    prices = {kind: spec.prices[kind] for kind in spec.instance_types} if known else {}
+    return prices, max(prices.values(), default=None)
 
 
 def _start_instance(
@@ -180,7 +181,12 @@ def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Dead
             raise ServiceUnavailable(state.problem)
         if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt) or state.run.verdict:
             raise LostRace(f"run {launched.run_id} ended before its lock named instance {launched.instance_id}")
-        run = replace(state.run, instance_id=launched.instance_id, instance_type=launched.option.instance_type)
+        run = replace(
+            state.run,
+            instance_id=launched.instance_id,
+            instance_type=launched.option.instance_type,
+            launched_at=state.run.launched_at or held.run.updated_at,
+        )
         try:
             store.replace_lock(run, state)
         except LostRace:

@@ -15,13 +15,14 @@ from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import ON_DEMAND, Market, check_request_size
 from chronos_ec2.domain.stack_status import check_status
-from chronos_ec2.ports import ObjectTransfer, SetupChecks, Stack
+from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
@@ -86,6 +87,7 @@ class LaunchPreparation:
     store: RunStore
     transfer: ObjectTransfer
     setup_checks: SetupChecks
+    prices: Prices
     limits: Limits
     report: Callable[[str], None]
     warn: Callable[[str], None]
@@ -106,7 +108,11 @@ class LaunchPreparation:
         instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
-        training = resolved.config
+        training, price = resolved.config, request.price_per_hour_usd
+        region, volume_gib = self.stack.region, self.stack.volume_gib
+        prices = list_prices(self.prices, region, instance_types, volume_gib)
+        if price is None:
+            check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
@@ -128,7 +134,8 @@ class LaunchPreparation:
             bucket=self.stack.bucket,
             bundle_sha256=bundle_sha256,
             limits=limits,
-            price_per_hour_usd=request.price_per_hour_usd,
+            prices=prices,
+            price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,
             preemptions_left=request.preemptions,
             crashes_left=request.crashes,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any
 
 from chronos_ec2.domain.limits import Limits
@@ -18,7 +18,8 @@ class LaunchSpec:
 
     Attributes:
         instance_types: tried in order, each in every subnet.
-        price_per_hour_usd: of each of the instance types; None: their list prices.
+        prices: USD per hour by instance type, with volume and public address; types with unknown prices are not in it.
+        price_per_hour_usd: of each of the instance types, in place of `prices`.
         log_group: the CloudWatch log group for the logs of agent and trainer; None: the bucket only.
         code_sha256: the archive of the user's own trainer; None: a built-in trainer.
         commit: the commit of the checkout that launches; None: not a git checkout.
@@ -33,6 +34,7 @@ class LaunchSpec:
     bucket: str
     bundle_sha256: str
     limits: Limits
+    prices: Mapping[str, float] = field(default_factory=dict)
     price_per_hour_usd: float | None = None
     max_cost_usd: float | None = None
     preemptions_left: int = 0

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import datetime
 from typing import assert_never
 
-from chronos_ec2.domain.cost import cost_of, cost_so_far
+from chronos_ec2.domain.cost import cost_of, cost_until, settled
 from chronos_ec2.domain.decision import (
     Action,
     CancelDeadline,
@@ -42,9 +41,10 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key, run_key, set_aside_key, suspect_key
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
+from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.outbox import Outbox, last_lines
+from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.watchdog.cleanup_receipt import write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 
@@ -61,6 +61,7 @@ class Executor:
     relauncher: Relauncher
     clock: Clock
     place: StackLocation
+    prices: Prices
 
     def apply(self, decision: Decision, facts: LaneFacts) -> None:
         """Execute the actions in order. An error of one does not stop the next, and is raised after the last.
@@ -168,21 +169,22 @@ class Executor:
         held = facts.lock
         if not isinstance(held, LockHeld):
             raise LostRace(f"{facts.lane.state_key} is not held")
-        if held.run.verdict is None:
-            held = self.store.replace_lock(run, held)
         now = self.clock.now()
-        run, cost = held.run, _cost(held.run, facts, now)
-        run = replace(run, spent_usd=run.spent_usd if cost is None else cost)
+        if held.run.ended_at is None:
+            # What comes next may fail for hours, and EC2 forgets the instance meanwhile.
+            held = self.store.replace_lock(settled(now, run, facts.instances, facts.heartbeat), held)
+        run = held.run
         write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         text = run.verdict.message if run.verdict else ""
         # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
-            notified = self._send(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost))
+            notified = self._send(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run)))
         except ServiceUnavailable:
             raise
         except Exception:
-            if now - held.written_at >= MAX_NOTIFICATION_DELAY:
+            since = held.since(run.phases[-1][1]) if run.phases else held.written_at
+            if now - since >= MAX_NOTIFICATION_DELAY:
                 self.store.release_lock(facts.lane, held.etag)
             raise
         if notified:
@@ -199,10 +201,13 @@ class Executor:
         now = self.clock.now()
         # An incident without a run may be named after its instance.
         instance = next((each for each in facts.instances if each.instance_id == notify.incident), None)
-        cost = _cost(notify.run, facts, now) if notify.run else cost_of(instance, now) if instance else None
-        return self._send(
-            Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost, instance=instance)
-        )
+        price = hourly_price(self.prices, self.place.region, instance.instance_type) if instance else None
+        if notify.run:
+            cost = cost_until(now, notify.run, facts.instances, facts.heartbeat)
+        else:
+            cost = cost_of(instance, price, now) if instance else None
+        incident = Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
+        return self._send(replace(incident, instance=instance, price_usd=price))
 
     def _send(self, incident: Incident) -> bool:
         now, run = self.clock.now(), incident.run
@@ -249,11 +254,3 @@ def _version(lock: LockRead) -> object:
             return ReadFailed  # their texts differ
         case _:
             return lock
-
-
-def _cost(run: Run, facts: LaneFacts, now: datetime) -> float | None:
-    own = [each for each in facts.instances if (each.run_id, each.attempt) == (run.run_id, run.attempt)]
-    if not own:
-        return cost_so_far(run, None, now)
-    first = min(own, key=lambda instance: instance.launched_at)
-    return cost_so_far(run, first.launched_at, now, first.instance_type)

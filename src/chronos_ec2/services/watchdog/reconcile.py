@@ -28,7 +28,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
-from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Relauncher
+from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.observe import Listing, Observer
@@ -66,6 +66,7 @@ class Reconciler:
     clock: Clock
     limits: Limits
     place: StackLocation
+    prices: Prices
     parallel_lanes: int = 1
     decide: Decide = decide
     _observer: Observer = field(init=False)
@@ -76,7 +77,7 @@ class Reconciler:
         self._observer = Observer(self.environment, self.store, self.fleet, self.deadlines, self.clock)
         self._executor = Executor(
             self.environment, self.store, self.fleet, self.deadlines, self.notifier, self.relauncher, self.clock,
-            self.place,
+            self.place, self.prices,
         )  # fmt: skip
 
     def sweep(self) -> list[Report]:
