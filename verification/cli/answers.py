@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 READ_TIMEOUT = 6.0
@@ -134,7 +135,7 @@ SILENCE = Answer("no answer for seconds", delay=READ_TIMEOUT + 0.5)
 """After any of these a command may have to be repeated, or its environment mended: exit code 2 or 3, never 0 or 1."""
 
 
-def stack(status: str, outputs: dict[str, str]) -> Answer:
+def stack(status: str, outputs: Mapping[str, str]) -> Answer:
     """CloudFormation's description of the stack of dev."""
     members = "".join(
         f"<member><OutputKey>{name}</OutputKey><OutputValue>{value}</OutputValue></member>"

@@ -69,7 +69,7 @@ def in_this_process(
             patch.object(sys, "stdout", streams[0]),
             patch.object(sys, "stderr", streams[1]),
         ):
-            _new_session()
+            new_session()
             code = _run()
         for stream in streams:
             stream.close()
@@ -97,7 +97,7 @@ def _too_long(*_: object) -> None:
     raise RuntimeError(f"the command did not end within {_LIMIT} s")
 
 
-def _new_session() -> None:
+def new_session() -> None:
     """A session with this moment's variables. botocore's models are read once, because that takes longest."""
     clients.forget_credentials()
     session = Session()

@@ -82,7 +82,7 @@ def _lines() -> Iterator[Situation]:
 
 def variables() -> Iterator[Situation]:
     """Settings of AWS clients that cannot work."""
-    no_keys = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    no_keys: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
     profile = no_keys | {"AWS_CONFIG_FILE": "aws-config", "AWS_PROFILE": "mine"}
     settings: dict[str, tuple[dict[str, str | None], Exits]] = {
         "no credentials": (no_keys, MEND),

@@ -16,6 +16,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.testing.aws_server import BUCKET, deploy_outputs, forget_everything, moto_server, store
 from chronos_ec2.testing.builders import NOW, a_run
+from verification.cli.invoke import new_session
 from verification.cli.proxy import Proxy, proxy_before
 
 FAILED, ACTIVE = "20260131T100000Z-00000a", "20260131T110000Z-00000b"
@@ -65,7 +66,7 @@ def renewed(world: World) -> World:
     aws = world.proxy.aws
     kept = dict(os.environ)
     os.environ |= world.variables | {"AWS_ENDPOINT_URL": aws}
-    forget_credentials()
+    new_session()
     forget_everything(aws)
     deploy_outputs()
     _put_runs()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady, UserError
@@ -72,11 +73,12 @@ def setup_warnings(stack: Stack, store: RunStore, setup_checks: SetupChecks) -> 
     warning too.
     """
     found: list[str] = []
-    for check in (
+    checks: tuple[Callable[[], None], ...] = (
         lambda: check_status(stack.name, stack.status, stack.environment),
         lambda: check_sweep(setup_checks),
         lambda: check_bucket_region(setup_checks, stack.region),
-    ):
+    )
+    for check in checks:
         try:
             check()
         except (UserError, ServiceUnavailable, NotAllowed) as error:

@@ -61,6 +61,7 @@ def a_stack(**changes: Any) -> Stack:
         project="Chronos-Training",
         cost_center="train",
         instance_type="g4dn.2xlarge",
+        volume_gib=100,
         packages_in_image=False,
         agent_log_group=None,
         subnet_ids=SUBNETS,
