@@ -28,7 +28,7 @@ class Stack:
 
 
 def tear_down(env: Environment, stack: Stack) -> None:
-    Teardown("dev", a_stack().stack_id, env.store, env.fleet, env.deadlines, stack).run()
+    Teardown("dev", "stack-1", env.store, env.fleet, env.deadlines, stack).run()
 
 
 def test_a_lock_that_is_no_record_is_found() -> None:

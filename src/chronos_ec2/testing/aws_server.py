@@ -116,6 +116,7 @@ def deploy_outputs() -> Network:
         "Project": "Chronos-Training",
         "CostCenter": "train",
         "InstanceType": "g4dn.2xlarge",
+        "VolumeSize": "100",
         "AgentPackages": "uploaded",
         "SubnetIds": ",".join(network.subnets),
         "LaunchTemplateId": network.launch_template,
