@@ -107,7 +107,7 @@ def _refusals() -> Iterator[Situation]:
     # What is only a warning keeps its exit code.
     for refusal in REFUSALS["cloudformation"][:2]:
         fault = Fault("sns", refusal.answer("sns"))
-        yield Situation(f"verify: sns answers {refusal.code}", ("verify", "--json"), LEFT, (fault,))
+        yield Situation(f"verify: sns answers {refusal.code}", ("verify", "--json"), LEFT | MEND, (fault,))
 
 
 _PATIENT = ("launch --trainer probe --json", "verify --json", "upload config train.yaml --json")

@@ -75,7 +75,7 @@ def _lines() -> Iterator[Situation]:
         "--bogus", "verify --json --bogus", "runs -e", f"monitor {unknown}", f"kill {unknown} --json",
         f"logs {unknown}", f"logs {FAILED} --log trainer", f"logs {FAILED} --log ../x", "logs --log agent extra more",
         "verify --bucket somewhere-else --json", "verify -e stage --json", f"kill {FAILED}", "monitor a b",
-        "local up --state a-file/below", "local up --state a-file", "local down --state a-file/below",
+        "local up --state a-file/below", "local up --state a-file",
         "local demo --state a-file/below", "local demo --output a-file/below",
     ):  # fmt: skip
         yield _wrong(*line.split())

@@ -9,7 +9,7 @@ import traceback
 
 from chronos_ec2.cli.exit_codes import ExitCode, exit_code
 from chronos_ec2.cli.terminal import discard_output
-from chronos_ec2.domain.errors import ChronosError
+from chronos_ec2.domain.errors import ChronosError, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import one_line
 
 DEBUG = "CHRONOS_EC2_DEBUG"
@@ -25,12 +25,17 @@ def report(error: Exception | KeyboardInterrupt) -> ExitCode:
         code, problem, hint = explain(error)
         if os.environ.get(DEBUG):
             traceback.print_exception(error)
+        if isinstance(error.__cause__, EOFError):
+            print(file=sys.stderr)  # ends the line of the question
         print_problem(problem, hint)
         if code is not ExitCode.INTERRUPTED:
             print_notes(error)
+        sys.stdout.flush()
     except BrokenPipeError:
         discard_output()
         return ExitCode.NO_READER
+    except OSError:
+        discard_output()  # Python would try once more when it ends
     return code
 
 
@@ -40,7 +45,7 @@ def explain(error: Exception | KeyboardInterrupt) -> tuple[ExitCode, str, str]:
         case KeyboardInterrupt():
             return ExitCode.INTERRUPTED, ": ".join(["interrupted", *notes_of(error)]), ""
         case ChronosError():
-            return exit_code(error), error.problem or type(error).__name__, error.hint
+            return exit_code(error), error.problem or type(error).__name__, error.hint or _default_hint(error)
         case EOFError():
             return ExitCode.MEND, "an answer was needed, and standard input has none", "run the command in a terminal"
         case OSError(errno=errno.ENOSPC):
@@ -59,6 +64,17 @@ def print_problem(problem: str, hint: str = "", kind: str = "error") -> None:
     lines = [f"{kind}: {first}", *rest, *([f"hint: {hint}"] if hint else [])]
     for line in lines:
         print(one_line(line, _MAX_LINE), file=sys.stderr)
+
+
+_HINTS: tuple[tuple[type[ChronosError], str], ...] = (
+    (NotAllowed, "docs/deploying.md has the permissions of an operator; ask whoever manages the AWS account"),
+    (ServiceUnavailable, "try again; https://health.aws.amazon.com shows whether AWS has a problem"),
+)
+
+
+def _default_hint(error: ChronosError) -> str:
+    found = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
+    return found or "docs/troubleshooting.md has each error with its cause and its remedy"
 
 
 def notes_of(error: BaseException) -> list[str]:

@@ -42,9 +42,9 @@ def confirm(question: str) -> None:
     """Ask on the terminal. Raises InvalidInput unless the answer is yes."""
     print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
+    if not sys.stdin.isatty():
+        print(file=sys.stderr)  # nobody has pressed Enter
     if answer.strip().lower() not in ("y", "yes"):
-        if not answer:
-            print(file=sys.stderr)
         raise InvalidInput("confirmation", "nothing was done: the answer was not yes", "answer y, or give --yes")
 
 

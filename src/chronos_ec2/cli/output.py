@@ -78,11 +78,19 @@ class Output:
             shown.start()
 
 
+class _Console(Console):
+    """Rich's, which would exit with 1 when nobody reads the output."""
+
+    def on_broken_pipe(self) -> None:
+        """Let `cli.errors` end the command."""
+        raise BrokenPipeError
+
+
 def _console(*, stderr: bool) -> Console:
     """A console for this moment's streams and variables."""
     # Without this rich prints bold although NO_COLOR is set.
     colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
-    return Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, color_system=colours)
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, color_system=colours)
 
 
 console = Output()
