@@ -122,7 +122,9 @@ def variables() -> Iterator[Situation]:
     }
     for name, (changes, exits) in settings.items():
         for command in ("verify --json", "runs", "launch --trainer probe --json", "upload config train.yaml"):
-            yield Situation(f"{command}: {name}", tuple(command.split()), exits, variables=changes)
+            yield Situation(
+                f"{command}: {name}", tuple(command.split()), exits, variables=changes, renews=bool(exits & OK)
+            )
     yield Situation("launch: INSTANCE_TYPE is a comma", _LAUNCH, MEND, variables={"INSTANCE_TYPE": ","})
 
 
