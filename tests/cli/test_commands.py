@@ -146,9 +146,9 @@ def test_configuration_files_of_an_older_system_give_a_warning(run: Command, con
     launched = run("launch", "--json")
     assert (launched.code, launched.json["run_id"] in launched.json["uri"]) == (0, True)
     assert launched.err.splitlines() == [
-        "chronos-ec2: cached-datasets/configs/covariate_config.yaml is not read: train.yaml has it under "
+        "warning: cached-datasets/configs/covariate_config.yaml is not read: train.yaml has it under "
         "data.past_covariates and data.known_covariates",
-        "chronos-ec2: cached-datasets/configs/parquet_loader_config.yaml is not read: train.yaml has it under data",
+        "warning: cached-datasets/configs/parquet_loader_config.yaml is not read: train.yaml has it under data",
     ]
 
 
@@ -211,7 +211,8 @@ def test_teardown_refuses_while_a_run_is_active(run: Command, config: Path) -> N
 
 def test_teardown_without_confirmation_does_nothing(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert run("teardown").code == 1
+    result = run("teardown")
+    assert (result.code, "--yes" in result.err) == (2, True)
     assert stacks() == ["chronos-ec2-dev"]
 
 
