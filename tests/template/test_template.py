@@ -15,7 +15,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import EXPIRES
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import LAUNCH_SLOT, LAUNCHER_TIMEOUT, TAKE_OVER_AFTER, Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.local.sam_cli import sam
@@ -53,6 +53,12 @@ def actions(template: Template, role: str) -> set[str]:
         action = statement["Action"]
         found |= {action} if isinstance(action, str) else set(action)
     return found
+
+
+def test_a_launcher_has_ended_before_another_takes_over(template: Template) -> None:
+    timeout = template["Resources"]["Launcher"]["Properties"]["Timeout"]
+    assert timeout == LAUNCHER_TIMEOUT.total_seconds() == LAUNCH_SLOT.total_seconds()
+    assert TAKE_OVER_AFTER.total_seconds() >= timeout + 60
 
 
 def test_nothing_gets_in_and_only_https_gets_out(template: Template) -> None:

@@ -13,7 +13,7 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import WAITING
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.s3_keys import incident_key, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Resource
 from chronos_ec2.testing import AgentBehaviour, Environment
@@ -214,11 +214,16 @@ def _of_a_verdict(kind: Kind) -> Promise:
 
 
 def of_a_wait(end: Kind) -> Promise:
-    """A run that waits says so, unless it gets its instance before."""
+    """A run that waits says so, unless it gets its instance before: at the next tick, or while a marker is pending."""
 
     def promise(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
-        waits = Kind.WAITING in env.kinds() or (env.run and env.run.current_step == WAITING)
-        return (Kind.WAITING, end) if waits else (end,)
+        if Kind.WAITING in env.kinds():
+            return (Kind.WAITING, end)
+        run = env.run
+        if run is None or run.current_step != WAITING:
+            return (end,)
+        pending = env.objects.read(incident_key(env.name, run.run_id, Kind.WAITING, run.attempt)) is not None
+        return (end,) if pending and not env.fleet.no_capacity else (Kind.WAITING, end)
 
     return promise
 
@@ -227,6 +232,8 @@ def of_a_patient_launch(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
     """A recorded run that may wait gets its instance in the end, if there is one to get."""
     if env.run is None:
         return ()
+    if env.run.stop:  # the launch failed after EC2 was asked
+        return (Kind.FAILED,)
     return (Kind.WAITING, Kind.FAILED) if env.fleet.no_capacity else (Kind.COMPLETED,)
 
 
