@@ -317,6 +317,8 @@ class TestFleet:
         assert self.alive(ports) == [ours]
 
     def test_an_instance_that_a_call_has_ended_has_the_time_of_the_call(self, ports: Ports) -> None:
+        if ports.name == "embedded":
+            pytest.skip("the embedded AWS names no reasons, and so no times")
         instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
         running = ports.fleet.find("dev", instance_id)
         assert running is not None
