@@ -8,17 +8,17 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from datetime import timedelta
+from itertools import chain
 
 from agent.boot import systemd
 from agent.boot.request import World, read_request
-from agent.checkpoint.restore import restore, restore_metrics, stored_checkpoints
+from agent.checkpoint.restore import restore, restore_metrics
 from agent.data.columns import check_columns
 from agent.data.dataset import download
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
 from agent.host import nvml
 from agent.preflight.checks import Check, Needs, preflight
-from agent.protocol.checkpoint_dir import CHECKPOINTS
 from agent.protocol.workdir import Workdir
 from agent.results.cleanup import CLEANUP_STATUS, clean, delete_all
 from agent.results.upload import RUN
@@ -29,7 +29,9 @@ from agent.supervise.time_limit import time_limit
 from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.request import REQUEST
+from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.training_config.defaults import gpus_of
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
@@ -107,13 +109,20 @@ class AgentRun:
         """Before the first heartbeat: without a checkpoint in its last heartbeat, a lost run gets no next attempt."""
         ctx = self._ctx
         try:
-            latest = next(stored_checkpoints(ctx.world.store.objects, ctx.results.key_of(CHECKPOINTS)), None)
+            objects = ctx.world.store.objects
+            latest = next(chain.from_iterable(stored_checkpoints(objects, one) for one in self._checkpoints()), None)
         except ServiceUnavailable as error:
             _log.warning("%s; checkpoints are listed again before training", error)
             return
         self._checkpoints_known = True
         if latest is not None:
             ctx.progress.checkpointed(max(timedelta(0), ctx.world.clock.now() - latest.written_at))
+
+    def _checkpoints(self) -> tuple[str, ...]:
+        """The prefixes of the checkpoints to resume from: the run's own, then those of the run that it takes up."""
+        own, parent = self._ctx.results.key_of(CHECKPOINTS), self._ctx.request.parent
+        environment = self._ctx.identity.environment
+        return (own,) if parent is None else (own, run_key(environment, parent.checkpoints_of, CHECKPOINTS))
 
     def _phases(self) -> Verdict:
         """All phases, and the verdict they end with. Raises Fenced."""
@@ -169,6 +178,8 @@ class AgentRun:
         keys, folder = ctx.request.dataset_keys, ctx.workdir.data
         dataset = download(ctx.world.transfer, keys, folder, ctx.progress.synced, ctx.control.check)
         ctx.record.dataset = dataset
+        if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
+            raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
         try:
             rows = check_columns([one.path for one in dataset.files], config.data)
         except InvalidInput as error:
@@ -180,17 +191,24 @@ class AgentRun:
         _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
 
     def _restore(self) -> None:
-        """Restore the latest checkpoint of an earlier attempt, from which the trainer resumes."""
-        ctx, run = self._ctx, self._ctx.lock.run
-        objects, transfer, prefix = ctx.world.store.objects, ctx.world.transfer, ctx.results.key_of(CHECKPOINTS)
+        """Restore the latest checkpoint, of an earlier attempt or of the run that is taken up, for the trainer."""
+        ctx, run, parent = self._ctx, self._ctx.lock.run, self._ctx.request.parent
+        objects, transfer, folder = ctx.world.store.objects, ctx.world.transfer, ctx.workdir.checkpoints
+        step = None
         try:
-            step = restore(objects, transfer, prefix, ctx.workdir.checkpoints, ctx.progress.synced, ctx.control.check)
+            for prefix in self._checkpoints():
+                step = restore(objects, transfer, prefix, folder, ctx.progress.synced, ctx.control.check)
+                if step is not None:
+                    break
         except ServiceUnavailable as error:
             raise RunFailed(Cause.INFRA, f"checkpoints: {error}") from error
+        if step is None and parent is not None:
+            raise RunFailed(Cause.INFRA, f"no complete checkpoint of run {parent.checkpoints_of} is left in S3")
         ctx.record.resumed_from = step
         if not self._checkpoints_known:
             self._find_checkpoints()
-        restore_metrics(objects, transfer, run, step or 0, ctx.workdir.metrics)
+        taken_up = parent.checkpoints_of if parent else None
+        restore_metrics(objects, transfer, run, step or 0, ctx.workdir.metrics, taken_up)
         if step is None and run.attempt > 1:
             _log.warning("no complete checkpoint in S3: attempt %d starts over", run.attempt)
 

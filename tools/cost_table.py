@@ -11,6 +11,7 @@ from collections import Counter
 from dataclasses import dataclass, replace
 from pathlib import Path
 
+from agent.logs.redacted_copy import MAX_PARTS, PART_BYTES
 from chronos_ec2.domain.cost import HOURS_PER_MONTH, PUBLIC_IPV4_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.price_list import BundledPrices, price_table
@@ -24,7 +25,9 @@ DOCUMENT = ROOT / "docs" / "cost.md"
 _REGION, _MINUTES_PER_MONTH = "us-east-1", 43_800
 _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
 """Assumptions about one idle sweep: billed duration, memory, log volume."""
-_INSTANCE, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 120
+_INSTANCE, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 3 * 120
+"""Agent, trainer and metrics each upload the latest part of a log twice a minute while they write to it."""
+_LOG_VERSION_DAYS = 30
 CHECKPOINT_DAYS = 15
 """How long S3 stores a checkpoint: 14 days, and one more as an old version."""
 _CHECKPOINT_MINUTES: float = Training.model_fields["checkpoint_minutes"].default
@@ -82,6 +85,11 @@ def training_hour() -> list[Line]:
         _plain(f"volume, {ROOT_VOLUME_GIB} GiB", f"${gib_month} for 1 GiB-month of gp3", volume, gib_month * volume),
         _line("heartbeats and logs", "s3_list", heartbeats + _LOG_PUTS_PER_HOUR),
         _line("their S3 events", "s3_events", heartbeats + _LOG_PUTS_PER_HOUR),
+        _line(
+            f"old versions of log parts, {_LOG_VERSION_DAYS} days",
+            "s3_storage",
+            _LOG_PUTS_PER_HOUR * PART_BYTES / 2 / 1e9 * _LOG_VERSION_DAYS * 24 / HOURS_PER_MONTH,
+        ),
     ]
 
 
@@ -168,6 +176,15 @@ instance costs nothing. A spot instance is counted at the price on demand. Types
 
 For another type or region give `launch --price USD`, which replaces the price of the instance; without it the cost is
 unknown, and `--max-cost` is refused.
+
+The bucket keeps versions. A log is uploaded in parts of {PART_BYTES / 1e6:g} MB, of which only the latest is uploaded
+again, so old versions cost at most what the table says, whatever the size of the logs. Of each log an attempt keeps at
+most {MAX_PARTS} parts: the beginning and the end.
+
+A volume of another size (`VolumeSize`) costs in proportion. The local disks of g4dn, g5 and g6 are part of the
+instance's price. `VolumeInitializationRate` has a price per GiB of the AMI's snapshot, some 30 GiB, and per MiB/s, for
+each instance that is launched; it is on AWS's page of EBS prices and in no line here. A KMS key of your own
+(`VolumeKeyArn`) costs what KMS charges for a key, and a request or two per instance; AWS's key costs nothing.
 
 Data transfer between S3 and the instance is free within a region. A forgotten {_INSTANCE} would cost
 ${_instance_usd() * HOURS_PER_MONTH:,.2f} a month.

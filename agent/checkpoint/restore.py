@@ -7,52 +7,23 @@ download the hash as well. Anything else is what an interrupted upload left, and
 from __future__ import annotations
 
 import logging
+import math
+import re
 import shutil
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
-from datetime import datetime
+from collections.abc import Callable
 from pathlib import Path
 
-from agent.checkpoint.manifest import MANIFEST, Manifest
 from agent.data.download import Download, ObjectChanged, fetch
 from agent.protocol.checkpoint_dir import folder_of
 from agent.protocol.metrics_log import start_attempt
-from chronos_ec2.domain.errors import InvalidDocument, ServiceUnavailable
+from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import log_key, log_parts
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
+from chronos_ec2.services.checkpoints import Stored, stored_checkpoints
 
 _log = logging.getLogger(__name__)
-
-
-@dataclass(frozen=True, slots=True)
-class Stored:
-    """A checkpoint in S3 whose parts all have their sizes. `prefix` ends with a slash."""
-
-    prefix: str
-    manifest: Manifest
-    written_at: datetime
-
-
-def stored_checkpoints(objects: ObjectStore, prefix: str) -> Iterator[Stored]:
-    """The checkpoints below a prefix, latest first. Raises ServiceUnavailable."""
-    sizes = dict(objects.keys(prefix))
-    steps = {key.removeprefix(prefix).removesuffix(f"/{MANIFEST}") for key in sizes if key.endswith(f"/{MANIFEST}")}
-    for step in sorted((int(step) for step in steps if step.isdecimal()), reverse=True):
-        folder = f"{prefix}{step}/"
-        found = objects.read(folder + MANIFEST)
-        if found is None:
-            continue
-        try:
-            manifest = Manifest.from_json(found.body, step)
-        except InvalidDocument as error:
-            _log.warning("checkpoint %d skipped: %s", step, error)
-            continue
-        if torn := [part.name for part in manifest.parts if sizes.get(folder + part.name) != part.size]:
-            _log.warning("checkpoint %d skipped: %s is missing or has another size", step, torn[0])
-            continue
-        yield Stored(folder, manifest, found.written_at)
 
 
 def restore(
@@ -104,28 +75,43 @@ def _fetched(
     return True
 
 
-def restore_metrics(objects: ObjectStore, transfer: ObjectTransfer, run: Run, step: int, metrics: Path) -> None:
-    """Start `metrics.jsonl` with the lines of earlier attempts and an `attempt` event, if any were uploaded.
+def restore_metrics(
+    objects: ObjectStore, transfer: ObjectTransfer, run: Run, step: int, metrics: Path, taken_up: str | None = None
+) -> None:
+    """Start `metrics.jsonl` with the lines so far and an `attempt` event, if any were uploaded.
 
-    A run does not need them, so a failed download is logged and leaves no file.
+    The lines are those of the latest earlier attempt; without one, of the last attempt of the run that was taken up. A
+    run does not need them, so a failed download is logged and leaves no file.
     """
-    logs = [
-        log_key(run.lane.environment, run.run_id, metrics.name, attempt) for attempt in range(run.attempt - 1, 0, -1)
-    ]
-    part = metrics.with_suffix(".part")
+    environment, part = run.lane.environment, metrics.with_suffix(".part")
     try:
-        stored = [key for key, _ in objects.keys(logs[-1].removesuffix(metrics.suffix))] if logs else []
-        latest = next((log for log in logs if log in stored), None)
-        if latest is None:
+        parts = _latest_metrics(objects, environment, run.run_id, metrics.name, before=run.attempt)
+        if not parts and taken_up is not None:
+            parts = _latest_metrics(objects, environment, taken_up, metrics.name)
+        if not parts:
             return
         with metrics.open("wb") as whole:
-            for key in log_parts(stored, latest):
+            for key in parts:
                 transfer.download(key, part, lambda _bytes: None)
                 whole.write(part.read_bytes())
     except ServiceUnavailable as error:
-        _log.warning("metrics of earlier attempts not restored: %s", error)
+        _log.warning("metrics so far not restored: %s", error)
         metrics.unlink(missing_ok=True)
         return
     finally:
         part.unlink(missing_ok=True)
     start_attempt(metrics, run.attempt, step)
+
+
+def _latest_metrics(
+    objects: ObjectStore, environment: str, run_id: str, name: str, before: float = math.inf
+) -> tuple[str, ...]:
+    """The keys of the metrics of a run's latest attempt before some attempt, in order; none if there are none."""
+    if before <= 1:
+        return ()
+    stem, _, suffix = log_key(environment, run_id, name, 1).rpartition(".")
+    of_attempt = re.compile(rf"{re.escape(stem)}(?:-([0-9]{{1,9}}))?\.{suffix}")
+    stored = [key for key, _ in objects.keys(stem)]
+    attempts = {int(match[1] or 1): match[0] for match in map(of_attempt.fullmatch, stored) if match}
+    latest = max((attempt for attempt in attempts if attempt < before), default=None)
+    return () if latest is None else tuple(log_parts(stored, attempts[latest]))

@@ -15,8 +15,10 @@ from pathlib import Path
 from types import TracebackType
 
 from agent.background import Background
-from agent.checkpoint.manifest import MANIFEST, Manifest, Part
-from agent.protocol.checkpoint_dir import CHECKPOINTS, folder_of, steps_in
+from agent.data.hashing import sha256_of
+from agent.protocol.checkpoint_dir import folder_of, steps_in
+from chronos_ec2.domain.records.checkpoint import MANIFEST, Manifest, Part
+from chronos_ec2.domain.records.s3_keys import CHECKPOINTS
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 from chronos_ec2.worker.progress import Progress
 
@@ -117,7 +119,7 @@ def store_checkpoint(
     folder = folder_of(checkpoints, step)
     parts = []
     for path in sorted(part for part in folder.rglob("*") if part.is_file()):
-        part = Part.of(path, folder)
+        part = Part(path.relative_to(folder).as_posix(), path.stat().st_size, sha256_of(path))
         transfer.upload(path, f"{prefix}{step}/{part.name}", on_bytes, expires=True)
         parts.append(part)
     objects.write(f"{prefix}{step}/{MANIFEST}", Manifest(step, tuple(parts)).to_json())

@@ -1,11 +1,9 @@
-"""The names of checkpoint folders, on the instance and in S3."""
+"""The names of checkpoint folders on the instance."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
-CHECKPOINTS = "checkpoints/"
-"""Prefix of checkpoints below the prefix of the run, with one folder per step."""
 _PREFIX = "checkpoint-"
 
 

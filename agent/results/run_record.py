@@ -69,6 +69,7 @@ class RunRecord:
         return {
             "schema_version": _RUN_SCHEMA_VERSION,
             "run_id": run.run_id,
+            "parent": run.parent,
             "attempt": run.attempt,
             "instance_id": run.instance_id,
             "instance_type": run.instance_type,

@@ -125,6 +125,7 @@ def launcher() -> Launcher:
             settings.instance_profile_arn,
         ),
         deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
+        clock=SystemClock(),
     )
 
 
@@ -156,7 +157,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     place = StackLocation.of(stack.topic_arn, stack.bucket)
     prices = BundledPrices()
     # The operator may start instances, so no function is asked.
-    relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines)
+    relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock)
     return OperatorWorld(
         stack=stack,
         store=store,

@@ -13,7 +13,7 @@ from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.quota import VcpuQuota
-from chronos_ec2.domain.records.request import ON_DEMAND, Market
+from chronos_ec2.domain.records.capacity import LaunchOption, Market
 from chronos_ec2.domain.records.run import Run
 
 
@@ -126,15 +126,6 @@ class LogStreams(Protocol):
         Raises ServiceUnavailable and NotAllowed; some lines may have been added.
         """
         ...
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchOption:
-    """One way to launch: an instance type in a subnet, on-demand or spot."""
-
-    instance_type: str
-    subnet_id: str
-    market: Market = ON_DEMAND
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,19 +17,23 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
-from agent.checkpoint.upload import store_checkpoint
+from agent.boot.request import read_request
+from agent.checkpoint.upload import CheckpointUploader, store_checkpoint
 from agent.host import nvml
-from agent.lifecycle import FAILED, FENCED, SUCCEEDED, run_agent
+from agent.lifecycle import FAILED, FENCED, SUCCEEDED, AgentRun, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
+from agent.run_context import compose
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
-from chronos_ec2.testing import MemoryClock, MemoryObjects, MemoryTransfer
+from chronos_ec2.testing import Faults, MemoryAws, MemoryClock, MemoryObjects, MemoryTransfer
 from chronos_ec2.worker.control import Control
+from chronos_ec2.worker.run_lock import RunLock
 from tests.agent.builders import (
     DATA_KEY,
     FAST,
@@ -242,6 +246,32 @@ def test_the_agent_enforces_deadline_and_price_cap_without_the_watchdog(
     assert verdict is not None
     assert (verdict.cause, verdict.message) == (cause, message)
     assert f"checkpoints/{world.document('training.json')['steps']}/manifest.json" in world.names()
+
+
+def test_the_cap_of_a_second_attempt_counts_its_own_time_and_what_the_first_has_cost(
+    world: World, workdir: Workdir
+) -> None:
+    """Created ten hours ago at a dollar an hour: by the creation of the run the cap of $5 were spent twice over."""
+    phases = ((Status.INITIALIZATION, NOW - timedelta(hours=10)), (Status.INITIALIZATION, NOW - timedelta(hours=2)))
+    second: dict[str, Any] = {
+        "created_at": NOW - timedelta(hours=10), "attempt": 2, "spent_usd": 3.0, "phases": phases, "updated_at": NOW,
+        "price_per_hour_usd": 1.0,
+    }  # fmt: skip
+    launch(world, a_config(), max_cost_usd=5.0, **second)
+    assert run_to_end(world, workdir) == SUCCEEDED
+
+
+@pytest.mark.parametrize(("spent", "over"), [(3.9995, True), (0.0, False)])
+def test_what_earlier_attempts_have_cost_is_spent(world: World, workdir: Workdir, spent: float, over: bool) -> None:
+    probe = {"steps": 10_000 if over else 3, "step_seconds": 0.02, "checkpoint_steps": 10_000}
+    launch(
+        world, a_config(probe=probe), attempt=2, spent_usd=spent, max_cost_usd=4.0, price_per_hour_usd=0.4,
+        created_at=NOW - timedelta(hours=10), launched_at=NOW,
+    )  # fmt: skip
+    assert run_to_end(world, workdir) == (FAILED if over else SUCCEEDED)
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert (verdict.cause is Cause.OVER_BUDGET) is over
 
 
 def test_a_wrong_clock_of_the_instance_does_not_affect_deadline_and_price_cap(world: World, workdir: Workdir) -> None:
@@ -553,6 +583,81 @@ def test_a_run_whose_results_are_missing_in_s3_fails(world: World, workdir: Work
         Cause.INFRA, "S3 does not have metrics.jsonl as uploaded: launch again"
     )  # fmt: skip
     assert world.document("training.json")["outcome"] == "failed"
+
+
+def test_nothing_says_that_a_run_has_completed_before_s3_is_known_to_have_its_results(
+    tmp_path: Path, workdir: Workdir
+) -> None:
+    faults = Faults()
+    world, listed, before = World(MemoryAws(faults)), list[set[str]](), list[int]()
+    put_toy_series(world, tmp_path)
+    launch(world, a_config())
+    faults.hook("objects.keys", lambda _prefix: listed.append(world.names()), on=f"*/{RUN_ID}/")
+    faults.hook("objects.write", lambda _key: before.append(len(listed)), on="*/training.json")
+    faults.hook(
+        "objects.replace", lambda _key: before.append(len(listed)) if the_run(world).verdict else None, after=True
+    )
+
+    assert run_to_end(world, workdir) == SUCCEEDED
+
+    assert before == [1, 1], "training.json, then the lock"
+    assert {"metrics.jsonl", "run.json", "plots/loss.png"} <= listed[0]
+
+
+def test_a_run_whose_results_are_missing_never_says_that_it_has_completed(tmp_path: Path, workdir: Workdir) -> None:
+    faults = Faults()
+    world, said = World(MemoryAws(faults)), list[bytes]()
+    put_toy_series(world, tmp_path)
+    launch(world, a_config())
+    # The metrics are uploaded, and are gone when S3 is asked for what it has.
+    metrics = run_key("dev", RUN_ID, "metrics.jsonl")
+    faults.hook("objects.keys", lambda _prefix: world.memory.objects.remove(metrics), on=f"*/{RUN_ID}/")
+    for operation in ("objects.write", "objects.replace"):
+        faults.hook(operation, lambda key: said.append(world.memory.objects.body(key)), after=True)
+
+    assert run_to_end(world, workdir) == FAILED
+
+    assert any(b'"failed"' in body for body in said)
+    assert not [body for body in said if b"succeeded" in body]
+
+
+class NeverDone(CheckpointUploader):
+    """An upload that does not end. Nobody has to wait for it here: it notes for how long the agent would."""
+
+    waited: timedelta | None = None
+
+    def drain(self, seconds: float) -> bool:
+        """Note the time of the first call. The cleanup only asks, and does not wait."""
+        self.waited = self.waited or timedelta(seconds=seconds)
+        return False
+
+
+@pytest.mark.parametrize("within", [None, timedelta(seconds=100)])
+def test_the_last_upload_of_a_stopping_run_leaves_a_quarter_of_the_stop_time_for_its_verdict(
+    world: World, workdir: Workdir, within: timedelta | None
+) -> None:
+    """What does not fit into the time is lost, but the verdict is not."""
+    grace = timedelta(seconds=400)
+    launch(world, a_config(), replace(FAST, grace=grace))
+    request = read_request(world.store, an_identity(), time.sleep)
+    lock = RunLock(world.store, world.clock, request.lane, an_identity())
+    lock.claim()
+    control = Control()
+    context = compose(world, "bucket", request, lock, an_identity(), workdir, control)
+    uploader = NeverDone(
+        world.memory.objects, world.transfer, context.results.key_of, workdir.checkpoints, context.progress
+    )
+    control.request_stop(Stop(Cause.PREEMPTED, "a spot notice", NOW), within)
+
+    assert AgentRun(replace(context, checkpoints=uploader)).run() == FAILED
+
+    stop_time = within or grace
+    assert uploader.waited is not None
+    # As much as half of the stop time may have gone by before the upload.
+    assert 0.25 * stop_time < uploader.waited <= 0.75 * stop_time
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.PREEMPTED
 
 
 class SlowUploads(MemoryTransfer):

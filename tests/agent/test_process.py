@@ -19,7 +19,6 @@ import pytest
 from moto import mock_aws
 
 from agent import __main__ as agent_process
-from agent.checkpoint.restore import stored_checkpoints
 from agent.lifecycle import FENCED
 from agent.protocol.workdir import Workdir
 from agent.results.upload import Results
@@ -33,6 +32,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
+from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
 from chronos_ec2.testing.builders import launching
 from chronos_ec2.training_config.schema import FromScratch

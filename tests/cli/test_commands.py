@@ -18,6 +18,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import LockHeld
+from chronos_ec2.domain.records.checkpoint import Manifest, Part
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
@@ -231,6 +232,57 @@ def test_a_followed_log_ends_with_its_run(run: Command, config: Path) -> None:
     assert run("logs", run_id, "-f").out == "step 1\n"
 
 
+def test_the_last_line_of_a_killed_trainer_is_printed(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    key = f"dev/{run_id}/logs/trainer.log"
+    client("s3").put_object(Bucket=BUCKET, Key=key, Body=b"step 1\nKilled")
+    assert run("logs", run_id).out == "step 1\nKilled\n"
+    run("kill", "--now")
+    run("cleanup")
+    assert run("logs", run_id, "-f").out == "step 1\nKilled\n"
+
+
+def test_runs_and_monitor_tell_the_same_cost(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--price", "3600", "--json").json["run_id"]
+    lock = json.loads(client("s3").get_object(Bucket=BUCKET, Key="dev/system-state.json")["Body"].read())
+    earlier = json.dumps(lock | {"spent_usd": 1.5}).encode()
+    client("s3").put_object(Bucket=BUCKET, Key="dev/system-state.json", Body=earlier)
+    (running,) = run("runs", "--json").json
+    assert running["cost_usd"] >= 1.5
+    run("kill", "--now")
+    run("cleanup")
+    (listed,) = run("runs", "--limit", "1", "--json").json
+    followed = json.loads(run("monitor", run_id, "--json").out.splitlines()[-1])
+    assert listed["cost_usd"] == listed["spent_usd"] == followed["cost_usd"] >= 1.5
+    assert f"${listed['cost_usd']:.2f}" in run("runs").out
+    assert f"cost      ${listed['cost_usd']:.2f}" in run("monitor", run_id).out
+
+
+def test_prices_are_those_of_the_stacks_region(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    (found,) = run("runs", "--json").json
+    assert found["run_id"] == run_id
+    assert found["prices"] == {"g4dn.2xlarge": pytest.approx(0.752 + 8 / 730 + 0.005)}
+
+
+def test_an_unknown_price_with_a_cap_is_refused_before_anything_is_uploaded(run: Command, config: Path) -> None:
+    run("upload", "agent")
+    before = {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]}
+    refused = run("launch", "--config", str(config), "--instance-type", "x9.huge", "--allow-cpu", "--max-cost", "3")
+    assert (refused.code, "--max-cost" in refused.err, "give --price" in refused.err) == (2, True, True)
+    assert {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]} == before
+
+
+def test_a_run_whose_record_cannot_be_read_is_listed_as_such(run: Command, config: Path) -> None:
+    run_id = run("launch", "--config", str(config), "--json").json["run_id"]
+    client("s3").put_object(Bucket=BUCKET, Key="dev/system-state.json", Body=b"{")
+    assert "could not be read" in run("runs").out
+    (found,) = run("runs", "--json").json
+    assert (found["run_id"], "error" in found) == (run_id, True)
+    logs = run("logs", run_id)
+    assert (logs.code, "could not be read" in logs.err) == (3, True)
+
+
 def test_a_probe_needs_no_configuration_and_uploads_its_data(run: Command) -> None:
     launched = run("launch", "--trainer", "probe", "--minutes", "2", "--ending", "nan", "--json").json
     request = json.loads(S3Objects(client("s3"), BUCKET).tail(f"dev/{launched['run_id']}/request.json", 10**6) or b"")
@@ -279,3 +331,32 @@ def test_a_launch_that_is_interrupted_names_what_may_be_running(
     assert result.code in (130, 143)
     assert "may be running" in result.err
     assert "chronos-ec2 kill" in result.err
+
+
+def test_a_run_that_has_ended_is_taken_up(run: Command, config: Path) -> None:
+    s3, first = client("s3"), run("launch", "--config", str(config), "--json").json["run_id"]
+    active = run("launch", "--resume", first)
+    assert (active.code, f"chronos-ec2 kill {first}" in active.err) == (2, True)
+    run("kill", "--now")
+    run("cleanup")
+    assert "left no complete checkpoint" in run("launch", "--resume", first).err
+    folder = f"dev/{first}/checkpoints/10/"
+    s3.put_object(Bucket=BUCKET, Key=f"{folder}weights", Body=b"weights")
+    manifest = Manifest(10, (Part("weights", 7, "ab" * 32),)).to_json()
+    s3.put_object(Bucket=BUCKET, Key=f"{folder}manifest.json", Body=manifest)
+    for option in (("--config", str(config)), ("--trainer", "probe"), ("--allow-cpu",)):
+        refused = run("launch", "--resume", first, *option)
+        assert (refused.code, f"{option[0]} exclude each other" in refused.err) == (2, True)
+
+    second = run("launch", "--resume", first, "--spot", "--json").json
+    assert second["parent"] == {"run_id": first, "step": 10}
+    requests = [
+        json.loads(s3.get_object(Bucket=BUCKET, Key=f"dev/{run_id}/request.json")["Body"].read())
+        for run_id in (first, second["run_id"])
+    ]
+    own = {"run_id", "parent", "market"}
+    assert [{name: one[name] for name in one.keys() - own} for one in requests[:1]] == [
+        {name: one[name] for name in one.keys() - own} for one in requests[1:]
+    ]
+    assert (requests[1]["parent"]["run_id"], requests[1]["market"]) == (first, "spot")
+    assert [listed["parent"] for listed in run("runs", "--json").json] == [first, None]

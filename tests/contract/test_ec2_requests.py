@@ -24,8 +24,8 @@ from chronos_ec2.domain.errors import (
     QuotaExceeded,
     ServiceUnavailable,
 )
-from chronos_ec2.domain.instance import owner_tags
-from chronos_ec2.ports import LaunchOption
+from chronos_ec2.domain.instance import StateReason, owner_tags
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.testing.aws_server import refused
 from chronos_ec2.testing.builders import launching
 
@@ -84,6 +84,25 @@ def test_ec2_says_of_an_instance_that_it_took_it_back(reason: dict[str, Any], re
 
 
 @pytest.mark.parametrize(
+    ("raw", "reason"),
+    [
+        (
+            {"Code": "Client.InternalError", "Message": "Client error on launch"},
+            StateReason("Client.InternalError", "Client error on launch"),
+        ),
+        ({"Code": "Server.InternalError"}, StateReason("Server.InternalError", "")),
+        ({"Code": "", "Message": ""}, None),
+        ({}, None),
+    ],
+)
+def test_ec2_says_why_it_ended_an_instance(raw: dict[str, str], reason: StateReason | None) -> None:
+    page = a_page("i-1")
+    page["Reservations"][0]["Instances"][0]["StateReason"] = raw
+    (instance,) = Ec2Fleet(Ec2(page), "p", "c").instances("dev")
+    assert instance.state_reason == reason
+
+
+@pytest.mark.parametrize(
     ("state", "reason", "ended"),
     [
         ("terminated", "User initiated (2026-01-31 12:00:00 GMT)", True),
@@ -117,7 +136,7 @@ def test_one_instance_is_asked_for_that_terminates_when_it_shuts_down() -> None:
     assert words["InstanceInitiatedShutdownBehavior"] == "terminate"
 
 
-def test_what_the_right_to_launch_asks_for_stands_in_the_request() -> None:
+def test_the_request_has_what_the_permission_to_launch_asks_for() -> None:
     words = asked_to_launch()
     assert words["MetadataOptions"]["HttpTokens"] == "required"
     assert words["IamInstanceProfile"] == {"Arn": PROFILE}
@@ -264,3 +283,15 @@ def test_lists_are_asked_for_in_pages() -> None:
     fleet.leftovers("dev")
     assert len(ec2.asked) == 5
     assert {words["PaginationConfig"]["PageSize"] for _, words in ec2.asked} == {1000}
+
+
+def test_every_page_of_what_runs_left_is_read() -> None:
+    def page(number: int) -> dict[str, Any]:
+        return {
+            "Volumes": [{"VolumeId": f"vol-{number}", "State": "available"}],
+            "NetworkInterfaces": [{"NetworkInterfaceId": f"eni-{number}", "Status": "available"}],
+            "SpotInstanceRequests": [{"SpotInstanceRequestId": f"sir-{number}", "State": "open"}],
+        }
+
+    left = Ec2Fleet(Ec2(page(1), page(2)), "p", "c").leftovers("dev")
+    assert [each.resource_id for each in left] == ["vol-1", "vol-2", "eni-1", "eni-2", "sir-1", "sir-2"]

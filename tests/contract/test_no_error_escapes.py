@@ -45,8 +45,8 @@ from chronos_ec2.domain.errors import (
     ServiceUnavailable,
 )
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.records.request import ON_DEMAND
-from chronos_ec2.ports import LaunchOption, Resource, Upload
+from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption
+from chronos_ec2.ports import Resource, Upload
 from chronos_ec2.testing.aws_server import (
     BUCKET,
     DEADLINE_GROUP,
@@ -188,6 +188,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "S3Clock.now": lambda wire: S3Clock(wire.client("s3"), BUCKET).now(),
     "S3Objects.read": lambda wire: _objects(wire).read("dev/there"),
     "S3Objects.tail": lambda wire: _objects(wire).tail("dev/there", 3),
+    "S3Objects.piece": lambda wire: _objects(wire).piece("dev/there", 0, 3),
     "S3Objects.write": lambda wire: _objects(wire).write("dev/w", b"1"),
     "S3Objects.create": lambda wire: _objects(wire).create("dev/new", b"1"),
     "S3Objects.replace": lambda wire: _objects(wire).replace("dev/there", b"1", "etag"),
@@ -222,6 +223,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "CloudWatchStreams.append": lambda wire: CloudWatchStreams(wire.client("logs"), GROUP).append("s", ["l"], AT),
     "StackSetupChecks.vcpu_quotas": lambda wire: _checks(wire).vcpu_quotas(["g5.xlarge"], ON_DEMAND),
     "CloudFormationDeployment.delete": lambda wire: _deployment(wire).delete(),
+    "CloudFormationDeployment.unfinished": lambda wire: _deployment(wire).unfinished(),
     "LambdaRelauncher.relaunch": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").relaunch(launching()),
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
@@ -313,12 +315,19 @@ def test_each_error_code_of_each_operation_is_one_of_our_errors(wire: Wire, name
     assert not wrong, "\n".join(wrong)
 
 
+@pytest.mark.parametrize(
+    "statuses",
+    [
+        pytest.param((200, 404, 503), id="some"),
+        pytest.param((302, 400, 403, 407, 429, 500, 502), id="others", marks=pytest.mark.thorough),
+    ],
+)
 @pytest.mark.parametrize("name", METHODS)
-def test_each_answer_that_is_not_of_aws_is_one_of_our_errors(wire: Wire, name: str) -> None:
+def test_each_answer_that_is_not_of_aws_is_one_of_our_errors(wire: Wire, name: str, statuses: tuple[int, ...]) -> None:
     wrong = []
     for operation in operations(wire, name):
         for body in BODIES.values():
-            for status in (200, 302, 400, 403, 404, 407, 429, 500, 502, 503):
+            for status in statuses:
                 wire.operation = operation
                 wire.answer = lambda _operation, url, body=body, status=status: raw_answer(url, body, status)  # type: ignore[misc]
                 raised = outcome(METHODS[name], wire)
@@ -364,7 +373,7 @@ def test_whatever_is_raised_while_credentials_are_fetched_is_about_credentials(w
 
 
 @pytest.mark.parametrize(
-    "name", ["S3Objects.read", "S3Objects.tail", "S3Transfer.download", "S3Transfer.download_piece"]
+    "name", ["S3Objects.read", "S3Objects.tail", "S3Objects.piece", "S3Transfer.download", "S3Transfer.download_piece"]
 )
 @pytest.mark.parametrize(
     "error",

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -15,8 +16,9 @@ from chronos_ec2.domain.facts import Absent, LockHeld, Unreadable
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports
@@ -211,7 +213,7 @@ class TestLocks:
         store.create_lock(a_run(lane=Lane("dev", "second")))
         assert store.lanes("dev") == (Lane("dev"), Lane("dev", "second"))
 
-    def test_beats_overwrite_each_other(self, store: RunStore) -> None:
+    def test_heartbeats_overwrite_each_other(self, store: RunStore) -> None:
         assert store.read_heartbeat("dev", RUN_ID) == Absent()
         store.write_heartbeat("dev", a_heartbeat(counter=1))
         store.write_heartbeat("dev", a_heartbeat(counter=2))
@@ -222,7 +224,7 @@ class TestLocks:
 class TestDeadlines:
     AT = datetime(2099, 1, 31, 12, 0, 30, tzinfo=UTC)
 
-    def test_what_is_armed_is_listed_and_what_is_disarmed_is_not(self, ports: Ports) -> None:
+    def test_what_is_scheduled_is_listed_until_it_is_cancelled(self, ports: Ports) -> None:
         assert ports.deadlines.scheduled() == {}
         ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
         ports.deadlines.schedule("i-0123456789abcdef1", self.AT)
@@ -231,12 +233,12 @@ class TestDeadlines:
         assert made.keys() == {"i-0123456789abcdef1"}
         assert made["i-0123456789abcdef1"].utcoffset() == timedelta(0)
 
-    def test_arming_again_changes_nothing(self, ports: Ports) -> None:
+    def test_scheduling_again_changes_nothing(self, ports: Ports) -> None:
         for _ in range(2):
             ports.deadlines.schedule("i-0123456789abcdef0", self.AT)
         assert ports.deadlines.scheduled().keys() == {"i-0123456789abcdef0"}
 
-    def test_disarming_what_has_no_schedule_is_no_error(self, ports: Ports) -> None:
+    def test_cancelling_without_a_schedule_is_no_error(self, ports: Ports) -> None:
         ports.deadlines.cancel("i-0123456789abcdef0")
 
     def test_more_schedules_than_a_page_holds_are_all_listed(self, ports: Ports) -> None:
@@ -341,6 +343,27 @@ class TestFleet:
         assert ports.fleet.find("dev", foreign) is None
         assert ports.fleet.find("dev", "i-0123456789abcdef0") is None
 
+    def test_instances_on_several_pages_are_all_listed(self, ports: Ports) -> None:
+        wanted = sorted(ports.add_instance(owner_tags(PROJECT, "pages")) for _ in range(7))
+        pages = 0
+
+        def shorten(params: dict[str, Any], **_: Any) -> None:
+            nonlocal pages
+            params["MaxResults"] = 5
+            pages += 1
+
+        event = "provide-client-params.ec2.DescribeInstances"
+        if ports.name != "memory":  # which has no pages
+            client("ec2").meta.events.register(event, shorten)
+        try:
+            assert sorted(each.instance_id for each in ports.fleet.instances("pages")) == wanted
+            assert sorted(each.instance_id for each in ports.fleet.look_up("pages", wanted)) == wanted
+        finally:
+            client("ec2").meta.events.unregister(event, shorten)
+        assert pages > 2 or ports.name == "memory"
+        for instance_id in wanted:
+            ports.fleet.terminate(instance_id)
+
     def test_what_is_looked_up_by_its_id_is_found_with_whatever_tags(self, ports: Ports) -> None:
         ours, foreign = ports.add_instance(owner_tags(PROJECT, "dev")), ports.add_instance({"Project": PROJECT})
         ended, other = ports.add_instance(owner_tags(PROJECT, "dev")), ports.add_instance(owner_tags(PROJECT, "dev"))
@@ -357,6 +380,20 @@ class TestFleet:
         ports.fleet.terminate(instance_id)
         ports.fleet.terminate(instance_id)
         assert self.alive(ports) == []
+
+    def test_an_instance_says_why_it_ended(self, ports: Ports) -> None:
+        if ports.name == "embedded":
+            pytest.skip("the embedded AWS names no reasons")
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        found = ports.fleet.find("dev", instance_id)
+        assert found is not None
+        assert found.state_reason is None
+        ports.fleet.terminate(instance_id)
+        found = ports.fleet.find("dev", instance_id)
+        assert found is not None
+        assert found.state_reason is not None
+        assert found.state_reason.code == "Client.UserInitiatedShutdown"
+        assert not found.reclaimed
 
     def test_terminating_what_ec2_does_not_know_is_no_error(self, ports: Ports) -> None:
         ports.fleet.terminate("i-0123456789abcdef0")

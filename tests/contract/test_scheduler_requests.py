@@ -55,7 +55,7 @@ def test_it_stays_in_the_partition_of_its_role(deployed: str) -> None:
 
 
 @pytest.mark.usefixtures("asked_once")
-def test_no_answer_is_said_in_our_words(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_no_answer_is_one_of_our_errors(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", "http://127.0.0.1:9")
     client.cache_clear()
     deadlines = SchedulerDeadlines(client("scheduler"), DEADLINE_GROUP, DEADLINE_ROLE_ARN)

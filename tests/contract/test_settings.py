@@ -154,3 +154,19 @@ def test_no_region(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_service_that_this_boto3_does_not_know() -> None:
     with pytest.raises(InvalidInput, match=r"AWS settings.*ec3"):
         client("ec3")
+
+
+def test_an_endpoint_on_this_machine_is_not_reached_through_a_proxy(
+    monkeypatch: pytest.MonkeyPatch, moto_endpoint: str
+) -> None:
+    for name, value in KEYS.items():
+        monkeypatch.setenv(name, value)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
+    for name in ("http_proxy", "https_proxy", "HTTP_PROXY", "HTTPS_PROXY"):
+        monkeypatch.setenv(name, NOBODY)
+    for name in ("no_proxy", "NO_PROXY"):
+        monkeypatch.delenv(name, raising=False)
+    assert client("ec2").describe_regions()["Regions"]
+    small, large = clients.instance_s3()
+    assert "Buckets" in small.list_buckets()
+    assert "Buckets" in large.list_buckets()

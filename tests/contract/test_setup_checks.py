@@ -16,7 +16,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.ports import SetupChecks, SubscriptionState
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.aws_server import answered, schedule_sweep, switch_sweep
@@ -55,7 +55,7 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
     )
 
 
-def test_a_bucket_tells_once_that_is_switched_on(bucket: tuple[SetupChecks, Callable[[], object]]) -> None:
+def test_a_bucket_sends_events_once_they_are_turned_on(bucket: tuple[SetupChecks, Callable[[], object]]) -> None:
     checks, switch_on = bucket
     assert not checks.bucket_sends_events()
     switch_on()
@@ -142,7 +142,7 @@ class TestVcpuQuotas:
             (found,) = StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge"], ON_DEMAND)
         assert found.used == 0
 
-    def test_a_quota_that_the_region_does_not_have_is_not_told(self) -> None:
+    def test_a_quota_that_the_region_does_not_have_is_unknown(self) -> None:
         assert StackSetupChecks(client, "b").vcpu_quotas(["g5.xlarge"], ON_DEMAND) == ()  # moto has none of EC2
 
     def test_a_type_that_ec2_does_not_have_is_the_users_error(self) -> None:

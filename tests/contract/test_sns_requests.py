@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Mapping
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -36,8 +37,16 @@ def test_people_read_text_chats_get_a_card_and_programs_a_document() -> None:
     assert sns.published["MessageAttributes"] == {"kind": {"DataType": "String", "StringValue": "failed"}}
 
 
+@pytest.mark.parametrize("length", [1, 98, 99, 100, 101, 200])
+@pytest.mark.parametrize("character", ["x", "é"])
+def test_a_subject_is_ascii_of_fewer_than_100_characters(character: str, length: int) -> None:
+    sns = Sns()
+    SnsNotifier(sns, "arn:aws:sns:us-east-1:123456789012:t").publish(replace(MESSAGE, subject=character * length))
+    assert sns.published["Subject"] == ("x" if character == "x" else "?") * min(length, 99)
+
+
 @pytest.mark.parametrize("aws", ["moto_endpoint", pytest.param("embedded_endpoint", marks=pytest.mark.embedded_aws)])
-def test_a_subscriber_with_a_filter_hears_of_what_it_asked_for_alone(
+def test_a_subscriber_with_a_filter_gets_only_what_it_asked_for(
     request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws: str
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue(aws))

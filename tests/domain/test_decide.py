@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any
 
 import pytest
@@ -32,7 +32,7 @@ from chronos_ec2.domain.facts import (
     ReadFailed,
     Unreadable,
 )
-from chronos_ec2.domain.instance import InstanceLookup, InstanceState
+from chronos_ec2.domain.instance import InstanceLookup, InstanceState, StateReason
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.run import Run
@@ -431,6 +431,32 @@ def test_a_reclaimed_instance_gets_its_verdict_from_the_watchdog() -> None:
     assert (concluded.run.verdict.cause, concluded.run.verdict.decided_by) == (Cause.PREEMPTED, DecidedBy.WATCHDOG)
 
 
+@pytest.mark.parametrize(
+    ("claimed", "words"), [(True, "the instance disappeared during training"), (False, "no agent ever claimed the run")]
+)
+def test_why_ec2_ended_an_instance_is_in_the_verdict_with_what_to_do(claimed: bool, words: str) -> None:
+    reason = StateReason("Client.InternalError", "Client.InternalError: Client error on launch")
+    gone = an_instance(state=InstanceState.TERMINATED, state_reason=reason)
+    run = a_run() if claimed else launching(instance_id=INSTANCE_ID)
+    for instances in ((gone,), (an_instance(attempt=2, state=InstanceState.TERMINATED), gone)):
+        (concluded,) = decided(some_facts(instances=instances, lock=held(run))).actions
+        assert isinstance(concluded, FinishRun)
+        assert concluded.run.verdict is not None
+        message = concluded.run.verdict.message
+        assert message.startswith(words)
+        assert "EC2 says Client.InternalError: Client error on launch (EC2 may not use the key" in message
+
+
+def test_why_ec2_ended_the_instance_of_another_attempt_is_not_in_the_verdict() -> None:
+    reason = StateReason("Client.VolumeLimitExceeded", "Volume limit exceeded")
+    other = an_instance(state=InstanceState.TERMINATED, attempt=2, state_reason=reason)
+    gone = an_instance(state=InstanceState.TERMINATED)
+    (concluded,) = decided(some_facts(instances=(other, gone), lock=held(a_run()))).actions
+    assert isinstance(concluded, FinishRun)
+    assert concluded.run.verdict is not None
+    assert "EC2 says" not in concluded.run.verdict.message
+
+
 def test_a_termination_is_neither_forced_nor_delayed_by_default() -> None:
     end = Terminate(INSTANCE_ID, Cause.HUNG)
     assert (end.force, end.after_notification) == (False, False)
@@ -636,6 +662,25 @@ def test_an_instance_with_a_fresh_moving_heartbeat_beside_an_unreadable_lock_is_
     ended = terminated(decided(facts))
     assert {cause for instance_id, cause in ended if instance_id in alive} <= {Cause.OVER_DEADLINE}
     assert not (alive and any(isinstance(action, ReleaseUnreadable) for action in decided(facts).actions))
+
+
+@pytest.mark.parametrize(
+    ("deadline", "stalled_for", "kept"),
+    [
+        (NOW + seconds(1), seconds(1), True),
+        (NOW, seconds(1), False),
+        (NOW - seconds(60), seconds(1), False),
+        (NOW + seconds(1), LIMITS.progress + seconds(1), False),
+    ],
+)
+def test_an_agent_whose_instance_lost_its_tags_keeps_its_run_while_it_works_and_has_time(
+    deadline: datetime, stalled_for: timedelta, kept: bool
+) -> None:
+    """Nobody can terminate its instance: when its run is finished, it finds no lock and ends itself."""
+    missed = NOW - LIMITS.absence
+    run = a_run(deadline=deadline, suspect=Suspect(Cause.INFRA, "not listed", missed))
+    decision = decided(some_facts(instances=(), lock=held(run, missed), heartbeat=a_beat(stalled_for=stalled_for)))
+    assert [type(action) for action in decision.actions] == ([] if kept else [FinishRun])
 
 
 def test_an_unlisted_instance_with_an_old_schedule_is_looked_up() -> None:

@@ -19,9 +19,10 @@ from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Action
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import TAKE_OVER_AFTER, Limits
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.run import WAITING, Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import (
     INSTANCE_ID,
@@ -42,6 +43,7 @@ OTHER_ID = "i-bbbbbbbb"
 OTHER_RUN = "20260101T000000Z-ffffff"
 UNREADABLE_AT = NOW - LIMITS.boot
 SECOND = seconds(1)
+KILLED = Stop(Cause.REQUESTED, "by hand", NOW)
 SHUTTING_DOWN, TERMINATED = InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED
 STOPPING, STOPPED, PENDING = InstanceState.STOPPING, InstanceState.STOPPED, InstanceState.PENDING
 
@@ -58,6 +60,27 @@ def silent_since(first_look: timedelta) -> LaneFacts:
     """A silent agent whose first observation was this long ago."""
     run = a_run(suspect=Suspect(Cause.INFRA, "no heartbeat", ago(first_look)))
     return some_facts(heartbeat=a_beat(LIMITS.lease + SECOND + first_look), lock=held(run, ago(first_look)))
+
+
+def not_launched(begun: timedelta = SECOND, asked: timedelta | None = None, **changes: Any) -> LaneFacts:
+    """An attempt without an instance: begun so long ago, its option in work so old; the lock was just written."""
+    phases = ((Status.INITIALIZATION, ago(begun)),)
+    option = LaunchOption("g5.xlarge", "subnet-a")
+    launcher = None if asked is None else Launching(option, ago(asked))
+    run = launching(phases=phases, created_at=ago(begun), launching=launcher, **changes)
+    heartbeat = a_beat(checkpoint_age=seconds(60)) if run.attempt > 1 else Absent()
+    written_at = NOW if run.suspect is None else ago(LIMITS.absence)
+    return some_facts(instances=(), lock=held(run, written_at), heartbeat=heartbeat)
+
+
+def waiting(
+    due: timedelta = timedelta(0), left: timedelta = timedelta(hours=1), refused: int = 3, **changes: Any
+) -> LaneFacts:
+    """An attempt that has waited for an hour."""
+    refusals = (Refusal(LaunchOption("g5.xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none"),) * bool(refused)
+    wait = Waiting(ago(timedelta(hours=1)), NOW + left, refused, ago(due), refusals)
+    step = WAITING if refused else "launching"
+    return not_launched(begun=timedelta(hours=1), waiting=wait, current_step=step, **changes)
 
 
 def claimed(since: timedelta = LIMITS.lease, **changes: Any) -> LockHeld:
@@ -291,23 +314,46 @@ ENDS: dict[str, LaneFacts] = {
     "an instance missing since the future counts from the write of the record": absent(
         lock=held(a_run(suspect=Suspect(Cause.INFRA, "forged", ago(timedelta(days=-3650)))), ago(LIMITS.absence))
     ),
-    "a launch has the boot limit to name its instance": absent(
-        lock=held(launching(), ago(LIMITS.boot - SECOND)), heartbeat=Absent()
+    "a launch has the boot limit to name its instance": not_launched(begun=LIMITS.boot - SECOND),
+    "a launch that names no instance is missing": not_launched(begun=LIMITS.boot),
+    "a launch that was missing once is over": not_launched(
+        begun=LIMITS.boot, suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))
     ),
-    "a launch that names no instance is missing": absent(lock=held(launching(), ago(LIMITS.boot)), heartbeat=Absent()),
-    "a launch that was missing once is over": absent(
-        lock=held(launching(suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))), ago(LIMITS.absence)),
-        heartbeat=Absent(),
+    "a launch with a verdict is over": not_launched(verdict=verdict_of(DecidedBy.AGENT)),
+    "a launcher is at work on its option": not_launched(asked=TAKE_OVER_AFTER - SECOND),
+    "a launcher that does not come back is missed": not_launched(asked=TAKE_OVER_AFTER),
+    "the last write of the lock does not extend the launch": not_launched(begun=LIMITS.boot, attempt=2),
+    "a launcher in the future has begun with its record": not_launched(asked=-timedelta(days=1)),
+    "a run that EC2 has refused waits": waiting(due=-SECOND),
+    "a run that waits is launched when that is due": waiting(),
+    "a later attempt that waits is resumed and waits": waiting(due=-SECOND, attempt=2),
+    "a launcher is at work for a run that waits": waiting(asked=TAKE_OVER_AFTER - SECOND),
+    "a launcher that crashed is replaced": waiting(asked=TAKE_OVER_AFTER),
+    "a wait goes on until its end": waiting(left=SECOND),
+    "a wait ends without an instance": waiting(left=timedelta(0)),
+    "a wait ends at the deadline": waiting(deadline=NOW),
+    "a wait does not end while a launcher is at work": waiting(left=timedelta(0), asked=TAKE_OVER_AFTER - SECOND),
+    "a wait ends at a second look if a launcher has crashed": waiting(left=timedelta(0), asked=TAKE_OVER_AFTER),
+    "a wait ended at a second look": waiting(
+        left=timedelta(0), asked=TAKE_OVER_AFTER, suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))
     ),
-    "a launch with a verdict is over": absent(
-        lock=held(launching(verdict=verdict_of(DecidedBy.AGENT)), NOW), heartbeat=Absent()
+    "a run that has not been refused yet is launched by the next launcher": waiting(refused=0),
+    "a run that was killed while it waited is over": waiting(stop=KILLED),
+    "a run that was killed while a launcher is at work is suspected": waiting(stop=KILLED, asked=SECOND),
+    "a run that was killed while a launcher is at work is over": waiting(
+        stop=KILLED, asked=seconds(90), suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence))
     ),
     "a launch that named its instance is over": absent(
         lock=held(launching(instance_id=INSTANCE_ID), NOW), heartbeat=Absent()
     ),
-    "a second attempt is launched, again and again": absent(lock=held(launching(attempt=2), NOW), heartbeat=Absent()),
-    "a second attempt with a stop is not launched": absent(
-        lock=held(launching(attempt=2, stop=Stop(Cause.REQUESTED, "by hand", NOW)), NOW), heartbeat=Absent()
+    "a second attempt is launched, again and again": not_launched(attempt=2),
+    "a second attempt with a stop is not launched": not_launched(attempt=2, stop=KILLED),
+    "a second attempt that no launcher takes up is over, without another": not_launched(
+        attempt=2,
+        begun=LIMITS.boot,
+        crashes_left=1,
+        preemptions_left=1,
+        suspect=Suspect(Cause.INFRA, "seen before", ago(LIMITS.absence)),
     ),
     "a lock is kept for an instance of an earlier attempt": some_facts(
         lock=held(a_run(attempt=2)),

@@ -42,12 +42,12 @@ def an_object(key: object, bucket: object = "our-bucket") -> dict[str, Any]:
 @pytest.mark.parametrize(
     ("key", "lane"), [("dev/system-state.json", LANE), ("dev/lanes/second/system-state.json", Lane("dev", "second"))]
 )
-def test_a_lock_that_is_written_or_deleted_is_told_with_its_lane(kind: tuple[str, str], key: str, lane: Lane) -> None:
+def test_a_lock_that_is_written_or_deleted_is_an_event_of_its_lane(kind: tuple[str, str], key: str, lane: Lane) -> None:
     assert parse(kind, an_object(key)) == StateWritten("our-bucket", lane)
 
 
 @pytest.mark.parametrize("state", InstanceState)
-def test_a_change_of_an_instance_is_told_with_its_state(state: InstanceState) -> None:
+def test_a_change_of_an_instance_is_an_event_with_its_state(state: InstanceState) -> None:
     changed = parse(CHANGED, {"instance-id": INSTANCE_ID, "state": str(state)})
     assert changed == InstanceStateChanged(INSTANCE_ID, state)
     assert isinstance(changed, InstanceStateChanged)

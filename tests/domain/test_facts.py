@@ -6,7 +6,7 @@ from chronos_ec2.domain.facts import Absent, LaneFacts
 from chronos_ec2.testing.builders import LANE, NOW
 
 
-def test_facts_without_a_beat_and_without_suspects_say_so() -> None:
+def test_facts_have_neither_a_heartbeat_nor_suspects_by_default() -> None:
     facts = LaneFacts(LANE, (), NOW, Absent())
     assert facts.heartbeat == Absent()
     assert facts.suspects == {}

@@ -6,7 +6,7 @@ from datetime import UTC, datetime
 
 import pytest
 
-from chronos_ec2.domain.instance import InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import InstanceState, StateReason, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_run, an_instance
 
@@ -88,11 +88,48 @@ def test_an_instance_was_not_taken_back_unless_ec2_says_so() -> None:
     assert an_instance().reclaimed is False
 
 
+@pytest.mark.parametrize(
+    ("code", "hint"),
+    [
+        ("Client.InternalError", "VolumeKeyArn"),
+        ("Client.VolumeLimitExceeded", "L-7A658B76"),
+        ("Client.InvalidSnapshot.NotFound", "deploy the stack again"),
+        ("Server.InsufficientInstanceCapacity", "another type or zone"),
+        ("Server.InternalError", "launch again"),
+        ("Client.UserInitiatedShutdown", "CloudTrail"),
+    ],
+)
+def test_a_reason_of_ec2s_with_a_known_remedy_names_it(code: str, hint: str) -> None:
+    assert hint in str(StateReason(code, "m"))
+    assert str(StateReason(code, "m")).startswith(f"{code}: m (")
+    assert str(StateReason(code, f"{code}: m")).startswith(f"{code}: m (")
+
+
+def test_any_other_reason_is_what_ec2_says_on_one_line() -> None:
+    assert str(StateReason("Server.ScheduledStop", "Stopped due to\na scheduled retirement")) == (
+        "Server.ScheduledStop: Stopped due to a scheduled retirement"
+    )
+    assert len(str(StateReason("X", "x" * 10_000))) == 300
+
+
+@pytest.mark.parametrize(
+    ("code", "reclaimed", "no_capacity"),
+    [
+        ("Server.SpotInstanceTermination", True, False),
+        ("Server.InsufficientInstanceCapacity", False, True),
+        ("Client.InstanceInitiatedShutdown", False, False),
+    ],
+)
+def test_two_reasons_change_what_happens_next(code: str, reclaimed: bool, no_capacity: bool) -> None:
+    reason = StateReason(code, "m")
+    assert (reason.reclaimed, reason.no_capacity) == (reclaimed, no_capacity)
+
+
 def test_an_instance_is_not_held_unless_it_says_so() -> None:
     assert an_instance().hold is False
 
 
-def test_the_states_are_in_ec2s_words() -> None:
+def test_the_states_are_those_of_ec2() -> None:
     assert [str(state) for state in InstanceState] == [
         "pending",
         "running",

@@ -68,7 +68,7 @@ def test_an_absence_that_is_longer_than_the_lease_lengthens_the_bound_of_a_vanis
     assert replace(LIMITS, absence=seconds(300)).vanished_bound == seconds(60 + 300 + 60 + 30)
 
 
-def test_a_first_look_counts_until_after_the_second_and_what_may_go_on_failing_until_people_are_told() -> None:
+def test_a_first_look_expires_only_after_the_second_and_after_failures_that_people_are_told_of() -> None:
     assert LIMITS.suspicion == seconds(135 + 720 + 120)
     assert replace(LIMITS, confirmation=seconds(3600)).suspicion == seconds(3600 + 720 + 120)
     assert replace(LIMITS, alarm=seconds(60)).suspicion == seconds(135 + 10 * 60 + 120)

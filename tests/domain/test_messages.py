@@ -21,8 +21,9 @@ from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, StackLocation, compose, kind_of_end, links
+from chronos_ec2.domain.records.capacity import LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.run import WAITING, Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import (
     INSTANCE_ID,
@@ -42,6 +43,13 @@ GOLDEN = Path(__file__).with_name("golden")
 PLACE = StackLocation("aws", "us-east-1", "a-bucket")
 LOG = ("step 119 loss 0.31", "Traceback (most recent call last):", "RuntimeError: \x1b[31mout of memory\x1b[0m")
 LIMITS = Limits()
+REFUSED = Waiting(NOW, NOW + seconds(7200), 0, NOW).refused(
+    [
+        Refusal(LaunchOption("g5.xlarge", "subnet-a", "spot"), "InsufficientInstanceCapacity", "none in us-east-1a"),
+        Refusal(LaunchOption("g5.xlarge", "subnet-b", "spot"), "SpotMaxPriceTooLow", "the price is <higher>"),
+    ],
+    NOW,
+)
 GONE = an_instance(state=InstanceState.TERMINATED)
 FACTS = {
     Kind.STARTED: some_facts(),
@@ -63,6 +71,9 @@ FACTS = {
     Kind.LEAK: some_facts(
         instances=(an_instance(state=InstanceState.SHUTTING_DOWN),), lock=Absent(), heartbeat=Absent(),
         suspects={INSTANCE_ID: NOW - LIMITS.alarm},
+    ),
+    Kind.WAITING: some_facts(
+        instances=(), heartbeat=Absent(), lock=held(launching(current_step=WAITING, waiting=REFUSED), NOW)
     ),
 }  # fmt: skip
 """Facts for which the watchdog sends each kind."""
@@ -89,7 +100,7 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
         return replace(incident, **changes)
     run = replace(run, max_cost_usd=run.max_cost_usd or 5.0)
     log = LOG if kind in WITH_LOG else None
-    return replace(Incident(kind, LANE, name, text, run, 0.752, log), **changes)
+    return replace(Incident(kind, LANE, name, text, run, 0.0 if kind is Kind.WAITING else 0.752, log), **changes)
 
 
 def message_of(kind: Kind, **changes: Any) -> Message:
@@ -221,7 +232,7 @@ def test_results_are_linked_in_the_stacks_bucket() -> None:
         (Cause.INFRA, "the instance, its agent or AWS failed (infra)"),
     ],
 )
-def test_every_cause_is_in_words(cause: Cause, why: str) -> None:
+def test_every_cause_is_explained(cause: Cause, why: str) -> None:
     assert f"why       {why}\n" in message_of(Kind.FAILED, run=ended(Outcome.FAILED, cause)).body
 
 

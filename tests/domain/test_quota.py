@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chronos_ec2.domain.quota import VcpuQuota, quota_of, quota_remedy
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 
 
 @pytest.mark.parametrize(

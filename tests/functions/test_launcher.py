@@ -16,8 +16,9 @@ from aws_lambda_powertools import Logger
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, Market, Request
+from chronos_ec2.domain.records.request import REQUEST, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, no_room_but_in, store
@@ -96,12 +97,12 @@ def test_each_decision_is_one_json_line_with_run_attempt_instance_and_reason(
     said: Callable[[Any], dict[str, Any]], waiting: None
 ) -> None:
     line = said(ORDER)
-    assert (line["message"], line["reason"]) == ("started", "the run is waiting for its next attempt")
+    assert (line["message"], line["reason"]) == ("started", "the run is waiting for its instance")
     assert (line["environment"], line["lane"], line["run_id"], line["attempt"]) == ("dev", "main", RUN_ID, 2)
     assert [line["instance"]] == running()
     assert (line["instance_type"], line["market"]) == ("g4dn.2xlarge", "on-demand")
     again = said(ORDER)
-    assert (again["message"], again["reason"]) == ("nothing to start", "the run is not waiting for an instance")
+    assert (again["message"], again["reason"]) == ("nothing to start", "the run is not waiting for an instance now")
     # What the metric of relaunches counts.
     pattern = synthesised(parameters={"CustomMetrics": "true"})["Relaunches"]["Properties"]["FilterPattern"]
     assert pattern == f'{{ $.message = "{line["message"]}" }}'
@@ -111,8 +112,11 @@ def test_each_decision_is_one_json_line_with_run_attempt_instance_and_reason(
 def test_where_there_is_no_room_the_line_says_so(said: Callable[[Any], dict[str, Any]], waiting: None) -> None:
     with no_room_but_in("nowhere"):
         line = said(ORDER)
-    assert (line["message"], line["level"], line["run_id"]) == ("not started", "WARNING", RUN_ID)
-    assert "no capacity in 3 places" in line["reason"]
+    assert (line["message"], line["level"], line["run_id"]) == ("no capacity", "WARNING", RUN_ID)
+    assert line["tries"] == 1
+    assert line["reason"].count("(on-demand): InsufficientInstanceCapacity: ") == 3
+    again = said(ORDER)
+    assert again["message"] == "nothing to start"
 
 
 def test_another_lanes_run_gets_its_instance_too(handle: Any, deployed: str) -> None:

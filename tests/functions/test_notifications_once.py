@@ -9,6 +9,7 @@ import importlib
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -116,6 +117,14 @@ def one_that_goes_on_elsewhere(env: Environment) -> Iterator[None]:
     yield from minutes(env, 5)
 
 
+def one_that_waits_for_capacity(env: Environment) -> Iterator[None]:
+    env.fleet.no_capacity = {"g4dn.2xlarge"}
+    env.try_launch(wait_for_capacity=timedelta(hours=2))
+    yield from minutes(env, 20)
+    env.fleet.no_capacity = set()
+    yield from minutes(env, 16)
+
+
 def an_instance_of_nobody(env: Environment) -> Iterator[None]:
     env.fleet.add(owner_tags(env.fleet.project, "dev"))
     yield from minutes(env, 8)
@@ -131,6 +140,7 @@ STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.LEAK: (one_whose_instance_does_not_end, [Kind.STARTED, Kind.LEAK, Kind.KILLED]),
     Kind.RESUMED: (one_that_goes_on_elsewhere, [Kind.STARTED, Kind.RESUMED]),
     Kind.ORPHAN: (an_instance_of_nobody, [Kind.ORPHAN]),
+    Kind.WAITING: (one_that_waits_for_capacity, [Kind.WAITING]),
 }  # fmt: skip
 
 
@@ -178,3 +188,5 @@ def test_each_incident_is_published_once_however_often_and_late_its_events_come(
     assert sent == Counter(map(str, expected))
     if kind is Kind.RESUMED:
         assert env.lock(Lane("dev")).run.attempt == 2
+    if kind is Kind.WAITING:
+        assert len(env.alive) == 1

@@ -18,6 +18,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
 from chronos_ec2.testing.builders import a_run, launching
 from tests.functions.conftest import CONTEXT, watchdog_that_cannot_notify
@@ -88,7 +89,7 @@ def test_an_unreadable_lock_is_set_aside(sweep: Sweep) -> None:
 
 def test_another_attempt_is_asked_for(sweep: Sweep, calls: Recorder, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("LIMIT_OVERRIDES", "{}")
-    store().create_lock(later(replace(launching(), attempt=2)))
+    store().create_lock(later(replace(launching(), attempt=2, phases=((Status.INITIALIZATION, NOW),))))
     calls.heard.clear()
     with suppress(Exception):  # moto has no function to invoke
         sweep(1)

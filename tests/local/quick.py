@@ -15,6 +15,7 @@ OUTPUTS = {
     "Project": "Chronos-Training",
     "CostCenter": "train",
     "InstanceType": "g4dn.2xlarge",
+    "VolumeSize": "100",
     "AgentPackages": "image",
     "SubnetIds": "subnet-00000000",
     "LaunchTemplateId": "lt-00000000",

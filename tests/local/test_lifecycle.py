@@ -150,6 +150,13 @@ def test_the_health_check_bypasses_a_proxy(monkeypatch: pytest.MonkeyPatch) -> N
             emulator._DIRECT.open(f"http://127.0.0.1:{server.server_port}/no-such-file", timeout=30)
 
 
+def test_a_shell_that_has_another_profile_is_pointed_away_from_it_too(tmp_path: Path) -> None:
+    """The exports are also used where `local up` was not run."""
+    script = "\n".join(["export AWS_PROFILE=mine", *LocalAws("http://127.0.0.1:2", tmp_path).shell(), "env"])
+    done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
+    assert "AWS_PROFILE" not in done.stdout
+
+
 def test_a_shell_is_pointed_away_from_its_former_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
     monkeypatch.setenv("BUCKET", "mine")

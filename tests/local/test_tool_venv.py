@@ -34,3 +34,27 @@ def test_the_error_has_the_output_of_pip(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(LocalAwsFailed, match="could not install the tool"):
         tool_venv._install("tool", tmp_path / "home", "chronos-ec2-no-such-package==1\n", tmp_path / "log")
     assert not (tmp_path / "home" / ".complete").exists()
+
+
+def test_what_is_set_for_another_pip_or_python_does_not_reach_a_tool(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("PIP_USER", "PIP_REQUIRE_VIRTUALENV", "PIP_TARGET", "PYTHONPATH", "VIRTUAL_ENV"):
+        monkeypatch.setenv(name, "1")
+    tool_venv._install("tool", tmp_path / "home", "", tmp_path / "log")
+    assert (tmp_path / "home" / ".complete").exists()
+
+
+def test_a_python_that_cannot_make_environments_says_what_to_install(tmp_path: Path) -> None:
+    (tmp_path / "a-file").touch()
+    with pytest.raises(LocalAwsFailed, match="could not make an environment for the tool") as caught:
+        tool_venv._install("tool", tmp_path / "a-file" / "home", "", tmp_path / "log")
+    assert "python3-venv" in caught.value.hint
+
+
+def test_an_index_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PIP_INDEX_URL", "http://127.0.0.1:9/simple")
+    monkeypatch.setenv("PIP_RETRIES", "0")
+    with pytest.raises(LocalAwsFailed) as caught:
+        tool_venv._install("tool", tmp_path / "home", "chronos-ec2-no-such-package==1\n", tmp_path / "log")
+    assert "package index must be reachable" in caught.value.hint

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
-from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable, Superseded
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
@@ -104,7 +104,7 @@ def test_a_slow_launcher_names_its_instance_in_no_record_but_its_own(
         env.store.replace_lock(replace(held.run, **change), held)
 
     faults.hook("fleet.launch", overwrite)
-    with pytest.raises(LostRace, match="before its lock named"):
+    with pytest.raises(Superseded, match="while i-00000000000000001 was being started"):
         env.launch()
     (instance,) = env.alive
     assert env.lock().run.instance_id != instance.instance_id
@@ -154,7 +154,7 @@ def test_verify_does_not_say_that_nothing_is_left_when_it_cannot_know(env: Envir
         env.left()
 
 
-def test_two_bundles_lie_beside_each_other_and_neither_is_replaced() -> None:
+def test_two_bundles_have_two_keys() -> None:
     store = RunStore(MemoryAws().objects)
     first, second = (publish_bundle(store, body) for body in (b"one", b"two"))
     assert bundle_key(first) != bundle_key(second)
@@ -246,9 +246,7 @@ def test_a_schedule_that_nobody_needs_and_that_cannot_be_deleted_keeps_no_lane_f
 
 
 @pytest.mark.parametrize("error", ANY_TROUBLE)
-def test_verify_says_in_our_words_that_it_could_not_ask(
-    env: Environment, faults: Faults, error: type[Exception]
-) -> None:
+def test_verify_raises_our_error_if_it_cannot_ask(env: Environment, faults: Faults, error: type[Exception]) -> None:
     faults.fail("deadlines.scheduled", error)
     with pytest.raises((ServiceUnavailable, NotAllowed), match="is refused"):
         env.left()

@@ -9,7 +9,7 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import run_tags
-from chronos_ec2.domain.records.request import SPOT
+from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Outcome
 from chronos_ec2.services.launch import Launched
@@ -109,14 +109,16 @@ def test_attempts_add_up_and_the_time_between_them_is_free(env: Environment) -> 
     env.clock.advance(HOUR)
     env.heartbeat(first, 2, checkpoint_age=seconds(30))
     env.power_off(first)
-    env.faults.fail("fleet.launch", times=10)
+    env.fleet.no_capacity = {"g4dn.2xlarge"}
     env.watchdog.sweep()
     assert env.lock().run.spent_usd == pytest.approx(PRICE)
     for _ in range(10):
         env.clock.advance(MINUTE)
         env.watchdog.sweep()
         assert shown(env, first.run_id) == [pytest.approx(PRICE)] * 4
-    env.watchdog.sweep()
+    env.fleet.no_capacity = set()
+    while not env.alive:
+        env.sweeps(MINUTE)
     (second,) = env.alive
     assert (env.lock().run.attempt, env.lock().run.instance_id) == (2, second.instance_id)
     again = Launched(first.run_id, 2, second.instance_id, first.option)

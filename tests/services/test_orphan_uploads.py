@@ -48,6 +48,13 @@ def test_the_upload_of_a_run_that_lost_its_lock_stays_while_its_instance_lives(e
     assert abort(env) == (() if alive else (key(launched.run_id),))
 
 
+def test_the_upload_of_a_run_between_two_attempts_stays(env: Environment) -> None:
+    launched = env.launch()
+    begin(env, launched.run_id)
+    env.power_off(launched)
+    assert abort(env) == ()
+
+
 def test_beside_an_unreadable_lock_no_upload_is_aborted(env: Environment) -> None:
     begin(env, OVER)
     env.objects.write(Lane("dev", "second").state_key, b"not a record")

@@ -1,4 +1,4 @@
-"""The cleanup receipt: what is deleted with a run, what is not, and what is said of it."""
+"""The end of a run: its cleanup receipt, its final record, its message, and last its lock."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ import pytest
 from chronos_ec2.domain.errors import NotAllowed
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.ports import Resource
+from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT, write_receipt
-from chronos_ec2.testing import Faults, MemoryAws
+from chronos_ec2.testing import Crash, Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import INSTANCE_ID, NOW, RUN_ID, a_run, an_instance
 
 KEY = run_key("dev", RUN_ID, RECEIPT)
@@ -98,3 +100,43 @@ def test_what_the_agent_reported_is_kept_however_often_it_is_written(report: byt
         aws.objects.write(KEY, report)
     assert receipt(aws)["agent"] == kept
     assert receipt(aws)["agent"] == kept
+
+
+def a_run_that_is_over(env: Environment) -> str:
+    """Its agent has written the verdict, and its instance is gone."""
+    launched = env.launch()
+    env.claim(launched)
+    env.train()
+    env.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+    env.power_off(launched)
+    return launched.run_id
+
+
+def test_a_lane_is_free_only_once_everything_about_its_run_is_written(env: Environment) -> None:
+    """Without a lock no later sweep would write what is missing."""
+    run_id = a_run_that_is_over(env)
+    held: dict[str, bool] = {}
+
+    def note(key: str) -> None:
+        held[key.rpartition("/")[2]] = env.run is not None
+
+    env.faults.hook("objects.write", note, after=True)
+    env.faults.hook("notifier.publish", note, after=True)
+    env.watchdog.sweep()
+    assert env.run is None
+    assert held.keys() >= {"cleanup_status.json", "state.json", "completed"}
+    assert all(held.values())
+    assert find_run(env.store, "dev", run_id).run.status is Status.CLEANUP
+
+
+@pytest.mark.parametrize("written", ["cleanup_status.json", "state.json"])
+def test_a_watchdog_that_dies_at_the_end_of_a_run_leaves_its_lock_to_the_next(env: Environment, written: str) -> None:
+    run_id = a_run_that_is_over(env)
+    env.faults.crash_before("objects.write", on=f"*/{written}")
+    with pytest.raises(Crash):
+        env.watchdog.sweep()
+    assert env.lock().run.run_id == run_id
+    env.watchdog.sweep()
+    assert env.run is None
+    assert find_run(env.store, "dev", run_id).run.verdict is not None
+    assert env.kinds()[-1] == "completed"

@@ -20,10 +20,11 @@ from chronos_ec2.domain.errors import (
 )
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import exit_report_key, run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import HEARTBEAT
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.services.run_queries import find_run, list_runs
@@ -446,7 +447,7 @@ def test_a_schedule_without_an_instance_is_found_by_verify_and_taken_back_when_i
 
 
 @pytest.mark.parametrize("seed", range(10))
-def test_events_ten_times_each_and_in_any_order_tell_of_each_incident_once(env: Environment, seed: int) -> None:
+def test_events_repeated_and_in_any_order_cause_one_message_an_incident(env: Environment, seed: int) -> None:
     random = Random(seed)
     orphan = env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Lane": "second"})
     launched = env.launch()

@@ -146,6 +146,18 @@ def test_a_teardown_that_finds_a_run_leaves_the_environment_as_it_was(env: Envir
     launch(env)
 
 
+def test_a_lock_that_cannot_be_read_keeps_the_stack_although_nothing_else_is_left(env: Environment) -> None:
+    """Somebody's run may hold it."""
+    env.objects.write(env.lane.state_key, b"not a record")
+    with pytest.raises(StillInUse, match=r"lock dev/system-state\.json"):
+        teardown(env, stack := Stack())
+    env.objects.write(env.lane.state_key, b"{}")
+    env.faults.fail("objects.read", on=env.lane.state_key)
+    with pytest.raises(StillInUse, match=r"lock dev/system-state\.json"):
+        teardown(env, stack)
+    assert not stack.deleted
+
+
 @pytest.mark.parametrize("error", [ServiceUnavailable, NotAllowed, KeyboardInterrupt, RuntimeError])
 def test_a_teardown_that_cannot_look_leaves_the_environment_as_it_was(
     env: Environment, error: type[BaseException]

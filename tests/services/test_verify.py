@@ -1,34 +1,19 @@
-"""What `verify` finds and warns of, and that nothing is torn down while it finds anything."""
+"""What `verify` finds, and what it warns of."""
 
 from __future__ import annotations
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady, StillInUse
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import Resource, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.teardown import Teardown
 from chronos_ec2.services.verify import Finding, check_bucket_region, check_sweep, setup_warnings
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import a_stack, seconds
 
 REGION = "us-east-1"
-
-
-class Stack:
-    """A stack, and how often it was deleted."""
-
-    def __init__(self) -> None:
-        self.deleted = 0
-
-    def delete(self) -> None:
-        self.deleted += 1
-
-
-def tear_down(env: Environment, stack: Stack) -> None:
-    Teardown("dev", "stack-1", env.store, env.fleet, env.deadlines, stack).run()
 
 
 def test_a_lock_that_is_no_record_is_found() -> None:
@@ -84,27 +69,6 @@ def test_an_instance_that_is_gone_is_not_found() -> None:
     assert env.findings() == ()
 
 
-def test_an_environment_that_is_not_in_use_is_torn_down() -> None:
-    stack = Stack()
-    tear_down(Environment(), stack)
-    assert stack.deleted == 1
-
-
-@pytest.mark.parametrize("broken", [False, True])
-def test_nothing_is_torn_down_under_a_run_even_if_its_lock_cannot_be_read(broken: bool) -> None:
-    env, stack = Environment(), Stack()
-    env.launch()
-    if broken:
-        # Of the run only its lock is left, and nobody can say whose it is.
-        (instance,) = env.alive
-        env.fleet.forget(instance.instance_id)
-        env.deadlines.schedules.clear()
-        env.objects.write(Lane("dev").state_key, b"not a record")
-    with pytest.raises(StillInUse, match=r"lock dev/system-state\.json"):
-        tear_down(env, stack)
-    assert stack.deleted == 0
-
-
 def warned(aws: MemoryAws) -> tuple[str, ...]:
     return setup_warnings(a_stack(), RunStore(aws.objects), aws.setup_checks)
 
@@ -113,7 +77,7 @@ def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
     assert warned(MemoryAws()) == ()
 
 
-def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
+def test_objects_among_the_locks_that_are_no_lock_are_warned_of() -> None:
     aws = MemoryAws()
     aws.objects.write("dev/lanes/Upper/system-state.json", b"{}")
     (warning,) = warned(aws)
@@ -126,7 +90,7 @@ def test_what_lies_among_the_locks_and_is_no_lanes_is_warned_of() -> None:
     assert warning.isprintable()
 
 
-def test_a_bucket_that_does_not_tell_of_its_objects_is_warned_of() -> None:
+def test_a_bucket_that_sends_no_events_is_warned_of() -> None:
     aws = MemoryAws()
     aws.setup_checks.tells = False
     (warning,) = warned(aws)

@@ -14,6 +14,8 @@ from enum import Enum
 from typing import Any
 
 Statement = Mapping[str, Any]
+ATTACHED_WITH = {"OperatorPolicy": ("LaunchPolicy",)}
+"""An operator has both managed policies, and acts under the name of the first."""
 _STANDING = ("AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy")
 _VARIABLE = re.compile(r"\$\{([^}*?$]+)\}")
 
@@ -185,9 +187,11 @@ class Policies:
 
     def of(self, principal: str) -> list[Statement]:
         """The identity statements of a role or a managed policy, by its logical id."""
-        properties = self.resources[principal]["Properties"]
-        documents = [policy["PolicyDocument"] for policy in properties.get("Policies", ())]
-        documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
+        documents = []
+        for name in (principal, *ATTACHED_WITH.get(principal, ())):
+            properties = self.resources[name]["Properties"]
+            documents += [policy["PolicyDocument"] for policy in properties.get("Policies", ())]
+            documents += [properties["PolicyDocument"]] if "PolicyDocument" in properties else []
         return [statement for document in documents for statement in document["Statement"]]
 
     def on(self, resource: str) -> list[Statement]:

@@ -251,7 +251,7 @@ def test_every_alarm_reaches_its_topic_and_says_what_to_do(stack: Template) -> N
         assert fnmatchcase(arn, allowed["Condition"]["ArnLike"]["aws:SourceArn"])
 
 
-def test_who_is_told_of_runs_is_told_of_alarms(stack: Template) -> None:
+def test_who_gets_messages_about_runs_gets_alarms(stack: Template) -> None:
     subscriptions = [body["Properties"] for body in stack.values() if body["Type"] == "AWS::SNS::Subscription"]
     assert {one["Endpoint"] for one in subscriptions} == {"team@example.com"}
     assert len({one["TopicArn"] for one in subscriptions}) == 2

@@ -374,7 +374,7 @@ def test_eventbridge_puts_into_its_queue_and_does_nothing_else_to_it(action: str
         ("s3:CreateBucket", BUCKET, ACCOUNT, Answer.NOT_ALLOWED),
     ],
 )
-def test_the_endpoint_leads_to_our_bucket_alone_whatever_credentials_a_box_has(
+def test_the_endpoint_leads_only_to_our_bucket_with_whatever_credentials(
     action: str, resource: str, account: str, expected: Answer
 ) -> None:
     request = Request(action, resource, AS_WE_CALL | {"aws:PrincipalAccount": account})
@@ -385,7 +385,7 @@ KEY = f"arn:aws:kms:us-east-1:{ACCOUNT}:key/1a2b3c4d-0000-0000-0000-000000000000
 FOR_EC2 = {"kms:ViaService": "ec2.us-east-1.amazonaws.com", "kms:GrantIsForAWSResource": "true"}
 
 
-@pytest.mark.parametrize("who", [STARTER, "VolumeKeyPolicy"])
+@pytest.mark.parametrize("who", [STARTER, OPERATOR])
 @pytest.mark.parametrize("action", ["kms:CreateGrant", "kms:GenerateDataKeyWithoutPlaintext", "kms:Decrypt",
                                     "kms:DescribeKey", "kms:ReEncryptFrom", "kms:ReEncryptTo"])  # fmt: skip
 def test_who_launches_may_use_the_volumes_key_through_ec2_alone(who: str, action: str) -> None:

@@ -98,7 +98,7 @@ def test_every_golden_event_is_in_the_table() -> None:
 
 
 @pytest.mark.parametrize("name", GOLDEN)
-def test_a_golden_event_wakes_its_rule_and_no_other(stack: Template, name: str) -> None:
+def test_an_example_event_matches_its_rule_and_no_other(stack: Template, name: str) -> None:
     assert woken(stack, event(name)) == ({GOLDEN[name]} - {None})
 
 
@@ -142,14 +142,14 @@ NEAR_MISSES = [
 
 
 @pytest.mark.parametrize(("name", "path", "value"), NEAR_MISSES)
-def test_a_near_miss_wakes_nothing(stack: Template, name: str, path: str, value: Any) -> None:
+def test_a_near_miss_matches_no_rule(stack: Template, name: str, path: str, value: Any) -> None:
     assert woken(stack, event(name))
     assert woken(stack, changed(name, path, value)) == set()
 
 
 @pytest.mark.parametrize("lane", ["a", "nightly", "a-2"])
 @pytest.mark.parametrize("kind", ["created", "deleted"])
-def test_every_lane_wakes_the_watchdog(stack: Template, lane: str, kind: str) -> None:
+def test_the_lock_of_every_lane_matches_the_rule(stack: Template, lane: str, kind: str) -> None:
     key = Lane("dev", lane).state_key
     assert woken(stack, changed(f"s3-object-{kind}-state", KEY, key)) == {LOCK}
 
@@ -219,6 +219,24 @@ def test_what_fails_with_all_its_retries_is_kept_but_of_the_sweep_which_comes_ag
         for config in configs
     }  # fmt: skip
     assert found == INVOCATIONS
+
+
+def test_eventbridge_alone_may_put_into_the_queue_of_its_events_and_nobody_into_the_other(stack: Template) -> None:
+    allowed = {
+        name: [each for each in body["Properties"]["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
+        for name, body in stack.items()
+        if body["Type"] == "AWS::SQS::QueuePolicy"
+    }
+    # Lambda puts failed invocations into the other with the function's own role.
+    assert allowed["FailedInvocationsPolicy"] == []
+    (statement,) = allowed["UndeliveredEventsPolicy"]
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": ARN.format(service="sqs", rest="chronos-ec2-dev-undeliveredevents"),
+        "Condition": {"ArnLike": {"aws:SourceArn": ARN.format(service="events", rest="rule/chronos-ec2-dev-*")}},
+    }
 
 
 def test_queues_keep_what_failed_for_two_weeks_encrypted_and_hold_nothing_back(stack: Template) -> None:

@@ -45,7 +45,7 @@ def test_the_watchdog_may_end_what_launch_tags(template: Template) -> None:
     assert condition == {f"aws:ResourceTag/{name}": stands_for[name] for name in owner_tags("p", "e")}
 
 
-def test_launch_and_watchdog_hear_of_one_project(template: Template) -> None:
+def test_launch_and_watchdog_use_the_same_project(template: Template) -> None:
     given = template["Globals"]["Function"]["Environment"]["Variables"]
     assert given["PROJECT"] == template["Outputs"]["Project"]["Value"] == {"Ref": "ProjectTag"}
     assert given["ENVIRONMENT"] == template["Outputs"]["Environment"]["Value"] == {"Ref": "Environment"}
@@ -136,7 +136,7 @@ def test_roles_trust_one_service_each(stack: Template) -> None:
     }
 
 
-@pytest.mark.parametrize("who", ["LauncherRole", "OperatorPolicy"])
+@pytest.mark.parametrize("who", ["LauncherRole", "LaunchPolicy"])
 def test_nothing_starts_that_the_watchdog_could_not_end(stack: Template, who: str) -> None:
     launches = [one for one in statements_of(stack, who) if one["Action"] == "ec2:RunInstances"]
     (instance,) = [one for one in launches if str(one["Resource"]).endswith(":instance/*")]
@@ -151,7 +151,7 @@ def test_nothing_starts_that_the_watchdog_could_not_end(stack: Template, who: st
             assert one.get("Condition") or "*" not in kind, "what has no condition is named"
 
 
-@pytest.mark.parametrize("who", ["LauncherRole", "OperatorPolicy"])
+@pytest.mark.parametrize("who", ["LauncherRole", "LaunchPolicy"])
 def test_nobody_tags_anything_but_at_its_launch(stack: Template, who: str) -> None:
     (tag,) = [one for one in statements_of(stack, who) if "ec2:CreateTags" in one["Action"]]
     assert tag["Condition"] == {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
@@ -162,7 +162,7 @@ def test_only_the_launcher_and_people_start_instances(stack: Template) -> None:
     may = {
         place.partition(".")[0] for place, policy in policies(stack).items() if "ec2:RunInstances" in json.dumps(policy)
     }
-    assert may == {"LauncherRole", "OperatorPolicy"}
+    assert may == {"LauncherRole", "LaunchPolicy"}
 
 
 def test_each_role_is_passed_to_its_own_service(stack: Template) -> None:
@@ -203,4 +203,4 @@ def test_policies_stay_below_the_size_that_iam_takes() -> None:
         text = re.sub(r"(?<=chronos-ec2-dev-)(instanceprofile|\w+role)", r"\1-0123456789ab", text)
         text = text.replace("chronos-ec2-dev", f"chronos-ec2-{'e' * 31}").replace("us-east-1", "ap-southeast-1")
         size = len(text)
-        assert size < (6144 if place.startswith("OperatorPolicy") else 10240), place
+        assert size < (6144 if place in ("OperatorPolicy", "LaunchPolicy") else 10240), place

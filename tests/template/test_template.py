@@ -15,7 +15,7 @@ from cfnlint.schema.manager import PROVIDER_SCHEMA_MANAGER
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import EXPIRES
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import LAUNCH_SLOT, LAUNCHER_TIMEOUT, TAKE_OVER_AFTER, Limits
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.local.sam_cli import sam
@@ -55,6 +55,12 @@ def actions(template: Template, role: str) -> set[str]:
     return found
 
 
+def test_a_launcher_has_ended_before_another_takes_over(template: Template) -> None:
+    timeout = template["Resources"]["Launcher"]["Properties"]["Timeout"]
+    assert timeout == LAUNCHER_TIMEOUT.total_seconds() == LAUNCH_SLOT.total_seconds()
+    assert TAKE_OVER_AFTER.total_seconds() >= timeout + 60
+
+
 def test_nothing_gets_in_and_only_https_gets_out(template: Template) -> None:
     (group,) = of_type(template, "AWS::EC2::SecurityGroup").values()
     assert "SecurityGroupIngress" not in group["Properties"]
@@ -87,12 +93,12 @@ def test_the_root_volume_has_a_named_key_whatever_the_accounts_default_is() -> N
 def test_roles_may_use_a_key_only_where_one_is_given() -> None:
     own = synthesised(parameters={"VolumeKeyArn": OWN_KEY})
     assert {place.partition(".")[0] for place, policy in policies(own).items() if OWN_KEY in json.dumps(policy)} == {
-        "LauncherRole", "VolumeKeyPolicy",
+        "LauncherRole", "LaunchPolicy",
     }  # fmt: skip
     assert "kms:" not in json.dumps(policies(synthesised()))
 
 
-def test_instance_metadata_needs_a_token_and_stays_on_the_box(template: Template) -> None:
+def test_instance_metadata_needs_a_token_and_stays_on_the_instance(template: Template) -> None:
     options = template["Resources"]["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["MetadataOptions"]
     assert options["HttpTokens"] == "required"
     assert options["HttpPutResponseHopLimit"] == 1
@@ -138,7 +144,13 @@ def test_the_bucket_forgets_what_is_tagged_so_and_the_uploads_of_checkpoints_are
     assert rule["ExpirationInDays"] + rule["NoncurrentVersionExpiration"]["NoncurrentDays"] == CHECKPOINT_DAYS
 
 
-def test_the_bucket_keeps_old_versions_for_a_month_but_old_beats_for_a_week_and_no_marker_of_nothing(
+def test_unfinished_uploads_are_dropped_after_two_days(stack: Template) -> None:
+    rules = stack["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
+    found = [rule["AbortIncompleteMultipartUpload"] for rule in rules if "AbortIncompleteMultipartUpload" in rule]
+    assert found == [{"DaysAfterInitiation": 2}]
+
+
+def test_the_bucket_keeps_old_versions_for_a_month_old_heartbeats_for_a_week_and_no_expired_markers(
     stack: Template,
 ) -> None:
     rules = stack["Bucket"]["Properties"]["LifecycleConfiguration"]["Rules"]
@@ -190,7 +202,8 @@ def test_only_lists_that_know_no_narrower_right_reach_everything(stack: Template
     }
     assert wide == {
         "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces",
-        "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules",
+        "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules", "ec2:DescribeInstanceTypes",
+        "servicequotas:GetServiceQuota",
     }  # fmt: skip
 
 
@@ -289,12 +302,12 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
         "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "VolumeSize", "AgentPackages",
         "AgentLogGroup", "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
-        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "VolumeKeyPolicyArn", "LimitOverrides",
+        "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",
         "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
     }  # fmt: skip
 
 
-def test_each_function_is_told_what_it_needs(stack: Template) -> None:
+def test_each_function_has_the_variables_that_it_needs(stack: Template) -> None:
     given = {name: body["Properties"]["Environment"]["Variables"] for name, body in functions_of(stack).items()}
     common = {"ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
               "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}  # fmt: skip
@@ -401,3 +414,12 @@ def test_a_function_of_the_watchdog_outlives_a_call_that_nobody_answers(source: 
     one_call = attempts * max(config.connect_timeout, config.read_timeout) + pauses
     for name in ("Sweep", "StateWritten", "InstanceChanged"):
         assert 2 * one_call < source["Resources"][name]["Properties"]["Timeout"], name
+
+
+def test_an_ami_can_be_pinned_as_the_guide_to_deploying_says(template: Template) -> None:
+    guide = (ROOT / "docs" / "deploying.md").read_text()
+    parameter = template["Parameters"]["ImageIdParameter"]
+    (own,) = set(re.findall(r"ImageIdParameter=(/[\w/-]+)", guide))
+    assert re.fullmatch(parameter["AllowedPattern"], own)
+    assert f"--name {own} " in guide
+    assert f"LATEST={parameter['Default']}\n" in guide

@@ -89,7 +89,6 @@ def test_what_a_live_stack_lives_on_has_no_condition_but_the_bucket_and_further_
         "InstanceDoesNotEnd": "MakeMetrics",
         **{name: "MakeMetrics" for name, body in source["Resources"].items() if body["Type"].endswith("MetricFilter")},
         "AgentCloudWatchLogs": "AgentLogsInCloudWatch",
-        "VolumeKeyPolicy": "OwnVolumeKey",
     }
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from tests.template.calls import CALLS
-from tests.template.iam import Right
+from tests.template.iam import ATTACHED_WITH, Right
 from tests.template.test_policies import DEADLINE, outcomes, policies
 
 TESTS = Path(__file__).parents[1]
@@ -35,10 +35,11 @@ NOT_BY_OUR_CALLS = {
 def granted() -> set[Right]:
     """Every right of every role and managed policy."""
     identities = ("AWS::IAM::Role", "AWS::IAM::ManagedPolicy")
+    attached = {name for names in ATTACHED_WITH.values() for name in names}
     return {
         right
         for name, body in policies().resources.items()
-        if body["Type"] in identities
+        if body["Type"] in identities and name not in attached
         for right in policies().rights(name)
     }
 

@@ -526,6 +526,11 @@ def test_the_deadline_timer_powers_off_even_if_the_exit_report_cannot_be_uploade
     assert (instance.exit_report or "").startswith(reason) is (not part)
 
 
+def test_the_deadline_timer_powers_off_even_if_the_exit_report_hangs(instance: FakeInstance) -> None:
+    instance.run(*map(instance.inside, timer(0)), FAILING="/logs", LONG_SLEEP="1")
+    assert instance.systemctl_calls() == ["poweroff --force"]
+
+
 def test_timers_do_not_wait_for_sysinit_target() -> None:
     """cloud-init may run before sysinit.target. A timer ordered after that target would never be armed."""
     for command in document()["bootcmd"][:2]:

@@ -70,6 +70,7 @@ def test_the_instance_powers_off_when_the_agent_exits() -> None:
     unit = files()["/etc/systemd/system/chronos-agent.service"]
     assert "SuccessAction=poweroff" in unit
     assert "FailureAction=poweroff-force" in unit
+    assert "Restart=no" in unit.splitlines()
 
 
 def test_systemds_watchdog_ends_an_agent_that_stops_reporting() -> None:
@@ -84,6 +85,13 @@ def test_the_agent_survives_an_oom_killed_trainer() -> None:
     assert {"KillMode=mixed", "Delegate=yes", "OOMPolicy=continue", "Environment=CHRONOS_CGROUP_DELEGATED=yes"} <= {
         *unit
     }
+
+
+def test_packages_come_from_their_archive_alone_each_by_its_hash() -> None:
+    script = files()["/opt/chronos-ec2/boot.sh"].replace("\\\n", " ")
+    (command,) = [line.split() for line in script.splitlines() if "-m pip install" in line]
+    assert {"--no-index", "--require-hashes", "--no-deps"} <= {*command}
+    assert command[command.index("--find-links") + 1] == "wheels"
 
 
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")

@@ -5,12 +5,17 @@ from __future__ import annotations
 import re
 import shutil
 import subprocess
+from pathlib import Path
 
 import pytest
 
 from verification.model import check as checking
 from verification.model.check import (
     BASE,
+    FREES,
+    LAUNCHER_LIVENESS_MUTANTS,
+    LAUNCHER_MUTANTS,
+    LAUNCHERS,
     LIVENESS,
     LIVENESS_MUTANTS,
     MODEL,
@@ -23,26 +28,38 @@ from verification.model.check import (
     check_model,
     main,
     summary,
+    variant_name,
 )
 
 with_spin = pytest.mark.skipif(
     shutil.which("spin") is None or shutil.which("cc") is None,
     reason="spin and a C compiler are not installed: apt-get install spin gcc libc6-dev",
 )
-ASSERTIONS = {"ONE_AGENT", "RELEASED_ALIVE", "VERDICT_ON_HEALTHY", "HEALTHY_TERMINATED", "FOREIGN_TERMINATED"}
+ASSERTIONS = {
+    MODEL: {"ONE_AGENT", "RELEASED_ALIVE", "VERDICT_ON_HEALTHY", "HEALTHY_TERMINATED", "FOREIGN_TERMINATED"},
+    LAUNCHERS: {"ONE_INSTANCE", "NOTHING_STARTED"},
+}
 
 
 @pytest.mark.thorough
 @with_spin
 def test_the_protocol_is_safe_in_every_reachable_state() -> None:
-    found = check()
+    found = check(MODEL)
     assert found.failed is None, found.trail
     assert found.states > 1_000_000
 
 
 @with_spin
 def test_the_protocol_settles_under_fairness() -> None:
-    found = check(LIVENESS)
+    found = check(MODEL, (LIVENESS,))
+    assert found.failed is None, found.trail
+    assert found.states > 10_000
+
+
+@with_spin
+@pytest.mark.parametrize("defines", [(), (LIVENESS,)])
+def test_launchers_that_overlap_start_one_instance_and_a_kill_frees_the_lane(defines: tuple[str, ...]) -> None:
+    found = check(LAUNCHERS, defines)
     assert found.failed is None, found.trail
     assert found.states > 10_000
 
@@ -56,24 +73,44 @@ SAMPLE = ("LAUNCH_BEFORE_RECORD", "NO_CLAIM", "UNCONDITIONAL_VERDICT", "IDS_FROM
     "mutant", [one if one in SAMPLE else pytest.param(one, marks=pytest.mark.thorough) for one in SAFETY_MUTANTS]
 )
 def test_a_mutant_violates_a_safety_property(mutant: str) -> None:
-    found = check(mutant)
-    assert found.failed in ASSERTIONS
+    found = check(MODEL, (mutant,))
+    assert found.failed in ASSERTIONS[MODEL]
     assert "assertion violated" in found.trail
+
+
+@with_spin
+@pytest.mark.parametrize("mutant", LAUNCHER_MUTANTS)
+def test_a_launcher_without_one_rule_starts_two_instances_or_loses_its_lane(mutant: str) -> None:
+    expected = "NOTHING_STARTED" if mutant == "RELEASE_DURING_LAUNCH" else "ONE_INSTANCE"
+    assert check(LAUNCHERS, (mutant,)).failed == expected
 
 
 @with_spin
 @pytest.mark.parametrize("mutant", LIVENESS_MUTANTS)
 def test_a_mutant_violates_liveness(mutant: str) -> None:
-    assert check(LIVENESS, mutant).failed == SETTLES
+    assert check(MODEL, (LIVENESS, mutant)).failed == SETTLES
 
 
-def test_every_define_is_checked_and_every_assertion_has_a_name() -> None:
-    text = MODEL.read_text()
+@with_spin
+@pytest.mark.parametrize("mutant", LAUNCHER_LIVENESS_MUTANTS)
+def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
+    assert check(LAUNCHERS, (LIVENESS, mutant)).failed == FREES
+
+
+@pytest.mark.parametrize(
+    ("model", "mutants"),
+    [
+        (MODEL, {*SAFETY_MUTANTS, *LIVENESS_MUTANTS}),
+        (LAUNCHERS, {*LAUNCHER_MUTANTS, *LAUNCHER_LIVENESS_MUTANTS}),
+    ],
+)
+def test_every_define_is_checked_and_every_assertion_has_a_name(model: Path, mutants: set[str]) -> None:
+    text = model.read_text()
     defines = set(re.findall(r"(?:ifn?def |defined\()([A-Z_]+)", text))
-    assert defines == {*SAFETY_MUTANTS, *LIVENESS_MUTANTS, LIVENESS}
+    assert defines == {*mutants, LIVENESS}
     assert re.findall(r"assert\(.*?/\* ([A-Z_]+) \*/", text)
     assert {name for line in text.splitlines() if "assert(" in line for name in re.findall(r"/\* (\w+) \*/", line)} == (
-        ASSERTIONS
+        ASSERTIONS[model]
     )
 
 
@@ -83,7 +120,7 @@ def test_a_missing_tool_is_named_with_the_command_that_installs_it(
 ) -> None:
     monkeypatch.setattr("shutil.which", lambda name: None if name == missing else f"/usr/bin/{name}")
     with pytest.raises(CannotCheck, match=f"{missing} is not installed.*apt-get install spin"):
-        check()
+        check(MODEL)
 
 
 @pytest.mark.parametrize(
@@ -94,7 +131,7 @@ def test_an_incomplete_search_proves_nothing(output: str, monkeypatch: pytest.Mo
     monkeypatch.setattr("shutil.which", lambda name: name)
     monkeypatch.setattr("subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 0, stdout=output))
     with pytest.raises(CannotCheck):
-        check()
+        check(MODEL)
 
 
 def test_the_output_of_a_failed_tool_is_quoted(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -103,20 +140,20 @@ def test_the_output_of_a_failed_tool_is_quoted(monkeypatch: pytest.MonkeyPatch) 
         "subprocess.run", lambda command, **_: subprocess.CompletedProcess(command, 1, stdout="syntax error")
     )
     with pytest.raises(CannotCheck, match="syntax error"):
-        check()
+        check(MODEL)
 
 
 def test_violations_and_survivors_are_counted_and_fail_the_command(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    def pretend(*defines: str) -> Check:
-        name = defines[-1] if defines else "SAFETY"
+    def pretend(model: Path, defines: tuple[str, ...] = ()) -> Check:
+        name = variant_name(model, defines)
         caught = name in SAFETY_MUTANTS
         return Check(name, 10, 1.0, "FOREIGN_TERMINATED" if caught else None)
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()
-    assert (result.states, result.violations) == (20, 0)
+    assert (result.states, result.violations) == (40, 0)
     assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(SAFETY_MUTANTS))
     assert result.failed_property["TERMINATE_ONCE"] is None
     assert result.seconds == len(BASE) + len(MUTANTS)

@@ -19,18 +19,18 @@ from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.checkpoint.manifest import MANIFEST
-from agent.checkpoint.restore import stored_checkpoints
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.checkpoint import MANIFEST
 from chronos_ec2.domain.records.lane import CACHED, Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.services.launch import Launched, LaunchSpec, launch
 from chronos_ec2.testing import MemoryDeadlines, MemoryFleet
 from chronos_ec2.testing.aws_server import s3_server
@@ -91,7 +91,9 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
     order = LaunchSpec(
         _LANE, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), _BUCKET, "0" * 64, limits, allow_cpu=True
     )  # fmt: skip
-    return launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
+    launched = launch(order, store, MemoryFleet(clock), MemoryDeadlines(clock), clock)
+    assert isinstance(launched, Launched), launched
+    return launched
 
 
 def _agent(launched: Launched, workdir: Path, endpoint: str) -> subprocess.Popen[bytes]:

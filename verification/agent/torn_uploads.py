@@ -16,10 +16,10 @@ from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
-from agent.checkpoint.manifest import MANIFEST
 from agent.checkpoint.restore import restore
 from agent.checkpoint.upload import store_checkpoint
 from agent.protocol.checkpoint_dir import folder_of
+from chronos_ec2.domain.records.checkpoint import MANIFEST
 from chronos_ec2.ports import Source
 from chronos_ec2.testing import Crash, MemoryAws, MemoryObjects, MemoryTransfer
 from verification.agent.figures import note

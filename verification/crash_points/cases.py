@@ -22,10 +22,13 @@ from verification.crash_points.situations import (
     Step,
     always,
     begin_uploads,
+    drought,
     kill,
+    may_wait,
     no_capacity,
     of_a_kill,
     of_a_launch,
+    of_a_patient_launch,
     of_an_agent,
     of_two_lanes,
     pass_time,
@@ -101,6 +104,8 @@ def cases() -> Iterator[Case]:
     yield Case("launch", then(), Environment.launch, of_a_launch)
     yield Case("launch: capacity in the last subnet", no_capacity("subnet-a"), Environment.launch, of_a_launch)
     yield Case("launch: no capacity", no_capacity(*SUBNETS), Environment.launch, of_a_launch)
+    yield Case("launch: may wait", may_wait, Environment.try_launch, of_a_patient_launch)
+    yield Case("launch: has to wait", drought, Environment.try_launch, of_a_patient_launch)
     yield Case("launch: lane is busy", training, Environment.launch, always(Kind.COMPLETED))
     yield Case("launch: in another lane", training, lambda env: env.launch(NEIGHBOUR), of_two_lanes)
     yield Case(

@@ -8,9 +8,12 @@ from datetime import timedelta
 
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.limits import TAKE_OVER_AFTER
 from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.run import WAITING
+from chronos_ec2.domain.records.s3_keys import incident_key, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Resource
 from chronos_ec2.testing import AgentBehaviour, Environment
@@ -148,6 +151,29 @@ def _lock_alone(env: Environment) -> None:
     _forget(env)
 
 
+def drought(env: Environment) -> None:
+    """EC2 has no capacity, and the next launches may wait for it."""
+    env.fleet.no_capacity.add("g4dn.2xlarge")
+    may_wait(env)
+
+
+def may_wait(env: Environment) -> None:
+    """The next launches may wait for capacity."""
+    env.defaults["wait_for_capacity"] = timedelta(minutes=30)
+
+
+def _rain(env: Environment) -> None:
+    """EC2 has capacity again."""
+    env.fleet.no_capacity.clear()
+
+
+def _launcher_dies(env: Environment) -> None:
+    """A launcher has recorded an option, and dies before it asks EC2 for it."""
+    held = env.lock()
+    launching = Launching(LaunchOption("g4dn.2xlarge", "subnet-b"), env.clock.now())
+    env.store.replace_lock(replace(held.run, launching=launching), held)
+
+
 # --- promises -------------------------------------------------------------------------------------------------------
 
 
@@ -187,6 +213,30 @@ def _of_a_verdict(kind: Kind) -> Promise:
     return promise
 
 
+def of_a_wait(end: Kind) -> Promise:
+    """A run that waits says so, unless it gets its instance before: at the next tick, or while a marker is pending."""
+
+    def promise(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
+        if Kind.WAITING in env.kinds():
+            return (Kind.WAITING, end)
+        run = env.run
+        if run is None or run.current_step != WAITING:
+            return (end,)
+        pending = env.objects.read(incident_key(env.name, run.run_id, Kind.WAITING, run.attempt)) is not None
+        return (end,) if pending and not env.fleet.no_capacity else (Kind.WAITING, end)
+
+    return promise
+
+
+def of_a_patient_launch(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
+    """A recorded run that may wait gets its instance in the end, if there is one to get."""
+    if env.run is None:
+        return ()
+    if env.run.stop:  # the launch failed after EC2 was asked
+        return (Kind.FAILED,)
+    return (Kind.WAITING, Kind.FAILED) if env.fleet.no_capacity else (Kind.COMPLETED,)
+
+
 def of_an_agent(env: Environment, crashed: bool) -> tuple[Kind, ...]:
     """An agent survives whatever S3 does; its crash is a failure, unless it had written its verdict."""
     run = env.run
@@ -195,6 +245,7 @@ def of_an_agent(env: Environment, crashed: bool) -> tuple[Kind, ...]:
 
 SUCCEEDED = _finish(Outcome.SUCCEEDED, Cause.COMPLETED)
 _TERMINATED = _move(InstanceState.TERMINATED)
+_WAITS = (drought, lambda env: env.try_launch(), pass_time(timedelta(minutes=1)))
 _SECOND_LOOK = (reconcile, pass_time(LIMITS.confirmation))
 SILENT, _DEAF = _training_as(AgentBehaviour.SILENT), _training_as(AgentBehaviour.DEAF)
 _DEAD = (SILENT, pass_time(LIMITS.lease + timedelta(seconds=60)))
@@ -260,5 +311,12 @@ SITUATIONS: tuple[tuple[str, tuple[Step, ...], tuple[Kind, ...] | Promise], ...]
         (Kind.RESUMED, Kind.COMPLETED),
     ),
     ("relaunch", SECOND_ATTEMPT, (Kind.RESUMED, Kind.COMPLETED)),
+    ("waits for capacity", _WAITS, of_a_wait(Kind.FAILED)),
+    ("waits, and there is capacity", (*_WAITS, _rain), of_a_wait(Kind.COMPLETED)),
+    ("waits, for long enough", (*_WAITS, pass_time(timedelta(minutes=30))), (Kind.FAILED,)),
+    ("waits, killed", (*_WAITS, kill()), (Kind.KILLED,)),
+    ("waits, its launcher dead", (*_WAITS, _rain, _launcher_dies), of_a_wait(Kind.COMPLETED)),
+    ("take-over", (*_WAITS, _rain, _launcher_dies, pass_time(TAKE_OVER_AFTER)), of_a_wait(Kind.COMPLETED)),
+    ("killed, its launcher dead", (*_WAITS, _launcher_dies, kill()), (Kind.KILLED,)),
     ("empty lane", (), ()),
 )  # fmt: skip

@@ -69,7 +69,9 @@ class Testbed:
                 lane, config, _DATA, ("g4dn.2xlarge",), ("subnet-0",), self.bucket, self._publish(bundle), limits,
                 allow_cpu=True,
             )  # fmt: skip
-            return launch(order, self.store, self.fleet, self.watchdog.deadlines, self.watchdog.clock)
+            launched = launch(order, self.store, self.fleet, self.watchdog.deadlines, self.watchdog.clock)
+        assert isinstance(launched, Launched), launched
+        return launched
 
     def instance(self, launched: Launched) -> InstanceContainer:
         """The instance's container, not started yet."""
@@ -127,7 +129,7 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
         # No run here may have another attempt, so nothing is relaunched.
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
-            Launcher(stack.bucket, (), store, fleet, deadlines), clock, Limits(),
+            Launcher(stack.bucket, (), store, fleet, deadlines, clock), clock, Limits(),
             StackLocation("aws", aws.region, stack.bucket), BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)

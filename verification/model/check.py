@@ -1,7 +1,8 @@
 """Model checking: `python -m verification.model.check` expects no error in the protocol, and one in every mutant.
 
-A mutant is the model without one rule, selected by a preprocessor define. For each variant spin generates a verifier
-in C, which visits every reachable state or stops at the first error.
+There are two models: the protocol of a lane, and the launchers of one attempt. A mutant is a model without one rule,
+selected by a preprocessor define. For each variant spin generates a verifier in C, which visits every reachable state
+or stops at the first error.
 """
 
 from __future__ import annotations
@@ -17,8 +18,9 @@ from pathlib import Path
 
 MODEL = Path(__file__).parent / "protocol.pml"
 LIVENESS = "LIVENESS"
-SETTLES = "settles"
-"""The liveness property. The safety properties are named in the comments behind their assertions."""
+SETTLES, FREES = "settles", "frees"
+"""The liveness properties. The safety properties are named in the comments behind their assertions."""
+LAUNCHERS = MODEL.with_name("launchers.pml")
 
 SAFETY_MUTANTS = (
     "LAUNCH_BEFORE_RECORD",
@@ -37,12 +39,25 @@ SAFETY_MUTANTS = (
     "CLAIM_KEEPS_SUSPECT",
 )
 LIVENESS_MUTANTS = ("TERMINATE_ONCE", "IGNORE_ORPHANS")
+LAUNCHER_MUTANTS = (
+    "LOCK_NOT_READ_AGAIN",
+    "TAKE_OVER_AT_ONCE",
+    "FORGET_OPTION_IN_WORK",
+    "ASK_PAST_SLOT",
+    "RELEASE_DURING_LAUNCH",
+)
+LAUNCHER_LIVENESS_MUTANTS = ("KILL_WAITS_FOR_LAUNCH",)
 
-BASE: tuple[tuple[str, ...], ...] = ((), (LIVENESS,))
-"""The protocol itself, by defines: the whole model for safety, a smaller one for liveness."""
-MUTANTS: tuple[tuple[str, ...], ...] = (
-    *((mutant,) for mutant in SAFETY_MUTANTS),
-    *((LIVENESS, mutant) for mutant in LIVENESS_MUTANTS),
+Variant = tuple[Path, tuple[str, ...]]
+"""A model and its defines."""
+
+BASE: tuple[Variant, ...] = ((MODEL, ()), (MODEL, (LIVENESS,)), (LAUNCHERS, ()), (LAUNCHERS, (LIVENESS,)))
+"""The protocol itself: each whole model for safety, a smaller one for liveness."""
+MUTANTS: tuple[Variant, ...] = (
+    *((MODEL, (mutant,)) for mutant in SAFETY_MUTANTS),
+    *((MODEL, (LIVENESS, mutant)) for mutant in LIVENESS_MUTANTS),
+    *((LAUNCHERS, (mutant,)) for mutant in LAUNCHER_MUTANTS),
+    *((LAUNCHERS, (LIVENESS, mutant)) for mutant in LAUNCHER_LIVENESS_MUTANTS),
 )
 
 _MEMORY_MB = 2000
@@ -98,29 +113,36 @@ def summary(base: list[Check], mutants: list[Check]) -> ModelResult:
     )
 
 
-def check(*defines: str) -> Check:
-    """Search the variant of the model that the defines select. Raises CannotCheck."""
+def check(model: Path, defines: tuple[str, ...] = ()) -> Check:
+    """Search the variant of a model that the defines select. Raises CannotCheck."""
     for tool in ("spin", "cc"):
         if shutil.which(tool) is None:
             raise CannotCheck(f"{tool} is not installed: apt-get install spin gcc libc6-dev")
-    name = defines[-1] if defines else "SAFETY"
+    name = variant_name(model, defines)
     given = [f"-D{define}" for define in defines]
     is_liveness = LIVENESS in defines
     started = time.monotonic()
     with tempfile.TemporaryDirectory() as folder:
-        shutil.copy(MODEL, folder)
-        _run(["spin", *given, "-a", MODEL.name], folder)
+        shutil.copy(model, folder)
+        _run(["spin", *given, "-a", model.name], folder)
         kind = ["-DNFAIR=4"] if is_liveness else ["-DSAFETY"]
         # Optimising takes longer than a search that stops at its first error.
-        level = "-O1" if name in SAFETY_MUTANTS else "-O2"
+        level = "-O2" if is_liveness or not defines else "-O1"
         _run(["cc", level, "-w", *kind, f"-DMEMLIM={_MEMORY_MB}", "-o", "pan", "pan.c"], folder)
         found = _run(["./pan", *(["-a", "-f"] if is_liveness else []), f"-m{_DEPTH}"], folder)
         seconds = time.monotonic() - started
         errors, states = _figures(found)
         if not errors:
             return Check(name, states, seconds)
-        trail = _run(["spin", *given, "-t", "-p", MODEL.name], folder)
-    return Check(name, states, seconds, _violated(found, trail), trail)
+        trail = _run(["spin", *given, "-t", "-p", model.name], folder)
+    return Check(name, states, seconds, _violated(model, found, trail), trail)
+
+
+def variant_name(model: Path, defines: tuple[str, ...]) -> str:
+    """The name of a variant in tables: its last define, or what is checked."""
+    mutants = [define for define in defines if define != LIVENESS]
+    what = LIVENESS if LIVENESS in defines else "SAFETY"
+    return mutants[0] if mutants else what if model == MODEL else f"LAUNCHERS {what}"
 
 
 def _run(command: list[str], folder: str) -> str:
@@ -147,16 +169,16 @@ def _figures(found: str) -> tuple[int, int]:
     return int(errors[1]), int(states[1])
 
 
-def _violated(found: str, trail: str) -> str:
+def _violated(model: Path, found: str, trail: str) -> str:
     """The name of the violated property."""
     if "acceptance cycle" in found:
-        return SETTLES
-    at = re.search(re.escape(MODEL.name) + r":(\d+), Error: assertion violated", trail)
+        return SETTLES if model == MODEL else FREES
+    at = re.search(re.escape(model.name) + r":(\d+), Error: assertion violated", trail)
     if at is None:
         raise CannotCheck(f"an error outside the properties:\n{found[:2000]}")
-    name = re.search(r"/\* ([A-Z_]+) \*/", MODEL.read_text().splitlines()[int(at[1]) - 1])
+    name = re.search(r"/\* ([A-Z_]+) \*/", model.read_text().splitlines()[int(at[1]) - 1])
     if name is None:
-        raise CannotCheck(f"{MODEL.name}:{at[1]} has an assertion without a name")
+        raise CannotCheck(f"{model.name}:{at[1]} has an assertion without a name")
     return name[1]
 
 

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import datetime
 
 from chronos_ec2.domain.decision import Notify
+from chronos_ec2.domain.limits import TAKE_OVER_AFTER
 from chronos_ec2.services.watchdog.reconcile import Report
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_agent import AgentRun
@@ -83,8 +84,13 @@ class IdleSweeps:
             return 0.0
         if about == "no run holds the lane":
             return _FOREVER
-        if about.endswith("is being launched") or about.startswith(f"{lane.state_key} is unreadable"):
+        if about.startswith(f"{lane.state_key} is unreadable"):
             return _seconds(system.objects.stored(lane.state_key).written_at) + boot
+        run = report.run
+        if about.endswith("is being launched") and run and run.launching:
+            return _seconds(run.launching.since + TAKE_OVER_AFTER)
+        if about.endswith("waits for capacity") and run and run.waiting:
+            return _seconds(min(run.waiting.next_try_at, run.waiting.until))
         return 0.0
 
 

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import os
 from functools import cache
 from typing import Any
+from urllib.parse import urlsplit
 
 import boto3
 from botocore.config import Config
@@ -32,7 +34,7 @@ _SMALL_CONFIG = Config(connect_timeout=3, read_timeout=9, retries={"mode": "stan
 def client(service: str, region: str | None = None, *, brief: bool = False) -> Any:
     """The client of one service. Raises NoCredentials and InvalidInput for what the user's settings do not allow."""
     with configuring():
-        made = _make(service, region_name=region, config=_BRIEF if brief else _CONFIG)
+        made = _make(service, region_name=region, config=_direct(_BRIEF if brief else _CONFIG))
         if service == "ec2":
             made.meta.events.register_first("needs-retry.ec2.RunInstances", _at_once)
         return made
@@ -57,7 +59,13 @@ def instance_s3() -> tuple[Any, Any]:
         # A session without credentials tries to get them at each call.
         if boto3.DEFAULT_SESSION is None or boto3.DEFAULT_SESSION.get_credentials() is None:
             raise NoCredentialsError
-        return _make("s3", config=_SMALL_CONFIG), _make("s3", config=_CONFIG)
+        return _make("s3", config=_direct(_SMALL_CONFIG)), _make("s3", config=_direct(_CONFIG))
+
+
+def _direct(config: Config) -> Config:
+    """The configuration, without a proxy if the endpoint is on this machine, which a proxy does not reach."""
+    local = urlsplit(os.environ.get("AWS_ENDPOINT_URL", "")).hostname in ("127.0.0.1", "::1", "localhost")
+    return config.merge(Config(proxies={})) if local else config
 
 
 def _at_once(response: tuple[Any, dict[str, Any]] | None, **_: Any) -> None:

@@ -18,8 +18,16 @@ class SystemClock:
         return datetime.now(UTC)
 
 
+# Unlike `time.monotonic`, these go on while a laptop sleeps. Linux has the first, macOS the second.
+_WITH_SLEEP = getattr(time, "CLOCK_BOOTTIME", getattr(time, "CLOCK_MONOTONIC", None))
+
+
+def _uptime() -> float:
+    return time.monotonic() if _WITH_SLEEP is None else time.clock_gettime(_WITH_SLEEP)
+
+
 class S3Clock:
-    """S3's clock, read once and continued by the local monotonic clock. A laptop's wall clock may be wrong."""
+    """S3's clock, read once and continued by the local uptime. A laptop's wall clock may be wrong."""
 
     def __init__(self, client: Any, bucket: str) -> None:
         self._s3 = client
@@ -32,6 +40,6 @@ class S3Clock:
             with translated(f"access bucket {self._bucket}"):
                 response = self._s3.head_bucket(Bucket=self._bucket)
                 date = parsedate_to_datetime(response["ResponseMetadata"]["HTTPHeaders"]["date"]).astimezone(UTC)
-            self._origin = (date, time.monotonic())
+            self._origin = (date, _uptime())
         date, at = self._origin
-        return date + timedelta(seconds=time.monotonic() - at)
+        return date + timedelta(seconds=_uptime() - at)

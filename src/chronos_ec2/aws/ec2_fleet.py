@@ -13,11 +13,19 @@ from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import NO_CAPACITY, QUOTA_EXCEEDED, code_of, refusal, text_of, translated
 from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, QuotaExceeded, ServiceUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import (
+    Instance,
+    InstanceLookup,
+    InstanceState,
+    StateReason,
+    owner_tags,
+    read_tags,
+    run_tags,
+)
 from chronos_ec2.domain.quota import quota_remedy
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
-from chronos_ec2.ports import LaunchOption, Resource
+from chronos_ec2.ports import Resource
 
 # A one-time request ends with its instance and starts no other.
 _SPOT = {
@@ -31,7 +39,6 @@ _TAGGED = {
     ON_DEMAND: ("instance", _VOLUME, _INTERFACE),
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
-_RECLAIMED = "Server.SpotInstanceTermination"
 _TIME_OF_CALL = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
 _PAGES = {"PageSize": 1000}
 """EC2's maximum; each page is a call."""
@@ -170,7 +177,8 @@ def _launch_errors(action: str, option: LaunchOption) -> Iterator[None]:
         problem = f"could not {action}: {text_of(error)}"
         # First, because EC2 returns some of these with status 500, like an outage.
         if code_of(error) in NO_CAPACITY:
-            raise CapacityUnavailable(problem) from error
+            words = str(error.response.get("Error", {}).get("Message", ""))
+            raise CapacityUnavailable(problem, code=code_of(error), words=words) from error
         if code_of(error) in QUOTA_EXCEEDED:
             raise QuotaExceeded(problem, quota_remedy(option.instance_type, option.market)) from error
         if code_of(error) == "IdempotentParameterMismatch":
@@ -190,6 +198,7 @@ def _lookup(raw: dict[str, Any], tags: dict[str, str]) -> InstanceLookup:
 
 def _instance(raw: dict[str, Any]) -> Instance:
     lane, run_id, attempt, deadline, hold = read_tags(_tags(raw))
+    reason = _reason(raw)
     return Instance(
         instance_id=raw["InstanceId"],
         state=InstanceState(raw["State"]["Name"]),
@@ -200,9 +209,15 @@ def _instance(raw: dict[str, Any]) -> Instance:
         attempt=attempt,
         deadline=deadline,
         hold=hold,
-        reclaimed=raw.get("StateReason", {}).get("Code") == _RECLAIMED,
+        reclaimed=reason is not None and reason.reclaimed,
         ended_at=_ended_at(raw),
+        state_reason=reason,
     )
+
+
+def _reason(raw: dict[str, Any]) -> StateReason | None:
+    found = raw.get("StateReason", {})
+    return StateReason(found["Code"], found.get("Message", "")) if found.get("Code") else None
 
 
 def _ended_at(raw: dict[str, Any]) -> datetime | None:

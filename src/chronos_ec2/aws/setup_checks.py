@@ -11,11 +11,13 @@ from botocore.exceptions import ClientError
 from chronos_ec2.aws.errors import code_of, text_of, translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.quota import Quota, VcpuQuota, quota_of
-from chronos_ec2.domain.records.request import SPOT, Market
+from chronos_ec2.domain.records.capacity import SPOT, Market
 from chronos_ec2.ports import Subscription, SubscriptionState
 
 # What SNS returns instead of the ARN of a subscription that is not confirmed, or not there any more.
 _PENDING, _DELETED = "PendingConfirmation", "Deleted"
+# The second is the answer of an emulator that does not have the service.
+_NO_QUOTA = frozenset({"NoSuchResourceException", "400"})
 _TYPES = 100
 """Maximum of one DescribeInstanceTypes."""
 
@@ -110,7 +112,7 @@ class StackSetupChecks:
         try:
             found = self._client("service-quotas").get_service_quota(ServiceCode="ec2", QuotaCode=quota.code)
         except ClientError as error:
-            if code_of(error) == "NoSuchResourceException":
+            if code_of(error) in _NO_QUOTA:
                 return None
             raise
         return float(found["Quota"]["Value"])

@@ -19,6 +19,7 @@ from chronos_ec2.cli.errors import print_problem
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.capacity import Waiting
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Outcome, Status
 from chronos_ec2.services.run_queries import RunView
@@ -168,6 +169,13 @@ def verdict_line(run: Run) -> str:
         return ""
     colour = _OUTCOME_COLOURS[run.verdict.outcome]
     return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
+
+
+def print_waiting(waiting: Waiting) -> None:
+    """Print EC2's last word about each option, and when it is asked again."""
+    for refusal in waiting.refusals:
+        console.print(f"  {one_line(str(refusal))}", markup=False)
+    console.print(f"  next try  {waiting.next_try_at:%H:%M:%SZ}, gives up at {waiting.until:%Y-%m-%d %H:%M:%SZ}")
 
 
 def dollars(usd: float | None) -> str:

@@ -12,6 +12,7 @@ ChronosError
 ├── InvalidDocument          a document in S3 does not have the expected form
 ├── NotAllowed               AWS refused a call; retrying does not help
 ├── LostRace                 another writer was first; read again and decide again
+│   └── Superseded           a launcher must not go on: its run is over, or has another launcher
 ├── Fenced                   this agent does not own the run, or not any more
 ├── CapacityUnavailable      EC2 has no such instance in this subnet now; another subnet may have one
 ├── LaunchRefused            EC2 will not launch this in any subnet
@@ -97,12 +98,21 @@ class LostRace(ChronosError):
     """The condition of a conditional write did not hold: another writer was first."""
 
 
+class Superseded(LostRace):
+    """A launcher must not go on: the run has ended, was stopped, or has another launcher or instance."""
+
+
 class Fenced(ChronosError):
     """This agent does not own the run, or not any more. It stops, and its instance powers off."""
 
 
 class CapacityUnavailable(ChronosError):
-    """EC2 has no such instance in this subnet or market now."""
+    """EC2 has no such instance in this subnet or market now. `code` and `words` are EC2's."""
+
+    def __init__(self, problem: str = "", hint: str = "", *, code: str = "", words: str = "") -> None:
+        super().__init__(problem, hint)
+        self.code = code
+        self.words = words or problem
 
 
 class LaunchRefused(ChronosError):

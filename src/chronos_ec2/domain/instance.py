@@ -8,6 +8,7 @@ from datetime import datetime
 from enum import StrEnum
 
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time, parse_time
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.run import Run
@@ -32,6 +33,43 @@ class InstanceState(StrEnum):
         return self is not InstanceState.TERMINATED
 
 
+_RECLAIMED = "Server.SpotInstanceTermination"
+_REMEDIES = {
+    "Client.InternalError": "EC2 may not use the key of its volume: see VolumeKeyArn in docs/deploying.md",
+    "Client.VolumeLimitExceeded": (
+        "ask for more of the quota of gp3 volumes, L-7A658B76: "
+        "https://console.aws.amazon.com/servicequotas/home/services/ebs/quotas/L-7A658B76"
+    ),
+    "Client.InvalidSnapshot.NotFound": "its AMI is gone: deploy the stack again, which takes the current one",
+    "Server.InsufficientInstanceCapacity": "EC2 had no such instance left: another type or zone may have one",
+    "Server.InternalError": "an error of EC2 itself: launch again",
+    "Client.UserInitiatedShutdown": "somebody, or a program, has terminated it: CloudTrail says who",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class StateReason:
+    """Why EC2 changed the state of an instance, in its words."""
+
+    code: str
+    message: str
+
+    @property
+    def no_capacity(self) -> bool:
+        """Whether EC2 had no such instance left, which it sometimes finds only after it has accepted the launch."""
+        return self.code == "Server.InsufficientInstanceCapacity"
+
+    @property
+    def reclaimed(self) -> bool:
+        """Whether EC2 took a spot instance back."""
+        return self.code == _RECLAIMED
+
+    def __str__(self) -> str:
+        text = self.message if self.message.startswith(self.code) else f"{self.code}: {self.message}"
+        remedy = _REMEDIES.get(self.code)
+        return one_line(text, 300) + (f" ({remedy})" if remedy else "")
+
+
 @dataclass(frozen=True, slots=True)
 class Instance:
     """One instance with our tags. `run_id` is None when its tag is missing or malformed.
@@ -51,6 +89,7 @@ class Instance:
     hold: bool = False
     reclaimed: bool = False
     ended_at: datetime | None = None
+    state_reason: StateReason | None = None
 
     @property
     def alive(self) -> bool:

@@ -19,6 +19,14 @@ Not a field of Limits, which travels in requests: an older launcher would reject
 """
 
 
+LAUNCHER_TIMEOUT = timedelta(seconds=300)
+"""How long the launcher function may run; the template has the same number."""
+LAUNCH_SLOT = LAUNCHER_TIMEOUT
+"""How long after it has recorded an option a launcher may still ask EC2 for it."""
+TAKE_OVER_AFTER = LAUNCHER_TIMEOUT + timedelta(seconds=60)
+"""A recorded option this old has no launcher any more, so another may take over."""
+
+
 @dataclass(frozen=True, slots=True)
 class Limits:
     """Thresholds of lease and watchdog. Each can be overridden by name, in seconds (`LimitOverrides`)."""

@@ -9,10 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
-from enum import StrEnum
 from typing import Any
 
 from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, Kind
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.lane import Lane
@@ -20,61 +20,12 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.domain.records.status import Cause, Outcome
 
+__all__ = ["WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
 SCHEMA_VERSION = 1
 _LINE = 200
 """How many characters of a log line are shown."""
-
-
-class Kind(StrEnum):
-    """The kinds of incident."""
-
-    STARTED = "started"
-    COMPLETED = "completed"
-    FAILED = "failed"
-    KILLED = "killed"
-    RESUMED = "resumed"
-    STUCK = "stuck"
-    ORPHAN = "orphan"
-    OVER_BUDGET = "over-budget"
-    LEAK = "leak"
-
-
-WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
-"""The kinds whose messages include the last lines of the trainer's log."""
-
-_SEVERITY = {
-    Kind.STARTED: "info",
-    Kind.COMPLETED: "info",
-    Kind.KILLED: "warning",
-    Kind.RESUMED: "warning",
-    Kind.FAILED: "error",
-    Kind.STUCK: "error",
-    Kind.OVER_BUDGET: "error",
-    Kind.ORPHAN: "critical",
-    Kind.LEAK: "critical",
-}
-_WHY = {
-    Cause.COMPLETED: "the training is complete",
-    Cause.REQUESTED: "somebody asked to end the run",
-    Cause.USER_CODE: "the trainer or its data failed",
-    Cause.PREEMPTED: "EC2 reclaimed the spot instance",
-    Cause.HUNG: "training made no progress on a living instance",
-    Cause.OVER_DEADLINE: "the run reached its deadline",
-    Cause.OVER_BUDGET: "the run reached its price cap",
-    Cause.ORPHAN: "the instance belonged to no run",
-    Cause.INFRA: "the instance, its agent or AWS failed",
-}
-_SAYS = {
-    Kind.STARTED: "has started",
-    Kind.COMPLETED: "completed",
-    Kind.FAILED: "failed",
-    Kind.KILLED: "was killed",
-    Kind.RESUMED: "resumes",
-    Kind.STUCK: "is stuck",
-    Kind.ORPHAN: "belongs to no run",
-    Kind.OVER_BUDGET: "is over its budget",
-    Kind.LEAK: "may keep costing money",
-}
+_IN_CHAT = 5
+"""How many of EC2's answers chat shows."""
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",
@@ -167,11 +118,11 @@ def compose(incident: Incident, place: StackLocation, now: datetime) -> Message:
     """The message for an incident. `now` is AWS time, aware UTC."""
     lane, run = incident.lane, incident.run
     attributes = {"environment": lane.environment, "lane": lane.name, "kind": str(incident.kind)}
-    attributes |= {"severity": _SEVERITY[incident.kind]}
+    attributes |= {"severity": SEVERITY[incident.kind]}
     attributes |= {"run_id": run.run_id} if run else {}
     attributes |= {"cause": str(incident.cause)} if incident.cause else {}
     return Message(
-        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {_SAYS[incident.kind]}", 99),
+        subject=one_line(f"[chronos-ec2 {lane.environment}] {incident.title} {SAYS[incident.kind]}", 99),
         body=_for_people(incident, place, now),
         attributes=attributes,
         chat=_for_chat(incident, place, now),
@@ -186,6 +137,8 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     lines = [f"{incident.title} ({incident.lane}): {incident.kind}", "", one_line(incident.text), ""]
     lines += [f"{name:<10}{value}" for name, value in _facts(incident, now)]
     lines += [f"{'console':<10}{link}" for link in links(incident, place).values()]
+    if refusals := _refusals(incident):
+        lines += ["", "EC2's last answers", *(f"  {refusal}" for refusal in refusals)]
     if incident.log is not None:
         lines += ["", "last lines of the trainer's log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
     lines += ["", f"{'next':<10}{_next(incident, place)}"]
@@ -198,7 +151,7 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         return _instance_facts(incident.instance, incident, now) if incident.instance else []
     cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
     cap = "" if run.max_cost_usd is None else f", capped at ${run.max_cost_usd:.2f}"
-    why = [("why", f"{_WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
+    why = [("why", f"{WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
     return [
         *why,
         ("status", f"{run.status} ({run.current_step}), attempt {run.attempt}"),
@@ -206,6 +159,13 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         ("time", f"{human_span(now - run.created_at)} since the launch"),
         ("cost", cost + cap),
     ]
+
+
+def _refusals(incident: Incident) -> list[str]:
+    """EC2's last word about each option, if the message is about a wait for capacity."""
+    about_waiting = incident.kind is Kind.WAITING or incident.cause is Cause.NO_CAPACITY
+    waiting = incident.run.waiting if incident.run else None
+    return [one_line(str(refusal), 2 * _LINE) for refusal in waiting.refusals] if waiting and about_waiting else []
 
 
 def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> list[tuple[str, str]]:
@@ -234,6 +194,7 @@ def _next(incident: Incident, place: StackLocation) -> str:
 def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[str, Any]:
     """The custom schema 1.0, one thread per run: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html."""
     facts = "\n".join(f"{name}: {value}" for name, value in _facts(incident, now))
+    about = (one_line(incident.text), facts, *_refusals(incident)[:_IN_CHAT])
     consoles = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
     return {
         "version": "1.0",
@@ -241,16 +202,16 @@ def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[s
         "content": {
             "textType": "client-markdown",
             "title": f"{incident.title} ({incident.lane}): {incident.kind}",
-            "description": _plain("\n".join(filter(None, (one_line(incident.text), facts)))),
+            "description": _plain("\n".join(filter(None, about))),
             "nextSteps": [f"`{_next(incident, place)}`", *consoles],
-            "keywords": [incident.lane.environment, str(incident.kind), _SEVERITY[incident.kind]],
+            "keywords": [incident.lane.environment, str(incident.kind), SEVERITY[incident.kind]],
         },
         "metadata": {
             "threadId": incident.name,
             "summary": f"{incident.title}: {incident.kind}",
             "eventType": f"chronos-ec2 {incident.kind}",
             "relatedResources": [incident.instance_id] if incident.instance_id else [],
-            "additionalContext": {"severity": _SEVERITY[incident.kind], "lane": incident.lane.name},
+            "additionalContext": {"severity": SEVERITY[incident.kind], "lane": incident.lane.name},
         },
     }
 
@@ -265,7 +226,7 @@ def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
     return {
         "schema_version": SCHEMA_VERSION,
         "kind": str(incident.kind),
-        "severity": _SEVERITY[incident.kind],
+        "severity": SEVERITY[incident.kind],
         "environment": incident.lane.environment,
         "lane": incident.lane.name,
         "incident": incident.name,
@@ -276,6 +237,7 @@ def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
         "outcome": str(run.verdict.outcome) if run and run.verdict else None,
         "cause": str(incident.cause) if incident.cause else None,
         "instance_id": incident.instance_id,
+        "refusals": _refusals(incident),
         "cost_usd": None if incident.cost_usd is None else round(incident.cost_usd, 4),
         "results": _results(run, place) if run else None,
         "links": links(incident, place),

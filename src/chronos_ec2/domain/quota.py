@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from chronos_ec2.domain.records.request import SPOT, Market
+from chronos_ec2.domain.records.capacity import SPOT, Market
 
 _CONSOLE = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
 _FAMILY = re.compile(r"([a-z]+)(\d+)[a-z0-9-]*\.[a-z0-9-]+")

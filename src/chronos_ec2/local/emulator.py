@@ -12,7 +12,16 @@ from importlib import resources
 from pathlib import Path
 
 from chronos_ec2.local.processes import is_marked, start_detached
-from chronos_ec2.local.state_dir import MARK, REGION, LocalAwsFailed, StateDir, last_lines, no_proxy, without_aws
+from chronos_ec2.local.state_dir import (
+    MARK,
+    REGION,
+    LocalAwsFailed,
+    StateDir,
+    last_lines,
+    no_proxy,
+    tool_variables,
+    without_aws,
+)
 from chronos_ec2.local.tool_venv import isolated_python
 
 _REQUIREMENTS = "emulator-requirements.txt"
@@ -32,7 +41,7 @@ def start(python: Path, state: StateDir, token: str) -> tuple[int, int]:
     """
     port = _free_port()
     state.scratch.mkdir(parents=True, exist_ok=True)
-    variables = without_aws(os.environ) | no_proxy()
+    variables = tool_variables(without_aws(os.environ)) | no_proxy()
     variables |= {
         MARK: token,
         "GATEWAY_PORT": str(port),
@@ -47,8 +56,6 @@ def start(python: Path, state: StateDir, token: str) -> tuple[int, int]:
         "DOCKER_HOST": f"unix://{state.scratch / 'no-docker.sock'}",
         "PYTHONUNBUFFERED": "1",
     }
-    for inherited in ("PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV"):
-        variables.pop(inherited, None)
     return start_detached([str(python), "-m", "ministack"], variables, state.log("emulator")), port
 
 

@@ -19,6 +19,7 @@ from chronos_ec2.local.state_dir import (
     ENVIRONMENT,
     MARK,
     REGION,
+    UNSET,
     LocalAwsFailed,
     Record,
     StateDir,
@@ -56,11 +57,16 @@ class LocalAws:
         """The folder of an instance: `boot.log`, `agent.pid` once the agent runs, `bundle/`, `work/`."""
         return StateDir(self.state_dir).instances / instance_id
 
+    @property
+    def unset(self) -> list[str]:
+        """The environment variables that point at another AWS, and those that would if a shell had them."""
+        foreign = os.environ.keys() - without_aws(os.environ).keys()
+        return sorted({*foreign, *UNSET} - self.variables.keys())
+
     def shell(self) -> list[str]:
         """The lines that point a shell at this AWS, and away from any other."""
-        foreign = os.environ.keys() - without_aws(os.environ).keys() - self.variables.keys()
         return [
-            *(f"unset {name}" for name in sorted(foreign)),
+            *(f"unset {name}" for name in self.unset),
             *(f"export {name}={value}" for name, value in self.variables.items()),
         ]
 

@@ -19,9 +19,10 @@ from chronos_ec2.local.state_dir import (
     StateDir,
     aws_variables,
     last_lines,
+    tool_variables,
     without_aws,
 )
-from chronos_ec2.local.tool_venv import isolated_python
+from chronos_ec2.local.tool_venv import index_hint, isolated_python
 
 _REQUIREMENTS = "sam-requirements.txt"
 
@@ -65,7 +66,8 @@ def _config() -> list[str]:
 
 def _sam(state: StateDir, endpoint: str, token: str, arguments: Sequence[str]) -> None:
     command = [str(sam()), *arguments]
-    variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "SAM_CLI_TELEMETRY": "0"}
+    variables = tool_variables(without_aws(os.environ)) | aws_variables(endpoint)
+    variables |= {MARK: token, "SAM_CLI_TELEMETRY": "0"}
     log = state.log("sam")
     with log.open("a") as output:
         output.write(f"$ sam {' '.join(arguments)}\n")
@@ -80,7 +82,8 @@ def _sam(state: StateDir, endpoint: str, token: str, arguments: Sequence[str]) -
             check=False,
         )
     if done.returncode:
-        raise LocalAwsFailed(f"`sam {arguments[0]}` failed, see {log}:\n{last_lines(log)}")
+        lines = last_lines(log)
+        raise LocalAwsFailed(f"`sam {arguments[0]}` failed, see {log}:\n{lines}", index_hint(lines))
 
 
 if __name__ == "__main__":

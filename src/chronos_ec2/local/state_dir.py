@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from chronos_ec2.domain.errors import UserError
+from chronos_ec2.services.publish.wheels import PIP_ANYWHERE
 
 DEFAULT_STATE_DIR = Path(".chronos-ec2/local")
 MARK = "CHRONOS_EC2_LOCAL"
@@ -37,6 +38,10 @@ _VARIABLES = {
 }
 
 
+UNSET = ("AWS_DEFAULT_PROFILE", "AWS_PROFILE", "AWS_SESSION_TOKEN", "BUCKET", "INSTANCE_TYPE")
+"""What a shell must not have, whether or not it has it now."""
+
+
 class LocalAwsFailed(UserError):
     """The embedded AWS could not be started or used, or is running already."""
 
@@ -57,6 +62,12 @@ def without_aws(variables: Mapping[str, str]) -> dict[str, str]:
     """Drop the variables that point at an AWS or at one of our stacks."""
     ours = {"BUCKET", "ENVIRONMENT", "INSTANCE_TYPE"}
     return {name: value for name, value in variables.items() if not name.startswith("AWS_") and name not in ours}
+
+
+def tool_variables(variables: Mapping[str, str]) -> dict[str, str]:
+    """The environment variables for a Python of its own, without those that are set for another Python or pip."""
+    others = {"PYTHONPATH", "PYTHONHOME", "VIRTUAL_ENV", "PIP_TARGET", "PIP_PREFIX", "PIP_ROOT"}
+    return {name: value for name, value in variables.items() if name not in others} | PIP_ANYWHERE
 
 
 @dataclass(frozen=True, slots=True)

@@ -12,12 +12,11 @@ import venv
 from collections.abc import Callable
 from pathlib import Path
 
-from chronos_ec2.local.state_dir import LocalAwsFailed, last_lines
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.local.state_dir import LocalAwsFailed, last_lines, tool_variables
 
 TOOLS = Path(__file__).resolve().parents[3] / ".tools"
 _COMPLETE = ".complete"
-# A user may have set these for other environments; both make pip refuse to install into this one.
-_PIP = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 
 
 def isolated_python(
@@ -51,18 +50,33 @@ def isolated_python(
 
 def _install(tool: str, home: Path, lock: str, log: Path) -> None:
     shutil.rmtree(home, ignore_errors=True)
-    venv.create(home, with_pip=True)
+    try:
+        venv.create(home, with_pip=True)
+    except (OSError, subprocess.SubprocessError) as error:
+        hint = f"`{sys.executable} -m venv` must work: on Debian and Ubuntu, `apt install python3-venv`"
+        raise LocalAwsFailed(
+            f"could not make an environment for the {tool}: {one_line(str(error), 300)}", hint
+        ) from error
     requirements = home / "requirements.txt"
     requirements.write_text(lock)
     command = [str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
     with log.open("w") as output:
         done = subprocess.run(
             [*command, "-r", str(requirements)],
-            env=os.environ | _PIP,
+            env=tool_variables(os.environ),
             stdout=output,
             stderr=subprocess.STDOUT,
             check=False,
         )
     if done.returncode:
-        raise LocalAwsFailed(f"could not install the {tool}, see {log}:\n{last_lines(log)}")
+        lines = last_lines(log)
+        raise LocalAwsFailed(f"could not install the {tool}, see {log}:\n{lines}", index_hint(lines))
     (home / _COMPLETE).touch()
+
+
+def index_hint(lines: str) -> str:
+    """What to do about the last lines of pip's output, empty if it could ask its index."""
+    unreachable = any(
+        words in lines for words in ("No matching distribution", "ProxyError", "Max retries", "onnection")
+    )
+    return "the package index must be reachable: see HTTPS_PROXY and `pip config list`" if unreachable else ""

@@ -17,7 +17,7 @@ from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.parsing.codec import Fields, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run, check_run_id
+from chronos_ec2.domain.records.run import WAITING, Run, check_run_id
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_key
 from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
@@ -37,7 +37,10 @@ class RunView:
 
     @property
     def progress(self) -> str:
-        """How far the run is, for people; empty without a heartbeat."""
+        """How far the run is, for people; empty if it has neither a heartbeat nor to wait for capacity."""
+        if self.run.current_step == WAITING and (waiting := self.run.waiting):
+            tries = "once" if waiting.tries == 1 else f"{waiting.tries} times"
+            return f"refused {tries} since {waiting.since:%H:%MZ}, next try {waiting.next_try_at:%H:%MZ}"
         if not isinstance(self.heartbeat, HeartbeatReceived):
             return ""
         heartbeat = self.heartbeat.heartbeat

@@ -19,7 +19,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
+from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, WaitsForCapacity, launch
 from chronos_ec2.services.verify import Finding, verify
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing.agent import Agent, AgentBehaviour
@@ -82,7 +82,13 @@ class Environment:
     # --- what people and functions do
 
     def launch(self, lane: Lane | None = None, **changes: Any) -> Launched:
-        """Launch a run; `changes` are fields of `LaunchSpec`. Raises what `launch` raises."""
+        """Launch a run that gets its instance; `changes` are fields of `LaunchSpec`. Raises what `launch` raises."""
+        launched = self.try_launch(lane, **changes)
+        assert isinstance(launched, Launched), launched
+        return launched
+
+    def try_launch(self, lane: Lane | None = None, **changes: Any) -> Launched | WaitsForCapacity:
+        """Launch a run, which may have to wait for capacity. Raises what `launch` raises."""
         fields: dict[str, Any] = {
             "lane": lane or self.lane, "config": {}, "data_path": DATA, "instance_types": ("g4dn.2xlarge",),
             "bucket": BUCKET, "bundle_sha256": "0" * 64, "limits": self.limits, "prices": self.aws.prices.instances,
@@ -92,7 +98,7 @@ class Environment:
 
     def relaunch(self, run: Run) -> None:
         """Start the next attempt of a run, as the launcher function does."""
-        Launcher(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines).relaunch(run)
+        Launcher(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines, self.clock).relaunch(run)
 
     def kill(self, run_id: str | None = None, *, at_once: bool = False, reason: str = "by hand") -> Run:
         """Ask a run to stop, or end it at once. Raises what `kill` raises."""

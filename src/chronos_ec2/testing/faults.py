@@ -6,6 +6,7 @@ wildcards. Its target is a key, an instance id or a lane, empty where there is n
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
@@ -111,7 +112,12 @@ class Faults:
         self.struck = 0
         """How often a fault has struck."""
         self._faults: list[_Fault] = []
-        self._suspended = False
+        self._suspensions = threading.local()
+
+    @property
+    def _suspended(self) -> bool:
+        """Whether this thread's calls are neither recorded nor disturbed."""
+        return getattr(self._suspensions, "on", False)
 
     def fail(
         self,
@@ -169,12 +175,12 @@ class Faults:
 
     @contextmanager
     def suspended(self) -> Iterator[None]:
-        """Calls within are neither recorded nor disturbed."""
-        before, self._suspended = self._suspended, True
+        """This thread's calls within are neither recorded nor disturbed."""
+        before, self._suspensions.on = self._suspended, True
         try:
             yield
         finally:
-            self._suspended = before
+            self._suspensions.on = before
 
     def before(self, operation: str, target: str) -> None:
         """Be the Interceptor."""

@@ -6,9 +6,18 @@ from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
 from chronos_ec2.domain.errors import CapacityUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceLookup, InstanceState, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import (
+    Instance,
+    InstanceLookup,
+    InstanceState,
+    StateReason,
+    owner_tags,
+    read_tags,
+    run_tags,
+)
+from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
-from chronos_ec2.ports import Clock, LaunchOption, Resource
+from chronos_ec2.ports import Clock, Resource
 from chronos_ec2.testing.faults import Faults, Interceptor
 
 
@@ -17,6 +26,7 @@ class _Listed:
     instance: Instance
     owned_in: str | None
     """The environment whose owner tags it carries, if all of them."""
+    lane_tag: str | None
 
 
 @dataclass
@@ -29,7 +39,7 @@ class MemoryFleet:
     cost_center: str = "train"
     slow_to_terminate: bool = False
     no_capacity: set[str] = field(default_factory=set)
-    """Subnets or instance types for which there is no capacity."""
+    """Subnets, instance types or markets for which there is no capacity."""
     lists_nothing: bool = False
     """Whether `instances` is empty whatever runs, as when EC2's list lags."""
     terminate_calls: list[str] = field(default_factory=list)
@@ -46,7 +56,7 @@ class MemoryFleet:
         self.faults.after("fleet.instances", lane or "")
         if self.lists_nothing:
             return ()
-        return tuple(one for one in found if lane is None or (one.lane and one.lane.name == lane))
+        return tuple(one for one in found if lane is None or self._instances[one.instance_id].lane_tag == lane)
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         return tuple([one.instance for one in self._instances.values() if one.owned_in == environment])
@@ -73,19 +83,24 @@ class MemoryFleet:
         self.faults.before("fleet.launch", run.run_id)
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
-            if self.no_capacity & {option.instance_type, option.subnet_id}:
-                raise CapacityUnavailable(f"no {option.instance_type} in {option.subnet_id}")
+            if self._lacks(option):
+                problem = f"no {option.instance_type} in {option.subnet_id}"
+                raise CapacityUnavailable(problem, code="InsufficientInstanceCapacity", words=problem)
             instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
             self._by_token[token] = instance_id
             self.user_data[instance_id] = user_data
         self.faults.after("fleet.launch", run.run_id)
         return self._by_token[token]
 
+    def _lacks(self, option: LaunchOption) -> bool:
+        return bool(self.no_capacity & {option.instance_type, option.subnet_id, option.market})
+
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to end one instance."""
         self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
         if instance_id in self._instances:
+            self.explain(instance_id, StateReason("Client.UserInitiatedShutdown", "User initiated shutdown"))
             slow = self.slow_to_terminate and not force
             self.name_end(instance_id)
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
@@ -118,13 +133,19 @@ class MemoryFleet:
         )
         environment = tags.get("Environment", "")
         ours = owner_tags(self.project, environment).items() <= tags.items()
-        self._instances[instance_id] = _Listed(instance, environment if ours else None)
+        self._instances[instance_id] = _Listed(instance, environment if ours else None, tags.get("Lane"))
         return instance_id
 
     def move(self, instance_id: str, state: InstanceState) -> None:
         """Bring an instance into another state."""
         found = self._instances[instance_id]
         found.instance = replace(found.instance, state=state)
+
+    def explain(self, instance_id: str, reason: StateReason) -> None:
+        """Keep EC2's reason for the end of an instance; the first one counts."""
+        found = self._instances[instance_id]
+        if found.instance.state_reason is None:
+            found.instance = replace(found.instance, state_reason=reason, reclaimed=reason.reclaimed)
 
     def name_end(self, instance_id: str) -> None:
         """Keep now as the end of an instance, as EC2 does when a call ends it; the first call counts."""

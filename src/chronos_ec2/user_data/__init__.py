@@ -35,7 +35,7 @@ def _time_left(run: Run, limits: Limits) -> timedelta:
 
     Computed from the run and limits alone, not the clock: a repeated launch must request exactly the same instance.
     """
-    return max(timedelta(0), min(run.deadline - run.attempt_started_at, limits.max_runtime))
+    return max(timedelta(0), min(run.deadline - run.launch_due_at, limits.max_runtime))
 
 
 @cache

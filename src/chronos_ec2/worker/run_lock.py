@@ -18,7 +18,7 @@ from dataclasses import dataclass, replace
 from chronos_ec2.domain.errors import ChronosError, Fenced, LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import LAUNCHING, Run
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import DecidedBy, Status, Verdict
 from chronos_ec2.ports import Clock
 from chronos_ec2.run_store import RunStore
@@ -91,9 +91,10 @@ class RunLock:
                     run,
                     instance_id=self._identity.instance_id,
                     instance_type=self._identity.instance_type or run.instance_type,
-                    # Its launcher may have died before it could say so: the lock was last written before the launch.
-                    launched_at=run.launched_at or run.updated_at,
+                    # Its launcher may have died before it could say so: the option was recorded before the launch.
+                    launched_at=run.launched_at or (run.launching.since if run.launching else run.updated_at),
                     suspect=None,
+                    waiting=None,
                 )
                 return claimed.advance(Status.INITIALIZATION, CLAIMED, self._clock.now())
             # The response to our own claim was lost: write it again.
@@ -204,7 +205,7 @@ class RunLock:
         if self._run is None:
             if run.verdict is not None:
                 raise Fenced(f"run {run.run_id} has ended: {run.verdict.message}")
-        elif run.attempt != self._run.attempt or run.current_step == LAUNCHING:
+        elif run.attempt != self._run.attempt or not run.claimed:
             raise Fenced(f"run {run.run_id} moved on to another attempt")
         if run.verdict is not None and run.verdict.decided_by is DecidedBy.WATCHDOG:
             raise EndedByWatchdog(f"ended by the watchdog: {run.verdict.message}")

@@ -11,15 +11,16 @@ from pathlib import Path
 
 import pytest
 
-from agent.checkpoint.manifest import MANIFEST, Manifest
-from agent.checkpoint.restore import restore, restore_metrics, stored_checkpoints
+from agent.checkpoint.restore import restore, restore_metrics
 from agent.checkpoint.upload import store_checkpoint
 from agent.data.hashing import sha256_of
 from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
+from chronos_ec2.domain.records.checkpoint import MANIFEST, Manifest
 from chronos_ec2.domain.records.s3_keys import log_key
+from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.testing import MemoryAws, MemoryTransfer
 from tests.agent.builders import RUN_ID, a_run
 

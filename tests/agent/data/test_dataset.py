@@ -79,8 +79,9 @@ def test_a_file_that_cannot_be_downloaded_fails_the_run(tmp_path: Path) -> None:
 
 
 def test_a_file_of_another_size_fails_the_run(tmp_path: Path) -> None:
-    with pytest.raises(RunFailed, match="has 5 bytes, expected 6: changed since the launch"):
+    with pytest.raises(RunFailed, match="has 5 bytes, expected 6: changed since the launch") as caught:
         download(Transfer(), (("d/a.parquet", 6),), tmp_path, lambda _: None, no_stop)
+    assert caught.value.verdict.cause is Cause.USER_CODE
 
 
 def test_a_stop_ends_downloads_that_hang(tmp_path: Path) -> None:
@@ -91,6 +92,7 @@ def test_a_stop_ends_downloads_that_hang(tmp_path: Path) -> None:
 
     with pytest.raises(Fenced):
         download(Transfer(hang=hang), KEYS, tmp_path, lambda _: None, fence)
+    assert [thread for thread in threading.enumerate() if thread.name.startswith("download")], "left behind"
     hang.set()
 
 

@@ -222,6 +222,27 @@ def test_files_may_differ_in_compatible_types(tmp_path: Path, first: dict[str, A
     assert [f"{time:%Y-%m-%d}" for time in panel.times(1, 0, 2).to_pylist()] == ["2024-01-01", "2024-01-02"]
 
 
+def test_of_several_units_of_time_the_finest_is_kept(tmp_path: Path) -> None:
+    whole = pa.array(days(1, 2), pa.timestamp("ms"))
+    finer = pa.array([1_704_067_200_000_500, 1_704_153_600_000_500], pa.timestamp("us"))
+    panel = read(two_files(tmp_path, {"timestamp": whole}, {"timestamp": finer}), tmp_path)
+    assert [time.microsecond for time in panel.times(1, 0, 2).to_pylist()] == [500, 500]
+    assert [time.day for time in panel.times(0, 0, 2).to_pylist()] == [1, 2]
+
+
+def test_a_series_is_kept_if_any_of_its_targets_has_two_different_numbers(tmp_path: Path) -> None:
+    path = a_file(
+        tmp_path, item_id=["a", "a", "b", "b"], timestamp=days(1, 2, 1, 2), sold=[1.0, 2.0, 5.0, 5.0],
+        returned=[7.0, 7.0, 5.0, 5.0],
+    )  # fmt: skip
+    settings: dict[str, Any] = {"target": ["sold", "returned"]}
+    with pytest.raises(InvalidInput, match="1 of 2 series have no two different numbers, for instance b"):
+        read([path], tmp_path, **settings)
+    panel = read([path], tmp_path, problems={"empty": "drop"}, **settings)
+    assert panel.items.to_pylist() == ["a"]
+    assert panel.series(0).tolist() == [[1.0, 2.0], [7.0, 7.0]]
+
+
 @pytest.mark.parametrize(
     ("first", "second"),
     [

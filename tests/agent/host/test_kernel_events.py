@@ -4,7 +4,9 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from agent.host.kernel_events import KernelEvents, xids
+import pytest
+
+from agent.host.kernel_events import KernelEvents, Xid, xids
 
 # As the driver writes it. The first two Xids are faults of the program.
 LOG = """\
@@ -44,6 +46,17 @@ def test_a_fault_of_the_program_is_no_gpu_fault(tmp_path: Path) -> None:
     events = KernelEvents(a_log(tmp_path, ""))
     a_log(tmp_path, LOG.partition("4,904")[0])
     assert events.gpu_fault() is None
+
+
+@pytest.mark.parametrize("number", [13, 31, 32, 43, 45, 69])
+def test_an_xid_that_programs_cause_is_not_fatal(number: int) -> None:
+    """NVIDIA's catalogue: graphics engine exception, page fault, DMA, reset and preemptive clean-up of a channel."""
+    assert not Xid(1, "PCI:0000:00:1e", number).fatal
+
+
+@pytest.mark.parametrize("number", [48, 62, 64, 74, 79, 94, 95, 119, 120, 140])
+def test_an_xid_after_which_a_gpu_needs_a_reset_or_a_repair_is_fatal(number: int) -> None:
+    assert Xid(1, "PCI:0000:00:1e", number).fatal
 
 
 def test_an_unreadable_kernel_log_has_no_xids(tmp_path: Path) -> None:

@@ -160,6 +160,16 @@ def test_failed_checks_are_reported_too(tmp_path: Path) -> None:
     assert caught.value.verdict.cause is Cause.INFRA
 
 
+def test_another_instance_is_no_help_if_one_of_several_checks_fails_on_every_instance(tmp_path: Path) -> None:
+    needs = Needs(dataset_bytes=10**15, allow_cpu=True)
+    with pytest.raises(RunFailed) as caught:
+        preflight(tmp_path, needs, nvml.GpuLost("GPU is lost"), lambda _check: None)
+    assert "disk: " in str(caught.value)
+    assert "gpu: GPU is lost" in str(caught.value)
+    assert not caught.value.elsewhere
+    assert "another instance" not in str(caught.value)
+
+
 @pytest.mark.skipif(nvml.utilisation() is not None, reason="this machine has a GPU")
 def test_this_machine_fails_if_a_gpu_is_required(tmp_path: Path) -> None:
     with pytest.raises(RunFailed) as caught:

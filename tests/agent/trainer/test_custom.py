@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import os
 import shutil
 from pathlib import Path
 
@@ -128,6 +129,21 @@ def test_the_name_of_an_installed_module_is_refused(tmp_path: Path) -> None:
         supervised.run()
 
 
+def test_a_file_beside_it_shadows_no_module_of_python_or_the_agent(tmp_path: Path) -> None:
+    supervised = Supervised(tmp_path, a_config(trainer="mine:Trainer"))
+    supervised.workdir.code.mkdir()
+    (supervised.workdir.code / "mine.py").write_text(
+        "class Trainer:\n"
+        "    def __init__(self, config): pass\n"
+        "    def train(self, workdir, metrics, stop):\n"
+        "        import colorsys, agent.plots\n"
+        "        return {'mine': 'code' in colorsys.__file__}\n"
+    )
+    for name in ("colorsys.py", "agent.py"):
+        (supervised.workdir.code / name).write_text("raise SystemExit('the wrong one')\n")
+    assert supervised.run() == {"mine": False}
+
+
 def test_a_package_is_uploaded_without_byte_code(tmp_path: Path) -> None:
     package = tmp_path / "mine"
     shutil.copytree(EXAMPLE, package / "models")
@@ -144,7 +160,7 @@ def test_a_package_is_uploaded_without_byte_code(tmp_path: Path) -> None:
 def test_code_is_named_by_its_hash(tmp_path: Path) -> None:
     store, config = RunStore(MemoryAws().objects), a_config_file(tmp_path, own="x = 1")
     first = publish_code("own", config, store)
-    (config.parent / "own.py").touch()
+    os.utime(config.parent / "own.py", (10**9, 10**9))
     assert publish_code("own", config, store) == first
     (config.parent / "own.py").write_text("x = 2")
     assert publish_code("own", config, store) != first

@@ -28,7 +28,7 @@ def test_any_other_name_is_refused(name: str) -> None:
         check_name(name, "environment")
 
 
-def test_the_refusal_of_a_name_tells_where_it_stood_and_what_is_allowed() -> None:
+def test_the_refusal_of_a_name_says_where_it_was_and_what_is_allowed() -> None:
     with pytest.raises(InvalidInput) as refusal:
         check_name("De\nv", "--lane")
     assert str(refusal.value) == (
@@ -281,7 +281,7 @@ def test_a_number_may_be_given_another_minimum() -> None:
     assert Fields({"it": -2}, "x.json").number_or_none("it", minimum=-2) == -2
 
 
-def test_text_may_hold_what_does_not_show_but_controls_nothing() -> None:
+def test_text_may_have_invisible_characters_that_control_nothing() -> None:
     assert DEFAULT_READS["text"](Fields({"it": "a\u00a0b\u200bc"}, "x.json")) == "a\u00a0b\u200bc"
 
 

@@ -13,9 +13,10 @@ from hypothesis import strategies as st
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.events import Ignored, parse_event
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.request import Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
@@ -32,6 +33,15 @@ FULL_RUN = a_run(
     preemptions_left=4,
     crashes_left=3,
     prices=(("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)),
+    launching=Launching(LaunchOption("g5.4xlarge", "subnet-b", "spot"), NOW),
+    waiting=Waiting(
+        NOW,
+        NOW + seconds(7200),
+        2,
+        NOW + seconds(120),
+        (Refusal(LaunchOption("g4dn.2xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none in us-east-1a"),),
+    ),
+    parent="20260130T120000Z-0a0b0c",
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -46,10 +56,12 @@ FULL_BEAT = a_heartbeat(
 )
 A_REQUEST = Request(
     RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
-    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty",
+    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
+    Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
 )  # fmt: skip
 
 
+SPANS = {"wait_for_capacity_seconds", "on_demand_after_seconds"}
 GOLDEN = Path(__file__).with_name("golden")
 
 
@@ -60,19 +72,10 @@ def read_run(raw: bytes) -> Run:
 READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
 EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
 OPTIONAL = {
-    "run": {
-        "verdict",
-        "stop",
-        "suspect",
-        "instance_id",
-        "price_per_hour_usd",
-        "max_cost_usd",
-        "prices",
-        "launched_at",
-        "ended_at",
-    },
+    "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
+    | {"launching", "waiting", "launched_at", "ended_at", "parent"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit"},
+    "request": {"market", "log_group", "code_sha256", "commit", "parent", *SPANS},
 }
 
 

@@ -38,7 +38,7 @@ def test_a_checkpoint_made_just_now_is_not_the_same_as_none() -> None:
     assert Heartbeat.from_json(a_heartbeat().to_json()).checkpoint_age is None
 
 
-def test_a_beat_before_any_work_tells_of_none() -> None:
+def test_a_heartbeat_before_any_work_has_no_progress() -> None:
     fresh = Heartbeat("run", 1, "i-0", "boot", a_heartbeat().status, 0, seconds(0))
     assert (fresh.step, fresh.total_steps, fresh.bytes_synced, fresh.sent_at) == (0, 0, 0, "")
     assert (fresh.loss, fresh.trainer_pid, fresh.checkpoint_age, fresh.gpu_utilisation) == (None, None, None, None)
@@ -62,7 +62,7 @@ def test_a_loss_may_be_negative(loss: float) -> None:
         ({"loss": -1e15 - 0.5}, "field 'loss' is out of range"),
     ],
 )
-def test_a_beat_that_is_not_ours_is_unreadable_and_says_why(changes: dict[str, Any], problem: str) -> None:
+def test_a_heartbeat_that_is_not_ours_is_unreadable_and_says_why(changes: dict[str, Any], problem: str) -> None:
     assert read_with(**changes) == f"heartbeat.json: {problem}"
 
 
@@ -85,6 +85,6 @@ def test_a_wrong_word_is_quoted_no_further_than_120_characters() -> None:
     assert len(read_with(status="x" * 300)) == len("heartbeat.json: ") + 120
 
 
-def test_bytes_that_are_no_beat_are_unreadable_by_the_name_of_the_document() -> None:
+def test_bytes_that_are_no_heartbeat_are_unreadable() -> None:
     with pytest.raises(InvalidDocument, match=r"^heartbeat\.json: not JSON"):
         Heartbeat.from_json(b"")

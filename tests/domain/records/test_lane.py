@@ -75,7 +75,7 @@ def test_lanes_sort_by_environment_then_name() -> None:
     assert sorted([SECOND, Lane("prod"), MAIN]) == [MAIN, SECOND, Lane("prod")]
 
 
-def test_everything_of_a_run_lies_under_its_prefix() -> None:
+def test_everything_of_a_run_is_below_its_prefix() -> None:
     assert lanes_prefix("dev") == "dev/lanes/"
     assert run_prefix("dev", RUN_ID) == f"dev/{RUN_ID}/"
     assert run_key("dev", RUN_ID, "request.json") == f"dev/{RUN_ID}/request.json"

@@ -9,7 +9,8 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, ON_DEMAND, SPOT, Request
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, Request
 from chronos_ec2.testing.builders import LANE, RUN_ID
 
 PLAIN = Request(RUN_ID, LANE, {}, ("g5.xlarge",), "0" * 64, (), Limits())

@@ -22,7 +22,7 @@ FAILED = Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG)
 # --- phases ----------------------------------------------------------------------------------------------------
 
 
-def test_the_words_of_the_record_are_the_references_and_never_change() -> None:
+def test_the_values_in_a_record_are_those_of_the_reference_and_never_change() -> None:
     assert [str(status) for status in Status] == [
         "initialization",
         "data_sync",
@@ -44,12 +44,13 @@ def test_the_words_of_the_record_are_the_references_and_never_change() -> None:
         "over-budget",
         "orphan",
         "infra",
+        "no-capacity",
     ]
 
 
 @pytest.mark.parametrize("status", Status)
 @pytest.mark.parametrize("following", Status)
-def test_a_run_goes_to_the_next_phase_or_to_a_bad_end_and_nowhere_else(status: Status, following: Status) -> None:
+def test_a_run_goes_to_the_next_phase_or_fails_and_nowhere_else(status: Status, following: Status) -> None:
     allowed = {status}
     if status not in ENDS:
         allowed |= {PHASES[PHASES.index(status) + 1], Status.FAILED, Status.KILLED}
@@ -152,7 +153,7 @@ def test_preemptions_and_crashes_have_budgets_of_their_own(cause: Cause, preempt
     assert (again.preemptions_left, again.crashes_left) == (preemptions, crashes)
 
 
-def test_the_next_attempt_is_reckoned_with_the_dearest_type_that_it_may_get() -> None:
+def test_the_next_attempt_is_priced_at_the_most_expensive_type_that_it_may_get() -> None:
     prices = (("g6.xlarge", 0.805), ("g5.xlarge", 1.006))
     assert a_run(prices=prices).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g5.xlarge"
     assert a_run(prices=()).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g4dn.2xlarge"

@@ -165,7 +165,7 @@ def test_a_request_of_somebody_else_is_not_withdrawn(env: Environment) -> None:
 
 def test_a_launch_that_was_held_up_until_its_run_was_ended_does_not_succeed(env: Environment) -> None:
     env.faults.hook("deadlines.schedule", lambda _id: env.sweeps(LIMITS.boot + 5 * LIMITS.sweep))
-    with pytest.raises(LostRace, match="ended before") as raised:
+    with pytest.raises(LostRace, match="no longer holds its lane while") as raised:
         env.launch()
     (past,) = list_runs(env.store, "dev")
     assert past.run.run_id in notes(raised.value)
@@ -177,7 +177,7 @@ def test_a_launch_that_was_held_up_until_its_run_was_ended_does_not_succeed(env:
 def test_a_launch_that_was_held_up_until_its_run_was_condemned_does_not_succeed(env: Environment) -> None:
     env.fleet.slow_to_terminate = True
     env.faults.hook("deadlines.schedule", lambda _id: env.sweeps(LIMITS.boot + LIMITS.sweep))
-    with pytest.raises(LostRace, match="ended before"):
+    with pytest.raises(LostRace, match=r"has ended .* while"):
         env.launch()
     assert env.lock().run.status is Status.FAILED
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from chronos_ec2.domain.errors import CapacityUnavailable, NotAllowed, QuotaExceeded, ServiceUnavailable, UserError
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 
@@ -45,7 +45,7 @@ def test_one_type_that_fits_is_enough_and_the_others_are_warned_of() -> None:
     assert P in warning
 
 
-def test_a_type_whose_quota_nobody_tells_may_fit() -> None:
+def test_a_type_with_an_unknown_quota_may_fit() -> None:
     aws = MemoryAws()
     aws.setup_checks.quotas[G] = 0
     assert warned(aws, "inf2.xlarge") == []

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import io
 import re
+import sys
 import tarfile
 import tomllib
+import venv
 from importlib import metadata
 from pathlib import Path
 
@@ -157,6 +159,17 @@ def test_pip_that_cannot_fetch_is_one_line_that_names_the_lock(tmp_path: Path) -
     with pytest.raises(UserError, match=LOCK) as refusal:
         download_wheels(lock, "3.13", tmp_path)
     assert "\n" not in str(refusal.value)
+
+
+def test_an_environment_without_pip_is_no_index_that_cannot_be_reached(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    venv.create(tmp_path / "venv", with_pip=False)
+    monkeypatch.setattr(sys, "executable", str(tmp_path / "venv" / "bin" / "python"))
+    with pytest.raises(UserError, match="has none") as refusal:
+        download_wheels(tmp_path / "requirements.txt", "3.13", tmp_path)
+    assert "ensurepip" in refusal.value.hint
+    assert "index" not in str(refusal.value)
 
 
 @pytest.mark.parametrize("packages_in_image", [True, False])

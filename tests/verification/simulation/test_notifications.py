@@ -9,7 +9,8 @@ import pytest
 from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
-from verification.simulation.oracle import Verdicts
+from chronos_ec2.testing.virtual_ec2 import Drought
+from verification.simulation.guarantees import Verdicts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import FaultKind, InjectedFault, Scenario
 from verification.simulation.system import Parts
@@ -23,6 +24,7 @@ HISTORIES: dict[Kind, Scenario] = {
     Kind.STUCK: Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300), InjectedFault(FaultKind.PANIC, 301))),
     Kind.ORPHAN: Scenario(1, faults=(InjectedFault(FaultKind.NO_RECORD, 300),)),
     Kind.OVER_BUDGET: Scenario(1, training=1e4, max_cost=0.2, faults=(InjectedFault(FaultKind.DEAF, 0),)),
+    Kind.WAITING: Scenario(1, droughts=(Drought(0, 600),), wait_for_capacity=3600),
     Kind.LEAK: Scenario(1, shutting_down=1e9, by_force=900, faults=(InjectedFault(FaultKind.PANIC, 300),)),
 }
 

@@ -3,22 +3,28 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import asdict
+from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
-from chronos_ec2.cli.output import console, print_json, print_warning
+from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.times import check_span
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, SPOT
+from chronos_ec2.services.launch import WaitsForCapacity
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.launch.config import DEFAULT_CONFIG, Trainer, requested_config
 from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest
 from chronos_ec2.training_config.schema import Ending
+
+_SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=7)
 
 
 def launch(
@@ -47,15 +53,33 @@ def launch(
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
     ] = False,
+    wait_for_capacity: Annotated[
+        str | None,
+        typer.Option(help="How long to wait if EC2 has no capacity, such as 2h. Default: the launch fails at once."),
+    ] = None,
+    on_demand_after: Annotated[
+        str | None,
+        typer.Option(help="With --spot: after how long a wait on-demand capacity will do too, such as 30m."),
+    ] = None,
     preemptions: Annotated[int, typer.Option(help="How often the run resumes after a spot interruption.")] = 5,
     crashes: Annotated[int, typer.Option(help="How often the run resumes after its instance died.")] = 1,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Train on the CPU if there is no GPU.")] = False,
+    resume: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN",
+            help="Take up a run that ended before its training was complete, from its latest checkpoint, as a new run.",
+        ),
+    ] = None,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
     """Start a run on a new instance. Refused while another run is active in the lane."""
+    if resume is not None:
+        fixed = {"--config": config, "--trainer": trainer, "--minutes": minutes, "--ending": ending}
+        _refuse_with_resume(fixed | {"--allow-cpu": allow_cpu or None}, resume)
     request = LaunchRequest(
         config=requested_config(config, trainer, minutes, ending),
         config_path=config,
@@ -68,6 +92,9 @@ def launch(
         preemptions=preemptions,
         crashes=crashes,
         allow_cpu=allow_cpu,
+        resume=resume,
+        wait_for_capacity=_span("--wait-for-capacity", wait_for_capacity),
+        on_demand_after=_span("--on-demand-after", on_demand_after),
     )
     world = connect(environment, region, bucket)
     with on_interrupt("nothing was started"), console.status("preparing the launch") as show:
@@ -85,16 +112,37 @@ def launch(
         launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
-        print_json({"uri": uri, "chosen": prepared.chosen} | asdict(launched))
+        resumed = prepared.resumed
+        parent = resumed and {"run_id": resumed.parent.run_id, "step": resumed.step}
+        print_json({"uri": uri, "chosen": prepared.chosen, "parent": parent} | asdict(launched))
         return
-    console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
-    console.print(f"  instance  {launched.instance_id} ({launched.option.instance_type}, {launched.option.subnet_id})")
+    if isinstance(launched, WaitsForCapacity):
+        console.print(f"run [bold]{launched.run_id}[/] waits for capacity in {request.lane}")
+        print_waiting(launched.waiting)
+    else:
+        console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
+        option = launched.option
+        console.print(f"  instance  {launched.instance_id} ({option.instance_type}, {option.subnet_id})")
     console.print(f"  deadline  {prepared.spec.limits.max_runtime.total_seconds() / 3600:g} h from now")
+    if prepared.resumed:
+        console.print(f"  resumes   {resume} from step {prepared.resumed.step}")
     if prepared.chosen:
         chosen = ", ".join(f"{key} {value}" for key, value in prepared.chosen.items())
         console.print(f"  defaults  {chosen} (docs/configuration.md)", markup=False)
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
+
+
+def _span(option: str, value: str | None) -> timedelta | None:
+    return None if value is None else check_span(value, option, _SHORTEST_WAIT, _LONGEST_WAIT)
+
+
+def _refuse_with_resume(options: Mapping[str, object], run_id: str) -> None:
+    """Raise InvalidInput for an option that changes what is trained."""
+    given = next((name for name, value in options.items() if value is not None), None)
+    if given is not None:
+        remedy = f"a resumed run trains exactly as run {run_id} did; leave out one of them"
+        raise InvalidInput("--resume", f"and {given} exclude each other", remedy)
 
 
 @contextmanager

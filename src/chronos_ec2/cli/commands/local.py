@@ -28,7 +28,7 @@ def up(state: State = DEFAULT_STATE, json: AsJson = False) -> None:
 
     aws = start(state, say=_silent if json else _say)
     if json:
-        print_json({"endpoint": aws.endpoint, "variables": aws.variables})
+        print_json({"endpoint": aws.endpoint, "variables": aws.variables, "unset": aws.unset})
         return
     console.print(f"[green]up[/] at {aws.endpoint}; to point every AWS client at it, run")
     for line in aws.shell():

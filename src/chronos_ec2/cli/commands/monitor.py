@@ -9,8 +9,9 @@ import typer
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
-from chronos_ec2.cli.output import as_document, console, dollars, print_json, verdict_line
+from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, verdict_line
 from chronos_ec2.cli.patience import PatientReader
+from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.run_queries import RunView, find_run, list_instances
@@ -54,7 +55,8 @@ def _follow(
         while True:
             snapshot, cost = reader.read(lambda world: _look(world, environment, run_id))
             run = snapshot.run
-            seen = (run.status, run.current_step, run.attempt, snapshot.active)
+            waiting = run.waiting if run.current_step == WAITING else None
+            seen = (run.status, run.current_step, run.attempt, waiting, snapshot.active)
             if json and seen != shown:
                 print_json(as_document(snapshot, cost))
             elif not json and seen != shown:
@@ -62,6 +64,9 @@ def _follow(
                 for status, moment in run.phases[phases_printed:]:
                     console.print(f"{moment:%H:%M:%S}  {status}")
                 phases_printed = len(run.phases)
+                if waiting:
+                    console.print("waits for capacity")
+                    print_waiting(waiting)
             shown = seen
             if not snapshot.active:
                 return snapshot, cost

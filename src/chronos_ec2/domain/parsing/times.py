@@ -2,8 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime, timedelta
 from functools import lru_cache
+
+from chronos_ec2.domain.errors import InvalidInput
+
+_SPAN = re.compile(r"([0-9]{1,9}(?:\.[0-9]{1,3})?)([smh])")
+_UNITS = {"s": "seconds", "m": "minutes", "h": "hours"}
 
 
 @lru_cache(maxsize=1024)
@@ -31,3 +37,23 @@ def human_span(span: timedelta) -> str:
     if seconds < 120:
         return f"{seconds} s"
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
+def check_span(value: str, where: str, least: timedelta, most: timedelta) -> timedelta:
+    """The duration in `value`, such as 90s, 30m or 2h. Raises InvalidInput for `where`."""
+    remedy = f"between {short_span(least)} and {short_span(most)}, such as 90s, 30m or 2h"
+    if (match := _SPAN.fullmatch(value)) is None:
+        raise InvalidInput(where, f"{value[:40]!r} is not a duration", remedy)
+    span = timedelta(**{_UNITS[match[2]]: float(match[1])})
+    if not least <= span <= most:
+        raise InvalidInput(where, f"{value} is out of range", remedy)
+    return span
+
+
+def short_span(span: timedelta) -> str:
+    """A duration as `check_span` reads it."""
+    seconds = span.total_seconds()
+    for size, unit in ((3600, "h"), (60, "m")):
+        if seconds % size == 0:
+            return f"{seconds / size:g}{unit}"
+    return f"{seconds:g}s"

@@ -4,24 +4,38 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Literal
+from datetime import timedelta
+from typing import Any
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import check_run_id
 
 SCHEMA_VERSION = 1
-Market = Literal["on-demand", "spot"]
-ON_DEMAND: Market = "on-demand"
-SPOT: Market = "spot"
 REQUEST = "request.json"
 MAX_REQUEST_BYTES = 16 * 1024 * 1024
 """Room for the list of about a hundred thousand data files."""
+_LONGEST_SPAN = timedelta(days=366)
 _REST_BYTES = 64 * 1024
 """Room for everything in a request but its configuration and its data files."""
+
+
+@dataclass(frozen=True, slots=True)
+class Parent:
+    """The run that another takes up.
+
+    Attributes:
+        checkpoints_of: Whose checkpoint it begins with: the parent, or the parent's if that had none of its own.
+        data_sha256: Hash of the data set that the parent trained on, None if unknown.
+    """
+
+    run_id: str
+    checkpoints_of: str
+    data_sha256: str | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,6 +49,10 @@ class Request:
         log_group: The CloudWatch log group, if the logs go there too.
         code_sha256: Hash of the user's own trainer, if any.
         commit: The git commit of the launching code, None if unknown.
+        wait_for_capacity: How long an attempt waits for capacity at most. None: the first attempt does not wait,
+            later ones until the deadline.
+        on_demand_after: How long an attempt waits for spot capacity before on-demand capacity will do too.
+        parent: The run that this one takes up, if any.
     """
 
     run_id: str
@@ -49,6 +67,9 @@ class Request:
     log_group: str | None = None
     code_sha256: str | None = None
     commit: str | None = None
+    wait_for_capacity: timedelta | None = None
+    on_demand_after: timedelta | None = None
+    parent: Parent | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -62,9 +83,17 @@ class Request:
                 "bundle_sha256": self.bundle_sha256,
                 "code_sha256": self.code_sha256,
                 "commit": self.commit,
+                "parent": self.parent
+                and {
+                    "run_id": self.parent.run_id,
+                    "checkpoints_of": self.parent.checkpoints_of,
+                    "data_sha256": self.parent.data_sha256,
+                },
                 "allow_cpu": self.allow_cpu,
                 "market": self.market,
                 "log_group": self.log_group,
+                "wait_for_capacity_seconds": _seconds(self.wait_for_capacity),
+                "on_demand_after_seconds": _seconds(self.on_demand_after),
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "dataset": _dataset(self.dataset_keys),
@@ -87,13 +116,32 @@ class Request:
                 dataset_keys=tuple((part.text("key"), part.count("bytes")) for part in fields.children("dataset")),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
-                market=SPOT if fields.text_or_none("market") == SPOT else ON_DEMAND,
+                market=read_market(fields.text_or_none("market") or ON_DEMAND),
                 log_group=fields.text_or_none("log_group"),
                 code_sha256=fields.text_or_none("code_sha256"),
                 commit=fields.text_or_none("commit"),
+                wait_for_capacity=_span(fields, "wait_for_capacity_seconds"),
+                on_demand_after=_span(fields, "on_demand_after_seconds"),
+                parent=_parent(fields.child("parent")) if fields.has("parent") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error
+
+
+def _parent(fields: Fields) -> Parent:
+    run_id, checkpoints_of = check_run_id(fields.text("run_id")), check_run_id(fields.text("checkpoints_of"))
+    return Parent(run_id, checkpoints_of, fields.text_or_none("data_sha256"))
+
+
+def _seconds(span: timedelta | None) -> float | None:
+    return None if span is None else span.total_seconds()
+
+
+def _span(fields: Fields, name: str) -> timedelta | None:
+    seconds = fields.number_or_none(name)
+    if seconds is not None and seconds > _LONGEST_SPAN.total_seconds():
+        raise InvalidDocument(f"{REQUEST}: field {name!r} is out of range")
+    return None if seconds is None else timedelta(seconds=seconds)
 
 
 def _dataset(keys: tuple[tuple[str, int], ...]) -> list[dict[str, Any]]:

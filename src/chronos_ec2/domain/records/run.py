@@ -11,23 +11,29 @@ from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.capacity import Launching, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 from chronos_ec2.domain.records.status import (
     _TRANSITIONS,
     ACTIVE,
     Cause,
-    DecidedBy,
-    Outcome,
     Status,
     Stop,
     Suspect,
     Verdict,
+    read_stop,
+    read_suspect,
+    read_verdict,
 )
 
 SCHEMA_VERSION = 1
+MAX_VERDICT = 4000
+"""Characters of a verdict's message. A denied call has an encoded part, which must be whole to be decoded."""
 LAUNCHING = "launching"
 """The step of an attempt that no agent has claimed yet."""
+WAITING = "waiting-for-capacity"
+"""The step of an attempt for which EC2 has refused every option."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,6 +54,9 @@ class Run:
         spent_usd: The cost of the attempts that have ended.
         preemptions_left: How many more attempts may be lost because EC2 reclaimed the instance.
         crashes_left: How many more attempts may be lost because the instance or its agent died.
+        launching: The option that EC2 was last asked for, None if it has refused all of them.
+        waiting: How the attempt waits for capacity, None if it has not begun to.
+        parent: The run that this one takes up, if any.
     """
 
     run_id: str
@@ -74,11 +83,14 @@ class Run:
     suspect: Suspect | None = None
     phases: tuple[tuple[Status, datetime], ...] = field(default=())
     prices: tuple[tuple[str, float], ...] = field(default=())
+    launching: Launching | None = None
+    waiting: Waiting | None = None
+    parent: str | None = None
 
     @property
     def claimed(self) -> bool:
         """Whether an agent has claimed this attempt."""
-        return not (self.status is Status.INITIALIZATION and self.current_step == LAUNCHING)
+        return not (self.status is Status.INITIALIZATION and self.current_step in (LAUNCHING, WAITING))
 
     @property
     def attempt_started_at(self) -> datetime:
@@ -86,6 +98,16 @@ class Run:
         return max(
             (moment for status, moment in self.phases if status is Status.INITIALIZATION), default=self.created_at
         )
+
+    @property
+    def launch_due_at(self) -> datetime:
+        """When the launch that is in work was due. It is the same for every launcher that takes the launch up."""
+        return self.waiting.next_try_at if self.waiting and self.waiting.tries else self.attempt_started_at
+
+    @property
+    def launched(self) -> bool:
+        """Whether the record says that the current attempt has had an instance."""
+        return self.instance_id is not None or (self.verdict is None and self.claimed)
 
     @property
     def active(self) -> bool:
@@ -111,7 +133,7 @@ class Run:
         """This run with a verdict. The first verdict stands."""
         if self.verdict is not None:
             return self
-        verdict = replace(verdict, message=one_line(verdict.message))
+        verdict = replace(verdict, message=one_line(verdict.message, MAX_VERDICT))
         phases = (*self.phases, (verdict.status, now))
         return replace(
             self,
@@ -139,9 +161,16 @@ class Run:
             crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
             verdict=None,
             suspect=None,
+            launching=None,
+            waiting=None,
             updated_at=now,
             phases=(*self.phases, (Status.INITIALIZATION, now)),
         )
+
+    def wait(self, waiting: Waiting, launching: Launching | None, now: datetime) -> Run:
+        """This run after EC2 has refused it an instance."""
+        step = WAITING if waiting.tries else LAUNCHING
+        return replace(self, current_step=step, waiting=waiting, launching=launching, suspect=None, updated_at=now)
 
     def to_json(self) -> bytes:
         """The record as stored in S3."""
@@ -150,6 +179,7 @@ class Run:
             {
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
+                "parent": self.parent,
                 "environment": self.lane.environment,
                 "lane": self.lane.name,
                 "status": self.status,
@@ -185,6 +215,8 @@ class Run:
                     "reason": suspect.reason,
                     "first_seen": format_time(suspect.first_seen),
                 },
+                "launching": self.launching and self.launching.to_dict(),
+                "waiting": self.waiting and self.waiting.to_dict(),
                 "timestamps": [{"status": status, "at": format_time(moment)} for status, moment in self.phases],
             }
         )
@@ -222,9 +254,12 @@ class Run:
             ended_at=fields.time("ended_at") if fields.has("ended_at") else None,
             preemptions_left=fields.count("preemptions_left"),
             crashes_left=fields.count("crashes_left"),
-            verdict=_verdict(fields),
-            stop=_stop(fields),
-            suspect=_suspect(fields),
+            verdict=read_verdict(fields.child("verdict")) if fields.has("verdict") else None,
+            stop=read_stop(fields.child("stop")) if fields.has("stop") else None,
+            suspect=read_suspect(fields.child("suspect")) if fields.has("suspect") else None,
+            launching=Launching.from_fields(fields.child("launching")) if fields.has("launching") else None,
+            waiting=Waiting.from_fields(fields.child("waiting")) if fields.has("waiting") else None,
+            parent=check_run_id(fields.text("parent")) if fields.has("parent") else None,
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 
@@ -246,32 +281,6 @@ def _read(raw: bytes, lane: Lane) -> Run:
 def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
     prices = fields.child("prices")
     return tuple((instance_type, prices.number(instance_type)) for instance_type in fields.raw("prices"))
-
-
-def _verdict(fields: Fields) -> Verdict | None:
-    if not fields.has("verdict"):
-        return None
-    verdict = fields.child("verdict")
-    return Verdict(
-        Outcome(verdict.text("outcome")),
-        Cause(verdict.text("cause")),
-        verdict.text("message"),
-        DecidedBy(verdict.text("decided_by")),
-    )
-
-
-def _stop(fields: Fields) -> Stop | None:
-    if not fields.has("stop"):
-        return None
-    stop = fields.child("stop")
-    return Stop(Cause(stop.text("cause")), stop.text("reason"), stop.time("requested_at"))
-
-
-def _suspect(fields: Fields) -> Suspect | None:
-    if not fields.has("suspect"):
-        return None
-    suspect = fields.child("suspect")
-    return Suspect(Cause(suspect.text("cause")), suspect.text("reason"), suspect.time("first_seen"))
 
 
 def new_run_id(now: datetime, entropy: bytes) -> str:

@@ -10,6 +10,8 @@ from chronos_ec2.domain.records.lane import CACHED, Lane
 
 RUN_ID_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 LOGS = "logs/"
+CHECKPOINTS = "checkpoints/"
+"""Prefix of checkpoints below the prefix of the run, with one folder per step."""
 _LATER_PART = re.compile(r"\.([0-9]{4,})\Z")
 
 

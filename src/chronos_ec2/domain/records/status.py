@@ -6,6 +6,8 @@ from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
 
+from chronos_ec2.domain.parsing.codec import Fields
+
 
 class Status(StrEnum):
     """The status of a run. Names and order are the reference's."""
@@ -39,6 +41,7 @@ class Cause(StrEnum):
     OVER_BUDGET = "over-budget"
     ORPHAN = "orphan"
     INFRA = "infra"
+    NO_CAPACITY = "no-capacity"
 
 
 class DecidedBy(StrEnum):
@@ -103,3 +106,23 @@ class Suspect:
     cause: Cause
     reason: str
     first_seen: datetime
+
+
+def read_verdict(fields: Fields) -> Verdict:
+    """A verdict in a record. Raises InvalidDocument, ValueError."""
+    return Verdict(
+        Outcome(fields.text("outcome")),
+        Cause(fields.text("cause")),
+        fields.text("message"),
+        DecidedBy(fields.text("decided_by")),
+    )
+
+
+def read_stop(fields: Fields) -> Stop:
+    """A request to stop in a record. Raises InvalidDocument, ValueError."""
+    return Stop(Cause(fields.text("cause")), fields.text("reason"), fields.time("requested_at"))
+
+
+def read_suspect(fields: Fields) -> Suspect:
+    """A first observation in a record. Raises InvalidDocument, ValueError."""
+    return Suspect(Cause(fields.text("cause")), fields.text("reason"), fields.time("first_seen"))

@@ -7,7 +7,7 @@ from dataclasses import replace
 from datetime import datetime, timedelta
 
 from chronos_ec2.domain.cost import cost_until, price_in, settled
-from chronos_ec2.domain.decision import Decision, FinishRun, Notify, Relaunch, WriteLock
+from chronos_ec2.domain.decision import Decision, FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
@@ -15,6 +15,7 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Suspect, Verdict
+from chronos_ec2.domain.rules.not_launched import decide_not_launched, verdict_without_instance
 
 _HOUR = timedelta(hours=1)
 
@@ -22,8 +23,12 @@ _HOUR = timedelta(hours=1)
 def is_lost(run: Run, instances: Iterable[Instance]) -> bool:
     """Whether the run had an instance, has none now, and neither a verdict nor a stop explains it."""
     own = [instance for instance in instances if instance.belongs_to(run)]
-    had_one = run.claimed or run.instance_id is not None or bool(own)
-    return run.verdict is None and run.stop is None and had_one and not any(instance.alive for instance in own)
+    return (
+        run.verdict is None
+        and run.stop is None
+        and (run.launched or bool(own))
+        and not any(instance.alive for instance in own)
+    )
 
 
 def decide_missing_instance(lock: LockHeld, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -37,12 +42,8 @@ def decide_missing_instance(lock: LockHeld, facts: LaneFacts, now: datetime, lim
         return Decision(f"run {run.run_id} still has an instance of an earlier attempt")
     if any(not instance.alive and instance.belongs_to(run) for instance in facts.instances):
         return _finish_or_resume(run, facts, now, limits, f"run {run.run_id}: its instance is terminated")
-    # Once a suspicion is written, `written_at` is no longer the time of the launch.
-    launching = not run.claimed and run.instance_id is None and run.verdict is None and run.suspect is None
-    if launching and now - lock.written_at < limits.boot:
-        text = f"attempt {run.attempt} resumes from the checkpoint of the previous attempt"
-        resume = (Notify(Kind.RESUMED, run.run_id, text, run), Relaunch(run))
-        return Decision(f"run {run.run_id} is being launched", resume if run.attempt > 1 and run.stop is None else ())
+    if not run.launched and (decision := decide_not_launched(lock, now, limits)):
+        return decision
     if run.suspect is None or run.suspect.cause is not Cause.INFRA:
         suspect = Suspect(Cause.INFRA, "EC2 lists no instance of the run", now)
         return Decision(f"suspected: {suspect.reason}", (WriteLock(replace(run, suspect=suspect, updated_at=now)),))
@@ -94,11 +95,16 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
     may_have_checkpoint = _has_checkpoint(run, facts) or isinstance(facts.heartbeat, ReadFailed)
     return (
         left > 0
+        and _had_instance(run, facts)
         and (may_have_checkpoint or verdict.cause is Cause.PREEMPTED)
         and run.stop is None
         and now + limits.boot < run.deadline
         and _can_pay_for_boot(run, verdict.cause, facts, now, limits)
     )
+
+
+def _had_instance(run: Run, facts: LaneFacts) -> bool:
+    return run.launched or any(instance.belongs_to(run) for instance in facts.instances)
 
 
 def _can_pay_for_boot(run: Run, cause: Cause, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
@@ -121,14 +127,20 @@ def _with_verdict(run: Run, facts: LaneFacts, now: datetime) -> Run:
     Only EC2's own word makes it a preemption: a spot instance whose agent died powers off by itself.
     """
     report = f": {one_line(facts.exit_report, 300)}" if facts.exit_report else ""
+    own = [instance for instance in facts.instances if instance.belongs_to(run)]
+    says = next((f"; EC2 says {instance.state_reason}" for instance in own if instance.state_reason), "")
     if run.stop:
         verdict = Verdict(run.stop.outcome, run.stop.cause, run.stop.reason, DecidedBy.WATCHDOG)
-    elif any(instance.reclaimed and instance.belongs_to(run) for instance in facts.instances):
+    elif any(instance.reclaimed for instance in own):
         text = f"EC2 reclaimed the spot instance during {run.status}"
         verdict = Verdict(Outcome.FAILED, Cause.PREEMPTED, text, DecidedBy.WATCHDOG)
+    elif not _had_instance(run, facts):
+        verdict = verdict_without_instance(run, now)
     elif not run.claimed:
-        verdict = Verdict(Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{report}", DecidedBy.WATCHDOG)
+        verdict = Verdict(
+            Outcome.FAILED, Cause.INFRA, f"no agent ever claimed the run{report}{says}", DecidedBy.WATCHDOG
+        )
     else:
-        message = f"the instance disappeared during {run.status}{report or ', without an exit report'}"
+        message = f"the instance disappeared during {run.status}{report or ', without an exit report'}{says}"
         verdict = Verdict(Outcome.FAILED, Cause.INFRA, message, DecidedBy.WATCHDOG)
     return run.end(verdict, now)

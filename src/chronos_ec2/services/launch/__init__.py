@@ -5,6 +5,6 @@ Whoever only starts instances, such as the launcher function, needs neither pyda
 """
 
 from chronos_ec2.services.launch.launcher import Launcher, launch
-from chronos_ec2.services.launch.spec import Launched, LaunchSpec
+from chronos_ec2.services.launch.spec import Launched, LaunchSpec, WaitsForCapacity
 
-__all__ = ["LaunchSpec", "Launched", "Launcher", "launch"]
+__all__ = ["LaunchSpec", "Launched", "Launcher", "WaitsForCapacity", "launch"]

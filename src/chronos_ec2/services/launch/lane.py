@@ -16,16 +16,17 @@ from chronos_ec2.domain.errors import (
     LaunchRefused,
     LostRace,
     NotAllowed,
+    Superseded,
     UserError,
 )
 from chronos_ec2.domain.facts import LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
-from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.run import MAX_VERDICT, Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
-from chronos_ec2.ports import LaunchOption
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.run_queries import FINAL_RECORD
 
@@ -109,6 +110,8 @@ class FailedLaunch:
     store: RunStore
     possible_instance: str
     took_lane: bool
+    recorded: frozenset[Launching | None] = frozenset()
+    """The options that the launch has recorded in the lock."""
 
     def settle(self, error: BaseException) -> None:
         """Free the lane, or ask the run to stop, and note in `error` how it stands. Raises nothing else."""
@@ -128,6 +131,9 @@ class FailedLaunch:
                 return self._without_lock()
             if state.run.attempt != self.run.attempt:
                 return f"run {self.run.run_id} goes on as attempt {state.run.attempt}. {self._commands('monitor')}"
+            taken_over = state.run.launching and state.run.launching not in self.recorded
+            if taken_over or isinstance(error, Superseded):
+                return self._commands("monitor")
             try:
                 return self._stop(state, error) if self.possible_instance else self._free(state, error)
             except LostRace:
@@ -177,10 +183,12 @@ class FailedLaunch:
 
 
 def _ending(error: BaseException) -> tuple[Outcome, Cause]:
+    if isinstance(error, CapacityUnavailable):
+        return Outcome.FAILED, Cause.NO_CAPACITY
     return (Outcome.FAILED, Cause.INFRA) if isinstance(error, Exception) else (Outcome.KILLED, Cause.REQUESTED)
 
 
 def _reason(error: BaseException) -> str:
     if not isinstance(error, Exception):
         return "the launch was interrupted"
-    return one_line(f"the launch failed: {str(error) or type(error).__name__}")
+    return one_line(f"the launch failed: {str(error) or type(error).__name__}", MAX_VERDICT)

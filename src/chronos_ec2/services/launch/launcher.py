@@ -5,36 +5,42 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
+from datetime import timedelta
 
 from chronos_ec2.domain.errors import (
-    CapacityUnavailable,
     InvalidDocument,
+    InvalidInput,
+    LaunchRefused,
     LostRace,
     NotAllowed,
-    QuotaExceeded,
     ServiceUnavailable,
+    Superseded,
 )
-from chronos_ec2.domain.facts import LockHeld, LockRead, ReadFailed, Unreadable
+from chronos_ec2.domain.facts import LockHeld
+from chronos_ec2.domain.limits import LAUNCHER_TIMEOUT, TAKE_OVER_AFTER
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request, check_request_size
 from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Status
-from chronos_ec2.ports import Clock, Deadlines, Fleet, LaunchOption
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch.attempt import Attempt, NoCapacity, as_stored, may_launch
 from chronos_ec2.services.launch.dataset import find_dataset
-from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, StartsInstances, refuse_if_busy, take_lane
-from chronos_ec2.services.launch.spec import Launched, LaunchSpec
+from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, refuse_if_busy, take_lane
+from chronos_ec2.services.launch.spec import Launched, LaunchSpec, WaitsForCapacity
 from chronos_ec2.services.prices import check_cap
 from chronos_ec2.services.teardown import refuse_teardown
-from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
-from chronos_ec2.user_data import render_user_data
 
-_COMMIT_ATTEMPTS = 5
+_ROUND = LAUNCHER_TIMEOUT - timedelta(seconds=60)
+"""How long the launcher function goes on to the next option: the last may take a minute without an answer."""
 
 
-def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines, clock: Clock) -> Launched:
-    """Start one instance for a new run.
+def launch(
+    spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines, clock: Clock
+) -> Launched | WaitsForCapacity:
+    """Start one instance for a new run, or leave the run to the watchdog if it may wait for capacity.
 
     An error after the lane was taken has a note (`__notes__`) on what may be running and how to end it.
 
@@ -42,13 +48,14 @@ def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines
         InvalidInput: the data set is missing or too large, the price cap cannot be kept, or the stack is being deleted.
         LaneBusy: another run holds the lane.
         CapacityUnavailable, LaunchRefused, NotAllowed: EC2 starts no instance.
-        LostRace: the watchdog has ended the run meanwhile.
+        Superseded: the run was ended or stopped meanwhile; the watchdog ends whatever was started.
         ServiceUnavailable: AWS did not answer.
     """
     prices, price = _prices(spec)
-    dataset = find_dataset(store, spec.data_path)
+    dataset = find_dataset(store, spec.data_path) if spec.dataset is None else spec.dataset
     check_request_size(spec.config, dataset)
-    now = clock.now()
+    now = as_stored(clock.now())
+    deadline, wait = now + spec.limits.max_runtime, spec.wait_for_capacity
     run = Run(
         run_id=new_run_id(now, secrets.token_bytes(3)),
         lane=spec.lane,
@@ -60,71 +67,118 @@ def launch(spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines
         instance_type=max(spec.instance_types, key=lambda kind: prices.get(kind, 0.0)),
         created_at=now,
         updated_at=now,
-        deadline=now + spec.limits.max_runtime,
+        deadline=deadline,
         price_per_hour_usd=price,
         max_cost_usd=spec.max_cost_usd,
         preemptions_left=spec.preemptions_left,
         crashes_left=spec.crashes_left,
         phases=((Status.INITIALIZATION, now),),
         prices=tuple(prices.items()),
+        launching=Launching(LaunchOption(spec.instance_types[0], spec.subnet_ids[0], spec.market), now),
+        waiting=None if wait is None else Waiting(now, min(now + wait, deadline - spec.limits.boot), 0, now),
+        parent=None if spec.parent is None else spec.parent.run_id,
     )
     request = Request(
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
-        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit,
+        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
+        spec.on_demand_after, spec.parent,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
-    started, held = StartedInstances(fleet), None
+    started, attempt = StartedInstances(fleet), None
     try:
-        held = take_lane(run, request, store)
+        attempt = Attempt(take_lane(run, request, store), request, store, clock, created=True)
         refuse_teardown(store, run.lane.environment, spec.stack_id)
-        launched = _start_instance(held.run, request, spec.bucket, spec.subnet_ids, started)
-        _commit(held, launched, store, deadlines)
+        return _start_first(attempt, started, spec, deadlines)
     except (Exception, KeyboardInterrupt, SystemExit) as error:
-        FailedLaunch(run, request, store, started.possible, held is not None).settle(error)
+        own = attempt.recorded if attempt else frozenset([run.launching])
+        FailedLaunch(run, request, store, started.possible, attempt is not None, own).settle(error)
         raise
-    return launched
+
+
+def _start_first(
+    attempt: Attempt, started: StartedInstances, spec: LaunchSpec, deadlines: Deadlines
+) -> Launched | WaitsForCapacity:
+    run, may_wait = attempt.run, spec.wait_for_capacity is not None
+    try:
+        launched = attempt.ask(started, spec.bucket, spec.subnet_ids)
+    except NoCapacity as error:
+        if not may_wait:
+            raise
+        return WaitsForCapacity(run.run_id, run.attempt, attempt.wait(error))
+    except ServiceUnavailable as error:
+        if not may_wait:
+            raise
+        return WaitsForCapacity(run.run_id, run.attempt, attempt.wait_for_answer(error))
+    return attempt.commit(launched, deadlines)
 
 
 @dataclass(frozen=True, slots=True)
 class Launcher:
-    """Starts the instances of later attempts: the Relauncher of whoever has the right to start instances."""
+    """Starts the instances of attempts that wait for one: the Relauncher of whoever may start instances."""
 
     bucket: str
     subnet_ids: tuple[str, ...]
     store: RunStore
     fleet: Fleet
     deadlines: Deadlines
+    clock: Clock
 
     def relaunch(self, run: Run) -> None:
-        """Start an instance for the current attempt of a run. Raises as `start` does."""
-        self.start(run.lane, run.run_id)
+        """Start an instance for the current attempt of a run. Raises ServiceUnavailable.
 
-    def start(self, lane: Lane, run_id: str) -> Launched | None:
-        """Start the instance of a run's new attempt.
+        What else keeps it from an instance is in the lock.
+        """
+        with suppress(LaunchRefused, NotAllowed, InvalidDocument, Superseded):
+            self.start(run.lane, run.run_id)
 
-        Returns None if there is nothing to start, before or after the call to EC2: the run no longer holds the lane,
-        was stopped, or has its instance.
+    def start(self, lane: Lane, run_id: str) -> Launched | WaitsForCapacity | None:
+        """Start the instance of a run's current attempt, or note that EC2 has no capacity for it.
+
+        Returns None if there is nothing to do: the run no longer wants an instance, it is not its time to ask EC2, or
+        another launcher is at work.
 
         Raises:
-            InvalidDocument: the run's request is missing or damaged.
-            CapacityUnavailable, LaunchRefused: no instance was started; the watchdog ends the run.
+            InvalidDocument, LaunchRefused, NotAllowed: there will be no instance; the run has its verdict.
+            Superseded: the run was ended or stopped meanwhile, or another launcher has taken it over.
             ServiceUnavailable: AWS did not answer; a retry does not start a second instance.
         """
-        held = self.store.read_lock(lane)
-        if not isinstance(held, LockHeld) or held.run.run_id != run_id:
+        held, now = self.store.read_lock(lane), self.clock.now()
+        if not isinstance(held, LockHeld) or held.run.run_id != run_id or not may_launch(held.run, held.run):
             return None
-        if held.run.claimed or held.run.instance_id or held.run.verdict or held.run.stop:
+        run = held.run
+        at_work = run.launching and now - held.since(run.launching.since) < TAKE_OVER_AFTER
+        if at_work or (run.waiting and not run.waiting.next_try_at <= now < run.waiting.until):
             return None
-        found = self.store.objects.read(run_key(lane.environment, run_id, REQUEST), MAX_REQUEST_BYTES)
-        if found is None:
-            raise InvalidDocument(f"run {run_id} has no {REQUEST}")
-        request = Request.from_json(found.body)
-        launched = _start_instance(held.run, request, self.bucket, self.subnet_ids, self.fleet)
         try:
-            _commit(held, launched, self.store, self.deadlines)
-        except LostRace:
-            return None
-        return launched
+            request = self._request(run)
+        except InvalidDocument as error:
+            self._refuse(held, error)
+            raise
+        attempt = Attempt(held, request, self.store, self.clock)
+        try:
+            launched = attempt.ask(self.fleet, self.bucket, self.subnet_ids, _ROUND)
+        except NoCapacity as error:
+            return WaitsForCapacity(run_id, run.attempt, attempt.wait(error))
+        except (LaunchRefused, NotAllowed) as error:
+            self._refuse(attempt.held, error)
+            raise
+        except ServiceUnavailable as error:
+            with suppress(ServiceUnavailable, NotAllowed, Superseded):
+                attempt.wait_for_answer(error)
+            raise
+        return attempt.commit(launched, self.deadlines)
+
+    def _request(self, run: Run) -> Request:
+        found = self.store.objects.read(run_key(run.lane.environment, run.run_id, REQUEST), MAX_REQUEST_BYTES)
+        if found is None:
+            raise InvalidDocument(f"run {run.run_id} has no {REQUEST}")
+        return Request.from_json(found.body)
+
+    def _refuse(self, held: LockHeld, error: Exception) -> None:
+        """Give the run its verdict: no launcher will do better. The watchdog frees the lane."""
+        verdict = Verdict(Outcome.FAILED, Cause.INFRA, str(error), DecidedBy.WATCHDOG)
+        with suppress(LostRace):
+            self.store.replace_lock(replace(held.run.end(verdict, self.clock.now()), launching=None), held)
 
 
 def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
@@ -132,6 +186,8 @@ def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
 
     With one unknown price all are unknown: a sum that lacks an attempt would be wrong.
     """
+    if spec.on_demand_after is not None:
+        _check_fall_back(spec)
     if spec.price_per_hour_usd is not None:
         return {}, spec.price_per_hour_usd
     check_cap(spec.instance_types, spec.prices, spec.max_cost_usd)
@@ -140,62 +196,12 @@ def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
     return prices, max(prices.values(), default=None)
 
 
-def _start_instance(
-    run: Run, request: Request, bucket: str, subnet_ids: tuple[str, ...], fleet: StartsInstances
-) -> Launched:
-    """Try every instance type in every subnet. Raises CapacityUnavailable if none has room, and what Fleet raises.
-
-    Of a type that the quota does not allow, no other subnet is tried.
-    """
-    user_data = render_user_data(bucket, run, request.limits)
-    options = [LaunchOption(kind, subnet, request.market) for kind in request.instance_types for subnet in subnet_ids]
-    last: CapacityUnavailable | None = None
-    beyond_quota: dict[str, QuotaExceeded] = {}
-    for option in options:
-        if option.instance_type in beyond_quota:
-            continue
-        try:
-            return Launched(run.run_id, run.attempt, fleet.launch(run, option, user_data), option)
-        except QuotaExceeded as error:
-            beyond_quota[option.instance_type] = error
-        except CapacityUnavailable as error:
-            last = error
-    if last is None and beyond_quota:
-        raise next(iter(beyond_quota.values()))
-    raise CapacityUnavailable(f"no capacity in {len(options)} places; the last error: {last}")
-
-
-def _commit(held: LockHeld, launched: Launched, store: RunStore, deadlines: Deadlines) -> None:
-    """Arm the deadline and write the instance id into the lock.
-
-    Raises:
-        LostRace: the run has ended, so its instance ends too.
-        NotAllowed, ServiceUnavailable: the lock was not read or written.
-    """
-    # The instance runs and other safeguards already cover it; the next reconcile arms a deadline that failed here.
-    with suppress(ServiceUnavailable, NotAllowed), scheduler_errors():
-        deadlines.schedule(launched.instance_id, held.run.deadline)
-    state: LockRead = held
-    for _ in range(_COMMIT_ATTEMPTS):
-        if isinstance(state, ReadFailed | Unreadable):
-            raise ServiceUnavailable(state.problem)
-        if not isinstance(state, LockHeld) or not _is_of(launched, state.run, held.run.attempt) or state.run.verdict:
-            raise LostRace(f"run {launched.run_id} ended before its lock named instance {launched.instance_id}")
-        run = replace(
-            state.run,
-            instance_id=launched.instance_id,
-            instance_type=launched.option.instance_type,
-            launched_at=state.run.launched_at or held.run.updated_at,
-        )
-        try:
-            store.replace_lock(run, state)
-        except LostRace:
-            # The agent has claimed the run already, or somebody has stopped it. Their writes stay; only this process
-            # can add the instance type, and so the price, if EC2 does not report it.
-            state = store.read_lock(run.lane)
-        else:
-            return
-
-
-def _is_of(launched: Launched, run: Run, attempt: int) -> bool:
-    return (run.run_id, run.attempt) == (launched.run_id, attempt) and run.instance_id in (None, launched.instance_id)
+def _check_fall_back(spec: LaunchSpec) -> None:
+    """Raise InvalidInput if the price in the record would not be that of the on-demand instance that a run may get."""
+    for kind in spec.instance_types:
+        listed, price = spec.prices.get(kind), spec.price_per_hour_usd
+        if listed is None and price is None:
+            raise InvalidInput("--on-demand-after", f"the on-demand price of {kind} is not known", "give --price")
+        if listed is not None and price is not None and price < listed:
+            problem = f"{price:.3f} is less than {listed:.3f}, the on-demand price of {kind}, which the run may get"
+            raise InvalidInput("--price", problem, "leave it out, or leave out --on-demand-after")

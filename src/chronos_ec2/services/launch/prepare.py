@@ -12,8 +12,10 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import MAX_LIMIT, Limits
 from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.numbers import check_number
+from chronos_ec2.domain.parsing.times import short_span
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market, check_request_size
+from chronos_ec2.domain.records.request import check_request_size
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
@@ -21,6 +23,7 @@ from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.quotas import check_quota
+from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
@@ -28,6 +31,7 @@ from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 from chronos_ec2.services.verify import check_bucket_region, check_sweep
 from chronos_ec2.training_config.defaults import resolve
+from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
 
 MAX_RESTARTS = 1000
@@ -42,6 +46,7 @@ class LaunchRequest:
         config: the configuration; None: the default in the bucket.
         config_path: the file that `config` was read from; the user's own trainer is beside it.
         instance_types: comma-separated, tried in order.
+        resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
     """
 
     lane: Lane
@@ -55,6 +60,9 @@ class LaunchRequest:
     preemptions: int = 0
     crashes: int = 0
     allow_cpu: bool = False
+    wait_for_capacity: timedelta | None = None
+    on_demand_after: timedelta | None = None
+    resume: str | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
@@ -73,10 +81,11 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A LaunchSpec, and the configuration keys that were chosen for its instance type."""
+    """A LaunchSpec, the configuration keys that were chosen for its instance type, and the run that it takes up."""
 
     spec: LaunchSpec
     chosen: Mapping[str, Any]
+    resumed: Resumed | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,35 +113,63 @@ class LaunchPreparation:
             QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
         """
+        check_waiting(request)
+        if request.resume is not None:
+            return self._prepare_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.warn)
         instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
-        training, price = resolved.config, request.price_per_hour_usd
-        region, volume_gib = self.stack.region, self.stack.volume_gib
+        training = resolved.config
+        spec = self._spec(request, training.model_dump(mode="json"), training.data.path, instance_types)
+        if training.data.path == PROBE_DATA_PATH:
+            put_probe_data(self.store)
+        check_request_size(spec.config, find_dataset(self.store, spec.data_path))
+        code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
+        bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
+        spec = replace(spec, bundle_sha256=bundle_sha256, code_sha256=code_sha256, commit=commit_of(CHECKOUT))
+        return Prepared(spec, resolved.chosen)
+
+    def _prepare_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
+        """Check that a run can be taken up, and publish the agent if that of the run is gone."""
+        resumed = find_resumable(self.store, request.lane.environment, run_id)
+        before = resumed.request
+        instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
+        config = parse_config(dict(before.config), f"the configuration of run {run_id}")
+        spec = self._spec(request, before.config, config.data.path, instance_types)
+        bundle_sha256, commit = before.bundle_sha256, before.commit
+        if not has_bundle(self.store, bundle_sha256):
+            self.warn(f"the agent of run {run_id} is gone from the bucket, so this checkout's is used")
+            bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
+            commit = commit_of(CHECKOUT)
+        spec = replace(
+            spec, bundle_sha256=bundle_sha256, code_sha256=before.code_sha256, commit=commit,
+            allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
+        )  # fmt: skip
+        return Prepared(spec, {}, resumed)
+
+    def _spec(
+        self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
+    ) -> LaunchSpec:
+        """What is to be launched, without what is published for it; every option and the account are checked."""
+        region, volume_gib, price = self.stack.region, self.stack.volume_gib, request.price_per_hour_usd
         prices = list_prices(self.prices, region, instance_types, volume_gib)
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
-        check_bucket_region(self.setup_checks, self.stack.region)
+        check_bucket_region(self.setup_checks, region)
         refuse_if_busy(self.store, request.lane)
         check_quota(self.setup_checks, instance_types, request.market, self.warn)
-        if training.data.path == PROBE_DATA_PATH:
-            put_probe_data(self.store)
-        document = training.model_dump(mode="json")
-        check_request_size(document, find_dataset(self.store, training.data.path))
-        code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
-        bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
-        spec = LaunchSpec(
+        return LaunchSpec(
             lane=request.lane,
-            config=document,
-            data_path=training.data.path,
+            config=config,
+            data_path=data_path,
             instance_types=instance_types,
             subnet_ids=self.stack.subnet_ids,
             bucket=self.stack.bucket,
-            bundle_sha256=bundle_sha256,
+            bundle_sha256="",
             limits=limits,
             prices=prices,
             price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
@@ -142,11 +179,22 @@ class LaunchPreparation:
             allow_cpu=request.allow_cpu,
             market=request.market,
             log_group=self.stack.agent_log_group,
-            code_sha256=code_sha256,
-            commit=commit_of(CHECKOUT),
+            wait_for_capacity=request.wait_for_capacity,
+            on_demand_after=request.on_demand_after,
             stack_id=self.stack.stack_id,
         )
-        return Prepared(spec, resolved.chosen)
+
+
+def check_waiting(request: LaunchRequest) -> None:
+    """Raise InvalidInput for a fall-back to on-demand capacity that could never happen."""
+    wait, fall_back = request.wait_for_capacity, request.on_demand_after
+    if fall_back is None:
+        return
+    if request.market != SPOT:
+        raise InvalidInput("--on-demand-after", "is for spot capacity", "give --spot too")
+    if wait is not None and fall_back >= wait:
+        remedy = f"less than {short_span(wait)}, or a longer --wait-for-capacity"
+        raise InvalidInput("--on-demand-after", f"{short_span(fall_back)} is never reached", remedy)
 
 
 def with_max_runtime(limits: Limits, hours: float | None) -> Limits:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 
 from chronos_ec2.domain.errors import NotAllowed, QuotaExceeded, ServiceUnavailable
-from chronos_ec2.domain.records.request import Market
+from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.ports import SetupChecks
 
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any
 
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import ON_DEMAND, Market
-from chronos_ec2.ports import LaunchOption
+from chronos_ec2.domain.records.request import Parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,6 +24,10 @@ class LaunchSpec:
         log_group: the CloudWatch log group for the logs of agent and trainer; None: the bucket only.
         code_sha256: the archive of the user's own trainer; None: a built-in trainer.
         commit: the commit of the checkout that launches; None: not a git checkout.
+        wait_for_capacity: how long to wait for capacity; None: the first attempt not at all, later ones until the
+            deadline.
+        on_demand_after: after how long a wait for spot capacity on-demand capacity will do too; None: never.
+        parent: the run that this one takes up, if any; `dataset` then has exactly the files to train on.
         stack_id: the stack whose watchdog will end the run.
     """
 
@@ -44,6 +49,10 @@ class LaunchSpec:
     log_group: str | None = None
     code_sha256: str | None = None
     commit: str | None = None
+    wait_for_capacity: timedelta | None = None
+    on_demand_after: timedelta | None = None
+    parent: Parent | None = None
+    dataset: tuple[tuple[str, int], ...] | None = None
     stack_id: str = ""
 
 
@@ -55,3 +64,14 @@ class Launched:
     attempt: int
     instance_id: str
     option: LaunchOption
+
+
+@dataclass(frozen=True, slots=True)
+class WaitsForCapacity:
+    """An attempt for which EC2 has no capacity now. The watchdog goes on; nothing runs and nothing costs."""
+
+    run_id: str
+    attempt: int
+    waiting: Waiting
+    instance_id: None = None
+    option: None = None

@@ -8,6 +8,7 @@ agent's bundle: the bundle's hash pins both.
 from __future__ import annotations
 
 import hashlib
+import os
 import re
 import shutil
 import subprocess
@@ -29,6 +30,9 @@ REFERENCE = "agent/python-env"
 RENEW = "`make lock` in a checkout renews both"
 # Platform tags that the image's C library supports; pip matches them exactly.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
+
+PIP_ANYWHERE = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
+"""For pip: a user may have set these for other environments, and then pip refuses."""
 
 _REFERENCE = re.compile(r"PYTHON_VERSION=(3\.[0-9]+)\nPYTHON_ENV_SHA256=([0-9a-f]{64})\nLOCK_SHA256=([0-9a-f]{64})\n")
 
@@ -67,7 +71,14 @@ def download_wheels(lock: Path, python: str, folder: Path) -> None:
     """Download the wheels of a lock with pip, which verifies the hashes. Raises UserError."""
     command = [sys.executable, "-m", "pip", "download", "--quiet", "--disable-pip-version-check", "--require-hashes"]
     command += ["--no-deps", *for_the_image(python), "--dest", str(folder), "-r", str(lock)]
-    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False)
+    done = subprocess.run(
+        command, env=os.environ | PIP_ANYWHERE, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False
+    )
+    if "No module named pip" in done.stderr:
+        raise UserError(
+            f"the agent's packages are downloaded with pip, and {sys.executable} has none",
+            "`python -m ensurepip`, or `uv pip install pip` in an environment of uv",
+        )
     if done.returncode:
         reason = one_line(" ".join(done.stderr.split("ERROR:", 1)[-1].split()) or "nothing", 300)
         raise UserError(

@@ -1,0 +1,63 @@
+"""The kinds of messages, and the words for each."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from chronos_ec2.domain.records.status import Cause
+
+
+class Kind(StrEnum):
+    """The kinds of incident."""
+
+    STARTED = "started"
+    COMPLETED = "completed"
+    FAILED = "failed"
+    KILLED = "killed"
+    RESUMED = "resumed"
+    STUCK = "stuck"
+    ORPHAN = "orphan"
+    OVER_BUDGET = "over-budget"
+    LEAK = "leak"
+    WAITING = "waiting"
+
+
+WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
+"""The kinds whose messages include the last lines of the trainer's log."""
+
+SEVERITY = {
+    Kind.STARTED: "info",
+    Kind.COMPLETED: "info",
+    Kind.KILLED: "warning",
+    Kind.RESUMED: "warning",
+    Kind.WAITING: "warning",
+    Kind.FAILED: "error",
+    Kind.STUCK: "error",
+    Kind.OVER_BUDGET: "error",
+    Kind.ORPHAN: "critical",
+    Kind.LEAK: "critical",
+}
+WHY = {
+    Cause.COMPLETED: "the training is complete",
+    Cause.REQUESTED: "somebody asked to end the run",
+    Cause.USER_CODE: "the trainer or its data failed",
+    Cause.PREEMPTED: "EC2 reclaimed the spot instance",
+    Cause.HUNG: "training made no progress on a living instance",
+    Cause.OVER_DEADLINE: "the run reached its deadline",
+    Cause.OVER_BUDGET: "the run reached its price cap",
+    Cause.ORPHAN: "the instance belonged to no run",
+    Cause.INFRA: "the instance, its agent or AWS failed",
+    Cause.NO_CAPACITY: "EC2 had no capacity for the run",
+}
+SAYS = {
+    Kind.STARTED: "has started",
+    Kind.COMPLETED: "completed",
+    Kind.FAILED: "failed",
+    Kind.KILLED: "was killed",
+    Kind.RESUMED: "resumes",
+    Kind.STUCK: "is stuck",
+    Kind.ORPHAN: "belongs to no run",
+    Kind.OVER_BUDGET: "is over its budget",
+    Kind.LEAK: "may keep costing money",
+    Kind.WAITING: "waits for capacity",
+}
