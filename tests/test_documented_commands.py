@@ -42,8 +42,10 @@ def commands(text: str, *, code: bool) -> set[str]:
     for line in lines:
         for part in re.split(r"\s+(?:&&|\|\||;)\s+", line):
             command = part.partition(" # ")[0].strip().removeprefix("$ ").removeprefix(".venv/bin/")
-            if command.startswith(_PREFIXES) and command not in _NOT_A_COMMAND:
-                found.add(_PLACEHOLDER.sub("{}", command) if code else command)
+            if code:
+                command = _PLACEHOLDER.sub("{}", command)
+            if command.startswith(_PREFIXES) and command not in _NOT_A_COMMAND and " {}" not in command[:15]:
+                found.add(command)
     return found
 
 

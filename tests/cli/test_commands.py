@@ -101,9 +101,9 @@ def test_a_graceful_kill_is_recorded_for_the_agent(run: Command, config: Path) -
 def test_launch_uses_the_configuration_in_the_bucket_by_default(run: Command, tmp_path: Path, config: Path) -> None:
     folder = tmp_path / "folder"
     (folder / "2010" / "01").mkdir(parents=True)
-    (folder / "2010" / "01" / "part.parquet").write_bytes(b"PAR1")
+    (folder / "2010" / "01" / "part.parquet").write_bytes(b"PAR1 rows PAR1")
     uploaded = run("upload", "data", str(folder), "more-sales", "--json").json
-    assert uploaded == {"data_path": "training-data/more-sales/", "files": 1, "bytes": 4}
+    assert uploaded == {"data_path": "training-data/more-sales/", "files": 1, "removed": 0, "bytes": 14}
     assert "no --config" not in run("launch").err
     assert run("upload", "config", str(config)).code == 0
     assert run("launch").code == 0
