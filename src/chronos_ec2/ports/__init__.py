@@ -1,0 +1,34 @@
+"""What the services need from outside, as small protocols. `aws` and `testing` implement each of them."""
+
+from chronos_ec2.ports.compute import Clock, Deadlines, Fleet, Relauncher, Resource
+from chronos_ec2.ports.environment import (
+    Deployment,
+    Notifier,
+    Prices,
+    SetupChecks,
+    Stack,
+    Subscription,
+    SubscriptionState,
+)
+from chronos_ec2.ports.storage import LogStreams, ObjectStore, ObjectTransfer, Source, StoredObject, Upload
+
+__all__ = [
+    "Clock",
+    "Deadlines",
+    "Deployment",
+    "Fleet",
+    "LogStreams",
+    "Notifier",
+    "ObjectStore",
+    "ObjectTransfer",
+    "Prices",
+    "Relauncher",
+    "Resource",
+    "SetupChecks",
+    "Source",
+    "Stack",
+    "StoredObject",
+    "Subscription",
+    "SubscriptionState",
+    "Upload",
+]

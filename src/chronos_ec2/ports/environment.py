@@ -1,0 +1,128 @@
+"""What an environment has beside its runs: messages, prices, setup, the stack."""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from enum import StrEnum
+from typing import Protocol
+
+from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.quota import VcpuQuota
+from chronos_ec2.domain.records.capacity import Market
+
+
+class Prices(Protocol):
+    """List prices in USD by region, None where they are not known."""
+
+    def on_demand(self, region: str, instance_type: str) -> float | None:
+        """An hour of an instance on demand, with Linux and without its volume."""
+
+    def gib_month(self, region: str) -> float | None:
+        """A GiB-month of a gp3 volume."""
+
+
+class Notifier(Protocol):
+    """One SNS topic."""
+
+    def publish(self, message: Message) -> None:
+        """Send a message. Raises ServiceUnavailable, NotAllowed."""
+        ...
+
+
+class SubscriptionState(StrEnum):
+    """Whether SNS sends a subscription anything."""
+
+    CONFIRMED = "confirmed"
+    PENDING = "pending"
+    """Nothing until its owner confirms it; SNS deletes it after two days without."""
+    GONE = "gone"
+    """The stack was deployed with its address, and SNS has no subscription of it, or not any more."""
+
+
+@dataclass(frozen=True, slots=True)
+class Subscription:
+    """A subscription to one of the stack's topics."""
+
+    topic_arn: str
+    protocol: str
+    endpoint: str
+    state: SubscriptionState
+
+
+class SetupChecks(Protocol):
+    """What may be wrong with a setup although its stack is deployed: the sweep, events, subscriptions, quotas.
+
+    Every method raises ServiceUnavailable and NotAllowed.
+    """
+
+    def bucket_sends_events(self) -> bool:
+        """Whether the bucket sends its events to EventBridge."""
+        ...
+
+    def bucket_region(self) -> str | None:
+        """The region of the bucket, or None if S3 does not say."""
+        ...
+
+    def subscriptions(self) -> tuple[Subscription, ...]:
+        """The subscriptions to the stack's topics, also that of the address it was deployed with if it is gone."""
+        ...
+
+    def vcpu_quotas(self, instance_types: Collection[str], market: Market) -> tuple[VcpuQuota, ...]:
+        """What each instance type needs of the account's quota, for those whose quota AWS tells.
+
+        Raises:
+            InvalidInput: EC2 has no such type in the region.
+        """
+        ...
+
+    def sweep_is_scheduled(self) -> bool:
+        """Whether the sweep runs: its schedule exists and is not switched off."""
+        ...
+
+
+class Deployment(Protocol):
+    """The CloudFormation stack of one environment."""
+
+    def delete(self) -> None:
+        """Delete the stack, except its bucket, and wait for the end.
+
+        Raises:
+            NotAllowed, UserError: nothing was deleted, for example because these credentials may not.
+            ServiceUnavailable: the deletion failed or took too long; the message has CloudFormation's reason.
+        """
+        ...
+
+    def unfinished(self) -> str | None:
+        """The status of a stack that has no outputs and can only be deleted; None for any other, or none."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Stack:
+    """A deployed stack: its status, as CloudFormation names it, and its outputs.
+
+    `stack_id` differs from those of all earlier stacks of the same name.
+    """
+
+    name: str
+    status: str
+    stack_id: str
+    region: str
+    environment: str
+    bucket: str
+    project: str
+    cost_center: str
+    instance_type: str
+    volume_gib: int
+    packages_in_image: bool
+    agent_log_group: str | None
+    subnet_ids: tuple[str, ...]
+    launch_template_id: str
+    instance_profile_arn: str
+    topic_arn: str
+    alarm_topic_arn: str
+    deadline_group: str
+    deadline_role_arn: str
+    limit_overrides: Mapping[str, float]
+    notification_email: str = ""
