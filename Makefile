@@ -59,6 +59,10 @@ validate: venv
 scan: venv
 	$(BIN)/python -m verification.template.scans
 
+.PHONY: check-cli
+check-cli: venv ## Run every command in over a thousand situations that go wrong: build/cli.json
+	$(BIN)/python -m verification.cli
+
 .PHONY: check-stack
 check-stack: venv ## Build the functions and run each with every event in a container: build/stack.json
 	@mkdir -p build

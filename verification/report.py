@@ -44,7 +44,11 @@ _SUMMARY: tuple[tuple[str, Callable[[Any, dict[str, Any]], Rows]], ...] = (
         ("simulated histories", f"{count:,}"),
         ("healthy runs or foreign instances terminated", found["wrong_terminations"] + found["alien_terminations"]),
         ("instances alive past their bound, locks never released", found["leaks_past_bound"] + found["stuck_locks"]),
-        ("missed notifications", found["lost_messages"]),
+        ("attempts with two instances, wrong costs or budgets",
+         found["two_instances_of_an_attempt"] + found["wrong_money"] + found["wrong_budgets"]),
+        ("lanes that a kill did not free in time", found["lanes_kept_by_a_kill"]),
+        ("missed notifications, double messages of one marker",
+         found["lost_messages"] + found["double_messages_of_a_marker"]),
     ]),
     ("crash_points", lambda row, _: [("crash points that converge", _share(row, "converged", "enumerated"))]),
     ("model", lambda row, _: [("protocol model states, violations", f"{row['states']:,}, {row['violations']}")]),
@@ -72,7 +76,12 @@ def _histories(found: dict[str, Any]) -> str:
         ("locks never released", found["stuck_locks"]),
         ("two agents working in one lane", found["two_agents"]),
         ("runs more than one tick past the price cap", found["over_cap"]),
+        ("attempts with two living instances", found["two_instances_of_an_attempt"]),
+        ("lanes that a kill did not free in time", found["lanes_kept_by_a_kill"]),
+        ("costs wrong by more than one sweep, in records and messages", found["wrong_money"]),
+        ("attempts charged to the wrong budget, or without an instance", found["wrong_budgets"]),
         ("missed notifications", found["lost_messages"]),
+        ("messages sent by two functions that took one marker", found["double_messages_of_a_marker"]),
         ("messages sent twice without a failure", found["doubled_without_cause"]),
         ("messages sent twice after a lost SNS answer or a crashed function", found["duplicate_messages"]),
     ]
@@ -81,8 +90,19 @@ def _histories(found: dict[str, Any]) -> str:
         "A history is one randomly generated life of the whole system in virtual time. In half of them 2 to 30 % of "
         "all AWS calls fail, before or after they take effect, functions crash half-way and ticks are lost. A third "
         "of all EC2 lists are stale, some by minutes. Services are out for up to an hour. Events are lost, "
-        "duplicated, forged, or up to a day late. "
+        "duplicated, forged, or up to a day late. EC2 has no capacity for minutes or hours, by type, subnet or market, "
+        "while launchers overlap, die and are killed. "
         f"{found['histories_per_second']} histories per second and core.\n\n" + _table(("Outcome", "count"), rows)
+    )
+
+
+def _droughts(found: dict[str, Any]) -> str:
+    rows: Rows = [(name, row["n"], row["hours"], row["longest"]) for name, row in found["droughts"].items()]
+    return (
+        "## Runs that waited for capacity\n\nA run waits while EC2 refuses every option, from its first refusal until "
+        f"its instance or its end, by a kill or at its limit. A run was charged "
+        f"${found['cost_while_waiting_usd']:.2f} at most for the time without an instance.\n\n"
+        + _table(("The run", "waits", "hours", "longest, hours"), rows)
     )
 
 
@@ -162,6 +182,7 @@ def _mutation(found: dict[str, Any]) -> str:
 
 _SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("histories", _histories),
+    ("droughts", _droughts),
     ("time_to_terminate", _times),
     ("layers", _layers),
     ("crash_points", _crash_points),

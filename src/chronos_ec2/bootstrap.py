@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from dataclasses import dataclass
 
-from chronos_ec2.aws.clients import client, instance_s3
+from chronos_ec2.aws.clients import client, forget_credentials, instance_s3
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
@@ -16,10 +16,11 @@ from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.aws.stack_outputs import read_stack, stack_name
+from chronos_ec2.aws.stack_outputs import read_stack
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
+from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.ports import (
     Clock,
     Deadlines,
@@ -37,6 +38,10 @@ from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
+__all__ = [
+    "AgentWorld", "OperatorWorld", "agent_world", "deployment", "forget_credentials", "launcher", "operator_world",
+    "watchdog",
+]  # fmt: skip
 _PARALLEL_LANES = 32
 """As many as the client has connections. A thousand lanes are then read within a few seconds."""
 
@@ -133,7 +138,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     """What the CLI uses for an environment's stack.
 
     Raises:
-        NotDeployed: the environment has no stack.
+        NotDeployed: the environment has no stack, or none that has come up.
         NoCredentials, InvalidInput: the caller's AWS settings are wrong, or `bucket` is not the stack's bucket. The
             watchdog would not see a run in another.
     """
@@ -164,6 +169,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             stack.bucket,
             (stack.topic_arn, stack.alarm_topic_arn),
             stack.notification_email,
+            stack.name,
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),

@@ -256,7 +256,7 @@ class Subscription:
 
 
 class SetupChecks(Protocol):
-    """The parts of the setup that the template cannot do: events from the bucket, confirmed subscriptions, quotas.
+    """What may be wrong with a setup although its stack is deployed: the sweep, events, subscriptions, quotas.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
@@ -281,6 +281,10 @@ class SetupChecks(Protocol):
         """
         ...
 
+    def sweep_is_scheduled(self) -> bool:
+        """Whether the sweep runs: its schedule exists and is not switched off."""
+        ...
+
 
 class Deployment(Protocol):
     """The CloudFormation stack of one environment."""
@@ -301,9 +305,13 @@ class Deployment(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Stack:
-    """The outputs of a deployed stack. `stack_id` differs from those of all earlier stacks of the same name."""
+    """A deployed stack: its status, as CloudFormation names it, and its outputs.
+
+    `stack_id` differs from those of all earlier stacks of the same name.
+    """
 
     name: str
+    status: str
     stack_id: str
     region: str
     environment: str

@@ -18,6 +18,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import LockHeld
+from chronos_ec2.domain.records.checkpoint import Manifest, Part
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
@@ -145,9 +146,9 @@ def test_configuration_files_of_an_older_system_give_a_warning(run: Command, con
     launched = run("launch", "--json")
     assert (launched.code, launched.json["run_id"] in launched.json["uri"]) == (0, True)
     assert launched.err.splitlines() == [
-        "chronos-ec2: cached-datasets/configs/covariate_config.yaml is not read: train.yaml has it under "
+        "warning: cached-datasets/configs/covariate_config.yaml is not read: train.yaml has it under "
         "data.past_covariates and data.known_covariates",
-        "chronos-ec2: cached-datasets/configs/parquet_loader_config.yaml is not read: train.yaml has it under data",
+        "warning: cached-datasets/configs/parquet_loader_config.yaml is not read: train.yaml has it under data",
     ]
 
 
@@ -210,7 +211,8 @@ def test_teardown_refuses_while_a_run_is_active(run: Command, config: Path) -> N
 
 def test_teardown_without_confirmation_does_nothing(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("n\n"))
-    assert run("teardown").code == 1
+    result = run("teardown")
+    assert (result.code, "--yes" in result.err) == (2, True)
     assert stacks() == ["chronos-ec2-dev"]
 
 
@@ -251,7 +253,7 @@ def test_runs_and_monitor_tell_the_same_cost(run: Command, config: Path) -> None
     run("cleanup")
     (listed,) = run("runs", "--limit", "1", "--json").json
     followed = json.loads(run("monitor", run_id, "--json").out.splitlines()[-1])
-    assert listed["cost_usd"] == listed["spent_usd"] == followed["cost_usd"] >= running["cost_usd"]
+    assert listed["cost_usd"] == listed["spent_usd"] == followed["cost_usd"] >= 1.5
     assert f"${listed['cost_usd']:.2f}" in run("runs").out
     assert f"cost      ${listed['cost_usd']:.2f}" in run("monitor", run_id).out
 
@@ -329,3 +331,32 @@ def test_a_launch_that_is_interrupted_names_what_may_be_running(
     assert result.code in (130, 143)
     assert "may be running" in result.err
     assert "chronos-ec2 kill" in result.err
+
+
+def test_a_run_that_has_ended_is_taken_up(run: Command, config: Path) -> None:
+    s3, first = client("s3"), run("launch", "--config", str(config), "--json").json["run_id"]
+    active = run("launch", "--resume", first)
+    assert (active.code, f"chronos-ec2 kill {first}" in active.err) == (2, True)
+    run("kill", "--now")
+    run("cleanup")
+    assert "left no complete checkpoint" in run("launch", "--resume", first).err
+    folder = f"dev/{first}/checkpoints/10/"
+    s3.put_object(Bucket=BUCKET, Key=f"{folder}weights", Body=b"weights")
+    manifest = Manifest(10, (Part("weights", 7, "ab" * 32),)).to_json()
+    s3.put_object(Bucket=BUCKET, Key=f"{folder}manifest.json", Body=manifest)
+    for option in (("--config", str(config)), ("--trainer", "probe"), ("--allow-cpu",)):
+        refused = run("launch", "--resume", first, *option)
+        assert (refused.code, f"{option[0]} exclude each other" in refused.err) == (2, True)
+
+    second = run("launch", "--resume", first, "--spot", "--json").json
+    assert second["parent"] == {"run_id": first, "step": 10}
+    requests = [
+        json.loads(s3.get_object(Bucket=BUCKET, Key=f"dev/{run_id}/request.json")["Body"].read())
+        for run_id in (first, second["run_id"])
+    ]
+    own = {"run_id", "parent", "market"}
+    assert [{name: one[name] for name in one.keys() - own} for one in requests[:1]] == [
+        {name: one[name] for name in one.keys() - own} for one in requests[1:]
+    ]
+    assert (requests[1]["parent"]["run_id"], requests[1]["market"]) == (first, "spot")
+    assert [listed["parent"] for listed in run("runs", "--json").json] == [first, None]

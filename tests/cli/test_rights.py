@@ -56,6 +56,23 @@ def test_who_may_not_read_the_quota_is_warned_and_launches(run: Command, config:
     assert "quota was not checked" in launched.err
 
 
+def test_of_a_denied_launch_the_record_keeps_every_word(run: Command, config: Path) -> None:
+    denial = (
+        "with an explicit deny in a service control policy. Encoded authorization failure message: " + "a1B2-" * 300
+    )
+    error = f"<Code>UnauthorizedOperation</Code><Message>You are not authorized {denial}</Message>"
+    with answered("ec2", "RunInstances", f"<Response><Errors><Error>{error}</Error></Errors></Response>", 403):
+        denied = run("launch", "--config", str(config))
+    assert denied.code not in (0, 1)
+    assert "explicit deny in a service control policy" in denied.err
+    (record,) = [key for key, _ in store().objects.keys("dev/") if key.endswith("/state.json")]
+    found = store().objects.read(record)
+    assert found is not None
+    message = json.loads(found.body)["verdict"]["message"]
+    assert denial in message
+    assert "aws sts decode-authorization-message" in message
+
+
 def test_a_spot_instance_is_launched(run: Command, config: Path) -> None:
     launched = run("launch", "--config", str(config), "--spot", "--json").json
     assert launched["option"]["market"] == "spot"

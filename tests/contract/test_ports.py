@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -23,71 +22,6 @@ from chronos_ec2.ports import Resource
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports
-
-
-@contextmanager
-def pages_of(ports: Ports, service: str, operation: str, parameter: str, size: int) -> Iterator[list[int]]:
-    """AWS answers a list in pages of this size; how many it was asked for."""
-    asked = [0]
-    if ports.name == "memory":  # has no pages
-        yield [2]
-        return
-
-    def shorten(params: dict[str, Any], **_: Any) -> None:
-        params[parameter] = size
-        asked[0] += 1
-
-    event = f"provide-client-params.{service}.{operation}"
-    client(service).meta.events.register(event, shorten)
-    try:
-        yield asked
-    finally:
-        client(service).meta.events.unregister(event, shorten)
-
-
-class TestPages:
-    """Everything that is listed, in more pages than one."""
-
-    def test_objects(self, ports: Ports) -> None:
-        keys = [f"dev/{number}" for number in range(5)]
-        for key in keys:
-            ports.objects.write(key, b"1")
-        with pages_of(ports, "s3", "ListObjectsV2", "MaxKeys", 2) as asked:
-            assert [key for key, _ in ports.objects.keys("dev/")] == keys
-        assert asked[0] > 1
-
-    def test_prefixes_and_so_lanes(self, ports: Ports) -> None:
-        for number in range(5):
-            ports.objects.write(f"dev/lanes/l{number}/system-state.json", b"1")
-        with pages_of(ports, "s3", "ListObjectsV2", "MaxKeys", 2) as asked:
-            assert ports.objects.children("dev/lanes/") == ("l0", "l1", "l2", "l3", "l4")
-            assert [lane.name for lane in RunStore(ports.objects).lanes("dev")] == [
-                "main",
-                "l0",
-                "l1",
-                "l2",
-                "l3",
-                "l4",
-            ]
-        assert asked[0] > 1
-
-    def test_unfinished_uploads(self, ports: Ports) -> None:
-        if ports.name == "moto":
-            pytest.skip("moto lists all uploads at once")
-        for number in range(5):
-            ports.begin_upload(f"dev/{number}")
-        with pages_of(ports, "s3", "ListMultipartUploads", "MaxUploads", 2) as asked:
-            assert sorted(upload.key for upload in ports.objects.uploads("dev/")) == [f"dev/{n}" for n in range(5)]
-        assert asked[0] > 1
-
-    def test_instances(self, ports: Ports) -> None:
-        wanted = sorted(ports.add_instance(owner_tags(PROJECT, "pages")) for _ in range(7))
-        with pages_of(ports, "ec2", "DescribeInstances", "MaxResults", 5) as asked:
-            assert sorted(each.instance_id for each in ports.fleet.instances("pages")) == wanted
-            assert sorted(each.instance_id for each in ports.fleet.look_up("pages", wanted)) == wanted
-        assert asked[0] > 1
-        for instance_id in wanted:
-            ports.fleet.terminate(instance_id)
 
 
 class TestObjects:
@@ -408,6 +342,27 @@ class TestFleet:
         foreign = ports.add_instance({"Project": PROJECT})
         assert ports.fleet.find("dev", foreign) is None
         assert ports.fleet.find("dev", "i-0123456789abcdef0") is None
+
+    def test_instances_on_several_pages_are_all_listed(self, ports: Ports) -> None:
+        wanted = sorted(ports.add_instance(owner_tags(PROJECT, "pages")) for _ in range(7))
+        pages = 0
+
+        def shorten(params: dict[str, Any], **_: Any) -> None:
+            nonlocal pages
+            params["MaxResults"] = 5
+            pages += 1
+
+        event = "provide-client-params.ec2.DescribeInstances"
+        if ports.name != "memory":  # which has no pages
+            client("ec2").meta.events.register(event, shorten)
+        try:
+            assert sorted(each.instance_id for each in ports.fleet.instances("pages")) == wanted
+            assert sorted(each.instance_id for each in ports.fleet.look_up("pages", wanted)) == wanted
+        finally:
+            client("ec2").meta.events.unregister(event, shorten)
+        assert pages > 2 or ports.name == "memory"
+        for instance_id in wanted:
+            ports.fleet.terminate(instance_id)
 
     def test_what_is_looked_up_by_its_id_is_found_with_whatever_tags(self, ports: Ports) -> None:
         ours, foreign = ports.add_instance(owner_tags(PROJECT, "dev")), ports.add_instance({"Project": PROJECT})

@@ -19,7 +19,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.ports import SetupChecks, SubscriptionState
 from chronos_ec2.testing import MemoryAws
-from chronos_ec2.testing.aws_server import answered
+from chronos_ec2.testing.aws_server import answered, schedule_sweep, switch_sweep
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev"
 ALARMS = f"{TOPIC}-alarms"
@@ -43,9 +43,9 @@ def listed(*subscriptions: tuple[str, str]) -> str:
 def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[SetupChecks, Callable[[], object]]:
     """The wiring of a new bucket, and what switches its notifications on."""
     if request.param == "memory":
-        setup_checks = MemoryAws().setup_checks
-        setup_checks.tells = False
-        return setup_checks, lambda: setattr(setup_checks, "tells", True)
+        memory = MemoryAws().setup_checks
+        memory.tells = False
+        return memory, lambda: setattr(memory, "tells", True)
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("embedded_endpoint"))
     name, on = f"wiring-{uuid.uuid4().hex[:8]}", {"EventBridgeConfiguration": {}}
     client("s3").create_bucket(Bucket=name)
@@ -56,10 +56,10 @@ def bucket(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> t
 
 
 def test_a_bucket_sends_events_once_they_are_turned_on(bucket: tuple[SetupChecks, Callable[[], object]]) -> None:
-    setup_checks, switch_on = bucket
-    assert not setup_checks.bucket_sends_events()
+    checks, switch_on = bucket
+    assert not checks.bucket_sends_events()
     switch_on()
-    assert setup_checks.bucket_sends_events()
+    assert checks.bucket_sends_events()
 
 
 @pytest.mark.usefixtures("aws")
@@ -155,3 +155,40 @@ def test_a_bucket_says_where_it_lies() -> None:
     where = {"CreateBucketConfiguration": {"LocationConstraint": "eu-west-1"}}
     client("s3").create_bucket(Bucket="a-bucket-elsewhere", **where)
     assert StackSetupChecks(client, "a-bucket-elsewhere").bucket_region() == "eu-west-1"
+
+
+@pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
+def sweep(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> tuple[SetupChecks, Callable[[str], None]]:
+    """A stack whose sweep is scheduled, and what switches the schedule on and off."""
+    if request.param == "memory":
+        memory = MemoryAws().setup_checks
+        return memory, lambda state: setattr(memory, "sweeps", state == "ENABLED")
+    endpoint = request.getfixturevalue("aws" if request.param == "moto" else "embedded_endpoint")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    stack = f"sweeping-{uuid.uuid4().hex[:8]}"
+    schedule_sweep(stack)
+    return StackSetupChecks(client, "a-bucket", stack=stack), lambda state: switch_sweep(state, stack)
+
+
+def test_a_sweep_is_scheduled_unless_somebody_has_switched_it_off(
+    sweep: tuple[SetupChecks, Callable[[str], None]],
+) -> None:
+    checks, switch = sweep
+    assert checks.sweep_is_scheduled()
+    switch("DISABLED")
+    assert not checks.sweep_is_scheduled()
+    switch("ENABLED")
+    assert checks.sweep_is_scheduled()
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_schedule_that_is_gone_runs_no_sweep() -> None:
+    assert not StackSetupChecks(client, "a-bucket", stack="no-such-stack").sweep_is_scheduled()
+
+
+@pytest.mark.embedded_aws
+def test_the_template_schedules_the_sweep_where_it_is_looked_for(
+    embedded_endpoint: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", embedded_endpoint)
+    assert StackSetupChecks(client, "a-bucket", stack="chronos-ec2-local").sweep_is_scheduled()

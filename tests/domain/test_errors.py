@@ -11,27 +11,29 @@ def test_invalid_input_says_where_and_what() -> None:
 
 
 def test_invalid_input_gives_the_remedy_if_there_is_one() -> None:
-    assert str(InvalidInput("--lane", "is empty", "give a name")) == "--lane: is empty (give a name)"
+    error = InvalidInput("--lane", "is empty", "give a name")
+    assert str(error) == "--lane: is empty (give a name)"
+    assert (error.problem, error.hint) == ("--lane: is empty", "give a name")
 
 
 def test_a_busy_lane_names_its_holder_and_three_ways_out() -> None:
     error = LaneBusy("20260131T110000Z-1a2b3c", "environment dev", "training")
     assert error.holder == "20260131T110000Z-1a2b3c"
     assert str(error) == (
-        "run 20260131T110000Z-1a2b3c holds environment dev (status training); "
+        "run 20260131T110000Z-1a2b3c holds environment dev (status training) ("
         "watch it with `chronos-ec2 monitor 20260131T110000Z-1a2b3c`, "
-        "end it with `chronos-ec2 kill 20260131T110000Z-1a2b3c`, or launch in another lane with --lane NAME"
+        "end it with `chronos-ec2 kill 20260131T110000Z-1a2b3c`, or launch in another lane with --lane NAME)"
     )
 
 
 def test_a_run_that_is_not_found_is_named_with_the_way_to_list_runs() -> None:
     assert str(RunNotFound("20260131T110000Z-1a2b3c", "dev")) == (
-        "no run 20260131T110000Z-1a2b3c in environment dev; `chronos-ec2 runs` lists the runs"
+        "no run 20260131T110000Z-1a2b3c in environment dev (`chronos-ec2 runs` lists the runs)"
     )
 
 
 def test_an_environment_in_use_names_what_lives_in_it_and_the_way_out() -> None:
     assert str(StillInUse("dev", ["instance i-1", "lock a"])) == (
-        "environment dev is still in use (instance i-1, lock a); let its runs end or `chronos-ec2 kill` them, "
-        "then check with `chronos-ec2 verify`"
+        "environment dev is still in use (instance i-1, lock a) (let its runs end or `chronos-ec2 kill` them, "
+        "then check with `chronos-ec2 verify`)"
     )

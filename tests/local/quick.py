@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.stack_outputs import stack_name
+from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.local import LocalAws
 from chronos_ec2.local.state_dir import ENVIRONMENT, StateDir
 

@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import Resource, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.verify import Finding, check_bucket_region, setup_warnings
+from chronos_ec2.services.verify import Finding, check_bucket_region, check_sweep, setup_warnings
 from chronos_ec2.testing import Environment, Faults, MemoryAws
-from chronos_ec2.testing.builders import seconds
+from chronos_ec2.testing.builders import a_stack, seconds
 
 REGION = "us-east-1"
 
@@ -70,7 +70,7 @@ def test_an_instance_that_is_gone_is_not_found() -> None:
 
 
 def warned(aws: MemoryAws) -> tuple[str, ...]:
-    return setup_warnings("dev", REGION, RunStore(aws.objects), aws.setup_checks)
+    return setup_warnings(a_stack(), RunStore(aws.objects), aws.setup_checks)
 
 
 def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
@@ -116,7 +116,14 @@ def test_each_subscription_that_receives_nothing_is_warned_of(state: Subscriptio
 
 @pytest.mark.parametrize("error", [NotAllowed, ServiceUnavailable])
 @pytest.mark.parametrize(
-    "call", ["s3:HeadBucket", "s3:GetBucketNotification", "sns:ListSubscriptionsByTopic", "s3:ListBucket"]
+    "call",
+    [
+        "scheduler:GetSchedule",
+        "s3:HeadBucket",
+        "s3:GetBucketNotification",
+        "sns:ListSubscriptionsByTopic",
+        "s3:ListBucket",
+    ],
 )
 def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[Exception]) -> None:
     faults = Faults()
@@ -133,3 +140,20 @@ def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it()
     assert "bucket: is in eu-west-1, the stack in us-east-1" in warning
     with pytest.raises(InvalidInput, match="eu-west-1"):
         check_bucket_region(aws.setup_checks, REGION)
+
+
+def test_a_sweep_that_does_not_run_is_warned_of_and_nothing_is_launched_beside_it() -> None:
+    aws = MemoryAws()
+    check_sweep(aws.setup_checks)
+    aws.setup_checks.sweeps = False
+    (warning,) = warned(aws)
+    assert "switched off or deleted" in warning
+    with pytest.raises(StackNotReady, match="nothing ends a run"):
+        check_sweep(aws.setup_checks)
+
+
+def test_a_stack_that_is_being_changed_is_warned_of() -> None:
+    (warning,) = setup_warnings(
+        a_stack(status="UPDATE_IN_PROGRESS"), RunStore(MemoryAws().objects), MemoryAws().setup_checks
+    )
+    assert "chronos-ec2-dev is UPDATE_IN_PROGRESS" in warning

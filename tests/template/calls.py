@@ -216,6 +216,7 @@ NEEDED: dict[str, Needed] = {
     "sns.ListSubscriptionsByTopic": lambda asked: [Request("sns:ListSubscriptionsByTopic", asked["TopicArn"])],
     "scheduler.CreateSchedule": _schedule("scheduler:CreateSchedule"),
     "scheduler.DeleteSchedule": _schedule("scheduler:DeleteSchedule"),
+    "scheduler.GetSchedule": _schedule("scheduler:GetSchedule"),
     "scheduler.ListSchedules": _anywhere("scheduler:ListSchedules"),
     "logs.CreateLogStream": _stream("logs:CreateLogStream"),
     "logs.PutLogEvents": _stream("logs:PutLogEvents"),

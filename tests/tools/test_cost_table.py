@@ -46,10 +46,17 @@ def test_the_instance_is_nearly_all_of_the_cost_of_an_hour() -> None:
 def test_a_typical_run_costs_its_hours_and_its_storage() -> None:
     hours, run = training_hour(), typical_run()
     assert total(run[: len(hours)]) == pytest.approx(1.5 * total(hours))
-    (stored,) = [line for line in run if "days" in line.what]
+    (stored,) = [line for line in run[len(hours) :] if "days" in line.what]
     # 18 checkpoints of 1.4 GB for 15 of 365/12 days at $0.023.
     assert stored.usd == pytest.approx(18 * 1.4 * 15 / (365 / 12) * 0.023)
     assert total(run) < 2
+
+
+def test_logs_cost_their_uploads_and_the_old_versions_of_their_parts() -> None:
+    lines = {line.what: line for line in training_hour()}
+    # Three logs, uploaded each 30 s, of half a megabyte on average, for 30 of 365/12 days at $0.023 per GB.
+    assert lines["heartbeats and logs"].quantity == 240 + 3 * 120
+    assert lines["old versions of log parts, 30 days"].usd == pytest.approx(360 * 0.0005 * 30 / (365 / 12) * 0.023)
 
 
 def test_every_price_has_a_source_and_a_date() -> None:

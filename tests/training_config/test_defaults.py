@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.training_config.defaults import BY_FAMILY, resolve
+from chronos_ec2.training_config.defaults import BY_FAMILY, gpus_of, resolve
 from chronos_ec2.training_config.parse import parse_config
 from tests.training_config.test_schema import a_config
 
@@ -36,6 +36,22 @@ def resolved(instance_type: str | None, **changes: Any) -> tuple[Any, ...]:
 )
 def test_each_instance_type_has_its_defaults(instance_type: str | None, expected: tuple[Any, ...]) -> None:
     assert resolved(instance_type) == expected
+
+
+@pytest.mark.parametrize(
+    ("instance_type", "gpus"),
+    [
+        *((f"{family}.{size}", 1) for family in ("g4dn", "g5", "g6") for size in ("xlarge", "2xlarge", "8xlarge")),
+        *((f"{family}.12xlarge", 4) for family in ("g4dn", "g5", "g6")),
+        *((f"{family}.24xlarge", 4) for family in ("g5", "g6")),
+        *((name, 8) for name in ("g4dn.metal", "g5.48xlarge", "g6.48xlarge", "p4d.24xlarge", "p5.48xlarge")),
+        ("g7.xlarge", None),
+        ("t3.large", None),
+        (None, None),
+    ],
+)
+def test_the_gpus_of_an_instance_type(instance_type: str | None, gpus: int | None) -> None:
+    assert gpus_of(instance_type) == gpus
 
 
 @pytest.mark.parametrize("instance_type", [*(f"{family}.2xlarge" for family in BY_FAMILY), None])

@@ -95,6 +95,13 @@ def test_an_error_names_its_key(changes: dict[str, Any], message: str) -> None:
     assert "\n" not in str(caught.value)
 
 
+def test_every_problem_is_named_at_once() -> None:
+    with pytest.raises(InvalidInput) as caught:
+        parse_config(a_config(training={"steps": 0, "d_model": 64}, evaluation={"windows": 0}), "train.yaml")
+    for name in ("training.steps: ", "unknown key training.d_model", "evaluation.windows: "):
+        assert name in str(caught.value)
+
+
 @pytest.mark.parametrize("family", ["chronos-2", "chronos-bolt", "chronos-t5"])
 def test_a_stored_configuration_is_read_again(family: str) -> None:
     config = parse_config(a_config(model={"from_scratch": {"family": family}}), "test")

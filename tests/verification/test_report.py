@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,8 @@ from verification.checkout import ROOT, commit, copy_checkout
 from verification.fuzz import Target, _fed, fuzz, targets
 from verification.histories import silent_sweep_seconds
 from verification.report import as_markdown
+from verification.simulation.campaign import COUNTED, Campaign
+from verification.simulation.guarantees import VIOLATIONS
 
 CHANGE = "cost.py price_of: return 1 -> return 2"
 HELD = {"wrong_terminations": 0, "leaks_past_bound": 0, "max": 60.0, "promised": 60.0}
@@ -24,6 +27,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a termination after its bound": {"layers": {"L3 sweep": HELD | {"max": 61.0, "leaks_past_bound": 7}}},
     "a mutant that survives and is not listed": {"mutation": {"survivors": [CHANGE]}},
     "a lost message": {"lost_messages": 1},
+    "a wrong cost": {"wrong_money": 1},
 }
 
 
@@ -55,6 +59,14 @@ def test_parts_of_different_or_changed_commits_are_named() -> None:
     assert "model aaaa; fuzz, histories bbbb." in as_markdown({"made_from": made_from})
     assert "model aaaa-dirty." in as_markdown({"made_from": {"model": "aaaa-dirty"}})
     assert "commits" not in as_markdown({"made_from": dict.fromkeys(made_from, "aaaa")})
+
+
+def test_the_report_has_every_violation_and_what_became_of_runs_that_waited() -> None:
+    found = Campaign(Counter(dict.fromkeys(COUNTED, 7)), 1.0, waits={"gave up": [3600.0, 1800.0]}).as_document()
+    text = as_markdown(found | {"seeds": "0 to 6"})
+    assert text.count("| 7 |") == len(VIOLATIONS) + 2
+    assert "| gave up | 2 | 1.5 | 1.0 |" in text
+    assert "charged $0.00 at most for the time without an instance" in text
 
 
 def test_a_part_is_made_from_the_commit_that_is_checked_out() -> None:

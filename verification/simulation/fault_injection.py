@@ -30,18 +30,17 @@ class FaultInjector:
         self,
         system: System,
         oracle: Oracle,
-        launch: Callable[[Lane, int | None], None],
+        look: Callable[[], None],
         deliver: Callable[[dict[str, object]], None],
     ) -> None:
         self._system = system
         self._oracle = oracle
         self._deliver = deliver
-        self._launch = launch
         # What is in neither table was arranged before the history began.
         self._to_lane: dict[FaultKind, Callable[[Lane], None]] = {
             FaultKind.KILL: self._kill,
             FaultKind.KILL_NOW: lambda lane: self._kill(lane, at_once=True),
-            FaultKind.SECOND_LAUNCH: lambda lane: launch(lane, None),
+            FaultKind.SECOND_LAUNCH: lambda lane: system.environment.begin_launch(lane, None),
             FaultKind.FORGED_STOP: self._forge_stop,
             FaultKind.FORGED_SUSPECT: self._forge_suspect,
             FaultKind.FORGED_SEQ: self._forge_seq,
@@ -54,6 +53,7 @@ class FaultInjector:
                 lane, lambda run: replace(run, deadline=run.deadline + timedelta(days=300))
             ),
             FaultKind.NO_RECORD: self._no_record,
+            FaultKind.CLEANUP: lambda _lane: look(),
         }
         self._to_agent: dict[FaultKind, Callable[[str, AgentModel, float], None]] = {
             FaultKind.CRASH: lambda _id, agent, _s: agent.crash(),
@@ -78,11 +78,12 @@ class FaultInjector:
         if to_lane := self._to_lane.get(at.kind):
             to_lane(lane)
         if at.kind is FaultKind.SECOND_LAUNCHER_DIES:
-            self._launch(lane, int(at.seconds))
+            system.environment.begin_launch(lane, int(at.seconds))
         if to_agent := self._to_agent.get(at.kind):
             for instance_id, agent in list(system.agents.items()):
                 found = system.instance(instance_id)
                 if found.lane == lane and found.state is InstanceState.RUNNING and agent.run is AgentRun.WORKING:
+                    system.ledger.disturbances[instance_id].add(at.kind)
                     to_agent(instance_id, agent, at.seconds)
 
     # --- to an agent -------------------------------------------------------------------------------------------
@@ -115,7 +116,13 @@ class FaultInjector:
         system.time.after(system.random.uniform(0, 5), agent.interrupt)
         system.asked.add(instance_id)
         self._deliver(_of_ec2(_WARNING, {"instance-id": instance_id}))
-        system.time.after(120.0, lambda: system.fleet.shut_down(instance_id, 20.0))
+
+        def reclaim() -> None:
+            if system.instance(instance_id).state is InstanceState.RUNNING:
+                system.fleet.reclaim(instance_id)
+                system.fleet.shut_down(instance_id, 20.0)
+
+        system.time.after(120.0, reclaim)
 
     def _stop(self, instance_id: str, agent: AgentModel, _seconds: float) -> None:
         agent.catch_up()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from bisect import insort
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from random import Random
 
@@ -11,11 +12,40 @@ from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.ports import StoredObject
 from chronos_ec2.testing import Crash, MemoryObjects, VirtualTime
+from chronos_ec2.testing.clock import VirtualProcess
 from chronos_ec2.testing.faults import AWS_CALLS
 from verification.simulation.scenario import Scenario
 
 _BEAT_SECONDS = 20.0
 """A heartbeat and its second try."""
+
+
+@dataclass(eq=False, slots=True)
+class Caller:
+    """Who makes calls: a function, a launcher, or an agent."""
+
+    in_function: bool = False
+    in_launch: bool = False
+    calls_to_crash: int | None = None
+    """It crashes after so many more fault points, two a call."""
+    tick: float | None = None
+    """When the tick came in which it works."""
+    began: float = 0.0
+    process: VirtualProcess | None = None
+    failed: bool = False
+    """Whether a call of it failed, or it crashed, by chance or in an outage."""
+    failed_by_chance: bool = False
+    """The same without outages other than EC2's."""
+    blind: bool = False
+    """Whether it could not see EC2 or S3, or nobody knows what it could see."""
+
+    @property
+    def alive(self) -> bool:
+        """Whether its process still works."""
+        return self.process is not None and not self.process.ended
+
+
+NOBODY = Caller()
 
 
 @dataclass(eq=False, slots=True)
@@ -25,26 +55,20 @@ class Noise:
     _scenario: Scenario
     _random: Random
     _time: VirtualTime
-    in_function: bool = False
-    in_launch: bool = False
+    caller: Caller = field(default_factory=Caller)
     cut_off: bool = False
     """Whether the current caller cannot reach AWS."""
-    calls_to_crash: int | None = None
-    """The caller crashes after so many more fault points, two a call."""
     conditional: bool = False
     """Whether the call is a conditional write, whose retry may find that the condition does not hold."""
     muted: bool = False
-    tick: float | None = None
-    """When the current tick came."""
-    failed_calls: int = 0
-    """ReadFailed calls of functions, and functions that crashed."""
-    failed_by_chance: int = 0
-    """The same without outages other than EC2's."""
+    on_publish: Callable[[], None] = field(default=lambda: None)
     disturbed: list[float] = field(default_factory=list)
     """The times of ticks that were lost, or in which a call failed."""
     disturbed_by_chance: list[float] = field(default_factory=list)
     """The same without those that only an outage other than EC2's disturbed."""
-    _paused: bool = False
+    blinded: list[float] = field(default_factory=list)
+    """The same without those that only an outage of SNS or Scheduler disturbed."""
+    _callers: list[Caller] = field(default_factory=list)
     _errors: float = field(init=False)
     _crashes: float = field(init=False)
     _quiet: bool = field(init=False)
@@ -55,21 +79,64 @@ class Noise:
         self._errors, self._crashes = scenario.call_errors / 2, scenario.function_crashes / 2
         self._quiet = not (self._errors or self._crashes or scenario.outages or scenario.pauses)
 
+    # --- who calls
+
+    def run_as(self, caller: Caller, call: Callable[[], object], timeout: float | None = None) -> None:
+        """Let a caller begin, as a process if it may be held up; killed after `timeout` seconds."""
+        caller.began = self._time.seconds
+
+        def begin() -> None:
+            self.caller = caller
+            try:
+                call()
+            finally:
+                self.caller = NOBODY
+
+        if not (self._scenario.pauses or (caller.in_launch and self._scenario.option_seconds)):
+            with suppress(Crash):
+                begin()
+            return
+        caller.process = VirtualProcess(self._time, begin)
+        self._callers.append(caller)
+        if timeout is not None:
+            self._time.after(timeout, lambda: self.kill(caller))
+        caller.process.start()
+
+    def kill(self, caller: Caller) -> None:
+        """Its process crashes where it is, if it still runs."""
+        if caller.process is not None and caller.alive:
+            caller.failed = caller.failed_by_chance = True
+            caller.process.kill()
+
+    def kill_all(self) -> None:
+        """Nobody calls any more."""
+        for caller in self._callers:
+            self.kill(caller)
+
+    def hold_up(self, seconds: float) -> None:
+        """The current caller waits, while everybody else continues."""
+        caller, conditional = self.caller, self.conditional
+        if caller.process is None or seconds <= 0:
+            return
+        self.caller, self.conditional = NOBODY, False
+        caller.process.sleep(seconds)
+        self.caller, self.conditional = caller, conditional
+
     @contextmanager
     def used_by_agent(self, *, cut_off: bool) -> Iterator[None]:
         """Be the network of an agent."""
-        before = self.cut_off, self.in_function, self.in_launch
-        self.cut_off, self.in_function, self.in_launch = cut_off, False, False
+        before = self.cut_off, self.caller
+        self.cut_off, self.caller = cut_off, NOBODY
         try:
             yield
         finally:
-            self.cut_off, self.in_function, self.in_launch = before
+            self.cut_off, self.caller = before
 
-    def disturbs(self, tick: float, by_chance: bool) -> None:
+    def disturbs(self, tick: float, *, by_chance: bool = True, blind: bool = True) -> None:
         """Note that a tick may have been of no use."""
-        for ticks in (self.disturbed, self.disturbed_by_chance)[: 1 + by_chance]:
-            if tick not in ticks:
-                ticks.append(tick)
+        ticks = [(self.disturbed, True), (self.disturbed_by_chance, by_chance), (self.blinded, blind or by_chance)]
+        for noted in (which for which, applies in ticks if applies and tick not in which):
+            insort(noted, tick)
 
     @property
     def can_fail(self) -> bool:
@@ -77,10 +144,10 @@ class Noise:
         return bool(self._errors or self._scenario.outages) and not self.muted
 
     @property
-    def out(self) -> bool:
-        """Whether a service is out now: a tick that did not call it may still depend on it."""
-        now = self._time.seconds
-        return any(outage.after <= now < outage.after + outage.seconds for outage in self._scenario.outages)
+    def out(self) -> set[str]:
+        """The services that are out now: a tick that did not call one may still depend on it."""
+        now, outages = self._time.seconds, self._scenario.outages
+        return {outage.service for outage in outages if outage.after <= now < outage.after + outage.seconds}
 
     def excuse(self, last_beat: float) -> float:
         """Since when an agent is silent by its own fault, which an outage of S3 is not."""
@@ -91,73 +158,75 @@ class Noise:
                 return min(self._time.seconds, outage.after + outage.seconds + _BEAT_SECONDS)
         return last_beat
 
+    # --- what goes wrong with a call
+
     def before(self, operation: str, _target: str) -> None:
         """The request may be lost, and its sender may die."""
         if self.cut_off:
             raise ServiceUnavailable(f"{operation}: no route")
-        if not self._quiet or self.calls_to_crash is not None:
+        if not self._quiet or self.caller.calls_to_crash is not None:
             self._in_an_outage(operation)
             self._maybe(operation)
+        if operation == "fleet.launch" and self._scenario.option_seconds:
+            self.hold_up(self._random.uniform(0.0, self._scenario.option_seconds))
 
     def after(self, operation: str, _target: str) -> None:
         """The answer may be lost, and its receiver may die."""
-        if self._quiet and self.calls_to_crash is None:
+        if operation == "notifier.publish":
+            self.on_publish()
+        if operation == "fleet.launch" and self._scenario.option_seconds:
+            self.hold_up(self._random.uniform(0.0, self._scenario.option_seconds))
+        if self._quiet and self.caller.calls_to_crash is None:
             return
         if self.conditional and self._errors and not self.muted and self._random.random() < self._errors / 4:
             # botocore retried after a lost answer, and met its own write.
             self._count()
             raise LostRace(f"{operation}: 412")
         self._maybe(operation)
-        if self._scenario.pauses and (self.in_function or self.in_launch) and not self.muted:
+        if self._scenario.pauses and not self.muted:
             self._may_pause()
 
     def _may_pause(self) -> None:
-        """The caller is held up while everybody else continues. One pause at a time."""
-        if self._paused or self._random.random() >= self._scenario.pauses:
+        """The caller is held up while everybody else continues."""
+        caller = self.caller
+        if not caller.alive or self._random.random() >= self._scenario.pauses:
             return
         seconds = self._random.uniform(0.1, 20.0)
-        if self.in_launch and self._random.random() < 0.2:
+        if caller.in_launch and not caller.in_function and self._random.random() < 0.2:
             seconds = self._random.uniform(20.0, 2000.0)  # somebody closes a laptop
         self._count()
-        if self.in_function and self.tick is not None:
-            self.disturbs(self.tick, by_chance=True)
-        mine = self.in_function, self.in_launch, self.conditional, self.calls_to_crash, self.tick
-        self.in_function = self.in_launch = self.conditional = False
-        self._paused, self.calls_to_crash, self.tick = True, None, None
-        end = self._time.seconds + seconds
-        self._time.run(lambda: False, end)
-        self._time.seconds = end
-        self.in_function, self.in_launch, self.conditional, self.calls_to_crash, self.tick = mine
-        self._paused = False
+        if caller.tick is not None:
+            self.disturbs(caller.tick)
+        self.hold_up(seconds)
 
     def _in_an_outage(self, operation: str) -> None:
-        call, now = AWS_CALLS[operation], self._time.seconds
+        call, now, caller = AWS_CALLS[operation], self._time.seconds, self.caller
         for outage in self._scenario.outages:
             if self.muted or not (call.startswith(outage.service) and outage.after <= now):
                 continue
-            if now < outage.after + outage.seconds and (self.in_function or not outage.refuses):
-                self.failed_calls += self.in_function
-                self.failed_by_chance += self.in_function and outage.service == "ec2"
+            if now < outage.after + outage.seconds and (caller.in_function or not outage.refuses):
+                caller.failed = True
+                caller.failed_by_chance |= outage.service == "ec2"
+                caller.blind |= outage.service == "s3"
                 raise (NotAllowed if outage.refuses else ServiceUnavailable)(f"{call}: an outage")
 
     def _maybe(self, operation: str) -> None:
-        if self.calls_to_crash is not None:
-            self.calls_to_crash -= 1
-            if self.calls_to_crash <= 0:
-                self.calls_to_crash = None
+        caller = self.caller
+        if caller.calls_to_crash is not None:
+            caller.calls_to_crash -= 1
+            if caller.calls_to_crash <= 0:
                 raise Crash
         if self._quiet or self.muted:
             return
         if self._errors and self._random.random() < self._errors:
             self._count()
             raise ServiceUnavailable(f"{operation}: 503 SlowDown")
-        if self._crashes and self.in_function and self._random.random() < self._crashes:
+        if self._crashes and caller.in_function and self._random.random() < self._crashes:
             self._count()
             raise Crash
 
     def _count(self) -> None:
-        self.failed_calls += self.in_function
-        self.failed_by_chance += self.in_function
+        self.caller.failed = self.caller.failed_by_chance = True
 
 
 class SimulatedObjects(MemoryObjects):
@@ -168,6 +237,8 @@ class SimulatedObjects(MemoryObjects):
         self._noise = noise
         self.before_lock: Callable[[str], None] = lambda _key: None
         self.on_lock: Callable[[str], None] = lambda _key: None
+        self.on_release: Callable[[str], None] = lambda _key: None
+        self.on_marker: Callable[[str, bool], None] = lambda _key, _pending: None
         self.on_beat_read: Callable[[str], None] = lambda _key: None
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
@@ -201,9 +272,27 @@ class SimulatedObjects(MemoryObjects):
             self._noise.conditional = False
 
     def _put(self, key: str, body: bytes) -> str:
+        if _is_marker(key):
+            self.on_marker(key, b"pending" in body)
         if not key.endswith("system-state.json"):
             return super()._put(key, body)
         self.before_lock(key)
         etag = super()._put(key, body)
         self.on_lock(key)
         return etag
+
+    def remove(self, key: str, etag: str | None = None) -> None:
+        """As S3 does, and whoever watches locks and markers learns of it."""
+        held = self._objects.get(key)
+        if _is_marker(key):
+            self.on_marker(key, False)
+        try:
+            super().remove(key, etag)
+        finally:
+            # Also if the answer was lost.
+            if held is not None and key not in self._objects and key.endswith("system-state.json"):
+                self.on_release(key)
+
+
+def _is_marker(key: str) -> bool:
+    return "/notified/" in key or "/incidents/" in key

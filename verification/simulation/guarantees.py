@@ -1,12 +1,13 @@
-"""Within how long each failure ends its instance, and how much later where calls fail and ticks are lost."""
+"""What is guaranteed: what must not happen, and within how long each failure ends its instance.
+
+The seconds are written out, as README promises them: the oracles may not learn them from the code that they judge.
+"""
 
 from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass
-
-from chronos_ec2.domain.limits import Limits
+from dataclasses import dataclass, field, replace
 
 DEAD = "agent or instance dead"
 HUNG = "training hung, instance alive"
@@ -17,9 +18,13 @@ LATE = "past the deadline"
 PRICED = "past the price cap"
 UNTAGGED = "past the deadline, its tags removed"
 
+SWEEP, GRACE, LEASE, PROGRESS, BOOT, ALARM = 60.0, 120.0, 135.0, 900.0, 900.0, 720.0
+VANISHED_SECONDS = 225.0
+"""EC2 no longer lists the instance: until its lane is free or its next attempt begins."""
 SCHEDULE_SECONDS = 120.0
 """EventBridge Scheduler fires within this after the time of a schedule."""
-_CALLS_SECONDS = 30.0
+CALLS_SECONDS = 30.0
+"""What the calls of one reconcile may take."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,37 +37,89 @@ class Guarantee:
     bound: float
     looks: int = 1
 
-    def allowed(self, since: float, disturbed: Sequence[float], sweep: float) -> float:
+    def later(self, seconds: float) -> Guarantee:
+        """The same where EC2's list shows everything so much later."""
+        return replace(self, bound=self.bound + seconds)
+
+    def allowed(self, since: float, disturbed: Sequence[float]) -> float:
         """The seconds that may pass after `since`, when the ticks at the times `disturbed` were of no use.
 
         Such a tick adds one sweep if it came when there was something to do and the end was not yet due.
         """
         limit = self.bound
-        first = since + self.bound - self.looks * sweep - _CALLS_SECONDS
+        first = since + self.bound - self.looks * SWEEP - CALLS_SECONDS
         for at in disturbed[bisect_left(disturbed, max(first, since)) :]:
             if at > since + limit:
                 break
-            limit += sweep
+            limit += SWEEP
         return limit
 
 
-def guarantees(limits: Limits) -> dict[str, Guarantee]:
-    """The guarantee of each failure."""
-    return {
-        DEAD: Guarantee(limits.dead_agent_bound.total_seconds(), looks=2),
-        HUNG: Guarantee(limits.hung_bound.total_seconds(), looks=2),
-        NO_RECORD: Guarantee(limits.orphan_bound.total_seconds(), looks=2),
-        NO_BOOT: Guarantee(limits.boot_bound.total_seconds()),
-        STOPPED: Guarantee(limits.deadline_bound.total_seconds()),
-        LATE: Guarantee(limits.deadline_bound.total_seconds()),
-        PRICED: Guarantee(limits.deadline_bound.total_seconds()),
-        UNTAGGED: Guarantee(SCHEDULE_SECONDS, looks=0),
-    }
+GUARANTEES = {
+    DEAD: Guarantee(300.0, looks=2),
+    HUNG: Guarantee(1065.0, looks=2),
+    NO_RECORD: Guarantee(270.0, looks=2),
+    NO_BOOT: Guarantee(990.0),
+    STOPPED: Guarantee(90.0),
+    LATE: Guarantee(90.0),
+    PRICED: Guarantee(90.0),
+    UNTAGGED: Guarantee(SCHEDULE_SECONDS, looks=0),
+}
+SEEN = Guarantee(SWEEP + CALLS_SECONDS)
+"""Until the watchdog knows that an instance is gone."""
+KILLED = Guarantee(GRACE + 3 * SWEEP + CALLS_SECONDS, looks=5)
+"""Until the lane of a killed run is free, from the kill or the end of its last instance."""
 
 
-def without_a_record(guarantee: Guarantee, limits: Limits) -> Guarantee:
+def without_a_record(guarantee: Guarantee) -> Guarantee:
     """The slower guarantee of an instance whose record cannot be trusted: its age counts, then two looks."""
-    known = guarantees(limits)
-    bound = max(guarantee.bound, known[NO_BOOT].bound) + known[NO_RECORD].bound
+    bound = max(guarantee.bound, GUARANTEES[NO_BOOT].bound) + GUARANTEES[NO_RECORD].bound
     # Which rule applies depends on what was written when: any tick may have mattered.
-    return Guarantee(bound, looks=int(bound / limits.sweep.total_seconds()))
+    return Guarantee(bound, looks=int(bound / SWEEP))
+
+
+VIOLATIONS = {
+    "wrong_terminations": "wrong",
+    "alien_terminations": "alien",
+    "leaks_past_bound": "leaks",
+    "stuck_locks": "stuck",
+    "lost_messages": "lost",
+    "two_agents": "two_agents",
+    "over_cap": "over_cap",
+    "two_instances_of_an_attempt": "two_instances",
+    "lanes_kept_by_a_kill": "kept_by_a_kill",
+    "wrong_money": "wrong_money",
+    "wrong_budgets": "wrong_budgets",
+    "double_messages_of_a_marker": "doubled_markers",
+}
+"""What must not happen, by its name in the evidence, and the list of Verdicts that has it."""
+
+
+@dataclass(slots=True)
+class Verdicts:
+    """What a history showed. Each list says what went wrong."""
+
+    wrong: list[str] = field(default_factory=list)
+    alien: list[str] = field(default_factory=list)
+    leaks: list[str] = field(default_factory=list)
+    stuck: list[str] = field(default_factory=list)
+    lost: list[str] = field(default_factory=list)
+    two_agents: list[str] = field(default_factory=list)
+    over_cap: list[str] = field(default_factory=list)
+    two_instances: list[str] = field(default_factory=list)
+    kept_by_a_kill: list[str] = field(default_factory=list)
+    wrong_money: list[str] = field(default_factory=list)
+    wrong_budgets: list[str] = field(default_factory=list)
+    doubled_markers: list[str] = field(default_factory=list)
+    duplicates: int = 0
+    waits: list[tuple[str, float]] = field(default_factory=list)
+    """How each wait for capacity ended, and after how many seconds."""
+    wasted: float = 0.0
+    """USD charged to runs that waited, and not by EC2."""
+    times: list[tuple[str, float, float]] = field(default_factory=list)
+    """(failure, seconds from it to the end of the instance, seconds guaranteed)."""
+
+    @property
+    def failed(self) -> list[str]:
+        """Everything that went wrong."""
+        return [text for name in VIOLATIONS.values() for text in getattr(self, name)]

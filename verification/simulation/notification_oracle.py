@@ -4,22 +4,32 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from datetime import datetime
+from typing import Any
 
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.messages import Kind, kind_of_end
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import incident_key, run_key
-from chronos_ec2.domain.records.status import DecidedBy
+from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing.clock import ORIGIN
-from verification.simulation.guarantees import Guarantee
+from verification.simulation.faulty_aws import Caller
+from verification.simulation.guarantees import ALARM, SWEEP, Guarantee
+from verification.simulation.ledger import Account, Record, parse_record
+from verification.simulation.scenario import FaultKind
 from verification.simulation.system import System
 
-_ENDS = frozenset({Kind.COMPLETED, Kind.FAILED, Kind.KILLED, Kind.STUCK, Kind.OVER_BUDGET})
-_OF_AN_ATTEMPT = frozenset({Kind.STARTED, Kind.RESUMED, Kind.LEAK})
+_ENDS = {"completed", "failed", "killed", "stuck", "over-budget"}
+_OF_AN_ATTEMPT = {"started", "resumed", "leak", "waiting"}
+_ENDS_OF = {
+    FaultKind.HANG: "stuck",
+    FaultKind.KILL: "killed",
+    FaultKind.KILL_NOW: "killed",
+    FaultKind.FORGED_STOP: "killed",
+}
+"""How a run ends when this happens to its last instance; as `failed` otherwise."""
 _ON_ITS_WAY_OUT = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
 _PENDING_SECONDS = 120.0
 """A message that is pending for less may still be published by whoever reserved it."""
+_LONG = 43_200.0
 _PUT_OFF_SWEEPS = 5
 """Publishing delays a termination by no more than three sweeps; one before and one after for the two looks."""
 
@@ -29,10 +39,12 @@ class NotificationOracle:
 
     def __init__(self, system: System) -> None:
         self._system = system
-        self._runs: dict[str, Lane] = {}
+        self._with_record: dict[str, Lane] = {}
         self._written: set[Lane] = set()
         self._leaving_since: dict[str, float] = {}
-        self._missed: set[tuple[Kind, str, int | None]] = set()
+        self._missed: set[tuple[str, str, int | None]] = set()
+        self._takers: dict[str, Caller] = {}
+        self._taken_twice: set[str] = set()
 
     @property
     def lost(self) -> list[str]:
@@ -41,13 +53,29 @@ class NotificationOracle:
 
     # --- while it runs -----------------------------------------------------------------------------------------
 
-    def lock_was_written(self, lane: Lane, run: Run | None) -> None:
+    def lock_was_written(self, lane: Lane, record: Record | None) -> None:
         """A run that has a record ends with a message."""
         self._written.add(lane)
-        if self._system.noise.in_launch:
+        if self._system.noise.caller.in_launch:
             self.somebody_wrote(lane)
-        if run is not None:
-            self._runs[run.run_id] = lane
+        if record is not None:
+            self._with_record[record["run_id"]] = lane
+
+    def marker_changes(self, key: str, pending: bool) -> None:
+        """Somebody reserves a message, or settles or withdraws that. Nobody may reserve what another is publishing."""
+        caller = self._system.noise.caller
+        holder = self._takers.pop(key, None)
+        if pending:
+            self._takers[key] = caller
+            if holder is not None and holder is not caller and holder.alive:
+                self._taken_twice.add(key)
+
+    def was_published(self) -> None:
+        """A message about a run says what it has cost."""
+        document = self._system.notifier.messages[-1].document
+        lane = self._with_record.get(document["incident"])
+        if lane is not None and lane not in self._system.spoiled:
+            self._system.ledger.message_sent(document["incident"], document["cost_usd"], document["kind"])
 
     def leaves(self, instance_id: str) -> None:
         """The instance begins to shut down."""
@@ -56,7 +84,7 @@ class NotificationOracle:
     def somebody_wrote(self, lane: Lane) -> None:
         """How long an instance has been shutting down is read from when its record was written."""
         for instance_id in self._leaving_since:
-            if self._system.instance(instance_id).lane == lane:
+            if self._system.lane_of(instance_id) == lane:
                 self._leaving_since[instance_id] = self._system.time.seconds
 
     def tick_begins(self) -> None:
@@ -66,96 +94,142 @@ class NotificationOracle:
     def tick_ended(self) -> None:
         """A tick in which nothing failed has published whatever was due."""
         for lane in self._system.lanes:
-            run = self._system.run_in(lane)
+            record = self._system.record_in(lane)
             if lane in self._written:
                 continue
-            if run is None:
+            if record is None:
                 self._must_know_of_unreadable(lane)
             elif lane not in self._system.robbed:
-                self._must_know_of_attempt(run)
+                self._must_know_of_attempt(record)
         for instance_id in self._leaving_since.keys() - self._system.out_of_reach:
             self._must_know_of_leak(instance_id)
 
     def _must_know_of_unreadable(self, lane: Lane) -> None:
         if self._system.objects.holds(lane.state_key):
             etag = self._system.objects.stored(lane.state_key).etag
-            self._expect(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, etag))}", None)
+            self._expect("stuck", f"unreadable-{''.join(filter(str.isalnum, etag))}", None)
 
-    def _must_know_of_attempt(self, run: Run) -> None:
-        system, kind = self._system, Kind.STARTED if run.attempt == 1 else Kind.RESUMED
-        if run.verdict or run.stop or run.suspect:
+    def _must_know_of_attempt(self, record: Record) -> None:
+        system, kind = self._system, "started" if record["attempt"] == 1 else "resumed"
+        if record["verdict"] or record["stop"] or record["suspect"] or record["current_step"] == "launching":
             return
-        instance_id = str(run.instance_id)
-        if run.claimed and instance_id in system.fleet.ours - system.on_hold:
-            age = system.time.seconds - (system.instance(instance_id).launched_at - ORIGIN).total_seconds()
+        if record["current_step"] == "waiting-for-capacity":
+            waiting = record["waiting"]
+            if waiting and waiting["tries"] and not self._gave_up(waiting["until"]):
+                self._expect("waiting", record["run_id"], record["attempt"])
+            return
+        instance_id = str(record["instance_id"])
+        if instance_id in system.fleet.ours - system.on_hold:
+            age = system.time.seconds - system.fleet.bill[instance_id].launched
             if age > system.scenario.list_lag and system.lives(instance_id) and system.healthy(instance_id):
-                self._expect(kind, run.run_id, run.attempt)
+                self._expect(kind, record["run_id"], record["attempt"])
+
+    def _gave_up(self, until: str) -> bool:
+        return self._system.time.now() >= datetime.fromisoformat(until)
 
     def _must_know_of_leak(self, instance_id: str) -> None:
-        system, since, instance = self._system, self._leaving_since[instance_id], self._system.instance(instance_id)
-        sweep = system.limits.sweep.total_seconds()
-        guarantee = Guarantee(system.limits.alarm.total_seconds() + 2 * sweep + system.scenario.list_lag, looks=20)
-        late = system.time.seconds - since > guarantee.allowed(since, system.noise.disturbed, sweep)
-        if instance.state is not InstanceState.SHUTTING_DOWN or instance.lane in system.spoiled or not late:
+        system, since = self._system, self._leaving_since[instance_id]
+        guarantee = Guarantee(ALARM + 2 * SWEEP + system.scenario.list_lag, looks=20)
+        late = system.time.seconds - since > guarantee.allowed(since, system.noise.disturbed)
+        leaving = system.fleet.state(instance_id) is InstanceState.SHUTTING_DOWN
+        if not leaving or system.lane_of(instance_id) in system.spoiled or not late:
             return
-        if run := system.own_run(instance_id):
-            self._expect(Kind.LEAK, run.run_id, run.attempt)
+        if record := system.own_record(instance_id):
+            self._expect("leak", record["run_id"], record["attempt"])
         else:
-            self._expect(Kind.LEAK, instance_id, None)
+            self._expect("leak", instance_id, None)
 
     def watchdog_ends(self, instance_id: str) -> None:
         """An orphan is announced before it is terminated, unless publishing was tried for long."""
-        system, instance = self._system, self._system.instance(instance_id)
-        if system.own_run(instance_id) or instance.state in _ON_ITS_WAY_OUT:
+        system, lane = self._system, self._system.lane_of(instance_id)
+        if system.own_record(instance_id) or system.fleet.state(instance_id) in _ON_ITS_WAY_OUT:
             return
-        now, sweep = system.time.seconds, system.limits.sweep.total_seconds()
         # A verdict that was written just now, and made the record unreadable, announces it too.
-        if instance.lane in self._written and instance.lane in system.spoiled:
+        if lane in self._written and lane in system.spoiled:
             return
-        late = instance.deadline is not None and instance.deadline <= system.time.now()
-        tried = any(at > now - _PUT_OFF_SWEEPS * sweep for at in system.noise.disturbed)
+        now, deadlines = system.time.seconds, system.ledger.deadlines(system.fleet.bill[instance_id].run_id)
+        late = deadlines is not None and deadlines[0] <= now
+        tried = any(at > now - _PUT_OFF_SWEEPS * SWEEP for at in system.noise.disturbed)
         if not (late or tried):
-            self._expect(Kind.ORPHAN, instance_id, None)
+            self._expect("orphan", instance_id, None)
 
-    def _expect(self, kind: Kind, name: str, attempt: int | None) -> None:
+    def _expect(self, kind: str, name: str, attempt: int | None) -> None:
         if (kind, name, attempt) not in self._published() and not self._is_pending(kind, name, attempt):
             self._missed.add((kind, name, attempt))
 
-    def _is_pending(self, kind: Kind, name: str, attempt: int | None) -> bool:
+    def _is_pending(self, kind: str, name: str, attempt: int | None) -> bool:
         """Whether a function that has crashed since reserved the message a moment ago."""
-        system = self._system
-        objects, key = system.objects, incident_key(system.environment.name, name, kind, attempt)
-        if system.scenario.clean or not objects.holds(key):
+        objects, key = self._system.objects, _marker(kind, name, attempt)
+        if self._system.scenario.clean or not objects.holds(key):
             return False
-        age = (system.time.now() - objects.stored(key).written_at).total_seconds()
+        age = (self._system.time.now() - objects.stored(key).written_at).total_seconds()
         return b"pending" in objects.body(key) and age < _PENDING_SECONDS
 
-    def _published(self) -> Counter[tuple[Kind, str, int | None]]:
+    def _published(self) -> Counter[tuple[str, str, int | None]]:
         return Counter(self._identities())
 
-    def _identities(self) -> Iterator[tuple[Kind, str, int | None]]:
-        for message in self._system.notifier.messages:
-            kind, document = Kind(message.document["kind"]), message.document
+    def _documents(self) -> Iterator[Any]:
+        return (message.document for message in self._system.notifier.messages)
+
+    def _identities(self) -> Iterator[tuple[str, str, int | None]]:
+        for document in self._documents():
+            kind = document["kind"]
             yield kind, document["incident"], document["attempt"] if kind in _OF_AN_ATTEMPT else None
 
     # --- at its end --------------------------------------------------------------------------------------------
 
     def at_the_end(self) -> None:
         """Each run that had a record has a final one, and that outcome was published, and no other."""
-        published = self._published()
-        for run_id, lane in self._runs.items():
+        published, objects, ledger = self._published(), self._system.objects, self._system.ledger
+        for run_id, lane in self._with_record.items():
             if lane in self._system.spoiled:
                 continue
-            key = run_key(self._system.environment.name, run_id, "state.json")
-            final = Run.from_json(self._system.objects.body(key), lane) if self._system.objects.holds(key) else None
-            if final is None or final.verdict is None:
-                self._missed.add((Kind.FAILED, f"{run_id}, which has no final record", None))
-            elif final.instance_id is None and final.verdict.decided_by is DecidedBy.AGENT:
+            key = f"dev/{run_id}/state.json"
+            final = parse_record(objects.body(key)) if objects.holds(key) else None
+            if final is None or not final["verdict"]:
+                self._missed.add(("failed", f"{run_id}, which has no final record", None))
+                continue
+            written = (objects.stored(key).written_at - ORIGIN).total_seconds()
+            ledger.final_record(run_id, final, written)
+            if final["instance_id"] is None and final["verdict"]["decided_by"] == "agent":
                 continue  # the launcher reported that EC2 has no capacity
-            elif {kind for kind, name, _ in published if name == run_id and kind in _ENDS} != {kind_of_end(final)}:
-                self._missed.add((kind_of_end(final), run_id, None))
+            told = {kind for kind, name, _ in published if name == run_id and kind in _ENDS}
+            possible = self._possible_ends(ledger.accounts[run_id])
+            if len(told) != 1 or not told <= possible:
+                self._missed.add((" or ".join(sorted(possible)), run_id, None))
+
+    def _possible_ends(self, account: Account) -> set[str]:
+        """How a run can have ended, by what was done to its last instance."""
+        system, scenario = self._system, self._system.scenario
+        last = max(account.instances, key=lambda one: one.attempt, default=None)
+        agent = system.agents.get(last.instance_id) if last else None
+        if last is not None and last.attempt == account.attempt and agent and agent.status is Status.CLEANUP:
+            return {"completed"}
+        happened = system.ledger.disturbances[last.instance_id] if last else set()
+        kinds = {_ENDS_OF.get(kind, "failed") for kind in happened}
+        if account.killed is not None:
+            kinds.add("killed")
+        if scenario.max_cost is not None:
+            kinds.add("over-budget")
+        limited = scenario.max_runtime < _LONG or scenario.layers_off or scenario.list_lag
+        if agent is None or not agent.claimed or limited or not scenario.clean:
+            kinds.add("failed")
+        return kinds or {"completed"}
+
+    @property
+    def doubled_markers(self) -> list[str]:
+        """The messages that went out twice because two processes reserved them at the same time."""
+        sent = Counter(_marker(each["kind"], each["incident"], each["attempt"]) for each in self._documents())
+        return [f"{key} was reserved twice and published twice" for key in sorted(self._taken_twice) if sent[key] > 1]
 
     @property
     def duplicates(self) -> int:
         """How many messages went out a second time."""
         return sum(count - 1 for count in self._published().values())
+
+
+def _marker(kind: str, name: str, attempt: int | None) -> str:
+    """Where a reservation of a message lies, as ARCHITECTURE.md has it."""
+    if attempt is None:
+        return f"dev/incidents/{name}/{kind}"
+    return f"dev/{name}/notified/{kind}-{attempt}"

@@ -4,28 +4,25 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from dataclasses import dataclass, field
 
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import DecidedBy
-from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT, UPLOAD
-from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_agent import AgentRun
 from verification.simulation.guarantees import (
     DEAD,
+    GUARANTEES,
     HUNG,
     LATE,
     NO_BOOT,
     NO_RECORD,
     PRICED,
+    SWEEP,
     UNTAGGED,
     Guarantee,
-    guarantees,
+    Verdicts,
     without_a_record,
 )
+from verification.simulation.ledger import Record
 from verification.simulation.notification_oracle import NotificationOracle
 from verification.simulation.scenario import FaultKind, Layer
 from verification.simulation.system import Failure, System, Traces
@@ -39,27 +36,6 @@ _SETTLED_SECONDS = 30.0
 _AT_WORK = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 _PUBLISHING = 3
 """Sweeps by which publishing may delay a termination, where only the instance shows the incident."""
-
-
-@dataclass(slots=True)
-class Verdicts:
-    """What a history showed. Each list says what went wrong."""
-
-    wrong: list[str] = field(default_factory=list)
-    alien: list[str] = field(default_factory=list)
-    leaks: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    two_agents: list[str] = field(default_factory=list)
-    over_cap: list[str] = field(default_factory=list)
-    duplicates: int = 0
-    times: list[tuple[str, float, float]] = field(default_factory=list)
-    """(failure, seconds from it to the end of the instance, seconds guaranteed)."""
-
-    @property
-    def failed(self) -> list[str]:
-        """Everything that went wrong."""
-        return [*self.wrong, *self.alien, *self.leaks, *self.stuck, *self.lost, *self.two_agents, *self.over_cap]
 
 
 class Oracle:
@@ -90,27 +66,31 @@ class Oracle:
     def lock_was_written(self, key: str) -> None:
         """A verdict of the watchdog stands, also if the instance is well again when its termination is retried."""
         system, lane = self._system, Lane.from_state_key(key)
-        run = system.run_in(lane) if lane in system.lanes and lane not in system.robbed else None
-        if lane in system.lanes:
-            self.notifications.lock_was_written(lane, run)
-        if run is not None and run.stop and system.noise.in_launch:  # a launch that fails ends what it may have started
-            system.asked |= {one.instance_id for one in system.fleet.everything() if one.run_id == run.run_id}
-        if run is None and lane in system.spoiled:
-            self.lost_its_record(lane)
-        if run is not None and run.attempt > 1:
-            self._earlier_attempts_must_be_over(run)
-        if run is None or run.verdict is None or run.verdict.decided_by is not DecidedBy.WATCHDOG:
+        if lane not in system.lanes:
             return
-        if run.instance_id in system.fleet.ours - self._with_verdict:
-            self._with_verdict.add(str(run.instance_id))
-            self._must_not_be_healthy(str(run.instance_id))
+        record = system.record_in(lane) if lane not in system.robbed else None
+        if lane not in system.spoiled:
+            system.ledger.lock_written(lane.name, record)
+        self.notifications.lock_was_written(lane, record)
+        if record is None:
+            if lane in system.spoiled:
+                self.lost_its_record(lane)
+            return
+        if record["stop"] and system.noise.caller.in_launch:  # a launch that fails ends what it may have started
+            system.asked |= {one.instance_id for one in system.fleet.bill.values() if one.run_id == record["run_id"]}
+        self._earlier_attempts_must_be_over(record)
+        instance_id, verdict = record["instance_id"], record["verdict"]
+        if not verdict or verdict["decided_by"] != "watchdog":
+            return
+        if instance_id in system.fleet.ours - self._with_verdict:
+            self._with_verdict.add(instance_id)
+            self._must_not_be_healthy(instance_id)
 
-    def _earlier_attempts_must_be_over(self, run: Run) -> None:
-        for instance_id in self._system.fleet.ours:
-            instance = self._system.instance(instance_id)
-            earlier = instance.run_id == run.run_id and instance.attempt < run.attempt
-            if earlier and self._system.healthy(instance_id):
-                self.verdicts.wrong.append(f"attempt {run.attempt} begins while {instance_id} is healthy")
+    def _earlier_attempts_must_be_over(self, record: Record) -> None:
+        for one in self._system.fleet.bill.values() if record["attempt"] > 1 else ():
+            earlier = one.run_id == record["run_id"] and one.attempt < record["attempt"]
+            if earlier and self._system.healthy(one.instance_id):
+                self.verdicts.wrong.append(f"attempt {record['attempt']} begins while {one.instance_id} is healthy")
 
     def _must_not_be_healthy(self, instance_id: str) -> None:
         system = self._system
@@ -135,15 +115,16 @@ class Oracle:
 
     def agent_died(self, instance_id: str, until: float | None = None) -> None:
         """An agent that dies before its claim looks to the watchdog like one that never booted."""
-        launched = (self._system.instance(instance_id).launched_at - ORIGIN).total_seconds()
+        launched = self._system.fleet.bill[instance_id].launched
         name, since = (DEAD, None) if self._system.agents[instance_id].claimed else (NO_BOOT, launched)
         self.fails(instance_id, name, since=since, until=until)
 
     def somebody_wrote(self, lane: Lane) -> None:
         """A verdict's grace counts from when S3 says that it was written; a first look is taken anew."""
         self.notifications.somebody_wrote(lane)
-        run = self._system.run_in(lane)
-        failure = self._system.failing.get(str(run.instance_id)) if run and (run.verdict or run.suspect) else None
+        record = self._system.record_in(lane)
+        noted = record is not None and (record["verdict"] or record["suspect"])
+        failure = self._system.failing.get(record["instance_id"]) if record is not None and noted else None
         if failure is not None and failure.name in (DEAD, HUNG):
             failure.since = self._system.time.seconds
 
@@ -156,21 +137,22 @@ class Oracle:
         system = self._system
         self.forgive(instance_id)
         system.out_of_reach.add(instance_id)
-        deadline, timed = system.instance(instance_id).deadline, Layer.DEADLINE not in system.scenario.layers_off
-        if deadline and timed and instance_id in system.deadlines.schedules:
-            system.failing[instance_id] = Failure(UNTAGGED, (deadline - ORIGIN).total_seconds())
+        deadlines = system.ledger.deadlines(system.fleet.bill[instance_id].run_id)
+        timed = Layer.DEADLINE not in system.scenario.layers_off
+        if deadlines and timed and instance_id in system.deadlines.schedules:
+            system.failing[instance_id] = Failure(UNTAGGED, deadlines[1])
 
     def lost_its_record(self, lane: Lane) -> None:
         """The price cap is unknown from now on, and an instance on hold stays until its deadline."""
         for instance_id, failure in list(self._system.failing.items()):
-            of_lane = self._system.instance(instance_id).lane == lane
+            of_lane = self._system.lane_of(instance_id) == lane
             if of_lane and (failure.name == PRICED or instance_id in self._system.on_hold):
                 self.forgive(instance_id)
 
     def fenced(self, instance_id: str) -> None:
         """An agent leaves by itself: an unreadable record is no reason."""
         system = self._system
-        if system.unreadable(system.instance(instance_id).lane) and system.healthy(instance_id):
+        if system.unreadable(system.lane_of(instance_id)) and system.healthy(instance_id):
             self.verdicts.wrong.append(f"{instance_id} left a record that it could not read")
 
     def went(self, instance_id: str) -> None:
@@ -182,12 +164,12 @@ class Oracle:
         if failure is None:
             return
         seconds = system.time.seconds - failure.since
-        name, guarantee = failure.name, guarantees(system.limits)[failure.name]
+        name, guarantee = failure.name, GUARANTEES[failure.name]
         if name == UNTAGGED and seconds <= 0:
             return
-        spoiled = name != UNTAGGED and system.instance(instance_id).lane in system.spoiled
+        spoiled = name != UNTAGGED and system.lane_of(instance_id) in system.spoiled
         if spoiled:
-            name, guarantee = f"{name}, its record overwritten", without_a_record(guarantee, system.limits)
+            name, guarantee = f"{name}, its record overwritten", without_a_record(guarantee)
         if not system.scenario.outages:
             self.verdicts.times.append((name, seconds, guarantee.bound))
         # The price cap has a list of its own.
@@ -195,25 +177,19 @@ class Oracle:
             return
         # EC2 tells an instance's age: a deadline does not depend on S3.
         disturbed = system.noise.disturbed_by_chance if name == LATE else system.noise.disturbed
-        sweep = system.limits.sweep.total_seconds()
         # Before EC2's list shows it a tick is of no use, and in some the watchdog only publishes.
         publishing = _PUBLISHING if (spoiled or name == NO_RECORD) and not system.scenario.clean else 0
-        bound = guarantee.bound + system.scenario.list_lag + publishing * sweep
-        allowed = Guarantee(bound, guarantee.looks + publishing).allowed(failure.since, disturbed, sweep)
+        bound = guarantee.bound + system.scenario.list_lag + publishing * SWEEP
+        allowed = Guarantee(bound, guarantee.looks + publishing).allowed(failure.since, disturbed)
         if seconds > allowed:
             text = f"{instance_id}: {failure.name}, ended after {seconds:.0f} s, allowed {allowed:.0f} s"
             self.verdicts.leaks.append(text)
-
-    def _allowed(self, guarantee: Guarantee, since: float) -> float:
-        """The seconds that a guarantee allows, with what the disturbed ticks add."""
-        system = self._system
-        return guarantee.allowed(since, system.noise.disturbed, system.limits.sweep.total_seconds())
 
     def claimed(self) -> None:
         """An agent has claimed: it must be the only one that works in its lane."""
         working: Counter[str] = Counter()
         for instance_id, agent in self._system.agents.items():
-            lane = self._system.instance(instance_id).lane
+            lane = self._system.lane_of(instance_id)
             if lane and agent.claimed and agent.run is not AgentRun.GONE and lane not in self._system.robbed:
                 working[lane.name] += instance_id not in self._system.out_of_reach
         self.verdicts.two_agents += [f"{n} agents work in lane {lane}" for lane, n in working.items() if n > 1]
@@ -221,11 +197,11 @@ class Oracle:
     def _spent_too_much(self, instance_id: str) -> None:
         """A run may exceed its cap by one tick."""
         system = self._system
-        spent = None if Layer.SWEEP in system.scenario.layers_off else system.spent_at(instance_id)
-        if spent is None or instance_id in system.out_of_reach:
+        spent = None if Layer.SWEEP in system.scenario.layers_off else system.ledger.spent_at(instance_id)
+        if spent is None or instance_id in system.out_of_reach or system.own_record(instance_id) is None:
             return
         late = system.time.seconds - spent
-        if late > self._allowed(guarantees(system.limits)[PRICED], spent) + system.scenario.list_lag:
+        if late > GUARANTEES[PRICED].allowed(spent, system.noise.disturbed) + system.scenario.list_lag:
             self.verdicts.over_cap.append(f"{instance_id} lived for {late:.0f} s after its run had spent its cap")
 
     # --- at its end --------------------------------------------------------------------------------------------
@@ -234,15 +210,19 @@ class Oracle:
         """Whether nothing of ours lives, every fault has happened, and the watchdog has had its time after that."""
         system = self._system
         now = system.time.seconds
-        if now < last_fault + 60 or self._somebody_lives():
+        held = any(system.objects.holds(lane.state_key) for lane in system.lanes)
+        dry = held and any(now < drought.after + drought.seconds for drought in system.scenario.droughts)
+        if now < last_fault + 60 or dry or self._somebody_lives():
             self._all_gone_since = None
             return False
         if self._all_gone_since is None:
             self._all_gone_since = now
         waited = now - self._all_gone_since
-        left = any(system.objects.holds(lane.state_key) for lane in system.lanes) or self._schedules_left()
+        left = held or self._schedules_left()
         quiet = _QUIET_TWICE if any(at.kind is FaultKind.FORGED_SEQ for at in system.scenario.faults) else _QUIET
-        return (not left and waited > _SETTLED_SECONDS) or waited > self._allowed(quiet, self._all_gone_since)
+        return (not left and waited > _SETTLED_SECONDS) or waited > quiet.allowed(
+            self._all_gone_since, system.noise.disturbed
+        )
 
     def _somebody_lives(self) -> bool:
         out_of_reach, failing = self._system.out_of_reach, self._system.failing
@@ -256,8 +236,8 @@ class Oracle:
         """Whether the agent of an instance without tags still works: its heartbeats keep the lock."""
         system, agent = self._system, self._system.agents.get(instance_id)
         works = agent is not None and agent.alive and agent.stalled_since is None
-        run = system.run_in(system.instance(instance_id).lane) if works else None
-        return run is not None and run.instance_id == instance_id and run.verdict is None
+        record = system.record_in(system.lane_of(instance_id)) if works else None
+        return record is not None and record["instance_id"] == instance_id and not record["verdict"]
 
     def at_the_end(self) -> None:
         """Check that nothing lives, nothing is locked, and everything was published."""
@@ -271,7 +251,13 @@ class Oracle:
         self.verdicts.stuck += [f"the schedule of {instance_id} is left" for instance_id in self._schedules_left()]
         self.verdicts.stuck += [f"the upload of {key} is left" for key in self._uploads_left()]
         self.notifications.at_the_end()
-        self.verdicts.lost, self.verdicts.duplicates = self.notifications.lost, self.notifications.duplicates
+        found, ledger = self.verdicts, system.ledger
+        found.lost, found.duplicates = self.notifications.lost, self.notifications.duplicates
+        found.doubled_markers = self.notifications.doubled_markers
+        found.two_instances, found.kept_by_a_kill = ledger.two_instances, ledger.kept_by_a_kill
+        found.wrong_money, found.wrong_budgets = ledger.wrong_money, ledger.wrong_budgets
+        found.waits = list(ledger.waits())
+        found.wasted = max((account.wasted for account in ledger.accounts.values() if account.refused), default=0.0)
 
     def after_the_end(self, before: Traces) -> None:
         """Events arrived after the end: they must have done nothing."""
@@ -285,10 +271,12 @@ class Oracle:
         """
         objects, left = self._system.objects, []
         for upload, begun in objects.begun.items():
-            receipt = run_key(self._system.environment.name, upload.key.split("/")[1], RECEIPT)
+            receipt = f"dev/{upload.key.split('/')[1]}/cleanup_status.json"
             if objects.holds(receipt) and begun < objects.stored(receipt).written_at:
                 states = {
-                    one["state"] for one in json.loads(objects.body(receipt))["resources"] if one["kind"] == UPLOAD
+                    one["state"]
+                    for one in json.loads(objects.body(receipt))["resources"]
+                    if one["kind"] == "multipart-upload"
                 }
                 if not any(state.startswith("not ") for state in states):
                     left.append(upload.key)

@@ -9,22 +9,22 @@ from itertools import count
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing import Crash
-from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel
 from chronos_ec2.worker.run_lock import Identity
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, lock_event
-from verification.simulation.guarantees import LATE, NO_BOOT, PRICED
+from verification.simulation.faulty_aws import Caller
+from verification.simulation.guarantees import LATE, NO_BOOT, PRICED, Verdicts
 from verification.simulation.idle_sweep_skipping import IdleSweeps
-from verification.simulation.oracle import Oracle, Verdicts
+from verification.simulation.oracle import Oracle
 from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
 from verification.simulation.system import REAL_PARTS, SUBNETS, Parts, System
 
 _HORIZON_SECONDS = 60_000.0
+_FUNCTION_TIMEOUT = 60.0
 _LATE_SHARE, _LATE_SECONDS, _LATEST_SECONDS = 0.05, 900.0, 86_400.0
 
 
@@ -41,7 +41,7 @@ class _History:
         self._scenario = system.scenario
         self._time = system.time
         self._oracle = Oracle(system)
-        self._injector = FaultInjector(system, self._oracle, self._launch, self._deliver)
+        self._injector = FaultInjector(system, self._oracle, self._cleanup, self._deliver)
         self._idle = IdleSweeps(system)
         self._numbers = count()
         self._in_transit: dict[int, object] = {}
@@ -49,15 +49,20 @@ class _History:
     def run(self) -> Verdicts:
         system, scenario = self._system, self._scenario
         system.fleet.no_capacity.update(SUBNETS[: scenario.full_subnets])
+        system.fleet.droughts = scenario.droughts
         system.objects.before_lock = self._lock_is_written
         system.objects.on_lock = self._lock_was_written
         system.objects.on_beat_read = self._heartbeat_is_read
+        system.objects.on_release = self._oracle.lock_was_written
+        system.objects.on_marker = self._oracle.notifications.marker_changes
+        system.noise.on_publish = self._oracle.notifications.was_published
+        system.fleet.on_refusal = system.ledger.refused
         system.fleet.on_change = self._instance_changed
         system.fleet.on_terminate = self._oracle.terminate_was_called
         system.fleet.on_schedule = self._oracle.schedule_fired
         for index, lane in enumerate(system.lanes):
             dies = [at.seconds for at in scenario.faults if at.kind is FaultKind.LAUNCHER_DIES and at.lane == index]
-            self._time.at(1.0 + index, partial(self._launch, lane, int(dies[0]) if dies else None))
+            self._time.at(1.0 + index, partial(system.environment.begin_launch, lane, int(dies[0]) if dies else None))
         for fault in scenario.faults:
             self._time.at(fault.after, partial(self._inject, fault))
         if Layer.SWEEP not in scenario.layers_off:
@@ -66,6 +71,7 @@ class _History:
             self._time.at(system.random.uniform(0, 900), self._forge)
         last = max((at.after for at in scenario.faults), default=0.0)
         self._time.run(partial(self._oracle.is_over, last), _HORIZON_SECONDS)
+        system.noise.kill_all()
         self._oracle.at_the_end()
         if self._in_transit and not self._oracle.verdicts.failed:
             self._deliver_the_rest()
@@ -77,39 +83,27 @@ class _History:
 
     # --- launcher and watchdog ---------------------------------------------------------------------------------
 
-    def _launch(self, lane: Lane, dies_after: int | None) -> None:
-        """Somebody launches in a lane, and crashes after so many fault points."""
-        system = self._system
-        system.noise.calls_to_crash = dies_after
-        system.noise.in_launch = True
-        try:
-            launched = system.environment.launch(lane)
-            system.tell(f"{launched.run_id} launched as {launched.instance_id}")
-        except Crash:
-            system.tell("the launcher crashed")
-        except ChronosError as error:
-            system.tell(f"launch failed: {error}")
-        finally:
-            system.noise.calls_to_crash = None
-            system.noise.in_launch = False
-
     def _sweep(self) -> None:
         system = self._system
         self._time.after(system.limits.sweep.total_seconds(), self._sweep)
         if self._idle.holds():
             return
-        noise, begun = system.noise, self._time.seconds
-        failed, by_chance = noise.failed_calls, noise.failed_by_chance
-        lost = self._scenario.lost_ticks > 0 and system.random.random() < self._scenario.lost_ticks
+        begun = self._time.seconds
+        if self._scenario.lost_ticks > 0 and system.random.random() < self._scenario.lost_ticks:
+            system.noise.disturbs(begun)
+            return
+        caller = Caller(in_function=True, tick=begun)
         self._oracle.notifications.tick_begins()
-        noise.tick = begun
-        whole = not lost and self._as_function(self._one_sweep)
-        noise.tick = None
-        if not whole or noise.failed_calls > failed or noise.out:
-            chance = lost or noise.failed_by_chance > by_chance or (not whole and noise.failed_calls == failed)
-            noise.disturbs(begun, by_chance=chance)
-        else:
-            self._oracle.notifications.tick_ended()
+
+        def ended(failed: bool) -> None:
+            if failed or caller.failed or system.noise.out:
+                chance = caller.failed_by_chance or (failed and not caller.failed)
+                blind = caller.blind or bool(system.noise.out & {"s3", "ec2"})
+                system.noise.disturbs(begun, by_chance=chance, blind=blind)
+            else:
+                self._oracle.notifications.tick_ended()
+
+        self._invoke(caller, self._one_sweep, ended)
 
     def _one_sweep(self) -> None:
         self._idle.begin()
@@ -120,21 +114,26 @@ class _History:
                 actions = ", ".join(type(action).__name__ for action in report.decision.actions)
                 self._system.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
 
-    def _as_function(self, call: Callable[[], object]) -> bool:
-        """An invocation, which may crash or fail. Returns whether it did neither; the next try is the next tick."""
-        noise = self._system.noise
-        noise.in_function = True
-        try:
-            call()
-        except Crash:
-            self._system.tell("a function crashed")
-            return False
-        except ChronosError as error:
-            self._system.tell(f"a function failed: {error}")
-            return False
-        finally:
-            noise.in_function = False
-        return True
+    def _cleanup(self) -> None:
+        """A pass of the watchdog by hand."""
+        self._invoke(Caller(), self._system.watchdog.sweep, lambda _failed: None)
+
+    def _invoke(self, caller: Caller, call: Callable[[], object], ended: Callable[[bool], None]) -> None:
+        """An invocation, which may crash or fail; `ended` gets whether it did. The next try is the next tick."""
+
+        def invocation() -> None:
+            failed = True
+            try:
+                call()
+                failed = False
+            except Crash:
+                self._system.tell("a function crashed")
+            except ChronosError as error:
+                self._system.tell(f"a function failed: {error}")
+            finally:
+                ended(failed)
+
+        self._system.noise.run_as(caller, invocation, timeout=_FUNCTION_TIMEOUT)
 
     # --- events ------------------------------------------------------------------------------------------------
 
@@ -155,6 +154,8 @@ class _History:
     def _instance_changed(self, instance_id: str, state: InstanceState) -> None:
         self._idle.instance_changed()
         self._system.tell(f"{instance_id} is {state}")
+        if state is InstanceState.PENDING:
+            self._system.ledger.instance_launched(instance_id)
         if state is InstanceState.RUNNING and instance_id in self._system.fleet.ours:
             self._time.after(self._scenario.boot, partial(self._boot, instance_id))
         if state is InstanceState.SHUTTING_DOWN:
@@ -197,7 +198,8 @@ class _History:
         self._handle(event)
 
     def _handle(self, event: object) -> None:
-        self._as_function(lambda: self._system.environment.handle(event))
+        handle = partial(self._system.environment.handle, event)
+        self._invoke(Caller(in_function=True), handle, lambda _failed: None)
 
     def _deliver_the_rest(self) -> None:
         """What arrives after the end finds nothing to do."""
@@ -219,7 +221,7 @@ class _History:
             return
         arranged = {at.kind for at in self._scenario.faults if system.lanes[at.lane] == found.lane}
         if FaultKind.NO_BOOT in arranged:
-            self._never_boots(instance_id, (found.launched_at - ORIGIN).total_seconds())
+            self._never_boots(instance_id, system.fleet.bill[instance_id].launched)
             return
         identity = Identity(found.lane.environment, found.run_id, instance_id, "boot", found.attempt)
         agent = AgentModel(
@@ -232,10 +234,9 @@ class _History:
             training=self._scenario.training,
         )  # fmt: skip
         system.agents[instance_id] = agent
-        if found.deadline:
-            end = (found.deadline - ORIGIN).total_seconds()
-            self._time.at(end, partial(self._past_its_deadline, instance_id))
-        if (spent := system.spent_at(instance_id)) is not None:
+        if deadlines := system.ledger.deadlines(found.run_id):
+            self._time.at(deadlines[1], partial(self._past_its_deadline, instance_id))
+        if (spent := system.ledger.spent_at(instance_id)) is not None:
             self._time.at(spent, partial(self._past_its_price, instance_id))
         agent.start()
 
@@ -255,7 +256,7 @@ class _History:
             self._power_off(instance_id)
 
     def _past_its_price(self, instance_id: str) -> None:
-        if self._system.fleet.state(instance_id) is InstanceState.RUNNING and self._system.spent_at(instance_id):
+        if self._system.fleet.state(instance_id) is InstanceState.RUNNING and self._system.own_record(instance_id):
             self._oracle.fails(instance_id, PRICED)
 
     def _agent_ended(self, instance_id: str) -> None:

@@ -7,6 +7,9 @@ from enum import StrEnum
 from itertools import accumulate
 from random import Random
 
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
+from chronos_ec2.testing.virtual_ec2 import Drought
+
 
 class FaultKind(StrEnum):
     """What can happen to a run."""
@@ -30,6 +33,7 @@ class FaultKind(StrEnum):
     SECOND_LAUNCH = "somebody else launches too"
     SECOND_LAUNCHER_DIES = "somebody else launches too and dies between two calls"
     LAUNCHER_DIES = "the launcher dies between two calls"
+    RELAUNCHER_DIES = "the launcher of a later attempt dies between two calls"
     USER_CODE = "the trainer fails"
     FORGED_STOP = "the state is forged: a stop requested yesterday"
     FORGED_SUSPECT = "the state is forged: suspected since yesterday"
@@ -41,6 +45,7 @@ class FaultKind(StrEnum):
     LATE_DEADLINE = "the state is forged: a far deadline"
     LOCK_DELETED = "somebody deletes the lock"
     NO_RECORD = "an instance with our tags and no record"
+    CLEANUP = "somebody runs a pass of the watchdog"
 
 
 HARMLESS = frozenset(
@@ -51,6 +56,7 @@ HARMLESS = frozenset(
         FaultKind.SECOND_LAUNCHER_DIES,
         FaultKind.FORGED_SUSPECT,
         FaultKind.LATE_DEADLINE,
+        FaultKind.CLEANUP,
     }
 )
 """What may end no healthy run."""
@@ -111,6 +117,16 @@ class Scenario:
     forged_events: int = 0
     full_subnets: int = 0
     outages: tuple[Outage, ...] = ()
+    types: int = 1
+    """How many instance types the order names."""
+    market: Market = ON_DEMAND
+    droughts: tuple[Drought, ...] = ()
+    wait_for_capacity: float | None = None
+    on_demand_after: float | None = None
+    option_seconds: float = 0.0
+    """RunInstances takes up to so long, before and after its effect."""
+    doubled_requests: float = 0.0
+    """How often the launcher function is invoked twice."""
     layers_off: frozenset[Layer] = frozenset()
     faults: tuple[InjectedFault, ...] = ()
 
@@ -127,17 +143,72 @@ class Scenario:
 _LIMITED = (FaultKind.DEAF, FaultKind.HOLD)
 """What makes an instance reach its deadline or price cap; otherwise its agent leaves before."""
 _WEIGHTS: dict[FaultKind, int] = dict.fromkeys((kind for kind in FaultKind if kind not in _LIMITED), 2) | {
+    FaultKind.RELAUNCHER_DIES: 0,
+    FaultKind.CLEANUP: 0,
     FaultKind.PANIC: 4,
     FaultKind.FREEZE: 3,
     FaultKind.HANG: 5,
     FaultKind.SLOW: 4,
     FaultKind.DEAF: 1,
 }
+_SHORT_SHARE, _CROWDED_SHARE = 0.08, 0.002
+_LOSSES = (FaultKind.SPOT, FaultKind.SPOT, FaultKind.CRASH, FaultKind.TERMINATED)
+_PLACES = ("", "", "g4dn.2xlarge", "subnet-a", "spot")
 _KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 
 
 def draw(seed: int) -> Scenario:
-    """The scenario of a seed: half of them quiet, half noisy, most with one or two faults."""
+    """The scenario of a seed: half of them quiet, half noisy, most with one or two faults, some short of capacity."""
+    scenario, random = _draw(seed), Random(seed ^ 0xD2A)
+    if random.random() < _CROWDED_SHARE:
+        return crowded(seed)
+    return _short_of_capacity(scenario, random) if random.random() < _SHORT_SHARE else scenario
+
+
+def crowded(seed: int) -> Scenario:
+    """A run that dies while functions are held up and crash, and somebody runs pass after pass of the watchdog."""
+    passes = (InjectedFault(FaultKind.CLEANUP, 500.0 + 15 * number) for number in range(40))
+    faults = (InjectedFault(FaultKind.PANIC, 300.0), *passes)
+    return Scenario(seed, training=400.0, pauses=0.5, function_crashes=0.1, lost_events=1.0, faults=faults)
+
+
+def _short_of_capacity(scenario: Scenario, random: Random) -> Scenario:
+    """The same where instances are lost, and EC2 has no other for minutes or hours; launchers take their time."""
+    lost = random.choices((0, 1, 2, 3), (1, 3, 3, 1))[0]
+    times = [random.uniform(200, 700)]
+    for _ in range(2):
+        times.append(times[-1] + random.uniform(300, 1500))
+    faults = [InjectedFault(random.choice(_LOSSES), at) for at in times[:lost]]
+    longest = random.choice((600.0, 600.0, 1800.0, 1800.0, 12_000.0))
+    droughts = tuple(
+        Drought(random.choice(times[:lost] or (60.0,)) - 60, random.uniform(60, longest), random.choice(_PLACES))
+        for _ in range(random.choice((1, 1, 2)))
+    )
+    if random.random() < 0.3:
+        dry = random.choice(droughts)
+        faults.append(InjectedFault(FaultKind.KILL, max(dry.after, 30.0) + random.uniform(0.0, dry.seconds)))
+    if random.random() < 0.3:
+        faults.append(InjectedFault(FaultKind.RELAUNCHER_DIES, 0.0, float(random.randrange(1, 20))))
+    types, market = random.choice((1, 2)), random.choice((ON_DEMAND, SPOT))
+    falls_back = types == 1 and market == SPOT and random.random() < 0.5
+    return replace(
+        scenario,
+        droughts=droughts,
+        faults=tuple(faults) if random.random() < 0.8 else scenario.faults,
+        types=types,
+        market=market,
+        on_demand_after=random.uniform(120, 1200) if falls_back else None,
+        wait_for_capacity=random.choice((None, None, random.uniform(300, 8000))),
+        option_seconds=random.choice((0.0, random.uniform(1, 10), random.uniform(20, 90), random.uniform(20, 90))),
+        doubled_requests=random.choice((0.0, 0.3)),
+        crashes_left=random.choice((0, 1, 3)),
+        preemptions_left=random.choice((1, 5)),
+        checkpoint_after=random.uniform(20, 60),
+        max_runtime=random.choice((43_200.0, 43_200.0, random.uniform(2500, 9000))),
+    )
+
+
+def _draw(seed: int) -> Scenario:
     random = Random(seed)
     noisy = random.random() < 0.5
     lanes = 2 if random.random() < 0.05 else 1

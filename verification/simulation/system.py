@@ -2,31 +2,36 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from functools import partial
 from random import Random
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused
+from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch import Launched, Launcher, WaitsForCapacity
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
-from chronos_ec2.testing import Environment, MemoryAws, MemoryNotifier, VirtualTime
-from chronos_ec2.testing.clock import ORIGIN
+from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
+from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
 from chronos_ec2.worker.run_lock import RunLock
-from verification.simulation.faulty_aws import Noise, SimulatedObjects
-from verification.simulation.guarantees import LATE, PRICED
-from verification.simulation.scenario import Layer, Scenario
+from verification.simulation.faulty_aws import Caller, Noise, SimulatedObjects
+from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
+from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
+from verification.simulation.scenario import FaultKind, Layer, Scenario
 
 SUBNETS = ("subnet-a", "subnet-b")
 Traces = tuple[int, int, int, int]
+_LAUNCHER_TIMEOUT, _LAMBDA_RETRIES = 300.0, (60.0, 120.0)
+"""As the template and Lambda have them: after so many seconds an invocation is killed, and a failed one repeated."""
 _TO_ASK_SECONDS = 300.0
 """Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
 
@@ -38,6 +43,7 @@ class Parts:
     decide: Decide = decide
     store: type[RunStore] = RunStore
     watchdog: type[Reconciler] = Reconciler
+    launcher: type[Launcher] = Launcher
     agent_record: type[RunLock] = RunLock
     objects: type[SimulatedObjects] = SimulatedObjects
     deadlines: type[VirtualDeadlines] = VirtualDeadlines
@@ -75,16 +81,48 @@ class SimulatedAws(MemoryAws):
 
 
 class _Environment(Environment):
-    """An environment that logs relaunches, and survives those that EC2 refuses."""
+    """An environment whose launchers are processes of their own."""
 
-    tell: Callable[[str], None]
+    system: System
+    relaunchers_die: dict[Lane, int]
+
+    def begin_launch(self, lane: Lane, dies_after: int | None) -> None:
+        """Somebody launches in a lane, and crashes after so many fault points."""
+        caller = Caller(in_launch=True, calls_to_crash=dies_after)
+        self.system.noise.run_as(caller, partial(self._told, lambda: self.try_launch(lane)))
 
     def relaunch(self, run: Run) -> None:
-        self.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
+        """The launcher function is invoked asynchronously: a moment later, and now and then twice."""
+        system, random = self.system, self.system.random
+        for _ in range(1 + (random.random() < system.scenario.doubled_requests)):
+            system.time.after(random.uniform(0.1, 3.0), partial(self._invoke_launcher, run, _LAMBDA_RETRIES))
+
+    def _invoke_launcher(self, run: Run, retries: Sequence[float]) -> None:
+        system = self.system
+        system.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
+        launcher = system.parts.launcher(BUCKET, SUBNETS, self.store, self.fleet, self.deadlines, self.clock)
+        dies = self.relaunchers_die.pop(run.lane, None)
+
+        def start() -> None:
+            if not self._told(partial(launcher.start, run.lane, run.run_id)) and retries:
+                system.time.after(retries[0], partial(self._invoke_launcher, run, retries[1:]))
+
+        caller = Caller(in_function=True, in_launch=True, calls_to_crash=dies)
+        system.noise.run_as(caller, start, timeout=_LAUNCHER_TIMEOUT)
+
+    def _told(self, start: Callable[[], Launched | WaitsForCapacity | None]) -> bool:
+        """Start an instance, and tell what came of it. Returns whether Lambda would call it a success."""
         try:
-            super().relaunch(run)
-        except (CapacityUnavailable, LaunchRefused) as error:
-            self.tell(f"not started: {error}")
+            launched = start()
+            started = launched.instance_id if isinstance(launched, Launched) else launched or "nothing"
+            self.system.tell(f"launched as {started}")
+        except Crash:
+            self.system.tell("the launcher crashed")
+            raise
+        except ChronosError as error:
+            self.system.tell(f"launch failed: {error}")
+            return not isinstance(error, ServiceUnavailable)
+        return True
 
 
 @dataclass(eq=False)
@@ -121,12 +159,18 @@ class System:
             aws=aws, limits=self.limits, decide=self.parts.decide, store_type=self.parts.store,
             watchdog_type=self.parts.watchdog, subnet_ids=SUBNETS, max_cost_usd=scenario.max_cost,
             crashes_left=scenario.crashes_left, preemptions_left=scenario.preemptions_left,
+            instance_types=tuple(USD_PER_HOUR)[: scenario.types], market=scenario.market,
+            price_per_hour_usd=None, prices=USD_PER_HOUR,
+            wait_for_capacity=_span(scenario.wait_for_capacity), on_demand_after=_span(scenario.on_demand_after),
         )  # fmt: skip
-        self.environment.tell = self.tell
+        self.environment.system = self
         self.noise.muted = False
         self.store, self.watchdog = self.environment.store, self.environment.watchdog
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
+        die = {at.lane: int(at.seconds) for at in scenario.faults if at.kind is FaultKind.RELAUNCHER_DIES}
+        self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in die.items()}
         self.foreign = self.fleet.add({"Project": "another"})
+        self.ledger = Ledger(scenario, self.time, self.fleet, self.noise)
 
     def tell(self, text: str) -> None:
         """Log that something happened."""
@@ -147,10 +191,8 @@ class System:
         """An instance as it truly is."""
         return self.fleet.truth(instance_id)
 
-    def run_in(self, lane: Lane | None) -> Run | None:
-        """The run that truly holds a lane."""
-        if lane is None or not self.objects.holds(lane.state_key):
-            return None
+    def run_in(self, lane: Lane) -> Run | None:
+        """The run that holds a lane, for whoever forges its record. Not for oracles: the code under test reads it."""
         self.noise.muted, before = True, self.noise.muted
         try:
             state = self.store.read_lock(lane)
@@ -158,23 +200,27 @@ class System:
             self.noise.muted = before
         return state.run if isinstance(state, LockHeld) else None
 
+    def record_in(self, lane: Lane | None) -> Record | None:
+        """What the lock of a lane says by its JSON, if it can be read."""
+        if lane is None or not self.objects.holds(lane.state_key):
+            return None
+        return parse_record(self.objects.body(lane.state_key))
+
+    def lane_of(self, instance_id: str) -> Lane | None:
+        """The lane that an instance was launched in."""
+        tags = self.fleet.bill[instance_id].tags
+        return next((lane for lane in self.lanes if tags.get("Lane") == lane.name), None)
+
     def unreadable(self, lane: Lane | None) -> bool:
         """Whether the object at the place of a lock is not a lock."""
-        return lane is not None and self.objects.holds(lane.state_key) and self.run_in(lane) is None
+        return lane is not None and self.objects.holds(lane.state_key) and self.record_in(lane) is None
 
-    def own_run(self, instance_id: str) -> Run | None:
-        """The run that holds an instance's lane, if the instance belongs to it."""
-        instance = self.instance(instance_id)
-        run = self.run_in(instance.lane)
-        return run if run is not None and instance.belongs_to(run) else None
-
-    def spent_at(self, instance_id: str) -> float | None:
-        """When an instance's run has spent its cap on it; None without a cap or a run."""
-        run = self.own_run(instance_id)
-        if run is None or run.max_cost_usd is None or not run.price_per_hour_usd:
+    def own_record(self, instance_id: str) -> Record | None:
+        """The record that holds an instance's lane, if the instance belongs to it."""
+        one, record = self.fleet.bill[instance_id], self.record_in(self.lane_of(instance_id))
+        if record is None or (record["run_id"], record["attempt"]) != (one.run_id, one.attempt):
             return None
-        launched = (self.instance(instance_id).launched_at - ORIGIN).total_seconds()
-        return launched + (run.max_cost_usd - run.spent_usd) / run.price_per_hour_usd * 3600
+        return record if record["instance_id"] in (None, instance_id) else None
 
     # --- health ------------------------------------------------------------------------------------------------
 
@@ -183,24 +229,24 @@ class System:
         agent = self.agents.get(instance_id)
         if instance_id in self.asked or instance_id in self.failing:
             return False
-        if self.instance(instance_id).lane in self.robbed:
+        if self.lane_of(instance_id) in self.robbed:
             return False
         if agent is None:
             return self._boots_in_time(instance_id) and not self.near_a_limit(instance_id)
         if not agent.claimed or agent.last_beat is None or agent.run is AgentRun.GONE:
             return False
-        now, limits = self.time.seconds, self.limits
+        now = self.time.seconds
         # S3 gives the time of a heartbeat in whole seconds: a lease can seem to be over so much too early.
-        silent = now - self.noise.excuse(agent.last_beat) > limits.lease.total_seconds() - 1.0
-        stalled = agent.stalled_since is not None and now - agent.stalled_since > limits.progress.total_seconds()
+        silent = now - self.noise.excuse(agent.last_beat) > LEASE - 1.0
+        stalled = agent.stalled_since is not None and now - agent.stalled_since > PROGRESS
         return not (silent or stalled or self.near_a_limit(instance_id))
 
     def was_not_asked(self, instance_id: str) -> bool:
         """Whether an instance is ended for a near limit alone, and its agent was not asked to stop before."""
         agent = self.agents.get(instance_id)
-        lane, since = self.instance(instance_id).lane, self.time.seconds - _TO_ASK_SECONDS
-        run = self.run_in(lane)
-        if run is None or run.stop or agent is None or agent.claimed_at is None or agent.claimed_at > since:
+        lane, since = self.lane_of(instance_id), self.time.seconds - _TO_ASK_SECONDS
+        record = self.record_in(lane)
+        if record is None or record["stop"] or agent is None or agent.claimed_at is None or agent.claimed_at > since:
             return False
         if Layer.SWEEP in self.scenario.layers_off:
             return False  # nobody looks before the limit
@@ -212,20 +258,21 @@ class System:
 
     def _boots_in_time(self, instance_id: str) -> bool:
         """Whether the lock names, or may yet name, a fresh instance whose agent still has time to claim."""
-        instance = self.instance(instance_id)
-        run = self.run_in(instance.lane)
-        if run is None or run.verdict or (run.run_id, run.attempt) != (instance.run_id, instance.attempt):
-            return False
-        return run.instance_id in (None, instance_id) and self.time.now() - instance.launched_at < self.limits.boot
+        record = self.own_record(instance_id)
+        young = self.time.seconds - self.fleet.bill[instance_id].launched < BOOT
+        return record is not None and not record["verdict"] and young
 
     def near_a_limit(self, instance_id: str) -> bool:
         """Whether deadline or cap allow to end an instance now."""
-        instance = self.instance(instance_id)
-        soon = self.time.now() + self.limits.grace
-        if instance.deadline and soon >= instance.deadline:
-            return True
-        run = self.run_in(instance.lane)
-        if run is None or run.max_cost_usd is None or run.price_per_hour_usd is None:
+        soon, one, cap = self.time.seconds + GRACE, self.fleet.bill[instance_id], self.scenario.max_cost
+        deadlines = self.ledger.deadlines(one.run_id)
+        if deadlines is None or soon >= deadlines[0]:
+            return deadlines is not None
+        if cap is None:
             return False
-        hours = (soon - instance.launched_at).total_seconds() / 3600
-        return run.spent_usd + run.price_per_hour_usd * hours >= run.max_cost_usd
+        _, most = self.ledger.cost(one.run_id, one.launched, one.attempt)
+        return most + USD_PER_HOUR[one.instance_type] * (soon - one.launched) / 3600 >= cap
+
+
+def _span(seconds: float | None) -> timedelta | None:
+    return None if seconds is None else timedelta(seconds=seconds)

@@ -40,6 +40,12 @@ def client(service: str, region: str | None = None, *, brief: bool = False) -> A
         return made
 
 
+def forget_credentials() -> None:
+    """Look for credentials anew: clients made from now on are those of a new session."""
+    client.cache_clear()
+    boto3.DEFAULT_SESSION = None
+
+
 def instance_s3() -> tuple[Any, Any]:
     """New S3 clients for an instance: one for small objects and one for large ones.
 

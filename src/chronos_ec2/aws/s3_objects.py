@@ -75,7 +75,7 @@ class S3Objects:
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         """Put an object unconditionally."""
         with self._translated(f"write s3://{self.bucket}/{key}"):
-            self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type)
+            _of_s3(self._s3.put_object(Bucket=self.bucket, Key=key, Body=body, ContentType=content_type), "ETag")
 
     def create(self, key: str, body: bytes) -> str:
         """Put an object where none exists, and return its ETag."""
@@ -108,7 +108,7 @@ class S3Objects:
         """(key, size in bytes) of every object below a prefix, in key order."""
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
-                for entry in page.get("Contents", ()):
+                for entry in _of_s3(page, "IsTruncated").get("Contents", ()):
                     yield entry["Key"], entry["Size"]
 
     def children(self, prefix: str) -> tuple[str, ...]:
@@ -117,7 +117,8 @@ class S3Objects:
         pages = self._s3.get_paginator("list_objects_v2")
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
-                names += [part["Prefix"][len(prefix) : -1] for part in page.get("CommonPrefixes", ())]
+                found = _of_s3(page, "IsTruncated").get("CommonPrefixes", ())
+                names += [part["Prefix"][len(prefix) : -1] for part in found]
         return tuple(names)
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
@@ -125,7 +126,7 @@ class S3Objects:
         pages = self._s3.get_paginator("list_multipart_uploads")
         with self._translated(f"list unfinished uploads to s3://{self.bucket}/{prefix}"):
             for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for entry in page.get("Uploads", ()):
+                for entry in _of_s3(page, "IsTruncated").get("Uploads", ()):
                     yield Upload(entry["Key"], entry["UploadId"])
 
     def abort(self, upload: Upload) -> None:
@@ -136,6 +137,13 @@ class S3Objects:
             except ClientError as error:
                 if code_of(error) != "NoSuchUpload":
                     raise
+
+
+def _of_s3(answer: Any, field: str) -> Any:
+    """The answer, if it is S3's: an empty one, or a portal's page, is read as a list of nothing."""
+    if field not in answer:
+        raise KeyError(field)  # translated
+    return answer
 
 
 @contextmanager

@@ -1,4 +1,4 @@
-"""The settings of S3, SNS and the account's quotas as SetupChecks."""
+"""The settings of S3, SNS and EventBridge Scheduler, and the account's quotas, as SetupChecks."""
 
 from __future__ import annotations
 
@@ -23,16 +23,22 @@ _TYPES = 100
 
 
 class StackSetupChecks:
-    """The bucket and the topics of one stack, and the e-mail address that it was deployed with, if any."""
+    """The bucket, the topics and the sweep of one stack, and the e-mail address that it was deployed with, if any."""
 
     def __init__(
-        self, client: Callable[[str], Any], bucket: str, topic_arns: Sequence[str] = (), address: str = ""
+        self,
+        client: Callable[[str], Any],
+        bucket: str,
+        topic_arns: Sequence[str] = (),
+        address: str = "",
+        stack: str = "",
     ) -> None:
         """`client` makes the client of a service."""
         self._client = client
         self._bucket = bucket
         self._topic_arns = topic_arns
         self._address = address
+        self._stack = stack
 
     def bucket_sends_events(self) -> bool:
         """Whether the bucket sends its events to EventBridge."""
@@ -75,6 +81,19 @@ class StackSetupChecks:
             for kind, quota in quotas.items()
             if quota in limits
         )
+
+    def sweep_is_scheduled(self) -> bool:
+        """Whether the sweep runs: its schedule exists and is not switched off."""
+        name = f"{self._stack}-sweep"
+        with translated(f"read schedule {name}"):
+            try:
+                # The group has the name of the stack.
+                found = self._client("scheduler").get_schedule(GroupName=self._stack, Name=name)
+            except ClientError as error:
+                if code_of(error) == "ResourceNotFoundException":
+                    return False
+                raise
+            return str(found["State"]) == "ENABLED"
 
     def _vcpus(self, instance_types: Iterable[str]) -> dict[str, int]:
         kinds, found = sorted(instance_types), dict[str, int]()

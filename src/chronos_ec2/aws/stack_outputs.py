@@ -9,12 +9,8 @@ from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.errors import NotDeployed
+from chronos_ec2.domain.stack_status import DELETING, deploy_command, stack_name, without_outputs
 from chronos_ec2.ports import Stack
-
-
-def stack_name(environment: str) -> str:
-    """The name of an environment's stack, as in samconfig.toml."""
-    return f"chronos-ec2-{environment}"
 
 
 def read_stack(client: Any, environment: str) -> Stack:
@@ -24,7 +20,6 @@ def read_stack(client: Any, environment: str) -> Stack:
         NotDeployed: there is no such stack, it is being created or deleted, or it is not one of ours.
     """
     name = stack_name(environment)
-    remedy = f"`sam build && sam deploy --config-env {'default' if environment == 'dev' else environment}` deploys it"
     with translated(f"read stack {name}"):
         try:
             stack = client.describe_stacks(StackName=name)["Stacks"][0]
@@ -32,15 +27,17 @@ def read_stack(client: Any, environment: str) -> Stack:
         except ClientError as error:
             if code_of(error) == "ValidationError":
                 region = client.meta.region_name
-                raise NotDeployed(f"environment {environment}: no stack {name} in {region}; {remedy}") from error
+                hint = f"{deploy_command(environment)} deploys it; AWS_REGION or --region names another region"
+                raise NotDeployed(f"environment {environment}: no stack {name} in {region}", hint) from error
             raise
-    if status == "DELETE_IN_PROGRESS":
-        raise NotDeployed(f"stack {name} is being deleted; {remedy} again")
+    if status == DELETING:
+        raise without_outputs(name, status, environment, "any more")
     try:
         outputs = {output["OutputKey"]: output["OutputValue"] for output in stack.get("Outputs", ())}
         parameters = {each["ParameterKey"]: each["ParameterValue"] for each in stack.get("Parameters", ())}
         return Stack(
             name=name,
+            status=status,
             stack_id=stack["StackId"],
             region=client.meta.region_name,
             environment=outputs["Environment"],
@@ -62,6 +59,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             notification_email=parameters.get("NotificationEmail", ""),
         )
     except ValueError as error:
-        raise NotDeployed(f"output LimitOverrides of stack {name} is not JSON: {error}; {remedy}") from error
+        hint = f"{deploy_command(environment)} deploys it again"
+        raise NotDeployed(f"output LimitOverrides of stack {name} is not JSON: {error}", hint) from error
     except KeyError as error:
-        raise NotDeployed(f"stack {name} ({status}) has no output {error}; {remedy}") from error
+        raise without_outputs(name, status, environment, str(error)) from error

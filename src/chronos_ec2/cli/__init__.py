@@ -1,26 +1,28 @@
-"""The command `chronos-ec2`: options in, tables or JSON out. What a command does is in `services`.
-
-Exit codes: 0 success; 1 a run failed or something is left; 2 invalid request; 3 AWS did not answer or denied access;
-130 interrupted.
-"""
+"""The command `chronos-ec2`: options in, tables or JSON out. What a command does is in `services`."""
 
 from __future__ import annotations
 
 import sys
 
-from chronos_ec2.domain.errors import ChronosError, UserError
-from chronos_ec2.domain.parsing.names import one_line
-
 
 def main() -> None:
-    """Run the command. An expected error is one line on stderr, never a traceback."""
+    """Run the command and exit with its code, see `cli.exit_codes`. Whatever goes wrong, there is no traceback."""
     try:
-        from chronos_ec2.cli.app import app  # noqa: PLC0415 - Ctrl-C during this import is caught too
+        # Imported here, so that Ctrl-C during an import is caught too.
+        from chronos_ec2.cli.terminal import prepare_streams  # noqa: PLC0415
 
-        app()
-    except ChronosError as error:
-        print(f"chronos-ec2: {one_line(str(error), 1000)}", file=sys.stderr)
-        raise SystemExit(2 if isinstance(error, UserError) else 3) from error
-    except KeyboardInterrupt:
-        print("chronos-ec2: interrupted", file=sys.stderr)
-        raise SystemExit(130) from None
+        prepare_streams()
+        from chronos_ec2.cli.app import run  # noqa: PLC0415
+
+        code = run(sys.argv[1:])
+        sys.stdout.flush()
+    except SystemExit as end:
+        from chronos_ec2.cli.errors import print_notes  # noqa: PLC0415
+
+        print_notes(end)
+        raise
+    except (Exception, KeyboardInterrupt) as error:  # noqa: BLE001 - the last resort
+        from chronos_ec2.cli.errors import report  # noqa: PLC0415
+
+        code = report(error)
+    raise SystemExit(code)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
 from importlib import import_module
 from typing import Any
 
 import typer
 from typer.core import TyperCommand, TyperGroup
 
+from chronos_ec2.cli.exit_codes import MEANINGS
+
+_NAME = "chronos-ec2"
+_COMPLETION = "_CHRONOS_EC2_COMPLETE"
 _HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 SUMMARIES = {
     "launch": "Start a run on a new instance.",
@@ -50,14 +55,26 @@ def load(name: str) -> Any:
 app = typer.Typer(
     cls=LazyGroup,
     help="Train Amazon Chronos on EC2 GPUs. One command starts a run; the GPU is gone when the run is over.",
-    epilog="Exit codes: 0 success; 1 a run failed or something is left; 2 invalid request; 3 AWS did not answer or "
-    "denied access; 130 interrupted.",
+    epilog="Exit codes: " + "; ".join(f"{code:d} {meaning}" for code, meaning in MEANINGS.items()) + ".",
     invoke_without_command=True,
     pretty_exceptions_enable=False,
     # Rich's help takes longer to import than everything else together.
     rich_markup_mode=None,
     context_settings=_HELP_OPTIONS,
 )
+
+
+def run(arguments: list[str]) -> int:
+    """Run the command that the arguments name, and return its exit code. Every error is raised."""
+    command = typer.main.get_command(app)
+    if _COMPLETION in os.environ:
+        command.main(arguments, _NAME)  # answers the shell, and exits
+    try:
+        with command.make_context(_NAME, arguments) as context:
+            command.invoke(context)
+    except typer.Exit as end:
+        return end.exit_code
+    return 0
 
 
 @app.callback()

@@ -2,12 +2,51 @@
 
 from __future__ import annotations
 
+import sys
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Annotated
 
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.cli.errors import notes_of
+from chronos_ec2.cli.output import console
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.parsing.numbers import check_number
+
+
+def within(option: str, least: float, most: float) -> Callable[[float], float]:
+    """A callback that refuses a number out of a range."""
+    return lambda value: check_number(value, option, least, most)
+
+
+def _no_progress_with_json(json: bool) -> bool:
+    console.json = json
+    return json
+
+
+@contextmanager
+def on_interrupt(what_goes_on: str) -> Iterator[None]:
+    """Say in the message about Ctrl-C what goes on, unless a service knows better."""
+    try:
+        yield
+    except KeyboardInterrupt as interrupt:
+        if not notes_of(interrupt):
+            interrupt.add_note(what_goes_on)
+        raise
+
+
+def confirm(question: str) -> None:
+    """Ask on the terminal. Raises InvalidInput unless the answer is yes."""
+    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    answer = sys.stdin.readline()
+    if not sys.stdin.isatty():
+        print(file=sys.stderr)  # nobody has pressed Enter
+    if answer.strip().lower() not in ("y", "yes"):
+        raise InvalidInput("confirmation", "nothing was done: the answer was not yes", "answer y, or give --yes")
+
 
 Environment = Annotated[
     str,
@@ -15,7 +54,11 @@ Environment = Annotated[
 ]
 Region = Annotated[str | None, typer.Option(envvar="AWS_REGION", help="AWS region. Default: the profile's.")]
 Bucket = Annotated[str | None, typer.Option(envvar="BUCKET", help="Must be the stack's bucket if given.")]
-AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.")]
+Interval = Annotated[
+    float,
+    typer.Option(help="Seconds between reads.", callback=within("--interval", 0.2, 3600)),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_no_progress_with_json)]
 OptionalRunId = Annotated[str | None, typer.Argument(help="A run id, see `runs`. Default: the only active run.")]
 
 

@@ -3,15 +3,19 @@
 from __future__ import annotations
 
 import json
+import os
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, Literal
 
 from rich.console import Console
+from rich.live import Live
 from rich.markup import escape
-from rich.table import Table
+from rich.spinner import Spinner
+from rich.text import Text
 
+from chronos_ec2.cli.errors import print_problem
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
@@ -21,30 +25,87 @@ from chronos_ec2.domain.records.status import Outcome, Status
 from chronos_ec2.services.run_queries import RunView
 from chronos_ec2.services.verify import Finding
 
-console = Console(highlight=False, soft_wrap=True)
 _COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "green"}
 _OUTCOME_COLOURS = {Outcome.SUCCEEDED: "green", Outcome.FAILED: "red", Outcome.KILLED: "yellow"}
+_GAP = "  "
+
+
+class Output:
+    """Lines for people on standard output, progress on standard error. No line is wrapped or cut.
+
+    Colours follow NO_COLOR, FORCE_COLOR and TERM. Progress is for terminals, and there is none with `--json`.
+    """
+
+    def __init__(self) -> None:
+        self.json = False
+        self._shown: Live | None = None
+
+    def print(self, text: object, *, markup: bool = True) -> None:
+        """Print one line, with rich's markup."""
+        with self.without_progress():
+            _console(stderr=False).print(text, markup=markup, soft_wrap=True)
+
+    @property
+    def width(self) -> int | None:
+        """The columns of the terminal; None: standard output is no terminal."""
+        return _console(stderr=False).width if sys.stdout.isatty() else None
+
+    @contextmanager
+    def status(self, text: str) -> Iterator[Callable[[str], None]]:
+        """Show what is going on; what the block gets changes the text."""
+        console = _console(stderr=True)
+        if self.json or not sys.stderr.isatty() or console.is_dumb_terminal:
+            yield lambda _text: None
+            return
+        spinner = Spinner("dots" if "utf" in console.encoding.lower() else "line")
+        spinner.update(text=one_line(text))
+        # Rich would send standard output, too, to the console of standard error.
+        shown = Live(spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
+        with shown:
+            self._shown = shown
+            try:
+                yield lambda text: spinner.update(text=one_line(text))
+            finally:
+                self._shown = None
+
+    @contextmanager
+    def without_progress(self) -> Iterator[None]:
+        """Take progress off the screen while something is printed."""
+        shown = self._shown
+        if shown:
+            shown.stop()
+        yield
+        if shown:
+            shown.start()
+
+
+class _Console(Console):
+    """Rich's, which would exit with 1 when nobody reads the output."""
+
+    def on_broken_pipe(self) -> None:
+        """Let `cli.errors` end the command."""
+        raise BrokenPipeError
+
+
+def _console(*, stderr: bool) -> Console:
+    """A console for this moment's streams and variables."""
+    # Without this rich prints bold although NO_COLOR is set.
+    colours: Literal["auto"] | None = None if os.environ.get("NO_COLOR") else "auto"
+    return _Console(stderr=stderr, highlight=False, soft_wrap=True, emoji=False, color_system=colours)
+
+
+console = Output()
 
 
 def print_json(document: object) -> None:
-    """Print a document as one line of JSON."""
-    print(json.dumps(document, default=str))
+    """Print a document as one line of JSON, at once."""
+    print(json.dumps(document, default=str), flush=True)
 
 
-def print_warning(text: str) -> None:
+def print_warning(text: str, hint: str = "") -> None:
     """Print a warning on stderr."""
-    print(f"chronos-ec2: {text}", file=sys.stderr)
-
-
-@contextmanager
-def notes_shown() -> Iterator[None]:
-    """Print the notes of an error that passes: what was left as it is, and how to end it."""
-    try:
-        yield
-    except BaseException as error:
-        for note in getattr(error, "__notes__", ()):
-            print_warning(note)
-        raise
+    with console.without_progress():
+        print_problem(text, hint, kind="warning")
 
 
 def print_findings(environment: str, left: tuple[Finding, ...]) -> None:
@@ -55,16 +116,46 @@ def print_findings(environment: str, left: tuple[Finding, ...]) -> None:
         return
     print_table(
         ("what", "name", "state", "run"),
-        [(finding.kind, finding.name, finding.state, finding.run_id or "none") for finding in left],
+        [
+            (finding.kind, escape(one_line(finding.name)), escape(one_line(finding.state)), finding.run_id or "none")
+            for finding in left
+        ],
     )
 
 
 def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; cells may have rich markup."""
-    table = Table(*columns, box=None, pad_edge=False)
-    for row in rows:
-        table.add_row(*row)
-    console.print(table)
+    """Print a table; cells may have rich markup.
+
+    A row is one line. On a terminal that is narrower, the last cell has a line of its own; where that is not enough,
+    each cell has one.
+    """
+    cells = [[Text(name) for name in columns], *([Text.from_markup(cell, emoji=False) for cell in row] for row in rows)]
+    lines, without_last = _aligned(cells), _aligned([row[:-1] for row in cells])
+    if not _fits(lines):
+        if _fits(without_last):
+            pairs = zip(without_last, cells, strict=True)
+            lines = [line for first, row in pairs for line in (first, Text(_GAP) + row[-1]) if line.plain.strip()]
+        else:
+            lines = [line for row in cells[1:] for line in _aligned([*zip(cells[0], row, strict=True)])]
+    for line in lines:
+        console.print(line)
+
+
+def _fits(lines: Sequence[Text]) -> bool:
+    width = console.width
+    return width is None or all(line.cell_len <= width for line in lines)
+
+
+def _aligned(rows: Sequence[Sequence[Text]]) -> list[Text]:
+    """A line a row; all cells but the last are as wide as their column."""
+    widths = [max(cell.cell_len for cell in column) for column in zip(*rows, strict=True)]
+    lines = []
+    for *first, last in rows:
+        padded = [cell + " " * (width - cell.cell_len) for cell, width in zip(first, widths, strict=False)]
+        line = Text(_GAP).join([*padded, last])
+        line.rstrip()
+        lines.append(line)
+    return lines
 
 
 def coloured_status(run: Run) -> str:

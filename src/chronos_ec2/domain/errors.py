@@ -4,6 +4,7 @@ ChronosError
 ├── UserError                a request that cannot be met; its text is the whole message to the user
 │   ├── InvalidInput         a flag, field, file or variable has a wrong value
 │   ├── NotDeployed          this environment has no stack
+│   ├── StackNotReady        its stack is changing, a change has failed, or its watchdog is switched off
 │   ├── NoCredentials        credentials are missing, or AWS does not accept them
 │   ├── LaneBusy             another run holds the lane
 │   ├── StillInUse           the environment cannot be torn down, because it is in use
@@ -48,6 +49,10 @@ class NotDeployed(UserError):
     """This environment has no stack, or one that is not ours."""
 
 
+class StackNotReady(UserError):
+    """Nothing may be launched in this stack now: it is changing, a change has failed, or its watchdog is off."""
+
+
 class NoCredentials(UserError):
     """Credentials are missing, or AWS does not accept them."""
 
@@ -57,8 +62,9 @@ class LaneBusy(UserError):
 
     def __init__(self, holder: str, lane: str, status: str) -> None:
         super().__init__(
-            f"run {holder} holds {lane} (status {status}); watch it with `chronos-ec2 monitor {holder}`, "
-            f"end it with `chronos-ec2 kill {holder}`, or launch in another lane with --lane NAME"
+            f"run {holder} holds {lane} (status {status})",
+            f"watch it with `chronos-ec2 monitor {holder}`, end it with `chronos-ec2 kill {holder}`, or launch in "
+            "another lane with --lane NAME",
         )
         self.holder = holder
 
@@ -68,8 +74,8 @@ class StillInUse(UserError):
 
     def __init__(self, environment: str, left: list[str]) -> None:
         super().__init__(
-            f"environment {environment} is still in use ({', '.join(left)}); let its runs end or `chronos-ec2 kill` "
-            "them, then check with `chronos-ec2 verify`"
+            f"environment {environment} is still in use ({', '.join(left)})",
+            "let its runs end or `chronos-ec2 kill` them, then check with `chronos-ec2 verify`",
         )
 
 
@@ -77,7 +83,7 @@ class RunNotFound(UserError):
     """No run in this environment has that id."""
 
     def __init__(self, run_id: str, environment: str) -> None:
-        super().__init__(f"no run {run_id} in environment {environment}; `chronos-ec2 runs` lists the runs")
+        super().__init__(f"no run {run_id} in environment {environment}", "`chronos-ec2 runs` lists the runs")
 
 
 class InvalidDocument(ChronosError):

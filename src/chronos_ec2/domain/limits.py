@@ -9,6 +9,8 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 
+MAX_LIMIT = timedelta(days=366)
+"""No threshold is longer than this, and no run."""
 MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 """How long after its verdict a run may hold its lane because SNS refuses the message about its end.
 
@@ -61,7 +63,11 @@ class Limits:
         for name, value in overrides.items():
             if name not in known:
                 raise InvalidInput("limits", f"unknown limit {name!r}", "one of " + ", ".join(sorted(known)))
-            if isinstance(value, bool) or not isinstance(value, int | float) or not 0 < value <= 366 * 86400:
+            if (
+                isinstance(value, bool)
+                or not isinstance(value, int | float)
+                or not 0 < value <= MAX_LIMIT.total_seconds()
+            ):
                 raise InvalidInput("limits", f"{name} must be a number of seconds above zero, not {value!r}")
             changes[name] = timedelta(seconds=value)
         return _checked(replace(cls(), **changes))

@@ -15,8 +15,8 @@ import yaml
 from samtranslator.yaml_helper import yaml_parse
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.stack_outputs import stack_name
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.local import sam_cli
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.lifecycle import LocalAws

@@ -6,7 +6,8 @@ import math
 from contextlib import suppress
 from importlib import resources
 
-from chronos_ec2.domain.errors import InvalidInput, LostRace
+from chronos_ec2.domain.errors import LostRace
+from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.lane import CACHED
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.training_config.parse import parse_config
@@ -24,8 +25,7 @@ def probe_config(minutes: float, ending: Ending) -> TrainingConfig:
     Raises:
         InvalidInput: `minutes` is not between 0 and 1440.
     """
-    if not 0 < minutes <= 24 * 60:
-        raise InvalidInput("--minutes", f"{minutes:g} is out of range", "between 0 and 1440")
+    check_number(minutes, "--minutes", 0, 24 * 60, above=True)
     probe = {
         "ending": ending,
         "steps": math.ceil(minutes * _STEPS_A_MINUTE),

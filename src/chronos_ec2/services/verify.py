@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 
-from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady, UserError
 from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
-from chronos_ec2.ports import Deadlines, Fleet, SetupChecks, Subscription, SubscriptionState
+from chronos_ec2.domain.stack_status import check_status
+from chronos_ec2.ports import Deadlines, Fleet, SetupChecks, Stack, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.cleanup_receipt import UPLOAD
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
@@ -55,18 +57,34 @@ def check_bucket_region(setup_checks: SetupChecks, region: str) -> None:
         raise InvalidInput("bucket", f"is in {found}, the stack in {region}", "use a bucket in the region of the stack")
 
 
-def setup_warnings(environment: str, region: str, store: RunStore, setup_checks: SetupChecks) -> tuple[str, ...]:
-    """What is missing in the setup: events to the watchdog, notifications to people. All guarantees hold without them.
+def check_sweep(setup_checks: SetupChecks) -> None:
+    """Raise StackNotReady if the sweep does not run: no guarantee holds without it."""
+    if not setup_checks.sweep_is_scheduled():
+        raise StackNotReady(
+            "the sweep's schedule is switched off or deleted, so nothing ends a run that fails",
+            "switch it on under EventBridge Scheduler in the AWS console; if it is gone, deploy the stack again",
+        )
 
-    A check that fails is a warning too.
+
+def setup_warnings(stack: Stack, store: RunStore, setup_checks: SetupChecks) -> tuple[str, ...]:
+    """What is wrong with the setup: the stack, the sweep, events to the watchdog, notifications to people.
+
+    All guarantees hold without the events and the notifications, none without the sweep. A check that fails is a
+    warning too.
     """
     found: list[str] = []
+    checks: tuple[Callable[[], None], ...] = (
+        lambda: check_status(stack.name, stack.status, stack.environment),
+        lambda: check_sweep(setup_checks),
+        lambda: check_bucket_region(setup_checks, stack.region),
+    )
+    for check in checks:
+        try:
+            check()
+        except (UserError, ServiceUnavailable, NotAllowed) as error:
+            found.append(str(error))
     try:
-        check_bucket_region(setup_checks, region)
-    except (InvalidInput, ServiceUnavailable, NotAllowed) as error:
-        found.append(str(error))
-    try:
-        if warning := store.list_lanes(environment).warning:
+        if warning := store.list_lanes(stack.environment).warning:
             found.append(warning)
         if not setup_checks.bucket_sends_events():
             found.append(

@@ -52,6 +52,7 @@ class MemorySetupChecks:
         self._faults = faults or Faults()
         self.tells = True
         self.region: str | None = None
+        self.sweeps = True
         self.subscribed: list[Subscription] = []
         self.quotas: dict[str, float] = {}
         """vCPUs by the code of the quota. Of any other, AWS tells nothing."""
@@ -81,6 +82,11 @@ class MemorySetupChecks:
             for kind in instance_types
             if (quota := quota_of(kind, market)) and quota.code in self.quotas
         )
+
+    def sweep_is_scheduled(self) -> bool:
+        """Whether the sweep runs."""
+        self._faults.before("setup_checks.sweep_is_scheduled", "")
+        return self.sweeps
 
 
 class MemoryPrices:

@@ -108,6 +108,7 @@ def deploy_outputs() -> Network:
         client("sns").create_topic(Name=name)["TopicArn"] for name in ("chronos-ec2-dev", "chronos-ec2-dev-alarms")
     )
     client("scheduler").create_schedule_group(Name=DEADLINE_GROUP)
+    schedule_sweep(f"chronos-ec2-{ENVIRONMENT}")
     network = _network()
     outputs = {
         "Environment": ENVIRONMENT,
@@ -133,6 +134,28 @@ def deploy_outputs() -> Network:
     }
     client("cloudformation").create_stack(StackName=f"chronos-ec2-{ENVIRONMENT}", TemplateBody=json.dumps(template))
     return network
+
+
+def schedule_sweep(stack: str) -> None:
+    """The schedule group and the schedule of a stack's sweep."""
+    client("scheduler").create_schedule_group(Name=stack)
+    client("scheduler").create_schedule(
+        GroupName=stack,
+        Name=f"{stack}-sweep",
+        ScheduleExpression="rate(1 minute)",
+        FlexibleTimeWindow={"Mode": "OFF"},
+        Target={
+            "Arn": f"arn:aws:lambda:us-east-1:123456789012:function:{stack}-sweep",
+            "RoleArn": "arn:aws:iam::123456789012:role/chronos-ec2-dev-sweepschedulerole",
+        },
+    )
+
+
+def switch_sweep(state: str, stack: str = f"chronos-ec2-{ENVIRONMENT}") -> None:
+    """Switch the schedule of the sweep ENABLED or DISABLED, as somebody may do in the console."""
+    found = client("scheduler").get_schedule(GroupName=stack, Name=f"{stack}-sweep")
+    kept = {name: found[name] for name in ("GroupName", "Name", "ScheduleExpression", "FlexibleTimeWindow", "Target")}
+    client("scheduler").update_schedule(**kept, State=state)
 
 
 def _network() -> Network:

@@ -13,6 +13,7 @@ from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Status
+from chronos_ec2.ports import Stack
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
 LANE = Lane("dev")
@@ -46,6 +47,33 @@ def a_run(**changes: Any) -> Run:
         phases=((Status.INITIALIZATION, NOW - timedelta(hours=1)), (Status.TRAINING, NOW - timedelta(minutes=50))),
     )
     return replace(run, **changes)
+
+
+def a_stack(**changes: Any) -> Stack:
+    """The deployed stack of environment dev."""
+    stack = Stack(
+        name="chronos-ec2-dev",
+        status="CREATE_COMPLETE",
+        stack_id="arn:aws:cloudformation:us-east-1:123456789012:stack/chronos-ec2-dev/1",
+        region="us-east-1",
+        environment="dev",
+        bucket="chronos-ec2-dev-bucket",
+        project="Chronos-Training",
+        cost_center="train",
+        instance_type="g4dn.2xlarge",
+        volume_gib=100,
+        packages_in_image=False,
+        agent_log_group=None,
+        subnet_ids=SUBNETS,
+        launch_template_id="lt-0123456789abcdef0",
+        instance_profile_arn="arn:aws:iam::123456789012:instance-profile/chronos-ec2-dev-instanceprofile",
+        topic_arn="arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev",
+        alarm_topic_arn="arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev-alarms",
+        deadline_group="chronos-ec2-dev-deadlines",
+        deadline_role_arn="arn:aws:iam::123456789012:role/chronos-ec2-dev-deadlinerole",
+        limit_overrides={},
+    )
+    return replace(stack, **changes)
 
 
 def launching(**changes: Any) -> Run:

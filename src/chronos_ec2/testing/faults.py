@@ -43,6 +43,7 @@ AWS_CALLS = {
     "setup_checks.bucket_region": "s3:HeadBucket",
     "setup_checks.subscriptions": "sns:ListSubscriptionsByTopic",
     "setup_checks.vcpu_quotas": "servicequotas:GetServiceQuota",
+    "setup_checks.sweep_is_scheduled": "scheduler:GetSchedule",
 }
 """The call of AWS behind each operation."""
 

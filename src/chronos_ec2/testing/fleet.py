@@ -83,7 +83,7 @@ class MemoryFleet:
         self.faults.before("fleet.launch", run.run_id)
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
-            if self.no_capacity & {option.instance_type, option.subnet_id, option.market}:
+            if self._lacks(option):
                 problem = f"no {option.instance_type} in {option.subnet_id}"
                 raise CapacityUnavailable(problem, code="InsufficientInstanceCapacity", words=problem)
             instance_id = self.add(run_tags(run, self.project, self.cost_center), option.instance_type)
@@ -91,6 +91,9 @@ class MemoryFleet:
             self.user_data[instance_id] = user_data
         self.faults.after("fleet.launch", run.run_id)
         return self._by_token[token]
+
+    def _lacks(self, option: LaunchOption) -> bool:
+        return bool(self.no_capacity & {option.instance_type, option.subnet_id, option.market})
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to end one instance."""

@@ -7,7 +7,10 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 from random import Random
 
+from chronos_ec2.domain.errors import CapacityUnavailable
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.records.capacity import LaunchOption
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.testing.clock import ORIGIN, VirtualTime
 from chronos_ec2.testing.deadlines import MemoryDeadlines
 from chronos_ec2.testing.faults import Interceptor
@@ -25,8 +28,44 @@ class Delays:
     """Until a change shows in its list."""
 
 
+@dataclass(frozen=True, slots=True)
+class Drought:
+    """No capacity for a while: everywhere, or where `place`, an instance type, a subnet or a market, is asked for."""
+
+    after: float
+    seconds: float
+    place: str = ""
+
+
+@dataclass(slots=True)
+class Billed:
+    """What EC2 wrote down of one instance: the tags of its launch, and the seconds between which it costs."""
+
+    instance_id: str
+    instance_type: str
+    tags: dict[str, str]
+    launched: float
+    ended: float | None = None
+    """When it began to shut down: from then on EC2 bills nothing."""
+    gone: float | None = None
+    """When it was terminated."""
+
+    @property
+    def run_id(self) -> str:
+        """The run that it was launched for, empty without one."""
+        return self.tags.get("RunId", "")
+
+    @property
+    def attempt(self) -> int:
+        """The attempt that it was launched for."""
+        return int(self.tags.get("Attempt", "0"))
+
+
 class VirtualFleet(MemoryFleet):
-    """EC2 with delays. `on_change` is called for every change of state, `on_terminate` for every TerminateInstances."""
+    """EC2 with delays. `on_change` is called for every change of state, `on_terminate` for every TerminateInstances.
+
+    `bill` is EC2's own account of every instance, which no code of ours wrote.
+    """
 
     def __init__(self, time: VirtualTime, faults: Interceptor, delays: Delays, random: Random) -> None:
         super().__init__(time, faults)
@@ -35,13 +74,17 @@ class VirtualFleet(MemoryFleet):
         self._random = random
         self._seen_from: dict[str, list[tuple[float, Instance]]] = {}
         self.ours: set[str] = set()
+        self.droughts: tuple[Drought, ...] = ()
+        self.bill: dict[str, Billed] = {}
         self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
         self.on_terminate: Callable[[str], None] = lambda _id: None
+        self.on_refusal: Callable[[str], None] = lambda _run_id: None
         self.on_schedule: Callable[[str], None] = lambda _id: None
 
     def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
         """Start an instance: pending for a while, then running. With our owner tags it is one of `ours`."""
         instance_id = super().add(tags, instance_type)
+        self.bill[instance_id] = Billed(instance_id, instance_type, dict(tags), self._time.seconds)
         if "ManagedBy" in tags:
             self.ours.add(instance_id)
         self.move(instance_id, InstanceState.PENDING)
@@ -89,6 +132,11 @@ class VirtualFleet(MemoryFleet):
     def move(self, instance_id: str, state: InstanceState) -> None:
         """Bring an instance into another state and report it."""
         super().move(instance_id, state)
+        billed, now = self.bill[instance_id], self._time.seconds
+        if state in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED) and billed.ended is None:
+            billed.ended = now
+        if state is InstanceState.TERMINATED:
+            billed.gone = now
         # A stale list shows an earlier state.
         self._seen_from.setdefault(instance_id, []).append(
             (self._time.seconds + self.delays.list_lag, self._instances[instance_id].instance)
@@ -107,6 +155,24 @@ class VirtualFleet(MemoryFleet):
         """Somebody tags an instance Hold=true."""
         found = self._instances[instance_id]
         found.instance = replace(found.instance, hold=True)
+
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+        """As EC2 does; `on_refusal` is called with the run for which it has no capacity."""
+        try:
+            return super().launch(run, option, user_data)
+        except CapacityUnavailable:
+            self.on_refusal(run.run_id)
+            raise
+
+    def reclaim(self, instance_id: str) -> None:
+        """EC2 says that it reclaims a spot instance."""
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, reclaimed=True)
+
+    def _lacks(self, option: LaunchOption) -> bool:
+        now, asked = self._time.seconds, ("", option.instance_type, option.subnet_id, option.market)
+        dry = any(one.after <= now < one.after + one.seconds and one.place in asked for one in self.droughts)
+        return dry or super()._lacks(option)
 
     def _ours(self, environment: str) -> tuple[Instance, ...]:
         found = super()._ours(environment)

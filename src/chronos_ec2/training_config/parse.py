@@ -40,7 +40,7 @@ def parse_yaml(raw: bytes, where: str) -> TrainingConfig:
     """Parse YAML. Raises InvalidInput; `where` names the document."""
     try:
         document = yaml.safe_load(raw)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
+    except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         raise InvalidInput(where, "is not YAML: " + " ".join(str(error).split())) from error
     return parse_config(document, where)
 

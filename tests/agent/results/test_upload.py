@@ -240,6 +240,22 @@ def test_a_log_is_uploaded_in_parts_of_which_only_the_latest_is_uploaded_again(t
     assert [path.name for path in (tmp_path / "redacted").glob("trainer.log.[0-9]*")] == [f"trainer.log.{len(parts)}"]
 
 
+def test_a_part_is_kept_until_every_route_has_sent_it(tmp_path: Path) -> None:
+    log, sent, answers = tmp_path / "trainer.log", list[int](), iter([False, False, True, True])
+
+    def late(part: Part) -> None:
+        if not next(answers):
+            raise ServiceUnavailable("no answer")
+        sent.append(part.path.stat().st_size)
+
+    shipper = LogShipper([(lambda _part: None, (log,)), (late, (log,))], tmp_path / "redacted")
+    for shipment in (1, 2):
+        log.write_text(lines_of(0, 110_000 * shipment))
+        shipper.ship()
+    shipper.ship()
+    assert sum(sent) == log.stat().st_size
+
+
 def test_a_part_that_could_not_be_uploaded_is_uploaded_before_the_next_one(tmp_path: Path) -> None:
     world, log = World(), tmp_path / "trainer.log"
     results, answers = results_of(world), iter([True, False, False, True, True, True])

@@ -50,6 +50,7 @@ def unreadable(path: Path) -> None:
         (lambda at: (at / "b.parquet").touch(), ["b.parquet", "is empty"]),
         (lambda at: (at / "b.parquet").write_bytes(LFS), ["b.parquet", "git-LFS pointer", "git lfs pull"]),
         (lambda at: (at / "b.parquet").write_bytes(b"PAR1 torn"), ["b.parquet", "PAR1"]),
+        (lambda at: (at / "b.parquet").write_bytes(b"PAR1 rows of a torn file"), ["b.parquet", "PAR1"]),
         (lambda at: (at / "b.parquet").write_bytes(b"torn PAR1"), ["b.parquet", "PAR1"]),
         (lambda at: (at / "b.parquet").write_bytes(b"PAR1"), ["b.parquet", "PAR1"]),
         (lambda at: (at / "._a.parquet").write_bytes(ROWS), ["._a.parquet", "macOS", "dot_clean"]),

@@ -18,6 +18,7 @@ from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause
@@ -28,14 +29,14 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
-from chronos_ec2.testing.virtual_ec2 import VirtualDeadlines
+from chronos_ec2.testing.virtual_ec2 import Drought, VirtualDeadlines
 from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.__main__ import main
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
 from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.runner import run_history
-from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, draw
+from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, crowded, draw
 from verification.simulation.system import Parts
 
 ONCE_FAILED: dict[str, Scenario] = {
@@ -130,6 +131,51 @@ ONCE_FAILED: dict[str, Scenario] = {
         lost_events=1.0,
         faults=(InjectedFault(FaultKind.PANIC, 156.59), InjectedFault(FaultKind.FORGED_SUSPECT, 358.74)),
     ),
+    "launchers of one attempt overlapped, and each started an instance": Scenario(
+        1,
+        preemptions_left=5,
+        checkpoint_after=30,
+        lost_events=1.0,
+        types=2,
+        market=SPOT,
+        option_seconds=60,
+        droughts=(Drought(350, 400),),
+        faults=(InjectedFault(FaultKind.SPOT, 300),),
+    ),
+    "a kill of a run that was being launched kept its lane": Scenario(
+        1, lost_events=1.0, faults=(InjectedFault(FaultKind.LAUNCHER_DIES, 0, 8), InjectedFault(FaultKind.KILL, 100))
+    ),
+    "a kill of a run that found no capacity kept its lane": Scenario(
+        2,
+        preemptions_left=1,
+        checkpoint_after=30,
+        lost_events=1.0,
+        droughts=(Drought(350, 3600),),
+        faults=(InjectedFault(FaultKind.SPOT, 300), InjectedFault(FaultKind.KILL, 700)),
+    ),
+    "a drought of an hour ended a preempted run, and charged it a crash": Scenario(
+        3,
+        preemptions_left=1,
+        crashes_left=1,
+        checkpoint_after=30,
+        lost_events=1.0,
+        droughts=(Drought(350, 3600),),
+        faults=(InjectedFault(FaultKind.SPOT, 300),),
+    ),
+    "waiting for an instance was charged as if there was one": Scenario(
+        4,
+        preemptions_left=2,
+        checkpoint_after=30,
+        lost_events=1.0,
+        option_seconds=20,
+        droughts=(Drought(350, 600),),
+        faults=(InjectedFault(FaultKind.SPOT, 300), InjectedFault(FaultKind.SPOT, 1300)),
+    ),
+    "a message that SNS did not take for long said more than the instance had cost": Scenario(
+        286, lost_events=1.0, outages=(Outage("sns", 489, 2428, refuses=True),)
+    ),
+    "an instance that EC2 listed late cost nothing": Scenario(130, boot=101, list_lag=288.2, lost_events=1.0),
+    "two functions took one stale marker, and both published": crowded(34),
 }
 
 
@@ -172,7 +218,8 @@ def test_a_sweep_that_is_skipped_would_have_changed_nothing() -> None:
     def stories(parts: Parts) -> list[list[str]]:
         """What happens to instances in some histories; in the first five something nearly came too early once."""
         log: list[list[str]] = []
-        for plan in filter(lambda plan: plan.clean, map(draw, (6, 435, 554, 662, 1777, *range(100)))):
+        short = [plan for plan in map(draw, range(100, 900)) if plan.droughts][:40]
+        for plan in filter(lambda plan: plan.clean, [*map(draw, (6, 435, 554, 662, 1777, *range(100))), *short]):
             story: list[str] = []
             run_history(plan, LIMITS, story.append, parts)
             log.append([line for line in story if "sweep:" not in line and "launch" not in line])
@@ -429,7 +476,8 @@ class ActingAfterTheEnd(Reconciler):
 
 
 def test_an_event_that_does_something_after_the_end_is_found_out() -> None:
-    plans = [plan for plan in map(draw, range(1500)) if plan.clean and plan.lost_events == 0 and not plan.faults]
+    plans = [plan for plan in map(draw, range(1500)) if plan.clean and not (plan.lost_events or plan.faults)]
+    plans = [plan for plan in plans if not plan.droughts]
     assert not any(run_history(plan, LIMITS).wrong for plan in plans)
     assert any(run_history(plan, LIMITS, parts=Parts(watchdog=ActingAfterTheEnd)).wrong for plan in plans)
 

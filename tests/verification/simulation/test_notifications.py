@@ -9,7 +9,8 @@ import pytest
 from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
-from verification.simulation.oracle import Verdicts
+from chronos_ec2.testing.virtual_ec2 import Drought
+from verification.simulation.guarantees import Verdicts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import FaultKind, InjectedFault, Scenario
 from verification.simulation.system import Parts
@@ -23,6 +24,7 @@ HISTORIES: dict[Kind, Scenario] = {
     Kind.STUCK: Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300), InjectedFault(FaultKind.PANIC, 301))),
     Kind.ORPHAN: Scenario(1, faults=(InjectedFault(FaultKind.NO_RECORD, 300),)),
     Kind.OVER_BUDGET: Scenario(1, training=1e4, max_cost=0.2, faults=(InjectedFault(FaultKind.DEAF, 0),)),
+    Kind.WAITING: Scenario(1, droughts=(Drought(0, 600),), wait_for_capacity=3600),
     Kind.LEAK: Scenario(1, shutting_down=1e9, by_force=900, faults=(InjectedFault(FaultKind.PANIC, 300),)),
 }
 
@@ -43,13 +45,13 @@ def found_with(kind: Kind, copies: int, as_kind: Kind | None = None) -> Verdicts
     return run_history(HISTORIES[kind], LIMITS, parts=Parts(notifier=Defective))
 
 
-@pytest.mark.parametrize("kind", HISTORIES)
+@pytest.mark.parametrize("kind", Kind)
 def test_a_kind_of_message_that_gets_lost_is_found_out(kind: Kind) -> None:
     assert run_history(HISTORIES[kind], LIMITS).failed == []
     assert any(f"missed notification: {kind}" in line for line in found_with(kind, copies=0).lost)
 
 
-@pytest.mark.parametrize("kind", HISTORIES)
+@pytest.mark.parametrize("kind", Kind)
 def test_a_kind_of_message_that_is_sent_twice_is_found_out(kind: Kind) -> None:
     assert found_with(kind, copies=2).duplicates >= 1
 

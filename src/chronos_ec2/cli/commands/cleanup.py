@@ -8,14 +8,19 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt, within
 from chronos_ec2.cli.output import console, print_findings, print_json
 from chronos_ec2.services.verify import verify as find_what_is_left
 from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 
 
 def cleanup(
-    wait: Annotated[float, typer.Option(min=0, help="Repeat for up to so many seconds, until nothing is left.")] = 0,
+    wait: Annotated[
+        float,
+        typer.Option(
+            help="Repeat for up to so many seconds, until nothing is left.", callback=within("--wait", 0, 86_400)
+        ),
+    ] = 0,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
@@ -27,13 +32,14 @@ def cleanup(
     """
     world = connect(environment, region, bucket)
     end = time.monotonic() + wait
-    while True:
-        reports = world.reconciler.sweep()
-        abort_orphan_uploads(environment, world.store, world.fleet)
-        left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-        if not left or time.monotonic() >= end:
-            break
-        time.sleep(min(10, max(end - time.monotonic(), 0)))
+    with on_interrupt("the watchdog's next sweep goes on with what was begun"):
+        while True:
+            reports = world.reconciler.sweep()
+            abort_orphan_uploads(environment, world.store, world.fleet)
+            left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
+            if not left or time.monotonic() >= end:
+                break
+            time.sleep(min(10, max(end - time.monotonic(), 0)))
     if json:
         decisions = [
             {"lane": report.lane.name, "reason": report.decision.reason, "error": report.error} for report in reports

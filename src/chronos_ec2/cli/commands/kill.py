@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json
 from chronos_ec2.services.kill import kill as kill_run
 
@@ -22,7 +22,8 @@ def kill(
 ) -> None:
     """End a run after it has saved its work. If it takes too long, the watchdog terminates its instance."""
     world = connect(environment, region, bucket)
-    run = kill_run(run_id, world.store, world.reconciler, world.clock, reason, at_once=now)
+    with on_interrupt("the request may have been written; `chronos-ec2 runs` shows it, and kill again is safe"):
+        run = kill_run(run_id, world.store, world.reconciler, world.clock, reason, at_once=now)
     if json:
         print_json({"run_id": run.run_id, "status": run.status, "at_once": now})
         return

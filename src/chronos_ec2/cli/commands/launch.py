@@ -12,8 +12,8 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, notes_shown, print_json, print_waiting, print_warning
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
+from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.times import check_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
@@ -45,10 +45,10 @@ def launch(
     ] = None,
     lane: Annotated[str, typer.Option(help="The lane to run in; each has one run at a time.")] = MAIN_LANE,
     max_hours: Annotated[float | None, typer.Option(help="Hard deadline of the run. Default: 12.")] = None,
-    max_cost: Annotated[float | None, typer.Option(min=0, help="Cost limit in USD over all attempts.")] = None,
+    max_cost: Annotated[float | None, typer.Option(help="Cost limit in USD over all attempts.")] = None,
     price: Annotated[
         float | None,
-        typer.Option(min=0, help="USD per hour of the instance, whatever its type. Default: the list price."),
+        typer.Option(help="USD per hour of the instance, whatever its type. Default: the list price."),
     ] = None,
     spot: Annotated[
         bool, typer.Option("--spot", help="Use spot capacity: cheaper, but EC2 may take the instance back.")
@@ -61,8 +61,8 @@ def launch(
         str | None,
         typer.Option(help="With --spot: after how long a wait on-demand capacity will do too, such as 30m."),
     ] = None,
-    preemptions: Annotated[int, typer.Option(min=0, help="How often the run resumes after a spot interruption.")] = 5,
-    crashes: Annotated[int, typer.Option(min=0, help="How often the run resumes after its instance died.")] = 1,
+    preemptions: Annotated[int, typer.Option(help="How often the run resumes after a spot interruption.")] = 5,
+    crashes: Annotated[int, typer.Option(help="How often the run resumes after its instance died.")] = 1,
     allow_cpu: Annotated[bool, typer.Option("--allow-cpu", help="Train on the CPU if there is no GPU.")] = False,
     resume: Annotated[
         str | None,
@@ -97,7 +97,7 @@ def launch(
         on_demand_after=_span("--on-demand-after", on_demand_after),
     )
     world = connect(environment, region, bucket)
-    with console.status("preparing the launch") as status:
+    with on_interrupt("nothing was started"), console.status("preparing the launch") as show:
         prepared = LaunchPreparation(
             world.stack,
             world.store,
@@ -105,10 +105,10 @@ def launch(
             world.setup_checks,
             world.prices,
             world.limits,
-            status.update,
+            show,
             print_warning,
         ).prepare(request)
-    with notes_shown(), _terminated_like_interrupted():
+    with on_interrupt("nothing was started"), _terminated_like_interrupted():
         launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:

@@ -14,7 +14,6 @@ from chronos_ec2.cli.output import console, print_json
 local = typer.Typer(
     name="local",
     help="Run the whole system on an embedded AWS on this machine.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 

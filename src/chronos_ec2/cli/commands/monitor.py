@@ -3,24 +3,23 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
 
 import typer
-from rich.markup import escape
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect
-from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, print_warning, verdict_line
-from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.exit_codes import ExitCode
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
+from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, verdict_line
+from chronos_ec2.cli.patience import PatientReader
 from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
-from chronos_ec2.services.run_queries import find_run, list_instances
+from chronos_ec2.services.run_queries import RunView, find_run, list_instances
 
 
 def monitor(
     run_id: OptionalRunId = None,
-    interval: Annotated[float, typer.Option(min=0.2, help="Seconds between reads.")] = 5.0,
+    interval: Interval = 5.0,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
@@ -28,21 +27,34 @@ def monitor(
 ) -> None:
     """Follow a run until it is over and its instance is gone.
 
-    Exit code 0 only if it succeeded. Ctrl-C stops following; the run continues.
+    Exit code 0 only if it succeeded. Ctrl-C stops following; the run continues. While AWS does not answer or the
+    credentials are expired, it says so and goes on, for up to an hour.
     """
-    world = connect(environment, region, bucket)
-    run_id = run_id or find_active(world.store, environment, None).run.run_id
+    reader = PatientReader(lambda: connect(environment, region, bucket), interval)
+    store = reader.world.store
+    followed = find_active(store, environment, None).run.run_id if run_id is None else run_id
+    find_run(store, environment, followed)  # what cannot be read at the start is an error, not an outage
+    with on_interrupt(f"the run goes on; `chronos-ec2 monitor {followed}` follows it again"):
+        snapshot, cost = _follow(reader, environment, followed, interval, json=json)
+    run = snapshot.run
+    if not json:
+        console.print(verdict_line(run))
+        console.print(f"cost      {dollars(cost)}")
+        console.print(f"results   s3://{reader.world.stack.bucket}/{environment}/{followed}/")
+    if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _follow(
+    reader: PatientReader, environment: str, run_id: str, interval: float, *, json: bool
+) -> tuple[RunView, float | None]:
+    """Print each change of a run until it no longer holds its lane."""
     phases_printed = 0
     shown: object = None
-    with console.status(f"run {run_id}", spinner="dots") as spinner:
+    with console.status(f"run {run_id}") as show:
         while True:
-            try:
-                snapshot = find_run(world.store, environment, run_id)
-            except (ServiceUnavailable, NotAllowed) as error:
-                print_warning(f"{one_line(str(error))}; trying again")
-                time.sleep(interval)
-                continue
-            run, cost = snapshot.run, snapshot.cost_usd(world.clock.now(), list_instances(world.fleet, environment))
+            snapshot, cost = reader.read(lambda world: _look(world, environment, run_id))
+            run = snapshot.run
             waiting = run.waiting if run.current_step == WAITING else None
             seen = (run.status, run.current_step, run.attempt, waiting, snapshot.active)
             if json and seen != shown:
@@ -57,13 +69,12 @@ def monitor(
                     print_waiting(waiting)
             shown = seen
             if not snapshot.active:
-                break
-            text = f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress} {dollars(cost)}"
-            spinner.update(escape(one_line(text)))
+                return snapshot, cost
+            show(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress} {dollars(cost)}")
             time.sleep(interval)
-    if not json:
-        console.print(verdict_line(run))
-        console.print(f"cost      {dollars(cost)}")
-        console.print(f"results   s3://{world.stack.bucket}/{environment}/{run_id}/")
-    if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
-        raise typer.Exit(1)
+
+
+def _look(world: OperatorWorld, environment: str, run_id: str) -> tuple[RunView, float | None]:
+    """The run, and what it has cost until now."""
+    snapshot = find_run(world.store, environment, run_id)
+    return snapshot, snapshot.cost_usd(world.clock.now(), list_instances(world.fleet, environment))

@@ -7,10 +7,13 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import deployment
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, notes_shown, print_json
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
+from chronos_ec2.cli.output import console, print_json
 from chronos_ec2.domain.errors import NotDeployed
+from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.services.teardown import Teardown
+
+_GOES_ON = "a deletion that has begun goes on; tear down again to see it end"
 
 
 def teardown(
@@ -24,11 +27,11 @@ def teardown(
     try:
         world = connect(environment, region, bucket)
     except NotDeployed as error:
-        _delete_unfinished(environment, region, error, yes, json)
+        _delete_unfinished(environment, region, error, yes=yes, json=json)
         return
     if not yes:
-        typer.confirm(f"Delete stack {world.stack.name} in {world.stack.region}?", abort=True, err=True)
-    with notes_shown():
+        confirm(f"Delete stack {world.stack.name} in {world.stack.region}?")
+    with on_interrupt(_GOES_ON):
         Teardown(environment, world.stack.stack_id, world.store, world.fleet, world.deadlines, world.deployment).run()
     if json:
         print_json({"environment": environment, "deleted": world.stack.name, "kept": [f"s3://{world.stack.bucket}/"]})
@@ -40,19 +43,20 @@ def teardown(
     console.print(f"            {_delete_command(world.stack.bucket)}", markup=False)
 
 
-def _delete_unfinished(environment: str, region: str | None, error: NotDeployed, yes: bool, json: bool) -> None:
+def _delete_unfinished(environment: str, region: str | None, error: NotDeployed, *, yes: bool, json: bool) -> None:
     """Delete a stack that was never deployed to its end: no run was ever launched with it. Else raise the error."""
     stack = deployment(environment, region or None)
     status = stack.unfinished()
     if status is None:
         raise error
     if not yes:
-        typer.confirm(f"Delete the stack of environment {environment} ({status})?", abort=True, err=True)
-    stack.delete()
+        confirm(f"Delete stack {stack_name(environment)}, which is {status}?")
+    with on_interrupt(_GOES_ON):
+        stack.delete()
     if json:
-        print_json({"environment": environment, "deleted": f"chronos-ec2-{environment}", "kept": []})
+        print_json({"environment": environment, "deleted": stack_name(environment), "kept": []})
     else:
-        console.print(f"stack of environment {environment} ({status}) deleted", markup=False)
+        console.print(f"stack [bold]{stack_name(environment)}[/] ({status}) deleted")
 
 
 def _delete_command(bucket: str) -> str:

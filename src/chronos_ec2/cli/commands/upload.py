@@ -18,7 +18,6 @@ from chronos_ec2.training_config.parse import load_config
 upload = typer.Typer(
     name="upload",
     help="Upload a data set, a configuration or the agent.",
-    no_args_is_help=True,
     rich_markup_mode=None,
 )
 
@@ -72,8 +71,8 @@ def config(
 def agent(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
     """Upload the agent and its Python packages. `launch` does so if needed."""
     world = connect(environment, region, bucket)
-    with console.status("checking the bucket for the agent") as status:
-        sha256, size = publish_agent(world.stack.packages_in_image, world.store, world.transfer, status.update)
+    with console.status("checking the bucket for the agent") as show:
+        sha256, size = publish_agent(world.stack.packages_in_image, world.store, world.transfer, show)
     if json:
         print_json({"key": bundle_key(sha256), "bytes": size})
     else:

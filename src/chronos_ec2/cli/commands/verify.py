@@ -19,12 +19,12 @@ def verify(
 ) -> None:
     """Check that nothing is left: no instance, no upload, no lock. Exit code 1 if something is.
 
-    Also warns about incomplete setup: a bucket that sends no events, unconfirmed subscriptions, and foreign objects
-    among the locks.
+    Also warns about incomplete setup: a stack that is not ready, a sweep that is switched off, a bucket that sends no
+    events, unconfirmed subscriptions, and foreign objects among the locks.
     """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-    found = setup_warnings(environment, world.stack.region, world.store, world.setup_checks)
+    found = setup_warnings(world.stack, world.store, world.setup_checks)
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:

@@ -9,6 +9,7 @@ from chronos_ec2.domain.errors import InvalidInput
 
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
+_INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z0-9-]{1,30}")
 _RESERVED = frozenset({"cached-datasets"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
 
@@ -31,6 +32,18 @@ def check_bucket(value: str, where: str) -> str:
     if not _BUCKET.fullmatch(value):
         raise InvalidInput(where, f"{one_line(value, 80)!r} is not a valid bucket name")
     return value
+
+
+def split_instance_types(value: str) -> tuple[str, ...]:
+    """The instance types in a comma-separated list, each once. Raises InvalidInput."""
+    found = tuple(dict.fromkeys(kind.strip() for kind in value.split(",")))
+    for kind in found:
+        if not _INSTANCE_TYPE.fullmatch(kind):
+            problem = f"{one_line(kind, 80)!r} is not an instance type"
+            raise InvalidInput(
+                "--instance-type", problem, "one such as g5.2xlarge, or several: g5.2xlarge,g4dn.2xlarge"
+            )
+    return found
 
 
 def one_line(text: str, limit: int = 500) -> str:

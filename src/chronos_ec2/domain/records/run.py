@@ -28,6 +28,8 @@ from chronos_ec2.domain.records.status import (
 )
 
 SCHEMA_VERSION = 1
+MAX_VERDICT = 4000
+"""Characters of a verdict's message. A denied call has an encoded part, which must be whole to be decoded."""
 LAUNCHING = "launching"
 """The step of an attempt that no agent has claimed yet."""
 WAITING = "waiting-for-capacity"
@@ -131,7 +133,7 @@ class Run:
         """This run with a verdict. The first verdict stands."""
         if self.verdict is not None:
             return self
-        verdict = replace(verdict, message=one_line(verdict.message))
+        verdict = replace(verdict, message=one_line(verdict.message, MAX_VERDICT))
         phases = (*self.phases, (verdict.status, now))
         return replace(
             self,

@@ -25,8 +25,8 @@ from typing import Any
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.errors import translated
-from chronos_ec2.aws.stack_outputs import stack_name
 from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.local.processes import is_marked, kill_marked
 from chronos_ec2.local.state_dir import ENVIRONMENT, INSTANCE_MARK, MARK, REGION, Record, StateDir
 from chronos_ec2.ports import Fleet

@@ -24,7 +24,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
-from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.run import MAX_VERDICT, Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
 from chronos_ec2.run_store import RunStore
@@ -191,4 +191,4 @@ def _ending(error: BaseException) -> tuple[Outcome, Cause]:
 def _reason(error: BaseException) -> str:
     if not isinstance(error, Exception):
         return "the launch was interrupted"
-    return one_line(f"the launch failed: {str(error) or type(error).__name__}")
+    return one_line(f"the launch failed: {str(error) or type(error).__name__}", MAX_VERDICT)

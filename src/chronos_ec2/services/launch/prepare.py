@@ -9,11 +9,14 @@ from pathlib import Path
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import MAX_LIMIT, Limits
+from chronos_ec2.domain.parsing.names import split_instance_types
+from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import check_request_size
+from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.config import default_config
@@ -26,10 +29,13 @@ from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
-from chronos_ec2.services.verify import check_bucket_region
+from chronos_ec2.services.verify import check_bucket_region, check_sweep
 from chronos_ec2.training_config.defaults import resolve
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
+
+MAX_RESTARTS = 1000
+"""Of each kind. A run that lost its instance more often has another problem."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,6 +63,20 @@ class LaunchRequest:
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
     resume: str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
+        for value, option, most in (
+            (self.max_hours, "--max-hours", MAX_LIMIT.total_seconds() / 3600),
+            (self.max_cost_usd, "--max-cost", 1_000_000),
+            (self.price_per_hour_usd, "--price", 10_000),
+        ):
+            if value is not None:
+                check_number(value, option, 0, most, above=True)
+        check_number(self.preemptions, "--preemptions", 0, MAX_RESTARTS)
+        check_number(self.crashes, "--crashes", 0, MAX_RESTARTS)
+        if self.instance_types:
+            split_instance_types(self.instance_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,6 +108,7 @@ class LaunchPreparation:
 
         Raises:
             InvalidInput: an option, the configuration or the data set is wrong.
+            StackNotReady: the stack is changing, a change has failed, or its sweep is switched off.
             LaneBusy: another run holds the lane.
             QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
@@ -96,7 +117,7 @@ class LaunchPreparation:
         if request.resume is not None:
             return self._prepare_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.warn)
-        instance_types = _split(request.instance_types or self.stack.instance_type)
+        instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
@@ -113,7 +134,7 @@ class LaunchPreparation:
         """Check that a run can be taken up, and publish the agent if that of the run is gone."""
         resumed = find_resumable(self.store, request.lane.environment, run_id)
         before = resumed.request
-        instance_types = _split(request.instance_types or ",".join(before.instance_types))
+        instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
         spec = self._spec(request, before.config, config.data.path, instance_types)
         bundle_sha256, commit = before.bundle_sha256, before.commit
@@ -136,6 +157,8 @@ class LaunchPreparation:
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
+        check_status(self.stack.name, self.stack.status, self.stack.environment)
+        check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)
         refuse_if_busy(self.store, request.lane)
         check_quota(self.setup_checks, instance_types, request.market, self.warn)
@@ -160,10 +183,6 @@ class LaunchPreparation:
             on_demand_after=request.on_demand_after,
             stack_id=self.stack.stack_id,
         )
-
-
-def _split(instance_types: str) -> tuple[str, ...]:
-    return tuple(filter(None, instance_types.split(",")))
 
 
 def check_waiting(request: LaunchRequest) -> None:

@@ -1,0 +1,231 @@
+"""What may be wrong on the machine: arguments, variables, files, terminals, pipes and signals."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+
+from verification.cli.answers import MEND, Answer
+from verification.cli.proxy import Fault
+from verification.cli.situations import COMMANDS, LEFT, NO_SUCCESS, OK, Exits, Situation
+from verification.cli.world import ACTIVE, FAILED
+
+INTERRUPTED, NO_READER = frozenset({130}), frozenset({0, 141})
+_LAUNCH = ("launch", "--trainer", "probe", "--json")
+_NO_NUMBERS = ("nan", "inf", "-inf", "-1", "1e99", "", "x", "0x10", "1_", "1e400")
+_NO_COUNTS = ("-1", "1.5", "nan", "", "x", "1" + "0" * 20, "1" * 5000)
+_NO_NAMES = ("", "Upper", "a b", "../x", "a/b", "x" * 40, "é", "cached-datasets", "-x", "a\nb", "\x1b[2J")
+_NO_RUNS = (
+    "latest",
+    "",
+    "2026",
+    "20260131T110000Z",
+    "../20260131T110000Z-00000b",
+    "20260131T110000Z-00000B",
+    "é",
+    "\n",
+)
+_NO_TYPES = (
+    ",",
+    "a,,b",
+    "g5",
+    "g5.",
+    ".xlarge",
+    "g5 xlarge",
+    "G5.XLARGE",
+    "g5.2xlarge,",
+    "g5.2xlarge;g4dn.xlarge",
+    "é.é",
+)
+
+
+def arguments() -> Iterator[Situation]:
+    """Arguments that no command takes."""
+    for options, values in (
+        (("--max-hours", "--max-cost", "--price", "--minutes"), (*_NO_NUMBERS, "0")),
+        (("--max-hours",), ("8785", "9000", "1e9", "0.1")),
+        (("--preemptions", "--crashes"), _NO_COUNTS),
+        (("--instance-type",), _NO_TYPES),
+        (("--lane", "--environment"), _NO_NAMES),
+    ):
+        for option in options:
+            for value in values:
+                yield _wrong(*_LAUNCH, f"{option}={value}")
+    for value in _NO_RUNS:
+        yield _wrong("monitor", value, "--json")
+        yield _wrong("kill", "--json", "--", value)
+        yield _wrong("logs", "--", value)
+    for value in ("nan", "inf", "0", "-1", "1e9", "x"):
+        yield _wrong("monitor", FAILED, f"--interval={value}", "--json")
+        yield _wrong("logs", FAILED, f"--interval={value}")
+        yield _wrong("cleanup", "--json", f"--wait={value if value != '0' else '1e6'}")
+    yield from _lines()
+
+
+def _lines() -> Iterator[Situation]:
+    unknown = "20200101T000000Z-000000"
+    for line in (
+        "lunch", "launch --max-hour 3", "launch extra", "launch --config", "launch --trainer other",
+        "launch --trainer probe --config train.yaml", "launch --minutes 3", "launch --ending oom",
+        "launch --trainer probe --ending badly", "upload", "upload nothing", "upload data", "upload data sales",
+        "upload data sales NAME", "upload data sales ../x", "local", "local sideways", "local invoke",
+        "local invoke Sweeper a-file", "local invoke Sweep none.json", "local invoke Sweep not-json.json", "--json",
+        "--bogus", "verify --json --bogus", "runs -e", f"monitor {unknown}", f"kill {unknown} --json",
+        f"logs {unknown}", f"logs {FAILED} --log trainer", f"logs {FAILED} --log ../x", "logs --log agent extra more",
+        "verify --bucket somewhere-else --json", "verify -e stage --json", f"kill {FAILED}", "monitor a b",
+        "local up --state a-file/below", "local up --state a-file",
+        "local demo --state a-file/below", "local demo --output a-file/below",
+    ):  # fmt: skip
+        yield _wrong(*line.split())
+
+
+def variables() -> Iterator[Situation]:
+    """Settings of AWS clients that cannot work."""
+    no_keys: dict[str, str | None] = {"AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None}
+    profile = no_keys | {"AWS_CONFIG_FILE": "aws-config", "AWS_PROFILE": "mine"}
+    settings: dict[str, tuple[dict[str, str | None], Exits]] = {
+        "no credentials": (no_keys, MEND),
+        "no secret": ({"AWS_SECRET_ACCESS_KEY": None}, MEND),
+        "no region": ({"AWS_DEFAULT_REGION": None}, MEND),
+        "a region with a space": ({"AWS_DEFAULT_REGION": "us east 1"}, MEND),
+        "AWS_REGION with a space": ({"AWS_REGION": "us east 1"}, MEND),
+        "a region with an escape": ({"AWS_REGION": "us-east-1\x1b[2J"}, MEND),
+        "an unknown profile": ({"AWS_PROFILE": "nobody"}, MEND),
+        "a profile with a strange name": ({"AWS_PROFILE": "é [x]\n"}, MEND),
+        "an endpoint without a scheme": ({"AWS_ENDPOINT_URL": "localhost:4566"}, MEND),
+        "an endpoint that is no URL": ({"AWS_ENDPOINT_URL": "http://[::1"}, MEND),
+        "an endpoint's name that does not exist": ({"AWS_ENDPOINT_URL": "http://no.such.host.invalid:1"}, NO_SUCCESS),
+        "an endpoint where nobody listens": ({"AWS_ENDPOINT_URL": "http://127.0.0.1:9"}, NO_SUCCESS),
+        "a proxy where nobody listens": (
+            {"AWS_ENDPOINT_URL": "http://192.0.2.1", "http_proxy": "http://127.0.0.1:9", "no_proxy": ""},
+            NO_SUCCESS,
+        ),
+        "a file of certificates that is missing": (
+            {"AWS_ENDPOINT_URL": "https://127.0.0.1:9", "AWS_CA_BUNDLE": "none.pem"},
+            NO_SUCCESS,
+        ),
+        "a broken configuration file": (profile | {"AWS_CONFIG_FILE": "broken-config"}, MEND),
+        "a configuration file that is not text": (profile | {"AWS_CONFIG_FILE": "binary-config"}, MEND),
+        "a configuration file that is a folder": (profile | {"AWS_CONFIG_FILE": "sales"}, MEND),
+        "a credential_process that fails": (profile | {"AWS_PROFILE": "failing"}, MEND),
+        "a credential_process that does not exist": (profile | {"AWS_PROFILE": "missing"}, MEND),
+        "a credential_process that prints no JSON": (profile | {"AWS_PROFILE": "chatty"}, MEND),
+        "a role without a source": (profile | {"AWS_PROFILE": "role"}, MEND),
+        "a role with MFA and no answer": (profile | {"AWS_PROFILE": "mfa"}, MEND),
+        "an SSO session that is expired": (profile | {"AWS_PROFILE": "sso"}, MEND),
+        "a retry mode that does not exist": ({"AWS_RETRY_MODE": "never"}, NO_SUCCESS | OK | LEFT),
+        "a number of attempts that is none": ({"AWS_MAX_ATTEMPTS": "many"}, NO_SUCCESS | OK | LEFT),
+        "an environment with capitals": ({"ENVIRONMENT": "Dev"}, MEND),
+        "another bucket": ({"BUCKET": "somewhere-else"}, MEND),
+    }
+    for name, (changes, exits) in settings.items():
+        for command in ("verify --json", "runs", "launch --trainer probe --json", "upload config train.yaml"):
+            yield Situation(
+                f"{command}: {name}", tuple(command.split()), exits, variables=changes, renews=bool(exits & OK)
+            )
+    yield Situation("launch: INSTANCE_TYPE is a comma", _LAUNCH, MEND, variables={"INSTANCE_TYPE": ","})
+
+
+def files() -> Iterator[Situation]:
+    """Files that cannot be what they are given for."""
+    for name in (
+        "none.yaml", "sales", "not-yaml.yaml", "a-list.yaml", "empty.yaml", "nul.yaml", "unknown-key.yaml",
+        "wrong-type.yaml", "no-data.yaml", "outside.yaml", "own-trainer.yaml", "infinite.yaml", "deep.yaml",
+        "latin-1.yaml", "loop.yaml", "a-file/train.yaml", "parquet_loader_config.yaml", "x" * 300 + ".yaml", "é.yaml",
+        os.fsdecode(b"none-\xe9.yaml"),
+    ):  # fmt: skip
+        yield _wrong("launch", "--config", name, "--json")
+        if name not in ("outside.yaml", "own-trainer.yaml"):
+            yield _wrong("upload", "config", name, "--json")
+    yield _wrong("launch", "--config", "no-such-data.yaml")
+    for name in ("nowhere", "none", "empty", "a-file", "loop.yaml", os.fsdecode(b"caf\xe9"), "a-file/below"):
+        yield _wrong("upload", "data", name, "name", "--json")
+    latin = os.fsdecode(b"caf\xe9.yaml")
+    yield Situation("launch: a file name that is not UTF-8", ("launch", "--config", latin), OK, renews=True)
+    yield Situation("upload: a file name that is not UTF-8", ("upload", "config", latin), NO_SUCCESS | OK, renews=True)
+
+
+def terminals() -> Iterator[Situation]:
+    """Streams that show little, or are closed."""
+    for command in COMMANDS:
+        plain = tuple(word for word in command.arguments if word != "--json")
+        base = Situation("", plain, command.exits, renews=command.changes)
+        for name, changes in (
+            ("NO_COLOR", {"NO_COLOR": "1"}),
+            ("TERM=dumb", {"TERM": "dumb"}),
+            ("NO_COLOR and FORCE_COLOR", {"NO_COLOR": "1", "FORCE_COLOR": "1"}),
+            ("20 columns", {"COLUMNS": "20"}),
+        ):
+            yield replace(base, name=f"{' '.join(plain)}: {name}", variables=changes)
+        forced = {"FORCE_COLOR": "1", "TERM": "xterm-256color", "COLORTERM": "truecolor"}
+        yield replace(base, name=f"{' '.join(plain)}: FORCE_COLOR", variables=forced, colours=True)
+        if plain != command.arguments:
+            yield replace(base, name=f"{command.name}: FORCE_COLOR", arguments=command.arguments, variables=forced)
+        yield replace(base, name=f"{' '.join(plain)}: ASCII", encoding="ascii")
+        yield replace(base, name=f"{' '.join(plain)}: Latin-1", encoding="latin-1")
+    for answer in ("", "n\n", "maybe\n"):
+        yield Situation(f"teardown: is told {answer!r}", ("teardown", "--json"), MEND, stdin=answer)
+
+
+def processes() -> Iterator[Situation]:
+    """What only a process of its own shows: closed streams, pipes without a reader, signals, the bare interpreter."""
+    ascii_only = {"PYTHONIOENCODING": "ascii"}
+    c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
+    slow = (Fault("s3", Answer("no answer yet", delay=30)),)
+    for name, line, exits, shell, changes, faults in (
+        ("nobody reads", "runs", NO_READER, '"$@" | true', {}, ()),
+        ("head reads a line", f"logs {FAILED} --log agent", NO_READER, '"$@" | head -1', {}, ()),
+        ("JSON is read by nobody", "runs --json", NO_READER, '"$@" | true', {}, ()),
+        ("standard output is closed", "runs --json", OK, '"$@" >&-', {}, ()),
+        ("standard error is closed", "verify --json", LEFT, '"$@" 2>&-', {}, ()),
+        ("standard input is closed", "runs", OK, '"$@" <&-', {}, ()),
+        ("all streams are closed", "runs", OK, '"$@" <&- >&- 2>&-', {}, ()),
+        ("standard input is closed", "teardown", MEND, '"$@" <&-', {}, ()),
+        ("the disk is full", "runs", MEND, '"$@" >/dev/full', {}, ()),
+        ("the disk is full", "runs --json", MEND, '"$@" >/dev/full', {}, ()),
+        ("PYTHONIOENCODING=ascii", f"monitor {FAILED}", LEFT, '"$@"', ascii_only, ()),
+        ("PYTHONIOENCODING=ascii", f"logs {FAILED} --log agent", OK, '"$@"', ascii_only, ()),
+        ("LC_ALL=C", f"monitor {FAILED}", LEFT, '"$@"', c_locale, ()),
+        ("LC_ALL=C", f"logs {FAILED} --log agent", OK, '"$@"', c_locale, ()),
+        ("Ctrl-C", f"monitor {ACTIVE}", INTERRUPTED, _INTERRUPT, {}, ()),
+        ("Ctrl-C", f"logs {ACTIVE} -f", INTERRUPTED, _INTERRUPT, {}, ()),
+        ("Ctrl-C", "cleanup --wait 60", INTERRUPTED, _INTERRUPT, {}, ()),
+        ("Ctrl-C", "verify --json", INTERRUPTED, _INTERRUPT, {}, slow),
+        ("Ctrl-C", "launch --trainer probe --json", INTERRUPTED, _INTERRUPT, {}, slow),
+        ("MFA and no terminal", "runs", MEND, '"$@" <&-', _MFA, ()),
+        ("nothing is wrong", "runs --json", OK, '"$@"', {}, ()),
+        ("nothing is wrong", "--help", OK, '"$@"', {}, ()),
+    ):
+        # Only a process that is new has standard streams that it did not choose.
+        yield Situation(
+            f"{line}: {name}, as a process", tuple(line.split()), exits, faults, variables=changes, shell=shell
+        )
+
+
+_INTERRUPT = 'timeout --foreground --preserve-status -s INT 3 "$@"'
+_MFA = {
+    "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_CONFIG_FILE": "aws-config", "AWS_PROFILE": "mfa",
+}  # fmt: skip
+
+
+def write_settings(folder: Path) -> None:
+    """The files that `variables` names."""
+    (folder / "broken-config").write_text("[profile mine\nregion = us-east-1\n")
+    (folder / "binary-config").write_bytes(b"[profile mine]\n\xff\xfe\x00region")
+    (folder / "aws-config").write_text(
+        "[profile failing]\ncredential_process = false\n"
+        "[profile missing]\ncredential_process = /no/such/program\n"
+        "[profile chatty]\ncredential_process = echo hello\n"
+        "[profile role]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = nobody\n"
+        "[profile base]\naws_access_key_id = testing\naws_secret_access_key = testing\n"
+        "[profile mfa]\nrole_arn = arn:aws:iam::123456789012:role/x\nsource_profile = base\n"
+        "mfa_serial = arn:aws:iam::123456789012:mfa/ana\n"
+        "[profile sso]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = x\n"
+        "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start\n"
+    )
+
+
+def _wrong(*arguments: str) -> Situation:
+    return Situation(f"{ascii(' '.join(arguments))[:120]}", arguments, MEND)

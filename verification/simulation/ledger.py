@@ -1,0 +1,218 @@
+"""The oracles' own accounts of every run: what was ordered, what EC2 billed, and what locks say by their JSON.
+
+Nothing here calls the code that the oracles judge: no rule, no price, no parser of it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import defaultdict
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from chronos_ec2.testing import VirtualTime
+from chronos_ec2.testing.virtual_ec2 import Billed, VirtualFleet
+from verification.simulation.faulty_aws import Noise
+from verification.simulation.guarantees import KILLED, SEEN, SWEEP
+from verification.simulation.scenario import FaultKind, Layer, Scenario
+
+USD_PER_HOUR = {"g4dn.2xlarge": 0.752, "g5.2xlarge": 1.212}
+"""The prices in the order."""
+Record = Mapping[str, Any]
+_LARGEST, _HIGHEST = 64 * 1024, 2**63 - 1
+_CENT = 0.0002
+"""Messages have four decimals."""
+_WAITS = 60.0
+
+
+@lru_cache(maxsize=64)
+def parse_record(body: bytes) -> Record | None:
+    """A lock by its JSON, or None if no release of this schema may act on it."""
+    try:
+        record = json.loads(body.decode()) if len(body) <= _LARGEST else None
+    except ValueError:
+        return None
+    if not isinstance(record, dict) or record.get("schema_version") != 1:
+        return None
+    return record if 0 <= record["seq"] <= _HIGHEST else None
+
+
+@dataclass(slots=True)
+class Account:
+    """One run. Times are seconds."""
+
+    run_id: str
+    lane: str
+    ordered: float
+    """When its launcher began: its deadline counts from between then and `created`."""
+    created: float
+    attempt: int = 1
+    crashes: int = 0
+    preemptions: int = 0
+    """What it was charged."""
+    killed: float | None = None
+    freed: float | None = None
+    instances: list[Billed] = field(default_factory=list)
+    signs: dict[int, float] = field(default_factory=dict)
+    """When the record of each attempt was last written while its instance was alive."""
+    refused: dict[int, float] = field(default_factory=dict)
+    """When EC2 first had no capacity for an attempt."""
+    wasted: float = 0.0
+    """USD in its record that no instance cost."""
+
+
+class Ledger:
+    """Keeps the accounts, and says what is wrong with the books of the system."""
+
+    def __init__(self, scenario: Scenario, time: VirtualTime, fleet: VirtualFleet, noise: Noise) -> None:
+        self._scenario, self._time, self._fleet, self._noise = scenario, time, fleet, noise
+        self.accounts: dict[str, Account] = {}
+        self.disturbances: defaultdict[str, set[FaultKind]] = defaultdict(set)
+        """What happened to each instance."""
+        self._holders: dict[str, str] = {}
+        self.two_instances: list[str] = []
+        self.wrong_budgets: list[str] = []
+        self.wrong_money: list[str] = []
+        self.kept_by_a_kill: list[str] = []
+
+    # --- what happens
+
+    def instance_launched(self, instance_id: str) -> None:
+        """RunInstances started an instance: no other of the same attempt may live."""
+        one = self._fleet.bill[instance_id]
+        account = self.accounts.get(one.run_id)
+        if account is None:
+            return
+        for other in account.instances:
+            if other.attempt == one.attempt and other.ended is None:
+                text = f"{instance_id} is a second living instance of {one.run_id}, attempt {one.attempt}"
+                self.two_instances.append(f"{text}, at {self._time.seconds:.0f} s")
+        account.instances.append(one)
+
+    def refused(self, run_id: str) -> None:
+        """EC2 has no capacity for a run."""
+        if account := self.accounts.get(run_id):
+            account.refused.setdefault(account.attempt, self._time.seconds)
+
+    def lock_written(self, lane: str, record: Record | None) -> None:
+        """A record that nobody forged was written, or the lane is free or unreadable."""
+        holder = self._holders.pop(lane, None)
+        if record is not None:
+            self._holders[lane] = record["run_id"]
+        if holder is not None and holder != self._holders.get(lane):
+            self._freed(self.accounts[holder])
+        if record is None:
+            return
+        now, run_id = self._time.seconds, record["run_id"]
+        account = self.accounts.setdefault(run_id, Account(run_id, lane, self._noise.caller.began or now, now))
+        verdict, stop = record["verdict"] or {}, record["stop"] or {}
+        if account.killed is None and (verdict.get("outcome") == "killed" or stop.get("cause") == "requested"):
+            account.killed = now
+        if any(one.attempt == record["attempt"] and one.ended is None for one in account.instances):
+            account.signs[record["attempt"]] = now
+        self._check_budgets(account, record)
+        if record["attempt"] > account.attempt:
+            self._check_money(account, record["spent_usd"], f"attempt {record['attempt']}", record["attempt"])
+            account.attempt = record["attempt"]
+
+    def _check_budgets(self, account: Account, record: Record) -> None:
+        crashes = self._scenario.crashes_left - record["crashes_left"]
+        preemptions = self._scenario.preemptions_left - record["preemptions_left"]
+        before = account.crashes, account.preemptions
+        if (crashes, preemptions) == before and record["attempt"] == account.attempt:
+            return
+        account.crashes, account.preemptions = crashes, preemptions
+        lost, text = record["attempt"] - 1, f"{account.run_id}, attempt {record['attempt']}"
+        started = {one.attempt for one in account.instances}
+        if crashes + preemptions != lost or min(record["crashes_left"], record["preemptions_left"]) < 0:
+            self.wrong_budgets.append(f"{text}: charged for {crashes} crashes and {preemptions} preemptions")
+        if not started >= set(range(1, lost + 1)):
+            self.wrong_budgets.append(f"{text}: charged for an attempt that never had an instance")
+        happened = [self.disturbances[one.instance_id] for one in account.instances if one.attempt == lost]
+        if crashes > before[0] and happened == [{FaultKind.SPOT}] and self._scenario.clean:
+            self.wrong_budgets.append(f"{text}: EC2 reclaimed its instance, and a crash was charged")
+        if preemptions > before[1] and not any(FaultKind.SPOT in kinds for kinds in happened):
+            self.wrong_budgets.append(f"{text}: EC2 reclaimed nothing, and a preemption was charged")
+
+    def _freed(self, account: Account) -> None:
+        account.freed = self._time.seconds
+        if account.killed is None or Layer.SWEEP in self._scenario.layers_off:
+            return
+        since = max([account.killed, *(one.gone or 0.0 for one in account.instances)])
+        late, guarantee = account.freed - since, KILLED.later(self._scenario.list_lag)
+        if late > guarantee.allowed(since, self._noise.disturbed):
+            self.kept_by_a_kill.append(f"{account.run_id} kept its lane for {late:.0f} s after its kill")
+
+    # --- money
+
+    def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
+        """The least and the most that a run's books may say at a time, in USD: right within one sweep."""
+        least = most = 0.0
+        # While EC2 does not list an instance, only its launcher knows about when it was launched.
+        unlisted = self._scenario.option_seconds if self._scenario.list_lag else 0.0
+        for one in self.accounts[run_id].instances:
+            if one.attempt < before_attempt and one.launched <= at:
+                price = USD_PER_HOUR[one.instance_type] / 3600
+                ended = at if one.ended is None else min(self._known_end(one), at)
+                least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
+                most += price * (min(self._known_gone(one), at) - one.launched + unlisted + 1.0)
+        return least - _CENT, most + _CENT
+
+    def _known_end(self, one: Billed) -> float:
+        """Until when it must be known to have lived: EC2 does not name every end, nor are all heartbeats readable."""
+        told = self._scenario.clean and FaultKind.SPOT not in self.disturbances[one.instance_id]
+        last = self.accounts[one.run_id].signs.get(one.attempt, one.launched)
+        return one.ended or 0.0 if told else min(one.ended or 0.0, last)
+
+    def _known_gone(self, one: Billed) -> float:
+        if one.gone is None:
+            return float("inf")
+        return one.gone + SEEN.later(self._scenario.list_lag).allowed(one.gone, self._noise.blinded)
+
+    def message_sent(self, run_id: str, cost: float | None, kind: str) -> None:
+        """A message about a run has a cost."""
+        self._check_money(self.accounts[run_id], cost, f"the message {kind}")
+
+    def final_record(self, run_id: str, record: Record, written_at: float) -> None:
+        """The final record of a run has a cost."""
+        self._check_money(self.accounts[run_id], record["spent_usd"], "its final record", at=written_at)
+
+    def _check_money(
+        self, account: Account, said: float | None, where: str, before: float = float("inf"), at: float | None = None
+    ) -> None:
+        untagged = any(FaultKind.UNTAGGED in self.disturbances[one.instance_id] for one in account.instances)
+        if untagged or Layer.SWEEP in self._scenario.layers_off:
+            return  # the watchdog cannot see it
+        least, most = self.cost(account.run_id, self._time.seconds if at is None else at, before)
+        if said is None or not least <= said <= most:
+            says = "no cost" if said is None else f"${said:.4f}"
+            self.wrong_money.append(f"{account.run_id}: {where} says {says}, true ${least:.4f} to ${most:.4f}")
+            account.wasted = max(account.wasted, (said or 0.0) - most)
+
+    # --- limits
+
+    def deadlines(self, run_id: str | None) -> tuple[float, float] | None:
+        """Between which seconds the deadline of a run lies, by its order."""
+        account, runtime = self.accounts.get(str(run_id)), self._scenario.max_runtime
+        return (account.ordered + runtime - 1.0, account.created + runtime) if account else None
+
+    def spent_at(self, instance_id: str) -> float | None:
+        """When the run of an instance has spent its cap on it; None without a cap or a run."""
+        one, cap = self._fleet.bill[instance_id], self._scenario.max_cost
+        if cap is None or one.run_id not in self.accounts:
+            return None
+        before, _ = self.cost(one.run_id, one.launched, one.attempt)
+        return one.launched + (cap - max(before, 0.0)) / USD_PER_HOUR[one.instance_type] * 3600
+
+    # --- waiting
+
+    def waits(self) -> Iterator[tuple[str, float]]:
+        """How each wait for capacity ended, and after how many seconds: went on, killed, or gave up."""
+        for account in self.accounts.values():
+            for attempt, since in account.refused.items():
+                got = [one.launched for one in account.instances if one.attempt == attempt]
+                until = min(got, default=self._time.seconds if account.freed is None else account.freed)
+                if until - since >= _WAITS:
+                    yield "went on" if got else "killed" if account.killed else "gave up", until - since
