@@ -223,7 +223,8 @@ def of_a_wait(end: Kind) -> Promise:
         if run is None or run.current_step != WAITING:
             return (end,)
         pending = env.objects.read(incident_key(env.name, run.run_id, Kind.WAITING, run.attempt)) is not None
-        return (end,) if pending and not env.fleet.no_capacity else (Kind.WAITING, end)
+        at_work = run.launching is not None and env.clock.now() - run.launching.since < TAKE_OVER_AFTER
+        return (end,) if pending and not at_work and not env.fleet.no_capacity else (Kind.WAITING, end)
 
     return promise
 
