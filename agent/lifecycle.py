@@ -48,14 +48,9 @@ _COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, an
 
 
 def run_agent(
-    world: World,
-    bucket: str,
-    identity: Identity,
-    workdir: Workdir,
-    control: Control,
-    sleep: Callable[[float], None] = time.sleep,
-    step_seconds: float = STEP_SECONDS,
-) -> int:
+    world: World, bucket: str, identity: Identity, workdir: Workdir, control: Control,
+    sleep: Callable[[float], None] = time.sleep, step_seconds: float = STEP_SECONDS,
+) -> int:  # fmt: skip
     """Claim the run, and run it to its end. Returns the exit code. Never raises ChronosError."""
     try:
         request = read_request(world.store, identity, sleep)

@@ -166,7 +166,7 @@ def _deadlines(wire: Wire) -> SchedulerDeadlines:
 
 
 def _checks(wire: Wire) -> StackSetupChecks:
-    return StackSetupChecks(wire.client, BUCKET, (TOPIC,), "team@example.com")
+    return StackSetupChecks(wire.client, BUCKET, (TOPIC,), "team@example.com", "chronos-ec2-dev")
 
 
 def _deployment(wire: Wire) -> CloudFormationDeployment:
@@ -219,6 +219,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "SnsNotifier.publish": lambda wire: SnsNotifier(wire.client("sns"), TOPIC).publish(_MESSAGE),
     "StackSetupChecks.bucket_sends_events": lambda wire: _checks(wire).bucket_sends_events(),
     "StackSetupChecks.bucket_region": lambda wire: _checks(wire).bucket_region(),
+    "StackSetupChecks.sweep_is_scheduled": lambda wire: _checks(wire).sweep_is_scheduled(),
     "StackSetupChecks.subscriptions": lambda wire: _checks(wire).subscriptions(),
     "CloudWatchStreams.append": lambda wire: CloudWatchStreams(wire.client("logs"), GROUP).append("s", ["l"], AT),
     "StackSetupChecks.vcpu_quotas": lambda wire: _checks(wire).vcpu_quotas(["g5.xlarge"], ON_DEMAND),
@@ -228,7 +229,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
 """A call of each public method and function that asks AWS. moto refuses some: what counts is the fault."""
-ASKS_NOTHING = {"SystemClock.now", "client", "instance_s3", "stack_name"}
+ASKS_NOTHING = {"SystemClock.now", "client", "forget_credentials", "instance_s3"}
 OF_ERRORS = {"chronos_ec2.aws.errors"}
 
 OF_ONE_METHOD: dict[str, dict[str, Expected]] = {

@@ -362,7 +362,7 @@ class TestFleet:
             assert sorted(each.instance_id for each in ports.fleet.look_up("pages", wanted)) == wanted
         finally:
             client("ec2").meta.events.unregister(event, shorten)
-        assert pages > 2 or ports.name == "memory"
+        assert pages > 2 or ports.name != "moto"  # the embedded AWS has one page
         for instance_id in wanted:
             ports.fleet.terminate(instance_id)
 

@@ -48,7 +48,8 @@ def test_nothing_is_left_and_every_ending_gave_one_message(runs: Runs) -> None:
     received: list[tuple[str, str]] = []
 
     def endings() -> list[tuple[str, str]]:
-        return sorted((lane, kind) for lane, kind in received if kind != "started")
+        # Other tests use other lanes of the same stack.
+        return sorted((lane, kind) for lane, kind in received if kind != "started" and lane in {*CONFIGS, "orphan"})
 
     def all_received() -> bool:
         received.extend(messages(runs))

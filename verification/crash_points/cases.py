@@ -12,30 +12,32 @@ from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 from chronos_ec2.testing import Agent, AgentBehaviour, Crash, Environment
 from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.builders import LIMITS
-from verification.crash_points.situations import (
+from verification.crash_points.promises import (
     NEIGHBOUR,
-    SECOND_ATTEMPT,
-    SILENT,
-    SITUATIONS,
-    SUCCEEDED,
     Promise,
-    Step,
     always,
-    begin_uploads,
-    drought,
-    kill,
-    may_wait,
-    no_capacity,
     of_a_kill,
     of_a_launch,
     of_a_patient_launch,
     of_an_agent,
     of_two_lanes,
+)
+from verification.crash_points.situations import (
+    SECOND_ATTEMPT,
+    SILENT,
+    SITUATIONS,
+    SUCCEEDED,
+    Step,
+    begin_uploads,
+    drought,
+    kill,
+    may_wait,
+    no_capacity,
     pass_time,
     reconcile,
     then,
     training,
-)  # fmt: skip
+)
 
 SUBNETS = ("subnet-a", "subnet-b")
 

@@ -21,7 +21,7 @@ FILES = {
     "agent/python-env": "PYTHON_VERSION=3.13",
     "agent/__pycache__/__main__.cpython-313.pyc": "byte code",
     "agent/stale.pyc": "byte code",
-    "src/chronos_ec2/ports.py": "# ports",
+    "src/chronos_ec2/run_store.py": "# store",
     "src/chronos_ec2/services/verify.py": "# verify",
     "src/chronos_ec2/cli/app.py": "# cli",
     "src/chronos_ec2/local/demo.py": "# local",
@@ -48,7 +48,7 @@ def names(bundle: bytes) -> list[str]:
 def test_a_bundle_has_the_agent_and_what_it_imports(sources: Path) -> None:
     bundle = build_bundle(packages_in_image=False, checkout=sources)
     assert names(bundle) == [
-        "agent/__main__.py", "agent/python-env", "chronos_ec2/ports.py", "chronos_ec2/services/verify.py",
+        "agent/__main__.py", "agent/python-env", "chronos_ec2/run_store.py", "chronos_ec2/services/verify.py",
     ]  # fmt: skip
     with tarfile.open(fileobj=io.BytesIO(bundle), mode="r:gz") as tar:
         member = tar.extractfile("agent/__main__.py")

@@ -17,6 +17,7 @@ from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 from chronos_ec2.domain.records.status import (
     _TRANSITIONS,
     ACTIVE,
+    MAX_VERDICT,
     Cause,
     Status,
     Stop,
@@ -28,8 +29,6 @@ from chronos_ec2.domain.records.status import (
 )
 
 SCHEMA_VERSION = 1
-MAX_VERDICT = 4000
-"""Characters of a verdict's message. A denied call has an encoded part, which must be whole to be decoded."""
 LAUNCHING = "launching"
 """The step of an attempt that no agent has claimed yet."""
 WAITING = "waiting-for-capacity"

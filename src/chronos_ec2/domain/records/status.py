@@ -63,6 +63,10 @@ _TRANSITIONS: dict[Status, frozenset[Status]] = {
 ACTIVE = frozenset(status for status, following in _TRANSITIONS.items() if following)
 
 
+MAX_VERDICT = 4000
+"""Characters of a verdict's message. A denied call has an encoded part, which must be whole to be decoded."""
+
+
 @dataclass(frozen=True, slots=True)
 class Verdict:
     """How and why a run ended, and who decided it."""

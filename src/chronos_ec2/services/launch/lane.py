@@ -24,9 +24,9 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
-from chronos_ec2.domain.records.run import MAX_VERDICT, Run
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
+from chronos_ec2.domain.records.status import MAX_VERDICT, Cause, DecidedBy, Outcome, Stop, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.run_queries import FINAL_RECORD
 
