@@ -78,6 +78,7 @@ def document(env: Environment, run_id: str, name: str) -> dict[str, Any]:
     return dict(json.loads(env.objects.body(f"dev/{run_id}/{name}")))
 
 
+@pytest.mark.thorough
 def test_a_run_that_takes_up_another_has_the_model_of_one_that_was_never_interrupted(
     env: Environment, tmp_path: Path
 ) -> None:

@@ -17,7 +17,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.status import Cause, Outcome
 from tests.end_to_end.conftest import TINY, Runs, write_waves
 
-pytestmark = pytest.mark.embedded_aws
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
 
 def test_a_second_launch_is_refused_while_a_run_is_active(runs: Runs, tmp_path: Path) -> None:

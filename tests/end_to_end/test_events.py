@@ -8,7 +8,7 @@ from chronos_ec2.aws.clients import client
 from tests.end_to_end.conftest import Runs
 from tests.local.conftest import Cloud
 
-pytestmark = pytest.mark.embedded_aws
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
 
 def reports(function: str, lane: str) -> int:

@@ -10,7 +10,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.status import Cause, Outcome
 from tests.end_to_end.conftest import CONFIGS, Runs
 
-pytestmark = pytest.mark.embedded_aws
+pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
 
 def test_runs_with_a_dead_or_frozen_agent_are_ended(runs: Runs) -> None:

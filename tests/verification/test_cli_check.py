@@ -47,6 +47,7 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
+@pytest.mark.thorough
 def test_a_sample_of_the_situations(world: World) -> None:
     parts = (answers_of_aws(world.outputs), arguments(), variables(), files(), terminals())
     chosen = [

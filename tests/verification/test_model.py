@@ -49,6 +49,7 @@ def test_the_protocol_is_safe_in_every_reachable_state() -> None:
     assert found.states > 1_000_000
 
 
+@pytest.mark.thorough
 @with_spin
 def test_the_protocol_settles_under_fairness() -> None:
     found = check(MODEL, (LIVENESS,))
@@ -85,12 +86,14 @@ def test_a_launcher_without_one_rule_starts_two_instances_or_loses_its_lane(muta
     assert check(LAUNCHERS, (mutant,)).failed == expected
 
 
+@pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize("mutant", LIVENESS_MUTANTS)
 def test_a_mutant_violates_liveness(mutant: str) -> None:
     assert check(MODEL, (LIVENESS, mutant)).failed == SETTLES
 
 
+@pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize("mutant", LAUNCHER_LIVENESS_MUTANTS)
 def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:

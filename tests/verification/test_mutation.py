@@ -22,6 +22,7 @@ def test_a_listed_survivor_has_a_reason_and_its_code_is_there(change: str) -> No
     assert [source for source in sources if was in source]
 
 
+@pytest.mark.thorough
 def test_a_file_gives_mutants_that_differ() -> None:
     mutants = list(mutants_of(DOMAIN / "cost.py"))
     assert len(mutants) > 20

@@ -272,6 +272,7 @@ DEFECTS: dict[str, Defect] = {
 }
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DEFECTS)
 def test_an_oracle_finds_what_it_guards_broken(name: str) -> None:
     defect = DEFECTS[name]
@@ -279,6 +280,7 @@ def test_an_oracle_finds_what_it_guards_broken(name: str) -> None:
     assert any(getattr(verdicts, defect.oracle) for verdicts in found)
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DEFECTS)
 def test_without_the_defect_it_finds_nothing(name: str) -> None:
     defect = DEFECTS[name]
