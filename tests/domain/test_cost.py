@@ -122,6 +122,12 @@ def test_the_heartbeat_of_another_instance_is_no_sign_of_life() -> None:
     assert cost_until(NOW, a_second_attempt(), [], heard) == pytest.approx(5.0 + 2.0 * 10.5 / 60)
 
 
+def test_an_agent_whose_heartbeat_cannot_be_read_may_have_worked_until_now() -> None:
+    run = a_second_attempt()
+    assert cost_until(NOW + HOUR, run, [gone()], ReadFailed("503")) == pytest.approx(5.0 + 2.0 * 2.0)
+    assert cost_until(NOW + HOUR, run.end(LOST, NOW), [], ReadFailed("503")) == pytest.approx(5.0 + 2.0 * 2.0)
+
+
 def test_an_instance_that_ec2_no_longer_lists_and_that_sent_no_heartbeat_lasted_as_long_as_a_boot() -> None:
     never_claimed = launching(attempt=2, instance_id=INSTANCE_ID, launched_at=NOW - 3 * HOUR, price_per_hour_usd=2.0)
     boot = Limits().boot / HOUR

@@ -77,7 +77,7 @@ def test_an_update_leaves_an_active_run_alone_and_teardown_leaves_the_bucket(
 ) -> None:
     before = operator.sam_deploy()
     bucket = before["Bucket"]
-    (tmp_path / "a.parquet").write_bytes(b"PAR1")
+    (tmp_path / "a.parquet").write_bytes(b"PAR1 rows PAR1")
     (tmp_path / "train.yaml").write_text("data: {path: training-data/sales/}\nprediction_length: 8\n")
     assert operator.chronos("upload", "data", str(tmp_path), "sales").returncode == 0
     launched = json.loads(operator.chronos("launch", "--config", str(tmp_path / "train.yaml"), "--json").stdout)

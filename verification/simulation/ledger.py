@@ -110,7 +110,8 @@ class Ledger:
         verdict, stop = record["verdict"] or {}, record["stop"] or {}
         if account.killed is None and (verdict.get("outcome") == "killed" or stop.get("cause") == "requested"):
             account.killed = now
-        if any(one.attempt == record["attempt"] and one.ended is None for one in account.instances):
+        lives = any(one.attempt == record["attempt"] and one.ended is None for one in account.instances)
+        if lives and not record["suspect"] and verdict.get("decided_by") != "watchdog":
             account.signs[record["attempt"]] = now
         self._check_budgets(account, record)
         if record["attempt"] > account.attempt:
@@ -157,7 +158,7 @@ class Ledger:
                 price = USD_PER_HOUR[one.instance_type] / 3600
                 ended = at if one.ended is None else min(self._known_end(one), at)
                 least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
-                most += price * (min(self._known_gone(one), at) - one.launched + unlisted + 1.0)
+                most += price * (min(self._known_gone(one), at) - one.launched + unlisted + SWEEP)
         return least - _CENT, most + _CENT
 
     def _known_end(self, one: Billed) -> float:

@@ -10,7 +10,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.facts import Absent, HeartbeatRead, last_heard
+from chronos_ec2.domain.facts import Absent, HeartbeatRead, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.run import Run
@@ -112,12 +112,15 @@ def _end(now: datetime, run: Run, instance: Instance, heartbeat: HeartbeatRead) 
 def _last_seen(now: datetime, run: Run, instance_id: str, began: datetime, heartbeat: HeartbeatRead) -> datetime:
     """About when an instance has ended whose end nobody names: soon after its agent's last sign of life.
 
-    Without an agent it powers itself off when the time for booting is over.
+    Without an agent it powers itself off when the time for booting is over. If an agent's heartbeat cannot be read, the
+    instance counts until now: rather too much than too little.
     """
     signs = [moment for moment in (last_heard(heartbeat, instance_id),) if moment]
     if instance_id == run.instance_id:
         phases = [moment for _, moment in run.phases if moment > run.attempt_started_at]
         signs += phases if run.verdict is None or _ended_by_agent(run) else phases[:-1]
+    if signs and isinstance(heartbeat, ReadFailed):
+        return now
     return min(now, max(signs) + _POWER_OFF if signs else began + _LIMITS.boot)
 
 
