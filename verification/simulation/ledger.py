@@ -146,6 +146,16 @@ class Ledger:
         if late > guarantee.allowed(since, self._noise.disturbed):
             self.kept_by_a_kill.append(f"{account.run_id} kept its lane for {late:.0f} s after its kill")
 
+    def may_wait(self) -> bool:
+        """Whether a run that holds its lane may still wait for capacity: EC2 has refused it, and it has no instance."""
+        limit = self._scenario.wait_for_capacity or self._scenario.max_runtime
+        for account in map(self.accounts.__getitem__, self._holders.values()):
+            began = account.refused.get(account.attempt)
+            launched = any(one.attempt == account.attempt for one in account.instances)
+            if began is not None and not launched and self._time.seconds < began + limit + SWEEP:
+                return True
+        return False
+
     # --- money
 
     def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
@@ -162,8 +172,13 @@ class Ledger:
         return least - _CENT, most + _CENT
 
     def _known_end(self, one: Billed) -> float:
-        """Until when it must be known to have lived: EC2 does not name every end, nor are all heartbeats readable."""
-        told = self._scenario.clean and FaultKind.SPOT not in self.disturbances[one.instance_id]
+        """Until when it must be known to have lived: EC2 does not name every end, nor are all heartbeats readable.
+
+        So an instance that is cut off from S3 and powers itself off counts until its last sign of life.
+        """
+        told = self._scenario.clean and not {FaultKind.SPOT, FaultKind.PARTITION} & set(
+            self.disturbances[one.instance_id]
+        )
         last = self.accounts[one.run_id].signs.get(one.attempt, one.launched)
         return one.ended or 0.0 if told else min(one.ended or 0.0, last)
 

@@ -32,7 +32,6 @@ _QUIET, _QUIET_TWICE = Guarantee(1500.0, looks=25), Guarantee(2500.0, looks=41)
 
 Twice where a record becomes unreadable by the write with which the watchdog suspects it.
 """
-_LONGEST_PAUSE = 900.0 + SWEEP
 _SETTLED_SECONDS = 30.0
 _AT_WORK = frozenset({InstanceState.PENDING, InstanceState.RUNNING})
 _PUBLISHING = 3
@@ -212,9 +211,7 @@ class Oracle:
         system = self._system
         now = system.time.seconds
         held = any(system.objects.holds(lane.state_key) for lane in system.lanes)
-        # EC2 is asked again a back-off after a drought, at the latest.
-        dry = held and any(now < at.after + at.seconds + _LONGEST_PAUSE for at in system.scenario.droughts)
-        if now < last_fault + 60 or dry or self._somebody_lives():
+        if now < last_fault + 60 or system.ledger.may_wait() or self._somebody_lives():
             self._all_gone_since = None
             return False
         if self._all_gone_since is None:

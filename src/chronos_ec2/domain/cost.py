@@ -119,9 +119,11 @@ def _last_seen(now: datetime, run: Run, instance_id: str, began: datetime, heart
     if instance_id == run.instance_id:
         phases = [moment for _, moment in run.phases if moment > run.attempt_started_at]
         signs += phases if run.verdict is None or _ended_by_agent(run) else phases[:-1]
-    if signs and isinstance(heartbeat, ReadFailed):
+    if not signs:
+        return min(now, began + _LIMITS.boot)
+    if isinstance(heartbeat, ReadFailed):
         return now
-    return min(now, max(signs) + _POWER_OFF if signs else began + _LIMITS.boot)
+    return min(now, max(signs) + _POWER_OFF)
 
 
 def _ended_by_agent(run: Run) -> bool:
