@@ -85,7 +85,7 @@ def calls() -> Iterator[Recorder]:
 
 pytest_plugins = ["tests.template.used_rights"]
 
-EMBEDDED = ("tests/containers/", "tests/contract/", "tests/end_to_end/")
+EMBEDDED = ("tests/containers/", "tests/contract/test_setup_checks.py", "tests/end_to_end/", "tests/local/test_ec2")
 ORDER = (
     "tests/containers/",
     "tests/end_to_end/test_embedded_aws.py::test_a_second_launch",  # launches all runs
@@ -103,7 +103,8 @@ class Scheduling(LoadScopeScheduling):
     """A worker takes a file at a time, or everything that shares the embedded AWS, which is started once."""
 
     def _split_scope(self, nodeid: str) -> str:
-        return "embedded AWS" if nodeid.startswith(EMBEDDED) else nodeid.split("::", 1)[0]
+        embedded = nodeid.startswith(EMBEDDED) or "[embedded" in nodeid
+        return "embedded AWS" if embedded else nodeid.split("::", 1)[0]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -112,7 +113,11 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return Scheduling(config, log)
 
 
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("embedded_aws"):
+            item.add_marker("thorough")
     # The embedded AWS first. There, runs whose end takes minutes are looked at last: meanwhile other tests run.
     items.sort(key=lambda item: next((n for n, place in enumerate(ORDER) if item.nodeid.startswith(place)), len(ORDER)))
 

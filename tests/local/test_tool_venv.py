@@ -29,6 +29,7 @@ def test_an_interrupted_installation_is_started_again(tmp_path: Path) -> None:
     assert len(started) == 2
 
 
+@pytest.mark.thorough
 def test_the_error_has_the_output_of_pip(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     with pytest.raises(LocalAwsFailed, match="could not install the tool"):
@@ -36,6 +37,7 @@ def test_the_error_has_the_output_of_pip(tmp_path: Path, monkeypatch: pytest.Mon
     assert not (tmp_path / "home" / ".complete").exists()
 
 
+@pytest.mark.thorough
 def test_what_is_set_for_another_pip_or_python_does_not_reach_a_tool(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
