@@ -29,6 +29,7 @@ from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.virtual_ec2 import Drought
 from chronos_ec2.worker.run_lock import RunLock
+from tests.verification.simulation.test_histories import TakingWhatIsTaken
 from verification.simulation import guarantees
 from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.guarantees import GUARANTEES, VIOLATIONS
@@ -174,15 +175,6 @@ class Careless(RunLock):
 
     def _check(self, run: Run) -> None:
         del run
-
-
-class TakingWhatIsTaken(RunStore):
-    def create_lock(self, run: Run) -> LockHeld:
-        run = replace(run, seq=1, nonce=run.run_id)
-        self.objects.write(run.lane.state_key, run.to_json())
-        found = self.read_lock(run.lane)
-        assert isinstance(found, LockHeld)
-        return found
 
 
 def ending_all(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
