@@ -197,4 +197,6 @@ def test_the_template_schedules_the_sweep_where_it_is_looked_for(
 
 @pytest.mark.usefixtures("aws")
 def test_a_schedule_group_that_is_gone_with_half_a_stack_has_no_schedules() -> None:
-    assert SchedulerDeadlines(client("scheduler"), "gone", "arn:aws:iam::123456789012:role/any").scheduled() == {}
+    gone = json.dumps({"__type": "ResourceNotFoundException", "Message": "Schedule group dev does not exist."})
+    with answered("scheduler", "ListSchedules", gone, 404):
+        assert SchedulerDeadlines(client("scheduler"), "dev", "arn:aws:iam::123456789012:role/any").scheduled() == {}
