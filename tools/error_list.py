@@ -71,7 +71,9 @@ def _trees() -> Iterator[ast.Module]:
 
 
 def _name(function: ast.expr) -> str:
-    return function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    return (
+        function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    )
 
 
 def _words(name: str, call: ast.Call) -> tuple[str, str]:
