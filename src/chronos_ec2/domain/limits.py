@@ -68,9 +68,7 @@ class Limits:
                 or not isinstance(value, int | float)
                 or not 0 < value <= MAX_LIMIT.total_seconds()
             ):
-                raise InvalidInput(
-                    "limits", f"{name} must be a number of seconds above zero, not {value!r}", "as in 300"
-                )
+                raise InvalidInput("limits", f"{name} must be a number of seconds above zero, not {value!r}")
             changes[name] = timedelta(seconds=value)
         return _checked(replace(cls(), **changes))
 
@@ -135,5 +133,5 @@ def _checked(limits: Limits) -> Limits:
     ):
         if getattr(limits, name) < least:
             shortest = f"{least.total_seconds():g} s, {why}"
-            raise InvalidInput("limits", f"{name} is shorter than {shortest}: it would end healthy runs", "raise it")
+            raise InvalidInput("limits", f"{name} is shorter than {shortest}: it would end healthy runs")
     return limits
