@@ -361,3 +361,4 @@ def test_a_run_that_has_ended_is_taken_up(run: Command, config: Path) -> None:
     assert (requests[1]["parent"]["run_id"], requests[1]["market"]) == (first, "spot")
     parents = {listed["run_id"]: listed["parent"] for listed in run("runs", "--json").json}
     assert parents == {second["run_id"]: first, first: None}  # two runs of one second have no order
+    assert f"takes up {first}" in " ".join(run("runs").out.split())
