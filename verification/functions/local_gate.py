@@ -18,6 +18,7 @@ from chronos_ec2.local.processes import kill_marked
 from chronos_ec2.local.state_dir import MARK, Record, StateDir
 
 _REFUSED = frozenset({400, 403})
+_FOREIGN_HOSTS = ("rebound.example.com:4566", "localhost.example.com", "127.0.0.1.nip.io", "[::1", "0:1", "8.8.8.8")
 _PLAIN = {"Content-Type": "text/plain"}
 
 
@@ -99,14 +100,7 @@ def _senders(record: Record) -> Iterator[_Sender]:
     for origin in ("https://example.com", "null", record.endpoint):
         yield _Sender(f"web page of {origin}", {"Origin": origin})
         yield _Sender(f"web page of {origin} that knows the key", {**signed, "Origin": origin})
-    for host in (
-        f"rebound.example.com:{port}",
-        f"localhost.example.com:{port}",
-        "127.0.0.1.nip.io",
-        "[::1",
-        "0.0.0.0",
-        "8.8.8.8",
-    ):
+    for host in _FOREIGN_HOSTS:
         yield _Sender(f"page at {host}", {"Host": host})
         yield _Sender(f"page at {host} that knows the key", {**signed, "Host": host})
 

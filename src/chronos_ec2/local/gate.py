@@ -24,9 +24,9 @@ _SIGNED = re.compile(r"AWS4-HMAC-SHA256 Credential=([^/,\s]+)/")
 _HOST = re.compile(r"(?:\[([0-9a-fA-F:]+)\]|([^:\[\]]+))(?::\d+)?")
 _KEEP_ALIVE = 75  # in seconds, ministack's own
 
-Application = Callable[
-    [dict[str, Any], Callable[[], Awaitable[Any]], Callable[[Any], Awaitable[None]]], Awaitable[None]
-]
+Receive = Callable[[], Awaitable[Any]]
+Send = Callable[[Any], Awaitable[None]]
+Application = Callable[[dict[str, Any], Receive, Send], Awaitable[None]]
 
 
 def refusal(headers: Iterable[tuple[str, str]], query: str, key: str) -> str:
@@ -69,9 +69,7 @@ class Gate:
     behind: Application
     key: str
 
-    async def __call__(
-        self, scope: dict[str, Any], receive: Callable[[], Awaitable[Any]], send: Callable[[Any], Awaitable[None]]
-    ) -> None:
+    async def __call__(self, scope: dict[str, Any], receive: Receive, send: Send) -> None:
         """Pass a request on, or refuse it."""
         if scope["type"] == "websocket":
             await send({"type": "websocket.close", "code": 1008})
@@ -84,7 +82,7 @@ class Gate:
         await self.behind(scope, receive, send)
 
 
-async def _refuse(send: Callable[[Any], Awaitable[None]], reason: str) -> None:
+async def _refuse(send: Send, reason: str) -> None:
     body = f"<Error><Code>AccessDenied</Code><Message>refused: {reason}</Message></Error>".encode()
     headers = [(b"content-type", b"application/xml"), (b"content-length", str(len(body)).encode())]
     await send({"type": "http.response.start", "status": 403, "headers": headers})
