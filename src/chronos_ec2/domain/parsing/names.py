@@ -31,7 +31,8 @@ def check_name(value: str, where: str) -> str:
 def check_bucket(value: str, where: str) -> str:
     """Return `value` if it is a valid name of a bucket, else raise InvalidInput for `where`."""
     if not _BUCKET.fullmatch(value):
-        raise InvalidInput(where, f"{one_line(value, 80)!r} is not a valid bucket name")
+        problem = f"{one_line(value, 80)!r} is not a valid bucket name"
+        raise InvalidInput(where, problem, "3 to 63 lower-case letters, digits, '-' and '.'")
     return value
 
 
