@@ -115,7 +115,7 @@ def _typical_values(loss: Array, size: Array) -> tuple[float, float]:
     """The edges that cut 2.5 % of the intervals between the differences of subsets from each side; NaN for too few."""
     if len(loss) > _GROUPS:
         group = np.random.default_rng(0).permutation(len(loss)) % _GROUPS
-        loss, size = (np.bincount(group, weights=one) for one in (loss, size))
+        loss, size = (_sums_by(group, one) for one in (loss, size))
     values = []
     for subsets in _subsets(len(loss)):
         losses, sizes = subsets @ loss, subsets @ size
@@ -140,7 +140,7 @@ def _subsets(count: int) -> Iterator[Array]:
 def _clustered_margin(residuals: Array, origins: Indices) -> float:
     """Half the width of the t-test's interval of the sum of residuals (k, n)."""
     _, cluster = np.unique(origins, return_inverse=True)
-    by_origin = np.bincount(cluster.ravel(), weights=residuals.ravel())
+    by_origin = _sums_by(cluster.ravel(), residuals.ravel())
     by_series = residuals.sum(axis=0)
     clusters = min(len(by_origin), len(by_series))
     if clusters < 2:
@@ -148,6 +148,11 @@ def _clustered_margin(residuals: Array, origins: Indices) -> float:
     series, origin, window = (_variance(one) for one in (by_series, by_origin, residuals.ravel()))
     variance = max(series + origin - window, series, origin)
     return float(stdtrit(clusters - 1, 1 - _TAIL)) * math.sqrt(variance)
+
+
+def _sums_by(group: Indices, terms: Array) -> Array:
+    found: Array = np.bincount(group, weights=terms).astype(np.float64)
+    return found
 
 
 def _variance(sums: Array) -> float:

@@ -149,7 +149,7 @@ def compare_baselines(
     sample = fits.sample[every]
     truth = held_out.select(sample)
     baselines = {
-        name: errors(truth, np.stack([np.asarray(done[one][name]) for one in every], axis=1))
+        name: errors(truth, np.stack([np.asarray(done[one][name]) for one in every.tolist()], axis=1))
         for name in usable
         if len(every)
     }
