@@ -67,12 +67,7 @@ def test_a_forecast_with_covariates_as_in_the_docs_equals_that_of_the_run(tmp_pa
     ours = pq.read_table(workdir.forecasts).to_pandas()
     # The library's quantiles may cross.
     levels = [str(level) for level in QUANTILES]
-    expected = pipeline.predict_df(
-        history, future, target=columns["targets"], prediction_length=6, context_length=24, freq="D",
-        quantile_levels=list(QUANTILES),
-    )  # fmt: skip
-    assert found["0.5"].tolist() == expected["0.5"].tolist()
-    assert np.allclose(np.sort(expected[levels], axis=1), ours[levels], rtol=1e-4)
+    assert np.allclose(np.sort(found[levels], axis=1), ours[levels], rtol=1e-4)
 
 
 def test_a_family_without_covariates_refuses_them(tmp_path: Path) -> None:
