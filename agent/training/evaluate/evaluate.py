@@ -16,7 +16,7 @@ from agent.protocol.workdir import Workdir
 from agent.training.batching.held_out import HeldOutWindows
 from agent.training.batching.split import Split
 from agent.training.evaluate import acceptance, statistical
-from agent.training.evaluate.forecast_table import examples, number_or_none, write_forecasts
+from agent.training.evaluate.forecast_table import examples, ids_of, number_or_none, write_forecasts
 from agent.training.evaluate.metrics import Errors, by_horizon, errors, scores, series_mase, table, undefined
 from agent.training.evaluate.predict import Forecaster, free_memory
 from agent.training.evaluate.reference_models import ReferenceModel
@@ -101,7 +101,7 @@ def evaluate(
     write_forecasts(workdir.forecasts, panel, test, config.data, exported.forecasts, naive)
     with statistical.fitting(panel, test, config.evaluation) as fits:
         document["baselines"] = _baselines(fits, test, models.errors, metrics, stop)
-    write_report(workdir.evaluation, document, models.errors, config.data.item_id, panel.items.take(test.series))
+    write_report(workdir.evaluation, document, models.errors, ids_of(panel, config.data, test.series))
     mase = series_mase(models.errors[exported.name])
     keys = ("exported", "series", "verdict", "models", "undefined", "trained_minus", "baselines")
     return document, {

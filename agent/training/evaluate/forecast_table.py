@@ -10,7 +10,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from agent.data.panel import Floats, Panel
+from agent.data.panel import Floats, Indices, Panel
 from agent.training.batching.held_out import QUANTILES, HeldOutWindows
 from agent.training.batching.histories import Array
 from chronos_ec2.training_config.schema import Data
@@ -33,7 +33,7 @@ def write_forecasts(
     items = np.tile(np.repeat(held_out.series, targets * horizon), windows)
     names = np.tile(np.repeat(np.arange(targets), horizon), windows * count)
     columns: dict[str, Any] = {
-        data.item_id: panel.items.take(pa.array(items)),
+        **ids_of(panel, data, items),
         data.timestamp: pa.array(panel.ticks[points]).cast(panel.time_type),
         "target_name": pa.array(data.target, pa.string()).take(pa.array(names)),
         "target": nulls_for_nan(held_out.truth),
@@ -41,6 +41,11 @@ def write_forecasts(
     }
     columns |= {str(level): forecasts[..., rank].reshape(-1) for rank, level in enumerate(QUANTILES)}
     pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def ids_of(panel: Panel, data: Data, series: Indices) -> dict[str, pa.Array]:
+    """The columns that name series, with the names and types that they have in the data."""
+    return {data.item_id: panel.items.take(pa.array(series))}
 
 
 def nulls_for_nan(values: Any) -> pa.Array:

@@ -20,16 +20,16 @@ _NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
 
 
 def write_report(
-    folder: Path, document: dict[str, Any], models: Mapping[str, Errors], item_id: str, items: pa.Array
+    folder: Path, document: dict[str, Any], models: Mapping[str, Errors], ids: Mapping[str, pa.Array]
 ) -> None:
-    """Write report.json, report.md and series.parquet, which has the errors of each series, into a folder.
+    """Write report.json, report.md and series.parquet into a folder.
 
-    `items` are the series, in a column of the name that it has in the data.
+    series.parquet has the errors of each series after `ids`, the columns that name it.
     """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(without_nan(document), indent=1, allow_nan=False) + "\n")
     (folder / "report.md").write_text(_markdown(document))
-    columns: dict[str, Any] = {item_id: items}
+    columns: dict[str, Any] = dict(ids)
     for name, errors in models.items():
         columns[f"mase_{name}"] = nulls_for_nan(series_mase(errors))
         columns[f"wql_{name}"] = nulls_for_nan(series_wql(errors))
@@ -102,10 +102,10 @@ def _verdict(found: dict[str, Any]) -> list[str]:
 
 def _series(found: dict[str, int], windows: int) -> list[str]:
     judged = f"Judged on {found['judged']} series, {windows} {'window' if windows == 1 else 'windows'} each."
-    if found["judged"] == found["of"]:
-        return [judged]
     left_out = found["of"] - found["judged"]
-    return [f"{judged} {left_out} more have no observation in the test windows, or none before them, and do not count."]
+    if not left_out:
+        return [judged]
+    return [f"{judged} Left out: {left_out} series without an observation in the test windows, or before them."]
 
 
 def _undefined(found: dict[str, str]) -> list[str]:

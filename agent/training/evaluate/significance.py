@@ -79,7 +79,7 @@ def verdict(comparisons: Mapping[str, Comparison], windows: int) -> dict[str, An
         "against": against,
         "verdict": words,
         "by": by,
-        "test": "sign-flip test over series" + (", t-test clustered by series and origin" if windows > 1 else ""),
+        "test": "sign-flip test" + (" and t-test clustered by series and origin" if windows > 1 else ""),
         "series": series,
         "note": _note(series),
         **documents(comparisons)[against],
@@ -124,7 +124,11 @@ def _typical_values(loss: Array, size: Array) -> tuple[float, float]:
         values.append(np.divide(losses, sizes, out=over_nothing, where=sizes > 0))
     ordered = np.sort(np.concatenate(values))
     cut = math.floor(_TAIL * (len(ordered) + 1))
-    return (float(ordered[cut - 1]), float(ordered[-cut])) if cut else (math.nan, math.nan)
+    if not cut or math.isinf(ordered[-cut]):
+        return math.nan, math.nan
+    low = ordered[cut - 1]
+    # The lower edge decides nothing: without the subsets of nothing it says more.
+    return float(ordered[np.isfinite(ordered)][cut - 1] if math.isinf(low) else low), float(ordered[-cut])
 
 
 def _subsets(count: int) -> Iterator[Array]:

@@ -115,6 +115,9 @@ def test_series_without_a_size_do_not_undo_the_interval() -> None:
     found = losses([-3.0, -2, -4, -1, -0.5, -0.2, -0.1, -0.1], [10.0, 9, 12, 0, 0, 0, 0, 0])["wql"]
     assert found.series == 8
     assert found.below_zero
+    assert np.isfinite(found.interval).all()
+    worse = losses([3.0, 2, 4, 1, 0.5, 0.2, 0.1, 0.1], [10.0, 9, 12, 0, 0, 0, 0, 0])["wql"]
+    assert np.isnan(worse.interval).all()
     # Without a loss either, they do not count.
     few = losses([-3.0, -2, -4, 0, 0, 0, 0, 0], [10.0, 9, 12, 0, 0, 0, 0, 0])["wql"]
     assert few.series == 3
@@ -141,10 +144,10 @@ def test_the_verdict_names_what_decides_and_what_it_rests_on() -> None:
     truth, good, bad = noisy(40, 2.0, 0)
     found = verdict({"seasonal_naive": compared(truth, good, bad)}, 1)
     assert (found["against"], found["verdict"], found["by"]) == ("seasonal_naive", "improved", "wql")
-    assert (found["test"], found["series"], found["note"]) == ("sign-flip test over series", 40, None)
+    assert (found["test"], found["series"], found["note"]) == ("sign-flip test", 40, None)
     with_base = {"seasonal_naive": compared(truth, good, bad), "base": compared(truth, bad, good)}
     assert (verdict(with_base, 2)["against"], verdict(with_base, 2)["verdict"]) == ("base", "not improved")
-    assert verdict(with_base, 2)["test"] == "sign-flip test over series, t-test clustered by series and origin"
+    assert verdict(with_base, 2)["test"] == "sign-flip test and t-test clustered by series and origin"
 
 
 def test_the_verdict_says_that_few_series_prove_little() -> None:
