@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import NO_CAPACITY, QUOTA_EXCEEDED, code_of, refusal, text_of, translated
-from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, QuotaExceeded, ServiceUnavailable
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    LaunchRefused,
+    QuotaExceeded,
+    ServiceUnavailable,
+    TerminationProtected,
+)
 from chronos_ec2.domain.instance import (
     Instance,
     InstanceLookup,
@@ -40,6 +46,7 @@ _TAGGED = {
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _TIME_OF_CALL = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
+_NO_INSTANCE = "InvalidInstanceID.NotFound"
 _PAGES = {"PageSize": 1000}
 """EC2's maximum; each page is a call."""
 _FILTER_VALUES = 200
@@ -127,8 +134,19 @@ class Ec2Fleet:
             try:
                 self._ec2.terminate_instances(InstanceIds=[instance_id], **options)
             except ClientError as error:
+                if code_of(error) == "OperationNotPermitted" and "disableApiTermination" in str(error):
+                    raise TerminationProtected(f"could not terminate {instance_id}: {text_of(error)}") from error
                 # After a launch this is eventual consistency; the next list of EC2 decides.
-                if code_of(error) != "InvalidInstanceID.NotFound":
+                if code_of(error) != _NO_INSTANCE:
+                    raise
+
+    def lift_protection(self, instance_id: str) -> None:
+        """Let one instance be terminated although it was protected. A missing one is no error."""
+        with translated(f"lift the termination protection of {instance_id}"):
+            try:
+                self._ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
+            except ClientError as error:
+                if code_of(error) != _NO_INSTANCE:
                     raise
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
