@@ -106,7 +106,7 @@ def up(
         LocalAwsFailed: it could not be started, and nothing is left running; the message has the reason.
     """
     if not sys.platform.startswith("linux"):
-        raise LocalAwsFailed("the embedded AWS needs Linux: it finds its processes in /proc")
+        raise LocalAwsFailed("the embedded AWS needs Linux: it finds its processes in /proc", "use WSL or a container")
     state = StateDir(state_dir.resolve())
     with state.locked():
         record = state.read()
@@ -146,7 +146,7 @@ def local_aws(
     state = StateDir(state_dir.resolve())
     record = state.read()
     if record and marked(MARK, record.token):
-        raise LocalAwsFailed(f"an embedded AWS is running in {state.root}; stop it with `chronos-ec2 local down`")
+        raise LocalAwsFailed(f"an embedded AWS is running in {state.root}", "stop it with `chronos-ec2 local down`")
     aws = up(state_dir, say=say, owner=os.getpid(), deploy=deploy)
     try:
         yield aws

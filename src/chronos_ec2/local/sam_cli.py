@@ -32,7 +32,7 @@ def project_root() -> Path:
     root = Path(__file__).resolve().parents[3]
     if not (root / "template.yaml").is_file():
         raise LocalAwsFailed(
-            "the embedded AWS needs a checkout of chronos-ec2: `pip install -e '.[agent,local]'` in one"
+            "the embedded AWS needs a checkout of chronos-ec2", "`pip install -e '.[agent,local]'` in one"
         )
     return root
 

@@ -120,7 +120,7 @@ class StateDir:
         except FileNotFoundError:
             return None
         except (ValueError, TypeError) as error:
-            raise LocalAwsFailed(f"{self.record} is not readable ({error}); delete {self.root}") from error
+            raise LocalAwsFailed(f"{self.record} is not readable ({error})", f"delete {self.root}") from error
 
     def write(self, record: Record) -> None:
         """Write the record atomically."""
@@ -136,7 +136,8 @@ class StateDir:
             end = time.monotonic() + _LOCK_TIMEOUT
             while not _try_lock(handle):
                 if time.monotonic() > end:
-                    raise LocalAwsFailed(f"another command is starting or stopping the embedded AWS in {self.root}")
+                    problem = f"another command is starting or stopping the embedded AWS in {self.root}"
+                    raise LocalAwsFailed(problem, "try again when it is done")
                 time.sleep(0.05)
             yield
 
