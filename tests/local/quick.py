@@ -16,7 +16,7 @@ OUTPUTS = {
     "CostCenter": "train",
     "InstanceType": "g4dn.2xlarge",
     "VolumeSize": "100",
-    "AllowedInstanceTypes": "g4dn.*,t3.*",
+    "InstanceTypes": "g4dn.*,t3.*",
     "MaxTypesPerRun": "10",
     "MaxRunHours": "168",
     "AgentPackages": "image",

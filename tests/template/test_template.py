@@ -300,7 +300,7 @@ def test_what_a_launch_makes_is_tagged_even_by_the_template_alone(template: Temp
 
 def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
-        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "AllowedInstanceTypes", "MaxTypesPerRun",
+        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "InstanceTypes", "MaxTypesPerRun",
         "MaxRunHours", "VolumeSize", "AgentPackages", "AgentLogGroup", "SubnetIds", "LaunchTemplateId",
         "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
         "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",

@@ -49,7 +49,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             instance_type=outputs["InstanceType"],
             volume_gib=int(outputs["VolumeSize"]),
             bounds=StackBounds(
-                instance_types=tuple(outputs["AllowedInstanceTypes"].split(",")),
+                instance_types=tuple(outputs["InstanceTypes"].split(",")),
                 max_types=int(outputs["MaxTypesPerRun"]),
                 max_runtime=timedelta(hours=int(outputs["MaxRunHours"])),
             ),

@@ -118,7 +118,7 @@ def deploy_outputs() -> Network:
         "CostCenter": "train",
         "InstanceType": "g4dn.2xlarge",
         "VolumeSize": "100",
-        "AllowedInstanceTypes": ",".join(BOUNDS.instance_types),
+        "InstanceTypes": ",".join(BOUNDS.instance_types),
         "MaxTypesPerRun": str(BOUNDS.max_types),
         "MaxRunHours": "168",
         "AgentPackages": "uploaded",
