@@ -75,19 +75,22 @@ class LauncherSettings:
         )
 
 
+_LIMITS_FORM = """a JSON object with seconds, such as {"lease": 300}"""
+
+
 def parse_limits(text: str) -> Limits:
     """The limits in the JSON of `LimitOverrides`. Raises InvalidInput."""
     try:
         overrides = json.loads(text)
     except ValueError as error:
-        raise InvalidInput("LIMIT_OVERRIDES", f"not JSON: {error}") from error
+        raise InvalidInput("LIMIT_OVERRIDES", f"not JSON: {error}", _LIMITS_FORM) from error
     if not isinstance(overrides, dict):
-        raise InvalidInput("LIMIT_OVERRIDES", "not a JSON object")
+        raise InvalidInput("LIMIT_OVERRIDES", "not a JSON object", _LIMITS_FORM)
     return Limits.from_overrides(overrides)
 
 
 def _required(variables: Mapping[str, str], name: str) -> str:
     value = variables.get(name, "")
     if not value:
-        raise InvalidInput(name, "this environment variable is not set")
+        raise InvalidInput(name, "this environment variable is not set", "the template sets it: deploy the stack again")
     return value

@@ -69,6 +69,7 @@ COMMANDS = (
     _command("launch --config train.yaml --lane second", OK, "scheduler s3 ec2", changes=True),
     _command(f"monitor {FAILED} --json", LEFT, "s3"),
     _command(f"logs {FAILED} --log agent", OK, "s3"),
+    _command(f"results {FAILED} --to results --json", OK, "s3", changes=True),
     _command(f"kill {ACTIVE} --json", OK, "s3", changes=True),
     _command("cleanup --json", LEFT, "s3 ec2 scheduler", changes=True),
     _command("verify --json", LEFT, "s3 ec2 scheduler"),

@@ -18,6 +18,7 @@ SUMMARIES = {
     "launch": "Start a run on a new instance.",
     "monitor": "Follow a run until it is over and its instance is gone.",
     "logs": "Print a log of a run.",
+    "results": "Download the results of a run: model, evaluation, forecasts, plots, logs.",
     "kill": "End a run after it has saved its work.",
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",

@@ -17,6 +17,7 @@ from chronos_ec2.cli.output import (
     print_table,
     verdict_line,
 )
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_instances, list_runs
 
 
@@ -36,7 +37,7 @@ def runs(
         if isinstance(run, UnreadRun):
             return run.run_id, "", "unknown", "", "unknown", escape(f"could not be read: {run.problem}")
         status, cost = coloured_status(run.run), dollars(run.cost_usd(now, listed))
-        about = verdict_line(run.run) or run.progress
+        about = ", ".join(filter(None, (verdict_line(run.run) or run.progress, _takes_up(run.run))))
         return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, about
 
     if json:
@@ -53,3 +54,7 @@ def runs(
         console.print(f"no runs yet in environment {environment}")
         return
     print_table(("run", "lane", "status", "attempt", "cost", ""), [row(run) for run in found])
+
+
+def _takes_up(run: Run) -> str:
+    return f"takes up {run.parent}" if run.parent else ""
