@@ -88,13 +88,9 @@ class Outbox:
         """Publish unless the marker says that it was done, and return whether nothing has to wait for it any more.
 
         `compose` is called only if the message is about to be published. False means that another process is publishing
-        it, or crashed while doing so: try again later.
-
-        Args:
-            about: What a recurring incident is about now. If that has changed, it is published again, at most once in
-                `REPEAT_AFTER`.
-            admitted: Whether the message may be published now; if not, it stays unsent.
-            overdue: Publish even if another process seems to be publishing it: a second message is better than none.
+        it, or crashed while doing so: try again later. `about` is what a recurring incident is about now; if that has
+        changed, it is published again, at most once in `REPEAT_AFTER`. A message that is not `admitted` now stays
+        unsent. An `overdue` one is published even if another process seems to be doing it.
 
         Raises:
             ServiceUnavailable, NotAllowed: not published; the next reconcile tries again.
