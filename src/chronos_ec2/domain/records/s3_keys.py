@@ -25,6 +25,21 @@ def run_key(environment: str, run_id: str, name: str) -> str:
     return run_prefix(environment, run_id) + name
 
 
+def claim_key(environment: str, run_id: str, attempt: int) -> str:
+    """Key of an attempt's claim: the instance that works on it, or void. Written once."""
+    return run_key(environment, run_id, f"claims/{attempt}.json")
+
+
+def status_key(environment: str, run_id: str) -> str:
+    """Key of the phase and step that the current attempt's agent reports."""
+    return run_key(environment, run_id, "status.json")
+
+
+def outcome_key(environment: str, run_id: str, attempt: int) -> str:
+    """Key of an attempt's outcome, by its agent or by the watchdog, whoever is first. Written once."""
+    return run_key(environment, run_id, f"outcomes/{attempt}.json")
+
+
 def exit_report_key(environment: str, run_id: str, attempt: int) -> str:
     """Key of an attempt's exit report: one line on why its instance ended, written by the user data's scripts."""
     return run_key(environment, run_id, f"logs/exit-report-{attempt}.txt")
