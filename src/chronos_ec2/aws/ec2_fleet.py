@@ -46,7 +46,6 @@ _TAGGED = {
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _TIME_OF_CALL = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
-_NO_INSTANCE = "InvalidInstanceID.NotFound"
 _PAGES = {"PageSize": 1000}
 """EC2's maximum; each page is a call."""
 _FILTER_VALUES = 200
@@ -137,7 +136,7 @@ class Ec2Fleet:
                 if code_of(error) == "OperationNotPermitted" and "disableApiTermination" in str(error):
                     raise TerminationProtected(f"could not terminate {instance_id}: {text_of(error)}") from error
                 # After a launch this is eventual consistency; the next list of EC2 decides.
-                if code_of(error) != _NO_INSTANCE:
+                if code_of(error) != "InvalidInstanceID.NotFound":
                     raise
 
     def lift_protection(self, instance_id: str) -> None:
@@ -146,7 +145,7 @@ class Ec2Fleet:
             try:
                 self._ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
             except ClientError as error:
-                if code_of(error) != _NO_INSTANCE:
+                if code_of(error) != "InvalidInstanceID.NotFound":
                     raise
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
