@@ -119,7 +119,7 @@ def _evaluate_references(
     """Evaluate each reference model. One with a lower WQL on `selection` replaces the trained model in the folder."""
     lowest = math.nan if selection is None else forecaster.wql(family, selection)
     for reference in references:
-        model = reference.load(family.device, family.horizon, cached=True)
+        model = reference.load(family, cached=True)
         forecasts = forecaster.forecast(model, models.test)
         models.add(reference.name, forecasts)
         if selection is not None:

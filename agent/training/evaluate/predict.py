@@ -53,7 +53,8 @@ class Forecaster:
     def forecast_reloaded(self, family: Family, folder: Path, held_out: HeldOutWindows) -> tuple[Array, Array]:
         """Forecasts of the first series by the model in memory, and by the same model loaded from disk."""
         batch = next(held_out.batches(0, _RELOADED_SERIES))
-        reloaded = family_of(load_pipeline(str(folder), family.device), family.context, family.horizon)
+        pipeline = load_pipeline(str(folder), family.device)
+        reloaded = family_of(pipeline, family.context, family.horizon, family.precision)
         found = []
         for model in (family, reloaded):
             torch.manual_seed(0)

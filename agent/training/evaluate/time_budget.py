@@ -52,7 +52,7 @@ def evaluation_seconds(
     load_seconds = [0.0]
     for reference in references:
         began = monotonic()
-        model = reference.load(family.device, family.horizon, cached=reference.name == "base")
+        model = reference.load(family, cached=reference.name == "base")
         load_seconds.append(monotonic() - began)
         seconds += _forecast_seconds(model, panel, test, windows, monotonic)[0]
         del model
