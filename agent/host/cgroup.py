@@ -32,17 +32,6 @@ MEMORY = Controller("memory", ("memory.max", "memory.limit_in_bytes"))
 
 
 @dataclass(frozen=True, slots=True)
-class Controller:
-    """A cgroup controller, and the names of its limit file in version 2 and in version 1."""
-
-    name: str
-    limit_files: tuple[str, ...]
-
-
-MEMORY = Controller("memory", ("memory.max", "memory.limit_in_bytes"))
-
-
-@dataclass(frozen=True, slots=True)
 class TrainerCgroup:
     """The trainer's cgroup. Without a `path` there is no limit."""
 

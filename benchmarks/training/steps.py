@@ -134,9 +134,7 @@ def _our_rate(case: _Case) -> float:
         return train_timed(a_job(family, panel, case.rows, case.timed_steps + 1), Path(folder))
 
 
-def a_job(
-    family: Family, panel: Panel, rows: int, steps: int, min_past: int = HORIZON, **settings: Any
-) -> TrainingJob:
+def a_job(family: Family, panel: Panel, rows: int, steps: int, min_past: int = HORIZON, **settings: Any) -> TrainingJob:
     """Train on so many random windows a step."""
     sampler = Sampler(TrainingWindows(panel, panel.lengths, family.context, HORIZON, min_past), rows, "series", 0)
     defaults = {"steps": steps, "batch_size": rows, "checkpoint_steps": 10**6}
