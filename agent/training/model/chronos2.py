@@ -103,7 +103,7 @@ class Chronos2Family(Family):
 
     @property
     def _in_one_pass(self) -> bool:
-        return self.horizon <= self.pipeline.model_prediction_length
+        return self.horizon <= int(self.pipeline.model_prediction_length)
 
     def _inputs(self, panel: Panel, windows: WindowBatch) -> Batch:
         """The model's keyword arguments on its device."""
