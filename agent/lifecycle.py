@@ -173,6 +173,7 @@ class AgentRun:
         keys, folder = ctx.request.dataset_keys, ctx.workdir.data
         dataset = download(ctx.world.transfer, keys, folder, ctx.progress.synced, ctx.control.check)
         ctx.record.dataset = dataset
+        dataset.write_hashes(ctx.workdir.data_hashes)
         if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
             raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
         try:

@@ -89,7 +89,8 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
             values.setdefault(name, []).append(value)
     kinds = {name: _key_type(texts, is_time=name == data.timestamp) for name, texts in values.items()}
     return [
-        Part(*part, {name: pa.scalar(value).cast(kinds[name]) for name, value in keys.items()}) for *part, keys in found
+        Part(path, fragment, metadata, {name: pa.scalar(value).cast(kinds[name]) for name, value in keys.items()})
+        for path, fragment, metadata, keys in found
     ]
 
 
@@ -135,6 +136,13 @@ def common_time(parts: Sequence[Part], column: str) -> pa.DataType:
     return pa.timestamp(finest, zones.pop() if len(zones) == 1 else "UTC" if zones else None)
 
 
+def stored_time(parts: Sequence[Part], column: str, common: pa.DataType) -> pa.DataType:
+    """The type of the times for outputs: dates if they are dates in all files, else the common one."""
+    kinds = {field.type for part in parts if (field := part.field(column)) is not None}
+    only = kinds.pop() if len(kinds) == 1 else common
+    return only if pa.types.is_date(only) else common
+
+
 def zone_of(kind: pa.DataType) -> str | None:
     """The zone of a type as Arrow computes with it: UTC+09:00, as pandas writes it, is +09:00."""
     zone: str | None = getattr(kind, "tz", None)
@@ -163,7 +171,7 @@ def _key_type(texts: Sequence[str | None], *, is_time: bool) -> pa.DataType:
     if known and all(_INTEGER.fullmatch(text) for text in known):
         return pa.int64()
     try:
-        return pa.array(known).cast(pa.timestamp("s")).type if is_time else pa.string()
+        return pa.array(known).cast(pa.timestamp("ms")).type if is_time else pa.string()
     except pa.ArrowException:
         return pa.string()
 

@@ -126,10 +126,11 @@ class Grid:
     local: bool
 
 
-def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | None:
+def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType, *, business: bool = True) -> Grid | None:
     """The step of which all steps within series are multiples; None if there is none.
 
-    `inside` (n - 1,): whether a time and the next one are of the same series.
+    `inside` (n - 1,): whether a time and the next one are of the same series. `business`: whether days without weekends
+    are business days, not days with gaps.
     """
     per_second = ticks_per_second(time_type)
     per_day = (per_second or 0) * _DAY_SECONDS
@@ -145,7 +146,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | No
             candidates = [Spacing(step)]
             if per_day and step >= 28 * per_day:
                 candidates += _monthly(reading, step, per_day)
-            elif step == per_day:
+            elif business and step == per_day:
                 candidates = [*_business_days(reading, steps, per_day), *candidates]
             for spacing in candidates:
                 jumps = spacing.jumps(reading, steps)
@@ -157,7 +158,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | No
 def frequency_of(panel: Panel) -> str | None:
     """The step of the longest series as an ISO 8601 duration such as PT30M, P1D or P1M; None if it has none.
 
-    Integer times have no unit: their step is a number.
+    Business days have no such name: theirs is B. Integer times have no unit: their step is a number.
     """
     longest = int(np.argmax(panel.lengths))
     ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]

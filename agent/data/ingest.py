@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from agent.data.columns import Part, check_columns, open_parts
+from agent.data.columns import Part, check_columns, open_parts, stored_time
 from agent.data.findings import Finding, Findings, for_instance, setting_for, some_of
 from agent.data.panel import Block, Columns, Floats, Panel, PanelWriter
 from agent.data.placement import FolderColumns, Placed, drop_duplicates, drop_short, place
@@ -64,8 +64,8 @@ def read_panel(
         folders = _folder_columns(found, order, data)
         rows = drop_duplicates(rows, data, folders, findings)
         rows = _observed(rows, data, block, findings)
-        placed = drop_short(place(rows, data, findings), min_length, findings)
-        return _write(writer, block, placed, found, findings, steps)
+        placed = drop_short(place(rows, data, findings), data.problems.short, min_length, findings)
+        return _write(writer, block, placed, found, data, findings, steps)
     except BaseException:
         writer.abandon()
         raise
@@ -81,8 +81,13 @@ class _Steps:
 
     def add(self, count: int) -> None:
         """Some more are done."""
-        self._done = min(self._done + count, self._total)
+        self._done += count
         self._progress(self._done, self._total)
+
+    def finish(self) -> None:
+        """All are done, also those that did not have to be written again."""
+        if self._done < self._total:
+            self.add(self._total - self._done)
 
 
 def disk_bytes(rows: int, columns: int) -> int:
@@ -201,7 +206,9 @@ def _trim(rows: Rows, observed: Any, data: Data, findings: Findings) -> Rows:
     return rows.keep(~outside) if outside.any() else rows
 
 
-def _write(writer: PanelWriter, block: Block, placed: Placed, found: Scan, findings: Findings, steps: _Steps) -> Panel:
+def _write(
+    writer: PanelWriter, block: Block, placed: Placed, found: Scan, data: Data, findings: Findings, steps: _Steps
+) -> Panel:
     """Put the values of the rows at their places."""
     rows = placed.rows
     offsets = np.concatenate([[0], np.cumsum(placed.lengths)])
@@ -212,8 +219,10 @@ def _write(writer: PanelWriter, block: Block, placed: Placed, found: Scan, findi
         "findings": [finding.to_document() for finding in findings],
     }
     ticks = rows.ticks_of_all(offsets, places)
+    types = rows.time_type, stored_time(found.parts, data.timestamp, rows.time_type)
     if rows.kept is None and places is None:
-        return writer.finish(block, rows.ids, offsets, ticks, rows.time_type, about)
+        steps.finish()
+        return writer.finish(block, rows.ids, offsets, ticks, types, about)
     check_disk(block.path.parent, 4 * len(found.columns) * int(offsets[-1]))
     final = writer.new_block(int(offsets[-1]))
     for index in range(len(found.columns)):
@@ -224,4 +233,4 @@ def _write(writer: PanelWriter, block: Block, placed: Placed, found: Scan, findi
             values = gaps
         final.write(index, 0, values)
         steps.add(block.length)
-    return writer.finish(final, rows.ids, offsets, ticks, rows.time_type, about)
+    return writer.finish(final, rows.ids, offsets, ticks, types, about)

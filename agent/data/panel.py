@@ -45,8 +45,9 @@ class Panel:
 
     `ids` (S rows): the columns that name a series, with names, types and values as in the files. `values` (V, N)
     float32, V as in `columns`; series i is `values[:, offsets[i]:offsets[i + 1]]`. `offsets` (S + 1,). `ticks` (N,):
-    times as Arrow's integers of `time_type`. `categories`: for each text covariate, the texts that its codes 0, 1, …
-    stand for. `findings`: what was accepted about the data, with counts, as plain JSON values.
+    times as Arrow's integers of `time_type`; `stored_type` is their type in the files. `categories`: for each text
+    covariate, the texts that its codes 0, 1, … stand for. `findings`: what was accepted about the data, with counts,
+    as plain JSON values.
     """
 
     ids: pa.Table
@@ -54,6 +55,7 @@ class Panel:
     values: Floats
     ticks: Indices
     time_type: pa.DataType
+    stored_type: pa.DataType
     columns: Columns
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     findings: Sequence[Mapping[str, Any]] = ()
@@ -80,7 +82,11 @@ class Panel:
     def times(self, index: int, start: int, end: int) -> pa.Array:
         """Times of the points from `start` to before `end` of a series."""
         first = int(self.offsets[index])
-        return pa.array(self.ticks[first + start : first + end]).cast(self.time_type)
+        return self.times_at(np.arange(first + start, first + end))
+
+    def times_at(self, points: Indices) -> pa.Array:
+        """(n,) times of points, by their positions in the block."""
+        return pa.array(self.ticks[points]).cast(self.time_type).cast(self.stored_type)
 
 
 def item_names(ids: pa.Table) -> pa.StringArray:
@@ -108,7 +114,8 @@ class Block:
     def write(self, row: int, start: int, values: Floats) -> None:
         """Write values into a row, from position `start` on."""
         place = self._start + 4 * (row * self.length + start)
-        left = memoryview(np.ascontiguousarray(values, dtype="<f4")).cast("B")
+        stored: Any = np.ascontiguousarray(values, dtype="<f4")
+        left = memoryview(stored).cast("B")
         while left:
             size = os.pwrite(self._file.fileno(), left, place)
             left, place = left[size:], place + size
@@ -116,14 +123,15 @@ class Block:
     def read(self, row: int) -> Floats:
         """(length,) a row."""
         place = self._start + 4 * row * self.length
-        found = np.empty(self.length, dtype="<f4")
+        found: Any = np.empty(self.length, dtype="<f4")
         left = memoryview(found).cast("B")
         while left:
             size = os.preadv(self._file.fileno(), [left], place)
             if not size:
                 raise EOFError(f"{self.path} is too short")
             left, place = left[size:], place + size
-        return found
+        row_values: Floats = found
+        return row_values
 
     def close(self) -> None:
         """Close the file."""
@@ -153,12 +161,12 @@ class PanelWriter:
         ids: pa.Table,
         offsets: Indices,
         ticks: Indices,
-        time_type: pa.DataType,
+        time_types: tuple[pa.DataType, pa.DataType],
         about: Mapping[str, Any] | None = None,
     ) -> Panel:
         """Make the block the panel's, write the rest, and open the panel.
 
-        `about`: `names`, `categories` and `findings`, as in panel.json.
+        `time_types`: of the ticks and in the files. `about`: `names`, `categories` and `findings`, as in panel.json.
         """
         for one in self._blocks:
             one.close()
@@ -168,8 +176,9 @@ class PanelWriter:
         np.save(self._draft / _OFFSETS, offsets)
         np.save(self._draft / _TICKS, ticks)
         pq.write_table(ids, self._draft / _ITEMS)
-        # An empty table, to keep the Arrow type of the times.
-        pq.write_table(pa.table({"time": pa.array([], time_type)}), self._draft / _TIMES)
+        # An empty table, to keep the Arrow types of the times.
+        types = {name: pa.array([], kind) for name, kind in zip(("time", "stored"), time_types, strict=True)}
+        pq.write_table(pa.table(types), self._draft / _TIMES)
         columns = {name: getattr(self._columns, name) for name in ("targets", "past", "known")}
         metadata = {"schema_version": _SCHEMA_VERSION, "columns": columns, **(about or {})}
         (self._draft / _METADATA).write_text(json.dumps(metadata))
@@ -186,14 +195,15 @@ class PanelWriter:
 
 def open_panel(folder: Path) -> Panel:
     """Open the panel in a folder. Raises FileNotFoundError if there is none."""
-    metadata = json.loads((folder / _METADATA).read_text())
+    metadata, times = json.loads((folder / _METADATA).read_text()), pq.read_schema(folder / _TIMES)
     return Panel(
         ids=pq.read_table(folder / _ITEMS),
         offsets=np.load(folder / _OFFSETS),
         # As plain arrays on the memory map: slicing numpy's memmap class costs more than copying the slice.
         values=np.asarray(np.load(folder / _VALUES, mmap_mode="r")),
         ticks=np.asarray(np.load(folder / _TICKS, mmap_mode="r")),
-        time_type=pq.read_schema(folder / _TIMES).field(0).type,
+        time_type=times.field("time").type,
+        stored_type=times.field("stored").type,
         columns=Columns(**metadata["columns"]),
         categories=metadata.get("categories", {}),
         findings=metadata.get("findings", []),

@@ -107,7 +107,8 @@ def place(rows: Rows, data: Data, findings: Findings) -> Placed:
     if data.problems.gaps == "ignore":
         return Placed(rows, None, counts)
     where, inside = f"column {data.timestamp!r}", rows.inside
-    grid = find_grid(rows.ticks, inside, rows.time_type)
+    business = data.frequency is None or same_frequency(data.frequency, "B")
+    grid = find_grid(rows.ticks, inside, rows.time_type, business=business)
     adjacent = setting_for("gaps", ADJACENT)
     if grid is None:
         findings.report(_irregular(rows, inside, where))
@@ -142,8 +143,8 @@ def place(rows: Rows, data: Data, findings: Findings) -> Placed:
     return Placed(filled, slots, slots[firsts + counts - 1] + 1)
 
 
-def drop_short(placed: Placed, min_length: int, findings: Findings) -> Placed:
-    """Drop series with too few points, if that is accepted."""
+def drop_short(placed: Placed, setting: str, min_length: int, findings: Findings) -> Placed:
+    """Drop series with too few points to be evaluated, if that is the setting."""
     rows, lengths = placed.rows, placed.lengths
     short = lengths < min_length
     if not short.any():
@@ -152,10 +153,14 @@ def drop_short(placed: Placed, min_length: int, findings: Findings) -> Placed:
     examples = tuple(f"{one_line(rows.names[one], 40)} ({lengths[one]})" for one in positions[:EXAMPLES])
     problem = f"{len(positions)} of {len(lengths)} series have fewer than the {min_length} points that the evaluation "
     problem += f"needs{for_instance(examples)}"
-    remedy = setting_for("short", "drop removes them; or lower prediction_length")
     if short.all():
-        raise InvalidInput("data.path", problem, remedy)
+        raise InvalidInput("data.path", problem, "lower prediction_length or evaluation.windows")
+    remedy = setting_for(
+        "short", "train leaves them out of the evaluation, drop removes them; or lower prediction_length"
+    )
     findings.report(Finding("short", "data.path", problem, remedy, {"series": len(positions)}, examples))
+    if setting == "train":
+        return placed
     keep = ~short[rows.codes]
     return Placed(rows.without(short), None if placed.slots is None else placed.slots[keep], lengths[~short])
 

@@ -218,15 +218,15 @@ class _Values:
         """(n,) values of a chunk."""
         if self._encoder is not None:
             codes = self._encoder.codes(chunk, part, self.about.name)
-            values = codes.astype(np.float32)
-            values[codes < 0] = np.nan
-            return values
+            texts: Floats = codes.astype(np.float32)
+            texts[codes < 0] = np.nan
+            return texts
         name, kind = self.about.name, chunk.type
         if kind != pa.float32():
             chunk = _cast(chunk, pa.float64(), part, name, safe=False)
         found = chunk.to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            values = found.astype(np.float32, copy=False)
+            values: Floats = found.astype(np.float32, copy=False)
             largest = float(np.fmax.reduce(np.abs(values), initial=0.0))
         self.about.largest = max(self.about.largest, largest)
         if found.dtype != np.float32 and not self.about.rounded:

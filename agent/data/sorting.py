@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
@@ -78,10 +79,8 @@ class Rows:
 
     def time(self, tick: int) -> str:
         """A time as text, in its zone."""
-        if self.ticks_per_second is None:
-            return str(tick)
-        text = str(pa.scalar(tick, pa.int64()).cast(self.time_type).as_py())
-        return text.removesuffix(" 00:00:00")
+        text = str(pa.scalar(tick, pa.int64()).cast(self.time_type).cast(pa.string()))
+        return re.sub(r" 00:00:00(\.0*)?$", "", text)
 
     def ticks_of_all(self, offsets: Indices, places: Indices | None) -> Indices:
         """(N,) the time of every point, including filled gaps. `places` (n,): row positions, None without gaps."""

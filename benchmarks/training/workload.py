@@ -75,7 +75,7 @@ def write_panel(folder: Path, series: Sequence[Any]) -> Panel:
     block.write(0, 0, np.concatenate(series))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = pa.table({"item_id": range(len(series))})
-    return writer.finish(block, ids, offsets, np.arange(sum(lengths)), pa.int64())
+    return writer.finish(block, ids, offsets, np.arange(sum(lengths)), (pa.int64(), pa.int64()))
 
 
 def ratio(stock: Sequence[float], ours: Sequence[float]) -> dict[str, float]:

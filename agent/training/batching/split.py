@@ -30,7 +30,7 @@ class Split:
             InvalidInput: no training window is left, or no series is evaluated.
         """
         horizon, season = config.prediction_length, config.evaluation.season_length
-        evaluated = _evaluated_series(panel, config.evaluation.series)
+        evaluated = _evaluated_series(panel, config.evaluation.series, min_series_length(config))
         test = hold_out(panel, horizon, config.evaluation.windows, season).select(evaluated)
         ends, validation = panel.lengths.copy(), None
         ends[evaluated] = test.cutoffs[0]
@@ -61,7 +61,7 @@ def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
 def min_series_length(config: TrainingConfig) -> int:
     """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
 
-    A series with these but without a training window is evaluated and not trained on.
+    A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
     """
     held_out = config.evaluation.windows + (1 if _needs_validation(config) else 0)
     return (1 + held_out) * config.prediction_length
@@ -76,12 +76,18 @@ def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
     raise InvalidInput("data.path", problem, "lower training.min_past, prediction_length or evaluation.windows")
 
 
-def _evaluated_series(panel: Panel, pattern: str) -> Indices:
-    positions = [position for position, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
-    if not positions:
-        problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
+def _evaluated_series(panel: Panel, pattern: str, min_length: int) -> Indices:
+    """The series of the pattern that are long enough to be evaluated; the others are only trained on."""
+    items = panel.items.to_pylist()
+    named = np.array([fnmatchcase(item, pattern) for item in items])
+    if not named.any():
+        problem = f"{pattern!r} matches no series; the names look like {items[0]!r}"
         raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
-    return np.array(positions)
+    found = np.flatnonzero(named & (panel.lengths >= min_length))
+    if not len(found):
+        problem = f"none of the {int(named.sum())} series of {pattern!r} has the {min_length} points that it needs"
+        raise InvalidInput("evaluation.series", problem, "lower prediction_length or evaluation.windows")
+    return found
 
 
 def _needs_validation(config: TrainingConfig) -> bool:

@@ -46,8 +46,9 @@ class Problems(_Section):
 
     Only `ignore` accepts times without a common step, and series with different steps.
     """
-    short: Literal["refuse", "drop"] = "refuse"
-    """Series with fewer than `prediction_length` points before the held-out ones."""
+    short: Literal["train", "refuse", "drop"] = "train"
+    """Series with fewer than `prediction_length` points before the held-out ones; `train` trains on them if they have
+    a training window, and does not evaluate them."""
     empty: Literal["refuse", "drop"] = "refuse"
     """Series whose targets are all missing or all the same number."""
     infinite: Literal["refuse", "fill"] = "refuse"

@@ -103,13 +103,13 @@ def test_examples_are_representative_and_plotted(tmp_path: Path, count: int) -> 
 
 def test_missing_values_of_an_example_are_null(tmp_path: Path) -> None:
     table = toy_series(1)
-    gap = table.set_column(2, "target", [[None, *table["target"].to_pylist()[1:]]])
+    gap = table.set_column(2, "target", [[1.0, None, *table["target"].to_pylist()[2:]]])
     path = tmp_path / "toy.parquet"
     pq.write_table(gap, path)
     panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
     quantiles = np.zeros((1, 1, 1, 30, 9))
     (example,) = examples(panel, hold_out(panel, 30, 1, 6), "chronos-2", quantiles, quantiles, np.array([np.nan]))
-    assert example["values"][0] is None
+    assert example["values"][1] is None
     assert example["mase"] is None
     draw_forecasts([example], tmp_path / "forecast.png")
 
