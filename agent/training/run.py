@@ -37,7 +37,6 @@ from agent.training.loop.engine import TrainingJob, fit
 from agent.training.model import block_attention
 from agent.training.model.families import Batch, Family
 from agent.training.model.load import add_lora, initial_model, merge_lora, origin
-from agent.training.model.precision import choose_precision
 from chronos_ec2.training_config.schema import TrainingConfig
 
 BLOCK = "block"
@@ -70,7 +69,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
     references = reference_models(config)
-    reserved = evaluation_seconds(family, references, split, config.evaluation, stop)
+    reserved = evaluation_seconds(family, references, split, config.evaluation)
     stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
         stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)
@@ -139,17 +138,16 @@ def prepare(
     if config.model.lora is not None:
         add_lora(family, config.model.lora)
     split = Split.of(panel, config)
-    return family, split, _training_job(family, split, config, device, data_sha256, process)
+    return family, split, _training_job(family, split, config, data_sha256, process)
 
 
 def _training_job(
-    family: Family, split: Split, config: TrainingConfig, device: str, data_sha256: str, process: Process
+    family: Family, split: Split, config: TrainingConfig, data_sha256: str, process: Process
 ) -> TrainingJob:
     """The training job of one process: its own batches, and its share of the validation batches."""
     settings, panel = config.training, split.training.panel
     count = max(1, -(-settings.batch_size // family.rows(panel.columns)))
     sampler = Sampler(split.training, count, settings.sampling, settings.seed, sampling_weights(panel, config))
-    precision = choose_precision(settings.precision, device)
 
     def validation() -> Iterator[Batch]:
         assert split.validation is not None
@@ -161,13 +159,13 @@ def _training_job(
         batch=lambda number, part, parts: family.batch(panel, sampler.draw(number, process.rank).part(part, parts)),
         validation=validation if settings.early_stopping else None,
         settings=settings,
-        precision=precision,
+        precision=family.precision,
         windows=count,
         label=family.label,
         made_with={
             "data": data_sha256,
             "settings": config.model_dump(mode="json", exclude=_NOT_COMPARED),
-            "precision": precision,
+            "precision": family.precision,
             "processes": process.world_size,
             "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         },

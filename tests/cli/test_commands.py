@@ -135,7 +135,7 @@ def test_defaults_depend_on_the_first_instance_type_and_are_stored(run: Command,
         "training.learning_rate": 1e-5,
     }  # fmt: skip
     assert (stored["training"]["batch_size"], stored["training"]["workers"]) == (128, 1)
-    assert "training.batch_size 128, training.learning_rate 1e-05 (docs" in run(*arguments, "--lane", "two").out
+    assert "training.batch_size 128, training.learning_rate 1e-05" in run(*arguments, "--lane", "two").out
     on_cpu = run(*arguments, "--lane", "three", "--allow-cpu", "--json").json
     assert on_cpu["chosen"] == {}
 
@@ -240,6 +240,21 @@ def test_the_last_line_of_a_killed_trainer_is_printed(run: Command, config: Path
     run("kill", "--now")
     run("cleanup")
     assert run("logs", run_id, "-f").out == "step 1\nKilled\n"
+
+
+def test_results_are_downloaded_once(run: Command, config: Path, tmp_path: Path) -> None:
+    run_id, folder = run("launch", "--config", str(config), "--json").json["run_id"], tmp_path / "results"
+    client("s3").put_object(Bucket=BUCKET, Key=f"dev/{run_id}/models/config.json", Body=b"{}")
+    first = run("results", run_id, "--to", str(folder), "--json")
+    assert "still active" in first.err
+    assert (folder / "models/config.json").read_bytes() == b"{}"
+    assert first.json["files"] == ["models/config.json", "request.json"]
+    again = run("results", run_id, "--to", str(folder), "--json").json
+    assert (again["downloaded"], again["bytes"]) == (0, first.json["bytes"])
+    assert "2 of them were there already" in run("results", run_id, "--to", str(folder)).out
+    (tmp_path / "a-file").touch()
+    refused = run("results", run_id, "--to", str(tmp_path / "a-file"))
+    assert (refused.code, "a-file" in refused.err, "hint:" in refused.err) == (2, True, True)
 
 
 def test_runs_and_monitor_tell_the_same_cost(run: Command, config: Path) -> None:
@@ -361,3 +376,4 @@ def test_a_run_that_has_ended_is_taken_up(run: Command, config: Path) -> None:
     assert (requests[1]["parent"]["run_id"], requests[1]["market"]) == (first, "spot")
     parents = {listed["run_id"]: listed["parent"] for listed in run("runs", "--json").json}
     assert parents == {second["run_id"]: first, first: None}  # two runs of one second have no order
+    assert f"takes up {first}" in " ".join(run("runs").out.split())

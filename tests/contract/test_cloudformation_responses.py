@@ -24,7 +24,7 @@ REASON = "<StackStatusReason>The following resource(s) failed to delete: [Operat
 def test_a_failed_deletion_says_why_and_what_to_do(aws: str, reason: str, message: str) -> None:
     with (
         answered("cloudformation", "DescribeStacks", FAILED.format(reason=reason)),
-        pytest.raises(ServiceUnavailable, match=rf"{message}.*detached first\. Then tear down again"),
+        pytest.raises(ServiceUnavailable, match=rf"{message}.*detached first; then tear down again"),
     ):
         CloudFormationDeployment(client("cloudformation"), "chronos-ec2-dev").delete()
 

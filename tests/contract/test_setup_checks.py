@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
@@ -192,3 +193,10 @@ def test_the_template_schedules_the_sweep_where_it_is_looked_for(
 ) -> None:
     monkeypatch.setenv("AWS_ENDPOINT_URL", embedded_endpoint)
     assert StackSetupChecks(client, "a-bucket", stack="chronos-ec2-local").sweep_is_scheduled()
+
+
+@pytest.mark.usefixtures("aws")
+def test_a_schedule_group_that_is_gone_with_half_a_stack_has_no_schedules() -> None:
+    gone = json.dumps({"__type": "ResourceNotFoundException", "Message": "Schedule group dev does not exist."})
+    with answered("scheduler", "ListSchedules", gone, 404):
+        assert SchedulerDeadlines(client("scheduler"), "dev", "arn:aws:iam::123456789012:role/any").scheduled() == {}

@@ -13,7 +13,8 @@ import torch
 from agent.data.panel import Floats, Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.held_out import QUANTILES, Array, HeldOutWindows
+from agent.training.batching.held_out import QUANTILES, HeldOutWindows
+from agent.training.batching.histories import Array
 from agent.training.batching.sampler import WindowBatch
 from agent.training.evaluate.metrics import errors, scores
 from agent.training.model.families import Family, family_of
@@ -53,7 +54,8 @@ class Forecaster:
     def forecast_reloaded(self, family: Family, folder: Path, held_out: HeldOutWindows) -> tuple[Array, Array]:
         """Forecasts of the first series by the model in memory, and by the same model loaded from disk."""
         batch = next(held_out.batches(0, _RELOADED_SERIES))
-        reloaded = family_of(load_pipeline(str(folder), family.device), family.context, family.horizon)
+        pipeline = load_pipeline(str(folder), family.device)
+        reloaded = family_of(pipeline, family.context, family.horizon, family.precision)
         found = []
         for model in (family, reloaded):
             torch.manual_seed(0)
@@ -73,7 +75,8 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
         found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]))
         if found is not None:
             start += size
-            yield found
+            # Quantiles may cross; sorted, their loss is never higher (Chernozhukov et al. 2010).
+            yield np.sort(found, axis=-1)
             continue
         if size == 1:
             raise InvalidInput("context_length", "a single forecast does not fit into the GPU's memory", "shorten it")

@@ -18,15 +18,15 @@ class ReferenceModel:
     key: str
     source: str
 
-    def load(self, device: str, horizon: int, cached: bool = False) -> Family:
-        """Load it with the context it was made for, whatever the trained model's.
+    def load(self, trained: Family, cached: bool = False) -> Family:
+        """Load it for forecasts as the trained model's, but with the context it was made for.
 
         Raises:
             InvalidInput: it cannot be loaded, or its horizon is shorter.
         """
-        pipeline = load_pipeline(self.source, device, cached, self.key)
+        pipeline = load_pipeline(self.source, trained.device, cached, self.key)
         try:
-            return family_of(pipeline, pipeline.model_context_length, horizon)
+            return family_of(pipeline, pipeline.model_context_length, trained.horizon, trained.precision)
         except InvalidInput as error:
             problem = f"{self.source} cannot be compared with: prediction_length {error.detail}"
             raise InvalidInput(self.key, problem, "lower prediction_length, or leave it out") from error

@@ -34,6 +34,7 @@ from agent.training.loop.ema import ExponentialMovingAverage
 from agent.training.loop.hf_trainer import StepIndexedBatches, StepTrainer, ValidationBatches
 from agent.training.loop.throughput import Throughput, tensorboard
 from agent.training.model.families import Batch
+from agent.training.model.precision import tf32_with_bf16
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config.schema import Training
 
@@ -91,8 +92,8 @@ def fit(
         LossNotFinite: the loss is not finite.
     """
     initial, parts = trainable_weights(job.model), 1
-    metrics.event(BEGAN, step=_step_of(latest_checkpoint(folder)))
     while True:
+        metrics.event(BEGAN, step=_step_of(latest_checkpoint(folder)))
         try:
             return _fit(job, parts, folder, metrics, stop, trainer_class)
         except torch.OutOfMemoryError as error:
@@ -152,7 +153,12 @@ def _fit(
         # Training is complete. The library would train one more step, because it checks only after a step.
         trainer.load_weights(latest)
     else:
-        trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
+        try:
+            with tf32_with_bf16(job.precision):
+                trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
+        finally:
+            # Accelerate replaces `forward` by one with autocast.
+            trainer.accelerator.unwrap_model(job.model, keep_fp32_wrapper=False)
     steps = max(start, int(trainer.state.global_step))
     reason = "early stopping" if best is not None and best.patience_exhausted else progress.stopped_by
     if ema is not None:
@@ -215,7 +221,6 @@ def _arguments(job: TrainingJob, accumulation: int, folder: Path) -> TrainingArg
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        tf32=True if precision == "bf16" and device != "cpu" else None,
         # With groups of one row, block attention leaves queries and keys without a gradient.
         ddp_find_unused_parameters=True,
     )

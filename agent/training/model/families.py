@@ -17,6 +17,7 @@ from typing_extensions import override
 
 from agent.data.panel import Columns, Floats, Panel
 from agent.training.batching.sampler import WindowBatch, contexts, futures
+from agent.training.model.precision import autocast
 from chronos_ec2.domain.errors import InvalidInput
 
 Batch = dict[str, Any]
@@ -25,12 +26,16 @@ _FORECAST_ROWS = 256
 
 
 class Family(ABC):
-    """A Chronos model with its context length `context` and prediction length `horizon`, in points."""
+    """A Chronos model with its context length `context` and prediction length `horizon`, in points.
+
+    `precision`: the one that it is trained in and forecasts in.
+    """
 
     def __init__(self, pipeline: BaseChronosPipeline, context: int, horizon: int) -> None:
         self.pipeline = pipeline
         self.context = context
         self.horizon = horizon
+        self.precision = "fp32"
 
     name: str
     lora_targets: Sequence[str]
@@ -63,9 +68,14 @@ class Family(ABC):
     def batch(self, panel: Panel, windows: WindowBatch) -> Batch:
         """The model's keyword arguments for training windows."""
 
-    @abstractmethod
     def forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
         """(n, targets, h, q) forecasts of the points after each cutoff."""
+        with autocast(self.precision, self.device):
+            return self._forecast(panel, windows, quantiles)
+
+    @abstractmethod
+    def _forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
+        """The forecasts, in the precision that is set."""
 
     @property
     def base_model(self) -> nn.Module:
@@ -135,7 +145,7 @@ class Chronos2Family(Family):
         }
 
     @override
-    def forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
+    def _forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
         columns = panel.columns
         known = futures(panel, windows, self.horizon)
         known[:, : columns.all - columns.known] = np.nan
@@ -177,7 +187,7 @@ class _UnivariateFamily(Family):
         return columns.targets
 
     @override
-    def forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
+    def _forecast(self, panel: Panel, windows: WindowBatch, quantiles: Sequence[float]) -> Floats:
         # Targets only: as a reference model it may be compared with one that has covariates.
         found, _ = self.pipeline.predict_quantiles(
             _rows_of(contexts(panel, windows, self.context)[:, : panel.columns.targets]),
@@ -279,10 +289,11 @@ _FAMILIES: dict[type[BaseChronosPipeline], type[Family]] = {
 }
 
 
-def family_of(pipeline: BaseChronosPipeline, context: int, horizon: int) -> Family:
+def family_of(pipeline: BaseChronosPipeline, context: int, horizon: int, precision: str = "fp32") -> Family:
     """The family of a pipeline. Raises InvalidInput if its horizon is shorter."""
     make: Any = _FAMILIES[type(pipeline)]
     family: Family = make(pipeline, context, horizon)
+    family.precision = precision
     return family
 
 

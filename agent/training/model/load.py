@@ -17,13 +17,14 @@ from agent.data.hashing import sha256_of
 from agent.protocol.trainer import write_json
 from agent.training.model.families import Family, family_of
 from agent.training.model.from_scratch import new_pipeline
+from agent.training.model.precision import choose_precision
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.training_config.schema import Lora, TrainingConfig
 
 
 def initial_model(config: TrainingConfig, device: str, cached: bool = False) -> Family:
-    """The model to train, on a device, in float32: a gradient scaler cannot train half-precision weights.
+    """The model to train, on a device, with fp32 weights: a gradient scaler cannot train half-precision weights.
 
     `cached`: another process of this run has already downloaded the base.
 
@@ -38,7 +39,8 @@ def initial_model(config: TrainingConfig, device: str, cached: bool = False) -> 
     if isinstance(pipeline, Chronos2Pipeline):
         # Before training, because the model truncates its input to its configured context.
         extend_context(pipeline.model, config.context_length, config.prediction_length)
-    return family_of(pipeline, config.context_length, config.prediction_length)
+    precision = choose_precision(config.training.precision, device)
+    return family_of(pipeline, config.context_length, config.prediction_length, precision)
 
 
 def load_pipeline(base: str, device: str, cached: bool = False, key: str = "model.base") -> BaseChronosPipeline:

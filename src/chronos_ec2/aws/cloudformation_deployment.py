@@ -36,7 +36,8 @@ class CloudFormationDeployment:
                 self._cloudformation.delete_stack(StackName=stack_id)
             except ClientError as error:
                 if code_of(error) == "ValidationError":  # such as termination protection
-                    raise NotAllowed(f"could not delete stack {self._name}: {one_line(str(error), 300)}") from error
+                    problem = f"could not delete stack {self._name}: {one_line(str(error), 300)}"
+                    raise NotAllowed(problem, "switch off its termination protection if it is meant") from error
                 raise
         try:
             self._wait(stack_id)
@@ -49,8 +50,9 @@ class CloudFormationDeployment:
                 self._cloudformation.get_waiter("stack_delete_complete").wait(StackName=stack_id, WaiterConfig=_POLL)
             except WaiterError as error:
                 raise ServiceUnavailable(
-                    f"stack {self._name} is not deleted: {_reason(error)}; see its events. An attached policy, "
-                    "such as OperatorPolicy, must be detached first. Then tear down again"
+                    f"stack {self._name} is not deleted: {_reason(error)}",
+                    "its events say why; an attached policy, such as OperatorPolicy, must be detached first; then tear "
+                    "down again",
                 ) from error
 
     def unfinished(self) -> str | None:

@@ -42,10 +42,19 @@ class SchedulerDeadlines:
                     raise
 
     def scheduled(self) -> dict[str, datetime]:
-        """The ids of the instances that have a schedule, and when each was created, aware UTC."""
+        """The ids of the instances that have a schedule, and when each was created, aware UTC.
+
+        A group that is gone, as in a stack whose deletion has failed, has no schedules.
+        """
         with translated(f"list the schedules of {self._group}"):
             pages = self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group)
-            return {each["Name"]: each["CreationDate"].astimezone(UTC) for page in pages for each in page["Schedules"]}
+            try:
+                found = [each for page in pages for each in page["Schedules"]]
+            except ClientError as error:
+                if code_of(error) != "ResourceNotFoundException":
+                    raise
+                found = []
+            return {each["Name"]: each["CreationDate"].astimezone(UTC) for each in found}
 
     def cancel(self, instance_id: str) -> None:
         """Delete the schedule of an instance. A missing one is no error."""

@@ -69,6 +69,20 @@ class Output:
                 self._shown = None
 
     @contextmanager
+    def progress(self, text: str, total: int) -> Iterator[Callable[[int], None]]:
+        """Show a bar while bytes arrive; the block tells how many more have."""
+        from rich.progress import BarColumn, DownloadColumn, Progress, TextColumn, TimeRemainingColumn  # noqa: PLC0415
+
+        terminal = _console(stderr=True)
+        columns = (TextColumn("{task.description}", markup=False), BarColumn(), DownloadColumn(), TimeRemainingColumn())
+        hidden = self.json or not total or not sys.stderr.isatty() or terminal.is_dumb_terminal
+        with Progress(
+            *columns, console=terminal, transient=True, disable=hidden, redirect_stdout=False, redirect_stderr=False
+        ) as shown:
+            task = shown.add_task(one_line(text), total=total)
+            yield lambda count: shown.advance(task, count)
+
+    @contextmanager
     def without_progress(self) -> Iterator[None]:
         """Take progress off the screen while something is printed."""
         shown = self._shown

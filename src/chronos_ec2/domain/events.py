@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
-
-_INSTANCE_ID = re.compile(r"i-[0-9a-f]{8,17}")
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,4 +136,4 @@ def _path(detail: Mapping[str, Any], outer: str, inner: str) -> object:
 
 def _instance_id(detail: Mapping[str, Any]) -> str | None:
     value = detail.get("instance-id")
-    return value if isinstance(value, str) and _INSTANCE_ID.fullmatch(value) else None
+    return value if isinstance(value, str) and INSTANCE_ID_PATTERN.fullmatch(value) else None

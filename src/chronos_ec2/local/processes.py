@@ -59,7 +59,7 @@ def kill_marked(name: str, value: str, timeout: float = 10.0) -> int:
     end = time.monotonic() + timeout
     while left := marked(name, value):
         if time.monotonic() > end:
-            raise StillAlive(f"these processes do not end: {left}")
+            raise StillAlive(f"these processes do not end: {left}", "end them with `kill -9`, then try again")
         for pid in left:
             with contextlib.suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGKILL)

@@ -80,8 +80,8 @@ def built_functions(aws: LocalAws) -> Iterator[BuiltFunctions]:
     state = StateDir(aws.state_dir)
     record = state.read()
     if record is None:
-        raise LocalAwsFailed(f"no embedded AWS is running in {state.root}; start one with `chronos-ec2 local up`")
-    sam_cli.build(state, record.endpoint, record.token)
+        raise LocalAwsFailed(f"no embedded AWS is running in {state.root}", "start one with `chronos-ec2 local up`")
+    sam_cli.build(state, record)
     with relay(aws.endpoint) as endpoint:
         template = state.sam / ".aws-sam" / "build" / "template.yaml"
         yield BuiltFunctions(aws, _with_endpoint(template), _deployed_variables(aws, {"AWS_ENDPOINT_URL": endpoint}))
@@ -103,7 +103,7 @@ def check_request(function: str, event: Path) -> None:
     except OSError as error:
         raise InvalidInput("EVENT", f"{event}: {error.strerror}", "the golden events are in events/") from error
     except ValueError as error:
-        raise InvalidInput("EVENT", f"{event} is not JSON: {error}") from error
+        raise InvalidInput("EVENT", f"{event} is not JSON: {error}", "events/ has one of each kind") from error
 
 
 def functions() -> tuple[str, ...]:

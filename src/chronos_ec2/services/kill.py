@@ -35,7 +35,7 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHe
     if run_id is not None:
         raise RunNotFound(run_id, environment)
     active = ", ".join(lock.run.run_id for lock in held) or "none"
-    raise InvalidInput("run id", f"is required unless exactly one run is active (active: {active})")
+    raise InvalidInput("run id", f"is required unless exactly one run is active (active: {active})", "name one")
 
 
 def kill(

@@ -41,14 +41,15 @@ def parse_yaml(raw: bytes, where: str) -> TrainingConfig:
     try:
         document = yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
-        raise InvalidInput(where, "is not YAML: " + " ".join(str(error).split())) from error
+        remedy = "mend the line that it names; docs/configuration.md has an example of each key"
+        raise InvalidInput(where, "is not YAML: " + " ".join(str(error).split()), remedy) from error
     return parse_config(document, where)
 
 
 def parse_config(document: Any, where: str) -> TrainingConfig:
     """Validate a document. Raises InvalidInput; `where` names the document."""
     if not isinstance(document, dict):
-        raise InvalidInput(where, "must be a mapping of keys, see docs/configuration.md")
+        raise InvalidInput(where, "must be a mapping of keys", "docs/configuration.md has them all")
     try:
         return TrainingConfig.model_validate(document)
     except ValidationError as error:

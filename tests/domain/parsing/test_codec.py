@@ -50,7 +50,7 @@ def test_any_other_bucket_is_refused(bucket: str) -> None:
 def test_the_refusal_of_a_bucket_quotes_80_characters_of_it() -> None:
     with pytest.raises(InvalidInput) as refusal:
         check_bucket("A" * 200, "--bucket")
-    assert str(refusal.value) == f"--bucket: '{'A' * 79}…' is not a valid bucket name"
+    assert refusal.value.problem == f"--bucket: '{'A' * 79}…' is not a valid bucket name"
 
 
 # --- lines -----------------------------------------------------------------------------------------------------

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -16,10 +17,11 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.request import Parent, Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
-from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
+from chronos_ec2.testing.builders import INSTANCE_ID, LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
 
 FULL_RUN = a_run(
     verdict=Verdict(Outcome.FAILED, Cause.HUNG, "no progress", DecidedBy.WATCHDOG),
@@ -59,6 +61,18 @@ A_REQUEST = Request(
     True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
     Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
 )  # fmt: skip
+A_CLAIM = Claim(RUN_ID, 2, INSTANCE_ID, "3f8e2a6c-boot", "00ff")
+A_STATUS = StatusReport(
+    RUN_ID, 2, ((Status.INITIALIZATION, NOW), (Status.DATA_SYNC, NOW + seconds(9))), "downloading"
+)  # fmt: skip
+AN_OUTCOME = OutcomeReport(
+    RUN_ID,
+    2,
+    "00ff",
+    Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT),
+    CleanupReport((CleanedUp("folder", "checkpoints", "deleted"),), 12, 4096, 3, True),
+    (("config.json", "a" * 64), ("parts/model-00001.safetensors", "b" * 64)),
+)
 
 
 SPANS = {"wait_for_capacity_seconds", "on_demand_after_seconds"}
@@ -69,13 +83,26 @@ def read_run(raw: bytes) -> Run:
     return Run.from_json(raw, LANE)
 
 
-READERS = {"run": read_run, "heartbeat": Heartbeat.from_json, "request": Request.from_json}
-EXAMPLES: dict[str, Any] = {"run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST}
+READERS: dict[str, Callable[[bytes], Any]] = {
+    "run": read_run,
+    "heartbeat": Heartbeat.from_json,
+    "request": Request.from_json,
+    "claim": lambda raw: Claim.from_json(raw, RUN_ID, 2),
+    "status": lambda raw: StatusReport.from_json(raw, RUN_ID, 2),
+    "outcome": lambda raw: OutcomeReport.from_json(raw, RUN_ID, 2),
+}
+EXAMPLES: dict[str, Any] = {
+    "run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST, "claim": A_CLAIM, "status": A_STATUS,
+    "outcome": AN_OUTCOME,
+}  # fmt: skip
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
     | {"launching", "waiting", "launched_at", "ended_at", "parent"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
     "request": {"market", "log_group", "code_sha256", "commit", "parent", *SPANS},
+    "claim": set(),
+    "status": set(),
+    "outcome": {"cleanup"},
 }
 
 

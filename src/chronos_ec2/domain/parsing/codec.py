@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from datetime import datetime
 from typing import Any, NoReturn
@@ -67,6 +68,18 @@ class Fields:
         if not value.isprintable() and _CONTROL.search(value):
             raise InvalidDocument(f"{self._what}: field {name!r} holds control characters")
         return value
+
+    def matching(self, name: str, pattern: re.Pattern[str]) -> str:
+        """A string that matches a pattern as a whole."""
+        value: str = self._get(name, str)
+        if not pattern.fullmatch(value):
+            raise InvalidDocument(f"{self._what}: field {name!r} does not have its form")
+        return value
+
+    def line(self, name: str, limit: int) -> str:
+        """Any string, on one line of at most `limit` characters."""
+        value: str = self._get(name, str)
+        return one_line(value, limit)
 
     def text_or_none(self, name: str) -> str | None:
         """A string, or None if absent."""

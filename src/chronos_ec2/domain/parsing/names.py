@@ -7,6 +7,7 @@ from functools import lru_cache
 
 from chronos_ec2.domain.errors import InvalidInput
 
+INSTANCE_ID_PATTERN = re.compile(r"i-[0-9a-f]{8,17}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z0-9-]{1,30}")
@@ -30,7 +31,8 @@ def check_name(value: str, where: str) -> str:
 def check_bucket(value: str, where: str) -> str:
     """Return `value` if it is a valid name of a bucket, else raise InvalidInput for `where`."""
     if not _BUCKET.fullmatch(value):
-        raise InvalidInput(where, f"{one_line(value, 80)!r} is not a valid bucket name")
+        problem = f"{one_line(value, 80)!r} is not a valid bucket name"
+        raise InvalidInput(where, problem, "3 to 63 lower-case letters, digits, '-' and '.'")
     return value
 
 

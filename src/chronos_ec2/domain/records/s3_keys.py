@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from chronos_ec2.domain.records.lane import CACHED, Lane
@@ -25,17 +26,39 @@ def run_key(environment: str, run_id: str, name: str) -> str:
     return run_prefix(environment, run_id) + name
 
 
+def claim_key(environment: str, run_id: str, attempt: int) -> str:
+    """Key of an attempt's claim: the instance that works on it, or void. Written once."""
+    return run_key(environment, run_id, f"claims/{attempt}.json")
+
+
+def status_key(environment: str, run_id: str) -> str:
+    """Key of the phase and step that the current attempt's agent reports."""
+    return run_key(environment, run_id, "status.json")
+
+
+def outcome_key(environment: str, run_id: str, attempt: int) -> str:
+    """Key of an attempt's outcome, by its agent or by the watchdog, whoever is first. Written once."""
+    return run_key(environment, run_id, f"outcomes/{attempt}.json")
+
+
 def exit_report_key(environment: str, run_id: str, attempt: int) -> str:
     """Key of an attempt's exit report: one line on why its instance ended, written by the user data's scripts."""
     return run_key(environment, run_id, f"logs/exit-report-{attempt}.txt")
 
 
 def incident_key(environment: str, incident: str, kind: str, attempt: int | None) -> str:
-    """Key of the marker of a sent message. `incident` is a run id, or without a run an instance id or another name."""
+    """Key of the marker of a sent message. `incident` is a run id, or without a run an instance id or another name.
+
+    Not below the prefix of the run, where its instance could write the marker and silence the message.
+    """
     name = kind if attempt is None else f"{kind}-{attempt}"
-    if RUN_ID_PATTERN.fullmatch(incident):
-        return run_key(environment, incident, f"notified/{name}")
-    return f"{environment}/incidents/{incident}/{name}"
+    folder = "notified" if RUN_ID_PATTERN.fullmatch(incident) else "incidents"
+    return f"{environment}/{folder}/{incident}/{name}"
+
+
+def sent_in_hour_prefix(environment: str, now: datetime) -> str:
+    """Prefix of the marks of the messages that count towards the limit of an hour."""
+    return f"{environment}/notified/hours/{now:%Y%m%dT%H}/"
 
 
 def set_aside_key(lane: Lane, etag: str) -> str:

@@ -92,10 +92,10 @@ def find_files(folder: Path) -> list[Path]:
         InvalidInput: there is none, or one of them or its folder cannot be used.
     """
     if not folder.is_dir():
-        raise InvalidInput(_shown(folder), "is not a folder")
+        raise InvalidInput(_shown(folder), "is not a folder", "name the folder that holds the Parquet files")
     files = sorted(_walk(folder), key=PurePath.as_posix)
     if not files:
-        raise InvalidInput(_shown(folder), f"holds no {PARQUET} files")
+        raise InvalidInput(_shown(folder), f"holds no {PARQUET} files", "pandas writes them with DataFrame.to_parquet")
     for path in files:
         _check(path, folder)
     return files
@@ -141,7 +141,7 @@ def _check(path: Path, folder: Path) -> None:
         raise InvalidInput(where, "is no file, or a link to none", "remove it")
     start, end, size = _ends(path)
     if size == 0:
-        raise InvalidInput(where, "is empty")
+        raise InvalidInput(where, "is empty", "delete it, or write it again")
     if start == _LFS:
         raise InvalidInput(where, "is a git-LFS pointer, not the file itself", "run `git lfs pull`")
     if not start.startswith(_MAGIC) or end != _MAGIC or size < 3 * len(_MAGIC):
@@ -175,7 +175,9 @@ def _shown(path: PurePath) -> str:
 
 
 def _unreadable(path: Path, error: OSError) -> InvalidInput:
-    return InvalidInput(_shown(path), f"cannot be read: {error.strerror or error}")
+    return InvalidInput(
+        _shown(path), f"cannot be read: {error.strerror or error}", "check the path and its permissions"
+    )
 
 
 def _listed(names: list[str]) -> str:

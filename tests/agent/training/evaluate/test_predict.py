@@ -94,9 +94,9 @@ def test_time_is_reserved_for_every_pass_of_every_model(tmp_path: Path) -> None:
         """Takes seven seconds to load."""
 
         @override
-        def load(self, device: str, horizon: int, cached: bool = False) -> Family:
+        def load(self, trained: Family, cached: bool = False) -> Family:
             clock.advance(7)
-            return SlowModel(ReferenceModel.load(self, device, horizon, cached), clock)
+            return SlowModel(ReferenceModel.load(self, trained, cached), clock)
 
     base = tmp_path / "base"
     a_family("chronos-2").save(base)
@@ -108,7 +108,6 @@ def test_time_is_reserved_for_every_pass_of_every_model(tmp_path: Path) -> None:
         [SlowReference(one.name, one.key, one.source) for one in reference_models(parsed)],
         Split.of(panel, parsed),
         parsed.evaluation,
-        StopSignal(),
         monotonic=clock,
     )
     # The eight series are one batch. The trained model is loaded too, to be compared with that in memory.

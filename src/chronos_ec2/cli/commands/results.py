@@ -1,0 +1,47 @@
+"""`chronos-ec2 results`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
+from chronos_ec2.cli.output import console, print_json, print_warning
+from chronos_ec2.services.results import fetch_result, list_results, missing_files
+from chronos_ec2.services.run_queries import find_run
+
+
+def results(
+    run_id: Annotated[str, typer.Argument(help="A run id, see `runs`.")],
+    to: Annotated[Path | None, typer.Option(help="The folder to write to. Default: one named like the run.")] = None,
+    checkpoints: Annotated[bool, typer.Option("--checkpoints", help="The checkpoints too.")] = False,
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Download the results of a run: model, evaluation, forecasts, plots, logs.
+
+    Files that are there already are kept, so that an interrupted download goes on where it was.
+    """
+    world = connect(environment, region, bucket)
+    if find_run(world.store, environment, run_id).active:
+        print_warning(f"run {run_id} is still active, so more may come", f"`chronos-ec2 monitor {run_id}` follows it")
+    folder = Path(run_id) if to is None else to
+    files = list_results(world.store.objects, environment, run_id, checkpoints=checkpoints)
+    wanted = missing_files(files, folder)
+    with (
+        on_interrupt(f"whole files stay in {folder}; the same command goes on"),
+        console.progress(f"run {run_id}", sum(file.size for file in wanted)) as on_bytes,
+    ):
+        for file in wanted:
+            fetch_result(file, folder, world.transfer, on_bytes)
+    size = sum(file.size for file in files)
+    if json:
+        names = [file.name for file in files]
+        print_json({"folder": str(folder), "files": names, "bytes": size, "downloaded": len(wanted)})
+        return
+    kept = f", {len(files) - len(wanted)} of them were there already" if len(wanted) < len(files) else ""
+    console.print(f"{len(files)} files, {size / 1e6:.1f} MB in {folder}{kept}", markup=False)

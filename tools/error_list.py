@@ -1,0 +1,110 @@
+"""Lists every error by its words: `python -m tools.error_list` writes the end of docs/troubleshooting.md.
+
+The words are read from the code that raises them, with `…` for what differs from case to case.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+from collections import defaultdict
+from collections.abc import Iterator
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[1]
+DOCUMENT = ROOT / "docs" / "troubleshooting.md"
+HEADING = "## Every error by its words\n"
+_PEOPLE_SEE = ("src/chronos_ec2", "agent")
+_NOT_SEEN = ("src/chronos_ec2/testing/",)
+_TREE = ROOT / "src/chronos_ec2/domain/errors.py"
+_ROOTS = {"ChronosError"}
+_INTERNAL = {"LostRace", "Fenced", "EndedByWatchdog", "Stopped", "InvalidDocument"}
+"""Errors that no person meets: they end an agent, or make the watchdog look again."""
+
+
+def error_classes() -> set[str]:
+    """The names of our error classes, from all modules that people's errors come from."""
+    bases = {
+        node.name: {base.id for base in node.bases if isinstance(base, ast.Name)}
+        for tree in _trees()
+        for node in ast.walk(tree)
+        if isinstance(node, ast.ClassDef)
+    }
+    found = set(_ROOTS)
+    while more := {name for name, of in bases.items() if of & found} - found:
+        found |= more
+    return found - _ROOTS - _INTERNAL
+
+
+def errors() -> dict[str, list[tuple[str, str]]]:
+    """By class, the words of each error and of its hint, sorted."""
+    classes, found = error_classes(), defaultdict(set)
+    for tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.Call) and (name := _name(node.func)) in classes:
+                problem, hint = _words(name, node)
+                if re.search(r"[a-z]{3}", problem):
+                    found[name].add((problem, hint))
+    return {name: sorted(found[name]) for name in sorted(found)}
+
+
+def as_markdown() -> str:
+    """The section with all errors."""
+    lines = [HEADING, "Written by `python -m tools.error_list`; `…` stands for what differs.\n"]
+    for name, rows in errors().items():
+        lines += [f"**{name}**\n", "| The error says | The hint says |", "|---|---|"]
+        lines += [f"| {_cell(problem)} | {_cell(hint)} |" for problem, hint in rows]
+        lines.append("")
+    return "\n".join(lines)
+
+
+def with_errors(document: str) -> str:
+    """A document with its last section, the errors, written anew."""
+    return document.partition(HEADING)[0].rstrip() + "\n\n" + as_markdown()
+
+
+def _trees() -> Iterator[ast.Module]:
+    for folder in _PEOPLE_SEE:
+        for path in sorted((ROOT / folder).rglob("*.py")):
+            if not str(path.relative_to(ROOT)).startswith(_NOT_SEEN):
+                yield ast.parse(path.read_text())
+
+
+def _name(function: ast.expr) -> str:
+    return (
+        function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
+    )
+
+
+def _words(name: str, call: ast.Call) -> tuple[str, str]:
+    parts = [_text(argument) for argument in call.args]
+    named = {keyword.arg: _text(keyword.value) for keyword in call.keywords}
+    if name == "InvalidInput":
+        where, *parts = parts or [named.get("where", "…")]
+        parts = [f"{where}: {parts[0] if parts else named.get('problem', '…')}", *parts[1:]]
+    problem = parts[0] if parts else named.get("problem", "…")
+    return problem, parts[1] if len(parts) > 1 else named.get("hint", named.get("remedy", ""))
+
+
+def _text(node: ast.expr) -> str:
+    match node:
+        case ast.Constant(value=str(text)):
+            found = text
+        case ast.JoinedStr(values=values):
+            found = "".join(_text(value) for value in values)
+        case ast.BinOp(left=left, op=ast.Add(), right=right):
+            found = _text(left) + _text(right)
+        case ast.IfExp(body=body, orelse=orelse):
+            found = " / ".join(text for text in (_text(body), _text(orelse)) if text)
+        case _:
+            found = "…"
+    return re.sub(r"…(\s*…)+", "…", " ".join(found.split(" ")))
+
+
+def _cell(text: str) -> str:
+    return text.replace("|", "\\|").replace("\n", " ").replace("<", "&lt;").strip()
+
+
+if __name__ == "__main__":
+    DOCUMENT.write_text(with_errors(DOCUMENT.read_text()))
+    print(DOCUMENT)
