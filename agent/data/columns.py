@@ -13,7 +13,6 @@ from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
@@ -68,6 +67,8 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
     Raises:
         InvalidInput: a file is not Parquet, or there are no rows.
     """
+    import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
+
     # Text is read as codes and dictionaries; the names of other columns are ignored here.
     text = [*data.item_id, *data.past_covariates, *data.known_covariates]
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)

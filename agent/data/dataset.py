@@ -63,8 +63,8 @@ def download(
         RunFailed: a file cannot be downloaded, or has changed since the launch.
     """
     downloads = [Download(key, size, _target(folder, index, key)) for index, (key, size) in enumerate(sorted(keys))]
-    for one in downloads:
-        one.path.parent.mkdir(parents=True, exist_ok=True)
+    for parent in {one.path.parent for one in downloads} - {folder}:
+        parent.mkdir(parents=True)
     try:
         hashes = fetch(transfer, downloads, on_bytes, check, sleep)
     except ServiceUnavailable as error:

@@ -12,7 +12,6 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.dataset as ds
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
@@ -112,6 +111,8 @@ def _named(data: Data) -> list[str]:
 
 def _batches(parts: Sequence[Part], names: Sequence[str]) -> Iterator[tuple[int, dict[str, pa.Array]]]:
     """Yields the number of a file and its next rows by column, in order. Raises InvalidInput for a damaged file."""
+
+    import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
 
     def layout(number: int) -> tuple[str, ...]:
         return tuple(str(parts[number].schema.field(name).type) for name in names if name in parts[number].schema.names)
