@@ -111,7 +111,6 @@ def _named(data: Data) -> list[str]:
 
 def _batches(parts: Sequence[Part], names: Sequence[str]) -> Iterator[tuple[int, dict[str, pa.Array]]]:
     """Yields the number of a file and its next rows by column, in order. Raises InvalidInput for a damaged file."""
-
     import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
 
     def layout(number: int) -> tuple[str, ...]:
