@@ -26,8 +26,9 @@ from agent.protocol.workdir import Workdir
 from agent.training.batching.load import load_panel
 from agent.training.batching.sampler import Sampler
 from agent.training.batching.split import Split, sampling_weights
-from agent.training.evaluate import acceptance
+from agent.training.evaluate import acceptance, statistical
 from agent.training.evaluate.evaluate import evaluate
+from agent.training.evaluate.predict import Forecaster
 from agent.training.evaluate.reference_models import reference_models
 from agent.training.evaluate.report import write_model_card
 from agent.training.evaluate.time_budget import evaluation_seconds
@@ -69,7 +70,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
     references = reference_models(config)
-    reserved = evaluation_seconds(family, references, split, config.evaluation, stop)
+    reserved = evaluation_seconds(family, references, split, config.evaluation)
     stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
         stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)
@@ -82,31 +83,33 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     before = acceptance.sample_weights(family.model)
     # The workers read the panel and the base's weights, which are on disk by now.
     worker = [sys.executable, "-m", "agent.training.rank_worker", "--workdir", str(workdir.root)]
-    with distributed.start_workers(process.world_size, [*worker, "--data", data_sha256, "--attention", attention]):
-        outcome = fit(job, workdir.checkpoints, metrics, stop)
-    result: dict[str, Any] = {
-        "stopped_early": not outcome.complete,
-        "steps": outcome.steps,
-        "best_step": outcome.best_step,
-        "resumed_from": outcome.resumed_from,
-        "interruptions": interruptions(workdir.metrics),
-        "stopped_by": outcome.stopped_by,
-        "parts": outcome.parts,
-        "processes": process.world_size,
-        **facts,
-        "seconds": {"loading": round(loaded - started, 3), "training": round(time.monotonic() - loaded, 3)},
-    }
-    if result["stopped_early"]:
+    with statistical.fitting(panel, split.test, config.evaluation) as fits:
+        with distributed.start_workers(process.world_size, [*worker, "--data", data_sha256, "--attention", attention]):
+            outcome = fit(job, workdir.checkpoints, metrics, stop)
+        result: dict[str, Any] = {
+            "stopped_early": not outcome.complete,
+            "steps": outcome.steps,
+            "best_step": outcome.best_step,
+            "resumed_from": outcome.resumed_from,
+            "interruptions": interruptions(workdir.metrics),
+            "stopped_by": outcome.stopped_by,
+            "parts": outcome.parts,
+            "processes": process.world_size,
+            **facts,
+            "seconds": {"loading": round(loaded - started, 3), "training": round(time.monotonic() - loaded, 3)},
+        }
+        if result["stopped_early"]:
+            return result
+        acceptance.weights_changed(before, acceptance.sample_weights(family.model))
+        trained = time.monotonic()
+        _save_model(family, facts, workdir.model)
+        forecaster = Forecaster(panel, metrics, stop)
+        document, evaluation = evaluate(family, references, split, config, workdir, forecaster, fits)
+        write_covariates(workdir.model, config.data, panel)
+        write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
+        result |= evaluation
+        result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
         return result
-    acceptance.weights_changed(before, acceptance.sample_weights(family.model))
-    trained = time.monotonic()
-    _save_model(family, facts, workdir.model)
-    document, evaluation = evaluate(family, references, split, config, workdir, metrics, stop)
-    write_covariates(workdir.model, config.data, panel)
-    write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
-    result |= evaluation
-    result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
-    return result
 
 
 def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str, precision: str) -> dict[str, Any]:
