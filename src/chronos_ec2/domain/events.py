@@ -10,7 +10,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
+from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_of_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +19,15 @@ class StateWritten:
 
     bucket: str
     lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class RunReported:
+    """An instance reported about its run: a claim, a status or an outcome was written."""
+
+    bucket: str
+    environment: str
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +67,7 @@ class Ignored:
     reason: str
 
 
-Event = StateWritten | InstanceStateChanged | SpotInterruption | RebalanceRecommendation | Ignored
+Event = StateWritten | RunReported | InstanceStateChanged | SpotInterruption | RebalanceRecommendation | Ignored
 
 
 def parse_event(raw: object) -> Event:
@@ -99,8 +108,11 @@ def _state_written(detail: Mapping[str, Any]) -> Event:
     bucket, key = _path(detail, "bucket", "name"), _path(detail, "object", "key")
     if not isinstance(bucket, str) or not isinstance(key, str):
         return Ignored("no bucket or key")
-    lane = Lane.from_state_key(key)
-    return StateWritten(bucket, lane) if lane else Ignored("not the key of a lock")
+    if lane := Lane.from_state_key(key):
+        return StateWritten(bucket, lane)
+    if report := run_of_report(key):
+        return RunReported(bucket, *report)
+    return Ignored("neither the key of a lock nor of a report")
 
 
 def _state_changed(detail: Mapping[str, Any]) -> Event:

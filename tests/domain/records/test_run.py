@@ -10,7 +10,8 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run, check_run_id, client_token, new_run_id
+from chronos_ec2.domain.instance import client_token
+from chronos_ec2.domain.records.run import Run, check_run_id, new_run_id
 from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_run, launching
 

@@ -24,6 +24,7 @@ from chronos_ec2.domain.decision import (
 )
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import (
+    Found,
     HeartbeatRead,
     HeartbeatReceived,
     LaneFacts,
@@ -38,6 +39,7 @@ from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, StackLocati
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Claim, OutcomeReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key, run_key, set_aside_key, suspect_key
 from chronos_ec2.domain.records.status import Cause
@@ -62,6 +64,21 @@ class Executor:
     clock: Clock
     place: StackLocation
     prices: Prices
+
+    def record(self, observed: LaneFacts, reported: LaneFacts) -> tuple[LaneFacts, Exception | None]:
+        """Write the run as reported into the lock if it differs from the one observed; the facts to decide on.
+
+        An error other than LostRace is returned: what is reported counts also when it cannot be written.
+        """
+        before, after = observed.lock, reported.lock
+        if before == after or not isinstance(before, LockHeld) or not isinstance(after, LockHeld):
+            return reported, None
+        try:
+            return replace(reported, lock=self.store.replace_lock(after.run, before)), None
+        except LostRace:
+            raise
+        except Exception as error:  # noqa: BLE001 - deadlines hold although S3 does not answer; raised after that
+            return reported, error
 
     def apply(self, decision: Decision, facts: LaneFacts) -> None:
         """Execute the actions in order. An error of one does not stop the next, and is raised after the last.
@@ -160,9 +177,20 @@ class Executor:
         instance_id = action.instance_id
         if instance_id not in {instance.instance_id for instance in facts.instances if instance.alive}:
             raise LostRace(f"{instance_id} is not in EC2's list of our instances")
-        if not action.unconditional and _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
-            raise LostRace(f"{facts.lane.state_key} changed")
+        if not action.unconditional:
+            if _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
+                raise LostRace(f"{facts.lane.state_key} changed")
+            self._check_register(facts)
         self.fleet.terminate(instance_id, force=action.force)
+
+    def _check_register(self, facts: LaneFacts) -> None:
+        """Raise LostRace if an instance may have claimed or ended the attempt since, and its verdict is not written."""
+        if not isinstance(facts.lock, LockHeld) or facts.lock.run.verdict is not None:
+            return
+        run = facts.lock.run
+        current = self.store.read_outcome(run) if run.claimed else self.store.read_claim(run)
+        if isinstance(current, ReadFailed) or (isinstance(current, Found) and not _void(current)):
+            raise LostRace(f"the instance of run {run.run_id} may have reported since")
 
     def _finish(self, run: Run, facts: LaneFacts) -> None:
         """Write receipt and final record, notify, release the lock. In this order, a crash anywhere repeats it all."""
@@ -174,8 +202,11 @@ class Executor:
             # What comes next may fail for hours, and EC2 forgets the instance meanwhile.
             held = self.store.replace_lock(settled(now, run, facts.instances, facts.heartbeat), held)
         run = held.run
-        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
-        self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
+        outcome = self._outcome_of(run)
+        cleanup, models = (outcome.cleanup, outcome.models) if outcome else (None, ())
+        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, cleanup, now)
+        final = replace(run, models=models)
+        self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), final.to_json())
         text = run.verdict.message if run.verdict else ""
         # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
@@ -185,16 +216,23 @@ class Executor:
         except Exception:
             since = held.since(run.phases[-1][1]) if run.phases else held.written_at
             if now - since >= MAX_NOTIFICATION_DELAY:
-                self.store.release_lock(facts.lane, held.etag)
+                self.store.release_lock(held)
             raise
         if notified:
-            self.store.release_lock(facts.lane, held.etag)
+            self.store.release_lock(held)
+
+    def _outcome_of(self, run: Run) -> OutcomeReport | None:
+        """What the last attempt has reported at its end, if it can be read. Raises ServiceUnavailable."""
+        found = self.store.read_outcome(run)
+        if isinstance(found, ReadFailed):
+            raise ServiceUnavailable(found.problem)
+        return found.document if isinstance(found, Found) else None
 
     def _release_unreadable(self, lane: Lane, etag: str) -> None:
         found = self.store.objects.read(lane.state_key)
         if found and found.etag == etag:
             self.store.objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
-        self.store.release_lock(lane, etag)
+        self.store.remove_lock(lane, etag)
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
         """Send a notification; whether it is known to be sent."""
@@ -218,6 +256,10 @@ class Executor:
             return compose(replace(incident, log=log), self.place, now)
 
         return Outbox(self.store.objects, self.notifier).send(marker, message, now)
+
+
+def _void(report: Found[Claim] | Found[OutcomeReport]) -> bool:
+    return isinstance(report.document, Claim) and report.document.void
 
 
 def _counter(heartbeat: HeartbeatRead) -> int:

@@ -17,6 +17,7 @@ from chronos_ec2.domain.events import (
     Ignored,
     InstanceStateChanged,
     RebalanceRecommendation,
+    RunReported,
     SpotInterruption,
     StateWritten,
 )
@@ -27,6 +28,7 @@ from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
@@ -141,6 +143,8 @@ class Reconciler:
         match event:
             case StateWritten(lane=lane):
                 return self.lane(lane)
+            case RunReported(environment=environment, run_id=run_id):
+                return self._run(environment, run_id)
             case (
                 InstanceStateChanged(instance_id) | SpotInterruption(instance_id) | RebalanceRecommendation(instance_id)
             ):
@@ -149,6 +153,22 @@ class Reconciler:
                 return event
             case _:
                 assert_never(event)
+
+    def _run(self, environment: str, run_id: str) -> Report | Ignored:
+        """Reconcile the lane that a run holds: its lock says which, never a report."""
+        if environment != self.environment:
+            return Ignored(f"run {run_id} is in another environment")
+        main = Lane(environment)
+        if self._holds(main, run_id):
+            return self.lane(main)
+        held = next(
+            (lane for lane in self.store.lanes(environment) if lane != main and self._holds(lane, run_id)), None
+        )
+        return self.lane(held) if held else Ignored(f"run {run_id} holds no lane")
+
+    def _holds(self, lane: Lane, run_id: str) -> bool:
+        lock = self.store.read_lock(lane)
+        return isinstance(lock, LockHeld) and lock.run.run_id == run_id
 
     def lane(self, lane: Lane) -> Report:
         """Reconcile one lane of this environment.
@@ -171,20 +191,24 @@ class Reconciler:
 
     def _reconcile(self, lane: Lane, listing: Listing) -> Report:
         for lost_races in range(_MAX_LOST_RACES):
-            facts = self._observer.gather(lane, listing)
-            decision = self.decide(facts, self.clock.now(), self.limits)
+            observed = self._observer.gather(lane, listing)
+            facts = as_reported(observed, self.clock.now())
             try:
+                facts, unrecorded = self._executor.record(observed, facts)
+                decision = self.decide(facts, self.clock.now(), self.limits)
                 self._executor.apply(decision, facts)
             except LostRace:
                 listing = self._observer.list_lane(lane)
                 continue
+            if unrecorded:
+                raise unrecorded
             run = facts.lock.run if isinstance(facts.lock, LockHeld) else None
             return Report(lane, decision, lost_races, run=run, instances=_living(facts))
         return self._apply_hard_limits(lane, listing)
 
     def _apply_hard_limits(self, lane: Lane, listing: Listing) -> Report:
         """Do only what no write can prevent. Whoever wins every race is alive; the next trigger looks again."""
-        facts = self._observer.gather(lane, listing)
+        facts = as_reported(self._observer.gather(lane, listing), self.clock.now())
         decision = self.decide(facts, self.clock.now(), self.limits)
         hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.unconditional)
         reason = f"every race for the lock was lost, only hard limits count: {decision.reason}"
