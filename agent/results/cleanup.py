@@ -33,7 +33,7 @@ def clean(
         (*deleted, *left),
         objects=len(results.uploaded),
         bytes=sum(results.uploaded.values()),
-        checkpoints=checkpoints.uploaded,
+        checkpoints=len(checkpoints.uploaded),
         complete=checkpoints.drain(0),
     )
 

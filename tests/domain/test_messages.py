@@ -92,6 +92,9 @@ def decided(kind: Kind) -> tuple[str, str, Run | None]:
 
 def an_incident(kind: Kind, **changes: Any) -> Incident:
     """An incident of each kind: ends have a verdict, some a log, and two an instance but no run."""
+    if kind is Kind.LIMIT:  # of the whole environment: no lane decides it
+        text = "60 messages in this hour are the limit; waiting for the next: 940 stuck"
+        return replace(Incident(kind, LANE, "message limit", text), **changes)
     name, text, run = decided(kind)
     if run is None:
         (instance,) = FACTS[kind].instances
@@ -239,6 +242,20 @@ def test_every_cause_is_explained(cause: Cause, why: str) -> None:
 def test_the_output_of_a_trainer_is_no_markup_in_a_chat() -> None:
     description = message_of(Kind.FAILED, text="<!channel> & <https://x|ok>").chat["content"]["description"]
     assert description.startswith("&lt;!channel&gt; &amp; &lt;https://x|ok&gt;\n")
+
+
+def test_an_instance_id_is_no_markup_in_a_link() -> None:
+    forged = a_run(instance_id="i-1|fine>) [x](https://x)")
+    assert links(an_incident(Kind.FAILED, run=forged), PLACE)["instance"].endswith(
+        "=i-1%7Cfine%3E%29%20%5Bx%5D%28https%3A%2F%2Fx%29"
+    )
+
+
+def test_a_step_is_one_line_of_a_message() -> None:
+    body = message_of(Kind.FAILED, run=a_run(current_step="x\u202e\n" + "y" * 1000)).body
+    (line,) = [line for line in body.splitlines() if "yyy" in line]
+    assert "\u202e" not in line
+    assert len(line) <= 10 + 200
 
 
 def test_an_unknown_partition_has_no_links() -> None:

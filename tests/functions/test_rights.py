@@ -103,7 +103,8 @@ def test_a_marker_is_withdrawn_when_its_message_does_not_go_out(sweep: Sweep, mo
     start_instance(later(a_run(lane=Lane("dev", "second"))))
     sweep()
     keys = [key for key, _ in store().objects.keys("dev/")]
-    assert [key for key in keys if "/notified/" in key or "/incidents/" in key] == []
+    markers = [key for key in keys if "/notified/" in key or "/incidents/" in key]
+    assert [key for key in markers if "/notified/hours/" not in key] == []
 
 
 def test_a_schedule_that_the_sweep_made_may_do_what_it_is_for(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -89,10 +89,10 @@ with local_aws(Path({str(state.root)!r}), deploy=deploy_outputs_only):
 def test_a_failed_deployment_leaves_nothing_and_says_why(state: StateDir) -> None:
     tokens: list[str] = []
 
-    def fail(state: StateDir, endpoint: str, token: str) -> None:
-        tokens.append(token)
+    def fail(state: StateDir, record: Record) -> None:
+        tokens.append(record.token)
         state.sam.mkdir()
-        sam_cli._sam(state, endpoint, token, ["deploy", "--no-such-option"])
+        sam_cli._sam(state, record, ["deploy", "--no-such-option"])
 
     with pytest.raises(LocalAwsFailed, match=r"(?s)`sam deploy` failed, see .*sam\.log:.*no-such-option"):
         up(state.root, deploy=fail)
@@ -103,7 +103,7 @@ def test_a_failed_deployment_leaves_nothing_and_says_why(state: StateDir) -> Non
 def test_a_reused_pid_is_left_alone(state: StateDir) -> None:
     with subprocess.Popen([sys.executable, "-c", "import time; time.sleep(60)"]) as stranger:
         state.root.mkdir()
-        state.write(Record("stale", "http://127.0.0.1:1", 1, emulator=stranger.pid, ec2_simulator=stranger.pid))
+        state.write(Record("stale", "http://127.0.0.1:1", "KEY", emulator=stranger.pid, ec2_simulator=stranger.pid))
         assert not is_marked(stranger.pid, MARK, "stale")
         assert down(state.root) is True
         assert alive(stranger.pid)
@@ -124,7 +124,7 @@ def test_a_damaged_record_is_named(state: StateDir) -> None:
 
 def test_the_record_is_read_as_it_was_written(state: StateDir) -> None:
     state.root.mkdir()
-    record = Record("token", "http://127.0.0.1:1", 1, emulator=2)
+    record = Record("token", "http://127.0.0.1:1", "KEY", emulator=2)
     state.write(record)
     state.write(replace(record, ec2_simulator=3))
     assert state.read() == replace(record, ec2_simulator=3)
@@ -134,7 +134,7 @@ def test_the_embedded_aws_is_not_reached_through_a_proxy(tmp_path: Path, monkeyp
     monkeypatch.delenv("NO_PROXY", raising=False)
     monkeypatch.setenv("no_proxy", "example.org,localhost")
     monkeypatch.setenv("http_proxy", "http://127.0.0.1:1")
-    aws = LocalAws("http://127.0.0.1:2", tmp_path)
+    aws = LocalAws("http://127.0.0.1:2", "KEY", tmp_path)
     with aws.exported():
         assert urllib.request.proxy_bypass("127.0.0.1:2")
         assert urllib.request.proxy_bypass("example.org")
@@ -152,7 +152,7 @@ def test_the_health_check_bypasses_a_proxy(monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_a_shell_that_has_another_profile_is_pointed_away_from_it_too(tmp_path: Path) -> None:
     """The exports are also used where `local up` was not run."""
-    script = "\n".join(["export AWS_PROFILE=mine", *LocalAws("http://127.0.0.1:2", tmp_path).shell(), "env"])
+    script = "\n".join(["export AWS_PROFILE=mine", *LocalAws("http://127.0.0.1:2", "KEY", tmp_path).shell(), "env"])
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     assert "AWS_PROFILE" not in done.stdout
 
@@ -160,7 +160,7 @@ def test_a_shell_that_has_another_profile_is_pointed_away_from_it_too(tmp_path: 
 def test_a_shell_is_pointed_away_from_its_former_aws(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("AWS_PROFILE", "mine")
     monkeypatch.setenv("BUCKET", "mine")
-    script = "\n".join([*LocalAws("http://127.0.0.1:2", tmp_path).shell(), "env"])
+    script = "\n".join([*LocalAws("http://127.0.0.1:2", "KEY", tmp_path).shell(), "env"])
     done = subprocess.run(["/bin/sh", "-c", script], capture_output=True, text=True, check=True)
     seen = dict(line.split("=", 1) for line in done.stdout.splitlines() if "=" in line)
     assert seen["AWS_ENDPOINT_URL"] == "http://127.0.0.1:2"

@@ -224,7 +224,7 @@ ALLOWED = [
     Case(WATCHDOG, "s3:PutObject", LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", LANE_LOCK, {"s3:if-match": "e"}),
-    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/notified/failed-1"),
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/notified/{RUN}/failed-1"),
     Case(WATCHDOG, "s3:GetObject", f"{BUCKET}/dev/{RUN}/logs/trainer.log"),
     Case(WATCHDOG, "s3:ListBucketMultipartUploads", BUCKET),
     Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),

@@ -59,7 +59,7 @@ def measure(megabytes: int, scratch: Path) -> SpotNotice:
     store = RunStore(S3Objects(client("s3"), _BUCKET))
     launched = _launch(store, megabytes)
     answers = scratch / "imds.json"
-    answers.write_text(json.dumps(metadata(launched.instance_id, "us-east-1")))
+    answers.write_text(json.dumps(metadata(launched.instance_id, "us-east-1", "testing")))
     with _metadata_service(answers) as endpoint:
         agent = _agent(launched, scratch / "instance", endpoint)
         try:

@@ -20,6 +20,7 @@ from chronos_ec2.local import LocalAwsFailed
 from chronos_ec2.local.sam_invoke import functions
 from verification.functions.imports import handler_import_ms, slow_handlers
 from verification.functions.invokes import Matrix, failures, local_invokes
+from verification.functions.local_gate import local_gate
 from verification.template.scans import scan
 
 _BUILT = Path(".aws-sam/build")
@@ -36,10 +37,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
     found: dict[str, Any] = scanned | _policy_calls()
     found["bundle_bytes"] = max(map(_zipped_bytes, functions()))
     found["handler_import_ms"] = _timed("imports", lambda: handler_import_ms(_BUILT))
+    found["local_gate"], wrong = _timed("gate of the embedded AWS", local_gate)
     found["local_invokes"], failed = invocations(local_invokes if containers else None)
     _FOUND.parent.mkdir(exist_ok=True)
     _FOUND.write_text(json.dumps(found, indent=1) + "\n")
-    problems = [*findings, *denials(found), *slow_handlers(found["handler_import_ms"]), *failed]
+    problems = [*findings, *denials(found), *slow_handlers(found["handler_import_ms"]), *wrong, *failed]
     print("\n".join([*problems, f"{_FOUND}: {len(problems)} problems"]))
     return 1 if problems else 0
 

@@ -51,6 +51,7 @@ class Testbed:
 
     bucket: str
     endpoint: str
+    access_key: str
     store: RunStore
     transfer: S3Transfer
     fleet: MemoryFleet
@@ -75,7 +76,8 @@ class Testbed:
 
     def instance(self, launched: Launched) -> InstanceContainer:
         """The instance's container, not started yet."""
-        return InstanceContainer.create(launched.instance_id, self.fleet.user_data[launched.instance_id], self.endpoint)
+        user_data = self.fleet.user_data[launched.instance_id]
+        return InstanceContainer.create(launched.instance_id, user_data, self.endpoint, self.access_key)
 
     def conclude(self, lane: Lane, launched: Launched) -> Run:
         """Terminate the instance in EC2 and let the watchdog conclude the run.
@@ -133,7 +135,7 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
             StackLocation("aws", aws.region, stack.bucket), BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
-        yield Testbed(stack.bucket, endpoint, store, transfer, fleet, watchdog, threading.Lock())
+        yield Testbed(stack.bucket, endpoint, aws.access_key, store, transfer, fleet, watchdog, threading.Lock())
 
 
 def a_small_data_set() -> bytes:

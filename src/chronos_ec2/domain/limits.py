@@ -17,7 +17,10 @@ MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 An SNS that does not answer is waited for without limit, because that passes.
 Not a field of Limits, which travels in requests: an older launcher would reject it.
 """
-
+MAX_MESSAGES_PER_HOUR = 60
+"""How many messages of the kinds in `WITHHELD` an environment sends in an hour of the clock. The rest waits."""
+REPEAT_AFTER = timedelta(hours=1)
+"""How long after a message about an incident that recurs the next one may follow."""
 
 LAUNCHER_TIMEOUT = timedelta(seconds=300)
 """How long the launcher function may run; the template has the same number."""

@@ -10,9 +10,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
+from urllib.parse import quote
 
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, Kind
+from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, WITHHELD, Kind
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.lane import Lane
@@ -20,7 +21,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.domain.records.status import Cause, Outcome
 
-__all__ = ["WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
+__all__ = ["WITHHELD", "WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
 SCHEMA_VERSION = 1
 _LINE = 200
 """How many characters of a log line are shown."""
@@ -75,6 +76,8 @@ class Incident:
         """The subject of the message."""
         if self.run:
             return f"run {self.run.run_id}"
+        if self.kind is Kind.LIMIT:
+            return f"the {self.name}"
         return "the lock" if self.name.startswith("unreadable-") else self.name
 
     @property
@@ -154,8 +157,8 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     why = [("why", f"{WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
     return [
         *why,
-        ("status", f"{run.status} ({run.current_step}), attempt {run.attempt}"),
-        ("instance", f"{run.instance_id or 'none'} ({run.instance_type})"),
+        ("status", one_line(f"{run.status} ({run.current_step}), attempt {run.attempt}", _LINE)),
+        ("instance", one_line(f"{run.instance_id or 'none'} ({run.instance_type})", _LINE)),
         ("time", f"{human_span(now - run.created_at)} since the launch"),
         ("cost", cost + cap),
     ]
@@ -251,7 +254,9 @@ def links(incident: Incident, place: StackLocation) -> dict[str, str]:
     base, region, run = f"https://{place.region}.{console}", place.region, incident.run
     found = {}
     if incident.instance_id:
-        found["instance"] = f"{base}/ec2/home?region={region}#InstanceDetails:instanceId={incident.instance_id}"
+        found["instance"] = (
+            f"{base}/ec2/home?region={region}#InstanceDetails:instanceId={quote(incident.instance_id, safe='')}"
+        )
     if run:
         prefix = run_prefix(run.lane.environment, run.run_id)
         found["results"] = f"{base}/s3/buckets/{place.bucket}?region={region}&prefix={prefix}"

@@ -1,4 +1,4 @@
-"""ministack, an AWS emulator in one process, installed once into its own environment."""
+"""ministack, an AWS emulator in one process behind a gate, installed once into its own environment."""
 
 from __future__ import annotations
 
@@ -11,11 +11,13 @@ from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 
+from chronos_ec2.local import gate
 from chronos_ec2.local.processes import is_marked, start_detached
 from chronos_ec2.local.state_dir import (
     MARK,
     REGION,
     LocalAwsFailed,
+    Record,
     StateDir,
     last_lines,
     no_proxy,
@@ -34,16 +36,17 @@ def installed(say: Callable[[str], None]) -> Path:
     return isolated_python("embedded AWS", resources.files(__package__).joinpath(_REQUIREMENTS).read_text(), say)
 
 
-def start(python: Path, state: StateDir, token: str) -> tuple[int, int]:
-    """Start ministack on a free port, with all its files in the state folder. Returns its pid and port.
+def start(python: Path, state: StateDir, token: str, access_key: str) -> tuple[int, str]:
+    """Start ministack on a free port, with all its files in the state folder. Returns its pid and endpoint.
 
-    It is ready when `wait_until_ready` returns.
+    It is ready when `wait_until_ready` returns, and answers only requests with `access_key`.
     """
     port = _free_port()
     state.scratch.mkdir(parents=True, exist_ok=True)
     variables = tool_variables(without_aws(os.environ)) | no_proxy()
     variables |= {
         MARK: token,
+        gate.KEY: access_key,
         "GATEWAY_PORT": str(port),
         "BIND_HOST": "127.0.0.1",
         "MINISTACK_REGION": REGION,
@@ -56,23 +59,30 @@ def start(python: Path, state: StateDir, token: str) -> tuple[int, int]:
         "DOCKER_HOST": f"unix://{state.scratch / 'no-docker.sock'}",
         "PYTHONUNBUFFERED": "1",
     }
-    return start_detached([str(python), "-m", "ministack"], variables, state.log("emulator")), port
+    # -P: the modules beside the gate are not ministack's.
+    command = [str(python), "-P", gate.__file__]
+    return start_detached(command, variables, state.log("emulator")), f"http://127.0.0.1:{port}"
 
 
-def wait_until_ready(endpoint: str, pid: int, token: str, log: Path) -> None:
+def wait_until_ready(record: Record, log: Path) -> None:
     """Return when ministack answers. Raises LocalAwsFailed if it ends, or does not answer within a minute."""
     end = time.monotonic() + _READY_WITHIN
-    while not answers(endpoint):
+    while not answers(record):
         # A process shows its environment only after its exec.
-        if time.monotonic() > end or (not _alive(pid) and not is_marked(pid, MARK, token)):
+        alive = _alive(record.emulator) or is_marked(record.emulator, MARK, record.token)
+        if time.monotonic() > end or not alive:
             raise LocalAwsFailed(f"the embedded AWS did not start, see {log}:\n{last_lines(log)}")
         time.sleep(0.1)
 
 
-def answers(endpoint: str) -> bool:
+def answers(record: Record) -> bool:
     """Whether ministack is healthy."""
+    request = urllib.request.Request(  # noqa: S310 - our own server
+        f"{record.endpoint}/_ministack/health",
+        headers={"Authorization": f"AWS4-HMAC-SHA256 Credential={record.access_key}/"},
+    )
     try:
-        with _DIRECT.open(f"{endpoint}/_ministack/health", timeout=5) as response:
+        with _DIRECT.open(request, timeout=5) as response:
             return bool(response.status == 200)
     except (urllib.error.URLError, OSError):
         return False

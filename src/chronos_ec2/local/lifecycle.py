@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import sys
 import uuid
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
-from chronos_ec2.aws.clients import client
+from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.local import emulator, sam_cli
 from chronos_ec2.local.processes import is_marked, kill_marked, marked, start_detached
 from chronos_ec2.local.state_dir import (
@@ -27,8 +28,8 @@ from chronos_ec2.local.state_dir import (
     without_aws,
 )
 
-Deploy = Callable[[StateDir, str, str], None]
-"""Deploys a stack: state folder, endpoint, token."""
+Deploy = Callable[[StateDir, Record], None]
+"""Deploys a stack on an embedded AWS."""
 
 
 def _silent(_line: str) -> None:
@@ -40,6 +41,7 @@ class LocalAws:
     """A running embedded AWS with the stack deployed."""
 
     endpoint: str
+    access_key: str = field(repr=False)
     state_dir: Path
     environment: str = ENVIRONMENT
     region: str = REGION
@@ -47,7 +49,7 @@ class LocalAws:
     @property
     def variables(self) -> dict[str, str]:
         """The environment variables that point AWS clients, `sam` and the CLI at this AWS and its stack."""
-        return aws_variables(self.endpoint) | {"ENVIRONMENT": self.environment}
+        return aws_variables(self.endpoint, self.access_key) | {"ENVIRONMENT": self.environment}
 
     def environ(self, base: Mapping[str, str] | None = None) -> dict[str, str]:
         """The environment for a child process: `base` (default: this process's) with this AWS and no other."""
@@ -83,11 +85,11 @@ class LocalAws:
 
 
 def _change(variables: MutableMapping[str, str], remove: Iterable[str], add: Mapping[str, str]) -> None:
-    # A client made for one AWS must not be used for the other.
-    client.cache_clear()
     for name in list(remove):
         variables.pop(name, None)
     variables.update(add)
+    # A client or a key of one AWS must not be used for the other.
+    forget_credentials()
 
 
 def up(
@@ -111,7 +113,7 @@ def up(
     with state.locked():
         record = state.read()
         if record and _healthy(record):
-            return LocalAws(record.endpoint, state.root)
+            return LocalAws(record.endpoint, record.access_key, state.root)
         _end(state)
         try:
             return _start(state, say, owner, deploy)
@@ -162,20 +164,19 @@ def _start(state: StateDir, say: Callable[[str], None], owner: int | None, deplo
         shutil.rmtree(stale, ignore_errors=True)
     for log in state.root.glob("*.log"):
         log.unlink()
-    token = uuid.uuid4().hex
+    token, access_key = uuid.uuid4().hex, secrets.token_hex(16).upper()
     say("starting the embedded AWS")
-    pid, port = emulator.start(python, state, token)
-    endpoint = f"http://127.0.0.1:{port}"
-    record = Record(token, endpoint, port, emulator=pid, owner=owner)
+    pid, endpoint = emulator.start(python, state, token, access_key)
+    record = Record(token, endpoint, access_key, emulator=pid, owner=owner)
     state.write(record)
-    emulator.wait_until_ready(endpoint, pid, token, state.log("emulator"))
+    emulator.wait_until_ready(record, state.log("emulator"))
     say("deploying the stack with sam")
-    deploy(state, endpoint, token)
+    deploy(state, record)
     # The simulator reads the record when it starts, so the record is written before and after.
     command = [sys.executable, "-m", "chronos_ec2.local.ec2.simulator", "--state", str(state.root)]
-    variables = without_aws(os.environ) | aws_variables(endpoint) | {MARK: token, "PYTHONUNBUFFERED": "1"}
+    variables = without_aws(os.environ) | aws_variables(endpoint, access_key) | {MARK: token, "PYTHONUNBUFFERED": "1"}
     state.write(replace(record, ec2_simulator=start_detached(command, variables, state.log("ec2"))))
-    return LocalAws(endpoint, state.root)
+    return LocalAws(endpoint, access_key, state.root)
 
 
 def _healthy(record: Record) -> bool:
@@ -183,7 +184,7 @@ def _healthy(record: Record) -> bool:
         record.ec2_simulator is not None
         and is_marked(record.ec2_simulator, MARK, record.token)
         and is_marked(record.emulator, MARK, record.token)
-        and emulator.answers(record.endpoint)
+        and emulator.answers(record)
     )
 
 

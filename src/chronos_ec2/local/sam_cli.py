@@ -16,6 +16,7 @@ from chronos_ec2.local.state_dir import (
     ENVIRONMENT,
     MARK,
     LocalAwsFailed,
+    Record,
     StateDir,
     aws_variables,
     last_lines,
@@ -37,21 +38,21 @@ def project_root() -> Path:
     return root
 
 
-def deploy(state: StateDir, endpoint: str, token: str) -> None:
+def deploy(state: StateDir, record: Record) -> None:
     """Build and deploy the template of this checkout.
 
     Raises:
         LocalAwsFailed: `sam` could not be installed, or failed; the message has its last lines and names its log.
     """
-    build(state, endpoint, token)
-    _sam(state, endpoint, token, ["deploy", *_config(), "--config-env", ENVIRONMENT])
+    build(state, record)
+    _sam(state, record, ["deploy", *_config(), "--config-env", ENVIRONMENT])
 
 
-def build(state: StateDir, endpoint: str, token: str) -> None:
+def build(state: StateDir, record: Record) -> None:
     """Build the bundles of this checkout's functions. Raises LocalAwsFailed as `deploy` does."""
     state.sam.mkdir(parents=True, exist_ok=True)
     template = str(project_root() / "template.yaml")
-    _sam(state, endpoint, token, ["build", "--template-file", template, *_config()])
+    _sam(state, record, ["build", "--template-file", template, *_config()])
 
 
 def sam(say: Callable[[str], None] = lambda _line: None) -> Path:
@@ -64,10 +65,10 @@ def _config() -> list[str]:
     return ["--config-file", str(project_root() / "samconfig.toml")]
 
 
-def _sam(state: StateDir, endpoint: str, token: str, arguments: Sequence[str]) -> None:
+def _sam(state: StateDir, record: Record, arguments: Sequence[str]) -> None:
     command = [str(sam()), *arguments]
-    variables = tool_variables(without_aws(os.environ)) | aws_variables(endpoint)
-    variables |= {MARK: token, "SAM_CLI_TELEMETRY": "0"}
+    variables = tool_variables(without_aws(os.environ)) | aws_variables(record.endpoint, record.access_key)
+    variables |= {MARK: record.token, "SAM_CLI_TELEMETRY": "0"}
     log = state.log("sam")
     with log.open("a") as output:
         output.write(f"$ sam {' '.join(arguments)}\n")

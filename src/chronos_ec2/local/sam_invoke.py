@@ -81,7 +81,7 @@ def built_functions(aws: LocalAws) -> Iterator[BuiltFunctions]:
     record = state.read()
     if record is None:
         raise LocalAwsFailed(f"no embedded AWS is running in {state.root}", "start one with `chronos-ec2 local up`")
-    sam_cli.build(state, record.endpoint, record.token)
+    sam_cli.build(state, record)
     with relay(aws.endpoint) as endpoint:
         template = state.sam / ".aws-sam" / "build" / "template.yaml"
         yield BuiltFunctions(aws, _with_endpoint(template), _deployed_variables(aws, {"AWS_ENDPOINT_URL": endpoint}))

@@ -27,7 +27,6 @@ _LOCK_TIMEOUT = 2.0
 """In seconds. A child that was just started may hold the lock of its parent until its exec."""
 
 _VARIABLES = {
-    "AWS_ACCESS_KEY_ID": "test",
     "AWS_SECRET_ACCESS_KEY": "test",
     "AWS_REGION": REGION,
     "AWS_DEFAULT_REGION": REGION,
@@ -46,9 +45,9 @@ class LocalAwsFailed(UserError):
     """The embedded AWS could not be started or used, or is running already."""
 
 
-def aws_variables(endpoint: str) -> dict[str, str]:
+def aws_variables(endpoint: str, access_key: str) -> dict[str, str]:
     """The environment variables that point an AWS client at `endpoint`, bypassing any proxy."""
-    return _VARIABLES | no_proxy() | {"AWS_ENDPOINT_URL": endpoint}
+    return _VARIABLES | no_proxy() | {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": access_key}
 
 
 def no_proxy() -> dict[str, str]:
@@ -72,11 +71,11 @@ def tool_variables(variables: Mapping[str, str]) -> dict[str, str]:
 
 @dataclass(frozen=True, slots=True)
 class Record:
-    """The processes of an embedded AWS. `ec2_simulator` is None until the stack is deployed."""
+    """An embedded AWS and its processes. `ec2_simulator` is None until the stack is deployed."""
 
     token: str
     endpoint: str
-    port: int
+    access_key: str
     emulator: int
     ec2_simulator: int | None = None
     owner: int | None = None
@@ -123,8 +122,9 @@ class StateDir:
             raise LocalAwsFailed(f"{self.record} is not readable ({error})", f"delete {self.root}") from error
 
     def write(self, record: Record) -> None:
-        """Write the record atomically."""
+        """Write the record atomically. It has the access key, so only its owner may read it."""
         new = self.record.with_suffix(".new")
+        new.touch(mode=0o600)
         new.write_text(json.dumps(asdict(record), indent=2) + "\n")
         new.replace(self.record)
 

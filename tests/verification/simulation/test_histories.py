@@ -335,7 +335,7 @@ class LeavingWhatItCannotRead(RunLock):
 
 def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out() -> None:
     plan = Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300),))
-    found = run_history(plan, LIMITS, parts=Parts(agent_record=LeavingWhatItCannotRead))
+    found = run_history(plan, LIMITS, parts=Parts(agent_session=LeavingWhatItCannotRead))
     assert any("could not read" in line for line in found.wrong)
 
 

@@ -211,7 +211,7 @@ DEFECTS: dict[str, Defect] = {
     ),
     "two launchers take one lane": Defect(
         "two_agents",
-        Parts(store=TakingWhatIsTaken, agent_record=Careless),
+        Parts(store=TakingWhatIsTaken, agent_session=Careless),
         plans(InjectedFault(FaultKind.SECOND_LAUNCH, 1.5), pauses=0.3),
     ),
     "a lost attempt has cost nothing": Defect(

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeVar
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
@@ -14,7 +16,6 @@ from chronos_ec2.domain.records.capacity import Launching, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 from chronos_ec2.domain.records.status import (
-    ACTIVE,
     MAX_VERDICT,
     Cause,
     Status,
@@ -27,6 +28,7 @@ from chronos_ec2.domain.records.status import (
     read_verdict,
 )
 
+Value = TypeVar("Value", str, float)
 SCHEMA_VERSION = 1
 LAUNCHING = "launching"
 """The step of an attempt that no agent has claimed yet."""
@@ -113,11 +115,6 @@ class Run:
         """Whether the record says that the current attempt has had an instance."""
         return self.instance_id is not None or (self.verdict is None and self.claimed)
 
-    @property
-    def active(self) -> bool:
-        """Whether the run may still work."""
-        return self.status in ACTIVE
-
     def advance(self, status: Status, step: str, now: datetime) -> Run:
         """This run in a later phase. Raises ValueError for an invalid transition."""
         if status is not self.status and not follows(self.status, status):
@@ -132,7 +129,7 @@ class Run:
             current_step=CLAIMED,
             instance_id=instance_id,
             instance_type=instance_type,
-            # Its launcher may have died before it could say so: the option was recorded before the launch.
+            # Its launcher may have died before it could say so.
             launched_at=self.launched_at or (self.launching.since if self.launching else self.updated_at),
             claimed_at=at,
             # The instance is here: a suspicion that it is missing would count as the first of two observations.
@@ -248,7 +245,7 @@ class Run:
             updated_at=fields.time("updated_at"),
             deadline=fields.time("deadline"),
             price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
-            prices=_prices(fields) if fields.has("prices") else (),
+            prices=_pairs(fields, "prices", Fields.number),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
             launched_at=fields.time("launched_at") if fields.has("launched_at") else None,
@@ -262,7 +259,7 @@ class Run:
             launching=Launching.from_fields(fields.child("launching")) if fields.has("launching") else None,
             waiting=Waiting.from_fields(fields.child("waiting")) if fields.has("waiting") else None,
             parent=check_run_id(fields.text("parent")) if fields.has("parent") else None,
-            models=_models(fields) if fields.has("models") else (),
+            models=_pairs(fields, "models", Fields.text),
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 
@@ -281,14 +278,9 @@ def _read(raw: bytes, lane: Lane) -> Run:
         raise InvalidDocument(f"{lane.state_key}: {one_line(str(error), 120)}") from error
 
 
-def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
-    prices = fields.child("prices")
-    return tuple((instance_type, prices.number(instance_type)) for instance_type in fields.raw("prices"))
-
-
-def _models(fields: Fields) -> tuple[tuple[str, str], ...]:
-    models = fields.child("models")
-    return tuple((name, models.text(name)) for name in fields.raw("models"))
+def _pairs(fields: Fields, name: str, read: Callable[[Fields, str], Value]) -> tuple[tuple[str, Value], ...]:
+    document = fields.raw(name) if fields.has(name) else {}
+    return tuple((key, read(fields.child(name), key)) for key in document)
 
 
 def new_run_id(now: datetime, entropy: bytes) -> str:

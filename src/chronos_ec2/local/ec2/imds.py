@@ -47,11 +47,11 @@ class Metadata(BaseHTTPRequestHandler):
         self.wfile.write(body)
 
 
-def metadata(instance_id: str, region: str) -> dict[str, str]:
+def metadata(instance_id: str, region: str, access_key: str) -> dict[str, str]:
     """What EC2 serves to an instance that has a role, by path."""
     role = {
         "Code": "Success", "Type": "AWS-HMAC", "LastUpdated": "2026-01-01T00:00:00Z",
-        "Expiration": "2099-01-01T00:00:00Z", "AccessKeyId": "test", "SecretAccessKey": "test", "Token": "test",
+        "Expiration": "2099-01-01T00:00:00Z", "AccessKeyId": access_key, "SecretAccessKey": "test", "Token": "test",
     }  # fmt: skip
     return {
         "meta-data/instance-id": instance_id,

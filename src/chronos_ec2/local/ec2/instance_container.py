@@ -52,13 +52,13 @@ class InstanceContainer:
     name: str
 
     @classmethod
-    def create(cls, instance_id: str, user_data: str, endpoint: str) -> InstanceContainer:
-        """Create an instance, not yet started, whose AWS is the one at `endpoint`."""
+    def create(cls, instance_id: str, user_data: str, endpoint: str, access_key: str) -> InstanceContainer:
+        """Create an instance, not yet started, whose AWS is the one at `endpoint`; its role has `access_key`."""
         name = f"chronos-ec2-{secrets.token_hex(4)}"
         _docker("create", f"--name={name}", f"--hostname={instance_id}", *_OPTIONS, IMAGE)
         instance = cls(name)
         files = {
-            "/etc/imds.json": json.dumps(metadata(instance_id, REGION)),
+            "/etc/imds.json": json.dumps(metadata(instance_id, REGION, access_key)),
             "/etc/systemd/system.conf.d/aws.conf": f"[Manager]\nDefaultEnvironment=AWS_ENDPOINT_URL={endpoint}\n",
             "/etc/systemd/system/chronos-agent.service.d/memory.conf": _MEMORY_LIMIT,
             **{f"/etc/systemd/system/{name}": unit for name, unit in _EARLY_UNITS.items()},

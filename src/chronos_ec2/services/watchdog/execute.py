@@ -8,7 +8,6 @@ from typing import assert_never
 
 from chronos_ec2.domain.cost import cost_of, cost_until, settled
 from chronos_ec2.domain.decision import (
-    Action,
     CancelDeadline,
     Decision,
     Effect,
@@ -25,30 +24,25 @@ from chronos_ec2.domain.decision import (
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import (
     Found,
-    HeartbeatRead,
-    HeartbeatReceived,
     LaneFacts,
     LockHeld,
-    LockRead,
     ReadFailed,
-    Unreadable,
-    last_heard,
 )
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
-from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, StackLocation, compose, kind_of_end
+from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.reports import Claim, OutcomeReport
+from chronos_ec2.domain.records.reports import OutcomeReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key, run_key, set_aside_key, suspect_key
-from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.outbox import Outbox, last_lines
+from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.watchdog.cleanup_receipt import write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
+from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,6 +58,7 @@ class Executor:
     clock: Clock
     place: StackLocation
     prices: Prices
+    limit: MessageLimit
 
     def record(self, observed: LaneFacts, reported: LaneFacts) -> tuple[LaneFacts, Exception | None]:
         """Write the run as reported into the lock if it differs from the one observed; the facts to decide on.
@@ -91,7 +86,7 @@ class Executor:
             Exception: the first that an action raised.
         """
         for action in decision.actions:
-            self._check_heartbeat(action, facts)
+            check_heartbeat(self.store, action, facts)
         failed: Exception | None = None
         notified = True
         for action in decision.actions:
@@ -109,24 +104,6 @@ class Executor:
                 failed = failed or error
         if failed:
             raise failed
-
-    def _check_heartbeat(self, action: Action, facts: LaneFacts) -> None:
-        """Raise LostRace if a heartbeat has arrived or moved since the facts were read, before anything is written."""
-        if (silent := _based_on_heartbeat_of(action, facts)) is None:
-            return
-        instance_id, run_id = silent
-        known = facts.heartbeats.get(run_id, facts.heartbeat)
-        current = self.store.read_heartbeat(self.environment, run_id)
-        if isinstance(current, ReadFailed):
-            raise LostRace(f"the heartbeat of {instance_id} could not be checked again: {current.problem}")
-        last, before = last_heard(current, instance_id), last_heard(known, instance_id)
-        if last is None:
-            return
-        arrived = before is None or last > before
-        moved = _counter(current) > _counter(known)
-        hung = isinstance(action, Terminate) and action.cause is Cause.HUNG
-        if moved or (arrived and not hung):
-            raise LostRace(f"{instance_id} has sent a heartbeat since")
 
     def _execute(self, action: Effect, facts: LaneFacts) -> LaneFacts:
         match action:
@@ -178,19 +155,8 @@ class Executor:
         if instance_id not in {instance.instance_id for instance in facts.instances if instance.alive}:
             raise LostRace(f"{instance_id} is not in EC2's list of our instances")
         if not action.unconditional:
-            if _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
-                raise LostRace(f"{facts.lane.state_key} changed")
-            self._check_register(facts)
+            check_lock(self.store, facts)
         self.fleet.terminate(instance_id, force=action.force)
-
-    def _check_register(self, facts: LaneFacts) -> None:
-        """Raise LostRace if an instance may have claimed or ended the attempt since, and its verdict is not written."""
-        if not isinstance(facts.lock, LockHeld) or facts.lock.run.verdict is not None:
-            return
-        run = facts.lock.run
-        current = self.store.read_outcome(run) if run.claimed else self.store.read_claim(run)
-        if isinstance(current, ReadFailed) or (isinstance(current, Found) and not _void(current)):
-            raise LostRace(f"the instance of run {run.run_id} may have reported since")
 
     def _finish(self, run: Run, facts: LaneFacts) -> None:
         """Write receipt and final record, notify, release the lock. In this order, a crash anywhere repeats it all."""
@@ -208,14 +174,16 @@ class Executor:
         final = replace(run, models=models)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), final.to_json())
         text = run.verdict.message if run.verdict else ""
+        incident = Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run))
+        since = held.since(run.phases[-1][1]) if run.phases else held.written_at
+        overdue = now - since >= MAX_NOTIFICATION_DELAY
         # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
-            notified = self._send(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run)))
+            notified = self._send(incident, overdue=overdue)
         except ServiceUnavailable:
             raise
         except Exception:
-            since = held.since(run.phases[-1][1]) if run.phases else held.written_at
-            if now - since >= MAX_NOTIFICATION_DELAY:
+            if overdue:
                 self.store.release_lock(held)
             raise
         if notified:
@@ -235,7 +203,7 @@ class Executor:
         self.store.remove_lock(lane, etag)
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
-        """Send a notification; whether it is known to be sent."""
+        """Send a notification; whether nothing has to wait for it any more."""
         now = self.clock.now()
         # An incident without a run may be named after its instance.
         instance = next((each for each in facts.instances if each.instance_id == notify.incident), None)
@@ -245,9 +213,9 @@ class Executor:
         else:
             cost = cost_of(instance, price, now) if instance else None
         incident = Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
-        return self._send(replace(incident, instance=instance, price_usd=price))
+        return self._send(replace(incident, instance=instance, price_usd=price), about=notify.about or "")
 
-    def _send(self, incident: Incident) -> bool:
+    def _send(self, incident: Incident, *, about: str = "", overdue: bool = False) -> bool:
         now, run = self.clock.now(), incident.run
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
@@ -255,44 +223,9 @@ class Executor:
             log = last_lines(self.store.objects, run) if run and incident.kind in WITH_LOG else None
             return compose(replace(incident, log=log), self.place, now)
 
-        return Outbox(self.store.objects, self.notifier).send(marker, message, now)
+        def admitted() -> bool:
+            ends = run is not None and run.verdict is not None
+            return ends or incident.kind not in WITHHELD or self.limit.admits(incident.kind, marker, now)
 
-
-def _void(report: Found[Claim] | Found[OutcomeReport]) -> bool:
-    return isinstance(report.document, Claim) and report.document.void
-
-
-def _counter(heartbeat: HeartbeatRead) -> int:
-    return heartbeat.heartbeat.counter if isinstance(heartbeat, HeartbeatReceived) else -1
-
-
-def _based_on_heartbeat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
-    """The ids of the instance and run whose old or missing heartbeat is a reason for this action, if any."""
-    match action, facts.lock:
-        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), LockHeld(run):
-            return instance_id, run.run_id
-        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Unreadable():
-            run_id = next((each.run_id for each in facts.instances if each.instance_id == instance_id), None)
-            return (instance_id, run_id) if run_id else None
-        case FinishRun(after) | WriteLock(after), LockHeld(run) if run.instance_id and run.instance_id not in _ids(
-            facts
-        ):
-            over = isinstance(action, FinishRun) or after.attempt != run.attempt
-            return (run.instance_id, run.run_id) if over else None
-        case _:
-            return None
-
-
-def _ids(facts: LaneFacts) -> set[str]:
-    return {instance.instance_id for instance in facts.instances}
-
-
-def _version(lock: LockRead) -> object:
-    """Equal for two reads of the same lock: sequence and nonce, because an ETag can recur."""
-    match lock:
-        case LockHeld(run):
-            return (run.run_id, run.seq, run.nonce)
-        case ReadFailed():
-            return ReadFailed  # their texts differ
-        case _:
-            return lock
+        outbox = Outbox(self.store.objects, self.notifier)
+        return outbox.send(marker, message, now, about=about, admitted=admitted, overdue=overdue)
