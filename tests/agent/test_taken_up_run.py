@@ -21,7 +21,7 @@ from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.testing import Environment, MemoryAws, MemoryObjects, MemoryTransfer
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.worker.control import Control
-from chronos_ec2.worker.run_lock import Identity
+from chronos_ec2.worker.run_session import Identity
 from tests.agent.builders import FAST, NOW, World, a_config, a_workdir, put_toy_series, tiny_chronos
 from tests.agent.training.runs import metrics_lines, toy_workdir, train
 
