@@ -78,7 +78,7 @@ class _World:
             deadline=now + timedelta(hours=12), phases=((Status.INITIALIZATION, now),),
         )  # fmt: skip
         self.store.create_lock(run)
-        return Identity("dev", _RUN_ID, "i-0123456789abcdef0", "boot-1")
+        return Identity("dev", _RUN_ID, "i-0123456789abcdef0", "boot-1", 1)
 
 
 def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:

@@ -385,7 +385,7 @@ def test_the_first_request_is_retried(world: World, workdir: Workdir) -> None:
 
 
 def test_without_a_request_there_is_no_claim(world: World, workdir: Workdir) -> None:
-    assert run_to_end(world, workdir) == FENCED
+    assert run_agent(world, "bucket", an_identity(), workdir, Control()) == FENCED
 
 
 @pytest.mark.parametrize(

@@ -54,7 +54,7 @@ def run(env: Environment, folder: Path, *, stopped: bool = False, **spec: Any) -
     if stopped:
         env.aws.transfer = StopsAfterAnUpload(env.objects, control)
     folder.mkdir()
-    identity = Identity("dev", launched.run_id, launched.instance_id, "boot")
+    identity = Identity("dev", launched.run_id, launched.instance_id, "boot", launched.attempt)
     code = run_agent(World(env.aws), "bucket", identity, a_workdir(folder), control)
     env.aws.transfer = MemoryTransfer(env.objects)
     env.fleet.move(launched.instance_id, InstanceState.TERMINATED)

@@ -635,7 +635,15 @@ def test_with_a_fresh_moving_heartbeat_only_limits_and_people_end_a_claimed_run(
         run.attempt,
         InstanceState.RUNNING,
     )
-    if fresh and mine and instance and run.claimed and run.status in ACTIVE and run.verdict is None and run.stop is None:
+    if (
+        fresh
+        and mine
+        and instance
+        and run.claimed
+        and run.status in ACTIVE
+        and run.verdict is None
+        and run.stop is None
+    ):
         if (beat.heartbeat.attempt, run.instance_id) != (run.attempt, instance.instance_id):
             return
         causes = {cause for instance_id, cause in terminated(decided(facts)) if instance_id == instance.instance_id}
@@ -650,7 +658,8 @@ def test_with_a_fresh_moving_heartbeat_no_run_in_time_is_given_up_because_it_is_
     run = facts.lock.run
     fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
     listed = any(instance.run_id == run.run_id for instance in facts.instances)
-    if fresh and not listed and beat.heartbeat.instance_id == run.instance_id and run.deadline > NOW:
+    mine = run.claimed and beat.heartbeat.instance_id == run.instance_id
+    if fresh and not listed and mine and run.deadline > NOW:
         actions = decided(facts).actions
         assert not any(isinstance(action, FinishRun) for action in actions)
         assert all(action.run.attempt == run.attempt for action in actions if isinstance(action, WriteLock))

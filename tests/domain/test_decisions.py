@@ -450,7 +450,9 @@ ORPHANS: dict[str, LaneFacts] = {
         instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN))
     ),
     "an orphan beside a dead run is decided too, and both give evidence": some_facts(
-        instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN)), heartbeat=Absent()
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN)),
+        heartbeat=Absent(),
+        lock=suspected(Cause.INFRA, LIMITS.confirmation),
     ),
     "an instance of another attempt is an orphan beside a healthy run": some_facts(
         instances=(an_instance(), an_instance(instance_id=OTHER_ID, attempt=2))

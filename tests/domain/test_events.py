@@ -15,6 +15,7 @@ from chronos_ec2.domain.events import (
     InstanceStateChanged,
     RebalanceRecommendation,
     RelaunchWanted,
+    RunReported,
     SpotInterruption,
     StateWritten,
     parse_event,
@@ -44,6 +45,24 @@ def an_object(key: object, bucket: object = "our-bucket") -> dict[str, Any]:
 )
 def test_a_lock_that_is_written_or_deleted_is_an_event_of_its_lane(kind: tuple[str, str], key: str, lane: Lane) -> None:
     assert parse(kind, an_object(key)) == StateWritten("our-bucket", lane)
+
+
+@pytest.mark.parametrize("name", ["status.json", "claims/1.json", "claims/12.json", "outcomes/3.json"])
+def test_a_report_of_an_instance_is_an_event_of_its_run(name: str) -> None:
+    assert parse(CREATED, an_object(f"dev/{RUN_ID}/{name}")) == RunReported("our-bucket", "dev", RUN_ID)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"dev/{RUN_ID}/heartbeat.json", f"dev/{RUN_ID}/state.json", f"dev/{RUN_ID}/cleanup_status.json",
+        f"dev/{RUN_ID}/claims/x.json", f"dev/{RUN_ID}/claims/1.json/x", f"x/dev/{RUN_ID}/status.json",
+        f"cached-datasets/{RUN_ID}/status.json", "dev/lanes/status.json", f"dev/{RUN_ID}/claims/\u0661.json",
+        f"dev/{RUN_ID}/claims/1234567890.json", f"dev/{RUN_ID}/status.json\n",
+    ],
+)  # fmt: skip
+def test_what_else_a_run_writes_wakes_nobody(key: str) -> None:
+    assert isinstance(parse(CREATED, an_object(key)), Ignored)
 
 
 @pytest.mark.parametrize("state", InstanceState)
@@ -97,7 +116,7 @@ def test_a_write_without_bucket_or_key_is_ignored(detail: dict[str, Any]) -> Non
 
 
 def test_a_write_of_another_object_is_ignored() -> None:
-    assert parse(CREATED, an_object("dev/heartbeat.json")) == Ignored("not the key of a lock")
+    assert parse(CREATED, an_object("dev/heartbeat.json")) == Ignored("neither the key of a lock nor of a report")
 
 
 @pytest.mark.parametrize("raw", [None, 7, "text", [{}]])
@@ -181,12 +200,16 @@ _BUCKET, _INSTANCE = "chronos-ec2-dev-bucket", "i-0abcd1234ef567890"
 _WRITTEN = StateWritten(_BUCKET, Lane("dev"))
 _WRITTEN_NIGHTLY = StateWritten(_BUCKET, Lane("dev", "nightly"))
 _TERMINATED = InstanceStateChanged(_INSTANCE, InstanceState.TERMINATED)
-_ANOTHER_KEY = Ignored("not the key of a lock")
+_ANOTHER_KEY = Ignored("neither the key of a lock nor of a report")
+_REPORTED = RunReported(_BUCKET, "dev", "20261123T115900Z-1a2b3c")
 MEANING: dict[str, Event] = {
     "s3-object-created-state": _WRITTEN,
     "s3-object-created-state-unversioned": _WRITTEN,
     "s3-object-created-lane": _WRITTEN_NIGHTLY,
     "s3-object-created-foreign": _ANOTHER_KEY,
+    "s3-object-created-claim": _REPORTED,
+    "s3-object-created-status": _REPORTED,
+    "s3-object-created-outcome": _REPORTED,
     "s3-object-deleted-state": _WRITTEN,
     "s3-object-deleted-state-unversioned": _WRITTEN,
     "s3-object-deleted-state-lifecycle": _WRITTEN,

@@ -65,7 +65,7 @@ def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     The watchdog cannot terminate such an instance. A fresh heartbeat alone does not keep the lock: if the work hangs or
     the deadline is past, releasing the lock makes the agent fence itself.
     """
-    last = last_heard(facts.heartbeat, run.instance_id) if run.instance_id else None
+    last = last_heard(facts.heartbeat, run.instance_id) if run.claimed and run.instance_id else None
     hangs = isinstance(facts.heartbeat, HeartbeatReceived) and facts.heartbeat.stalled_for(now) > limits.progress
     return last is not None and now - last <= limits.lease and now < run.deadline and not hangs
 

@@ -63,8 +63,13 @@ def _counter(heartbeat: HeartbeatRead) -> int:
 
 
 def _based_on_heartbeat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
-    """The ids of the instance and run whose old or missing heartbeat is a reason for this action, if any."""
+    """The ids of the instance and run whose old or missing heartbeat is a reason for this action, if any.
+
+    A heartbeat of an instance that has not claimed proves nothing.
+    """
     match action, facts.lock:
+        case _, LockHeld(run) if not run.claimed:
+            return None
         case Terminate(instance_id, Cause.INFRA | Cause.HUNG), LockHeld(run):
             return instance_id, run.run_id
         case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Unreadable():
