@@ -360,14 +360,6 @@ def test_a_report_wakes_the_watchdog_for_the_lane_of_its_run(env: Environment, l
     assert env.lock(lane).run.claimed
 
 
-def test_a_report_of_a_run_that_holds_no_lane_wakes_nobody(env: Environment) -> None:
-    env.launch()
-    before = len(env.faults.calls)
-    env.handle(_created(claim_key("dev", "20200101T000000Z-000000", 1)))
-    env.handle(_created(claim_key("prod", env.lock().run.run_id, 1)))
-    assert not [call for call in env.faults.calls[before:] if call[0].startswith("fleet")]
-
-
 def _created(key: str) -> object:
     detail = {"bucket": {"name": "a-bucket"}, "object": {"key": key}}
     return {"source": "aws.s3", "detail-type": "Object Created", "detail": detail}

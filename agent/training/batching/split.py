@@ -16,31 +16,39 @@ from chronos_ec2.training_config.schema import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training, validation and test windows, in this order of time within each series."""
+    """Training, validation and test windows, in this order of time within each series.
+
+    Of the `evaluated` series, `test` and `validation` have those that are long enough, with an observation in and
+    before these windows.
+    """
 
     training: TrainingWindows
     validation: HeldOutWindows | None
     test: HeldOutWindows
+    evaluated: int
 
     @classmethod
     def of(cls, panel: Panel, config: TrainingConfig) -> Split:
         """The last windows are the test set; the one before is the validation set if anything is selected by it.
 
         Raises:
-            InvalidInput: no training window is left, or no series is evaluated.
+            InvalidInput: no training window is left, or no observation is held out.
         """
-        horizon, season = config.prediction_length, config.evaluation.season_length
-        evaluated = _evaluated_series(panel, config.evaluation.series)
-        test = hold_out(panel, horizon, config.evaluation.windows, season).select(evaluated)
+        horizon, season, windows = config.prediction_length, config.evaluation.season_length, config.evaluation.windows
+        named = _named_series(panel, config.evaluation.series)
+        evaluated = _long_enough(panel, named, min_series_length(config))
+        test = hold_out(panel, horizon, windows, season, series=evaluated)
         ends, validation = panel.lengths.copy(), None
         ends[evaluated] = test.cutoffs[0]
         if _needs_validation(config):
             ends[evaluated] -= horizon
-            validation = hold_out(panel, horizon, 1, season, before=config.evaluation.windows).select(evaluated)
+            validation = hold_out(panel, horizon, 1, season, before=windows, series=evaluated)
+            validation = _with_observations(validation, f"the {horizon} points before the test windows")
+        test = _with_observations(test, f"its last {windows * horizon} points")
         min_past = config.training.min_past or horizon
-        windows = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
-        _check_not_empty(windows, sampling_weights(panel, config))
-        return cls(windows, validation, test)
+        training = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
+        _check_not_empty(training, sampling_weights(panel, config))
+        return cls(training, validation, test, len(named))
 
 
 def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
@@ -61,7 +69,7 @@ def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
 def min_series_length(config: TrainingConfig) -> int:
     """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
 
-    A series with these but without a training window is evaluated and not trained on.
+    A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
     """
     held_out = config.evaluation.windows + (1 if _needs_validation(config) else 0)
     return (1 + held_out) * config.prediction_length
@@ -76,12 +84,32 @@ def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
     raise InvalidInput("data.path", problem, "lower training.min_past, prediction_length or evaluation.windows")
 
 
-def _evaluated_series(panel: Panel, pattern: str) -> Indices:
-    positions = [position for position, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
+def _named_series(panel: Panel, pattern: str) -> Indices:
+    items = panel.items.to_pylist()
+    positions = [position for position, item in enumerate(items) if fnmatchcase(item, pattern)]
     if not positions:
-        problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
+        problem = f"{pattern!r} matches no series; the names look like {items[0]!r}"
         raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
     return np.array(positions)
+
+
+def _long_enough(panel: Panel, series: Indices, min_length: int) -> Indices:
+    """The series that can be evaluated; the others are only trained on."""
+    found = series[panel.lengths[series] >= min_length]
+    if not len(found):
+        problem = f"none of the {len(series)} series to evaluate has the {min_length} points that it needs"
+        raise InvalidInput("evaluation.series", problem, "lower prediction_length or evaluation.windows")
+    return found
+
+
+def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
+    """The windows of the series that can be judged. Raises InvalidInput if there are none."""
+    observed = windows.observed
+    if observed.any():
+        return windows.select(np.flatnonzero(observed))
+    problem = f"none of the {len(observed)} series to evaluate has an observation in {where}, held out, and before them"
+    remedy = "leave rows of the future, which have no target yet, out; or name other series in evaluation.series"
+    raise InvalidInput("data.path", problem, remedy)
 
 
 def _needs_validation(config: TrainingConfig) -> bool:

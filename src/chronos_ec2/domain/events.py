@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,7 +24,7 @@ class StateWritten:
 
 @dataclass(frozen=True, slots=True)
 class RunReported:
-    """An instance reported about its run: a claim, a status or an outcome was written."""
+    """An instance has written its claim, status or outcome of a run."""
 
     bucket: str
     environment: str
@@ -85,6 +86,30 @@ def parse_event(raw: object) -> Event:
     return parser(detail) if parser else Ignored(one_line(f"not ours: {kind[0]}, {kind[1]}", 120))
 
 
+def parse_batch(raw: object) -> dict[Event, tuple[str, ...]]:
+    """The events in a batch of messages of SQS, each once, with the ids of its messages. Never raises.
+
+    Anything else is a batch of one event without a message.
+    """
+    records = raw.get("Records") if isinstance(raw, Mapping) else None
+    if not isinstance(records, Sequence) or isinstance(records, str):
+        return {parse_event(raw): ()}
+    found: dict[Event, tuple[str, ...]] = {}
+    for record in records:
+        message = record.get("messageId") if isinstance(record, Mapping) else None
+        event = parse_event(_body(record))
+        found[event] = (*found.get(event, ()), *([message] if isinstance(message, str) else []))
+    return found
+
+
+def _body(record: object) -> object:
+    body = record.get("body") if isinstance(record, Mapping) else None
+    try:
+        return json.loads(body) if isinstance(body, str) else None
+    except (ValueError, RecursionError):
+        return None
+
+
 def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
     """The watchdog's request to the launcher in `raw`. Never raises because of `raw`."""
     raw = _original(raw)
@@ -112,7 +137,7 @@ def _state_written(detail: Mapping[str, Any]) -> Event:
         return StateWritten(bucket, lane)
     if report := run_of_report(key):
         return RunReported(bucket, *report)
-    return Ignored("neither the key of a lock nor of a report")
+    return Ignored("not the key of a lock or of an instance's report")
 
 
 def _state_changed(detail: Mapping[str, Any]) -> Event:

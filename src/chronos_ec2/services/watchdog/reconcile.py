@@ -172,7 +172,7 @@ class Reconciler:
             case StateWritten(lane=lane):
                 return self.lane(lane)
             case RunReported(environment=environment, run_id=run_id):
-                return self._run(environment, run_id)
+                return self.run(environment, run_id) or Ignored(f"no instance of run {run_id} is ours")
             case (
                 InstanceStateChanged(instance_id) | SpotInterruption(instance_id) | RebalanceRecommendation(instance_id)
             ):
@@ -181,22 +181,6 @@ class Reconciler:
                 return event
             case _:
                 assert_never(event)
-
-    def _run(self, environment: str, run_id: str) -> Report | Ignored:
-        """Reconcile the lane that a run holds: its lock says which, never a report."""
-        if environment != self.environment:
-            return Ignored(f"run {run_id} is in another environment")
-        main = Lane(environment)
-        if self._holds(main, run_id):
-            return self.lane(main)
-        held = next(
-            (lane for lane in self.store.lanes(environment) if lane != main and self._holds(lane, run_id)), None
-        )
-        return self.lane(held) if held else Ignored(f"run {run_id} holds no lane")
-
-    def _holds(self, lane: Lane, run_id: str) -> bool:
-        lock = self.store.read_lock(lane)
-        return isinstance(lock, LockHeld) and lock.run.run_id == run_id
 
     def lane(self, lane: Lane) -> Report:
         """Reconcile one lane of this environment.
@@ -212,6 +196,14 @@ class Reconciler:
         """Reconcile the lane of an instance; None if the instance is not ours."""
         found = self.fleet.find(self.environment, instance_id)
         return None if found is None else self.lane(self._observer.lane_of(found))
+
+    def run(self, environment: str, run_id: str) -> Report | None:
+        """Reconcile the lane of a run, which the tags of its instances name; None if it has none here."""
+        if environment != self.environment:
+            return None
+        found = (instance for instance in self.fleet.instances(environment) if instance.run_id == run_id)
+        lane = next(map(self._observer.lane_of, found), None)
+        return None if lane is None else self.lane(lane)
 
     def facts(self, lane: Lane) -> LaneFacts:
         """What is known about a lane now."""
