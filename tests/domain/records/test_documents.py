@@ -44,6 +44,7 @@ FULL_RUN = a_run(
         (Refusal(LaunchOption("g4dn.2xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none in us-east-1a"),),
     ),
     parent="20260130T120000Z-0a0b0c",
+    models=(("config.json", "a" * 64),),
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -97,7 +98,7 @@ EXAMPLES: dict[str, Any] = {
 }  # fmt: skip
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
-    | {"launching", "waiting", "launched_at", "ended_at", "parent"},
+    | {"launching", "waiting", "launched_at", "claimed_at", "ended_at", "parent", "models"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
     "request": {"market", "log_group", "code_sha256", "commit", "parent", *SPANS},
     "claim": set(),

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from random import Random
 
 import pytest
+from chronos_ec2.worker.run_lock import RunLock
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Action, Decision, Terminate, WriteLock
@@ -30,7 +31,6 @@ from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_ec2 import Drought, VirtualDeadlines
-from chronos_ec2.worker.run_lock import RunLock
 from verification.simulation.__main__ import main
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
@@ -335,7 +335,7 @@ class LeavingWhatItCannotRead(RunLock):
 
 def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out() -> None:
     plan = Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300),))
-    found = run_history(plan, LIMITS, parts=Parts(agent_record=LeavingWhatItCannotRead))
+    found = run_history(plan, LIMITS, parts=Parts(agent_session=LeavingWhatItCannotRead))
     assert any("could not read" in line for line in found.wrong)
 
 

@@ -10,6 +10,7 @@ from datetime import datetime
 from pathlib import Path
 
 import pytest
+from chronos_ec2.worker.run_lock import RunLock
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Decision, FinishRun, Terminate, WriteLock
@@ -28,7 +29,6 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.virtual_ec2 import Drought
-from chronos_ec2.worker.run_lock import RunLock
 from tests.verification.simulation.test_histories import TakingWhatIsTaken
 from verification.simulation import guarantees
 from verification.simulation.faulty_aws import SimulatedObjects
@@ -211,7 +211,7 @@ DEFECTS: dict[str, Defect] = {
     ),
     "two launchers take one lane": Defect(
         "two_agents",
-        Parts(store=TakingWhatIsTaken, agent_record=Careless),
+        Parts(store=TakingWhatIsTaken, agent_session=Careless),
         plans(InjectedFault(FaultKind.SECOND_LAUNCH, 1.5), pauses=0.3),
     ),
     "a lost attempt has cost nothing": Defect(

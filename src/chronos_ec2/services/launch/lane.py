@@ -146,7 +146,7 @@ class FailedLaunch:
         verdict = Verdict(outcome, cause, _reason(error), DecidedBy.AGENT)
         ended = held.run.end(verdict, max(held.written_at, held.run.updated_at))
         self.store.objects.write(run_key(self.run.lane.environment, self.run.run_id, FINAL_RECORD), ended.to_json())
-        self.store.release_lock(self.run.lane, held.etag)
+        self.store.release_lock(held)
         return f"run {self.run.run_id}: no instance was started, and {self.run.lane} is free"
 
     def _stop(self, held: LockHeld, error: BaseException) -> str:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
-from typing import Any
 
 from chronos_ec2.domain.errors import NotAllowed
 from chronos_ec2.domain.facts import ReadFailed
@@ -14,6 +12,7 @@ from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.reports import CleanupReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key, run_prefix
 from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
@@ -25,14 +24,19 @@ UPLOAD = "multipart-upload"
 
 
 def write_receipt(
-    objects: ObjectStore, fleet: Fleet, deadlines: Deadlines, run: Run, instances: tuple[Instance, ...], now: datetime
+    objects: ObjectStore,
+    fleet: Fleet,
+    deadlines: Deadlines,
+    run: Run,
+    instances: tuple[Instance, ...],
+    agent: CleanupReport | None,
+    now: datetime,
 ) -> None:
     """Delete unused leftovers of the run, abort its unfinished uploads, and write cleanup_status.json.
 
-    The receipt holds what AWS says about the run's resources, and what the agent reported about its instance.
+    The receipt holds what AWS says about the run's resources, and what the agent has reported about its instance.
     """
     environment = run.lane.environment
-    key = run_key(environment, run.run_id, RECEIPT)
     resources = [
         {"kind": "instance", "id": instance.instance_id, "state": str(instance.state)}
         for instance in instances
@@ -51,9 +55,9 @@ def write_receipt(
         "run_id": run.run_id,
         "checked_at": format_time(now),
         "resources": resources,
-        "agent": _agent_report(objects, key),
+        "agent": agent and agent.to_dict(),
     }
-    objects.write(key, dump_json(receipt))
+    objects.write(run_key(environment, run.run_id, RECEIPT), dump_json(receipt))
 
 
 def _leftovers(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
@@ -99,15 +103,3 @@ def _schedule_state(instance_id: str, scheduled: Mapping[str, datetime] | ReadFa
     if isinstance(scheduled, ReadFailed):
         return "unknown"
     return "scheduled" if instance_id in scheduled else "deleted"
-
-
-def _agent_report(objects: ObjectStore, key: str) -> Any:
-    """The agent's part of the receipt, unchanged. `write_receipt` may run twice."""
-    found = objects.read(key)
-    if found is None:
-        return None
-    try:
-        document = json.loads(found.body)
-    except ValueError:
-        return None
-    return document.get("agent") if isinstance(document, dict) else None
