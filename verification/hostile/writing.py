@@ -24,7 +24,7 @@ _NAMES = (
     "logs/exit-report-2.txt", "checkpoints/1/manifest.json", "checkpoints/9/model.safetensors", "models/config.json",
     "eval/eval_metrics.json", "plots/loss.png", "forecasts/a.parquet",
 )  # fmt: skip
-_TEXTS = ("done", "", "\x1b]0;owned\x07", "a\r\nSubject: b", "<script>", "x" * 3000, "‮", "*bold* <https://a.b|c>")
+_TEXTS = ("done", "", "\x1b]0;owned\x07", "a\r\nSubject: b", "<script>", "x" * 3000, "\u202e", "*bold* <https://a.b|c>")
 _PHASES = (Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC)
 _TIMES = ("2026-01-31T12:00:00.000Z", "0001-01-01T00:00:00.000Z", "9999-12-31T23:59:59.999Z", "soon")
 
@@ -52,7 +52,8 @@ class Writer:
         self._random, self._ids, self._others = random, ids, others
         self._counter = 0
         self._kinds: tuple[Callable[[Target], Writing], ...] = (
-            self._claim, self._claim, self._outcome, self._outcome, self._status, self._status, self._heartbeat, self._file,
+            self._claim, self._claim, self._outcome, self._outcome, self._status, self._status, self._heartbeat,
+            self._file,
         )  # fmt: skip
 
     def writing(self, target: Target) -> Writing:
@@ -80,10 +81,10 @@ class Writer:
 
     def _outcome(self, target: Target) -> Writing:
         random = self._random
-        cause = random.choice(tuple(Cause))
+        cause = random.choice((*Cause, *[Cause.INFRA, Cause.PREEMPTED] * 5))
         truly = {Cause.COMPLETED: Outcome.SUCCEEDED, Cause.REQUESTED: Outcome.KILLED}.get(cause, Outcome.FAILED)
         document = _header(target) | {
-            "nonce": f"{random.getrandbits(32):08x}", "outcome": random.choice((truly, truly, *Outcome)),
+            "nonce": f"{random.getrandbits(32):08x}", "outcome": random.choice((truly, truly, truly, truly, *Outcome)),
             "cause": cause, "message": random.choice(_TEXTS), "decided_by": random.choice(tuple(DecidedBy)),
             "cleanup": None, "models": random.choice(({}, {"model.safetensors": "0" * 64}, {"../x": "0" * 64})),
         }  # fmt: skip
@@ -96,7 +97,9 @@ class Writer:
         return Writing("status.json", _json(document))
 
     def _file(self, _target: Target) -> Writing:
-        return Writing(self._random.choice(_NAMES), self._random.choice(_TEXTS).encode() * self._random.choice((1, 500)))
+        return Writing(
+            self._random.choice(_NAMES), self._random.choice(_TEXTS).encode() * self._random.choice((1, 500))
+        )
 
     def _spoilt(self, body: bytes) -> bytes:
         """Garbage, somebody else's document, or this one with a field or some bytes changed."""
