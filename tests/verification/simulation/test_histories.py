@@ -9,7 +9,6 @@ from datetime import datetime, timedelta
 from random import Random
 
 import pytest
-from chronos_ec2.worker.run_lock import RunLock
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Action, Decision, Terminate, WriteLock
@@ -31,6 +30,7 @@ from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_ec2 import Drought, VirtualDeadlines
+from chronos_ec2.worker.run_session import RunSession
 from verification.simulation.__main__ import main
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
@@ -325,10 +325,10 @@ def test_a_watchdog_that_ends_a_live_agent_beside_an_unreadable_record_is_found_
     assert any("healthy" in line for line in run_history(plan, LIMITS, parts=parts).wrong)
 
 
-class LeavingWhatItCannotRead(RunLock):
-    def _owned(self) -> LockHeld:
-        found = self._store.read_lock(self._lane)
-        if not isinstance(found, LockHeld):
+class LeavingWhatItCannotRead(RunSession):
+    def read(self) -> Run | None:
+        found = super().read()
+        if found is None:
             raise Fenced("not a lock of mine")
         return found
 

@@ -248,6 +248,8 @@ def _near_a_limit(case: _Case) -> Decision | None:
 def _healthy(case: _Case) -> Decision:
     if isinstance(case.facts.heartbeat, ReadFailed):
         return Decision(f"the heartbeat could not be read ({case.facts.heartbeat.problem}): no evidence, no kill")
+    if isinstance(case.facts.reports.outcome, ReadFailed):
+        return Decision(f"whether it has ended could not be read ({case.facts.reports.outcome.problem})")
     if case.run.suspect:
         cleared = replace(case.run, suspect=None, updated_at=case.now)
         return Decision("suspicion cleared", (WriteLock(cleared),))
