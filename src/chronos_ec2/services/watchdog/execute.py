@@ -8,6 +8,7 @@ from typing import assert_never
 
 from chronos_ec2.domain.cost import cost_of, cost_until, settled
 from chronos_ec2.domain.decision import (
+    Action,
     CancelDeadline,
     Decision,
     Effect,
@@ -86,7 +87,7 @@ class Executor:
             Exception: the first that an action raised.
         """
         for action in decision.actions:
-            check_heartbeat(self.store, action, facts)
+            self._check_heartbeat(action, facts)
         failed: Exception | None = None
         notified = True
         for action in decision.actions:
@@ -104,6 +105,9 @@ class Executor:
                 failed = failed or error
         if failed:
             raise failed
+
+    def _check_heartbeat(self, action: Action, facts: LaneFacts) -> None:
+        check_heartbeat(self.store, action, facts)
 
     def _execute(self, action: Effect, facts: LaneFacts) -> LaneFacts:
         match action:
