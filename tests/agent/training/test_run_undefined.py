@@ -49,7 +49,7 @@ def test_a_validation_window_without_an_observation_is_refused_before_training(t
 
     workdir = workdir_with(tmp_path, change)
     config = tiny_chronos(steps=2) | {"model": {"base": a_base(tmp_path, "chronos-2")}}
-    with pytest.raises(InvalidInput, match="in the 6 points before the test windows"):
+    with pytest.raises(InvalidInput, match="in the 6 points for selection"):
         train(workdir, config)
 
 
