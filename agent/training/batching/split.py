@@ -47,9 +47,7 @@ class Split:
         for before, purpose in enumerate(_choices(config), windows):
             held_out = hold_out(panel, horizon, 1, season, before=before, series=evaluated)
             ends[evaluated] = held_out.cutoffs[0]
-            chosen[purpose] = _with_observations(
-                held_out, f"the {horizon} points for {purpose}, before the test windows"
-            )
+            chosen[purpose] = _with_observations(held_out, f"the {horizon} points for {purpose}")
         test = _with_observations(test, f"its last {windows * horizon} points")
         if config.training.cutoff is not None:
             ends = np.minimum(ends, _points_before(panel, config.training.cutoff))
