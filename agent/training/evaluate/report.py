@@ -105,7 +105,7 @@ def _series(found: dict[str, int], windows: int) -> list[str]:
     left_out = found["of"] - found["judged"]
     if not left_out:
         return [judged]
-    return [f"{judged} Left out: {left_out} series without an observation in the test windows, or before them."]
+    return [f"{judged} Left out: {left_out} series, too short or without observations in the test windows or before."]
 
 
 def _undefined(found: dict[str, str]) -> list[str]:

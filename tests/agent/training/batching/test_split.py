@@ -129,3 +129,17 @@ def test_each_held_out_window_has_the_series_that_are_observed_in_it(tmp_path: P
     # All are held out from training, and all count as evaluated.
     assert (panel.lengths - split.training.ends).tolist() == [18] * 4
     assert split.evaluated == 4
+
+
+@pytest.mark.parametrize(
+    ("first", "last", "where"),
+    [(-12, 0, "its last 12 points"), (0, -12, "its last 12 points"), (-18, -12, "the 6 points for selection")],
+)
+def test_windows_without_any_observation_in_and_before_them_are_refused(
+    tmp_path: Path, first: int, last: int, where: str
+) -> None:
+    panel = a_panel(tmp_path, count=3)
+    for series in range(3):
+        panel = with_gaps(panel, series, first, last)
+    with pytest.raises(InvalidInput, match=f"none of the 3 series to evaluate has an observation in {where}"):
+        Split.of(panel, config(base=where.endswith("selection")))
