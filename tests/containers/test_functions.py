@@ -130,7 +130,7 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltF
         tags = {tag["Key"]: tag["Value"] for tag in found["Reservations"][0]["Instances"][0]["Tags"]}
         assert (tags["RunId"], tags["Attempt"], tags["Environment"]) == (run.run_id, "2", ENVIRONMENT)
     finally:
-        store.release_lock(lane, lock.etag)
+        store.remove_lock(lane, lock.etag)
         if lock.run.instance_id:
             client("ec2").terminate_instances(InstanceIds=[lock.run.instance_id])
 
