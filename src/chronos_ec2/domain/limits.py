@@ -17,6 +17,8 @@ MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 An SNS that does not answer is waited for without limit, because that passes.
 Not a field of Limits, which travels in requests: an older launcher would reject it.
 """
+MAX_RECEIPT_DELAY = timedelta(minutes=30)
+"""How long after its verdict a run may hold its lane because AWS does not say what is left of it."""
 MAX_MESSAGES_PER_HOUR = 60
 """How many messages of the kinds in `WITHHELD` an environment sends in an hour of the clock. The rest waits."""
 REPEAT_AFTER = timedelta(hours=1)
