@@ -80,6 +80,13 @@ def test_an_orphan_is_ended(sweep: Sweep) -> None:
     assert state_of(instance_id) == "terminated"
 
 
+def test_a_protected_instance_is_ended(sweep: Sweep) -> None:
+    instance_id = a_dead_run()
+    client("ec2").modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": True})
+    sweep()
+    assert state_of(instance_id) == "terminated"
+
+
 def test_an_unreadable_lock_is_set_aside(sweep: Sweep) -> None:
     store().objects.create("dev/system-state.json", b"not json")
     sweep()

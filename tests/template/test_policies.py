@@ -23,8 +23,12 @@ OUR_PROFILE = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/
 OTHER_PROFILE = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/web-servers"}
 ASKED = {"aws:RequestTag/Project": "Chronos-Training", "aws:RequestTag/Environment": "dev",
          "aws:RequestTag/ManagedBy": "chronos-ec2"}  # fmt: skip
+DEADLINE_TAG = {"aws:RequestTag/Deadline": "2026-01-31T23:00:00.000Z"}
 TEMPLATE = {"ec2:LaunchTemplate": f"{EC2}:launch-template/lt-0123456789abcdef0"}
-LAUNCH = ASKED | OUR_PROFILE | TEMPLATE | {"ec2:MetadataHttpTokens": "required"}
+KIND = {"ec2:InstanceType": "g4dn.2xlarge"}
+UNPROTECT = {"ec2:Attribute": "DisableApiTermination"}
+LAUNCH = ASKED | DEADLINE_TAG | OUR_PROFILE | TEMPLATE | KIND | {"ec2:MetadataHttpTokens": "required"}
+VOLUME = ASKED | {"ec2:VolumeSize": "100", "ec2:VolumeType": "gp3"}
 AS_WE_CALL = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.2", "aws:PrincipalAccount": ACCOUNT}
 INSTANCE = f"{EC2}:instance/i-0123456789abcdef0"
 LOCK, LANE_LOCK = f"{BUCKET}/dev/system-state.json", f"{BUCKET}/dev/lanes/second/system-state.json"
@@ -33,8 +37,9 @@ INSTANCE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-instancerole"
 DEADLINE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-deadlinerole"
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:chronos-ec2-dev"
-UNDELIVERED, FAILED = (
-    f"arn:aws:sqs:us-east-1:{ACCOUNT}:chronos-ec2-dev-{queue}" for queue in ("undeliveredevents", "failedinvocations")
+UNDELIVERED, FAILED, STATE_EVENTS = (
+    f"arn:aws:sqs:us-east-1:{ACCOUNT}:chronos-ec2-dev-{queue}"
+    for queue in ("undeliveredevents", "failedinvocations", "stateevents")
 )
 LAUNCHER = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:chronos-ec2-dev-launcher"
 AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR = (
@@ -78,6 +83,11 @@ def policies_of(vpc: str, security_group: str, launch_template: str) -> Policies
     return Policies(json.loads(resources))
 
 
+def without(context: Mapping[str, str], key: str) -> dict[str, str]:
+    """A request's context that says nothing about a key."""
+    return {name: value for name, value in context.items() if name != key}
+
+
 def every(action: str, resource: str, context: Mapping[str, str], why: str) -> list[Case]:
     """What nobody of ours may do."""
     return [Case(who, action, resource, context, why) for who in EVERYBODY]
@@ -113,6 +123,18 @@ NOT_ALLOWED = [
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE | {"aws:ResourceTag/Environment": "prod"}),
     Case(WATCHDOG, "ec2:StopInstances", INSTANCE, OURS | OUR_PROFILE),
     Case(WATCHDOG, "ec2:RunInstances", INSTANCE, LAUNCH),
+    *[
+        Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE | {"ec2:Attribute": attribute})
+        for attribute in ("UserData", "InstanceInitiatedShutdownBehavior", "InstanceType", "GroupSet")
+    ],
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE, "no word on the attribute"),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OTHER_PROFILE | UNPROTECT, "foreign"),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OTHER_PROFILE | UNPROTECT, "another profile"),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", f"{EC2}:volume/vol-1", OURS | UNPROTECT),
+    *[
+        Case(who, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE | UNPROTECT)
+        for who in (AGENT, STARTER, DEADLINE, OPERATOR)
+    ],
     Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", why="foreign"),
     Case(WATCHDOG, "ec2:DeleteNetworkInterface", f"{EC2}:network-interface/eni-1", why="foreign"),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
@@ -134,18 +156,35 @@ NOT_ALLOWED = [
         for who in (STARTER, OPERATOR)
         for case in (
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"aws:RequestTag/Project": "Other"}, "another project"),
-            Case(who, "ec2:RunInstances", INSTANCE, OUR_PROFILE | TEMPLATE, "no tags"),
+            Case(who, "ec2:RunInstances", INSTANCE, OUR_PROFILE | TEMPLATE | KIND, "no tags"),
+            *[
+                Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:InstanceType": kind}, kind)
+                for kind in ("p5.48xlarge", "p4d.24xlarge", "u-24tb1.metal", "g5", "xg5.xlarge", "g55.xlarge")
+            ],
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "ec2:InstanceType"), "no word on its type"),
+            *[
+                Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:Tenancy": tenancy}, tenancy)
+                for tenancy in ("dedicated", "host")
+            ],
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "aws:RequestTag/Deadline"), "no deadline"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeSize": "101"}, "a larger volume"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeType": "io2"}, "a dearer volume"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeIops": "16000"}, "a faster volume"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeThroughput": "1000"}, "a wider one"),
+            Case(who, "ec2:RunInstances", f"arn:aws:ec2:us-east-1:{ACCOUNT}:elastic-gpu/*", ASKED),
+            Case(who, "ec2:RunInstances", f"{EC2}:capacity-reservation/cr-1", ASKED),
+            Case(who, "ec2:RunInstances", f"{EC2}:key-pair/mine", ASKED),
+            Case(who, "ec2:RunInstances", f"{EC2}:placement-group/mine", ASKED),
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:MetadataHttpTokens": "optional"}, "IMDSv1"),
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | OTHER_PROFILE, "another profile"),
-            Case(who, "ec2:RunInstances", INSTANCE, ASKED | {"ec2:MetadataHttpTokens": "required"}, "no profile"),
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "ec2:InstanceProfile"), "no profile"),
             Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-of-others", {"ec2:Vpc": f"{EC2}:vpc/vpc-of-others"}),
             Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-without-a-word-on-its-vpc"),
             Case(who, "ec2:RunInstances", f"{EC2}:security-group/sg-open"),
             Case(who, "ec2:RunInstances", f"{EC2}:launch-template/lt-of-others"),
             Case(who, "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
                  TEMPLATE | {"ec2:IsLaunchTemplateResource": "false"}, "an image of one's own"),
-            Case(who, "ec2:RunInstances", INSTANCE, ASKED | OUR_PROFILE | {"ec2:MetadataHttpTokens": "required"},
-                 "no launch template"),
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "ec2:LaunchTemplate"), "no launch template"),
             Case(who, "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
                  {"ec2:IsLaunchTemplateResource": "true", "ec2:LaunchTemplate": f"{EC2}:launch-template/lt-of-others"},
                  "the image of another template"),
@@ -185,6 +224,15 @@ NOT_ALLOWED = [
     *every("sqs:PurgeQueue", UNDELIVERED, {}, ""),
     *every("sqs:SendMessage", UNDELIVERED, {}, "the queue of EventBridge"),
     *[Case(who, "sqs:SendMessage", FAILED) for who in (AGENT, DEADLINE, OPERATOR)],
+    *every("sqs:SendMessage", STATE_EVENTS, {}, "the queue of EventBridge"),
+    *every("sqs:PurgeQueue", STATE_EVENTS, {}, ""),
+    *[
+        Case(who, action, STATE_EVENTS)
+        for who in (AGENT, STARTER, DEADLINE, OPERATOR)
+        for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage")
+    ],
+    Case(WATCHDOG, "sqs:ChangeMessageVisibility", STATE_EVENTS),
+    Case(WATCHDOG, "sqs:DeleteMessage", FAILED, why="what people look into"),
 ]  # fmt: skip
 
 # Whatever the roles' own policies say, now or after the next change of them.
@@ -202,6 +250,7 @@ DENIED = [
     *every("sns:Publish", f"{TOPIC}-alarms", {"aws:SecureTransport": "false"}, "over plain HTTP"),
     *every("sqs:SendMessage", FAILED, {"aws:SecureTransport": "false"}, "over plain HTTP"),
     *every("sqs:ReceiveMessage", UNDELIVERED, {"aws:SecureTransport": "false"}, "over plain HTTP"),
+    *every("sqs:ReceiveMessage", STATE_EVENTS, {"aws:SecureTransport": "false"}, "over plain HTTP"),
 ]
 
 ALLOWED = [
@@ -220,6 +269,13 @@ ALLOWED = [
     Case(AGENT, "logs:PutLogEvents", f"{LOGS}/chronos-ec2-dev/agent:log-stream:{RUN}/1/agent.log"),
     Case(WATCHDOG, "ec2:DescribeInstances", "*"),
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE | UNPROTECT),
+    Case(
+        WATCHDOG,
+        "ec2:ModifyInstanceAttribute",
+        INSTANCE,
+        OURS | OUR_PROFILE | {"ec2:Attribute": "disableApiTermination"},
+    ),
     Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", OURS),
     Case(WATCHDOG, "s3:PutObject", LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
@@ -238,11 +294,16 @@ ALLOWED = [
     Case(WATCHDOG, "iam:PassRole", DEADLINE_ROLE, {"iam:PassedToService": "scheduler.amazonaws.com"}),
     Case(WATCHDOG, "lambda:InvokeFunction", LAUNCHER),
     Case(WATCHDOG, "sqs:SendMessage", FAILED),
+    Case(WATCHDOG, "sqs:ReceiveMessage", STATE_EVENTS, why="Lambda, in its role"),
+    Case(WATCHDOG, "sqs:DeleteMessage", STATE_EVENTS, why="Lambda, in its role"),
     Case(STARTER, "sqs:SendMessage", FAILED),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/dev/{RUN}/request.json"),
     Case(STARTER, "s3:PutObject", LOCK, {"s3:if-match": "e"}, "the id of the instance"),
     Case(STARTER, "scheduler:CreateSchedule", SCHEDULE),
     Case(STARTER, "ec2:RunInstances", INSTANCE, LAUNCH),
+    Case(STARTER, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:Tenancy": "default"}),
+    Case(STARTER, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeIops": "3000"}),
+    Case(STARTER, "ec2:RunInstances", f"{EC2}:network-interface/*", ASKED),
     Case(STARTER, "ec2:CreateTags", INSTANCE, {"ec2:CreateAction": "RunInstances"}),
     Case(STARTER, "iam:PassRole", INSTANCE_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
     Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
@@ -304,7 +365,8 @@ def test_a_role_is_for_its_service_alone(role: str, service: str) -> None:
 ALARM = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:chronos-ec2-dev-sweep-silent"
 OTHERS = "210987654321"
 # As CloudFormation names a rule that SAM has left unnamed.
-RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrittenLockWritten-1A2B3C4D5E6F"
+OWN_RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-statewrites"
+RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrites-1A2B3C4D5E6F"
 
 
 @pytest.mark.parametrize(
@@ -330,6 +392,16 @@ RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrittenLoc
         ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SecureTransport": "false"}, Answer.DENIED),
         ("UndeliveredEventsPolicy", UNDELIVERED, "sns", {}, Answer.NOT_ALLOWED),
         ("UndeliveredEventsPolicy", FAILED, "events", {}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": OWN_RULE}, Answer.ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": RULE.replace("StateWrites", "Others")},
+         Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": OWN_RULE.replace(ACCOUNT, OTHERS)},
+         Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "s3", {"aws:SourceArn": OWN_RULE}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", UNDELIVERED, "events", {"aws:SourceArn": OWN_RULE}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": OWN_RULE, "aws:SecureTransport": "false"},
+         Answer.DENIED),
         ("FailedInvocationsPolicy", FAILED, "events", {}, Answer.NOT_ALLOWED),
         ("FailedInvocationsPolicy", FAILED, "lambda", {}, Answer.NOT_ALLOWED),
         ("FailedInvocationsPolicy", FAILED, "lambda", {"aws:SecureTransport": "false"}, Answer.DENIED),

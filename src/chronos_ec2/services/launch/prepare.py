@@ -179,6 +179,7 @@ class LaunchPreparation:
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
+        self.stack.bounds.check(instance_types, limits.max_runtime)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)

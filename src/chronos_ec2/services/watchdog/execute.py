@@ -22,7 +22,7 @@ from chronos_ec2.domain.decision import (
     Terminate,
     WriteLock,
 )
-from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, TerminationProtected
 from chronos_ec2.domain.facts import (
     HeartbeatRead,
     HeartbeatReceived,
@@ -165,7 +165,12 @@ class Executor:
             raise LostRace(f"{instance_id} is not in EC2's list of our instances")
         if not action.unconditional and _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
             raise LostRace(f"{facts.lane.state_key} changed")
-        self.fleet.terminate(instance_id, force=action.force)
+        try:
+            self.fleet.terminate(instance_id, force=action.force)
+        except TerminationProtected:
+            # Whoever launches may set it, and the schedule of the deadline cannot end such an instance.
+            self.fleet.lift_protection(instance_id)
+            self.fleet.terminate(instance_id, force=action.force)
 
     def _finish(self, run: Run, facts: LaneFacts) -> None:
         """Write receipt and final record, notify, release the lock. In this order, a crash anywhere repeats it all."""
