@@ -117,6 +117,17 @@ class TestObjects:
         assert list(ports.objects.uploads("dev/run/")) == [second]
         assert len(list(ports.objects.uploads("dev/"))) == 2
 
+    def test_children_are_listed_in_parts(self, ports: Ports) -> None:
+        names = ("a", "a-b", "a0", "b", "c")
+        for name in names:
+            ports.objects.write(f"dev/lanes/{name}/system-state.json", b"{}")
+        in_order = ports.objects.children("dev/lanes/")
+        assert in_order == ("a-b", "a", "a0", "b", "c")
+        assert ports.objects.children("dev/lanes/", limit=2) == in_order[:2]
+        for at, name in enumerate(in_order):
+            assert ports.objects.children("dev/lanes/", name) == in_order[at + 1 :]
+            assert ports.objects.children("dev/lanes/", name, 2) == in_order[at + 1 : at + 3]
+
     @pytest.mark.parametrize("name", STRANGE_NAMES, ids=ascii)
     def test_a_key_with_strange_characters_is_listed_as_it_is(self, ports: Ports, name: str) -> None:
         key = f"dev/run/{name}"

@@ -112,15 +112,22 @@ class S3Objects:
                 for entry in _of_s3(page, "IsTruncated").get("Contents", ()):
                     yield entry["Key"], entry["Size"]
 
-    def children(self, prefix: str) -> tuple[str, ...]:
-        """The names of the non-empty prefixes one level below a prefix, without slashes."""
+    def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
+        """The names of the non-empty prefixes one level below a prefix, in key order and without slashes.
+
+        All of them, or at most `limit` after the one named `after`.
+        """
         names: list[str] = []
         pages = self._s3.get_paginator("list_objects_v2")
+        # The first key that may follow all keys of that name: "0" comes after "/".
+        start = {"StartAfter": f"{prefix}{after}0"} if after else {}
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **start):
                 found = _of_s3(page, "IsTruncated").get("CommonPrefixes", ())
                 names += [part["Prefix"][len(prefix) : -1] for part in found]
-        return tuple(names)
+                if limit is not None and len(names) >= limit:
+                    break
+        return tuple(names[:limit])
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Every unfinished upload below a prefix.

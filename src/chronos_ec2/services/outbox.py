@@ -64,8 +64,14 @@ class MessageLimit:
                     self._objects.write(mark, b"{}")
                     return True
                 self._reached_in = prefix
-            self.withheld[kind] += 1
-            return False
+        return not self.withholds(kind, now)
+
+    def withholds(self, kind: Kind, now: datetime) -> bool:
+        """Whether the limit of this hour is known to be reached; if so, the message is counted as withheld."""
+        with self._lock:
+            if reached := self._reached_in == sent_in_hour_prefix(self._environment, now):
+                self.withheld[kind] += 1
+            return reached
 
 
 class Outbox:

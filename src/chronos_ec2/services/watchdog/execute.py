@@ -222,6 +222,8 @@ class Executor:
 
     def _send(self, incident: Incident, *, about: str = "", overdue: bool = False) -> bool:
         now, run = self.clock.now(), incident.run
+        if about and incident.kind in WITHHELD and self.limit.withholds(incident.kind, now):
+            return True  # without a look at the marker, of which there may be thousands
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
         def message() -> Message:
