@@ -19,6 +19,8 @@ MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 An SNS that does not answer is waited for without limit, because that passes.
 Not a field of Limits, which travels in requests: an older launcher would reject it.
 """
+HOLD_NOTICE = timedelta(hours=4)
+"""How long an instance with the tag Hold=true runs until people are notified of it."""
 MAX_RECEIPT_DELAY = timedelta(minutes=30)
 """How long after its verdict a run may hold its lane because AWS does not say what is left of it."""
 MAX_IDLE_LANES = 500
