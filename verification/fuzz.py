@@ -185,7 +185,7 @@ def targets() -> list[Target]:
     events = st.one_of(_JSON, *(_changed_json(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json"))))
     relaunch = _JSON | _changed_json({"lane": "main", "run_id": RUN_ID})
     markers = _documents(b'{"message": "pending"}', b'{"message": "sent"}')
-    reports = {
+    reports: dict[str, Claim | StatusReport | OutcomeReport] = {
         "claim": Claim(RUN_ID, 1, INSTANCE_ID, "boot", "c1a1"),
         "status": StatusReport(RUN_ID, 1, ((Status.INITIALIZATION, NOW), (Status.DATA_SYNC, NOW)), "syncing"),
         "outcome": OutcomeReport(
