@@ -70,6 +70,7 @@ class AgentModel:
     _cut_until: float = 0.0
     _next_beat: float = _FOREVER
     _leaving: Verdict | None = None
+    _finishing: bool = False
     _waited: float = 0.0
 
     def __post_init__(self, store: RunStore, lane: Lane, session_type: type[RunSession]) -> None:
@@ -138,6 +139,7 @@ class AgentModel:
             self._progress.checkpointed()
 
     def _finish(self, verdict: Verdict) -> None:
+        self._finishing = True
         self.catch_up()
         if self.alive:
             self._session.finish(verdict)
@@ -178,7 +180,8 @@ class AgentModel:
             self.time.after(seconds, partial(self._do, act))
 
     def _leave(self, verdict: Verdict) -> None:
-        if not self._leaving:
+        # A stop that is requested while the outcome is being written has nothing left to stop.
+        if not (self._leaving or self._finishing):
             self._leaving = verdict
             self.time.after(_SAVE_SECONDS, partial(self._do, self._finish_leaving))
 

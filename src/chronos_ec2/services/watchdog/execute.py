@@ -8,6 +8,7 @@ from typing import assert_never
 
 from chronos_ec2.domain.cost import cost_of, cost_until, settled
 from chronos_ec2.domain.decision import (
+    Action,
     CancelDeadline,
     Decision,
     Effect,
@@ -21,14 +22,14 @@ from chronos_ec2.domain.decision import (
     Terminate,
     WriteLock,
 )
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable, TerminationProtected
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, TerminationProtected
 from chronos_ec2.domain.facts import (
     Found,
     LaneFacts,
     LockHeld,
     ReadFailed,
 )
-from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY
 from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
@@ -40,7 +41,7 @@ from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relaunc
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
-from chronos_ec2.services.watchdog.cleanup_receipt import write_receipt
+from chronos_ec2.services.watchdog.cleanup_receipt import EndedRun, write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
 
@@ -86,7 +87,7 @@ class Executor:
             Exception: the first that an action raised.
         """
         for action in decision.actions:
-            check_heartbeat(self.store, action, facts)
+            self._check_heartbeat(action, facts)
         failed: Exception | None = None
         notified = True
         for action in decision.actions:
@@ -104,6 +105,9 @@ class Executor:
                 failed = failed or error
         if failed:
             raise failed
+
+    def _check_heartbeat(self, action: Action, facts: LaneFacts) -> None:
+        check_heartbeat(self.store, action, facts)
 
     def _execute(self, action: Effect, facts: LaneFacts) -> LaneFacts:
         match action:
@@ -173,14 +177,16 @@ class Executor:
             # What comes next may fail for hours, and EC2 forgets the instance meanwhile.
             held = self.store.replace_lock(settled(now, run, facts.instances, facts.heartbeat), held)
         run = held.run
-        outcome = self._outcome_of(run)
+        since = held.since(run.phases[-1][1]) if run.phases else held.written_at
+        tolerated = Exception if now - since >= MAX_RECEIPT_DELAY else NotAllowed
+        outcome = self._outcome_of(run, tolerated)
         cleanup, models = (outcome.cleanup, outcome.models) if outcome else (None, ())
-        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, cleanup, now)
+        ended = EndedRun(run, facts.instances, cleanup, now)
+        write_receipt(self.store.objects, self.fleet, self.deadlines, ended, tolerated)
         final = replace(run, models=models)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), final.to_json())
         text = run.verdict.message if run.verdict else ""
         incident = Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run))
-        since = held.since(run.phases[-1][1]) if run.phases else held.written_at
         overdue = now - since >= MAX_NOTIFICATION_DELAY
         # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
@@ -194,10 +200,10 @@ class Executor:
         if notified:
             self.store.release_lock(held)
 
-    def _outcome_of(self, run: Run) -> OutcomeReport | None:
-        """What the last attempt has reported at its end, if it can be read. Raises ServiceUnavailable."""
+    def _outcome_of(self, run: Run, tolerated: type[Exception]) -> OutcomeReport | None:
+        """What the last attempt has reported at its end. Raises ServiceUnavailable, unless that is tolerated."""
         found = self.store.read_outcome(run)
-        if isinstance(found, ReadFailed):
+        if isinstance(found, ReadFailed) and not issubclass(ServiceUnavailable, tolerated):
             raise ServiceUnavailable(found.problem)
         return found.document if isinstance(found, Found) else None
 
@@ -222,6 +228,8 @@ class Executor:
 
     def _send(self, incident: Incident, *, about: str = "", overdue: bool = False) -> bool:
         now, run = self.clock.now(), incident.run
+        if about and incident.kind in WITHHELD and self.limit.withholds(incident.kind, now):
+            return True  # without a look at the marker, of which there may be thousands
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
         def message() -> Message:

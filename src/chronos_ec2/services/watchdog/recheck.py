@@ -26,6 +26,8 @@ def check_heartbeat(store: RunStore, action: Action, facts: LaneFacts) -> None:
         return
     instance_id, run_id = silent
     known = facts.heartbeats.get(run_id, facts.heartbeat)
+    if isinstance(known, ReadFailed):
+        return  # decided without it
     current = store.read_heartbeat(facts.lane.environment, run_id)
     if isinstance(current, ReadFailed):
         raise LostRace(f"the heartbeat of {instance_id} could not be checked again: {current.problem}")
