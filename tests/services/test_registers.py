@@ -111,6 +111,20 @@ def test_without_an_answer_about_the_claim_nobody_is_terminated(env: Environment
     assert env.fleet.terminate_calls == []
 
 
+@pytest.mark.parametrize("extra", [{}, {"nonce": "00ff"}, {"instance_id": None}])
+def test_an_attempt_that_an_instance_has_claimed_as_void_ends_like_any_other_that_nobody_claims(
+    env: Environment, extra: dict[str, object]
+) -> None:
+    launched = env.launch()
+    void = {"schema_version": 1, "run_id": launched.run_id, "attempt": 1, "void": True} | extra
+    env.objects.create(claim_key("dev", launched.run_id, 1), json.dumps(void).encode())
+    env.sweeps(LIMITS.boot_bound)
+    assert env.alive == []
+    env.sweeps(2 * LIMITS.sweep)
+    assert env.left() == []
+    assert env.kinds() == ["failed"]
+
+
 def test_a_person_who_kills_at_once_while_the_instance_claims_still_kills(env: Environment) -> None:
     launched = env.launch()
     agent = env.agent

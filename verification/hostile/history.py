@@ -9,6 +9,7 @@ from random import Random
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.s3_keys import run_prefix
+from chronos_ec2.testing.virtual_agent import AgentModel
 from verification.hostile.oracle import Findings, HostileOracle
 from verification.hostile.plan import HOSTILE_LANE, Plan
 from verification.hostile.rights import Right, right_to_write
@@ -49,12 +50,15 @@ class HostileHistory(History):
 
     # --- when it turns -----------------------------------------------------------------------------------------
 
-    def _boot(self, instance_id: str) -> None:
-        super()._boot(instance_id)
-        system = self._system
-        if instance_id not in system.agents or system.lane_of(instance_id) != system.lanes[HOSTILE_LANE]:
+    def _start(self, instance_id: str, agent: AgentModel) -> None:
+        """Start an agent of ours, which turns later, or what was hostile from the beginning."""
+        of_lane = self._system.lane_of(instance_id) == self._system.lanes[HOSTILE_LANE]
+        turns = of_lane and (not self._own or self._random.random() < self._plan.again)
+        if turns and not self._plan.turns:
+            self._turn(instance_id)
             return
-        if not self._own or self._random.random() < self._plan.again:
+        super()._start(instance_id, agent)
+        if turns:
             self._time.after(self._plan.turns, partial(self._turn, instance_id))
 
     def _instance_changed(self, instance_id: str, state: InstanceState) -> None:

@@ -250,6 +250,9 @@ class History:
             self._time.at(deadlines[1], partial(self._past_its_deadline, instance_id))
         if (spent := system.ledger.spent_at(instance_id)) is not None:
             self._time.at(spent, partial(self._past_its_price, instance_id))
+        self._start(instance_id, agent)
+
+    def _start(self, _instance_id: str, agent: AgentModel) -> None:
         agent.start()
 
     def _never_boots(self, instance_id: str, launched_at: float) -> None:
