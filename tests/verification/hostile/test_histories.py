@@ -181,8 +181,8 @@ def test_every_oracle_is_shown_to_fail() -> None:
 def test_a_single_history_is_told_as_it_happens(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["campaign", "--histories", "1", "--seed", "7"])
+    monkeypatch.setattr("sys.argv", ["campaign", "--histories", "1", "--seed", "2"])
     assert main() == 0
     told = capsys.readouterr().out
-    assert told.startswith("Plan(scenario=Scenario(seed=7,")
+    assert told.startswith("Plan(scenario=Scenario(seed=2,")
     assert "turns hostile" in told
