@@ -36,11 +36,11 @@ class Split:
         """
         horizon, season, windows = config.prediction_length, config.evaluation.season_length, config.evaluation.windows
         named = _named_series(panel, config.evaluation.series)
-        evaluated = _long_enough(panel, named, min_series_length(config))
+        evaluated = _long_enough(panel, named, config.min_series_length)
         test = hold_out(panel, horizon, windows, season, series=evaluated)
         ends, validation = panel.lengths.copy(), None
         ends[evaluated] = test.cutoffs[0]
-        if _needs_validation(config):
+        if config.needs_validation:
             ends[evaluated] -= horizon
             validation = hold_out(panel, horizon, 1, season, before=windows, series=evaluated)
             validation = _with_observations(validation, f"the {horizon} points before the test windows")
@@ -64,15 +64,6 @@ def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
     if not weights.any():
         raise InvalidInput("training.weights", "leaves no series to train on: all weights are 0")
     return weights
-
-
-def min_series_length(config: TrainingConfig) -> int:
-    """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
-
-    A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
-    """
-    held_out = config.evaluation.windows + (1 if _needs_validation(config) else 0)
-    return (1 + held_out) * config.prediction_length
 
 
 def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
@@ -110,9 +101,3 @@ def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
     problem = f"none of the {len(observed)} series to evaluate has an observation in {where}, held out, and before them"
     remedy = "leave rows of the future, which have no target yet, out; or name other series in evaluation.series"
     raise InvalidInput("data.path", problem, remedy)
-
-
-def _needs_validation(config: TrainingConfig) -> bool:
-    """Whether the model to export, or the step to stop at, is selected on a validation window."""
-    has_reference = config.model.base is not None or config.evaluation.champion is not None
-    return (has_reference and config.evaluation.export == "better") or config.training.early_stopping is not None

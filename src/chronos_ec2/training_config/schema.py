@@ -41,7 +41,7 @@ class Problems(_Section):
 
     duplicates: Literal["refuse", "drop"] = "refuse"
     """Times that occur twice in a series; `drop` keeps the last row."""
-    gaps: Literal["refuse", "fill", "ignore"] = "refuse"
+    gaps: Literal["fill", "refuse", "ignore"] = "fill"
     """Missing times; `fill` inserts missing observations, `ignore` treats rows as adjacent.
 
     Only `ignore` accepts times without a common step, and series with different steps.
@@ -274,6 +274,21 @@ class TrainingConfig(_Section):
     def custom_module(self) -> str | None:
         """The top-level module of a custom trainer; None for a built-in one."""
         return None if self.trainer in _BUILT_IN else re.split(r"[.:]", self.trainer)[0]
+
+    @property
+    def needs_validation(self) -> bool:
+        """Whether the model to export, or the step to stop at, is selected on a validation window."""
+        has_reference = self.model.base is not None or self.evaluation.champion is not None
+        return (has_reference and self.evaluation.export == "better") or self.training.early_stopping is not None
+
+    @property
+    def min_series_length(self) -> int:
+        """Points a series needs to be evaluated: held-out windows, and one horizon of history to forecast from.
+
+        A series with these but without a training window is evaluated and not trained on; a shorter one is only
+        trained on.
+        """
+        return (1 + self.evaluation.windows + self.needs_validation) * self.prediction_length
 
     @field_validator("trainer")
     @classmethod
