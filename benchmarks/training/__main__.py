@@ -13,6 +13,7 @@ from collections.abc import Callable
 import torch
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.cases.section import cases
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
 from benchmarks.training.gaps import gaps
@@ -36,6 +37,7 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "agent": agent,
     "m3": m3,
     "gaps": gaps,
+    "cases": cases,
     "metrics": metrics_oracle,
     "targets": targets,
 }

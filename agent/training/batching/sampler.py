@@ -9,7 +9,7 @@ import numpy as np
 
 from agent.data.panel import Floats, Indices, Panel
 
-_REDRAWS = 8
+_REDRAWS = 50
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
 
