@@ -15,6 +15,7 @@ from agent.data.frequency import frequency_of
 from agent.data.ingest import Progress, ignore_progress, read_panel
 from agent.data.panel import Panel
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.held_out import min_series_length
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
@@ -67,9 +68,9 @@ def check_data(files: Sequence[Path], config: TrainingConfig, progress: Progress
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder:
         try:
             panel = read_panel(
-                files, config.data, config.min_series_length, Path(folder) / "panel", progress, findings
+                files, config.data, min_series_length(config), Path(folder) / "panel", progress, findings
             )  # fmt: skip
-            summary = _summary(panel, config.min_series_length)
+            summary = _summary(panel, min_series_length(config))
         except InvalidInput as error:
             findings.add(error)
     return DataReport(tuple(findings), summary)

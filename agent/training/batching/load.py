@@ -11,6 +11,7 @@ from agent.data.ingest import read_panel
 from agent.data.panel import Panel, open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.workdir import Workdir
+from chronos_ec2.training_config.held_out import min_series_length
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
@@ -25,7 +26,7 @@ def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tu
 
     files = sorted(workdir.data.rglob("*.parquet"))
     known = json.loads(workdir.data_hashes.read_text()) if workdir.data_hashes.exists() else {}
-    min_length = config.min_series_length
+    min_length = min_series_length(config)
     settings = {"data": config.data.model_dump(), "min_length": min_length}
     hashes = []
     for path in files:
