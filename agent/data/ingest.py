@@ -16,7 +16,7 @@ from agent.data.placement import FolderColumns, Placed, drop_duplicates, drop_sh
 from agent.data.scan import Scan, exact, scan
 from agent.data.sorting import Numbers, Rows, sort
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 _LARGEST = 1e17
 """The models square values, and sum the squares of a context, in float32, which ends at 3e38."""

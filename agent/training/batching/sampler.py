@@ -35,7 +35,7 @@ class TrainingWindows:
         targets = self.panel.columns.targets
         parts = contexts(self.panel, batch, self.context_length), futures(self.panel, batch, self.horizon)
         before, after = (np.isfinite(part[:, :targets]).any(axis=(1, 2)) for part in parts)
-        found: Mask = before & after
+        found: Mask = np.logical_and(before, after)
         return found
 
     @property

@@ -15,8 +15,8 @@ from agent.data.panel import Panel
 from agent.training.batching.sampler import Sampler, TrainingWindows, WindowBatch, contexts, futures
 from agent.training.batching.split import sampling_weights
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.data import Data
 from chronos_ec2.training_config.parse import parse_config
-from chronos_ec2.training_config.schema import Data
 from tests.agent.builders import a_config, toy_series
 from tests.agent.training.builders import a_panel
 
