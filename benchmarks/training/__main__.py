@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
+from benchmarks.training.calibration import baselines, false_improved
 from benchmarks.training.m3 import m3
 from benchmarks.training.oracles import metrics_oracle
 from benchmarks.training.overhead import agent
@@ -35,6 +36,8 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "agent": agent,
     "m3": m3,
     "metrics": metrics_oracle,
+    "calibration": false_improved,
+    "baselines": baselines,
     "targets": targets,
 }
 
