@@ -35,7 +35,7 @@ def false_improved() -> Section:
         found[str(count)] = {"trials": trials, "share": wrong / trials}
     rows = [f"| {count} | {one['trials']:,} | {100 * one['share']:.2f} |" for count, one in found.items()]
     text = (
-        "Two models with errors of the same distribution, on series of very different sizes, heavy tails, one window. At "
+        "Two models with errors of the same distribution, on series of very different sizes, with heavy tails. At "
         "most 2.5 % may be called improved; fewer than six series never are.\n\n"
         "| series | trials | improved, % |\n|---:|---:|---:|\n" + "\n".join(rows)
     )
