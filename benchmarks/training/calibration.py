@@ -21,7 +21,7 @@ from benchmarks.training.m3 import EXAMPLE, prepare
 from benchmarks.training.workload import Section
 from chronos_ec2.training_config.parse import load_config
 
-_TRIALS = {2: 20_000, 4: 20_000, 8: 20_000, 30: 4_000, 100: 4_000}
+_TRIALS = {2: 20_000, 4: 20_000, 8: 20_000, 30: 10_000, 100: 10_000}
 _BASELINE_SERIES = 300
 _STEPS = 1_500
 
