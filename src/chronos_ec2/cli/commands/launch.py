@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
-from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning
+from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.times import check_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
@@ -117,10 +117,10 @@ def launch(
         print_json({"uri": uri, "chosen": prepared.chosen, "parent": parent} | asdict(launched))
         return
     if isinstance(launched, WaitsForCapacity):
-        console.print(f"run [bold]{launched.run_id}[/] waits for capacity in {request.lane}")
+        console.print("run ", styled(launched.run_id, "bold"), f" waits for capacity in {request.lane}")
         print_waiting(launched.waiting)
     else:
-        console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
+        console.print("run ", styled(launched.run_id, "bold"), f" launched in {request.lane}")
         option = launched.option
         console.print(f"  instance  {launched.instance_id} ({option.instance_type}, {option.subnet_id})")
     console.print(f"  deadline  {prepared.spec.limits.max_runtime.total_seconds() / 3600:g} h from now")
@@ -128,7 +128,7 @@ def launch(
         console.print(f"  resumes   {resume} from step {prepared.resumed.step}")
     if prepared.chosen:
         chosen = ", ".join(f"{key} {value}" for key, value in prepared.chosen.items())
-        console.print(f"  defaults  {chosen} (docs/configuration.md)", markup=False)
+        console.print(f"  defaults  {chosen} (docs/configuration.md)")
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
 

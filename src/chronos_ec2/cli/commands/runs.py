@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Annotated
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import (
@@ -13,6 +13,7 @@ from chronos_ec2.cli.output import (
     coloured_status,
     console,
     dollars,
+    joined,
     print_json,
     print_table,
     verdict_line,
@@ -33,12 +34,12 @@ def runs(
     found, now = list_runs(world.store, environment, limit), world.clock.now()
     listed = list_instances(world.fleet, environment)
 
-    def row(run: RunView | UnreadRun) -> tuple[str, ...]:
+    def row(run: RunView | UnreadRun) -> tuple[str | Text, ...]:
         if isinstance(run, UnreadRun):
-            return run.run_id, "", "unknown", "", "unknown", escape(f"could not be read: {run.problem}")
+            return run.run_id, "", "unknown", "", "unknown", f"could not be read: {run.problem}"
         status, cost = coloured_status(run.run), dollars(run.cost_usd(now, listed))
-        about = ", ".join(filter(None, (verdict_line(run.run) or run.progress, _takes_up(run.run))))
-        return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, about
+        about = filter(None, (verdict_line(run.run) or joined(run.progress), joined(_takes_up(run.run))))
+        return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, Text(", ").join(about)
 
     if json:
         print_json(

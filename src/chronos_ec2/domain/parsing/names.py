@@ -13,6 +13,11 @@ _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z0-9-]{1,30}")
 _RESERVED = frozenset({"cached-datasets"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029]")
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, the cursor, the screen
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # OSC and other strings: titles, links, the clipboard
+)
+"""Control sequences of terminals, ECMA-48."""
 
 
 def is_name(value: str) -> bool:
@@ -48,13 +53,19 @@ def split_instance_types(value: str) -> tuple[str, ...]:
     return found
 
 
-def one_line(text: str, limit: int = 500) -> str:
-    """`text` on one line of at most `limit` characters: safe in a log, a subject or a terminal.
+def printable(text: str) -> str:
+    """`text` on one line, safe in a log or a terminal: without control sequences and unprintable characters.
 
-    All unprintable characters become spaces, because some that are no control characters reverse the direction of a
-    line, have no width or cannot be encoded.
+    Unprintable characters become spaces. Some of them are no control characters, but reverse the direction of a line,
+    have no width or cannot be encoded.
     """
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else " " for character in text)
-    clean = text.strip()
+    if text.isprintable():
+        return text
+    text = _SEQUENCE.sub("", text)
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def one_line(text: str, limit: int = 500) -> str:
+    """`text` as `printable` makes it, of at most `limit` characters, without spaces around it."""
+    clean = printable(text).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
