@@ -121,6 +121,7 @@ lock: venv ## Pin all dependencies again: UPGRADE=1 for the newest versions
 	printf '%s\n' checkov cloudsplaining | $(TOOL) verification/template/scan-requirements.txt
 	echo 'c7n' | $(TOOL) verification/functions/peer-requirements.txt
 	printf '%s\n' awscli s5cmd | $(TOOL) benchmarks/sync-peers.txt
+	echo 'fev' | $(TOOL) benchmarks/metric-oracles.txt
 
 # ── What `sam build` calls: one rule for all functions, which differ in nothing but the handler. ──
 # SAM names the place in ARTIFACTS_DIR. The locked dependencies are installed once and copied from $(SITE).

@@ -103,12 +103,9 @@ def _floats(values: Sequence[float | None]) -> Any:
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 
-def _times(texts: Sequence[str]) -> Any:
-    """Timestamps if they can be parsed, else indices."""
-    try:
-        return np.array([text.replace(" ", "T").split("+")[0] for text in texts], dtype="datetime64[s]")
-    except ValueError:
-        return np.arange(len(texts))
+def _times(times: Sequence[str | int]) -> Any:
+    """Numbers as they are, texts as local times."""
+    return np.array(times, dtype="datetime64[s]" if isinstance(times[0], str) else np.int64)
 
 
 def _save(figure: Figure, picture: Path) -> None:

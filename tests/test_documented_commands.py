@@ -113,7 +113,7 @@ def sam_parses(lines: list[str]) -> list[dict[str, str]]:
 
 
 def test_sams_commands() -> None:
-    found = [line for line in documented("sam ") if not line.startswith(("sam local", "sam {}"))]
+    found = [line for line in documented("sam ") if not line.startswith(("sam local", "sam {}", "sam …"))]
     lines = [line.replace("…", "Environment=dev") for line in found]
     assert len(lines) > 3
     # Where samconfig.toml names the stack, the parser alone does not know it.

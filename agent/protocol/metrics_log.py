@@ -5,10 +5,11 @@ since the first step, and other numbers (docs/training.md). All other lines are 
 
 - `attempt` (`attempt`, `step`), written by the agent: this attempt starts, and resumes from that step
 - `loading` (`done`, `total`): data are read
-- `began` (`step`): training starts from that step
+- `began` (`step`): training starts from that step, or starts over after a batch did not fit into memory
 - `checkpoint` (`step`, and `best` if none was better)
 - `short_of_time` (`step`, `expected`, `total_steps`): training will end before its last step
-- `evaluating` (`done`, `total`)
+- `validating` (`step`): a validation is going on
+- `evaluating` (`done`, `total`): windows, or series of the baselines
 """
 
 from __future__ import annotations
@@ -21,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 ATTEMPT, BEGAN, CHECKPOINT = "attempt", "began", "checkpoint"
-_STEP_LINE_SECONDS = 1.0
+_LINE_SECONDS = 1.0
 
 
 class Metrics:
@@ -40,6 +41,12 @@ class Metrics:
         """Write a line for work other than a step."""
         self._append({"event": name, **details})
 
+    def ongoing(self, name: str, **details: Any) -> None:
+        """Write a line for one of many pieces of work: at most one a second."""
+        if self._monotonic() - self._last_line >= _LINE_SECONDS:
+            self._last_line = self._monotonic()
+            self.event(name, **details)
+
     def step(
         self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None, **gauges: float
     ) -> None:
@@ -49,7 +56,7 @@ class Metrics:
         if self._rate_since is None:
             self._rate_since = (now, step)
         last = step >= total_steps
-        if loss is None and not last and now - self._last_line < _STEP_LINE_SECONDS:
+        if loss is None and not last and now - self._last_line < _LINE_SECONDS:
             return
         self._last_line = now
         line: dict[str, Any] = {"step": step, "total_steps": total_steps}
@@ -96,10 +103,10 @@ def read_metrics(metrics: Path) -> Iterator[dict[str, Any]]:
 
 
 def losses(metrics: Path) -> list[tuple[float, float]]:
-    """(step, loss) of all attempts. Steps that a later attempt repeated are those of the later one."""
+    """(step, loss) of all attempts. Of steps that were repeated, the last ones count."""
     points: list[tuple[float, float]] = []
     for line in read_metrics(metrics):
-        if line.get("event") == ATTEMPT:
+        if line.get("event") in (ATTEMPT, BEGAN):
             points = [point for point in points if point[0] <= line["step"]]
         elif line.get("loss") is not None:
             points.append((float(line["step"]), float(line["loss"])))

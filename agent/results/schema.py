@@ -40,10 +40,17 @@ class Difference(_Part):
 
 
 class Verdict(_Part):
-    """Whether the trained model is significantly better than its base model, or without one than seasonal naive."""
+    """Whether the trained model is significantly better than its base model, or without one than seasonal naive.
+
+    `by` is the score that decides, null if neither is defined. `note` says if `series`, which count, prove little.
+    """
 
     against: str
-    verdict: Literal["improved", "not improved"]
+    verdict: Literal["improved", "not improved", "undefined"]
+    by: Literal["wql", "mase"] | None
+    test: str
+    series: Count
+    note: str | None
     wql: Difference
     mase: Difference
 
@@ -56,18 +63,28 @@ class Differences(_Part):
 
 
 class Baselines(_Part):
-    """All models on the sample of `series` out of `of` series that the statistical models were fitted to.
+    """All models on the `series` out of `of` series that each statistical model was fitted to.
 
-    `trained_minus` is the score of the trained model minus that of each other model. `fell_back` counts forecasts that
-    fell back to seasonal naive, because the series had gaps or was constant or too short.
+    `tried`: how many series there was time for. `not_fitted` counts those to which a model could not be fitted; one
+    that could be fitted to none is not in `models`. `undefined`: the scores without a value, and why. `trained_minus`
+    is the score of the trained model minus that of each other model.
     """
 
     series: Count
+    tried: Count
     of: Count
     seconds: Seconds
     models: dict[str, dict[str, float | None]]
+    undefined: dict[str, str]
     trained_minus: dict[str, Differences]
-    fell_back: dict[str, Count]
+    not_fitted: dict[str, Count]
+
+
+class JudgedSeries(_Part):
+    """How many `of` the series to evaluate have an observation in the test windows and before them."""
+
+    judged: Count
+    of: Count
 
 
 class Interruption(_Part):
@@ -80,12 +97,15 @@ class Interruption(_Part):
 class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them was `exported` to models/.
 
-    `trained_minus` is the score of the trained model minus that of each other model.
+    `undefined`: the scores without a value, and why. `trained_minus` is the score of the trained model minus that of
+    each other model.
     """
 
     exported: str
+    series: JudgedSeries
     verdict: Verdict
     models: dict[str, dict[str, float | None]]
+    undefined: dict[str, str] = Field(default_factory=dict)
     trained_minus: dict[str, Differences] = Field(default_factory=dict)
     baselines: Baselines | None = None
 

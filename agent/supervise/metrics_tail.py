@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from agent.protocol.line_reader import LineReader
-from agent.protocol.metrics_log import CHECKPOINT, parse_line
+from agent.protocol.metrics_log import BEGAN, CHECKPOINT, parse_line
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.worker.progress import Progress
 
@@ -48,5 +48,7 @@ class MetricsTail:
             self._progress.stepped(int(entry["step"]), int(entry["total_steps"]), entry.get("loss"))
             return
         self._progress.work()
+        if event == BEGAN:
+            self._progress.started_from(int(entry["step"]))
         if event == CHECKPOINT:
             self._on_checkpoint(int(entry["step"]), entry.get("best") is True)

@@ -1,4 +1,4 @@
-"""Writes the stacks of a stalled trainer to its log."""
+"""Signals to the trainer, and the stacks of a stalled one in its log."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StackDump:
         elif not self._dumped:
             self._dumped = True
             _log.warning("no progress for %.0f s: stacks are written to %s", stalled.total_seconds(), self._log.name)
-            self._process.send_signal(signal.SIGUSR2)
+            signal_trainer(self._process, signal.SIGUSR2)
             # In a thread, because py-spy blocks too if the trainer hangs in the kernel.
             threading.Thread(target=self._run_py_spy, name="py-spy", daemon=True).start()
 
@@ -50,6 +50,14 @@ class StackDump:
         with self._log.open("ab") as log, contextlib.suppress(OSError, subprocess.TimeoutExpired):
             dump = [command, "dump", "--pid", str(self._process.pid), "--subprocesses"]
             subprocess.run(dump, stdout=log, stderr=log, timeout=_PY_SPY_SECONDS, check=False)
+
+
+def signal_trainer(process: subprocess.Popen[bytes], number: int) -> None:
+    """Send a signal to a trainer that is not reaped yet; one that has exited ignores it.
+
+    `Popen.send_signal` would reap a trainer that has exited, whose process id the supervisor still relies on.
+    """
+    os.kill(process.pid, number)
 
 
 def py_spy() -> str | None:

@@ -23,7 +23,7 @@ from agent.host.kernel_events import KernelEvents
 from agent.protocol.workdir import Workdir
 from agent.supervise.diagnosis import TrainerExit, diagnose, last_error
 from agent.supervise.metrics_tail import MetricsTail
-from agent.supervise.stack_dump import StackDump
+from agent.supervise.stack_dump import StackDump, signal_trainer
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.worker.control import Control
@@ -155,11 +155,11 @@ def _watch(
 ) -> None:
     """Return when the trainer has exited, or has to be killed."""
     terminated = False
-    while not _exited(process):
+    while not has_exited(process):
         control.check_fence()
         if control.stop is not None and not terminated:
             terminated = True
-            process.terminate()
+            signal_trainer(process, signal.SIGTERM)
         if terminated and control.stop_time_left(grace, STOP_SHARE) <= timedelta(0):
             _log.warning("the trainer did not stop in time and is killed")
             return
@@ -167,7 +167,7 @@ def _watch(
         if tail.started:
             # Before its first line its signal handlers are not installed, and signals would kill it.
             if control.take_checkpoint_request():
-                process.send_signal(signal.SIGUSR1)
+                signal_trainer(process, signal.SIGUSR1)
             for check in checks:
                 check()
         time.sleep(_POLL_SECONDS)
@@ -198,7 +198,7 @@ def _time_check(control: Control, limit: timedelta, on_time_up: Callable[[], Non
     return check
 
 
-def _exited(process: subprocess.Popen[bytes]) -> bool:
+def has_exited(process: subprocess.Popen[bytes]) -> bool:
     """Whether it has exited, without reaping it: until then its process id cannot be reused."""
     return os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOHANG | os.WNOWAIT) is not None
 

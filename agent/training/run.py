@@ -69,7 +69,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
     references = reference_models(config)
-    reserved = evaluation_seconds(family, references, split, config.evaluation, stop)
+    reserved = evaluation_seconds(family, references, split, config.evaluation)
     stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
         stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
 from benchmarks.training.m3 import m3
+from benchmarks.training.oracles import metrics_oracle
 from benchmarks.training.overhead import agent
 from benchmarks.training.parquet import parquet
 from benchmarks.training.resume import ddp, resume
@@ -33,6 +34,7 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "ddp": ddp,
     "agent": agent,
     "m3": m3,
+    "metrics": metrics_oracle,
     "targets": targets,
 }
 

@@ -126,6 +126,7 @@ def launcher() -> Launcher:
         ),
         deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
         clock=SystemClock(),
+        bounds=settings.bounds,
     )
 
 
@@ -157,7 +158,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     place = StackLocation.of(stack.topic_arn, stack.bucket)
     prices = BundledPrices()
     # The operator may start instances, so no function is asked.
-    relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock)
+    relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock, stack.bounds)
     return OperatorWorld(
         stack=stack,
         store=store,

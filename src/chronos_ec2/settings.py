@@ -5,9 +5,10 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import dataclass
+from datetime import timedelta
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import Limits, StackBounds
 from chronos_ec2.domain.parsing.names import check_name
 
 
@@ -63,6 +64,7 @@ class LauncherSettings:
     subnet_ids: tuple[str, ...]
     launch_template_id: str
     instance_profile_arn: str
+    bounds: StackBounds
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
@@ -72,6 +74,11 @@ class LauncherSettings:
             subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
             launch_template_id=_required(variables, "LAUNCH_TEMPLATE_ID"),
             instance_profile_arn=_required(variables, "INSTANCE_PROFILE_ARN"),
+            bounds=StackBounds(
+                instance_types=tuple(_required(variables, "ALLOWED_INSTANCE_TYPES").split(",")),
+                max_types=_whole(variables, "MAX_TYPES_PER_RUN"),
+                max_runtime=timedelta(hours=_whole(variables, "MAX_RUN_HOURS")),
+            ),
         )
 
 
@@ -94,3 +101,10 @@ def _required(variables: Mapping[str, str], name: str) -> str:
     if not value:
         raise InvalidInput(name, "this environment variable is not set", "the template sets it: deploy the stack again")
     return value
+
+
+def _whole(variables: Mapping[str, str], name: str) -> int:
+    value = _required(variables, name)
+    if not value.isascii() or not value.isdigit():
+        raise InvalidInput(name, f"{value!r} is not a whole number")
+    return int(value)

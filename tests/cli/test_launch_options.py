@@ -71,3 +71,24 @@ def test_a_lane_and_the_cpu(run: Command, config: Path) -> None:
 def test_several_instance_types_in_their_order(run: Command, config: Path) -> None:
     _, request = launched(run, config, "--instance-type", "g5.2xlarge,g4dn.2xlarge")
     assert request["instance_types"] == ["g5.2xlarge", "g4dn.2xlarge"]
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        (("--instance-type", "g5.xlarge,p5.48xlarge"), "--instance-type: the stack does not allow p5.48xlarge"),
+        (("--max-hours", "169"), "--max-hours: 169.00 is longer than the stack allows"),
+        (
+            ("--instance-type", ",".join(f"g5.{n}xlarge" for n in range(11)), "--price", "1"),
+            "11 instance types are more",
+        ),
+    ],
+)
+def test_what_the_stack_allows_no_run_is_refused_before_anything_is_written(
+    run: Command, config: Path, options: tuple[str, ...], said: str
+) -> None:
+    before = set(S3Objects(client("s3"), BUCKET).keys(""))
+    result = run("launch", "--config", str(config), *options)
+    assert result.code == 2
+    assert said in result.err.replace("\n", " ")
+    assert set(S3Objects(client("s3"), BUCKET).keys("")) == before

@@ -112,7 +112,8 @@ def test_a_marker_is_withdrawn_when_its_message_cannot_be_sent(run: Command, con
         store().objects.create("dev/lanes/second/system-state.json", b"not json")
         assert run("cleanup").code == 3
     keys = [key for key, _ in store().objects.keys("dev/")]
-    assert [key for key in keys if "/notified/" in key or "/incidents/" in key] == []
+    markers = [key for key in keys if "/notified/" in key or "/incidents/" in key]
+    assert [key for key in markers if "/notified/hours/" not in key] == []
 
 
 def test_a_launch_that_loses_its_race_withdraws_its_request(run: Command, config: Path) -> None:

@@ -39,6 +39,8 @@ class Ports:
     streams: LogStreams
     logged: Callable[[str], list[tuple[datetime, str]]]
     begin_upload: Callable[[str], object]
+    protect: Callable[[str], object]
+    """Switch on the termination protection of an instance."""
 
 
 @pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
@@ -62,7 +64,7 @@ def _memory() -> Ports:
     return Ports(
         "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
         ("subnet-a", "subnet-b"), published, world.fleet.add, world.streams, world.streams.lines.__getitem__,
-        world.objects.begin,
+        world.objects.begin, world.fleet.protected.add,
     )  # fmt: skip
 
 
@@ -125,6 +127,9 @@ def _on_aws(name: str) -> Ports:
         name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,
         published, add_instance, CloudWatchStreams(logs, unique), logged,
         lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
+        lambda instance_id: ec2.modify_instance_attribute(
+            InstanceId=instance_id, DisableApiTermination={"Value": True}
+        ),
     )  # fmt: skip
 
 

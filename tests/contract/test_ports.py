@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.domain.errors import LostRace
+from chronos_ec2.domain.errors import LostRace, TerminationProtected
 from chronos_ec2.domain.facts import Absent, LockHeld, Unreadable
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.messages import Message
@@ -382,6 +382,25 @@ class TestFleet:
         ports.fleet.terminate(instance_id)
         ports.fleet.terminate(instance_id)
         assert self.alive(ports) == []
+
+    def test_a_protected_instance_ends_once_its_protection_is_lifted(self, ports: Ports) -> None:
+        if ports.name == "embedded":
+            pytest.skip("the embedded AWS protects no instance")
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        ports.protect(instance_id)
+        with pytest.raises(TerminationProtected):
+            ports.fleet.terminate(instance_id)
+        with pytest.raises(TerminationProtected):
+            ports.fleet.terminate(instance_id, force=True)
+        assert self.alive(ports) == [instance_id]
+        ports.fleet.lift_protection(instance_id)
+        ports.fleet.terminate(instance_id)
+        assert self.alive(ports) == []
+
+    def test_lifting_a_protection_that_is_not_there_is_no_error(self, ports: Ports) -> None:
+        instance_id = ports.add_instance(owner_tags(PROJECT, "dev"))
+        ports.fleet.lift_protection(instance_id)
+        ports.fleet.lift_protection("i-0123456789abcdef0")
 
     def test_an_instance_says_why_it_ended(self, ports: Ports) -> None:
         if ports.name == "embedded":

@@ -59,8 +59,29 @@ def test_a_subscriber_with_a_filter_gets_only_what_it_asked_for(
         incident = Incident(kind, LANE, RUN_ID, "what happened", a_run())
         SnsNotifier(sns, topic).publish(compose(incident, StackLocation.of(topic, "a-bucket"), NOW))
     assert {kind: heard(queue) for kind, queue in queues.items()} == {kind: {kind} for kind in Kind}
-    assert heard(awake) == {Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET, Kind.ORPHAN, Kind.LEAK}
+    assert heard(awake) == {Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET, Kind.ORPHAN, Kind.LEAK, Kind.LIMIT}
     assert heard(prod) == set()
+
+
+@pytest.mark.parametrize("aws", ["moto_endpoint", pytest.param("embedded_endpoint", marks=pytest.mark.embedded_aws)])
+@pytest.mark.parametrize("text", ["x" * 300_000, "é\U0001f600" * 40_000, '"\\' * 60_000, "\ud800" * 90_000])
+def test_a_message_that_is_too_long_arrives_shortened(
+    request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch, aws: str, text: str
+) -> None:
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue(aws))
+    name = f"long-{uuid.uuid4().hex[:8]}"
+    topic = client("sns").create_topic(Name=name)["TopicArn"]
+    queue = subscribed(topic, name, {"kind": ["failed"]})
+    document = {"kind": "failed", "text": text, "refusals": [text] * 40}
+    long = Message(text, text, {"kind": "failed"}, {"content": {"description": text}}, document)
+    SnsNotifier(client("sns"), topic).publish(long)
+    assert heard(queue) == {"failed"}
+
+
+def test_a_message_that_fits_is_not_shortened() -> None:
+    sns, text = Sns(), "x" * 20_000
+    SnsNotifier(sns, "arn:aws:sns:us-east-1:123456789012:t").publish(replace(MESSAGE, document={"text": text}))
+    assert json.loads(json.loads(sns.published["Message"])["sqs"]) == {"text": text}
 
 
 def subscribed(topic: str, name: str, policy: Mapping[str, list[str]]) -> str:

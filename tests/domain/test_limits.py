@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, Limits
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, Limits, StackBounds
 from chronos_ec2.testing.builders import seconds
 
 LIMITS = Limits()
@@ -135,3 +135,32 @@ def test_thresholds_that_would_end_healthy_runs_are_refused(overrides: dict[str,
 def test_thresholds_that_just_do_are_taken() -> None:
     overrides = {"lease": 65, "self_fence": 65, "progress": 30}
     assert Limits.from_overrides(overrides).to_seconds() == DEFAULTS | overrides
+
+
+ALLOWED = StackBounds(("g5.*", "g4dn.2xlarge"), 2, timedelta(hours=48))
+
+
+def test_a_stack_allows_what_its_patterns_describe() -> None:
+    ALLOWED.check(("g5.xlarge", "g5.48xlarge"), timedelta(hours=48))
+    ALLOWED.check(("g4dn.2xlarge",), timedelta(hours=1))
+
+
+@pytest.mark.parametrize(
+    ("types", "hours", "where", "text"),
+    [
+        (("p5.48xlarge",), 1, "--instance-type", "p5.48xlarge (one of g5.*, g4dn.2xlarge, or deploy the stack with it"),
+        (("g5.xlarge", "g4dn.xlarge"), 1, "--instance-type", "does not allow g4dn.xlarge"),
+        (("g5.xlarge", "g5.2xlarge", "g5.4xlarge"), 1, "--instance-type", "3 instance types are more than the 2"),
+        (("g5*xlarge",), 1, "--instance-type", "does not allow g5*xlarge"),
+        (("G5.xlarge",), 1, "--instance-type", "does not allow G5.xlarge"),
+        (("p5\x1b[2J",), 1, "--instance-type", "does not allow p5 [2J"),
+        (("g5.xlarge",), 48.5, "--max-hours", "48.50 is longer than the stack allows (at most 48, or deploy"),
+    ],
+)
+def test_a_stack_refuses_what_exceeds_it_and_says_what_it_allows(
+    types: tuple[str, ...], hours: float, where: str, text: str
+) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        ALLOWED.check(types, timedelta(hours=hours))
+    assert refused.value.where == where
+    assert text in str(refused.value)

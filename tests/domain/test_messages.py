@@ -94,6 +94,9 @@ def decided(kind: Kind) -> tuple[str, str, Run | None]:
 
 def an_incident(kind: Kind, **changes: Any) -> Incident:
     """An incident of each kind: ends have a verdict, some a log, and two an instance but no run."""
+    if kind is Kind.LIMIT:  # of the whole environment: no lane decides it
+        text = "60 messages in this hour are the limit; waiting for the next: 940 stuck"
+        return replace(Incident(kind, LANE, "message limit", text), **changes)
     name, text, run = decided(kind)
     if run is None:
         (instance,) = FACTS[kind].instances
@@ -272,6 +275,18 @@ def test_an_id_that_is_none_is_neither_linked_nor_named_as_one() -> None:
     forged = "i-0123456789abcdef0>|<https://x"
     assert links(an_incident(Kind.LEAK, name=forged), PLACE) == {}
     assert message_of(Kind.LEAK, name=forged).document["instance_id"] is None
+
+
+def test_an_instance_id_is_no_markup_in_a_link() -> None:
+    forged = a_run(instance_id="i-1|fine>) [x](https://x)")
+    assert "instance" not in links(an_incident(Kind.FAILED, run=forged), PLACE)
+
+
+def test_a_step_is_one_line_of_a_message() -> None:
+    body = message_of(Kind.FAILED, run=a_run(current_step="x\u202e\n" + "y" * 1000)).body
+    (line,) = [line for line in body.splitlines() if "yyy" in line]
+    assert "\u202e" not in line
+    assert len(line) <= 10 + 200
 
 
 def test_an_unknown_partition_has_no_links() -> None:

@@ -55,6 +55,9 @@ def function_variables(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "SUBNET_IDS": ",".join(stack.subnet_ids),
         "LAUNCH_TEMPLATE_ID": stack.launch_template_id,
         "INSTANCE_PROFILE_ARN": stack.instance_profile_arn,
+        "ALLOWED_INSTANCE_TYPES": ",".join(stack.bounds.instance_types),
+        "MAX_TYPES_PER_RUN": str(stack.bounds.max_types),
+        "MAX_RUN_HOURS": f"{stack.bounds.max_runtime.total_seconds() / 3600:.0f}",
     }
     for name, value in variables.items():
         monkeypatch.setenv(name, value)

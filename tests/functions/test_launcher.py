@@ -8,6 +8,7 @@ import json
 import uuid
 from collections.abc import Callable
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -44,13 +45,14 @@ def handle(function_variables: None, calls: Recorder) -> Any:
     return handle
 
 
-def waits(lane: Lane, market: Market = "on-demand") -> None:
+def waits(lane: Lane, market: Market = "on-demand", deadline: datetime | None = None, **order: Any) -> None:
     """A run whose second attempt waits for its instance."""
     request = Request(
         RUN_ID, lane, {}, ("g4dn.2xlarge",), "0" * 64, (("a.parquet", 1),), Limits(), allow_cpu=False, market=market
     )
-    store().objects.create(run_key("dev", RUN_ID, REQUEST), request.to_json())
-    store().create_lock(replace(launching(lane=lane), attempt=2))
+    store().objects.create(run_key("dev", RUN_ID, REQUEST), replace(request, **order).to_json())
+    run = replace(launching(lane=lane), attempt=2)
+    store().create_lock(run if deadline is None else replace(run, deadline=deadline))
 
 
 @pytest.fixture
@@ -167,3 +169,25 @@ def test_a_run_that_was_stopped_meanwhile_gets_none(handle: Any, waiting: None) 
 def test_what_no_lane_waits_for_starts_nothing(handle: Any, waiting: None, event: Any) -> None:
     handle(event)
     assert running() == []
+
+
+@pytest.mark.parametrize(
+    "beyond",
+    [
+        {"instance_types": ("p5.48xlarge",)},
+        {"instance_types": ("g4dn.2xlarge", "p5.48xlarge")},
+        {"instance_types": tuple(f"g5.{n}xlarge" for n in range(11))},
+        {"limits": Limits(max_runtime=timedelta(days=366))},
+        {"deadline": datetime(9999, 12, 31, tzinfo=UTC)},
+    ],
+)
+def test_an_order_beyond_what_the_stack_allows_starts_nothing_and_ends_its_run(
+    handle: Any, deployed: str, beyond: dict[str, Any]
+) -> None:
+    waits(LANE, **beyond)
+    handle(ORDER)
+    assert running() == []
+    state = store().read_lock(LANE)
+    assert isinstance(state, LockHeld)
+    assert state.run.verdict is not None
+    assert "beyond what the stack allows" in state.run.verdict.message

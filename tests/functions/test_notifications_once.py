@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.instance import InstanceState, owner_tags
+from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, Outcome
@@ -130,6 +131,12 @@ def an_instance_of_nobody(env: Environment) -> Iterator[None]:
     yield from minutes(env, 8)
 
 
+def more_unreadable_locks_than_messages(env: Environment) -> Iterator[None]:
+    for number in range(MAX_MESSAGES_PER_HOUR + 3):
+        env.objects.write(Lane("dev", f"a{number}").state_key, b"not a lock")
+    yield from minutes(env, 2)
+
+
 STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.STARTED: (a_run_that_works, [Kind.STARTED]),
     Kind.COMPLETED: (one_that_ends(Outcome.SUCCEEDED, Cause.COMPLETED), [Kind.STARTED, Kind.COMPLETED]),
@@ -141,6 +148,7 @@ STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.RESUMED: (one_that_goes_on_elsewhere, [Kind.STARTED, Kind.RESUMED]),
     Kind.ORPHAN: (an_instance_of_nobody, [Kind.ORPHAN]),
     Kind.WAITING: (one_that_waits_for_capacity, [Kind.WAITING]),
+    Kind.LIMIT: (more_unreadable_locks_than_messages, [*[Kind.STUCK] * MAX_MESSAGES_PER_HOUR, Kind.LIMIT]),
 }  # fmt: skip
 
 

@@ -80,6 +80,13 @@ def test_an_orphan_is_ended(sweep: Sweep) -> None:
     assert state_of(instance_id) == "terminated"
 
 
+def test_a_protected_instance_is_ended(sweep: Sweep) -> None:
+    instance_id = a_dead_run()
+    client("ec2").modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": True})
+    sweep()
+    assert state_of(instance_id) == "terminated"
+
+
 def test_an_unreadable_lock_is_set_aside(sweep: Sweep) -> None:
     store().objects.create("dev/system-state.json", b"not json")
     sweep()
@@ -103,7 +110,8 @@ def test_a_marker_is_withdrawn_when_its_message_does_not_go_out(sweep: Sweep, mo
     start_instance(later(a_run(lane=Lane("dev", "second"))))
     sweep()
     keys = [key for key, _ in store().objects.keys("dev/")]
-    assert [key for key in keys if "/notified/" in key or "/incidents/" in key] == []
+    markers = [key for key in keys if "/notified/" in key or "/incidents/" in key]
+    assert [key for key in markers if "/notified/hours/" not in key] == []
 
 
 def test_a_schedule_that_the_sweep_made_may_do_what_it_is_for(sweep: Sweep, monkeypatch: pytest.MonkeyPatch) -> None:

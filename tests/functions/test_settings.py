@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import Limits, StackBounds
 from chronos_ec2.settings import LauncherSettings, StackSettings, WatchdogSettings
 
 STACK = {
@@ -23,6 +23,9 @@ LAUNCHER = STACK | {
     "SUBNET_IDS": "subnet-a,subnet-b,subnet-c",
     "LAUNCH_TEMPLATE_ID": "lt-1",
     "INSTANCE_PROFILE_ARN": "arn:aws:iam::123456789012:instance-profile/p",
+    "ALLOWED_INSTANCE_TYPES": "g5.*,g4dn.2xlarge",
+    "MAX_TYPES_PER_RUN": "4",
+    "MAX_RUN_HOURS": "48",
 }
 READ_STACK = StackSettings(
     "dev", "a-bucket", "Chronos-Training", "train", "chronos-ec2-dev-deadlines", STACK["DEADLINE_ROLE_ARN"]
@@ -46,6 +49,17 @@ def test_the_launcher_has_every_subnet() -> None:
     assert settings.stack == READ_STACK
     assert settings.subnet_ids == ("subnet-a", "subnet-b", "subnet-c")
     assert (settings.launch_template_id, settings.instance_profile_arn) == ("lt-1", LAUNCHER["INSTANCE_PROFILE_ARN"])
+
+
+def test_the_launcher_has_what_its_stack_allows() -> None:
+    assert LauncherSettings.read(LAUNCHER).bounds == StackBounds(("g5.*", "g4dn.2xlarge"), 4, timedelta(hours=48))
+
+
+@pytest.mark.parametrize("value", ["-1", "1.5", "many", "\u0661"])
+@pytest.mark.parametrize("name", ["MAX_TYPES_PER_RUN", "MAX_RUN_HOURS"])
+def test_a_bound_that_is_no_whole_number_is_named(name: str, value: str) -> None:
+    with pytest.raises(InvalidInput, match=name):
+        LauncherSettings.read(LAUNCHER | {name: value})
 
 
 @pytest.mark.parametrize("missing", sorted({*WATCHDOG, *LAUNCHER}))

@@ -7,10 +7,11 @@ from datetime import datetime
 import pytest
 
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR, REPEAT_AFTER
+from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.ports import StoredObject
-from chronos_ec2.services.outbox import Outbox, last_lines
+from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.testing import Crash, Faults, MemoryAws
 from chronos_ec2.testing.builders import a_run, seconds
 
@@ -120,3 +121,67 @@ def test_a_marker_whose_answer_was_lost_and_was_retried_is_its_writers() -> None
     aws = MemoryAws(faults)
     assert Outbox(aws.objects, aws.notifier).send(MARKER, lambda: MESSAGE, aws.clock.now())
     assert aws.notifier.messages == [MESSAGE]
+
+
+def test_a_recurring_incident_is_published_again_when_it_has_changed_and_an_hour_is_over() -> None:
+    aws = MemoryAws()
+    outbox = Outbox(aws.objects, aws.notifier)
+
+    def published(about: str) -> int:
+        assert outbox.send(MARKER, lambda: MESSAGE, aws.clock.now(), about=about)
+        return len(aws.notifier.messages)
+
+    assert (published("a"), published("a"), published("b")) == (1, 1, 1)
+    aws.clock.advance(REPEAT_AFTER - seconds(1))
+    assert published("b") == 1
+    aws.clock.advance(seconds(1))
+    assert (published("a"), published("b"), published("b"), published("a")) == (1, 2, 2, 2)
+
+
+def test_of_two_that_repeat_a_recurring_incident_one_publishes() -> None:
+    """Both have read the old marker; a settled marker that is always the same would let both of them replace it."""
+    faults = Faults()
+    aws = MemoryAws(faults)
+    first, second = (Outbox(aws.objects, aws.notifier) for _ in range(2))
+    first.send(MARKER, lambda: MESSAGE, aws.clock.now(), about="a")
+    aws.clock.advance(REPEAT_AFTER)
+    now = aws.clock.now()
+    faults.hook("objects.read", lambda _key: first.send(MARKER, lambda: MESSAGE, now, about="b"), after=True, times=1)
+    second.send(MARKER, lambda: MESSAGE, now, about="b")
+    assert aws.notifier.messages == [MESSAGE, MESSAGE]
+
+
+def test_an_overdue_message_waits_for_no_marker() -> None:
+    aws = MemoryAws()
+    outbox = Outbox(aws.objects, aws.notifier)
+    aws.objects.write(MARKER, b'{"message": "pending"}')
+    assert not outbox.send(MARKER, lambda: MESSAGE, aws.clock.now())
+    assert outbox.send(MARKER, lambda: MESSAGE, aws.clock.now(), overdue=True)
+    assert outbox.send(MARKER, lambda: MESSAGE, aws.clock.now(), overdue=True)
+    assert aws.notifier.messages == [MESSAGE]
+
+
+def test_the_limit_admits_so_many_messages_an_hour_and_a_retry_of_each() -> None:
+    aws = MemoryAws()
+    limit = MessageLimit("dev", aws.objects)
+    keys = [f"dev/incidents/unreadable-{number}/stuck" for number in range(MAX_MESSAGES_PER_HOUR + 2)]
+    for key in keys[:MAX_MESSAGES_PER_HOUR]:
+        assert limit.admits(Kind.STUCK, key, aws.clock.now())
+    # Another process finds the same.
+    for found in (MessageLimit("dev", aws.objects), limit):
+        assert found.admits(Kind.STUCK, keys[0], aws.clock.now())
+        assert not found.admits(Kind.STUCK, keys[-1], aws.clock.now())
+    assert limit.withheld == {Kind.STUCK: 1}
+    aws.clock.advance(seconds(3600))
+    assert limit.admits(Kind.STUCK, keys[-1], aws.clock.now())
+
+
+def test_a_reached_limit_costs_no_more_calls() -> None:
+    faults = Faults()
+    aws = MemoryAws(faults)
+    limit = MessageLimit("dev", aws.objects)
+    for number in range(MAX_MESSAGES_PER_HOUR + 1):
+        limit.admits(Kind.STARTED, f"dev/notified/{number}/started-1", aws.clock.now())
+    before = len(faults.calls)
+    assert not limit.admits(Kind.STARTED, "dev/notified/x/started-1", aws.clock.now())
+    assert len(faults.calls) == before

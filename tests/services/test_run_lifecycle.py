@@ -337,6 +337,24 @@ def test_an_instance_that_hangs_in_shutting_down_keeps_the_lock_until_force_ends
     assert env.left() == []
 
 
+def test_a_protected_instance_is_ended_too(env: Environment) -> None:
+    launched = env.launch()
+    env.claim(launched)
+    env.fleet.protected.add(launched.instance_id)
+    env.kill(at_once=True)
+    env.watchdog.sweep()
+    assert env.left() == []
+
+
+def test_no_protection_is_lifted_unless_ec2_refuses_for_it(env: Environment) -> None:
+    launched = env.launch()
+    env.claim(launched)
+    env.faults.fail("fleet.terminate", NotAllowed("denied"))
+    with pytest.raises(NotAllowed):
+        env.kill(at_once=True)
+    assert "fleet.lift_protection" not in [operation for operation, _ in env.faults.calls]
+
+
 def test_what_a_run_leaves_unused_is_deleted_and_stands_in_its_receipt(env: Environment) -> None:
     launched = env.launch()
     env.fleet.left = {

@@ -124,12 +124,14 @@ def _launch(asked: Parameters) -> list[Request]:
         entry["ResourceType"]: {f"aws:RequestTag/{tag['Key']}": tag["Value"] for tag in entry["Tags"]}
         for entry in asked.get("TagSpecifications", ())
     }
-    launch = dict(template)
+    launch = template | {"ec2:InstanceType": both.get("InstanceType", "")}
     # What only the template asks for is not in the request: whether EC2 compares it all the same is not documented.
     if "IamInstanceProfile" in asked:
         launch["ec2:InstanceProfile"] = asked["IamInstanceProfile"]["Arn"]
     if "MetadataOptions" in asked:
         launch["ec2:MetadataHttpTokens"] = asked["MetadataOptions"]["HttpTokens"]
+    if tenancy := asked.get("Placement", {}).get("Tenancy"):
+        launch["ec2:Tenancy"] = tenancy
     of_template = {"ec2:IsLaunchTemplateResource": str("ImageId" not in asked).lower()}
     subnet = both.get("SubnetId", "of-the-default-vpc")
     roles = _roles(both["IamInstanceProfile"]["Arn"])
@@ -208,6 +210,13 @@ NEEDED: dict[str, Needed] = {
     "service-quotas.GetServiceQuota": _anywhere("servicequotas:GetServiceQuota"),
     "ec2.RunInstances": _launch,
     "ec2.TerminateInstances": _ended("ec2:TerminateInstances", "instance", "InstanceIds", _instance),
+    "ec2.ModifyInstanceAttribute": lambda asked: [
+        Request(
+            "ec2:ModifyInstanceAttribute",
+            f"{EC2}:instance/{asked['InstanceId']}",
+            _instance(asked["InstanceId"]) | {"ec2:Attribute": next(name for name in asked if name != "InstanceId")},
+        )
+    ],
     "ec2.DeleteVolume": _ended("ec2:DeleteVolume", "volume", "VolumeId", _volume),
     "ec2.DeleteNetworkInterface": _ended(
         "ec2:DeleteNetworkInterface", "network-interface", "NetworkInterfaceId", _interface

@@ -116,6 +116,10 @@ def _same(pattern: str, value: str, request: Request) -> bool:
     return _substitute(pattern, request) == value
 
 
+def _same_letters(pattern: str, value: str, request: Request) -> bool:
+    return _substitute(pattern, request).lower() == value.lower()
+
+
 def _like_arn(pattern: str, value: str, request: Request) -> bool:
     """Each of an ARN's six parts for itself: a * of one does not reach into the next, but in the last it is free."""
     patterns, parts = _substitute(pattern, request).split(":", 5), value.split(":", 5)
@@ -126,17 +130,23 @@ def _below(wanted: str, value: str, _request: Request) -> bool:
     return float(value) < float(wanted)
 
 
+def _at_most(wanted: str, value: str, _request: Request) -> bool:
+    return float(value) <= float(wanted)
+
+
 def _bool(wanted: str, value: str, _request: Request) -> bool:
     return wanted.lower() == value.lower()
 
 
 _OPERATORS: dict[str, Callable[[str, str, Request], bool]] = {
     "StringEquals": _same,
+    "StringEqualsIgnoreCase": _same_letters,
     "StringLike": _like,
     "ArnEquals": _like_arn,
     "ArnLike": _like_arn,
     "Bool": _bool,
     "NumericLessThan": _below,
+    "NumericLessThanEquals": _at_most,
 }
 _NEGATED = {"StringNotEquals": "StringEquals", "StringNotLike": "StringLike", "ArnNotEquals": "ArnEquals",
             "ArnNotLike": "ArnLike"}  # fmt: skip

@@ -17,7 +17,7 @@ FUNCTIONS = functions()
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
 SETTINGS = (
     "ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
-    "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "SUBNET_IDS",
+    "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "SUBNET_IDS", "ALLOWED_INSTANCE_TYPES",
 )  # fmt: skip
 AT_MOST_BYTES = 6_000_000
 
@@ -82,6 +82,7 @@ def test_each_handler_can_be_imported_and_composed_from_the_bundle(
     code = f"""
 import os
 os.environ |= dict.fromkeys({SETTINGS!r}, "x") | {{"TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:t"}}
+os.environ |= dict.fromkeys(("MAX_TYPES_PER_RUN", "MAX_RUN_HOURS"), "9")
 from functions.{module} import handler
 from chronos_ec2.bootstrap import {world}
 {world}()

@@ -163,15 +163,17 @@ class TestALaunch:
     def launch(self, denied: Denied) -> Callable[..., list[str]]:
         outputs = client("cloudformation").describe_stacks(StackName="chronos-ec2-dev")["Stacks"][0]["Outputs"]
         stack = {output["OutputKey"]: output["OutputValue"] for output in outputs}
+        due = OURS | {"Deadline": "2026-01-31T23:00:00.000Z"}
         ours: dict[str, Any] = {
             "MinCount": 1,
             "MaxCount": 1,
+            "InstanceType": "g4dn.2xlarge",
             "SubnetId": stack["SubnetIds"].split(",")[1],
             "LaunchTemplate": {"LaunchTemplateId": stack["LaunchTemplateId"]},
             "MetadataOptions": {"HttpTokens": "required"},
             "IamInstanceProfile": {"Arn": stack["InstanceProfileArn"]},
             "TagSpecifications": [
-                *tagged("instance", OURS), *tagged("volume", OURS), *tagged("network-interface", OURS),
+                *tagged("instance", due), *tagged("volume", OURS), *tagged("network-interface", OURS),
             ],
         }  # fmt: skip
 
@@ -233,6 +235,18 @@ class TestALaunch:
             ]
         )
         assert "instance/*" in found
+
+    def test_no_deadline(self, launch: Callable[..., list[str]]) -> None:
+        tags = [tagged(kind, OURS)[0] for kind in ("instance", "volume", "network-interface")]
+        assert launch(TagSpecifications=tags) == ["ec2:RunInstances arn:aws:ec2:us-east-1:123456789012:instance/*"]
+
+    def test_a_type_that_the_stack_does_not_allow(self, launch: Callable[..., list[str]]) -> None:
+        (found,) = launch(InstanceType="p5.48xlarge")
+        assert found == "ec2:RunInstances arn:aws:ec2:us-east-1:123456789012:instance/*"
+
+    def test_hardware_of_ones_own(self, launch: Callable[..., list[str]]) -> None:
+        (found,) = launch(Placement={"Tenancy": "dedicated"})
+        assert found == "ec2:RunInstances arn:aws:ec2:us-east-1:123456789012:instance/*"
 
     def test_no_tags(self, launch: Callable[..., list[str]]) -> None:
         assert len(launch(without="TagSpecifications")) == 3

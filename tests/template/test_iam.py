@@ -16,7 +16,8 @@ from tests.template.test_policies import AGENT, DEADLINE, OPERATOR, STARTER, WAT
 from tests.template.used_rights import ACTING, NOT_BY_OUR_CALLS, granted, superfluous
 
 CONTEXT = {
-    "s3:prefix": "dev/x", "tags": ["a", "b"], "n": "1.1", "arn": "arn:aws:iam::1:role/a:b", "account": "1",
+    "s3:prefix": "dev/x", "tags": ["a", "b"], "n": "1.1", "letters": "Abc", "account": "1",
+    "arn": "arn:aws:iam::1:role/a:b",
 }  # fmt: skip
 PUT = Request("s3:PutObject", "arn:aws:s3:::b/dev/x", CONTEXT)
 ALL = {"Effect": "Allow", "Action": "*", "Resource": "*"}
@@ -51,8 +52,12 @@ def decided(**elements: Any) -> bool:
         ({"Condition": {"Null": {"absent": "true"}}}, True),
         ({"Condition": {"Null": {"absent": "true", "s3:prefix": "true"}}}, False),
         ({"Condition": {"Null": {"s3:prefix": "false"}}}, True),
+        ({"Condition": {"StringEqualsIgnoreCase": {"letters": "aBC"}}}, True),
+        ({"Condition": {"StringEqualsIgnoreCase": {"letters": "ab"}}}, False),
         ({"Condition": {"NumericLessThan": {"n": "1.2"}}}, True),
         ({"Condition": {"NumericLessThan": {"n": "1.1"}}}, False),
+        ({"Condition": {"NumericLessThanEquals": {"n": "1.1"}}}, True),
+        ({"Condition": {"NumericLessThanEquals": {"n": "1.0"}}}, False),
         ({"Condition": {"ForAnyValue:StringEquals": {"tags": "a"}}}, True),
         ({"Condition": {"ForAllValues:StringEquals": {"tags": "a"}}}, False),
         ({"Condition": {"ForAllValues:StringEquals": {"tags": ["a", "b", "c"]}}}, True),

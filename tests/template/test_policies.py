@@ -23,8 +23,12 @@ OUR_PROFILE = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/
 OTHER_PROFILE = {"ec2:InstanceProfile": f"arn:aws:iam::{ACCOUNT}:instance-profile/web-servers"}
 ASKED = {"aws:RequestTag/Project": "Chronos-Training", "aws:RequestTag/Environment": "dev",
          "aws:RequestTag/ManagedBy": "chronos-ec2"}  # fmt: skip
+DEADLINE_TAG = {"aws:RequestTag/Deadline": "2026-01-31T23:00:00.000Z"}
 TEMPLATE = {"ec2:LaunchTemplate": f"{EC2}:launch-template/lt-0123456789abcdef0"}
-LAUNCH = ASKED | OUR_PROFILE | TEMPLATE | {"ec2:MetadataHttpTokens": "required"}
+KIND = {"ec2:InstanceType": "g4dn.2xlarge"}
+UNPROTECT = {"ec2:Attribute": "DisableApiTermination"}
+LAUNCH = ASKED | DEADLINE_TAG | OUR_PROFILE | TEMPLATE | KIND | {"ec2:MetadataHttpTokens": "required"}
+VOLUME = ASKED | {"ec2:VolumeSize": "100", "ec2:VolumeType": "gp3"}
 AS_WE_CALL = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.2", "aws:PrincipalAccount": ACCOUNT}
 INSTANCE = f"{EC2}:instance/i-0123456789abcdef0"
 LOCK, LANE_LOCK = f"{BUCKET}/dev/system-state.json", f"{BUCKET}/dev/lanes/second/system-state.json"
@@ -78,6 +82,11 @@ def policies_of(vpc: str, security_group: str, launch_template: str) -> Policies
     return Policies(json.loads(resources))
 
 
+def without(context: Mapping[str, str], key: str) -> dict[str, str]:
+    """A request's context that says nothing about a key."""
+    return {name: value for name, value in context.items() if name != key}
+
+
 def every(action: str, resource: str, context: Mapping[str, str], why: str) -> list[Case]:
     """What nobody of ours may do."""
     return [Case(who, action, resource, context, why) for who in EVERYBODY]
@@ -113,6 +122,18 @@ NOT_ALLOWED = [
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE | {"aws:ResourceTag/Environment": "prod"}),
     Case(WATCHDOG, "ec2:StopInstances", INSTANCE, OURS | OUR_PROFILE),
     Case(WATCHDOG, "ec2:RunInstances", INSTANCE, LAUNCH),
+    *[
+        Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE | {"ec2:Attribute": attribute})
+        for attribute in ("UserData", "InstanceInitiatedShutdownBehavior", "InstanceType", "GroupSet")
+    ],
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE, "no word on the attribute"),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OTHER_PROFILE | UNPROTECT, "foreign"),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OTHER_PROFILE | UNPROTECT, "another profile"),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", f"{EC2}:volume/vol-1", OURS | UNPROTECT),
+    *[
+        Case(who, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE | UNPROTECT)
+        for who in (AGENT, STARTER, DEADLINE, OPERATOR)
+    ],
     Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", why="foreign"),
     Case(WATCHDOG, "ec2:DeleteNetworkInterface", f"{EC2}:network-interface/eni-1", why="foreign"),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
@@ -134,18 +155,35 @@ NOT_ALLOWED = [
         for who in (STARTER, OPERATOR)
         for case in (
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"aws:RequestTag/Project": "Other"}, "another project"),
-            Case(who, "ec2:RunInstances", INSTANCE, OUR_PROFILE | TEMPLATE, "no tags"),
+            Case(who, "ec2:RunInstances", INSTANCE, OUR_PROFILE | TEMPLATE | KIND, "no tags"),
+            *[
+                Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:InstanceType": kind}, kind)
+                for kind in ("p5.48xlarge", "p4d.24xlarge", "u-24tb1.metal", "g5", "xg5.xlarge", "g55.xlarge")
+            ],
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "ec2:InstanceType"), "no word on its type"),
+            *[
+                Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:Tenancy": tenancy}, tenancy)
+                for tenancy in ("dedicated", "host")
+            ],
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "aws:RequestTag/Deadline"), "no deadline"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeSize": "101"}, "a larger volume"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeType": "io2"}, "a dearer volume"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeIops": "16000"}, "a faster volume"),
+            Case(who, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeThroughput": "1000"}, "a wider one"),
+            Case(who, "ec2:RunInstances", f"arn:aws:ec2:us-east-1:{ACCOUNT}:elastic-gpu/*", ASKED),
+            Case(who, "ec2:RunInstances", f"{EC2}:capacity-reservation/cr-1", ASKED),
+            Case(who, "ec2:RunInstances", f"{EC2}:key-pair/mine", ASKED),
+            Case(who, "ec2:RunInstances", f"{EC2}:placement-group/mine", ASKED),
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:MetadataHttpTokens": "optional"}, "IMDSv1"),
             Case(who, "ec2:RunInstances", INSTANCE, LAUNCH | OTHER_PROFILE, "another profile"),
-            Case(who, "ec2:RunInstances", INSTANCE, ASKED | {"ec2:MetadataHttpTokens": "required"}, "no profile"),
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "ec2:InstanceProfile"), "no profile"),
             Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-of-others", {"ec2:Vpc": f"{EC2}:vpc/vpc-of-others"}),
             Case(who, "ec2:RunInstances", f"{EC2}:subnet/subnet-without-a-word-on-its-vpc"),
             Case(who, "ec2:RunInstances", f"{EC2}:security-group/sg-open"),
             Case(who, "ec2:RunInstances", f"{EC2}:launch-template/lt-of-others"),
             Case(who, "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
                  TEMPLATE | {"ec2:IsLaunchTemplateResource": "false"}, "an image of one's own"),
-            Case(who, "ec2:RunInstances", INSTANCE, ASKED | OUR_PROFILE | {"ec2:MetadataHttpTokens": "required"},
-                 "no launch template"),
+            Case(who, "ec2:RunInstances", INSTANCE, without(LAUNCH, "ec2:LaunchTemplate"), "no launch template"),
             Case(who, "ec2:RunInstances", "arn:aws:ec2:us-east-1::image/ami-1",
                  {"ec2:IsLaunchTemplateResource": "true", "ec2:LaunchTemplate": f"{EC2}:launch-template/lt-of-others"},
                  "the image of another template"),
@@ -220,11 +258,18 @@ ALLOWED = [
     Case(AGENT, "logs:PutLogEvents", f"{LOGS}/chronos-ec2-dev/agent:log-stream:{RUN}/1/agent.log"),
     Case(WATCHDOG, "ec2:DescribeInstances", "*"),
     Case(WATCHDOG, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(WATCHDOG, "ec2:ModifyInstanceAttribute", INSTANCE, OURS | OUR_PROFILE | UNPROTECT),
+    Case(
+        WATCHDOG,
+        "ec2:ModifyInstanceAttribute",
+        INSTANCE,
+        OURS | OUR_PROFILE | {"ec2:Attribute": "disableApiTermination"},
+    ),
     Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", OURS),
     Case(WATCHDOG, "s3:PutObject", LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", LANE_LOCK, {"s3:if-match": "e"}),
-    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/notified/failed-1"),
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/notified/{RUN}/failed-1"),
     Case(WATCHDOG, "s3:GetObject", f"{BUCKET}/dev/{RUN}/logs/trainer.log"),
     Case(WATCHDOG, "s3:ListBucketMultipartUploads", BUCKET),
     Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
@@ -243,6 +288,9 @@ ALLOWED = [
     Case(STARTER, "s3:PutObject", LOCK, {"s3:if-match": "e"}, "the id of the instance"),
     Case(STARTER, "scheduler:CreateSchedule", SCHEDULE),
     Case(STARTER, "ec2:RunInstances", INSTANCE, LAUNCH),
+    Case(STARTER, "ec2:RunInstances", INSTANCE, LAUNCH | {"ec2:Tenancy": "default"}),
+    Case(STARTER, "ec2:RunInstances", f"{EC2}:volume/*", VOLUME | {"ec2:VolumeIops": "3000"}),
+    Case(STARTER, "ec2:RunInstances", f"{EC2}:network-interface/*", ASKED),
     Case(STARTER, "ec2:CreateTags", INSTANCE, {"ec2:CreateAction": "RunInstances"}),
     Case(STARTER, "iam:PassRole", INSTANCE_ROLE, {"iam:PassedToService": "ec2.amazonaws.com"}),
     Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),

@@ -300,8 +300,9 @@ def test_what_a_launch_makes_is_tagged_even_by_the_template_alone(template: Temp
 
 def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
     assert set(template["Outputs"]) == {
-        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "VolumeSize", "AgentPackages",
-        "AgentLogGroup", "SubnetIds", "LaunchTemplateId", "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
+        "Environment", "Bucket", "Project", "CostCenter", "InstanceType", "InstanceTypes", "MaxTypesPerRun",
+        "MaxRunHours", "VolumeSize", "AgentPackages", "AgentLogGroup", "SubnetIds", "LaunchTemplateId",
+        "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
         "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",
         "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
     }  # fmt: skip
@@ -312,11 +313,29 @@ def test_each_function_has_the_variables_that_it_needs(stack: Template) -> None:
     common = {"ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
               "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}  # fmt: skip
     for name, variables in given.items():
-        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN"}
+        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "ALLOWED_INSTANCE_TYPES",
+                     "MAX_TYPES_PER_RUN", "MAX_RUN_HOURS"}  # fmt: skip
         own = launching if name == "Launcher" else {"LAUNCHER_FUNCTION"}
         assert set(variables) == common | own, name
     assert given["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]
     assert len(given["Launcher"]["SUBNET_IDS"].split(",")) == 3
+    assert given["Launcher"]["ALLOWED_INSTANCE_TYPES"].split(",") == allowed_types(stack)
+
+
+def allowed_types(stack: Template) -> list[str]:
+    """The instance types in the permission to launch."""
+    statements = stack["LauncherRole"]["Properties"]["Policies"][0]["PolicyDocument"]["Statement"]
+    (types,) = (
+        one["Condition"]["StringLike"]["ec2:InstanceType"] for one in statements if one["Sid"] == "LaunchInstance"
+    )
+    return list(types)
+
+
+def test_the_default_type_is_an_allowed_one_and_those_of_many_gpus_are_not(stack: Template) -> None:
+    default = stack["LaunchTemplate"]["Properties"]["LaunchTemplateData"]["InstanceType"]
+    assert any(fnmatchcase(default, pattern) for pattern in allowed_types(stack))
+    for kind in ("p4d.24xlarge", "p5.48xlarge", "p6-b200.48xlarge"):
+        assert not any(fnmatchcase(kind, pattern) for pattern in allowed_types(stack))
 
 
 def test_concurrency_is_reserved_only_where_it_is_asked_for() -> None:
@@ -349,7 +368,13 @@ def test_every_parameter_is_described_checked_and_in_a_group(template: Template)
         if parameter["Type"] == "Number":
             assert parameter["MinValue"] <= parameter["Default"] <= parameter["MaxValue"], name
         else:
-            assert "AllowedValues" in parameter or re.fullmatch(parameter["AllowedPattern"], parameter["Default"]), name
+            # CloudFormation compares each item of a list.
+            default = str(parameter["Default"])
+            items = default.split(",") if parameter["Type"] == "CommaDelimitedList" else [default]
+            allowed = "AllowedValues" in parameter or all(
+                re.fullmatch(parameter["AllowedPattern"], each) for each in items
+            )
+            assert allowed, name
 
 
 def test_an_environment_is_not_named_like_what_all_of_them_share(template: Template) -> None:

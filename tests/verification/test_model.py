@@ -36,7 +36,15 @@ with_spin = pytest.mark.skipif(
     reason="spin and a C compiler are not installed: apt-get install spin gcc libc6-dev",
 )
 ASSERTIONS = {
-    MODEL: {"ONE_AGENT", "RELEASED_ALIVE", "VERDICT_ON_HEALTHY", "HEALTHY_TERMINATED", "FOREIGN_TERMINATED"},
+    MODEL: {
+        "ONE_AGENT",
+        "WORK_AFTER_END",
+        "RELEASED_ALIVE",
+        "VERDICT_ON_HEALTHY",
+        "HEALTHY_TERMINATED",
+        "OUTCOME_CONTRADICTED",
+        "FOREIGN_TERMINATED",
+    },
     LAUNCHERS: {"ONE_INSTANCE", "NOTHING_STARTED"},
 }
 
@@ -65,7 +73,14 @@ def test_launchers_that_overlap_start_one_instance_and_a_kill_frees_the_lane(def
     assert found.states > 10_000
 
 
-SAMPLE = ("LAUNCH_BEFORE_RECORD", "NO_CLAIM", "UNCONDITIONAL_VERDICT", "IDS_FROM_STATE")
+SAMPLE = (
+    "NO_CLAIM",
+    "UNCONDITIONAL_VOID",
+    "VERDICT_WITHOUT_OUTCOME",
+    "NEXT_BEFORE_TERMINATED",
+    "STATE_BEFORE_LIST",
+    "IDS_FROM_CLAIM",
+)
 """A mutant for each assertion that mutants violate; the others are thorough."""
 
 

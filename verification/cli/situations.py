@@ -74,6 +74,8 @@ COMMANDS = (
     _command("cleanup --json", LEFT, "s3 ec2 scheduler", changes=True),
     _command("verify --json", LEFT, "s3 ec2 scheduler"),
     _command("runs --json", OK, "s3"),
+    _command(f"runs show {FAILED} --json", OK, "s3"),
+    _command(f"runs compare {FAILED} {ACTIVE}", OK, "s3"),
     _command("teardown --yes --json", MEND, "s3 ec2 scheduler"),
     _command("upload data sales sales --json", OK, "s3", changes=True),
     _command("upload config train.yaml --json", OK, "s3", changes=True),

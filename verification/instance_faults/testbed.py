@@ -131,7 +131,7 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
         # No run here may have another attempt, so nothing is relaunched.
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
-            Launcher(stack.bucket, (), store, fleet, deadlines, clock), clock, Limits(),
+            Launcher(stack.bucket, (), store, fleet, deadlines, clock, stack.bounds), clock, Limits(),
             StackLocation("aws", aws.region, stack.bucket), BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)

@@ -25,20 +25,30 @@ LAUNCHERS = MODEL.with_name("launchers.pml")
 SAFETY_MUTANTS = (
     "LAUNCH_BEFORE_RECORD",
     "NO_CLAIM",
+    "WORK_BEFORE_CLAIM",
     "UNCONDITIONAL_CLAIM",
-    "UNCONDITIONAL_COMMIT",
-    "UNCONDITIONAL_VERDICT",
-    "RELEASE_BEFORE_TERMINATED",
-    "STATE_BEFORE_LIST",
-    "IDS_FROM_STATE",
     "ANY_ATTEMPT",
+    "UNCONDITIONAL_COMMIT",
+    "VERDICT_WITHOUT_VOID",
+    "NEXT_WITHOUT_VOID",
+    "UNCONDITIONAL_VOID",
+    "OUTCOME_OF_UNCLAIMED",
+    "VERDICT_WITHOUT_OUTCOME",
+    "UNCONDITIONAL_VERDICT",
+    "NEXT_BEFORE_TERMINATED",
+    "RELEASE_BEFORE_TERMINATED",
+    "RELEASE_BY_OUTCOME",
+    "STATE_BEFORE_LIST",
+    "IDS_FROM_CLAIM",
+    "ANY_CLAIMANT",
     "ONE_LOOK_AT_ABSENCE",
     "CLOCK_AFTER_LIST",
     "STAMP_BEFORE_LIST",
+    "STAMP_BEFORE_CLAIM",
     "CLOCK_AFTER_HEARTBEAT",
     "CLAIM_KEEPS_SUSPECT",
 )
-LIVENESS_MUTANTS = ("TERMINATE_ONCE", "IGNORE_ORPHANS")
+LIVENESS_MUTANTS = ("TERMINATE_ONCE", "IGNORE_ORPHANS", "NO_DEADLINE", "WAIT_FOR_CLAIMANT", "VOID_IS_NO_END")
 LAUNCHER_MUTANTS = (
     "LOCK_NOT_READ_AGAIN",
     "TAKE_OVER_AT_ONCE",
@@ -60,9 +70,9 @@ MUTANTS: tuple[Variant, ...] = (
     *((LAUNCHERS, (LIVENESS, mutant)) for mutant in LAUNCHER_LIVENESS_MUTANTS),
 )
 
-_MEMORY_MB = 2000
+_MEMORY_MB = 4000
 _DEPTH = 100_000
-_TIMEOUT_SECONDS = 600
+_TIMEOUT_SECONDS = 1200
 
 
 class CannotCheck(Exception):
@@ -125,8 +135,8 @@ def check(model: Path, defines: tuple[str, ...] = ()) -> Check:
     with tempfile.TemporaryDirectory() as folder:
         shutil.copy(model, folder)
         _run(["spin", *given, "-a", model.name], folder)
-        kind = ["-DNFAIR=4"] if is_liveness else ["-DSAFETY"]
-        # Optimising takes longer than a search that stops at its first error.
+        # Breadth first finds the short way to an error; optimising takes longer than a search that stops there.
+        kind = ["-DNFAIR=4"] if is_liveness else ["-DSAFETY", "-DBFS"] if defines else ["-DSAFETY"]
         level = "-O2" if is_liveness or not defines else "-O1"
         _run(["cc", level, "-w", *kind, f"-DMEMLIM={_MEMORY_MB}", "-o", "pan", "pan.c"], folder)
         found = _run(["./pan", *(["-a", "-f"] if is_liveness else []), f"-m{_DEPTH}"], folder)

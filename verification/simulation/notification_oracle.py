@@ -30,6 +30,7 @@ _ON_ITS_WAY_OUT = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINAT
 _PENDING_SECONDS = 120.0
 """A message that is pending for less may still be published by whoever reserved it."""
 _LONG = 43_200.0
+_REPEAT_AFTER_SECONDS = 3600.0
 _PUT_OFF_SWEEPS = 5
 """Publishing delays a termination by no more than three sweeps; one before and one after for the two looks."""
 
@@ -45,6 +46,10 @@ class NotificationOracle:
         self._missed: set[tuple[str, str, int | None]] = set()
         self._takers: dict[str, Caller] = {}
         self._taken_twice: set[str] = set()
+        self._unreadable: dict[str, tuple[str, float]] = {}
+        """By lane: the lock that was last published as unreadable, and when."""
+        self._repeated = 0
+        """How many messages about unreadable locks were rightly repeated."""
 
     @property
     def lost(self) -> list[str]:
@@ -71,11 +76,20 @@ class NotificationOracle:
                 self._taken_twice.add(key)
 
     def was_published(self) -> None:
-        """A message about a run says what it has cost."""
+        """A message about a run says what it has cost; one about a lock is due again once the lock has changed."""
         document = self._system.notifier.messages[-1].document
+        if document["kind"] == "stuck" and document["run_id"] is None:
+            self._unreadable_was_published(document["lane"])
         lane = self._with_record.get(document["incident"])
         if lane is not None and lane not in self._system.spoiled:
             self._system.ledger.message_sent(document["incident"], document["cost_usd"], document["kind"])
+
+    def _unreadable_was_published(self, name: str) -> None:
+        objects, key, now = self._system.objects, Lane("dev", name).state_key, self._system.time.seconds
+        if name in self._unreadable:
+            # S3's times are whole seconds.
+            self._repeated += now - self._unreadable[name][1] >= _REPEAT_AFTER_SECONDS - 1
+        self._unreadable[name] = (objects.stored(key).etag if objects.holds(key) else "", now)
 
     def leaves(self, instance_id: str) -> None:
         """The instance begins to shut down."""
@@ -106,8 +120,12 @@ class NotificationOracle:
 
     def _must_know_of_unreadable(self, lane: Lane) -> None:
         if self._system.objects.holds(lane.state_key):
-            etag = self._system.objects.stored(lane.state_key).etag
-            self._expect("stuck", f"unreadable-{''.join(filter(str.isalnum, etag))}", None)
+            etag, now = self._system.objects.stored(lane.state_key).etag, self._system.time.seconds
+            told_etag, told_at = self._unreadable.get(lane.name, (None, now))
+            if told_etag is None:
+                self._expect("stuck", f"unreadable-{lane.name}", None)
+            elif told_etag != etag and now - told_at > _REPEAT_AFTER_SECONDS + SWEEP:
+                self._missed.add(("stuck", f"unreadable-{lane.name}, once more", None))
 
     def _must_know_of_attempt(self, record: Record) -> None:
         system, kind = self._system, "started" if record["attempt"] == 1 else "resumed"
@@ -224,12 +242,12 @@ class NotificationOracle:
 
     @property
     def duplicates(self) -> int:
-        """How many messages went out a second time."""
-        return sum(count - 1 for count in self._published().values())
+        """How many messages went out a second time without a cause."""
+        return sum(count - 1 for count in self._published().values()) - self._repeated
 
 
 def _marker(kind: str, name: str, attempt: int | None) -> str:
     """Where a reservation of a message lies, as ARCHITECTURE.md has it."""
     if attempt is None:
         return f"dev/incidents/{name}/{kind}"
-    return f"dev/{name}/notified/{kind}-{attempt}"
+    return f"dev/notified/{name}/{kind}-{attempt}"

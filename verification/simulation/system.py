@@ -19,6 +19,7 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, WaitsForCapacity
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
+from chronos_ec2.testing.builders import BOUNDS
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
@@ -100,7 +101,7 @@ class _Environment(Environment):
     def _invoke_launcher(self, run: Run, retries: Sequence[float]) -> None:
         system = self.system
         system.tell(f"relaunch of {run.run_id}, attempt {run.attempt}")
-        launcher = system.parts.launcher(BUCKET, SUBNETS, self.store, self.fleet, self.deadlines, self.clock)
+        launcher = system.parts.launcher(BUCKET, SUBNETS, self.store, self.fleet, self.deadlines, self.clock, BOUNDS)
         dies = self.relaunchers_die.pop(run.lane, None)
 
         def start() -> None:

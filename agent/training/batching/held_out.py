@@ -1,17 +1,17 @@
-"""Held-out windows at the end of each series, and the seasonal error that scales MASE. Pure numpy."""
+"""Held-out windows at the end of each series, and the seasonal errors that scale MASE. Pure numpy."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
 from agent.data.panel import Floats, Indices, Panel
+from agent.training.batching.histories import Array, histories
 from agent.training.batching.sampler import WindowBatch, futures
 
-Array = np.ndarray[Any, np.dtype[np.floating[Any]]]
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 """Quantile levels of all forecasts, those of the Chronos papers."""
 
@@ -20,13 +20,16 @@ QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
 class HeldOutWindows:
     """k windows of the n series `series` (n,): `cutoffs` (k, n) are the points before each, `truth` (k, n, V, h).
 
-    `scales` (n, V): the seasonal error of the points before the first window, the denominator of MASE.
+    `truth` is NaN where it is missing, and where there is no observation before the window to forecast from. `scales`
+    (k, n, V): the seasonal error of the points before each window, the denominator of MASE. `origins` (k, n): the
+    times of the first points of the windows, as the panel's ticks.
     """
 
     series: Indices
     cutoffs: Any
     truth: Floats
     scales: Array
+    origins: Indices
     season: int
 
     def batches(self, window: int, size: int) -> Iterator[WindowBatch]:
@@ -41,32 +44,35 @@ class HeldOutWindows:
             self.series[positions],
             self.cutoffs[:, positions],
             self.truth[:, positions],
-            self.scales[positions],
+            self.scales[:, positions],
+            self.origins[:, positions],
             self.season,
         )
 
+    def window(self, window: int) -> HeldOutWindows:
+        """One window of every series."""
+        names = ("cutoffs", "truth", "scales", "origins")
+        return replace(self, **{name: getattr(self, name)[window : window + 1] for name in names})
 
-def hold_out(panel: Panel, horizon: int, windows: int, season: int, before: int = 0) -> HeldOutWindows:
-    """The last `windows` x `horizon` points of each series, not counting the last `before` x `horizon` points."""
-    cutoffs = np.stack([panel.lengths - horizon * (before + windows - window) for window in range(windows)])
+    @property
+    def observed(self) -> Any:
+        """(n,) whether there is anything to compare forecasts with."""
+        return np.isfinite(self.truth).any(axis=(0, 2, 3))
+
+
+def hold_out(
+    panel: Panel, horizon: int, windows: int, season: int, before: int = 0, series: Indices | None = None
+) -> HeldOutWindows:
+    """The last `windows` x `horizon` points of the series, not counting the last `before` x `horizon` points."""
+    series = np.arange(len(panel)) if series is None else series
+    lengths = panel.lengths[series]
+    cutoffs = np.stack([lengths - horizon * (before + windows - window) for window in range(windows)])
     targets = panel.columns.targets
-    every = np.arange(len(panel))
-    truth = np.stack([futures(panel, WindowBatch(every, row), horizon)[:, :targets] for row in cutoffs])
-    scales = np.array(
-        [
-            [seasonal_error(row, season) for row in panel.series(index, end=int(end))[:targets]]
-            for index, end in enumerate(cutoffs[0].tolist())
-        ]
-    )
-    return HeldOutWindows(every, cutoffs, truth, scales, season)
-
-
-def seasonal_error(history: Array, season: int) -> float:
-    """Mean absolute difference of observations one season apart: the in-sample MAE of the seasonal naive forecast.
-
-    The denominator of MASE (Hyndman and Koehler 2006, "Another look at measures of forecast accuracy"), with the
-    seasonal lag of gluonts. NaN without a pair of observations.
-    """
-    differences = np.abs(history[season:] - history[:-season])
-    observed = np.isfinite(differences)
-    return float(np.mean(differences[observed], dtype=np.float64)) if observed.any() else float("nan")
+    truth = np.stack([futures(panel, WindowBatch(series, row), horizon)[:, :targets] for row in cutoffs])
+    scales = np.empty((windows, len(series), targets))
+    for block, rows in histories(panel, series, cutoffs):
+        for target, row in enumerate(rows):
+            scales[:, block, target] = row.seasonal_errors(season)
+            truth[:, block, target][row.cutoffs <= row.firsts] = np.nan
+    origins = panel.ticks[panel.offsets[series] + cutoffs]
+    return HeldOutWindows(series, cutoffs, truth, scales, origins, season)

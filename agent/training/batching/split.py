@@ -16,31 +16,37 @@ from chronos_ec2.training_config.schema import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training, validation and test windows, in this order of time within each series."""
+    """Training, validation and test windows, in this order of time within each series.
+
+    Of the `evaluated` series, `test` and `validation` have those with an observation in and before these windows.
+    """
 
     training: TrainingWindows
     validation: HeldOutWindows | None
     test: HeldOutWindows
+    evaluated: int
 
     @classmethod
     def of(cls, panel: Panel, config: TrainingConfig) -> Split:
         """The last windows are the test set; the one before is the validation set if anything is selected by it.
 
         Raises:
-            InvalidInput: no training window is left, or no series is evaluated.
+            InvalidInput: no training window is left, or no observation is held out.
         """
-        horizon, season = config.prediction_length, config.evaluation.season_length
+        horizon, season, windows = config.prediction_length, config.evaluation.season_length, config.evaluation.windows
         evaluated = _evaluated_series(panel, config.evaluation.series)
-        test = hold_out(panel, horizon, config.evaluation.windows, season).select(evaluated)
+        test = hold_out(panel, horizon, windows, season, series=evaluated)
         ends, validation = panel.lengths.copy(), None
         ends[evaluated] = test.cutoffs[0]
         if _needs_validation(config):
             ends[evaluated] -= horizon
-            validation = hold_out(panel, horizon, 1, season, before=config.evaluation.windows).select(evaluated)
+            validation = hold_out(panel, horizon, 1, season, before=windows, series=evaluated)
+            validation = _with_observations(validation, f"the {horizon} points before the test windows")
+        test = _with_observations(test, f"its last {windows * horizon} points")
         min_past = config.training.min_past or horizon
-        windows = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
-        _check_not_empty(windows, sampling_weights(panel, config))
-        return cls(windows, validation, test)
+        training = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
+        _check_not_empty(training, sampling_weights(panel, config))
+        return cls(training, validation, test, len(evaluated))
 
 
 def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
@@ -82,6 +88,16 @@ def _evaluated_series(panel: Panel, pattern: str) -> Indices:
         problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
         raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
     return np.array(positions)
+
+
+def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
+    """The windows of the series that can be judged. Raises InvalidInput if there are none."""
+    observed = windows.observed
+    if observed.any():
+        return windows.select(np.flatnonzero(observed))
+    problem = f"none of the {len(observed)} series to evaluate has an observation in {where}, held out, and before them"
+    remedy = "leave rows of the future, which have no target yet, out; or name other series in evaluation.series"
+    raise InvalidInput("data.path", problem, remedy)
 
 
 def _needs_validation(config: TrainingConfig) -> bool:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shutil
-import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,13 +16,13 @@ from agent.protocol.workdir import Workdir
 from agent.training.batching.held_out import HeldOutWindows
 from agent.training.batching.split import Split
 from agent.training.evaluate import acceptance, statistical
-from agent.training.evaluate.forecast_table import examples, number_or_none, write_forecasts
-from agent.training.evaluate.metrics import Errors, by_horizon, errors, scores, series_mase, table
+from agent.training.evaluate.forecast_table import examples, ids_of, number_or_none, write_forecasts
+from agent.training.evaluate.metrics import Errors, by_horizon, errors, scores, series_mase, table, undefined
 from agent.training.evaluate.predict import Forecaster, free_memory
 from agent.training.evaluate.reference_models import ReferenceModel
 from agent.training.evaluate.report import without_nan, write_report
 from agent.training.evaluate.seasonal_naive import naive_forecasts
-from agent.training.evaluate.significance import compare, differences, verdict
+from agent.training.evaluate.significance import Comparison, compare, documents, verdict
 from agent.training.evaluate.time_budget import UPLOAD_SECONDS
 from agent.training.model.families import Family
 from chronos_ec2.training_config.schema import TrainingConfig
@@ -56,10 +55,10 @@ class EvaluatedModels:
         self.errors[name] = errors(self.test, forecasts)
         self.by_horizon[name] = by_horizon(self.test, forecasts)
 
-    def compare(self) -> dict[str, dict[str, Any]]:
+    def compare(self) -> dict[str, Comparison]:
         """The trained model against each other one."""
-        trained = self.errors["trained"]
-        return {name: compare(trained, other) for name, other in self.errors.items() if name != "trained"}
+        trained, origins = self.errors["trained"], self.test.origins
+        return {name: compare(trained, other, origins) for name, other in self.errors.items() if name != "trained"}
 
 
 def evaluate(
@@ -90,16 +89,21 @@ def evaluate(
     document = {
         "exported": exported.name,
         "family": exported.family,
-        "verdict": verdict(comparisons),
+        "series": {"judged": len(test.series), "of": split.evaluated},
+        "windows": len(test.cutoffs),
+        "verdict": verdict(comparisons, len(test.cutoffs)),
         "models": table(models.errors),
-        "trained_minus": differences(comparisons),
+        "undefined": undefined(test),
+        "trained_minus": documents(comparisons),
         "by_horizon": models.by_horizon,
-        "baselines": _baselines(split, models.errors, config, metrics, stop),
+        "baselines": None,
     }
-    write_report(workdir.evaluation, document, models.errors, panel.items.take(test.series).to_pylist())
-    write_forecasts(workdir.forecasts, panel, test, config.data.target, exported.forecasts, naive)
+    write_forecasts(workdir.forecasts, panel, test, config.data, exported.forecasts, naive)
+    with statistical.fitting(panel, test, config.evaluation) as fits:
+        document["baselines"] = _baselines(fits, test, models.errors, metrics, stop)
+    write_report(workdir.evaluation, document, models.errors, ids_of(panel, config.data, test.series))
     mase = series_mase(models.errors[exported.name])
-    keys = ("exported", "verdict", "models", "trained_minus", "baselines")
+    keys = ("exported", "series", "verdict", "models", "undefined", "trained_minus", "baselines")
     return document, {
         "metrics": _flat_scores(models.errors, exported.name),
         "evaluation": without_nan({name: document[name] for name in keys}),
@@ -143,16 +147,19 @@ def _flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | 
 
 
 def _baselines(
-    split: Split, models: dict[str, Errors], config: TrainingConfig, metrics: Metrics, stop: StopSignal
+    fits: statistical.Fits, test: HeldOutWindows, models: dict[str, Errors], metrics: Metrics, stop: StopSignal
 ) -> dict[str, Any] | None:
-    """The statistical baselines within their time budget; None if none are configured. Raises StoppedEarly."""
-    if not config.evaluation.baselines:
+    """The statistical baselines as far as they are fitted in time, or until SIGTERM; None if none are configured."""
+    if not len(fits.sample):
         return None
-    until = min(time.monotonic() + statistical.MAX_SECONDS, stop.ends_at - UPLOAD_SECONDS)
+    reported = -1
 
     def may_continue(done: int, total: int) -> bool:
-        metrics.event("evaluating", what="baselines", done=done, total=total)
-        stop.check()
-        return time.monotonic() < until
+        nonlocal reported
+        if done > reported:
+            metrics.event("evaluating", what="baselines", done=done, total=total)
+            reported = done
+        return not stop.asked
 
-    return statistical.compare_baselines(split.training.panel, split.test, models, config.evaluation, may_continue)
+    until = min(fits.began + statistical.MAX_SECONDS, stop.ends_at - UPLOAD_SECONDS)
+    return statistical.compare_baselines(fits, fits.collect(until, may_continue), test, models)

@@ -7,10 +7,13 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from agent.data.panel import Floats, Panel
-from agent.training.batching.held_out import QUANTILES, Array, HeldOutWindows
+from agent.data.panel import Floats, Indices, Panel
+from agent.training.batching.held_out import QUANTILES, HeldOutWindows
+from agent.training.batching.histories import Array
+from chronos_ec2.training_config.schema import Data
 
 _MEDIAN = QUANTILES.index(0.5)
 _EXAMPLE_PERCENTILES = (0.2, 0.4, 0.6, 0.8)
@@ -18,30 +21,36 @@ _HISTORY_HORIZONS = 4
 
 
 def write_forecasts(
-    path: Path, panel: Panel, held_out: HeldOutWindows, targets: list[str], forecasts: Floats, naive: Floats
+    path: Path, panel: Panel, held_out: HeldOutWindows, data: Data, forecasts: Floats, naive: Floats
 ) -> None:
     """One row per held-out point: item, target name, time, truth, seasonal naive, and the forecast's quantiles.
 
-    `forecasts` and `naive` are (k, n, V, h, q); `targets` names the V targets.
+    `forecasts` and `naive` are (k, n, V, h, q). Item and time have the names and types that they have in the data.
     """
-    windows, count, _, horizon, _ = forecasts.shape
-    times = pa.concat_arrays(
-        panel.times(index, cutoff, cutoff + horizon)
-        for cutoffs in held_out.cutoffs
-        for index, cutoff in zip(held_out.series.tolist(), cutoffs.tolist(), strict=True)
-        for _ in targets
-    )
-    items = np.repeat(np.array(panel.items.take(held_out.series).to_pylist(), dtype=object), len(targets) * horizon)
-    target_names = np.tile(np.repeat(np.array(targets, dtype=object), horizon), windows * count)
+    windows, count, targets, horizon, _ = forecasts.shape
+    points = (panel.offsets[held_out.series] + held_out.cutoffs)[:, :, None, None] + np.arange(horizon)
+    points = np.broadcast_to(points, (windows, count, targets, horizon)).reshape(-1)
+    items = np.tile(np.repeat(held_out.series, targets * horizon), windows)
+    names = np.tile(np.repeat(np.arange(targets), horizon), windows * count)
     columns: dict[str, Any] = {
-        "item_id": pa.array(np.tile(items, windows), pa.string()),
-        "target_name": pa.array(target_names, pa.string()),
-        "timestamp": times,
-        "target": held_out.truth.reshape(-1),
+        **ids_of(panel, data, items),
+        data.timestamp: pa.array(panel.ticks[points]).cast(panel.time_type),
+        "target_name": pa.array(data.target, pa.string()).take(pa.array(names)),
+        "target": nulls_for_nan(held_out.truth),
         "seasonal_naive": naive[..., _MEDIAN].reshape(-1),
     }
     columns |= {str(level): forecasts[..., rank].reshape(-1) for rank, level in enumerate(QUANTILES)}
     pq.write_table(pa.table(columns), path, compression="zstd")
+
+
+def ids_of(panel: Panel, data: Data, series: Indices) -> dict[str, pa.Array]:
+    """The columns that name series, with the names and types that they have in the data."""
+    return {data.item_id: panel.items.take(pa.array(series))}
+
+
+def nulls_for_nan(values: Any) -> pa.Array:
+    """A flat column, null where a value is NaN."""
+    return pa.array(values.reshape(-1), mask=np.isnan(values.reshape(-1)))
 
 
 def examples(
@@ -62,15 +71,23 @@ def _example(panel: Panel, series: HeldOutWindows, forecast: Floats, naive: Floa
     index, end = int(series.series[0]), int(series.cutoffs[-1, 0]) + horizon
     length = min(end, (_HISTORY_HORIZONS + 1) * horizon)
     return {
-        "item": panel.items[index].as_py(),
+        "item": str(panel.items[index].as_py()),
         "mase": number_or_none(mase),
-        "times": [str(time) for time in panel.times(index, end - length, end).to_pylist()],
+        "times": _shown(panel.times(index, end - length, end)),
         "values": [number_or_none(value) for value in panel.series(index, end, length)[0]],
         "median": [number_or_none(value) for value in forecast[:, _MEDIAN]],
         "low": [number_or_none(value) for value in forecast[:, 0]],
         "high": [number_or_none(value) for value in forecast[:, -1]],
         "naive": [number_or_none(value) for value in naive[:, _MEDIAN]],
     }
+
+
+def _shown(times: pa.Array) -> list[Any]:
+    """Numbers as they are, times as local texts without an offset."""
+    if pa.types.is_integer(times.type):
+        return list(times.to_pylist())
+    local = pc.local_timestamp(times) if getattr(times.type, "tz", None) else times
+    return [str(time) for time in local.to_pylist()]
 
 
 def number_or_none(value: float) -> float | None:

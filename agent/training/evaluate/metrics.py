@@ -1,4 +1,4 @@
-"""Forecast metrics: MASE, WQL, SQL, sMAPE and coverage. Pure numpy.
+"""Forecast metrics: MASE, WQL, SQL, sMAPE and coverage. Pure numpy. docs/training.md has their formulas and sources.
 
 Shapes: n series, k windows, V targets, h points, q quantile levels.
 """
@@ -12,17 +12,18 @@ from typing import Any
 import numpy as np
 
 from agent.data.panel import Floats
-from agent.training.batching.held_out import QUANTILES, Array, HeldOutWindows
+from agent.training.batching.held_out import QUANTILES, HeldOutWindows
+from agent.training.batching.histories import Array
 
 
 @dataclass(frozen=True, slots=True)
 class Errors:
-    """A model's errors per series, as sums (n,) over k, V and h from which every metric is computed or resampled.
+    """A model's errors by window and series, as sums (k, n) over V and h. Each score is a ratio of two of their totals.
 
-    `scaled_error`: absolute error of the median over the seasonal error; `scaled_count`: its number of terms.
-    `quantile_loss`: twice the pinball loss, averaged over q; `scaled_quantile_loss`: the same over the seasonal error.
-    `target`: absolute observations; `smape`: terms of sMAPE; `covered`: observations within the 0.1 and 0.9 quantiles;
-    `count`: observations.
+    `scaled_error`, `scaled_quantile_loss`: means over h of the absolute error of the median, and of the quantile loss,
+    over the seasonal error; `scaled_count`: of how many targets. `quantile_loss`: twice the pinball loss, averaged over
+    q; `target`: absolute observations; `smape`: terms of sMAPE; `covered`: observations within the 0.1 and 0.9
+    quantiles; `count`: observations.
     """
 
     scaled_error: Array
@@ -36,7 +37,7 @@ class Errors:
 
     def select(self, positions: Any) -> Errors:
         """The errors of some of the series, by position."""
-        return Errors(*(getattr(self, one.name)[positions] for one in fields(self)))
+        return Errors(*(getattr(self, one.name)[:, positions] for one in fields(self)))
 
 
 def errors(held_out: HeldOutWindows, forecasts: Floats) -> Errors:
@@ -49,37 +50,51 @@ def errors(held_out: HeldOutWindows, forecasts: Floats) -> Errors:
         error = truth - forecasts[..., rank]
         loss += np.maximum(level * error, (level - 1) * error)
     loss = np.where(observed, 2 * loss / len(QUANTILES), 0.0)
-    scales = held_out.scales
-    has_scale = (scales > 0)[None, :, :, None]
-    inverse = np.divide(1.0, scales, out=np.zeros_like(scales), where=scales > 0)[None, :, :, None]
+    points = observed.sum(axis=-1)
+    has_scale = (held_out.scales > 0) & (points > 0)
+    scale = np.where(has_scale, held_out.scales * points, np.inf)
     total = np.abs(truth) + np.abs(median)
+    # A forecast of 0 for an observation of 0 is exact.
     smape = np.divide(2 * absolute, total, out=np.zeros_like(total), where=observed & (total > 0))
     covered = observed & (truth >= forecasts[..., 0]) & (truth <= forecasts[..., -1])
     return Errors(
-        scaled_error=_per_series(absolute * inverse),
-        scaled_count=_per_series(observed & has_scale),
-        quantile_loss=_per_series(loss),
-        target=_per_series(np.where(observed, np.abs(truth), 0.0)),
-        scaled_quantile_loss=_per_series(loss * inverse),
-        smape=_per_series(smape),
-        covered=_per_series(covered),
-        count=_per_series(observed),
+        scaled_error=_sums(absolute.sum(axis=-1) / scale),
+        scaled_count=_sums(has_scale),
+        quantile_loss=_sums(loss),
+        target=_sums(np.where(observed, np.abs(truth), 0.0)),
+        scaled_quantile_loss=_sums(loss.sum(axis=-1) / scale),
+        smape=_sums(smape),
+        covered=_sums(covered),
+        count=_sums(observed),
     )
 
 
 def scores(found: Errors) -> dict[str, float]:
-    """MASE and SQL are means over series; WQL, sMAPE in percent, and coverage are over all points.
-
-    MASE: Hyndman and Koehler 2006. WQL: summed quantile loss over summed absolute observations, as gluonts'
-    `mean_weighted_sum_quantile_loss` and fev's WQL. SQL: quantile loss over the seasonal error, as in fev.
-    """
+    """The scores of all series, sMAPE in percent; NaN if undefined."""
     return {
-        "mase": _mean_over_series(found.scaled_error, found.scaled_count),
+        "mase": _ratio(found.scaled_error, found.scaled_count),
         "wql": _ratio(found.quantile_loss, found.target),
-        "sql": _mean_over_series(found.scaled_quantile_loss, found.scaled_count),
+        "sql": _ratio(found.scaled_quantile_loss, found.scaled_count),
         "smape": 100 * _ratio(found.smape, found.count),
         "coverage_80": _ratio(found.covered, found.count),
     }
+
+
+def undefined(held_out: HeldOutWindows) -> dict[str, str]:
+    """The scores that no model can have on these windows, and why."""
+    truth, scales = held_out.truth, held_out.scales
+    judged = np.isfinite(truth).any(axis=-1)
+    if not judged.any():
+        return dict.fromkeys(("mase", "wql", "sql", "smape", "coverage_80"), "no observation is held out")
+    found = {}
+    if not (scales[judged] > 0).any():
+        apart = f"{held_out.season} points apart" if held_out.season > 1 else "one after the other"
+        pairs = np.isfinite(scales[judged]).any()
+        reason = f"equal observations {apart}" if pairs else f"no two observations {apart}"
+        found = dict.fromkeys(("mase", "sql"), f"every history has {reason}: there is no seasonal error to divide by")
+    if not np.nan_to_num(truth).any():
+        found["wql"] = "every held-out observation is 0: there is nothing to divide by"
+    return found
 
 
 def by_horizon(held_out: HeldOutWindows, forecasts: Floats) -> list[dict[str, float]]:
@@ -99,31 +114,26 @@ def table(models: Mapping[str, Errors]) -> dict[str, dict[str, float]]:
 
 def series_mase(found: Errors) -> Array:
     """(n,) MASE of each series; NaN where the seasonal error is zero or unknown."""
-    ratios: Array = np.divide(
-        found.scaled_error, found.scaled_count, out=np.full(len(found.count), np.nan), where=found.scaled_count > 0
-    )
-    return ratios
+    return _ratios(found.scaled_error, found.scaled_count)
 
 
 def series_wql(found: Errors) -> Array:
     """(n,) WQL of each series; NaN where all observations are zero or missing."""
-    ratios: Array = np.divide(
-        found.quantile_loss, found.target, out=np.full(len(found.count), np.nan), where=found.target > 0
-    )
-    return ratios
+    return _ratios(found.quantile_loss, found.target)
 
 
-def _per_series(terms: Any) -> Array:
-    """(k, n, V, h) to (n,)."""
-    total: Array = terms.sum(axis=(0, 2, 3), dtype=np.float64)
+def _sums(terms: Any) -> Array:
+    """(k, n, V) or (k, n, V, h) to (k, n)."""
+    total: Array = terms.sum(axis=tuple(range(2, terms.ndim)), dtype=np.float64)
     return total
-
-
-def _mean_over_series(total: Array, count: Array) -> float:
-    usable = count > 0
-    return float((total[usable] / count[usable]).mean()) if usable.any() else float("nan")
 
 
 def _ratio(numerator: Array, denominator: Array) -> float:
     total = float(denominator.sum())
     return float(numerator.sum()) / total if total > 0 else float("nan")
+
+
+def _ratios(numerator: Array, denominator: Array) -> Array:
+    total = denominator.sum(axis=0)
+    ratios: Array = np.divide(numerator.sum(axis=0), total, out=np.full(len(total), np.nan), where=total > 0)
+    return ratios

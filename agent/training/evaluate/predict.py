@@ -13,7 +13,8 @@ import torch
 from agent.data.panel import Floats, Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.held_out import QUANTILES, Array, HeldOutWindows
+from agent.training.batching.held_out import QUANTILES, HeldOutWindows
+from agent.training.batching.histories import Array
 from agent.training.batching.sampler import WindowBatch
 from agent.training.evaluate.metrics import errors, scores
 from agent.training.model.families import Family, family_of
@@ -74,7 +75,8 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
         found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]))
         if found is not None:
             start += size
-            yield found
+            # Quantiles may cross; sorted, their loss is never higher (Chernozhukov et al. 2010).
+            yield np.sort(found, axis=-1)
             continue
         if size == 1:
             raise InvalidInput("context_length", "a single forecast does not fit into the GPU's memory", "shorten it")

@@ -6,13 +6,14 @@ import html
 import json
 import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agent.training.evaluate.forecast_table import nulls_for_nan
 from agent.training.evaluate.metrics import Errors, series_mase, series_wql
 from chronos_ec2.domain.parsing.names import one_line
 
@@ -22,14 +23,20 @@ _MARKUP = re.compile(r"[\\`*_\[\]|~]")
 _NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
 
 
-def write_report(folder: Path, document: dict[str, Any], models: Mapping[str, Errors], items: Sequence[str]) -> None:
-    """Write report.json, report.md and series.parquet, which has the errors of each series, into a folder."""
+def write_report(
+    folder: Path, document: dict[str, Any], models: Mapping[str, Errors], ids: Mapping[str, pa.Array]
+) -> None:
+    """Write report.json, report.md and series.parquet into a folder.
+
+    series.parquet has the errors of each series after `ids`, the columns that name it.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(without_nan(document), indent=1, allow_nan=False) + "\n")
     (folder / "report.md").write_text(_markdown(document))
-    columns: dict[str, Any] = {"item_id": pa.array(items, pa.string())}
+    columns: dict[str, Any] = dict(ids)
     for name, errors in models.items():
-        columns |= {f"mase_{name}": series_mase(errors), f"wql_{name}": series_wql(errors)}
+        columns[f"mase_{name}"] = nulls_for_nan(series_mase(errors))
+        columns[f"wql_{name}"] = nulls_for_nan(series_wql(errors))
     pq.write_table(pa.table(columns), folder / "series.parquet", compression="zstd")
 
 
@@ -72,16 +79,16 @@ def without_nan(value: Any) -> Any:
 
 
 def _markdown(document: dict[str, Any]) -> str:
-    verdict = document["verdict"]
     lines = [
         "# Evaluation",
         "",
-        f"**{verdict['verdict'].capitalize()}** against {_name(verdict['against'])}: WQL {_difference(verdict['wql'])} "
-        "(bootstrap over series).",
+        *_verdict(document["verdict"]),
         f"Exported: {document['exported']}. forecasts.parquet and the plots are from this model.",
+        *_series(document["series"], document["windows"]),
         "",
         *_table(document["models"]),
         "",
+        *_undefined(document["undefined"]),
         *_differences(document["trained_minus"]),
         "",
         *_baselines(document["baselines"]),
@@ -90,24 +97,51 @@ def _markdown(document: dict[str, Any]) -> str:
     return "\n".join(lines) + "\n"
 
 
+def _verdict(found: dict[str, Any]) -> list[str]:
+    score = found["by"] or "wql"
+    text = f"**{found['verdict'].capitalize()}** against {_name(found['against'])}: {_COLUMNS[score]} "
+    text += f"{_difference(found[score])} ({found['test']}, {found['series']} series)."
+    return [text, *([f"{found['note']}."] if found["note"] else [])]
+
+
+def _series(found: dict[str, int], windows: int) -> list[str]:
+    judged = f"Judged on {found['judged']} series, {windows} {'window' if windows == 1 else 'windows'} each."
+    left_out = found["of"] - found["judged"]
+    if not left_out:
+        return [judged]
+    return [f"{judged} Left out: {left_out} series without an observation in the test windows, or before them."]
+
+
+def _undefined(found: dict[str, str]) -> list[str]:
+    lines = [f"- {_COLUMNS[score].removesuffix(', %')} is undefined: {reason}" for score, reason in found.items()]
+    return [*lines, ""] if lines else []
+
+
 def _baselines(found: dict[str, Any] | None) -> list[str]:
     if found is None:
         return []
-    if not found["series"]:
-        return ["Statistical baselines: skipped for lack of time.", ""]
+    if not found["tried"]:
+        return ["Statistical baselines: none was fitted in time.", ""]
+    missing = [
+        f"- {_name(name)} could not be fitted to {count} of {found['tried']} series (constant, shorter than two "
+        f"seasons, or with too long a season){', and is no baseline' if count == found['tried'] else ''}"
+        for name, count in found["not_fitted"].items()
+        if count
+    ]
+    if not found["models"]:
+        return ["Statistical baselines:", "", *missing, ""]
     sample = "all" if found["series"] == found["of"] else f"{found['series']} of"
-    lines = [
+    return [
         f"Statistical models fitted to {sample} {found['of']} series in {found['seconds']:.0f} s, and every model on "
         "the same series:",
         "",
         *_table(found["models"]),
         "",
+        *_undefined(found["undefined"]),
+        *_differences(found["trained_minus"]),
+        *missing,
+        "",
     ]
-    lines += _differences(found["trained_minus"])
-    for name, count in found["fell_back"].items():
-        if count:
-            lines.append(f"- {_name(name)}: seasonal naive for {count} forecasts that could not be fitted")
-    return [*lines, ""]
 
 
 def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
@@ -124,7 +158,7 @@ def _by_horizon(models: dict[str, list[dict[str, float]]]) -> list[str]:
         "| forecast step | " + " | ".join(headers) + " |",
         "|---" * (len(headers) + 1) + "|",
         *(
-            f"| {step} | " + " | ".join(f"{one[score]:.4f}" for one in row for score in ("mase", "wql")) + " |"
+            f"| {step} | " + " | ".join(_number(one[score]) for one in row for score in ("mase", "wql")) + " |"
             for step, row in enumerate(rows, 1)
         ),
     ]
@@ -132,16 +166,22 @@ def _by_horizon(models: dict[str, list[dict[str, float]]]) -> list[str]:
 
 def _table(models: dict[str, dict[str, float]]) -> list[str]:
     rows = [
-        f"| {_name(name)} | " + " | ".join(f"{scores[key]:.4f}" for key in _COLUMNS) + " |"
+        f"| {_name(name)} | " + " | ".join(_number(scores[key]) for key in _COLUMNS) + " |"
         for name, scores in models.items()
     ]
     return ["| model | " + " | ".join(_COLUMNS.values()) + " |", "|---" * (len(_COLUMNS) + 1) + "|", *rows]
 
 
 def _difference(one: dict[str, Any]) -> str:
+    if math.isnan(one["difference"]):
+        return "undefined"
     low, high = one["interval"]
     interval = "no interval" if math.isnan(low) else f"95 % interval {low:+.4f} to {high:+.4f}"
     return f"{one['difference']:+.4f}, {interval}"
+
+
+def _number(value: float) -> str:
+    return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
 def _name(model: str) -> str:

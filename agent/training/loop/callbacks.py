@@ -153,6 +153,10 @@ class ProgressCallback(TrainerCallback):
         if not torch.isfinite(torch.tensor(loss)):
             raise LossNotFinite(f"the loss of step {state.global_step} is {loss}")
 
+    def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Report that a validation makes progress, which may take longer than the watchdog waits for a step."""
+        self._metrics.ongoing("validating", step=state.global_step)
+
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Report the validation loss."""
         self._metrics.event("validated", step=state.global_step, loss=float(kwargs["metrics"]["eval_loss"]))

@@ -92,8 +92,8 @@ def fit(
         LossNotFinite: the loss is not finite.
     """
     initial, parts = trainable_weights(job.model), 1
-    metrics.event(BEGAN, step=_step_of(latest_checkpoint(folder)))
     while True:
+        metrics.event(BEGAN, step=_step_of(latest_checkpoint(folder)))
         try:
             return _fit(job, parts, folder, metrics, stop, trainer_class)
         except torch.OutOfMemoryError as error:

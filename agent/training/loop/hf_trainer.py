@@ -59,6 +59,7 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
 
     throughput: Throughput
     parts: int
+    control: Any
     ema: ExponentialMovingAverage | None
 
     def get_batch_samples(self, *arguments: Any) -> Any:
@@ -103,10 +104,11 @@ class StepTrainer(Chronos2Trainer):  # type: ignore[misc]
             with torch.no_grad(), self.compute_loss_context_manager():
                 loss += float(self.compute_loss(self.model, inputs)) * count
             rows += count
+            self.control = self.callback_handler.on_prediction_step(self.args, self.state, self.control)
         total_loss, total_rows = distributed.sum_over_processes(loss, rows)
         metrics = {"eval_loss": total_loss / total_rows}
         self.log(metrics)
-        self.control: Any = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
 
     def _prepare_input(self, data: Any) -> Any:

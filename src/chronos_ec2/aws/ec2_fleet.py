@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import NO_CAPACITY, QUOTA_EXCEEDED, code_of, refusal, text_of, translated
-from chronos_ec2.domain.errors import CapacityUnavailable, LaunchRefused, QuotaExceeded, ServiceUnavailable
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    LaunchRefused,
+    QuotaExceeded,
+    ServiceUnavailable,
+    TerminationProtected,
+)
 from chronos_ec2.domain.instance import (
     Instance,
     InstanceLookup,
@@ -127,7 +133,18 @@ class Ec2Fleet:
             try:
                 self._ec2.terminate_instances(InstanceIds=[instance_id], **options)
             except ClientError as error:
+                if code_of(error) == "OperationNotPermitted" and "disableApiTermination" in str(error):
+                    raise TerminationProtected(f"could not terminate {instance_id}: {text_of(error)}") from error
                 # After a launch this is eventual consistency; the next list of EC2 decides.
+                if code_of(error) != "InvalidInstanceID.NotFound":
+                    raise
+
+    def lift_protection(self, instance_id: str) -> None:
+        """Let one instance be terminated although it was protected. A missing one is no error."""
+        with translated(f"lift the termination protection of {instance_id}"):
+            try:
+                self._ec2.modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": False})
+            except ClientError as error:
                 if code_of(error) != "InvalidInstanceID.NotFound":
                     raise
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+from datetime import timedelta
 from typing import Any
 
 from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.errors import NotDeployed
+from chronos_ec2.domain.limits import StackBounds
 from chronos_ec2.domain.stack_status import DELETING, deploy_command, stack_name, without_outputs
 from chronos_ec2.ports import Stack
 
@@ -46,6 +48,11 @@ def read_stack(client: Any, environment: str) -> Stack:
             cost_center=outputs["CostCenter"],
             instance_type=outputs["InstanceType"],
             volume_gib=int(outputs["VolumeSize"]),
+            bounds=StackBounds(
+                instance_types=tuple(outputs["InstanceTypes"].split(",")),
+                max_types=int(outputs["MaxTypesPerRun"]),
+                max_runtime=timedelta(hours=int(outputs["MaxRunHours"])),
+            ),
             packages_in_image=outputs["AgentPackages"] == "image",
             agent_log_group=outputs.get("AgentLogGroup"),
             subnet_ids=tuple(outputs["SubnetIds"].split(",")),

@@ -22,7 +22,7 @@ SUMMARIES = {
     "kill": "End a run after it has saved its work.",
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",
-    "runs": "List the runs of an environment, newest first.",
+    "runs": "List the runs of an environment, newest first; show one, compare several.",
     "teardown": "Delete an environment's stack; the bucket stays.",
     "upload": "Upload a data set, a configuration or the agent.",
     "local": "Run the whole system on an embedded AWS on this machine.",

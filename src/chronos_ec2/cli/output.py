@@ -164,7 +164,7 @@ def joined(*parts: str | Text) -> Text:
 
 
 def _cell(content: str | Text) -> Text:
-    return content if isinstance(content, Text) else Text(one_line(content, _MAX_CELL))
+    return content if isinstance(content, Text) else Text(one_line(printable(content), _MAX_CELL))
 
 
 def _fits(lines: Sequence[Text]) -> bool:
@@ -195,7 +195,7 @@ def verdict_line(run: Run) -> Text:
     if verdict is None:
         return Text()
     outcome = styled(verdict.outcome, _OUTCOME_COLOURS[verdict.outcome])
-    return joined(outcome, f" ({verdict.cause}): {one_line(verdict.message)}")
+    return joined(outcome, f" ({verdict.cause}): {one_line(printable(verdict.message))}")
 
 
 def print_waiting(waiting: Waiting) -> None:

@@ -75,12 +75,16 @@ class ReleaseUnreadable:
 
 @dataclass(frozen=True, slots=True)
 class Notify:
-    """Notify people, once per incident. `incident` is a run id, an instance id or another name."""
+    """Notify people, once per incident. `incident` is a run id, an instance id or another name.
+
+    With `about`, the incident may recur: people are notified again when `about` has changed, at most once an hour.
+    """
 
     kind: Kind
     incident: str
     text: str
     run: Run | None = None
+    about: str | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -11,6 +11,7 @@ ChronosError
 │   └── RunNotFound          no run has that id
 ├── InvalidDocument          a document in S3 does not have the expected form
 ├── NotAllowed               AWS refused a call; retrying does not help
+│   └── TerminationProtected the instance cannot be terminated until its protection is lifted
 ├── LostRace                 another writer was first; read again and decide again
 │   └── Superseded           a launcher must not go on: its run is over, or has another launcher
 ├── Fenced                   this agent does not own the run, or not any more
@@ -92,6 +93,10 @@ class InvalidDocument(ChronosError):
 
 class NotAllowed(ChronosError):
     """AWS refused a call: a permission is missing, or the target forbids it. Retrying does not help."""
+
+
+class TerminationProtected(NotAllowed):
+    """EC2 does not terminate an instance whose attribute DisableApiTermination is set."""
 
 
 class LostRace(ChronosError):

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from datetime import timedelta
+from fnmatch import fnmatchcase
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import one_line
 
 MAX_LIMIT = timedelta(days=366)
 """No threshold is longer than this, and no run."""
@@ -17,7 +19,10 @@ MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 An SNS that does not answer is waited for without limit, because that passes.
 Not a field of Limits, which travels in requests: an older launcher would reject it.
 """
-
+MAX_MESSAGES_PER_HOUR = 60
+"""How many messages of the kinds in `WITHHELD` an environment sends in an hour of the clock. The rest waits."""
+REPEAT_AFTER = timedelta(hours=1)
+"""How long after a message about an incident that recurs the next one may follow."""
 
 LAUNCHER_TIMEOUT = timedelta(seconds=300)
 """How long the launcher function may run; the template has the same number."""
@@ -117,6 +122,36 @@ class Limits:
     def deadline_bound(self) -> timedelta:
         """Past the deadline or the price cap."""
         return self.sweep + _CALLS
+
+
+@dataclass(frozen=True, slots=True)
+class StackBounds:
+    """What a stack allows any run, whatever the run's own documents ask for.
+
+    `instance_types` are patterns such as `g5.*`; the policies of the stack have the same.
+    """
+
+    instance_types: tuple[str, ...]
+    max_types: int
+    max_runtime: timedelta
+
+    def check(self, instance_types: Sequence[str], runtime: timedelta) -> None:
+        """Raise InvalidInput unless a run may ask for these types and last that long."""
+        if len(instance_types) > self.max_types:
+            raise InvalidInput(
+                "--instance-type",
+                f"{len(instance_types)} instance types are more than the {self.max_types} that the stack allows a run",
+                "name fewer, or deploy the stack with a larger MaxTypesPerRun",
+            )
+        for kind in instance_types:
+            if not any(fnmatchcase(kind, pattern) for pattern in self.instance_types):
+                allowed = ", ".join(self.instance_types)
+                remedy = f"one of {allowed}, or deploy the stack with it in AllowedInstanceTypes"
+                raise InvalidInput("--instance-type", f"the stack does not allow {one_line(kind, 80)}", remedy)
+        if runtime > self.max_runtime:
+            hours, most = (span.total_seconds() / 3600 for span in (runtime, self.max_runtime))
+            remedy = f"at most {most:g}, or deploy the stack with a larger MaxRunHours"
+            raise InvalidInput("--max-hours", f"{hours:.2f} is longer than the stack allows", remedy)
 
 
 _CALLS = timedelta(seconds=30)

@@ -20,10 +20,18 @@ class Kind(StrEnum):
     OVER_BUDGET = "over-budget"
     LEAK = "leak"
     WAITING = "waiting"
+    LIMIT = "limit"
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
 """The kinds whose messages include the last lines of the trainer's log."""
+
+WITHHELD = frozenset({Kind.STARTED, Kind.RESUMED, Kind.WAITING, Kind.STUCK})
+"""The kinds that wait while their environment has reached its limit of messages an hour.
+
+What they tell lasts, so they are sent later. The end of a run is never withheld, also if it was stuck, and neither is
+an instance that costs money for nothing.
+"""
 
 SEVERITY = {
     Kind.STARTED: "info",
@@ -33,6 +41,7 @@ SEVERITY = {
     Kind.WAITING: "warning",
     Kind.FAILED: "error",
     Kind.STUCK: "error",
+    Kind.LIMIT: "error",
     Kind.OVER_BUDGET: "error",
     Kind.ORPHAN: "critical",
     Kind.LEAK: "critical",
@@ -60,4 +69,5 @@ SAYS = {
     Kind.OVER_BUDGET: "is over its budget",
     Kind.LEAK: "may keep costing money",
     Kind.WAITING: "waits for capacity",
+    Kind.LIMIT: "is reached",
 }

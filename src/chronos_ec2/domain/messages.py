@@ -14,15 +14,15 @@ from typing import Any
 from urllib.parse import quote
 
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, Kind
-from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
+from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, WITHHELD, Kind
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line, printable
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
 from chronos_ec2.domain.records.status import Cause, Outcome
 
-__all__ = ["WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
+__all__ = ["WITHHELD", "WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
 SCHEMA_VERSION = 1
 _LINE = 200
 """How many characters of a log line are shown."""
@@ -85,6 +85,8 @@ class Incident:
         """The subject of the message."""
         if self.run:
             return f"run {self.run.run_id}"
+        if self.kind is Kind.LIMIT:
+            return f"the {self.name}"
         return "the lock" if self.name.startswith("unreadable-") else self.name
 
     @property
@@ -151,7 +153,8 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     if refusals := _refusals(incident):
         lines += ["", "EC2's last answers", *(f"  {refusal}" for refusal in refusals)]
     if incident.log is not None:
-        lines += ["", "last lines of the trainer's log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
+        shown = (one_line(printable(line), _LINE) for line in incident.log)
+        lines += ["", "last lines of the trainer's log", *(f"  {line}" for line in shown)]
     lines += ["", f"{'next':<10}{_next(incident, place)}"]
     return "\n".join(lines) + "\n"
 
@@ -165,8 +168,8 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
     why = [("why", f"{WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
     return [
         *why,
-        ("status", f"{run.status} ({one_line(run.current_step, _LINE)}), attempt {run.attempt}"),
-        ("instance", f"{one_line(run.instance_id or 'none', _LINE)} ({one_line(run.instance_type, _LINE)})"),
+        ("status", one_line(f"{run.status} ({run.current_step}), attempt {run.attempt}", _LINE)),
+        ("instance", one_line(f"{run.instance_id or 'none'} ({run.instance_type})", _LINE)),
         ("time", f"{human_span(now - run.created_at)} since the launch"),
         ("cost", cost + cap),
     ]

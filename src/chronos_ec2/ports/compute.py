@@ -70,7 +70,15 @@ class Fleet(Protocol):
         ...
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
-        """Ask EC2 to terminate one instance; `force` skips its shutdown. Asking again is no error."""
+        """Ask EC2 to terminate one instance; `force` skips its shutdown. Asking again is no error.
+
+        Raises:
+            TerminationProtected: its protection has to be lifted first.
+        """
+        ...
+
+    def lift_protection(self, instance_id: str) -> None:
+        """Let one instance be terminated although it was protected. A missing one is no error."""
         ...
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:

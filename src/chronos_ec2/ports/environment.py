@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from enum import StrEnum
 from typing import Protocol
 
+from chronos_ec2.domain.limits import StackBounds
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.quota import VcpuQuota
 from chronos_ec2.domain.records.capacity import Market
@@ -115,6 +116,7 @@ class Stack:
     cost_center: str
     instance_type: str
     volume_gib: int
+    bounds: StackBounds
     packages_in_image: bool
     agent_log_group: str | None
     subnet_ids: tuple[str, ...]

@@ -9,23 +9,60 @@ settle the marker are lost. A failed publish removes the marker.
 from __future__ import annotations
 
 import secrets
+from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from threading import Lock
 
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
-from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.errors import InvalidDocument, LostRace, ServiceUnavailable
+from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR, REPEAT_AFTER
+from chronos_ec2.domain.messages import Kind, Message
+from chronos_ec2.domain.parsing.codec import dump_json, load_json
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, log_parts
+from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, log_parts, sent_in_hour_prefix
 from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 
-_SENT = b'{"message": "sent"}'
 TRAINER_LOG = "trainer.log"
 _TAIL_BYTES, _TAIL_LINES = 4096, 15
 _REPORT_BYTES = 500
 _STALE_AFTER = timedelta(minutes=2)
 """Longer than any of our functions runs: a pending marker this old has no owner."""
+
+
+class MessageLimit:
+    """The limit of messages an environment and hour, for the kinds that may wait.
+
+    A message that counts leaves a mark below the prefix of its hour, named after its marker: a retry counts once.
+    """
+
+    def __init__(self, environment: str, objects: ObjectStore) -> None:
+        self._environment = environment
+        self._objects = objects
+        self._reached_in = ""
+        self._lock = Lock()
+        self.withheld: Counter[Kind] = Counter()
+        """How many messages of each kind were withheld so far."""
+
+    def admits(self, kind: Kind, marker_key: str, now: datetime) -> bool:
+        """Whether the message may be sent in this hour; if not, it is counted as withheld.
+
+        Raises:
+            ServiceUnavailable, NotAllowed: unknown.
+        """
+        prefix = sent_in_hour_prefix(self._environment, now)
+        with self._lock:
+            if self._reached_in != prefix:
+                sent = {key for key, _ in self._objects.keys(prefix)}
+                mark = prefix + marker_key.removeprefix(f"{self._environment}/").replace("/", "-")
+                if mark in sent:
+                    return True
+                if len(sent) < MAX_MESSAGES_PER_HOUR:
+                    self._objects.write(mark, b"{}")
+                    return True
+                self._reached_in = prefix
+            self.withheld[kind] += 1
+            return False
 
 
 class Outbox:
@@ -38,19 +75,35 @@ class Outbox:
         self._notifier = notifier
         self._new_nonce = new_nonce
 
-    def send(self, marker_key: str, compose: Callable[[], Message], now: datetime) -> bool:
-        """Publish unless the marker says that it was done, and return whether the message is known to be sent.
+    def send(
+        self,
+        marker_key: str,
+        compose: Callable[[], Message],
+        now: datetime,
+        *,
+        about: str = "",
+        admitted: Callable[[], bool] = lambda: True,
+        overdue: bool = False,
+    ) -> bool:
+        """Publish unless the marker says that it was done, and return whether nothing has to wait for it any more.
 
         `compose` is called only if the message is about to be published. False means that another process is publishing
-        it, or crashed while doing so: try again later.
+        it, or crashed while doing so: try again later. `about` is what a recurring incident is about now; if that has
+        changed, it is published again, at most once in `REPEAT_AFTER`. A message that is not `admitted` now stays
+        unsent. An `overdue` one is published even if another process seems to be doing it.
 
         Raises:
             ServiceUnavailable, NotAllowed: not published; the next reconcile tries again.
         """
         found = self._objects.read(marker_key)
-        if found and found.body == _SENT:
+        if (found and _settled(found, about, now)) or not admitted():
             return True
-        taken = self._take(marker_key, found, now)
+        settled = dump_json({"message": "sent", "about": about, "nonce": self._new_nonce()})
+        if overdue:
+            self._notifier.publish(compose())
+            self._objects.write(marker_key, settled)
+            return True
+        taken = self._take(marker_key, found, about, now)
         if taken is None:
             return False
         try:
@@ -60,17 +113,17 @@ class Outbox:
                 self._objects.remove(marker_key, taken)
             raise
         with suppress(ServiceUnavailable):
-            self._objects.write(marker_key, _SENT)
+            self._objects.write(marker_key, settled)
             return True
         # Once more: a marker that stays pending causes a second message.
-        self._objects.write(marker_key, _SENT)
+        self._objects.write(marker_key, settled)
         return True
 
-    def _take(self, key: str, found: StoredObject | None, now: datetime) -> str | None:
+    def _take(self, key: str, found: StoredObject | None, about: str, now: datetime) -> str | None:
         """The ETag of the marker that is now ours; None if it is another's."""
-        if found is not None and now - found.written_at < _STALE_AFTER:
+        if found is not None and _state(found)[0] != "sent" and now - found.written_at < _STALE_AFTER:
             return None
-        pending = dump_json({"message": "pending", "nonce": self._new_nonce()})
+        pending = dump_json({"message": "pending", "about": about, "nonce": self._new_nonce()})
         try:
             if found is None:
                 return self._objects.create(key, pending)
@@ -79,6 +132,21 @@ class Outbox:
             # A retry after a lost answer finds its own write.
             current = self._objects.read(key)
             return current.etag if current is not None and current.body == pending else None
+
+
+def _settled(marker: StoredObject, about: str, now: datetime) -> bool:
+    """Whether the message was sent, or one about the same recurring incident so recently that it has to wait."""
+    message, last = _state(marker)
+    return message == "sent" and (last == about or now - marker.written_at < REPEAT_AFTER)
+
+
+def _state(marker: StoredObject) -> tuple[object, object]:
+    """What a marker says: `pending` or `sent`, and what about."""
+    try:
+        document = load_json(marker.body, "marker")
+    except InvalidDocument:
+        return None, None
+    return document.get("message"), document.get("about", "")
 
 
 def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:

@@ -31,6 +31,7 @@ from chronos_ec2.domain.records.s3_keys import python_env_key, run_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import read_python_env
+from chronos_ec2.testing.builders import BOUNDS
 
 ENVIRONMENT = "dev"
 BUCKET = "chronos-ec2-dev-bucket"
@@ -117,6 +118,9 @@ def deploy_outputs() -> Network:
         "CostCenter": "train",
         "InstanceType": "g4dn.2xlarge",
         "VolumeSize": "100",
+        "InstanceTypes": ",".join(BOUNDS.instance_types),
+        "MaxTypesPerRun": str(BOUNDS.max_types),
+        "MaxRunHours": "168",
         "AgentPackages": "uploaded",
         "SubnetIds": ",".join(network.subnets),
         "LaunchTemplateId": network.launch_template,

@@ -8,7 +8,7 @@ from typing import Any
 
 from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import Limits, StackBounds
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -49,6 +49,9 @@ def a_run(**changes: Any) -> Run:
     return replace(run, **changes)
 
 
+BOUNDS = StackBounds(("g4dn.*", "g5.*", "g6.*", "g6e.*", "t3.*"), 10, timedelta(hours=168))
+
+
 def a_stack(**changes: Any) -> Stack:
     """The deployed stack of environment dev."""
     stack = Stack(
@@ -62,6 +65,7 @@ def a_stack(**changes: Any) -> Stack:
         cost_center="train",
         instance_type="g4dn.2xlarge",
         volume_gib=100,
+        bounds=BOUNDS,
         packages_in_image=False,
         agent_log_group=None,
         subnet_ids=SUBNETS,

@@ -24,7 +24,7 @@ from chronos_ec2.services.verify import Finding, verify
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing.agent import Agent, AgentBehaviour
 from chronos_ec2.testing.aws import MemoryAws
-from chronos_ec2.testing.builders import SUBNETS
+from chronos_ec2.testing.builders import BOUNDS, SUBNETS
 from chronos_ec2.testing.faults import Faults
 
 BUCKET, DATA, REGION = "a-bucket", "training-data/sales/", "us-east-1"
@@ -58,6 +58,8 @@ class Environment:
         self.agents: dict[str, Agent] = {}
         self.behaviour = AgentBehaviour.HEALTHY
         """How the next agents behave."""
+        self.bounds = BOUNDS
+        """What the stack allows any run."""
         self.defaults: dict[str, Any] = {"subnet_ids": SUBNETS, "price_per_hour_usd": 0.752} | order
         self._decide, self._store_type, self._watchdog_type = decide, store_type, watchdog_type
         self._nonces = count()
@@ -98,7 +100,8 @@ class Environment:
 
     def relaunch(self, run: Run) -> None:
         """Start the next attempt of a run, as the launcher function does."""
-        Launcher(BUCKET, self.defaults["subnet_ids"], self.store, self.fleet, self.deadlines, self.clock).relaunch(run)
+        subnets = self.defaults["subnet_ids"]
+        Launcher(BUCKET, subnets, self.store, self.fleet, self.deadlines, self.clock, self.bounds).relaunch(run)
 
     def kill(self, run_id: str | None = None, *, at_once: bool = False, reason: str = "by hand") -> Run:
         """Ask a run to stop, or end it at once. Raises what `kill` raises."""

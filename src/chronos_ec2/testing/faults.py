@@ -32,6 +32,7 @@ AWS_CALLS = {
     "fleet.look_up": "ec2:DescribeInstances",
     "fleet.launch": "ec2:RunInstances",
     "fleet.terminate": "ec2:TerminateInstances",
+    "fleet.lift_protection": "ec2:ModifyInstanceAttribute",
     "fleet.leftovers": "ec2:DescribeVolumes",
     "fleet.delete": "ec2:DeleteVolume",
     "deadlines.schedule": "scheduler:CreateSchedule",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
 
-from chronos_ec2.domain.errors import CapacityUnavailable
+from chronos_ec2.domain.errors import CapacityUnavailable, TerminationProtected
 from chronos_ec2.domain.instance import (
     Instance,
     InstanceLookup,
@@ -42,6 +42,8 @@ class MemoryFleet:
     """Subnets, instance types or markets for which there is no capacity."""
     lists_nothing: bool = False
     """Whether `instances` is empty whatever runs, as when EC2's list lags."""
+    protected: set[str] = field(default_factory=set)
+    """Instances with termination protection."""
     terminate_calls: list[str] = field(default_factory=list)
     user_data: dict[str, str] = field(default_factory=dict)
     left: dict[Resource, str | None] = field(default_factory=dict)
@@ -99,12 +101,24 @@ class MemoryFleet:
         """Ask EC2 to end one instance."""
         self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
+        self.refuse_protected(instance_id)
         if instance_id in self._instances:
             self.explain(instance_id, StateReason("Client.UserInitiatedShutdown", "User initiated shutdown"))
             slow = self.slow_to_terminate and not force
             self.name_end(instance_id)
             self.move(instance_id, InstanceState.SHUTTING_DOWN if slow else InstanceState.TERMINATED)
         self.faults.after("fleet.terminate", instance_id)
+
+    def refuse_protected(self, instance_id: str) -> None:
+        """Raise TerminationProtected for an instance that is."""
+        if instance_id in self.protected:
+            raise TerminationProtected(f"{instance_id} may not be terminated")
+
+    def lift_protection(self, instance_id: str) -> None:
+        """Let one instance be terminated."""
+        self.faults.before("fleet.lift_protection", instance_id)
+        self.protected.discard(instance_id)
+        self.faults.after("fleet.lift_protection", instance_id)
 
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
         """The volume of each living instance, and what a test put in `left`."""

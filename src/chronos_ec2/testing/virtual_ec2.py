@@ -100,6 +100,7 @@ class VirtualFleet(MemoryFleet):
         """As EC2 does: shutting down for a while, with force for less."""
         self.faults.before("fleet.terminate", instance_id)
         self.terminate_calls.append(instance_id)
+        self.refuse_protected(instance_id)
         self.on_terminate(instance_id)
         delays = self.delays
         self.end_by_call(instance_id, min(delays.shutting_down, delays.by_force) if force else delays.shutting_down)

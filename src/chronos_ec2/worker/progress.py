@@ -52,7 +52,7 @@ class Progress:
                 self._move()
 
     def stepped(self, step: int, total_steps: int, loss: float | None) -> None:
-        """Record the trainer's step. A step reported before is no progress."""
+        """Record the trainer's step. A step that is not beyond the last one is no progress."""
         with self._lock:
             self._total_steps = total_steps
             if loss is not None:
@@ -60,6 +60,11 @@ class Progress:
             if step > self._step:
                 self._step = step
                 self._move()
+
+    def started_from(self, step: int) -> None:
+        """Training starts from this step, perhaps over again: the steps after it are progress, also if repeated."""
+        with self._lock:
+            self._step = step
 
     def trainer(self, pid: int | None) -> None:
         """Record the trainer's process id, None once it has exited."""

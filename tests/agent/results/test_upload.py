@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from typing import Any
 
 import numpy as np
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
@@ -99,6 +100,28 @@ def test_examples_are_representative_and_plotted(tmp_path: Path, count: int) -> 
     assert 0.1 < chosen[-1]["mase"] < 2.0 or count < 4
     draw_forecasts(chosen, tmp_path / "forecast.png", 6)
     assert (tmp_path / "forecast.png").read_bytes().startswith(PNG)
+
+
+@pytest.mark.parametrize(
+    ("kind", "first"),
+    [
+        (pa.int64(), 1_704_067_200_000),
+        (pa.timestamp("ms", "+09:00"), "2024-01-01 09:00:00"),
+        (pa.timestamp("ms", "-05:00"), "2023-12-31 19:00:00"),
+        (pa.date32(), "2024-01-01 00:00:00"),
+    ],
+)
+def test_times_are_plotted_as_numbers_or_local_times(tmp_path: Path, kind: pa.DataType, first: Any) -> None:
+    table = toy_series(1)
+    milliseconds = table["timestamp"].cast(pa.timestamp("ms"))
+    times = milliseconds.cast(pa.int64()).cast(kind) if not pa.types.is_date(kind) else milliseconds.cast(kind)
+    path = tmp_path / "toy.parquet"
+    pq.write_table(table.set_column(1, "timestamp", times), path)
+    panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
+    quantiles = np.zeros((1, 1, 1, 12, 9))
+    (example,) = examples(panel, hold_out(panel, 12, 1, 6), "chronos-2", quantiles, quantiles, np.array([1.0]))
+    assert example["times"][0] == first
+    draw_forecasts([example], tmp_path / "forecast.png")
 
 
 def test_missing_values_of_an_example_are_null(tmp_path: Path) -> None:

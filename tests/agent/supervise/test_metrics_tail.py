@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 from agent.supervise.metrics_tail import MetricsTail
@@ -30,6 +31,22 @@ def test_work_that_is_no_step_is_progress(tmp_path: Path) -> None:
     path.write_text('{"event": "loading", "done": 1, "total": 9}\n{"event": "evaluating", "done": 1, "total": 9}\n')
     tail.read()
     assert progress.snapshot().counter == 2
+
+
+def test_steps_are_progress_again_after_training_started_over(tmp_path: Path) -> None:
+    """After a batch that did not fit into memory: for so many steps a watchdog would see a hang."""
+    path, progress = tmp_path / "metrics.jsonl", Progress()
+    path.write_text("")
+    tail = MetricsTail(path, progress, lambda _step, _best: None)
+    counters = []
+    for line in ("began", 7, 8, 8, "began", 7, 8, 8):
+        entry = {"event": line, "step": 6} if line == "began" else {"step": line, "total_steps": 9}
+        with path.open("a") as stream:
+            stream.write(json.dumps(entry) + "\n")
+        tail.read()
+        counters.append(progress.snapshot().counter)
+    assert counters == [1, 2, 3, 3, 4, 5, 6, 6]
+    assert progress.snapshot().step == 8
 
 
 def test_lines_of_an_earlier_attempt_do_not_hide_the_progress_of_this_one(tmp_path: Path) -> None:

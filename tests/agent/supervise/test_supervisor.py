@@ -21,7 +21,8 @@ import pytest
 
 from agent.errors import RunFailed
 from agent.host.kernel_events import KernelEvents
-from agent.supervise.supervisor import Callbacks, Timeouts, supervise
+from agent.supervise.stack_dump import signal_trainer
+from agent.supervise.supervisor import Callbacks, Timeouts, has_exited, supervise
 from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.status import Cause, Stop
@@ -113,6 +114,38 @@ def test_a_trainer_ends_before_it_is_stopped_and_dumps_its_stacks_before_the_wat
 
 def probe(ending: str = "ok", steps: int = 5, step_seconds: float = 0.02) -> dict[str, Any]:
     return a_config(probe={"ending": ending, "steps": steps, "step_seconds": step_seconds})
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1, signal.SIGUSR2])
+def test_a_signal_to_a_trainer_that_has_just_exited_leaves_its_exit_to_the_supervisor(number: int) -> None:
+    with subprocess.Popen([sys.executable, "-c", "raise SystemExit(3)"]) as process:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        signal_trainer(process, number)
+        assert has_exited(process)
+        assert process.wait() == 3
+
+
+class ExitsBeforeItIsStopped(Control):
+    """A stop is requested at the moment in which the trainer exits, after the supervisor has looked at it."""
+
+    def __init__(self, progress: Progress) -> None:
+        super().__init__()
+        self._progress = progress
+
+    def check_fence(self) -> None:
+        super().check_fence()
+        pid = self._progress.snapshot().trainer_pid
+        if pid and self.stop is None:
+            os.waitid(os.P_PID, pid, os.WEXITED | os.WNOWAIT)
+            self.request_stop(STOP)
+
+
+def test_a_trainer_that_exits_just_before_it_is_stopped_is_no_failure(tmp_path: Path) -> None:
+    supervised = Supervised(tmp_path, probe())
+    supervised.control = ExitsBeforeItIsStopped(supervised.progress)
+    with pytest.raises(Stopped):
+        supervised.run()
+    assert json.loads(supervised.workdir.result.read_text())["steps"] == 5
 
 
 def test_a_trainer_that_succeeds_leaves_its_result(tmp_path: Path) -> None:
@@ -246,7 +279,8 @@ from pathlib import Path
 from agent.host.kernel_events import KernelEvents
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.progress import Progress
-from agent.supervise.supervisor import Callbacks, Timeouts, supervise
+from agent.supervise.stack_dump import signal_trainer
+from agent.supervise.supervisor import Callbacks, Timeouts, has_exited, supervise
 from agent.protocol.workdir import Workdir
 timeouts = Timeouts(timedelta(seconds=9), timedelta(seconds=60), timedelta(hours=1), timedelta(hours=1))
 supervise(Workdir(Path(sys.argv[1])), Progress(), Control(), timeouts, Callbacks(print, lambda: None), KernelEvents())

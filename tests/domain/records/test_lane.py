@@ -84,8 +84,8 @@ def test_everything_of_a_run_is_below_its_prefix() -> None:
 @pytest.mark.parametrize(
     ("incident", "attempt", "key"),
     [
-        (RUN_ID, None, f"dev/{RUN_ID}/notified/failed"),
-        (RUN_ID, 2, f"dev/{RUN_ID}/notified/failed-2"),
+        (RUN_ID, None, f"dev/notified/{RUN_ID}/failed"),
+        (RUN_ID, 2, f"dev/notified/{RUN_ID}/failed-2"),
         (INSTANCE_ID, None, f"dev/incidents/{INSTANCE_ID}/failed"),
         (f"{RUN_ID}0", None, f"dev/incidents/{RUN_ID}0/failed"),
     ],

@@ -29,6 +29,10 @@ HISTORIES: dict[Kind, Scenario] = {
 }
 
 
+def test_there_is_a_history_of_each_kind_but_that_of_the_limit_which_needs_dozens_of_lanes() -> None:
+    assert set(HISTORIES) == set(Kind) - {Kind.LIMIT}
+
+
 def found_with(kind: Kind, copies: int, as_kind: Kind | None = None) -> Verdicts:
     """What the oracles find when messages of this kind are published so often, or as another kind."""
 
@@ -45,13 +49,13 @@ def found_with(kind: Kind, copies: int, as_kind: Kind | None = None) -> Verdicts
     return run_history(HISTORIES[kind], LIMITS, parts=Parts(notifier=Defective))
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", HISTORIES)
 def test_a_kind_of_message_that_gets_lost_is_found_out(kind: Kind) -> None:
     assert run_history(HISTORIES[kind], LIMITS).failed == []
     assert any(f"missed notification: {kind}" in line for line in found_with(kind, copies=0).lost)
 
 
-@pytest.mark.parametrize("kind", Kind)
+@pytest.mark.parametrize("kind", HISTORIES)
 def test_a_kind_of_message_that_is_sent_twice_is_found_out(kind: Kind) -> None:
     assert found_with(kind, copies=2).duplicates >= 1
 

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import signal
+import sys
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from datetime import timedelta
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
+from chronos_ec2.cli.plan import Plan
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.times import check_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
@@ -21,6 +23,7 @@ from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.services.launch import WaitsForCapacity
 from chronos_ec2.services.launch import launch as launch_run
 from chronos_ec2.services.launch.config import DEFAULT_CONFIG, Trainer, requested_config
+from chronos_ec2.services.launch.former import find_former
 from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest
 from chronos_ec2.training_config.schema import Ending
 
@@ -71,12 +74,17 @@ def launch(
             help="Take up a run that ended before its training was complete, from its latest checkpoint, as a new run.",
         ),
     ] = None,
+    plan: Annotated[bool, typer.Option("--plan", help="Show what would be started and what it costs; stop.")] = False,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Start without asking.")] = False,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Start a run on a new instance. Refused while another run is active in the lane."""
+    """Start a run on a new instance. Refused while another run is active in the lane.
+
+    Shows first what the run may cost and by when it is gone, and asks if there is a terminal to ask on.
+    """
     if resume is not None:
         fixed = {"--config": config, "--trainer": trainer, "--minutes": minutes, "--ending": ending}
         _refuse_with_resume(fixed | {"--allow-cpu": allow_cpu or None}, resume)
@@ -97,24 +105,39 @@ def launch(
         on_demand_after=_span("--on-demand-after", on_demand_after),
     )
     world = connect(environment, region, bucket)
-    with on_interrupt("nothing was started"), console.status("preparing the launch") as show:
-        prepared = LaunchPreparation(
-            world.stack,
-            world.store,
-            world.transfer,
-            world.setup_checks,
-            world.prices,
-            world.limits,
-            show,
-            print_warning,
-        ).prepare(request)
-    with on_interrupt("nothing was started"), _terminated_like_interrupted():
-        launched = launch_run(prepared.spec, world.store, world.fleet, world.deadlines, world.clock)
+    with on_interrupt("nothing was started"):
+        with console.status("checking the launch") as show:
+            preparation = LaunchPreparation(
+                world.stack,
+                world.store,
+                world.transfer,
+                world.setup_checks,
+                world.prices,
+                world.limits,
+                show,
+                print_warning,
+            )
+            prepared = preparation.plan(request)
+            shown = Plan(prepared, find_former(world.store, prepared.spec), world.clock.now())
+        if plan and json:
+            print_json({"plan": shown.as_document()})
+        elif not json:
+            shown.print()
+        if plan:
+            return
+        if not (yes or json) and sys.stdin.isatty() and sys.stderr.isatty():
+            confirm("start it?")
+        with console.status("preparing the launch") as show:
+            spec = replace(preparation, report=show).publish(request, prepared)
+        with _terminated_like_interrupted():
+            launched = launch_run(spec, world.store, world.fleet, world.deadlines, world.clock)
     uri = f"s3://{world.stack.bucket}/{environment}/{launched.run_id}/"
     if json:
         resumed = prepared.resumed
         parent = resumed and {"run_id": resumed.parent.run_id, "step": resumed.step}
-        print_json({"uri": uri, "chosen": prepared.chosen, "parent": parent} | asdict(launched))
+        print_json(
+            {"uri": uri, "chosen": prepared.chosen, "parent": parent, "plan": shown.as_document()} | asdict(launched)
+        )
         return
     if isinstance(launched, WaitsForCapacity):
         console.print("run ", styled(launched.run_id, "bold"), f" waits for capacity in {request.lane}")
@@ -123,12 +146,6 @@ def launch(
         console.print("run ", styled(launched.run_id, "bold"), f" launched in {request.lane}")
         option = launched.option
         console.print(f"  instance  {launched.instance_id} ({option.instance_type}, {option.subnet_id})")
-    console.print(f"  deadline  {prepared.spec.limits.max_runtime.total_seconds() / 3600:g} h from now")
-    if prepared.resumed:
-        console.print(f"  resumes   {resume} from step {prepared.resumed.step}")
-    if prepared.chosen:
-        chosen = ", ".join(f"{key} {value}" for key, value in prepared.chosen.items())
-        console.print(f"  defaults  {chosen} (docs/configuration.md)")
     console.print(f"  results   {uri}")
     console.print(f"  next      chronos-ec2 monitor {launched.run_id} --environment {environment}")
 

@@ -54,18 +54,21 @@ def split_instance_types(value: str) -> tuple[str, ...]:
 
 
 def printable(text: str) -> str:
-    """`text` on one line, safe in a log or a terminal: without control sequences and unprintable characters.
-
-    Unprintable characters become spaces. Some of them are no control characters, but reverse the direction of a line,
-    have no width or cannot be encoded.
-    """
-    if text.isprintable():
-        return text
-    text = _SEQUENCE.sub("", text)
-    return "".join(character if character.isprintable() else " " for character in text)
+    """`text` on one line for a terminal: without control sequences, with a space for each unprintable character."""
+    return text if text.isprintable() else _spaced(_SEQUENCE.sub("", text))
 
 
 def one_line(text: str, limit: int = 500) -> str:
-    """`text` as `printable` makes it, of at most `limit` characters, without spaces around it."""
-    clean = printable(text).strip()
+    """`text` on one line of at most `limit` characters: safe in a log, a subject or a terminal.
+
+    All unprintable characters become spaces, because some that are no control characters reverse the direction of a
+    line, have no width or cannot be encoded.
+    """
+    clean = _spaced(text).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _spaced(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable
+from datetime import datetime
 from pathlib import PurePosixPath
 
 from chronos_ec2.domain.records.lane import CACHED, Lane
@@ -46,11 +47,18 @@ def exit_report_key(environment: str, run_id: str, attempt: int) -> str:
 
 
 def incident_key(environment: str, incident: str, kind: str, attempt: int | None) -> str:
-    """Key of the marker of a sent message. `incident` is a run id, or without a run an instance id or another name."""
+    """Key of the marker of a sent message. `incident` is a run id, or without a run an instance id or another name.
+
+    Not below the prefix of the run, where its instance could write the marker and silence the message.
+    """
     name = kind if attempt is None else f"{kind}-{attempt}"
-    if RUN_ID_PATTERN.fullmatch(incident):
-        return run_key(environment, incident, f"notified/{name}")
-    return f"{environment}/incidents/{incident}/{name}"
+    folder = "notified" if RUN_ID_PATTERN.fullmatch(incident) else "incidents"
+    return f"{environment}/{folder}/{incident}/{name}"
+
+
+def sent_in_hour_prefix(environment: str, now: datetime) -> str:
+    """Prefix of the marks of the messages that count towards the limit of an hour."""
+    return f"{environment}/notified/hours/{now:%Y%m%dT%H}/"
 
 
 def set_aside_key(lane: Lane, etag: str) -> str:

@@ -26,7 +26,7 @@ def decide_unreadable(
     The lock stays while an instance lives: its agent keeps working as long as it finds the lock, readable or not.
     """
     text = f"{facts.lane.state_key} is unreadable: {lock.problem}"
-    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{''.join(filter(str.isalnum, lock.etag))}", text),))
+    decision = Decision(text, (Notify(Kind.STUCK, f"unreadable-{facts.lane.name}", text, about=lock.etag),))
     if not alive and now - lock.written_at >= limits.boot:
         return decision + _idle(lock, facts, now, limits)
     return decision.with_each(alive, lambda instance: _beside_unreadable_lock(instance, facts, now, limits))

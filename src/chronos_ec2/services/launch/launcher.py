@@ -5,7 +5,7 @@ from __future__ import annotations
 import secrets
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from datetime import timedelta
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import (
     InvalidDocument,
@@ -17,7 +17,7 @@ from chronos_ec2.domain.errors import (
     Superseded,
 )
 from chronos_ec2.domain.facts import LockHeld
-from chronos_ec2.domain.limits import LAUNCHER_TIMEOUT, TAKE_OVER_AFTER
+from chronos_ec2.domain.limits import LAUNCHER_TIMEOUT, TAKE_OVER_AFTER, StackBounds
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request, check_request_size
@@ -122,6 +122,7 @@ class Launcher:
     fleet: Fleet
     deadlines: Deadlines
     clock: Clock
+    bounds: StackBounds
 
     def relaunch(self, run: Run) -> None:
         """Start an instance for the current attempt of a run. Raises ServiceUnavailable.
@@ -151,7 +152,8 @@ class Launcher:
             return None
         try:
             request = self._request(run)
-        except InvalidDocument as error:
+            self._check(request, run, now)
+        except (InvalidDocument, LaunchRefused) as error:
             self._refuse(held, error)
             raise
         attempt = Attempt(held, request, self.store, self.clock)
@@ -173,6 +175,13 @@ class Launcher:
         if found is None:
             raise InvalidDocument(f"run {run.run_id} has no {REQUEST}")
         return Request.from_json(found.body)
+
+    def _check(self, request: Request, run: Run, now: datetime) -> None:
+        """Raise LaunchRefused for what the stack allows no run, because an order in the bucket may be forged."""
+        try:
+            self.bounds.check(request.instance_types, max(request.limits.max_runtime, run.deadline - now))
+        except InvalidInput as error:
+            raise LaunchRefused(f"the order of run {run.run_id} is beyond what the stack allows: {error}") from error
 
     def _refuse(self, held: LockHeld, error: Exception) -> None:
         """Give the run its verdict: no launcher will do better. The watchdog frees the lane."""

@@ -1,4 +1,4 @@
-"""Make a LaunchSpec: resolve the configuration, check the data set, publish code and agent. Nothing is started yet."""
+"""Make a LaunchSpec: plan, which resolves and checks everything, and publish, which uploads code and agent."""
 
 from __future__ import annotations
 
@@ -81,9 +81,19 @@ class LaunchRequest:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A LaunchSpec, the configuration keys that were chosen for its instance type, and the run that it takes up."""
+    """A LaunchSpec that has passed every check, and what a person wants to know about it.
+
+    Attributes:
+        spec: after `plan` without what is published for the run.
+        training: the resolved configuration.
+        dataset: key and size in bytes of each file; empty for the data of the smoke test, which come with it.
+        chosen: the configuration keys that were chosen for the instance type.
+        resumed: the run that it takes up, if any.
+    """
 
     spec: LaunchSpec
+    training: TrainingConfig
+    dataset: tuple[tuple[str, int], ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
 
@@ -101,8 +111,8 @@ class LaunchPreparation:
     report: Callable[[str], None]
     warn: Callable[[str], None]
 
-    def prepare(self, request: LaunchRequest) -> Prepared:
-        """Check and publish everything that a run needs.
+    def plan(self, request: LaunchRequest) -> Prepared:
+        """Check everything that a run needs; write nothing.
 
         The lane is checked here so that nothing is uploaded for a launch that would be refused; only the lock decides.
 
@@ -115,38 +125,50 @@ class LaunchPreparation:
         """
         check_waiting(request)
         if request.resume is not None:
-            return self._prepare_resumed(request, request.resume)
+            return self._plan_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.warn)
         instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
         spec = self._spec(request, training.model_dump(mode="json"), training.data.path, instance_types)
-        if training.data.path == PROBE_DATA_PATH:
-            put_probe_data(self.store)
-        check_request_size(spec.config, find_dataset(self.store, spec.data_path))
-        code_sha256 = publish_code(training.custom_module, request.config_path, self.store)
-        bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
-        spec = replace(spec, bundle_sha256=bundle_sha256, code_sha256=code_sha256, commit=commit_of(CHECKOUT))
-        return Prepared(spec, resolved.chosen)
+        dataset = () if spec.data_path == PROBE_DATA_PATH else find_dataset(self.store, spec.data_path)
+        check_request_size(spec.config, dataset)
+        return Prepared(spec, training, dataset, resolved.chosen)
 
-    def _prepare_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
-        """Check that a run can be taken up, and publish the agent if that of the run is gone."""
+    def _plan_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
+        """Check that a run can be taken up."""
         resumed = find_resumable(self.store, request.lane.environment, run_id)
         before = resumed.request
         instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
-        spec = self._spec(request, before.config, config.data.path, instance_types)
-        bundle_sha256, commit = before.bundle_sha256, before.commit
-        if not has_bundle(self.store, bundle_sha256):
-            self.warn(f"the agent of run {run_id} is gone from the bucket, so this checkout's is used")
-            bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
-            commit = commit_of(CHECKOUT)
         spec = replace(
-            spec, bundle_sha256=bundle_sha256, code_sha256=before.code_sha256, commit=commit,
+            self._spec(request, before.config, config.data.path, instance_types),
+            bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
         )  # fmt: skip
-        return Prepared(spec, {}, resumed)
+        return Prepared(spec, config, before.dataset_keys, {}, resumed)
+
+    def publish(self, request: LaunchRequest, prepared: Prepared) -> LaunchSpec:
+        """Upload what the bucket lacks of a planned run, and return what is to be launched.
+
+        Raises:
+            InvalidInput, UserError: the trainer or the agent's packages cannot be packed.
+            ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
+        """
+        spec = prepared.spec
+        if prepared.resumed is None:
+            if spec.data_path == PROBE_DATA_PATH:
+                put_probe_data(self.store)
+            spec = replace(
+                spec, code_sha256=publish_code(prepared.training.custom_module, request.config_path, self.store)
+            )
+        elif has_bundle(self.store, spec.bundle_sha256):
+            return spec
+        else:
+            self.warn(f"the agent of run {request.resume} is gone from the bucket, so this checkout's is used")
+        bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
+        return replace(spec, bundle_sha256=bundle_sha256, commit=commit_of(CHECKOUT))
 
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
@@ -157,6 +179,7 @@ class LaunchPreparation:
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
         limits = with_max_runtime(self.limits, request.max_hours)
+        self.stack.bounds.check(instance_types, limits.max_runtime)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)

@@ -55,6 +55,16 @@ class LaunchSpec:
     dataset: tuple[tuple[str, int], ...] | None = None
     stack_id: str = ""
 
+    def price_of(self, instance_type: str) -> float | None:
+        """USD per hour of an instance type, None if unknown."""
+        return self.prices.get(instance_type) if self.price_per_hour_usd is None else self.price_per_hour_usd
+
+    @property
+    def highest_price(self) -> float | None:
+        """USD per hour of the most expensive instance that the run may get, None if one is unknown."""
+        prices = [price for kind in self.instance_types if (price := self.price_of(kind)) is not None]
+        return max(prices) if len(prices) == len(self.instance_types) else None
+
 
 @dataclass(frozen=True, slots=True)
 class Launched:

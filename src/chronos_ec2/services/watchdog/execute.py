@@ -22,7 +22,7 @@ from chronos_ec2.domain.decision import (
     Terminate,
     WriteLock,
 )
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
+from chronos_ec2.domain.errors import LostRace, ServiceUnavailable, TerminationProtected
 from chronos_ec2.domain.facts import (
     HeartbeatRead,
     HeartbeatReceived,
@@ -34,7 +34,7 @@ from chronos_ec2.domain.facts import (
     last_heard,
 )
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
-from chronos_ec2.domain.messages import WITH_LOG, Incident, Message, StackLocation, compose, kind_of_end
+from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
@@ -43,7 +43,7 @@ from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.outbox import Outbox, last_lines
+from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.watchdog.cleanup_receipt import write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
@@ -62,6 +62,7 @@ class Executor:
     clock: Clock
     place: StackLocation
     prices: Prices
+    limit: MessageLimit
 
     def apply(self, decision: Decision, facts: LaneFacts) -> None:
         """Execute the actions in order. An error of one does not stop the next, and is raised after the last.
@@ -162,7 +163,12 @@ class Executor:
             raise LostRace(f"{instance_id} is not in EC2's list of our instances")
         if not action.unconditional and _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
             raise LostRace(f"{facts.lane.state_key} changed")
-        self.fleet.terminate(instance_id, force=action.force)
+        try:
+            self.fleet.terminate(instance_id, force=action.force)
+        except TerminationProtected:
+            # Whoever launches may set it, and the schedule of the deadline cannot end such an instance.
+            self.fleet.lift_protection(instance_id)
+            self.fleet.terminate(instance_id, force=action.force)
 
     def _finish(self, run: Run, facts: LaneFacts) -> None:
         """Write receipt and final record, notify, release the lock. In this order, a crash anywhere repeats it all."""
@@ -177,14 +183,16 @@ class Executor:
         write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         text = run.verdict.message if run.verdict else ""
+        incident = Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run))
+        since = held.since(run.phases[-1][1]) if run.phases else held.written_at
+        overdue = now - since >= MAX_NOTIFICATION_DELAY
         # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
-            notified = self._send(Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run)))
+            notified = self._send(incident, overdue=overdue)
         except ServiceUnavailable:
             raise
         except Exception:
-            since = held.since(run.phases[-1][1]) if run.phases else held.written_at
-            if now - since >= MAX_NOTIFICATION_DELAY:
+            if overdue:
                 self.store.release_lock(facts.lane, held.etag)
             raise
         if notified:
@@ -197,7 +205,7 @@ class Executor:
         self.store.release_lock(lane, etag)
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
-        """Send a notification; whether it is known to be sent."""
+        """Send a notification; whether nothing has to wait for it any more."""
         now = self.clock.now()
         # An incident without a run may be named after its instance.
         instance = next((each for each in facts.instances if each.instance_id == notify.incident), None)
@@ -207,9 +215,9 @@ class Executor:
         else:
             cost = cost_of(instance, price, now) if instance else None
         incident = Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)
-        return self._send(replace(incident, instance=instance, price_usd=price))
+        return self._send(replace(incident, instance=instance, price_usd=price), about=notify.about or "")
 
-    def _send(self, incident: Incident) -> bool:
+    def _send(self, incident: Incident, *, about: str = "", overdue: bool = False) -> bool:
         now, run = self.clock.now(), incident.run
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
@@ -217,7 +225,12 @@ class Executor:
             log = last_lines(self.store.objects, run) if run and incident.kind in WITH_LOG else None
             return compose(replace(incident, log=log), self.place, now)
 
-        return Outbox(self.store.objects, self.notifier).send(marker, message, now)
+        def admitted() -> bool:
+            ends = run is not None and run.verdict is not None
+            return ends or incident.kind not in WITHHELD or self.limit.admits(incident.kind, marker, now)
+
+        outbox = Outbox(self.store.objects, self.notifier)
+        return outbox.send(marker, message, now, about=about, admitted=admitted, overdue=overdue)
 
 
 def _counter(heartbeat: HeartbeatRead) -> int:

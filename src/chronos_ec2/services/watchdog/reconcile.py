@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import assert_never
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.decision import Decision, Terminate
+from chronos_ec2.domain.decision import Decision, Notify, Terminate
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.events import (
     Event,
@@ -22,14 +22,16 @@ from chronos_ec2.domain.events import (
 )
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.messages import StackLocation
+from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR, Limits
+from chronos_ec2.domain.messages import Kind, StackLocation
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.outbox import MessageLimit
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.observe import Listing, Observer
 
@@ -77,11 +79,16 @@ class Reconciler:
         self._observer = Observer(self.environment, self.store, self.fleet, self.deadlines, self.clock)
         self._executor = Executor(
             self.environment, self.store, self.fleet, self.deadlines, self.notifier, self.relauncher, self.clock,
-            self.place, self.prices,
+            self.place, self.prices, MessageLimit(self.environment, self.store.objects),
         )  # fmt: skip
 
     def sweep(self) -> list[Report]:
         """Reconcile every lane that has a lock or an instance. EC2 is listed once for all of them."""
+        self._executor.limit.withheld.clear()
+        reports = self._sweep()
+        return [*reports, *self._check_messages()]
+
+    def _sweep(self) -> list[Report]:
         by_lane: dict[Lane, list[Instance]] = defaultdict(list)
         listing = self._observer.list_all()
         for instance in listing.instances:
@@ -123,6 +130,27 @@ class Reconciler:
         except Exception as error:  # noqa: BLE001 - reported; the lanes are still swept
             return [Report(lane, decision, error=one_line(f"{type(error).__name__}: {error}"))]
         return [Report(lane, decision)] if decision.actions else []
+
+    def _check_messages(self) -> list[Report]:
+        """Tell once an hour that messages wait, because the limit of messages is reached."""
+        if not (withheld := self._executor.limit.withheld):
+            return []
+        waiting = ", ".join(f"{count} {kind}" for kind, count in sorted(withheld.items()))
+        text = (
+            f"{MAX_MESSAGES_PER_HOUR} messages in this hour are the limit; waiting for the next: {waiting}. "
+            "The ends of runs and instances that cost money for nothing are published at once as ever"
+        )
+        return [self._tell_limit("message limit", text)]
+
+    def _tell_limit(self, name: str, text: str) -> Report:
+        """Notify people, once an hour, that a limit of the watchdog itself is reached."""
+        lane, now = Lane(self.environment), self.clock.now()
+        decision = Decision(text, (Notify(Kind.LIMIT, name, text, about=format_time(now)),))
+        try:
+            self._executor.apply(decision, LaneFacts(lane, (), now, Absent()))
+        except Exception as error:  # noqa: BLE001 - reported; the lanes are still swept
+            return Report(lane, decision, error=one_line(f"{type(error).__name__}: {error}"))
+        return Report(lane, decision)
 
     def _isolated(self, lane: Lane, listing: Listing) -> Report:
         """Reconcile one lane. An error is reported and does not keep the sweep from the other lanes."""

@@ -11,24 +11,29 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.training.batching.held_out import QUANTILES, Array, HeldOutWindows, hold_out
-from agent.training.evaluate.metrics import by_horizon, errors, scores, series_mase
+from agent.training.batching.held_out import QUANTILES, HeldOutWindows, hold_out
+from agent.training.batching.histories import Array
+from agent.training.evaluate.metrics import by_horizon, errors, scores, series_mase, undefined
 from agent.training.evaluate.seasonal_naive import naive_forecasts
 from tests.agent.training.builders import a_panel
 
 NAN = np.nan
 
 
-def windows(truth: Any, scale: float = 1.0) -> HeldOutWindows:
-    """One held-out window of n series with one target: truth (n, h)."""
-    block = np.asarray(truth, dtype=np.float64)[None, :, None, :]
-    count = block.shape[1]
-    return HeldOutWindows(np.arange(count), np.zeros((1, count), dtype=np.int64), block, np.full((count, 1), scale), 1)
+def windows(truth: Any, scale: Any = 1.0, season: int = 1) -> HeldOutWindows:
+    """Held-out windows of n series with one target: truth (n, h) of one window or (k, n, h), scale (k, n)."""
+    block = np.asarray(truth, dtype=np.float64)
+    block = block.reshape(-1, *block.shape[-2:])[:, :, None, :]
+    shape = block.shape[:2]
+    scales = np.broadcast_to(np.asarray(scale, dtype=np.float64), shape)[:, :, None]
+    origins = np.broadcast_to(np.arange(shape[0])[:, None], shape)
+    return HeldOutWindows(np.arange(shape[1]), np.zeros(shape, dtype=np.int64), block, scales, origins, season)
 
 
 def forecasts(points: Any) -> Any:
-    """(1, n, 1, h, q): point forecasts (n, h) at every quantile level."""
-    return np.repeat(np.asarray(points, dtype=np.float64)[None, :, None, :, None], len(QUANTILES), axis=-1)
+    """(k, n, 1, h, q): point forecasts (n, h) or (k, n, h) at every quantile level."""
+    block = np.asarray(points, dtype=np.float64)
+    return np.repeat(block.reshape(-1, *block.shape[-2:])[:, :, None, :, None], len(QUANTILES), axis=-1)
 
 
 def test_mase_is_the_error_over_the_scale() -> None:
@@ -37,8 +42,7 @@ def test_mase_is_the_error_over_the_scale() -> None:
 
 
 def test_a_series_without_a_scale_has_no_mase_and_does_not_count() -> None:
-    truth = windows([[1.0], [3.0]])
-    truth = replace(truth, scales=np.array([[0.0], [2.0]]))
+    truth = windows([[1.0], [3.0]], scale=[0.0, 2.0])
     found = errors(truth, forecasts([[9.0], [2.0]]))
     assert scores(found)["mase"] == pytest.approx(0.5)
     assert np.isnan(series_mase(found)[0])
@@ -87,11 +91,58 @@ def test_rolling_windows_are_consecutive_up_to_the_end_of_each_series(tmp_path: 
     assert np.array_equal(before.truth[0, 0, 0], panel.series(0)[0, 25:30])
 
 
-def test_the_scale_is_computed_before_the_first_window(tmp_path: Path) -> None:
-    panel = a_panel(tmp_path, count=1, length=20)
-    history = panel.series(0)[0, :10].astype(float)
+def test_the_scale_is_that_of_all_points_before_each_window(tmp_path: Path) -> None:
+    panel = a_panel(tmp_path, count=3, length=20)
     found = hold_out(panel, horizon=5, windows=2, season=2)
-    assert found.scales[0, 0] == pytest.approx(np.abs(history[2:] - history[:-2]).mean(), rel=1e-6)
+    for window, index in np.ndindex(2, 3):
+        history = panel.series(index)[0, : found.cutoffs[window, index]].astype(float)
+        assert found.scales[window, index, 0] == pytest.approx(np.abs(history[2:] - history[:-2]).mean(), rel=1e-12)
+
+
+def test_each_window_is_scaled_by_its_own_past() -> None:
+    truth = windows([[[10.0, 12.0]], [[5.0, 6.0]]], scale=[[4.0], [0.5]])
+    found = errors(truth, forecasts([[[11.0, 9.0]], [[6.0, 6.0]]]))
+    assert scores(found)["mase"] == pytest.approx((2.0 / 4.0 + 0.5 / 0.5) / 2)
+
+
+def test_a_window_with_fewer_observations_weighs_as_much_as_another() -> None:
+    truth = windows([[[10.0, 12.0]], [[5.0, NAN]]])
+    assert scores(errors(truth, forecasts([[[11.0, 9.0]], [[6.0, 6.0]]])))["mase"] == pytest.approx((2.0 + 1.0) / 2)
+
+
+def test_scores_without_a_value_are_undefined_for_a_reason() -> None:
+    assert undefined(windows([[1.0]])) == {}
+    assert undefined(windows([[0.0, NAN]])) == {"wql": "every held-out observation is 0: there is nothing to divide by"}
+    constant = undefined(windows([[1.0], [2.0]], scale=[0.0, NAN], season=7))
+    assert constant["mase"] == constant["sql"]
+    assert constant["mase"].startswith("every history has equal observations 7 points apart")
+    short = undefined(windows([[1.0]], scale=NAN, season=7))
+    assert short["mase"].startswith("every history has no two observations 7 points apart")
+    # Only what is compared counts.
+    assert undefined(windows([[1.0], [NAN]], scale=[0.0, 3.0])).keys() == {"mase", "sql"}
+    assert len(undefined(windows([[NAN]]))) == 5
+
+
+def test_points_without_an_observation_before_them_are_not_judged(tmp_path: Path) -> None:
+    panel = a_panel(tmp_path, count=3, length=20)
+    late = panel.values.copy()
+    # The second series begins within the first window, the third has no history at all.
+    late[0, 20:32] = NAN
+    late[0, 41:61] = NAN
+    panel = replace(panel, values=late)
+    found = hold_out(panel, horizon=5, windows=2, season=2)
+    assert np.isfinite(found.truth[:, :, 0]).sum(axis=-1).tolist() == [[5, 0, 0], [5, 5, 0]]
+    assert found.observed.tolist() == [True, True, False]
+
+
+def test_held_out_windows_of_some_series_are_those_of_all(tmp_path: Path) -> None:
+    panel = a_panel(tmp_path, count=5, length=30)
+    some, every = hold_out(panel, 4, 2, 3, series=np.array([1, 4])), hold_out(panel, 4, 2, 3)
+    picked = every.select([1, 4])
+    for name in ("series", "cutoffs", "truth", "scales", "origins"):
+        assert np.array_equal(getattr(some, name), getattr(picked, name))
+    starts = panel.offsets[[1, 4]] + some.cutoffs[1]
+    assert some.origins[1].tolist() == panel.ticks[starts].tolist()
 
 
 def test_seasonal_naive_repeats_the_season_before_each_window(tmp_path: Path) -> None:

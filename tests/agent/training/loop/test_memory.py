@@ -11,10 +11,11 @@ import pytest
 import torch
 
 from agent.data.panel import Panel
+from agent.protocol.metrics_log import interruptions
 from agent.training.loop import engine
 from chronos_ec2.domain.errors import InvalidInput
 from tests.agent.training.builders import FAMILIES
-from tests.agent.training.loop.jobs import STEPS, a_job, limit_memory, losses, train
+from tests.agent.training.loop.jobs import STEPS, a_job, limit_memory, losses, metrics_lines, train
 
 
 @pytest.mark.parametrize("from_call", [0, 2, 5], ids=["at once", "later", "after a checkpoint"])
@@ -27,6 +28,15 @@ def test_a_batch_that_does_not_fit_is_split(panel: Panel, tmp_path: Path, from_c
     assert (done.steps, done.parts) == (STEPS, 4)
     for name, weight in weights.items():
         torch.testing.assert_close(weight, whole[name], rtol=1e-3, atol=2e-5)
+
+
+def test_training_starts_over_from_the_latest_checkpoint(panel: Panel, tmp_path: Path) -> None:
+    """Out of memory in the fifth step. The agent is told, which would take repeated steps for a hang."""
+    job = a_job(panel, "chronos-2")
+    limit_memory(job.model, 1, from_call=4)
+    train(job, tmp_path)
+    assert [line["step"] for line in metrics_lines(tmp_path) if line.get("event") == "began"] == [0, 3, 3]
+    assert interruptions(tmp_path / "metrics.jsonl") == [{"reached": reached, "resumed_from": 3} for reached in (4, 3)]
 
 
 def with_gaps(panel: Panel) -> Panel:

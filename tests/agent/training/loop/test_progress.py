@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import itertools
 import time
+from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +16,7 @@ from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import LossNotFinite, StopSignal
 from agent.training.loop.engine import fit, latest_checkpoint
 from agent.training.model.families import Batch
+from tests.agent.builders import FakeTime
 from tests.agent.training.loop.jobs import STEPS, Fp16OnTheCpu, a_job, lines_with_a_loss, metrics_lines, train
 
 
@@ -97,6 +100,25 @@ def test_metrics_report_steps_checkpoints_and_validation(panel: Panel, tmp_path:
     assert [line.get("best", False) for line in lines if line.get("event") == "checkpoint"] == [False, False, True]
     assert [line["step"] for line in lines if line.get("event") == "validated"] == [4, 8]
     assert [line["step"] for line in lines if "loss" in line and "event" not in line] == list(range(1, STEPS + 1))
+
+
+def test_a_long_validation_is_progress(panel: Panel, tmp_path: Path) -> None:
+    """Two batches of a validation, at a pace of one call of the clock a second."""
+    job = a_job(panel, "chronos-2", early_stopping={"every_steps": 4, "patience": 9})
+    metrics = Metrics(tmp_path / "metrics.jsonl", monotonic=itertools.count().__next__)
+    fit(replace(job, validation=lambda: iter([job.batch(0, 0, 1)] * 2)), tmp_path, metrics, StopSignal())
+    metrics.close()
+    found = [(line["event"], line["step"]) for line in metrics_lines(tmp_path) if "validat" in line.get("event", "")]
+    assert found == [(event, step) for step in (4, 8) for event in ("validating", "validating", "validated")]
+
+
+def test_pieces_of_work_are_reported_once_a_second(tmp_path: Path) -> None:
+    clock = FakeTime()
+    with closing(Metrics(tmp_path / "metrics.jsonl", clock)) as metrics:
+        for seconds in (0, 0.5, 0.6, 0.1, 1):
+            clock.advance(seconds)
+            metrics.ongoing("validating", at=clock())
+    assert [line["at"] for line in metrics_lines(tmp_path)] == pytest.approx([1000, 1001.1, 1002.2])
 
 
 @pytest.mark.parametrize("workers", [0, 2])

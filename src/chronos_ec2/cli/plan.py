@@ -1,0 +1,104 @@
+"""The plan of a launch: what would run, where, within which limits, for how much at most."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import datetime
+from typing import Any
+
+from chronos_ec2.cli.output import console, dollars
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
+from chronos_ec2.domain.plan import WorstCase, worst_case
+from chronos_ec2.services.launch.former import Former
+from chronos_ec2.services.launch.prepare import Prepared
+
+_CHANGES = 6
+"""How many changed keys are named; JSON has all of them."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What a launch at `now` would start."""
+
+    prepared: Prepared
+    former: Former | None
+    now: datetime
+
+    @property
+    def worst(self) -> WorstCase:
+        """The most that the run can cost, and when it is gone at the latest."""
+        spec = self.prepared.spec
+        return worst_case(self.now, spec.highest_price, spec.max_cost_usd, spec.limits)
+
+    def print(self) -> None:
+        """Print it for people, a line for each question."""
+        for name, text in self._lines():
+            console.print(f"  {name:<10}{one_line(text, 400)}")
+
+    def _lines(self) -> Iterator[tuple[str, str]]:
+        spec, training, resumed = self.prepared.spec, self.prepared.training, self.prepared.resumed
+        base = training.model.base or f"a new {training.model.from_scratch and training.model.from_scratch.family}"
+        yield "trains", base if training.trainer == "chronos" else f"trainer {training.trainer}"
+        if resumed:
+            yield "resumes", f"run {resumed.parent.run_id} from step {resumed.step}"
+        if self.prepared.dataset:
+            size = sum(size for _, size in self.prepared.dataset)
+            yield "data", f"{spec.data_path}: {len(self.prepared.dataset)} files, {size / 1e6:.1f} MB"
+        yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {len(spec.subnet_ids)} zones"
+        yield "price", ", ".join(f"{kind} {dollars(spec.price_of(kind))} an hour" for kind in spec.instance_types)
+        yield "limits", ", ".join(self._limits())
+        if self.prepared.chosen:
+            yield "defaults", ", ".join(f"{key} {value}" for key, value in self.prepared.chosen.items())
+        yield "expected", self._expected()
+        if self.former and self.former.changed:
+            yield "changed", f"{self._changes()} since run {self.former.run_id}"
+        worst = self.worst
+        yield "at most", f"{dollars(worst.usd)}, and gone by {worst.gone_by:%Y-%m-%d %H:%M} UTC"
+
+    def _limits(self) -> Iterator[str]:
+        spec = self.prepared.spec
+        yield short_span(spec.limits.max_runtime)
+        yield "no cap" if spec.max_cost_usd is None else f"cap {dollars(spec.max_cost_usd)}"
+        yield f"resumes after {spec.preemptions_left} preemptions and {spec.crashes_left} crashes"
+        if spec.wait_for_capacity is not None:
+            yield f"waits {short_span(spec.wait_for_capacity)} for capacity"
+        if spec.on_demand_after is not None:
+            yield f"takes on-demand capacity after {short_span(spec.on_demand_after)}"
+
+    def _expected(self) -> str:
+        likely = self.former and self.former.expected
+        if not likely:
+            return "unknown: no run of the same data has succeeded yet"
+        return f"{human_span(likely.duration)}, {dollars(likely.usd)}, as run {likely.like} took"
+
+    def _changes(self) -> str:
+        changed = self.former.changed if self.former else ()
+        more = f" and {len(changed) - _CHANGES} more" if len(changed) > _CHANGES else ""
+        return "; ".join(f"{key} {before}, now {after}" for key, before, after in changed[:_CHANGES]) + more
+
+    def as_document(self) -> dict[str, Any]:
+        """The plan as JSON."""
+        spec, former, worst = self.prepared.spec, self.former, self.worst
+        likely = former and former.expected
+        return {
+            "trainer": self.prepared.training.trainer,
+            "model": self.prepared.training.model.model_dump(mode="json"),
+            "data": {
+                "path": spec.data_path,
+                "files": len(self.prepared.dataset),
+                "bytes": sum(size for _, size in self.prepared.dataset),
+            },
+            "instance_types": [{"type": kind, "usd_per_hour": spec.price_of(kind)} for kind in spec.instance_types],
+            "market": spec.market,
+            "zones": len(spec.subnet_ids),
+            "max_hours": spec.limits.max_runtime.total_seconds() / 3600,
+            "max_cost_usd": spec.max_cost_usd,
+            "preemptions": spec.preemptions_left,
+            "crashes": spec.crashes_left,
+            "expected": likely
+            and {"hours": likely.duration.total_seconds() / 3600, "usd": likely.usd, "like": likely.like},
+            "changed": {key: [before, after] for key, before, after in former.changed} if former else None,
+            "worst_case": {"usd": worst.usd, "gone_by": format_time(worst.gone_by)},
+        }

@@ -1,0 +1,87 @@
+"""A run in detail: its record, its configuration, and what its agent says of how it went."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import timedelta
+from typing import Any
+
+from chronos_ec2.domain.errors import InvalidDocument
+from chronos_ec2.domain.parsing.codec import load_json
+from chronos_ec2.domain.plan import differences
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
+from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.run_queries import RunView, find_run
+
+TRAINING = "training.json"
+
+
+@dataclass(frozen=True, slots=True)
+class RunDetails:
+    """A run with its configuration and its scores, each empty if the bucket does not have it.
+
+    Attributes:
+        scores: of the model in `models/`, by metric; lower is better.
+        exported: which model that is, such as `trained` or `base`.
+    """
+
+    view: RunView
+    config: Mapping[str, Any] = field(default_factory=dict)
+    scores: Mapping[str, float] = field(default_factory=dict)
+    exported: str | None = None
+
+    @property
+    def run(self) -> Run:
+        """Its record."""
+        return self.view.run
+
+
+def run_details(store: RunStore, environment: str, run_id: str) -> RunDetails:
+    """Read a run in detail. Raises RunNotFound, ServiceUnavailable, NotAllowed, InvalidDocument: see `find_run`."""
+    view = find_run(store, environment, run_id)
+    request = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
+    config = Request.from_json(request.body).config if request else {}
+    found = store.objects.read(run_key(environment, run_id, TRAINING))
+    try:
+        document = load_json(found.body, TRAINING) if found else {}
+    except InvalidDocument:  # an instance wrote it
+        document = {}
+    return RunDetails(view, config, *_scores(document))
+
+
+def phases(run: Run) -> Iterator[tuple[str, timedelta]]:
+    """Each phase that a run has left, in order, and how long it lasted."""
+    for (status, began), (_, ended) in zip(run.phases, run.phases[1:], strict=False):
+        yield str(status), ended - began
+
+
+def config_differences(runs: list[RunDetails]) -> dict[str, list[Any]]:
+    """The dotted keys in which the configurations of several runs differ, with the value of each run."""
+    first, *others = runs
+    keys = {key for other in others for key, _, _ in differences(first.config, other.config)}
+    return {key: [_at(run.config, key) for run in runs] for key in sorted(keys)}
+
+
+def _scores(document: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
+    evaluation = document.get("evaluation")
+    evaluation = evaluation if isinstance(evaluation, Mapping) else {}
+    exported, models = evaluation.get("exported"), evaluation.get("models")
+    scores = models.get(exported) if isinstance(models, Mapping) and isinstance(exported, str) else None
+    if not isinstance(exported, str) or not isinstance(scores, Mapping):
+        return {}, None
+    return {str(name): float(value) for name, value in scores.items() if _is_number(value)}, exported
+
+
+def _is_number(value: object) -> bool:
+    return isinstance(value, int | float) and not isinstance(value, bool) and math.isfinite(value)
+
+
+def _at(config: Mapping[str, Any], key: str) -> Any:
+    found: Any = config
+    for part in key.split("."):
+        found = found.get(part) if isinstance(found, Mapping) else None
+    return found
