@@ -25,6 +25,10 @@ DOCUMENT = ROOT / "docs" / "cost.md"
 _REGION, _MINUTES_PER_MONTH = "us-east-1", 43_800
 _SWEEP_SECONDS, _SWEEP_GB, _LOG_BYTES = 1.0, 0.25, 1_200
 """Assumptions about one idle sweep: billed duration, memory, log volume."""
+_POLLERS, _POLL_SECONDS = 5, 20
+"""Lambda waits for messages with five long polls at a time, and with a maximum concurrency never with fewer:
+https://docs.aws.amazon.com/lambda/latest/dg/services-sqs-scaling.html
+"""
 _INSTANCE, _LOG_PUTS_PER_HOUR = "g4dn.2xlarge", 3 * 120
 """Agent, trainer and metrics each upload the latest part of a log twice a minute while they write to it."""
 _LOG_VERSION_DAYS = 30
@@ -70,6 +74,7 @@ def idle_month() -> list[Line]:
         _line("sweeps: bucket lists", "s3_list", _MINUTES_PER_MONTH * calls["s3:ListBucket"]),
         _line("sweeps: bucket reads", "s3_get", _MINUTES_PER_MONTH * calls["s3:GetObject"]),
         _line("sweeps: logs", "logs", _MINUTES_PER_MONTH * _LOG_BYTES / 1e9),
+        _line("events: polls of their queue", "sqs", _MINUTES_PER_MONTH * 60 / _POLL_SECONDS * _POLLERS),
         _line("alarms", "alarms", alarms),
     ]
 
@@ -159,8 +164,9 @@ EC2's and Scheduler's calls are free. Assumed per sweep: {_SWEEP_SECONDS:g} s bi
 
 {_table(idle, "a month")}
 
-Storage is extra: ${storage} per GB-month. VPC, subnets, gateway endpoint, roles, topics, queues and rules cost nothing
-at rest, and there is no NAT gateway. Two options are off by default: the dashboard, $3 a month beyond an account's
+Storage is extra: ${storage} per GB-month. VPC, subnets, gateway endpoint, roles, topics and rules cost nothing at rest,
+nor do queues, but Lambda polls that of the events ([ADR 20](adr/0020-queue-of-state-events.md)); there is no NAT
+gateway. Two options are off by default: the dashboard, $3 a month beyond an account's
 first three; and the custom metrics (terminations, relaunches, leaks), $0.30 a month each beyond an account's first ten,
 for the hours that have a value, with $0.10 for the alarm on leaks.
 

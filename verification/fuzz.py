@@ -20,7 +20,7 @@ from hypothesis import strategies as st
 
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
-from chronos_ec2.domain.events import parse_event, parse_relaunch
+from chronos_ec2.domain.events import parse_batch, parse_event, parse_relaunch
 from chronos_ec2.domain.instance import read_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
@@ -176,6 +176,7 @@ def targets() -> list[Target]:
         Target("heartbeat", heartbeat, Heartbeat.from_json, (InvalidDocument,)),
         Target("request", _documents(request.to_json()), Request.from_json, (InvalidDocument,)),
         Target("event", events, parse_event),
+        Target("batch of events", events, parse_batch),
         Target("order to relaunch", relaunch, lambda raw: parse_relaunch(raw, "dev")),
         Target("tags", tags, read_tags),
         Target("limits", limits, Limits.from_overrides, (InvalidInput,)),

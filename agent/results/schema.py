@@ -65,6 +65,7 @@ class Differences(_Part):
 class Baselines(_Part):
     """All models on the `series` out of `of` series that each statistical model was fitted to.
 
+    `seconds`: how long fitting took, from before training on; `seconds_after_evaluation`: how long it was waited for.
     `tried`: how many series there was time for. `not_fitted` counts those to which a model could not be fitted; one
     that could be fitted to none is not in `models`. `undefined`: the scores without a value, and why. `trained_minus`
     is the score of the trained model minus that of each other model.
@@ -74,6 +75,7 @@ class Baselines(_Part):
     tried: Count
     of: Count
     seconds: Seconds
+    seconds_after_evaluation: Seconds
     models: dict[str, dict[str, float | None]]
     undefined: dict[str, str]
     trained_minus: dict[str, Differences]

@@ -136,7 +136,7 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltF
 @pytest.mark.parametrize("function", functions())
 def test_a_malformed_event_is_ignored(containers: BuiltFunctions, function: str) -> None:
     done = invoke(containers, function, EVENTS / "malformed-types.json")
-    assert done.answer is None
+    assert done.answer in (None, {"batchItemFailures": []})
     assert [line["level"] for line in done.lines] in ([], ["INFO"])
 
 

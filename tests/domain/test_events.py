@@ -15,8 +15,10 @@ from chronos_ec2.domain.events import (
     InstanceStateChanged,
     RebalanceRecommendation,
     RelaunchWanted,
+    RunReported,
     SpotInterruption,
     StateWritten,
+    parse_batch,
     parse_event,
     parse_relaunch,
 )
@@ -97,7 +99,26 @@ def test_a_write_without_bucket_or_key_is_ignored(detail: dict[str, Any]) -> Non
 
 
 def test_a_write_of_another_object_is_ignored() -> None:
-    assert parse(CREATED, an_object("dev/heartbeat.json")) == Ignored("not the key of a lock")
+    assert parse(CREATED, an_object("dev/heartbeat.json")) == Ignored(
+        "not the key of a lock or of an instance's report"
+    )
+
+
+@pytest.mark.parametrize("report", ["status.json", "claims/1.json", "outcomes/12.json"])
+def test_a_report_of_an_instance_is_an_event_of_its_run(report: str) -> None:
+    assert parse(CREATED, an_object(f"dev/{RUN_ID}/{report}")) == RunReported("our-bucket", "dev", RUN_ID)
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        f"dev/{RUN_ID}/heartbeat.json", f"dev/{RUN_ID}/checkpoints/status.json", f"dev/{RUN_ID}/claims/a.json",
+        f"dev/{RUN_ID}/claims/1.json.bak", f"dev/lanes/{RUN_ID}/status.json", "dev/nightly/status.json",
+        f"D ev/{RUN_ID}/status.json", f"cached-datasets/{RUN_ID}/status.json", f"dev/{RUN_ID}/outcomes/\u0661.json",
+    ],
+)  # fmt: skip
+def test_no_other_object_of_a_run_is_a_report(key: str) -> None:
+    assert isinstance(parse(CREATED, an_object(key)), Ignored)
 
 
 @pytest.mark.parametrize("raw", [None, 7, "text", [{}]])
@@ -176,17 +197,47 @@ def test_a_failed_invocation_that_was_for_nothing_is_ignored(payload: object) ->
     assert parse_event(record_of_failure(payload)) == Ignored("not a JSON object")
 
 
+def a_batch(*bodies: object) -> dict[str, Any]:
+    return {"Records": [{"messageId": f"m{n}", "body": json.dumps(body)} for n, body in enumerate(bodies)]}
+
+
+def written(key: str) -> dict[str, Any]:
+    return {"source": "aws.s3", "detail-type": "Object Created", "detail": an_object(key)}
+
+
+def test_a_batch_has_each_event_once_with_the_messages_that_brought_it() -> None:
+    lock, report = "dev/system-state.json", f"dev/{RUN_ID}/status.json"
+    batch = a_batch(written(lock), written(report), written(lock), written("dev/x"), written(report))
+    assert parse_batch(batch) == {
+        StateWritten("our-bucket", LANE): ("m0", "m2"),
+        RunReported("our-bucket", "dev", RUN_ID): ("m1", "m4"),
+        Ignored("not the key of a lock or of an instance's report"): ("m3",),
+    }
+
+
+@pytest.mark.parametrize("record", [None, 7, "text", {}, {"body": None}, {"body": "{"}, {"body": "[" * 100_000}])
+def test_a_message_without_an_event_is_ignored(record: object) -> None:
+    assert parse_batch({"Records": [record]}) == {Ignored("not a JSON object"): ()}
+
+
+@pytest.mark.parametrize("raw", [None, [], {"Records": None}, {"Records": "text"}, written("dev/system-state.json")])
+def test_what_is_no_batch_is_a_batch_of_one_event(raw: object) -> None:
+    assert parse_batch(raw) == {parse_event(raw): ()}
+
+
 GOLDEN_EVENTS = Path(__file__).parents[2] / "events"
 _BUCKET, _INSTANCE = "chronos-ec2-dev-bucket", "i-0abcd1234ef567890"
 _WRITTEN = StateWritten(_BUCKET, Lane("dev"))
 _WRITTEN_NIGHTLY = StateWritten(_BUCKET, Lane("dev", "nightly"))
 _TERMINATED = InstanceStateChanged(_INSTANCE, InstanceState.TERMINATED)
-_ANOTHER_KEY = Ignored("not the key of a lock")
+_REPORTED = RunReported(_BUCKET, "dev", "20261123T115900Z-1a2b3c")
+_ANOTHER_KEY = Ignored("not the key of a lock or of an instance's report")
 MEANING: dict[str, Event] = {
     "s3-object-created-state": _WRITTEN,
     "s3-object-created-state-unversioned": _WRITTEN,
     "s3-object-created-lane": _WRITTEN_NIGHTLY,
     "s3-object-created-foreign": _ANOTHER_KEY,
+    **{f"s3-object-created-{report}": _REPORTED for report in ("status", "claim", "outcome")},
     "s3-object-deleted-state": _WRITTEN,
     "s3-object-deleted-state-unversioned": _WRITTEN,
     "s3-object-deleted-state-lifecycle": _WRITTEN,
@@ -197,13 +248,12 @@ MEANING: dict[str, Event] = {
     "rebalance": RebalanceRecommendation(_INSTANCE),
     "sweep-tick": Ignored("no detail"),
     "dlq-undelivered-state": _WRITTEN,
-    "dlq-failed-state-written": _WRITTEN,
-    "dlq-failed-state-written-twice": _WRITTEN,
     "dlq-failed-instance-changed": _TERMINATED,
+    "dlq-failed-instance-changed-twice": _TERMINATED,
     "relaunch": Ignored("no detail"),
     "dlq-failed-launcher": Ignored("no detail"),
     "dlq-failed-sweep": Ignored("no detail"),
-    "dlq-sqs-batch": Ignored("no detail"),
+    **{name: Ignored("no detail") for name in ("sqs-state-event", "sqs-state-events", "malformed-batch")},
     "malformed-dlq-payload": Ignored("not a JSON object"),
     "malformed-empty": Ignored("no detail"),
     "malformed-list": Ignored("not a JSON object"),

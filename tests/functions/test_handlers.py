@@ -32,12 +32,14 @@ from tests.template.calls import Recorder
 
 EVENTS = Path(__file__).parents[2] / "events"
 ALL_EVENTS = sorted(path.name for path in EVENTS.glob("*.json"))
-FOR_NOBODY = [name for name in ALL_EVENTS if name.startswith(("malformed-", "sweep-", "dlq-failed-sweep", "dlq-sqs"))]
+FOR_NOBODY = [name for name in ALL_EVENTS if name.startswith(("malformed-", "sweep-", "dlq-failed-sweep"))]
 FOR_NOBODY += [name for name in ALL_EVENTS if name.endswith("-foreign.json")]
 EC2_EVENTS = [name for name in ALL_EVENTS if name.startswith(("ec2-", "spot-", "rebalance"))]
-EC2_EVENTS += ["dlq-failed-instance-changed.json"]
+EC2_EVENTS += ["dlq-failed-instance-changed.json", "dlq-failed-instance-changed-twice.json"]
+REPORTS = [f"s3-object-created-{report}.json" for report in ("status", "claim", "outcome")]
 ENDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
 Handle = Callable[[str], None]
+NOTHING_FAILED = {"batchItemFailures": []}
 
 
 @pytest.fixture
@@ -48,17 +50,21 @@ def handle(function_variables: None, calls: Recorder) -> Callable[[str, str, str
         module = importlib.import_module(f"functions.{function}")
         module.reconciler.cache_clear()
         document: Any = json.loads((EVENTS / event).read_text())
+        original = document
+        while instance_id and "requestPayload" in original:
+            original = original["requestPayload"]
         if instance_id:
-            document.get("requestPayload", document)["detail"]["instance-id"] = instance_id
+            original["detail"]["instance-id"] = instance_id
         with calls.acting("WatchdogRole"):
-            module.handler(document, CONTEXT)
+            answer = module.handler(document, CONTEXT)
+        assert answer in (None, NOTHING_FAILED)
 
     return handle
 
 
-def a_finished_run(lane: Lane = Lane("dev")) -> str:
+def a_finished_run(lane: Lane = Lane("dev"), run_id: str = RUN_ID) -> str:
     """A run with its agent's verdict and a terminated instance: one reconcile releases its lock."""
-    run = a_run(lane=lane, status=Status.CLEANUP, verdict=ENDED)
+    run = a_run(lane=lane, run_id=run_id, status=Status.CLEANUP, verdict=ENDED)
     instance_id = start_instance(run)
     client("ec2").terminate_instances(InstanceIds=[instance_id])
     store().create_lock(replace(run, instance_id=instance_id))
@@ -78,8 +84,8 @@ def released(lane: Lane = Lane("dev")) -> bool:
         "s3-object-deleted-state-unversioned.json",
         "s3-object-deleted-state-lifecycle.json",
         "dlq-undelivered-state.json",
-        "dlq-failed-state-written.json",
-        "dlq-failed-state-written-twice.json",
+        "sqs-state-event.json",
+        "sqs-state-events.json",
     ],
 )
 def test_a_write_of_the_lock_reconciles_its_lane(handle: Any, event: str) -> None:
@@ -96,6 +102,52 @@ def test_a_write_of_another_lanes_lock_reconciles_that_lane_alone(handle: Any) -
     a_finished_run(lane)
     handle("state_written", "s3-object-created-lane.json")
     assert (released(lane), released()) == (True, False)
+
+
+@pytest.mark.parametrize("event", REPORTS)
+def test_a_report_of_an_instance_reconciles_the_lane_that_its_tags_name(handle: Any, event: str) -> None:
+    nightly, run_id = Lane("dev", "nightly"), "20261123T115900Z-1a2b3c"
+    a_finished_run()
+    handle("state_written", event)
+    assert not released()
+    a_finished_run(nightly, run_id)
+    handle("state_written", event)
+    assert (released(nightly), released()) == (True, False)
+
+
+class TestABatch:
+    """One lane of it cannot be reconciled, because nobody can be told of its run's end."""
+
+    @pytest.fixture
+    def take(self, function_variables: None, monkeypatch: pytest.MonkeyPatch) -> Callable[..., Any]:
+        """Call the handler with a message for each lane."""
+        module = importlib.import_module("functions.state_written")
+        refusing = cache(lambda: watchdog_that_cannot_notify(RuntimeError("a defect"), "broken"))
+        monkeypatch.setattr(module, "reconciler", refusing)
+        event = json.loads((EVENTS / "s3-object-created-state.json").read_text())
+
+        def take(*lanes: Lane) -> Any:
+            records = []
+            for number, lane in enumerate(lanes):
+                event["detail"]["object"]["key"] = lane.state_key
+                records.append({"messageId": f"m{number}", "body": json.dumps(event)})
+            return module.handler({"Records": records}, CONTEXT)
+
+        return take
+
+    def test_only_the_messages_of_the_failed_lane_come_again(self, take: Callable[..., Any]) -> None:
+        broken, main = Lane("dev", "broken"), Lane("dev")
+        a_finished_run(broken)
+        a_finished_run(main)
+        failed = [{"itemIdentifier": "m0"}, {"itemIdentifier": "m2"}]
+        assert take(broken, main, broken) == {"batchItemFailures": failed}
+        assert released(main)
+
+    def test_a_batch_of_which_nothing_succeeds_is_an_error_that_the_alarm_sees(self, take: Callable[..., Any]) -> None:
+        broken = Lane("dev", "broken")
+        a_finished_run(broken)
+        with pytest.raises(RuntimeError, match="a defect"):
+            take(broken, broken)
 
 
 @pytest.mark.parametrize("event", EC2_EVENTS)

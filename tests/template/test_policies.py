@@ -37,8 +37,9 @@ INSTANCE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-instancerole"
 DEADLINE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-deadlinerole"
 ADMIN = f"arn:aws:iam::{ACCOUNT}:role/admin"
 TOPIC = f"arn:aws:sns:us-east-1:{ACCOUNT}:chronos-ec2-dev"
-UNDELIVERED, FAILED = (
-    f"arn:aws:sqs:us-east-1:{ACCOUNT}:chronos-ec2-dev-{queue}" for queue in ("undeliveredevents", "failedinvocations")
+UNDELIVERED, FAILED, STATE_EVENTS = (
+    f"arn:aws:sqs:us-east-1:{ACCOUNT}:chronos-ec2-dev-{queue}"
+    for queue in ("undeliveredevents", "failedinvocations", "stateevents")
 )
 LAUNCHER = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:chronos-ec2-dev-launcher"
 AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR = (
@@ -223,6 +224,15 @@ NOT_ALLOWED = [
     *every("sqs:PurgeQueue", UNDELIVERED, {}, ""),
     *every("sqs:SendMessage", UNDELIVERED, {}, "the queue of EventBridge"),
     *[Case(who, "sqs:SendMessage", FAILED) for who in (AGENT, DEADLINE, OPERATOR)],
+    *every("sqs:SendMessage", STATE_EVENTS, {}, "the queue of EventBridge"),
+    *every("sqs:PurgeQueue", STATE_EVENTS, {}, ""),
+    *[
+        Case(who, action, STATE_EVENTS)
+        for who in (AGENT, STARTER, DEADLINE, OPERATOR)
+        for action in ("sqs:ReceiveMessage", "sqs:DeleteMessage")
+    ],
+    Case(WATCHDOG, "sqs:ChangeMessageVisibility", STATE_EVENTS),
+    Case(WATCHDOG, "sqs:DeleteMessage", FAILED, why="what people look into"),
 ]  # fmt: skip
 
 # Whatever the roles' own policies say, now or after the next change of them.
@@ -240,6 +250,7 @@ DENIED = [
     *every("sns:Publish", f"{TOPIC}-alarms", {"aws:SecureTransport": "false"}, "over plain HTTP"),
     *every("sqs:SendMessage", FAILED, {"aws:SecureTransport": "false"}, "over plain HTTP"),
     *every("sqs:ReceiveMessage", UNDELIVERED, {"aws:SecureTransport": "false"}, "over plain HTTP"),
+    *every("sqs:ReceiveMessage", STATE_EVENTS, {"aws:SecureTransport": "false"}, "over plain HTTP"),
 ]
 
 ALLOWED = [
@@ -283,6 +294,8 @@ ALLOWED = [
     Case(WATCHDOG, "iam:PassRole", DEADLINE_ROLE, {"iam:PassedToService": "scheduler.amazonaws.com"}),
     Case(WATCHDOG, "lambda:InvokeFunction", LAUNCHER),
     Case(WATCHDOG, "sqs:SendMessage", FAILED),
+    Case(WATCHDOG, "sqs:ReceiveMessage", STATE_EVENTS, why="Lambda, in its role"),
+    Case(WATCHDOG, "sqs:DeleteMessage", STATE_EVENTS, why="Lambda, in its role"),
     Case(STARTER, "sqs:SendMessage", FAILED),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/dev/{RUN}/request.json"),
     Case(STARTER, "s3:PutObject", LOCK, {"s3:if-match": "e"}, "the id of the instance"),
@@ -352,7 +365,8 @@ def test_a_role_is_for_its_service_alone(role: str, service: str) -> None:
 ALARM = f"arn:aws:cloudwatch:us-east-1:{ACCOUNT}:alarm:chronos-ec2-dev-sweep-silent"
 OTHERS = "210987654321"
 # As CloudFormation names a rule that SAM has left unnamed.
-RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrittenLockWritten-1A2B3C4D5E6F"
+OWN_RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-statewrites"
+RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrites-1A2B3C4D5E6F"
 
 
 @pytest.mark.parametrize(
@@ -378,6 +392,16 @@ RULE = f"arn:aws:events:us-east-1:{ACCOUNT}:rule/chronos-ec2-dev-StateWrittenLoc
         ("UndeliveredEventsPolicy", UNDELIVERED, "events", {"aws:SecureTransport": "false"}, Answer.DENIED),
         ("UndeliveredEventsPolicy", UNDELIVERED, "sns", {}, Answer.NOT_ALLOWED),
         ("UndeliveredEventsPolicy", FAILED, "events", {}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": OWN_RULE}, Answer.ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": RULE.replace("StateWrites", "Others")},
+         Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": OWN_RULE.replace(ACCOUNT, OTHERS)},
+         Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "s3", {"aws:SourceArn": OWN_RULE}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", UNDELIVERED, "events", {"aws:SourceArn": OWN_RULE}, Answer.NOT_ALLOWED),
+        ("StateEventsPolicy", STATE_EVENTS, "events", {"aws:SourceArn": OWN_RULE, "aws:SecureTransport": "false"},
+         Answer.DENIED),
         ("FailedInvocationsPolicy", FAILED, "events", {}, Answer.NOT_ALLOWED),
         ("FailedInvocationsPolicy", FAILED, "lambda", {}, Answer.NOT_ALLOWED),
         ("FailedInvocationsPolicy", FAILED, "lambda", {"aws:SecureTransport": "false"}, Answer.DENIED),

@@ -56,7 +56,7 @@ def woken(stack: Template, event: Any) -> set[str]:
     return {name for name, rule in rules(stack).items() if matches(rule["EventPattern"], event)}
 
 
-LOCK = "StateWrittenLockWritten"
+LOCK = "StateWrites"
 STATE, SPOT, REBALANCE = (
     f"InstanceChanged{event}" for event in ("InstanceStateChanged", "SpotInterruption", "Rebalance")
 )
@@ -68,6 +68,7 @@ GOLDEN = {
     "s3-object-deleted-state-unversioned": LOCK,
     "s3-object-deleted-state-lifecycle": LOCK,
     "s3-object-deleted-lane": LOCK,
+    **{f"s3-object-created-{report}": LOCK for report in ("status", "claim", "outcome")},
     "s3-object-created-foreign": None,
     "s3-object-deleted-foreign": None,
     **{f"ec2-{state}": STATE for state in
@@ -78,12 +79,13 @@ GOLDEN = {
     "sweep-tick": None,
     "relaunch": None,
     **{f"dlq-{name}": None for name in
-       ("failed-instance-changed", "failed-launcher", "failed-state-written", "failed-state-written-twice",
-        "failed-sweep", "sqs-batch")},
+       ("failed-instance-changed", "failed-instance-changed-twice", "failed-launcher", "failed-sweep")},
+    **{f"sqs-{name}": None for name in ("state-event", "state-events")},
     "dlq-undelivered-state": LOCK,
     # No event of AWS is malformed. Those that a rule would still take are the functions' to refuse.
     **{f"malformed-{name}": None for name in
-       ("detail-text", "dlq-payload", "empty", "key", "list", "no-detail", "source", "text", "types")},
+       ("batch", "detail-text", "dlq-payload", "empty", "key", "list", "no-detail", "source", "text",
+        "types")},
     **{f"malformed-{name}": STATE for name in ("instance-id", "state")},
     "malformed-no-instance-id": SPOT,
 }  # fmt: skip
@@ -124,7 +126,9 @@ NEAR_MISSES = [
         "dev/20260131T120000Z-1a2b3c/state.json", "dev/20260131T120000Z-1a2b3c/heartbeat.json",
         "dev/20260131T120000Z-1a2b3c/logs/trainer.log", "dev/unreadable/main-0123", "cached-datasets/system-state.json",
         "prod/lanes/nightly/system-state.json", "dev/lanes/system-state.json", "dev/lanes/nightly/system-state.json2",
-        "dev/lane/nightly/system-state.json", "dev-2/lanes/nightly/system-state.json",
+        "dev/lane/nightly/system-state.json", "dev-2/lanes/nightly/system-state.json", "dev/status.json",
+        "prod/20260131T120000Z-1a2b3c/status.json", "dev/20260131T120000Z-1a2b3c/status.json.bak",
+        "dev/20260131T120000Z-1a2b3c/claims", "dev/20260131T120000Z-1a2b3c/run.json", "dev/claims/1.json",
     )],
     *[(name, "detail|bucket|name", bucket) for name in ("s3-object-created-state", "s3-object-deleted-lane")
       for bucket in ("another-bucket", f"{BUCKET}-2", BUCKET[:-1])],
@@ -154,7 +158,8 @@ def test_the_lock_of_every_lane_matches_the_rule(stack: Template, lane: str, kin
     assert woken(stack, changed(f"s3-object-{kind}-state", KEY, key)) == {LOCK}
 
 
-TARGETS = {LOCK: "state-written", STATE: "instance-changed", SPOT: "instance-changed", REBALANCE: "instance-changed"}
+QUEUE = ARN.format(service="sqs", rest="chronos-ec2-dev-stateevents")
+TARGETS = {LOCK: None, STATE: "instance-changed", SPOT: "instance-changed", REBALANCE: "instance-changed"}
 
 
 def test_every_rule_has_one_target_with_few_retries_and_a_queue_for_what_it_cannot_deliver(stack: Template) -> None:
@@ -162,10 +167,11 @@ def test_every_rule_has_one_target_with_few_retries_and_a_queue_for_what_it_cann
     for name, function in TARGETS.items():
         rule = rules(stack)[name]
         assert rule.keys() == {"EventPattern", "Targets"}, "on the default bus, and on"
+        to = ARN.format(service="lambda", rest=f"function:chronos-ec2-dev-{function}") if function else QUEUE
         (target,) = rule["Targets"]
         assert target.pop("Id")
         assert target == {
-            "Arn": ARN.format(service="lambda", rest=f"function:chronos-ec2-dev-{function}"),
+            "Arn": to,
             "RetryPolicy": {"MaximumEventAgeInSeconds": 300, "MaximumRetryAttempts": 10},
             "DeadLetterConfig": {"Arn": ARN.format(service="sqs", rest="chronos-ec2-dev-undeliveredevents")},
         }, name
@@ -180,7 +186,36 @@ def test_eventbridge_may_invoke_what_its_rules_name_and_nobody_else_may(stack: T
             f"chronos-ec2-dev-{function}", "lambda:InvokeFunction", "events.amazonaws.com",
         )
         for rule, function in TARGETS.items()
+        if function
     }  # fmt: skip
+
+
+def test_state_written_takes_its_events_from_a_queue_two_batches_at_a_time(stack: Template) -> None:
+    (mapping,) = (body["Properties"] for body in stack.values() if body["Type"] == "AWS::Lambda::EventSourceMapping")
+    assert mapping == {
+        "EventSourceArn": QUEUE,
+        "FunctionName": "chronos-ec2-dev-state-written",
+        "BatchSize": 10,
+        "FunctionResponseTypes": ["ReportBatchItemFailures"],
+        "ScalingConfig": {"MaximumConcurrency": 2},
+    } | {name: value for name, value in mapping.items() if name == "Tags"}
+
+
+def test_what_state_written_fails_on_three_times_goes_to_the_queue_with_the_alarm(stack: Template) -> None:
+    queue = {name: value for name, value in stack["StateEvents"]["Properties"].items() if name != "Tags"}
+    assert queue == {
+        "SqsManagedSseEnabled": True,
+        "MessageRetentionPeriod": 600,
+        "VisibilityTimeout": 120,
+        "RedrivePolicy": {
+            "deadLetterTargetArn": ARN.format(service="sqs", rest="chronos-ec2-dev-failedinvocations"),
+            "maxReceiveCount": 3,
+        },
+    }
+    # Lambda refuses a queue that shows a message again while a function may still work on it. The last failure has to
+    # come before SQS forgets the message.
+    assert queue["VisibilityTimeout"] >= stack["StateWritten"]["Properties"]["Timeout"]
+    assert queue["VisibilityTimeout"] * queue["RedrivePolicy"]["maxReceiveCount"] < queue["MessageRetentionPeriod"]
 
 
 def test_the_only_schedule_is_the_sweep_each_minute_and_on_time(stack: Template) -> None:
@@ -202,7 +237,6 @@ def test_the_only_schedule_is_the_sweep_each_minute_and_on_time(stack: Template)
 
 ON_FAILURE = {"OnFailure": {"Destination": ARN.format(service="sqs", rest="chronos-ec2-dev-failedinvocations")}}
 INVOCATIONS = {
-    "state-written": (300, 2, ON_FAILURE),
     "instance-changed": (300, 2, ON_FAILURE),
     "launcher": (300, 2, ON_FAILURE),
     # One failure would otherwise hold an alarm up for as long as the queue keeps it.
@@ -221,7 +255,7 @@ def test_what_fails_with_all_its_retries_is_kept_but_of_the_sweep_which_comes_ag
     assert found == INVOCATIONS
 
 
-def test_eventbridge_alone_may_put_into_the_queue_of_its_events_and_nobody_into_the_other(stack: Template) -> None:
+def test_eventbridge_alone_may_put_into_the_queues_of_its_events_and_nobody_into_the_other(stack: Template) -> None:
     allowed = {
         name: [each for each in body["Properties"]["PolicyDocument"]["Statement"] if each["Effect"] == "Allow"]
         for name, body in stack.items()
@@ -229,6 +263,16 @@ def test_eventbridge_alone_may_put_into_the_queue_of_its_events_and_nobody_into_
     }
     # Lambda puts failed invocations into the other with the function's own role.
     assert allowed["FailedInvocationsPolicy"] == []
+    (statement,) = allowed["StateEventsPolicy"]
+    assert statement == {
+        "Effect": "Allow",
+        "Principal": {"Service": "events.amazonaws.com"},
+        "Action": "sqs:SendMessage",
+        "Resource": QUEUE,
+        "Condition": {
+            "ArnEquals": {"aws:SourceArn": ARN.format(service="events", rest="rule/chronos-ec2-dev-statewrites")}
+        },
+    }
     (statement,) = allowed["UndeliveredEventsPolicy"]
     assert statement == {
         "Effect": "Allow",
@@ -241,8 +285,8 @@ def test_eventbridge_alone_may_put_into_the_queue_of_its_events_and_nobody_into_
 
 def test_queues_keep_what_failed_for_two_weeks_encrypted_and_hold_nothing_back(stack: Template) -> None:
     queues = {name: body["Properties"] for name, body in stack.items() if body["Type"] == "AWS::SQS::Queue"}
-    assert queues.keys() == {"UndeliveredEvents", "FailedInvocations"}
-    for queue in queues.values():
+    assert queues.keys() == {"UndeliveredEvents", "FailedInvocations", "StateEvents"}
+    for queue in (queues["UndeliveredEvents"], queues["FailedInvocations"]):
         assert {name: value for name, value in queue.items() if name != "Tags"} == {
             "SqsManagedSseEnabled": True,
             "MessageRetentionPeriod": 14 * 24 * 3600,

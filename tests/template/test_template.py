@@ -277,14 +277,17 @@ def test_zones_are_given_by_name(template: Template) -> None:
     )
 
 
+MADE_WITHOUT_TAGS = ("AWS::Events::Rule", "AWS::Lambda::EventSourceMapping")
+"""SAM makes them, and its events have no property for tags; CloudFormation's documentation has those of a rule for ECS
+targets alone. The tags of the stack, which samconfig.toml has, reach them."""
+
+
 def test_everything_that_takes_tags_has_ours(stack: Template) -> None:
     for name, body in stack.items():
         schema = PROVIDER_SCHEMA_MANAGER.get_resource_schema("us-east-1", body["Type"]).schema
         if body["Type"] == "AWS::EC2::LaunchTemplate":
             tags = body["Properties"]["TagSpecifications"][0]["Tags"]
-        elif not schema["tagging"]["taggable"] or body["Type"] == "AWS::Events::Rule":
-            # SAM makes the rules, and its EventBridgeRule has no property for tags; CloudFormation's documentation has
-            # those of a rule for ECS targets alone. The tags of the stack, which samconfig.toml has, reach them.
+        elif not schema["tagging"]["taggable"] or body["Type"] in MADE_WITHOUT_TAGS:
             continue
         else:
             tags = body["Properties"].get("Tags", [])

@@ -23,6 +23,7 @@ ACTING = {
 
 NOT_BY_OUR_CALLS = {
     "* sqs:SendMessage *-failedinvocations": "Lambda keeps what failed, in the function's role",
+    "WatchdogRole sqs:* *-stateevents": "Lambda takes the events from the queue, in the function's role",
     "* logs:CreateLogStream *": "Lambda writes the log, in the function's role",
     "* logs:PutLogEvents *": "Lambda writes the log, in the function's role",
     f"{DEADLINE} ec2:TerminateInstances *": "Scheduler ends an instance at its deadline",

@@ -10,6 +10,7 @@ from pathlib import Path
 from chronos_ec2.domain.events import (
     Ignored,
     StateWritten,
+    parse_batch,
     parse_event,
     parse_relaunch,
 )
@@ -56,10 +57,12 @@ def expected(function: str, event: object) -> str:
 
     The event is read by the code's own parser, which tests/domain/test_events.py checks on the golden events.
     """
+    if function == "StateWritten":
+        return _DECIDED if any(isinstance(each, StateWritten) for each in parse_batch(event)) else "ignored"
     match function, parse_event(event):
-        case "StateWritten" | "InstanceChanged", StateWritten():
+        case "InstanceChanged", StateWritten():
             return _DECIDED
-        case "StateWritten" | "InstanceChanged", _:
+        case "InstanceChanged", _:
             return "ignored"  # no event of EC2 is about an instance of ours
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import shutil
+import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -67,8 +68,8 @@ def evaluate(
     split: Split,
     config: TrainingConfig,
     workdir: Workdir,
-    metrics: Metrics,
-    stop: StopSignal,
+    forecaster: Forecaster,
+    fits: statistical.Fits,
 ) -> tuple[dict[str, Any], dict[str, Any]]:
     """Forecast the test windows with every model, compare them, and put the best one under `model/`.
 
@@ -76,7 +77,7 @@ def evaluate(
     goes into the result.
     """
     panel, test = split.training.panel, split.test
-    forecaster, models = Forecaster(panel, metrics, stop), EvaluatedModels(test)
+    models = EvaluatedModels(test)
     trained, naive = forecaster.forecast(family, test), naive_forecasts(panel, test)
     acceptance.forecasts_finite(trained)
     acceptance.same_after_reload(*forecaster.forecast_reloaded(family, workdir.model, test))
@@ -96,12 +97,10 @@ def evaluate(
         "undefined": undefined(test),
         "trained_minus": documents(comparisons),
         "by_horizon": models.by_horizon,
-        "baselines": None,
+        "baselines": _baselines(fits, test, models.errors, forecaster.metrics, forecaster.stop),
     }
     write_forecasts(workdir.forecasts, panel, test, config.data, exported.forecasts, naive)
-    with statistical.fitting(panel, test, config.evaluation) as fits:
-        document["baselines"] = _baselines(fits, test, models.errors, metrics, stop)
-    write_report(workdir.evaluation, document, models.errors, ids_of(panel, config.data, test.series))
+    write_report(workdir.evaluation, document, models.errors, ids_of(panel, test.series))
     mase = series_mase(models.errors[exported.name])
     keys = ("exported", "series", "verdict", "models", "undefined", "trained_minus", "baselines")
     return document, {
@@ -149,7 +148,10 @@ def _flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | 
 def _baselines(
     fits: statistical.Fits, test: HeldOutWindows, models: dict[str, Errors], metrics: Metrics, stop: StopSignal
 ) -> dict[str, Any] | None:
-    """The statistical baselines as far as they are fitted in time, or until SIGTERM; None if none are configured."""
+    """The statistical baselines as far as they are fitted in time; None if none are configured.
+
+    After a SIGTERM those that are fitted count: the evaluation is complete without the others.
+    """
     if not len(fits.sample):
         return None
     reported = -1
@@ -161,5 +163,8 @@ def _baselines(
             reported = done
         return not stop.asked
 
+    evaluated = time.monotonic()
     until = min(fits.began + statistical.MAX_SECONDS, stop.ends_at - UPLOAD_SECONDS)
-    return statistical.compare_baselines(fits, fits.collect(until, may_continue), test, models)
+    done = fits.collect(until, may_continue)
+    waited = {"seconds_after_evaluation": round(time.monotonic() - evaluated, 1)}
+    return statistical.compare_baselines(fits, done, test, models) | waited

@@ -132,8 +132,8 @@ def _baselines(found: dict[str, Any] | None) -> list[str]:
         return ["Statistical baselines:", "", *missing, ""]
     sample = "all" if found["series"] == found["of"] else f"{found['series']} of"
     return [
-        f"Statistical models fitted to {sample} {found['of']} series in {found['seconds']:.0f} s, and every model on "
-        "the same series:",
+        f"Statistical models fitted to {sample} {found['of']} series, in {found['seconds_after_evaluation']:.0f} s "
+        "after the evaluation and before that beside the training, and every model on the same series:",
         "",
         *_table(found["models"]),
         "",

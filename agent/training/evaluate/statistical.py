@@ -64,11 +64,12 @@ class Fits:
     def collect(self, until: float, may_continue: Callable[[int, int], bool]) -> list[FittedSeries]:
         """The fits that are done by `until`, as far as they are without a gap.
 
-        `may_continue(done, total)` is called before each and every half second.
+        `may_continue(done, total)` is called before each and every half second; once it is False, only those that are
+        done count.
         """
         found: list[FittedSeries] = []
-        while len(found) < len(self.sample) and may_continue(len(found), len(self.sample)):
-            left = until - time.monotonic()
+        while len(found) < len(self.sample):
+            left = until - time.monotonic() if may_continue(len(found), len(self.sample)) else 0.0
             try:
                 found.append(self.wait(max(0.0, min(left, _POLL_SECONDS))))
             except TimeoutError:

@@ -2,15 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+import json
+import re
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, is_name, one_line
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
+
+_REPORT = re.compile(
+    rf"(?P<environment>[^/]+)/(?P<run_id>{RUN_ID_PATTERN.pattern})/(status|claims/[0-9]+|outcomes/[0-9]+)\.json"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,6 +25,15 @@ class StateWritten:
 
     bucket: str
     lane: Lane
+
+
+@dataclass(frozen=True, slots=True)
+class RunReported:
+    """An instance has written its claim, status or outcome of a run."""
+
+    bucket: str
+    environment: str
+    run_id: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +73,7 @@ class Ignored:
     reason: str
 
 
-Event = StateWritten | InstanceStateChanged | SpotInterruption | RebalanceRecommendation | Ignored
+Event = StateWritten | RunReported | InstanceStateChanged | SpotInterruption | RebalanceRecommendation | Ignored
 
 
 def parse_event(raw: object) -> Event:
@@ -74,6 +89,30 @@ def parse_event(raw: object) -> Event:
         return Ignored("no source or detail-type")
     parser = _PARSERS.get(kind)
     return parser(detail) if parser else Ignored(one_line(f"not ours: {kind[0]}, {kind[1]}", 120))
+
+
+def parse_batch(raw: object) -> dict[Event, tuple[str, ...]]:
+    """The events in a batch of messages of SQS, each once, with the ids of its messages. Never raises.
+
+    Anything else is a batch of one event without a message.
+    """
+    records = raw.get("Records") if isinstance(raw, Mapping) else None
+    if not isinstance(records, Sequence) or isinstance(records, str):
+        return {parse_event(raw): ()}
+    found: dict[Event, tuple[str, ...]] = {}
+    for record in records:
+        message = record.get("messageId") if isinstance(record, Mapping) else None
+        event = parse_event(_body(record))
+        found[event] = (*found.get(event, ()), *([message] if isinstance(message, str) else []))
+    return found
+
+
+def _body(record: object) -> object:
+    body = record.get("body") if isinstance(record, Mapping) else None
+    try:
+        return json.loads(body) if isinstance(body, str) else None
+    except (ValueError, RecursionError):
+        return None
 
 
 def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
@@ -99,8 +138,11 @@ def _state_written(detail: Mapping[str, Any]) -> Event:
     bucket, key = _path(detail, "bucket", "name"), _path(detail, "object", "key")
     if not isinstance(bucket, str) or not isinstance(key, str):
         return Ignored("no bucket or key")
-    lane = Lane.from_state_key(key)
-    return StateWritten(bucket, lane) if lane else Ignored("not the key of a lock")
+    if lane := Lane.from_state_key(key):
+        return StateWritten(bucket, lane)
+    if (report := _REPORT.fullmatch(key)) and is_name(report["environment"]):
+        return RunReported(bucket, report["environment"], report["run_id"])
+    return Ignored("not the key of a lock or of an instance's report")
 
 
 def _state_changed(detail: Mapping[str, Any]) -> Event:

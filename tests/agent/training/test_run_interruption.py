@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import time
 from contextlib import closing
 from pathlib import Path
@@ -16,7 +17,7 @@ from agent.protocol.trainer import StoppedEarly, StopSignal
 from agent.training.run import run
 from chronos_ec2.training_config.parse import parse_config
 from tests.agent.builders import tiny_chronos
-from tests.agent.training.runs import toy_workdir, train
+from tests.agent.training.runs import report, toy_workdir, train
 
 
 def test_a_run_resumes_where_a_signal_ended_it(tmp_path: Path) -> None:
@@ -75,3 +76,51 @@ def test_a_signal_during_loading_stops_the_run(tmp_path: Path) -> None:
     stop.asked = True
     with pytest.raises(StoppedEarly):
         train(toy_workdir(tmp_path), tiny_chronos(), stop)
+
+
+class StopsAtBaselines(Metrics):
+    """SIGTERM arrives when the statistical baselines are waited for; notes which processes run beside the training."""
+
+    def __init__(self, path: Path, stop: StopSignal) -> None:
+        super().__init__(path)
+        self._stop = stop
+        self.beside_training: set[str] = set()
+
+    def step(self, step: int, *arguments: Any, **more: Any) -> None:
+        self.beside_training |= {one.name for one in multiprocessing.active_children()}
+        super().step(step, *arguments, **more)
+
+    def event(self, name: str, **details: Any) -> None:
+        self._stop.asked |= details.get("what") == "baselines"
+        super().event(name, **details)
+
+
+def test_baselines_are_fitted_beside_the_training_and_a_signal_keeps_the_evaluation(tmp_path: Path) -> None:
+    workdir, stop = toy_workdir(tmp_path), StopSignal()
+    config = tiny_chronos(steps=3)
+    config["evaluation"] = {"season_length": 6, "baseline_series": 500}
+    with closing(StopsAtBaselines(workdir.metrics, stop)) as metrics:
+        result = run(workdir, parse_config(config, "test"), metrics, stop)
+    assert any("Pool" in name for name in metrics.beside_training)
+    assert not multiprocessing.active_children()
+    assert (result["stopped_early"], result["evaluation"]["exported"]) == (False, "trained")
+    found = result["evaluation"]["baselines"]
+    assert found["tried"] < 12
+    assert found["seconds_after_evaluation"] < 5
+    assert report(workdir)["models"].keys() == {"trained", "seasonal_naive"}
+    assert (workdir.model / "MODEL_CARD.md").exists()
+
+
+def test_a_signal_while_training_ends_the_baselines(tmp_path: Path) -> None:
+    workdir, stop = toy_workdir(tmp_path), StopSignal()
+    config = tiny_chronos(steps=3)
+    config["evaluation"] = {"season_length": 6}
+
+    class AsksAtOnce(Metrics):
+        def step(self, *arguments: Any, **more: Any) -> None:
+            stop.asked = True
+            super().step(*arguments, **more)
+
+    with closing(AsksAtOnce(workdir.metrics)) as metrics:
+        assert run(workdir, parse_config(config, "test"), metrics, stop)["stopped_early"]
+    assert not multiprocessing.active_children()

@@ -17,6 +17,7 @@ from chronos_ec2.domain.events import (
     Ignored,
     InstanceStateChanged,
     RebalanceRecommendation,
+    RunReported,
     SpotInterruption,
     StateWritten,
 )
@@ -169,6 +170,8 @@ class Reconciler:
         match event:
             case StateWritten(lane=lane):
                 return self.lane(lane)
+            case RunReported(environment=environment, run_id=run_id):
+                return self.run(environment, run_id) or Ignored(f"no instance of run {run_id} is ours")
             case (
                 InstanceStateChanged(instance_id) | SpotInterruption(instance_id) | RebalanceRecommendation(instance_id)
             ):
@@ -192,6 +195,14 @@ class Reconciler:
         """Reconcile the lane of an instance; None if the instance is not ours."""
         found = self.fleet.find(self.environment, instance_id)
         return None if found is None else self.lane(self._observer.lane_of(found))
+
+    def run(self, environment: str, run_id: str) -> Report | None:
+        """Reconcile the lane of a run, which the tags of its instances name; None if it has none here."""
+        if environment != self.environment:
+            return None
+        found = (instance for instance in self.fleet.instances(environment) if instance.run_id == run_id)
+        lane = next(map(self._observer.lane_of, found), None)
+        return None if lane is None else self.lane(lane)
 
     def facts(self, lane: Lane) -> LaneFacts:
         """What is known about a lane now."""

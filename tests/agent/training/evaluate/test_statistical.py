@@ -181,18 +181,18 @@ def test_auto_ets_is_not_fitted_with_a_long_season(tmp_path: Path) -> None:
     assert found["models"].keys() == {"trained", "auto_theta"}
 
 
-def test_fits_are_collected_until_the_time_is_up_or_they_are_no_longer_wanted(tmp_path: Path) -> None:
+def test_fits_are_collected_until_the_time_is_up_and_those_that_are_done_count(tmp_path: Path) -> None:
     panel = a_panel(tmp_path, m3(4))
-    fits = fit(panel, hold_out(panel, HORIZON, 1, SEASON), Evaluation(baselines=["auto_theta"]), ready=3)
+    test, settings = hold_out(panel, HORIZON, 1, SEASON), Evaluation(baselines=["auto_theta"])
     calls: list[tuple[int, int]] = []
 
-    def twice(done: int, total: int) -> bool:
+    def never(done: int, total: int) -> bool:
         calls.append((done, total))
-        return done < 2
+        return False
 
-    assert len(fits.collect(math.inf, twice)) == 2
+    assert len(fit(panel, test, settings, ready=2).collect(math.inf, never)) == 2
     assert calls == [(0, 4), (1, 4), (2, 4)]
-    assert len(fits.collect(0.0, lambda _done, _total: True)) == 1
+    assert len(fit(panel, test, settings, ready=3).collect(0.0, lambda _done, _total: True)) == 3
 
 
 def test_fits_run_in_processes_of_low_priority_that_end_with_the_context(tmp_path: Path) -> None:
