@@ -97,7 +97,7 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
     """An incident of each kind: ends have a verdict, some a log, and two an instance but no run."""
     if kind is Kind.LIMIT:  # of the whole environment: no lane decides it
         text = "60 messages in this hour are the limit; waiting for the next: 940 stuck"
-        return replace(Incident(kind, LANE, "message limit", text), **changes)
+        return replace(Incident(kind, LANE, "message-limit", text), **changes)
     name, text, run = decided(kind)
     if run is None:
         (instance,) = FACTS[kind].instances

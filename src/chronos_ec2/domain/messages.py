@@ -86,7 +86,7 @@ class Incident:
         if self.run:
             return f"run {self.run.run_id}"
         if self.kind is Kind.LIMIT:
-            return f"the {self.name}"
+            return f"the {self.name.replace('-', ' ')}"
         return "the lock" if self.name.startswith("unreadable-") else self.name
 
     @property
