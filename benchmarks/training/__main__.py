@@ -15,6 +15,7 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
+from benchmarks.training.evaluation import evaluation
 from benchmarks.training.m3 import m3
 from benchmarks.training.oracles import metrics_oracle
 from benchmarks.training.overhead import agent
@@ -32,6 +33,7 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "arithmetic": arithmetic,
     "resume": resume,
     "ddp": ddp,
+    "evaluation": evaluation,
     "agent": agent,
     "m3": m3,
     "metrics": metrics_oracle,
