@@ -85,6 +85,11 @@ def teardown_key(environment: str) -> str:
     return f"{environment}/teardown.json"
 
 
+def lane_turn_key(environment: str) -> str:
+    """Key of the lane that the last sweep has ended with."""
+    return f"{environment}/sweep.json"
+
+
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"
