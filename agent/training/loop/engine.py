@@ -121,84 +121,58 @@ _SMALLER = "shorten context_length, train a LoRA adapter, or launch an instance 
 def _fit(
     job: TrainingJob, parts: int, folder: Path, metrics: Metrics, stop: StopSignal, trainer_class: type[StepTrainer]
 ) -> TrainingOutcome:
-    latest = latest_checkpoint(folder)
+    latest, settings = latest_checkpoint(folder), job.settings
     if latest is not None:
         for difference in _compare(latest, job):
             metrics.event("loading", what=f"{latest.name} was made with other {difference}: resume is not exact")
     start = _step_of(latest)
-    callbacks = _callbacks(job, folder, latest, metrics, stop)
-    trainer = _trainer(job, parts, folder, start, callbacks, trainer_class)
-    best = callbacks.best
-    if latest is not None and (start >= job.settings.steps or (best is not None and best.patience_exhausted)):
+    accumulation = settings.gradient_accumulation * parts
+    batches = StepIndexedBatches(
+        lambda number: job.batch(number // parts, number % parts, parts), settings.batch_size, start * accumulation
+    )
+    validation = None if job.validation is None else ValidationBatches(job.validation, settings.batch_size)
+    throughput = Throughput(job.windows * settings.gradient_accumulation * distributed.world_size())
+    early = settings.early_stopping
+    best = None if early is None else BestWeights(early.patience, folder, latest)
+    ema = None if settings.ema is None else ExponentialMovingAverage(settings.ema, job.model, folder, latest)
+    checkpoints = CheckpointSettings(folder, settings.checkpoint_minutes * 60, job.made_with)
+    progress = ProgressCallback(metrics, throughput, stop, job.stop_at, checkpoints, best)
+    callbacks: list[TrainerCallback] = [one for one in (SeedEachStep(settings.seed), ema, best, progress) if one]
+    if job.tensorboard is not None:
+        # After the progress callback, which adds the throughput to the logs.
+        callbacks.append(tensorboard(job.tensorboard))
+    arguments = _arguments(job, accumulation, folder)
+    trainer = trainer_class(
+        model=job.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=callbacks
+    )
+    trainer.throughput, trainer.parts, trainer.ema = throughput, parts, ema
+    trainer.pop_callback(PrinterCallback)
+    # The loss of a micro-batch is already a mean; transformers would divide Chronos-T5's by the number of tokens again.
+    trainer.model_accepts_loss_kwargs = False
+    if latest is not None and (start >= settings.steps or (best is not None and best.patience_exhausted)):
         # Training is complete. The library would train one more step, because it checks only after a step.
         trainer.load_weights(latest)
     else:
-        _train(trainer, job, latest)
-    reason = "early stopping" if best is not None and best.patience_exhausted else callbacks.progress.stopped_by
-    if callbacks.ema is not None:
-        callbacks.ema.copy_to(job.model)
+        try:
+            with tf32_with_bf16(job.precision):
+                trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
+        finally:
+            # Accelerate replaces `forward` by one with autocast.
+            trainer.accelerator.unwrap_model(job.model, keep_fp32_wrapper=False)
+    steps = max(start, int(trainer.state.global_step))
+    reason = "early stopping" if best is not None and best.patience_exhausted else progress.stopped_by
+    if ema is not None:
+        ema.copy_to(job.model)
     if best is not None:
         best.restore(job.model)
     return TrainingOutcome(
-        steps=max(start, int(trainer.state.global_step)),
+        steps=steps,
         complete=reason != "signal",
         resumed_from=start if latest else None,
         best_step=best.step if best else None,
         stopped_by=reason,
         parts=parts,
     )
-
-
-@dataclass(frozen=True, slots=True)
-class _Callbacks:
-    throughput: Throughput
-    progress: ProgressCallback
-    best: BestWeights | None
-    ema: ExponentialMovingAverage | None
-
-
-def _callbacks(job: TrainingJob, folder: Path, latest: Path | None, metrics: Metrics, stop: StopSignal) -> _Callbacks:
-    settings, early = job.settings, job.settings.early_stopping
-    throughput = Throughput(job.windows * settings.gradient_accumulation * distributed.world_size())
-    best = None if early is None else BestWeights(early.patience, folder, latest)
-    ema = None if settings.ema is None else ExponentialMovingAverage(settings.ema, job.model, folder, latest)
-    checkpoints = CheckpointSettings(folder, settings.checkpoint_minutes * 60, job.made_with)
-    progress = ProgressCallback(metrics, throughput, stop, job.stop_at, checkpoints, best)
-    return _Callbacks(throughput, progress, best, ema)
-
-
-def _trainer(
-    job: TrainingJob, parts: int, folder: Path, start: int, callbacks: _Callbacks, trainer_class: type[StepTrainer]
-) -> StepTrainer:
-    settings = job.settings
-    accumulation = settings.gradient_accumulation * parts
-    batches = StepIndexedBatches(
-        lambda number: job.batch(number // parts, number % parts, parts), settings.batch_size, start * accumulation
-    )
-    validation = None if job.validation is None else ValidationBatches(job.validation, settings.batch_size)
-    in_order = (SeedEachStep(settings.seed), callbacks.ema, callbacks.best, callbacks.progress)
-    given: list[TrainerCallback] = [one for one in in_order if one]
-    if job.tensorboard is not None:
-        # After the progress callback, which adds the throughput to the logs.
-        given.append(tensorboard(job.tensorboard))
-    arguments = _arguments(job, accumulation, folder)
-    trainer = trainer_class(
-        model=job.model, args=arguments, train_dataset=batches, eval_dataset=validation, callbacks=given
-    )
-    trainer.throughput, trainer.parts, trainer.ema = callbacks.throughput, parts, callbacks.ema
-    trainer.pop_callback(PrinterCallback)
-    # The loss of a micro-batch is already a mean; transformers would divide Chronos-T5's by the number of tokens again.
-    trainer.model_accepts_loss_kwargs = False
-    return trainer
-
-
-def _train(trainer: StepTrainer, job: TrainingJob, latest: Path | None) -> None:
-    try:
-        with tf32_with_bf16(job.precision):
-            trainer.train(resume_from_checkpoint=None if latest is None else str(latest))
-    finally:
-        # Accelerate replaces `forward` by one with autocast.
-        trainer.accelerator.unwrap_model(job.model, keep_fp32_wrapper=False)
 
 
 def _step_of(checkpoint: Path | None) -> int:
