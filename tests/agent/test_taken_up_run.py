@@ -130,7 +130,7 @@ def test_data_that_changed_but_in_size_end_the_run_before_it_trains(env: Environ
     config = parse_config(a_config(probe={"steps": 40, "step_seconds": 0.05, "checkpoint_steps": 10}), "test")
     first, _ = run(env, tmp_path / "first", config=config.model_dump(mode="json"), stopped=True)
     _, spec = taken_up(env, first)
-    ((key, _),) = env.objects.keys("cached-datasets/training-data/toy/")
+    ((key, _),) = env.objects.keys("cached-datasets/dev/training-data/toy/")
     body = env.objects.body(key)
     env.objects.write(key, body.replace(b"item-00", b"item-99"))
     second, code = run(env, tmp_path / "second", **spec)

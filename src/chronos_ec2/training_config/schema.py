@@ -60,7 +60,7 @@ class Data(_Section):
     """The data set: long-format Parquet, one row per series and time."""
 
     path: str
-    """Prefix or key below `cached-datasets/`, such as `training-data/m3-monthly/`."""
+    """Prefix or key below `cached-datasets/ENVIRONMENT/`, such as `training-data/m3-monthly/`."""
     item_id: str = "item_id"
     timestamp: str = "timestamp"
     target: Annotated[Columns, Field(default_factory=lambda: ["target"], min_length=1)]
@@ -104,7 +104,7 @@ class Data(_Section):
     @classmethod
     def _relative(cls, value: str) -> str:
         if not value or value.startswith("/") or ".." in PurePosixPath(value).parts or "://" in value:
-            raise ValueError("must be a path below cached-datasets/, such as training-data/m3-monthly/")
+            raise ValueError("must be a path below cached-datasets/ENVIRONMENT/, such as training-data/m3-monthly/")
         return value
 
 

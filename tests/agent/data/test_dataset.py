@@ -100,8 +100,8 @@ def test_data_uploaded_by_the_cli_has_its_hash_on_the_instance(tmp_path: Path) -
     world, folder = MemoryAws(), tmp_path / "mine"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "a.parquet").write_bytes(rows := b"PAR1 rows PAR1")
-    done = upload_data(folder, "toy", RunStore(world.objects), world.transfer, lambda _: None)
+    done = upload_data(folder, "toy", "dev", RunStore(world.objects), world.transfer, lambda _: None)
     source = world.transfer.download_piece(
-        f"cached-datasets/{done.data_path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
+        f"cached-datasets/dev/{done.data_path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
     )
     assert (done.files, source.sha256) == (1, hashlib.sha256(rows).hexdigest())

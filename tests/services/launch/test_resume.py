@@ -16,7 +16,7 @@ from chronos_ec2.testing import Environment
 from chronos_ec2.testing.environment import DATA
 
 CONFIG = {"data": {"path": DATA}}
-FILE = f"cached-datasets/{DATA}part-0.parquet"
+FILE = f"cached-datasets/dev/{DATA}part-0.parquet"
 SHA256 = "ab" * 32
 
 

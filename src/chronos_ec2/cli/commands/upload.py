@@ -41,7 +41,7 @@ def data(
     world = connect(environment, region, bucket)
     sent: list[int] = []
     with console.status(f"uploading {folder}"):
-        done = upload_data(folder, name, world.store, world.transfer, sent.append, replace=replace)
+        done = upload_data(folder, name, environment, world.store, world.transfer, sent.append, replace=replace)
     if json:
         print_json(asdict(done) | {"bytes": sum(sent)})
         return
@@ -60,7 +60,7 @@ def config(
 ) -> None:
     """Check and upload a training configuration."""
     load_config(file)
-    key = upload_config(file, connect(environment, region, bucket).store)
+    key = upload_config(file, environment, connect(environment, region, bucket).store)
     if json:
         print_json({"key": key})
     else:

@@ -85,6 +85,11 @@ def teardown_key(environment: str) -> str:
     return f"{environment}/teardown.json"
 
 
+def shared_key(environment: str, name: str) -> str:
+    """Key of a file that an environment's operators upload for its runs, below `training-data/` or `configs/`."""
+    return f"{CACHED}/{environment}/{name}"
+
+
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"

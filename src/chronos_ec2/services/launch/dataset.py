@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.records.lane import CACHED
+from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.run_store import RunStore
 
 PARQUET = ".parquet"
 
 
-def find_dataset(store: RunStore, data_path: str) -> tuple[tuple[str, int], ...]:
+def find_dataset(store: RunStore, environment: str, data_path: str) -> tuple[tuple[str, int], ...]:
     """List (key, bytes) of every Parquet file of a data set. Raises InvalidInput if there is none, or one is empty."""
-    prefix = f"{CACHED}/{data_path}"
+    prefix = shared_key(environment, data_path)
     found = tuple(
         (key, size)
         for key, size in store.objects.keys(prefix)

@@ -79,7 +79,7 @@ def check_unchanged(store: RunStore, request: Request, run_id: str) -> None:
     The instance compares their content. Files that were added are not trained on.
     """
     path = str(request.config.get("data", {}).get("path", ""))
-    now = dict(find_dataset(store, path))
+    now = dict(find_dataset(store, request.lane.environment, path))
     changed = [key for key, size in request.dataset_keys if now.get(key) != size]
     if changed:
         how = "has another size" if changed[0] in now else "is gone"
