@@ -19,7 +19,7 @@ from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, Request
+from chronos_ec2.domain.records.request import REQUEST, DataObject, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, no_room_but_in, store
@@ -48,7 +48,15 @@ def handle(function_variables: None, calls: Recorder) -> Any:
 def waits(lane: Lane, market: Market = "on-demand", deadline: datetime | None = None, **order: Any) -> None:
     """A run whose second attempt waits for its instance."""
     request = Request(
-        RUN_ID, lane, {}, ("g4dn.2xlarge",), "0" * 64, (("a.parquet", 1),), Limits(), allow_cpu=False, market=market
+        RUN_ID,
+        lane,
+        {},
+        ("g4dn.2xlarge",),
+        "0" * 64,
+        (DataObject("a.parquet", 1, "e"),),
+        Limits(),
+        allow_cpu=False,
+        market=market,
     )
     store().objects.create(run_key("dev", RUN_ID, REQUEST), replace(request, **order).to_json())
     run = replace(launching(lane=lane), attempt=2)

@@ -12,6 +12,7 @@ import pytest
 from agent.data.dataset import download
 from agent.errors import RunFailed
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
+from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Source
 from chronos_ec2.run_store import RunStore
@@ -19,7 +20,7 @@ from chronos_ec2.services.publish.data import upload_data
 from chronos_ec2.testing import MemoryAws
 
 BODIES = {"d/a.parquet": b"first", "d/sub/a.parquet": b"second", "d/../../etc/passwd": b"third"}
-KEYS = tuple((key, len(body)) for key, body in BODIES.items())
+KEYS = tuple(DataObject(key, len(body), "etag") for key, body in BODIES.items())
 
 
 class Transfer:
@@ -80,7 +81,13 @@ def test_a_file_that_cannot_be_downloaded_fails_the_run(tmp_path: Path) -> None:
 
 def test_a_file_of_another_size_fails_the_run(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="has 5 bytes, expected 6: changed since the launch") as caught:
-        download(Transfer(), (("d/a.parquet", 6),), tmp_path, lambda _: None, no_stop)
+        download(Transfer(), (DataObject("d/a.parquet", 6, "etag"),), tmp_path, lambda _: None, no_stop)
+    assert caught.value.verdict.cause is Cause.USER_CODE
+
+
+def test_a_file_of_the_same_size_and_other_content_fails_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"d/a\.parquet was overwritten: changed since the launch") as caught:
+        download(Transfer(), (DataObject("d/a.parquet", 5, "another"),), tmp_path, lambda _: None, no_stop)
     assert caught.value.verdict.cause is Cause.USER_CODE
 
 

@@ -15,7 +15,7 @@ from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import check_request_size
+from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
@@ -86,14 +86,14 @@ class Prepared:
     Attributes:
         spec: after `plan` without what is published for the run.
         training: the resolved configuration.
-        dataset: key and size in bytes of each file; empty for the data of the smoke test, which come with it.
+        dataset: each file; empty for the data of the smoke test, which come with it.
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
     """
 
     spec: LaunchSpec
     training: TrainingConfig
-    dataset: tuple[tuple[str, int], ...]
+    dataset: tuple[DataObject, ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
 
