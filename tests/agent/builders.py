@@ -33,7 +33,7 @@ INSTANCE = "i-0123456789abcdef0"
 LANE = Lane("dev")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FAST = Limits.from_overrides({"heartbeat": 0.1, "heartbeat_retry": 0.05, "grace": 2, "self_fence": 60})
-DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
+DATA_KEY = "cached-datasets/dev/training-data/toy/part-0.parquet"
 
 
 @dataclass
@@ -186,7 +186,7 @@ def launch(
 ) -> Run:
     """Write what `chronos-ec2 launch` writes to the bucket."""
     objects = world.memory.objects
-    keys = tuple(DataObject(*astuple(one)) for one in objects.listed("cached-datasets/training-data/toy/"))
+    keys = tuple(DataObject(*astuple(one)) for one in objects.listed("cached-datasets/dev/training-data/toy/"))
     request = Request(
         RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=allow_cpu, log_group=log_group,
         code_sha256=code_sha256,
