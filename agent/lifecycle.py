@@ -13,7 +13,7 @@ from itertools import chain
 from agent.boot import systemd
 from agent.boot.request import World, read_request
 from agent.checkpoint.restore import restore, restore_metrics
-from agent.data.columns import check_columns
+from agent.data.columns import count_rows
 from agent.data.dataset import download
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
@@ -173,10 +173,11 @@ class AgentRun:
         keys, folder = ctx.request.dataset_keys, ctx.workdir.data
         dataset = download(ctx.world.transfer, keys, folder, ctx.progress.synced, ctx.control.check)
         ctx.record.dataset = dataset
+        dataset.write_hashes(ctx.workdir.data_hashes)
         if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
             raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
         try:
-            rows = check_columns([one.path for one in dataset.files], config.data)
+            rows = count_rows([one.path for one in dataset.files], config.data)
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         ctx.record.rows = rows

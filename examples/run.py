@@ -69,7 +69,8 @@ def without_test(table: pa.Table, config: TrainingConfig) -> pa.Table:
     """A table sorted by series and time, without the test windows of the evaluated series."""
     rows = table.to_pandas()
     left = rows.groupby(config.data.item_id, sort=False).cumcount(ascending=False)
-    evaluated = rows[config.data.item_id].map(lambda item: fnmatchcase(item, config.evaluation.series))
+    items = rows[config.data.item_id].astype(str).agg("/".join, axis=1)
+    evaluated = items.map(lambda item: fnmatchcase(item, config.evaluation.series))
     test = config.evaluation.windows * config.prediction_length
     return table.filter(pa.array(~evaluated | (left >= test)))
 

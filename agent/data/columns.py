@@ -1,224 +1,263 @@
-"""The columns of a data set across its Parquet files: type checks, and reading one column at a time in chunks."""
+"""The columns of a data set across its Parquet files: where each is, and whether its types fit its role."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence, Sized
+import re
+from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from dataclasses import dataclass
+from functools import cached_property
 from itertools import islice
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote
+from zoneinfo import ZoneInfo
 
-import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+from pyarrow.fs import LocalFileSystem
 
-from agent.data.panel import Floats, Indices
+from agent.data.findings import EXAMPLES, Finding, Findings, setting_for
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.training_config.schema import Data
 
-_CHUNK_ROWS = 1 << 18
+_NO_KEY = "__HIVE_DEFAULT_PARTITION__"
 _UNITS = ("s", "ms", "us", "ns")
-EXAMPLES = 3
-Codes = np.ndarray[Any, np.dtype[np.int32]]
-Mask = np.ndarray[Any, np.dtype[np.bool_]]
-Progress = Callable[[int, int], None]
-"""Called after each chunk with the number of values read and the total."""
+_OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
+_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
+_PERIOD = "pandas.period"
 
 
-def ignore_progress(done: int, total: int) -> None:
-    """The default Progress."""
+@dataclass(frozen=True)
+class Part:
+    """A Parquet file with rows. `keys`: the columns in the names of its folders, NAME=VALUE, as Arrow scalars."""
+
+    path: Path
+    fragment: Any
+    metadata: pq.FileMetaData
+    keys: Mapping[str, Any]
+
+    @cached_property
+    def schema(self) -> pa.Schema:
+        """The types as they were written."""
+        schema: pa.Schema = self.metadata.schema.to_arrow_schema()
+        return schema
+
+    @property
+    def rows(self) -> int:
+        """At least one."""
+        rows: int = self.metadata.num_rows
+        return rows
+
+    @property
+    def name(self) -> str:
+        """The file's name for messages, with the folders that are columns."""
+        return "/".join([*(one for one in self.path.parts[:-1] if "=" in one), self.path.name])
+
+    def field(self, column: str) -> pa.Field | None:
+        """The column in the file, or in the names of its folders; None if it has none."""
+        if column in self.schema.names:
+            return self.schema.field(self.schema.names.index(column))
+        return pa.field(column, self.keys[column].type) if column in self.keys else None
 
 
-def check_columns(files: Iterable[Path], data: Data) -> int:
-    """Check the schemas of all files without reading them; returns the total number of rows.
+def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
+    """The files with rows, by their footers. A file without any makes no difference, whatever its columns.
+
+    Raises:
+        InvalidInput: a file is not Parquet, or there are no rows.
+    """
+    import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
+
+    # Text is read as codes and dictionaries; the names of other columns are ignored here.
+    text = [*data.item_id, *data.past_covariates, *data.known_covariates]
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    layout = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=checked)
+    disk, found = LocalFileSystem(), []
+    for path in files:
+        fragment = layout.make_fragment(str(path), disk)
+        try:
+            metadata = fragment.metadata
+        except (pa.ArrowException, OSError) as error:
+            raise InvalidInput(path.name, f"is not Parquet: {one_line(str(error), 160)}") from error
+        if metadata.num_rows:
+            found.append((path, fragment, metadata, _keys(path)))
+    if not found:
+        raise InvalidInput("data.path", "the data set has no rows")
+    values: dict[str, list[str | None]] = {}
+    for *_, keys in found:
+        for name, value in keys.items():
+            values.setdefault(name, []).append(value)
+    kinds = {name: _key_type(texts, is_time=name == data.timestamp) for name, texts in values.items()}
+    return [
+        Part(path, fragment, metadata, {name: pa.scalar(value).cast(kinds[name]) for name, value in keys.items()})
+        for path, fragment, metadata, keys in found
+    ]
+
+
+def check_columns(parts: Sequence[Part], data: Data, findings: Findings) -> int:
+    """Check the types of all files without reading them; returns the total number of rows.
 
     Raises:
         InvalidInput: names file and column.
     """
-    rows, schemas = 0, {}
-    for path in files:
-        try:
-            metadata = pq.read_metadata(path)
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidInput(path.name, f"is not Parquet: {one_line(str(error), 160)}") from error
-        schemas[path] = metadata.schema.to_arrow_schema()
-        rows += metadata.num_rows
     for role, allows in _ROLES.items():
-        named = getattr(data, role)
-        for column in [named] if isinstance(named, str) else named:
-            _check_column(schemas, column, role, allows)
-    _check_zones(schemas, data)
-    if rows == 0:
-        raise InvalidInput("data.path", "the data set has no rows")
-    return rows
+        for column in getattr(data, role) if role != "timestamp" else [data.timestamp]:
+            _check_column(parts, column, role, allows)
+    _check_zones(parts, data, findings)
+    return sum(part.rows for part in parts)
 
 
-class ColumnReader:
-    """Reads the columns of a data set's files, in the order of the files.
-
-    Files may differ in integers or floats, units of time, and string types.
-    """
-
-    def __init__(self, files: Sequence[Path], data: Data, progress: Progress = ignore_progress) -> None:
-        self.rows = check_columns(files, data)
-        self._files = files
-        self._data = data
-        self._progress = progress
-        self._done = 0
-
-    def items(self) -> tuple[list[str], Codes]:
-        """The sorted item names, and for each row the index of its name."""
-        name = self._data.item_id
-        names, codes = self._codes(name)
-        self._refuse_missing(name, codes < 0)
-        return names, codes
-
-    def times(self) -> tuple[Indices, pa.DataType]:
-        """(n,) times as integers, and their Arrow type, with the finest unit that occurs."""
-        name, found, missing = self._data.timestamp, np.empty(self.rows, np.int64), np.zeros(self.rows, np.bool_)
-        kind = _common_time([pq.read_schema(path).field(name).type for path in self._files])
-        for path, start, chunk in self._chunks(name):
-            # Keep the zone of each file, if any: the integers are instants.
-            unit = pa.timestamp(kind.unit, getattr(chunk.type, "tz", None)) if pa.types.is_timestamp(kind) else kind
-            here = slice(start, start + len(chunk))
-            if chunk.null_count:
-                missing[here] = chunk.is_null()
-            found[here] = _cast(chunk, unit, path, name).cast(pa.int64()).fill_null(0)
-        self._refuse_missing(name, missing)
-        return found, kind
-
-    def numbers(self, name: str) -> tuple[Floats, list[str] | None]:
-        """(n,) values, NaN where missing. For text: codes from 0, and the sorted texts they stand for."""
-        if any(_is_text(_value_type(pq.read_schema(path).field(name).type)) for path in self._files):
-            names, codes = self._codes(name)
-            values = codes.astype(np.float32)
-            values[codes < 0] = np.nan
-            return values, names
-        found = np.empty(self.rows, dtype=np.float32)
-        for path, start, chunk in self._chunks(name):
-            # Unsafe, because a safe cast refuses to round to float32, which is all the model uses.
-            numbers = _cast(chunk, pa.float32(), path, name, safe=False)
-            found[start : start + len(chunk)] = numbers.to_numpy(zero_copy_only=False)
-        return found, None
-
-    def _codes(self, name: str) -> tuple[list[str], Codes]:
-        """The sorted texts, and for each row the index of its text, -1 where missing."""
-        known: dict[str, int] = {}
-        found = np.empty(self.rows, dtype=np.int32)
-        for path, start, chunk in self._chunks(name, dictionary=True):
-            encoded = chunk if pa.types.is_dictionary(chunk.type) else chunk.dictionary_encode()
-            names = _cast(encoded.dictionary, pa.string(), path, name).to_pylist()
-            codes = (-1 if one is None else known.setdefault(one, len(known)) for one in names)
-            into = np.array([*codes, -1], dtype=np.int32)
-            indices = encoded.indices.fill_null(len(names)).to_numpy()
-            found[start : start + len(chunk)] = into[indices]
-        names = sorted(known)
-        ranks = np.empty(len(known) + 1, dtype=np.int32)
-        ranks[-1] = -1
-        ranks[[known[one] for one in names]] = np.arange(len(names))
-        return names, ranks[found]
-
-    def _refuse_missing(self, name: str, missing: Mask) -> None:
-        if not missing.any():
-            return
-        ends = np.cumsum([pq.read_metadata(path).num_rows for path in self._files])
-        where = np.unique(np.searchsorted(ends, np.flatnonzero(missing), side="right"))
-        problem = f"{int(missing.sum())} of {self.rows} rows have no value, for instance in "
-        raise InvalidInput(f"column {name!r}", problem + _names(self._files[one] for one in where))
-
-    def _chunks(self, name: str, *, dictionary: bool = False) -> Iterator[tuple[Path, int, pa.Array]]:
-        """Yields file, number of the first row, values."""
-        start, total = 0, self.rows * (2 + len(self._data.values))
-        for path in self._files:
-            # ParquetFile, because read_table would turn a folder named day=1 into a column.
-            with pq.ParquetFile(path, read_dictionary=[name] if dictionary else None) as file:
-                for batch in file.iter_batches(_CHUNK_ROWS, columns=[name]):
-                    chunk = batch.column(0)
-                    decode = not dictionary and pa.types.is_dictionary(chunk.type)
-                    yield path, start, chunk.dictionary_decode() if decode else chunk
-                    start += len(chunk)
-                    self._done += len(chunk)
-                    self._progress(self._done, total)
-        pa.default_memory_pool().release_unused()
+def count_rows(files: Sequence[Path], data: Data) -> int:
+    """The number of rows of files whose columns fit. Raises InvalidInput, which names file and column."""
+    return check_columns(open_parts(files, data), data, Findings(data.problems))
 
 
-def _cast(chunk: pa.Array, kind: pa.DataType, path: Path, name: str, *, safe: bool = True) -> pa.Array:
-    try:
-        return chunk.cast(kind, safe=safe)
-    except pa.ArrowException as error:
-        problem = f"column {name!r} is {chunk.type} and cannot be read as {kind}: {one_line(str(error), 160)}"
-        raise InvalidInput(path.name, problem) from error
-
-
-def _check_column(
-    schemas: Mapping[Path, pa.Schema], column: str, role: str, allows: Callable[[pa.DataType], bool]
-) -> None:
-    """Check that each file has the column with a type its role allows, and that all types are of one kind."""
-    kinds: dict[str, list[Path]] = {}
-    for path, schema in schemas.items():
-        if column not in schema.names:
-            names = one_line(", ".join(schema.names), 160)
-            raise InvalidInput(path.name, f"has no column {column!r} for data.{role}", f"its columns: {names}")
-        kind = schema.field(column).type
-        if not allows(_value_type(kind)):
-            raise InvalidInput(path.name, f"column {column!r} is {kind}, which cannot be data.{role}")
-        # Items are always read as text; a column without any value has no kind.
-        if role != "item_id" and not pa.types.is_null(kind):
-            kinds.setdefault(_kind(_value_type(kind)), []).append(path)
-    if len(kinds) > 1:
-        problem = "; ".join(f"{kind} in {_of_files(paths, schemas)}" for kind, paths in _rarest_first(kinds))
-        raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be of one kind in all files")
-
-
-def _check_zones(schemas: Mapping[Path, pa.Schema], data: Data) -> None:
-    zones: dict[str, list[Path]] = {}
-    for path, schema in schemas.items():
-        kind = schema.field(data.timestamp).type
-        zone = getattr(kind, "tz", None)
-        zones.setdefault(f"in {zone}" if zone else "without a zone", []).append(path)
-    if len(zones) > 1 and data.problems.zones == "refuse":
-        problem = "; ".join(f"times {zone} in {_of_files(paths, schemas)}" for zone, paths in _rarest_first(zones))
-        setting = "data.problems.zones: utc treats times as instants, those without a zone as UTC"
-        raise InvalidInput(f"column {data.timestamp!r}", problem, setting)
-
-
-def _rarest_first(groups: Mapping[str, list[Path]]) -> list[tuple[str, list[Path]]]:
-    return sorted(groups.items(), key=lambda group: len(group[1]))
-
-
-def _of_files(paths: Sequence[Path], all_files: Sized) -> str:
-    return f"{len(paths)} of {len(all_files)} files, for instance {_names(paths)}"
-
-
-def _names(paths: Iterable[Path]) -> str:
-    return ", ".join(one_line(path.name, 40) for path in islice(paths, EXAMPLES))
-
-
-def _common_time(kinds: Sequence[pa.DataType]) -> pa.DataType:
-    """int64, or a timestamp with the finest unit, in the common zone, or in UTC if zones differ."""
-    if pa.types.is_integer(kinds[0]):
-        return pa.int64()
-    finest = max((kind.unit if pa.types.is_timestamp(kind) else "ms" for kind in kinds), key=_UNITS.index)
-    zones = {getattr(kind, "tz", None) for kind in kinds}
-    return pa.timestamp(finest, zones.pop() if len(zones) == 1 else "UTC")
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a dictionary's values; other types as they are."""
     return kind.value_type if pa.types.is_dictionary(kind) else kind
 
 
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is text, also as bytes, as which some writers leave it."""
+    types = pa.types
+    kinds = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary)
+    return any(is_it(kind) for is_it in kinds)
+
+
+def common_time(parts: Sequence[Part], column: str) -> pa.DataType:
+    """int64, or a timestamp with the finest unit, in the common zone, or in UTC if zones differ."""
+    kinds = [value_type(field.type) for part in parts if (field := part.field(column)) is not None]
+    known = [kind for kind in kinds if not pa.types.is_null(kind)]
+    if known and pa.types.is_integer(known[0]):
+        return pa.int64()
+    stamps = [kind for kind in known if pa.types.is_timestamp(kind)]
+    finest = max((kind.unit for kind in stamps), key=_UNITS.index, default="ms")
+    zones = {zone_of(kind) for kind in known}
+    return pa.timestamp(finest, zones.pop() if len(zones) == 1 else "UTC" if zones else None)
+
+
+def stored_time(parts: Sequence[Part], column: str, common: pa.DataType) -> pa.DataType:
+    """The type of the times for outputs: dates if they are dates in all files, else the common one."""
+    kinds = {field.type for part in parts if (field := part.field(column)) is not None}
+    only = kinds.pop() if len(kinds) == 1 else common
+    return only if pa.types.is_date(only) else common
+
+
+def zone_of(kind: pa.DataType) -> str | None:
+    """The zone of a type as Arrow computes with it: UTC+09:00, as pandas writes it, is +09:00."""
+    zone: str | None = getattr(kind, "tz", None)
+    if not zone:
+        return None
+    if zone.upper() in {"UTC", "Z", "GMT", "ETC/UTC"}:
+        return "UTC"
+    if (offset := _OFFSET.fullmatch(zone)) is not None:
+        return f"{offset[1]}{int(offset[2]):02}:{offset[3] or '00'}"
+    return zone
+
+
+def names_of(paths: Iterable[Part]) -> str:
+    """A few names of files."""
+    return ", ".join(one_line(part.name, 80) for part in islice(paths, EXAMPLES))
+
+
+def _keys(path: Path) -> dict[str, str | None]:
+    found = (one.partition("=") for one in path.parts[:-1] if "=" in one)
+    return {unquote(name): None if value == _NO_KEY else unquote(value) for name, _, value in found}
+
+
+def _key_type(texts: Sequence[str | None], *, is_time: bool) -> pa.DataType:
+    """Integers if they all are, times for the column of times, else text."""
+    known = [text for text in texts if text is not None]
+    if known and all(_INTEGER.fullmatch(text) for text in known):
+        return pa.int64()
+    try:
+        return pa.array(known).cast(pa.timestamp("ms")).type if is_time else pa.string()
+    except pa.ArrowException:
+        return pa.string()
+
+
+def _check_column(parts: Sequence[Part], column: str, role: str, allows: Callable[[pa.DataType], bool]) -> None:
+    """Check that each file has the column once, with a type its role allows, and that all types are of one kind."""
+    kinds: dict[str, list[Part]] = {}
+    for part in parts:
+        field = part.field(column)
+        if field is None:
+            names = one_line(", ".join([*part.schema.names, *part.keys]), 160)
+            raise InvalidInput(part.name, f"has no column {column!r} for data.{role}", f"its columns: {names}")
+        if part.schema.names.count(column) > 1:
+            times = part.schema.names.count(column)
+            raise InvalidInput(part.name, f"has {times} columns of the name {column!r}", "rename all but one")
+        if (period := _period(field)) is not None:
+            problem = f"column {column!r} has pandas periods{period}, which are written as plain numbers"
+            raise InvalidInput(part.name, problem, "write times: df[column].dt.to_timestamp()")
+        kind = value_type(field.type)
+        # A column without any value may have been written as null.
+        if not pa.types.is_null(kind) and not allows(kind):
+            problem = f"column {column!r} is {field.type}, which cannot be data.{role}"
+            raise InvalidInput(part.name, problem, _HINTS[role](kind))
+        # Items are read as text if their types differ; a column without any value has no kind.
+        if role != "item_id" and not pa.types.is_null(kind):
+            kinds.setdefault(_kind(kind), []).append(part)
+    if len(kinds) > 1:
+        problem = "; ".join(f"{kind} in {_of_files(group, parts)}" for kind, group in _rarest_first(kinds))
+        raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be of one kind in all files")
+
+
+def _check_zones(parts: Sequence[Part], data: Data, findings: Findings) -> None:
+    zones: dict[str, list[Part]] = {}
+    for part in parts:
+        field = part.field(data.timestamp)
+        if field is None or pa.types.is_null(field.type):
+            continue
+        zone = zone_of(field.type)
+        if zone is not None and not _known_zone(zone):
+            problem = f"column {data.timestamp!r} is in the time zone {one_line(field.type.tz, 40)!r}, which is unknown"
+            raise InvalidInput(part.name, problem, "write its times in UTC or in a zone such as Europe/Berlin")
+        zones.setdefault(f"in {zone}" if zone else "without a zone", []).append(part)
+    if len(zones) > 1:
+        problem = "; ".join(f"times {zone} in {_of_files(group, parts)}" for zone, group in _rarest_first(zones))
+        remedy = setting_for("zones", "utc treats times as instants, those without a zone as UTC")
+        counts = {zone: len(group) for zone, group in zones.items()}
+        findings.report(Finding("zones", f"column {data.timestamp!r}", problem, remedy, counts))
+
+
+def _known_zone(zone: str) -> bool:
+    if _OFFSET.fullmatch(zone):
+        return True
+    try:
+        ZoneInfo(zone)
+    except (ValueError, OSError, KeyError):
+        return False
+    return True
+
+
+def _period(field: pa.Field) -> str | None:
+    """The frequency of a column of pandas periods, as text; None for any other column."""
+    about = field.metadata or {}
+    name = getattr(field.type, "extension_name", about.get(b"ARROW:extension:name", b"").decode(errors="replace"))
+    if name != _PERIOD:
+        return None
+    freq = getattr(field.type, "freq", None)
+    return f" ({freq})" if isinstance(freq, str) else ""
+
+
+def _rarest_first(groups: Mapping[str, list[Part]]) -> list[tuple[str, list[Part]]]:
+    return sorted(groups.items(), key=lambda group: len(group[1]))
+
+
+def _of_files(group: Sequence[Part], all_files: Sized) -> str:
+    return f"{len(group)} of {len(all_files)} files, for instance {names_of(group)}"
+
+
 def _kind(kind: pa.DataType) -> str:
-    if _is_text(kind):
+    if is_text(kind):
         return "text"
     return "a time" if pa.types.is_timestamp(kind) or pa.types.is_date(kind) else "a number"
 
 
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind))
-
-
 def _is_item(kind: pa.DataType) -> bool:
-    return _is_text(kind) or bool(pa.types.is_integer(kind))
+    return is_text(kind) or bool(pa.types.is_integer(kind))
 
 
 def _is_time(kind: pa.DataType) -> bool:
@@ -226,13 +265,12 @@ def _is_time(kind: pa.DataType) -> bool:
 
 
 def _is_number(kind: pa.DataType) -> bool:
-    """A number, or null, which a column without any value may be written as."""
     types = pa.types
-    return any(is_it(kind) for is_it in (types.is_floating, types.is_integer, types.is_decimal, types.is_null))
+    return any(is_it(kind) for is_it in (types.is_floating, types.is_integer, types.is_decimal, types.is_boolean))
 
 
 def _is_covariate(kind: pa.DataType) -> bool:
-    return _is_number(kind) or _is_text(kind) or bool(pa.types.is_boolean(kind))
+    return _is_number(kind) or is_text(kind)
 
 
 _ROLES = {
@@ -241,4 +279,17 @@ _ROLES = {
     "target": _is_number,
     "past_covariates": _is_covariate,
     "known_covariates": _is_covariate,
+}
+
+
+def _write_as(what: str) -> Callable[[pa.DataType], str]:
+    return lambda kind: f"write it as {what}" + (": pandas.to_datetime" if what == "times" and is_text(kind) else "")
+
+
+_HINTS = {
+    "item_id": _write_as("text or integers"),
+    "timestamp": _write_as("times"),
+    "target": _write_as("numbers"),
+    "past_covariates": _write_as("numbers or text"),
+    "known_covariates": _write_as("numbers or text"),
 }

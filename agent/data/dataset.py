@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -44,6 +45,10 @@ class DataSet:
         files = [{"key": one.key, "bytes": one.size, "sha256": one.sha256} for one in self.files]
         return {"sha256": self.sha256, "bytes": self.size, "files": files}
 
+    def write_hashes(self, path: Path) -> None:
+        """Write the hash of each file by its path, for the trainer, which need not hash them again."""
+        path.write_text(json.dumps({str(one.path): one.sha256 for one in self.files}))
+
 
 def download(
     transfer: ObjectTransfer,
@@ -62,6 +67,8 @@ def download(
         Download(one.key, one.size, _target(folder, index, one.key), one.etag)
         for index, one in enumerate(sorted(objects))
     ]
+    for parent in {one.path.parent for one in downloads} - {folder}:
+        parent.mkdir(parents=True)
     try:
         hashes = fetch(transfer, downloads, on_bytes, check, sleep)
     except ServiceUnavailable as error:
@@ -74,5 +81,7 @@ def download(
 
 
 def _target(folder: Path, index: int, key: str) -> Path:
-    """A path within the folder whatever the key, and different for every key."""
-    return folder / f"{index:05d}-{PurePosixPath(key).name}"
+    """A path within the folder whatever the key, and different for every key. Folders named NAME=VALUE are columns."""
+    path = PurePosixPath(key)
+    columns = [part for part in path.parts[:-1] if "=" in part]
+    return folder.joinpath(f"{index:05d}", *columns, path.name) if columns else folder / f"{index:05d}-{path.name}"

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
-from typing import Any
+from decimal import Decimal
+from typing import Any, Literal, assert_never
 
 import numpy as np
 import pyarrow as pa
@@ -15,57 +16,81 @@ from agent.data.panel import Indices, Panel
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _SAMPLE = 100_000
 _DAY_SECONDS = 86_400
+_CLOCK_CHANGES = (3, 4, 9, 10, 11)
+"""Months with changes, on both hemispheres."""
+_FIRST_MONDAY = 4
+"""Days from the epoch, a Thursday, to the first Monday after it."""
 _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """A step of `step` ticks, or with `months` of `step` calendar months.
+    """A step of `step` ticks, or on a calendar of `step` months or business days.
 
-    With `months`, `day` is the offset in ticks from the start of the month, None for month ends, and `ticks_per_day`
-    is set.
+    On a calendar, `into` is the offset in ticks from the start of the month or day, for months the negative offset from
+    the start of the next month if that is what all times share, and `ticks_per_day` is set.
     """
 
     step: int
-    months: bool = False
-    day: int | None = None
+    calendar: Literal["months", "business days"] | None = None
+    into: int = 0
     ticks_per_day: int = 0
 
     def positions(self, ticks: Indices) -> Indices:
         """(n,) step numbers: consecutive integers for times one step apart."""
-        raw = _months(ticks, self.ticks_per_day) if self.months else ticks
-        return raw // self.step
+        return self._count(ticks) // self.step
 
     def jumps(self, ticks: Indices, steps: Indices) -> Indices | None:
         """(n - 1,) `steps` in multiples of this step; None if one is not a multiple, or two times share a month.
 
         `steps`: differences between consecutive times, 0 where another series begins.
         """
-        if self.months:
-            months = np.where(steps > 0, np.diff(_months(ticks, self.ticks_per_day)), 0)
-            if ((steps > 0) & (months == 0)).any():
+        if self.calendar is not None:
+            counts = np.where(steps > 0, np.diff(self._count(ticks)), 0)
+            if ((steps > 0) & (counts == 0)).any():
                 return None
-            steps = months
+            steps = counts
         return multiples(steps, self.step)
 
     def ticks(self, positions: Indices, phase: Indices) -> Indices:
         """(n,) times at positions. `phase`: the remainder of the series' times modulo the step."""
         raw = positions * self.step + phase
-        if not self.months:
-            return raw
-        if self.day is None:
-            return _month_start(raw + 1, self.ticks_per_day) - self.ticks_per_day
-        return _month_start(raw, self.ticks_per_day) + self.day
+        match self.calendar:
+            case None:
+                return raw
+            case "months":
+                return _month_start(raw + (self.into < 0), self.ticks_per_day) + self.into
+            case "business days":
+                return (raw // 5 * 7 + raw % 5 + _FIRST_MONDAY) * self.ticks_per_day + self.into
+            case _:
+                assert_never(self.calendar)
 
     def phase(self, ticks: Indices) -> Indices:
         """(n,) remainder of each time modulo the step."""
-        raw = _months(ticks, self.ticks_per_day) if self.months else ticks
-        return raw % self.step
+        return self._count(ticks) % self.step
 
     def name(self, ticks_per_second: int | None, times: int = 1) -> str:
-        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; a plain number for integer times."""
+        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; B for business days, which have none.
+
+        A plain number for integer times.
+        """
         step = self.step * times
-        return f"P{step}M" if self.months else name_of(step, ticks_per_second)
+        if self.calendar == "business days":
+            return "B" if step == 1 else f"{step}B"
+        return f"P{step}M" if self.calendar else name_of(step, ticks_per_second)
+
+    def _count(self, ticks: Indices) -> Indices:
+        """(n,) the months or business days up to each time; ticks without a calendar."""
+        match self.calendar:
+            case None:
+                return ticks
+            case "months":
+                return _months(ticks, self.ticks_per_day)
+            case "business days":
+                days = ticks // self.ticks_per_day - _FIRST_MONDAY
+                return days // 7 * 5 + np.minimum(days % 7, 4)
+            case _:
+                assert_never(self.calendar)
 
 
 def multiples(steps: Indices, step: int) -> Indices | None:
@@ -83,7 +108,7 @@ def name_of(ticks: int, ticks_per_second: int | None) -> str:
     for unit, seconds in (("P{}D", _DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
         if ticks % (seconds * ticks_per_second) == 0:
             return unit.format(ticks // (seconds * ticks_per_second))
-    return f"PT{ticks / ticks_per_second:g}S"
+    return f"PT{Decimal(ticks) / ticks_per_second:f}S"
 
 
 @dataclass(frozen=True, slots=True)
@@ -101,10 +126,11 @@ class Grid:
     local: bool
 
 
-def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | None:
+def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType, *, business: bool = True) -> Grid | None:
     """The step of which all steps within series are multiples; None if there is none.
 
-    `inside` (n - 1,): whether a time and the next one are of the same series.
+    `inside` (n - 1,): whether a time and the next one are of the same series. `business`: whether days without weekends
+    are business days, not days with gaps.
     """
     per_second = ticks_per_second(time_type)
     per_day = (per_second or 0) * _DAY_SECONDS
@@ -113,9 +139,15 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | No
             steps = np.diff(reading)
             steps[~inside] = 0
             step = pick(steps)
+            regular = steps == step
+            if np.array_equal(regular, steps != 0):
+                # Without gaps, as most data are, this is all that has to be computed.
+                return Grid(Spacing(step), reading, regular.view(np.int8), usual=pick is usual_step, local=bool(local))
             candidates = [Spacing(step)]
             if per_day and step >= 28 * per_day:
                 candidates += _monthly(reading, step, per_day)
+            elif business and step == per_day:
+                candidates = [*_business_days(reading, steps, per_day), *candidates]
             for spacing in candidates:
                 jumps = spacing.jumps(reading, steps)
                 if jumps is not None:
@@ -126,7 +158,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType) -> Grid | No
 def frequency_of(panel: Panel) -> str | None:
     """The step of the longest series as an ISO 8601 duration such as PT30M, P1D or P1M; None if it has none.
 
-    Integer times have no unit: their step is a number.
+    Business days have no such name: theirs is B. Integer times have no unit: their step is a number.
     """
     longest = int(np.argmax(panel.lengths))
     ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
@@ -157,6 +189,20 @@ def instants_of(local: Indices, time_type: pa.DataType) -> Indices:
     return ticks
 
 
+def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
+    """Whether all these times, without a zone or in UTC, are around a night in which clocks change somewhere.
+
+    That is the night to a Sunday in spring or autumn: from noon of the Saturday on, because in UTC it may begin then.
+    """
+    per_second = ticks_per_second(time_type)
+    if per_second is None or time_type.tz not in {None, "UTC"}:
+        return False
+    per_day = _DAY_SECONDS * per_second
+    half_days = (2 * ticks // per_day - 2 * _FIRST_MONDAY) % 14
+    months = _months(ticks, per_day) % 12 + 1
+    return bool((np.isin(half_days, (11, 12)) & np.isin(months, _CLOCK_CHANGES)).all())
+
+
 def days_of_month(ticks: Indices, per_second: int) -> Indices:
     """(n,) offset of each time from the start of its month, in ticks; negative on the last day, from the end."""
     per_day = per_second * _DAY_SECONDS
@@ -178,13 +224,25 @@ def _smallest(steps: Indices) -> int:
 
 
 def _monthly(ticks: Indices, step: int, per_day: int) -> list[Spacing]:
-    """A monthly step, if all times are on the same day of the month or on month ends."""
+    """A monthly step, if all times are equally long after the start of their month, or before its end."""
     months = max(1, round(step / (30.44 * per_day)))
-    into = ticks - _month_start(_months(ticks, per_day), per_day)
-    if (into == into[0]).all():
-        return [Spacing(months, months=True, day=int(into[0]), ticks_per_day=per_day)]
-    last = _month_start(_months(ticks, per_day) + 1, per_day) - per_day
-    return [Spacing(months, months=True, ticks_per_day=per_day)] if (ticks == last).all() else []
+    numbers = _months(ticks, per_day)
+    for into in (ticks - _month_start(numbers, per_day), ticks - _month_start(numbers + 1, per_day)):
+        if (into == into[0]).all():
+            return [Spacing(months, "months", int(into[0]), per_day)]
+    return []
+
+
+def _business_days(ticks: Indices, steps: Indices, per_day: int) -> list[Spacing]:
+    """A step of business days, if no time is on a weekend and most weeks are crossed from Friday to Monday."""
+    weekdays = (ticks // per_day - _FIRST_MONDAY) % 7
+    into = ticks % per_day
+    if (weekdays > 4).any() or (into != into[0]).any():
+        return []
+    over_weekends = (weekdays[:-1] == 4) & (steps > 0)
+    if not over_weekends.any() or (steps[over_weekends] == 3 * per_day).mean() < 0.5:
+        return []
+    return [Spacing(1, "business days", int(into[0]), per_day)]
 
 
 def _months(ticks: Indices, per_day: int) -> Indices:

@@ -1,241 +1,236 @@
-"""Read long-format Parquet, one row per series and time, into a panel, one column at a time."""
+"""Read long-format Parquet, one row per series and time, into a panel."""
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+import shutil
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
-from agent.data.columns import EXAMPLES, Codes, ColumnReader, Mask, Progress, ignore_progress
-from agent.data.frequency import Grid, days_of_month, find_grid, name_of, usual_step
-from agent.data.panel import Columns, Floats, Indices, Panel, PanelWriter
-from agent.data.sorting import Rows
+from agent.data.columns import Part, check_columns, open_parts, stored_time
+from agent.data.findings import Finding, Findings, for_instance, setting_for, some_of
+from agent.data.panel import Block, Columns, Floats, Panel, PanelWriter
+from agent.data.placement import FolderColumns, Placed, drop_duplicates, drop_short, place
+from agent.data.scan import Scan, exact, scan
+from agent.data.sorting import Numbers, Rows, sort
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.training_config.frequency import same_frequency
 from chronos_ec2.training_config.schema import Data
 
-_MAX_FILL_RATIO = 10
-"""Maximum points per observation after filling gaps, for a step that is not the most frequent one."""
-_MONTH_SECONDS = 28 * 86_400
+_LARGEST = 1e17
+"""The models square values, and sum the squares of a context, in float32, which ends at 3e38."""
+_MIN_SPREAD = 2**-14
+"""Smallest difference of a series' numbers, relative to the largest, of which float32 leaves a thousandth exact."""
+_GB = 1e9
+Progress = Callable[[int, int], None]
+"""Called again and again with the number of values done and their total."""
+
+
+def ignore_progress(done: int, total: int) -> None:
+    """The default Progress."""
 
 
 def read_panel(
-    files: Sequence[Path], data: Data, min_length: int, folder: Path, progress: Progress = ignore_progress
+    files: Sequence[Path],
+    data: Data,
+    min_length: int,
+    folder: Path,
+    progress: Progress = ignore_progress,
+    findings: Findings | None = None,
 ) -> Panel:
     """Read all series into a panel in a folder. Text covariates become codes from 0.
 
-    At most two columns are in memory at a time, and for each row its item, time and position.
+    Rows before the first and after the last observation of a series are left out. Of all rows only item, time and
+    position are in memory, and of the values one column at a time.
 
     Raises:
-        InvalidInput: a column is missing or of the wrong type, an item or time is null, or the data have a problem that
-            `data.problems` refuses: the text has counts, examples and the setting that accepts them.
+        InvalidInput: a column is missing or of the wrong type, an item or time is null, the disk is too small, or the
+            data have a problem that `data.problems` refuses: the text has counts, examples and the setting that
+            accepts them.
     """
-    reader = ColumnReader(files, data, progress)
-    values = _SortedValues(reader, data)
-    rows = values.without_empty(_drop_duplicates(Rows.of(reader), data))
-    placed = _drop_short(_place(rows, data), data, min_length)
-    offsets = np.concatenate([[0], np.cumsum(placed.lengths)])
+    findings = Findings(data.problems) if findings is None else findings
+    parts = open_parts(files, data)
+    count = check_columns(parts, data, findings)
     columns = Columns(len(data.target), len(data.past_covariates), len(data.known_covariates))
-    writer = PanelWriter(folder, columns, int(offsets[-1]))
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    check_disk(folder.parent, disk_bytes(count, columns.all))
+    writer, steps = PanelWriter(folder, columns), _Steps(progress, count * (1 + 2 * columns.all))
     try:
-        places = placed.places(offsets)
-        categories = {}
-        for index, name in enumerate(data.values):
-            column, names = values.numbers(name, placed.rows)
-            _fill(writer.row(index), places, column)
-            if names is not None:
-                categories[name] = names
-        ticks = placed.rows.ticks_of_all(offsets, places)
-        return writer.finish(list(placed.rows.items), offsets, ticks, rows.time_type, data.values, categories)
+        block = writer.new_block(count)
+        found = scan(parts, data, block, steps.add)
+        rows, order = sort(found, data.item_id, block, steps.add)
+        _check_values(found, rows, order, block, findings)
+        folders = _folder_columns(found, order, data)
+        rows = drop_duplicates(rows, data, folders, findings)
+        rows = _observed(rows, data, block, findings)
+        placed = drop_short(place(rows, data, findings), data.problems.short, min_length, findings)
+        return _write(writer, block, placed, found, data, findings, steps)
     except BaseException:
         writer.abandon()
         raise
 
 
-class _SortedValues:
-    """Value columns in the order of rows, without infinite values.
+class _Steps:
+    """Counts the values that were read, sorted and written, and reports them as progress."""
 
-    Keeps the last column, so that a target that was checked for empty series is not read twice.
-    """
+    def __init__(self, progress: Progress, total: int) -> None:
+        self._progress = progress
+        self._total = total
+        self._done = 0
 
-    def __init__(self, reader: ColumnReader, data: Data) -> None:
-        self._reader = reader
-        self._data = data
-        self._last: tuple[str, Codes, Floats, list[str] | None] | None = None
+    def add(self, count: int) -> None:
+        """Some more are done."""
+        self._done += count
+        self._progress(self._done, self._total)
 
-    def numbers(self, name: str, rows: Rows) -> tuple[Floats, list[str] | None]:
-        """(n,) values, and for text the texts that the codes stand for."""
-        if self._last is None or self._last[0] != name or self._last[1] is not rows.codes:
-            self._last = None
-            self._last = (name, rows.codes, *self._read(name, rows))
-        return self._last[2:]
-
-    def _read(self, name: str, rows: Rows) -> tuple[Floats, list[str] | None]:
-        values, names = self._reader.numbers(name)
-        if rows.order is not None:
-            values = values[rows.order]
-        infinite = np.isinf(values)
-        if not infinite.any():
-            return values, names
-        if self._data.problems.infinite == "refuse":
-            series = rows.codes[infinite]
-            problem = f"{int(infinite.sum())} values are infinite, in {len(np.unique(series))} of {len(rows.items)} "
-            problem += f"series, for instance in {_examples(rows.items, series)}"
-            raise _refused(f"column {name!r}", problem, "infinite: fill treats them as missing")
-        return np.where(infinite, np.float32(np.nan), values), names
-
-    def without_empty(self, rows: Rows) -> Rows:
-        """Drop series without two different numbers in any target: there is nothing to learn from them."""
-        starts = np.flatnonzero(np.diff(rows.codes, prepend=np.int32(-1)))
-        empty = np.ones(len(rows.items), dtype=bool)
-        for name in self._data.target:
-            values, _ = self.numbers(name, rows)
-            empty &= ~(np.fmin.reduceat(values, starts) < np.fmax.reduceat(values, starts))
-            if not empty.any():
-                return rows
-        if self._data.problems.empty == "refuse" or empty.all():
-            problem = f"{int(empty.sum())} of {len(empty)} series have no two different numbers, for instance "
-            problem += _examples(rows.items, np.flatnonzero(empty))
-            where = "column " + ", ".join(map(repr, self._data.target))
-            raise _refused(where, problem, "empty: drop removes them")
-        return rows.without(empty)[0]
+    def finish(self) -> None:
+        """All are done, also those that did not have to be written again."""
+        if self._done < self._total:
+            self.add(self._total - self._done)
 
 
-@dataclass(frozen=True, slots=True)
-class _Placed:
-    """Rows, their positions within their series (n,), None if adjacent, and the lengths of the series (S,)."""
-
-    rows: Rows
-    slots: Indices | None
-    lengths: Indices
-
-    def places(self, offsets: Indices) -> Indices | None:
-        """(n,) positions of the rows in the block; None without gaps."""
-        return None if self.slots is None else self.slots + offsets[self.rows.codes]
+def disk_bytes(rows: int, columns: int) -> int:
+    """The largest space that reading takes beside the files: a panel with its times, and the draft it is made from."""
+    return rows * (2 * 4 * columns + 8)
 
 
-def _fill(row: Floats, places: Indices | None, values: Floats) -> None:
-    if places is None:
-        row[:] = values
+def check_disk(folder: Path, needed: int) -> None:
+    """Refuse what does not fit before it is written."""
+    free = shutil.disk_usage(folder).free
+    if needed > free:
+        problem = f"reading takes {needed / _GB:.1f} GB, and {free / _GB:.1f} GB are free"
+        raise InvalidInput("data.path", problem, "launch with a larger root volume")
+
+
+def _check_values(found: Scan, rows: Rows, order: Numbers | None, block: Block, findings: Findings) -> None:
+    """Find values that are infinite or too large, and series that float32 cannot tell from constants."""
+    for index, column in enumerate(found.columns):
+        if column.largest > _LARGEST:
+            _check_size(rows, column.name, index, block, findings)
+        if column.rounded:
+            _check_rounding(found.parts, rows, order, column.name, block.read(index))
+
+
+def _check_size(rows: Rows, name: str, index: int, block: Block, findings: Findings) -> None:
+    values = block.read(index)
+    with np.errstate(invalid="ignore"):
+        huge = np.abs(values) > _LARGEST
+    series, infinite = rows.codes[huge], np.isinf(values).any()
+    examples = some_of(rows.names, series)
+    counts = {"values": int(huge.sum()), "series": len(np.unique(series))}
+    what = "infinite" if infinite else f"larger than {_LARGEST:.0e}, too large for the models' arithmetic"
+    problem = f"{counts['values']} values are {what}, in {counts['series']} of {len(rows.names)} series"
+    remedy = setting_for("infinite", "fill treats them as missing")
+    if not infinite:
+        remedy = f"write them in a larger unit; {remedy}"
+    findings.report(
+        Finding("infinite", f"column {name!r}", problem + for_instance(examples, "in"), remedy, counts, examples)
+    )
+    values[huge] = np.nan
+    block.write(index, 0, values)
+
+
+def _check_rounding(parts: Sequence[Part], rows: Rows, order: Numbers | None, name: str, values: Floats) -> None:
+    """Refuse series whose variation is lost in float32, such as a meter that counts in units from a billion on."""
+    starts = rows.starts
+    low, high = (edge.reduceat(values, starts) for edge in (np.fmin, np.fmax))
+    size = np.maximum(np.abs(low), np.abs(high))
+    close = np.flatnonzero((high - low < _MIN_SPREAD * size) & (size > 0))
+    if not len(close):
         return
-    row[:] = np.nan
-    row[places] = values
-
-
-def _drop_duplicates(rows: Rows, data: Data) -> Rows:
-    repeated = rows.inside & (rows.ticks[1:] == rows.ticks[:-1])
-    if not repeated.any():
-        return rows
-    if data.problems.duplicates == "refuse":
-        examples = _examples(rows.items, rows.codes[1:][repeated])
-        problem = f"{int(repeated.sum())} rows repeat a time of their series, for instance in {examples}"
-        raise _refused(f"column {data.timestamp!r}", problem, "duplicates: drop keeps the last of them")
-    return rows.keep(np.append(~repeated, True))
-
-
-def _place(rows: Rows, data: Data) -> _Placed:
-    """Find the common step, and the position of each row."""
-    counts = np.bincount(rows.codes, minlength=len(rows.items))
-    if data.problems.gaps == "ignore":
-        return _Placed(rows, None, counts)
-    where, inside = f"column {data.timestamp!r}", rows.inside
-    grid = find_grid(rows.ticks, inside, rows.time_type)
-    if grid is None:
-        raise _refused(where, _irregular(rows, inside), "gaps: ignore treats rows as adjacent")
-    _check_frequencies(rows, grid, inside, where)
-    step = grid.spacing.name(rows.ticks_per_second)
-    if data.frequency is not None and inside.any() and not same_frequency(data.frequency, step):
-        raise InvalidInput(where, f"the step is {step}, not {data.frequency}", "data.frequency")
-    missing = grid.jumps > 1
-    if not missing.any():
-        return _Placed(replace(rows, spacing=grid.spacing), None, counts)
-    if data.problems.gaps == "refuse":
-        series = rows.codes[1:][missing]
-        problem = f"{int((grid.jumps[missing] - 1).sum())} times are missing from the step {step}, in "
-        problem += f"{len(np.unique(series))} of {len(counts)} series, for instance in {_examples(rows.items, series)}"
-        raise _refused(where, problem, "gaps: fill inserts missing observations, ignore treats rows as adjacent")
-    firsts = np.concatenate([[0], np.cumsum(counts)[:-1]])
-    slots = np.concatenate([[0], np.cumsum(grid.jumps)])
-    slots -= np.repeat(slots[firsts], counts)
-    filled = replace(rows, spacing=grid.spacing, ticks=grid.ticks, local=grid.local)
-    return _Placed(filled, slots, slots[firsts + counts - 1] + 1)
-
-
-def _check_frequencies(rows: Rows, grid: Grid, inside: Mask, where: str) -> None:
-    """Refuse series that never take the common step, and a common step that would leave almost nothing but gaps."""
-    shortest = _shortest(rows, grid.jumps, inside)
-    coarse, fine = np.flatnonzero(shortest > 1), np.flatnonzero(shortest == 1)
-    if len(coarse):
-        fewer, kind = (coarse, "longer") if len(coarse) <= len(fine) else (fine, "shorter")
-        problem = f"{len(fewer)} of {len(rows.items)} series have a {kind} step than the others, for instance "
-        problem += ", ".join(
-            f"{one_line(rows.items[one], 40)} ({grid.spacing.name(rows.ticks_per_second, int(shortest[one]))})"
-            for one in fewer[:EXAMPLES].tolist()
-        )
-        raise _refused(where, problem, "gaps: ignore, or train each frequency by itself")
-    if not grid.usual and grid.jumps.sum() > _MAX_FILL_RATIO * inside.sum():
-        raise _refused(where, _irregular(rows, inside), "gaps: ignore treats rows as adjacent")
-
-
-def _shortest(rows: Rows, jumps: Indices, inside: Mask) -> Indices:
-    """(S,) the smallest step of each series in multiples of the common one; 0 for fewer than three points."""
-    if not (jumps > 1).any():
-        return np.ones(len(rows.items), dtype=np.int64)
-    codes = rows.codes[1:][inside]
-    shortest = np.full(len(rows.items), np.iinfo(np.int64).max)
-    np.minimum.at(shortest, codes, jumps[inside])
-    shortest[np.bincount(codes, minlength=len(rows.items)) < 2] = 0
-    return shortest
-
-
-def _irregular(rows: Rows, inside: Mask) -> str:
-    """Describe the steps that are not multiples of the most frequent one, or change the day of the month."""
-    steps, second = np.diff(rows.ticks), rows.ticks_per_second
-    steps[~inside] = 0
-    usual = usual_step(steps)
-    name = name_of(usual, second)
-    if second and usual >= _MONTH_SECONDS * second:
-        days = days_of_month(rows.ticks, second)
-        values, counts = np.unique(days, return_counts=True)
-        odd, name = inside & (days[1:] != values[np.argmax(counts)]), "a month"
-    else:
-        odd = steps % usual != 0
-    if not odd.any():
-        odd = inside & (steps != usual)
-    series = rows.codes[1:][odd]
+    numbers = exact(parts, name)
+    numbers = numbers if order is None else numbers[order]
+    low, high = (edge.reduceat(numbers, starts)[close] for edge in (np.fmin, np.fmax))
+    # A difference in the last digits of double precision is no variation, but what arithmetic leaves of a constant.
+    varies = high - low > 1e-12 * size[close]
+    if not varies.any():
+        return
+    lost = close[varies]
+    examples = some_of(rows.names, lost)
+    one = int(np.argmax(varies))
     problem = (
-        f"the times have no common step: {int(odd.sum())} of {int(inside.sum())} steps are not multiples of {name}, in "
+        f"{len(lost)} of {len(rows.names)} series vary too little for their size, and would be rounded"
+        f"{for_instance(examples)}; {examples[0]} is between {low[one]:.15g} and {high[one]:.15g}"
     )
-    return (
-        problem
-        + f"{len(np.unique(series))} of {len(rows.items)} series, for instance in {_examples(rows.items, series)}"
-    )
+    raise InvalidInput(f"column {name!r}", problem, "subtract a constant from each of them, or write differences")
 
 
-def _drop_short(placed: _Placed, data: Data, min_length: int) -> _Placed:
-    rows, lengths = placed.rows, placed.lengths
-    short = lengths < min_length
-    if not short.any():
-        return placed
-    if data.problems.short == "refuse" or short.all():
-        positions = np.flatnonzero(short)
-        examples = ", ".join(f"{one_line(rows.items[one], 40)} ({lengths[one]})" for one in positions[:EXAMPLES])
-        problem = (
-            f"{len(positions)} of {len(lengths)} series have fewer than the {min_length} points that the evaluation "
-        )
-        problem += f"needs, for instance {examples}"
-        raise _refused("data.path", problem, "short: drop removes them; or lower prediction_length")
-    kept, keep = rows.without(short)
-    return _Placed(kept, None if placed.slots is None else placed.slots[keep], lengths[~short])
+def _folder_columns(found: Scan, order: Numbers | None, data: Data) -> FolderColumns:
+    """The columns of folders that the settings do not name, by row."""
+    named = {*data.item_id, data.timestamp, *data.values}
+    keys = [
+        {name: value.as_py() for name, value in part.keys.items() if name not in named} for part in found.parts
+    ]  # fmt: skip
+    return FolderColumns(found.ends, keys, order)
 
 
-def _refused(where: str, problem: str, setting: str) -> InvalidInput:
-    return InvalidInput(where, problem, f"data.problems.{setting}")
+def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> Rows:
+    """Leave out what is before the first and after the last observation, and series with nothing to learn from."""
+    starts = rows.starts
+    empty, observed = np.ones(len(rows.names), dtype=bool), np.zeros(len(rows.codes), dtype=bool)
+    for index in range(len(data.target)):
+        values = rows.of(block.read(index))
+        empty &= ~(np.fmin.reduceat(values, starts) < np.fmax.reduceat(values, starts))
+        observed |= values == values  # noqa: PLR0124 - not NaN
+    if empty.any():
+        examples = some_of(rows.names, np.flatnonzero(empty))
+        problem = f"{int(empty.sum())} of {len(empty)} series have no two different numbers{for_instance(examples)}"
+        where = "column " + ", ".join(map(repr, data.target))
+        remedy = setting_for("empty", "drop removes them")
+        if empty.all():
+            raise InvalidInput(where, problem, remedy)
+        findings.report(Finding("empty", where, problem, remedy, {"series": int(empty.sum())}, examples))
+        observed = observed[~empty[rows.codes]]
+        rows = rows.without(empty)
+    if observed.all():
+        return rows
+    return _trim(rows, observed, data, findings)
 
 
-def _examples(names: Sequence[str], codes: Indices | Codes) -> str:
-    shown = list(dict.fromkeys(codes[: 100 * EXAMPLES].tolist()))[:EXAMPLES]
-    return ", ".join(one_line(names[code], 40) for code in shown)
+def _trim(rows: Rows, observed: Any, data: Data, findings: Findings) -> Rows:
+    starts, positions = rows.starts, np.arange(len(observed))
+    first = np.minimum.reduceat(np.where(observed, positions, len(observed)), starts)
+    last = np.maximum.reduceat(np.where(observed, positions, -1), starts)
+    before, after = positions < first[rows.codes], positions > last[rows.codes]
+    where = "column " + ", ".join(map(repr, data.target))
+    for kind, outside, text in (("leading", before, "before the first"), ("trailing", after, "after the last")):
+        if outside.any():
+            series = rows.codes[outside]
+            counts = {"rows": int(outside.sum()), "series": len(np.unique(series))}
+            examples = some_of(rows.names, series)
+            problem = f"{counts['rows']} rows are {text} observation of their series and left out, in "
+            problem += f"{counts['series']} of {len(rows.names)} series{for_instance(examples, 'in')}"
+            findings.report(Finding(kind, where, problem, "", counts, examples, accepted=True))
+    outside = before | after
+    return rows.keep(~outside) if outside.any() else rows
+
+
+def _write(
+    writer: PanelWriter, block: Block, placed: Placed, found: Scan, data: Data, findings: Findings, steps: _Steps
+) -> Panel:
+    """Put the values of the rows at their places."""
+    rows = placed.rows
+    offsets = np.concatenate([[0], np.cumsum(placed.lengths)])
+    places = placed.places(offsets)
+    about = {
+        "names": [column.name for column in found.columns],
+        "categories": {column.name: column.texts for column in found.columns if column.texts is not None},
+        "findings": [finding.to_document() for finding in findings],
+    }
+    ticks = rows.ticks_of_all(offsets, places)
+    types = rows.time_type, stored_time(found.parts, data.timestamp, rows.time_type)
+    if rows.kept is None and places is None:
+        steps.finish()
+        return writer.finish(block, rows.ids, offsets, ticks, types, about)
+    check_disk(block.path.parent, 4 * len(found.columns) * int(offsets[-1]))
+    final = writer.new_block(int(offsets[-1]))
+    for index in range(len(found.columns)):
+        values = rows.of(block.read(index))
+        if places is not None:
+            gaps = np.full(int(offsets[-1]), np.nan, np.float32)
+            gaps[places] = values
+            values = gaps
+        final.write(index, 0, values)
+        steps.add(block.length)
+    return writer.finish(final, rows.ids, offsets, ticks, types, about)

@@ -23,6 +23,11 @@ class Workdir:
         return self.root / "data"
 
     @property
+    def data_hashes(self) -> Path:
+        """The SHA-256 of each data file by its path, which the download has computed."""
+        return self.root / "data.json"
+
+    @property
     def panels(self) -> Path:
         """The data set as memory maps."""
         return self.root / "panels"
@@ -107,7 +112,7 @@ class Workdir:
         """Everything but the logs."""
         reports = (self.evaluation, self.plots, self.tensorboard)
         folders = (self.data, self.code, self.panels, self.model, self.checkpoints, self.cache, *reports)
-        return (*folders, self.config, self.facts, self.metrics, self.result, self.forecasts)
+        return (*folders, self.data_hashes, self.config, self.facts, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:
         """Create the folders."""

@@ -28,8 +28,7 @@ from agent.training.batching.load import panel_folder
 from agent.training.loop import distributed
 from agent.training.loop.distributed import Process
 from agent.training.loop.engine import fit
-from agent.training.model import block_attention
-from agent.training.run import BLOCK, prepare
+from agent.training.run import prepare
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.training_config.parse import parse_config
 
@@ -59,8 +58,7 @@ def main() -> int:
             panel = open_panel(panel_folder(workdir, options.data))
             device = "cuda" if torch.cuda.is_available() else "cpu"
             family, _, job = prepare(config, panel, options.data, device, process)
-            if options.attention == BLOCK:
-                block_attention.install(family.base_model)
+            family.use_attention(options.attention, panel.columns)
             fit(job, workdir.checkpoints, Metrics(Path(os.devnull)), stop)
     except (UserError, LossNotFinite) as error:
         return report_error(error)

@@ -13,7 +13,6 @@ from typing import Any
 
 import numpy as np
 import torch
-from chronos.chronos2 import Chronos2Model
 from transformers import set_seed
 from transformers.utils import logging as transformers_logging
 
@@ -35,15 +34,11 @@ from agent.training.evaluate.time_budget import evaluation_seconds
 from agent.training.loop import distributed
 from agent.training.loop.distributed import Process
 from agent.training.loop.engine import TrainingJob, fit
-from agent.training.model import block_attention
 from agent.training.model.families import Batch, Family
 from agent.training.model.load import add_lora, initial_model, merge_lora, origin
 from chronos_ec2.training_config.schema import TrainingConfig
 
-BLOCK = "block"
-"""`attention` with block attention; the library's own is `stock`."""
 _NOT_COMPARED: Any = {"probe": True, "training": {"workers", "processes", "report_to"}}
-_VERIFIED_WINDOWS = 4
 _LIBRARIES = ("torch", "chronos-forecasting", "transformers")
 
 
@@ -65,7 +60,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     stop.check()
     metrics.event("loading", what="model", series=len(panel))
     family, split, job = prepare(config, panel, data_sha256, device, process)
-    attention = _choose_attention(family, job)
+    attention = family.choose_attention(panel, next(split.test.batches(0, len(panel))))
     metrics.event(
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
@@ -125,6 +120,7 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
         "base": None if config.model.base is None else origin(config.model.base, family.base_model),
         "series": len(panel),
         "frequency": frequency_of(panel),
+        "findings": list(panel.findings),
         "observations": int(sum(np.isfinite(row).sum() for row in panel.values[: panel.columns.targets])),
         "parameters": sum(weight.numel() for weight in weights),
         "parameters_trained": sum(weight.numel() for weight in weights if weight.requires_grad),
@@ -139,6 +135,7 @@ def prepare(
     family = initial_model(config, device, cached=process.rank > 0)
     if config.model.lora is not None:
         add_lora(family, config.model.lora)
+    family.freeze_unused(panel.columns)
     split = Split.of(panel, config)
     return family, split, _training_job(family, split, config, data_sha256, process)
 
@@ -172,24 +169,6 @@ def _training_job(
             "libraries": {name: metadata.version(name) for name in _LIBRARIES},
         },
     )
-
-
-def _choose_attention(family: Family, job: TrainingJob) -> str:
-    """Install block attention if it agrees with the library's on a few windows; returns `block` or `stock`.
-
-    Only a few windows, because a whole batch may not fit into memory.
-    """
-    model = family.base_model
-    if not isinstance(model, Chronos2Model):
-        return "stock"
-    batch = {
-        name: value.to(model.device) if isinstance(value, torch.Tensor) else value
-        for name, value in job.batch(0, 0, -(-job.windows // _VERIFIED_WINDOWS)).items()
-    }
-    if block_attention.agrees(model, batch, job.precision):
-        return BLOCK
-    block_attention.uninstall(model)
-    return "stock"
 
 
 def _save_model(family: Family, facts: Mapping[str, Any], folder: Path) -> None:

@@ -57,10 +57,16 @@ def scaling() -> Section:
     for count in _COUNTS:
         with tempfile.TemporaryDirectory() as name:
             folder = Path(name) / "panel"
-            writer = PanelWriter(folder, Columns(1), count * _POINTS)
-            writer.row(0)[:] = np.random.default_rng(0).normal(size=count * _POINTS)
-            names = [str(index) for index in range(count)]
-            writer.finish(names, np.arange(count + 1) * _POINTS, np.arange(count * _POINTS), pa.int64())
+            writer = PanelWriter(folder, Columns(1))
+            block = writer.new_block(count * _POINTS)
+            block.write(0, 0, np.random.default_rng(0).normal(size=count * _POINTS))
+            writer.finish(
+                block,
+                pa.table({"item_id": range(count)}),
+                np.arange(count + 1) * _POINTS,
+                np.arange(count * _POINTS),
+                pa.int64(),
+            )
             opened, built = [], []
             for _ in range(ROUNDS):
                 began = time.perf_counter()

@@ -9,16 +9,18 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
+from agent.data.panel import Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.sampler import Sampler, TrainingWindows
+from agent.training.batching.sampler import Sampler, TrainingWindows, WindowBatch
 from agent.training.loop.engine import TrainingJob, fit
-from agent.training.model import block_attention
-from agent.training.model.families import Chronos2Family
+from agent.training.model.chronos2 import Chronos2Family
+from agent.training.model.family import BLOCK, Family
 from benchmarks.training.workload import (
     HORIZON,
     ROUNDS,
@@ -64,11 +66,10 @@ def arithmetic() -> Section:
     """FLOP/s of training at the 120 M width as a share of those of this machine's matrix multiplication."""
     case = _CASES[_120M]
     family = Chronos2Family(random_pipeline(case.shape, case.context), case.context, HORIZON)
-    block_attention.install(family.model)
     with tempfile.TemporaryDirectory() as folder:
         panel = write_panel(Path(folder) / "panel", random_series(200, case.context + 200))
-        windows = TrainingWindows(panel, panel.lengths, case.context, HORIZON, HORIZON)
-        batch = family.batch(panel, Sampler(windows, case.rows, "series", 0).draw(0))
+        family.use_attention(BLOCK, panel.columns)
+        batch = a_job(family, panel, case.rows, 1).batch(0, 0, 1)
     with FlopCounterMode(display=False) as counter:
         family.model(**batch).loss.backward()
     per_step = counter.get_total_flops()
@@ -86,11 +87,14 @@ def arithmetic() -> Section:
     return Section("Arithmetic", {"flops_share": round(share, 4), "matmul_gflops": round(peak / 1e9, 1)}, text)
 
 
-class _StepClock(TrainerCallback):
+class StepClock(TrainerCallback):
+    """The times at which steps ended."""
+
     def __init__(self) -> None:
         self.times: list[float] = []
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
+        """Note the time."""
         self.times.append(time.perf_counter())
 
     @property
@@ -102,7 +106,7 @@ class _StepClock(TrainerCallback):
 class _ClockMetrics(Metrics):
     def __init__(self, path: Path) -> None:
         super().__init__(path)
-        self.clock = _StepClock()
+        self.clock = StepClock()
 
     def step(self, step: int, total_steps: int, loss: float | None = None, *arguments: Any, **more: Any) -> None:
         if loss is None:
@@ -111,7 +115,7 @@ class _ClockMetrics(Metrics):
 
 
 def _stock_rate(case: _Case) -> float:
-    clock = _StepClock()
+    clock = StepClock()
     with tempfile.TemporaryDirectory() as folder:
         random_pipeline(case.shape, case.context).fit(
             random_series(200, case.context + 200), prediction_length=HORIZON, context_length=case.context,
@@ -125,20 +129,30 @@ def _our_rate(case: _Case) -> float:
     family = Chronos2Family(random_pipeline(case.shape, case.context), case.context, HORIZON)
     with tempfile.TemporaryDirectory() as folder:
         panel = write_panel(Path(folder) / "panel", random_series(200, case.context + 200))
-        windows = TrainingWindows(panel, panel.lengths, case.context, HORIZON, HORIZON)
-        sampler = Sampler(windows, case.rows, "series", 0)
-        assert block_attention.agrees(family.model, family.batch(panel, sampler.draw(0)))
-        job = TrainingJob(
-            model=family.model,
-            batch=lambda number, part, parts: family.batch(panel, sampler.draw(number).part(part, parts)),
-            validation=None,
-            settings=Training(steps=case.timed_steps + 1, batch_size=case.rows, checkpoint_steps=10**6),
-            precision="fp32",
-            label=family.label,
-            made_with={},
-            windows=case.rows,
-        )
-        metrics = _ClockMetrics(Path(folder) / "metrics.jsonl")
-        fit(job, Path(folder), metrics, StopSignal())
-        metrics.close()
+        few = WindowBatch(np.arange(4), panel.lengths[:4])
+        assert family.choose_attention(panel, few) == BLOCK
+        return train_timed(a_job(family, panel, case.rows, case.timed_steps + 1), Path(folder))
+
+
+def a_job(family: Family, panel: Panel, rows: int, steps: int, min_past: int = HORIZON, **settings: Any) -> TrainingJob:
+    """Train on so many random windows a step."""
+    sampler = Sampler(TrainingWindows(panel, panel.lengths, family.context, HORIZON, min_past), rows, "series", 0)
+    defaults = {"steps": steps, "batch_size": rows, "checkpoint_steps": 10**6}
+    return TrainingJob(
+        model=family.model,
+        batch=lambda number, part, parts: family.batch(panel, sampler.draw(number).part(part, parts)),
+        validation=None,
+        settings=Training.model_validate(defaults | settings),
+        precision=family.precision,
+        label=family.label,
+        made_with={},
+        windows=rows,
+    )
+
+
+def train_timed(job: TrainingJob, folder: Path) -> float:
+    """Steps per second."""
+    metrics = _ClockMetrics(folder / "metrics.jsonl")
+    fit(job, folder, metrics, StopSignal())
+    metrics.close()
     return metrics.clock.rate

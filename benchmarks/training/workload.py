@@ -70,11 +70,12 @@ def random_series(count: int, length: int) -> list[Any]:
 def write_panel(folder: Path, series: Sequence[Any]) -> Panel:
     """A panel of series with one target."""
     lengths = [len(one) for one in series]
-    writer = PanelWriter(folder, Columns(1), sum(lengths))
-    np.concatenate(series, out=writer.row(0))
+    writer = PanelWriter(folder, Columns(1))
+    block = writer.new_block(sum(lengths))
+    block.write(0, 0, np.concatenate(series))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
-    names = [str(index) for index in range(len(series))]
-    return writer.finish(names, offsets, np.arange(sum(lengths)), pa.int64())
+    ids = pa.table({"item_id": range(len(series))})
+    return writer.finish(block, ids, offsets, np.arange(sum(lengths)), (pa.int64(), pa.int64()))
 
 
 def ratio(stock: Sequence[float], ours: Sequence[float]) -> dict[str, float]:

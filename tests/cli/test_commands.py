@@ -377,3 +377,22 @@ def test_a_run_that_has_ended_is_taken_up(run: Command, config: Path) -> None:
     parents = {listed["run_id"]: listed["parent"] for listed in run("runs", "--json").json}
     assert parents == {second["run_id"]: first, first: None}  # two runs of one second have no order
     assert f"takes up {first}" in " ".join(run("runs").out.split())
+
+
+def test_monitor_on_a_terminal_shows_the_run_until_somebody_stops_following(
+    run: Command, config: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    class Terminal(io.StringIO):
+        def isatty(self) -> bool:
+            return True
+
+    def interrupt(_seconds: float) -> None:
+        raise KeyboardInterrupt
+
+    first = run("launch", "--config", str(config), "--json").json["run_id"]
+    monkeypatch.setenv("TERM", "xterm")
+    monkeypatch.setattr("time.sleep", interrupt)
+    monkeypatch.setattr("sys.stdout", terminal := Terminal())
+    stopped = run("monitor", first)
+    assert (stopped.code, "the run goes on" in stopped.err) == (130, True)
+    assert "gone by" in terminal.getvalue()

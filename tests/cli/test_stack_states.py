@@ -113,3 +113,14 @@ def test_a_sweep_that_is_switched_off_is_said_and_keeps_runs_from_being_launched
     assert instances() == []
     switch_sweep("ENABLED")
     assert run("launch", "--trainer", "probe").code == 0
+
+
+@pytest.mark.usefixtures("data")
+def test_doctor_says_what_is_wrong_with_a_stack_and_how_to_mend_it(run: Command) -> None:
+    well = run("doctor")
+    assert "ok       stack" in well.out
+    with status("UPDATE_IN_PROGRESS", outputs=True):
+        broken = run("doctor")
+        documents = {each["part"]: each for each in run("doctor", "--json").json["parts"]}
+    assert (broken.code, "broken   stack" in broken.out) == (2, True)
+    assert (documents["stack"]["health"], documents["sweep"]["health"]) == ("broken", "ok")

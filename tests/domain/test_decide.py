@@ -18,6 +18,7 @@ from chronos_ec2.domain.decision import (
     MarkOrphan,
     MarkUnreadable,
     Notify,
+    Relaunch,
     ReleaseUnreadable,
     Terminate,
     WriteLock,
@@ -35,6 +36,7 @@ from chronos_ec2.domain.facts import (
 from chronos_ec2.domain.instance import InstanceLookup, InstanceState, StateReason
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.records.capacity import Waiting
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.missing_instance import is_lost
@@ -345,6 +347,21 @@ def test_a_launch_has_the_boot_time_to_name_its_instance() -> None:
     assert (
         decided(some_facts(instances=(), lock=held(launching(), NOW - seconds(60)), heartbeat=Absent())).actions == ()
     )
+
+
+@pytest.mark.parametrize(("pause_is_over", "asks"), [(seconds(-1), False), (seconds(0), True)])
+def test_a_launch_that_waits_is_asked_for_when_its_pause_is_over(pause_is_over: timedelta, asks: bool) -> None:
+    waiting = Waiting(NOW - LIMITS.boot, NOW + LIMITS.boot, 3, NOW - pause_is_over)
+    run = replace(launching(), attempt=2, waiting=waiting, launching=None)
+    decision = decided(LaneFacts(run.lane, (), NOW, held(run), Absent()))
+    assert any(isinstance(action, Relaunch) for action in decision.actions) is asks
+
+
+def test_no_launch_is_asked_for_once_the_attempt_has_had_an_instance() -> None:
+    wanted = replace(launching(), attempt=2, launching=None)
+    for run, asks in ((wanted, True), (replace(wanted, instance_id=INSTANCE_ID), False)):
+        decision = decided(LaneFacts(run.lane, (), NOW, held(run, NOW), Absent()))
+        assert (Relaunch(run) in decision.actions) is asks
 
 
 def test_an_orphan_has_a_grace_then_two_observations() -> None:

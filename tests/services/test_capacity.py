@@ -298,6 +298,32 @@ def test_nobody_takes_over_before_the_launcher_function_must_have_ended(env: Env
     assert len(env.alive) == 1
 
 
+def test_ec2_is_not_asked_again_for_a_run_that_has_its_instance(env: Environment, faults: Faults) -> None:
+    run = preempted(env)
+    env.fleet.no_capacity = set()
+    until_it_runs(env)
+    asked = env.alive, [operation for operation, _ in faults.calls].count("fleet.launch")
+    env.clock.advance(HOUR)
+    env.relaunch(run)
+    assert asked == (env.alive, [operation for operation, _ in faults.calls].count("fleet.launch"))
+
+
+def test_a_launcher_that_comes_too_early_does_not_ask_ec2(env: Environment, faults: Faults) -> None:
+    run = preempted(env)
+    before = [operation for operation, _ in faults.calls].count("fleet.launch")
+    env.relaunch(run)
+    assert [operation for operation, _ in faults.calls].count("fleet.launch") == before
+
+
+def test_a_launcher_that_meets_no_capacity_succeeds_if_the_run_may_wait(env: Environment) -> None:
+    run = preempted(env)
+    env.clock.advance(timedelta(minutes=1))
+    env.relaunch(run)
+    waiting = env.lock().run.waiting
+    assert waiting is not None
+    assert waiting.tries == 2
+
+
 def test_a_launcher_that_was_held_up_past_its_slot_does_not_ask_ec2(env: Environment, faults: Faults) -> None:
     env.fleet.no_capacity = {"subnet-a"}
     key = env.lane.state_key

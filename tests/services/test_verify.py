@@ -7,9 +7,10 @@ import pytest
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.ports import Resource, Subscription, SubscriptionState
+from chronos_ec2.ports import Resource, Stack, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.verify import Finding, check_bucket_region, check_sweep, setup_warnings
+from chronos_ec2.services.doctor import Health, check_bucket_region, check_sweep, diagnose_setup
+from chronos_ec2.services.verify import Finding
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import a_stack, seconds
 
@@ -70,7 +71,12 @@ def test_an_instance_that_is_gone_is_not_found() -> None:
 
 
 def warned(aws: MemoryAws) -> tuple[str, ...]:
-    return setup_warnings(a_stack(), RunStore(aws.objects), aws.setup_checks)
+    return setup_warnings(a_stack(), aws)
+
+
+def setup_warnings(stack: Stack, aws: MemoryAws) -> tuple[str, ...]:
+    found = diagnose_setup(stack, RunStore(aws.objects), aws.setup_checks)
+    return tuple(str(each) for each in found if each.health is not Health.OK)
 
 
 def test_a_stack_that_is_set_up_as_it_should_be_gets_no_warning() -> None:
@@ -153,7 +159,5 @@ def test_a_sweep_that_does_not_run_is_warned_of_and_nothing_is_launched_beside_i
 
 
 def test_a_stack_that_is_being_changed_is_warned_of() -> None:
-    (warning,) = setup_warnings(
-        a_stack(status="UPDATE_IN_PROGRESS"), RunStore(MemoryAws().objects), MemoryAws().setup_checks
-    )
+    (warning,) = setup_warnings(a_stack(status="UPDATE_IN_PROGRESS"), MemoryAws())
     assert "chronos-ec2-dev is UPDATE_IN_PROGRESS" in warning

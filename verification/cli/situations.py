@@ -73,6 +73,7 @@ COMMANDS = (
     _command(f"kill {ACTIVE} --json", OK, "s3", changes=True),
     _command("cleanup --json", LEFT, "s3 ec2 scheduler", changes=True),
     _command("verify --json", LEFT, "s3 ec2 scheduler"),
+    _command("doctor --json", OK, "s3"),
     _command("runs --json", OK, "s3"),
     _command(f"runs show {FAILED} --json", OK, "s3"),
     _command(f"runs compare {FAILED} {ACTIVE}", OK, "s3"),

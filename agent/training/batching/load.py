@@ -18,18 +18,20 @@ from chronos_ec2.training_config.schema import TrainingConfig
 def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tuple[str, Panel]:
     """The SHA-256 of the data set, and its panel; read only once per instance.
 
-    Reports progress after each file that is hashed and each chunk that is read.
+    Files are hashed here only if the download has not done it. Reports progress after each file and each chunk.
     """
 
     def progress(done: int, total: int) -> None:
         metrics.event("loading", what="data", done=done, total=total)
 
     files = sorted(workdir.data.rglob("*.parquet"))
+    known = json.loads(workdir.data_hashes.read_text()) if workdir.data_hashes.exists() else {}
     min_length = min_series_length(config)
     settings = {"data": config.data.model_dump(), "min_length": min_length}
     hashes = []
     for path in files:
-        hashes.append(sha256_of(path))
+        columns = [part for part in path.relative_to(workdir.data).parts[:-1] if "=" in part]
+        hashes.append([known.get(str(path)) or sha256_of(path), *columns])
         metrics.event("loading", what=f"data: {len(hashes)} of {len(files)} files hashed")
     data_sha256 = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
     folder = panel_folder(workdir, data_sha256)

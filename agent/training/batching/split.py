@@ -18,7 +18,8 @@ from chronos_ec2.training_config.schema import TrainingConfig
 class Split:
     """Training, validation and test windows, in this order of time within each series.
 
-    Of the `evaluated` series, `test` and `validation` have those with an observation in and before these windows.
+    Of the `evaluated` series, `test` and `validation` have those that are long enough, with an observation in and
+    before these windows.
     """
 
     training: TrainingWindows
@@ -34,7 +35,8 @@ class Split:
             InvalidInput: no training window is left, or no observation is held out.
         """
         horizon, season, windows = config.prediction_length, config.evaluation.season_length, config.evaluation.windows
-        evaluated = _evaluated_series(panel, config.evaluation.series)
+        named = _named_series(panel, config.evaluation.series)
+        evaluated = _long_enough(panel, named, min_series_length(config))
         test = hold_out(panel, horizon, windows, season, series=evaluated)
         ends, validation = panel.lengths.copy(), None
         ends[evaluated] = test.cutoffs[0]
@@ -46,7 +48,7 @@ class Split:
         min_past = config.training.min_past or horizon
         training = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
         _check_not_empty(training, sampling_weights(panel, config))
-        return cls(training, validation, test, len(evaluated))
+        return cls(training, validation, test, len(named))
 
 
 def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
@@ -67,7 +69,7 @@ def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
 def min_series_length(config: TrainingConfig) -> int:
     """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
 
-    A series with these but without a training window is evaluated and not trained on.
+    A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
     """
     held_out = config.evaluation.windows + (1 if _needs_validation(config) else 0)
     return (1 + held_out) * config.prediction_length
@@ -82,12 +84,22 @@ def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
     raise InvalidInput("data.path", problem, "lower training.min_past, prediction_length or evaluation.windows")
 
 
-def _evaluated_series(panel: Panel, pattern: str) -> Indices:
-    positions = [position for position, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, pattern)]
+def _named_series(panel: Panel, pattern: str) -> Indices:
+    items = panel.items.to_pylist()
+    positions = [position for position, item in enumerate(items) if fnmatchcase(item, pattern)]
     if not positions:
-        problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
+        problem = f"{pattern!r} matches no series; the names look like {items[0]!r}"
         raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
     return np.array(positions)
+
+
+def _long_enough(panel: Panel, series: Indices, min_length: int) -> Indices:
+    """The series that can be evaluated; the others are only trained on."""
+    found = series[panel.lengths[series] >= min_length]
+    if not len(found):
+        problem = f"none of the {len(series)} series to evaluate has the {min_length} points that it needs"
+        raise InvalidInput("evaluation.series", problem, "lower prediction_length or evaluation.windows")
+    return found
 
 
 def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:

@@ -100,7 +100,7 @@ def evaluate(
         "baselines": _baselines(fits, test, models.errors, forecaster.metrics, forecaster.stop),
     }
     write_forecasts(workdir.forecasts, panel, test, config.data, exported.forecasts, naive)
-    write_report(workdir.evaluation, document, models.errors, ids_of(panel, config.data, test.series))
+    write_report(workdir.evaluation, document, models.errors, ids_of(panel, test.series))
     mase = series_mase(models.errors[exported.name])
     keys = ("exported", "series", "verdict", "models", "undefined", "trained_minus", "baselines")
     return document, {

@@ -33,8 +33,8 @@ def write_forecasts(
     items = np.tile(np.repeat(held_out.series, targets * horizon), windows)
     names = np.tile(np.repeat(np.arange(targets), horizon), windows * count)
     columns: dict[str, Any] = {
-        **ids_of(panel, data, items),
-        data.timestamp: pa.array(panel.ticks[points]).cast(panel.time_type),
+        **ids_of(panel, items),
+        data.timestamp: panel.times_at(points),
         "target_name": pa.array(data.target, pa.string()).take(pa.array(names)),
         "target": nulls_for_nan(held_out.truth),
         "seasonal_naive": naive[..., _MEDIAN].reshape(-1),
@@ -43,9 +43,10 @@ def write_forecasts(
     pq.write_table(pa.table(columns), path, compression="zstd")
 
 
-def ids_of(panel: Panel, data: Data, series: Indices) -> dict[str, pa.Array]:
+def ids_of(panel: Panel, series: Indices) -> dict[str, pa.ChunkedArray]:
     """The columns that name series, with the names and types that they have in the data."""
-    return {data.item_id: panel.items.take(pa.array(series))}
+    found = panel.ids.take(pa.array(series))
+    return dict(zip(found.column_names, found.columns, strict=True))
 
 
 def nulls_for_nan(values: Any) -> pa.Array:

@@ -69,6 +69,8 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
     Raises:
         InvalidInput: a single window does not fit.
     """
+    if family.attention is None:
+        family.choose_attention(panel, batch)
     start, size = 0, min(family.forecast_windows(panel.columns), len(batch.series))
     while start < len(batch.series):
         stop = start + size
@@ -80,7 +82,7 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
             continue
         if size == 1:
             raise InvalidInput("context_length", "a single forecast does not fit into the GPU's memory", "shorten it")
-        size = -(-size // 2)
+        size = family.fitting = -(-size // 2)
         free_memory()
 
 

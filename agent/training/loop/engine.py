@@ -221,8 +221,8 @@ def _arguments(job: TrainingJob, accumulation: int, folder: Path) -> TrainingArg
         use_cpu=device == "cpu",
         bf16=precision == "bf16",
         fp16=precision == "fp16",
-        # With groups of one row, block attention leaves queries and keys without a gradient.
-        ddp_find_unused_parameters=True,
+        # None is unused: `Family.freeze_unused`.
+        ddp_find_unused_parameters=False,
     )
     # One process, one GPU: otherwise transformers would use torch's DataParallel, which is slower.
     if device != "cpu":

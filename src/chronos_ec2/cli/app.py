@@ -22,6 +22,7 @@ SUMMARIES = {
     "kill": "End a run after it has saved its work.",
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",
+    "doctor": "Check everything that a launch depends on, and say how to mend what is wrong.",
     "runs": "List the runs of an environment, newest first; show one, compare several.",
     "teardown": "Delete an environment's stack; the bucket stays.",
     "upload": "Upload a data set, a configuration or the agent.",

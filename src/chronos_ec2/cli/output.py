@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
-from rich.console import Console
+from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.markup import escape
 from rich.spinner import Spinner
@@ -65,6 +65,27 @@ class Output:
             self._shown = shown
             try:
                 yield lambda text: spinner.update(text=one_line(text))
+            finally:
+                self._shown = None
+
+    @property
+    def live(self) -> bool:
+        """Whether standard output is a terminal on which something can change."""
+        return not self.json and sys.stdout.isatty() and not _console(stderr=False).is_dumb_terminal
+
+    @property
+    def unicode(self) -> bool:
+        """Whether standard output can show more than ASCII."""
+        return "utf" in _console(stderr=False).encoding.lower()
+
+    @contextmanager
+    def screen(self) -> Iterator[Callable[[RenderableType], None]]:
+        """Show on a terminal what the block gets, each time in place of what was there; nothing stays."""
+        shown = Live(console=_console(stderr=False), transient=True, auto_refresh=False, redirect_stdout=False)
+        with shown:
+            self._shown = shown
+            try:
+                yield lambda content: shown.update(content, refresh=True)
             finally:
                 self._shown = None
 

@@ -6,6 +6,7 @@ import re
 
 _ISO = re.compile(r"P(?:(\d+)Y)?(?:(\d+)M)?(?:(\d+)W)?(?:(\d+)D)?(?:T(?:(\d+)H)?(?:(\d+)M)?(?:(\d+(?:\.\d+)?)S)?)?")
 _ISO_UNITS = ((12, 0.0), (1, 0.0), (0, 604_800.0), (0, 86_400.0), (0, 3600.0), (0, 60.0), (0, 1.0))
+_BUSINESS_DAYS = re.compile(r"(\d*)B")
 _PANDAS = re.compile(r"(\d*)([A-Za-z]+)(?:-[A-Z]{3})?")
 _PANDAS_UNITS = {
     (0, 604_800.0): ("W",), (0, 86_400.0): ("D",), (0, 3600.0): ("h", "H"), (0, 60.0): ("min", "T"),
@@ -19,8 +20,13 @@ def same_frequency(one: str, other: str) -> bool:
     return length_of(one) == length_of(other)
 
 
-def length_of(name: str) -> tuple[int, float] | None:
-    """(months, seconds) of a step; (0, -n) for a number n, the step of integer times; None for an unknown name."""
+def length_of(name: str) -> tuple[int, float] | str | None:
+    """(months, seconds) of a step; (0, -n) for a number n, the step of integer times; None for an unknown name.
+
+    Business days are neither: their length is a name, such as 1B.
+    """
+    if (business := _BUSINESS_DAYS.fullmatch(name)) is not None:
+        return f"{int(business[1] or 1)}B"
     if name.isdecimal():
         return 0, -float(name)
     if (parts := _ISO.fullmatch(name)) is not None and any(parts.groups()):

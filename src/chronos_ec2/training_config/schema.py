@@ -46,8 +46,9 @@ class Problems(_Section):
 
     Only `ignore` accepts times without a common step, and series with different steps.
     """
-    short: Literal["refuse", "drop"] = "refuse"
-    """Series with fewer than `prediction_length` points before the held-out ones."""
+    short: Literal["train", "refuse", "drop"] = "train"
+    """Series with fewer than `prediction_length` points before the held-out ones; `train` trains on them if they have
+    a training window, and does not evaluate them."""
     empty: Literal["refuse", "drop"] = "refuse"
     """Series whose targets are all missing or all the same number."""
     infinite: Literal["refuse", "fill"] = "refuse"
@@ -61,7 +62,8 @@ class Data(_Section):
 
     path: str
     """Prefix or key below `cached-datasets/ENVIRONMENT/`, such as `training-data/m3-monthly/`."""
-    item_id: str = "item_id"
+    item_id: Annotated[Columns, Field(default_factory=lambda: ["item_id"], min_length=1)]
+    """The column that names the series, or several, such as store and product; folders named NAME=VALUE are columns."""
     timestamp: str = "timestamp"
     target: Annotated[Columns, Field(default_factory=lambda: ["target"], min_length=1)]
     """One column, or several that are forecast together."""
@@ -80,7 +82,7 @@ class Data(_Section):
 
     @model_validator(mode="after")
     def _no_duplicate_columns(self) -> Data:
-        columns = (self.item_id, self.timestamp, *self.values)
+        columns = (*self.item_id, self.timestamp, *self.values)
         if duplicates := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
             raise ValueError(f"column {duplicates[0]!r} is named twice")
         return self

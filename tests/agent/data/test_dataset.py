@@ -48,6 +48,14 @@ class Transfer:
         raise NotImplementedError
 
 
+class Same(Transfer):
+    """Two bytes for every key."""
+
+    def download_piece(self, key: str, path: Path, rest: range | None, on_bytes: Callable[[int], None]) -> Source:
+        path.write_bytes(b"ok")
+        return Source("etag", 2)
+
+
 def no_stop() -> None:
     """Never raises."""
 
@@ -59,6 +67,14 @@ def test_files_of_the_same_name_do_not_collide_and_none_leaves_the_folder(tmp_pa
     assert all(one.path.parent == tmp_path for one in data.files)
     assert sum(count) == data.size == 16
     assert data.files[1].sha256 == hashlib.sha256(b"first").hexdigest()
+
+
+def test_folders_that_are_columns_stay_in_the_path_and_none_leaves_the_folder(tmp_path: Path) -> None:
+    keys = ("data/sales/country=DE/../part.parquet", "data/sales/country=FR/part.parquet", "data/sales/part.parquet")
+    data = download(Same(), tuple(DataObject(key, 2, "etag") for key in keys), tmp_path, lambda _: None, no_stop)
+    assert [one.path.relative_to(tmp_path).as_posix() for one in data.files] == [
+        "00000/country=DE/part.parquet", "00001/country=FR/part.parquet", "00002-part.parquet",
+    ]  # fmt: skip
 
 
 def test_the_hash_of_a_data_set_does_not_depend_on_the_order_of_its_keys(tmp_path: Path) -> None:

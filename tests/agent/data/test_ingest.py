@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from agent.data.columns import check_columns
+from agent.data.columns import count_rows
 from agent.data.ingest import read_panel
 from agent.data.panel import open_panel
 from agent.data.sorting import order_of
@@ -71,7 +71,7 @@ def test_items_and_times_of_many_types(tmp_path: Path, items: pa.Array, times: p
 def test_column_names_come_from_the_configuration(tmp_path: Path) -> None:
     path = a_file(tmp_path, shop=["a", "a"], day=days(1, 2), sales=[1, 2])
     data = {"item_id": "shop", "timestamp": "day", "target": "sales"}
-    assert check_columns([path], Data.model_validate({"path": "x"} | data)) == 2
+    assert count_rows([path], Data.model_validate({"path": "x"} | data)) == 2
     assert read([path], tmp_path, **data).items.to_pylist() == ["a"]
 
 
@@ -105,21 +105,21 @@ def test_the_code_of_a_category_does_not_depend_on_later_targets(tmp_path: Path)
 def test_a_missing_column_is_named_with_its_file(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a"], timestamp=days(1), sales=[1])
     with pytest.raises(InvalidInput, match=r"^part.parquet: has no column 'target' for data.target \(its columns: "):
-        check_columns([path], DATA)
+        count_rows([path], DATA)
 
 
 @pytest.mark.parametrize(("column", "values"), [("target", ["1"]), ("timestamp", ["2024-01-01"]), ("item_id", [1.5])])
 def test_a_column_of_the_wrong_type_is_named(tmp_path: Path, column: str, values: list[Any]) -> None:
     columns: dict[str, Any] = {"item_id": ["a"], "timestamp": days(1), "target": [1.0], column: values}
     with pytest.raises(InvalidInput, match=f"column '{column}' is .*, which cannot be data.{column}"):
-        check_columns([a_file(tmp_path, **columns)], DATA)
+        count_rows([a_file(tmp_path, **columns)], DATA)
 
 
 def test_what_is_not_parquet_is_named(tmp_path: Path) -> None:
     path = tmp_path / "notes.parquet"
     path.write_text("item_id,timestamp,target")
     with pytest.raises(InvalidInput, match=r"^notes.parquet: is not Parquet"):
-        check_columns([path], DATA)
+        count_rows([path], DATA)
 
 
 def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
@@ -127,7 +127,7 @@ def test_an_empty_data_set_is_refused(tmp_path: Path) -> None:
         tmp_path, item_id=pa.array([], pa.string()), timestamp=pa.array([], pa.int64()), target=pa.array([], pa.int64())
     )
     with pytest.raises(InvalidInput, match="the data set has no rows"):
-        check_columns([path], DATA)
+        count_rows([path], DATA)
 
 
 def test_duplicate_times_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
@@ -142,7 +142,7 @@ def test_duplicate_times_are_counted_with_examples_or_dropped(tmp_path: Path) ->
 def test_short_series_are_counted_with_examples_or_dropped(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a", "a", "b", "b", "b"], timestamp=days(1, 2, 1, 2, 3), target=[1, 2, 3, 4, 5])
     with pytest.raises(InvalidInput, match=r"1 of 2 series have fewer than the 3 points .* for instance a \(2\)"):
-        read([path], tmp_path, 3)
+        read([path], tmp_path, 3, problems={"short": "refuse"})
     assert numbers(read([path], tmp_path, 3, problems={"short": "drop"})) == [[3, 4, 5]]
     with pytest.raises(InvalidInput, match="2 of 2 series"):
         read([path], tmp_path, 9, problems={"short": "drop"})
@@ -286,7 +286,7 @@ def test_times_in_several_zones_are_counted_with_examples_or_treated_as_instants
         match=r"column 'timestamp': times in UTC in 1 of 3 files, .* 1.parquet; times in Europe/Berlin in 1 of "
         r"3 files, .*; times without a zone in 1 of 3 files, for instance 3.parquet \(data.problems.zones: utc treats",
     ):
-        check_columns(files, DATA)
+        count_rows(files, DATA)
     panel = read(files, tmp_path, problems={"zones": "utc"})
     assert str(panel.time_type) == "timestamp[us, tz=UTC]"
     assert panel.times(1, 0, 2).equals(panel.times(0, 0, 2))
@@ -299,7 +299,7 @@ def test_progress_is_reported_for_every_chunk(tmp_path: Path) -> None:
     calls: list[tuple[int, int]] = []
     data = Data.model_validate({"path": "x", "past_covariates": "heat"})
     read_panel([path], data, 1, tmp_path / "panel", lambda done, total: calls.append((done, total)))
-    assert calls == [(4, 16), (8, 16), (12, 16), (16, 16)]
+    assert calls == [(4, 20), (8, 20), (12, 20), (20, 20)]
 
 
 @given(

@@ -49,8 +49,9 @@ def test_missing_times_are_ignored(tmp_path: Path) -> None:
         (("2023-11-15", "2023-12-15", "2024-02-15", "2024-03-15"), "2024-01-15"),
         (("2024-01-01", "2024-04-01", "2024-07-01", "2025-01-01"), "2024-10-01"),
         (("2020-12-31", "2021-12-31", "2023-12-31", "2024-12-31"), "2022-12-31"),
+        (("1968-02-29", "1968-03-31", "1968-04-30", "1968-06-30"), "1968-05-31"),
     ],
-    ids=["month ends", "mid month", "quarters", "years"],
+    ids=["month ends", "mid month", "quarters", "years", "before the epoch"],
 )
 def test_months_are_a_common_step_of_varying_length(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*have), target=[1, 2, 3, 4])
@@ -145,3 +146,54 @@ def test_the_frequency_may_be_asserted(tmp_path: Path) -> None:
         assert len(read([path], tmp_path, frequency=name)) == 1
     with pytest.raises(InvalidInput, match=r"column 'timestamp': the step is P7D, not MS \(data.frequency\)"):
         read([path], tmp_path, frequency="MS")
+
+
+@pytest.mark.parametrize("last", ["23:59:59.999", "23:00:00", "00:00:00"])
+@pytest.mark.parametrize(
+    ("months", "step"), [((1, 2, 3, 5), "P1M"), ((3, 6, 9, 15), "P3M")], ids=["months", "quarters"]
+)
+def test_times_that_are_equally_long_before_the_end_of_the_month_are_monthly(
+    tmp_path: Path, last: str, months: tuple[int, ...], step: str
+) -> None:
+    """pandas' end_time of a month is its last tick."""
+    ends = [str(np.datetime64("2024-01", "M") + month - np.timedelta64(1, "D")) for month in months]
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*(f"{end}T{last}" for end in ends)), target=range(4))
+    with pytest.raises(InvalidInput, match=f"1 times are missing from the step {step}"):
+        read([path], tmp_path, problems={"gaps": "refuse"})
+    found = read([path], tmp_path, problems={"gaps": "fill"}).times(0, 0, 5).to_pylist()
+    assert len({f"{time:%H:%M:%S.%f}" for time in found}) == 1
+    assert [time.month for time in found] == [
+        (month - 1) % 12 + 1 for month in (*months[:3], months[2] + months[0], months[3])
+    ]
+
+
+@pytest.mark.parametrize("gaps", ["refuse", "fill"])
+@pytest.mark.parametrize(("wrong", "neighbour"), [("1970-01-01", "2024-01-01"), ("9999-12-31", "2024-01-30")])
+def test_a_time_far_from_all_others_is_named_with_its_neighbour(
+    tmp_path: Path, gaps: str, wrong: str, neighbour: str
+) -> None:
+    """Filled in, one such row in a large data set would be a series of almost nothing but missing observations."""
+    dates = [f"2024-01-{day:02}" for day in range(1, 31)]
+    rows = {"item_id": ["a"] * 30 + ["b"] * 31, "timestamp": times(*dates, *dates, wrong), "target": range(61)}
+    between = sorted([wrong, neighbour])
+    with pytest.raises(InvalidInput, match=f"in 1 of 2 series .* in b, is .* between {between[0]} and {between[1]}"):
+        read([a_file(tmp_path, **rows)], tmp_path, problems={"gaps": gaps})
+
+
+def test_a_change_of_clocks_is_named_as_the_likely_reason(tmp_path: Path) -> None:
+    """Local times without a zone lack an hour in spring and have one twice in autumn; local midnights in UTC jump."""
+    quarters = np.datetime64("2024-03-30T00:00", "ms") + np.arange(300) * np.timedelta64(15, "m")
+    spring = quarters[(quarters < np.datetime64("2024-03-31T02:00")) | (quarters >= np.datetime64("2024-03-31T03:00"))]
+    autumn = np.datetime64("2024-10-26T00:00", "ms") + np.arange(72) * np.timedelta64(1, "h")
+    autumn = np.sort(np.append(autumn, np.datetime64("2024-10-27T02:00", "ms")))
+    midnights = np.datetime64("2024-03-25T23:00", "ms") + np.arange(14) * np.timedelta64(1, "D")
+    midnights[6:] -= np.timedelta64(1, "h")
+    outage = quarters[(quarters < np.datetime64("2024-04-01T02:00")) | (quarters >= np.datetime64("2024-04-01T03:00"))]
+    for name, found, said in (("s", spring, True), ("a", autumn, True), ("m", midnights, True), ("o", outage, False)):
+        zone = pa.timestamp("ms", "UTC") if name == "m" else pa.timestamp("ms")
+        path = a_file(
+            tmp_path, item_id=["a"] * len(found), timestamp=pa.array(found).cast(zone), target=range(len(found))
+        )
+        with pytest.raises(InvalidInput) as caught:
+            read([path], tmp_path, problems={"gaps": "refuse"})
+        assert ("change of clocks" in str(caught.value)) is said, name

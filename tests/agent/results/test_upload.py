@@ -108,7 +108,7 @@ def test_examples_are_representative_and_plotted(tmp_path: Path, count: int) -> 
         (pa.int64(), 1_704_067_200_000),
         (pa.timestamp("ms", "+09:00"), "2024-01-01 09:00:00"),
         (pa.timestamp("ms", "-05:00"), "2023-12-31 19:00:00"),
-        (pa.date32(), "2024-01-01 00:00:00"),
+        (pa.date32(), "2024-01-01"),
     ],
 )
 def test_times_are_plotted_as_numbers_or_local_times(tmp_path: Path, kind: pa.DataType, first: Any) -> None:
@@ -126,13 +126,13 @@ def test_times_are_plotted_as_numbers_or_local_times(tmp_path: Path, kind: pa.Da
 
 def test_missing_values_of_an_example_are_null(tmp_path: Path) -> None:
     table = toy_series(1)
-    gap = table.set_column(2, "target", [[None, *table["target"].to_pylist()[1:]]])
+    gap = table.set_column(2, "target", [[1.0, None, *table["target"].to_pylist()[2:]]])
     path = tmp_path / "toy.parquet"
     pq.write_table(gap, path)
     panel = read_panel([path], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
     quantiles = np.zeros((1, 1, 1, 30, 9))
     (example,) = examples(panel, hold_out(panel, 30, 1, 6), "chronos-2", quantiles, quantiles, np.array([np.nan]))
-    assert example["values"][0] is None
+    assert example["values"][1] is None
     assert example["mase"] is None
     draw_forecasts([example], tmp_path / "forecast.png")
 

@@ -3,29 +3,36 @@
 from __future__ import annotations
 
 import time
+from datetime import datetime
+from typing import Annotated
 
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.exit_codes import ExitCode
+from chronos_ec2.cli.monitor_screen import History, screen
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
 from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, verdict_line
 from chronos_ec2.cli.patience import PatientReader
 from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
+from chronos_ec2.services.logs import LogReader
 from chronos_ec2.services.run_queries import RunView, find_run, list_instances
 
 
 def monitor(
     run_id: OptionalRunId = None,
     interval: Interval = 5.0,
+    compact: Annotated[bool, typer.Option("--compact", help="A line for each change, as without a terminal.")] = False,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
     """Follow a run until it is over and its instance is gone.
+
+    Shows progress, cost and the latest end on a terminal; elsewhere a line for each change.
 
     Exit code 0 only if it succeeded. Ctrl-C stops following; the run continues. While AWS does not answer or the
     credentials are expired, it says so and goes on, for up to an hour.
@@ -35,7 +42,10 @@ def monitor(
     followed = find_active(store, environment, None).run.run_id if run_id is None else run_id
     find_run(store, environment, followed)  # what cannot be read at the start is an error, not an outage
     with on_interrupt(f"the run goes on; `chronos-ec2 monitor {followed}` follows it again"):
-        snapshot, cost = _follow(reader, environment, followed, interval, json=json)
+        if console.live and not compact:
+            snapshot, cost = _show(reader, environment, followed, interval)
+        else:
+            snapshot, cost = _follow(reader, environment, followed, interval, json=json)
     run = snapshot.run
     if not json:
         console.print(verdict_line(run))
@@ -72,6 +82,27 @@ def _follow(
                 return snapshot, cost
             show(f"run {run_id}: {run.status} ({run.current_step}) {snapshot.progress} {dollars(cost)}")
             time.sleep(interval)
+
+
+def _show(reader: PatientReader, environment: str, run_id: str, interval: float) -> tuple[RunView, float | None]:
+    """Show a run at a glance until it no longer holds its lane. Its phases stay on the terminal."""
+    history, log = History(), LogReader(reader.world.store.objects, environment, run_id, "trainer")
+
+    def look(world: OperatorWorld) -> tuple[RunView, float | None, datetime, list[str]]:
+        log.objects = world.store.objects
+        return *_look(world, environment, run_id), world.clock.now(), log.more()
+
+    with console.screen() as show:
+        while True:
+            snapshot, cost, now, lines = reader.read(look)
+            if not snapshot.active:
+                break
+            history.log.extend(lines)
+            show(screen(snapshot, cost, now, history, reader.world.limits, unicode=console.unicode))
+            time.sleep(interval)
+    for status, moment in snapshot.run.phases:
+        console.print(f"{moment:%H:%M:%S}  {status}")
+    return snapshot, cost
 
 
 def _look(world: OperatorWorld, environment: str, run_id: str) -> tuple[RunView, float | None]:

@@ -10,7 +10,7 @@ from rich.markup import escape
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_findings, print_json
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.services.verify import setup_warnings
+from chronos_ec2.services.doctor import Health, diagnose_setup
 from chronos_ec2.services.verify import verify as find_what_is_left
 
 
@@ -24,7 +24,8 @@ def verify(
     """
     world = connect(environment, region, bucket)
     left = find_what_is_left(environment, world.store, world.fleet, world.deadlines)
-    found = setup_warnings(world.stack, world.store, world.setup_checks)
+    checked = diagnose_setup(world.stack, world.store, world.setup_checks)
+    found = [str(each) for each in checked if each.health is not Health.OK]
     if json:
         print_json({"environment": environment, "left": [asdict(finding) for finding in left], "warnings": found})
     else:

@@ -21,6 +21,7 @@ from agent.training.batching.split import Split
 from agent.training.evaluate import time_budget
 from agent.training.evaluate.predict import Forecaster
 from agent.training.evaluate.reference_models import ReferenceModel, reference_models
+from agent.training.model.block_attention import BlockEncoder
 from agent.training.model.families import Chronos2Family, Family
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config.parse import parse_config
@@ -63,8 +64,17 @@ def test_forecasts_that_do_not_fit_into_memory_are_made_in_smaller_batches(tmp_p
     whole = forecasts(family, panel, test, tmp_path)
     small = SmallGpu(family, 3)
     parts = forecasts(small, panel, test, tmp_path)
-    assert small.tried == 2 * [8, 4, 2, 2, 2, 2]
+    assert small.tried == [8, 4, *(2 * [2, 2, 2, 2])]
     np.testing.assert_allclose(parts, whole, rtol=1e-4)
+
+
+def test_every_model_forecasts_with_block_attention(tmp_path: Path) -> None:
+    panel, family = a_panel(tmp_path), a_family("chronos-2", dropout=0.0)
+    family.model.eval()
+    assert family.attention is None
+    forecasts(family, panel, hold_out(panel, HORIZON, 1, 6), tmp_path)
+    assert family.attention == "block"
+    assert isinstance(family.model.encoder, BlockEncoder)
 
 
 def test_a_forecast_that_never_fits_is_an_error(tmp_path: Path) -> None:

@@ -30,7 +30,7 @@ from chronos_ec2.training_config.parse import parse_config
 from tests.agent.builders import a_workdir, tiny_chronos, toy_series
 from tests.agent.training.builders import a_panel
 from tests.agent.training.loop import two_processes
-from tests.agent.training.loop.jobs import STEPS
+from tests.agent.training.loop.jobs import STEPS, assert_equal
 
 STEPS_TO_END = 60
 
@@ -44,8 +44,9 @@ def test_two_processes_train_like_one_with_the_batches_of_both(
         record_property(name, getattr(found, name))
     assert (found.batches, found.distinct_batches) == (2 * STEPS, 2 * STEPS)
     assert found.loss_gap < 1e-5
-    assert found.two.keys() == found.one.keys()
-    for name, weight in found.two.items():
+    assert_equal(*found.two)
+    assert found.two[0].keys() == found.one.keys()
+    for name, weight in found.two[0].items():
         torch.testing.assert_close(weight, found.one[name], rtol=1e-3, atol=2e-5)
 
 

@@ -23,7 +23,7 @@ from agent.training.batching.sampler import Sampler, TrainingWindows, WindowBatc
 from agent.training.loop import distributed
 from agent.training.loop.distributed import Process
 from agent.training.loop.engine import TrainingJob, fit
-from agent.training.model.families import Batch
+from agent.training.model.families import Batch, Family
 from chronos_ec2.domain.errors import UserError
 from tests.agent.training.builders import CONTEXT, HORIZON, a_family, a_panel
 from tests.agent.training.loop.jobs import Weights, a_job, limit_memory, losses, train
@@ -43,7 +43,8 @@ class Comparison:
     distinct_batches: int
     loss_gap: float
     """Largest relative difference between the losses of a step."""
-    two: Weights
+    two: tuple[Weights, Weights]
+    """Of each of the two."""
     one: Weights
 
 
@@ -54,10 +55,10 @@ def compare(folder: Path) -> Comparison:
     assert done.returncode == 0, done.stderr
     batches = [line for rank in (0, 1) for line in (folder / f"batches-{rank}").read_text().split()]
     _, one = train(_combined_job(panel), folder / "one")
-    two = torch.load(folder / "weights.pt", weights_only=True)
+    first, second = (torch.load(folder / f"weights-{rank}.pt", weights_only=True) for rank in (0, 1))
     pairs = zip(losses(folder / "two"), losses(folder / "one"), strict=True)
     gap = max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
-    return Comparison(len(batches), len(set(batches)), gap, two, one)
+    return Comparison(len(batches), len(set(batches)), gap, (first, second), one)
 
 
 def run_both(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -67,7 +68,7 @@ def run_both(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
 
 
 def _combined_job(panel: Panel) -> TrainingJob:
-    family, sampler = a_family("chronos-2", dropout=0.0), _sampler(panel)
+    family, sampler = _family(panel), _sampler(panel)
 
     def batch(number: int, _part: int, _parts: int) -> Batch:
         first, second = (sampler.draw(number, rank) for rank in (0, 1))
@@ -89,7 +90,7 @@ def main() -> int:
     options = parser.parse_args()
     folder, process = options.folder, Process(options.rank, options.processes)
     panel = open_panel(folder / "panel-0")
-    family, sampler = a_family("chronos-2", dropout=0.0), _sampler(panel)
+    family, sampler = _family(panel), _sampler(panel)
     if options.fail == "memory" and process.rank == 1:
         limit_memory(family.model, 1, from_call=2)
 
@@ -113,15 +114,25 @@ def main() -> int:
     try:
         with group:
             fit(job, folder / "two", metrics, StopSignal())
+            weights = {name: weight.detach() for name, weight in family.model.named_parameters()}
+            torch.save(weights, folder / f"weights-{process.rank}.pt")
+            # Rank 0 ends the worker when it leaves.
+            torch.distributed.barrier()
     except UserError as error:
         return report_error(error)
-    if process.rank == 0:
-        torch.save({name: weight.detach() for name, weight in family.model.named_parameters()}, folder / "weights.pt")
     return 0
 
 
 def _command(folder: Path) -> list[str]:
     return [sys.executable, "-m", "tests.agent.training.loop.two_processes", str(folder)]
+
+
+def _family(panel: Panel) -> Family:
+    """As in a run: block attention, and no weights without a gradient."""
+    family = a_family("chronos-2", dropout=0.0)
+    family.freeze_unused(panel.columns)
+    family.use_attention("block", panel.columns)
+    return family
 
 
 def _sampler(panel: Panel) -> Sampler:

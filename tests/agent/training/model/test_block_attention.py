@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,8 @@ from agent.training.model.block_attention import BlockEncoder, BlockGroupSelfAtt
 from tests.agent.training.builders import a_family, a_panel
 
 WINDOWS = WindowBatch(np.array([0, 3, 5, 7]), np.array([20, 31, 9, 50]))
+COMPLETE = WindowBatch(WINDOWS.series, np.array([24, 31, 40, 50]))
+"""Without padding, and so without masks."""
 
 
 def single_rows(tmp_path: Path) -> Panel:
@@ -30,13 +34,18 @@ def groups_of_rows(tmp_path: Path) -> Panel:
     )
 
 
+@pytest.mark.parametrize("windows", [WINDOWS, COMPLETE], ids=["padded", "complete"])
+@pytest.mark.parametrize("known", [True, False], ids=["known size", "found size"])
 @pytest.mark.parametrize("groups", [single_rows, groups_of_rows])
-def test_loss_gradients_and_forecasts_equal_the_librarys(tmp_path: Path, groups: Any) -> None:
+def test_loss_gradients_and_forecasts_equal_the_librarys(
+    tmp_path: Path, groups: Any, known: bool, windows: WindowBatch
+) -> None:
     panel = groups(tmp_path)
     family = a_family("chronos-2", dropout=0.0)
-    model, batch = family.model, family.batch(panel, WINDOWS)
+    model, batch = family.model, family.batch(panel, windows)
+    assert batch["padded"] is (windows is WINDOWS)
     found = []
-    for change in (uninstall, install):
+    for change in (uninstall, partial(install, group_size=panel.columns.all if known else None)):
         change(model)
         model.zero_grad()
         output = model(**batch)
@@ -69,7 +78,8 @@ def test_dropout_of_a_single_row_equals_the_librarys_on_average() -> None:
     layer = GroupSelfAttention(config).train()
     hidden = torch.randn(4, 6, config.d_model)
     means = []
-    for kind, mask in ((GroupSelfAttention, _stock_mask(4, 6)), (BlockGroupSelfAttention, torch.zeros(24, 1, 1, 1))):
+    layer.group_size = 1
+    for kind, mask in ((GroupSelfAttention, _stock_mask(4, 6)), (BlockGroupSelfAttention, None)):
         layer.__class__ = kind
         means.append(torch.stack([layer(hidden, mask).hidden_states for _ in range(3000)]).mean(0))
     torch.testing.assert_close(means[0], means[1], rtol=0.05, atol=0.05)
@@ -83,12 +93,19 @@ def _stock_mask(rows: int, times: int) -> torch.Tensor:
 class WrongMask(BlockEncoder):
     """Masks as if every group had one row."""
 
-    @staticmethod
     def _construct_and_invert_group_time_mask(
-        group_ids: torch.Tensor, attention_mask: torch.Tensor, floating_type: torch.dtype
-    ) -> torch.Tensor:
+        self, group_ids: torch.Tensor, attention_mask: torch.Tensor, floating_type: torch.dtype
+    ) -> torch.Tensor | None:
         singletons = torch.arange(len(group_ids), device=group_ids.device)
-        return BlockEncoder._construct_and_invert_group_time_mask(singletons, attention_mask, floating_type)
+        return super()._construct_and_invert_group_time_mask(singletons, attention_mask, floating_type)
+
+
+class IgnoresPadding(BlockEncoder):
+    """Never masks."""
+
+    def forward(self, *arguments: Any, **more: Any) -> Any:
+        self.padded = False
+        return super().forward(*arguments, **more)
 
 
 class CoarseInHalfPrecision(BlockGroupSelfAttention):
@@ -107,7 +124,10 @@ def test_a_difference_is_detected_at_any_level(tmp_path: Path, level: float) -> 
     batch = family.batch(groups_of_rows(tmp_path), WINDOWS)
     batch["context"] += level
     assert agrees(family.model, batch)
+    assert agrees(family.model, batch, group_size=3)
     assert not agrees(family.model, batch, encoder=WrongMask)
+    assert not agrees(family.model, batch, encoder=IgnoresPadding)
+    assert not agrees(family.model, batch, group_size=1)
 
 
 @pytest.mark.parametrize("precision", ["bf16", "fp16"])
@@ -117,6 +137,42 @@ def test_a_difference_in_half_precision_alone_is_detected(tmp_path: Path, precis
     assert agrees(family.model, batch, precision)
     assert agrees(family.model, batch, attention=CoarseInHalfPrecision)
     assert not agrees(family.model, batch, precision, attention=CoarseInHalfPrecision)
+
+
+def test_nothing_is_read_back_from_the_gpu_to_build_a_mask(tmp_path: Path) -> None:
+    """Tensors on the device `meta` have no values that could be read."""
+    family = a_family("chronos-2", dropout=0.0)
+    encoder = family.model.encoder.to("meta")
+    rows, patches = 6, 5
+    inputs = {
+        "inputs_embeds": torch.empty(rows, patches, family.model.config.d_model, device="meta"),
+        "attention_mask": torch.empty(rows, patches, device="meta"),
+        "group_ids": torch.empty(rows, dtype=torch.long, device="meta"),
+    }
+    for group_size in (1, 3):
+        install(family.model, group_size)
+        for encoder.padded in (True, False):
+            assert encoder(**inputs).last_hidden_state.shape == inputs["inputs_embeds"].shape
+    install(family.model)
+    with pytest.raises(NotImplementedError):
+        encoder(**inputs)
+
+
+@pytest.mark.parametrize("length", [24, 21, 11])
+def test_a_batch_is_padded_if_the_model_masks_a_patch(tmp_path: Path, length: int) -> None:
+    panel = a_panel(tmp_path)
+    random = np.random.default_rng(length)
+    found = set()
+    for share in np.linspace(0, 0.9, 40):
+        gaps = random.random(panel.values.shape) < share
+        batch = a_family("chronos-2").batch(
+            replace(panel, values=np.where(gaps, np.nan, panel.values).astype(np.float32)),
+            WindowBatch(np.array([0, 3]), np.array([length, length])),
+        )
+        _, observed, _ = a_family("chronos-2").model._prepare_patched_context(batch["context"])
+        assert batch["padded"] is not bool(observed.all())
+        found.add(batch["padded"])
+    assert found == {True, False}
 
 
 def test_saved_models_do_not_depend_on_it(tmp_path: Path) -> None:

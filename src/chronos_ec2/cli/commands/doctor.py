@@ -1,0 +1,39 @@
+"""`chronos-ec2 doctor`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from datetime import UTC, datetime
+
+import typer
+from rich.markup import escape
+
+from chronos_ec2.cli.exit_codes import ExitCode
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.services.doctor import Health, diagnose
+
+_COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
+
+
+def doctor(
+    environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False
+) -> None:
+    """Check everything that a launch depends on, and say how to mend what is wrong. Changes nothing.
+
+    Exit code 2 if something is broken: a guarantee does not hold, or nothing can be launched.
+    """
+    world = connect(environment, region, bucket)
+    aws_time, own_time = world.clock.now(), datetime.now(UTC)
+    found = tuple(diagnose(world.stack, world.store, world.setup_checks, aws_time, own_time))
+    if json:
+        print_json({"environment": environment, "parts": [asdict(each) for each in found]})
+    else:
+        for each in found:
+            colour = _COLOURS[each.health]
+            console.print(f"[{colour}]{each.health:<8}[/] {each.part:<9} {escape(one_line(each.text))}")
+            if each.remedy:
+                console.print(f"{'':18} {escape(one_line(each.remedy))}")
+    if any(each.health is Health.BROKEN for each in found):
+        raise typer.Exit(ExitCode.MEND)
