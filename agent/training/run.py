@@ -65,7 +65,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
     references = reference_models(config)
-    reserved = evaluation_seconds(family, references, split, config.evaluation)
+    reserved = evaluation_seconds(family, references, split)
     stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
         stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)
@@ -149,8 +149,8 @@ def _training_job(
     sampler = Sampler(split.training, count, settings.sampling, settings.seed, sampling_weights(panel, config))
 
     def validation() -> Iterator[Batch]:
-        assert split.validation is not None
-        for windows in islice(split.validation.batches(0, count), process.rank, None, process.world_size):
+        assert split.stopping is not None
+        for windows in islice(split.stopping.batches(0, count), process.rank, None, process.world_size):
             yield family.batch(panel, windows)
 
     return TrainingJob(

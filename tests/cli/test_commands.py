@@ -103,7 +103,15 @@ def test_launch_uses_the_configuration_in_the_bucket_by_default(run: Command, tm
     (folder / "2010" / "01").mkdir(parents=True)
     (folder / "2010" / "01" / "part.parquet").write_bytes(b"PAR1 rows PAR1")
     uploaded = run("upload", "data", str(folder), "more-sales", "--json").json
-    assert uploaded == {"data_path": "training-data/more-sales/", "files": 1, "removed": 0, "bytes": 14}
+    assert uploaded == {
+        "data_path": "training-data/more-sales/",
+        "files": 1,
+        "removed": 0,
+        "bytes": 14,
+        "converted": 0,
+        "rows": 0,
+        "series": [],
+    }
     assert "no --config" not in run("launch").err
     assert run("upload", "config", str(config)).code == 0
     assert run("launch").code == 0
@@ -166,7 +174,15 @@ def test_a_data_set_is_uploaded_and_replaced(run: Command, tmp_path: Path) -> No
     refused = run("upload", "data", str(tmp_path), "sales")
     assert (refused.code, "a.parquet" in refused.err, "--replace" in refused.err) == (2, True, True)
     done = run("upload", "data", str(tmp_path), "sales", "--replace", "--json")
-    assert done.json == {"data_path": "training-data/sales/", "files": 1, "removed": 1, "bytes": 14}
+    assert done.json == {
+        "data_path": "training-data/sales/",
+        "files": 1,
+        "removed": 1,
+        "bytes": 14,
+        "converted": 0,
+        "rows": 0,
+        "series": [],
+    }
     listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="cached-datasets/dev/training-data/sales/")["Contents"]
     assert [entry["Key"].rpartition("/")[2] for entry in listed] == ["new.parquet"]
 
@@ -278,6 +294,28 @@ def test_prices_are_those_of_the_stacks_region(run: Command, config: Path) -> No
     (found,) = run("runs", "--json").json
     assert found["run_id"] == run_id
     assert found["prices"] == {"g4dn.2xlarge": pytest.approx(0.752 + 8 / 730 + 0.005)}
+
+
+def test_tables_are_uploaded_as_parquet(run: Command, tmp_path: Path) -> None:
+    folder = tmp_path / "tables"
+    (folder / "2024").mkdir(parents=True)
+    (folder / "2024" / "north.csv").write_text("timestamp,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n")
+    uploaded = run("upload", "data", str(folder), "wide", "--json").json
+    assert (uploaded["files"], uploaded["rows"], uploaded["series"]) == (1, 4, ["a", "b"])
+    key = "cached-datasets/training-data/wide/2024/north.csv.parquet"
+    body = client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
+    assert pq.read_table(io.BytesIO(body)).column_names == ["item_id", "timestamp", "target"]
+    assert "2 columns became series: a, b" in run("upload", "data", str(folder), "wide").out
+    # A file alone, of either kind.
+    assert run("upload", "data", str(folder / "2024" / "north.csv"), "one", "--json").json["files"] == 1
+    (folder / "2024" / "x.parquet").write_bytes(body)
+    assert run("upload", "data", str(folder / "2024" / "x.parquet"), "two", "--json").json["files"] == 1
+    both = run("upload", "data", str(folder), "wide")
+    assert (both.code, "north.csv and x.parquet" in both.err) == (2, True)
+    (folder / "2024" / "x.parquet").unlink()
+    (folder / "2024" / "north.csv").write_text("timestamp,a\n1.2.2024,1\n")
+    refused = run("upload", "data", str(folder), "wide")
+    assert (refused.code, "--timestamp-format" in refused.err) == (2, True)
 
 
 def test_an_unknown_price_with_a_cap_is_refused_before_anything_is_uploaded(run: Command, config: Path) -> None:

@@ -1,11 +1,14 @@
-"""The split of a panel by time into training, validation and test windows."""
+"""The split of a panel by time into training, stopping, selection and test windows."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import datetime
 from fnmatch import fnmatchcase
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from agent.data.panel import Indices, Panel
 from agent.training.batching.held_out import HeldOutWindows, hold_out
@@ -16,20 +19,21 @@ from chronos_ec2.training_config.schema import TrainingConfig
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """Training, validation and test windows, in this order of time within each series.
+    """Windows for training, early stopping, the choice of the model to export, and the test, in this order of time.
 
-    Of the `evaluated` series, `test` and `validation` have those that are long enough, with an observation in and
-    before these windows.
+    Weights chosen on a window look better there than they are, so the choice among models is made on another one. Of
+    the `evaluated` series, held-out windows have those that are long enough, with an observation in and before them.
     """
 
     training: TrainingWindows
-    validation: HeldOutWindows | None
+    stopping: HeldOutWindows | None
+    selection: HeldOutWindows | None
     test: HeldOutWindows
     evaluated: int
 
     @classmethod
     def of(cls, panel: Panel, config: TrainingConfig) -> Split:
-        """The last windows are the test set; the one before is the validation set if anything is selected by it.
+        """The last windows are the test set, before which are one for the selection and one for stopping if needed.
 
         Raises:
             InvalidInput: no training window is left, or no observation is held out.
@@ -38,17 +42,20 @@ class Split:
         named = _named_series(panel, config.evaluation.series)
         evaluated = _long_enough(panel, named, min_series_length(config))
         test = hold_out(panel, horizon, windows, season, series=evaluated)
-        ends, validation = panel.lengths.copy(), None
+        ends = panel.lengths.copy()
         ends[evaluated] = test.cutoffs[0]
-        if _needs_validation(config):
-            ends[evaluated] -= horizon
-            validation = hold_out(panel, horizon, 1, season, before=windows, series=evaluated)
-            validation = _with_observations(validation, f"the {horizon} points before the test windows")
+        chosen: dict[str, HeldOutWindows | None] = {"stopping": None, "selection": None}
+        for before, purpose in enumerate(_choices(config), windows):
+            held_out = hold_out(panel, horizon, 1, season, before=before, series=evaluated)
+            ends[evaluated] = held_out.cutoffs[0]
+            chosen[purpose] = _with_observations(held_out, f"the {horizon} points for {purpose}")
         test = _with_observations(test, f"its last {windows * horizon} points")
+        if config.training.cutoff is not None:
+            ends = np.minimum(ends, _points_before(panel, config.training.cutoff))
         min_past = config.training.min_past or horizon
         training = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
         _check_not_empty(training, sampling_weights(panel, config))
-        return cls(training, validation, test, len(named))
+        return cls(training, chosen["stopping"], chosen["selection"], test, len(named))
 
 
 def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
@@ -71,8 +78,7 @@ def min_series_length(config: TrainingConfig) -> int:
 
     A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
     """
-    held_out = config.evaluation.windows + (1 if _needs_validation(config) else 0)
-    return (1 + held_out) * config.prediction_length
+    return (1 + config.evaluation.windows + len(_choices(config))) * config.prediction_length
 
 
 def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
@@ -112,7 +118,30 @@ def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
     raise InvalidInput("data.path", problem, remedy)
 
 
-def _needs_validation(config: TrainingConfig) -> bool:
-    """Whether the model to export, or the step to stop at, is selected on a validation window."""
+def _choices(config: TrainingConfig) -> list[str]:
+    """What is chosen on windows of its own, from the last window before the test set backwards."""
     has_reference = config.model.base is not None or config.evaluation.champion is not None
-    return (has_reference and config.evaluation.export == "better") or config.training.early_stopping is not None
+    selection = has_reference and config.evaluation.export == "better"
+    stopping = config.training.early_stopping is not None
+    return ["selection"] * selection + ["stopping"] * stopping
+
+
+def _points_before(panel: Panel, cutoff: str | int) -> Indices:
+    """(S,) points of each series before a time. Raises InvalidInput for one that the data's times do not have."""
+    before: Indices = np.add.reduceat((panel.ticks < _tick(panel, cutoff)).astype(np.int64), panel.offsets[:-1])
+    return before
+
+
+def _tick(panel: Panel, cutoff: str | int) -> int:
+    kind = panel.time_type
+    if isinstance(cutoff, int) is not pa.types.is_integer(kind):
+        raise InvalidInput("training.cutoff", f"{cutoff} is no time of the data", f"their times are {kind}")
+    if isinstance(cutoff, int):
+        return cutoff
+    time = datetime.fromisoformat(cutoff)
+    if time.tzinfo is not None and kind.tz is None:
+        raise InvalidInput("training.cutoff", f"{cutoff} has a zone", "the data's times have none: leave it out")
+    instant = pa.array([time], pa.timestamp("us", None if time.tzinfo is None else "UTC"))
+    if time.tzinfo is None and kind.tz is not None:
+        instant = pc.assume_timezone(instant, kind.tz)
+    return int(instant.cast(kind, safe=False).cast(pa.int64())[0].as_py())

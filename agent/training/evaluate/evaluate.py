@@ -83,9 +83,8 @@ def evaluate(
     acceptance.same_after_reload(*forecaster.forecast_reloaded(family, workdir.model, test))
     models.add("trained", trained)
     models.add("seasonal_naive", naive)
-    selection = split.validation if references and config.evaluation.export == "better" else None
     exported = ExportedModel("trained", family.name, trained)
-    exported = _evaluate_references(family, exported, references, selection, workdir.model, forecaster, models)
+    exported = _evaluate_references(family, exported, references, split.selection, workdir.model, forecaster, models)
     comparisons = models.compare()
     document = {
         "exported": exported.name,

@@ -62,7 +62,7 @@ def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> st
         origin = f"fine-tuned from {base_version}," if base_version else "trained from scratch"
         return f"{origin} with chronos-ec2, context length {facts['context_length']}."
     unmodified = base_version if exported == "base" else f"`{champion}`"
-    return f"the unmodified {exported}, {unmodified}. The trained model was not better on the validation window."
+    return f"the unmodified {exported}, {unmodified}. The trained model was not better on the window before the test."
 
 
 def without_nan(value: Any) -> Any:
@@ -105,7 +105,7 @@ def _series(found: dict[str, int], windows: int) -> list[str]:
     left_out = found["of"] - found["judged"]
     if not left_out:
         return [judged]
-    return [f"{judged} Left out: {left_out} series without an observation in the test windows, or before them."]
+    return [f"{judged} Left out: {left_out} series, too short or without observations in the test windows or before."]
 
 
 def _undefined(found: dict[str, str]) -> list[str]:

@@ -18,7 +18,6 @@ from agent.training.evaluate.metrics import by_horizon, errors
 from agent.training.evaluate.predict import forecast_batches, free_memory
 from agent.training.evaluate.reference_models import ReferenceModel
 from agent.training.model.families import Family
-from chronos_ec2.training_config.schema import Evaluation
 
 UPLOAD_SECONDS = 60.0
 _SAFETY_FACTOR = 1.5
@@ -28,7 +27,6 @@ def evaluation_seconds(
     family: Family,
     references: Sequence[ReferenceModel],
     split: Split,
-    settings: Evaluation,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> float:
     """Seconds to reserve for loading, forecasting with and comparing every model, and for uploading the results.
@@ -38,8 +36,8 @@ def evaluation_seconds(
     """
     test, panel = split.test, split.training.panel
     windows = test.cutoffs.size
-    if split.validation is not None and references and settings.export == "better":
-        windows += split.validation.cutoffs.size
+    if split.selection is not None:
+        windows += split.selection.cutoffs.size
     seconds = _forecast_seconds(family, panel, test, windows, monotonic)
     load_seconds = [0.0]
     for reference in references:

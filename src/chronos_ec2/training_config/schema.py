@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from datetime import date, datetime
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -159,7 +160,8 @@ class Model(_Section):
 class EarlyStopping(_Section):
     """Stop after `patience` validations without a lower loss, and keep the best weights.
 
-    The validation window is the `prediction_length` points before the test windows.
+    The validation window is the `prediction_length` points before the test windows, or before the window on which the
+    model to export is chosen.
     """
 
     every_steps: int = Field(100, ge=1)
@@ -174,6 +176,20 @@ def _reports(value: Any) -> Any:
 
 
 Reports = Annotated[list[Literal["tensorboard"]], BeforeValidator(_reports)]
+
+
+def _iso(value: Any) -> Any:
+    """Accept a date without quotes, which YAML reads as one."""
+    text = value.isoformat() if isinstance(value, date) else value
+    if isinstance(text, str):
+        try:
+            datetime.fromisoformat(text)
+        except ValueError as error:
+            raise ValueError("must be a time such as 2024-07-01 or 2024-07-01T12:00, or a number") from error
+    return text
+
+
+Cutoff = Annotated[str | int, BeforeValidator(_iso)]
 
 
 class Training(_Section):
@@ -192,6 +208,10 @@ class Training(_Section):
     weight_decay: Number = Field(0.0, ge=0)
     ema: Number | None = Field(None, gt=0, lt=1)
     """Decay per step of an exponential moving average of the weights, which replaces the last weights."""
+    cutoff: Cutoff | None = None
+    """No series is trained on points from this time on, such as 2024-07-01, whether it is evaluated or not. A number if
+    times are numbers.
+    """
     min_past: int | None = Field(None, ge=1)
     """Minimum points of history in a training window, `prediction_length` by default."""
     sampling: Literal["series", "length"] = "series"
@@ -226,7 +246,7 @@ class Evaluation(_Section):
     series: str = "*"
     """Pattern of the items to evaluate, such as `shop-*`; the others are trained on to their end."""
     export: Literal["better", "trained"] = "better"
-    """`better`: the trained model, base or champion, whichever has the lowest WQL on the validation window.
+    """`better`: the trained model, base or champion, whichever has the lowest WQL on the window before the test.
     `trained`: always the trained model.
     """
     champion: str | None = None

@@ -20,6 +20,8 @@ from chronos_ec2.training_config.parse import load_config
 _PARALLEL_FILES = 8
 _MAGIC = b"PAR1"
 """A Parquet file begins and ends with it."""
+TEXT_TABLES, ARROW_TABLES = frozenset({".csv", ".tsv"}), frozenset({".feather", ".arrow", ".ipc"})
+_COMPRESSED = (".gz", ".bz2", ".zst")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MAX_KEY_BYTES = 1024
 _NAMED = 5
@@ -93,10 +95,10 @@ def find_files(folder: Path) -> list[Path]:
         InvalidInput: there is none, or one of them or its folder cannot be used.
     """
     if not folder.is_dir():
-        raise InvalidInput(_shown(folder), "is not a folder", "name the folder that holds the Parquet files")
+        raise InvalidInput(_shown(folder), "is not a folder", "name the folder that holds the files")
     files = sorted(_walk(folder), key=PurePath.as_posix)
     if not files:
-        raise InvalidInput(_shown(folder), f"holds no {PARQUET} files", "pandas writes them with DataFrame.to_parquet")
+        raise InvalidInput(_shown(folder), f"holds no {PARQUET} files", "CSV and Feather files are converted too")
     for path in files:
         _check(path, folder)
     return files
@@ -184,6 +186,15 @@ def _unreadable(path: Path, error: OSError) -> InvalidInput:
 def _listed(names: list[str]) -> str:
     more = f" and {len(names) - _NAMED} more" if len(names) > _NAMED else ""
     return ", ".join(one_line(name, 80) for name in names[:_NAMED]) + more
+
+
+def table_kind(path: PurePath) -> str | None:
+    """The suffix of a file that can be converted to Parquet, such as .csv of SALES.CSV.GZ; None of any other."""
+    name = path.name.lower()
+    for suffix in _COMPRESSED:
+        name = name.removesuffix(suffix)
+    kind = PurePath(name).suffix
+    return kind if kind in TEXT_TABLES | ARROW_TABLES else None
 
 
 def upload_config(path: Path, environment: str, store: RunStore) -> str:

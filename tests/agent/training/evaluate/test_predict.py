@@ -117,7 +117,6 @@ def test_time_is_reserved_for_every_pass_of_every_model(tmp_path: Path) -> None:
         SlowModel(a_family("chronos-2"), clock),
         [SlowReference(one.name, one.key, one.source) for one in reference_models(parsed)],
         Split.of(panel, parsed),
-        parsed.evaluation,
         monotonic=clock,
     )
     # The eight series are one batch. The trained model is loaded too, to be compared with that in memory.

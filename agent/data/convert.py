@@ -1,0 +1,164 @@
+"""Convert CSV and Arrow files to long Parquet, one row per series and time."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.csv as pa_csv
+import pyarrow.parquet as pq
+from pyarrow import feather
+
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.services.publish.data import ARROW_TABLES, TEXT_TABLES, table_kind
+
+PARQUET = ".parquet"
+_UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
+"""What pandas calls an index without a name."""
+_HEAD_BYTES = 65536
+ITEM_ID, TIMESTAMP, TARGET = "item_id", "timestamp", "target"
+
+
+@dataclass(frozen=True, slots=True)
+class Names:
+    """The columns that a configuration names: of the series, of the time, of the values."""
+
+    item_id: Sequence[str] = (ITEM_ID,)
+    timestamp: str = TIMESTAMP
+    target: Sequence[str] = (TARGET,)
+
+
+@dataclass(frozen=True, slots=True)
+class Converted:
+    """A converted file: its rows, and the columns of a wide table that have become series."""
+
+    source: Path
+    path: Path
+    rows: int
+    series: tuple[str, ...] = ()
+
+
+def convert(source: Path, folder: Path, names: Names | None = None, timestamp_format: str | None = None) -> Converted:
+    """Write a file as Parquet into a folder. A wide table, a column per series, becomes a long one.
+
+    Args:
+        source: a CSV, TSV, Feather or Arrow file; CSV may be compressed, as `sales.csv.gz`, and have another delimiter.
+        folder: where the Parquet file goes, named like the source.
+        names: the columns, by default those of a configuration without any.
+        timestamp_format: of times that are not ISO 8601, such as `%d.%m.%Y`.
+
+    Raises:
+        InvalidInput: the file cannot be read, or its times are text of an unknown form.
+    """
+    names = names or Names()
+    table = _named_index(_read(source), names.timestamp)
+    _check_columns(table, source)
+    table = _with_times(table, source, names.timestamp, timestamp_format)
+    series = _series_of(table, names)
+    if series:
+        table = _long(table, series, names)
+    path = folder / f"{source.name}{PARQUET}"
+    folder.mkdir(parents=True, exist_ok=True)
+    pq.write_table(table, path)
+    return Converted(source, path, table.num_rows, tuple(series))
+
+
+def _read(source: Path) -> pa.Table:
+    kind = table_kind(source)
+    try:
+        if kind in ARROW_TABLES:
+            return feather.read_table(source, memory_map=False)
+        delimiter, decimal_point = _dialect(source)
+        return pa_csv.read_csv(
+            source,
+            parse_options=pa_csv.ParseOptions(delimiter=delimiter),
+            convert_options=pa_csv.ConvertOptions(decimal_point=decimal_point),
+        )
+    except (pa.ArrowException, OSError, ValueError) as error:
+        remedy = "check it with pandas.read_csv" if kind in TEXT_TABLES else "write it again"
+        raise InvalidInput(_shown(source), f"cannot be read: {one_line(str(error), 300)}", remedy) from error
+
+
+def _dialect(source: Path) -> tuple[str, str]:
+    """The delimiter of a CSV file, and its decimal point: a comma where fields end with semicolons, as in Europe."""
+    with pa.input_stream(source) as stream:
+        head = stream.read(_HEAD_BYTES)
+    first = head.partition(b"\n")[0]
+    delimiter = max((b",", b";", b"\t", b"|"), key=first.count)
+    comma = delimiter != b"," and re.search(rb"[0-9],[0-9]", head) and not re.search(rb"[0-9]\.[0-9]", head)
+    return delimiter.decode(), "," if comma else "."
+
+
+def _named_index(table: pa.Table, timestamp: str) -> pa.Table:
+    """Give the index that pandas has written without a name the name of the times, if there are none."""
+    first = table.column_names[0] if table.column_names else None
+    if first in _UNNAMED and timestamp not in table.column_names:
+        return table.rename_columns([timestamp, *table.column_names[1:]])
+    return table.drop_columns([first]) if first in _UNNAMED else table
+
+
+def _check_columns(table: pa.Table, source: Path) -> None:
+    names = table.column_names
+    if not table.num_rows:
+        raise InvalidInput(_shown(source), "has no rows", "delete it, or write it again")
+    if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
+        raise InvalidInput(_shown(source), f"has column {twice[0]!r} twice", "rename one of them")
+
+
+def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None) -> pa.Table:
+    if timestamp not in table.column_names:
+        return table
+    index = table.column_names.index(timestamp)
+    times = table.column(index)
+    if not (pa.types.is_string(times.type) or pa.types.is_large_string(times.type)):
+        return table
+    where, example = f"{_shown(source)}: column {timestamp!r}", times.drop_null()[0].as_py() if len(times) else ""
+    if form is None:
+        problem = f"holds text such as {one_line(example, 40)!r}, which is no time in ISO 8601"
+        raise InvalidInput(where, problem, "give its form, such as --timestamp-format '%d.%m.%Y %H:%M'")
+    try:
+        parsed = pc.strptime(times, format=form, unit="us")
+    except (pa.ArrowException, ValueError) as error:
+        raise InvalidInput(where, one_line(str(error), 300), "mend --timestamp-format or the file") from error
+    return table.set_column(index, timestamp, parsed)
+
+
+def _series_of(table: pa.Table, names: Names) -> list[str]:
+    """The columns that are series: all numbers, in a table with times and neither ids nor a target."""
+    if names.timestamp not in table.column_names or set(table.column_names) & {*names.item_id, *names.target}:
+        return []
+    others = [field for field in table.schema if field.name != names.timestamp]
+    numeric = all(_is_number(field.type) for field in others)
+    return [field.name for field in others] if numeric and len(names.item_id) == len(names.target) == 1 else []
+
+
+def _is_number(kind: Any) -> bool:
+    # A column of a CSV file without any value has the type null.
+    return bool(
+        pa.types.is_integer(kind) or pa.types.is_floating(kind) or pa.types.is_decimal(kind) or kind == pa.null()
+    )
+
+
+def _long(table: pa.Table, series: Iterable[str], names: Names) -> pa.Table:
+    times, count = table.column(names.timestamp), table.num_rows
+    parts = [
+        pa.table(
+            {
+                names.item_id[0]: pa.repeat(pa.scalar(name), count),
+                names.timestamp: times,
+                names.target[0]: table.column(name).cast(pa.float64()),
+            }
+        )
+        for name in series
+    ]
+    return pa.concat_tables(parts)
+
+
+def _shown(path: Path) -> str:
+    return one_line(str(path).encode(errors="backslashreplace").decode(), 300)

@@ -1,0 +1,117 @@
+"""Tables as people have them become long Parquet that a run can read."""
+
+from __future__ import annotations
+
+import gzip
+from datetime import date, datetime
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from pyarrow import feather
+
+from agent.data.convert import Names, convert
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.services.publish.data import table_kind
+
+LONG = "item_id,timestamp,target\nNA,2024-01-01,1\nNA,2024-01-02,\nB,2024-01-01,2.5\n"
+WIDE = "timestamp,north,south\n2024-01-01,1,10\n2024-01-02,,20\n"
+
+
+def rows(folder: Path, name: str, content: str | bytes, **options: Any) -> list[dict[str, Any]]:
+    source = folder / name
+    source.write_bytes(content if isinstance(content, bytes) else content.encode())
+    done = convert(source, folder / "out", **options)
+    found: list[dict[str, Any]] = pq.read_table(done.path).to_pylist()
+    assert (done.path.name, done.rows) == (f"{name}.parquet", len(found))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        ("a.csv", LONG),
+        ("a.CSV", LONG.replace("\n", "\r\n")),
+        ("a.csv.gz", gzip.compress(LONG.encode())),
+        ("a.tsv", LONG.replace(",", "\t")),
+        ("a.csv", LONG.replace(",", ";")),
+        ("a.csv", LONG.replace(",", ";").replace("2.5", "2,5")),
+        ("bom.csv", "\ufeff" + LONG),
+    ],
+)
+def test_a_long_table_stays_as_it_is(tmp_path: Path, name: str, content: str | bytes) -> None:
+    assert rows(tmp_path, name, content) == [
+        {"item_id": "NA", "timestamp": date(2024, 1, 1), "target": 1.0},
+        {"item_id": "NA", "timestamp": date(2024, 1, 2), "target": None},
+        {"item_id": "B", "timestamp": date(2024, 1, 1), "target": 2.5},
+    ]
+
+
+@pytest.mark.parametrize("content", [WIDE, WIDE.replace("timestamp", ""), WIDE.replace("timestamp", "Unnamed: 0")])
+def test_the_columns_of_a_wide_table_become_series(tmp_path: Path, content: str) -> None:
+    assert rows(tmp_path, "wide.csv", content) == [
+        {"item_id": "north", "timestamp": date(2024, 1, 1), "target": 1.0},
+        {"item_id": "north", "timestamp": date(2024, 1, 2), "target": None},
+        {"item_id": "south", "timestamp": date(2024, 1, 1), "target": 10.0},
+        {"item_id": "south", "timestamp": date(2024, 1, 2), "target": 20.0},
+    ]
+
+
+def test_a_series_without_a_single_value_is_a_series_too(tmp_path: Path) -> None:
+    found = rows(tmp_path, "wide.csv", "timestamp,a,b\n2024-01-01,1,\n2024-01-02,2,\n")
+    assert [row["target"] for row in found if row["item_id"] == "b"] == [None, None]
+
+
+def test_the_names_of_a_configuration_count(tmp_path: Path) -> None:
+    names = Names(item_id=("shop",), timestamp="day", target=("sold",))
+    (first, *_) = rows(tmp_path, "wide.csv", WIDE.replace("timestamp", "day"), names=names)
+    assert first == {"shop": "north", "day": date(2024, 1, 1), "sold": 1.0}
+    # With a target it is one long series without an id, which the checks of the data name.
+    assert [*rows(tmp_path, "one.csv", "day,sold,price\n2024-01-01,1,2\n", names=names)[0]] == ["day", "sold", "price"]
+
+
+def test_an_index_without_a_name_is_no_column(tmp_path: Path) -> None:
+    content = "\n".join(f"{number},{line}" for number, line in zip(["", 0, 1, 2], LONG.splitlines(), strict=True))
+    assert [*rows(tmp_path, "indexed.csv", content)[0]] == ["item_id", "timestamp", "target"]
+
+
+def test_times_of_another_form_need_it(tmp_path: Path) -> None:
+    content = "item_id,timestamp,target\na,31.12.2023 13:00,1\n"
+    with pytest.raises(InvalidInput, match=r"such as '31\.12\.2023 13:00'.*--timestamp-format"):
+        rows(tmp_path, "german.csv", content)
+    (row,) = rows(tmp_path, "german.csv", content, timestamp_format="%d.%m.%Y %H:%M")
+    assert row["timestamp"] == datetime.fromisoformat("2023-12-31T13:00")
+    with pytest.raises(InvalidInput, match="timestamp-format"):
+        rows(tmp_path, "german.csv", content, timestamp_format="%Y")
+
+
+def test_feather_is_read(tmp_path: Path) -> None:
+    feather.write_feather(pa.table({"timestamp": [1, 2], "a": [1, 2]}), tmp_path / "a.feather")
+    done = convert(tmp_path / "a.feather", tmp_path / "out")
+    assert (done.rows, done.series) == (2, ("a",))
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("a.csv", "", "cannot be read"),
+        ("a.csv", "item_id,timestamp,target\n", "has no rows"),
+        ("a.csv", "a,a\n1,2\n", "column 'a' twice"),
+        ("a.csv", "a,b\n1,2,3\n", "cannot be read"),
+        ("a.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("a.feather", "no feather", "cannot be read"),
+        ("a.csv.gz", "not compressed", "cannot be read"),
+    ],
+)
+def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | bytes, words: str) -> None:
+    with pytest.raises(InvalidInput, match=words) as refused:
+        rows(tmp_path, name, content)
+    assert name in refused.value.where
+    assert refused.value.hint
+
+
+def test_only_tables_are_convertible() -> None:
+    names = ("a.csv", "a.CSV.GZ", "a.tsv", "a.arrow", "a.parquet", "a.json", "README.txt", "csv")
+    assert [table_kind(Path(name)) for name in names] == [".csv", ".csv", ".tsv", ".arrow", None, None, None, None]
