@@ -302,7 +302,7 @@ def test_tables_are_uploaded_as_parquet(run: Command, tmp_path: Path) -> None:
     (folder / "2024" / "north.csv").write_text("timestamp,a,b\n2024-01-01,1,2\n2024-01-02,3,4\n")
     uploaded = run("upload", "data", str(folder), "wide", "--json").json
     assert (uploaded["files"], uploaded["rows"], uploaded["series"]) == (1, 4, ["a", "b"])
-    key = "cached-datasets/training-data/wide/2024/north.csv.parquet"
+    key = "cached-datasets/dev/training-data/wide/2024/north.csv.parquet"
     body = client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read()
     assert pq.read_table(io.BytesIO(body)).column_names == ["item_id", "timestamp", "target"]
     assert "2 columns became series: a, b" in run("upload", "data", str(folder), "wide").out
