@@ -194,6 +194,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "S3Objects.replace": lambda wire: _objects(wire).replace("dev/there", b"1", "etag"),
     "S3Objects.remove": lambda wire: _objects(wire).remove("dev/gone", "etag"),
     "S3Objects.keys": lambda wire: list(_objects(wire).keys("dev/")),
+    "S3Objects.listed": lambda wire: list(_objects(wire).listed("dev/")),
     "S3Objects.children": lambda wire: _objects(wire).children("dev/"),
     "S3Objects.uploads": lambda wire: list(_objects(wire).uploads("dev/")),
     "S3Objects.abort": lambda wire: _objects(wire).abort(Upload("dev/k", "upload")),
@@ -208,6 +209,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "Ec2Fleet.look_up": lambda wire: _fleet(wire).look_up("dev", ["i-0123456789abcdef0"]),
     "Ec2Fleet.launch": lambda wire: _fleet(wire).launch(launching(), _OPTION, "#cloud-config"),
     "Ec2Fleet.terminate": lambda wire: _fleet(wire).terminate("i-0123456789abcdef0"),
+    "Ec2Fleet.lift_protection": lambda wire: _fleet(wire).lift_protection("i-0123456789abcdef0"),
     "Ec2Fleet.leftovers": lambda wire: _fleet(wire).leftovers("dev"),
     "Ec2Fleet.delete": lambda wire: _fleet(wire).delete(Resource("volume", "vol-0123456789abcdef0", "available")),
     "Ec2Fleet.delete of an interface": lambda wire: _fleet(wire).delete(
