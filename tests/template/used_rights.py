@@ -28,7 +28,6 @@ NOT_BY_OUR_CALLS = {
     "InstanceRole s3:GetObject *:::*/cached-datasets/python-env/*": "the boot script downloads its packages",
     "InstanceRole s3:GetObject *:::*/cached-datasets/code/*": "the boot script downloads a custom trainer",
     "OperatorPolicy s3:* *:::*/cached-datasets/python-env/*": "the tests' buckets have the packages already",
-    "OperatorPolicy s3:PutObject *:::*/cached-datasets/code/*": "no test of the command launches a custom trainer",
     "* logs:CreateLogStream *": "Lambda writes the log, in the function's role",
     "* logs:PutLogEvents *": "Lambda writes the log, in the function's role",
     f"{DEADLINE} ec2:TerminateInstances *": "Scheduler ends an instance at its deadline",
