@@ -142,6 +142,8 @@ def _populate(running: int, terminated: int, store: object) -> None:
 
     assert isinstance(store, RunStore)
     now = datetime.now(UTC)
+    (profile,) = client("iam").list_instance_profiles()["InstanceProfiles"]
+    profile_arn = profile["Arn"]
     for number in range(running):
         lane = Lane("dev", f"lane-{number}")
         run = a_run(
@@ -150,6 +152,7 @@ def _populate(running: int, terminated: int, store: object) -> None:
         tags = [{"Key": key, "Value": value} for key, value in run_tags(run, "Chronos-Training", "train").items()]
         launched = client("ec2").run_instances(
             ImageId="ami-12c6146b", MinCount=1 + terminated, MaxCount=1 + terminated, InstanceType="t3.micro",
+            IamInstanceProfile={"Arn": profile_arn},
             TagSpecifications=[{"ResourceType": "instance", "Tags": tags}],
         )["Instances"]  # fmt: skip
         instance_id, *gone = (instance["InstanceId"] for instance in launched)

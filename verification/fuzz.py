@@ -24,15 +24,19 @@ from chronos_ec2.domain.events import parse_batch, parse_event, parse_relaunch
 from chronos_ec2.domain.instance import read_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.records.checkpoint import Manifest, Part
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.request import DataObject, Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import incident_key, run_key
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
+from chronos_ec2.domain.records.s3_keys import incident_key, run_key, status_key
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.run_store import HEARTBEAT
+from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT
 from chronos_ec2.testing import Environment
-from chronos_ec2.testing.builders import LANE, LIMITS, NOW, RUN_ID, a_heartbeat, a_run, seconds
+from chronos_ec2.testing.builders import INSTANCE_ID, LANE, LIMITS, NOW, RUN_ID, a_heartbeat, a_run, seconds
 from chronos_ec2.testing.environment import BUCKET
 from verification.simulation.campaign import without_log
 
@@ -94,12 +98,20 @@ def _fed(target: Target, examples: int) -> tuple[int, str]:
 
 # --- inputs --------------------------------------------------------------------------------------------------------
 
+_HOSTILE = st.sampled_from(
+    ["\ud800", "a\udfff", "\x00\x1b[2J", "\u202e", "x" * 5000, "x" * 70_000, 10**400, -(10**400), float("nan"),
+     float("inf"), float("-inf"), 1e308]
+)  # fmt: skip
+"""What Python writes and reads as JSON, and others do not, or what is longer than any field."""
 _JSON = st.recursive(
-    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20),
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=20) | _HOSTILE,
     lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=10), inner, max_size=3),
     max_leaves=8,
 )
-_FRAGMENTS = st.sampled_from([b"", b"NaN", b"\xef\xbb\xbf", b"}", b"[" * 9])
+_FRAGMENTS = st.sampled_from(
+    [b"", b"NaN", b"-Infinity", b"1e999", b"\xef\xbb\xbf", b"}", b"[" * 9, b"\\ud800", b'"\\udfff"', b"9" * 5000,
+     b"x" * 5000, b"[" * 60_000, b"[" * 100 + b"]" * 100, b'{"a":' * 20_000 + b"1" + b"}" * 20_000]
+)  # fmt: skip
 _LEFT_OUT = object()
 
 
@@ -108,7 +120,9 @@ def _changed_bytes(golden: bytes) -> st.SearchStrategy[bytes]:
     at = st.integers(0, len(golden))
     return st.builds(
         lambda start, length, new: golden[:start] + new + golden[start + length :],
-        at, st.integers(0, 40) | at, st.binary(max_size=12) | _FRAGMENTS,
+        at,
+        st.integers(0, 40) | at,
+        st.binary(max_size=12) | _FRAGMENTS,
     )  # fmt: skip
 
 
@@ -171,7 +185,26 @@ def targets() -> list[Target]:
     events = st.one_of(_JSON, *(_changed_json(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json"))))
     relaunch = _JSON | _changed_json({"lane": "main", "run_id": RUN_ID})
     markers = _documents(b'{"message": "pending"}', b'{"message": "sent"}')
+    reports: dict[str, Claim | StatusReport | OutcomeReport] = {
+        "claim": Claim(RUN_ID, 1, INSTANCE_ID, "boot", "c1a1"),
+        "status": StatusReport(RUN_ID, 1, ((Status.INITIALIZATION, NOW), (Status.DATA_SYNC, NOW)), "syncing"),
+        "outcome": OutcomeReport(
+            RUN_ID, 1, "e4d5", Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT),
+            CleanupReport((CleanedUp("process", "trainer", "ended"),), 3, 1000, 2, complete=True),
+            (("models/model.safetensors", "0" * 64),),
+        ),
+    }  # fmt: skip
+    documents = {name: _documents(report.to_json()) for name, report in reports.items()}
+    manifest = _documents(Manifest(10, (Part("weights", 7, "ab" * 32),)).to_json())
+    receipt = _documents(dump_json({"schema_version": 1, "resources": [], "agent": {"uploads": {"objects": 3}}}))
     return [
+        Target("claim", documents["claim"], lambda raw: Claim.from_json(raw, RUN_ID, 1), (InvalidDocument,)),
+        Target("status", documents["status"], lambda raw: StatusReport.from_json(raw, RUN_ID, 1), (InvalidDocument,)),
+        Target(
+            "outcome", documents["outcome"], lambda raw: OutcomeReport.from_json(raw, RUN_ID, 1), (InvalidDocument,)
+        ),
+        Target("manifest", manifest, lambda raw: Manifest.from_json(raw, 10), (InvalidDocument,)),
+        Target("conclusion", st.one_of(receipt, heartbeat, *documents.values()), _is_concluded),
         Target("state", run, lambda raw: Run.from_json(raw, LANE), (InvalidDocument,)),
         Target("heartbeat", heartbeat, Heartbeat.from_json, (InvalidDocument,)),
         Target("request", _documents(request.to_json()), Request.from_json, (InvalidDocument,)),
@@ -213,6 +246,29 @@ def _beside_a_healthy_run(disturb: Callable[[Environment, str, Any], object], sw
             raise AssertionError(f"terminated {env.fleet.terminate_calls}; {errors}")
 
     return feed
+
+
+def _outcome(raw: bytes) -> OutcomeReport:
+    return OutcomeReport.from_json(raw, RUN_ID, 1)
+
+
+def _is_concluded(raw: bytes) -> None:
+    """A run has ended, its instance is gone, and has left this in every document and log of its own."""
+    env = Environment()
+    launched = env.launch()
+    env.claim(launched)
+    env.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+    env.power_off(launched)
+    keys = [run_key("dev", launched.run_id, name) for name in _OF_AN_INSTANCE]
+    for key in [*keys, status_key("dev", launched.run_id)]:
+        env.objects.write(key, raw)
+    env.objects.begin(run_key("dev", launched.run_id, raw[:60].decode("latin-1")))
+    errors = [report.error for report in env.watchdog.sweep() if report.error]
+    if errors or env.run or env.kinds() != ["completed"]:
+        raise AssertionError(f"{errors}; {env.kinds()}; {env.run}")
+
+
+_OF_AN_INSTANCE = (RECEIPT, HEARTBEAT, "run.json", "training.json", "logs/trainer.log", "logs/exit-report-1.txt")
 
 
 def _unreadable_lock(env: Environment, _run_id: str, raw: bytes) -> None:

@@ -97,7 +97,13 @@ def watchdog() -> Reconciler:
     return Reconciler(
         environment=stack.environment,
         store=RunStore(S3Objects(s3, stack.bucket)),
-        fleet=Ec2Fleet(ec2, stack.project, stack.cost_center),
+        fleet=Ec2Fleet(
+            ec2,
+            stack.project,
+            stack.cost_center,
+            profile_arn=stack.instance_profile_arn,
+            max_runtime=stack.max_runtime,
+        ),
         deadlines=SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn),
         notifier=SnsNotifier(sns, settings.topic_arn),
         relauncher=LambdaRelauncher(functions, settings.launcher_function),
@@ -122,7 +128,8 @@ def launcher() -> Launcher:
             stack.project,
             stack.cost_center,
             settings.launch_template_id,
-            settings.instance_profile_arn,
+            stack.instance_profile_arn,
+            stack.max_runtime,
         ),
         deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
         clock=SystemClock(),
@@ -150,7 +157,14 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     if bucket not in (None, "", stack.bucket):
         raise InvalidInput("BUCKET", f"is {bucket}, but stack {stack.name} watches {stack.bucket}", "unset it")
     store = RunStore(S3Objects(s3, stack.bucket))
-    fleet = Ec2Fleet(ec2, stack.project, stack.cost_center, stack.launch_template_id, stack.instance_profile_arn)
+    fleet = Ec2Fleet(
+        ec2,
+        stack.project,
+        stack.cost_center,
+        stack.launch_template_id,
+        stack.instance_profile_arn,
+        stack.bounds.max_runtime,
+    )
     clock = S3Clock(s3, stack.bucket)
     limits = Limits.from_overrides(stack.limit_overrides)
     notifier = SnsNotifier(sns, stack.topic_arn)

@@ -24,7 +24,8 @@ def log_outcome(logger: Logger, outcome: Report | Ignored) -> None:
 def log_report(logger: Logger, report: Report) -> None:
     """Log the decision about a lane."""
     actions = report.decision.actions
-    log = logger.error if report.error else logger.info
+    limited = any(isinstance(action, Notify) and action.kind is Kind.LIMIT for action in actions)
+    log = logger.error if report.error else logger.warning if limited else logger.info
     log(
         report.decision.reason,
         environment=report.lane.environment,

@@ -34,10 +34,23 @@ _NAMED = 5
 
 @dataclass(frozen=True, slots=True)
 class LaneList:
-    """The lanes of an environment, and the prefixes among them that cannot name a lane."""
+    """The prefixes below that of an environment's lanes, and whether there are more than these."""
 
-    lanes: tuple[Lane, ...]
-    unknown: tuple[str, ...]
+    environment: str
+    names: tuple[str, ...]
+    more: bool = False
+
+    @property
+    def lanes(self) -> tuple[Lane, ...]:
+        """The main lane, and every other that has a prefix."""
+        others = (Lane(self.environment, name) for name in self.names if _names_lane(name))
+        return (Lane(self.environment), *others)
+
+    @property
+    def unknown(self) -> tuple[str, ...]:
+        """The prefixes that cannot name a lane."""
+        prefix = lanes_prefix(self.environment)
+        return tuple(f"{prefix}{name}/" for name in self.names if not _names_lane(name))
 
     @property
     def warning(self) -> str:
@@ -45,6 +58,10 @@ class LaneList:
         named = ", ".join(one_line(prefix, 80) for prefix in self.unknown[:_NAMED])
         more = f" and {len(self.unknown) - _NAMED} more" if len(self.unknown) > _NAMED else ""
         return f"{named}{more}: not the lock of a lane, so nothing checks it; move it elsewhere" if named else ""
+
+
+def _names_lane(name: str) -> bool:
+    return name != MAIN_LANE and is_name(name)
 
 
 class RunStore:
@@ -109,16 +126,10 @@ class RunStore:
         """The main lane, and every other lane that has a lock."""
         return self.list_lanes(environment).lanes
 
-    def list_lanes(self, environment: str) -> LaneList:
-        """The lanes, and unknown prefixes among them. Raises ServiceUnavailable, NotAllowed."""
-        prefix = lanes_prefix(environment)
-        lanes, unknown = [Lane(environment)], []
-        for name in self.objects.children(prefix):
-            if name != MAIN_LANE and is_name(name):
-                lanes.append(Lane(environment, name))
-            else:
-                unknown.append(f"{prefix}{name}/")
-        return LaneList(tuple(lanes), tuple(unknown))
+    def list_lanes(self, environment: str, after: str = "", limit: int | None = None) -> LaneList:
+        """The lanes, by default all of them, else so many after this one. Raises ServiceUnavailable, NotAllowed."""
+        found = self.objects.children(lanes_prefix(environment), after, None if limit is None else limit + 1)
+        return LaneList(environment, found[:limit], more=limit is not None and len(found) > limit)
 
     def write_heartbeat(self, environment: str, heartbeat: Heartbeat) -> None:
         """Overwrite the heartbeat of a run. Raises ServiceUnavailable."""

@@ -22,6 +22,8 @@ class StackSettings:
     cost_center: str
     deadline_group: str
     deadline_role_arn: str
+    instance_profile_arn: str
+    max_runtime: timedelta
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> StackSettings:
@@ -33,6 +35,8 @@ class StackSettings:
             cost_center=_required(variables, "COST_CENTER"),
             deadline_group=_required(variables, "DEADLINE_GROUP"),
             deadline_role_arn=_required(variables, "DEADLINE_ROLE_ARN"),
+            instance_profile_arn=_required(variables, "INSTANCE_PROFILE_ARN"),
+            max_runtime=timedelta(hours=_whole(variables, "MAX_RUN_HOURS")),
         )
 
 
@@ -63,21 +67,20 @@ class LauncherSettings:
     stack: StackSettings
     subnet_ids: tuple[str, ...]
     launch_template_id: str
-    instance_profile_arn: str
     bounds: StackBounds
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
         """The settings in environment variables. Raises an InvalidInput that names the variable."""
+        stack = StackSettings.read(variables)
         return cls(
-            stack=StackSettings.read(variables),
+            stack=stack,
             subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
             launch_template_id=_required(variables, "LAUNCH_TEMPLATE_ID"),
-            instance_profile_arn=_required(variables, "INSTANCE_PROFILE_ARN"),
             bounds=StackBounds(
                 instance_types=tuple(_required(variables, "ALLOWED_INSTANCE_TYPES").split(",")),
                 max_types=_whole(variables, "MAX_TYPES_PER_RUN"),
-                max_runtime=timedelta(hours=_whole(variables, "MAX_RUN_HOURS")),
+                max_runtime=stack.max_runtime,
             ),
         )
 

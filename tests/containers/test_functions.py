@@ -44,6 +44,7 @@ def orphan(containers: BuiltFunctions) -> Iterator[str]:
     ec2 = client("ec2")
     instance_id = ec2.run_instances(
         MinCount=1, MaxCount=1, ImageId="ami-12c6146b", InstanceType="t3.micro",
+        IamInstanceProfile={"Arn": containers.variables["Sweep"]["INSTANCE_PROFILE_ARN"]},
         TagSpecifications=[
             {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
         ],

@@ -103,6 +103,7 @@ def _on_aws(name: str) -> Ports:
     def add_instance(tags: dict[str, str]) -> str:
         response = ec2.run_instances(
             ImageId=image, MinCount=1, MaxCount=1, InstanceType="t3.micro", SubnetId=subnets[0],
+            IamInstanceProfile={"Arn": profile},
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
             ],

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Iterator
 from dataclasses import replace
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 import pytest
@@ -175,6 +175,48 @@ def test_a_list_asks_for_all_our_tags_and_reads_all_pages() -> None:
     assert [instance.instance_id for instance in found] == ["i-00000001", "i-00000002"]
     ((_, words),) = ec2.asked
     assert {entry["Name"] for entry in words["Filters"]} == {f"tag:{name}" for name in owner_tags("p", "dev")}
+
+
+OTHER_PROFILE = PROFILE + "-of-somebody-else"
+
+
+@pytest.mark.parametrize(
+    ("state", "profile", "ours"),
+    [
+        ("running", PROFILE, True),
+        ("stopped", PROFILE, True),
+        ("running", OTHER_PROFILE, False),
+        ("running", None, False),
+        ("pending", None, False),
+        ("stopped", None, False),
+        ("terminated", PROFILE, True),
+        # EC2 may not name it any more, and nothing is done to an instance that has ended.
+        ("terminated", None, True),
+        ("shutting-down", None, True),
+        ("terminated", OTHER_PROFILE, False),
+    ],
+)
+def test_an_instance_with_our_tags_is_ours_if_it_has_our_profile(state: str, profile: str | None, ours: bool) -> None:
+    page = a_page("i-00000001")
+    (raw,) = page["Reservations"][0]["Instances"]
+    raw["State"] = {"Name": state}
+    raw["Tags"] = [{"Key": key, "Value": value} for key, value in owner_tags("p", "dev").items()]
+    if profile:
+        raw["IamInstanceProfile"] = {"Arn": profile, "Id": "x"}
+    fleet = Ec2Fleet(Ec2(page), "p", "c", "lt-1", PROFILE)
+    assert len(fleet.instances("dev")) == ours
+    assert (fleet.find("dev", "i-00000001") is not None) is ours
+    (found,) = fleet.look_up("dev", ["i-00000001"])
+    assert found.ours is ours
+
+
+@pytest.mark.parametrize(("tag", "read"), [(24, 24), (48, 48), (49, 48), (9000, 48)])
+def test_a_deadline_is_no_later_than_the_stack_lets_a_run_last(tag: int, read: int) -> None:
+    page, launched = a_page("i-00000001"), datetime(2026, 1, 31, tzinfo=UTC)
+    (raw,) = page["Reservations"][0]["Instances"]
+    raw["Tags"] = [{"Key": "Deadline", "Value": (launched + timedelta(hours=tag)).isoformat()}]
+    (found,) = Ec2Fleet(Ec2(page), "p", "c", max_runtime=timedelta(hours=48)).instances("dev")
+    assert found.deadline == launched + timedelta(hours=read)
 
 
 def test_the_list_of_a_lane_asks_for_its_tag_too() -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from typing import Any
-from urllib.parse import parse_qs, urlsplit
+from urllib.parse import parse_qs, quote_plus, urlsplit
 
 import boto3
 import pytest
@@ -67,3 +67,29 @@ def test_every_unfinished_upload_is_listed(objects: S3Objects) -> None:
     finally:
         boto3.DEFAULT_SESSION.events.unregister("before-send.s3.ListMultipartUploads", answer)
         client.cache_clear()
+
+
+@pytest.mark.usefixtures("objects")
+def test_the_keys_of_uploads_are_encoded_by_s3_and_decoded_once() -> None:
+    """Raw, the first has no place in XML, so no upload of the whole bucket could be listed."""
+    names = ["a\x01b", "a\nb", "a b", "a+b", "a%20b", "gr\u00fc\u00dfe", "\x1b[2J"]
+    asked = []
+
+    def answer(request: Any, **_: Any) -> AWSResponse:
+        query = parse_qs(urlsplit(request.url).query)
+        asked.append((query["encoding-type"], query.get("key-marker")))
+        name = quote_plus(names[len(asked) - 1])
+        body = PAGE.format(number=name, more="true" if len(asked) < len(names) else "false")
+        body = body.replace("<Bucket>", "<EncodingType>url</EncodingType><Bucket>")
+        return AWSResponse(request.url, 200, HTTPHeaders(), MockRawResponse(body))
+
+    assert boto3.DEFAULT_SESSION is not None
+    boto3.DEFAULT_SESSION.events.register("before-send.s3.ListMultipartUploads", answer)
+    client.cache_clear()
+    try:
+        found = S3Objects(client("s3"), BUCKET).uploads("dev/")
+        assert [upload.key for upload in found] == [f"dev/{name}" for name in names]
+    finally:
+        boto3.DEFAULT_SESSION.events.unregister("before-send.s3.ListMultipartUploads", answer)
+        client.cache_clear()
+    assert asked == [(["url"], None), *((["url"], [f"dev/{name}"]) for name in names[:-1])]

@@ -23,6 +23,9 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_heartbeat, a_run, launching
 from tests.contract.conftest import COST_CENTER, PROJECT, Ports
 
+STRANGE_NAMES = ("a b", "a+b", "a%20b", "grüße\U0001f600", "a\x01b", "a&<b>\"'", "\x1b[2J")
+"""What an instance may name its objects."""
+
 
 class TestObjects:
     def test_a_missing_key_reads_as_none(self, ports: Ports) -> None:
@@ -124,6 +127,35 @@ class TestObjects:
         ports.objects.abort(first)
         assert list(ports.objects.uploads("dev/run/")) == [second]
         assert len(list(ports.objects.uploads("dev/"))) == 2
+
+    def test_children_are_listed_in_parts(self, ports: Ports) -> None:
+        names = ("a", "a-b", "a0", "b", "c")
+        for name in names:
+            ports.objects.write(f"dev/lanes/{name}/system-state.json", b"{}")
+        in_order = ports.objects.children("dev/lanes/")
+        assert in_order == ("a-b", "a", "a0", "b", "c")
+        assert ports.objects.children("dev/lanes/", limit=2) == in_order[:2]
+        for at, name in enumerate(in_order):
+            assert ports.objects.children("dev/lanes/", name) == in_order[at + 1 :]
+            assert ports.objects.children("dev/lanes/", name, 2) == in_order[at + 1 : at + 3]
+
+    @pytest.mark.parametrize("name", STRANGE_NAMES, ids=ascii)
+    def test_a_key_with_strange_characters_is_listed_as_it_is(self, ports: Ports, name: str) -> None:
+        key = f"dev/run/{name}"
+        ports.objects.write(key, b"x")
+        ports.objects.write(f"dev/lanes/{name}/system-state.json", b"x")
+        assert list(ports.objects.keys("dev/run/")) == [(key, 1)]
+        assert ports.objects.children("dev/lanes/") == (name,)
+
+    # The emulators list uploads in XML that cannot be read if a key has control characters: see test_pages.
+    @pytest.mark.parametrize("name", [name for name in STRANGE_NAMES if name.isprintable()], ids=ascii)
+    def test_an_upload_with_strange_characters_is_listed_as_it_is(self, ports: Ports, name: str) -> None:
+        key = f"dev/run/{name}"
+        ports.begin_upload(key)
+        (upload,) = ports.objects.uploads("dev/run/")
+        assert upload.key == key
+        ports.objects.abort(upload)
+        assert list(ports.objects.uploads("dev/run/")) == []
 
     def test_a_large_object_is_read_only_so_far_that_its_size_shows(self, ports: Ports) -> None:
         ports.objects.write("dev/large", b"x" * (MAX_DOCUMENT_BYTES * 3))

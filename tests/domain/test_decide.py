@@ -20,6 +20,7 @@ from chronos_ec2.domain.decision import (
     Notify,
     Relaunch,
     ReleaseUnreadable,
+    ScheduleDeadline,
     Terminate,
     WriteLock,
 )
@@ -34,7 +35,7 @@ from chronos_ec2.domain.facts import (
     Unreadable,
 )
 from chronos_ec2.domain.instance import InstanceLookup, InstanceState, StateReason
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.capacity import Waiting
 from chronos_ec2.domain.records.run import Run
@@ -318,6 +319,40 @@ def test_an_instance_that_is_listed_again_clears_the_suspicion_that_it_was_missi
     young = an_instance(launched_at=NOW - timedelta(minutes=6))
     found = recorded(decided(some_facts(lock=held(missed), instances=(young,), heartbeat=Absent())))
     assert (found.suspect, found.updated_at) == (None, NOW)
+
+
+ON_HOLD: dict[str, dict[str, Any]] = {
+    "of a run": {},
+    "of nobody": {"lock": Absent(), "heartbeat": Absent()},
+    "beside an unreadable lock": {"lock": Unreadable("not JSON", '"e-1"', NOW), "heartbeat": Absent()},
+}
+
+
+@pytest.mark.parametrize("facts", [ON_HOLD["of nobody"], ON_HOLD["beside an unreadable lock"]])
+def test_hold_without_a_deadline_ends_with_the_longest_runtime_by_default(facts: dict[str, Any]) -> None:
+    launched = NOW - LIMITS.max_runtime
+    held_on = an_instance(hold=True, deadline=None, launched_at=launched + seconds(1))
+    assert terminated(decided(some_facts(instances=(held_on,), **facts))) == []
+    over = an_instance(hold=True, deadline=None, launched_at=launched)
+    assert terminated(decided(some_facts(instances=(over,), **facts))) == [(over.instance_id, Cause.OVER_DEADLINE)]
+
+
+def test_hold_without_a_deadline_has_a_schedule() -> None:
+    instance = an_instance(hold=True, deadline=None)
+    facts = some_facts(instances=(instance,), lock=Absent(), heartbeat=Absent(), scheduled=frozenset())
+    due = instance.launched_at + LIMITS.max_runtime
+    assert ScheduleDeadline(instance.instance_id, due) in decided(facts).actions
+
+
+@pytest.mark.parametrize("facts", ON_HOLD.values(), ids=ON_HOLD)
+def test_people_are_notified_of_an_instance_on_hold_after_hours(facts: dict[str, Any]) -> None:
+    def notified(after: timedelta) -> list[Kind]:
+        instance = an_instance(hold=True, launched_at=NOW - after)
+        actions = decided(some_facts(instances=(instance,), **facts)).actions
+        return [action.kind for action in actions if isinstance(action, Notify) and action.kind is Kind.HELD]
+
+    assert notified(HOLD_NOTICE - seconds(1)) == []
+    assert notified(HOLD_NOTICE) == [Kind.HELD]
 
 
 def test_a_silent_instance_stays_suspected_beside_one_on_hold() -> None:

@@ -19,7 +19,7 @@ from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, StackLocation, compose, kind_of_end, links
 from chronos_ec2.domain.records.capacity import LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.lane import Lane
@@ -75,6 +75,7 @@ FACTS = {
     Kind.WAITING: some_facts(
         instances=(), heartbeat=Absent(), lock=held(launching(current_step=WAITING, waiting=REFUSED), NOW)
     ),
+    Kind.HELD: some_facts(instances=(an_instance(hold=True, launched_at=NOW - HOLD_NOTICE),)),
 }  # fmt: skip
 """Facts for which the watchdog sends each kind."""
 

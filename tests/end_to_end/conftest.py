@@ -164,6 +164,7 @@ def launch_orphan(world: OperatorWorld) -> str:
     tags = [{"Key": key, "Value": value} for key, value in owner_tags(world.stack.project, "local").items()]
     response = client("ec2").run_instances(
         ImageId="ami-12345678", MinCount=1, MaxCount=1, InstanceType="g4dn.2xlarge",
+        IamInstanceProfile={"Arn": world.stack.instance_profile_arn},
         TagSpecifications=[{"ResourceType": "instance", "Tags": [*tags, {"Key": "Lane", "Value": "orphan"}]}],
     )  # fmt: skip
     return str(response["Instances"][0]["InstanceId"])

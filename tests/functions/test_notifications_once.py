@@ -17,7 +17,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.instance import InstanceState, owner_tags
-from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR
+from chronos_ec2.domain.limits import HOLD_NOTICE, MAX_MESSAGES_PER_HOUR
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, Outcome
@@ -137,6 +137,12 @@ def more_unreadable_locks_than_messages(env: Environment) -> Iterator[None]:
     yield from minutes(env, 2)
 
 
+def one_on_hold(env: Environment) -> Iterator[None]:
+    env.fleet.add(owner_tags(env.fleet.project, "dev") | {"Hold": "true"})
+    env.clock.advance(HOLD_NOTICE)
+    yield from minutes(env, 3)
+
+
 STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.STARTED: (a_run_that_works, [Kind.STARTED]),
     Kind.COMPLETED: (one_that_ends(Outcome.SUCCEEDED, Cause.COMPLETED), [Kind.STARTED, Kind.COMPLETED]),
@@ -148,6 +154,7 @@ STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.RESUMED: (one_that_goes_on_elsewhere, [Kind.STARTED, Kind.RESUMED]),
     Kind.ORPHAN: (an_instance_of_nobody, [Kind.ORPHAN]),
     Kind.WAITING: (one_that_waits_for_capacity, [Kind.WAITING]),
+    Kind.HELD: (one_on_hold, [Kind.HELD]),
     Kind.LIMIT: (more_unreadable_locks_than_messages, [*[Kind.STUCK] * MAX_MESSAGES_PER_HOUR, Kind.LIMIT]),
 }  # fmt: skip
 

@@ -17,18 +17,25 @@ STACK = {
     "COST_CENTER": "train",
     "DEADLINE_GROUP": "chronos-ec2-dev-deadlines",
     "DEADLINE_ROLE_ARN": "arn:aws:iam::123456789012:role/deadlines",
+    "INSTANCE_PROFILE_ARN": "arn:aws:iam::123456789012:instance-profile/p",
+    "MAX_RUN_HOURS": "48",
 }
 WATCHDOG = STACK | {"TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:t", "LAUNCHER_FUNCTION": "launcher"}
 LAUNCHER = STACK | {
     "SUBNET_IDS": "subnet-a,subnet-b,subnet-c",
     "LAUNCH_TEMPLATE_ID": "lt-1",
-    "INSTANCE_PROFILE_ARN": "arn:aws:iam::123456789012:instance-profile/p",
     "ALLOWED_INSTANCE_TYPES": "g5.*,g4dn.2xlarge",
     "MAX_TYPES_PER_RUN": "4",
-    "MAX_RUN_HOURS": "48",
 }
 READ_STACK = StackSettings(
-    "dev", "a-bucket", "Chronos-Training", "train", "chronos-ec2-dev-deadlines", STACK["DEADLINE_ROLE_ARN"]
+    "dev",
+    "a-bucket",
+    "Chronos-Training",
+    "train",
+    "chronos-ec2-dev-deadlines",
+    STACK["DEADLINE_ROLE_ARN"],
+    STACK["INSTANCE_PROFILE_ARN"],
+    timedelta(hours=48),
 )
 
 
@@ -48,7 +55,7 @@ def test_the_launcher_has_every_subnet() -> None:
     settings = LauncherSettings.read(LAUNCHER)
     assert settings.stack == READ_STACK
     assert settings.subnet_ids == ("subnet-a", "subnet-b", "subnet-c")
-    assert (settings.launch_template_id, settings.instance_profile_arn) == ("lt-1", LAUNCHER["INSTANCE_PROFILE_ARN"])
+    assert settings.launch_template_id == "lt-1"
 
 
 def test_the_launcher_has_what_its_stack_allows() -> None:

@@ -702,3 +702,13 @@ def test_of_another_lane_than_the_main_one_that_lanes_instances_alone_are_listed
     assert [len(env.watchdog.facts(lane).instances) for lane in (second, Lane("dev"))] == [1, 1]
     env.watchdog.sweep()
     assert [lane for operation, lane in env.faults.calls if operation == "fleet.instances"] == ["second", "", ""]
+
+
+def test_a_step_that_has_no_encoding_does_not_delay_the_end_of_a_dead_agent(env: Environment) -> None:
+    launched = env.launch()
+    env.claim(launched)
+    env.heartbeat(launched)
+    lock = env.objects.body(env.lane.state_key)
+    env.objects.write(env.lane.state_key, lock.replace(b'"current_step": "claimed"', b'"current_step": "\\ud800"'))
+    env.sweeps(LIMITS.dead_agent_bound)
+    assert env.fleet.terminate_calls == [launched.instance_id]

@@ -19,7 +19,7 @@ SECOND = Lane("dev", "second")
 
 
 def observer(env: Environment) -> Observer:
-    return Observer("dev", env.store, env.fleet, env.deadlines, env.clock)
+    return Observer("dev", env.store, env.fleet, env.deadlines, env.clock, env.limits)
 
 
 def look(env: Environment, lane: Lane | None = None) -> LaneFacts:

@@ -9,13 +9,14 @@ import pytest
 
 from chronos_ec2.domain.errors import NotAllowed
 from chronos_ec2.domain.instance import InstanceState
+from chronos_ec2.domain.limits import MAX_RECEIPT_DELAY
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.ports import Resource
 from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT, write_receipt
 from chronos_ec2.testing import Crash, Environment, Faults, MemoryAws
-from chronos_ec2.testing.builders import INSTANCE_ID, NOW, RUN_ID, a_run, an_instance
+from chronos_ec2.testing.builders import INSTANCE_ID, LIMITS, NOW, RUN_ID, a_run, an_instance, seconds
 
 KEY = run_key("dev", RUN_ID, RECEIPT)
 OTHER_RUN = "20200101T000000Z-000000"
@@ -91,6 +92,12 @@ def test_what_is_not_allowed_is_recorded_and_ends_nothing(call: str) -> None:
         (b"{}", None),
         (b"[1]", None),
         (b"not json", None),
+        (b'{"agent": NaN}', None),
+        (b'{"agent": 1e999}', None),
+        (b'{"agent": "\\ud800"}', "?"),
+        (b'{"agent": ' + b"[" * 30_000 + b"]" * 30_000 + b"}", None),
+        (b'{"agent": ' + b"[" * 200 + b"]" * 200 + b"}", None),
+        (b'{"agent": "' + b"x" * 70_000 + b'"}', None),
         (None, None),
     ],
 )
@@ -140,3 +147,65 @@ def test_a_watchdog_that_dies_at_the_end_of_a_run_leaves_its_lock_to_the_next(en
     assert env.run is None
     assert find_run(env.store, "dev", run_id).run.verdict is not None
     assert env.kinds()[-1] == "completed"
+
+
+HOSTILE = (
+    b'{"agent": NaN}',
+    b'{"agent": 1e999}',
+    b'{"agent": "\\ud800"}',
+    b"[" * 60_000,
+    b'{"agent": ' + b"[" * 30_000 + b"]" * 30_000 + b"}",
+    b"\xff\xfe" * 1000,
+    b'{"schema_version": 1, "run_id": "\\udfff"}',
+)
+
+
+@pytest.mark.parametrize("body", HOSTILE, ids=range(len(HOSTILE)))
+def test_whatever_an_instance_has_written_its_run_is_concluded(env: Environment, body: bytes) -> None:
+    run_id = a_run_that_is_over(env)
+    for name in (RECEIPT, "heartbeat.json", "run.json", "metrics.jsonl", "logs/trainer.log", "logs/exit-report-1.txt"):
+        env.objects.write(run_key("dev", run_id, name), body)
+    env.objects.begin(run_key("dev", run_id, "models/\x01\x1b[2J\n\ud800"))
+    env.watchdog.sweep()
+    assert env.run is None
+    assert env.kinds()[-1] == "completed"
+    assert find_run(env.store, "dev", run_id).run.verdict is not None
+
+
+def test_of_thousands_of_uploads_so_many_are_aborted_as_there_is_time_for(env: Environment) -> None:
+    run_id = a_run_that_is_over(env)
+    for number in range(3000):
+        env.objects.begin(run_key("dev", run_id, f"models/{number:04}"))
+    env.watchdog.sweep()
+    assert env.run is None
+    assert len([call for call in env.faults.calls if call[0] == "objects.abort"]) == 200
+    assert len(env.objects.body(run_key("dev", run_id, RECEIPT))) < 64 * 1024
+
+
+@pytest.mark.parametrize("call", ["fleet.leftovers", "fleet.delete", "objects.uploads", "objects.abort"])
+def test_a_question_that_is_never_answered_holds_the_lane_for_half_an_hour(env: Environment, call: str) -> None:
+    run_id = a_run_that_is_over(env)
+    env.fleet.left = {Resource("volume", "vol-1", "available"): run_id}
+    env.objects.begin(run_key("dev", run_id, "models/a"))
+    env.faults.fail(call)
+    env.sweeps(MAX_RECEIPT_DELAY - LIMITS.sweep)
+    assert env.lock().run.run_id == run_id
+    env.sweeps(2 * LIMITS.sweep)
+    assert env.run is None
+    assert "is refused" in env.objects.body(run_key("dev", run_id, RECEIPT)).decode()
+    assert env.kinds() == ["completed"]
+
+
+def test_a_heartbeat_that_nobody_may_read_holds_the_lane_until_the_deadline_and_no_longer(env: Environment) -> None:
+    env.defaults |= {"crashes_left": 1}
+    launched = env.launch()
+    env.claim(launched)
+    deadline = env.lock().run.deadline
+    env.faults.fail("objects.read", NotAllowed("it is encrypted with a key of the instance"), on="*/heartbeat.json")
+    env.power_off(launched)
+    env.sweeps(seconds(3600))
+    env.fleet.forget(launched.instance_id)  # as EC2 does
+    env.clock.advance(deadline - env.clock.now())
+    env.sweeps(5 * LIMITS.sweep)
+    assert env.run is None
+    assert env.kinds()[-1] == "failed"

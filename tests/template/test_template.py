@@ -314,10 +314,10 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
 def test_each_function_has_the_variables_that_it_needs(stack: Template) -> None:
     given = {name: body["Properties"]["Environment"]["Variables"] for name, body in functions_of(stack).items()}
     common = {"ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
-              "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL"}  # fmt: skip
+              "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "INSTANCE_PROFILE_ARN",
+              "MAX_RUN_HOURS"}  # fmt: skip
     for name, variables in given.items():
-        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "ALLOWED_INSTANCE_TYPES",
-                     "MAX_TYPES_PER_RUN", "MAX_RUN_HOURS"}  # fmt: skip
+        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "ALLOWED_INSTANCE_TYPES", "MAX_TYPES_PER_RUN"}
         own = launching if name == "Launcher" else {"LAUNCHER_FUNCTION"}
         assert set(variables) == common | own, name
     assert given["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]

@@ -18,7 +18,7 @@ from verification.simulation.scenario import FaultKind
 from verification.simulation.system import System
 
 _ENDS = {"completed", "failed", "killed", "stuck", "over-budget"}
-_OF_AN_ATTEMPT = {"started", "resumed", "leak", "waiting"}
+_OF_AN_ATTEMPT = {"started", "resumed", "leak", "waiting", "held"}
 _ENDS_OF = {
     FaultKind.HANG: "stuck",
     FaultKind.KILL: "killed",

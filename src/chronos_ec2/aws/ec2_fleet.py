@@ -5,7 +5,8 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager, suppress
-from datetime import UTC, datetime
+from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -28,6 +29,7 @@ from chronos_ec2.domain.instance import (
     read_tags,
     run_tags,
 )
+from chronos_ec2.domain.limits import MAX_LIMIT
 from chronos_ec2.domain.quota import quota_remedy
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, LaunchOption
 from chronos_ec2.domain.records.run import Run, client_token
@@ -56,13 +58,20 @@ class Ec2Fleet:
     """The instances of one project. ports.Fleet documents the methods."""
 
     def __init__(
-        self, client: Any, project: str, cost_center: str, launch_template_id: str = "", profile_arn: str = ""
+        self,
+        client: Any,
+        project: str,
+        cost_center: str,
+        launch_template_id: str = "",
+        profile_arn: str = "",
+        max_runtime: timedelta = MAX_LIMIT,
     ) -> None:
         self._ec2 = client
         self._project = project
         self._cost_center = cost_center
         self._launch_template_id = launch_template_id
         self._profile_arn = profile_arn
+        self._max_runtime = max_runtime
 
     def instances(self, environment: str, lane: str | None = None) -> tuple[Instance, ...]:
         """Every instance with all our owner tags in this environment, or those with the tag of a lane."""
@@ -80,12 +89,31 @@ class Ec2Fleet:
         ids, tags = iter(instance_ids), owner_tags(self._project, environment)
         while some := list(islice(ids, _FILTER_VALUES)):
             # By filter, because with the parameter one unknown id fails the whole call.
-            seen = self._described([{"Name": "instance-id", "Values": some}], lambda raw: _lookup(raw, tags))
+            seen = self._described([{"Name": "instance-id", "Values": some}], lambda raw: self._lookup(raw, tags))
             found += [lookup for lookup in seen if lookup.instance_id in some]
         return tuple(found)
 
     def _describe(self, environment: str, *filters: dict[str, Any]) -> Iterator[Instance]:
-        return self._described([*self._ours(environment), *filters], _instance)
+        found = self._described([*self._ours(environment), *filters], self._instance)
+        return (instance for instance in found if instance is not None)
+
+    def _instance(self, raw: dict[str, Any]) -> Instance | None:
+        """An instance with our tags, its deadline one that a run may have; None if it is somebody else's."""
+        if not self._has_our_profile(raw):
+            return None
+        found = _instance(raw)
+        latest = found.launched_at + self._max_runtime
+        return replace(found, deadline=min(found.deadline, latest)) if found.deadline else found
+
+    def _lookup(self, raw: dict[str, Any], tags: dict[str, str]) -> InstanceLookup:
+        ours = tags.items() <= _tags(raw).items() and self._has_our_profile(raw)
+        return InstanceLookup(raw["InstanceId"], InstanceState(raw["State"]["Name"]), ours)
+
+    def _has_our_profile(self, raw: dict[str, Any]) -> bool:
+        """Whether IAM lets us terminate it. Of an instance that has ended, EC2 may not name the profile."""
+        profile = raw.get("IamInstanceProfile", {}).get("Arn")
+        ended = InstanceState(raw["State"]["Name"]) in (InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED)
+        return profile == self._profile_arn or not self._profile_arn or (ended and profile is None)
 
     def _described(self, filters: list[dict[str, Any]], read: Callable[[dict[str, Any]], _T]) -> Iterator[_T]:
         with translated("list EC2 instances"):
@@ -207,10 +235,6 @@ def _launch_errors(action: str, option: LaunchOption) -> Iterator[None]:
 
 def _tags(raw: dict[str, Any]) -> dict[str, str]:
     return {tag["Key"]: tag["Value"] for tag in raw.get("Tags", ())}
-
-
-def _lookup(raw: dict[str, Any], tags: dict[str, str]) -> InstanceLookup:
-    return InstanceLookup(raw["InstanceId"], InstanceState(raw["State"]["Name"]), tags.items() <= _tags(raw).items())
 
 
 def _instance(raw: dict[str, Any]) -> Instance:

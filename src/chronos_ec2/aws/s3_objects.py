@@ -8,6 +8,7 @@ from contextlib import closing, contextmanager
 from datetime import UTC
 from pathlib import Path
 from typing import Any
+from urllib.parse import unquote_plus
 
 from boto3.exceptions import Boto3Error
 from botocore.exceptions import ClientError
@@ -115,23 +116,41 @@ class S3Objects:
                 for entry in _of_s3(page, "IsTruncated").get("Contents", ()):
                     yield ListedObject(entry["Key"], entry["Size"], entry["ETag"])
 
-    def children(self, prefix: str) -> tuple[str, ...]:
-        """The names of the non-empty prefixes one level below a prefix, without slashes."""
+    def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
+        """The names of the non-empty prefixes one level below a prefix, in key order and without slashes.
+
+        All of them, or at most `limit` after the one named `after`.
+        """
         names: list[str] = []
         pages = self._s3.get_paginator("list_objects_v2")
+        # The first key that may follow all keys of that name: "0" comes after "/".
+        start = {"StartAfter": f"{prefix}{after}0"} if after else {}
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/"):
+            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix, Delimiter="/", **start):
                 found = _of_s3(page, "IsTruncated").get("CommonPrefixes", ())
                 names += [part["Prefix"][len(prefix) : -1] for part in found]
-        return tuple(names)
+                if limit is not None and len(names) >= limit:
+                    break
+        return tuple(names[:limit])
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
-        """Every unfinished upload below a prefix."""
-        pages = self._s3.get_paginator("list_multipart_uploads")
+        """Every unfinished upload below a prefix.
+
+        Its key may have characters that no XML has, so S3 is asked to encode keys; boto3 does so for objects only.
+        """
+        at: dict[str, str] = {}
         with self._translated(f"list unfinished uploads to s3://{self.bucket}/{prefix}"):
-            for page in pages.paginate(Bucket=self.bucket, Prefix=prefix):
-                for entry in _of_s3(page, "IsTruncated").get("Uploads", ()):
-                    yield Upload(entry["Key"], entry["UploadId"])
+            while True:
+                page = _of_s3(
+                    self._s3.list_multipart_uploads(Bucket=self.bucket, Prefix=prefix, EncodingType="url", **at),
+                    "IsTruncated",
+                )
+                decoded = unquote_plus if page.get("EncodingType") == "url" else str
+                for entry in page.get("Uploads", ()):
+                    yield Upload(decoded(entry["Key"]), entry["UploadId"])
+                if not page["IsTruncated"]:
+                    return
+                at = {"KeyMarker": decoded(page["NextKeyMarker"]), "UploadIdMarker": page["NextUploadIdMarker"]}
 
     def abort(self, upload: Upload) -> None:
         """Discard the parts of an upload. A missing upload is no error."""

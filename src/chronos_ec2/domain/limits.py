@@ -19,6 +19,14 @@ MAX_NOTIFICATION_DELAY = timedelta(hours=2)
 An SNS that does not answer is waited for without limit, because that passes.
 Not a field of Limits, which travels in requests: an older launcher would reject it.
 """
+HOLD_NOTICE = timedelta(hours=4)
+"""How long an instance with the tag Hold=true runs until people are notified of it."""
+MAX_RECEIPT_DELAY = timedelta(minutes=30)
+"""How long after its verdict a run may hold its lane because AWS does not say what is left of it."""
+MAX_IDLE_LANES = 500
+"""How many lanes without an instance a sweep looks at. The others follow in turn."""
+MAX_SWEEP = timedelta(seconds=40)
+"""How long after its begin a sweep begins with another lane without a living instance. The function has a minute."""
 MAX_MESSAGES_PER_HOUR = 60
 """How many messages of the kinds in `WITHHELD` an environment sends in an hour of the clock. The rest waits."""
 REPEAT_AFTER = timedelta(hours=1)

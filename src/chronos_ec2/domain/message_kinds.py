@@ -20,13 +20,14 @@ class Kind(StrEnum):
     OVER_BUDGET = "over-budget"
     LEAK = "leak"
     WAITING = "waiting"
+    HELD = "held"
     LIMIT = "limit"
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
 """The kinds whose messages include the last lines of the trainer's log."""
 
-WITHHELD = frozenset({Kind.STARTED, Kind.RESUMED, Kind.WAITING, Kind.STUCK})
+WITHHELD = frozenset({Kind.STARTED, Kind.RESUMED, Kind.WAITING, Kind.STUCK, Kind.HELD})
 """The kinds that wait while their environment has reached its limit of messages an hour.
 
 What they tell lasts, so they are sent later. The end of a run is never withheld, also if it was stuck, and neither is
@@ -39,6 +40,7 @@ SEVERITY = {
     Kind.KILLED: "warning",
     Kind.RESUMED: "warning",
     Kind.WAITING: "warning",
+    Kind.HELD: "warning",
     Kind.FAILED: "error",
     Kind.STUCK: "error",
     Kind.LIMIT: "error",
@@ -69,5 +71,6 @@ SAYS = {
     Kind.OVER_BUDGET: "is over its budget",
     Kind.LEAK: "may keep costing money",
     Kind.WAITING: "waits for capacity",
+    Kind.HELD: "is held",
     Kind.LIMIT: "is reached",
 }

@@ -71,8 +71,11 @@ class ObjectStore(Protocol):
     def listed(self, prefix: str) -> Iterable[ListedObject]:
         """Every object below a prefix, in key order, with its ETag."""
 
-    def children(self, prefix: str) -> tuple[str, ...]:
-        """The names of the non-empty prefixes one level below a prefix, without slashes."""
+    def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
+        """The names of the non-empty prefixes one level below a prefix, in key order and without slashes.
+
+        All of them, or at most `limit` after the one named `after`.
+        """
 
     def uploads(self, prefix: str) -> Iterable[Upload]:
         """Every unfinished upload below a prefix, including those in progress."""

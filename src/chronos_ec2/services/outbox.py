@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from datetime import datetime, timedelta
+from itertools import islice
 from threading import Lock
 
 from chronos_ec2.domain.errors import InvalidDocument, LostRace, ServiceUnavailable
@@ -26,6 +27,8 @@ from chronos_ec2.ports import Notifier, ObjectStore, StoredObject
 TRAINER_LOG = "trainer.log"
 _TAIL_BYTES, _TAIL_LINES = 4096, 15
 _REPORT_BYTES = 500
+_MAX_PARTS = 1000
+"""Parts of a log that are listed, in one call. An agent writes at most a quarter of them."""
 _STALE_AFTER = timedelta(minutes=2)
 """Longer than any of our functions runs: a pending marker this old has no owner."""
 
@@ -61,8 +64,14 @@ class MessageLimit:
                     self._objects.write(mark, b"{}")
                     return True
                 self._reached_in = prefix
-            self.withheld[kind] += 1
-            return False
+        return not self.withholds(kind, now)
+
+    def withholds(self, kind: Kind, now: datetime) -> bool:
+        """Whether the limit of this hour is known to be reached; if so, the message is counted as withheld."""
+        with self._lock:
+            if reached := self._reached_in == sent_in_hour_prefix(self._environment, now):
+                self.withheld[kind] += 1
+            return reached
 
 
 class Outbox:
@@ -154,7 +163,7 @@ def last_lines(objects: ObjectStore, run: Run) -> tuple[str, ...]:
     try:
         log = log_key(run.lane.environment, run.run_id, TRAINER_LOG, run.attempt)
         # A part may have just begun, so the one before it counts too.
-        parts = log_parts((key for key, _ in objects.keys(log)), log)[-2:]
+        parts = log_parts((key for key, _ in islice(objects.keys(log), _MAX_PARTS)), log)[-2:]
         tail = b"".join(objects.tail(key, _TAIL_BYTES) or b"" for key in parts)
     except Exception as error:  # noqa: BLE001 - see the docstring
         return (f"(could not be read: {error})",)

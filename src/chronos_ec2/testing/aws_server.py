@@ -184,12 +184,19 @@ def _tagged(kind: str, run: Run) -> list[dict[str, Any]]:
     return [{"ResourceType": kind, "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}]
 
 
+def _profile_arn() -> str:
+    profile = client("iam").get_instance_profile(InstanceProfileName="chronos-ec2-dev-instanceprofile")
+    return str(profile["InstanceProfile"]["Arn"])
+
+
 def start_instance(run: Run) -> str:
     """An instance of a run as a launch makes it; its id."""
     response = client("ec2").run_instances(
         MinCount=1,
         MaxCount=1,
         LaunchTemplate={"LaunchTemplateName": LAUNCH_TEMPLATE},
+        # Of a template's, moto says nothing.
+        IamInstanceProfile={"Arn": _profile_arn()},
         TagSpecifications=_tagged("instance", run),
     )
     return str(response["Instances"][0]["InstanceId"])

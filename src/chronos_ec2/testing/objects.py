@@ -102,11 +102,12 @@ class MemoryObjects:
             if key.startswith(prefix):
                 yield ListedObject(key, len(self._objects[key].body), self._objects[key].etag)
 
-    def children(self, prefix: str) -> tuple[str, ...]:
-        """The folder names one level below a prefix, without slashes."""
+    def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
+        """The folder names one level below a prefix, in key order, at most `limit` after `after`."""
         self._faults.before("objects.children", prefix)
         rests = [key[len(prefix) :] for key in self._objects if key.startswith(prefix)]
-        return tuple(sorted({rest.split("/", 1)[0] for rest in rests if "/" in rest}))
+        folders = sorted({rest.split("/", 1)[0] + "/" for rest in rests if "/" in rest})
+        return tuple(folder[:-1] for folder in folders if not after or folder > f"{after}/")[:limit]
 
     def uploads(self, prefix: str) -> Iterator[Upload]:
         """Every unfinished upload below a prefix."""

@@ -196,7 +196,7 @@ def test_an_instance_killed_during_a_multipart_upload_leaves_no_torn_checkpoint(
 
 
 def a_manifest(*names: str, **changes: object) -> bytes:
-    parts = [{"name": name, "bytes": 1, "sha256": "0"} for name in names]
+    parts = [{"name": name, "bytes": 1, "sha256": "0" * 64} for name in names]
     return json.dumps({"schema_version": 1, "step": 10, "parts": parts} | changes).encode()
 
 

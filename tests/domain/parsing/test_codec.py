@@ -346,3 +346,48 @@ def test_a_refusal_inside_a_nested_object_gives_the_path() -> None:
     assert first.count("n") == 1
     with pytest.raises(InvalidDocument, match=r"^x\.json\.list\[1\]: field 'n' "):
         second.count("n")
+
+
+# --- what only somebody hostile writes -----------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    ["NaN", "-Infinity", "1e999", "-1e999", "9" * 5000,
+     "[" * 60_000, "[" * 20_000 + "]" * 20_000, "[" * 64 + "]" * 64, '{"a":' * 64 + "1" + "}" * 64],
+    ids=range(9),
+)  # fmt: skip
+def test_a_document_that_python_reads_and_no_other_can_write_is_refused(value: str) -> None:
+    with pytest.raises(InvalidDocument):
+        load_json(b'{"a": ' + value.encode() + b"}", "x.json")
+
+
+@pytest.mark.parametrize("value", ["1e308", '"\\ud83d\\ude80"', "[" * 63 + "]" * 63, "[" + "[]," * 1000 + "[]]"])
+def test_a_document_at_its_limits_is_read(value: str) -> None:
+    assert load_json(b'{"a": ' + value.encode() + b"}", "x.json")
+
+
+@pytest.mark.parametrize(
+    ("value", "read"), [('"x\\ud800"', "x?"), ('{"\\udfff": 1}', {"?": 1}), ('["\\ud83d", "\\u2026"]', ["?", "…"])]
+)
+def test_a_lone_surrogate_is_read_as_a_question_mark(value: str, read: object) -> None:
+    assert load_json(b'{"a": ' + value.encode() + b"}", "x.json") == {"a": read}
+
+
+def test_a_lone_surrogate_never_prevents_a_write() -> None:
+    assert dump_json({"step": "a\ud800b"}) == b'{"step": "a?b"}'
+
+
+@pytest.mark.parametrize("name", ["text", "text_or_none"])
+def test_a_text_has_a_length(name: str) -> None:
+    assert getattr(Fields({"a": "x" * 4096}, "x.json"), name)("a") == "x" * 4096
+    with pytest.raises(InvalidDocument, match="'a' has more than 4096 characters"):
+        getattr(Fields({"a": "x" * 4097}, "x.json"), name)("a")
+    with pytest.raises(InvalidDocument):
+        Fields({"a": ["x" * 4097]}, "x.json").texts("a")
+
+
+@pytest.mark.parametrize("text", ["\ud800", "a\udfff"])
+def test_a_text_with_a_lone_surrogate_is_refused(text: str) -> None:
+    with pytest.raises(InvalidDocument):
+        Fields({"a": text}, "x.json").text("a")

@@ -29,8 +29,8 @@ HISTORIES: dict[Kind, Scenario] = {
 }
 
 
-def test_there_is_a_history_of_each_kind_but_that_of_the_limit_which_needs_dozens_of_lanes() -> None:
-    assert set(HISTORIES) == set(Kind) - {Kind.LIMIT}
+def test_there_is_a_history_of_each_kind_but_those_that_need_dozens_of_lanes_or_many_hours() -> None:
+    assert set(HISTORIES) == set(Kind) - {Kind.LIMIT, Kind.HELD}
 
 
 def found_with(kind: Kind, copies: int, as_kind: Kind | None = None) -> Verdicts:

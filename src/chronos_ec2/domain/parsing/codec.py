@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from datetime import datetime
@@ -14,19 +15,33 @@ from chronos_ec2.domain.parsing.times import parse_time
 
 MAX_DOCUMENT_BYTES = 64 * 1024
 """A lock or heartbeat has about a thousand bytes; nothing of ours comes near this size."""
+MAX_DEPTH = 64
+"""Nested objects and lists in a document: far fewer than Python's recursion allows anywhere."""
+MAX_TEXT = 4096
+"""Characters of a text."""
 
 
 def dump_json(document: Mapping[str, Any]) -> bytes:
-    """A document as JSON: UTF-8, keys in the given order, no NaN."""
-    return _ENCODER.encode(document).encode()
+    """A document as JSON: UTF-8, keys in the given order, no NaN. Lone surrogates become question marks."""
+    return _ENCODER.encode(document).encode(errors="replace")
 
 
 def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[str, Any]:
-    """The JSON object in `raw`. Raises InvalidDocument if it is too large, not UTF-8, not JSON or not an object."""
+    """The JSON object in `raw`; lone surrogates in it become question marks.
+
+    Raises:
+        InvalidDocument: it is too large or too deep, not UTF-8, not JSON or not an object, or a number is not finite.
+    """
     if len(raw) > limit:
         raise InvalidDocument(f"{what}: more than {limit} bytes")
     try:
-        document = _DECODER.decode(raw.decode())
+        text = raw.decode()
+        document = _DECODER.decode(text)
+        # Only a document with so many brackets can be too deep, and only one with escapes can have lone surrogates.
+        if text.count("[") + text.count("{") > MAX_DEPTH:
+            _check_depth(document)
+        if "\\u" in text:
+            document = _DECODER.decode(_ENCODER.encode(document).encode(errors="replace").decode())
     except (ValueError, RecursionError) as error:
         raise InvalidDocument(f"{what}: not JSON: {one_line(str(error), 120)}") from error
     if not isinstance(document, dict):
@@ -34,13 +49,30 @@ def load_json(raw: bytes, what: str, limit: int = MAX_DOCUMENT_BYTES) -> dict[st
     return document
 
 
+def _check_depth(document: object) -> None:
+    """Raise ValueError for a document that is nested too deep."""
+    level: list[Any] = [document]
+    for _ in range(MAX_DEPTH):
+        inner = [value.values() if isinstance(value, dict) else value for value in level]
+        level = [value for values in inner for value in values if isinstance(value, dict | list)]
+        if not level:
+            return
+    raise ValueError(f"nested more than {MAX_DEPTH} deep")
+
+
 def _refuse_constant(name: str) -> NoReturn:
     raise ValueError(f"{name} is not JSON")
 
 
+def _finite(text: str) -> float:
+    if math.isinf(number := float(text)):
+        raise ValueError(f"{text[:40]} is too large")
+    return number
+
+
 # Created once: for documents of this size, creating them takes as long as using them.
 _ENCODER = json.JSONEncoder(allow_nan=False, ensure_ascii=False, check_circular=False)
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
+_DECODER = json.JSONDecoder(parse_constant=_refuse_constant, parse_float=_finite)
 
 
 class Fields:
@@ -62,9 +94,11 @@ class Fields:
         """Whether the field exists and is not null."""
         return self._document.get(name) is not None
 
-    def text(self, name: str) -> str:
-        """A string without control characters."""
+    def text(self, name: str, limit: int = MAX_TEXT) -> str:
+        """A string of at most `limit` characters without control characters."""
         value: str = self._get(name, str)
+        if len(value) > limit:
+            raise InvalidDocument(f"{self._what}: field {name!r} has more than {limit} characters")
         if not value.isprintable() and _CONTROL.search(value):
             raise InvalidDocument(f"{self._what}: field {name!r} holds control characters")
         return value
@@ -123,7 +157,9 @@ class Fields:
     def texts(self, name: str) -> list[str]:
         """A list of strings."""
         values: list[Any] = self._get(name, list)
-        if not all(isinstance(value, str) and not _CONTROL.search(value) for value in values):
+        if not all(
+            isinstance(value, str) and len(value) <= MAX_TEXT and not _CONTROL.search(value) for value in values
+        ):
             raise InvalidDocument(f"{self._what}: field {name!r} is not a list of plain strings")
         return values
 

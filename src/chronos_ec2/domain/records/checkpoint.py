@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from pathlib import PurePosixPath
 
@@ -10,6 +11,8 @@ from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 
 MANIFEST = "manifest.json"
 _SCHEMA_VERSION = 1
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_MAX_NAME = 512
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,8 +51,8 @@ class Manifest:
 
 
 def _part(fields: Fields) -> Part:
-    name = fields.text("name")
+    name = fields.text("name", _MAX_NAME)
     path = PurePosixPath(name)
     if path.is_absolute() or ".." in path.parts or name != path.as_posix() or name in (".", MANIFEST):
         raise InvalidDocument(f"{MANIFEST}: {name!r} is not a valid name of a part")
-    return Part(name, fields.count("bytes"), fields.text("sha256"))
+    return Part(name, fields.count("bytes"), fields.matching("sha256", _SHA256))

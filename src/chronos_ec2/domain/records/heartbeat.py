@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import timedelta
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
 from chronos_ec2.domain.records.run import check_run_id
 from chronos_ec2.domain.records.status import Status
 
 SCHEMA_VERSION = 1
+_BOOT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
+_MAX_SENT_AT = 64
 _LONGEST = 10 * 366 * 86400
 """Seconds. Sums of shorter durations, and with any time of ours, stay in range."""
 
@@ -79,8 +82,8 @@ class Heartbeat:
             return cls(
                 run_id=check_run_id(fields.text("run_id")),
                 attempt=fields.count("attempt"),
-                instance_id=fields.text("instance_id"),
-                boot_id=fields.text("boot_id"),
+                instance_id=fields.matching("instance_id", INSTANCE_ID_PATTERN),
+                boot_id=fields.matching("boot_id", _BOOT_ID),
                 status=Status(fields.text("status")),
                 counter=fields.count("counter"),
                 stalled_for=_seconds(fields.number("stalled_seconds")),
@@ -93,7 +96,7 @@ class Heartbeat:
                 if fields.has("checkpoint_age_seconds")
                 else None,
                 gpu_utilisation=fields.number_or_none("gpu_utilisation"),
-                sent_at=fields.text("sent_at"),
+                sent_at=fields.text("sent_at", _MAX_SENT_AT),
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"heartbeat.json: {one_line(str(error), 120)}") from error

@@ -90,6 +90,11 @@ def shared_key(environment: str, name: str) -> str:
     return f"{CACHED}/{environment}/{name}"
 
 
+def lane_turn_key(environment: str) -> str:
+    """Key of the lane that the last sweep has ended with."""
+    return f"{environment}/sweep.json"
+
+
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"

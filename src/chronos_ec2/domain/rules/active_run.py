@@ -15,7 +15,7 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
-from chronos_ec2.domain.rules.termination import overdue_notice, slow_to_terminate
+from chronos_ec2.domain.rules.termination import held, overdue_notice, slow_to_terminate
 
 
 def decide_active_run(
@@ -152,8 +152,7 @@ def _ended_by_watchdog(case: _Case) -> Decision | None:
 
 
 def _on_hold(case: _Case) -> Decision | None:
-    hold = case.instance.hold
-    return Decision(f"{case.instance.instance_id} carries Hold=true until its deadline") if hold else None
+    return held(case.instance, case.deadline, case.now, case.run) if case.instance.hold else None
 
 
 def _ended_by_agent(case: _Case) -> Decision | None:

@@ -49,7 +49,7 @@ def decide_missing_instance(lock: LockHeld, facts: LaneFacts, now: datetime, lim
         return Decision(f"suspected: {suspect.reason}", (WriteLock(replace(run, suspect=suspect, updated_at=now)),))
     if facts.listed_at - lock.since(run.suspect.first_seen) < limits.absence:
         return Decision(f"suspected, not confirmed yet: {run.suspect.reason}")
-    if isinstance(facts.heartbeat, ReadFailed):
+    if isinstance(facts.heartbeat, ReadFailed) and now < run.deadline:
         return Decision(
             f"suspected, but the heartbeat could not be read ({facts.heartbeat.problem}): {run.suspect.reason}"
         )

@@ -11,6 +11,8 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.domain.rules.termination import (
+    deadline_of,
+    held,
     past_tagged_deadline,
     shutting_down_without_record,
     terminate_when_confirmed,
@@ -24,7 +26,7 @@ def decide_orphan(instance: Instance, facts: LaneFacts, now: datetime, limits: L
     if overdue := past_tagged_deadline(instance, now, limits):
         return overdue
     if instance.hold:
-        return Decision(f"{instance.instance_id} carries Hold=true until its deadline")
+        return held(instance, deadline_of(instance, limits), now)
     age = now - instance.launched_at
     if age < limits.grace:
         return Decision(f"{instance.instance_id} has no run yet")

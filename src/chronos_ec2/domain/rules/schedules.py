@@ -11,6 +11,7 @@ from chronos_ec2.domain.facts import LaneFacts, ReadFailed
 from chronos_ec2.domain.instance import Instance, InstanceLookup
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.rules.termination import deadline_of
 
 
 def with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
@@ -22,10 +23,10 @@ def with_schedules(decision: Decision, facts: LaneFacts, now: datetime, limits: 
     gone = {instance.instance_id for instance in facts.instances if not instance.alive}
     cancel = [CancelDeadline(instance_id) for instance_id in sorted(facts.scheduled & gone)]
     schedule = [
-        ScheduleDeadline(instance.instance_id, instance.deadline)
+        ScheduleDeadline(instance.instance_id, deadline)
         for instance in facts.instances
         # A schedule may not be in the past; the next sweep terminates what is due before it.
-        if instance.alive and instance.deadline and instance.deadline > now + limits.sweep
+        if instance.alive and (deadline := deadline_of(instance, limits)) and deadline > now + limits.sweep
         if instance.instance_id not in facts.scheduled | ended
     ]
     return replace(decision, actions=(*cancel, *decision.actions, *schedule)) if cancel or schedule else decision
@@ -52,8 +53,8 @@ def decide_unlisted(instance_ids: Iterable[str], lookups: Iterable[InstanceLooku
             decision += Decision(f"{instance_id} is gone", (CancelDeadline(instance_id),))
         elif not lookup.ours:
             text = (
-                f"{instance_id} is {lookup.state} and has lost our tags, so the watchdog may not terminate it; its "
-                "schedule will at its deadline. Restore its tags, or terminate it now with `aws ec2 "
+                f"{instance_id} is {lookup.state} and has lost our tags or profile, so the watchdog may not terminate "
+                "it; its schedule will at its deadline. Restore them, or terminate it now with `aws ec2 "
                 f"terminate-instances --instance-ids {instance_id}`"
             )
             decision += Decision(text, (Notify(Kind.LEAK, instance_id, text),))

@@ -7,19 +7,42 @@ from datetime import datetime, timedelta
 from chronos_ec2.domain.decision import Decision, MarkOrphan, Notify, Terminate
 from chronos_ec2.domain.facts import LaneFacts
 from chronos_ec2.domain.instance import Instance, InstanceState
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause
 
 
+def deadline_of(instance: Instance, limits: Limits) -> datetime | None:
+    """When an instance has to end whatever else is known: at the deadline in its tag.
+
+    None if it has no such tag, unless it is on hold: nothing else would end it.
+    """
+    if instance.deadline is None and instance.hold:
+        return instance.launched_at + limits.max_runtime
+    return instance.deadline
+
+
+def held(instance: Instance, until: datetime | None, now: datetime, run: Run | None = None) -> Decision:
+    """Leave an instance alone because it carries Hold=true. People are notified of it after some hours."""
+    end = "its deadline" if until is None else f"{until:%Y-%m-%d %H:%M:%SZ}"
+    text = f"{instance.instance_id} carries Hold=true, so nothing but {end} ends it, and it costs money until then"
+    decision = Decision(f"{instance.instance_id} carries Hold=true until its deadline")
+    if now - instance.launched_at < HOLD_NOTICE:
+        return decision
+    return decision + Decision("notified", (Notify(Kind.HELD, run.run_id if run else instance.instance_id, text, run),))
+
+
 def past_tagged_deadline(instance: Instance, now: datetime, limits: Limits) -> Decision | None:
     """Terminate an instance whose own tag says that its time is up, whatever else is known."""
-    if instance.deadline and now >= instance.deadline and instance.state is not InstanceState.SHUTTING_DOWN:
+    deadline = deadline_of(instance, limits)
+    if deadline and now >= deadline and instance.state is not InstanceState.SHUTTING_DOWN:
         text = f"{instance.instance_id} is past the deadline in its tag"
+        if instance.deadline is None:
+            text = f"{instance.instance_id} is on hold without a deadline in its tags, and past the default"
         terminate = Terminate(instance.instance_id, Cause.OVER_DEADLINE)
-        return Decision(text, (terminate, *overdue_notice(instance, now - instance.deadline, limits)))
+        return Decision(text, (terminate, *overdue_notice(instance, now - deadline, limits)))
     return None
 
 

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Mapping
 from datetime import datetime
 from functools import partial
+from itertools import islice
 from typing import Any
 
-from chronos_ec2.domain.errors import NotAllowed
+from chronos_ec2.domain.errors import InvalidDocument, NotAllowed
 from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.parsing.codec import dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import Run
@@ -22,14 +22,23 @@ from chronos_ec2.services.watchdog.deadline_schedules import list_schedules
 RECEIPT = "cleanup_status.json"
 SCHEMA_VERSION = 1
 UPLOAD = "multipart-upload"
+_MAX_UPLOADS = 200
+"""How many unfinished uploads are aborted at the end of a run. S3 drops the others within two days."""
 
 
 def write_receipt(
-    objects: ObjectStore, fleet: Fleet, deadlines: Deadlines, run: Run, instances: tuple[Instance, ...], now: datetime
+    objects: ObjectStore,
+    fleet: Fleet,
+    deadlines: Deadlines,
+    run: Run,
+    instances: tuple[Instance, ...],
+    now: datetime,
+    tolerated: type[Exception] = NotAllowed,
 ) -> None:
     """Delete unused leftovers of the run, abort its unfinished uploads, and write cleanup_status.json.
 
-    The receipt holds what AWS says about the run's resources, and what the agent reported about its instance.
+    The receipt holds what AWS says about the run's resources, and what the agent reported about its instance. An error
+    that is `tolerated` is part of the receipt, so it cannot keep the lane locked.
     """
     environment = run.lane.environment
     key = run_key(environment, run.run_id, RECEIPT)
@@ -38,8 +47,8 @@ def write_receipt(
         for instance in instances
         if instance.run_id == run.run_id
     ]
-    resources += _leftovers(fleet, environment, run.run_id)
-    resources += _uploads(objects, run_prefix(environment, run.run_id))
+    resources += _leftovers(fleet, environment, run.run_id, tolerated)
+    resources += _uploads(objects, run_prefix(environment, run.run_id), tolerated)
     scheduled = list_schedules(deadlines)
     resources += [
         {"kind": "schedule", "id": instance.instance_id, "state": _schedule_state(instance.instance_id, scheduled)}
@@ -56,40 +65,46 @@ def write_receipt(
     objects.write(key, dump_json(receipt))
 
 
-def _leftovers(fleet: Fleet, environment: str, run_id: str) -> list[dict[str, str]]:
+def _leftovers(fleet: Fleet, environment: str, run_id: str, tolerated: type[Exception]) -> list[dict[str, str]]:
     """Delete the unused leftovers of a run in EC2, and list all of them."""
     try:
         leftovers = fleet.leftovers(environment, run_id)
-    except NotAllowed as error:
+    except tolerated as error:
         return [_unlisted("volume, network-interface, spot-instances-request", error)]
-    return [{"kind": left.kind, "id": left.resource_id, "state": _delete(fleet, left)} for left in leftovers]
+    return [{"kind": left.kind, "id": left.resource_id, "state": _delete(fleet, left, tolerated)} for left in leftovers]
 
 
-def _delete(fleet: Fleet, left: Resource) -> str:
-    return _done("deleted", lambda: fleet.delete(left)) if left.unused else left.state
+def _delete(fleet: Fleet, left: Resource, tolerated: type[Exception]) -> str:
+    return _done("deleted", lambda: fleet.delete(left), tolerated) if left.unused else left.state
 
 
-def _uploads(objects: ObjectStore, prefix: str) -> list[dict[str, str]]:
+def _uploads(objects: ObjectStore, prefix: str, tolerated: type[Exception]) -> list[dict[str, str]]:
     """Abort the unfinished uploads of a run, and list them."""
     try:
-        uploads = tuple(objects.uploads(prefix))
-    except NotAllowed as error:
+        uploads = tuple(islice(objects.uploads(prefix), _MAX_UPLOADS + 1))
+    except tolerated as error:
         return [_unlisted(UPLOAD, error)]
-    return [
-        {"kind": UPLOAD, "id": upload.key, "state": _done("aborted", partial(objects.abort, upload))}
-        for upload in uploads
+    found = [
+        {
+            "kind": UPLOAD,
+            "id": one_line(upload.key, 300),
+            "state": _done("aborted", partial(objects.abort, upload), tolerated),
+        }
+        for upload in uploads[:_MAX_UPLOADS]
     ]
+    more = {"kind": UPLOAD, "id": "more", "state": "not aborted: S3 does within two days"}
+    return [*found, more] if len(uploads) > _MAX_UPLOADS else found
 
 
-def _unlisted(kind: str, error: NotAllowed) -> dict[str, str]:
+def _unlisted(kind: str, error: Exception) -> dict[str, str]:
     return {"kind": kind, "id": "unknown", "state": one_line(f"not listed: {error}", 300)}
 
 
-def _done(word: str, act: Callable[[], None]) -> str:
-    """The state after `act`. A refusal is recorded, so it cannot keep the lane locked."""
+def _done(word: str, act: Callable[[], None], tolerated: type[Exception]) -> str:
+    """The state after `act`."""
     try:
         act()
-    except NotAllowed as error:
+    except tolerated as error:
         return one_line(f"not {word}: {error}", 300)
     return word
 
@@ -107,7 +122,6 @@ def _agent_report(objects: ObjectStore, key: str) -> Any:
     if found is None:
         return None
     try:
-        document = json.loads(found.body)
-    except ValueError:
+        return load_json(found.body, RECEIPT).get("agent")
+    except InvalidDocument:
         return None
-    return document.get("agent") if isinstance(document, dict) else None

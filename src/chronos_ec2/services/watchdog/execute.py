@@ -22,7 +22,7 @@ from chronos_ec2.domain.decision import (
     Terminate,
     WriteLock,
 )
-from chronos_ec2.domain.errors import LostRace, ServiceUnavailable, TerminationProtected
+from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, TerminationProtected
 from chronos_ec2.domain.facts import (
     HeartbeatRead,
     HeartbeatReceived,
@@ -33,7 +33,7 @@ from chronos_ec2.domain.facts import (
     Unreadable,
     last_heard,
 )
-from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY
 from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
@@ -100,6 +100,8 @@ class Executor:
             return
         instance_id, run_id = silent
         known = facts.heartbeats.get(run_id, facts.heartbeat)
+        if isinstance(known, ReadFailed):
+            return  # decided without it
         current = self.store.read_heartbeat(self.environment, run_id)
         if isinstance(current, ReadFailed):
             raise LostRace(f"the heartbeat of {instance_id} could not be checked again: {current.problem}")
@@ -180,11 +182,12 @@ class Executor:
             # What comes next may fail for hours, and EC2 forgets the instance meanwhile.
             held = self.store.replace_lock(settled(now, run, facts.instances, facts.heartbeat), held)
         run = held.run
-        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now)
+        since = held.since(run.phases[-1][1]) if run.phases else held.written_at
+        tolerated = Exception if now - since >= MAX_RECEIPT_DELAY else NotAllowed
+        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now, tolerated)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
         text = run.verdict.message if run.verdict else ""
         incident = Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run))
-        since = held.since(run.phases[-1][1]) if run.phases else held.written_at
         overdue = now - since >= MAX_NOTIFICATION_DELAY
         # The lock is released after the notification: without a lock no later reconcile would send it.
         try:
@@ -219,6 +222,8 @@ class Executor:
 
     def _send(self, incident: Incident, *, about: str = "", overdue: bool = False) -> bool:
         now, run = self.clock.now(), incident.run
+        if about and incident.kind in WITHHELD and self.limit.withholds(incident.kind, now):
+            return True  # without a look at the marker, of which there may be thousands
         marker = incident_key(self.environment, incident.name, incident.kind, run.attempt if run else None)
 
         def message() -> Message:

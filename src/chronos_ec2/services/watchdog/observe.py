@@ -13,6 +13,7 @@ from datetime import datetime
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, HeartbeatRead, LaneFacts, LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, suspect_key
 from chronos_ec2.domain.rules.missing_instance import is_lost
@@ -40,6 +41,7 @@ class Observer:
     fleet: Fleet
     deadlines: Deadlines
     clock: Clock
+    limits: Limits
 
     def lane_of(self, instance: Instance) -> Lane:
         """The lane of an instance; without a lane tag, the main lane."""
@@ -79,8 +81,9 @@ class Observer:
         }
         if isinstance(lock, Unreadable):
             facts = replace(facts, heartbeats=self._heartbeats_of(instances))
-            # The lock is only suspected once no instance is alive.
-            marks = marks or {lock.etag: idle_unreadable_key(lane, lock.etag)}
+            # The lock is only suspected once no instance is alive, and older than a boot may take.
+            old = listing.at - lock.written_at >= self.limits.boot
+            marks = marks or ({lock.etag: idle_unreadable_key(lane, lock.etag)} if old else {})
         return replace(facts, suspects=self._first_seen(marks)) if marks else facts
 
     def _heartbeat_of(self, lock: LockRead) -> HeartbeatRead:

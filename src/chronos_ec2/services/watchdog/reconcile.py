@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import assert_never
 
@@ -23,17 +23,18 @@ from chronos_ec2.domain.events import (
 )
 from chronos_ec2.domain.facts import Absent, LaneFacts, LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR, Limits
+from chronos_ec2.domain.limits import MAX_IDLE_LANES, MAX_MESSAGES_PER_HOUR, MAX_SWEEP, Limits
 from chronos_ec2.domain.messages import Kind, StackLocation
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.domain.parsing.times import format_time
-from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.parsing.times import format_time, human_span
+from chronos_ec2.domain.records.lane import Lane, lanes_prefix
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
-from chronos_ec2.run_store import RunStore
+from chronos_ec2.run_store import LaneList, RunStore
 from chronos_ec2.services.outbox import MessageLimit
 from chronos_ec2.services.watchdog.execute import Executor
+from chronos_ec2.services.watchdog.lane_turn import LaneTurn
 from chronos_ec2.services.watchdog.observe import Listing, Observer
 
 Decide = Callable[[LaneFacts, datetime, Limits], Decision]
@@ -74,14 +75,16 @@ class Reconciler:
     decide: Decide = decide
     _observer: Observer = field(init=False)
     _executor: Executor = field(init=False)
+    _turn: LaneTurn = field(init=False)
 
     def __post_init__(self) -> None:
         """Make observer and executor from the same ports."""
-        self._observer = Observer(self.environment, self.store, self.fleet, self.deadlines, self.clock)
+        self._observer = Observer(self.environment, self.store, self.fleet, self.deadlines, self.clock, self.limits)
         self._executor = Executor(
             self.environment, self.store, self.fleet, self.deadlines, self.notifier, self.relauncher, self.clock,
             self.place, self.prices, MessageLimit(self.environment, self.store.objects),
         )  # fmt: skip
+        self._turn = LaneTurn(self.environment, self.store)
 
     def sweep(self) -> list[Report]:
         """Reconcile every lane that has a lock or an instance. EC2 is listed once for all of them."""
@@ -90,31 +93,64 @@ class Reconciler:
         return [*reports, *self._check_messages()]
 
     def _sweep(self) -> list[Report]:
-        by_lane: dict[Lane, list[Instance]] = defaultdict(list)
+        """The main lane and those with living instances come first, then those whose instances have just ended."""
+        main, begun = Lane(self.environment), self.clock.now()
+        by_lane: dict[Lane, list[Instance]] = defaultdict(list, {main: []})
         listing = self._observer.list_all()
         for instance in listing.instances:
             by_lane[self._observer.lane_of(instance)].append(instance)
-        locked, warnings = self._list_locks()
-        lanes = sorted({*locked, *by_lane})
+        alive = {main, *(self._observer.lane_of(instance) for instance in listing.instances if instance.alive)}
+        found, warnings = self._list_locks()
+        lanes = sorted(by_lane, key=lambda lane: (lane != main, lane not in alive, lane))
+        lanes += [lane for lane in found.lanes if lane not in by_lane]
         others = [*self._check_schedules(listing), *warnings]
-        listings = [Listing(listing.at, tuple(by_lane.get(lane, ())), listing.scheduled) for lane in lanes]
-        if self.parallel_lanes == 1 or len(lanes) == 1:
-            return [*others, *map(self._isolated, lanes, listings)]
-        with ThreadPoolExecutor(self.parallel_lanes) as pool:
-            return [*others, *pool.map(self._isolated, lanes, listings)]
 
-    def _list_locks(self) -> tuple[tuple[Lane, ...], list[Report]]:
+        def visit(lane: Lane) -> Report | None:
+            if lane not in alive and self.clock.now() - begun >= MAX_SWEEP:
+                return None
+            return self._isolated(lane, Listing(listing.at, tuple(by_lane.get(lane, ())), listing.scheduled))
+
+        if self.parallel_lanes == 1 or len(lanes) == 1:
+            reports = list(map(visit, lanes))
+        else:
+            with ThreadPoolExecutor(self.parallel_lanes) as pool:
+                reports = list(pool.map(visit, lanes))
+        skipped = [lane for lane, report in zip(lanes, reports, strict=True) if report is None]
+        return [*others, *filter(None, reports), *self._end_turn(found, skipped)]
+
+    def _list_locks(self) -> tuple[LaneList, list[Report]]:
         """The lanes that may have a lock, and a report if something is wrong with their list.
 
         Without a list the sweep covers the lanes of the instances: deadlines also hold when S3 does not answer.
         """
         main = Lane(self.environment)
         try:
-            found = self.store.list_lanes(self.environment)
+            found = self._turn.next()
         except Exception as error:  # noqa: BLE001 - whatever is wrong with S3 is reported
             detail = one_line(f"{type(error).__name__}: {error}")
-            return (main,), [Report(main, Decision("the locks could not be listed"), error=detail)]
-        return found.lanes, [Report(main, Decision(found.warning))] if found.unknown else []
+            report = Report(main, Decision("the locks could not be listed"), error=detail)
+            return LaneList(self.environment, ()), [report]
+        return found, [Report(main, Decision(found.warning))] if found.unknown else []
+
+    def _end_turn(self, found: LaneList, skipped: list[Lane]) -> list[Report]:
+        """Note where the next sweep goes on, and tell once an hour that there are more lanes than one looks at."""
+        if not (found.more or skipped):
+            self._turn.ended_with(None, more=False)
+            return []
+        looked_at = list(found.names)
+        if names := {lane.name for lane in skipped} & set(looked_at):
+            looked_at = looked_at[: min(map(looked_at.index, names))]
+        text = (
+            f"a sweep looks at {MAX_IDLE_LANES} lanes without an instance, for {human_span(MAX_SWEEP)} at most; the "
+            f"others follow in turn. Move what is no lock of yours below {lanes_prefix(self.environment)} elsewhere"
+        )
+        report = self._tell_limit("sweep limit", text)
+        try:
+            if looked_at:
+                self._turn.ended_with(looked_at[-1], more=found.more)
+        except Exception as error:  # noqa: BLE001 - reported; the next sweep begins where this one did
+            return [report, replace(report, error=one_line(f"{type(error).__name__}: {error}"))]
+        return [report]
 
     def _check_schedules(self, listing: Listing) -> list[Report]:
         """Handle schedules whose instances EC2 does not list as ours. An error here stops nothing else."""
