@@ -28,7 +28,7 @@ from chronos_ec2.bootstrap import agent_world
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.worker.control import Control
-from chronos_ec2.worker.run_lock import Identity
+from chronos_ec2.worker.run_session import Identity
 
 _EXIT_AFTER_FENCE_SECONDS = 30.0
 """From a fence to the forced exit of the process: a call that hangs must not keep the instance alive."""
@@ -93,7 +93,7 @@ def _options(arguments: list[str] | None) -> argparse.Namespace:
     parser.add_argument("--environment", required=True)
     parser.add_argument("--run-id", required=True)
     parser.add_argument("--instance-id", required=True)
-    parser.add_argument("--attempt", type=int, help="claim only this attempt")
+    parser.add_argument("--attempt", type=int, required=True, help="the only attempt to claim")
     parser.add_argument("--boot-id", default=_boot_id())
     parser.add_argument("--workdir", type=Path, default=Path("/var/lib/chronos-ec2"))
     return parser.parse_args(arguments)

@@ -1,4 +1,4 @@
-"""The lifecycle of an agent: claim the run, go through its phases, save what is left, clean up, write the verdict."""
+"""The lifecycle of an agent: claim the run, go through its phases, save what is left, clean up, write the outcome."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from agent.errors import RunFailed
 from agent.host import nvml
 from agent.preflight.checks import Check, Needs, preflight
 from agent.protocol.workdir import Workdir
-from agent.results.cleanup import CLEANUP_STATUS, clean, delete_all
+from agent.results.cleanup import clean, delete_all
 from agent.results.upload import RUN
 from agent.run_context import RunContext, compose
 from agent.supervise.periodic import HeartbeatThread, PeriodicTask
@@ -37,13 +37,13 @@ from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import EndedByWatchdog, Stopped
-from chronos_ec2.worker.run_lock import Identity, RunLock
+from chronos_ec2.worker.run_session import Identity, RunSession
 
 _log = logging.getLogger(__name__)
 SUCCEEDED, FAILED, FENCED = 0, 1, 3
 """Exit codes: the run succeeded; it failed or was killed; it does not, or no longer, belong to this agent."""
 STEP_SECONDS = 60.0
-"""Interval at which the current step is written to the lock: each write is an S3 event that invokes a Lambda."""
+"""Interval at which the current step is reported: each report is an S3 event that invokes a Lambda."""
 _COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, and results in S3", DecidedBy.AGENT)
 
 
@@ -54,8 +54,8 @@ def run_agent(
     """Claim the run, and run it to its end. Returns the exit code. Never raises ChronosError."""
     try:
         request = read_request(world.store, identity, sleep)
-        lock = RunLock(world.store, world.clock, request.lane, identity, sleep)
-        run = lock.claim()
+        session = RunSession(world.store, world.clock, request.lane, identity, sleep)
+        run = session.claim()
     except ChronosError as error:
         # Nothing was touched. The instance powers off, and the watchdog concludes the run.
         _log.error("run %s not claimed: %s", identity.run_id, error)
@@ -63,7 +63,7 @@ def run_agent(
     workdir.claimed.touch()
     systemd.ready()
     _log.info("claimed run %s, attempt %d", run.run_id, run.attempt)
-    agent_run = AgentRun(compose(world, bucket, request, lock, identity, workdir, control), step_seconds)
+    agent_run = AgentRun(compose(world, bucket, request, session, identity, workdir, control), step_seconds)
     try:
         return agent_run.run()
     except Fenced as error:
@@ -73,7 +73,7 @@ def run_agent(
         return FENCED
     except ChronosError:
         # The watchdog finds the instance gone, and concludes the run.
-        _log.exception("the verdict could not be written")
+        _log.exception("the outcome could not be written")
         return FAILED
 
 
@@ -143,7 +143,7 @@ class AgentRun:
             raise
         except Exception as error:  # noqa: BLE001 - the run must end with a verdict whatever happens
             _log.exception("unexpected error")
-            message = f"the agent failed in {self._ctx.lock.run.status}: {type(error).__name__}: {error}"
+            message = f"the agent failed in {self._ctx.session.run.status}: {type(error).__name__}: {error}"
             return Verdict(Outcome.FAILED, Cause.INFRA, one_line(message), DecidedBy.AGENT)
         return _COMPLETED
 
@@ -153,7 +153,7 @@ class AgentRun:
             config = parse_config(dict(ctx.request.config), f"config in {REQUEST}")
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
-        ctx.lock.record_step("gpu_preflight")
+        ctx.session.record_step("gpu_preflight")
         driver = nvml.query_driver()
         if isinstance(driver, nvml.Driver):
             ctx.record.gpus = driver.gpus
@@ -188,7 +188,7 @@ class AgentRun:
 
     def _restore(self) -> None:
         """Restore the latest checkpoint, of an earlier attempt or of the run that is taken up, for the trainer."""
-        ctx, run, parent = self._ctx, self._ctx.lock.run, self._ctx.request.parent
+        ctx, run, parent = self._ctx, self._ctx.session.run, self._ctx.request.parent
         objects, transfer, folder = ctx.world.store.objects, ctx.world.transfer, ctx.workdir.checkpoints
         step = None
         try:
@@ -212,7 +212,7 @@ class AgentRun:
         ctx, limits = self._ctx, self._ctx.request.limits
         self._enter(Status.TRAINING, "training")
         ctx.workdir.config.write_text(json.dumps(dict(ctx.request.config)))
-        left, stop = time_limit(ctx.lock.run, limits, ctx.clock.now())
+        left, stop = time_limit(ctx.session.run, limits, ctx.clock.now())
         callbacks = Callbacks(ctx.checkpoints.offer, lambda: ctx.control.request_stop(stop))
         with PeriodicTask("record-step", self._record_step, ctx.control, self._step_seconds):
             timeouts = Timeouts.of(left, limits)
@@ -224,11 +224,11 @@ class AgentRun:
     def _record_step(self) -> None:
         ctx = self._ctx
         if not self._run_document_written and ctx.workdir.facts.exists():
-            document = ctx.record.run_document(ctx.lock.run, ctx.workdir.facts)
+            document = ctx.record.run_document(ctx.session.run, ctx.workdir.facts)
             self._run_document_written = ctx.results.try_document(RUN, document)
         now = ctx.progress.snapshot()
         if now.total_steps:
-            ctx.lock.record_step(f"step_{now.step}")
+            ctx.session.record_step(f"step_{now.step}")
 
     def _sync_results(self, config: TrainingConfig) -> None:
         ctx, results = self._ctx, self._ctx.results
@@ -236,14 +236,14 @@ class AgentRun:
         has_model = results.model(ctx.workdir.model)
         ctx.control.check_fence()
         results.evaluation(ctx.workdir)
-        results.document(RUN, ctx.record.run_document(ctx.lock.run, ctx.workdir.facts))
+        results.document(RUN, ctx.record.run_document(ctx.session.run, ctx.workdir.facts))
         results.plots(ctx.workdir, ctx.record.result.get("examples", []), config.evaluation.season_length)
         ctx.control.check_fence()
         while not ctx.checkpoints.drain(STEP_SECONDS):
             ctx.control.check()
         ctx.logs.ship()
         uri = f"s3://{ctx.bucket}/{results.key_of('models/')}" if has_model else None
-        document = ctx.record.training_document(ctx.lock.run, _COMPLETED, uri)
+        document = ctx.record.training_document(ctx.session.run, _COMPLETED, uri)
         if missing := results.missing():
             raise RunFailed(Cause.INFRA, f"S3 does not have {', '.join(missing[:3])} as uploaded: launch again")
         results.summary(document)
@@ -253,7 +253,7 @@ class AgentRun:
         ctx = self._ctx
         _log.error("%s, %s: %s", verdict.outcome, verdict.cause, verdict.message)
         if verdict.cause is Cause.PREEMPTED:
-            ctx.lock.record_step("interrupted")
+            ctx.session.record_step("interrupted")
         try:
             if not ctx.record.result and ctx.workdir.result.exists():
                 ctx.record.result = read_result(ctx.workdir.result)
@@ -262,30 +262,26 @@ class AgentRun:
             ctx.checkpoints.drain(left.total_seconds())
             ctx.logs.ship()
             ctx.results.evaluation(ctx.workdir)
-            ctx.results.summary(ctx.record.training_document(ctx.lock.run, verdict))
-            ctx.results.document(RUN, ctx.record.run_document(ctx.lock.run, ctx.workdir.facts))
+            ctx.results.summary(ctx.record.training_document(ctx.session.run, verdict))
+            ctx.results.document(RUN, ctx.record.run_document(ctx.session.run, ctx.workdir.facts))
         except Exception as error:  # noqa: BLE001 - the verdict must be written even if something cannot be saved
             _log.warning("not everything was saved: %s", error)
 
     def _finish(self, verdict: Verdict) -> int:
-        """Clean up, and write the verdict last: after it the watchdog terminates this instance."""
+        """Clean up, and write the outcome last: after it the watchdog terminates this instance."""
         ctx = self._ctx
         if verdict.outcome is Outcome.SUCCEEDED:
-            ctx.lock.record_step("cleaning_up")
-        receipt = clean(ctx.request.run_id, ctx.workdir, ctx.progress, ctx.checkpoints, ctx.logs, ctx.results)
-        try:
-            ctx.results.document(CLEANUP_STATUS, receipt)
-        except ChronosError as error:
-            _log.warning("%s not written: %s", CLEANUP_STATUS, error)
+            ctx.session.record_step("cleaning_up")
+        cleanup = clean(ctx.workdir, ctx.progress, ctx.checkpoints, ctx.logs, ctx.results)
         _log.info("verdict: %s, %s", verdict.outcome, verdict.cause)
         ctx.logs.ship()
-        ended = ctx.lock.finish(verdict)
-        return SUCCEEDED if ended.verdict and ended.verdict.outcome is Outcome.SUCCEEDED else FAILED
+        ctx.session.finish(verdict, cleanup, ctx.results.models)
+        return SUCCEEDED if verdict.outcome is Outcome.SUCCEEDED else FAILED
 
     def ship_last_logs(self) -> None:
         """Upload the logs of a fenced run, unless another instance has the run and uploads its own."""
         try:
-            self._ctx.lock.read()
+            self._ctx.session.read()
         except EndedByWatchdog:
             pass
         except Fenced:
@@ -294,6 +290,6 @@ class AgentRun:
 
     def _enter(self, status: Status, step: str) -> None:
         self._ctx.control.check()
-        self._ctx.lock.advance(status, step)
+        self._ctx.session.advance(status, step)
         self._ctx.progress.work()
         _log.info("%s", status)

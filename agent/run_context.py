@@ -19,7 +19,7 @@ from chronos_ec2.domain.records.request import Request
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
-from chronos_ec2.worker.run_lock import Identity, RunLock
+from chronos_ec2.worker.run_session import Identity, RunSession
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,7 +29,7 @@ class RunContext:
     world: World
     bucket: str
     request: Request
-    lock: RunLock
+    session: RunSession
     identity: Identity
     workdir: Workdir
     control: Control
@@ -48,7 +48,7 @@ def compose(
     world: World,
     bucket: str,
     request: Request,
-    lock: RunLock,
+    session: RunSession,
     identity: Identity,
     workdir: Workdir,
     control: Control,
@@ -56,34 +56,34 @@ def compose(
     """The context of a claimed run. Starts no threads."""
     progress = Progress()
     objects, transfer = world.store.objects, world.transfer
-    results = Results(objects, transfer, identity.environment, identity.run_id, progress, attempt=lock.run.attempt)
+    results = Results(objects, transfer, identity.environment, identity.run_id, progress, attempt=session.run.attempt)
     gpu_utilisation = UtilisationSampler()
-    heartbeat = HeartbeatWriter(world.store, world.clock, lock, identity, progress, gpu_utilisation.read)
+    heartbeat = HeartbeatWriter(world.store, world.clock, session, identity, progress, gpu_utilisation.read)
     return RunContext(
         world,
         bucket,
         request,
-        lock,
+        session,
         identity,
         workdir,
         control,
-        clock=S3Clock(world.store, world.clock, lock),
+        clock=S3Clock(world.store, world.clock, session),
         kernel_events=KernelEvents(),
         progress=progress,
         record=RunRecord(request, progress),
         results=results,
         checkpoints=CheckpointUploader(objects, transfer, results.key_of, workdir.checkpoints, progress),
-        logs=_log_shipper(world, request, lock, workdir, results),
+        logs=_log_shipper(world, request, session, workdir, results),
         gpu_utilisation=gpu_utilisation,
-        lease=LeaseRenewer(heartbeat, lock, control, request.limits, ping=systemd.ping_watchdog),
+        lease=LeaseRenewer(heartbeat, session, control, request.limits, ping=systemd.ping_watchdog),
     )
 
 
-def _log_shipper(world: World, request: Request, lock: RunLock, workdir: Workdir, results: Results) -> LogShipper:
+def _log_shipper(world: World, request: Request, session: RunSession, workdir: Workdir, results: Results) -> LogShipper:
     logs = (workdir.agent_log, workdir.trainer_log)
     # The metrics are uploaded with the logs: if the instance is lost, the next attempt continues them.
     routes: list[tuple[Send, tuple[Path, ...]]] = [(results.log, (*logs, workdir.metrics))]
     if request.log_group is not None:
-        prefix = f"{lock.run.run_id}/{lock.run.attempt}/"
+        prefix = f"{session.run.run_id}/{session.run.attempt}/"
         routes.append((StreamCopy(world.log_streams(request.log_group), prefix, world.clock).send, logs))
     return LogShipper(routes, workdir.logs / "redacted")

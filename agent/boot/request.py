@@ -12,7 +12,7 @@ from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Reque
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.worker.run_lock import Identity
+from chronos_ec2.worker.run_session import Identity
 
 _log = logging.getLogger(__name__)
 _RETRY_DELAYS = (1, 2, 4, 8, 15, 30)

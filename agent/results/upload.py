@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from agent.data.hashing import sha256_of
 from agent.logs.redacted_copy import Part
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
-from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidDocument, ServiceUnavailable
 from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.records.reports import check_model_names
 from chronos_ec2.domain.records.s3_keys import log_key, run_key
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 from chronos_ec2.worker.progress import Progress
@@ -49,6 +51,8 @@ class Results:
         self._sleep = sleep
         self._attempt = attempt
         self.uploaded: dict[str, int] = {}
+        self.models: tuple[tuple[str, str], ...] = ()
+        """Name and SHA-256 of each file of the model."""
 
     def key_of(self, name: str) -> str:
         """The key of an object of the run."""
@@ -110,6 +114,11 @@ class Results:
         if (folder / "config.json").exists() and not licence.exists():
             licence.write_text(_MODEL_LICENSE)
         files = sorted(part for part in folder.rglob("*") if part.is_file())
+        hashes = {path.relative_to(folder).as_posix(): sha256_of(path) for path in files}
+        try:
+            self.models = tuple((name, hashes[name]) for name in check_model_names(hashes))
+        except InvalidDocument as error:
+            _log.warning("the hashes of the model are not recorded: %s", error)
         for path in files:
             self.file(path, f"models/{path.relative_to(folder).as_posix()}")
         return bool(files)

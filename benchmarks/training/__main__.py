@@ -13,8 +13,10 @@ from collections.abc import Callable
 import torch
 from transformers.utils import logging as transformers_logging
 
+from benchmarks.cases.section import cases
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
+from benchmarks.training.gaps import gaps
 from benchmarks.training.m3 import m3
 from benchmarks.training.oracles import metrics_oracle
 from benchmarks.training.overhead import agent
@@ -34,6 +36,8 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "ddp": ddp,
     "agent": agent,
     "m3": m3,
+    "gaps": gaps,
+    "cases": cases,
     "metrics": metrics_oracle,
     "targets": targets,
 }

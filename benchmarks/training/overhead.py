@@ -27,7 +27,7 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.training_config.parse import load_config
 from chronos_ec2.worker.control import Control
-from chronos_ec2.worker.run_lock import Identity
+from chronos_ec2.worker.run_session import Identity
 
 _TARGET_PERCENT = 0.5
 _STEPS = 600
@@ -78,7 +78,7 @@ class _World:
             deadline=now + timedelta(hours=12), phases=((Status.INITIALIZATION, now),),
         )  # fmt: skip
         self.store.create_lock(run)
-        return Identity("dev", _RUN_ID, "i-0123456789abcdef0", "boot-1")
+        return Identity("dev", _RUN_ID, "i-0123456789abcdef0", "boot-1", 1)
 
 
 def _supervised(folder: Path, data: Path, config: dict[str, Any]) -> float:

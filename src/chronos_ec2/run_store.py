@@ -1,7 +1,12 @@
-"""The locks and heartbeats of runs in an object store. Every write of a lock is conditional.
+"""The locks of runs and the reports of instances in an object store.
 
-Every write carries its `seq` and a new nonce. If the answer of a conditional write is lost, or it is refused because a
-retry of it has already succeeded, reading the lock and finding both settles it.
+Every write of a lock is conditional, and carries its `seq` and a new nonce. If the answer of a conditional write is
+lost, or it is refused because a retry of it has already succeeded, reading the object and finding the own nonce settles
+it.
+
+An attempt ends in one place, here: before a verdict is written, or a lock without one released, the register in which
+the instance could still say otherwise is taken. That is the claim of an attempt that nobody has claimed, else its
+outcome.
 """
 
 from __future__ import annotations
@@ -9,23 +14,33 @@ from __future__ import annotations
 import secrets
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
+from typing import TypeVar
 
 from chronos_ec2.domain.errors import InvalidDocument, LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import (
     Absent,
+    ClaimRead,
+    Found,
     HeartbeatRead,
     HeartbeatReceived,
     LockHeld,
     LockRead,
+    OutcomeRead,
     ReadFailed,
+    StatusRead,
     Unreadable,
 )
 from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane, lanes_prefix
+from chronos_ec2.domain.records.reports import Claim, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.s3_keys import claim_key, outcome_key, run_key, status_key
+from chronos_ec2.domain.records.status import DecidedBy, Verdict
 from chronos_ec2.ports import ObjectStore
+
+Report = TypeVar("Report", Claim, StatusReport, OutcomeReport)
 
 HEARTBEAT = "heartbeat.json"
 _NAMED = 5
@@ -65,11 +80,11 @@ def _names_lane(name: str) -> bool:
 
 
 class RunStore:
-    """The lock and the heartbeat of each run in one bucket."""
+    """The lock of each run and the reports of its instances in one bucket."""
 
     def __init__(self, objects: ObjectStore, new_nonce: Callable[[], str] = lambda: secrets.token_hex(8)) -> None:
         self.objects = objects
-        self._new_nonce = new_nonce
+        self.new_nonce = new_nonce
 
     def create_lock(self, run: Run) -> LockHeld:
         """Take the lane if it is free.
@@ -78,17 +93,24 @@ class RunStore:
             LostRace: the lane is held.
             ServiceUnavailable: it may have been taken.
         """
-        run = replace(run, seq=1, nonce=self._new_nonce())
+        run = replace(run, seq=1, nonce=self.new_nonce())
         return self._conditionally(run, lambda body: self.objects.create(run.lane.state_key, body))
 
     def replace_lock(self, run: Run, expected: LockHeld) -> LockHeld:
         """Write `run` with the next `seq` and a new nonce if the lock is still `expected`.
 
         Raises:
-            LostRace: the lock was written or released since.
+            LostRace: the lock was written or released since, or an instance has claimed or ended the attempt that this
+                would end.
             ServiceUnavailable: it may have been written.
+            ValueError: a next attempt before the verdict on this one.
         """
-        run = replace(run, seq=expected.run.seq + 1, nonce=self._new_nonce())
+        if expected.run.verdict is None:
+            if run.attempt != expected.run.attempt:
+                raise ValueError(f"attempt {expected.run.attempt} of run {run.run_id} has no verdict")
+            if run.verdict is not None:
+                self._close(run, run.verdict)
+        run = replace(run, seq=expected.run.seq + 1, nonce=self.new_nonce())
         return self._conditionally(run, lambda body: self.objects.replace(run.lane.state_key, body, expected.etag))
 
     def _conditionally(self, run: Run, write: Callable[[bytes], str]) -> LockHeld:
@@ -114,13 +136,109 @@ class RunStore:
         except InvalidDocument as error:
             return Unreadable(str(error), found.etag, found.written_at)
 
-    def release_lock(self, lane: Lane, etag: str) -> None:
-        """Delete the lock if it still has this ETag. A lock that is already gone is no error.
+    def release_lock(self, held: LockHeld) -> None:
+        """Delete the lock if it is still `held`. A lock that is already gone is no error.
 
         Raises:
-            LostRace: the lock was written since.
+            LostRace: the lock was written since, or an instance has claimed the run.
         """
+        if held.run.verdict is None and not held.run.claimed:
+            self.void(held.run)
+        self.remove_lock(held.run.lane, held.etag)
+
+    def remove_lock(self, lane: Lane, etag: str) -> None:
+        """Delete a lock, readable or not, if it still has this ETag; else raise LostRace. None is no error."""
         self.objects.remove(lane.state_key, etag)
+
+    def _close(self, run: Run, verdict: Verdict) -> None:
+        """Take the register in which the instance of a run could still contradict its verdict."""
+        if not run.claimed:
+            self.void(run)
+        elif verdict.decided_by is DecidedBy.WATCHDOG:
+            outcome = OutcomeReport(run.run_id, run.attempt, self.new_nonce(), verdict)
+            try:
+                self.end(run.lane.environment, outcome)
+            except LostRace:
+                found = self.read_outcome(run)
+                # An unreadable one is nobody's word, and keeps every other out.
+                if not (
+                    isinstance(found, Unreadable) or (isinstance(found, Found) and found.document.verdict == verdict)
+                ):
+                    raise
+
+    def void(self, run: Run) -> None:
+        """Claim the current attempt for nobody: from now on no instance can.
+
+        Raises:
+            LostRace: an instance has claimed it.
+            ServiceUnavailable: it may be void.
+        """
+        try:
+            self.claim(run.lane.environment, Claim.of_nobody(run.run_id, run.attempt))
+        except LostRace:
+            # No instance recognises an unreadable claim as its own.
+            if not isinstance(self.read_claim(run), Unreadable):
+                raise
+
+    def claim(self, environment: str, claim: Claim) -> None:
+        """Claim an attempt; harmless to repeat.
+
+        Raises:
+            LostRace: somebody else has claimed it, or it is void.
+            ServiceUnavailable: it may be claimed.
+        """
+        self._create_once(claim_key(environment, claim.run_id, claim.attempt), claim.to_json())
+
+    def report(self, environment: str, status: StatusReport) -> None:
+        """Overwrite the status of a run. Raises ServiceUnavailable."""
+        self.objects.write(status_key(environment, status.run_id), status.to_json())
+
+    def end(self, environment: str, outcome: OutcomeReport) -> None:
+        """Write the outcome of an attempt; harmless to repeat.
+
+        Raises:
+            LostRace: it has another.
+            ServiceUnavailable: it may have been written.
+        """
+        self._create_once(outcome_key(environment, outcome.run_id, outcome.attempt), outcome.to_json())
+
+    def _create_once(self, key: str, body: bytes) -> None:
+        """Create an object. When the answer was lost, or a retry met its own first write, its content tells."""
+        try:
+            self.objects.create(key, body)
+        except (LostRace, ServiceUnavailable):
+            found = self.objects.read(key)
+            if found is None or found.body != body:
+                raise
+
+    def read_claim(self, run: Run) -> ClaimRead:
+        """The claim of the current attempt. A failed read is a value too, like those below."""
+        key = claim_key(run.lane.environment, run.run_id, run.attempt)
+        return self._read_report(key, partial(Claim.from_json, run_id=run.run_id, attempt=run.attempt))
+
+    def read_status(self, run: Run) -> StatusRead:
+        """The status of the current attempt; that of an earlier one is unreadable."""
+        key = status_key(run.lane.environment, run.run_id)
+        return self._read_report(key, partial(StatusReport.from_json, run_id=run.run_id, attempt=run.attempt))
+
+    def read_outcome(self, run: Run) -> OutcomeRead:
+        """The outcome of the current attempt."""
+        key = outcome_key(run.lane.environment, run.run_id, run.attempt)
+        return self._read_report(key, partial(OutcomeReport.from_json, run_id=run.run_id, attempt=run.attempt))
+
+    def _read_report(
+        self, key: str, parse: Callable[[bytes], Report]
+    ) -> Absent | Unreadable | ReadFailed | Found[Report]:
+        try:
+            found = self.objects.read(key)
+        except (ServiceUnavailable, NotAllowed) as error:
+            return ReadFailed(str(error))
+        if found is None:
+            return Absent()
+        try:
+            return Found(parse(found.body), found.written_at)
+        except InvalidDocument as error:
+            return Unreadable(str(error), found.etag, found.written_at)
 
     def lanes(self, environment: str) -> tuple[Lane, ...]:
         """The main lane, and every other lane that has a lock."""

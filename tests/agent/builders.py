@@ -15,7 +15,7 @@ import pyarrow.parquet as pq
 
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import ServiceUnavailable
-from chronos_ec2.domain.facts import LockHeld
+from chronos_ec2.domain.facts import LockHeld, Reports
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
@@ -23,10 +23,11 @@ from chronos_ec2.domain.records.request import REQUEST, DataObject, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
+from chronos_ec2.domain.rules.as_reported import run_as_reported
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing import MemoryAws, MemoryClock, MemoryObjects
-from chronos_ec2.worker.run_lock import Identity
+from chronos_ec2.worker.run_session import Identity
 
 RUN_ID = "20260131T120000Z-1a2b3c"
 INSTANCE = "i-0123456789abcdef0"
@@ -78,7 +79,7 @@ class FlakyObjects:
         self.refused = 0
         self.lost = 0
         self.reads_refused = 0
-        self.before_replace: Callable[[], None] | None = None
+        self.before_create: Callable[[], None] | None = None
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._objects, name)
@@ -95,14 +96,14 @@ class FlakyObjects:
             raise ServiceUnavailable("no answer to a write")
         self._objects.write(key, body, content_type)
 
-    def replace(self, key: str, body: bytes, etag: str) -> str:
-        if self.before_replace:
-            hook, self.before_replace = self.before_replace, None
+    def create(self, key: str, body: bytes) -> str:
+        if self.before_create:
+            hook, self.before_create = self.before_create, None
             hook()
         if self.refused:
             self.refused -= 1
             raise ServiceUnavailable("no answer to a write")
-        written = self._objects.replace(key, body, etag)
+        written = self._objects.create(key, body)
         if self.lost:
             self.lost -= 1
             # The store reads again after a lost response: that read fails too.
@@ -148,6 +149,7 @@ def an_identity(**changes: Any) -> Identity:
         "run_id": RUN_ID,
         "instance_id": INSTANCE,
         "boot_id": "boot-1",
+        "attempt": 1,
     }
     return Identity(**(values | changes))
 
@@ -196,15 +198,20 @@ def launch(
 
 
 def the_run(world: World) -> Run:
-    """The run in the lock."""
-    return Run.from_json(world.memory.objects.body(LANE.state_key), LANE)
+    """The run in the lock, as reported by its agent."""
+    store = RunStore(world.memory.objects)
+    run = Run.from_json(world.memory.objects.body(LANE.state_key), LANE)
+    reports = Reports(store.read_claim(run), store.read_status(run), store.read_outcome(run))
+    return run_as_reported(run, reports, (), world.memory.clock.now())
 
 
 def rewrite(world: World, change: Callable[[Run], Run]) -> None:
-    """Change the lock from outside."""
-    store = RunStore(world.memory.objects)
+    """Change the lock from outside, after what the agent has reported."""
+    store, reported = RunStore(world.memory.objects), the_run(world)
     held = store.read_lock(LANE)
     assert isinstance(held, LockHeld)
+    if reported != held.run:
+        held = store.replace_lock(reported, held)
     store.replace_lock(change(held.run), held)
 
 

@@ -33,7 +33,7 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.testing import Faults, MemoryAws, MemoryClock, MemoryObjects, MemoryTransfer
 from chronos_ec2.worker.control import Control
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from tests.agent.builders import (
     DATA_KEY,
     FAST,
@@ -69,7 +69,8 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
 
 
 def run_to_end(world: World, workdir: Workdir, control: Control | None = None, step_seconds: float = 60) -> int:
-    return run_agent(world, "bucket", an_identity(), workdir, control or Control(), step_seconds=step_seconds)
+    identity = an_identity(attempt=the_run(world).attempt)
+    return run_agent(world, "bucket", identity, workdir, control or Control(), step_seconds=step_seconds)
 
 
 def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) -> threading.Thread:
@@ -96,7 +97,7 @@ def test_a_run_goes_through_all_phases_and_uploads_its_results(world: World, wor
     assert [status for status, _ in run.phases] == [
         Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC, Status.CLEANUP
     ]  # fmt: skip
-    assert {"training.json", "metrics.jsonl", "cleanup_status.json", "heartbeat.json", "plots/loss.png"} < world.names()
+    assert {"training.json", "metrics.jsonl", "outcomes/1.json", "heartbeat.json", "plots/loss.png"} < world.names()
     assert {"logs/agent.log", "logs/trainer.log"} < world.names()
 
 
@@ -173,11 +174,11 @@ def test_only_logs_are_left_on_the_instance(world: World, workdir: Workdir) -> N
     run_to_end(world, workdir)
 
     assert [path.name for path in workdir.root.iterdir()] == ["logs"]
-    receipt = world.document("cleanup_status.json")
-    states = {entry["id"]: entry["state"] for entry in receipt["agent"]["instance"]}
+    receipt = world.document("outcomes/1.json")["cleanup"]
+    states = {entry["id"]: entry["state"] for entry in receipt["instance"]}
     assert states["trainer"] == "exited"
     assert states["data"] == states["checkpoints"] == "deleted"
-    assert receipt["agent"]["uploads"]["complete"] is True
+    assert receipt["uploads"]["complete"] is True
     assert threading.active_count() == threads
 
 
@@ -290,11 +291,11 @@ def test_a_bucket_that_hangs_while_a_step_is_recorded_does_not_delay_a_stop(worl
             super().__init__(objects)
             self.released, self.hangs = threading.Event(), threading.Event()
 
-        def replace(self, key: str, body: bytes, etag: str) -> str:
-            if json.loads(body)["current_step"].startswith("step_"):
+        def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
+            if key.endswith("status.json") and json.loads(body)["step"].startswith("step_"):
                 self.hangs.set()
                 self.released.wait(60)
-            return super().replace(key, body, etag)
+            super().write(key, body, content_type)
 
     launch(world, a_config(probe={"steps": 10_000, "step_seconds": 0.02, "checkpoint_steps": 10_000}))
     world.objects = slow = Hanging(world.memory.objects)
@@ -315,7 +316,7 @@ def test_a_bucket_that_hangs_while_a_step_is_recorded_does_not_delay_a_stop(worl
     assert took < 20
     assert (ended.current_step, ended.verdict and ended.verdict.cause) == ("ended_preempted", Cause.PREEMPTED)
     assert world.document("training.json")["stopped_early"] is True
-    # The step that hung is dropped, because its phase is over.
+    # The step that hung arrives after the outcome, and changes nothing.
     wait_for_threads("record-step")
     assert the_run(world) == ended
 
@@ -384,7 +385,7 @@ def test_the_first_request_is_retried(world: World, workdir: Workdir) -> None:
 
 
 def test_without_a_request_there_is_no_claim(world: World, workdir: Workdir) -> None:
-    assert run_to_end(world, workdir) == FENCED
+    assert run_agent(world, "bucket", an_identity(), workdir, Control()) == FENCED
 
 
 @pytest.mark.parametrize(
@@ -594,13 +595,11 @@ def test_nothing_says_that_a_run_has_completed_before_s3_is_known_to_have_its_re
     launch(world, a_config())
     faults.hook("objects.keys", lambda _prefix: listed.append(world.names()), on=f"*/{RUN_ID}/")
     faults.hook("objects.write", lambda _key: before.append(len(listed)), on="*/training.json")
-    faults.hook(
-        "objects.replace", lambda _key: before.append(len(listed)) if the_run(world).verdict else None, after=True
-    )
+    faults.hook("objects.create", lambda _key: before.append(len(listed)), on="*/outcomes/1.json")
 
     assert run_to_end(world, workdir) == SUCCEEDED
 
-    assert before == [1, 1], "training.json, then the lock"
+    assert before == [1, 1], "training.json, then the outcome"
     assert {"metrics.jsonl", "run.json", "plots/loss.png"} <= listed[0]
 
 
@@ -640,10 +639,10 @@ def test_the_last_upload_of_a_stopping_run_leaves_a_quarter_of_the_stop_time_for
     grace = timedelta(seconds=400)
     launch(world, a_config(), replace(FAST, grace=grace))
     request = read_request(world.store, an_identity(), time.sleep)
-    lock = RunLock(world.store, world.clock, request.lane, an_identity())
-    lock.claim()
+    session = RunSession(world.store, world.clock, request.lane, an_identity())
+    session.claim()
     control = Control()
-    context = compose(world, "bucket", request, lock, an_identity(), workdir, control)
+    context = compose(world, "bucket", request, session, an_identity(), workdir, control)
     uploader = NeverDone(
         world.memory.objects, world.transfer, context.results.key_of, workdir.checkpoints, context.progress
     )

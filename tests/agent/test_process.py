@@ -27,18 +27,28 @@ from agent.training.model.from_scratch import new_pipeline
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
+from chronos_ec2.domain.facts import Found, HeartbeatReceived
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Cause, Outcome, Status
+from chronos_ec2.domain.records.s3_keys import claim_key, outcome_key, run_key
+from chronos_ec2.domain.records.status import Cause, Outcome, Verdict
 from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
 from chronos_ec2.testing.builders import launching
 from chronos_ec2.training_config.schema import FromScratch
 from chronos_ec2.worker.progress import Progress
-from chronos_ec2.worker.run_lock import Identity, RunLock
-from tests.agent.builders import FAST, INSTANCE, LANE, RUN_ID, World, a_config, launch, put_toy_series, toy_series
+from chronos_ec2.worker.run_session import Identity, RunSession
+from tests.agent.builders import (
+    FAST,
+    INSTANCE,
+    LANE,
+    RUN_ID,
+    World,
+    a_config,
+    a_run,
+    launch,
+    put_toy_series,
+    toy_series,
+)
 from tests.template.calls import Recorder
 
 ROOT = Path(__file__).parents[2]
@@ -83,15 +93,19 @@ def test_the_agent_runs_against_a_simulated_aws(tmp_path: Path, calls: Recorder)
     s3.create_bucket(Bucket=BUCKET)
     for key, _ in world.memory.objects.keys(""):
         s3.put_object(Bucket=BUCKET, Key=key, Body=world.memory.objects.body(key))
+    lock = world.memory.objects.body(LANE.state_key)
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
+    arguments += ["--attempt", "1"]
 
     with calls.acting("InstanceRole"):
         code = agent_process.main([*arguments, "--workdir", str(tmp_path / "workdir")])
 
     assert ("InstanceRole", "s3.PutObject") in calls.heard
-    state = json.loads(s3.get_object(Bucket=BUCKET, Key=LANE.state_key)["Body"].read())
+    outcome = json.loads(s3.get_object(Bucket=BUCKET, Key=outcome_key("dev", RUN_ID, 1))["Body"].read())
+    claim = json.loads(s3.get_object(Bucket=BUCKET, Key=claim_key("dev", RUN_ID, 1))["Body"].read())
     summary = s3.get_object(Bucket=BUCKET, Key=run_key("dev", RUN_ID, "training.json"))["Body"].read()
-    assert (code, state["status"], state["instance_id"]) == (0, Status.CLEANUP, INSTANCE)
+    assert (code, outcome["outcome"], claim["instance_id"]) == (0, Outcome.SUCCEEDED, INSTANCE)
+    assert s3.get_object(Bucket=BUCKET, Key=LANE.state_key)["Body"].read() == lock
     assert json.loads(summary)["outcome"] == "succeeded"
     copied = logs.get_log_events(logGroupName="/chronos-ec2-dev/agent", logStreamName=f"{RUN_ID}/1/agent.log")
     assert any(f"claimed run {RUN_ID}" in event["message"] for event in copied["events"])
@@ -108,6 +122,7 @@ class Instance:
         for key, _ in world.memory.objects.keys(""):
             store().objects.write(key, world.memory.objects.body(key))
         arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
+        arguments += ["--attempt", "1"]
         self.log = Workdir(tmp_path / RUN_ID).agent_log
         self.agent = subprocess.Popen(
             [sys.executable, "-m", "agent", *arguments, "--workdir", str(tmp_path)], cwd=ROOT, stderr=subprocess.DEVNULL
@@ -126,10 +141,9 @@ class Instance:
         return found.heartbeat.step if isinstance(found, HeartbeatReceived) else 0
 
     @property
-    def run(self) -> Run:
-        held = store().read_lock(LANE)
-        assert isinstance(held, LockHeld)
-        return held.run
+    def verdict(self) -> Verdict | None:
+        outcome = store().read_outcome(a_run())
+        return outcome.document.verdict if isinstance(outcome, Found) else None
 
 
 @pytest.mark.usefixtures("aws")
@@ -137,7 +151,7 @@ def test_an_instance_that_shuts_down_saves_its_work_and_writes_a_verdict(tmp_pat
     instance = Instance(tmp_path, {"steps": 10_000, "step_seconds": 0.05, "checkpoint_steps": 10_000})
     instance.agent.send_signal(signal.SIGTERM)
     assert instance.agent.wait(timeout=300) == 1
-    verdict = instance.run.verdict
+    verdict = instance.verdict
     assert verdict is not None
     # The watchdog starts another attempt for this cause.
     assert (verdict.outcome, verdict.cause) == (Outcome.FAILED, Cause.INFRA)
@@ -152,7 +166,7 @@ def test_a_second_signal_fences_the_agent(tmp_path: Path) -> None:
     instance.wait_until(lambda: "stop requested" in instance.log.read_text())
     instance.agent.send_signal(signal.SIGTERM)
     assert instance.agent.wait(timeout=300) == FENCED
-    assert instance.run.verdict is None
+    assert instance.verdict is None
 
 
 @mock_aws
@@ -160,6 +174,7 @@ def test_a_second_signal_fences_the_agent(tmp_path: Path) -> None:
 def test_an_agent_without_a_run_is_fenced(tmp_path: Path, calls: Recorder) -> None:
     boto3.client("s3", region_name="us-east-1").create_bucket(Bucket=BUCKET)
     arguments = ["--bucket", BUCKET, "--environment", "dev", "--run-id", RUN_ID, "--instance-id", INSTANCE]
+    arguments += ["--attempt", "1"]
     with calls.acting("InstanceRole"):
         assert agent_process.main([*arguments, "--workdir", str(tmp_path / "workdir")]) == 3
 
@@ -170,11 +185,11 @@ def test_an_agent_of_another_lane_claims_its_own_lock(calls: Recorder) -> None:
     second = Lane("dev", "second")
     store().create_lock(launching(lane=second))
     with calls.acting("InstanceRole"):
-        lock = RunLock(store(), SystemClock(), second, Identity("dev", launching().run_id, INSTANCE, "boot"))
-        lock.claim()
-    state = store().read_lock(second)
-    assert isinstance(state, LockHeld)
-    assert state.run.instance_id == INSTANCE
+        identity = Identity("dev", launching().run_id, INSTANCE, "boot", 1)
+        RunSession(store(), SystemClock(), second, identity).claim()
+    claim = store().read_claim(launching(lane=second))
+    assert isinstance(claim, Found)
+    assert claim.document.instance_id == INSTANCE
 
 
 @mock_aws

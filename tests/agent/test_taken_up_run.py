@@ -21,7 +21,7 @@ from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.testing import Environment, MemoryAws, MemoryObjects, MemoryTransfer
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.worker.control import Control
-from chronos_ec2.worker.run_lock import Identity
+from chronos_ec2.worker.run_session import Identity
 from tests.agent.builders import FAST, NOW, World, a_config, a_workdir, put_toy_series, tiny_chronos
 from tests.agent.training.runs import metrics_lines, toy_workdir, train
 
@@ -54,7 +54,7 @@ def run(env: Environment, folder: Path, *, stopped: bool = False, **spec: Any) -
     if stopped:
         env.aws.transfer = StopsAfterAnUpload(env.objects, control)
     folder.mkdir()
-    identity = Identity("dev", launched.run_id, launched.instance_id, "boot")
+    identity = Identity("dev", launched.run_id, launched.instance_id, "boot", launched.attempt)
     code = run_agent(World(env.aws), "bucket", identity, a_workdir(folder), control)
     env.aws.transfer = MemoryTransfer(env.objects)
     env.fleet.move(launched.instance_id, InstanceState.TERMINATED)

@@ -18,12 +18,11 @@ from agent.lifecycle import FAILED, FENCED, AgentRun, run_agent
 from agent.protocol.workdir import Workdir
 from agent.run_context import compose
 from chronos_ec2.domain.errors import NotAllowed
-from chronos_ec2.domain.records.run import LAUNCHING
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Cause, Outcome, Status, Stop
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.testing import MemoryObjects
 from chronos_ec2.worker.control import Control
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from tests.agent.builders import (
     FAST,
     LANE,
@@ -40,6 +39,7 @@ from tests.agent.builders import (
     the_run,
 )
 
+LOST = Verdict(Outcome.FAILED, Cause.INFRA, "the instance disappeared", DecidedBy.WATCHDOG)
 INVALID = a_config(trainning={})
 """A configuration that fails the run at once."""
 
@@ -54,6 +54,10 @@ class WatchedObjects(FlakyObjects):
     def write(self, key: str, body: bytes, content_type: str = "application/json") -> None:
         self._on_write(key.removeprefix(run_key("dev", RUN_ID, "")), body)
         super().write(key, body, content_type)
+
+    def create(self, key: str, body: bytes) -> str:
+        self._on_write(key.removeprefix(run_key("dev", RUN_ID, "")), body)
+        return super().create(key, body)
 
 
 @pytest.fixture
@@ -85,10 +89,10 @@ def test_the_last_upload_has_three_quarters_of_the_grace(world: World, workdir: 
     waited: list[float] = []
     launch(world, INVALID, replace(FAST, grace=timedelta(seconds=100)))
     identity = an_identity()
-    lock = RunLock(world.store, world.clock, LANE, identity)
-    lock.claim()
+    session = RunSession(world.store, world.clock, LANE, identity)
+    session.claim()
     request = read_request(world.store, identity, time.sleep)
-    context = compose(world, "bucket", request, lock, identity, workdir, Control())
+    context = compose(world, "bucket", request, session, identity, workdir, Control())
     checkpoints = Recorded(
         world.store.objects, world.transfer, context.results.key_of, workdir.checkpoints, context.progress
     )
@@ -127,7 +131,7 @@ def test_the_verdict_is_written_after_everything_else(
         world.memory.objects, lambda name, _body: ended.update({name: the_run(world).verdict is not None})
     )
     run_to_end(world, workdir)
-    assert ended.keys() >= {"run.json", "training.json", "cleanup_status.json"}
+    assert ended.keys() >= {"run.json", "training.json", "outcomes/1.json"}
     assert not any(written_after for name, written_after in ended.items() if name != "heartbeat.json")
 
 
@@ -149,9 +153,10 @@ def test_an_agent_whose_run_another_instance_has_leaves_its_logs_alone_and_no_da
         deadline = time.monotonic() + 300
         while the_run(world).status is not Status.TRAINING and time.monotonic() < deadline:
             time.sleep(0.02)
-        rewrite(world, lambda run: replace(run, attempt=2, current_step=LAUNCHING, instance_id=None))
+        rewrite(world, lambda run: run.end(LOST, NOW))
+        rewrite(world, lambda run: run.next_attempt(LOST.cause, 0.0, NOW))
 
-    launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}))
+    launch(world, a_config(probe={"ending": "hang", "steps": 1, "step_seconds": 0.01}), crashes_left=1)
     taker = threading.Thread(target=take)
     taker.start()
     assert run_to_end(world, workdir) == FENCED
@@ -169,7 +174,7 @@ def test_a_run_that_is_killed_before_it_trains_leaves_its_documents(world: World
     assert "run.json" in world.names()
 
 
-@pytest.mark.parametrize("refused", ["training.json", "run.json", "cleanup_status.json"])
+@pytest.mark.parametrize("refused", ["training.json", "run.json", "status.json"])
 def test_a_document_that_s3_refuses_does_not_cost_the_verdict(world: World, workdir: Workdir, refused: str) -> None:
     def refuse(name: str, _body: bytes) -> None:
         if name == refused:

@@ -407,7 +407,7 @@ def test_a_run_that_has_ended_is_taken_up(run: Command, config: Path) -> None:
         json.loads(s3.get_object(Bucket=BUCKET, Key=f"dev/{run_id}/request.json")["Body"].read())
         for run_id in (first, second["run_id"])
     ]
-    own = {"run_id", "parent", "market"}
+    own = {"run_id", "parent", "market", "budget"}
     assert [{name: one[name] for name in one.keys() - own} for one in requests[:1]] == [
         {name: one[name] for name in one.keys() - own} for one in requests[1:]
     ]

@@ -18,7 +18,7 @@ from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.request import Budget, Request
 from chronos_ec2.domain.records.s3_keys import run_key, suspect_key
 from chronos_ec2.local.sam_invoke import BuiltFunctions, Invocation, functions
 from chronos_ec2.run_store import RunStore
@@ -114,8 +114,10 @@ def test_a_write_of_the_lock_reconciles_its_lane(containers: BuiltFunctions, orp
 
 def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltFunctions) -> None:
     lane = Lane(ENVIRONMENT)
-    request = Request("20261123T115900Z-1a2b3c", lane, {}, ("t3.micro",), "0" * 64, (), Limits())
-    run = launching(run_id=request.run_id, lane=lane, attempt=2, instance_type="t3.micro")
+    run = launching(run_id="20261123T115900Z-1a2b3c", lane=lane, attempt=2, instance_type="t3.micro")
+    request = Request(
+        run.run_id, lane, {}, ("t3.micro",), "0" * 64, (), Limits(), budget=Budget(run.deadline, crashes=1)
+    )
     store = RunStore(S3Objects(client("s3"), containers.variables["Launcher"]["BUCKET"]))
     store.objects.write(run_key(ENVIRONMENT, run.run_id, "request.json"), request.to_json())
     lock = store.create_lock(run)
@@ -129,7 +131,7 @@ def test_the_launcher_starts_the_instance_of_the_next_attempt(containers: BuiltF
         tags = {tag["Key"]: tag["Value"] for tag in found["Reservations"][0]["Instances"][0]["Tags"]}
         assert (tags["RunId"], tags["Attempt"], tags["Environment"]) == (run.run_id, "2", ENVIRONMENT)
     finally:
-        store.release_lock(lane, lock.etag)
+        store.remove_lock(lane, lock.etag)
         if lock.run.instance_id:
             client("ec2").terminate_instances(InstanceIds=[lock.run.instance_id])
 

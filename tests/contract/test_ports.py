@@ -242,9 +242,9 @@ class TestLocks:
         held = store.create_lock(a_run())
         second = store.replace_lock(held.run, held)
         with pytest.raises(LostRace):
-            store.release_lock(LANE, held.etag)
-        store.release_lock(LANE, second.etag)
-        store.release_lock(LANE, second.etag)
+            store.remove_lock(LANE, held.etag)
+        store.remove_lock(LANE, second.etag)
+        store.remove_lock(LANE, second.etag)
         assert store.read_lock(LANE) == Absent()
 
     @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"\xff\xfe", b'{"schema_version": 99}', b"x" * 70_000])

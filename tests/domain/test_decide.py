@@ -39,7 +39,7 @@ from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.capacity import Waiting
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
+from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.missing_instance import is_lost
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.testing.builders import (
@@ -133,16 +133,24 @@ def test_a_heartbeat_of_exactly_the_lease_is_fresh() -> None:
 
 
 def test_no_heartbeat_at_all_counts_from_the_claim() -> None:
-    fresh = held(written_at=NOW - LIMITS.lease)
-    assert terminated(decided(some_facts(heartbeat=Absent(), lock=fresh))) == []
-    assert terminated(decided(some_facts(heartbeat=Absent()))) == [(INSTANCE_ID, Cause.INFRA)]
+    """Not from the last write of the lock, which an instance renews with every report that is copied into it."""
+    lease, written = LIMITS.lease, NOW - seconds(1)
+    fresh = held(a_run(claimed_at=NOW - lease), written)
+    assert decided(some_facts(heartbeat=Absent(), lock=fresh)).reason.endswith("healthy")
+    old = held(a_run(claimed_at=NOW - lease - seconds(1)), written)
+    assert recorded(decided(some_facts(heartbeat=Absent(), lock=old))).suspect.cause is Cause.INFRA
+    suspect = Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.confirmation)
+    confirmed = held(a_run(claimed_at=NOW - timedelta(minutes=10), suspect=suspect), written)
+    assert terminated(decided(some_facts(heartbeat=Absent(), lock=confirmed))) == [(INSTANCE_ID, Cause.INFRA)]
 
 
 @pytest.mark.parametrize(
     "other", [{"attempt": 2}, {"instance_id": "i-00000000"}, {"run_id": "20250101T000000Z-000000"}]
 )
 def test_the_heartbeat_of_another_attempt_instance_or_run_is_no_sign_of_life(other: dict[str, Any]) -> None:
-    assert terminated(decided(some_facts(heartbeat=a_beat(**other)))) == [(INSTANCE_ID, Cause.INFRA)]
+    suspect = Suspect(Cause.INFRA, "no heartbeat", NOW - LIMITS.confirmation)
+    facts = some_facts(heartbeat=a_beat(**other), lock=held(a_run(suspect=suspect), NOW))
+    assert terminated(decided(facts)) == [(INSTANCE_ID, Cause.INFRA)]
 
 
 def test_a_heartbeat_that_cannot_be_read_never_kills() -> None:
@@ -215,7 +223,9 @@ def test_cost_is_counted_by_the_type_that_ec2_reports() -> None:
     assert [type(action) for action in decision.actions] == [FinishRun]
     cheap = replace(lost, instance_type="g4dn.2xlarge")
     decision = decided(some_facts(instances=(cheap,), lock=held(run), heartbeat=a_beat(checkpoint_age=seconds(60))))
-    assert recorded(decision).attempt == 2
+    ended, again = (action.run for action in decision.actions if isinstance(action, WriteLock))
+    assert (ended.attempt, ended.verdict.cause) == (1, Cause.INFRA)
+    assert (again.attempt, again.verdict) == (2, None)
 
 
 def test_a_stop_has_the_grace_and_no_more() -> None:
@@ -587,6 +597,7 @@ some_runs = st.builds(
     a_run,
     status=st.sampled_from(Status),
     current_step=st.sampled_from(["launching", "training"]),
+    claimed_at=st.sampled_from([None, NOW - timedelta(minutes=58)]),
     attempt=st.integers(1, 2),
     instance_id=st.sampled_from([None, INSTANCE_ID, "i-ffffffff"]),
     deadline=st.timedeltas(timedelta(hours=-1), timedelta(hours=12)).map(lambda span: NOW + span),
@@ -676,7 +687,15 @@ def test_with_a_fresh_moving_heartbeat_only_limits_and_people_end_a_claimed_run(
         run.attempt,
         InstanceState.RUNNING,
     )
-    if fresh and mine and instance and run.claimed and run.active and run.verdict is None and run.stop is None:
+    if (
+        fresh
+        and mine
+        and instance
+        and run.claimed
+        and run.status in ACTIVE
+        and run.verdict is None
+        and run.stop is None
+    ):
         if (beat.heartbeat.attempt, run.instance_id) != (run.attempt, instance.instance_id):
             return
         causes = {cause for instance_id, cause in terminated(decided(facts)) if instance_id == instance.instance_id}
@@ -691,7 +710,8 @@ def test_with_a_fresh_moving_heartbeat_no_run_in_time_is_given_up_because_it_is_
     run = facts.lock.run
     fresh = NOW - beat.received_at <= LIMITS.lease and beat.heartbeat.stalled_for + LIMITS.lease <= LIMITS.progress
     listed = any(instance.run_id == run.run_id for instance in facts.instances)
-    if fresh and not listed and beat.heartbeat.instance_id == run.instance_id and run.deadline > NOW:
+    mine = run.claimed and beat.heartbeat.instance_id == run.instance_id
+    if fresh and not listed and mine and run.deadline > NOW:
         actions = decided(facts).actions
         assert not any(isinstance(action, FinishRun) for action in actions)
         assert all(action.run.attempt == run.attempt for action in actions if isinstance(action, WriteLock))

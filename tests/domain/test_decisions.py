@@ -155,9 +155,11 @@ RUNS: dict[str, LaneFacts] = {
     "an agent is suspected one second after the lease": some_facts(heartbeat=a_beat(LIMITS.lease + SECOND)),
     "a silent agent is not dead before the second observation": silent_since(LIMITS.confirmation - SECOND),
     "a silent agent is dead at the second observation": silent_since(LIMITS.confirmation),
-    "without any heartbeat the claim counts: the lease": some_facts(heartbeat=Absent(), lock=claimed(LIMITS.lease)),
+    "without any heartbeat the claim counts: the lease": some_facts(
+        heartbeat=Absent(), lock=claimed(SECOND, claimed_at=ago(LIMITS.lease))
+    ),
     "without any heartbeat the claim counts: one second over": some_facts(
-        heartbeat=Absent(), lock=claimed(LIMITS.lease + SECOND)
+        heartbeat=Absent(), lock=claimed(SECOND, claimed_at=ago(LIMITS.lease + SECOND))
     ),
     "an unreadable heartbeat is still a heartbeat: the lease": some_facts(
         heartbeat=Unreadable("not JSON", '"b"', ago(LIMITS.lease))
@@ -370,7 +372,7 @@ RESUMES: dict[str, LaneFacts] = {
     "an attempt whose instance was reclaimed was preempted": lost(reclaimed=True),
     "a reclaimed instance spends no crash": lost(resumable(crashes_left=0), reclaimed=True),
     "an attempt whose instance was reclaimed during its boot was preempted": lost(
-        resumable(status=Status.INITIALIZATION, current_step="launching", attempt=2),
+        resumable(status=Status.INITIALIZATION, current_step="launching", claimed_at=None, attempt=2),
         heartbeat=a_beat(attempt=1, checkpoint_age=seconds(60)),
         reclaimed=True,
     ),
@@ -448,7 +450,9 @@ ORPHANS: dict[str, LaneFacts] = {
         instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN))
     ),
     "an orphan beside a dead run is decided too, and both give evidence": some_facts(
-        instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN)), heartbeat=Absent()
+        instances=(an_instance(), an_instance(instance_id=OTHER_ID, run_id=OTHER_RUN)),
+        heartbeat=Absent(),
+        lock=suspected(Cause.INFRA, LIMITS.confirmation),
     ),
     "an instance of another attempt is an orphan beside a healthy run": some_facts(
         instances=(an_instance(), an_instance(instance_id=OTHER_ID, attempt=2))

@@ -17,9 +17,10 @@ from aws_lambda_powertools import Logger
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, DataObject, Request
+from chronos_ec2.domain.records.request import REQUEST, Budget, DataObject, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, no_room_but_in, store
@@ -47,20 +48,13 @@ def handle(function_variables: None, calls: Recorder) -> Any:
 
 def waits(lane: Lane, market: Market = "on-demand", deadline: datetime | None = None, **order: Any) -> None:
     """A run whose second attempt waits for its instance."""
-    request = Request(
-        RUN_ID,
-        lane,
-        {},
-        ("g4dn.2xlarge",),
-        "0" * 64,
-        (DataObject("a.parquet", 1, "e"),),
-        Limits(),
-        allow_cpu=False,
-        market=market,
-    )
-    store().objects.create(run_key("dev", RUN_ID, REQUEST), replace(request, **order).to_json())
     run = replace(launching(lane=lane), attempt=2)
-    store().create_lock(run if deadline is None else replace(run, deadline=deadline))
+    request = Request(
+        RUN_ID, lane, {}, ("g4dn.2xlarge",), "0" * 64, (DataObject("a.parquet", 1, "e"),), Limits(), allow_cpu=False,
+        market=market, budget=Budget(deadline or run.deadline, price_per_hour_usd=0.752, crashes=1),
+    )  # fmt: skip
+    store().objects.create(run_key("dev", RUN_ID, REQUEST), replace(request, **order).to_json())
+    store().create_lock(run)
 
 
 @pytest.fixture
@@ -199,3 +193,37 @@ def test_an_order_beyond_what_the_stack_allows_starts_nothing_and_ends_its_run(
     assert isinstance(state, LockHeld)
     assert state.run.verdict is not None
     assert "beyond what the stack allows" in state.run.verdict.message
+
+
+@pytest.mark.parametrize(
+    ("forged", "words"), [({"attempt": 3}, "beyond the budget of its order"), ({"budget": None}, "has no budget")]
+)
+def test_an_attempt_beyond_its_order_starts_nothing_and_ends_its_run(
+    handle: Any, deployed: str, forged: dict[str, Any], words: str
+) -> None:
+    waits(LANE, **{name: value for name, value in forged.items() if name == "budget"})
+    if "attempt" in forged:
+        run = replace(launching(), attempt=forged["attempt"], preemptions_left=1000, crashes_left=1000)
+        store().objects.write(LANE.state_key, run.to_json())
+    handle(ORDER)
+    assert running() == []
+    state = store().read_lock(LANE)
+    assert isinstance(state, LockHeld)
+    assert state.run.verdict is not None
+    assert words in state.run.verdict.message
+
+
+def test_deadline_cap_and_prices_come_from_the_order_whatever_the_lock_says(handle: Any, deployed: str) -> None:
+    waits(LANE)
+    ordered = launching().deadline
+    forged = replace(
+        launching(), attempt=2, deadline=ordered + timedelta(days=300), max_cost_usd=1e6, prices=(("x", 0.0),)
+    )
+    store().objects.write(LANE.state_key, forged.to_json())
+    handle(ORDER)
+    (instance_id,) = running()
+    tags = client("ec2").describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]["Tags"]
+    assert {tag["Key"]: tag["Value"] for tag in tags}["Deadline"] == format_time(ordered)
+    state = store().read_lock(LANE)
+    assert isinstance(state, LockHeld)
+    assert (state.run.deadline, state.run.max_cost_usd, state.run.prices) == (ordered, None, ())

@@ -82,9 +82,8 @@ def test_a_verdict_that_cannot_be_written_does_not_keep_a_dead_instance_alive(en
 
 def test_an_agent_that_claims_before_the_launcher_is_done_keeps_its_claim(env: Environment, faults: Faults) -> None:
     def claim(_run_id: str) -> None:
-        (instance,) = env.alive
-        held = env.lock()
-        env.store.replace_lock(replace(held.run, current_step="claimed", instance_id=instance.instance_id), held)
+        env.agent.claim()
+        env.copy_reports()
 
     faults.hook("fleet.launch", claim, after=True)
     env.fleet.no_capacity = {"g5.4xlarge"}
@@ -100,8 +99,7 @@ def test_a_slow_launcher_names_its_instance_in_no_record_but_its_own(
     env: Environment, faults: Faults, change: dict[str, Any]
 ) -> None:
     def overwrite(_run_id: str) -> None:
-        held = env.lock()
-        env.store.replace_lock(replace(held.run, **change), held)
+        env.objects.write(env.lane.state_key, replace(env.lock().run, **change).to_json())
 
     faults.hook("fleet.launch", overwrite)
     with pytest.raises(Superseded, match="while i-00000000000000001 was being started"):
@@ -345,7 +343,7 @@ def test_a_deadline_holds_whatever_s3_says(
     env.clock.advance(LIMITS.max_runtime - 15 * LIMITS.sweep)
     for name, run_id in (("main", launched.run_id), ("second", second.run_id)):
         held = env.lock(Lane("dev", name))
-        env.store.replace_lock(replace(held.run, current_step="claimed"), held)
+        env.store.replace_lock(replace(held.run, claimed_at=env.clock.now()), held)
         env.store.write_heartbeat("dev", a_heartbeat(run_id=run_id, instance_id=held.run.instance_id))
     for call in calls:
         faults.fail(call, error)

@@ -143,6 +143,7 @@ def test_a_fresh_launch_and_a_claim_know_when_their_instance_was_launched(env: E
     assert env.lock().run.launched_at == instance.launched_at
     env.clock.advance(MINUTE)
     env.agent.claim()
+    env.copy_reports()
     assert env.lock().run.launched_at == instance.launched_at
     assert env.lock().run.instance_id == launched.instance_id
 
@@ -155,6 +156,7 @@ def test_a_claim_knows_the_launch_although_the_launcher_died_before_it_could_say
     assert env.lock().run.launched_at is None
     env.clock.advance(5 * MINUTE)
     env.agent.claim()
+    env.copy_reports()
     assert env.lock().run.launched_at == instance.launched_at
 
 

@@ -43,8 +43,7 @@ def test_an_attempt_that_has_not_claimed_yet_has_the_heartbeat_of_the_one_before
     launched = env.launch()
     env.heartbeat(launched)
     assert isinstance(look(env).heartbeat, Absent)
-    held = env.lock()
-    env.store.replace_lock(replace(held.run, attempt=2, instance_id=None), held)
+    env.objects.write(env.lane.state_key, replace(env.lock().run, attempt=2, instance_id=None).to_json())
     assert isinstance(look(env).heartbeat, HeartbeatReceived)
 
 

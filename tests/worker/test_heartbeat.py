@@ -19,7 +19,7 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status,
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from tests.agent.builders import FAST, INSTANCE, LANE, NOW, RUN_ID, FakeTime, World, a_run, an_identity, rewrite
 
 LIMITS = Limits()
@@ -44,13 +44,15 @@ class Lease:
     def __init__(self) -> None:
         self.world = World()
         self.world.store.create_lock(a_run())
-        self.lock = RunLock(self.world.store, self.world.clock, LANE, an_identity())
-        self.lock.claim()
+        self.session = RunSession(self.world.store, self.world.clock, LANE, an_identity())
+        self.session.claim()
         self.time = FakeTime()
         self.sender = Sender()
         self.fences = 0
         self.control = Control(on_fence=self._count)
-        self.renewer = LeaseRenewer(self.sender, self.lock, self.control, LIMITS, self.time, ping=systemd.ping_watchdog)
+        self.renewer = LeaseRenewer(
+            self.sender, self.session, self.control, LIMITS, self.time, ping=systemd.ping_watchdog
+        )
 
     def _count(self) -> None:
         self.fences += 1
@@ -123,13 +125,13 @@ def test_an_unreadable_lock_does_not_fence(lease: Lease) -> None:
 def test_a_heartbeat_reports_progress_apart_from_being_alive() -> None:
     world, clock = World(), FakeTime()
     world.store.create_lock(a_run())
-    lock = RunLock(world.store, world.clock, LANE, an_identity())
-    lock.claim()
+    session = RunSession(world.store, world.clock, LANE, an_identity())
+    session.claim()
     progress = Progress(clock)
     progress.stepped(7, 20, 1.25)
     progress.synced(100)
     clock.advance(42)
-    HeartbeatWriter(world.store, world.clock, lock, an_identity(), progress, lambda: 97.0)()
+    HeartbeatWriter(world.store, world.clock, session, an_identity(), progress, lambda: 97.0)()
 
     found = world.store.read_heartbeat("dev", RUN_ID)
 
@@ -154,12 +156,12 @@ def test_a_heartbeat_of_a_later_attempt_names_it_and_the_checkpoint_that_it_resu
     """From the last heartbeat of a lost attempt the watchdog learns whether another is worth while."""
     world, clock = World(), FakeTime()
     world.store.create_lock(a_run(attempt=2, created_at=NOW - timedelta(hours=9)))
-    lock = RunLock(world.store, world.clock, LANE, an_identity(attempt=2))
-    lock.claim()
+    session = RunSession(world.store, world.clock, LANE, an_identity(attempt=2))
+    session.claim()
     progress = Progress(clock)
     progress.checkpointed(timedelta(minutes=20))
     clock.advance(60)
-    HeartbeatWriter(world.store, world.clock, lock, an_identity(attempt=2), progress, lambda: None)()
+    HeartbeatWriter(world.store, world.clock, session, an_identity(attempt=2), progress, lambda: None)()
 
     found = world.store.read_heartbeat("dev", RUN_ID)
 
@@ -170,7 +172,7 @@ def test_a_heartbeat_of_a_later_attempt_names_it_and_the_checkpoint_that_it_resu
 
 def test_the_thread_sends_heartbeats_until_the_context_ends() -> None:
     lease = Lease()
-    renewer = LeaseRenewer(lease.sender, lease.lock, lease.control, FAST)
+    renewer = LeaseRenewer(lease.sender, lease.session, lease.control, FAST)
     with HeartbeatThread(renewer.tick, 1) as thread:
         deadline = time.monotonic() + 300
         while lease.sender.sent < 3 and time.monotonic() < deadline:

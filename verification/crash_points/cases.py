@@ -112,7 +112,7 @@ def cases() -> Iterator[Case]:
     yield Case("launch: in another lane", training, lambda env: env.launch(NEIGHBOUR), of_two_lanes)
     yield Case(
         "relaunch", then(*SECOND_ATTEMPT),
-        lambda env: env.relaunch(next(iter(env.agents.values())).record.run), always(Kind.RESUMED, Kind.COMPLETED),
+        lambda env: env.relaunch(next(iter(env.agents.values())).session.run), always(Kind.RESUMED, Kind.COMPLETED),
     )  # fmt: skip
     for at_once, how in ((False, "kill"), (True, "kill --now")):
         call = kill(at_once=at_once)
@@ -128,14 +128,14 @@ def cases() -> Iterator[Case]:
         ("heartbeat", _claimed, Agent.heartbeat),
         ("enter data_sync", _claimed, Agent.advance),
         ("enter results_sync", training, Agent.upload),
-        ("note a step", training, lambda agent: agent.record.record_step("step_9")),
-        ("look", training, lambda agent: agent.record.read()),
+        ("note a step", training, lambda agent: agent.session.record_step("step_9")),
+        ("look", training, lambda agent: agent.session.read()),
         ("verdict", training, lambda agent: agent.finish(COMPLETED)),
     ):
         yield Case(f"agent: {name}", prepare, _act(act), of_an_agent)
     for name, read in (
         ("verify", lambda env: env.findings()),
         ("runs", lambda env: list_runs(env.store, env.name)),
-        ("look", lambda env: find_run(env.store, env.name, next(iter(env.agents.values())).record.run.run_id)),
+        ("look", lambda env: find_run(env.store, env.name, next(iter(env.agents.values())).session.run.run_id)),
     ):
         yield Case(f"read: {name}", training, read, always(Kind.COMPLETED))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from chronos_ec2.domain.facts import LockHeld
+from chronos_ec2.domain.facts import Found, LockHeld
 from chronos_ec2.domain.limits import TAKE_OVER_AFTER
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.lane import Lane
@@ -38,16 +38,19 @@ def of_two_lanes(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
 
 
 def of_a_kill(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
-    """A recorded kill is carried out; one that was not recorded leaves the run alone."""
-    run = env.run
-    return (Kind.KILLED,) if run is None or run.stop or run.verdict else (Kind.COMPLETED,)
+    """A recorded kill is carried out; one that was not recorded leaves the run alone, unless it made its claim void."""
+    run = env.reported
+    if run is None or run.stop or run.verdict:
+        return (Kind.KILLED,)
+    claim = env.store.read_claim(run)
+    return (Kind.FAILED,) if isinstance(claim, Found) and claim.document.void else (Kind.COMPLETED,)
 
 
 def of_a_verdict(kind: Kind) -> Promise:
     """An instance is terminated also when S3 refuses the verdict; then all that is left to see is that it went away."""
 
     def promise(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
-        run = env.run
+        run = env.reported
         return (kind,) if env.alive or (run and run.verdict) else (Kind.FAILED,)
 
     return promise
@@ -79,6 +82,6 @@ def of_a_patient_launch(env: Environment, _crashed: bool) -> tuple[Kind, ...]:
 
 
 def of_an_agent(env: Environment, crashed: bool) -> tuple[Kind, ...]:
-    """An agent survives whatever S3 does; its crash is a failure, unless it had written its verdict."""
-    run = env.run
+    """An agent survives whatever S3 does; its crash is a failure, unless it had written its outcome."""
+    run = env.reported
     return (Kind.FAILED,) if crashed and not (run and run.verdict) else (Kind.COMPLETED,)

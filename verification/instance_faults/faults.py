@@ -16,10 +16,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import timedelta
 from pathlib import Path
 
+from chronos_ec2.domain.facts import Reports
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Status
+from chronos_ec2.domain.rules.as_reported import run_as_reported
 from chronos_ec2.local import LocalAws, LocalAwsFailed, local_aws
 from chronos_ec2.local.ec2.instance_container import InstanceContainer, ensure_image
 from chronos_ec2.services.run_queries import find_run
@@ -48,8 +50,10 @@ class Case:
 
     @property
     def run(self) -> Run:
-        """The run as recorded in the bucket."""
-        return find_run(self.testbed.store, ENVIRONMENT, self.run_id).run
+        """The run as recorded in the bucket, with what its agent has reported: no watchdog looks while it lives."""
+        store, run = self.testbed.store, find_run(self.testbed.store, ENVIRONMENT, self.run_id).run
+        reports = Reports(store.read_claim(run), store.read_status(run), store.read_outcome(run))
+        return run_as_reported(run, reports, (), self.testbed.watchdog.clock.now())
 
     def wait(self, until: Callable[[Run], bool]) -> float:
         """The time at which the condition was seen to hold. Raises LocalAwsFailed on a timeout."""

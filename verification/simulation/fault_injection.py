@@ -244,7 +244,7 @@ def instance_event(instance_id: str, state: str) -> dict[str, object]:
     return _of_ec2(_CHANGE, {"instance-id": instance_id, "state": state})
 
 
-def lock_event(bucket: str, key: str) -> dict[str, object]:
+def object_event(bucket: str, key: str) -> dict[str, object]:
     """S3 reports that an object was written."""
     return _of_s3("Object Created", {"bucket": {"name": bucket}, "object": {"key": key}})
 

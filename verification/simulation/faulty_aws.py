@@ -10,6 +10,7 @@ from random import Random
 
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.s3_keys import run_of_report
 from chronos_ec2.ports import StoredObject
 from chronos_ec2.testing import Crash, MemoryObjects, VirtualTime
 from chronos_ec2.testing.clock import VirtualProcess
@@ -230,13 +231,14 @@ class Noise:
 
 
 class SimulatedObjects(MemoryObjects):
-    """A bucket that reports writes of a lock, before and after them, and reads of a heartbeat, before them."""
+    """A bucket with hooks: writes of a lock, before and after them, writes of reports, reads of a heartbeat."""
 
     def __init__(self, time: VirtualTime, noise: Noise) -> None:
         super().__init__(time, noise)
         self._noise = noise
         self.before_lock: Callable[[str], None] = lambda _key: None
         self.on_lock: Callable[[str], None] = lambda _key: None
+        self.on_report: Callable[[str], None] = lambda _key: None
         self.on_release: Callable[[str], None] = lambda _key: None
         self.on_marker: Callable[[str, bool], None] = lambda _key, _pending: None
         self.on_beat_read: Callable[[str], None] = lambda _key: None
@@ -275,7 +277,10 @@ class SimulatedObjects(MemoryObjects):
         if _is_marker(key):
             self.on_marker(key, b"pending" in body)
         if not key.endswith("system-state.json"):
-            return super()._put(key, body)
+            etag = super()._put(key, body)
+            if run_of_report(key):
+                self.on_report(key)
+            return etag
         self.before_lock(key)
         etag = super()._put(key, body)
         self.on_lock(key)

@@ -25,6 +25,8 @@ _LARGEST, _HIGHEST = 64 * 1024, 2**63 - 1
 _CENT = 0.0002
 """Messages have four decimals."""
 _WAITS = 60.0
+_NOT_REPORTED = ("attempt", "stop", "suspect", "launching", "waiting", "deadline")
+"""What a watchdog does not copy from the reports of an instance."""
 
 
 @lru_cache(maxsize=64)
@@ -52,11 +54,13 @@ class Account:
     crashes: int = 0
     preemptions: int = 0
     """What it was charged."""
+    said: tuple[Any, ...] = ()
+    """What its record said that no agent reports."""
     killed: float | None = None
     freed: float | None = None
     instances: list[Billed] = field(default_factory=list)
     signs: dict[int, float] = field(default_factory=dict)
-    """When the record of each attempt was last written while its instance was alive."""
+    """When the agent of each attempt last reported, or its record was written for another reason while it lived."""
     refused: dict[int, float] = field(default_factory=dict)
     """When EC2 first had no capacity for an attempt."""
     wasted: float = 0.0
@@ -111,12 +115,18 @@ class Ledger:
         if account.killed is None and (verdict.get("outcome") == "killed" or stop.get("cause") == "requested"):
             account.killed = now
         lives = any(one.attempt == record["attempt"] and one.ended is None for one in account.instances)
-        if lives and not record["suspect"] and verdict.get("decided_by") != "watchdog":
+        said, account.said = account.said, tuple(map(record.get, _NOT_REPORTED))
+        if account.said != said and lives and not record["suspect"] and verdict.get("decided_by") != "watchdog":
             account.signs[record["attempt"]] = now
         self._check_budgets(account, record)
         if record["attempt"] > account.attempt:
             self._check_money(account, record["spent_usd"], f"attempt {record['attempt']}", record["attempt"])
             account.attempt = record["attempt"]
+
+    def reported(self, run_id: str, attempt: int) -> None:
+        """An agent has written a report."""
+        if account := self.accounts.get(run_id):
+            account.signs[attempt] = self._time.seconds
 
     def _check_budgets(self, account: Account, record: Record) -> None:
         crashes = self._scenario.crashes_left - record["crashes_left"]

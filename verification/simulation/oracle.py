@@ -86,6 +86,20 @@ class Oracle:
             self._with_verdict.add(instance_id)
             self._must_not_be_healthy(instance_id)
 
+    def report_was_written(self, key: str) -> None:
+        """An instance has reported, or the watchdog has decided: it does so before it writes the lock."""
+        system, document = self._system, json.loads(self._system.objects.body(key))
+        run_id, attempt = document["run_id"], document["attempt"]
+        if document.get("void"):
+            return
+        if document.get("decided_by") != "watchdog":
+            system.ledger.reported(run_id, attempt)
+            return
+        instance_id = json.loads(system.objects.body(f"dev/{run_id}/claims/{attempt}.json"))["instance_id"]
+        if instance_id in system.fleet.ours - self._with_verdict:
+            self._with_verdict.add(instance_id)
+            self._must_not_be_healthy(instance_id)
+
     def _earlier_attempts_must_be_over(self, record: Record) -> None:
         for one in self._system.fleet.bill.values() if record["attempt"] > 1 else ():
             earlier = one.run_id == record["run_id"] and one.attempt < record["attempt"]

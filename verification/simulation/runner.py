@@ -14,8 +14,8 @@ from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing import Crash
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel
-from chronos_ec2.worker.run_lock import Identity
-from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, lock_event
+from chronos_ec2.worker.run_session import Identity
+from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, object_event
 from verification.simulation.faulty_aws import Caller
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED, Verdicts
 from verification.simulation.idle_sweep_skipping import IdleSweeps
@@ -52,6 +52,7 @@ class _History:
         system.fleet.droughts = scenario.droughts
         system.objects.before_lock = self._lock_is_written
         system.objects.on_lock = self._lock_was_written
+        system.objects.on_report = self._report_was_written
         system.objects.on_beat_read = self._heartbeat_is_read
         system.objects.on_release = self._oracle.lock_was_written
         system.objects.on_marker = self._oracle.notifications.marker_changes
@@ -149,7 +150,12 @@ class _History:
         for agent in self._system.agents.values():
             if not agent.acts:
                 agent.news()
-        self._deliver(lock_event(BUCKET, key))
+        self._deliver(object_event(BUCKET, key))
+
+    def _report_was_written(self, key: str) -> None:
+        self._idle.disturb()
+        self._oracle.report_was_written(key)
+        self._deliver(object_event(BUCKET, key))
 
     def _instance_changed(self, instance_id: str, state: InstanceState) -> None:
         self._idle.instance_changed()
@@ -225,7 +231,7 @@ class _History:
             return
         identity = Identity(found.lane.environment, found.run_id, instance_id, "boot", found.attempt)
         agent = AgentModel(
-            self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_record,
+            self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_session,
             power_off=partial(self._agent_ended, instance_id),
             on_claim=self._oracle.claimed,
             on_fenced=partial(self._oracle.fenced, instance_id),

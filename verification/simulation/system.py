@@ -23,7 +23,7 @@ from chronos_ec2.testing.builders import BOUNDS
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
 from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from verification.simulation.faulty_aws import Caller, Noise, SimulatedObjects
 from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
@@ -45,7 +45,7 @@ class Parts:
     store: type[RunStore] = RunStore
     watchdog: type[Reconciler] = Reconciler
     launcher: type[Launcher] = Launcher
-    agent_record: type[RunLock] = RunLock
+    agent_session: type[RunSession] = RunSession
     objects: type[SimulatedObjects] = SimulatedObjects
     deadlines: type[VirtualDeadlines] = VirtualDeadlines
     notifier: type[MemoryNotifier] = MemoryNotifier

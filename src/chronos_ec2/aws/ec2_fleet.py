@@ -25,6 +25,7 @@ from chronos_ec2.domain.instance import (
     InstanceLookup,
     InstanceState,
     StateReason,
+    client_token,
     owner_tags,
     read_tags,
     run_tags,
@@ -32,7 +33,7 @@ from chronos_ec2.domain.instance import (
 from chronos_ec2.domain.limits import MAX_LIMIT
 from chronos_ec2.domain.quota import quota_remedy
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, LaunchOption
-from chronos_ec2.domain.records.run import Run, client_token
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.ports import Resource
 
 # A one-time request ends with its instance and starts no other.

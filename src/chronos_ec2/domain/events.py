@@ -3,20 +3,15 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, is_name, one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
-
-_REPORT = re.compile(
-    rf"(?P<environment>[^/]+)/(?P<run_id>{RUN_ID_PATTERN.pattern})/(status|claims/[0-9]+|outcomes/[0-9]+)\.json"
-)
+from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_of_report
 
 
 @dataclass(frozen=True, slots=True)
@@ -140,8 +135,8 @@ def _state_written(detail: Mapping[str, Any]) -> Event:
         return Ignored("no bucket or key")
     if lane := Lane.from_state_key(key):
         return StateWritten(bucket, lane)
-    if (report := _REPORT.fullmatch(key)) and is_name(report["environment"]):
-        return RunReported(bucket, report["environment"], report["run_id"])
+    if report := run_of_report(key):
+        return RunReported(bucket, *report)
     return Ignored("not the key of a lock or of an instance's report")
 
 

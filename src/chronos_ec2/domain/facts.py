@@ -5,12 +5,16 @@ from __future__ import annotations
 from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from datetime import datetime, timedelta
+from typing import Generic, TypeVar
 
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Claim, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.run import Run
+
+Document = TypeVar("Document")
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +64,28 @@ class HeartbeatReceived:
         return self.heartbeat.stalled_for + max(now - self.received_at, timedelta(0))
 
 
+@dataclass(frozen=True, slots=True)
+class Found(Generic[Document]):
+    """A report of an instance, and when S3 received it."""
+
+    document: Document
+    written_at: datetime
+
+
 LockRead = Absent | Unreadable | ReadFailed | LockHeld
 HeartbeatRead = Absent | Unreadable | ReadFailed | HeartbeatReceived
+ClaimRead = Absent | Unreadable | ReadFailed | Found[Claim]
+StatusRead = Absent | Unreadable | ReadFailed | Found[StatusReport]
+OutcomeRead = Absent | Unreadable | ReadFailed | Found[OutcomeReport]
+
+
+@dataclass(frozen=True, slots=True)
+class Reports:
+    """What the instance of the current attempt has reported, as far as the record does not have it already."""
+
+    claim: ClaimRead = field(default_factory=Absent)
+    status: StatusRead = field(default_factory=Absent)
+    outcome: OutcomeRead = field(default_factory=Absent)
 
 
 def last_heard(heartbeat: HeartbeatRead, instance_id: str) -> datetime | None:
@@ -77,7 +101,7 @@ def last_heard(heartbeat: HeartbeatRead, instance_id: str) -> datetime | None:
 
 @dataclass(frozen=True, slots=True)
 class LaneFacts:
-    """One lane: its instances by tag (listed first), then its lock, then the heartbeat of the run that holds it.
+    """One lane: its instances by tag (listed first), its lock, then reports and heartbeat of the run that holds it.
 
     Attributes:
         listed_at: The time just before EC2 was asked. An instance that the list lacks is missing since then.
@@ -94,6 +118,7 @@ class LaneFacts:
     listed_at: datetime
     lock: LockRead
     heartbeat: HeartbeatRead = field(default_factory=Absent)
+    reports: Reports = field(default_factory=Reports)
     scheduled: Set[str] | ReadFailed = frozenset()
     suspects: Mapping[str, datetime] = field(default_factory=dict)
     heartbeats: Mapping[str, HeartbeatRead] = field(default_factory=dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -147,3 +148,9 @@ def read_tags(tags: Mapping[str, str]) -> tuple[Lane | None, str | None, int, da
         deadline,
         tags.get("Hold", "").lower() == "true",
     )
+
+
+def client_token(run: Run, instance_type: str, subnet_id: str, market: str) -> str:
+    """EC2's idempotency token (64 ASCII characters) for one way to launch one attempt: a retry starts no second one."""
+    identity = "/".join((run.lane.environment, run.run_id, str(run.attempt), instance_type, subnet_id, market))
+    return hashlib.sha256(identity.encode()).hexdigest()

@@ -63,6 +63,8 @@ def kill(
         try:
             written = held.run if wanted == held.run else store.replace_lock(wanted, held).run
         except LostRace:
+            if at_once:
+                reconciler.lane(held.run.lane)  # an instance may have claimed the run, which its lock does not say yet
             continue
         if at_once:
             reconciler.lane(written.lane)

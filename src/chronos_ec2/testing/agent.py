@@ -1,4 +1,4 @@
-"""An agent that works in steps of a minute, over the real claim and record of a run."""
+"""An agent that works in steps of a minute, over the real session of a run."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.aws import MemoryAws
-from chronos_ec2.worker.run_lock import Identity, RunLock
+from chronos_ec2.worker.run_session import Identity, RunSession
 
 COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
 _PHASES = (Status.DATA_SYNC, *[Status.TRAINING] * 6, Status.RESULTS_SYNC)
@@ -47,7 +47,7 @@ class Agent:
         identity = Identity(
             self._lane.environment, instance.run_id or "", instance.instance_id, "boot", instance.attempt
         )
-        self.record = RunLock(
+        self.session = RunSession(
             store, aws.clock, self._lane, identity, lambda seconds: aws.clock.advance(timedelta(seconds=seconds))
         )
 
@@ -68,7 +68,7 @@ class Agent:
         stop = self._requested_stop()
         if self.behaviour in (AgentBehaviour.HUNG, AgentBehaviour.DEAF):
             return
-        if self.record.run.verdict is None:
+        if self.session.run.verdict is None:
             if stop is not None:
                 self.finish(Verdict(stop.outcome, stop.cause, stop.reason, DecidedBy.AGENT))
             elif self._phase < len(_PHASES):
@@ -81,7 +81,7 @@ class Agent:
 
     def _requested_stop(self) -> Stop | None:
         try:
-            run = self.record.read()
+            run = self.session.read()
         except Fenced:
             if self.behaviour is AgentBehaviour.DEAF:
                 return None
@@ -100,14 +100,14 @@ class Agent:
 
     def claim(self) -> None:
         """Claim the run."""
-        self.record.claim()
+        self.session.claim()
         self.claimed = True
 
     def advance(self) -> None:
         """Enter the next phase, or work on in the same."""
         status = _PHASES[self._phase]
-        if status is not self.record.run.status:
-            self.record.advance(status, status)
+        if status is not self.session.run.status:
+            self.session.advance(status, status)
         self._phase += 1
 
     def upload(self) -> None:
@@ -117,14 +117,14 @@ class Agent:
 
     def finish(self, verdict: Verdict) -> None:
         """Write the verdict."""
-        self.record.finish(verdict)
+        self.session.finish(verdict)
 
     def heartbeat(self) -> None:
         """Send a heartbeat."""
         now = self._aws.clock.now()
         if self.behaviour is not AgentBehaviour.HUNG:
             self._moved_at, self._counter = now, self._counter + 1
-        run, stalled = self.record.run, now - self._moved_at
+        run, stalled = self.session.run, now - self._moved_at
         heartbeat = Heartbeat(
             run.run_id, run.attempt, self._instance.instance_id, "boot", run.status, self._counter, stalled
         )

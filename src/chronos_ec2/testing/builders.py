@@ -43,6 +43,7 @@ def a_run(**changes: Any) -> Run:
         updated_at=NOW - timedelta(minutes=50),
         deadline=NOW + timedelta(hours=11),
         instance_id=INSTANCE_ID,
+        claimed_at=NOW - timedelta(minutes=58),
         price_per_hour_usd=0.752,
         phases=((Status.INITIALIZATION, NOW - timedelta(hours=1)), (Status.TRAINING, NOW - timedelta(minutes=50))),
     )
@@ -83,8 +84,8 @@ def a_stack(**changes: Any) -> Stack:
 def launching(**changes: Any) -> Run:
     """A run that no agent has claimed."""
     fresh: dict[str, Any] = {
-        "status": Status.INITIALIZATION, "current_step": "launching", "instance_id": None, "created_at": NOW,
-        "updated_at": NOW, "phases": ((Status.INITIALIZATION, NOW),),
+        "status": Status.INITIALIZATION, "current_step": "launching", "instance_id": None, "claimed_at": None,
+        "created_at": NOW, "updated_at": NOW, "phases": ((Status.INITIALIZATION, NOW),),
     }  # fmt: skip
     return a_run(**(fresh | changes))
 

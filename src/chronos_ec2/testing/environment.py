@@ -15,9 +15,11 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Claim, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, WaitsForCapacity, launch
@@ -149,6 +151,14 @@ class Environment:
         """Let the agent of the main lane come to a phase."""
         while (run := self.run) and run.status is not status:
             self.live()
+            self.copy_reports()
+
+    def copy_reports(self, lane: Lane | None = None) -> None:
+        """Let the record of a lane say what its agent has reported, as the watchdog does before it decides."""
+        observed = self.watchdog.facts(lane or self.lane)
+        reported = as_reported(observed, self.clock.now())
+        if isinstance(observed.lock, LockHeld) and isinstance(reported.lock, LockHeld) and observed != reported:
+            self.store.replace_lock(reported.lock.run, observed.lock)
 
     # --- what exists
 
@@ -161,9 +171,15 @@ class Environment:
 
     @property
     def run(self) -> Run | None:
-        """The run that holds the main lane."""
+        """The run that holds the main lane, by its record."""
         state = self.store.read_lock(self.lane)
         return state.run if isinstance(state, LockHeld) else None
+
+    @property
+    def reported(self) -> Run | None:
+        """The run that holds the main lane, as reported by its agent."""
+        lock = as_reported(self.watchdog.facts(self.lane), self.clock.now()).lock
+        return lock.run if isinstance(lock, LockHeld) else None
 
     @property
     def alive(self) -> list[Instance]:
@@ -206,15 +222,17 @@ class Environment:
 
     def claim(self, launched: Launched) -> None:
         """An agent claims, and sends a heartbeat."""
-        held = self.lock()
-        self.store.replace_lock(replace(held.run, current_step="claimed", instance_id=launched.instance_id), held)
-        self.heartbeat(launched, attempt=held.run.attempt)
+        run = self.lock().run
+        self.store.claim(self.name, Claim(run.run_id, run.attempt, launched.instance_id, "boot", "c1a1"))
+        self.copy_reports()
+        self.heartbeat(launched, attempt=run.attempt)
 
     def train(self) -> None:
         """The run comes to its training."""
-        for status in (Status.DATA_SYNC, Status.TRAINING):
-            held = self.lock()
-            self.store.replace_lock(held.run.advance(status, str(status), self.clock.now()), held)
+        run, now = self.lock().run, self.clock.now()
+        phases = tuple((status, now) for status in (Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING))
+        self.store.report(self.name, StatusReport(run.run_id, run.attempt, phases, "training"))
+        self.copy_reports()
 
     def heartbeat(
         self,
@@ -231,10 +249,10 @@ class Environment:
         self.store.write_heartbeat(self.name, replace(heartbeat, checkpoint_age=checkpoint_age))
 
     def end(self, outcome: Outcome, cause: Cause) -> None:
-        """The agent writes its verdict."""
-        held = self.lock()
-        verdict = Verdict(outcome, cause, "said by the agent", DecidedBy.AGENT)
-        self.store.replace_lock(held.run.end(verdict, self.clock.now()), held)
+        """The agent writes its outcome."""
+        run, verdict = self.lock().run, Verdict(outcome, cause, "said by the agent", DecidedBy.AGENT)
+        self.store.end(self.name, OutcomeReport(run.run_id, run.attempt, "e4d5", verdict))
+        self.copy_reports()
 
     def power_off(self, launched: Launched) -> None:
         """The instance is gone."""

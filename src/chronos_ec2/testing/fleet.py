@@ -11,12 +11,13 @@ from chronos_ec2.domain.instance import (
     InstanceLookup,
     InstanceState,
     StateReason,
+    client_token,
     owner_tags,
     read_tags,
     run_tags,
 )
 from chronos_ec2.domain.records.capacity import LaunchOption
-from chronos_ec2.domain.records.run import Run, client_token
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.ports import Clock, Resource
 from chronos_ec2.testing.faults import Faults, Interceptor
 

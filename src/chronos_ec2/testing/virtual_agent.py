@@ -1,4 +1,4 @@
-"""An agent in virtual time: its own claim, heartbeat and control around a trainer that only makes progress."""
+"""An agent in virtual time: its own session, heartbeat and control around a trainer that only makes progress."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import Stopped
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
-from chronos_ec2.worker.run_lock import Identity, RunLock
+from chronos_ec2.worker.run_session import Identity, RunSession
 
 _FAILED = Verdict(Outcome.FAILED, Cause.USER_CODE, "the trainer fails", DecidedBy.AGENT)
 _SYNC_SECONDS, _RESULTS_SECONDS, _SAVE_SECONDS = 45.0, 30.0, 20.0
@@ -50,7 +50,7 @@ class AgentModel:
     lane: InitVar[Lane]
     identity: Identity
     limits: Limits
-    record_type: InitVar[type[RunLock]]
+    session_type: InitVar[type[RunSession]]
     power_off: Callable[[], None]
     on_claim: Callable[[], None]
     on_fenced: Callable[[], None]
@@ -70,14 +70,15 @@ class AgentModel:
     _cut_until: float = 0.0
     _next_beat: float = _FOREVER
     _leaving: Verdict | None = None
+    _finishing: bool = False
     _waited: float = 0.0
 
-    def __post_init__(self, store: RunStore, lane: Lane, record_type: type[RunLock]) -> None:
+    def __post_init__(self, store: RunStore, lane: Lane, session_type: type[RunSession]) -> None:
         """Compose the real parts around virtual time."""
         self._progress, self._control = Progress(lambda: self.time.seconds), Control()
-        self._record = record_type(store, self, lane, self.identity, self._sleep)
-        writer = HeartbeatWriter(store, self, self._record, self.identity, self._progress, lambda: 100.0)
-        self._renewer = LeaseRenewer(writer, self._record, self._control, self.limits, lambda: self.time.seconds)
+        self._session = session_type(store, self, lane, self.identity, self._sleep)
+        writer = HeartbeatWriter(store, self, self._session, self.identity, self._progress, lambda: 100.0)
+        self._renewer = LeaseRenewer(writer, self._session, self._control, self.limits, lambda: self.time.seconds)
 
     def now(self) -> datetime:
         """The instance's wall clock, which may be wrong."""
@@ -102,7 +103,7 @@ class AgentModel:
         self._do(self._claim)
 
     def _claim(self) -> None:
-        self._record.claim()
+        self._session.claim()
         self.claimed_at = self.time.seconds
         self.on_claim()
         self._next_beat = self.time.seconds
@@ -111,7 +112,7 @@ class AgentModel:
 
     def _enter(self, status: Status) -> None:
         self._control.check()
-        self._record.advance(status, str(status))
+        self._session.advance(status, str(status))
         self.status = status
         seconds, following = {
             Status.DATA_SYNC: (_SYNC_SECONDS, partial(self._enter, Status.TRAINING)),
@@ -138,9 +139,10 @@ class AgentModel:
             self._progress.checkpointed()
 
     def _finish(self, verdict: Verdict) -> None:
+        self._finishing = True
         self.catch_up()
         if self.alive:
-            self._record.finish(verdict)
+            self._session.finish(verdict)
             self.status = verdict.status
             self._end()
 
@@ -178,7 +180,8 @@ class AgentModel:
             self.time.after(seconds, partial(self._do, act))
 
     def _leave(self, verdict: Verdict) -> None:
-        if not self._leaving:
+        # A stop that is requested while the outcome is being written has nothing left to stop.
+        if not (self._leaving or self._finishing):
             self._leaving = verdict
             self.time.after(_SAVE_SECONDS, partial(self._do, self._finish_leaving))
 

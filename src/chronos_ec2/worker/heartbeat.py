@@ -14,7 +14,7 @@ from chronos_ec2.ports import Clock
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.progress import Progress
-from chronos_ec2.worker.run_lock import Identity, RunLock
+from chronos_ec2.worker.run_session import Identity, RunSession
 
 _log = logging.getLogger(__name__)
 
@@ -25,14 +25,14 @@ class LeaseRenewer:
     def __init__(
         self,
         send: Callable[[], None],
-        lock: RunLock,
+        session: RunSession,
         control: Control,
         limits: Limits,
         monotonic: Callable[[], float] = time.monotonic,
         ping: Callable[[], None] = lambda: None,
     ) -> None:
         self._send = send
-        self._lock = lock
+        self._session = session
         self._control = control
         self._limits = limits
         self._monotonic = monotonic
@@ -61,7 +61,7 @@ class LeaseRenewer:
 
     def _read_lock(self) -> None:
         try:
-            run = self._lock.read()
+            run = self._session.read()
         except Fenced as error:
             self._control.fence(str(error))
         except Exception as error:  # noqa: BLE001 - an unknown lock is no reason to stop, and heartbeats must continue
@@ -78,21 +78,21 @@ class HeartbeatWriter:
         self,
         store: RunStore,
         clock: Clock,
-        lock: RunLock,
+        session: RunSession,
         identity: Identity,
         progress: Progress,
         gpu_utilisation: Callable[[], float | None],
     ) -> None:
         self._store = store
         self._clock = clock
-        self._lock = lock
+        self._session = session
         self._identity = identity
         self._progress = progress
         self._gpu_utilisation = gpu_utilisation
 
     def __call__(self) -> None:
         """Write one heartbeat."""
-        run, now = self._lock.run, self._progress.snapshot()
+        run, now = self._session.run, self._progress.snapshot()
         heartbeat = Heartbeat(
             run_id=run.run_id,
             attempt=run.attempt,

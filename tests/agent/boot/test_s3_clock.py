@@ -9,7 +9,7 @@ from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing import MemoryClock
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from tests.agent.builders import INSTANCE, LANE, NOW, RUN_ID, World, a_run, an_identity
 
 AHEAD = timedelta(minutes=7)
@@ -19,9 +19,9 @@ def a_clock(world: World, attempt: int = 1) -> S3Clock:
     """The clock of an instance that is seven minutes ahead, which has claimed an attempt."""
     world.wall_clock = MemoryClock(world.memory.clock.now() + AHEAD)
     world.store.create_lock(a_run(attempt=attempt))
-    lock = RunLock(world.store, world.clock, LANE, an_identity())
-    lock.claim()
-    return S3Clock(world.store, world.clock, lock)
+    session = RunSession(world.store, world.clock, LANE, an_identity(attempt=attempt))
+    session.claim()
+    return S3Clock(world.store, world.clock, session)
 
 
 def send(world: World, attempt: int, ahead: timedelta) -> None:

@@ -26,7 +26,7 @@ from agent.training.batching.held_out import hold_out
 from agent.training.evaluate.forecast_table import examples
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.records.s3_keys import log_key, log_parts
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 from chronos_ec2.worker.progress import Progress
 from tests.agent.builders import RUN_ID, FlakyObjects, World, a_workdir, toy_series
 

@@ -18,7 +18,7 @@ from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
-from chronos_ec2.domain.records.request import DataObject, Parent, Request
+from chronos_ec2.domain.records.request import Budget, DataObject, Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import INSTANCE_ID, LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
@@ -44,6 +44,7 @@ FULL_RUN = a_run(
         (Refusal(LaunchOption("g4dn.2xlarge", "subnet-a"), "InsufficientInstanceCapacity", "none in us-east-1a"),),
     ),
     parent="20260130T120000Z-0a0b0c",
+    models=(("config.json", "a" * 64),),
 )
 FULL_BEAT = a_heartbeat(
     attempt=2,
@@ -61,6 +62,7 @@ A_REQUEST = Request(
     (DataObject("cached-datasets/a.parquet", 4, '"0a1b"'),), Limits(), True, "spot", "/chronos-ec2-dev/agent",
     "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
     Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
+    Budget(NOW + seconds(43200), 12.5, 1.624, (("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)), 4, 3),
 )  # fmt: skip
 A_CLAIM = Claim(RUN_ID, 2, INSTANCE_ID, "3f8e2a6c-boot", "00ff")
 A_STATUS = StatusReport(
@@ -98,9 +100,9 @@ EXAMPLES: dict[str, Any] = {
 }  # fmt: skip
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
-    | {"launching", "waiting", "launched_at", "ended_at", "parent"},
+    | {"launching", "waiting", "launched_at", "claimed_at", "ended_at", "parent", "models"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit", "parent", *SPANS},
+    "request": {"market", "log_group", "code_sha256", "commit", "parent", "budget", *SPANS},
     "claim": set(),
     "status": set(),
     "outcome": {"cleanup"},

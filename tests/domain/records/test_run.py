@@ -9,8 +9,9 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
+from chronos_ec2.domain.instance import client_token
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.run import Run, check_run_id, client_token, new_run_id
+from chronos_ec2.domain.records.run import Run, check_run_id, new_run_id
 from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import LANE, NOW, RUN_ID, a_run, launching
 
@@ -78,20 +79,13 @@ def test_a_new_step_of_the_same_phase_is_no_new_phase() -> None:
 
 def test_a_run_is_active_until_it_ends() -> None:
     assert set(Status) - set(ENDS) == ACTIVE
-    assert [status for status in Status if not a_run(status=status).active] == ENDS
 
 
-@pytest.mark.parametrize(
-    ("changes", "claimed"),
-    [
-        ({}, False),
-        ({"current_step": "claimed"}, True),
-        ({"status": Status.TRAINING}, True),
-        ({"status": Status.TRAINING, "current_step": "training"}, True),
-    ],
-)
-def test_a_run_is_unclaimed_only_while_its_step_is_launching(changes: dict[str, Any], claimed: bool) -> None:
-    assert launching(**changes).claimed is claimed
+@pytest.mark.parametrize("step", ["launching", "waiting-for-capacity", "training"])
+def test_a_run_is_claimed_since_its_claim_whatever_its_step_is_called(step: str) -> None:
+    assert not launching(current_step=step).claimed
+    assert launching(current_step=step, claimed_at=NOW).claimed
+    assert not launching(claimed_at=NOW).next_attempt(Cause.INFRA, 0.0, NOW).claimed
 
 
 # --- the end ---------------------------------------------------------------------------------------------------
@@ -157,19 +151,6 @@ def test_the_next_attempt_is_priced_at_the_most_expensive_type_that_it_may_get()
     prices = (("g6.xlarge", 0.805), ("g5.xlarge", 1.006))
     assert a_run(prices=prices).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g5.xlarge"
     assert a_run(prices=()).next_attempt(Cause.INFRA, 0.0, NOW).instance_type == "g4dn.2xlarge"
-
-
-def test_a_run_catches_up_with_the_phases_of_a_later_copy() -> None:
-    begun = launching()
-    later = begun.advance(Status.DATA_SYNC, "downloading", LATER).advance(Status.TRAINING, "training", LATER)
-    ahead = begun.with_phases_from(later)
-    assert (ahead.status, ahead.current_step, ahead.phases) == (Status.TRAINING, "training", later.phases)
-    assert later.with_phases_from(later) == later
-
-
-def test_a_run_takes_no_phase_of_a_copy_that_cannot_follow_its_own() -> None:
-    run = a_run(phases=())
-    assert run.with_phases_from(a_run(phases=((Status.INITIALIZATION, LATER),))) == run
 
 
 def test_a_run_as_it_is_first_made_has_no_instance_no_cap_no_end_and_no_second_attempt() -> None:

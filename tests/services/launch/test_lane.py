@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import pytest
 
@@ -19,7 +19,7 @@ from chronos_ec2.domain.errors import (
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Cause, Outcome, Status
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.services.run_queries import list_runs
 from chronos_ec2.testing import Environment, Faults
 from chronos_ec2.testing.builders import LIMITS
@@ -145,6 +145,25 @@ def test_a_lane_that_somebody_writes_meanwhile_is_freed_all_the_same(env: Enviro
     env.faults.hook("objects.write", killed, on="*/state.json")
     with pytest.raises(LaunchRefused):
         env.launch()
+    assert env.left() == []
+
+
+def test_a_launch_that_fails_leaves_a_run_that_the_watchdog_has_ended_to_it(env: Environment) -> None:
+    """It concludes the run, and tells of its end."""
+
+    verdict = Verdict(Outcome.FAILED, Cause.INFRA, "no launcher has finished its work", DecidedBy.WATCHDOG)
+
+    def end(_run_id: str) -> None:
+        env.store.replace_lock(replace(env.lock().run.end(verdict, env.clock.now()), launching=None), env.lock())
+
+    env.faults.hook("fleet.launch", end, times=1)
+    env.faults.fail("fleet.launch", LaunchRefused)
+    with pytest.raises(LaunchRefused):
+        env.launch()
+    assert env.lock().run.verdict == verdict
+    env.faults.clear()
+    env.sweeps(3 * LIMITS.sweep)
+    assert env.kinds() == ["failed"]
     assert env.left() == []
 
 

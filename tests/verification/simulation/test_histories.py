@@ -21,7 +21,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Upload
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.watchdog.execute import Executor
@@ -30,7 +30,7 @@ from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
 from chronos_ec2.testing.virtual_ec2 import Drought, VirtualDeadlines
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from verification.simulation.__main__ import main
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
@@ -244,18 +244,22 @@ def blind_to_time(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     return decide(facts, min(now, ORIGIN + timedelta(seconds=100)), limits)
 
 
-def slow_to_believe(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    return decide(facts, now, replace(limits, lease=10 * limits.lease))
+def slow_to_believe(times: int) -> Decide:
+    def slow(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+        return decide(facts, now, replace(limits, lease=times * limits.lease, progress=times * limits.progress))
+
+    return slow
 
 
-@pytest.mark.parametrize("call_errors", [0.02, 0.1, 0.3])
-def test_calls_that_fail_do_not_hide_a_watchdog_that_waits_too_long(call_errors: float) -> None:
+@pytest.mark.parametrize(("call_errors", "times"), [(0.02, 10), (0.1, 10), (0.3, 60)])
+def test_calls_that_fail_do_not_hide_a_watchdog_that_waits_too_long(call_errors: float, times: int) -> None:
+    """With three calls of ten nearly every tick is disturbed, and each may take that much longer."""
     plans = [
         Scenario(seed, call_errors=call_errors, lost_events=1.0, faults=(InjectedFault(FaultKind.PANIC, 300),))
         for seed in range(80)
     ]
     assert not any(run_history(plan, LIMITS).failed for plan in plans)
-    slow = Parts(decide=slow_to_believe)
+    slow = Parts(decide=slow_to_believe(times))
     died = [found for found in (run_history(plan, LIMITS, parts=slow) for plan in plans) if found.times]
     assert len(died) > 15
     assert sum(bool(found.leaks) for found in died) > len(died) / 2
@@ -325,17 +329,16 @@ def test_a_watchdog_that_ends_a_live_agent_beside_an_unreadable_record_is_found_
     assert any("healthy" in line for line in run_history(plan, LIMITS, parts=parts).wrong)
 
 
-class LeavingWhatItCannotRead(RunLock):
-    def _owned(self) -> LockHeld:
-        found = self._store.read_lock(self._lane)
-        if not isinstance(found, LockHeld):
+class LeavingWhatItCannotRead(RunSession):
+    def advance(self, status: Status, step: str) -> Run:
+        if self.read() is None:
             raise Fenced("not a lock of mine")
-        return found
+        return super().advance(status, step)
 
 
 def test_an_agent_that_leaves_a_record_that_it_cannot_read_is_found_out() -> None:
     plan = Scenario(1, faults=(InjectedFault(FaultKind.GARBAGE, 300),))
-    found = run_history(plan, LIMITS, parts=Parts(agent_record=LeavingWhatItCannotRead))
+    found = run_history(plan, LIMITS, parts=Parts(agent_session=LeavingWhatItCannotRead))
     assert any("could not read" in line for line in found.wrong)
 
 
@@ -537,7 +540,9 @@ def test_a_spot_instance_that_is_taken_is_followed_by_another() -> None:
 def resuming_what_is_not_over(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
     decision = decide(facts, now, limits)
     if isinstance(facts.lock, LockHeld) and facts.lock.run.attempt == 1 and now > ORIGIN + timedelta(seconds=300):
-        return decision + Decision("again", (WriteLock(facts.lock.run.next_attempt(Cause.PREEMPTED, 0.0, now)),))
+        lost = Verdict(Outcome.FAILED, Cause.PREEMPTED, "as if it was lost", DecidedBy.WATCHDOG)
+        ended = facts.lock.run.end(lost, now)
+        return decision + Decision("again", (WriteLock(ended), WriteLock(ended.next_attempt(lost.cause, 0.0, now))))
     return decision
 
 

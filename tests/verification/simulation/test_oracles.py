@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ import pytest
 
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import Decision, FinishRun, Terminate, WriteLock
+from chronos_ec2.domain.errors import Fenced
 from chronos_ec2.domain.facts import LaneFacts, LockHeld, LockRead
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -20,7 +22,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause
+from chronos_ec2.domain.records.status import Cause, Status
 from chronos_ec2.ports import StoredObject
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher
@@ -28,7 +30,7 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.virtual_ec2 import Drought
-from chronos_ec2.worker.run_lock import RunLock
+from chronos_ec2.worker.run_session import RunSession
 from tests.verification.simulation.test_histories import TakingWhatIsTaken
 from verification.simulation import guarantees
 from verification.simulation.faulty_aws import SimulatedObjects
@@ -167,11 +169,15 @@ class EndingAStranger(Reconciler):
         return super().sweep()
 
 
-class Careless(RunLock):
-    """An agent that works in whatever lane it is told to."""
+class Careless(RunSession):
+    """An agent that works in whatever lane it is told to, whoever has claimed it."""
 
     def claim(self) -> Run:
-        return self._write(lambda run: replace(run, instance_id=self._identity.instance_id, current_step="claimed"), ())
+        with suppress(Fenced):
+            return super().claim()
+        self._phases = ((Status.INITIALIZATION, self._clock.now()),)
+        self._run = self._claimable()
+        return self._run
 
     def _check(self, run: Run) -> None:
         del run
@@ -211,7 +217,7 @@ DEFECTS: dict[str, Defect] = {
     ),
     "two launchers take one lane": Defect(
         "two_agents",
-        Parts(store=TakingWhatIsTaken, agent_record=Careless),
+        Parts(store=TakingWhatIsTaken, agent_session=Careless),
         plans(InjectedFault(FaultKind.SECOND_LAUNCH, 1.5), pauses=0.3),
     ),
     "a lost attempt has cost nothing": Defect(

@@ -180,18 +180,11 @@ class OutcomeReport:
 
     def to_json(self) -> bytes:
         """The outcome as stored in S3."""
-        verdict = self.verdict
         return dump_json(
             _header(self.run_id, self.attempt)
-            | {
-                "nonce": self.nonce,
-                "outcome": verdict.outcome,
-                "cause": verdict.cause,
-                "message": verdict.message,
-                "decided_by": verdict.decided_by,
-                "cleanup": self.cleanup and self.cleanup.to_dict(),
-                "models": dict(self.models),
-            }
+            | {"nonce": self.nonce}
+            | self.verdict.to_dict()
+            | {"cleanup": self.cleanup and self.cleanup.to_dict(), "models": dict(self.models)}
         )
 
     @classmethod

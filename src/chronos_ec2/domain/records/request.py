@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from datetime import timedelta
+from datetime import datetime, timedelta
 from typing import Any, NamedTuple
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import check_run_id
@@ -47,6 +48,48 @@ class Parent:
 
 
 @dataclass(frozen=True, slots=True)
+class Budget:
+    """What a run may cost in time, money and lost attempts. Whatever its lock says, no instance is launched beyond it.
+
+    Attributes:
+        prices: USD per hour of the types that the run may get; `price_per_hour_usd` is that of any other.
+        preemptions: How many attempts may be lost because EC2 reclaims the instance.
+        crashes: How many attempts may be lost because the instance or its agent dies.
+    """
+
+    deadline: datetime
+    max_cost_usd: float | None = None
+    price_per_hour_usd: float | None = None
+    prices: tuple[tuple[str, float], ...] = ()
+    preemptions: int = 0
+    crashes: int = 0
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in the request."""
+        return {
+            "deadline": format_time(self.deadline),
+            "max_cost_usd": self.max_cost_usd,
+            "price_per_hour_usd": self.price_per_hour_usd,
+            "prices": dict(self.prices),
+            "preemptions": self.preemptions,
+            "crashes": self.crashes,
+        }
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Budget:
+        """The budget in a request. Raises InvalidDocument."""
+        prices = fields.child("prices")
+        return cls(
+            deadline=fields.time("deadline"),
+            max_cost_usd=fields.number_or_none("max_cost_usd"),
+            price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
+            prices=tuple((kind, prices.number(kind)) for kind in fields.raw("prices")),
+            preemptions=fields.count("preemptions"),
+            crashes=fields.count("crashes"),
+        )
+
+
+@dataclass(frozen=True, slots=True)
 class Request:
     """The write-once request of a run.
 
@@ -61,6 +104,7 @@ class Request:
             later ones until the deadline.
         on_demand_after: How long an attempt waits for spot capacity before on-demand capacity will do too.
         parent: The run that this one takes up, if any.
+        budget: What the run may cost; a run without one gets no second instance.
     """
 
     run_id: str
@@ -78,6 +122,7 @@ class Request:
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
     parent: Parent | None = None
+    budget: Budget | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -102,6 +147,7 @@ class Request:
                 "log_group": self.log_group,
                 "wait_for_capacity_seconds": _seconds(self.wait_for_capacity),
                 "on_demand_after_seconds": _seconds(self.on_demand_after),
+                "budget": self.budget and self.budget.to_dict(),
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "dataset": _dataset(self.dataset_keys),
@@ -134,6 +180,7 @@ class Request:
                 wait_for_capacity=_span(fields, "wait_for_capacity_seconds"),
                 on_demand_after=_span(fields, "on_demand_after_seconds"),
                 parent=_parent(fields.child("parent")) if fields.has("parent") else None,
+                budget=Budget.from_fields(fields.child("budget")) if fields.has("budget") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import lru_cache
+from typing import TypeVar
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
@@ -15,24 +16,26 @@ from chronos_ec2.domain.records.capacity import Launching, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 from chronos_ec2.domain.records.status import (
-    _TRANSITIONS,
-    ACTIVE,
     MAX_VERDICT,
     Cause,
     Status,
     Stop,
     Suspect,
     Verdict,
+    follows,
     read_stop,
     read_suspect,
     read_verdict,
 )
 
+Value = TypeVar("Value", str, float)
 SCHEMA_VERSION = 1
 LAUNCHING = "launching"
 """The step of an attempt that no agent has claimed yet."""
 WAITING = "waiting-for-capacity"
 """The step of an attempt for which EC2 has refused every option."""
+CLAIMED = "claimed"
+"""The step of an attempt whose agent has claimed it and reported nothing yet."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,7 @@ class Run:
         nonce: New with each write, so that a writer recognises its own.
         instance_type: Until the launch has succeeded, the most expensive type that the run may get.
         launched_at: When the instance of the current attempt was launched, None if it is not known yet.
+        claimed_at: When an instance claimed the current attempt, by S3's clock; None if none has.
         ended_at: When the instance of the last attempt ended; `spent_usd` is the whole cost from then on.
         prices: USD per hour of the types that the run may get, each with volume and public address.
         price_per_hour_usd: The price of any other type, None if unknown.
@@ -56,6 +60,7 @@ class Run:
         launching: The option that EC2 was last asked for, None if it has refused all of them.
         waiting: How the attempt waits for capacity, None if it has not begun to.
         parent: The run that this one takes up, if any.
+        models: Name and SHA-256 of each file of its model; only the final record has them.
     """
 
     run_id: str
@@ -74,6 +79,7 @@ class Run:
     max_cost_usd: float | None = None
     spent_usd: float = 0.0
     launched_at: datetime | None = None
+    claimed_at: datetime | None = None
     ended_at: datetime | None = None
     preemptions_left: int = 0
     crashes_left: int = 0
@@ -85,11 +91,12 @@ class Run:
     launching: Launching | None = None
     waiting: Waiting | None = None
     parent: str | None = None
+    models: tuple[tuple[str, str], ...] = ()
 
     @property
     def claimed(self) -> bool:
-        """Whether an agent has claimed this attempt."""
-        return not (self.status is Status.INITIALIZATION and self.current_step in (LAUNCHING, WAITING))
+        """Whether an instance has claimed this attempt."""
+        return self.claimed_at is not None
 
     @property
     def attempt_started_at(self) -> datetime:
@@ -108,25 +115,27 @@ class Run:
         """Whether the record says that the current attempt has had an instance."""
         return self.instance_id is not None or (self.verdict is None and self.claimed)
 
-    @property
-    def active(self) -> bool:
-        """Whether the run may still work."""
-        return self.status in ACTIVE
-
     def advance(self, status: Status, step: str, now: datetime) -> Run:
         """This run in a later phase. Raises ValueError for an invalid transition."""
-        if status is not self.status and status not in _TRANSITIONS[self.status]:
+        if status is not self.status and not follows(self.status, status):
             raise ValueError(f"no transition {self.status} -> {status}")
         phases = self.phases if status is self.status else (*self.phases, (status, now))
         return replace(self, status=status, current_step=step, updated_at=now, phases=phases)
 
-    def with_phases_from(self, later: Run) -> Run:
-        """This run, advanced through the further phases of a later copy of it."""
-        run = self
-        for status, moment in later.phases[len(self.phases) :]:
-            if status in _TRANSITIONS[run.status]:
-                run = run.advance(status, str(status), moment)
-        return run
+    def claimed_by(self, instance_id: str | None, instance_type: str, at: datetime) -> Run:
+        """This run with the claim of an instance; its id is None if it is not known."""
+        return replace(
+            self,
+            current_step=CLAIMED,
+            instance_id=instance_id,
+            instance_type=instance_type,
+            # Its launcher may have died before it could say so.
+            launched_at=self.launched_at or (self.launching.since if self.launching else self.updated_at),
+            claimed_at=at,
+            # The instance is here: a suspicion that it is missing would count as the first of two observations.
+            suspect=None,
+            waiting=None,
+        )
 
     def end(self, verdict: Verdict, now: datetime) -> Run:
         """This run with a verdict. The first verdict stands."""
@@ -155,6 +164,7 @@ class Run:
             instance_type=max(self.prices, key=lambda price: price[1], default=(self.instance_type, 0.0))[0],
             spent_usd=spent_usd,
             launched_at=None,
+            claimed_at=None,
             ended_at=None,
             preemptions_left=self.preemptions_left - (cause is Cause.PREEMPTED),
             crashes_left=self.crashes_left - (cause is not Cause.PREEMPTED),
@@ -173,7 +183,6 @@ class Run:
 
     def to_json(self) -> bytes:
         """The record as stored in S3."""
-        verdict, stop, suspect = self.verdict, self.stop, self.suspect
         return dump_json(
             {
                 "schema_version": SCHEMA_VERSION,
@@ -196,26 +205,16 @@ class Run:
                 "max_cost_usd": self.max_cost_usd,
                 "spent_usd": self.spent_usd,
                 "launched_at": self.launched_at and format_time(self.launched_at),
+                "claimed_at": self.claimed_at and format_time(self.claimed_at),
                 "ended_at": self.ended_at and format_time(self.ended_at),
                 "preemptions_left": self.preemptions_left,
                 "crashes_left": self.crashes_left,
-                "verdict": verdict
-                and {
-                    "outcome": verdict.outcome,
-                    "cause": verdict.cause,
-                    "message": verdict.message,
-                    "decided_by": verdict.decided_by,
-                },
-                "stop": stop
-                and {"cause": stop.cause, "reason": stop.reason, "requested_at": format_time(stop.requested_at)},
-                "suspect": suspect
-                and {
-                    "cause": suspect.cause,
-                    "reason": suspect.reason,
-                    "first_seen": format_time(suspect.first_seen),
-                },
+                "verdict": self.verdict and self.verdict.to_dict(),
+                "stop": self.stop and self.stop.to_dict(),
+                "suspect": self.suspect and self.suspect.to_dict(),
                 "launching": self.launching and self.launching.to_dict(),
                 "waiting": self.waiting and self.waiting.to_dict(),
+                "models": dict(self.models),
                 "timestamps": [{"status": status, "at": format_time(moment)} for status, moment in self.phases],
             }
         )
@@ -246,10 +245,11 @@ class Run:
             updated_at=fields.time("updated_at"),
             deadline=fields.time("deadline"),
             price_per_hour_usd=fields.number_or_none("price_per_hour_usd"),
-            prices=_prices(fields) if fields.has("prices") else (),
+            prices=_pairs(fields, "prices", Fields.number),
             max_cost_usd=fields.number_or_none("max_cost_usd"),
             spent_usd=fields.number("spent_usd"),
             launched_at=fields.time("launched_at") if fields.has("launched_at") else None,
+            claimed_at=fields.time("claimed_at") if fields.has("claimed_at") else None,
             ended_at=fields.time("ended_at") if fields.has("ended_at") else None,
             preemptions_left=fields.count("preemptions_left"),
             crashes_left=fields.count("crashes_left"),
@@ -259,6 +259,7 @@ class Run:
             launching=Launching.from_fields(fields.child("launching")) if fields.has("launching") else None,
             waiting=Waiting.from_fields(fields.child("waiting")) if fields.has("waiting") else None,
             parent=check_run_id(fields.text("parent")) if fields.has("parent") else None,
+            models=_pairs(fields, "models", Fields.text),
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 
@@ -277,9 +278,9 @@ def _read(raw: bytes, lane: Lane) -> Run:
         raise InvalidDocument(f"{lane.state_key}: {one_line(str(error), 120)}") from error
 
 
-def _prices(fields: Fields) -> tuple[tuple[str, float], ...]:
-    prices = fields.child("prices")
-    return tuple((instance_type, prices.number(instance_type)) for instance_type in fields.raw("prices"))
+def _pairs(fields: Fields, name: str, read: Callable[[Fields, str], Value]) -> tuple[tuple[str, Value], ...]:
+    document = fields.raw(name) if fields.has(name) else {}
+    return tuple((key, read(fields.child(name), key)) for key in document)
 
 
 def new_run_id(now: datetime, entropy: bytes) -> str:
@@ -292,9 +293,3 @@ def check_run_id(value: str) -> str:
     if not RUN_ID_PATTERN.fullmatch(value):
         raise InvalidInput("run id", f"{one_line(value, 60)!r} is not a run id", "like 20260131T120000Z-1a2b3c")
     return value
-
-
-def client_token(run: Run, instance_type: str, subnet_id: str, market: str) -> str:
-    """EC2's idempotency token (64 ASCII characters) for one way to launch one attempt: a retry starts no second one."""
-    identity = "/".join((run.lane.environment, run.run_id, str(run.attempt), instance_type, subnet_id, market))
-    return hashlib.sha256(identity.encode()).hexdigest()

@@ -13,6 +13,10 @@ RUN_ID_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 LOGS = "logs/"
 CHECKPOINTS = "checkpoints/"
 """Prefix of checkpoints below the prefix of the run, with one folder per step."""
+_REPORT = re.compile(
+    rf"(?P<environment>[a-z][a-z0-9-]{{0,30}})/(?P<run_id>{RUN_ID_PATTERN.pattern})/"
+    r"(?:status|claims/[0-9]{1,9}|outcomes/[0-9]{1,9})\.json"
+)
 _LATER_PART = re.compile(r"\.([0-9]{4,})\Z")
 
 
@@ -39,6 +43,12 @@ def status_key(environment: str, run_id: str) -> str:
 def outcome_key(environment: str, run_id: str, attempt: int) -> str:
     """Key of an attempt's outcome, by its agent or by the watchdog, whoever is first. Written once."""
     return run_key(environment, run_id, f"outcomes/{attempt}.json")
+
+
+def run_of_report(key: str) -> tuple[str, str] | None:
+    """The environment and the run of a claim, a status or an outcome, by its key; None for any other key."""
+    match = _REPORT.fullmatch(key)
+    return None if match is None or match["environment"] == CACHED else (match["environment"], match["run_id"])
 
 
 def exit_report_key(environment: str, run_id: str, attempt: int) -> str:

@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import datetime
 from enum import StrEnum
+from typing import Any
 
 from chronos_ec2.domain.parsing.codec import Fields
+from chronos_ec2.domain.parsing.times import format_time
 
 
 class Status(StrEnum):
@@ -63,6 +65,11 @@ _TRANSITIONS: dict[Status, frozenset[Status]] = {
 ACTIVE = frozenset(status for status, following in _TRANSITIONS.items() if following)
 
 
+def follows(status: Status, later: Status) -> bool:
+    """Whether a run may go from one status to another."""
+    return later in _TRANSITIONS[status]
+
+
 MAX_VERDICT = 4000
 """Characters of a verdict's message. A denied call has an encoded part, which must be whole to be decoded."""
 
@@ -80,6 +87,15 @@ class Verdict:
     def status(self) -> Status:
         """The status of a run with this verdict."""
         return _STATUS_OF[self.outcome]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in a record."""
+        return {
+            "outcome": self.outcome,
+            "cause": self.cause,
+            "message": self.message,
+            "decided_by": self.decided_by,
+        }
 
 
 _STATUS_OF = {
@@ -102,6 +118,10 @@ class Stop:
         """Killed if a person asked, failed if a limit did."""
         return Outcome.KILLED if self.cause is Cause.REQUESTED else Outcome.FAILED
 
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in a record."""
+        return {"cause": self.cause, "reason": self.reason, "requested_at": format_time(self.requested_at)}
+
 
 @dataclass(frozen=True, slots=True)
 class Suspect:
@@ -110,6 +130,10 @@ class Suspect:
     cause: Cause
     reason: str
     first_seen: datetime
+
+    def to_dict(self) -> dict[str, Any]:
+        """The fields in a record."""
+        return {"cause": self.cause, "reason": self.reason, "first_seen": format_time(self.first_seen)}
 
 
 def read_verdict(fields: Fields) -> Verdict:

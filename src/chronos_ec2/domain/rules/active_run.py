@@ -83,7 +83,7 @@ class _Case:
         return Decision(f"suspected: {text}", (WriteLock(replace(self.run, suspect=suspect, updated_at=self.now)),))
 
     def end_with_verdict(self, outcome: Outcome, cause: Cause, message: str) -> Decision:
-        """Write the verdict, then terminate. The conditional write is also the last check that nothing has changed.
+        """Write the verdict, then terminate. The writes are also the last check that nothing has changed.
 
         A verdict that exists is not written again: the time of its writing says since when the termination is due.
         """
@@ -167,17 +167,16 @@ def _ended_by_agent(case: _Case) -> Decision | None:
 
 
 def _agent_dead(case: _Case) -> Decision | None:
-    if not case.run.claimed or isinstance(case.facts.heartbeat, ReadFailed):
+    if case.run.claimed_at is None or isinstance(case.facts.heartbeat, ReadFailed):
         return None
     if case.heartbeat:
-        return _silent_since(case, case.heartbeat.received_at, observations=2)
+        return _silent_since(case, case.heartbeat.received_at)
     if isinstance(case.facts.heartbeat, Unreadable):
-        return _silent_since(case, case.facts.heartbeat.written_at, observations=2)
-    # Without a heartbeat the claim counts. Writing a first observation would renew its time, so one must do.
-    return _silent_since(case, case.lock.written_at, observations=1)
+        return _silent_since(case, case.facts.heartbeat.written_at)
+    return _silent_since(case, case.lock.since(case.run.claimed_at))
 
 
-def _silent_since(case: _Case, last: datetime, observations: int) -> Decision | None:
+def _silent_since(case: _Case, last: datetime) -> Decision | None:
     """End a run whose agent was last heard at `last`.
 
     After an outage of S3 every heartbeat is old until the next one arrives. The first observation is written to S3, so
@@ -189,9 +188,9 @@ def _silent_since(case: _Case, last: datetime, observations: int) -> Decision | 
     suspect = case.run.suspect
     first_seen = case.lock.since(suspect.first_seen) if suspect and suspect.cause is Cause.INFRA else None
     # S3's times are whole seconds: the lock may be dated up to one second before the observation written in it.
-    if observations == 2 and (first_seen is None or first_seen - last <= case.limits.lease - timedelta(seconds=1)):
+    if first_seen is None or first_seen - last <= case.limits.lease - timedelta(seconds=1):
         return case.suspect(Cause.INFRA, text)
-    if observations == 2 and first_seen and case.now - first_seen < case.limits.confirmation:
+    if case.now - first_seen < case.limits.confirmation:
         return Decision(f"suspected, not confirmed yet: {text}")
     return case.end_with_verdict(Outcome.FAILED, Cause.INFRA, text)
 
@@ -248,6 +247,8 @@ def _near_a_limit(case: _Case) -> Decision | None:
 def _healthy(case: _Case) -> Decision:
     if isinstance(case.facts.heartbeat, ReadFailed):
         return Decision(f"the heartbeat could not be read ({case.facts.heartbeat.problem}): no evidence, no kill")
+    if isinstance(case.facts.reports.outcome, ReadFailed):
+        return Decision(f"whether it has ended could not be read ({case.facts.reports.outcome.problem})")
     if case.run.suspect:
         cleared = replace(case.run, suspect=None, updated_at=case.now)
         return Decision("suspicion cleared", (WriteLock(cleared),))

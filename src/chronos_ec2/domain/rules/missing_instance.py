@@ -65,7 +65,7 @@ def _works(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     The watchdog cannot terminate such an instance. A fresh heartbeat alone does not keep the lock: if the work hangs or
     the deadline is past, releasing the lock makes the agent fence itself.
     """
-    last = last_heard(facts.heartbeat, run.instance_id) if run.instance_id else None
+    last = last_heard(facts.heartbeat, run.instance_id) if run.claimed and run.instance_id else None
     hangs = isinstance(facts.heartbeat, HeartbeatReceived) and facts.heartbeat.stalled_for(now) > limits.progress
     return last is not None and now - last <= limits.lease and now < run.deadline and not hangs
 
@@ -83,10 +83,12 @@ def _finish_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits,
     if isinstance(facts.heartbeat, ReadFailed):
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.heartbeat.problem})")
     spent = settled(now, ended, facts.instances, facts.heartbeat).spent_usd
-    again = run.next_attempt(verdict.cause, spent, now)
+    again = ended.next_attempt(verdict.cause, spent, now)
     how = "resumes from its checkpoint" if _has_checkpoint(run, facts) else "starts over without a checkpoint"
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {how}"
-    return Decision(f"{reason}; {text}", (WriteLock(again), Notify(Kind.RESUMED, run.run_id, text, again)))
+    # Its verdict comes first, so that the lost instance can neither claim nor end anything any more.
+    writes = (WriteLock(again),) if run.verdict else (WriteLock(ended), WriteLock(again))
+    return Decision(f"{reason}; {text}", (*writes, Notify(Kind.RESUMED, run.run_id, text, again)))
 
 
 def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, limits: Limits) -> bool:

@@ -132,7 +132,8 @@ class FailedLaunch:
             if state.run.attempt != self.run.attempt:
                 return f"run {self.run.run_id} goes on as attempt {state.run.attempt}. {self._commands('monitor')}"
             taken_over = state.run.launching and state.run.launching not in self.recorded
-            if taken_over or isinstance(error, Superseded):
+            # The watchdog concludes a run that has its verdict, and tells of it.
+            if taken_over or state.run.verdict or isinstance(error, Superseded):
                 return self._commands("monitor")
             try:
                 return self._stop(state, error) if self.possible_instance else self._free(state, error)
@@ -146,7 +147,7 @@ class FailedLaunch:
         verdict = Verdict(outcome, cause, _reason(error), DecidedBy.AGENT)
         ended = held.run.end(verdict, max(held.written_at, held.run.updated_at))
         self.store.objects.write(run_key(self.run.lane.environment, self.run.run_id, FINAL_RECORD), ended.to_json())
-        self.store.release_lock(self.run.lane, held.etag)
+        self.store.release_lock(held)
         return f"run {self.run.run_id}: no instance was started, and {self.run.lane} is free"
 
     def _stop(self, held: LockHeld, error: BaseException) -> str:

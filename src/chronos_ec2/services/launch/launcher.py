@@ -20,7 +20,7 @@ from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import LAUNCHER_TIMEOUT, TAKE_OVER_AFTER, StackBounds
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request, check_request_size
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Budget, Request, check_request_size
 from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
@@ -82,6 +82,7 @@ def launch(
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
         spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
         spec.on_demand_after, spec.parent,
+        Budget(deadline, run.max_cost_usd, price, run.prices, run.preemptions_left, run.crashes_left),
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, attempt = StartedInstances(fleet), None
@@ -152,11 +153,11 @@ class Launcher:
             return None
         try:
             request = self._request(run)
-            self._check(request, run, now)
+            ordered = self._as_ordered(run, request, now)
         except (InvalidDocument, LaunchRefused) as error:
             self._refuse(held, error)
             raise
-        attempt = Attempt(held, request, self.store, self.clock)
+        attempt = Attempt(replace(held, run=ordered), request, self.store, self.clock)
         try:
             launched = attempt.ask(self.fleet, self.bucket, self.subnet_ids, _ROUND)
         except NoCapacity as error:
@@ -176,12 +177,25 @@ class Launcher:
             raise InvalidDocument(f"run {run.run_id} has no {REQUEST}")
         return Request.from_json(found.body)
 
-    def _check(self, request: Request, run: Run, now: datetime) -> None:
-        """Raise LaunchRefused for what the stack allows no run, because an order in the bucket may be forged."""
+    def _as_ordered(self, run: Run, request: Request, now: datetime) -> Run:
+        """The run with the deadline, cap and prices of its order, whatever its lock says.
+
+        Raises:
+            LaunchRefused: the attempt is beyond the order, or the order beyond what the stack allows: it may be forged.
+        """
+        budget = request.budget
+        if budget is None:
+            raise InvalidDocument(f"{REQUEST} of run {run.run_id} has no budget")
+        if run.attempt > 1 + budget.preemptions + budget.crashes:
+            raise LaunchRefused(f"attempt {run.attempt} of run {run.run_id} is beyond the budget of its order")
         try:
-            self.bounds.check(request.instance_types, max(request.limits.max_runtime, run.deadline - now))
+            self.bounds.check(request.instance_types, max(request.limits.max_runtime, budget.deadline - now))
         except InvalidInput as error:
             raise LaunchRefused(f"the order of run {run.run_id} is beyond what the stack allows: {error}") from error
+        return replace(
+            run, deadline=budget.deadline, max_cost_usd=budget.max_cost_usd,
+            price_per_hour_usd=budget.price_per_hour_usd, prices=budget.prices,
+        )  # fmt: skip
 
     def _refuse(self, held: LockHeld, error: Exception) -> None:
         """Give the run its verdict: no launcher will do better. The watchdog frees the lane."""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from itertools import islice
-from typing import Any
 
-from chronos_ec2.domain.errors import InvalidDocument, NotAllowed
+from chronos_ec2.domain.errors import NotAllowed
 from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.parsing.codec import dump_json, load_json
+from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.records.reports import CleanupReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key, run_prefix
 from chronos_ec2.ports import Deadlines, Fleet, ObjectStore, Resource
@@ -26,25 +27,32 @@ _MAX_UPLOADS = 200
 """How many unfinished uploads are aborted at the end of a run. S3 drops the others within two days."""
 
 
+@dataclass(frozen=True, slots=True)
+class EndedRun:
+    """A run that is over: the instances that EC2 lists, and what its last agent has reported about its own."""
+
+    run: Run
+    instances: tuple[Instance, ...]
+    agent: CleanupReport | None
+    now: datetime
+
+
 def write_receipt(
     objects: ObjectStore,
     fleet: Fleet,
     deadlines: Deadlines,
-    run: Run,
-    instances: tuple[Instance, ...],
-    now: datetime,
+    ended: EndedRun,
     tolerated: type[Exception] = NotAllowed,
 ) -> None:
     """Delete unused leftovers of the run, abort its unfinished uploads, and write cleanup_status.json.
 
-    The receipt holds what AWS says about the run's resources, and what the agent reported about its instance. An error
-    that is `tolerated` is part of the receipt, so it cannot keep the lane locked.
+    The receipt holds what AWS says about the run's resources, and what the agent has reported about its instance. An
+    error that is `tolerated` is part of the receipt, so it cannot keep the lane locked.
     """
-    environment = run.lane.environment
-    key = run_key(environment, run.run_id, RECEIPT)
+    run, environment = ended.run, ended.run.lane.environment
     resources = [
         {"kind": "instance", "id": instance.instance_id, "state": str(instance.state)}
-        for instance in instances
+        for instance in ended.instances
         if instance.run_id == run.run_id
     ]
     resources += _leftovers(fleet, environment, run.run_id, tolerated)
@@ -52,17 +60,17 @@ def write_receipt(
     scheduled = list_schedules(deadlines)
     resources += [
         {"kind": "schedule", "id": instance.instance_id, "state": _schedule_state(instance.instance_id, scheduled)}
-        for instance in instances
+        for instance in ended.instances
         if instance.run_id == run.run_id
     ]
     receipt = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,
-        "checked_at": format_time(now),
+        "checked_at": format_time(ended.now),
         "resources": resources,
-        "agent": _agent_report(objects, key),
+        "agent": ended.agent and ended.agent.to_dict(),
     }
-    objects.write(key, dump_json(receipt))
+    objects.write(run_key(environment, run.run_id, RECEIPT), dump_json(receipt))
 
 
 def _leftovers(fleet: Fleet, environment: str, run_id: str, tolerated: type[Exception]) -> list[dict[str, str]]:
@@ -114,14 +122,3 @@ def _schedule_state(instance_id: str, scheduled: Mapping[str, datetime] | ReadFa
     if isinstance(scheduled, ReadFailed):
         return "unknown"
     return "scheduled" if instance_id in scheduled else "deleted"
-
-
-def _agent_report(objects: ObjectStore, key: str) -> Any:
-    """The agent's part of the receipt, unchanged. `write_receipt` may run twice."""
-    found = objects.read(key)
-    if found is None:
-        return None
-    try:
-        return load_json(found.body, RECEIPT).get("agent")
-    except InvalidDocument:
-        return None

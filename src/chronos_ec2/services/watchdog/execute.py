@@ -24,29 +24,26 @@ from chronos_ec2.domain.decision import (
 )
 from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable, TerminationProtected
 from chronos_ec2.domain.facts import (
-    HeartbeatRead,
-    HeartbeatReceived,
+    Found,
     LaneFacts,
     LockHeld,
-    LockRead,
     ReadFailed,
-    Unreadable,
-    last_heard,
 )
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY
 from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import OutcomeReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key, run_key, set_aside_key, suspect_key
-from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
-from chronos_ec2.services.watchdog.cleanup_receipt import write_receipt
+from chronos_ec2.services.watchdog.cleanup_receipt import EndedRun, write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
+from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,6 +60,21 @@ class Executor:
     place: StackLocation
     prices: Prices
     limit: MessageLimit
+
+    def record(self, observed: LaneFacts, reported: LaneFacts) -> tuple[LaneFacts, Exception | None]:
+        """Write the run as reported into the lock if it differs from the one observed; the facts to decide on.
+
+        An error other than LostRace is returned: what is reported counts also when it cannot be written.
+        """
+        before, after = observed.lock, reported.lock
+        if before == after or not isinstance(before, LockHeld) or not isinstance(after, LockHeld):
+            return reported, None
+        try:
+            return replace(reported, lock=self.store.replace_lock(after.run, before)), None
+        except LostRace:
+            raise
+        except Exception as error:  # noqa: BLE001 - deadlines hold although S3 does not answer; raised after that
+            return reported, error
 
     def apply(self, decision: Decision, facts: LaneFacts) -> None:
         """Execute the actions in order. An error of one does not stop the next, and is raised after the last.
@@ -95,24 +107,7 @@ class Executor:
             raise failed
 
     def _check_heartbeat(self, action: Action, facts: LaneFacts) -> None:
-        """Raise LostRace if a heartbeat has arrived or moved since the facts were read, before anything is written."""
-        if (silent := _based_on_heartbeat_of(action, facts)) is None:
-            return
-        instance_id, run_id = silent
-        known = facts.heartbeats.get(run_id, facts.heartbeat)
-        if isinstance(known, ReadFailed):
-            return  # decided without it
-        current = self.store.read_heartbeat(self.environment, run_id)
-        if isinstance(current, ReadFailed):
-            raise LostRace(f"the heartbeat of {instance_id} could not be checked again: {current.problem}")
-        last, before = last_heard(current, instance_id), last_heard(known, instance_id)
-        if last is None:
-            return
-        arrived = before is None or last > before
-        moved = _counter(current) > _counter(known)
-        hung = isinstance(action, Terminate) and action.cause is Cause.HUNG
-        if moved or (arrived and not hung):
-            raise LostRace(f"{instance_id} has sent a heartbeat since")
+        check_heartbeat(self.store, action, facts)
 
     def _execute(self, action: Effect, facts: LaneFacts) -> LaneFacts:
         match action:
@@ -163,8 +158,8 @@ class Executor:
         instance_id = action.instance_id
         if instance_id not in {instance.instance_id for instance in facts.instances if instance.alive}:
             raise LostRace(f"{instance_id} is not in EC2's list of our instances")
-        if not action.unconditional and _version(self.store.read_lock(facts.lane)) != _version(facts.lock):
-            raise LostRace(f"{facts.lane.state_key} changed")
+        if not action.unconditional:
+            check_lock(self.store, facts)
         try:
             self.fleet.terminate(instance_id, force=action.force)
         except TerminationProtected:
@@ -184,8 +179,12 @@ class Executor:
         run = held.run
         since = held.since(run.phases[-1][1]) if run.phases else held.written_at
         tolerated = Exception if now - since >= MAX_RECEIPT_DELAY else NotAllowed
-        write_receipt(self.store.objects, self.fleet, self.deadlines, run, facts.instances, now, tolerated)
-        self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), run.to_json())
+        outcome = self._outcome_of(run, tolerated)
+        cleanup, models = (outcome.cleanup, outcome.models) if outcome else (None, ())
+        ended = EndedRun(run, facts.instances, cleanup, now)
+        write_receipt(self.store.objects, self.fleet, self.deadlines, ended, tolerated)
+        final = replace(run, models=models)
+        self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), final.to_json())
         text = run.verdict.message if run.verdict else ""
         incident = Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run))
         overdue = now - since >= MAX_NOTIFICATION_DELAY
@@ -196,16 +195,23 @@ class Executor:
             raise
         except Exception:
             if overdue:
-                self.store.release_lock(facts.lane, held.etag)
+                self.store.release_lock(held)
             raise
         if notified:
-            self.store.release_lock(facts.lane, held.etag)
+            self.store.release_lock(held)
+
+    def _outcome_of(self, run: Run, tolerated: type[Exception]) -> OutcomeReport | None:
+        """What the last attempt has reported at its end. Raises ServiceUnavailable, unless that is tolerated."""
+        found = self.store.read_outcome(run)
+        if isinstance(found, ReadFailed) and not issubclass(ServiceUnavailable, tolerated):
+            raise ServiceUnavailable(found.problem)
+        return found.document if isinstance(found, Found) else None
 
     def _release_unreadable(self, lane: Lane, etag: str) -> None:
         found = self.store.objects.read(lane.state_key)
         if found and found.etag == etag:
             self.store.objects.write(set_aside_key(lane, etag), found.body, "application/octet-stream")
-        self.store.release_lock(lane, etag)
+        self.store.remove_lock(lane, etag)
 
     def _notify(self, notify: Notify, facts: LaneFacts) -> bool:
         """Send a notification; whether nothing has to wait for it any more."""
@@ -236,39 +242,3 @@ class Executor:
 
         outbox = Outbox(self.store.objects, self.notifier)
         return outbox.send(marker, message, now, about=about, admitted=admitted, overdue=overdue)
-
-
-def _counter(heartbeat: HeartbeatRead) -> int:
-    return heartbeat.heartbeat.counter if isinstance(heartbeat, HeartbeatReceived) else -1
-
-
-def _based_on_heartbeat_of(action: Action, facts: LaneFacts) -> tuple[str, str] | None:
-    """The ids of the instance and run whose old or missing heartbeat is a reason for this action, if any."""
-    match action, facts.lock:
-        case Terminate(instance_id, Cause.INFRA | Cause.HUNG), LockHeld(run):
-            return instance_id, run.run_id
-        case Terminate(instance_id, Cause.ORPHAN | Cause.HUNG), Unreadable():
-            run_id = next((each.run_id for each in facts.instances if each.instance_id == instance_id), None)
-            return (instance_id, run_id) if run_id else None
-        case FinishRun(after) | WriteLock(after), LockHeld(run) if run.instance_id and run.instance_id not in _ids(
-            facts
-        ):
-            over = isinstance(action, FinishRun) or after.attempt != run.attempt
-            return (run.instance_id, run.run_id) if over else None
-        case _:
-            return None
-
-
-def _ids(facts: LaneFacts) -> set[str]:
-    return {instance.instance_id for instance in facts.instances}
-
-
-def _version(lock: LockRead) -> object:
-    """Equal for two reads of the same lock: sequence and nonce, because an ETag can recur."""
-    match lock:
-        case LockHeld(run):
-            return (run.run_id, run.seq, run.nonce)
-        case ReadFailed():
-            return ReadFailed  # their texts differ
-        case _:
-            return lock

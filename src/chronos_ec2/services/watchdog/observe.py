@@ -1,6 +1,7 @@
-"""Reads what is known about a lane: EC2's list, then the lock, then the heartbeat and the marks.
+"""Reads what is known about a lane: EC2's list, then the lock, the instance's reports, its heartbeat and the marks.
 
-The order matters: if the lock were read first, an instance launched in between would look like an orphan.
+The order matters: if the lock were read first, an instance launched in between would look like an orphan; if an outcome
+were read before EC2's list, an instance that ends in between would seem to have said nothing.
 """
 
 from __future__ import annotations
@@ -11,7 +12,17 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, HeartbeatRead, LaneFacts, LockHeld, LockRead, ReadFailed, Unreadable
+from chronos_ec2.domain.facts import (
+    Absent,
+    Found,
+    HeartbeatRead,
+    LaneFacts,
+    LockHeld,
+    LockRead,
+    ReadFailed,
+    Reports,
+    Unreadable,
+)
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
@@ -70,8 +81,10 @@ class Observer:
         scheduled = listing.scheduled if isinstance(listing.scheduled, ReadFailed) else listing.scheduled.keys()
         if isinstance(lock, ReadFailed):
             # Only deadlines count now. Other reads would probably fail too, and take time.
-            return LaneFacts(lane, instances, listing.at, lock, lock, scheduled)
-        facts = LaneFacts(lane, instances, listing.at, lock, self._heartbeat_of(lock), scheduled)
+            return LaneFacts(lane, instances, listing.at, lock, lock, scheduled=scheduled)
+        reports = self._reports_of(lock)
+        heartbeat = self._heartbeat_of(lock, reports)
+        facts = LaneFacts(lane, instances, listing.at, lock, heartbeat, reports, scheduled)
         if isinstance(lock, LockHeld) and is_lost(lock.run, instances):
             facts = replace(facts, exit_report=exit_report(self.store.objects, lock.run))
         marks = {
@@ -86,8 +99,19 @@ class Observer:
             marks = marks or ({lock.etag: idle_unreadable_key(lane, lock.etag)} if old else {})
         return replace(facts, suspects=self._first_seen(marks)) if marks else facts
 
-    def _heartbeat_of(self, lock: LockRead) -> HeartbeatRead:
-        if isinstance(lock, LockHeld) and (lock.run.claimed or lock.run.attempt > 1):
+    def _reports_of(self, lock: LockRead) -> Reports:
+        """What the record may not have yet."""
+        if not isinstance(lock, LockHeld) or lock.run.verdict is not None:
+            return Reports()
+        claim = Absent() if lock.run.claimed else self.store.read_claim(lock.run)
+        if not (lock.run.claimed or isinstance(claim, Found)):
+            return Reports(claim)
+        return Reports(claim, self.store.read_status(lock.run), self.store.read_outcome(lock.run))
+
+    def _heartbeat_of(self, lock: LockRead, reports: Reports) -> HeartbeatRead:
+        if not isinstance(lock, LockHeld):
+            return Absent()
+        if lock.run.claimed or lock.run.attempt > 1 or isinstance(reports.claim, Found):
             return self.store.read_heartbeat(self.environment, lock.run.run_id)
         return Absent()
 

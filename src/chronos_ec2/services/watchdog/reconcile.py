@@ -29,6 +29,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span
 from chronos_ec2.domain.records.lane import Lane, lanes_prefix
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import LaneList, RunStore
@@ -246,20 +247,24 @@ class Reconciler:
 
     def _reconcile(self, lane: Lane, listing: Listing) -> Report:
         for lost_races in range(_MAX_LOST_RACES):
-            facts = self._observer.gather(lane, listing)
-            decision = self.decide(facts, self.clock.now(), self.limits)
+            observed = self._observer.gather(lane, listing)
+            facts = as_reported(observed, self.clock.now())
             try:
+                facts, unrecorded = self._executor.record(observed, facts)
+                decision = self.decide(facts, self.clock.now(), self.limits)
                 self._executor.apply(decision, facts)
             except LostRace:
                 listing = self._observer.list_lane(lane)
                 continue
+            if unrecorded:
+                raise unrecorded
             run = facts.lock.run if isinstance(facts.lock, LockHeld) else None
             return Report(lane, decision, lost_races, run=run, instances=_living(facts))
         return self._apply_hard_limits(lane, listing)
 
     def _apply_hard_limits(self, lane: Lane, listing: Listing) -> Report:
         """Do only what no write can prevent. Whoever wins every race is alive; the next trigger looks again."""
-        facts = self._observer.gather(lane, listing)
+        facts = as_reported(self._observer.gather(lane, listing), self.clock.now())
         decision = self.decide(facts, self.clock.now(), self.limits)
         hard = tuple(action for action in decision.actions if isinstance(action, Terminate) and action.unconditional)
         reason = f"every race for the lock was lost, only hard limits count: {decision.reason}"
