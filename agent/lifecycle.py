@@ -7,6 +7,7 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 
@@ -18,6 +19,7 @@ from agent.data.dataset import download
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
 from agent.host import nvml
+from agent.logs.redaction import redacted
 from agent.preflight.checks import Check, Needs, preflight
 from agent.protocol.workdir import Workdir
 from agent.results.cleanup import clean, delete_all
@@ -136,7 +138,8 @@ class AgentRun:
             self._ctx.control.check_fence()
         except RunFailed as error:
             record.retry_elsewhere = error.elsewhere
-            return error.verdict
+            # It has the last line of the trainer's output.
+            return replace(error.verdict, message=redacted(error.verdict.message))
         except Stopped as error:
             return error.verdict
         except Fenced:
@@ -144,7 +147,7 @@ class AgentRun:
         except Exception as error:  # noqa: BLE001 - the run must end with a verdict whatever happens
             _log.exception("unexpected error")
             message = f"the agent failed in {self._ctx.session.run.status}: {type(error).__name__}: {error}"
-            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(message), DecidedBy.AGENT)
+            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(redacted(message)), DecidedBy.AGENT)
         return _COMPLETED
 
     def _initialize(self) -> TrainingConfig:

@@ -31,7 +31,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.request import DataObject, Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import incident_key, run_key, status_key
+from chronos_ec2.domain.records.s3_keys import incident_key, outcome_key, run_key, status_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.run_store import HEARTBEAT
 from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT
@@ -260,7 +260,7 @@ def _is_concluded(raw: bytes) -> None:
     env.end(Outcome.SUCCEEDED, Cause.COMPLETED)
     env.power_off(launched)
     keys = [run_key("dev", launched.run_id, name) for name in _OF_AN_INSTANCE]
-    for key in [*keys, status_key("dev", launched.run_id)]:
+    for key in [*keys, status_key("dev", launched.run_id), outcome_key("dev", launched.run_id, 1)]:
         env.objects.write(key, raw)
     env.objects.begin(run_key("dev", launched.run_id, raw[:60].decode("latin-1")))
     errors = [report.error for report in env.watchdog.sweep() if report.error]

@@ -235,7 +235,7 @@ def test_teardown_without_confirmation_does_nothing(run: Command, monkeypatch: p
 def test_a_log_is_printed_and_a_missing_one_is_an_error(run: Command, config: Path) -> None:
     run_id = run("launch", "--config", str(config), "--json").json["run_id"]
     client("s3").put_object(Bucket=BUCKET, Key=f"dev/{run_id}/logs/agent.log", Body=b"claimed\n\x1b[2Jforged\n")
-    assert run("logs", "--log", "agent").out == "claimed\n[2Jforged\n"
+    assert run("logs", "--log", "agent").out == "claimed\nforged\n"
     missing = run("logs", run_id)
     assert (missing.code, "available: agent" in missing.err) == (2, True)
 

@@ -35,7 +35,7 @@ class Plan:
     def print(self) -> None:
         """Print it for people, a line for each question."""
         for name, text in self._lines():
-            console.print(f"  {name:<10}{one_line(text, 400)}", markup=False)
+            console.print(f"  {name:<10}{one_line(text, 400)}")
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         spec, training, resumed = self.prepared.spec, self.prepared.training, self.prepared.resumed

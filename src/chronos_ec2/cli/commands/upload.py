@@ -55,7 +55,7 @@ def data(
         return
     if converted:
         wide = f"; {len(series)} columns became series: {', '.join(series[:_NAMED])}" if series else ""
-        console.print(f"converted {len(converted)} files to Parquet, {rows} rows{wide}", markup=False)
+        console.print(f"converted {len(converted)} files to Parquet, {rows} rows{wide}")
     removed = f", {done.removed} old files removed" if done.removed else ""
     size = f"{sum(sent) / 1e6:.1f} MB"
     console.print(f"{done.files} files, {size}{removed}; in train.yaml:  data: {{path: {done.data_path}}}")
