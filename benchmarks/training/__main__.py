@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.cases.section import cases
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
+from benchmarks.training.evaluation import evaluation
 from benchmarks.training.gaps import gaps
 from benchmarks.training.m3 import m3
 from benchmarks.training.oracles import metrics_oracle
@@ -34,6 +35,7 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "arithmetic": arithmetic,
     "resume": resume,
     "ddp": ddp,
+    "evaluation": evaluation,
     "agent": agent,
     "m3": m3,
     "gaps": gaps,

@@ -490,9 +490,14 @@ def test_an_image_with_the_wrong_python_version_is_refused(instance: FakeInstanc
     assert never_started(instance, "boot failed: could not find a Python 3.7 with torch")
 
 
+def test_torch_is_not_imported_to_find_it(instance: FakeInstance) -> None:
+    (instance.root / "site-packages/torch.py").write_text("raise ImportError('takes long on a cold volume')")
+    assert instance.boot() == STARTED
+
+
 @pytest.mark.parametrize("python", [HERE, None])
 def test_an_image_without_torch_is_refused(instance: FakeInstance, python: str | None) -> None:
-    (instance.root / "site-packages/torch.py").write_text("raise ImportError('no torch')")
+    (instance.root / "site-packages/sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
     instance.upload(instance.wheels(), python=python)
     assert never_started(instance, f"boot failed: could not find a Python {python or '3.11 or later'} with torch")
 
