@@ -159,7 +159,7 @@ class AgentRun:
         driver = nvml.query_driver()
         if isinstance(driver, nvml.Driver):
             ctx.record.gpus = driver.gpus
-        dataset_bytes = sum(size for _, size in ctx.request.dataset_keys)
+        dataset_bytes = sum(one.size for one in ctx.request.dataset_keys)
         needs = Needs(dataset_bytes, ctx.request.allow_cpu, gpus_of(ctx.identity.instance_type))
         preflight(ctx.workdir.root, needs, driver, self._checked, ctx.clock.offset())
         ctx.control.check()

@@ -32,7 +32,7 @@ _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=7)
 
 def launch(
     config: Annotated[
-        Path | None, typer.Option(help=f"Training configuration (YAML). Default: {DEFAULT_CONFIG} in the bucket.")
+        Path | None, typer.Option(help=f"Training configuration (YAML). Default: the uploaded {DEFAULT_CONFIG}.")
     ] = None,
     trainer: Annotated[
         Trainer | None, typer.Option(help="`probe`: a smoke test without --config; costs cents, trains nothing.")
