@@ -10,7 +10,7 @@ import numpy as np
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.training_config.schema import Problems
+from chronos_ec2.training_config.data import Problems
 
 EXAMPLES = 3
 _EXAMPLE_LENGTH = 40
@@ -21,7 +21,8 @@ class Finding:
     """A problem of the data. `kind` is its key in `data.problems`, or a name for one that no setting accepts.
 
     `where` names the column or file, `counts` has numbers of rows, series or times, `examples` a few names. `remedy`
-    is what to do about it. An `accepted` one does not end a run.
+    is what to do about it, and `setting` the line of the configuration that does it, if there is one. An `accepted` one
+    does not end a run.
     """
 
     kind: str
@@ -32,6 +33,13 @@ class Finding:
     examples: tuple[str, ...] = ()
     accepted: bool = False
 
+    @property
+    def setting(self) -> str:
+        """The line that accepts it; empty if none does, or if it is accepted already."""
+        lenient = _LENIENT.get(self.kind)
+        key = "gaps" if self.kind == "steps" else self.kind
+        return "" if self.accepted or lenient is None else f"data.problems.{key}: {lenient}"
+
     def to_document(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {
@@ -39,10 +47,18 @@ class Finding:
             "where": self.where,
             "problem": self.problem,
             "remedy": self.remedy,
+            "setting": self.setting,
             "counts": dict(self.counts),
             "examples": list(self.examples),
             "accepted": self.accepted,
         }
+
+
+_LENIENT = {
+    "duplicates": "drop", "gaps": "fill", "steps": "ignore", "short": "train", "empty": "drop", "infinite": "fill",
+    "zones": "utc",
+}  # fmt: skip
+"""The setting of `data.problems` that changes least of all that accept a problem."""
 
 
 class Findings(list[Finding]):

@@ -16,7 +16,7 @@ from agent.data.placement import FolderColumns, Placed, drop_duplicates, drop_sh
 from agent.data.scan import Scan, exact, scan
 from agent.data.sorting import Numbers, Rows, sort
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 _LARGEST = 1e17
 """The models square values, and sum the squares of a context, in float32, which ends at 3e38."""
@@ -63,9 +63,16 @@ def read_panel(
         _check_values(found, rows, order, block, findings)
         folders = _folder_columns(found, order, data)
         rows = drop_duplicates(rows, data, folders, findings)
-        rows = _observed(rows, data, block, findings)
+        rows, complete = _observed(rows, data, block, findings)
         placed = drop_short(place(rows, data, findings), data.problems.short, min_length, findings)
-        return _write(writer, block, placed, found, data, findings, steps)
+        about = {
+            "names": data.values,
+            "categories": {column.name: column.texts for column in found.columns if column.texts is not None},
+            "findings": [finding.to_document() for finding in findings],
+            "complete": complete and placed.slots is None,
+        }
+        types = found.time_type, stored_time(parts, data.timestamp, found.time_type)
+        return _write(writer, block, placed, types, about, steps)
     except BaseException:
         writer.abandon()
         raise
@@ -165,14 +172,20 @@ def _folder_columns(found: Scan, order: Numbers | None, data: Data) -> FolderCol
     return FolderColumns(found.ends, keys, order)
 
 
-def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> Rows:
-    """Leave out what is before the first and after the last observation, and series with nothing to learn from."""
+def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> tuple[Rows, bool]:
+    """Leave out what is before the first and after the last observation, and series with nothing to learn from.
+
+    Also says whether all targets of all rows that are left are observed.
+    """
     starts = rows.starts
     empty, observed = np.ones(len(rows.names), dtype=bool), np.zeros(len(rows.codes), dtype=bool)
+    complete = np.ones(len(rows.codes), dtype=bool)
     for index in range(len(data.target)):
         values = rows.of(block.read(index))
         empty &= ~(np.fmin.reduceat(values, starts) < np.fmax.reduceat(values, starts))
-        observed |= values == values  # noqa: PLR0124 - not NaN
+        present = np.isfinite(values)
+        observed |= present
+        complete &= present
     if empty.any():
         examples = some_of(rows.names, np.flatnonzero(empty))
         problem = f"{int(empty.sum())} of {len(empty)} series have no two different numbers{for_instance(examples)}"
@@ -184,8 +197,8 @@ def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> Rows:
         observed = observed[~empty[rows.codes]]
         rows = rows.without(empty)
     if observed.all():
-        return rows
-    return _trim(rows, observed, data, findings)
+        return rows, bool(complete.all())
+    return _trim(rows, observed, data, findings), False
 
 
 def _trim(rows: Rows, observed: Any, data: Data, findings: Findings) -> Rows:
@@ -207,25 +220,19 @@ def _trim(rows: Rows, observed: Any, data: Data, findings: Findings) -> Rows:
 
 
 def _write(
-    writer: PanelWriter, block: Block, placed: Placed, found: Scan, data: Data, findings: Findings, steps: _Steps
+    writer: PanelWriter, block: Block, placed: Placed, time_types: Any, about: dict[str, Any], steps: _Steps
 ) -> Panel:
     """Put the values of the rows at their places."""
     rows = placed.rows
     offsets = np.concatenate([[0], np.cumsum(placed.lengths)])
     places = placed.places(offsets)
-    about = {
-        "names": [column.name for column in found.columns],
-        "categories": {column.name: column.texts for column in found.columns if column.texts is not None},
-        "findings": [finding.to_document() for finding in findings],
-    }
     ticks = rows.ticks_of_all(offsets, places)
-    types = rows.time_type, stored_time(found.parts, data.timestamp, rows.time_type)
     if rows.kept is None and places is None:
         steps.finish()
-        return writer.finish(block, rows.ids, offsets, ticks, types, about)
-    check_disk(block.path.parent, 4 * len(found.columns) * int(offsets[-1]))
+        return writer.finish(block, rows.ids, offsets, ticks, time_types, about)
+    check_disk(block.path.parent, 4 * len(about["names"]) * int(offsets[-1]))
     final = writer.new_block(int(offsets[-1]))
-    for index in range(len(found.columns)):
+    for index in range(len(about["names"])):
         values = rows.of(block.read(index))
         if places is not None:
             gaps = np.full(int(offsets[-1]), np.nan, np.float32)
@@ -233,4 +240,4 @@ def _write(
             values = gaps
         final.write(index, 0, values)
         steps.add(block.length)
-    return writer.finish(final, rows.ids, offsets, ticks, types, about)
+    return writer.finish(final, rows.ids, offsets, ticks, time_types, about)

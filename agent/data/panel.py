@@ -47,7 +47,7 @@ class Panel:
     float32, V as in `columns`; series i is `values[:, offsets[i]:offsets[i + 1]]`. `offsets` (S + 1,). `ticks` (N,):
     times as Arrow's integers of `time_type`; `stored_type` is their type in the files. `categories`: for each text
     covariate, the texts that its codes 0, 1, … stand for. `findings`: what was accepted about the data, with counts,
-    as plain JSON values.
+    as plain JSON values. `complete`: no observation of a target is known to be missing.
     """
 
     ids: pa.Table
@@ -59,6 +59,7 @@ class Panel:
     columns: Columns
     categories: Mapping[str, Sequence[str]] = field(default_factory=dict)
     findings: Sequence[Mapping[str, Any]] = ()
+    complete: bool = False
 
     def __len__(self) -> int:
         return len(self.offsets) - 1
@@ -166,7 +167,8 @@ class PanelWriter:
     ) -> Panel:
         """Make the block the panel's, write the rest, and open the panel.
 
-        `time_types`: of the ticks and in the files. `about`: `names`, `categories` and `findings`, as in panel.json.
+        `time_types`: of the ticks and in the files. `about`: `names`, `categories`, `findings` and `complete`, as in
+        panel.json.
         """
         for one in self._blocks:
             one.close()
@@ -207,4 +209,5 @@ def open_panel(folder: Path) -> Panel:
         columns=Columns(**metadata["columns"]),
         categories=metadata.get("categories", {}),
         findings=metadata.get("findings", []),
+        complete=metadata.get("complete", False),
     )

@@ -15,8 +15,8 @@ from agent.data.scan import Mask
 from agent.data.sorting import Numbers, Rows
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.training_config.data import Data
 from chronos_ec2.training_config.frequency import same_frequency
-from chronos_ec2.training_config.schema import Data
 
 _MAX_FILL_RATIO = 10
 """Maximum points per observation after filling gaps, of the data set and of each series."""

@@ -19,7 +19,7 @@ from agent.data.columns import Part, common_time, is_text, names_of, value_type
 from agent.data.panel import Block, Floats, Indices
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 _CHUNK_ROWS = 1 << 17
 _READ_AHEAD = 8

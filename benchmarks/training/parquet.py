@@ -24,7 +24,8 @@ from agent.data.panel import open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.workdir import Workdir
 from benchmarks.training.workload import HORIZON, ROUNDS, Section, ratio
-from chronos_ec2.training_config.schema import Data, TrainingConfig
+from chronos_ec2.training_config.data import Data
+from chronos_ec2.training_config.schema import TrainingConfig
 
 _ROWS, _LENGTH = 10_000_000, 1_000
 _DATA = Data.model_validate({"path": "x", "known_covariates": ["price", "heat", "kind"]})

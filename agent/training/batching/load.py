@@ -11,7 +11,7 @@ from agent.data.ingest import read_panel
 from agent.data.panel import Panel, open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.workdir import Workdir
-from agent.training.batching.split import min_series_length
+from chronos_ec2.training_config.held_out import min_series_length
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
@@ -36,9 +36,12 @@ def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tu
     data_sha256 = hashlib.sha256(json.dumps([settings, hashes], sort_keys=True).encode()).hexdigest()
     folder = panel_folder(workdir, data_sha256)
     try:
-        return data_sha256, open_panel(folder)
+        panel = open_panel(folder)
     except FileNotFoundError:
-        return data_sha256, read_panel(files, config.data, min_length, folder, progress)
+        panel = read_panel(files, config.data, min_length, folder, progress)
+    for finding in panel.findings:
+        metrics.event("loading", what=f"data: {finding['problem']}")
+    return data_sha256, panel
 
 
 def panel_folder(workdir: Workdir, data_sha256: str) -> Path:

@@ -9,6 +9,8 @@ import numpy as np
 
 from agent.data.panel import Floats, Indices, Panel
 
+_REDRAWS = 50
+Mask = np.ndarray[Any, np.dtype[np.bool_]]
 Weights = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -25,6 +27,16 @@ class TrainingWindows:
     context_length: int
     horizon: int
     min_past: int
+
+    def observed(self, batch: WindowBatch) -> Mask:
+        """(n,) whether windows have an observation both before and after the cutoff: others teach nothing."""
+        if self.panel.complete:
+            return np.ones(len(batch.series), dtype=bool)
+        targets = self.panel.columns.targets
+        parts = contexts(self.panel, batch, self.context_length), futures(self.panel, batch, self.horizon)
+        before, after = (np.isfinite(part[:, :targets]).any(axis=(1, 2)) for part in parts)
+        found: Mask = np.logical_and(before, after)
+        return found
 
     @property
     def usable(self) -> Indices:
@@ -72,17 +84,30 @@ class Sampler:
             self._cumulative = np.cumsum(weights[self._usable] * (self._choices if by == "length" else 1))
 
     def draw(self, step: int, rank: int = 0) -> WindowBatch:
-        """The windows of a step. Each rank has its own random stream."""
+        """The windows of a step. Each rank has its own random stream.
+
+        Windows in a long gap are drawn again, a few times.
+        """
         random = np.random.default_rng([self._seed, rank, step])
+        batch = self._pick(random, self._count)
+        for _ in range(_REDRAWS):
+            empty = np.flatnonzero(~self._windows.observed(batch))
+            if not len(empty):
+                break
+            again = self._pick(random, len(empty))
+            batch.series[empty], batch.cutoffs[empty] = again.series, again.cutoffs
+        return batch
+
+    def _pick(self, random: np.random.Generator, count: int) -> WindowBatch:
         if self._cumulative is not None:
-            points = random.random(self._count) * self._cumulative[-1]
+            points = random.random(count) * self._cumulative[-1]
             picks = np.searchsorted(self._cumulative, points, side="right")
             offsets = random.integers(self._choices[picks])
         elif self._last is None:
-            picks = random.integers(len(self._usable), size=self._count)
+            picks = random.integers(len(self._usable), size=count)
             offsets = random.integers(self._choices[picks])
         else:
-            flat = random.integers(self._last[-1], size=self._count)
+            flat = random.integers(self._last[-1], size=count)
             picks = np.searchsorted(self._last, flat, side="right")
             offsets = flat - (self._last[picks] - self._choices[picks])
         return WindowBatch(self._usable[picks], self._windows.min_past + offsets)

@@ -14,6 +14,7 @@ from agent.data.panel import Indices, Panel
 from agent.training.batching.held_out import HeldOutWindows, hold_out
 from agent.training.batching.sampler import TrainingWindows, Weights
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.held_out import choices, min_series_length
 from chronos_ec2.training_config.schema import TrainingConfig
 
 
@@ -45,7 +46,7 @@ class Split:
         ends = panel.lengths.copy()
         ends[evaluated] = test.cutoffs[0]
         chosen: dict[str, HeldOutWindows | None] = {"stopping": None, "selection": None}
-        for before, purpose in enumerate(_choices(config), windows):
+        for before, purpose in enumerate(choices(config), windows):
             held_out = hold_out(panel, horizon, 1, season, before=before, series=evaluated)
             ends[evaluated] = held_out.cutoffs[0]
             chosen[purpose] = _with_observations(held_out, f"the {horizon} points for {purpose}")
@@ -71,14 +72,6 @@ def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
     if not weights.any():
         raise InvalidInput("training.weights", "leaves no series to train on: all weights are 0")
     return weights
-
-
-def min_series_length(config: TrainingConfig) -> int:
-    """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
-
-    A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
-    """
-    return (1 + config.evaluation.windows + len(_choices(config))) * config.prediction_length
 
 
 def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
@@ -116,14 +109,6 @@ def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
     problem = f"none of the {len(observed)} series to evaluate has an observation in {where}, held out, and before them"
     remedy = "leave rows of the future, which have no target yet, out; or name other series in evaluation.series"
     raise InvalidInput("data.path", problem, remedy)
-
-
-def _choices(config: TrainingConfig) -> list[str]:
-    """What is chosen on windows of its own, from the last window before the test set backwards."""
-    has_reference = config.model.base is not None or config.evaluation.champion is not None
-    selection = has_reference and config.evaluation.export == "better"
-    stopping = config.training.early_stopping is not None
-    return ["selection"] * selection + ["stopping"] * stopping
 
 
 def _points_before(panel: Panel, cutoff: str | int) -> Indices:

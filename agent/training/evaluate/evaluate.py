@@ -91,6 +91,7 @@ def evaluate(
         "family": exported.family,
         "series": {"judged": len(test.series), "of": split.evaluated},
         "windows": len(test.cutoffs),
+        "findings": [one["problem"] for one in panel.findings],
         "verdict": verdict(comparisons, len(test.cutoffs)),
         "models": table(models.errors),
         "undefined": undefined(test),

@@ -25,7 +25,7 @@ from agent.training.evaluate.seasonal_naive import naive_forecasts
 from agent.training.model.families import family_of
 from agent.training.model.load import load_pipeline
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 
 def main(arguments: list[str] | None = None) -> int:

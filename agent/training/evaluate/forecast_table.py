@@ -13,7 +13,7 @@ import pyarrow.parquet as pq
 from agent.data.panel import Floats, Indices, Panel
 from agent.training.batching.held_out import QUANTILES, HeldOutWindows
 from agent.training.batching.histories import Array
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 _MEDIAN = QUANTILES.index(0.5)
 _EXAMPLE_PERCENTILES = (0.2, 0.4, 0.6, 0.8)

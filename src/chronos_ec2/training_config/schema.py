@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import re
 from datetime import date, datetime
-from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from chronos_ec2.training_config.frequency import length_of
+from chronos_ec2.training_config.data import Data, Section, one_or_more
 
 
 def _yaml_number(value: Any) -> Any:
@@ -26,92 +25,7 @@ Number = Annotated[float, BeforeValidator(_yaml_number)]
 Weight = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
 
 
-class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
-
-
-def _one_or_more(value: Any) -> Any:
-    return [value] if isinstance(value, str) else value
-
-
-Columns = Annotated[list[str], BeforeValidator(_one_or_more)]
-
-
-class Problems(_Section):
-    """What to do about bad data. `refuse` ends the run and reports counts and examples."""
-
-    duplicates: Literal["refuse", "drop"] = "refuse"
-    """Times that occur twice in a series; `drop` keeps the last row."""
-    gaps: Literal["refuse", "fill", "ignore"] = "refuse"
-    """Missing times; `fill` inserts missing observations, `ignore` treats rows as adjacent.
-
-    Only `ignore` accepts times without a common step, and series with different steps.
-    """
-    short: Literal["train", "refuse", "drop"] = "train"
-    """Series with fewer than `prediction_length` points before the held-out ones; `train` trains on them if they have
-    a training window, and does not evaluate them."""
-    empty: Literal["refuse", "drop"] = "refuse"
-    """Series whose targets are all missing or all the same number."""
-    infinite: Literal["refuse", "fill"] = "refuse"
-    """Infinite values; `fill` treats them as missing."""
-    zones: Literal["refuse", "utc"] = "refuse"
-    """Files with times in different zones; `utc` treats times as instants, those without a zone as UTC."""
-
-
-class Data(_Section):
-    """The data set: long-format Parquet, one row per series and time."""
-
-    path: str
-    """Prefix or key below `cached-datasets/`, such as `training-data/m3-monthly/`."""
-    item_id: Annotated[Columns, Field(default_factory=lambda: ["item_id"], min_length=1)]
-    """The column that names the series, or several, such as store and product; folders named NAME=VALUE are columns."""
-    timestamp: str = "timestamp"
-    target: Annotated[Columns, Field(default_factory=lambda: ["target"], min_length=1)]
-    """One column, or several that are forecast together."""
-    past_covariates: Annotated[Columns, Field(default_factory=list)]
-    """Columns known only up to the forecast; numbers, or categories as text."""
-    known_covariates: Annotated[Columns, Field(default_factory=list)]
-    """Columns also known for the forecast points, such as holidays and prices."""
-    frequency: str | None = None
-    """The step the data must have: an ISO 8601 duration such as PT30M, or a pandas alias such as 30min, D, W or MS."""
-    problems: Annotated[Problems, Field(default_factory=Problems)]
-
-    @property
-    def values(self) -> tuple[str, ...]:
-        """Value columns in Chronos-2's row order: targets, past covariates, known covariates."""
-        return (*self.target, *self.past_covariates, *self.known_covariates)
-
-    @model_validator(mode="after")
-    def _no_duplicate_columns(self) -> Data:
-        columns = (*self.item_id, self.timestamp, *self.values)
-        if duplicates := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
-            raise ValueError(f"column {duplicates[0]!r} is named twice")
-        return self
-
-    @model_validator(mode="after")
-    def _frequency_needs_a_common_step(self) -> Data:
-        if self.frequency is not None and self.problems.gaps == "ignore":
-            raise ValueError("frequency needs a common step, problems.gaps: ignore does without: leave one of them out")
-        return self
-
-    @field_validator("frequency")
-    @classmethod
-    def _known_frequency(cls, value: str | None) -> str | None:
-        if value is not None and length_of(value) is None:
-            raise ValueError(
-                "must be an ISO 8601 duration such as PT30M, P1D or P1M, or a pandas alias such as 30min, D, W or MS"
-            )
-        return value
-
-    @field_validator("path")
-    @classmethod
-    def _relative(cls, value: str) -> str:
-        if not value or value.startswith("/") or ".." in PurePosixPath(value).parts or "://" in value:
-            raise ValueError("must be a path below cached-datasets/, such as training-data/m3-monthly/")
-        return value
-
-
-class FromScratch(_Section):
+class FromScratch(Section):
     """Shape of a new model with random weights."""
 
     family: Literal["chronos-2", "chronos-bolt", "chronos-t5"] = "chronos-2"
@@ -133,7 +47,7 @@ class FromScratch(_Section):
         return self
 
 
-class Lora(_Section):
+class Lora(Section):
     """Train a low-rank adapter instead of all weights. Defaults are those of `Chronos2Pipeline.fit`."""
 
     rank: int = Field(8, ge=1)
@@ -141,7 +55,7 @@ class Lora(_Section):
     dropout: Number = Field(0.0, ge=0, lt=1)
 
 
-class Model(_Section):
+class Model(Section):
     """The initial model: `base` (hub id, `s3://` URI or local path) or `from_scratch` (random weights)."""
 
     base: str | None = None
@@ -157,7 +71,7 @@ class Model(_Section):
         return self
 
 
-class EarlyStopping(_Section):
+class EarlyStopping(Section):
     """Stop after `patience` validations without a lower loss, and keep the best weights.
 
     The validation window is the `prediction_length` points before the test windows, or before the window on which the
@@ -169,7 +83,7 @@ class EarlyStopping(_Section):
 
 
 def _reports(value: Any) -> Any:
-    names = _one_or_more(value)
+    names = one_or_more(value)
     if isinstance(names, list) and "mlflow" in names:
         raise ValueError("mlflow is not installed on the instance: import the run's metrics.jsonl where your server is")
     return names
@@ -192,7 +106,7 @@ def _iso(value: Any) -> Any:
 Cutoff = Annotated[str | int, BeforeValidator(_iso)]
 
 
-class Training(_Section):
+class Training(Section):
     """Optimiser, schedule and batches. Defaults are those of `Chronos2Pipeline.fit` where it has them."""
 
     steps: int = Field(1000, ge=1)
@@ -236,7 +150,7 @@ class Training(_Section):
 Baseline = Literal["auto_ets", "auto_theta"]
 
 
-class Evaluation(_Section):
+class Evaluation(Section):
     """Test windows: the last `windows` x `prediction_length` points of each series."""
 
     season_length: int = Field(1, ge=1)
@@ -260,7 +174,7 @@ class Evaluation(_Section):
 Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow"]
 
 
-class Probe(_Section):
+class Probe(Section):
     """The smoke test's trainer: learns nothing and ends as configured."""
 
     ending: Ending = "ok"
@@ -275,7 +189,7 @@ _BUILT_IN = ("chronos", "probe")
 _CUSTOM_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.ASCII)
 
 
-class TrainingConfig(_Section):
+class TrainingConfig(Section):
     """One training run."""
 
     trainer: str = "chronos"

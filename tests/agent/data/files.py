@@ -11,7 +11,7 @@ import pyarrow.parquet as pq
 
 from agent.data.ingest import read_panel
 from agent.data.panel import Panel
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 DATA = Data.model_validate({"path": "x"})
 

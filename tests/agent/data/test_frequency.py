@@ -11,7 +11,7 @@ import pytest
 
 from agent.data.frequency import frequency_of
 from agent.data.ingest import read_panel
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 
 def days(*texts: str) -> pa.Array:

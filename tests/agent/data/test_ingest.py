@@ -18,7 +18,7 @@ from agent.data.ingest import read_panel
 from agent.data.panel import open_panel
 from agent.data.sorting import order_of
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 from tests.agent.data.files import DATA, a_file, days, numbers, read
 
 

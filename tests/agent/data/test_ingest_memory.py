@@ -22,7 +22,7 @@ import sys
 from pathlib import Path
 import pandas  # pyarrow imports it at the first conversion
 from agent.data.ingest import read_panel
-from chronos_ec2.training_config.schema import Data
+from chronos_ec2.training_config.data import Data
 
 def kilobytes(name):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -25,11 +25,15 @@ def test_missing_times_are_counted_with_examples(tmp_path: Path) -> None:
         InvalidInput,
         match=r"column 'timestamp': 1 times are missing from the step P1D, in 1 of 2 series, for instance in a \(data",
     ):
-        read([a_file(tmp_path, **GAPPY)], tmp_path)
+        read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "refuse"})
 
 
-def test_missing_times_are_filled_in(tmp_path: Path) -> None:
-    panel = read([a_file(tmp_path, **GAPPY)], tmp_path, problems={"gaps": "fill"})
+def test_missing_times_are_filled_in_and_counted(tmp_path: Path) -> None:
+    """ADR 21: models take missing observations, and most real data have some."""
+    panel = read([a_file(tmp_path, **GAPPY)], tmp_path)
+    assert [(one["kind"], one["counts"], one["examples"]) for one in panel.findings] == [
+        ("gaps", {"times": 1, "series": 1}, ["a"])
+    ]
     assert panel.lengths.tolist() == [5, 3]
     assert panel.series(0)[0].tolist() == pytest.approx([1, 2, np.nan, 4, 5], nan_ok=True)
     assert panel.times(0, 0, 5).to_pylist() == days(1, 2, 3, 4, 5)
@@ -56,8 +60,8 @@ def test_missing_times_are_ignored(tmp_path: Path) -> None:
 def test_months_are_a_common_step_of_varying_length(tmp_path: Path, have: tuple[str, ...], missing: str) -> None:
     path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times(*have), target=[1, 2, 3, 4])
     with pytest.raises(InvalidInput, match="1 times are missing"):
-        read([path], tmp_path)
-    panel = read([path], tmp_path, problems={"gaps": "fill"})
+        read([path], tmp_path, problems={"gaps": "refuse"})
+    panel = read([path], tmp_path)
     assert sorted([*have, missing]) == [str(time)[:10] for time in panel.times(0, 0, 5).to_pylist()]
 
 
@@ -110,8 +114,8 @@ def test_a_monthly_series_among_quarterly_ones_is_reported(tmp_path: Path) -> No
 def test_gaps_may_be_more_frequent_than_the_step(tmp_path: Path) -> None:
     path = a_file(tmp_path, item_id=["a"] * 5, timestamp=days(1, 3, 5, 6, 8), target=[1, 3, 5, 6, 8])
     with pytest.raises(InvalidInput, match="3 times are missing from the step P1D, in 1 of 1 series"):
-        read([path], tmp_path)
-    panel = read([path], tmp_path, problems={"gaps": "fill"})
+        read([path], tmp_path, problems={"gaps": "refuse"})
+    panel = read([path], tmp_path)
     assert panel.series(0)[0].tolist() == pytest.approx([1, np.nan, 3, np.nan, 5, 6, np.nan, 8], nan_ok=True)
 
 

@@ -18,7 +18,8 @@ from agent.data.ingest import read_panel
 from agent.data.panel import Panel
 from agent.training.model.families import Family, family_of
 from agent.training.model.from_scratch import new_pipeline
-from chronos_ec2.training_config.schema import Data, FromScratch
+from chronos_ec2.training_config.data import Data
+from chronos_ec2.training_config.schema import FromScratch
 
 CONTEXT, HORIZON = 24, 6
 

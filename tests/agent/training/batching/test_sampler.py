@@ -5,14 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 import pytest
 
+from agent.data.ingest import read_panel
 from agent.data.panel import Panel
 from agent.training.batching.sampler import Sampler, TrainingWindows, WindowBatch, contexts, futures
 from agent.training.batching.split import sampling_weights
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.data import Data
 from chronos_ec2.training_config.parse import parse_config
-from tests.agent.builders import a_config
+from tests.agent.builders import a_config, toy_series
 from tests.agent.training.builders import a_panel
 
 
@@ -90,3 +95,27 @@ def test_contexts_are_left_padded_and_futures_follow_them(panel: Panel) -> None:
     assert np.array_equal(past[1, 0], panel.series(4)[0, 18:30])
     assert np.array_equal(future[0, 0], panel.series(1)[0, 3:8])
     assert np.array_equal(future[1, 0], panel.series(4)[0, 30:35])
+
+
+def test_windows_in_a_gap_are_drawn_again(tmp_path: Path) -> None:
+    """Nothing can be learnt from a window without an observation before or after its cutoff."""
+    table = toy_series(1, 400)
+    inside = pa.array([100 <= row < 390 for row in range(400)])
+    gap = pc.if_else(inside, pa.scalar(None, pa.float64()), table["target"])
+    pq.write_table(table.set_column(2, "target", gap), tmp_path / "gap.parquet")
+    panel = read_panel([tmp_path / "gap.parquet"], Data.model_validate({"path": "x"}), 1, tmp_path / "panel")
+    assert not panel.complete
+    windows = TrainingWindows(panel, panel.lengths, 24, 6, 6)
+    sampler = Sampler(windows, 64, "series", 0)
+    drawn = [sampler.draw(step) for step in range(20)]
+    assert all(windows.observed(batch).all() for batch in drawn)
+    assert np.array_equal(sampler.draw(7).cutoffs, drawn[7].cutoffs)
+    assert not windows.observed(WindowBatch(np.array([0, 0]), np.array([150, 380]))).any()
+
+
+def test_a_panel_knows_whether_it_is_complete(tmp_path: Path) -> None:
+    table = toy_series(2, 40)
+    for name, rows, complete in (("all", table, True), ("gap", table.filter(pa.array(np.arange(80) != 5)), False)):
+        pq.write_table(rows, tmp_path / f"{name}.parquet")
+        data = Data.model_validate({"path": "x"})
+        assert read_panel([tmp_path / f"{name}.parquet"], data, 1, tmp_path / name).complete is complete

@@ -11,8 +11,9 @@ import pyarrow as pa
 import pytest
 
 from agent.data.panel import Panel
-from agent.training.batching.split import Split, min_series_length
+from agent.training.batching.split import Split
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.held_out import min_series_length
 from chronos_ec2.training_config.parse import parse_config, parse_yaml
 from chronos_ec2.training_config.schema import TrainingConfig
 from tests.agent.builders import tiny_chronos

@@ -24,7 +24,8 @@ from agent.training.evaluate import statistical
 from agent.training.evaluate.metrics import errors, scores
 from agent.training.evaluate.seasonal_naive import naive_forecasts
 from agent.training.evaluate.statistical import Fits, FitTask, FittedSeries, fit_series
-from chronos_ec2.training_config.schema import Data, Evaluation
+from chronos_ec2.training_config.data import Data
+from chronos_ec2.training_config.schema import Evaluation
 
 HORIZON, SEASON = 18, 12
 MODELS = {"auto_ets": AutoETS, "auto_theta": AutoTheta}

@@ -1,0 +1,90 @@
+"""Check a data set before it is trained on: everything that an instance would refuse, found without torch."""
+
+from __future__ import annotations
+
+import tempfile
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from agent.data.findings import Finding, Findings
+from agent.data.frequency import frequency_of
+from agent.data.ingest import Progress, ignore_progress, read_panel
+from agent.data.panel import Panel
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.held_out import min_series_length
+from chronos_ec2.training_config.schema import TrainingConfig
+
+
+@dataclass(frozen=True, slots=True)
+class Summary:
+    """What the settings read: series, of which some are long enough to be evaluated, points, and the step.
+
+    `observations`: points whose targets are not all missing. `first` and `last`: the times between which all are.
+    """
+
+    series: int
+    evaluated: int
+    points: int
+    observations: int
+    frequency: str | None
+    first: str
+    last: str
+
+
+@dataclass(frozen=True, slots=True)
+class DataReport:
+    """All findings about a data set. `summary` is None if it could not be read to the end.
+
+    The summary is of the data as they would be read with the setting of each finding.
+    """
+
+    findings: tuple[Finding, ...]
+    summary: Summary | None
+
+    @property
+    def accepted(self) -> bool:
+        """Whether a run would train on the data."""
+        return self.summary is not None and all(one.accepted for one in self.findings)
+
+    @property
+    def settings(self) -> tuple[str, ...]:
+        """The lines for the configuration that settle what is refused, as far as there are any."""
+        return tuple(dict.fromkeys(one.setting for one in self.findings if one.setting))
+
+    def to_document(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        summary = None if self.summary is None else {name: getattr(self.summary, name) for name in Summary.__slots__}
+        findings = [one.to_document() for one in self.findings]
+        return {"accepted": self.accepted, "summary": summary, "findings": findings, "settings": list(self.settings)}
+
+
+def check_data(files: Sequence[Path], config: TrainingConfig, progress: Progress = ignore_progress) -> DataReport:
+    """Read a data set as an instance would, and collect all findings instead of stopping at the first."""
+    findings, summary = Findings(config.data.problems, collect=True), None
+    with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder:
+        try:
+            panel = read_panel(
+                files, config.data, min_series_length(config), Path(folder) / "panel", progress, findings
+            )  # fmt: skip
+            summary = _summary(panel, min_series_length(config))
+        except InvalidInput as error:
+            findings.add(error)
+    return DataReport(tuple(findings), summary)
+
+
+def _summary(panel: Panel, min_length: int) -> Summary:
+    observed = np.isfinite(panel.values[: panel.columns.targets]).any(axis=0)
+    first, last = (str(time) for time in panel.times_at(np.array([panel.ticks.argmin(), panel.ticks.argmax()])))
+    return Summary(
+        series=len(panel),
+        evaluated=int((panel.lengths >= min_length).sum()),
+        points=len(panel.ticks),
+        observations=int(observed.sum()),
+        frequency=frequency_of(panel),
+        first=first,
+        last=last,
+    )

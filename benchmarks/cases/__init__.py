@@ -1,0 +1,1 @@
+"""Small data sets that other tools have stumbled over, and the right outcome of training on each."""
