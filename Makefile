@@ -98,6 +98,10 @@ bench: venv ## Measure training, sweep and data download on this machine
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.data_sync
 
+.PHONY: bench-gpu
+bench-gpu: ## Measure on a GPU what only it can show, in nine minutes: build/bench-gpu.json
+	PYTHONPATH=src:.:build/gpu-packages $(or $(wildcard $(BIN)/python),$(PYTHON)) -m benchmarks.gpu
+
 .PHONY: agent-env
 agent-env: venv ## Install the instance's locked packages and train with them
 	$(BIN)/python -m tools.agent_lock

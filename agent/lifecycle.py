@@ -7,17 +7,18 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from datetime import timedelta
 from itertools import chain
 
 from agent.boot import systemd
 from agent.boot.request import World, read_request
 from agent.checkpoint.restore import restore, restore_metrics
-from agent.data.columns import count_rows
 from agent.data.dataset import download
 from agent.data.trainer_code import fetch_code
 from agent.errors import RunFailed
 from agent.host import nvml
+from agent.logs.redaction import redacted
 from agent.preflight.checks import Check, Needs, preflight
 from agent.protocol.workdir import Workdir
 from agent.results.cleanup import clean, delete_all
@@ -136,7 +137,8 @@ class AgentRun:
             self._ctx.control.check_fence()
         except RunFailed as error:
             record.retry_elsewhere = error.elsewhere
-            return error.verdict
+            # It has the last line of the trainer's output.
+            return replace(error.verdict, message=redacted(error.verdict.message))
         except Stopped as error:
             return error.verdict
         except Fenced:
@@ -144,7 +146,7 @@ class AgentRun:
         except Exception as error:  # noqa: BLE001 - the run must end with a verdict whatever happens
             _log.exception("unexpected error")
             message = f"the agent failed in {self._ctx.session.run.status}: {type(error).__name__}: {error}"
-            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(message), DecidedBy.AGENT)
+            return Verdict(Outcome.FAILED, Cause.INFRA, one_line(redacted(message)), DecidedBy.AGENT)
         return _COMPLETED
 
     def _initialize(self) -> TrainingConfig:
@@ -157,7 +159,7 @@ class AgentRun:
         driver = nvml.query_driver()
         if isinstance(driver, nvml.Driver):
             ctx.record.gpus = driver.gpus
-        dataset_bytes = sum(size for _, size in ctx.request.dataset_keys)
+        dataset_bytes = sum(one.size for one in ctx.request.dataset_keys)
         needs = Needs(dataset_bytes, ctx.request.allow_cpu, gpus_of(ctx.identity.instance_type))
         preflight(ctx.workdir.root, needs, driver, self._checked, ctx.clock.offset())
         ctx.control.check()
@@ -176,6 +178,9 @@ class AgentRun:
         dataset.write_hashes(ctx.workdir.data_hashes)
         if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
             raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
+        # pyarrow and numpy take as long to import as all that the claim needs.
+        from agent.data.columns import count_rows  # noqa: PLC0415
+
         try:
             rows = count_rows([one.path for one in dataset.files], config.data)
         except InvalidInput as error:

@@ -12,6 +12,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from agent.protocol.metrics_log import losses
+from chronos_ec2.domain.parsing.names import one_line
 
 _INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
 _OURS, _TRUTH, _NAIVE = "#2563eb", "#1f2933", "#d97706"
@@ -33,6 +34,7 @@ _STYLE: dict[Any, Any] = {
     "legend.frameon": False,
 }
 _SMOOTHED_SHARE = 20
+_MAX_TITLE = 60
 
 
 def draw_loss(metrics: Path, picture: Path) -> bool:
@@ -93,8 +95,7 @@ def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
     ours = np.append(last, _floats(example["median"]))
     axes.plot(joint, ours, color=_OURS, linewidth=2, label=f"{example['model']} median")
     error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"
-    # An unescaped "$" starts a formula.
-    axes.set_title(f"{example['item']}{error}".replace("$", r"\$"))
+    axes.set_title(one_line(str(example["item"]), _MAX_TITLE) + error, parse_math=False)
     axes.margins(x=0.01)
 
 

@@ -34,10 +34,11 @@ import sys, time
 from pathlib import Path
 from agent.data.dataset import download
 from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.domain.records.request import DataObject
 bucket, prefix, folder = sys.argv[1:]
 world = agent_world(bucket)
 begin = time.perf_counter()
-keys = tuple(world.store.objects.keys(prefix))
+keys = tuple(DataObject(one.key, one.size, one.etag) for one in world.store.objects.listed(prefix))
 download(world.transfer, keys, Path(folder), lambda _count: None, lambda: None)
 print(time.perf_counter() - begin)
 """

@@ -29,9 +29,9 @@ from chronos_ec2.domain.records.checkpoint import Manifest, Part
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
-from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.request import DataObject, Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import incident_key, run_key, status_key
+from chronos_ec2.domain.records.s3_keys import incident_key, outcome_key, run_key, status_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.run_store import HEARTBEAT
 from chronos_ec2.services.watchdog.cleanup_receipt import RECEIPT
@@ -180,7 +180,7 @@ def targets() -> list[Target]:
             loss=0.5, trainer_pid=7, checkpoint_age=seconds(9), gpu_utilisation=97.0, sent_at="2026-01-31T12:00:00Z"
         ).to_json()
     )
-    files = (("cached-datasets/a.parquet", 3),)
+    files = (DataObject("cached-datasets/a.parquet", 3, "e"),)
     request = Request(RUN_ID, LANE, {"model": {}}, ("g4dn.2xlarge",), "0" * 64, files, LIMITS)
     events = st.one_of(_JSON, *(_changed_json(json.loads(path.read_text())) for path in sorted(EVENTS.glob("*.json"))))
     relaunch = _JSON | _changed_json({"lane": "main", "run_id": RUN_ID})
@@ -260,7 +260,7 @@ def _is_concluded(raw: bytes) -> None:
     env.end(Outcome.SUCCEEDED, Cause.COMPLETED)
     env.power_off(launched)
     keys = [run_key("dev", launched.run_id, name) for name in _OF_AN_INSTANCE]
-    for key in [*keys, status_key("dev", launched.run_id)]:
+    for key in [*keys, status_key("dev", launched.run_id), outcome_key("dev", launched.run_id, 1)]:
         env.objects.write(key, raw)
     env.objects.begin(run_key("dev", launched.run_id, raw[:60].decode("latin-1")))
     errors = [report.error for report in env.watchdog.sweep() if report.error]

@@ -13,6 +13,7 @@ from typing import Any
 from agent.data.download import Download, ObjectChanged, fetch
 from agent.errors import RunFailed
 from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import ObjectTransfer
 
@@ -51,18 +52,21 @@ class DataSet:
 
 def download(
     transfer: ObjectTransfer,
-    keys: tuple[tuple[str, int], ...],
+    objects: tuple[DataObject, ...],
     folder: Path,
     on_bytes: Callable[[int], None],
     check: Callable[[], None],
     sleep: Callable[[float], None] = time.sleep,
 ) -> DataSet:
-    """Download (key, bytes) pairs in parallel. `check` is called regularly, and stops the download by raising.
+    """Download objects in parallel. `check` is called regularly, and stops the download by raising.
 
     Raises:
         RunFailed: a file cannot be downloaded, or has changed since the launch.
     """
-    downloads = [Download(key, size, _target(folder, index, key)) for index, (key, size) in enumerate(sorted(keys))]
+    downloads = [
+        Download(one.key, one.size, _target(folder, index, one.key), one.etag)
+        for index, one in enumerate(sorted(objects))
+    ]
     for parent in {one.path.parent for one in downloads} - {folder}:
         parent.mkdir(parents=True)
     try:

@@ -28,11 +28,12 @@ _CHECK_SECONDS = 0.5
 
 @dataclass(frozen=True, slots=True)
 class Download:
-    """An object, its expected size in bytes, and the file to write."""
+    """An object, its expected size in bytes, the file to write, and the expected ETag, None for any."""
 
     key: str
     size: int
     path: Path
+    etag: str | None = None
 
     def pieces(self) -> Iterator[range | None]:
         """Byte ranges to request; None for a whole object."""
@@ -106,6 +107,8 @@ class _File:
         """
         if source.size != self.download.size:
             raise ObjectChanged(f"{self.download.key} has {source.size} bytes, expected {self.download.size}")
+        if self.download.etag not in (None, source.etag):
+            raise ObjectChanged(f"{self.download.key} was overwritten")
         with self._lock:
             self._etag = self._etag or source.etag
             if source.etag != self._etag:

@@ -1,7 +1,11 @@
-"""A redacted copy of a log in parts, continued while the log grows."""
+"""A redacted copy of a log in parts, continued while the log grows.
+
+For the user data's ship-logs.sh, `python -m agent.logs.redacted_copy LOG OFFSET` prints the rest of a log, redacted.
+"""
 
 from __future__ import annotations
 
+import sys
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +45,11 @@ class RedactedCopy:
         self._number = 1
         self._copied = 0
         self._complete = 0
+
+    @property
+    def complete(self) -> int:
+        """The bytes of the log up to the line that is still being written."""
+        return self._copied
 
     @property
     def latest(self) -> Part:
@@ -94,7 +103,21 @@ class RedactedCopy:
         self.versions[self.latest] = self.versions.get(self.latest, 0) + 1
 
 
+def rest(log: Path, offset: int) -> bytes:
+    """What a log has after `offset`, redacted: at most its last 4 MB, from the beginning of a line on."""
+    begin = max(offset, log.stat().st_size - MAX_BYTES)
+    with log.open("rb") as stream:
+        stream.seek(begin)
+        raw = stream.read(MAX_BYTES)
+    # The beginning of a secret may be in what is left out.
+    return _text(raw if begin == offset else raw.partition(b"\n")[2])
+
+
 def _text(raw: bytes) -> bytes:
     """Redact lines of output. A carriage return, as progress bars write, starts a new line."""
     text = raw.decode(errors="replace").replace("\r\n", "\n").replace("\r", "\n")
     return "\n".join(redacted(line) for line in text.split("\n")).encode()
+
+
+if __name__ == "__main__":
+    sys.stdout.buffer.write(rest(Path(sys.argv[1]), int(sys.argv[2])))

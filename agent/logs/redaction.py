@@ -16,7 +16,7 @@ _SECRETS = (
     re.compile(
         r"(?i)(?:secret_?access_?key|session_?token|security-token|metadata-token|x-amz-signature"
         r"|api_?key|hf_token|passw(?:or)?d|client_?secret)"
-        r"(?P<between>[\"']?\s*[=:]\s*[\"']?)(?P<secret>[^\s\"',;&}\])]{4,})"
+        r"(?P<between>[\"']?\s*[=:]\s*[\"']?)(?P<secret>(?!\[hidden\])[^\s\"',;&}\])]{4,})"
     ),
 )
 _HINT = re.compile(r"A[KS]IA|IQoJ|F[wQ]oG|AQAE|hf_|gh[opsu]_|github_pat_|(?i:bearer |secret|token|signature|key|passw)")

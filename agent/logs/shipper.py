@@ -80,8 +80,9 @@ class LogShipper(Background):
     """Uploads log files that have grown, every 30 s: a hung run may end without a last upload.
 
     Each route is a function that sends a part of a log, and the logs to send with it. The parts are those of redacted
-    copies, kept in the folder `copies`. Beside them `NAME.shipped` says how much of a log the first route has sent, and
-    in how many parts, for the user data's ship-logs.sh, which sends the rest if this process is killed.
+    copies, kept in the folder `copies`. Beside them `NAME.shipped` says how much of a log the first route has sent in
+    whole lines, and in how many parts, for the user data's ship-logs.sh, which sends the rest if this process is
+    killed.
     """
 
     def __init__(
@@ -118,7 +119,10 @@ class LogShipper(Background):
             send(part)
             self._sent[index, part] = copy.versions[part]
         if changed and index == 0:
-            (self._folder / f"{changed[-1].log}.shipped").write_text(f"{copy.size} {changed[-1].number}\n")
+            note = self._folder / f"{changed[-1].log}.shipped"
+            new = note.with_suffix(".new")
+            new.write_text(f"{copy.complete} {changed[-1].number}\n")
+            new.replace(note)  # this process may be killed at any moment
 
     def _drop_sent(self, path: Path, copy: RedactedCopy) -> None:
         routes = [index for index, (_, files) in enumerate(self._routes) if path in files]

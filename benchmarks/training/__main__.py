@@ -16,6 +16,8 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.cases.section import cases
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
+from benchmarks.training.calibration import baselines, false_improved
+from benchmarks.training.evaluation import evaluation
 from benchmarks.training.gaps import gaps
 from benchmarks.training.m3 import m3
 from benchmarks.training.oracles import metrics_oracle
@@ -34,11 +36,14 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "arithmetic": arithmetic,
     "resume": resume,
     "ddp": ddp,
+    "evaluation": evaluation,
     "agent": agent,
     "m3": m3,
     "gaps": gaps,
     "cases": cases,
     "metrics": metrics_oracle,
+    "calibration": false_improved,
+    "baselines": baselines,
     "targets": targets,
 }
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -20,7 +20,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, Request
+from chronos_ec2.domain.records.request import REQUEST, DataObject, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
@@ -35,7 +35,7 @@ INSTANCE = "i-0123456789abcdef0"
 LANE = Lane("dev")
 NOW = datetime(2026, 1, 31, 12, tzinfo=UTC)
 FAST = Limits.from_overrides({"heartbeat": 0.1, "heartbeat_retry": 0.05, "grace": 2, "self_fence": 60})
-DATA_KEY = "cached-datasets/training-data/toy/part-0.parquet"
+DATA_KEY = "cached-datasets/dev/training-data/toy/part-0.parquet"
 
 
 @dataclass
@@ -190,7 +190,7 @@ def launch(
 ) -> Run:
     """Write what `chronos-ec2 launch` writes to the bucket."""
     objects = world.memory.objects
-    keys = tuple(objects.keys("cached-datasets/training-data/toy/"))
+    keys = tuple(DataObject(*astuple(one)) for one in objects.listed("cached-datasets/dev/training-data/toy/"))
     request = Request(
         RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=allow_cpu, log_group=log_group,
         code_sha256=code_sha256,

@@ -432,6 +432,18 @@ def test_an_unexpected_error_ends_with_a_verdict(world: World, workdir: Workdir)
     assert verdict.message.startswith("the agent failed in data_sync: NotADirectoryError")
 
 
+def test_a_verdict_has_no_secrets(world: World, workdir: Workdir) -> None:
+    secret = "hf_" + "S" * 30
+    launch(world, a_config() | {secret: 1})
+
+    assert run_to_end(world, workdir) == FAILED
+
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert secret not in verdict.message
+    assert "[hidden]" in verdict.message
+
+
 def test_series_that_are_too_short_are_user_code(tmp_path: Path, workdir: Workdir) -> None:
     world = World()
     put_toy_series(world, tmp_path, toy_series(count=3, length=10))

@@ -14,7 +14,7 @@ from safetensors.torch import load, load_file
 
 from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from chronos_ec2.domain.instance import InstanceState
-from chronos_ec2.domain.records.request import Parent
+from chronos_ec2.domain.records.request import DataObject, Parent
 from chronos_ec2.domain.records.status import Cause, Outcome, Stop
 from chronos_ec2.services.launch.resume import Resumed, find_resumable
 from chronos_ec2.services.run_queries import find_run
@@ -130,9 +130,12 @@ def test_data_that_changed_but_in_size_end_the_run_before_it_trains(env: Environ
     config = parse_config(a_config(probe={"steps": 40, "step_seconds": 0.05, "checkpoint_steps": 10}), "test")
     first, _ = run(env, tmp_path / "first", config=config.model_dump(mode="json"), stopped=True)
     _, spec = taken_up(env, first)
-    ((key, _),) = env.objects.keys("cached-datasets/training-data/toy/")
+    ((key, _),) = env.objects.keys("cached-datasets/dev/training-data/toy/")
     body = env.objects.body(key)
     env.objects.write(key, body.replace(b"item-00", b"item-99"))
+    # As if the ETag were the same: an ETag is no hash where S3 encrypts with KMS.
+    (listed,) = env.objects.listed(key)
+    spec |= {"dataset": (DataObject(listed.key, listed.size, listed.etag),)}
     second, code = run(env, tmp_path / "second", **spec)
     verdict = find_run(env.store, "dev", second).run.verdict
     assert verdict is not None

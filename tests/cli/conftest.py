@@ -58,7 +58,7 @@ def run(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], cal
 @pytest.fixture
 def data(deployed: str) -> None:
     """A small data set in the bucket."""
-    client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/training-data/sales/a.parquet", Body=b"PAR1")
+    client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/dev/training-data/sales/a.parquet", Body=b"PAR1")
 
 
 @pytest.fixture

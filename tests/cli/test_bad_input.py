@@ -115,7 +115,7 @@ class TestOnADeployedEnvironment:
         assert_one_line(result, "data.path", "training-data/none/", "upload data")
 
     def test_an_empty_data_set(self, run: Command, config: Path) -> None:
-        client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/training-data/sales/b.parquet", Body=b"")
+        client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/dev/training-data/sales/b.parquet", Body=b"")
         assert_one_line(self.launch(run, config, CONFIG), "b.parquet", "empty")
 
     @pytest.mark.parametrize(

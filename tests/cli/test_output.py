@@ -11,7 +11,7 @@ import pytest
 
 from chronos_ec2.cli.errors import explain, report
 from chronos_ec2.cli.exit_codes import ExitCode
-from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, RunNotFound, ServiceUnavailable
 
 
@@ -88,10 +88,10 @@ def test_progress_is_for_people_alone(monkeypatch: pytest.MonkeyPatch, json: boo
 
 def test_no_color_wins(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setenv("FORCE_COLOR", "1")
-    console.print("[bold red]a run[/]")
+    console.print(styled("a run", "bold red"))
     assert "\x1b[" in capsys.readouterr().out
     monkeypatch.setenv("NO_COLOR", "1")
-    console.print("[bold red]a run[/]")
+    console.print(styled("a run", "bold red"))
     assert capsys.readouterr().out == "a run\n"
 
 

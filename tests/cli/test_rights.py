@@ -124,6 +124,6 @@ def test_a_launch_that_loses_its_race_withdraws_its_request(run: Command, config
 
 def test_a_failed_upload_leaves_no_parts(tmp_path: Path, calls: Recorder) -> None:
     with calls.acting("OperatorPolicy"):
-        upload_until_it_breaks("cached-datasets/training-data/sales/large.parquet", tmp_path)
+        upload_until_it_breaks("cached-datasets/dev/training-data/sales/large.parquet", tmp_path)
     assert ("OperatorPolicy", "s3.AbortMultipartUpload") in calls.heard
     assert unfinished_uploads() == []

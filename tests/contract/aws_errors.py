@@ -64,6 +64,9 @@ EC2 = {
     "TerminateInstances": """
         IncorrectInstanceState InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound
         InvalidParameterCombination OperationNotPermitted UnsupportedOperation""",
+    "ModifyInstanceAttribute": """
+        IncorrectInstanceState InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound
+        InvalidParameterCombination InvalidParameterValue OperationNotPermitted UnsupportedOperation""",
     "DescribeInstances": "InvalidFilter InvalidInstanceID.NotFound InvalidNextToken InvalidPaginationToken",
     "DescribeVolumes": "InvalidFilter InvalidVolume.NotFound InvalidPaginationToken",
     "DescribeNetworkInterfaces": "InvalidFilter InvalidNetworkInterfaceID.NotFound InvalidPaginationToken",

@@ -194,6 +194,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "S3Objects.replace": lambda wire: _objects(wire).replace("dev/there", b"1", "etag"),
     "S3Objects.remove": lambda wire: _objects(wire).remove("dev/gone", "etag"),
     "S3Objects.keys": lambda wire: list(_objects(wire).keys("dev/")),
+    "S3Objects.listed": lambda wire: list(_objects(wire).listed("dev/")),
     "S3Objects.children": lambda wire: _objects(wire).children("dev/"),
     "S3Objects.uploads": lambda wire: list(_objects(wire).uploads("dev/")),
     "S3Objects.abort": lambda wire: _objects(wire).abort(Upload("dev/k", "upload")),

@@ -100,6 +100,17 @@ class TestObjects:
             ports.objects.write(key, body)
         assert list(ports.objects.keys("dev/")) == [("dev/a", 1), ("dev/b/2", 2)]
 
+    def test_a_list_has_the_etag_that_a_read_has(self, ports: Ports, tmp_path: Path) -> None:
+        for key, body in (("dev/b", b"22"), ("dev/a", b"1")):
+            ports.objects.write(key, body)
+        listed = list(ports.objects.listed("dev/"))
+        assert [(one.key, one.size) for one in listed] == [("dev/a", 1), ("dev/b", 2)]
+        for one in listed:
+            found = ports.objects.read(one.key)
+            assert found is not None
+            assert one.etag == found.etag
+            assert ports.transfer.download_piece(one.key, tmp_path / "file", None, lambda _: None).etag == one.etag
+
     def test_children_are_the_names_one_level_below(self, ports: Ports) -> None:
         for key in ("dev/lanes/b/system-state.json", "dev/lanes/a/x", "dev/lanes/a/y", "dev/lanes/z"):
             ports.objects.write(key, b"1")

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import re
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
@@ -38,6 +39,7 @@ from chronos_ec2.testing.builders import (
     seconds,
     some_facts,
 )  # fmt: skip
+from tests.nasty import NASTY
 
 GOLDEN = Path(__file__).with_name("golden")
 PLACE = StackLocation("aws", "us-east-1", "a-bucket")
@@ -95,7 +97,7 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
     """An incident of each kind: ends have a verdict, some a log, and two an instance but no run."""
     if kind is Kind.LIMIT:  # of the whole environment: no lane decides it
         text = "60 messages in this hour are the limit; waiting for the next: 940 stuck"
-        return replace(Incident(kind, LANE, "message limit", text), **changes)
+        return replace(Incident(kind, LANE, "message-limit", text), **changes)
     name, text, run = decided(kind)
     if run is None:
         (instance,) = FACTS[kind].instances
@@ -242,14 +244,43 @@ def test_every_cause_is_explained(cause: Cause, why: str) -> None:
 
 def test_the_output_of_a_trainer_is_no_markup_in_a_chat() -> None:
     description = message_of(Kind.FAILED, text="<!channel> & <https://x|ok>").chat["content"]["description"]
-    assert description.startswith("&lt;!channel&gt; &amp; &lt;https://x|ok&gt;\n")
+    assert description.startswith("&lt;!channel&gt; &amp; &lt;https: //x|ok&gt;\n")
+    text = "at 14:00:00 *x* _y_ a_b :z: [u](v) @here a@b"
+    description = message_of(Kind.FAILED, text=text).chat["content"]["description"]
+    shown = "at 14:00:00 \u2217x\u2217 \u2017y\u2017 a_b \u2236z: \uff3bu\uff3d(v) \uff20here a@b\n"
+    assert description.startswith(shown)
+
+
+MARKUP = re.compile(r"<!|<@|<http|]\(|[*`~]|(?<!\w)[_@]|://|^#|:[a-z_]+:", re.MULTILINE)
+"""What Slack or Teams would make of a text: mentions, links, styles, headings, emoji."""
+
+
+@pytest.mark.parametrize("nasty", NASTY, ids=ascii)
+def test_a_message_shows_text_from_elsewhere_as_text(nasty: str) -> None:
+    ours = message_of(Kind.FAILED, log=("a line",))
+    verdict = Verdict(Outcome.FAILED, Cause.INFRA, nasty, DecidedBy.WATCHDOG)
+    run = a_run(verdict=verdict, current_step=nasty, instance_type=nasty, instance_id=nasty)
+    message = message_of(Kind.FAILED, run=run, text=nasty, log=(nasty,))
+    assert message.body.isascii() or all(line.isprintable() for line in message.body.splitlines())
+    assert message.body.count("\n") == ours.body.count("\n") - 1  # the console's link to the instance
+    content = message.chat["content"]
+    assert not MARKUP.search(content["description"])
+    assert not MARKUP.search(content["title"] + message.chat["metadata"]["summary"])
+    assert len(content["nextSteps"]) == 2
+    assert message.chat["metadata"]["relatedResources"] == []
+    assert message.document["links"].keys() == {"results"}
+    json.dumps(message.chat).encode()
+
+
+def test_an_id_that_is_none_is_neither_linked_nor_named_as_one() -> None:
+    forged = "i-0123456789abcdef0>|<https://x"
+    assert links(an_incident(Kind.LEAK, name=forged), PLACE) == {}
+    assert message_of(Kind.LEAK, name=forged).document["instance_id"] is None
 
 
 def test_an_instance_id_is_no_markup_in_a_link() -> None:
     forged = a_run(instance_id="i-1|fine>) [x](https://x)")
-    assert links(an_incident(Kind.FAILED, run=forged), PLACE)["instance"].endswith(
-        "=i-1%7Cfine%3E%29%20%5Bx%5D%28https%3A%2F%2Fx%29"
-    )
+    assert "instance" not in links(an_incident(Kind.FAILED, run=forged), PLACE)
 
 
 def test_a_step_is_one_line_of_a_message() -> None:
@@ -331,7 +362,7 @@ def test_a_message_can_be_filtered_by_run_and_cause() -> None:
 
 @pytest.mark.parametrize("kind", Kind)
 def test_a_message_has_the_log_that_it_is_given_and_no_other(kind: Kind) -> None:
-    assert "RuntimeError:  [31mout of memory [0m" in message_of(kind, log=LOG).body
+    assert "RuntimeError: out of memory\n" in message_of(kind, log=LOG).body
     assert "last lines" not in message_of(kind, log=None).body
 
 

@@ -20,7 +20,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, Budget, Request
+from chronos_ec2.domain.records.request import REQUEST, Budget, DataObject, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, no_room_but_in, store
@@ -50,8 +50,8 @@ def waits(lane: Lane, market: Market = "on-demand", deadline: datetime | None = 
     """A run whose second attempt waits for its instance."""
     run = replace(launching(lane=lane), attempt=2)
     request = Request(
-        RUN_ID, lane, {}, ("g4dn.2xlarge",), "0" * 64, (("a.parquet", 1),), Limits(), allow_cpu=False, market=market,
-        budget=Budget(deadline or run.deadline, price_per_hour_usd=0.752, crashes=1),
+        RUN_ID, lane, {}, ("g4dn.2xlarge",), "0" * 64, (DataObject("a.parquet", 1, "e"),), Limits(), allow_cpu=False,
+        market=market, budget=Budget(deadline or run.deadline, price_per_hour_usd=0.752, crashes=1),
     )  # fmt: skip
     store().objects.create(run_key("dev", RUN_ID, REQUEST), replace(request, **order).to_json())
     store().create_lock(run)

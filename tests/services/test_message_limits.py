@@ -70,7 +70,7 @@ def test_what_was_withheld_is_published_in_the_next_hour() -> None:
     assert withheld_for > 1
 
 
-@pytest.mark.parametrize("kind", [Kind.COMPLETED, Kind.FAILED])
+@pytest.mark.parametrize("kind", [Kind.COMPLETED, Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET])
 def test_the_end_of_a_run_is_never_withheld(env: Environment, kind: Kind) -> None:
     launched = env.launch()
     env.claim(launched)
@@ -81,11 +81,14 @@ def test_the_end_of_a_run_is_never_withheld(env: Environment, kind: Kind) -> Non
     outcome, cause = {
         Kind.COMPLETED: (Outcome.SUCCEEDED, Cause.COMPLETED),
         Kind.FAILED: (Outcome.FAILED, Cause.USER_CODE),
+        Kind.STUCK: (Outcome.FAILED, Cause.HUNG),
+        Kind.OVER_BUDGET: (Outcome.FAILED, Cause.OVER_BUDGET),
     }[kind]
     env.end(outcome, cause)
     env.power_off(launched)
     env.watchdog.sweep()
-    assert env.kinds()[-1] == kind
+    about_the_run = [message for message in env.notifier.messages if message.document["run_id"] == launched.run_id]
+    assert about_the_run[-1].attributes["kind"] == kind
     assert env.run is None
 
 

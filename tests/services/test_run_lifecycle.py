@@ -315,7 +315,7 @@ def test_what_a_lost_attempt_has_cost_is_published_by_ec2s_type_though_its_launc
 @pytest.mark.parametrize("path", ["training-data/none/", "training-data/sal", "training-data/"])
 def test_a_data_set_must_be_there_whole(env: Environment, path: str) -> None:
     if path == "training-data/":
-        env.objects.write("cached-datasets/training-data/sales/empty.parquet", b"")
+        env.objects.write("cached-datasets/dev/training-data/sales/empty.parquet", b"")
     with pytest.raises(InvalidInput, match=r"data\.path"):
         env.launch(data_path=path)
     assert env.left() == []

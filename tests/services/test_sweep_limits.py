@@ -96,7 +96,7 @@ def test_a_run_behind_thousands_of_garbage_lanes_lives_and_ends_as_ever(env: Env
 def test_that_there_are_more_lanes_than_a_sweep_looks_at_is_published_once_an_hour(env: Environment) -> None:
     garbage_lanes(env, MAX_IDLE_LANES + 1)
     reports = [report for _ in range(3) for report in env.watchdog.sweep()]
-    told = [message for message in env.notifier.messages if message.document["incident"] == "sweep limit"]
+    told = [message for message in env.notifier.messages if message.document["incident"] == "sweep-limit"]
     assert len(told) == 1
     assert "Move what is no lock of yours below dev/lanes/" in told[0].document["text"]
     assert len([report for report in reports if "a sweep looks at" in report.decision.reason]) == 3
@@ -125,7 +125,7 @@ def test_a_sweep_that_takes_too_long_looks_at_the_living_and_goes_on_with_the_ot
         read.append([key for call, key in env.faults.calls if call == "objects.read" and key.endswith("state.json")])
     assert all(keys[:2] == [Lane("dev").state_key, LAST.state_key] for keys in read)
     assert {key for keys in read for key in keys} >= {Lane("dev", f"a{number:05}").state_key for number in range(9)}
-    assert "sweep limit" in {message.document["incident"] for message in env.notifier.messages}
+    assert "sweep-limit" in {message.document["incident"] for message in env.notifier.messages}
 
 
 @pytest.mark.parametrize("body", [b"not json", b'{"after": 7}', b'{"after": "\\ud800"}', b"[" * 60_000])

@@ -109,6 +109,19 @@ NOT_ALLOWED = [
     Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/training.json"),
     Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/models/model.safetensors", why="what is tagged expires"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/agent/0.tar.gz", why="the code of others"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/training-data/a.parquet", why="the data of others"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/configs/train.yaml", why="the configuration of others"),
+    *[
+        Case(who, action, f"{BUCKET}/cached-datasets/prod/{name}", why="of another environment")
+        for who in (AGENT, OPERATOR)
+        for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
+        for name in ("training-data/sales/a.parquet", "configs/train.yaml")
+    ],
+    *[
+        Case(OPERATOR, "s3:DeleteObject", f"{BUCKET}/cached-datasets/{name}")
+        for name in ("agent/0.tar.gz", "python-env/0.tar", "code/0.zip", "dev/configs/train.yaml")
+    ],
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/system-state.json", {"s3:if-none-match": "*"}),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/suspects/i-0123456789abcdef0.json", why="the watchdog's notes"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/incidents/x/orphan", why="the watchdog's notes"),
     Case(AGENT, "s3:GetObject", "arn:aws:s3:::another-bucket/dev/x"),
@@ -140,7 +153,7 @@ NOT_ALLOWED = [
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/state.json"),
     Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/prod/{RUN}/models/model.safetensors"),
-    Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/cached-datasets/training-data/a.parquet", why="an upload"),
+    Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/cached-datasets/dev/training-data/a.parquet", why="an upload"),
     Case(WATCHDOG, "ec2:CancelSpotInstanceRequests", f"{EC2}:spot-instances-request/sir-1", OURS),
     Case(AGENT, "s3:ListBucketMultipartUploads", BUCKET),
     Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/prod/system-state.json", {"s3:if-match": "e"}),
@@ -254,8 +267,8 @@ DENIED = [
 ]
 
 ALLOWED = [
-    Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/training-data/sales/a.parquet"),
-    Case(AGENT, "s3:ListBucket", BUCKET, {"s3:prefix": "cached-datasets/training-data/"}),
+    Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet"),
+    Case(AGENT, "s3:ListBucket", BUCKET, {"s3:prefix": "cached-datasets/dev/training-data/"}),
     # S3 answers 404 of a missing key only to who may list without a prefix, and who may sees the names of all keys.
     *[
         Case(who, "s3:ListBucket", BUCKET, why="so that a missing key is a 404, at the price of all names")
@@ -311,7 +324,7 @@ ALLOWED = [
     Case(OPERATOR, "ec2:RunInstances", INSTANCE, LAUNCH),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
     Case(OPERATOR, "s3:PutObject", LOCK, {"s3:if-none-match": "*"}),
-    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/configs/train.yaml"),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/configs/train.yaml"),
 ]
 
 
@@ -432,7 +445,7 @@ def test_eventbridge_puts_into_its_queue_and_does_nothing_else_to_it(action: str
 @pytest.mark.parametrize(
     ("action", "resource", "account", "expected"),
     [
-        ("s3:GetObject", f"{BUCKET}/cached-datasets/training-data/sales/a.parquet", ACCOUNT, Answer.ALLOWED),
+        ("s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet", ACCOUNT, Answer.ALLOWED),
         ("s3:PutObject", f"{BUCKET}/dev/{RUN}/heartbeat.json", ACCOUNT, Answer.ALLOWED),
         ("s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/1/model.safetensors", ACCOUNT, Answer.ALLOWED),
         ("s3:ListBucket", BUCKET, ACCOUNT, Answer.ALLOWED),

@@ -24,6 +24,10 @@ ACTING = {
 NOT_BY_OUR_CALLS = {
     "* sqs:SendMessage *-failedinvocations": "Lambda keeps what failed, in the function's role",
     "WatchdogRole sqs:* *-stateevents": "Lambda takes the events from the queue, in the function's role",
+    "InstanceRole s3:GetObject *:::*/cached-datasets/agent/*": "the boot script downloads the agent",
+    "InstanceRole s3:GetObject *:::*/cached-datasets/python-env/*": "the boot script downloads its packages",
+    "InstanceRole s3:GetObject *:::*/cached-datasets/code/*": "the boot script downloads a custom trainer",
+    "OperatorPolicy s3:* *:::*/cached-datasets/python-env/*": "the tests' buckets have the packages already",
     "* logs:CreateLogStream *": "Lambda writes the log, in the function's role",
     "* logs:PutLogEvents *": "Lambda writes the log, in the function's role",
     f"{DEADLINE} ec2:TerminateInstances *": "Scheduler ends an instance at its deadline",

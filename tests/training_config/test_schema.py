@@ -80,7 +80,7 @@ def test_numbers_in_scientific_notation_need_no_dot() -> None:
         ({"training": {"report_to": "mlflow"}}, "training.report_to: mlflow is not installed on the instance"),
         ({"training": {"report_to": ["tensorbord"]}}, "training.report_to.0: .*'tensorboard'"),
         ({"evaluation": {"windows": 0}}, "evaluation.windows"),
-        ({"data": {"path": "../secrets"}}, "below cached-datasets/"),
+        ({"data": {"path": "../secrets"}}, "below cached-datasets/ENVIRONMENT/"),
         ({"trainer": "chronoss"}, "trainer: must be chronos, probe, or your own class as module:Class"),
         ({"trainer": "my-module:Mine"}, "trainer: must be"),
         ({"trainer": "mine.py"}, "trainer: must be"),

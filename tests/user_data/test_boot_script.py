@@ -20,10 +20,12 @@ import pytest
 import yaml
 
 from agent.lifecycle import run_agent
+from agent.logs.shipper import LogShipper
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.s3_keys import exit_report_key, log_key, run_key
+from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import PythonEnv, file_sha256, pack
 from chronos_ec2.testing.builders import RUN_ID, launching
 from chronos_ec2.user_data import render_user_data
@@ -83,8 +85,9 @@ exit 0
 IMAGE_PYTHON = """#!/bin/bash
 # The Python of the image: a real Python and pip that see the packages in this folder.
 [[ "$1" == "$FAILING" ]] && exit 1
-PYTHONPATH="$ROOT/site-packages" exec "$REAL_PYTHON" "$@"
+PYTHONPATH="$ROOT/site-packages${PYTHONPATH:+:$PYTHONPATH}" exec "$REAL_PYTHON" "$@"
 """
+REDACTION = ("agent/__init__.py", "agent/logs/__init__.py", "agent/logs/redacted_copy.py", "agent/logs/redaction.py")
 HERE = f"{sys.version_info.major}.{sys.version_info.minor}"
 
 
@@ -134,7 +137,7 @@ class FakeInstance:
 
     def upload(self, lock: str, python: str | None = HERE) -> None:
         """Put a bundle with this lock into the bucket, and a request that names the bundle."""
-        files = {"agent/requirements.txt": lock}
+        files = {"agent/requirements.txt": lock} | {name: (CHECKOUT / name).read_text() for name in REDACTION}
         if python:
             files["agent/python-env"] = str(
                 PythonEnv(python, file_sha256(self.root / "source/python-env.tar"), "0" * 64)
@@ -175,7 +178,9 @@ class FakeInstance:
 
     def run(self, *command: str, **faults: str) -> None:
         environment = self.environment | faults
-        done = subprocess.run(command, env=environment, capture_output=True, text=True, check=False, timeout=600)
+        done = subprocess.run(
+            command, cwd=self.root, env=environment, capture_output=True, text=True, check=False, timeout=600
+        )
         self.stdout, self.stderr = done.stdout, done.stderr
 
     def boot(self, **faults: str) -> list[str]:
@@ -330,14 +335,20 @@ def test_the_reason_why_a_boot_failed_is_in_the_exit_report_and_in_the_log(insta
     instance.boot(FAILING="tar.gz")
     reason = (instance.exit_report or "").partition(";")[0]
     assert re.fullmatch(r"boot failed: could not get s3://a-bucket/cached-datasets/agent/[0-9a-f]{64}\.tar\.gz", reason)
-    assert (instance.log("boot") or "").splitlines() == [*BOOT_LOG, instance.exit_report]
+    assert (instance.log("boot") or "").splitlines() == [BOOT_LOG[0], instance.exit_report]
 
 
-def after_the_agent(instance: FakeInstance, **variables: str) -> None:
+def after_the_agent(
+    instance: FakeInstance, trainer: str = "the trainer's log\n", redacts: bool = True, **variables: str
+) -> None:
     """The agent has exited, and systemd runs the unit's ExecStopPost."""
     workdir = instance.workdir()
     workdir.agent_log.write_text("the agent's log\n")
-    workdir.trainer_log.write_text("the trainer's log\n")
+    workdir.trainer_log.write_text(trainer)
+    for name in REDACTION:
+        path = instance.disk / "opt/chronos-ec2/bundle" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text((CHECKOUT / name).read_text() if redacts else "damaged!")
     unit = instance.files["/etc/systemd/system/chronos-agent.service"].splitlines()
     (command,) = (line.removeprefix("ExecStopPost=-") for line in unit if line.startswith("ExecStopPost="))
     instance.run(*command.split(), **variables)
@@ -347,6 +358,45 @@ def test_the_exit_report_of_a_killed_agent_is_systemds_result(instance: FakeInst
     after_the_agent(instance, SERVICE_RESULT="signal", EXIT_CODE="killed", EXIT_STATUS="KILL")
     assert (instance.exit_report or "").startswith("systemd's result for the agent: signal (killed KILL)")
     assert (instance.log("agent"), instance.log("trainer")) == ("the agent's log\n", "the trainer's log\n")
+
+
+KILLED = {"SERVICE_RESULT": "signal", "EXIT_CODE": "killed", "EXIT_STATUS": "KILL"}
+SECRET = "hf_" + "S" * 30
+
+
+def test_the_logs_of_a_killed_agent_leave_redacted(instance: FakeInstance) -> None:
+    after_the_agent(instance, f"login {SECRET}\n\x1b[2Jpassword: hunter22\nhalf of a line {SECRET}", **KILLED)
+    assert instance.log("trainer") == "login [hidden]\n [2Jpassword: [hidden]\nhalf of a line [hidden]"
+
+
+def test_a_secret_of_which_half_was_uploaded_is_not_completed(instance: FakeInstance) -> None:
+    """The agent is killed while the trainer writes a line: its copy had the beginning of it."""
+    whole, half = "step 1\n", f"password={SECRET[:10]}"
+    log, copies = instance.workdir().trainer_log, instance.workdir().logs / "redacted"
+    log.write_text(whole + half)
+    LogShipper([(lambda _part: None, (log,))], copies).ship()
+    after_the_agent(instance, whole + half + SECRET[10:] + "\n", **KILLED)
+    rest = instance.stored(log_key("dev", RUN_ID, "trainer.log", 1, part=2))
+    assert rest == "password=[hidden]\n"
+
+
+def test_what_cannot_be_redacted_is_not_uploaded(instance: FakeInstance) -> None:
+    after_the_agent(instance, f"login {SECRET}\n", redacts=False, **KILLED)
+    assert (instance.log("agent"), instance.log("trainer")) == (None, None)
+    assert (instance.exit_report or "").startswith("systemd's result for the agent: signal")
+
+
+def test_the_end_of_a_very_long_log_begins_with_a_line(instance: FakeInstance) -> None:
+    after_the_agent(instance, "".join(f"password=hunter{number:09d}\n" for number in range(300_000)), **KILLED)
+    lines = (instance.log("trainer") or "").splitlines()
+    assert 100_000 < len(lines) < 300_000
+    assert set(lines) == {"password=[hidden]"}
+
+
+def test_the_journal_leaves_redacted(instance: FakeInstance) -> None:
+    (instance.root / "bin/journalctl").write_text(f"#!/bin/bash\necho 'RuntimeError: {SECRET}'\n")
+    after_the_agent(instance, **KILLED)
+    assert "RuntimeError: [hidden]" in (instance.log("boot") or "")
 
 
 def test_a_killed_agents_logs_are_continued_where_it_had_stopped_uploading(instance: FakeInstance) -> None:
@@ -440,9 +490,14 @@ def test_an_image_with_the_wrong_python_version_is_refused(instance: FakeInstanc
     assert never_started(instance, "boot failed: could not find a Python 3.7 with torch")
 
 
+def test_torch_is_not_imported_to_find_it(instance: FakeInstance) -> None:
+    (instance.root / "site-packages/torch.py").write_text("raise ImportError('takes long on a cold volume')")
+    assert instance.boot() == STARTED
+
+
 @pytest.mark.parametrize("python", [HERE, None])
 def test_an_image_without_torch_is_refused(instance: FakeInstance, python: str | None) -> None:
-    (instance.root / "site-packages/torch.py").write_text("raise ImportError('no torch')")
+    (instance.root / "site-packages/sitecustomize.py").write_text("import sys\nsys.modules['torch'] = None\n")
     instance.upload(instance.wheels(), python=python)
     assert never_started(instance, f"boot failed: could not find a Python {python or '3.11 or later'} with torch")
 

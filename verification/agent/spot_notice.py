@@ -25,8 +25,8 @@ from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.checkpoint import MANIFEST
-from chronos_ec2.domain.records.lane import CACHED, Lane
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import run_key, shared_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.local.ec2.imds import Metadata, metadata
 from chronos_ec2.run_store import RunStore
@@ -81,7 +81,9 @@ def measure(megabytes: int, scratch: Path) -> SpotNotice:
 
 
 def _launch(store: RunStore, megabytes: int) -> Launched:
-    store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
+    store.objects.write(
+        shared_key(_LANE.environment, f"{_DATA}part.parquet"), a_small_data_set(), "application/octet-stream"
+    )
     config = {
         "trainer": "probe", "data": {"path": _DATA}, "prediction_length": 2, "context_length": 4,
         "probe": {"steps": 10**6, "step_seconds": 0.2, "checkpoint_steps": 10**6, "checkpoint_mb": megabytes},

@@ -78,7 +78,7 @@ def renewed(world: World) -> World:
 
 
 def _put_runs() -> None:
-    client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/training-data/sales/a.parquet", Body=b"PAR1PAR1")
+    client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/dev/training-data/sales/a.parquet", Body=b"PAR1PAR1")
     verdict = Verdict(Outcome.FAILED, Cause.USER_CODE, "the loss is not a number “nan” …", DecidedBy.AGENT)
     failed = a_run(run_id=FAILED, lane=Lane("dev", "spare")).end(verdict, NOW)
     objects = store().objects

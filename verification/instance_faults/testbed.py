@@ -21,9 +21,9 @@ from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
-from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import bundle_key
+from chronos_ec2.domain.records.s3_keys import bundle_key, shared_key
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import InstanceContainer
@@ -125,7 +125,9 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
     with aws.exported(), relay(aws.endpoint) as endpoint:
         stack = read_stack(client("cloudformation"), aws.environment)
         store = RunStore(S3Objects(client("s3"), stack.bucket))
-        store.objects.write(f"{CACHED}/{_DATA}part.parquet", a_small_data_set(), "application/octet-stream")
+        store.objects.write(
+            shared_key(ENVIRONMENT, f"{_DATA}part.parquet"), a_small_data_set(), "application/octet-stream"
+        )
         clock = SystemClock()
         fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock)
         # No run here may have another attempt, so nothing is relaunched.

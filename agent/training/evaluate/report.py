@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import html
 import json
 import math
+import re
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -13,9 +15,11 @@ import pyarrow.parquet as pq
 
 from agent.training.evaluate.forecast_table import nulls_for_nan
 from agent.training.evaluate.metrics import Errors, series_mase, series_wql
+from chronos_ec2.domain.parsing.names import one_line
 
 _COLUMNS = {"mase": "MASE", "wql": "WQL", "sql": "SQL", "smape": "sMAPE, %", "coverage_80": "80 % coverage"}
 _HASHES = {"revision": "revision", "sha256": "SHA-256"}
+_MARKUP = re.compile(r"[\\`*_\[\]|~]")
 _NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
 
 
@@ -45,7 +49,7 @@ def write_model_card(
     """
     text = f"""# Model card
 
-{document["family"]}: {_origin(document["exported"], facts, champion)}
+{_escaped(document["family"])}: {_origin(document["exported"], facts, champion)}
 Load it with `BaseChronosPipeline.from_pretrained(folder)`.
 Training data: SHA-256 `{data_sha256}`.
 
@@ -56,12 +60,12 @@ Training data: SHA-256 `{data_sha256}`.
 def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> str:
     base, base_version = facts["base"], ""
     if base is not None:
-        hashes = [f"{name} `{base[key]}`" for key, name in _HASHES.items() if base[key]]
-        base_version = ", ".join([f"`{base['name']}`", *hashes])
+        hashes = [f"{name} {_code(base[key])}" for key, name in _HASHES.items() if base[key]]
+        base_version = ", ".join([_code(base["name"]), *hashes])
     if exported == "trained":
         origin = f"fine-tuned from {base_version}," if base_version else "trained from scratch"
         return f"{origin} with chronos-ec2, context length {facts['context_length']}."
-    unmodified = base_version if exported == "base" else f"`{champion}`"
+    unmodified = base_version if exported == "base" else _code(str(champion))
     return f"the unmodified {exported}, {unmodified}. The trained model was not better on the window before the test."
 
 
@@ -81,7 +85,7 @@ def _markdown(document: dict[str, Any]) -> str:
         *_verdict(document["verdict"]),
         f"Exported: {document['exported']}. forecasts.parquet and the plots are from this model.",
         *_series(document["series"], document["windows"]),
-        *(f"Data: {problem}." for problem in document["findings"]),
+        *(f"Data: {_escaped(problem)}." for problem in document["findings"]),
         "",
         *_table(document["models"]),
         "",
@@ -182,4 +186,14 @@ def _number(value: float) -> str:
 
 
 def _name(model: str) -> str:
-    return _NAMES.get(model, model.replace("_", " "))
+    return _NAMES.get(model) or _escaped(model.replace("_", " "))
+
+
+def _code(text: str) -> str:
+    """A text from a configuration as code, which no text of its own ends."""
+    return f"`{one_line(text).replace('`', chr(39))}`"
+
+
+def _escaped(text: str) -> str:
+    """A text from a configuration that is neither Markdown nor HTML."""
+    return _MARKUP.sub(r"\\\g<0>", html.escape(one_line(text), quote=False))

@@ -16,7 +16,7 @@ from botocore.exceptions import ClientError
 from chronos_ec2.aws.errors import Translation, code_of, refusal, status_of, text_of, translated
 from chronos_ec2.domain.errors import LostRace, ServiceUnavailable
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
-from chronos_ec2.ports import Source, StoredObject, Upload
+from chronos_ec2.ports import ListedObject, Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"
 """The tag that a lifecycle rule in template.yaml selects."""
@@ -107,10 +107,14 @@ class S3Objects:
 
     def keys(self, prefix: str) -> Iterator[tuple[str, int]]:
         """(key, size in bytes) of every object below a prefix, in key order."""
+        return ((one.key, one.size) for one in self.listed(prefix))
+
+    def listed(self, prefix: str) -> Iterator[ListedObject]:
+        """Every object below a prefix, in key order, with its ETag."""
         with self._translated(f"list s3://{self.bucket}/{prefix}"):
             for page in self._s3.get_paginator("list_objects_v2").paginate(Bucket=self.bucket, Prefix=prefix):
                 for entry in _of_s3(page, "IsTruncated").get("Contents", ()):
-                    yield entry["Key"], entry["Size"]
+                    yield ListedObject(entry["Key"], entry["Size"], entry["ETag"])
 
     def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
         """The names of the non-empty prefixes one level below a prefix, in key order and without slashes.

@@ -10,7 +10,7 @@ import traceback
 from chronos_ec2.cli.exit_codes import ExitCode, exit_code
 from chronos_ec2.cli.terminal import discard_output
 from chronos_ec2.domain.errors import ChronosError, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import one_line, printable
 
 DEBUG = "CHRONOS_EC2_DEBUG"
 _MAX_LINE = 4000
@@ -24,7 +24,8 @@ def report(error: Exception | KeyboardInterrupt) -> ExitCode:
             return ExitCode.NO_READER
         code, problem, hint = explain(error)
         if os.environ.get(DEBUG):
-            traceback.print_exception(error)
+            for line in "".join(traceback.format_exception(error)).splitlines():
+                print(printable(line), file=sys.stderr)
         if isinstance(error.__cause__, EOFError):
             print(file=sys.stderr)  # ends the line of the question
         print_problem(problem, hint)

@@ -12,11 +12,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from chronos_ec2.cli.output import coloured_status, dollars
+from chronos_ec2.cli.output import coloured_status, dollars, joined
 from chronos_ec2.domain.cost import price_in
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import one_line, printable
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.run import WAITING, Run
@@ -89,7 +89,7 @@ def screen(
         rows.append(("stopping", Text(one_line(run.stop.reason), style="yellow")))
     for name, content in rows:
         table.add_row(name, content)
-    log = [Text(one_line(line), style="dim", no_wrap=True, overflow="ellipsis") for line in history.log]
+    log = [Text(one_line(printable(line)), style="dim", no_wrap=True, overflow="ellipsis") for line in history.log]
     hint = Text("Ctrl-C stops following; the run goes on", style="dim", no_wrap=True, overflow="ellipsis")
     return Group(table, *log, hint)
 
@@ -103,13 +103,12 @@ def sparkline(values: list[float], *, unicode: bool = True) -> str:
 
 
 def _title(run: Run) -> RenderableType:
-    status = Text.from_markup(coloured_status(run))
-    return Text.assemble(f"{run.run_id}  ", status, f" ({one_line(run.current_step)})")
+    return joined(f"{run.run_id}  ", coloured_status(run), f" ({run.current_step})")
 
 
 def _instance(run: Run) -> RenderableType:
     attempt = f", attempt {run.attempt}" if run.attempt > 1 else ""
-    return Text(f"{run.instance_type} {run.instance_id or '(none yet)'}{attempt}")
+    return joined(f"{run.instance_type} {run.instance_id or '(none yet)'}{attempt}")
 
 
 def _phases(run: Run, now: datetime) -> Iterator[str]:

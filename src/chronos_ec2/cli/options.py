@@ -13,7 +13,7 @@ from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.cli.errors import notes_of
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.domain.parsing.numbers import check_number
 
 
@@ -40,7 +40,7 @@ def on_interrupt(what_goes_on: str) -> Iterator[None]:
 
 def confirm(question: str) -> None:
     """Ask on the terminal. Raises InvalidInput unless the answer is yes."""
-    print(f"{question} [y/N]: ", end="", file=sys.stderr, flush=True)
+    print(f"{one_line(question)} [y/N]: ", end="", file=sys.stderr, flush=True)
     answer = sys.stdin.readline()
     if not sys.stdin.isatty():
         print(file=sys.stderr)  # nobody has pressed Enter

@@ -11,13 +11,12 @@ from typing import Any, Literal
 
 from rich.console import Console, RenderableType
 from rich.live import Live
-from rich.markup import escape
 from rich.spinner import Spinner
 from rich.text import Text
 
 from chronos_ec2.cli.errors import print_problem
 from chronos_ec2.domain.facts import HeartbeatReceived
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import one_line, printable
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import Waiting
 from chronos_ec2.domain.records.run import Run
@@ -28,10 +27,14 @@ from chronos_ec2.services.verify import Finding
 _COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "green"}
 _OUTCOME_COLOURS = {Outcome.SUCCEEDED: "green", Outcome.FAILED: "red", Outcome.KILLED: "yellow"}
 _GAP = "  "
+_MAX_CELL = 4000
 
 
 class Output:
     """Lines for people on standard output, progress on standard error. No line is wrapped or cut.
+
+    A `str` is shown as it is, as one line: it may have text from S3, from EC2 or from an instance. Only a `Text`, which
+    `styled` makes, has a style.
 
     Colours follow NO_COLOR, FORCE_COLOR and TERM. Progress is for terminals, and there is none with `--json`.
     """
@@ -40,10 +43,10 @@ class Output:
         self.json = False
         self._shown: Live | None = None
 
-    def print(self, text: object, *, markup: bool = True) -> None:
-        """Print one line, with rich's markup."""
+    def print(self, *parts: str | Text) -> None:
+        """Print one line."""
         with self.without_progress():
-            _console(stderr=False).print(text, markup=markup, soft_wrap=True)
+            _console(stderr=False).print(joined(*parts), soft_wrap=True)
 
     @property
     def width(self) -> int | None:
@@ -58,13 +61,13 @@ class Output:
             yield lambda _text: None
             return
         spinner = Spinner("dots" if "utf" in console.encoding.lower() else "line")
-        spinner.update(text=one_line(text))
+        spinner.update(text=Text(one_line(text)))
         # Rich would send standard output, too, to the console of standard error.
         shown = Live(spinner, console=console, transient=True, redirect_stdout=False, redirect_stderr=False)
         with shown:
             self._shown = shown
             try:
-                yield lambda text: spinner.update(text=one_line(text))
+                yield lambda text: spinner.update(text=Text(one_line(text)))
             finally:
                 self._shown = None
 
@@ -147,24 +150,19 @@ def print_findings(environment: str, left: tuple[Finding, ...]) -> None:
     """Print what `verify` has found."""
     if not left:
         checked = "instances, volumes, interfaces, spot requests, schedules, uploads, locks"
-        console.print(f"[green]environment {environment}: nothing is left[/] ({checked})")
+        console.print(styled(f"environment {environment}: nothing is left", "green"), f" ({checked})")
         return
-    print_table(
-        ("what", "name", "state", "run"),
-        [
-            (finding.kind, escape(one_line(finding.name)), escape(one_line(finding.state)), finding.run_id or "none")
-            for finding in left
-        ],
-    )
+    rows = [(finding.kind, finding.name, finding.state, finding.run_id or "none") for finding in left]
+    print_table(("what", "name", "state", "run"), rows)
 
 
-def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
-    """Print a table; cells may have rich markup.
+def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) -> None:
+    """Print a table.
 
     A row is one line. On a terminal that is narrower, the last cell has a line of its own; where that is not enough,
     each cell has one.
     """
-    cells = [[Text(name) for name in columns], *([Text.from_markup(cell, emoji=False) for cell in row] for row in rows)]
+    cells = [[_cell(cell) for cell in row] for row in (columns, *rows)]
     lines, without_last = _aligned(cells), _aligned([row[:-1] for row in cells])
     if not _fits(lines):
         if _fits(without_last):
@@ -174,6 +172,20 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> None:
             lines = [line for row in cells[1:] for line in _aligned([*zip(cells[0], row, strict=True)])]
     for line in lines:
         console.print(line)
+
+
+def styled(text: str, style: str) -> Text:
+    """`text` in a style of rich, such as `green` or `bold`."""
+    return Text(printable(text), style)
+
+
+def joined(*parts: str | Text) -> Text:
+    """The parts one after the other."""
+    return Text().join(part if isinstance(part, Text) else Text(printable(part)) for part in parts)
+
+
+def _cell(content: str | Text) -> Text:
+    return content if isinstance(content, Text) else Text(one_line(printable(content), _MAX_CELL))
 
 
 def _fits(lines: Sequence[Text]) -> bool:
@@ -193,23 +205,24 @@ def _aligned(rows: Sequence[Sequence[Text]]) -> list[Text]:
     return lines
 
 
-def coloured_status(run: Run) -> str:
-    """The status of a run, as rich markup."""
-    return f"[{_COLOURS.get(run.status, 'cyan')}]{run.status}[/]"
+def coloured_status(run: Run) -> Text:
+    """The status of a run."""
+    return styled(run.status, _COLOURS.get(run.status, "cyan"))
 
 
-def verdict_line(run: Run) -> str:
-    """Outcome, cause and message of a run that has ended, as rich markup; empty for an active run."""
-    if run.verdict is None:
-        return ""
-    colour = _OUTCOME_COLOURS[run.verdict.outcome]
-    return f"[{colour}]{run.verdict.outcome}[/] ({run.verdict.cause}): {escape(one_line(run.verdict.message))}"
+def verdict_line(run: Run) -> Text:
+    """Outcome, cause and message of a run that has ended; empty for an active run."""
+    verdict = run.verdict
+    if verdict is None:
+        return Text()
+    outcome = styled(verdict.outcome, _OUTCOME_COLOURS[verdict.outcome])
+    return joined(outcome, f" ({verdict.cause}): {one_line(printable(verdict.message))}")
 
 
 def print_waiting(waiting: Waiting) -> None:
     """Print EC2's last word about each option, and when it is asked again."""
     for refusal in waiting.refusals:
-        console.print(f"  {one_line(str(refusal))}", markup=False)
+        console.print(f"  {one_line(str(refusal))}")
     console.print(f"  next try  {waiting.next_try_at:%H:%M:%SZ}, gives up at {waiting.until:%Y-%m-%d %H:%M:%SZ}")
 
 

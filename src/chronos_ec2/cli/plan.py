@@ -35,7 +35,7 @@ class Plan:
     def print(self) -> None:
         """Print it for people, a line for each question."""
         for name, text in self._lines():
-            console.print(f"  {name:<10}{one_line(text, 400)}", markup=False)
+            console.print(f"  {name:<10}{one_line(text, 400)}")
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         spec, training, resumed = self.prepared.spec, self.prepared.training, self.prepared.resumed
@@ -44,7 +44,7 @@ class Plan:
         if resumed:
             yield "resumes", f"run {resumed.parent.run_id} from step {resumed.step}"
         if self.prepared.dataset:
-            size = sum(size for _, size in self.prepared.dataset)
+            size = sum(one.size for one in self.prepared.dataset)
             yield "data", f"{spec.data_path}: {len(self.prepared.dataset)} files, {size / 1e6:.1f} MB"
         yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {len(spec.subnet_ids)} zones"
         yield "price", ", ".join(f"{kind} {dollars(spec.price_of(kind))} an hour" for kind in spec.instance_types)
@@ -88,7 +88,7 @@ class Plan:
             "data": {
                 "path": spec.data_path,
                 "files": len(self.prepared.dataset),
-                "bytes": sum(size for _, size in self.prepared.dataset),
+                "bytes": sum(one.size for one in self.prepared.dataset),
             },
             "instance_types": [{"type": kind, "usd_per_hour": spec.price_of(kind)} for kind in spec.instance_types],
             "market": spec.market,

@@ -6,6 +6,7 @@ applications) and a JSON document for programs. docs/messages.md describes them.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime
@@ -14,7 +15,7 @@ from urllib.parse import quote
 
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, WITHHELD, Kind
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line, printable
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
@@ -27,6 +28,14 @@ _LINE = 200
 """How many characters of a log line are shown."""
 _IN_CHAT = 5
 """How many of EC2's answers chat shows."""
+_LOOK_ALIKES = str.maketrans("*~`[]", "\u2217\u223c'\uff3b\uff3d")
+_MARKUP = (
+    (re.compile(r"(?<!\w)_|_(?!\w)"), "\u2017"),  # emphasis; within a word it is none
+    (re.compile(r"(?<!\w)@"), "\uff20"),  # @here, @channel, @name
+    (re.compile(r"(?<!\w):(?=[a-z0-9_+-]+:)"), "\u2236"),  # :emoji:
+    (re.compile(r"://"), ": //"),  # links
+    (re.compile(r"^(\s*)#", re.MULTILINE), "\\1\u266f"),  # headings
+)
 _CONSOLES = {
     "aws": "console.aws.amazon.com",
     "aws-us-gov": "console.amazonaws-us-gov.com",
@@ -77,13 +86,14 @@ class Incident:
         if self.run:
             return f"run {self.run.run_id}"
         if self.kind is Kind.LIMIT:
-            return f"the {self.name}"
+            return f"the {self.name.replace('-', ' ')}"
         return "the lock" if self.name.startswith("unreadable-") else self.name
 
     @property
     def instance_id(self) -> str | None:
-        """The id of the instance that the incident is about, if any."""
-        return self.run.instance_id if self.run else self.name if self.name.startswith("i-") else None
+        """The id of the instance that the incident is about, if any: the lock may hold another text."""
+        found = self.run.instance_id if self.run else self.name
+        return found if found and INSTANCE_ID_PATTERN.fullmatch(found) else None
 
     @property
     def cause(self) -> Cause | None:
@@ -143,7 +153,8 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     if refusals := _refusals(incident):
         lines += ["", "EC2's last answers", *(f"  {refusal}" for refusal in refusals)]
     if incident.log is not None:
-        lines += ["", "last lines of the trainer's log", *(f"  {one_line(line, _LINE)}" for line in incident.log)]
+        shown = (one_line(printable(line), _LINE) for line in incident.log)
+        lines += ["", "last lines of the trainer's log", *(f"  {line}" for line in shown)]
     lines += ["", f"{'next':<10}{_next(incident, place)}"]
     return "\n".join(lines) + "\n"
 
@@ -204,14 +215,14 @@ def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[s
         "source": "custom",
         "content": {
             "textType": "client-markdown",
-            "title": f"{incident.title} ({incident.lane}): {incident.kind}",
+            "title": _plain(f"{incident.title} ({incident.lane}): {incident.kind}"),
             "description": _plain("\n".join(filter(None, about))),
             "nextSteps": [f"`{_next(incident, place)}`", *consoles],
             "keywords": [incident.lane.environment, str(incident.kind), SEVERITY[incident.kind]],
         },
         "metadata": {
             "threadId": incident.name,
-            "summary": f"{incident.title}: {incident.kind}",
+            "summary": _plain(f"{incident.title}: {incident.kind}"),
             "eventType": f"chronos-ec2 {incident.kind}",
             "relatedResources": [incident.instance_id] if incident.instance_id else [],
             "additionalContext": {"severity": SEVERITY[incident.kind], "lane": incident.lane.name},
@@ -220,8 +231,14 @@ def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[s
 
 
 def _plain(text: str) -> str:
-    """Text that chat shows literally, so that a trainer's output can neither mention people nor forge links."""
-    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+    """Text that Slack and Teams show as text, so that a trainer's output can neither mention people nor forge links.
+
+    Slack has no escapes for its markup, and Teams shows some, so characters of markup become others that look alike.
+    """
+    text = text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;").translate(_LOOK_ALIKES)
+    for markup, look_alike in _MARKUP:
+        text = markup.sub(look_alike, text)
+    return text
 
 
 def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
@@ -254,12 +271,10 @@ def links(incident: Incident, place: StackLocation) -> dict[str, str]:
     base, region, run = f"https://{place.region}.{console}", place.region, incident.run
     found = {}
     if incident.instance_id:
-        found["instance"] = (
-            f"{base}/ec2/home?region={region}#InstanceDetails:instanceId={quote(incident.instance_id, safe='')}"
-        )
+        found["instance"] = f"{base}/ec2/home?region={region}#InstanceDetails:instanceId={incident.instance_id}"
     if run:
         prefix = run_prefix(run.lane.environment, run.run_id)
-        found["results"] = f"{base}/s3/buckets/{place.bucket}?region={region}&prefix={prefix}"
+        found["results"] = f"{base}/s3/buckets/{quote(place.bucket)}?region={region}&prefix={quote(prefix)}"
     return found
 
 

@@ -10,13 +10,22 @@ from chronos_ec2.ports.environment import (
     Subscription,
     SubscriptionState,
 )
-from chronos_ec2.ports.storage import LogStreams, ObjectStore, ObjectTransfer, Source, StoredObject, Upload
+from chronos_ec2.ports.storage import (
+    ListedObject,
+    LogStreams,
+    ObjectStore,
+    ObjectTransfer,
+    Source,
+    StoredObject,
+    Upload,
+)
 
 __all__ = [
     "Clock",
     "Deadlines",
     "Deployment",
     "Fleet",
+    "ListedObject",
     "LogStreams",
     "Notifier",
     "ObjectStore",

@@ -21,6 +21,15 @@ class StoredObject:
 
 
 @dataclass(frozen=True, slots=True)
+class ListedObject:
+    """An object in a list: its key, its size in bytes and its ETag."""
+
+    key: str
+    size: int
+    etag: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upload:
     """An unfinished multipart upload. Its parts cost money although no list of objects shows them."""
 
@@ -58,6 +67,9 @@ class ObjectStore(Protocol):
 
     def keys(self, prefix: str) -> Iterable[tuple[str, int]]:
         """(key, size in bytes) of every object below a prefix, in key order."""
+
+    def listed(self, prefix: str) -> Iterable[ListedObject]:
+        """Every object below a prefix, in key order, with its ETag."""
 
     def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
         """The names of the non-empty prefixes one level below a prefix, in key order and without slashes.

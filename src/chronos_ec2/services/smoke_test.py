@@ -8,7 +8,7 @@ from importlib import resources
 
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.parsing.numbers import check_number
-from chronos_ec2.domain.records.lane import CACHED
+from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.training_config.schema import Ending, TrainingConfig
@@ -36,8 +36,8 @@ def probe_config(minutes: float, ending: Ending) -> TrainingConfig:
     return parse_config(config, "probe")
 
 
-def put_probe_data(store: RunStore) -> None:
+def put_probe_data(store: RunStore, environment: str) -> None:
     """Upload the probe's data set, two short series, unless the bucket has it. It is downloaded, not trained on."""
     body = resources.files("chronos_ec2.services").joinpath("smoke_test.parquet").read_bytes()
     with suppress(LostRace):
-        store.objects.create(f"{CACHED}/{PROBE_DATA_PATH}series.parquet", body)
+        store.objects.create(shared_key(environment, f"{PROBE_DATA_PATH}series.parquet"), body)

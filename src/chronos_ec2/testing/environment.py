@@ -14,9 +14,10 @@ from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.heartbeat import Heartbeat
-from chronos_ec2.domain.records.lane import CACHED, Lane
+from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Claim, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.run_store import RunStore
@@ -66,7 +67,7 @@ class Environment:
         self._decide, self._store_type, self._watchdog_type = decide, store_type, watchdog_type
         self._nonces = count()
         with self.faults.suspended():
-            self.objects.write(f"{CACHED}/{DATA}part-0.parquet", b"PAR1")
+            self.objects.write(shared_key(self.name, f"{DATA}part-0.parquet"), b"PAR1")
 
     # Store and watchdog are made anew for each use: like a function's, they remember nothing between two calls.
 

@@ -25,6 +25,7 @@ AWS_CALLS = {
     "objects.replace": "s3:PutObject",
     "objects.remove": "s3:DeleteObject",
     "objects.keys": "s3:ListBucket",
+    "objects.listed": "s3:ListBucket",
     "objects.children": "s3:ListBucket",
     "objects.uploads": "s3:ListBucketMultipartUploads",
     "objects.abort": "s3:AbortMultipartUpload",

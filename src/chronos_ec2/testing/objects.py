@@ -11,7 +11,7 @@ from pathlib import Path
 
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
-from chronos_ec2.ports import Clock, Source, StoredObject, Upload
+from chronos_ec2.ports import Clock, ListedObject, Source, StoredObject, Upload
 from chronos_ec2.testing.faults import Faults, Interceptor
 
 
@@ -94,6 +94,13 @@ class MemoryObjects:
         for key in sorted(self._objects):
             if key.startswith(prefix):
                 yield key, len(self._objects[key].body)
+
+    def listed(self, prefix: str) -> Iterator[ListedObject]:
+        """Every object below a prefix, in key order, with its ETag."""
+        self._faults.before("objects.listed", prefix)
+        for key in sorted(self._objects):
+            if key.startswith(prefix):
+                yield ListedObject(key, len(self._objects[key].body), self._objects[key].etag)
 
     def children(self, prefix: str, after: str = "", limit: int | None = None) -> tuple[str, ...]:
         """The folder names one level below a prefix, in key order, at most `limit` after `after`."""

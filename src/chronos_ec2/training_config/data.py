@@ -49,7 +49,7 @@ class Data(Section):
     """The data set: long-format Parquet, one row per series and time."""
 
     path: str
-    """Prefix or key below `cached-datasets/`, such as `training-data/m3-monthly/`."""
+    """Prefix or key below `cached-datasets/ENVIRONMENT/`, such as `training-data/m3-monthly/`."""
     item_id: Annotated[Columns, Field(default_factory=lambda: ["item_id"], min_length=1)]
     """The column that names the series, or several, such as store and product; folders named NAME=VALUE are columns."""
     timestamp: str = "timestamp"
@@ -94,5 +94,5 @@ class Data(Section):
     @classmethod
     def _relative(cls, value: str) -> str:
         if not value or value.startswith("/") or ".." in PurePosixPath(value).parts or "://" in value:
-            raise ValueError("must be a path below cached-datasets/, such as training-data/m3-monthly/")
+            raise ValueError("must be a path below cached-datasets/ENVIRONMENT/, such as training-data/m3-monthly/")
         return value

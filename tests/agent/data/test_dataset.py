@@ -12,6 +12,7 @@ import pytest
 from agent.data.dataset import download
 from agent.errors import RunFailed
 from chronos_ec2.domain.errors import Fenced, ServiceUnavailable
+from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.ports import Source
 from chronos_ec2.run_store import RunStore
@@ -19,7 +20,7 @@ from chronos_ec2.services.publish.data import upload_data
 from chronos_ec2.testing import MemoryAws
 
 BODIES = {"d/a.parquet": b"first", "d/sub/a.parquet": b"second", "d/../../etc/passwd": b"third"}
-KEYS = tuple((key, len(body)) for key, body in BODIES.items())
+KEYS = tuple(DataObject(key, len(body), "etag") for key, body in BODIES.items())
 
 
 class Transfer:
@@ -70,7 +71,7 @@ def test_files_of_the_same_name_do_not_collide_and_none_leaves_the_folder(tmp_pa
 
 def test_folders_that_are_columns_stay_in_the_path_and_none_leaves_the_folder(tmp_path: Path) -> None:
     keys = ("data/sales/country=DE/../part.parquet", "data/sales/country=FR/part.parquet", "data/sales/part.parquet")
-    data = download(Same(), tuple((key, 2) for key in keys), tmp_path, lambda _: None, no_stop)
+    data = download(Same(), tuple(DataObject(key, 2, "etag") for key in keys), tmp_path, lambda _: None, no_stop)
     assert [one.path.relative_to(tmp_path).as_posix() for one in data.files] == [
         "00000/country=DE/part.parquet", "00001/country=FR/part.parquet", "00002-part.parquet",
     ]  # fmt: skip
@@ -96,7 +97,13 @@ def test_a_file_that_cannot_be_downloaded_fails_the_run(tmp_path: Path) -> None:
 
 def test_a_file_of_another_size_fails_the_run(tmp_path: Path) -> None:
     with pytest.raises(RunFailed, match="has 5 bytes, expected 6: changed since the launch") as caught:
-        download(Transfer(), (("d/a.parquet", 6),), tmp_path, lambda _: None, no_stop)
+        download(Transfer(), (DataObject("d/a.parquet", 6, "etag"),), tmp_path, lambda _: None, no_stop)
+    assert caught.value.verdict.cause is Cause.USER_CODE
+
+
+def test_a_file_of_the_same_size_and_other_content_fails_the_run(tmp_path: Path) -> None:
+    with pytest.raises(RunFailed, match=r"d/a\.parquet was overwritten: changed since the launch") as caught:
+        download(Transfer(), (DataObject("d/a.parquet", 5, "another"),), tmp_path, lambda _: None, no_stop)
     assert caught.value.verdict.cause is Cause.USER_CODE
 
 
@@ -116,8 +123,8 @@ def test_data_uploaded_by_the_cli_has_its_hash_on_the_instance(tmp_path: Path) -
     world, folder = MemoryAws(), tmp_path / "mine"
     (folder / "sub").mkdir(parents=True)
     (folder / "sub" / "a.parquet").write_bytes(rows := b"PAR1 rows PAR1")
-    done = upload_data(folder, "toy", RunStore(world.objects), world.transfer, lambda _: None)
+    done = upload_data(folder, "toy", "dev", RunStore(world.objects), world.transfer, lambda _: None)
     source = world.transfer.download_piece(
-        f"cached-datasets/{done.data_path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
+        f"cached-datasets/dev/{done.data_path}sub/a.parquet", tmp_path / "a", range(2), lambda _: None
     )
     assert (done.files, source.sha256) == (1, hashlib.sha256(rows).hexdigest())

@@ -18,7 +18,7 @@ from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
-from chronos_ec2.domain.records.request import Budget, Parent, Request
+from chronos_ec2.domain.records.request import Budget, DataObject, Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import INSTANCE_ID, LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
@@ -58,8 +58,9 @@ FULL_BEAT = a_heartbeat(
     sent_at="2026-01-31T12:00:00Z",
 )
 A_REQUEST = Request(
-    RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64, (("cached-datasets/a.parquet", 4),), Limits(),
-    True, "spot", "/chronos-ec2-dev/agent", "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
+    RUN_ID, LANE, {"trainer": "probe"}, ("g4dn.2xlarge",), "0" * 64,
+    (DataObject("cached-datasets/a.parquet", 4, '"0a1b"'),), Limits(), True, "spot", "/chronos-ec2-dev/agent",
+    "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
     Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
     Budget(NOW + seconds(43200), 12.5, 1.624, (("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)), 4, 3),
 )  # fmt: skip
@@ -139,7 +140,8 @@ def test_an_optional_field_may_be_missing_and_then_says_nothing(kind: str) -> No
 
 
 def test_a_request_may_list_a_hundred_thousand_files() -> None:
-    keys = tuple((f"cached-datasets/training-data/sales/2010/01/part-{n:06}.parquet", 123_456) for n in range(100_000))
+    names = (f"cached-datasets/dev/training-data/sales/2010/01/part-{n:06}.parquet" for n in range(100_000))
+    keys = tuple(DataObject(name, 123_456, f'"{n:032x}"') for n, name in enumerate(names))
     request = Request(RUN_ID, LANE, {}, ("g4dn.2xlarge",), "0" * 64, keys, Limits())
     assert Request.from_json(request.to_json()).dataset_keys == keys
 

@@ -62,7 +62,10 @@ def test_a_wrong_word_is_quoted_no_further_than_120_characters() -> None:
 
 
 def test_a_fault_in_the_list_of_files_gives_its_place() -> None:
-    assert read_with(dataset=[{"key": "a", "bytes": -1}]) == "request.json.dataset[0]: field 'bytes' is out of range"
+    assert (
+        read_with(dataset=[{"key": "a", "bytes": -1, "etag": "e"}])
+        == "request.json.dataset[0]: field 'bytes' is out of range"
+    )
 
 
 def test_a_request_may_have_16_mib() -> None:

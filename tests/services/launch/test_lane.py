@@ -225,8 +225,8 @@ def test_a_request_that_no_agent_would_read_is_refused_before_anything_is_writte
 
 
 def test_a_list_of_files_that_no_agent_would_read_is_refused_too(env: Environment) -> None:
-    for index in range(18_000):
-        env.objects.write(f"cached-datasets/training-data/wide/{index:05}-{'x' * 900}.parquet", b"PAR1")
-    with pytest.raises(InvalidInput, match=r"data\.path: the list of its 18000 files has 17\.\d MB"):
+    for index in range(17_000):
+        env.objects.write(f"cached-datasets/dev/training-data/wide/{index:05}-{'x' * 900}.parquet", b"PAR1")
+    with pytest.raises(InvalidInput, match=r"data\.path: the list of its 17000 files has 17\.\d MB"):
         env.launch(data_path="training-data/wide/")
     assert env.run is None

@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 from typing import Any
 
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, RunNotFound
 from chronos_ec2.domain.records.checkpoint import Manifest, Part
-from chronos_ec2.domain.records.request import Parent, Request
+from chronos_ec2.domain.records.request import DataObject, Parent, Request
 from chronos_ec2.domain.records.s3_keys import code_key, run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.services.launch.resume import Resumed, find_resumable
@@ -16,7 +17,8 @@ from chronos_ec2.testing import Environment
 from chronos_ec2.testing.environment import DATA
 
 CONFIG = {"data": {"path": DATA}}
-FILE = f"cached-datasets/{DATA}part-0.parquet"
+FILE = f"cached-datasets/dev/{DATA}part-0.parquet"
+ETAG = f'"{hashlib.md5(b"PAR1").hexdigest()}"'
 SHA256 = "ab" * 32
 
 
@@ -50,7 +52,7 @@ def test_a_run_that_ended_is_taken_up_from_its_latest_complete_checkpoint(env: E
     a_checkpoint(env, run_id, 30, missing=True)
     found = resumable(env, run_id)
     assert (found.parent, found.step) == (Parent(run_id, run_id, SHA256), 20)
-    assert found.request.dataset_keys == ((FILE, 4),)
+    assert found.request.dataset_keys == (DataObject(FILE, 4, ETAG),)
 
 
 def test_the_new_run_names_its_parent_in_request_and_record(env: Environment) -> None:
@@ -59,7 +61,7 @@ def test_the_new_run_names_its_parent_in_request_and_record(env: Environment) ->
     env.objects.write(FILE.replace("part-0", "part-1"), b"PAR1")  # is not trained on
     launched = env.launch(config=found.request.config, parent=found.parent, dataset=found.request.dataset_keys)
     request = Request.from_json(env.objects.body(run_key("dev", launched.run_id, "request.json")))
-    assert (request.parent, request.dataset_keys) == (found.parent, ((FILE, 4),))
+    assert (request.parent, request.dataset_keys) == (found.parent, (DataObject(FILE, 4, ETAG),))
     assert (env.lock().run.parent, launched.run_id != run_id) == (run_id, True)
 
 
@@ -99,7 +101,9 @@ def test_without_a_complete_checkpoint_there_is_nothing_to_begin_with(env: Envir
         resumable(env, run_id)
 
 
-@pytest.mark.parametrize(("body", "how"), [(None, "is gone"), (b"PAR1 and more", "has another size")])
+@pytest.mark.parametrize(
+    ("body", "how"), [(None, "is gone"), (b"PAR1 and more", "was overwritten"), (b"PAR2", "was overwritten")]
+)
 def test_data_that_changed_since_are_named(env: Environment, body: bytes | None, how: str) -> None:
     env.objects.write(FILE.replace("part-0", "part-1"), b"PAR1")
     run_id = a_run_that_ended(env, Outcome.FAILED, 10)
@@ -127,7 +131,7 @@ def test_a_request_that_is_gone_is_named(env: Environment) -> None:
 
 
 @pytest.mark.parametrize("body", [None, b"not json", b"{}", b'{"data": null}', b'{"data": 1}', b'{"data": {}}'])
-def test_without_a_hash_of_the_data_their_sizes_must_do(env: Environment, body: bytes | None) -> None:
+def test_without_a_hash_of_the_data_their_etags_must_do(env: Environment, body: bytes | None) -> None:
     run_id = a_run_that_ended(env, Outcome.FAILED, 10)
     if body is None:
         env.objects.remove(f"dev/{run_id}/run.json")

@@ -12,7 +12,7 @@ from chronos_ec2.domain.errors import InvalidInput, ServiceUnavailable
 from chronos_ec2.services.publish.data import Uploaded, _key, upload_config, upload_data
 from chronos_ec2.testing import Environment
 
-PREFIX = "cached-datasets/training-data/toy/"
+PREFIX = "cached-datasets/dev/training-data/toy/"
 ROWS = b"PAR1 rows of a file PAR1"
 LFS = b"version https://git-lfs.github.com/spec/v1\noid sha256:4d7a214614ab2935c943f9e0ff69d22eadbb8f32b1\nsize 12345\n"
 
@@ -27,7 +27,7 @@ def folder(tmp_path: Path) -> Path:
 
 
 def upload(env: Environment, folder: Path, *, replace: bool = False) -> Uploaded:
-    return upload_data(folder, "toy", env.store, env.aws.transfer, lambda _: None, replace=replace)
+    return upload_data(folder, "toy", "dev", env.store, env.aws.transfer, lambda _: None, replace=replace)
 
 
 def keys(env: Environment) -> list[str]:
@@ -83,7 +83,7 @@ def test_a_name_that_is_not_utf_8_is_an_error_line(env: Environment, folder: Pat
     config = Path(os.fsdecode(os.fsencode(folder) + b"/\xff.yaml"))
     config.write_text("{data: {path: training-data/toy/}, prediction_length: 6}")
     with pytest.raises(InvalidInput, match="is not UTF-8"):
-        upload_config(config, env.store)
+        upload_config(config, "dev", env.store)
 
 
 def test_a_folder_that_cannot_be_read_is_an_error_line(

@@ -47,7 +47,7 @@ def cleanup(
         print_json({"environment": environment, "decisions": decisions, "left": [asdict(finding) for finding in left]})
     else:
         for report in reports:
-            console.print(f"lane {report.lane.name}: {report.error or report.decision.reason}", markup=False)
+            console.print(f"lane {report.lane.name}: {report.error or report.decision.reason}")
         print_findings(environment, left)
     if any(report.error for report in reports):
         raise typer.Exit(3)

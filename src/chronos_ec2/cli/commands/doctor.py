@@ -6,12 +6,10 @@ from dataclasses import asdict
 from datetime import UTC, datetime
 
 import typer
-from rich.markup import escape
 
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_json
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.services.doctor import Health, diagnose
 
 _COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
@@ -31,9 +29,8 @@ def doctor(
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})
     else:
         for each in found:
-            colour = _COLOURS[each.health]
-            console.print(f"[{colour}]{each.health:<8}[/] {each.part:<9} {escape(one_line(each.text))}")
+            console.print(styled(f"{each.health:<8}", _COLOURS[each.health]), f" {each.part:<9} {each.text}")
             if each.remedy:
-                console.print(f"{'':18} {escape(one_line(each.remedy))}")
+                console.print(f"{'':18} {each.remedy}")
     if any(each.health is Health.BROKEN for each in found):
         raise typer.Exit(ExitCode.MEND)

@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect, on_interrupt
-from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.services.kill import kill as kill_run
 
 
@@ -29,5 +29,5 @@ def kill(
         return
     grace = world.limits.grace.total_seconds()
     how = "its instance is being terminated" if now else f"it has {grace:.0f} s to save its work"
-    console.print(f"run [bold]{run.run_id}[/]: {how}")
+    console.print("run ", styled(run.run_id, "bold"), f": {how}")
     console.print(f"  next      chronos-ec2 monitor {run.run_id} --environment {environment}")

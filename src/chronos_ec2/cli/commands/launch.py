@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
-from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning
+from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
 from chronos_ec2.cli.plan import Plan
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.times import check_span
@@ -32,7 +32,7 @@ _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=7)
 
 def launch(
     config: Annotated[
-        Path | None, typer.Option(help=f"Training configuration (YAML). Default: {DEFAULT_CONFIG} in the bucket.")
+        Path | None, typer.Option(help=f"Training configuration (YAML). Default: the uploaded {DEFAULT_CONFIG}.")
     ] = None,
     trainer: Annotated[
         Trainer | None, typer.Option(help="`probe`: a smoke test without --config; costs cents, trains nothing.")
@@ -140,10 +140,10 @@ def launch(
         )
         return
     if isinstance(launched, WaitsForCapacity):
-        console.print(f"run [bold]{launched.run_id}[/] waits for capacity in {request.lane}")
+        console.print("run ", styled(launched.run_id, "bold"), f" waits for capacity in {request.lane}")
         print_waiting(launched.waiting)
     else:
-        console.print(f"run [bold]{launched.run_id}[/] launched in {request.lane}")
+        console.print("run ", styled(launched.run_id, "bold"), f" launched in {request.lane}")
         option = launched.option
         console.print(f"  instance  {launched.instance_id} ({option.instance_type}, {option.subnet_id})")
     console.print(f"  results   {uri}")

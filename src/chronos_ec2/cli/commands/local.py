@@ -9,7 +9,8 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.options import AsJson
-from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.cli.output import console, print_json, styled
+from chronos_ec2.domain.parsing.names import printable
 
 local = typer.Typer(
     name="local",
@@ -30,7 +31,7 @@ def up(state: State = DEFAULT_STATE, json: AsJson = False) -> None:
     if json:
         print_json({"endpoint": aws.endpoint, "variables": aws.variables, "unset": aws.unset})
         return
-    console.print(f"[green]up[/] at {aws.endpoint}; to point every AWS client at it, run")
+    console.print(styled("up", "green"), f" at {aws.endpoint}; to point every AWS client at it, run")
     for line in aws.shell():
         print(line)
 
@@ -56,7 +57,8 @@ def invoke(
     check_request(function, event)
     with built_functions(start(state, say=_say_on_stderr)) as functions:
         done = functions.invoke(function, event)
-    print(done.log, file=sys.stderr)
+    for line in done.log.splitlines():
+        print(printable(line), file=sys.stderr)
     print_json(done.answer)
     raise typer.Exit(1 if done.error else 0)
 
@@ -74,15 +76,16 @@ def demo(
     if json:
         print_json(summary)
     else:
-        console.print(f"[green]done[/] in {summary['seconds']:.0f} s; summary: {output / 'summary.json'}")
+        took = f" in {summary['seconds']:.0f} s; summary: {output / 'summary.json'}"
+        console.print(styled("done", "green"), took)
 
 
 def _say(line: str) -> None:
-    console.print(line, markup=False)
+    console.print(line)
 
 
 def _say_on_stderr(line: str) -> None:
-    print(line, file=sys.stderr)
+    print(printable(line), file=sys.stderr)
 
 
 def _silent(_line: str) -> None:

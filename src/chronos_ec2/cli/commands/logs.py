@@ -11,7 +11,7 @@ from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.options import Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
 from chronos_ec2.cli.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import check_name, one_line
+from chronos_ec2.domain.parsing.names import check_name, printable
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.run_queries import find_run
@@ -60,4 +60,4 @@ def _more(reader: LogReader, world: OperatorWorld) -> list[str]:
 
 def _print(lines: list[str]) -> None:
     for line in lines:
-        print(one_line(line, _MAX_LINE))
+        print(printable(line)[:_MAX_LINE].rstrip())

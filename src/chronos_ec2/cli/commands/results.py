@@ -44,4 +44,4 @@ def results(
         print_json({"folder": str(folder), "files": names, "bytes": size, "downloaded": len(wanted)})
         return
     kept = f", {len(files) - len(wanted)} of them were there already" if len(wanted) < len(files) else ""
-    console.print(f"{len(files)} files, {size / 1e6:.1f} MB in {folder}{kept}", markup=False)
+    console.print(f"{len(files)} files, {size / 1e6:.1f} MB in {folder}{kept}")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from rich.markup import escape
+from rich.text import Text
 
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
@@ -16,6 +16,7 @@ from chronos_ec2.cli.output import (
     coloured_status,
     console,
     dollars,
+    joined,
     print_json,
     print_table,
     verdict_line,
@@ -58,12 +59,12 @@ def list_(
     found, now = list_runs(world.store, environment, limit), world.clock.now()
     listed = list_instances(world.fleet, environment)
 
-    def row(run: RunView | UnreadRun) -> tuple[str, ...]:
+    def row(run: RunView | UnreadRun) -> tuple[str | Text, ...]:
         if isinstance(run, UnreadRun):
-            return run.run_id, "", "unknown", "", "unknown", escape(f"could not be read: {run.problem}")
+            return run.run_id, "", "unknown", "", "unknown", f"could not be read: {run.problem}"
         status, cost = coloured_status(run.run), dollars(run.cost_usd(now, listed))
-        about = ", ".join(filter(None, (verdict_line(run.run) or run.progress, _takes_up(run.run))))
-        return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, about
+        about = filter(None, (verdict_line(run.run) or joined(run.progress), joined(_takes_up(run.run))))
+        return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, Text(", ").join(about)
 
     if json:
         print_json(
@@ -97,9 +98,12 @@ def show(
         print_json(dict(document) | {"config": dict(details.config), "scores": dict(details.scores)})
         return
     run = details.run
-    lines = [
+    lines: list[tuple[str, str | Text]] = [
         ("run", f"{run.run_id} in lane {run.lane.name}, attempt {run.attempt}"),
-        ("ended" if run.verdict else "status", verdict_line(run) or f"{coloured_status(run)} {details.view.progress}"),
+        (
+            "ended" if run.verdict else "status",
+            verdict_line(run) or joined(coloured_status(run), f" {details.view.progress}"),
+        ),
         ("took", ", ".join(f"{status} {human_span(span)}" for status, span in phases(run))),
         ("instance", run.instance_type),
         ("cost", dollars(cost_of(details))),
@@ -108,8 +112,8 @@ def show(
     ]
     for name, text in lines:
         if text:
-            console.print(f"{name:<10}{text}")
-    console.print(f"config    {one_line(jsonlib.dumps(details.config), 4000)}", markup=False)
+            console.print(f"{name:<10}", text)
+    console.print(f"config    {one_line(jsonlib.dumps(details.config), 4000)}")
     console.print(f"results   s3://{world.stack.bucket}/{environment}/{run_id}/")
 
 
@@ -135,7 +139,7 @@ def compare(
         print_json({"runs": rows, "config": differing})
         return
     metrics = sorted({name for each in found for name in each.scores})
-    table: list[tuple[str, list[str]]] = [
+    table: list[tuple[str, Sequence[str | Text]]] = [
         ("status", [coloured_status(each.run) for each in found]),
         ("took", [_took(each.run) for each in found]),
         ("cost", [dollars(cost_of(each)) for each in found]),
@@ -144,10 +148,7 @@ def compare(
         *((name, [_number(each.scores.get(name)) for each in found]) for name in metrics),
         *((key, [_value(value) for value in values]) for key, values in differing.items()),
     ]
-    print_table(
-        ("", *run_ids),
-        [(escape(name), *map(escape, cells)) if name != "status" else (name, *cells) for name, cells in table],
-    )
+    print_table(("", *run_ids), [(name, *cells) for name, cells in table])
 
 
 def _takes_up(run: Run) -> str:
@@ -161,7 +162,7 @@ def _costs(world: OperatorWorld, environment: str) -> Callable[[RunDetails], flo
 
 def _scores(details: RunDetails) -> str:
     scores = ", ".join(f"{name} {_number(value)}" for name, value in details.scores.items())
-    return escape(one_line(f"{scores} ({details.exported})")) if scores else ""
+    return f"{scores} ({details.exported})" if scores else ""
 
 
 def _took(run: Run) -> str:

@@ -8,7 +8,7 @@ import typer
 
 from chronos_ec2.bootstrap import deployment
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
-from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.domain.errors import NotDeployed
 from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.services.teardown import Teardown
@@ -36,11 +36,11 @@ def teardown(
     if json:
         print_json({"environment": environment, "deleted": world.stack.name, "kept": [f"s3://{world.stack.bucket}/"]})
         return
-    console.print(f"stack [bold]{world.stack.name}[/] deleted")
+    console.print("stack ", styled(world.stack.name, "bold"), " deleted")
     console.print(f"  kept      s3://{world.stack.bucket}/")
     console.print(f"  reuse     deploy the stack with BucketName={world.stack.bucket}")
     console.print("  delete    removes every version of every object, including those of other environments:")
-    console.print(f"            {_delete_command(world.stack.bucket)}", markup=False)
+    console.print(f"            {_delete_command(world.stack.bucket)}")
 
 
 def _delete_unfinished(environment: str, region: str | None, error: NotDeployed, *, yes: bool, json: bool) -> None:
@@ -56,7 +56,7 @@ def _delete_unfinished(environment: str, region: str | None, error: NotDeployed,
     if json:
         print_json({"environment": environment, "deleted": stack_name(environment), "kept": []})
     else:
-        console.print(f"stack [bold]{stack_name(environment)}[/] ({status}) deleted")
+        console.print("stack ", styled(stack_name(environment), "bold"), f" ({status}) deleted")
 
 
 def _delete_command(bucket: str) -> str:

@@ -47,7 +47,7 @@ def data(
     world = connect(environment, region, bucket)
     sent: list[int] = []
     with as_parquet(folder, config, timestamp_format) as (ready, converted), console.status(f"uploading {folder}"):
-        done = upload_data(ready, name, world.store, world.transfer, sent.append, replace=replace)
+        done = upload_data(ready, name, environment, world.store, world.transfer, sent.append, replace=replace)
     rows = sum(each.rows for each in converted)
     series = sorted({name for each in converted for name in each.series})
     if json:
@@ -55,7 +55,7 @@ def data(
         return
     if converted:
         wide = f"; {len(series)} columns became series: {', '.join(series[:_NAMED])}" if series else ""
-        console.print(f"converted {len(converted)} files to Parquet, {rows} rows{wide}", markup=False)
+        console.print(f"converted {len(converted)} files to Parquet, {rows} rows{wide}")
     removed = f", {done.removed} old files removed" if done.removed else ""
     size = f"{sum(sent) / 1e6:.1f} MB"
     console.print(f"{done.files} files, {size}{removed}; in train.yaml:  data: {{path: {done.data_path}}}")
@@ -71,7 +71,7 @@ def config(
 ) -> None:
     """Check and upload a training configuration."""
     load_config(file)
-    key = upload_config(file, connect(environment, region, bucket).store)
+    key = upload_config(file, environment, connect(environment, region, bucket).store)
     if json:
         print_json({"key": key})
     else:

@@ -5,11 +5,9 @@ from __future__ import annotations
 from dataclasses import asdict
 
 import typer
-from rich.markup import escape
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_findings, print_json
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.cli.output import console, print_findings, print_json, styled
 from chronos_ec2.services.doctor import Health, diagnose_setup
 from chronos_ec2.services.verify import verify as find_what_is_left
 
@@ -31,6 +29,6 @@ def verify(
     else:
         print_findings(environment, left)
         for warning in found:
-            console.print(f"[yellow]warning[/]  {escape(one_line(warning))}")
+            console.print(styled("warning", "yellow"), f"  {warning}")
     if left:
         raise typer.Exit(1)

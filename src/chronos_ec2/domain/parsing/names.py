@@ -14,6 +14,11 @@ _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z0-9-]{1,30}")
 _RESERVED = frozenset({"cached-datasets"})
 _CONTROL = re.compile(r"[\x00-\x1f\x7f-\x9f\u2028\u2029\ud800-\udfff]")
 """Control characters, line breaks, and lone surrogates, which have no encoding."""
+_SEQUENCE = re.compile(
+    r"(?:\x1b\[|\x9b)[0-?]*[ -/]*[@-~]"  # CSI: colours, the cursor, the screen
+    r"|\x1b[\]PX^_][^\x07\x1b\n]*(?:\x07|\x1b\\)"  # OSC and other strings: titles, links, the clipboard
+)
+"""Control sequences of terminals, ECMA-48."""
 
 
 def is_name(value: str) -> bool:
@@ -49,13 +54,22 @@ def split_instance_types(value: str) -> tuple[str, ...]:
     return found
 
 
+def printable(text: str) -> str:
+    """`text` on one line for a terminal: without control sequences, with a space for each unprintable character."""
+    return text if text.isprintable() else _spaced(_SEQUENCE.sub("", text))
+
+
 def one_line(text: str, limit: int = 500) -> str:
     """`text` on one line of at most `limit` characters: safe in a log, a subject or a terminal.
 
     All unprintable characters become spaces, because some that are no control characters reverse the direction of a
     line, have no width or cannot be encoded.
     """
-    if not text.isprintable():
-        text = "".join(character if character.isprintable() else " " for character in text)
-    clean = text.strip()
+    clean = _spaced(text).strip()
     return clean if len(clean) <= limit else clean[: limit - 1] + "…"
+
+
+def _spaced(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(character if character.isprintable() else " " for character in text)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
-from typing import Any
+from typing import Any, NamedTuple
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
@@ -23,6 +23,14 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 _LONGEST_SPAN = timedelta(days=366)
 _REST_BYTES = 64 * 1024
 """Room for everything in a request but its configuration and its data files."""
+
+
+class DataObject(NamedTuple):
+    """An object to train on: its key, its size in bytes, and the ETag that its content had at the launch."""
+
+    key: str
+    size: int
+    etag: str
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +96,7 @@ class Request:
     Attributes:
         config: The resolved training configuration, see `training_config`.
         bundle_sha256: Hash of the agent's code.
-        dataset_keys: Key and size in bytes of exactly the objects to train on.
+        dataset_keys: Exactly the objects to train on.
         log_group: The CloudWatch log group, if the logs go there too.
         code_sha256: Hash of the user's own trainer, if any.
         commit: The git commit of the launching code, None if unknown.
@@ -104,7 +112,7 @@ class Request:
     config: Mapping[str, Any]
     instance_types: tuple[str, ...]
     bundle_sha256: str
-    dataset_keys: tuple[tuple[str, int], ...]
+    dataset_keys: tuple[DataObject, ...]
     limits: Limits
     allow_cpu: bool = False
     market: Market = ON_DEMAND
@@ -159,7 +167,10 @@ class Request:
                 config=fields.raw("config"),
                 instance_types=tuple(fields.texts("instance_types")),
                 bundle_sha256=fields.text("bundle_sha256"),
-                dataset_keys=tuple((part.text("key"), part.count("bytes")) for part in fields.children("dataset")),
+                dataset_keys=tuple(
+                    DataObject(part.text("key"), part.count("bytes"), part.text("etag"))
+                    for part in fields.children("dataset")
+                ),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
                 market=read_market(fields.text_or_none("market") or ON_DEMAND),
@@ -191,11 +202,11 @@ def _span(fields: Fields, name: str) -> timedelta | None:
     return None if seconds is None else timedelta(seconds=seconds)
 
 
-def _dataset(keys: tuple[tuple[str, int], ...]) -> list[dict[str, Any]]:
-    return [{"key": key, "bytes": size} for key, size in keys]
+def _dataset(objects: tuple[DataObject, ...]) -> list[dict[str, Any]]:
+    return [{"key": one.key, "bytes": one.size, "etag": one.etag} for one in objects]
 
 
-def check_request_size(config: Mapping[str, Any], dataset_keys: tuple[tuple[str, int], ...]) -> None:
+def check_request_size(config: Mapping[str, Any], dataset_keys: tuple[DataObject, ...]) -> None:
     """Raise InvalidInput, which names what is too large, if no reader would accept a request with these."""
     of_config, of_data = len(dump_json(config)), len(dump_json({"dataset": _dataset(dataset_keys)}))
     if of_config + of_data + _REST_BYTES <= MAX_REQUEST_BYTES:

@@ -95,6 +95,11 @@ def teardown_key(environment: str) -> str:
     return f"{environment}/teardown.json"
 
 
+def shared_key(environment: str, name: str) -> str:
+    """Key of a file that an environment's operators upload for its runs, below `training-data/` or `configs/`."""
+    return f"{CACHED}/{environment}/{name}"
+
+
 def lane_turn_key(environment: str) -> str:
     """Key of the lane that the last sweep has ended with."""
     return f"{environment}/sweep.json"

@@ -8,14 +8,15 @@ from typing import Literal
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.domain.records.lane import CACHED
+from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.smoke_test import probe_config
 from chronos_ec2.training_config.parse import load_config, moved_to, parse_yaml
 from chronos_ec2.training_config.schema import Ending, TrainingConfig
 
 Trainer = Literal["probe"]
-DEFAULT_CONFIG = f"{CACHED}/configs/train.yaml"
+DEFAULT_CONFIG = "configs/train.yaml"
+"""Below the prefix of what an environment's runs share."""
 _PROBE_MINUTES = 3.0
 
 
@@ -33,17 +34,18 @@ def requested_config(
     return load_config(path) if path else None
 
 
-def default_config(store: RunStore, warn: Callable[[str], None]) -> TrainingConfig:
+def default_config(store: RunStore, environment: str, warn: Callable[[str], None]) -> TrainingConfig:
     """Read the default configuration from the bucket; warn about files there that an older system read.
 
     Raises:
         InvalidInput: the bucket has no default configuration, or it is invalid.
     """
-    for key, _ in store.objects.keys(f"{CACHED}/configs/"):
-        if (section := moved_to(PurePosixPath(key).name)) is not None:
-            warn(f"{one_line(key, 200)} is not read: train.yaml has it under {section}")
-    found = store.objects.read(DEFAULT_CONFIG)
+    for named, _ in store.objects.keys(shared_key(environment, "configs/")):
+        if (section := moved_to(PurePosixPath(named).name)) is not None:
+            warn(f"{one_line(named, 200)} is not read: train.yaml has it under {section}")
+    key = shared_key(environment, DEFAULT_CONFIG)
+    found = store.objects.read(key)
     if found is None:
         remedy = "give --config FILE, or upload one with `chronos-ec2 upload config train.yaml`"
-        raise InvalidInput("--config", f"not given, and the bucket has no {DEFAULT_CONFIG}", remedy)
-    return parse_yaml(found.body, DEFAULT_CONFIG)
+        raise InvalidInput("--config", f"not given, and the bucket has no {key}", remedy)
+    return parse_yaml(found.body, key)

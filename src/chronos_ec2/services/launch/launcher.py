@@ -52,7 +52,7 @@ def launch(
         ServiceUnavailable: AWS did not answer.
     """
     prices, price = _prices(spec)
-    dataset = find_dataset(store, spec.data_path) if spec.dataset is None else spec.dataset
+    dataset = find_dataset(store, spec.lane.environment, spec.data_path) if spec.dataset is None else spec.dataset
     check_request_size(spec.config, dataset)
     now = as_stored(clock.now())
     deadline, wait = now + spec.limits.max_runtime, spec.wait_for_capacity

@@ -15,7 +15,7 @@ from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import check_request_size
+from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
@@ -86,14 +86,14 @@ class Prepared:
     Attributes:
         spec: after `plan` without what is published for the run.
         training: the resolved configuration.
-        dataset: key and size in bytes of each file; empty for the data of the smoke test, which come with it.
+        dataset: each file; empty for the data of the smoke test, which come with it.
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
     """
 
     spec: LaunchSpec
     training: TrainingConfig
-    dataset: tuple[tuple[str, int], ...]
+    dataset: tuple[DataObject, ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
 
@@ -126,13 +126,17 @@ class LaunchPreparation:
         check_waiting(request)
         if request.resume is not None:
             return self._plan_resumed(request, request.resume)
-        config = request.config or default_config(self.store, self.warn)
+        config = request.config or default_config(self.store, self.stack.environment, self.warn)
         instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         training = resolved.config
         spec = self._spec(request, training.model_dump(mode="json"), training.data.path, instance_types)
-        dataset = () if spec.data_path == PROBE_DATA_PATH else find_dataset(self.store, spec.data_path)
+        dataset = (
+            ()
+            if spec.data_path == PROBE_DATA_PATH
+            else find_dataset(self.store, self.stack.environment, spec.data_path)
+        )
         check_request_size(spec.config, dataset)
         return Prepared(spec, training, dataset, resolved.chosen)
 
@@ -159,7 +163,7 @@ class LaunchPreparation:
         spec = prepared.spec
         if prepared.resumed is None:
             if spec.data_path == PROBE_DATA_PATH:
-                put_probe_data(self.store)
+                put_probe_data(self.store, self.stack.environment)
             spec = replace(
                 spec, code_sha256=publish_code(prepared.training.custom_module, request.config_path, self.store)
             )

@@ -74,15 +74,15 @@ def _request_of(store: RunStore, environment: str, run_id: str) -> Request:
 
 
 def check_unchanged(store: RunStore, request: Request, run_id: str) -> None:
-    """Raise InvalidInput unless the bucket has the files that a run was launched with, by name and size.
+    """Raise InvalidInput unless the bucket has the files that a run was launched with, by name and ETag.
 
     The instance compares their content. Files that were added are not trained on.
     """
     path = str(request.config.get("data", {}).get("path", ""))
-    now = dict(find_dataset(store, path))
-    changed = [key for key, size in request.dataset_keys if now.get(key) != size]
+    now = {one.key: one for one in find_dataset(store, request.lane.environment, path)}
+    changed = [one.key for one in request.dataset_keys if now.get(one.key) != one]
     if changed:
-        how = "has another size" if changed[0] in now else "is gone"
+        how = "was overwritten" if changed[0] in now else "is gone"
         more = f", and {len(changed) - 1} more differ" if len(changed) > 1 else ""
         problem = f"data set {path} has changed since run {run_id}: {changed[0]} {how}{more}"
         raise InvalidInput(OPTION, problem, "upload the data as it was, or launch a new run with --config FILE")

@@ -10,7 +10,7 @@ from typing import Any
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import Parent
+from chronos_ec2.domain.records.request import DataObject, Parent
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,7 +52,7 @@ class LaunchSpec:
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
     parent: Parent | None = None
-    dataset: tuple[tuple[str, int], ...] | None = None
+    dataset: tuple[DataObject, ...] | None = None
     stack_id: str = ""
 
     def price_of(self, instance_type: str) -> float | None:

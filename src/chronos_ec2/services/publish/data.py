@@ -10,7 +10,7 @@ from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
-from chronos_ec2.domain.records.lane import CACHED
+from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import PARQUET
@@ -40,6 +40,7 @@ class Uploaded:
 def upload_data(
     folder: Path,
     name: str,
+    environment: str,
     store: RunStore,
     transfer: ObjectTransfer,
     on_bytes: Callable[[int], None],
@@ -57,7 +58,7 @@ def upload_data(
     """
     check_name(name, "NAME")
     data_path = f"training-data/{name}/"
-    prefix = f"{CACHED}/{data_path}"
+    prefix = shared_key(environment, data_path)
     files = {_key(prefix, path, folder): path for path in find_files(folder)}
     stale = [key for key, _ in store.objects.keys(prefix) if key.endswith(PARQUET) and key not in files]
     if stale and not replace:
@@ -196,13 +197,13 @@ def table_kind(path: PurePath) -> str | None:
     return kind if kind in TEXT_TABLES | ARROW_TABLES else None
 
 
-def upload_config(path: Path, store: RunStore) -> str:
+def upload_config(path: Path, environment: str, store: RunStore) -> str:
     """Check and upload a configuration. Returns its key. Raises InvalidInput."""
     load_config(path)
     if not path.name.isprintable():
         raise InvalidInput(
             _shown(path), "its name has a character that cannot be printed, or is not UTF-8", "rename it"
         )
-    key = f"{CACHED}/configs/{path.name}"
+    key = shared_key(environment, f"configs/{path.name}")
     store.objects.write(key, path.read_bytes(), "application/yaml")
     return key

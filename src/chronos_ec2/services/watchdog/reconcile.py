@@ -145,7 +145,7 @@ class Reconciler:
             f"a sweep looks at {MAX_IDLE_LANES} lanes without an instance, for {human_span(MAX_SWEEP)} at most; the "
             f"others follow in turn. Move what is no lock of yours below {lanes_prefix(self.environment)} elsewhere"
         )
-        report = self._tell_limit("sweep limit", text)
+        report = self._tell_limit("sweep-limit", text)
         try:
             if looked_at:
                 self._turn.ended_with(looked_at[-1], more=found.more)
@@ -178,7 +178,7 @@ class Reconciler:
             f"{MAX_MESSAGES_PER_HOUR} messages in this hour are the limit; waiting for the next: {waiting}. "
             "The ends of runs and instances that cost money for nothing are published at once as ever"
         )
-        return [self._tell_limit("message limit", text)]
+        return [self._tell_limit("message-limit", text)]
 
     def _tell_limit(self, name: str, text: str) -> Report:
         """Notify people, once an hour, that a limit of the watchdog itself is reached."""

@@ -1,0 +1,36 @@
+"""Texts that somebody may write to S3, or print, in order to be more than text where they are shown."""
+
+from __future__ import annotations
+
+NASTY = (
+    "\x1b[2J\x1b[1;1Hnothing is left",
+    "\x1b[31mred\x1b[0m",
+    "\x1b]8;;https://evil.example\x1b\\console\x1b]8;;\x1b\\",
+    "\x1b]52;c;ZXZpbA==\x07",
+    "\x1b]0;title",
+    "\x9b2J",
+    "\x1bc\x1b(0",
+    "a\nenvironment dev: nothing is left",
+    "a\r\nb\x0b\x0cc\x85d\u2028e",
+    "done\r\x1b[Kforged",
+    "abc\x08\x08\x08xyz",
+    "\u202egpj.exe",
+    "\u200b\ufeff\xad",
+    "\ud800",
+    "\x00",
+    "[green]ok[/] [/] [bold",
+    "[link=https://evil.example]console[/link]",
+    ":white_check_mark: completed",
+    "<!channel> <!here> <@U0123>",
+    "<https://evil.example|console: instance>",
+    "[console](https://evil.example) ![x](https://evil.example/x.png)",
+    "*bold* _it_ ~struck~ `code` ```block```",
+    "@here @channel @everyone <at>all</at>",
+    "# heading",
+    "<script>alert(1)</script><img src=x onerror=alert(1)>",
+    "| a | b |",
+    "$\\frac{1}{0}$ $",
+    "https://evil.example/?a=b&c=d#e",
+    "&lt;!channel&gt;",
+    "{braces} {0} %s %(name)s",
+)

@@ -1,0 +1,147 @@
+"""Who may do what to each object of the bucket, as the policies of the synthesised stack decide it.
+
+`python -m tests.template.objects` writes the table into docs/security.md.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import cache
+
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import (
+    bundle_key,
+    claim_key,
+    code_key,
+    exit_report_key,
+    idle_unreadable_key,
+    incident_key,
+    outcome_key,
+    python_env_key,
+    run_key,
+    set_aside_key,
+    shared_key,
+    status_key,
+    suspect_key,
+    teardown_key,
+)
+from tests.template.conftest import ROOT
+from tests.template.iam import Answer, Policies, Request
+from tests.template.test_policies import AS_WE_CALL, BUCKET, RUN, policies
+from verification.template.synthesis import synthesised
+
+DOCUMENT = ROOT / "docs" / "security.md"
+BEGIN, END = "<!-- objects -->\n", "<!-- end of objects -->\n"
+WHO = {"instance": "InstanceRole", "watchdog": "WatchdogRole", "launcher": "LauncherRole", "operator": "OperatorPolicy"}
+NEW, SAME = {"s3:if-none-match": "*"}, {"s3:if-match": "etag"}
+ACTIONS: dict[str, list[tuple[str, Mapping[str, str]]]] = {
+    "create": [("s3:PutObject", NEW), ("s3:PutObject", {})],
+    "replace": [("s3:PutObject", SAME), ("s3:PutObject", {})],
+    "read": [("s3:GetObject", {})],
+    "delete": [("s3:DeleteObject", SAME), ("s3:DeleteObject", {})],
+}
+"""Each action, by the requests of which one has to be allowed."""
+HASH, ENVIRONMENT = "0" * 64, "dev"
+LANE, OTHER = Lane(ENVIRONMENT), Lane(ENVIRONMENT, "nightly")
+OBJECTS: dict[str, Sequence[str]] = {
+    "the lock: `system-state.json`, `lanes/LANE/system-state.json`": [LANE.state_key, OTHER.state_key],
+    "the order: `RUN/request.json`": [run_key(ENVIRONMENT, RUN, "request.json")],
+    "`RUN/claims/ATTEMPT.json`, `RUN/outcomes/ATTEMPT.json`": [
+        claim_key(ENVIRONMENT, RUN, 1), outcome_key(ENVIRONMENT, RUN, 1),
+    ],
+    "`RUN/heartbeat.json`, `RUN/status.json`": [
+        run_key(ENVIRONMENT, RUN, "heartbeat.json"), status_key(ENVIRONMENT, RUN),
+    ],
+    "results: `RUN/` `models/` `eval/` `plots/` `tensorboard/` `forecasts.parquet` `run.json` `training.json`": [
+        run_key(ENVIRONMENT, RUN, name)
+        for name in ("models/model.safetensors", "eval/metrics.json", "plots/loss.png", "tensorboard/events",
+                     "forecasts.parquet", "run.json", "training.json")
+    ],
+    "`RUN/checkpoints/`, `RUN/logs/`, `RUN/metrics.jsonl`": [
+        run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),
+        run_key(ENVIRONMENT, RUN, "logs/trainer.log"), run_key(ENVIRONMENT, RUN, "metrics.jsonl"),
+    ],
+    "the final record: `RUN/state.json`, `RUN/cleanup_status.json`": [
+        run_key(ENVIRONMENT, RUN, "state.json"), run_key(ENVIRONMENT, RUN, "cleanup_status.json"),
+    ],
+    "markers of messages: `notified/`, `incidents/`": [
+        incident_key(ENVIRONMENT, RUN, "failed", 1), incident_key(ENVIRONMENT, "i-0123456789abcdef0", "orphan", None),
+    ],
+    "`suspects/`": [suspect_key(ENVIRONMENT, "i-0123456789abcdef0"), idle_unreadable_key(LANE, "etag")],
+    "`unreadable/`": [set_aside_key(LANE, "etag")],
+    "`teardown.json`": [teardown_key(ENVIRONMENT)],
+    "`cached-datasets/` `agent/` `code/` `python-env/`, by hash": [
+        bundle_key(HASH), code_key(HASH), python_env_key(HASH),
+    ],
+    "`cached-datasets/ENV/training-data/`": [shared_key(ENVIRONMENT, "training-data/sales/a.parquet")],
+    "`cached-datasets/ENV/configs/`": [shared_key(ENVIRONMENT, "configs/train.yaml")],
+}  # fmt: skip
+"""Each row of the table, with keys that the policies have to treat alike."""
+
+
+@dataclass(frozen=True)
+class Row:
+    """Who may create, replace, read and delete an object."""
+
+    name: str
+    allowed: Mapping[str, tuple[str, ...]]
+
+
+@cache
+def _of_another_environment() -> Policies:
+    """The policies of environment prod, which shares dev's bucket."""
+    own = {"BucketPolicy": policies().resources["BucketPolicy"]}
+    chosen = {"Environment": "prod", "BucketName": BUCKET.rpartition(":")[2]}
+    return Policies(synthesised(parameters=chosen) | own)
+
+
+def may(of: Policies, who: str, action: str, key: str) -> bool:
+    """Whether somebody may do something to an object."""
+    return any(
+        of.ask(WHO[who], Request(name, f"{BUCKET}/{key}", AS_WE_CALL | context)) is Answer.ALLOWED
+        for name, context in ACTIONS[action]
+    )
+
+
+def rows() -> list[Row]:
+    """The table. Raises AssertionError if the keys of a row are not treated alike."""
+    found = []
+    for name, keys in OBJECTS.items():
+        first, *rest = ({action: _allowed(action, key) for action in ACTIONS} for key in keys)
+        assert all(other == first for other in rest), f"{name}: {keys}"
+        found.append(Row(name, first))
+    return found
+
+
+def _allowed(action: str, key: str) -> tuple[str, ...]:
+    own = [who for who in WHO if may(policies(), who, action, key)]
+    others = [f"other environments' {who}" for who in WHO if may(_of_another_environment(), who, action, key)]
+    return (*own, *others)
+
+
+def document() -> dict[str, dict[str, list[str]]]:
+    """The table for build/stack.json."""
+    return {row.name: {action: list(who) for action, who in row.allowed.items()} for row in rows()}
+
+
+def as_markdown() -> str:
+    """The table for docs/security.md."""
+    head = ["Object, below `ENV/` unless it names another prefix", *map(str.title, ACTIONS)]
+    body = [[row.name, *(", ".join(row.allowed[action]) or "nobody" for action in ACTIONS)] for row in rows()]
+    return "".join(f"| {' | '.join(line)} |\n" for line in (head, ["---"] * len(head), *body))
+
+
+def written() -> str:
+    """The table that docs/security.md has now."""
+    return DOCUMENT.read_text().partition(BEGIN)[2].partition(END)[0]
+
+
+def main() -> None:
+    """Write the table into the document."""
+    before, _, rest = DOCUMENT.read_text().partition(BEGIN)
+    DOCUMENT.write_text(before + BEGIN + as_markdown() + END + rest.partition(END)[2])
+
+
+if __name__ == "__main__":
+    main()
