@@ -75,6 +75,8 @@ class Ledger:
         self.accounts: dict[str, Account] = {}
         self.disturbances: defaultdict[str, set[FaultKind]] = defaultdict(set)
         """What happened to each instance."""
+        self.unsure: defaultdict[str, float] = defaultdict(float)
+        """USD that the books of a run may be too high, because somebody claims in the name of instances that are none."""
         self._holders: dict[str, str] = {}
         self.two_instances: list[str] = []
         self.wrong_budgets: list[str] = []
@@ -179,7 +181,7 @@ class Ledger:
                 ended = at if one.ended is None else min(self._known_end(one), at)
                 least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
                 most += price * (min(self._known_gone(one), at) - one.launched + unlisted + SWEEP)
-        return least - _CENT, most + _CENT
+        return least - _CENT, most + _CENT + self.unsure[run_id]
 
     def _known_end(self, one: Billed) -> float:
         """Until when it must be known to have lived: EC2 does not name every end, nor are all heartbeats readable.
