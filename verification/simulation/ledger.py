@@ -76,7 +76,7 @@ class Ledger:
         self.disturbances: defaultdict[str, set[FaultKind]] = defaultdict(set)
         """What happened to each instance."""
         self.unsure: defaultdict[str, float] = defaultdict(float)
-        """USD that the books of a run may be too high, because somebody claims in the name of instances that are none."""
+        """USD that the books of a run may be too high: somebody claims in the name of instances that do not exist."""
         self._holders: dict[str, str] = {}
         self.two_instances: list[str] = []
         self.wrong_budgets: list[str] = []
