@@ -10,9 +10,8 @@ import typer
 from chronos_ec2.cli.convert import TimestampFormat, as_parquet
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson
-from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.services.publish.data import find_files
 from chronos_ec2.training_config.parse import load_config, parse_config
 from chronos_ec2.training_config.schema import TrainingConfig
@@ -63,29 +62,36 @@ def _without_config(horizon: int) -> TrainingConfig:
 
 def _checked(files: list[Path], settings: TrainingConfig, picture: Path | None) -> DataReport:
     try:
-        from agent.data.check import check_data  # noqa: PLC0415 - needs the extra `data`
+        from agent.data.check import check_data, some_series  # noqa: PLC0415 - needs the extra `data`
     except ModuleNotFoundError as error:
         raise InvalidInput("data check", f"needs {error.name}", "pip install -e '.[data]'") from error
-    return check_data(files, settings, picture=picture)
+    if picture is None:
+        return check_data(files, settings)
+    try:
+        from agent.plots import draw_series  # noqa: PLC0415
+    except ModuleNotFoundError as error:
+        raise InvalidInput("--picture", f"needs {error.name}", "pip install -e '.[data]'") from error
+    return check_data(files, settings, look=lambda panel: draw_series(some_series(panel), picture))
 
 
 def _print(report: DataReport, files: int) -> None:
     if summary := report.summary:
         console.print(
-            f"{files} files, {summary.series} series, {summary.points} points, {summary.observations} of them observed, "
-            f"{summary.evaluated} series long enough to be evaluated",
-            markup=False,
+            f"{files} files, {summary.series} series, {summary.points} points, {summary.observations} of them "
+            f"observed, {summary.evaluated} series long enough to be evaluated"
         )
         step = f"step {summary.frequency}" if summary.frequency else "no common step"
-        console.print(f"{step}, {summary.first} to {summary.last}", markup=False)
+        console.print(f"{step}, {summary.first} to {summary.last}")
     for finding in report.findings:
-        mark = "[green]accepted[/]" if finding.accepted else "[red]refused [/]"
-        console.print(mark, end="  ")
-        console.print(one_line(f"{finding.where}: {finding.problem}", 600), markup=False)
+        mark = styled("accepted", "green") if finding.accepted else styled("refused ", "red")
+        console.print(mark, f"  {finding.where}: {finding.problem}")
         if not finding.accepted:
-            console.print(f"{'':10}{one_line(finding.remedy, 300)}", markup=False)
+            console.print(f"{'':10}{finding.remedy}")
     if report.settings:
         console.print("these lines of the configuration settle what is refused:")
         for line in report.settings:
-            console.print(f"  {line}", markup=False)
-    console.print("[green]a run would train on these data[/]" if report.accepted else "[red]a run would refuse these data[/]")
+            console.print(f"  {line}")
+    if report.accepted:
+        console.print(styled("a run would train on these data", "green"))
+    else:
+        console.print(styled("a run would refuse these data", "red"))
