@@ -68,7 +68,8 @@ class HostileOracle(Oracle):
     def _concede(self, run_id: str) -> None:
         """The instances of a run may end, and say at the end that EC2 has reclaimed them, or not say when they died.
 
-        Where a launcher died before it asked EC2, a claim in a made-up name costs the time for a boot at most.
+        Where a launcher died before it asked EC2, a claim in a made-up name costs that attempt, and the time for a
+        boot at most.
         """
         self._system.ledger.unsure[run_id] = max(USD_PER_HOUR.values()) * BOOT / _HOUR
         for one in self._system.fleet.bill.values():
