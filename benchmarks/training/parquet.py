@@ -66,8 +66,8 @@ def parquet() -> Section:
         f"the file ({size:.0f} MB, SHA-256), takes {again['second_start_ms']} ms."
     )
     lines.append(
-        f"The sorted rows in {_FILES:,} files take {of_many['ours']:.1f} s, in one file {of_many['stock']:.1f} s: ratio "
-        f"{of_many['ratio']:.2f}."
+        f"The sorted rows in {_FILES:,} files take {of_many['ours']:.1f} s, in one file {of_many['stock']:.1f} s: "
+        f"ratio {of_many['ratio']:.2f}."
     )
     text = "10,000 series of 1,000 points with three known covariates, one of them text. pandas is `read_parquet` "
     text += "and `chronos.chronos2.preprocess.from_data_frame`. Each reading is a process.\n\n" + "\n".join(lines)
