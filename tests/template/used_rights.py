@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.template import objects
 from tests.template.calls import CALLS
 from tests.template.iam import ATTACHED_WITH, Right
 from tests.template.test_policies import DEADLINE, outcomes, policies
@@ -100,8 +101,9 @@ class UsedRights:
         self._add(own)
         if self._report:
             total, passed = outcomes()
-            found = {"calls_recorded": self._recorded, "calls_denied": self._denied}
-            self._report.write_text(json.dumps(found | {"policy_cases": {"total": total, "passed": passed}}) + "\n")
+            found: dict[str, Any] = {"calls_recorded": self._recorded, "calls_denied": self._denied}
+            found |= {"policy_cases": {"total": total, "passed": passed}, "objects": objects.document()}
+            self._report.write_text(json.dumps(found) + "\n")
         if session.testsfailed or not self._complete or not self._files >= set(map(str, ACTING)):
             return
         self._superfluous = superfluous(self._used)
