@@ -19,6 +19,8 @@ from verification.checkout import ROOT, commit
 from verification.crash_points.enumerate import enumerate_crash_points
 from verification.fuzz import fuzz
 from verification.histories import histories, layers, silent_sweep_seconds
+from verification.hostile import oracle as hostile_oracle
+from verification.hostile.campaign import hostile_histories
 from verification.model.check import check_model
 from verification.report import as_markdown, with_summary
 from verification.seeded_defects.runner import defects, run_defects
@@ -56,10 +58,12 @@ def violations(found: dict[str, Any]) -> int:
     crash = found.get("crash_points", {"enumerated": 0, "converged": 0})
     seeded = found.get("defect_mutants", {"total": 0, "caught": 0})
     model = found.get("model", {"violations": 0, "mutants": 0, "mutants_caught": 0})
+    hostile = found.get("hostile", {})
     listed = mutation.equivalents()
     return int(
         simulated
         + crash["enumerated"] - crash["converged"]
+        + sum(hostile.get(name, 0) for name in hostile_oracle.VIOLATIONS)
         + seeded["total"] - seeded["caught"]
         + model["violations"] + model["mutants"] - model["mutants_caught"]
         + len(found.get("fuzz", {"failures": []})["failures"])
@@ -94,6 +98,7 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "crash-points": lambda _: {"crash_points": asdict(enumerate_crash_points())},
     "model": lambda _: {"model": asdict(check_model())},
     "histories": histories,
+    "hostile": lambda count: {"hostile": hostile_histories(max(count // 10, 2000)).as_document()},
     # One history per layer setting for 50 with all layers, one fuzzed input per target for 100 histories.
     "layers": lambda count: {"layers": layers(max(count // 50, 200)), "alarm_seconds": silent_sweep_seconds()},
     "fuzz": lambda count: {"fuzz": asdict(fuzz(min(max(count // 100, 200), 20_000)))},

@@ -50,6 +50,12 @@ _SUMMARY: tuple[tuple[str, Callable[[Any, dict[str, Any]], Rows]], ...] = (
         ("missed notifications, double messages of one marker",
          found["lost_messages"] + found["double_messages_of_a_marker"]),
     ]),
+    ("hostile", lambda row, _: [
+        ("histories with a hostile instance", f"{row['histories']:,}"),
+        ("instances beyond the order, instances past deadline or cap",
+         row["instances_bought"] + row["past_deadline"] + row["over_cap"]),
+        ("others harmed, messages silenced", row["others_harmed"] + row["silenced"]),
+    ]),
     ("crash_points", lambda row, _: [("crash points that converge", _share(row, "converged", "enumerated"))]),
     ("model", lambda row, _: [("protocol model states, violations", f"{row['states']:,}, {row['violations']}")]),
     ("fuzz", lambda row, _: [("fuzzed inputs, failures", f"{row['inputs']:,}, {len(row['failures'])}")]),
@@ -139,6 +145,27 @@ def _layers(found: dict[str, Any]) -> str:
     )
 
 
+def _hostile(found: dict[str, Any]) -> str:
+    row = found["hostile"]
+    rows: Rows = [
+        ("instances beyond the order", row["instances_bought"]),
+        ("instances past their deadline", row["past_deadline"]),
+        ("runs more than one tick past the price cap", row["over_cap"]),
+        ("runs of others that ended otherwise than promised, untrue costs, locks that stay", row["others_harmed"]),
+        ("missed notifications", row["silenced"]),
+        ("histories with more messages than there were incidents", row["flooded"]),
+        ("most messages within an hour", row["messages_per_hour_max"]),
+    ]
+    return (
+        f"## {row['histories']:,} histories with a hostile instance\n\n"
+        "At some moment an instance does whatever its role allows: it writes garbage, lies and other runs' documents "
+        "to any key that it may write, claims attempts to come in any name, reports outcomes that never were, sends "
+        "heartbeats for ever, ignores a stop and never powers off. A run of its environment works beside it. In "
+        f"{row['runs_of_others_attacked']:,} of them it writes about that run too, which may then end; its deadline, "
+        "its cap and its messages hold all the same.\n\n" + _table(("Outcome", "count"), rows)
+    )
+
+
 def _crash_points(found: dict[str, Any]) -> str:
     return (
         "## Crash points\n\nEvery AWS call of every use case: a crash before it, a crash after it, a refusal, and a "
@@ -185,6 +212,7 @@ _SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("droughts", _droughts),
     ("time_to_terminate", _times),
     ("layers", _layers),
+    ("hostile", _hostile),
     ("crash_points", _crash_points),
     ("model", _model),
     ("fuzz", _fuzz),

@@ -16,6 +16,7 @@ from transformers.utils import logging as transformers_logging
 from benchmarks.cases.section import cases
 from benchmarks.publish import publish
 from benchmarks.training.batches import batches, scaling
+from benchmarks.training.calibration import baselines, false_improved
 from benchmarks.training.evaluation import evaluation
 from benchmarks.training.gaps import gaps
 from benchmarks.training.m3 import m3
@@ -41,6 +42,8 @@ _SECTIONS: dict[str, Callable[[], Section]] = {
     "gaps": gaps,
     "cases": cases,
     "metrics": metrics_oracle,
+    "calibration": false_improved,
+    "baselines": baselines,
     "targets": targets,
 }
 

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Callable
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass, replace
 from functools import partial
 from typing import TypeVar
@@ -109,7 +110,7 @@ class RunStore:
             if run.attempt != expected.run.attempt:
                 raise ValueError(f"attempt {expected.run.attempt} of run {run.run_id} has no verdict")
             if run.verdict is not None:
-                self._close(run, run.verdict)
+                self._close(run, run.verdict, launched=expected.run.launched or expected.run.launching is not None)
         run = replace(run, seq=expected.run.seq + 1, nonce=self.new_nonce())
         return self._conditionally(run, lambda body: self.objects.replace(run.lane.state_key, body, expected.etag))
 
@@ -150,10 +151,12 @@ class RunStore:
         """Delete a lock, readable or not, if it still has this ETag; else raise LostRace. None is no error."""
         self.objects.remove(lane.state_key, etag)
 
-    def _close(self, run: Run, verdict: Verdict) -> None:
-        """Take the register in which the instance of a run could still contradict its verdict."""
+    def _close(self, run: Run, verdict: Verdict, *, launched: bool) -> None:
+        """Take the register in which the instance of a run could still contradict its verdict, if it may have one."""
         if not run.claimed:
-            self.void(run)
+            # Without a launch, whoever has claimed it is no instance of it.
+            with nullcontext() if launched else suppress(LostRace):
+                self.void(run)
         elif verdict.decided_by is DecidedBy.WATCHDOG:
             outcome = OutcomeReport(run.run_id, run.attempt, self.new_nonce(), verdict)
             try:
@@ -176,8 +179,9 @@ class RunStore:
         try:
             self.claim(run.lane.environment, Claim.of_nobody(run.run_id, run.attempt))
         except LostRace:
-            # No instance recognises an unreadable claim as its own.
-            if not isinstance(self.read_claim(run), Unreadable):
+            found = self.read_claim(run)
+            # No instance recognises an unreadable or a void claim as its own, whoever wrote it.
+            if not (isinstance(found, Unreadable) or (isinstance(found, Found) and found.document.void)):
                 raise
 
     def claim(self, environment: str, claim: Claim) -> None:

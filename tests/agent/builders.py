@@ -18,6 +18,7 @@ from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld, Reports
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import REQUEST, DataObject, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
@@ -139,6 +140,7 @@ def a_run(**changes: Any) -> Run:
         "updated_at": NOW,
         "deadline": NOW + timedelta(hours=12),
         "phases": ((Status.INITIALIZATION, NOW),),
+        "launching": Launching(LaunchOption("g4dn.2xlarge", "subnet-a"), NOW),
     }
     return Run(**(values | changes))
 

@@ -29,6 +29,7 @@ def document(name: str) -> dict[str, Any]:
         },
         "series": {"judged": 3, "of": 3},
         "windows": 1,
+        "findings": [name],
         "undefined": {},
         "models": {name: SCORES},
         "trained_minus": {name: {"mase": CHANGE, "wql": CHANGE}},

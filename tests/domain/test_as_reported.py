@@ -85,6 +85,10 @@ def test_while_ec2_lists_none_the_claim_names_the_instance_and_the_option_in_wor
     assert (run.instance_id, run.instance_type, run.launched_at) == (INSTANCE_ID, "g5.xlarge", NOW - seconds(90))
 
 
+def test_an_attempt_that_no_instance_was_asked_for_is_claimed_by_nobody() -> None:
+    assert reported(launching(launching=None), claim(OTHER)) == launching(launching=None)
+
+
 def test_of_two_instances_the_one_that_has_claimed_is_the_runs() -> None:
     second = an_instance(instance_id=OTHER)
     assert reported(launching(instance_id=INSTANCE_ID), claim(OTHER), an_instance(), second).instance_id == OTHER
@@ -137,7 +141,7 @@ def test_an_outcome_gives_the_run_its_verdict() -> None:
 
 def test_a_run_that_was_claimed_worked_and_ended_between_two_looks_has_all_of_it() -> None:
     reports = replace(claim(), status=status(Status.RESULTS_SYNC), outcome=outcome())
-    run = reported(launching(), reports)
+    run = reported(launching(launching=Launching(LaunchOption("g4dn.2xlarge", "subnet-a"), NOW)), reports)
     assert [phase for phase, _ in run.phases] == [*PHASES, "cleanup"]
     assert (run.verdict, run.instance_id) == (DONE, INSTANCE_ID)
 

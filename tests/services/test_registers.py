@@ -111,6 +111,46 @@ def test_without_an_answer_about_the_claim_nobody_is_terminated(env: Environment
     assert env.fleet.terminate_calls == []
 
 
+@pytest.mark.parametrize("extra", [{}, {"nonce": "00ff"}, {"instance_id": None}])
+def test_an_attempt_that_an_instance_has_claimed_as_void_ends_like_any_other_that_nobody_claims(
+    env: Environment, extra: dict[str, object]
+) -> None:
+    launched = env.launch()
+    void = {"schema_version": 1, "run_id": launched.run_id, "attempt": 1, "void": True} | extra
+    env.objects.create(claim_key("dev", launched.run_id, 1), json.dumps(void).encode())
+    env.sweeps(LIMITS.boot_bound)
+    assert env.alive == []
+    env.sweeps(2 * LIMITS.sweep)
+    assert env.left() == []
+    assert env.kinds() == ["failed"]
+
+
+@pytest.mark.parametrize("ends", [False, True])
+def test_a_claim_of_an_attempt_that_no_instance_was_asked_for_costs_nothing_and_keeps_nothing(
+    env: Environment, ends: bool
+) -> None:
+    env.fleet.no_capacity = {"g4dn.2xlarge"}
+    waits = env.try_launch(wait_for_capacity=timedelta(hours=2))
+    forged = Claim(waits.run_id, 1, "i-0123456789abcdef0", "boot", "00ff")
+    env.objects.create(claim_key("dev", waits.run_id, 1), forged.to_json())
+    env.sweeps(timedelta(minutes=20))
+    assert not env.lock().run.claimed
+    if ends:
+        env.kill()
+        env.sweeps(2 * LIMITS.sweep)
+        assert env.left() == []
+        assert find_run(env.store, "dev", waits.run_id).run.spent_usd == 0
+        return
+    env.fleet.no_capacity = set()
+    env.sweeps(timedelta(minutes=20))
+    (instance,) = env.alive or env.fleet.instances("dev")
+    env.sweeps(LIMITS.boot_bound)
+    assert env.left() == []
+    run = find_run(env.store, "dev", waits.run_id).run
+    assert run.instance_id == instance.instance_id
+    assert run.verdict is not None
+
+
 def test_a_person_who_kills_at_once_while_the_instance_claims_still_kills(env: Environment) -> None:
     launched = env.launch()
     agent = env.agent

@@ -28,6 +28,7 @@ BAD: dict[str, dict[str, Any]] = {
     "a mutant that survives and is not listed": {"mutation": {"survivors": [CHANGE]}},
     "a lost message": {"lost_messages": 1},
     "a wrong cost": {"wrong_money": 1},
+    "a run harmed by a hostile instance": {"hostile": {"others_harmed": 1}},
 }
 
 

@@ -172,7 +172,7 @@ def test_phases_are_reported_in_order_with_their_times(world: World) -> None:
 
 def test_the_status_of_a_later_attempt_begins_anew(world: World) -> None:
     rewrite(world, lambda run: run.end(replace(HUNG, cause=Cause.INFRA), NOW))
-    rewrite(world, lambda run: run.next_attempt(Cause.INFRA, 0.0, NOW))
+    rewrite(world, lambda run: replace(run.next_attempt(Cause.INFRA, 0.0, NOW), launching=a_run().launching))
     session = a_session(world, attempt=2)
     session.claim()
     session.advance(Status.DATA_SYNC, "downloading")

@@ -100,13 +100,13 @@ def study(
     starts = range(first_seed, first_seed + histories, _BATCH)
     sizes = [min(_BATCH, first_seed + histories - start) for start in starts]
     run = partial(_batch, limits=limits, layers_off=layers_off)
-    with ProcessPoolExecutor(initializer=_begin) if len(starts) > 1 else without_log() as pool:
+    with ProcessPoolExecutor(initializer=begin_worker) if len(starts) > 1 else without_log() as pool:
         for part in (pool.map if pool else map)(run, starts, sizes):
             whole.add(part)
             yield whole
 
 
-def _begin() -> None:
+def begin_worker() -> None:
     """Set up a worker process: no log, and rare garbage collection that leaves out what is imported."""
     logging.disable()
     gc.freeze()

@@ -32,21 +32,24 @@ def run_history(
     scenario: Scenario, limits: Limits, log: Callable[[str], None] | None = None, parts: Parts = REAL_PARTS
 ) -> Verdicts:
     """Let a scenario happen, and return what the oracles found. `log` is called with each thing that happens."""
-    return _History(System(scenario, limits, log, parts)).run()
+    return History(System(scenario, limits, log, parts)).run()
 
 
-class _History:
-    def __init__(self, system: System) -> None:
+class History:
+    """A system under its scenario. `oracle` may know of more than faults."""
+
+    def __init__(self, system: System, oracle: Oracle | None = None) -> None:
         self._system = system
         self._scenario = system.scenario
         self._time = system.time
-        self._oracle = Oracle(system)
+        self._oracle = oracle or Oracle(system)
         self._injector = FaultInjector(system, self._oracle, self._cleanup, self._deliver)
         self._idle = IdleSweeps(system)
         self._numbers = count()
         self._in_transit: dict[int, object] = {}
 
     def run(self) -> Verdicts:
+        """Let it happen, and return what the oracles found."""
         system, scenario = self._system, self._scenario
         system.fleet.no_capacity.update(SUBNETS[: scenario.full_subnets])
         system.fleet.droughts = scenario.droughts
@@ -155,6 +158,9 @@ class _History:
     def _report_was_written(self, key: str) -> None:
         self._idle.disturb()
         self._oracle.report_was_written(key)
+        self._deliver_report(key)
+
+    def _deliver_report(self, key: str) -> None:
         self._deliver(object_event(BUCKET, key))
 
     def _instance_changed(self, instance_id: str, state: InstanceState) -> None:
@@ -244,6 +250,9 @@ class _History:
             self._time.at(deadlines[1], partial(self._past_its_deadline, instance_id))
         if (spent := system.ledger.spent_at(instance_id)) is not None:
             self._time.at(spent, partial(self._past_its_price, instance_id))
+        self._start(instance_id, agent)
+
+    def _start(self, _instance_id: str, agent: AgentModel) -> None:
         agent.start()
 
     def _never_boots(self, instance_id: str, launched_at: float) -> None:

@@ -85,7 +85,7 @@ def _markdown(document: dict[str, Any]) -> str:
         *_verdict(document["verdict"]),
         f"Exported: {document['exported']}. forecasts.parquet and the plots are from this model.",
         *_series(document["series"], document["windows"]),
-        *(f"Data: {problem}." for problem in document["findings"]),
+        *(f"Data: {_escaped(problem)}." for problem in document["findings"]),
         "",
         *_table(document["models"]),
         "",

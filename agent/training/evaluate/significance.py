@@ -3,8 +3,8 @@
 If two models are exchangeable, swapping them changes the sign of the difference of a series, and each of the 2^m ways
 to swap them in m series is equally likely. So the true difference is equally likely to lie in each of the intervals
 between the differences over all subsets of the series (Hartigan 1969, "Using subsample values as typical values"). That
-holds for any number of series, which a bootstrap's does not for few. Above `_ALL_SUBSETS` series, random subsets take
-the place of all: they are as exact (Hemerik and Goeman 2018, "Exact testing with random permutations").
+holds for any number of series, which a bootstrap's does not for few. Above `_ALL_SUBSETS` series, a random subgroup of
+the swaps takes the place of all: it is as exact (Hemerik and Goeman 2018, "Exact testing with random permutations").
 
 With several windows, forecasts made at one time err together. The interval then also covers that of a t-test with
 standard errors clustered by series and by forecast origin (Cameron, Gelbach and Miller 2011, "Robust inference with
@@ -27,7 +27,7 @@ from agent.training.evaluate.metrics import Errors
 
 _TAIL = 0.025
 _ALL_SUBSETS = 13
-_SUBSETS = 9_999
+_PART = 1_000
 _GROUPS = 1_000
 """More series than these are swapped in random groups, which is as exact and takes less memory."""
 _FEW, _TOO_FEW = 30, 6
@@ -132,13 +132,16 @@ def _typical_values(loss: Array, size: Array) -> tuple[float, float]:
 
 
 def _subsets(count: int) -> Iterator[Array]:
-    """All subsets but the empty one, or random ones, as rows of zeros and ones; in parts of some thousand rows."""
-    if count <= _ALL_SUBSETS:
-        yield (np.arange(1, 1 << count)[:, None] >> np.arange(count) & 1).astype(np.float64)
-        return
-    random = np.random.default_rng(1)
-    for first in range(0, _SUBSETS, _GROUPS):
-        yield random.integers(2, size=(min(_GROUPS, _SUBSETS - first), count)).astype(np.float64)
+    """All subsets but the empty one, or those of a subgroup, as rows of zeros and ones; in parts of a thousand rows.
+
+    In the subgroup each of the first series is swapped by itself, and each further one with some of them.
+    """
+    first = min(count, _ALL_SUBSETS)
+    further = np.random.default_rng(1).permutation(np.arange(1, 1 << first))[: count - first]
+    generators = np.concatenate([1 << np.arange(first), further])[None, :] >> np.arange(first)[:, None] & 1
+    for begin in range(1, 1 << first, _PART):
+        swapped = np.arange(begin, min(begin + _PART, 1 << first))[:, None] >> np.arange(first) & 1
+        yield ((swapped @ generators) % 2).astype(np.float64)
 
 
 def _clustered_margin(residuals: Array, origins: Indices) -> float:

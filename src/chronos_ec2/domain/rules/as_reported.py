@@ -46,6 +46,8 @@ def _with_claim(run: Run, reports: Reports, instances: Iterable[Instance], now: 
         for instance in instances
         if (instance.run_id, instance.attempt) == (run.run_id, run.attempt)
     }
+    if not (own or run.instance_id or run.launching):
+        return run  # no instance of this attempt was asked for yet, so none of it has claimed
     # EC2 says which instances are the attempt's, if it lists any: an id in a document is only believed without them.
     instance_id = claimant if claimant in own or not (run.instance_id or own) else run.instance_id
     if instance_id in own:

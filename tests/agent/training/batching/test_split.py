@@ -134,7 +134,7 @@ def test_each_held_out_window_has_the_series_that_are_observed_in_it(tmp_path: P
 
 @pytest.mark.parametrize(
     ("first", "last", "where"),
-    [(-12, 0, "its last 12 points"), (0, -12, "its last 12 points"), (-18, -12, "the 6 points for selection")],
+    [(-12, 0, "its last 12 points"), (0, -6, "its last 12 points"), (-18, -12, "the 6 points for selection")],
 )
 def test_windows_without_any_observation_in_and_before_them_are_refused(
     tmp_path: Path, first: int, last: int, where: str

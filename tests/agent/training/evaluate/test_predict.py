@@ -15,7 +15,7 @@ from typing_extensions import override
 from agent.data.panel import Columns, Floats, Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.held_out import HeldOutWindows, hold_out
+from agent.training.batching.held_out import QUANTILES, HeldOutWindows, hold_out
 from agent.training.batching.sampler import WindowBatch
 from agent.training.batching.split import Split
 from agent.training.evaluate import time_budget
@@ -75,6 +75,17 @@ def test_every_model_forecasts_with_block_attention(tmp_path: Path) -> None:
     forecasts(family, panel, hold_out(panel, HORIZON, 1, 6), tmp_path)
     assert family.attention == "block"
     assert isinstance(family.model.encoder, BlockEncoder)
+
+
+def test_quantiles_do_not_cross(tmp_path: Path) -> None:
+    panel, family = a_panel(tmp_path), a_family("chronos-2", dropout=0.0)
+    family.model.eval()
+    test = hold_out(panel, HORIZON, 2, 6)
+    crossing = family.forecast(panel, next(test.batches(0, 8)), QUANTILES)
+    assert (np.diff(crossing, axis=-1) < 0).any()
+    found = forecasts(family, panel, test, tmp_path)
+    assert (np.diff(found, axis=-1) >= 0).all()
+    np.testing.assert_allclose(found[0], np.sort(crossing, axis=-1), rtol=1e-5)
 
 
 def test_a_forecast_that_never_fits_is_an_error(tmp_path: Path) -> None:
