@@ -74,6 +74,21 @@ def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_len
         _save(figure, picture)
 
 
+def draw_series(series: Sequence[dict[str, Any]], picture: Path) -> None:
+    """Plot one panel per series: a mapping of `item`, `times` and `values`. Missing observations are gaps."""
+    with mpl.rc_context(_STYLE):
+        figure = Figure(figsize=(11, 1.9 * len(series) + 0.4), layout="constrained")
+        grid = figure.subplots(len(series), 1, squeeze=False)
+        for axes, one in zip(grid.flat, series, strict=True):
+            values = _floats(one["values"])
+            axes.plot(_times(one["times"]), values, color=_TRUTH, linewidth=1.1, marker="." if len(values) < 60 else "")
+            missing = int(np.isnan(values).sum())
+            counted = f"{len(values)} points" + (f", {missing} missing" if missing else "")
+            axes.set_title(f"{one['item']}  ·  {counted}".replace("$", r"\$"))
+            axes.margins(x=0.01)
+        _save(figure, picture)
+
+
 def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
     values = _floats(example["values"])
     horizon = len(example["median"])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,7 +13,7 @@ import numpy as np
 from agent.data.findings import Finding, Findings
 from agent.data.frequency import frequency_of
 from agent.data.ingest import Progress, ignore_progress, read_panel
-from agent.data.panel import Panel
+from agent.data.panel import Panel, plain_times
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.training_config.held_out import min_series_length
 from chronos_ec2.training_config.schema import TrainingConfig
@@ -62,8 +62,16 @@ class DataReport:
         return {"accepted": self.accepted, "summary": summary, "findings": findings, "settings": list(self.settings)}
 
 
-def check_data(files: Sequence[Path], config: TrainingConfig, progress: Progress = ignore_progress) -> DataReport:
-    """Read a data set as an instance would, and collect all findings instead of stopping at the first."""
+def check_data(
+    files: Sequence[Path],
+    config: TrainingConfig,
+    progress: Progress = ignore_progress,
+    look: Callable[[Panel], None] = lambda _panel: None,
+) -> DataReport:
+    """Read a data set as an instance would, and collect all findings instead of stopping at the first.
+
+    `look` gets the panel, if the data could be read to the end; it is deleted afterwards.
+    """
     findings, summary = Findings(config.data.problems, collect=True), None
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder:
         try:
@@ -71,9 +79,25 @@ def check_data(files: Sequence[Path], config: TrainingConfig, progress: Progress
                 files, config.data, min_series_length(config), Path(folder) / "panel", progress, findings
             )  # fmt: skip
             summary = _summary(panel, min_series_length(config))
+            look(panel)
         except InvalidInput as error:
             findings.add(error)
     return DataReport(tuple(findings), summary)
+
+
+def some_series(panel: Panel, count: int = 6) -> list[dict[str, Any]]:
+    """A few series from the shortest to the longest, each with its name, its times and the values of its target."""
+    order = np.argsort(panel.lengths, kind="stable")
+    chosen = order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).astype(int))]
+    names, lengths = panel.items, panel.lengths
+    return [
+        {
+            "item": names[int(index)].as_py(),
+            "times": plain_times(panel.times(int(index), 0, int(lengths[index]))),
+            "values": panel.series(int(index))[0].tolist(),
+        }
+        for index in chosen
+    ]
 
 
 def _summary(panel: Panel, min_length: int) -> Summary:

@@ -96,6 +96,14 @@ def item_names(ids: pa.Table) -> pa.StringArray:
     return texts[0] if len(texts) == 1 else pc.binary_join_element_wise(*texts, "/")
 
 
+def plain_times(times: pa.Array) -> list[Any]:
+    """Times for plots: numbers as they are, times as local texts without an offset."""
+    if pa.types.is_integer(times.type):
+        return list(times.to_pylist())
+    local = pc.local_timestamp(times) if getattr(times.type, "tz", None) else times
+    return [str(time) for time in local.to_pylist()]
+
+
 class Block:
     """A matrix of float32 in a .npy file, read and written by parts of its rows.
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
-from verification.simulation.guarantees import LATE, PRICED
-from verification.simulation.ledger import Account
+from verification.simulation.guarantees import BOOT, LATE, PRICED
+from verification.simulation.ledger import USD_PER_HOUR, Account
 from verification.simulation.notification_oracle import NotificationOracle
 from verification.simulation.oracle import Oracle
 from verification.simulation.scenario import FaultKind
@@ -66,7 +66,12 @@ class HostileOracle(Oracle):
             self._concede(run_id)
 
     def _concede(self, run_id: str) -> None:
-        """The instances of a run may end, and say at the end that EC2 has reclaimed them, or not say when they died."""
+        """The instances of a run may end, and say at the end that EC2 has reclaimed them, or not say when they died.
+
+        Where a launcher died before it asked EC2, a claim in a made-up name costs that attempt, and the time for a
+        boot at most.
+        """
+        self._system.ledger.unsure[run_id] = max(USD_PER_HOUR.values()) * BOOT / _HOUR
         for one in self._system.fleet.bill.values():
             if one.run_id == run_id:
                 self._system.asked.add(one.instance_id)

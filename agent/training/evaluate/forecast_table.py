@@ -7,10 +7,9 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from agent.data.panel import Floats, Indices, Panel
+from agent.data.panel import Floats, Indices, Panel, plain_times
 from agent.training.batching.held_out import QUANTILES, HeldOutWindows
 from agent.training.batching.histories import Array
 from chronos_ec2.training_config.data import Data
@@ -74,21 +73,13 @@ def _example(panel: Panel, series: HeldOutWindows, forecast: Floats, naive: Floa
     return {
         "item": str(panel.items[index].as_py()),
         "mase": number_or_none(mase),
-        "times": _shown(panel.times(index, end - length, end)),
+        "times": plain_times(panel.times(index, end - length, end)),
         "values": [number_or_none(value) for value in panel.series(index, end, length)[0]],
         "median": [number_or_none(value) for value in forecast[:, _MEDIAN]],
         "low": [number_or_none(value) for value in forecast[:, 0]],
         "high": [number_or_none(value) for value in forecast[:, -1]],
         "naive": [number_or_none(value) for value in naive[:, _MEDIAN]],
     }
-
-
-def _shown(times: pa.Array) -> list[Any]:
-    """Numbers as they are, times as local texts without an offset."""
-    if pa.types.is_integer(times.type):
-        return list(times.to_pylist())
-    local = pc.local_timestamp(times) if getattr(times.type, "tz", None) else times
-    return [str(time) for time in local.to_pylist()]
 
 
 def number_or_none(value: float) -> float | None:

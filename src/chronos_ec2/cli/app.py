@@ -25,6 +25,7 @@ SUMMARIES = {
     "doctor": "Check everything that a launch depends on, and say how to mend what is wrong.",
     "runs": "List the runs of an environment, newest first; show one, compare several.",
     "teardown": "Delete an environment's stack; the bucket stays.",
+    "data": "Check a data set before anything is paid for.",
     "upload": "Upload a data set, a configuration or the agent.",
     "local": "Run the whole system on an embedded AWS on this machine.",
 }
