@@ -17,6 +17,8 @@ from chronos_ec2.domain.records.s3_keys import (
     exit_report_key,
     idle_unreadable_key,
     incident_key,
+    lane_turn_key,
+    log_key,
     outcome_key,
     python_env_key,
     run_key,
@@ -47,9 +49,8 @@ LANE, OTHER = Lane(ENVIRONMENT), Lane(ENVIRONMENT, "nightly")
 OBJECTS: dict[str, Sequence[str]] = {
     "the lock: `system-state.json`, `lanes/LANE/system-state.json`": [LANE.state_key, OTHER.state_key],
     "the order: `RUN/request.json`": [run_key(ENVIRONMENT, RUN, "request.json")],
-    "`RUN/claims/ATTEMPT.json`, `RUN/outcomes/ATTEMPT.json`": [
-        claim_key(ENVIRONMENT, RUN, 1), outcome_key(ENVIRONMENT, RUN, 1),
-    ],
+    "`RUN/claims/ATTEMPT.json`": [claim_key(ENVIRONMENT, RUN, 1)],
+    "`RUN/outcomes/ATTEMPT.json`": [outcome_key(ENVIRONMENT, RUN, 1)],
     "`RUN/heartbeat.json`, `RUN/status.json`": [
         run_key(ENVIRONMENT, RUN, "heartbeat.json"), status_key(ENVIRONMENT, RUN),
     ],
@@ -60,7 +61,7 @@ OBJECTS: dict[str, Sequence[str]] = {
     ],
     "`RUN/checkpoints/`, `RUN/logs/`, `RUN/metrics.jsonl`": [
         run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),
-        run_key(ENVIRONMENT, RUN, "logs/trainer.log"), run_key(ENVIRONMENT, RUN, "metrics.jsonl"),
+        log_key(ENVIRONMENT, RUN, "trainer.log", 1), run_key(ENVIRONMENT, RUN, "metrics.jsonl"),
     ],
     "the final record: `RUN/state.json`, `RUN/cleanup_status.json`": [
         run_key(ENVIRONMENT, RUN, "state.json"), run_key(ENVIRONMENT, RUN, "cleanup_status.json"),
@@ -70,6 +71,7 @@ OBJECTS: dict[str, Sequence[str]] = {
     ],
     "`suspects/`": [suspect_key(ENVIRONMENT, "i-0123456789abcdef0"), idle_unreadable_key(LANE, "etag")],
     "`unreadable/`": [set_aside_key(LANE, "etag")],
+    "`sweep.json`": [lane_turn_key(ENVIRONMENT)],
     "`teardown.json`": [teardown_key(ENVIRONMENT)],
     "`cached-datasets/` `agent/` `code/` `python-env/`, by hash": [
         bundle_key(HASH), code_key(HASH), python_env_key(HASH),

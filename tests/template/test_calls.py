@@ -49,7 +49,7 @@ def tagged(kind: str, tags: Mapping[str, str]) -> list[dict[str, Any]]:
     ("operation", "parameters"),
     [
         ("get_object", {"Key": "dev/system-state.json"}),
-        ("put_object", {"Key": "dev/system-state.json", "IfNoneMatch": "*"}),
+        ("put_object", {"Key": "dev/system-state.json", "IfMatch": "e"}),
         ("delete_object", {"Key": "dev/system-state.json", "IfMatch": "e"}),
         ("list_objects_v2", {"Prefix": "dev/"}),
     ],

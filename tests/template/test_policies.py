@@ -31,6 +31,8 @@ LAUNCH = ASKED | DEADLINE_TAG | OUR_PROFILE | TEMPLATE | KIND | {"ec2:MetadataHt
 VOLUME = ASKED | {"ec2:VolumeSize": "100", "ec2:VolumeType": "gp3"}
 AS_WE_CALL = {"aws:SecureTransport": "true", "s3:TlsVersion": "1.2", "aws:PrincipalAccount": ACCOUNT}
 INSTANCE = f"{EC2}:instance/i-0123456789abcdef0"
+REPLACED, CREATED = {"s3:if-match": "e"}, {"s3:if-none-match": "*"}
+OTHER_RUN = "20260131T110000Z-ffffff"
 LOCK, LANE_LOCK = f"{BUCKET}/dev/system-state.json", f"{BUCKET}/dev/lanes/second/system-state.json"
 SCHEDULE = f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/chronos-ec2-dev-deadlines/i-0123456789abcdef0"
 INSTANCE_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-instancerole"
@@ -124,6 +126,29 @@ NOT_ALLOWED = [
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/system-state.json", {"s3:if-none-match": "*"}),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/suspects/i-0123456789abcdef0.json", why="the watchdog's notes"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/incidents/x/orphan", why="the watchdog's notes"),
+    # It is not trusted: it writes no lock, neither an old nor a new one, nothing that decides and nothing that is told.
+    *[
+        Case(AGENT, "s3:PutObject", lock, context, how)
+        for lock in (LOCK, LANE_LOCK, f"{BUCKET}/dev/lanes/of-its-own/system-state.json")
+        for how, context in (("replaced", REPLACED), ("created", CREATED))
+    ],
+    *[
+        Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{name}", context)
+        for context in (REPLACED, CREATED)
+        for name in (
+            f"{RUN}/state.json", f"{RUN}/cleanup_status.json", f"{OTHER_RUN}/state.json",
+            f"{RUN}/notified/failed-1", f"{RUN}/control.json", f"{RUN}/x", f"notified/{RUN}/failed-1",
+            "notified/hours/20260131T12/0", f"incidents/{RUN}/leak", "unreadable/main-0", "teardown.json",
+            "control.json", "lanes/x", "suspects/main-0.json",
+        )
+    ],
+    *[
+        Case(AGENT, "s3:PutObject", f"{BUCKET}/prod/{RUN}/{name}", CREATED, "another environment")
+        for name in ("claims/1.json", "outcomes/1.json", "heartbeat.json", "status.json", "models/model.safetensors")
+    ],
+    Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/request.json", why="what is tagged expires"),
+    Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/claims/1.json"),
+    Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/notified/{RUN}/failed-1"),
     Case(AGENT, "s3:GetObject", "arn:aws:s3:::another-bucket/dev/x"),
     Case(AGENT, "logs:PutLogEvents", f"{LOGS}/aws/lambda/chronos-ec2-dev-sweep:log-stream:a", why="the watchdog's log"),
     Case(AGENT, "logs:CreateLogGroup", f"{LOGS}/chronos-ec2-dev/agent"),
@@ -152,6 +177,16 @@ NOT_ALLOWED = [
     Case(WATCHDOG, "ec2:DeleteNetworkInterface", f"{EC2}:network-interface/eni-1", why="foreign"),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/state.json"),
+    *[Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}", CREATED, "an instance's") for name in
+      ("heartbeat.json", "status.json", "models/model.safetensors", "training.json", "logs/trainer.log")],
+    Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/{RUN}/request.json", CREATED, "an order"),
+    Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/teardown.json", CREATED),
+    Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/training-data/a.parquet", CREATED),
+    *[Case(who, "s3:PutObject", lock, CREATED, "a run of its own") for who in (WATCHDOG, STARTER)
+      for lock in (LOCK, LANE_LOCK)],
+    *[Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{run}/request.json", CREATED, "an order") for run in (RUN, OTHER_RUN)],
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/claims/1.json"),
+    Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/request.json"),
     Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/prod/{RUN}/models/model.safetensors"),
     Case(WATCHDOG, "s3:AbortMultipartUpload", f"{BUCKET}/cached-datasets/dev/training-data/a.parquet", why="an upload"),
     Case(WATCHDOG, "ec2:CancelSpotInstanceRequests", f"{EC2}:spot-instances-request/sir-1", OURS),
@@ -211,7 +246,10 @@ NOT_ALLOWED = [
     Case(STARTER, "sns:Publish", TOPIC),
     Case(STARTER, "scheduler:DeleteSchedule", SCHEDULE, why="the deadline of another"),
     Case(STARTER, "scheduler:ListSchedules", "*"),
-    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{RUN}/request.json", why="what it is ordered to start"),
+    *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{name}", CREATED) for name in
+      (f"{RUN}/request.json", f"{RUN}/outcomes/1.json", f"{RUN}/state.json", f"notified/{RUN}/failed-1")],
+    *[Case(STARTER, "s3:GetObject", f"{BUCKET}/dev/{RUN}/{name}", why="an instance's word") for name in
+      ("heartbeat.json", "status.json", "outcomes/1.json")],
     # The schedules end our profile's instances and do nothing else.
     Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS | OTHER_PROFILE, "another profile"),
     Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OURS, "no profile"),
@@ -220,7 +258,9 @@ NOT_ALLOWED = [
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OTHER_PROFILE, "foreign"),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OTHER_PROFILE, "another profile"),
     Case(OPERATOR, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/models/model.safetensors"),
-    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/prod/system-state.json", {"s3:if-none-match": "*"}),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/prod/system-state.json", CREATED),
+    *[Case(OPERATOR, "s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}", CREATED, "an instance's") for name in
+      ("heartbeat.json", "status.json", "models/model.safetensors", "checkpoints/1/manifest.json")],
     Case(OPERATOR, "cloudformation:DeleteStack", f"arn:aws:cloudformation:us-east-1:{ACCOUNT}:stack/chronos-ec2-dev/1"),
     Case(OPERATOR, "iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/x"),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE | {"aws:ResourceTag/Environment": "prod"}),
@@ -252,6 +292,13 @@ NOT_ALLOWED = [
 DENIED = [
     *every("s3:PutObject", LOCK, {}, "without a condition"),
     *every("s3:PutObject", LANE_LOCK, {}, "without a condition"),
+    *[
+        case
+        for name in ("request.json", "claims/1.json", "outcomes/1.json")
+        for context in ({}, REPLACED)
+        for case in every("s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}", context, "a second time")
+    ],
+    *every("s3:PutObject", f"{BUCKET}/prod/{RUN}/outcomes/1.json", {"s3:if-match": "e"}, "a second time"),
     *every("s3:DeleteObject", LOCK, {}, "without a condition"),
     *every("s3:DeleteObject", LANE_LOCK, {}, "without a condition"),
     *every("s3:GetObject", LOCK, {"aws:SecureTransport": "false"}, "over plain HTTP"),
@@ -274,9 +321,26 @@ ALLOWED = [
         Case(who, "s3:ListBucket", BUCKET, why="so that a missing key is a 404, at the price of all names")
         for who in (AGENT, WATCHDOG, STARTER, OPERATOR)
     ],
-    Case(AGENT, "s3:PutObject", LOCK, {"s3:if-match": "e"}, "its claim"),
-    Case(AGENT, "s3:PutObject", LANE_LOCK, {"s3:if-match": "e"}, "its claim"),
-    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/heartbeat.json"),
+    Case(AGENT, "s3:GetObject", LOCK, why="to learn of a stop"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/claims/1.json", CREATED),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/outcomes/1.json", CREATED),
+    *[
+        Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}")
+        for name in (
+            "heartbeat.json",
+            "status.json",
+            "run.json",
+            "training.json",
+            "metrics.jsonl",
+            "forecasts.parquet",
+            "models/model.safetensors",
+            "eval/metrics.json",
+            "plots/loss.png",
+            "tensorboard/events",
+            "logs/trainer.log",
+            "checkpoints/1/manifest.json",
+        )
+    ],
     Case(AGENT, "s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
     Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
     Case(AGENT, "logs:PutLogEvents", f"{LOGS}/chronos-ec2-dev/agent:log-stream:{RUN}/1/agent.log"),
@@ -291,6 +355,17 @@ ALLOWED = [
     ),
     Case(WATCHDOG, "ec2:DeleteVolume", f"{EC2}:volume/vol-1", OURS),
     Case(WATCHDOG, "s3:PutObject", LOCK, {"s3:if-match": "e"}),
+    Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/{RUN}/claims/2.json", CREATED, "void"),
+    *[
+        Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/{name}")
+        for name in (
+            f"{RUN}/state.json",
+            f"{RUN}/cleanup_status.json",
+            f"notified/{RUN}/failed-1",
+            "suspects/x.json",
+            "unreadable/x",
+        )
+    ],
     Case(WATCHDOG, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", LANE_LOCK, {"s3:if-match": "e"}),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/notified/{RUN}/failed-1"),
@@ -323,7 +398,8 @@ ALLOWED = [
     Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OUR_PROFILE, "its tags were taken off"),
     Case(OPERATOR, "ec2:RunInstances", INSTANCE, LAUNCH),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
-    Case(OPERATOR, "s3:PutObject", LOCK, {"s3:if-none-match": "*"}),
+    Case(OPERATOR, "s3:PutObject", LOCK, CREATED),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/dev/{RUN}/request.json", CREATED),
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/configs/train.yaml"),
 ]
 

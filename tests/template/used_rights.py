@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from tests.template import objects
 from tests.template.calls import CALLS
 from tests.template.iam import ATTACHED_WITH, Right
 from tests.template.test_policies import DEADLINE, outcomes, policies
@@ -28,6 +29,17 @@ NOT_BY_OUR_CALLS = {
     "InstanceRole s3:GetObject *:::*/cached-datasets/python-env/*": "the boot script downloads its packages",
     "InstanceRole s3:GetObject *:::*/cached-datasets/code/*": "the boot script downloads a custom trainer",
     "OperatorPolicy s3:* *:::*/cached-datasets/python-env/*": "the tests' buckets have the packages already",
+    **{
+        f"InstanceRole s3:PutObject *-??????/{name}": "the probe, whose calls are recorded, trains no model"
+        for name in ("eval/[*]", "forecasts.parquet", "models/[*]", "tensorboard/[*]")
+    },
+    "LauncherRole s3:GetObject *-??????/claims/[*]": "whose claim it is, if an instance was first to create it",
+    "WatchdogRole s3:PutObject *-??????/claims/[*]": "void, for an attempt that nobody has claimed",
+    "* s3:PutObject */sweep.json": "of an environment with more lanes than a sweep can reconcile",
+    **{
+        f"OperatorPolicy s3:PutObject *{name}": "the watchdog's work by hand, with which the watchdog is tested"
+        for name in ("/outcomes/[*]", "/suspects/[*]", "/unreadable/[*]")
+    },
     "* logs:CreateLogStream *": "Lambda writes the log, in the function's role",
     "* logs:PutLogEvents *": "Lambda writes the log, in the function's role",
     f"{DEADLINE} ec2:TerminateInstances *": "Scheduler ends an instance at its deadline",
@@ -100,8 +112,9 @@ class UsedRights:
         self._add(own)
         if self._report:
             total, passed = outcomes()
-            found = {"calls_recorded": self._recorded, "calls_denied": self._denied}
-            self._report.write_text(json.dumps(found | {"policy_cases": {"total": total, "passed": passed}}) + "\n")
+            found: dict[str, Any] = {"calls_recorded": self._recorded, "calls_denied": self._denied}
+            found |= {"policy_cases": {"total": total, "passed": passed}, "objects": objects.document()}
+            self._report.write_text(json.dumps(found) + "\n")
         if session.testsfailed or not self._complete or not self._files >= set(map(str, ACTING)):
             return
         self._superfluous = superfluous(self._used)
