@@ -42,6 +42,7 @@ TARGETS = (
     Target(("parquet_to_ready", "sorted", "memory_share"), 0.4, at_least=False),
     Target(("parquet_to_ready", "shuffled", "ratio"), 4),
     Target(("parquet_to_ready", "shuffled", "memory_share"), 0.4, at_least=False),
+    Target(("many_files", "ratio"), 1),
     Target(("agent_overhead_percent",), 1, at_least=False),
     Target(("ddp", "loss_gap"), 1e-5, at_least=False),
     Target(("metrics_oracle", "largest_gap"), 1e-9, at_least=False),
