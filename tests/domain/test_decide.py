@@ -237,6 +237,12 @@ def test_a_stop_has_the_grace_and_no_more() -> None:
     assert recorded(decision).status is Status.KILLED
 
 
+def test_the_grace_of_a_finished_agent_begins_with_its_verdict_and_not_with_the_last_write() -> None:
+    ended = a_run().end(SAID_BY_AGENT, NOW - LIMITS.grace)
+    assert terminated(decided(some_facts(lock=held(ended, NOW)))) == [(INSTANCE_ID, Cause.COMPLETED)]
+    assert decided(some_facts(lock=held(replace(ended, phases=()), NOW))).actions == ()
+
+
 @pytest.mark.parametrize("status", [Status.CLEANUP, Status.FAILED, Status.KILLED])
 def test_a_finished_agent_has_the_grace_to_power_off(status: Status) -> None:
     ended = a_run(status=status, verdict=SAID_BY_AGENT)

@@ -350,6 +350,14 @@ def test_reports_that_keep_coming_without_a_heartbeat_prolong_no_life(env: Envir
     assert env.clock.now() - started <= LIMITS.dead_agent_bound
 
 
+def test_the_grace_after_an_outcome_counts_from_when_it_was_written(env: Environment) -> None:
+    launched = in_training(env)
+    finishing(env.agent)
+    env.pass_time(LIMITS.grace)
+    env.watchdog.sweep()
+    assert env.fleet.terminate_calls == [launched.instance_id]
+
+
 def test_an_outcome_lets_nobody_live_past_the_grace(env: Environment) -> None:
     launched = in_training(env)
     env.agent.behaviour = AgentBehaviour.LINGERING

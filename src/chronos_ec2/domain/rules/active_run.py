@@ -158,12 +158,18 @@ def _on_hold(case: _Case) -> Decision | None:
 def _ended_by_agent(case: _Case) -> Decision | None:
     if case.run.verdict is None:
         return None
-    if case.now - case.lock.written_at < case.limits.grace:
+    if case.now - _ended_at(case) < case.limits.grace:
         return Decision("the agent has written its verdict and has the grace to power off")
     return Decision(
         f"the run has ended ({case.run.verdict.cause}), but its instance is still up after the grace",
         (Terminate(case.instance.instance_id, case.run.verdict.cause),),
     )
+
+
+def _ended_at(case: _Case) -> datetime:
+    """When the agent ended the run. Its verdict may have come into the record much later."""
+    ends = (at for status, at in reversed(case.run.phases) if status is case.run.status)
+    return case.lock.since(next(ends, case.lock.written_at))
 
 
 def _agent_dead(case: _Case) -> Decision | None:
