@@ -16,6 +16,7 @@ from botocore.session import Session
 from xdist.scheduler import LoadScopeScheduling
 
 from chronos_ec2.aws import clients
+from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
 from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
 from tests.template.calls import CALLS, Recorder
@@ -169,6 +170,10 @@ def embedded_aws(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LocalAws]
 
 
 @pytest.fixture
-def embedded_endpoint(embedded_aws: LocalAws) -> str:
-    """Where the embedded AWS answers."""
-    return embedded_aws.endpoint
+def embedded_endpoint(embedded_aws: LocalAws, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Where the embedded AWS answers. Until the end of the test clients have its key, which it asks for."""
+    for name, value in embedded_aws.variables.items():
+        monkeypatch.setenv(name, value)
+    forget_credentials()
+    yield embedded_aws.endpoint
+    forget_credentials()

@@ -34,7 +34,7 @@ def rows(folder: Path, name: str, content: str | bytes, **options: Any) -> list[
     [
         ("a.csv", LONG),
         ("a.CSV", LONG.replace("\n", "\r\n")),
-        ("a.csv.gz", gzip.compress(LONG.encode())),
+        ("a.csv.gz", gzip.compress(LONG.encode(), mtime=0)),
         ("a.tsv", LONG.replace(",", "\t")),
         ("a.csv", LONG.replace(",", ";")),
         ("a.csv", LONG.replace(",", ";").replace("2.5", "2,5")),
