@@ -8,15 +8,18 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
+from agent.data.ingest import read_panel
 from agent.data.panel import Panel
 from agent.training.batching.split import Split
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.training_config.data import Data
 from chronos_ec2.training_config.held_out import min_series_length
 from chronos_ec2.training_config.parse import parse_config, parse_yaml
 from chronos_ec2.training_config.schema import TrainingConfig
-from tests.agent.builders import tiny_chronos
+from tests.agent.builders import tiny_chronos, toy_series
 from tests.agent.training.builders import a_panel
 
 NAN = np.nan
@@ -144,3 +147,16 @@ def test_windows_without_any_observation_in_and_before_them_are_refused(
         panel = with_gaps(panel, series, first, last)
     with pytest.raises(InvalidInput, match=f"none of the 3 series to evaluate has an observation in {where}"):
         Split.of(panel, config(base=where.endswith("selection")))
+
+
+def test_a_series_too_short_to_be_judged_is_counted_and_trained_on(tmp_path: Path) -> None:
+    """It has two points before its last window; a horizon of them is needed."""
+    rows = toy_series(3, 40).slice(32)
+    pq.write_table(rows, tmp_path / "short.parquet")
+    panel = read_panel([tmp_path / "short.parquet"], Data.model_validate({"path": "x"}), 12, tmp_path / "panel")
+    assert panel.lengths.tolist() == [8, 40, 40]
+    split = Split.of(panel, config(evaluation={"windows": 1}, training=tiny_chronos(min_past=2)["training"]))
+    assert split.test.series.tolist() == [1, 2]
+    assert split.evaluated == 3
+    assert split.training.ends.tolist() == [8, 34, 34]
+    assert split.training.usable.tolist() == [0, 1, 2]
