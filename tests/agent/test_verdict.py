@@ -133,6 +133,7 @@ def test_the_verdict_is_written_after_everything_else(
     run_to_end(world, workdir)
     assert ended.keys() >= {"run.json", "training.json", "outcomes/1.json"}
     assert not any(written_after for name, written_after in ended.items() if name != "heartbeat.json")
+    assert world.document("outcomes/1.json")["cleanup"]["uploads"]["complete"] is True
 
 
 def test_a_run_that_is_fenced_at_its_end_has_no_verdict(world: World, workdir: Workdir) -> None:
