@@ -87,6 +87,7 @@ class Cloud:
             MaxCount=1,
             SubnetId=self.stack.subnet_ids[0],
             LaunchTemplate={"LaunchTemplateId": self.stack.launch_template_id},
+            IamInstanceProfile={"Arn": self.stack.instance_profile_arn},
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
             ],

@@ -22,7 +22,7 @@ from tempfile import TemporaryDirectory
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects
-from chronos_ec2.domain.facts import HeartbeatReceived, LockHeld
+from chronos_ec2.domain.facts import Found, HeartbeatReceived, LockHeld
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.checkpoint import MANIFEST
 from chronos_ec2.domain.records.lane import Lane
@@ -100,7 +100,16 @@ def _launch(store: RunStore, megabytes: int) -> Launched:
 
 def _agent(launched: Launched, workdir: Path, endpoint: str) -> subprocess.Popen[bytes]:
     command = [sys.executable, "-m", "agent", "--bucket", _BUCKET, "--environment", _LANE.environment]
-    command += ["--run-id", launched.run_id, "--instance-id", launched.instance_id, "--workdir", str(workdir)]
+    command += [
+        "--run-id",
+        launched.run_id,
+        "--attempt",
+        str(launched.attempt),
+        "--instance-id",
+        launched.instance_id,
+        "--workdir",
+        str(workdir),
+    ]
     imds = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint, "AWS_EC2_METADATA_DISABLED": "false"}
     return subprocess.Popen(command, env=os.environ | imds, stderr=subprocess.DEVNULL)
 
@@ -137,7 +146,8 @@ def _step(store: RunStore, launched: Launched) -> int:
 
 def _cause(store: RunStore) -> str:
     held = store.read_lock(_LANE)
-    return str(held.run.verdict.cause) if isinstance(held, LockHeld) and held.run.verdict else ""
+    outcome = store.read_outcome(held.run) if isinstance(held, LockHeld) else None
+    return str(outcome.document.verdict.cause) if isinstance(outcome, Found) else ""
 
 
 def main(arguments: list[str]) -> int:
