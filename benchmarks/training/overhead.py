@@ -20,10 +20,11 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import REQUEST, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.s3_keys import run_key, shared_key
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.ports import LogStreams
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.training_config.parse import load_config
 from chronos_ec2.worker.control import Control
@@ -32,7 +33,7 @@ from chronos_ec2.worker.run_session import Identity
 _TARGET_PERCENT = 0.5
 _STEPS = 600
 _LANE, _RUN_ID, _INSTANCE_TYPE = Lane("dev"), "20260131T120000Z-1a2b3c", "g4dn.2xlarge"
-_DATA_KEY = "cached-datasets/training-data/m3-monthly/m3-monthly.parquet"
+_DATA = "training-data/m3-monthly/"
 
 
 def agent() -> Section:
@@ -68,8 +69,8 @@ class _World:
     def launch(self, data: Path, config: dict[str, Any]) -> Identity:
         """What `chronos-ec2 launch` leaves in the bucket; the identity of the run's instance."""
         objects, now = self.memory.objects, self.clock.now()
-        objects.write(_DATA_KEY, data.read_bytes())
-        keys = ((_DATA_KEY, data.stat().st_size),)
+        objects.write(shared_key(_LANE.environment, f"{_DATA}m3-monthly.parquet"), data.read_bytes())
+        keys = find_dataset(self.store, _LANE.environment, _DATA)
         request = Request(_RUN_ID, _LANE, config, (_INSTANCE_TYPE,), "0" * 64, keys, Limits(), allow_cpu=True)
         objects.write(run_key("dev", _RUN_ID, REQUEST), request.to_json())
         run = Run(
