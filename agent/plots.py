@@ -60,7 +60,7 @@ def draw_loss(metrics: Path, picture: Path) -> bool:
 
 
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
-    """Plot one panel per example of `agent.training.evaluate.forecast_table.examples`."""
+    """Plot one panel per example of `agent.chronos.evaluate.forecast_table.examples`."""
     rows = -(-len(examples) // 2)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 3.1 * rows + 0.6), layout="constrained")

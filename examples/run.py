@@ -22,8 +22,8 @@ import pyarrow.parquet as pq
 
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.training_config.parse import load_config
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.job_config.schema import TrainingConfig
 
 _HERE = Path(__file__).parent
 

@@ -12,13 +12,13 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.logs.redacted_copy import MAX_PARTS, PART_BYTES
-from chronos_ec2.domain.cost import HOURS_PER_MONTH, PUBLIC_IPV4_USD_PER_HOUR
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.planning.cost import HOURS_PER_MONTH, PUBLIC_IPV4_USD_PER_HOUR
+from chronos_ec2.job_config.schema import Training
 from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.services.prices import ROOT_VOLUME_GIB
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.faults import AWS_CALLS
-from chronos_ec2.training_config.schema import Training
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "cost.md"

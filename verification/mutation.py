@@ -38,9 +38,9 @@ from verification.checkout import ROOT, copy_checkout
 
 SOURCES = (
     *sorted((ROOT / "src/chronos_ec2/domain").rglob("*.py")),
-    ROOT / "src/chronos_ec2/training_config/frequency.py",
+    ROOT / "src/chronos_ec2/job_config/frequency.py",
 )
-TESTS = ("tests/domain", "tests/training_config/test_frequency.py")
+TESTS = ("tests/domain", "tests/job_config/test_frequency.py")
 DECISIONS = "tests/domain/test_decisions.py"
 """Runs first for a module that has no test file of its own name."""
 EQUIVALENTS = Path(__file__).with_name("mutation-equivalents.toml")

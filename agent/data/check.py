@@ -12,11 +12,11 @@ import numpy as np
 
 from agent.data.findings import Finding, Findings
 from agent.data.frequency import frequency_of
-from agent.data.ingest import Progress, ignore_progress, read_panel
+from agent.data.ingest.read import Progress, ignore_progress, read_panel
 from agent.data.panel import Panel, plain_times
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.held_out import min_series_length
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.held_out import min_series_length
+from chronos_ec2.job_config.schema import TrainingConfig
 
 
 @dataclass(frozen=True, slots=True)

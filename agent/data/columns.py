@@ -19,7 +19,7 @@ from pyarrow.fs import LocalFileSystem
 from agent.data.findings import EXAMPLES, Finding, Findings, setting_for
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.training_config.data import Data
+from chronos_ec2.job_config.data import Data
 
 _NO_KEY = "__HIVE_DEFAULT_PARTITION__"
 _UNITS = ("s", "ms", "us", "ns")

@@ -6,7 +6,7 @@ from pathlib import Path
 
 from agent.data.panel import Panel
 from agent.protocol.trainer import write_json
-from chronos_ec2.training_config.data import Data
+from chronos_ec2.job_config.data import Data
 
 _FILE = "covariates.json"
 _SCHEMA_VERSION = 1

@@ -10,7 +10,7 @@ import numpy as np
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.training_config.data import Problems
+from chronos_ec2.job_config.data import Problems
 
 EXAMPLES = 3
 _EXAMPLE_LENGTH = 40

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.cost import time_left
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.planning.cost import time_left
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Stop
 

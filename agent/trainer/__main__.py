@@ -29,8 +29,8 @@ from agent.protocol.trainer import (
 from agent.protocol.workdir import Workdir
 from agent.trainer import custom, probe
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.training_config.parse import parse_config
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.schema import TrainingConfig
 
 Result = dict[str, Any]
 
@@ -65,7 +65,7 @@ def main(arguments: list[str] | None = None) -> int:
 
 def _chronos(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:
     # Imported after signals are handled and the first metrics are written: torch loads slowly from a cold disk.
-    from agent.training.run import run  # noqa: PLC0415
+    from agent.chronos.training.run import run  # noqa: PLC0415
 
     return run(workdir, config, metrics, stop)
 

@@ -16,7 +16,7 @@ from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.schema import TrainingConfig
 
 
 class Trainer(Protocol):

@@ -17,7 +17,7 @@ from agent.protocol.checkpoint_dir import folder_of, steps_in
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import LossNotFinite, StopSignal
 from agent.protocol.workdir import Workdir
-from chronos_ec2.training_config.schema import Ending, Probe
+from chronos_ec2.job_config.schema import Ending, Probe
 
 _MB = 10**6
 _SLOW_FACTOR = 10

@@ -13,12 +13,12 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from agent import plots
+from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.training.run import run
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.training_config.parse import load_config
+from chronos_ec2.job_config.parse import load_config
 
 DATA = Path(__file__).with_name("data")
 

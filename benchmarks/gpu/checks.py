@@ -11,23 +11,23 @@ from typing import Any
 import numpy as np
 import torch
 
+from agent.chronos.batching.sampler import WindowBatch
+from agent.chronos.evaluate import acceptance
+from agent.chronos.evaluate.predict import forecast_batches
+from agent.chronos.model.families import Family, family_of
+from agent.chronos.model.from_scratch import new_pipeline
+from agent.chronos.model.load import load_pipeline
+from agent.chronos.training.engine import TrainingJob, fit
 from agent.data.panel import Panel
 from agent.host import nvml
 from agent.preflight.checks import check_cuda, check_health
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.sampler import WindowBatch
-from agent.training.evaluate import acceptance
-from agent.training.evaluate.predict import forecast_batches
-from agent.training.loop.engine import TrainingJob, fit
-from agent.training.model.families import Family, family_of
-from agent.training.model.from_scratch import new_pipeline
-from agent.training.model.load import load_pipeline
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.gpu.speed import DEVICE, a_family, a_panel, first_windows
 from benchmarks.training.steps import a_job
 from benchmarks.training.workload import HORIZON
-from chronos_ec2.training_config.schema import FromScratch
+from chronos_ec2.job_config.schema import FromScratch
 
 _STEPS = 6
 _SHAPE = {"d_model": 64, "d_kv": 16, "d_ff": 256, "num_layers": 2, "num_heads": 4}

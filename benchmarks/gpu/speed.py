@@ -13,12 +13,12 @@ from statistics import median
 import numpy as np
 import torch
 
+from agent.chronos.batching.sampler import WindowBatch
+from agent.chronos.evaluate.predict import forecast_batches
+from agent.chronos.model.chronos2 import Chronos2Family
+from agent.chronos.model.family import BLOCK, STOCK
 from agent.data.panel import Panel
 from agent.protocol.metrics_log import read_metrics
-from agent.training.batching.sampler import WindowBatch
-from agent.training.evaluate.predict import forecast_batches
-from agent.training.model.chronos2 import Chronos2Family
-from agent.training.model.family import BLOCK, STOCK
 from benchmarks.gpu.sizes import Sizes
 from benchmarks.training.steps import StepClock, a_job, train_timed
 from benchmarks.training.workload import HORIZON, random_pipeline, random_series, write_panel

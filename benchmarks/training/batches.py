@@ -14,9 +14,9 @@ import pyarrow as pa
 from chronos.chronos2 import Chronos2Dataset
 from chronos.chronos2.dataset import DatasetMode
 
+from agent.chronos.batching.sampler import Sampler, TrainingWindows
+from agent.chronos.model.families import Batch, Chronos2Family
 from agent.data.panel import Columns, Panel, PanelWriter, open_panel
-from agent.training.batching.sampler import Sampler, TrainingWindows
-from agent.training.model.families import Batch, Chronos2Family
 from benchmarks.training.workload import (
     HORIZON,
     ROUNDS,

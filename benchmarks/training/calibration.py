@@ -8,18 +8,18 @@ from pathlib import Path
 
 import numpy as np
 
+from agent.chronos.batching.held_out import QUANTILES, HeldOutWindows, hold_out
+from agent.chronos.batching.load import load_panel
+from agent.chronos.evaluate.metrics import errors
+from agent.chronos.evaluate.significance import compare, verdict
+from agent.chronos.evaluate.statistical import FitTask, fit_series
+from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.training.batching.held_out import QUANTILES, HeldOutWindows, hold_out
-from agent.training.batching.load import load_panel
-from agent.training.evaluate.metrics import errors
-from agent.training.evaluate.significance import compare, verdict
-from agent.training.evaluate.statistical import FitTask, fit_series
-from agent.training.run import run
 from benchmarks.training.m3 import EXAMPLE, prepare
 from benchmarks.training.workload import Section
-from chronos_ec2.training_config.parse import load_config
+from chronos_ec2.job_config.parse import load_config
 
 _TRIALS = {2: 20_000, 4: 20_000, 8: 20_000, 30: 10_000, 100: 10_000}
 _BASELINE_SERIES = 300

@@ -10,14 +10,14 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.training.run import run
 from benchmarks.training.m3 import EXAMPLE, prepare
 from benchmarks.training.workload import Section
-from chronos_ec2.training_config.parse import load_config
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.job_config.schema import TrainingConfig
 
 _STEPS = 400
 _CASES = ((0.0, "refuse"), (0.1, "fill"), (0.1, "ignore"), (0.3, "fill"), (0.3, "ignore"))

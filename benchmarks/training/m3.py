@@ -7,13 +7,13 @@ import sys
 import tempfile
 from pathlib import Path
 
+from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from agent.training.run import run
 from benchmarks.publish import ROOT
 from benchmarks.training.workload import Section
-from chronos_ec2.training_config.parse import load_config
+from chronos_ec2.job_config.parse import load_config
 
 EXAMPLE = ROOT / "examples" / "m3_monthly"
 

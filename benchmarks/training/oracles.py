@@ -16,9 +16,9 @@ import numpy as np
 import pandas as pd
 from utilsforecast import losses
 
+from agent.chronos.batching.held_out import QUANTILES, HeldOutWindows, hold_out
+from agent.chronos.evaluate.metrics import errors, scores
 from agent.data.panel import Panel
-from agent.training.batching.held_out import QUANTILES, HeldOutWindows, hold_out
-from agent.training.evaluate.metrics import errors, scores
 from benchmarks.publish import ROOT
 from benchmarks.training.workload import Section, write_panel
 from chronos_ec2.local.tool_venv import isolated_python

@@ -22,11 +22,11 @@ from chronos_ec2.domain.records.request import REQUEST, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.s3_keys import run_key, shared_key
 from chronos_ec2.domain.records.status import Status
+from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.ports import LogStreams
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.testing import MemoryAws
-from chronos_ec2.training_config.parse import load_config
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.run_session import Identity
 

@@ -19,13 +19,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.data.ingest import read_panel
+from agent.data.ingest.read import read_panel
 from agent.data.panel import open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.workdir import Workdir
 from benchmarks.training.workload import HORIZON, ROUNDS, Section, ratio
-from chronos_ec2.training_config.data import Data
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.data import Data
+from chronos_ec2.job_config.schema import TrainingConfig
 
 _ROWS, _LENGTH, _FILES = 10_000_000, 1_000, 1_000
 _DATA = Data.model_validate({"path": "x", "known_covariates": ["price", "heat", "kind"]})
@@ -143,7 +143,7 @@ def _reopen(path: Path) -> Callable[[], Any]:
 
 def _second_start(path: Path) -> Callable[[], Any]:
     """What the trainer does with a data set that this instance has read before."""
-    from agent.training.batching.load import load_panel  # noqa: PLC0415
+    from agent.chronos.batching.load import load_panel  # noqa: PLC0415
 
     workdir = Workdir(path.with_suffix(".workdir"))
     config = TrainingConfig(data=_DATA, prediction_length=HORIZON)

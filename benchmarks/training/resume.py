@@ -13,7 +13,7 @@ from xml.etree import ElementTree as ET
 from benchmarks.publish import AGENT_FIGURES, ROOT, record
 from benchmarks.training.workload import Section
 
-_LOOP_TESTS = "tests/agent/training/loop"
+_LOOP_TESTS = "tests/agent/chronos/training"
 
 
 def resume() -> Section:

@@ -14,13 +14,13 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 from transformers import TrainerCallback
 
+from agent.chronos.batching.sampler import Sampler, TrainingWindows, WindowBatch
+from agent.chronos.model.chronos2 import Chronos2Family
+from agent.chronos.model.family import BLOCK, Family
+from agent.chronos.training.engine import TrainingJob, fit
 from agent.data.panel import Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
-from agent.training.batching.sampler import Sampler, TrainingWindows, WindowBatch
-from agent.training.loop.engine import TrainingJob, fit
-from agent.training.model.chronos2 import Chronos2Family
-from agent.training.model.family import BLOCK, Family
 from benchmarks.training.workload import (
     HORIZON,
     ROUNDS,
@@ -31,7 +31,7 @@ from benchmarks.training.workload import (
     ratio,
     write_panel,
 )
-from chronos_ec2.training_config.schema import Training
+from chronos_ec2.job_config.schema import Training
 
 
 @dataclass(frozen=True, slots=True)

@@ -9,12 +9,12 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from agent.chronos.batching.load import load_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
-from agent.training.batching.load import load_panel
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.schema import TrainingConfig
 
 
 class SeasonalMean:

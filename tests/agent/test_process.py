@@ -19,11 +19,11 @@ import pytest
 from moto import mock_aws
 
 from agent import __main__ as agent_process
+from agent.chronos.evaluate import forecast_plot
+from agent.chronos.model.from_scratch import new_pipeline
 from agent.lifecycle import FENCED
 from agent.protocol.workdir import Workdir
 from agent.results.upload import Results
-from agent.training.evaluate import forecast_plot
-from agent.training.model.from_scratch import new_pipeline
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
@@ -31,10 +31,10 @@ from chronos_ec2.domain.facts import Found, HeartbeatReceived
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import claim_key, outcome_key, run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Verdict
+from chronos_ec2.job_config.schema import FromScratch
 from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
 from chronos_ec2.testing.builders import launching
-from chronos_ec2.training_config.schema import FromScratch
 from chronos_ec2.worker.progress import Progress
 from chronos_ec2.worker.run_session import Identity, RunSession
 from tests.agent.builders import (

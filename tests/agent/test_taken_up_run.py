@@ -16,14 +16,14 @@ from agent.lifecycle import FAILED, SUCCEEDED, run_agent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.request import DataObject, Parent
 from chronos_ec2.domain.records.status import Cause, Outcome, Stop
+from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.services.launch.resume import Resumed, find_resumable
 from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.testing import Environment, MemoryAws, MemoryObjects, MemoryTransfer
-from chronos_ec2.training_config.parse import parse_config
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.run_session import Identity
 from tests.agent.builders import FAST, NOW, World, a_config, a_workdir, put_toy_series, tiny_chronos
-from tests.agent.training.runs import metrics_lines, toy_workdir, train
+from tests.agent.chronos.runs import metrics_lines, toy_workdir, train
 
 STEPS = 150
 

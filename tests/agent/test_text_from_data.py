@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
+from agent.chronos.evaluate.report import write_model_card
 from agent.plots import draw_forecasts
-from agent.training.evaluate.report import write_model_card
 from tests.nasty import NASTY
 
 SCORES = {"mase": 1.0, "wql": 0.1, "sql": 0.2, "smape": 10.0, "coverage_80": 0.8}

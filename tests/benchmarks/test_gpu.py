@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from agent.training.model.family import BLOCK
+from agent.chronos.model.family import BLOCK
 from benchmarks.gpu.__main__ import measure, parts
 from benchmarks.gpu.checks import FAMILIES
 from benchmarks.gpu.sizes import GPU, SMALL

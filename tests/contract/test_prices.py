@@ -8,10 +8,10 @@ from itertools import pairwise
 
 import pytest
 
+from chronos_ec2.job_config.defaults import BY_FAMILY, gpus_of
 from chronos_ec2.ports import Prices
 from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.testing import MemoryAws
-from chronos_ec2.training_config.defaults import BY_FAMILY, gpus_of
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1")
 SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge", "12xlarge", "24xlarge", "48xlarge")

@@ -8,10 +8,10 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.cost import cost_of, cost_until, price_in, settled, time_left, with_volume_and_address
 from chronos_ec2.domain.facts import Absent, ReadFailed
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.planning.cost import cost_of, cost_until, price_in, settled, time_left, with_volume_and_address
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.testing.builders import INSTANCE_ID, NOW, a_beat, a_run, an_instance, launching

@@ -15,13 +15,13 @@ from typing import Any
 import pytest
 
 from agent.lifecycle import _COMPLETED
-from chronos_ec2.domain.cost import cost_of
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
 from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, StackLocation, compose, kind_of_end, links
+from chronos_ec2.domain.planning.cost import cost_of
 from chronos_ec2.domain.records.capacity import LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import WAITING, Run

@@ -8,7 +8,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.plan import Expected, WorstCase, differences, expected, worst_case
+from chronos_ec2.domain.planning.plan import Expected, WorstCase, differences, expected, worst_case
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.testing.builders import NOW, RUN_ID, a_run
 

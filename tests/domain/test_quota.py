@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_ec2.domain.quota import VcpuQuota, quota_of, quota_remedy
+from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of, quota_remedy
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 
 

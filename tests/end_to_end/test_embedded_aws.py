@@ -60,7 +60,7 @@ def test_the_model_forecasts_from_s3(runs: Runs, tmp_path: Path) -> None:
     run = runs.final_record("main")
     write_waves(tmp_path / "data")
     command = [
-        sys.executable, "-m", "agent.training.evaluate.forecast_plot",
+        sys.executable, "-m", "agent.chronos.evaluate.forecast_plot",
         "--model", f"s3://{runs.world.stack.bucket}/local/{run.run_id}/models/",
         "--data", str(tmp_path / "data" / "waves.parquet"), "--prediction-length", "8", "--season-length", "8",
         "--output", str(tmp_path / "forecast.png"),

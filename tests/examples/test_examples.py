@@ -10,8 +10,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from chronos_ec2.training_config.parse import load_config
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.job_config.schema import TrainingConfig
 from examples import pytimetk_data
 from examples.run import run, without_test
 

@@ -31,7 +31,7 @@ from chronos_ec2.domain.instance import (
     run_tags,
 )
 from chronos_ec2.domain.limits import MAX_LIMIT
-from chronos_ec2.domain.quota import quota_remedy
+from chronos_ec2.domain.planning.quota import quota_remedy
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, LaunchOption
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.ports import Resource

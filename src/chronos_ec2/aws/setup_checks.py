@@ -10,7 +10,7 @@ from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import code_of, text_of, translated
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.quota import Quota, VcpuQuota, quota_of
+from chronos_ec2.domain.planning.quota import Quota, VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import SPOT, Market
 from chronos_ec2.ports import Subscription, SubscriptionState
 

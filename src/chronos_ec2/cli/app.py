@@ -30,6 +30,13 @@ SUMMARIES = {
     "local": "Run the whole system on an embedded AWS on this machine.",
 }
 """The commands in the order of `--help`, each with the first sentence of its own help."""
+_FOLDERS = {
+    "jobs": {"launch", "kill"},
+    "runs": {"monitor", "logs", "results", "runs"},
+    "data": {"data", "upload"},
+    "account": {"cleanup", "verify", "doctor", "teardown", "local"},
+}
+"""The folder of each command's module in cli/commands."""
 
 
 class LazyGroup(TyperGroup):
@@ -47,7 +54,8 @@ class LazyGroup(TyperGroup):
 
 def load(name: str) -> Any:
     """Import a command: the function, or the typer app with commands of its own, of that name in the module."""
-    found = getattr(import_module(f"chronos_ec2.cli.commands.{name}"), name)
+    folder = next(folder for folder, names in _FOLDERS.items() if name in names)
+    found = getattr(import_module(f"chronos_ec2.cli.commands.{folder}.{name}"), name)
     if isinstance(found, typer.Typer):
         return typer.main.get_group(found)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)

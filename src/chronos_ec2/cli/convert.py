@@ -13,9 +13,9 @@ import typer
 
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.services.launch.dataset import PARQUET
 from chronos_ec2.services.publish.data import table_kind
-from chronos_ec2.training_config.parse import load_config
 
 if TYPE_CHECKING:
     from agent.data.convert import Converted

@@ -13,11 +13,11 @@ from rich.table import Table
 from rich.text import Text
 
 from chronos_ec2.cli.output import coloured_status, dollars, joined
-from chronos_ec2.domain.cost import price_in
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import one_line, printable
 from chronos_ec2.domain.parsing.times import human_span
+from chronos_ec2.domain.planning.cost import price_in
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.run import WAITING, Run
 from chronos_ec2.services.run_queries import RunView

@@ -10,7 +10,7 @@ from typing import Any
 from chronos_ec2.cli.output import console, dollars
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
-from chronos_ec2.domain.plan import WorstCase, worst_case
+from chronos_ec2.domain.planning.plan import WorstCase, worst_case
 from chronos_ec2.services.launch.former import Former
 from chronos_ec2.services.launch.prepare import Prepared
 

@@ -192,7 +192,7 @@ class _Demo:
         self._say(f"forecasting with BaseChronosPipeline.from_pretrained({model_uri!r})")
         picture = self._output / "forecast-from-s3.png"
         self._python(
-            "-m", "agent.training.evaluate.forecast_plot", "--model", model_uri, "--data", str(data),
+            "-m", "agent.chronos.evaluate.forecast_plot", "--model", model_uri, "--data", str(data),
             "--prediction-length", HORIZON, "--season-length", SEASON, "--output", str(picture),
         )  # fmt: skip
         for name in ("plots/loss.png", "plots/forecast.png", picture.name):

@@ -9,7 +9,7 @@ from typing import Protocol
 
 from chronos_ec2.domain.limits import StackBounds
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.quota import VcpuQuota
+from chronos_ec2.domain.planning.quota import VcpuQuota
 from chronos_ec2.domain.records.capacity import Market
 
 

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from chronos_ec2.domain.cost import with_volume_and_address
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.planning.cost import with_volume_and_address
 from chronos_ec2.ports import Prices
 
 ROOT_VOLUME_GIB = 100

@@ -10,7 +10,7 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import load_json
-from chronos_ec2.domain.plan import differences
+from chronos_ec2.domain.planning.plan import differences
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key

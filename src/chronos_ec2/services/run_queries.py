@@ -10,12 +10,12 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 
-from chronos_ec2.domain.cost import cost_until
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput, NotAllowed, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.parsing.codec import Fields, load_json
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.planning.cost import cost_until
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import WAITING, Run, check_run_id
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_key

@@ -9,9 +9,9 @@ from importlib import resources
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.s3_keys import shared_key
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.schema import Ending, TrainingConfig
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.training_config.parse import parse_config
-from chronos_ec2.training_config.schema import Ending, TrainingConfig
 
 PROBE_DATA_PATH = "training-data/probe/"
 _STEP_SECONDS = 0.5

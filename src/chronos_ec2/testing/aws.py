@@ -6,7 +6,7 @@ from collections.abc import Collection, Sequence
 from datetime import datetime
 
 from chronos_ec2.domain.messages import Message
-from chronos_ec2.domain.quota import VcpuQuota, quota_of
+from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.ports import Subscription
 from chronos_ec2.testing.clock import MemoryClock

@@ -9,9 +9,9 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.data.ingest import read_panel
+from agent.data.ingest.read import read_panel
 from agent.data.panel import Panel
-from chronos_ec2.training_config.data import Data
+from chronos_ec2.job_config.data import Data
 
 DATA = Data.model_validate({"path": "x"})
 

@@ -11,10 +11,10 @@ from typing import Any
 import pytest
 
 from agent.data.check import check_data
-from agent.data.ingest import read_panel
+from agent.data.ingest.read import read_panel
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.parse import parse_config
-from chronos_ec2.training_config.schema import TrainingConfig
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.schema import TrainingConfig
 from tests.agent.data.files import a_file, days
 
 ROOT = Path(__file__).parents[3]
@@ -120,7 +120,7 @@ class Missing(MetaPathFinder):
 sys.meta_path.insert(0, Missing())
 from pathlib import Path
 from agent.data.check import check_data
-from chronos_ec2.training_config.parse import parse_config
+from chronos_ec2.job_config.parse import parse_config
 config = parse_config({"data": {"path": "x"}, "prediction_length": 2, "model": {"from_scratch": {}}}, "test")
 print(len(check_data([Path(sys.argv[1])], config).findings))
 """

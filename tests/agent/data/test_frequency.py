@@ -10,8 +10,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.data.frequency import frequency_of
-from agent.data.ingest import read_panel
-from chronos_ec2.training_config.data import Data
+from agent.data.ingest.read import read_panel
+from chronos_ec2.job_config.data import Data
 
 
 def days(*texts: str) -> pa.Array:

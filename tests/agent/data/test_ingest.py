@@ -14,11 +14,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from agent.data.columns import count_rows
-from agent.data.ingest import read_panel
+from agent.data.ingest.read import read_panel
+from agent.data.ingest.sorting import order_of
 from agent.data.panel import open_panel
-from agent.data.sorting import order_of
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.training_config.data import Data
+from chronos_ec2.job_config.data import Data
 from tests.agent.data.files import DATA, a_file, days, numbers, read
 
 

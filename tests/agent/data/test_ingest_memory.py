@@ -21,8 +21,8 @@ _READ = """
 import sys
 from pathlib import Path
 import pandas  # pyarrow imports it at the first conversion
-from agent.data.ingest import read_panel
-from chronos_ec2.training_config.data import Data
+from agent.data.ingest.read import read_panel
+from chronos_ec2.job_config.data import Data
 
 def kilobytes(name):
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -15,18 +15,18 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from agent.data.ingest import read_panel
+from agent.chronos.batching.held_out import hold_out
+from agent.chronos.evaluate.forecast_table import examples
+from agent.data.ingest.read import read_panel
 from agent.logs.redacted_copy import MAX_BYTES, PART_BYTES, Part, RedactedCopy
 from agent.logs.redaction import redacted
 from agent.logs.shipper import LogShipper, StreamCopy, log_to
 from agent.plots import draw_forecasts, draw_loss
 from agent.protocol.metrics_log import losses
 from agent.results.upload import Results
-from agent.training.batching.held_out import hold_out
-from agent.training.evaluate.forecast_table import examples
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.records.s3_keys import log_key, log_parts
-from chronos_ec2.training_config.data import Data
+from chronos_ec2.job_config.data import Data
 from chronos_ec2.worker.progress import Progress
 from tests.agent.builders import RUN_ID, FlakyObjects, World, a_workdir, toy_series
 

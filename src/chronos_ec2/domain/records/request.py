@@ -94,7 +94,7 @@ class Request:
     """The write-once request of a run.
 
     Attributes:
-        config: The resolved training configuration, see `training_config`.
+        config: The resolved training configuration, see `job_config`.
         bundle_sha256: Hash of the agent's code.
         dataset_keys: Exactly the objects to train on.
         log_group: The CloudWatch log group, if the logs go there too.

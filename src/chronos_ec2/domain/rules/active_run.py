@@ -6,13 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.cost import cost_until
 from chronos_ec2.domain.decision import Decision, Notify, Terminate, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
+from chronos_ec2.domain.planning.cost import cost_until
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.termination import held, overdue_notice, slow_to_terminate

@@ -6,13 +6,13 @@ from collections.abc import Iterable
 from dataclasses import replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.cost import cost_until, price_in, settled
 from chronos_ec2.domain.decision import Decision, FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import HeartbeatReceived, LaneFacts, LockHeld, ReadFailed, last_heard
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.planning.cost import cost_until, price_in, settled
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Suspect, Verdict
 from chronos_ec2.domain.rules.not_launched import decide_not_launched, verdict_without_instance

@@ -9,10 +9,10 @@ from typing import Literal
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
+from chronos_ec2.job_config.parse import load_config, moved_to, parse_yaml
+from chronos_ec2.job_config.schema import Ending, TrainingConfig
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.smoke_test import probe_config
-from chronos_ec2.training_config.parse import load_config, moved_to, parse_yaml
-from chronos_ec2.training_config.schema import Ending, TrainingConfig
 
 Trainer = Literal["probe"]
 DEFAULT_CONFIG = "configs/train.yaml"

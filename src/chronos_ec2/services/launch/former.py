@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidDocument, NotAllowed, ServiceUnavailable
-from chronos_ec2.domain.plan import Expected, differences, expected
+from chronos_ec2.domain.planning.plan import Expected, differences, expected
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Outcome

@@ -17,6 +17,9 @@ from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.stack_status import check_status
+from chronos_ec2.job_config.defaults import resolve
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.doctor import check_bucket_region, check_sweep
@@ -30,9 +33,6 @@ from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
-from chronos_ec2.training_config.defaults import resolve
-from chronos_ec2.training_config.parse import parse_config
-from chronos_ec2.training_config.schema import TrainingConfig
 
 MAX_RESTARTS = 1000
 """Of each kind. A run that lost its instance more often has another problem."""

@@ -11,11 +11,11 @@ from pathlib import Path, PurePath
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
+from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import PARQUET
 from chronos_ec2.services.publish.wheels import file_sha256
-from chronos_ec2.training_config.parse import load_config
 
 _PARALLEL_FILES = 8
 _MAGIC = b"PAR1"

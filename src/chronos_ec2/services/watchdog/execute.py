@@ -6,7 +6,6 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import assert_never
 
-from chronos_ec2.domain.cost import cost_of, cost_until, settled
 from chronos_ec2.domain.decision import (
     Action,
     CancelDeadline,
@@ -33,6 +32,7 @@ from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY
 from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.planning.cost import cost_of, cost_until, settled
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import OutcomeReport
 from chronos_ec2.domain.records.run import Run

@@ -1,0 +1,1 @@
+"""Training and evaluating Chronos models: all code that needs torch, run by the trainer's process."""

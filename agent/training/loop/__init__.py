@@ -1,1 +1,0 @@
-"""The training loop: Hugging Face's trainer with exact resume, callbacks, EMA, several processes."""

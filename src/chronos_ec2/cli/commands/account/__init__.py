@@ -1,0 +1,1 @@
+"""Commands for the stack, the account and the embedded AWS."""

@@ -1,0 +1,1 @@
+"""Commands for data sets, configurations and code."""

@@ -1,0 +1,91 @@
+"""`chronos-ec2 upload`."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from chronos_ec2.cli.convert import ForConfig, TimestampFormat, as_parquet
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.domain.records.s3_keys import bundle_key
+from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.services.publish.agent import publish_agent
+from chronos_ec2.services.publish.data import upload_config, upload_data
+
+_NAMED = 5
+upload = typer.Typer(
+    name="upload",
+    help="Upload a data set, a configuration or the agent.",
+    rich_markup_mode=None,
+)
+
+
+@upload.command()
+def data(
+    folder: Annotated[Path, typer.Argument(help="A folder with Parquet, CSV or Feather files, or one file.")],
+    name: Annotated[str, typer.Argument(help="Name of the data set; its `data.path` is training-data/NAME/.")],
+    replace: Annotated[
+        bool, typer.Option("--replace", help="Remove files of an earlier upload that FOLDER no longer has.")
+    ] = False,
+    config: ForConfig = None,
+    timestamp_format: TimestampFormat = None,
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Upload the files in FOLDER and its subfolders as data set NAME.
+
+    CSV and Feather files are converted to Parquet first, wide tables to long ones: of a table with times and a column
+    per series each column becomes a series. Links are followed. Files that no run could read are refused before
+    anything is sent.
+    """
+    world = connect(environment, region, bucket)
+    sent: list[int] = []
+    with as_parquet(folder, config, timestamp_format) as (ready, converted), console.status(f"uploading {folder}"):
+        done = upload_data(ready, name, environment, world.store, world.transfer, sent.append, replace=replace)
+    rows = sum(each.rows for each in converted)
+    series = sorted({name for each in converted for name in each.series})
+    if json:
+        print_json(asdict(done) | {"bytes": sum(sent), "converted": len(converted), "rows": rows, "series": series})
+        return
+    if converted:
+        wide = f"; {len(series)} columns became series: {', '.join(series[:_NAMED])}" if series else ""
+        console.print(f"converted {len(converted)} files to Parquet, {rows} rows{wide}")
+    removed = f", {done.removed} old files removed" if done.removed else ""
+    size = f"{sum(sent) / 1e6:.1f} MB"
+    console.print(f"{done.files} files, {size}{removed}; in train.yaml:  data: {{path: {done.data_path}}}")
+
+
+@upload.command()
+def config(
+    file: Annotated[Path, typer.Argument(help="A training configuration; train.yaml is the default of `launch`.")],
+    environment: Environment = "dev",
+    region: Region = None,
+    bucket: Bucket = None,
+    json: AsJson = False,
+) -> None:
+    """Check and upload a training configuration."""
+    load_config(file)
+    key = upload_config(file, environment, connect(environment, region, bucket).store)
+    if json:
+        print_json({"key": key})
+    else:
+        console.print(f"uploaded as {key}")
+
+
+@upload.command()
+def agent(environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False) -> None:
+    """Upload the agent and its Python packages. `launch` does so if needed."""
+    world = connect(environment, region, bucket)
+    with console.status("checking the bucket for the agent") as show:
+        sha256, size = publish_agent(world.stack.packages_in_image, world.store, world.transfer, show)
+    if json:
+        print_json({"key": bundle_key(sha256), "bytes": size})
+    else:
+        packages = "in the AMI" if world.stack.packages_in_image else "uploaded"
+        console.print(f"{size / 1e3:.0f} kB as {bundle_key(sha256)}; its packages are {packages}")

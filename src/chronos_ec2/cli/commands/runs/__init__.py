@@ -1,0 +1,1 @@
+"""Commands that show a run and fetch its results."""
