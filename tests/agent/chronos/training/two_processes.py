@@ -1,4 +1,4 @@
-"""Train a tiny model in two processes: `python -m tests.agent.chronos.training.two_processes FOLDER` with a panel in it.
+"""Train a tiny model on FOLDER in two processes: `python -m tests.agent.chronos.training.two_processes FOLDER`.
 
 Writes hashes of the batches of each process, the weights and the metrics. `--fail` makes the worker fail.
 """
