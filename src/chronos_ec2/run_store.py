@@ -36,6 +36,7 @@ from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane, lanes_prefix
 from chronos_ec2.domain.records.reports import Claim, OutcomeReport, StatusReport
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import claim_key, outcome_key, run_key, status_key
 from chronos_ec2.domain.records.status import DecidedBy, Verdict
@@ -136,6 +137,11 @@ class RunStore:
             return LockHeld(Run.from_json(found.body, lane), found.etag, found.written_at)
         except InvalidDocument as error:
             return Unreadable(str(error), found.etag, found.written_at)
+
+    def read_request(self, run: Run) -> Request | None:
+        """What was requested of a run; None if that is gone. Raises InvalidDocument, ServiceUnavailable, NotAllowed."""
+        found = self.objects.read(run_key(run.lane.environment, run.run_id, REQUEST), MAX_REQUEST_BYTES)
+        return Request.from_json(found.body) if found else None
 
     def release_lock(self, held: LockHeld) -> None:
         """Delete the lock if it is still `held`. A lock that is already gone is no error.

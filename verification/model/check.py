@@ -1,6 +1,6 @@
 """Model checking: `python -m verification.model.check` expects no error in the protocol, and one in every mutant.
 
-There are two models: the protocol of a lane, and the launchers of one attempt. A mutant is a model without one rule,
+There are three models: the protocol of a lane, the launchers of one attempt, the registry of models. A mutant is a model without one rule,
 selected by a preprocessor define. For each variant spin generates a verifier in C, which visits every reachable state
 or stops at the first error.
 """
@@ -21,6 +21,7 @@ LIVENESS = "LIVENESS"
 SETTLES, FREES = "settles", "frees"
 """The liveness properties. The safety properties are named in the comments behind their assertions."""
 LAUNCHERS = MODEL.with_name("launchers.pml")
+REGISTRY = MODEL.with_name("registry.pml")
 
 SAFETY_MUTANTS = (
     "LAUNCH_BEFORE_RECORD",
@@ -57,17 +58,29 @@ LAUNCHER_MUTANTS = (
     "RELEASE_DURING_LAUNCH",
 )
 LAUNCHER_LIVENESS_MUTANTS = ("KILL_WAITS_FOR_LAUNCH",)
+REGISTRY_MUTANTS = (
+    "JUDGE_AGAIN",
+    "ANY_CHAMPION",
+    "FIRST_NEEDS_A_CHAMPION",
+    "REPLACE_BEFORE_HISTORY",
+    "UNCONDITIONAL_WRITE",
+    "UNCONDITIONAL_ROLLBACK",
+    "VERSION_RECURS",
+)
 
 Variant = tuple[Path, tuple[str, ...]]
 """A model and its defines."""
 
-BASE: tuple[Variant, ...] = ((MODEL, ()), (MODEL, (LIVENESS,)), (LAUNCHERS, ()), (LAUNCHERS, (LIVENESS,)))
-"""The protocol itself: each whole model for safety, a smaller one for liveness."""
+BASE: tuple[Variant, ...] = (
+    (MODEL, ()), (MODEL, (LIVENESS,)), (LAUNCHERS, ()), (LAUNCHERS, (LIVENESS,)), (REGISTRY, ()),
+)  # fmt: skip
+"""The protocol itself: each whole model for safety, a smaller one for liveness. The registry waits for nothing."""
 MUTANTS: tuple[Variant, ...] = (
     *((MODEL, (mutant,)) for mutant in SAFETY_MUTANTS),
     *((MODEL, (LIVENESS, mutant)) for mutant in LIVENESS_MUTANTS),
     *((LAUNCHERS, (mutant,)) for mutant in LAUNCHER_MUTANTS),
     *((LAUNCHERS, (LIVENESS, mutant)) for mutant in LAUNCHER_LIVENESS_MUTANTS),
+    *((REGISTRY, (mutant,)) for mutant in REGISTRY_MUTANTS),
 )
 
 _MEMORY_MB = 4000
@@ -152,7 +165,7 @@ def variant_name(model: Path, defines: tuple[str, ...]) -> str:
     """The name of a variant in tables: its last define, or what is checked."""
     mutants = [define for define in defines if define != LIVENESS]
     what = LIVENESS if LIVENESS in defines else "SAFETY"
-    return mutants[0] if mutants else what if model == MODEL else f"LAUNCHERS {what}"
+    return mutants[0] if mutants else what if model == MODEL else f"{model.stem.upper()} {what}"
 
 
 def _run(command: list[str], folder: str) -> str:

@@ -22,6 +22,8 @@ class Kind(StrEnum):
     WAITING = "waiting"
     HELD = "held"
     LIMIT = "limit"
+    PROMOTED = "promoted"
+    KEPT = "kept"
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
@@ -37,6 +39,8 @@ an instance that costs money for nothing.
 SEVERITY = {
     Kind.STARTED: "info",
     Kind.COMPLETED: "info",
+    Kind.PROMOTED: "info",
+    Kind.KEPT: "info",
     Kind.KILLED: "warning",
     Kind.RESUMED: "warning",
     Kind.WAITING: "warning",
@@ -73,4 +77,6 @@ SAYS = {
     Kind.WAITING: "waits for capacity",
     Kind.HELD: "is held",
     Kind.LIMIT: "is reached",
+    Kind.PROMOTED: "has the new champion",
+    Kind.KEPT: "leaves the champion in place",
 }

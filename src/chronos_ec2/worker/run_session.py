@@ -20,7 +20,7 @@ from typing import TypeVar
 from chronos_ec2.domain.errors import ChronosError, Fenced, LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed, Unreadable
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.reports import Claim, CleanupReport, OutcomeReport, StatusReport
+from chronos_ec2.domain.records.reports import Claim, CleanupReport, Comparison, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import DecidedBy, Status, Verdict
 from chronos_ec2.ports import Clock
@@ -128,7 +128,11 @@ class RunSession:
         self._report()
 
     def finish(
-        self, verdict: Verdict, cleanup: CleanupReport | None = None, models: tuple[tuple[str, str], ...] = ()
+        self,
+        verdict: Verdict,
+        cleanup: CleanupReport | None = None,
+        models: tuple[tuple[str, str], ...] = (),
+        comparison: Comparison | None = None,
     ) -> None:
         """Write the outcome of the attempt.
 
@@ -139,7 +143,7 @@ class RunSession:
         me = self._identity
         if self._unreported:
             self._report()
-        outcome = OutcomeReport(me.run_id, me.attempt, self._nonce, verdict, cleanup, models)
+        outcome = OutcomeReport(me.run_id, me.attempt, self._nonce, verdict, cleanup, models, comparison)
 
         def end() -> None:
             self.read()

@@ -30,6 +30,8 @@ _STEP = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NONCE = re.compile(r"[0-9a-f]{1,64}")
 _BOOT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_MODEL = re.compile(r"[a-z][a-z0-9_]{0,30}")
+"""The name of a model in a comparison, such as `trained` or `seasonal_naive`."""
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,99}")
 _PHASES = (Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC)
 
@@ -157,6 +159,33 @@ class CleanupReport:
 
 
 @dataclass(frozen=True, slots=True)
+class Comparison:
+    """Which model a training run has exported, `trained` or a reference model, and how the trained one compares.
+
+    `better_than` names the models than which the trained one is significantly better, out of those `compared`.
+    """
+
+    exported: str
+    compared: tuple[str, ...]
+    better_than: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The comparison in an outcome."""
+        return {"exported": self.exported, "compared": list(self.compared), "better_than": list(self.better_than)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> Comparison:
+        """The comparison in an outcome. Raises InvalidDocument."""
+        exported = fields.matching("exported", _MODEL)
+        compared, better_than = (tuple(fields.texts(name)) for name in ("compared", "better_than"))
+        if len(compared) > MAX_MODEL_FILES or not all(map(_MODEL.fullmatch, compared)):
+            raise InvalidDocument("outcome: field 'compared' does not have its form")
+        if not set(better_than) <= set(compared):
+            raise InvalidDocument("outcome: field 'better_than' names models that were not compared")
+        return cls(exported, compared, better_than)
+
+
+@dataclass(frozen=True, slots=True)
 class OutcomeReport:
     """How a claimed attempt ended, by its agent or by the watchdog that ended it.
 
@@ -164,6 +193,7 @@ class OutcomeReport:
         nonce: By which its writer recognises it.
         cleanup: None from the watchdog, or if the agent could not clean up.
         models: Name and SHA-256 of each file below `models/`.
+        comparison: How its model compares with others; None if it has trained none.
     """
 
     run_id: str
@@ -172,6 +202,7 @@ class OutcomeReport:
     verdict: Verdict
     cleanup: CleanupReport | None = None
     models: tuple[tuple[str, str], ...] = ()
+    comparison: Comparison | None = None
 
     def __post_init__(self) -> None:
         """Shorten the message to one line, as each reader does."""
@@ -185,6 +216,7 @@ class OutcomeReport:
             | {"nonce": self.nonce}
             | self.verdict.to_dict()
             | {"cleanup": self.cleanup and self.cleanup.to_dict(), "models": dict(self.models)}
+            | {"comparison": self.comparison and self.comparison.to_dict()}
         )
 
     @classmethod
@@ -203,19 +235,24 @@ class OutcomeReport:
         if _OUTCOME_OF.get(verdict.cause, Outcome.FAILED) is not verdict.outcome:
             raise InvalidDocument(f"outcome: no run is {verdict.outcome} because of {verdict.cause}")
         cleanup = CleanupReport.from_fields(fields.child("cleanup")) if fields.has("cleanup") else None
-        models = fields.child("models")
-        names = check_model_names(fields.raw("models"))
         return cls(
             run_id,
             attempt,
             fields.matching("nonce", _NONCE),
             verdict,
             cleanup,
-            tuple((name, models.matching(name, _SHA256)) for name in names),
+            read_model_hashes(fields, "models"),
+            Comparison.from_fields(fields.child("comparison")) if fields.has("comparison") else None,
         )
 
 
 _OUTCOME_OF = {Cause.COMPLETED: Outcome.SUCCEEDED, Cause.REQUESTED: Outcome.KILLED}
+
+
+def read_model_hashes(fields: Fields, name: str) -> tuple[tuple[str, str], ...]:
+    """Name and SHA-256 of each file of a model, in a field. Raises InvalidDocument."""
+    hashes = fields.child(name)
+    return tuple((file, hashes.matching(file, _SHA256)) for file in check_model_names(fields.raw(name)))
 
 
 def check_model_names(names: Sequence[str] | dict[str, Any]) -> tuple[str, ...]:

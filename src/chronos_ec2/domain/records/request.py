@@ -13,6 +13,7 @@ from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
+from chronos_ec2.domain.records.champion import Promotion
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import check_run_id
 
@@ -105,6 +106,7 @@ class Request:
         on_demand_after: How long an attempt waits for spot capacity before on-demand capacity will do too.
         parent: The run that this one takes up, if any.
         budget: What the run may cost; a run without one gets no second instance.
+        promotion: Which champion its model may replace, and when; None: none.
     """
 
     run_id: str
@@ -123,6 +125,7 @@ class Request:
     on_demand_after: timedelta | None = None
     parent: Parent | None = None
     budget: Budget | None = None
+    promotion: Promotion | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -148,6 +151,7 @@ class Request:
                 "wait_for_capacity_seconds": _seconds(self.wait_for_capacity),
                 "on_demand_after_seconds": _seconds(self.on_demand_after),
                 "budget": self.budget and self.budget.to_dict(),
+                "promotion": self.promotion and self.promotion.to_dict(),
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "dataset": _dataset(self.dataset_keys),
@@ -181,6 +185,7 @@ class Request:
                 on_demand_after=_span(fields, "on_demand_after_seconds"),
                 parent=_parent(fields.child("parent")) if fields.has("parent") else None,
                 budget=Budget.from_fields(fields.child("budget")) if fields.has("budget") else None,
+                promotion=Promotion.from_fields(fields.child("promotion")) if fields.has("promotion") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -105,6 +105,26 @@ def lane_turn_key(environment: str) -> str:
     return f"{environment}/sweep.json"
 
 
+def champion_key(environment: str, model: str) -> str:
+    """Key of the champion pointer of a model in the registry."""
+    return f"{models_prefix(environment)}{model}/champion.json"
+
+
+def champion_version_key(environment: str, model: str, seq: int) -> str:
+    """Key of a former or present version of a champion pointer. Written once."""
+    return f"{models_prefix(environment)}{model}/history/{seq:06d}.json"
+
+
+def judgement_key(environment: str, model: str, run_id: str) -> str:
+    """Key of the judgement whether a run's model becomes the champion. Written once."""
+    return f"{models_prefix(environment)}{model}/judgements/{run_id}.json"
+
+
+def models_prefix(environment: str) -> str:
+    """Prefix of an environment's model registry."""
+    return f"{environment}/models/"
+
+
 def bundle_key(sha256: str) -> str:
     """Key of an agent bundle, by the hash of its content."""
     return f"{CACHED}/agent/{sha256}.tar.gz"

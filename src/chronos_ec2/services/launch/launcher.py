@@ -20,9 +20,8 @@ from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import LAUNCHER_TIMEOUT, TAKE_OVER_AFTER, StackBounds
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Budget, Request, check_request_size
+from chronos_ec2.domain.records.request import REQUEST, Budget, Request, check_request_size
 from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
-from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
@@ -83,6 +82,7 @@ def launch(
         spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
         spec.on_demand_after, spec.parent,
         Budget(deadline, run.max_cost_usd, price, run.prices, run.preemptions_left, run.crashes_left),
+        spec.promotion,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, attempt = StartedInstances(fleet), None
@@ -172,10 +172,10 @@ class Launcher:
         return attempt.commit(launched, self.deadlines)
 
     def _request(self, run: Run) -> Request:
-        found = self.store.objects.read(run_key(run.lane.environment, run.run_id, REQUEST), MAX_REQUEST_BYTES)
-        if found is None:
+        request = self.store.read_request(run)
+        if request is None:
             raise InvalidDocument(f"run {run.run_id} has no {REQUEST}")
-        return Request.from_json(found.body)
+        return request
 
     def _as_ordered(self, run: Run, request: Request, now: datetime) -> Run:
         """The run with the deadline, cap and prices of its order, whatever its lock says.

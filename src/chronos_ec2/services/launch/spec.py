@@ -9,6 +9,7 @@ from typing import Any
 
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
+from chronos_ec2.domain.records.champion import Promotion
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, Parent
 
@@ -28,6 +29,7 @@ class LaunchSpec:
             deadline.
         on_demand_after: after how long a wait for spot capacity on-demand capacity will do too; None: never.
         parent: the run that this one takes up, if any; `dataset` then has exactly the files to train on.
+        promotion: which champion the model may replace, and when; None: none.
         stack_id: the stack whose watchdog will end the run.
     """
 
@@ -53,6 +55,7 @@ class LaunchSpec:
     on_demand_after: timedelta | None = None
     parent: Parent | None = None
     dataset: tuple[DataObject, ...] | None = None
+    promotion: Promotion | None = None
     stack_id: str = ""
 
     def price_of(self, instance_type: str) -> float | None:

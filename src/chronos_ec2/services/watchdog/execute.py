@@ -29,7 +29,7 @@ from chronos_ec2.domain.facts import (
     ReadFailed,
 )
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY
-from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Message, StackLocation, compose, kind_of_end
+from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Kind, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.planning.cost import cost_of, cost_until, settled
@@ -37,10 +37,12 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import OutcomeReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key, run_key, set_aside_key, suspect_key
+from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
+from chronos_ec2.services.registry import Concluded, Registry
 from chronos_ec2.services.watchdog.cleanup_receipt import EndedRun, write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
 from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
@@ -185,12 +187,15 @@ class Executor:
         write_receipt(self.store.objects, self.fleet, self.deadlines, ended, tolerated)
         final = replace(run, models=models)
         self.store.objects.write(run_key(self.environment, run.run_id, "state.json"), final.to_json())
-        text = run.verdict.message if run.verdict else ""
-        incident = Incident(kind_of_end(run), facts.lane, run.run_id, text, run, cost_until(now, run))
-        overdue = now - since >= MAX_NOTIFICATION_DELAY
-        # The lock is released after the notification: without a lock no later reconcile would send it.
+        told = [
+            *self._promotion(final, outcome, tolerated),
+            (kind_of_end(run), run.verdict.message if run.verdict else ""),
+        ]
+        cost_usd, overdue = cost_until(now, run), now - since >= MAX_NOTIFICATION_DELAY
+        # The lock is released after the notifications: without a lock no later reconcile would send them.
         try:
-            notified = self._send(incident, overdue=overdue)
+            incidents = [Incident(kind, facts.lane, run.run_id, text, run, cost_usd) for kind, text in told]
+            notified = all(self._send(incident, overdue=overdue) for incident in incidents)
         except ServiceUnavailable:
             raise
         except Exception:
@@ -199,6 +204,23 @@ class Executor:
             raise
         if notified:
             self.store.release_lock(held)
+
+    def _promotion(self, run: Run, outcome: OutcomeReport | None, tolerated: type[Exception]) -> list[tuple[Kind, str]]:
+        """Let the run's model become the champion if it is to; what to tell people about it."""
+        if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
+            return []
+        try:
+            request = self.store.read_request(run)
+            if request is None or request.promotion is None:
+                return []
+            registry = Registry(self.environment, self.store.objects)
+            comparison = outcome.comparison if outcome else None
+            concluded = registry.conclude(run, request.promotion, comparison, self.clock.now())
+        except LostRace:
+            raise
+        except tolerated as error:
+            concluded = Concluded(False, f"it could not be decided: {error}")
+        return [(Kind.PROMOTED if concluded.promoted else Kind.KEPT, concluded.reason)]
 
     def _outcome_of(self, run: Run, tolerated: type[Exception]) -> OutcomeReport | None:
         """What the last attempt has reported at its end. Raises ServiceUnavailable, unless that is tolerated."""
