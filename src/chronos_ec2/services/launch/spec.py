@@ -12,6 +12,7 @@ from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market,
 from chronos_ec2.domain.records.champion import Promotion
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, Parent
+from chronos_ec2.domain.records.status import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,6 +32,8 @@ class LaunchSpec:
         parent: the run that this one takes up, if any; `dataset` then has exactly the files to train on.
         promotion: which champion the model may replace, and when; None: none.
         stack_id: the stack whose watchdog will end the run.
+        job: what the run does.
+        future: exactly the files with the known covariates of the points to forecast.
     """
 
     lane: Lane
@@ -57,6 +60,8 @@ class LaunchSpec:
     dataset: tuple[DataObject, ...] | None = None
     promotion: Promotion | None = None
     stack_id: str = ""
+    job: Job = Job.TRAIN
+    future: tuple[DataObject, ...] = ()
 
     def price_of(self, instance_type: str) -> float | None:
         """USD per hour of an instance type, None if unknown."""
