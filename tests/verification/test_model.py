@@ -20,6 +20,8 @@ from verification.model.check import (
     LIVENESS_MUTANTS,
     MODEL,
     MUTANTS,
+    REGISTRY,
+    REGISTRY_MUTANTS,
     SAFETY_MUTANTS,
     SETTLES,
     CannotCheck,
@@ -46,6 +48,7 @@ ASSERTIONS = {
         "FOREIGN_TERMINATED",
     },
     LAUNCHERS: {"ONE_INSTANCE", "NOTHING_STARTED"},
+    REGISTRY: {"WORSE_PROMOTED", "PROMOTED_TWICE", "LOST_PROMOTION", "UNTRUE_MESSAGE", "HISTORY_CHANGED"},
 }
 
 
@@ -108,6 +111,30 @@ def test_a_mutant_violates_liveness(mutant: str) -> None:
     assert check(MODEL, (LIVENESS, mutant)).failed == SETTLES
 
 
+@with_spin
+def test_no_worse_model_is_promoted_in_any_reachable_state() -> None:
+    found = check(REGISTRY)
+    assert found.failed is None, found.trail
+    assert found.states > 500_000
+
+
+@with_spin
+@pytest.mark.parametrize(
+    ("mutant", "violated"),
+    [
+        ("JUDGE_AGAIN", "UNTRUE_MESSAGE"),
+        ("ANY_CHAMPION", "WORSE_PROMOTED"),
+        ("FIRST_NEEDS_A_CHAMPION", "LOST_PROMOTION"),
+        ("REPLACE_BEFORE_HISTORY", "UNTRUE_MESSAGE"),
+        ("UNCONDITIONAL_WRITE", "WORSE_PROMOTED"),
+        ("UNCONDITIONAL_ROLLBACK", "UNTRUE_MESSAGE"),
+        ("VERSION_RECURS", "PROMOTED_TWICE"),
+    ],
+)
+def test_a_mutant_of_the_registry_is_caught(mutant: str, violated: str) -> None:
+    assert check(REGISTRY, (mutant,)).failed == violated
+
+
 @pytest.mark.thorough
 @with_spin
 @pytest.mark.parametrize("mutant", LAUNCHER_LIVENESS_MUTANTS)
@@ -120,12 +147,13 @@ def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
     [
         (MODEL, {*SAFETY_MUTANTS, *LIVENESS_MUTANTS}),
         (LAUNCHERS, {*LAUNCHER_MUTANTS, *LAUNCHER_LIVENESS_MUTANTS}),
+        (REGISTRY, {*REGISTRY_MUTANTS}),
     ],
 )
 def test_every_define_is_checked_and_every_assertion_has_a_name(model: Path, mutants: set[str]) -> None:
     text = model.read_text()
     defines = set(re.findall(r"(?:ifn?def |defined\()([A-Z_]+)", text))
-    assert defines == {*mutants, LIVENESS}
+    assert defines - {LIVENESS} == mutants
     assert re.findall(r"assert\(.*?/\* ([A-Z_]+) \*/", text)
     assert {name for line in text.splitlines() if "assert(" in line for name in re.findall(r"/\* (\w+) \*/", line)} == (
         ASSERTIONS[model]
@@ -171,7 +199,7 @@ def test_violations_and_survivors_are_counted_and_fail_the_command(
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()
-    assert (result.states, result.violations) == (40, 0)
+    assert (result.states, result.violations) == (50, 0)
     assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(SAFETY_MUTANTS))
     assert result.failed_property["TERMINATE_ONCE"] is None
     assert result.seconds == len(BASE) + len(MUTANTS)

@@ -198,6 +198,8 @@ def _next(incident: Incident, place: StackLocation) -> str:
         return f"chronos-ec2 verify --environment {environment}"
     if incident.kind is Kind.COMPLETED:
         return f"aws s3 sync {_results(run, place)} {run.run_id}/"
+    if incident.kind in (Kind.PROMOTED, Kind.KEPT):
+        return f"chronos-ec2 models list --environment {environment}"
     command = "logs" if incident.kind in WITH_LOG else "monitor"
     return f"chronos-ec2 {command} {run.run_id} --environment {environment}"
 

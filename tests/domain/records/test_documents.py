@@ -15,9 +15,10 @@ from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.events import Ignored, parse_event
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
+from chronos_ec2.domain.records.champion import Champion, How, Judgement, Promote, Promotion
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
+from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, Comparison, OutcomeReport, StatusReport
 from chronos_ec2.domain.records.request import Budget, DataObject, Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Status, Stop, Suspect, Verdict
@@ -64,6 +65,7 @@ A_REQUEST = Request(
     "1" * 64, "2" * 40 + "-dirty", seconds(7200), seconds(1800),
     Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
     Budget(NOW + seconds(43200), 12.5, 1.624, (("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)), 4, 3),
+    Promotion("default", Promote.BETTER, 3),
     Job.FORECAST, (DataObject("cached-datasets/b.parquet", 5, '"0a1c"'),),
 )  # fmt: skip
 A_CLAIM = Claim(RUN_ID, 2, INSTANCE_ID, "3f8e2a6c-boot", "00ff")
@@ -77,7 +79,12 @@ AN_OUTCOME = OutcomeReport(
     Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT),
     CleanupReport((CleanedUp("folder", "checkpoints", "deleted"),), 12, 4096, 3, True),
     (("config.json", "a" * 64), ("parts/model-00001.safetensors", "b" * 64)),
+    Comparison("trained", ("base", "champion", "seasonal_naive"), ("seasonal_naive",)),
 )
+A_CHAMPION = Champion(
+    "default", 3, RUN_ID, (("config.json", "a" * 64),), How.CONCLUSION, "significantly better than the champion", NOW
+)
+A_JUDGEMENT = Judgement(RUN_ID, True, 2, "significantly better than the champion")
 
 
 SPANS = {"wait_for_capacity_seconds", "on_demand_after_seconds"}
@@ -95,19 +102,23 @@ READERS: dict[str, Callable[[bytes], Any]] = {
     "claim": lambda raw: Claim.from_json(raw, RUN_ID, 2),
     "status": lambda raw: StatusReport.from_json(raw, RUN_ID, 2),
     "outcome": lambda raw: OutcomeReport.from_json(raw, RUN_ID, 2),
+    "champion": lambda raw: Champion.from_json(raw, "default"),
+    "judgement": Judgement.from_json,
 }
 EXAMPLES: dict[str, Any] = {
     "run": FULL_RUN, "heartbeat": FULL_BEAT, "request": A_REQUEST, "claim": A_CLAIM, "status": A_STATUS,
-    "outcome": AN_OUTCOME,
+    "outcome": AN_OUTCOME, "champion": A_CHAMPION, "judgement": A_JUDGEMENT,
 }  # fmt: skip
 OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
     | {"launching", "waiting", "launched_at", "claimed_at", "ended_at", "parent", "models"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit", "parent", "budget", *SPANS},
+    "request": {"market", "log_group", "code_sha256", "commit", "parent", "budget", "promotion", *SPANS},
     "claim": set(),
     "status": set(),
-    "outcome": {"cleanup"},
+    "outcome": {"cleanup", "comparison"},
+    "champion": set(),
+    "judgement": set(),
 }
 
 
