@@ -32,7 +32,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.request import REQUEST
 from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
-from chronos_ec2.job_config.defaults import gpus_of
+from chronos_ec2.instance_types import gpus_of
 from chronos_ec2.job_config.parse import parse_training
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.checkpoints import stored_checkpoints
