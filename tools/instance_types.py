@@ -12,7 +12,7 @@ from moto.ec2.models.instance_types import INSTANCE_TYPES
 from chronos_ec2.aws.offers.instance_types import described
 from chronos_ec2.domain.planning.instance_type import IMAGE_ARCHITECTURE, InstanceType
 
-DOCUMENT = Path(__file__).parents[1] / "src" / "chronos_ec2" / "instance_types" / "instance_types.toml"
+DOCUMENT = Path(__file__).parents[1] / "src" / "chronos_ec2" / "bundled" / "instance_types.toml"
 _SMALL = "t3"
 """The family without GPUs that a smoke test runs on."""
 
@@ -24,7 +24,7 @@ def as_toml() -> str:
     lines = [_line(kind) for kind in sorted(kept, key=lambda kind: (_family(kind), kind.vcpus, kind.name))]
     return "\n".join(
         [
-            f"# Instance types as EC2 describes them, from the copy of its answers in moto {version('moto')}, written by",
+            f"# Instance types as EC2 describes them, from moto {version('moto')}'s copy of its answers, written by",
             "# `python -m tools.instance_types`: those with NVIDIA GPUs, and the small ones that a smoke test runs on.",
             "# A part of a GPU counts as one.",
             "",

@@ -19,6 +19,7 @@ from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.bundled.prices import BundledPrices
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
@@ -35,7 +36,6 @@ from chronos_ec2.ports import (
     SetupChecks,
     Stack,
 )
-from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.prices import CurrentPrices

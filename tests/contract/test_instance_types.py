@@ -6,9 +6,9 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.offers.instance_types import Ec2Catalogue, described
+from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed
 from chronos_ec2.domain.planning.instance_type import InstanceType
-from chronos_ec2.instance_types import bundled_types
 from chronos_ec2.ports import Catalogue
 from chronos_ec2.services.launch.types import find_types
 from chronos_ec2.testing import Faults, MemoryAws

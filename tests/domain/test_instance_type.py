@@ -6,9 +6,9 @@ from dataclasses import replace
 
 import pytest
 
+from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.planning.instance_type import InstanceType, check_usable, unknown_type
-from chronos_ec2.instance_types import bundled_types
 
 G5 = bundled_types()["g5.12xlarge"]
 

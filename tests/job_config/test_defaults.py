@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
+from chronos_ec2.bundled.instance_types import bundled_types, gpus_of
 from chronos_ec2.domain.planning.instance_type import InstanceType
-from chronos_ec2.instance_types import bundled_types, gpus_of
 from chronos_ec2.job_config.defaults import BY_GPU_GIB, resolve, workers_of
 from chronos_ec2.job_config.parse import parse_config
 from tests.job_config.test_schema import a_config

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
+from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.planning.instance_type import InstanceType, unknown_type
 from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import Market
-from chronos_ec2.instance_types import bundled_types
 from chronos_ec2.ports import Price, Subscription
 from chronos_ec2.testing.clock import MemoryClock
 from chronos_ec2.testing.deadlines import MemoryDeadlines

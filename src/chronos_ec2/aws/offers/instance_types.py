@@ -8,8 +8,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import code_of, translated
+from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.planning.instance_type import IMAGE_ARCHITECTURE, InstanceType, unknown_type
-from chronos_ec2.instance_types import bundled_types
 
 _UNKNOWN = frozenset({"InvalidInstanceType", "InvalidParameterValue"})
 

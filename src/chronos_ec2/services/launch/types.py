@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable, Collection
 
+from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.planning.instance_type import InstanceType, check_usable
-from chronos_ec2.instance_types import bundled_types
 from chronos_ec2.ports import Catalogue
 
 
