@@ -17,6 +17,7 @@ from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import check_model_names
 from chronos_ec2.domain.records.run import check_run_id
+from chronos_ec2.domain.records.status import Job
 
 SCHEMA_VERSION = 1
 REQUEST = "request.json"
@@ -126,7 +127,7 @@ class Request:
     """The write-once request of a run.
 
     Attributes:
-        config: The resolved training configuration, see `job_config`.
+        config: The resolved configuration, see `job_config`.
         bundle_sha256: Hash of the agent's code.
         dataset_keys: Exactly the objects to train on.
         models: Exactly the models to load.
@@ -138,6 +139,8 @@ class Request:
         on_demand_after: How long an attempt waits for spot capacity before on-demand capacity will do too.
         parent: The run that this one takes up, if any.
         budget: What the run may cost; a run without one gets no second instance.
+        job: What the run does.
+        future_keys: Exactly the objects with the known covariates of the points to forecast; empty without them.
     """
 
     run_id: str
@@ -156,6 +159,8 @@ class Request:
     on_demand_after: timedelta | None = None
     parent: Parent | None = None
     budget: Budget | None = None
+    job: Job = Job.TRAIN
+    future_keys: tuple[DataObject, ...] = ()
     models: tuple[ModelReference, ...] = ()
 
     def to_json(self) -> bytes:
@@ -164,6 +169,7 @@ class Request:
             {
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
+                "job": self.job,
                 "environment": self.lane.environment,
                 "lane": self.lane.name,
                 "instance_types": list(self.instance_types),
@@ -186,6 +192,7 @@ class Request:
                 "config": dict(self.config),
                 "models": [one.to_dict() for one in self.models],
                 "dataset": _dataset(self.dataset_keys),
+                "future": _dataset(self.future_keys),
             }
         )
 
@@ -202,10 +209,7 @@ class Request:
                 config=fields.raw("config"),
                 instance_types=tuple(fields.texts("instance_types")),
                 bundle_sha256=fields.matching("bundle_sha256", SHA256_PATTERN),
-                dataset_keys=tuple(
-                    DataObject(part.text("key"), part.count("bytes"), part.text("etag"))
-                    for part in fields.children("dataset")
-                ),
+                dataset_keys=_objects(fields, "dataset"),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
                 market=read_market(fields.text_or_none("market") or ON_DEMAND),
@@ -216,6 +220,8 @@ class Request:
                 on_demand_after=_span(fields, "on_demand_after_seconds"),
                 parent=_parent(fields.child("parent")) if fields.has("parent") else None,
                 budget=Budget.from_fields(fields.child("budget")) if fields.has("budget") else None,
+                job=Job(fields.text("job")),
+                future_keys=_objects(fields, "future"),
                 models=tuple(ModelReference.from_fields(one) for one in fields.children("models")),
             )
         except (ValueError, InvalidInput) as error:
@@ -236,6 +242,11 @@ def _span(fields: Fields, name: str) -> timedelta | None:
     if seconds is not None and seconds > _LONGEST_SPAN.total_seconds():
         raise InvalidDocument(f"{REQUEST}: field {name!r} is out of range")
     return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _objects(fields: Fields, name: str) -> tuple[DataObject, ...]:
+    parts = fields.children(name)
+    return tuple(DataObject(part.text("key"), part.count("bytes"), part.text("etag")) for part in parts)
 
 
 def _dataset(objects: tuple[DataObject, ...]) -> list[dict[str, Any]]:
