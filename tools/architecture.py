@@ -80,8 +80,7 @@ NODES = {
     "agent.lifecycle": Node(486, 795, _AGENT_ROWS[0], "agent", "the phases of a run, in order"),
     "agent.trainer": Node(804, 870, _AGENT_ROWS[0], "trainer", "process"),
     "agent.boot": Node(486, 566, _AGENT_ROWS[1], "agent", "instance"),
-    "agent.results": Node(571, 712, _AGENT_ROWS[1], "agent", "upload"),
-    "agent.report": Node(717, 795, _AGENT_ROWS[1], "agent", "HTML"),
+    "agent.results": Node(571, 712, _AGENT_ROWS[1], "agent", "upload, report"),
     "agent.chronos": Node(804, 870, _AGENT_ROWS[1], "trainer", "torch"),
     "agent.checkpoint": Node(486, 566, _AGENT_ROWS[2], "agent"),
     "agent.logs": Node(571, 629, _AGENT_ROWS[2], "agent"),
@@ -95,6 +94,7 @@ PLACES = NODES | CARDS
 LEFT_OUT = {"chronos_ec2.settings", "chronos_ec2.observability", "agent.background", "agent.errors", "agent.plots"}
 """Small modules that many packages import."""
 PART_OF = {
+    "agent.report": "agent.results",
     "agent.__main__": "agent.lifecycle",
     "agent.run_context": "agent.lifecycle",
     "agent.run_report": "agent.lifecycle",
