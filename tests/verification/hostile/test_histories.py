@@ -27,7 +27,7 @@ from verification.hostile.history import run_hostile
 from verification.hostile.oracle import VIOLATIONS
 from verification.hostile.plan import Plan, draw
 from verification.hostile.rights import Right, right_to_write
-from verification.simulation.faulty_aws import SimulatedObjects
+from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.scenario import Layer
 from verification.simulation.system import Parts
 
