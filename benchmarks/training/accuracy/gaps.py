@@ -14,7 +14,7 @@ from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from benchmarks.training.m3 import EXAMPLE, prepare
+from benchmarks.training.accuracy.m3 import EXAMPLE, prepare
 from benchmarks.training.workload import Section
 from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.job_config.schema import TrainingConfig
