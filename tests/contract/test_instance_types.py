@@ -12,7 +12,7 @@ from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.ports import Catalogue
 from chronos_ec2.services.launch.types import find_types
 from chronos_ec2.testing import Faults, MemoryAws
-from chronos_ec2.testing.aws_server import refused
+from chronos_ec2.testing.aws_answers import refused
 
 
 @pytest.fixture(params=["memory", "moto"])
