@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import cached_property
 from itertools import islice
@@ -21,6 +22,8 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
 
+_THREADS = 8
+"""Files opened at a time."""
 _NO_KEY = "__HIVE_DEFAULT_PARTITION__"
 _UNITS = ("s", "ms", "us", "ns")
 _OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
@@ -43,6 +46,11 @@ class Part:
         schema: pa.Schema = self.metadata.schema.to_arrow_schema()
         return schema
 
+    @cached_property
+    def stored(self) -> Mapping[str, pa.Field]:
+        """The columns in the file by name; the first of those with the same name."""
+        return {field.name: field for field in reversed(self.schema)}
+
     @property
     def rows(self) -> int:
         """At least one."""
@@ -56,8 +64,8 @@ class Part:
 
     def field(self, column: str) -> pa.Field | None:
         """The column in the file, or in the names of its folders; None if it has none."""
-        if column in self.schema.names:
-            return self.schema.field(self.schema.names.index(column))
+        if column in self.stored:
+            return self.stored[column]
         return pa.field(column, self.keys[column].type) if column in self.keys else None
 
 
@@ -73,15 +81,17 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
     text = [*data.item_id, *data.past_covariates, *data.known_covariates]
     checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
     layout = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=checked)
-    disk, found = LocalFileSystem(), []
-    for path in files:
+    disk = LocalFileSystem()
+
+    def opened(path: Path) -> tuple[Path, Any, pq.FileMetaData, dict[str, str | None]]:
         fragment = layout.make_fragment(str(path), disk)
         try:
-            metadata = fragment.metadata
+            return path, fragment, fragment.metadata, _keys(path)
         except (pa.ArrowException, OSError) as error:
             raise InvalidInput(path.name, f"is not Parquet: {one_line(str(error), 160)}") from error
-        if metadata.num_rows:
-            found.append((path, fragment, metadata, _keys(path)))
+
+    with ThreadPoolExecutor(_THREADS) as pool:
+        found = [one for one in pool.map(opened, files) if one[2].num_rows]
     if not found:
         raise InvalidInput("data.path", "the data set has no rows")
     values: dict[str, list[str | None]] = {}
