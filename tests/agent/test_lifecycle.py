@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -28,6 +29,7 @@ from agent.run_context import compose
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.request import ModelReference
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
@@ -101,6 +103,19 @@ def test_a_run_goes_through_all_phases_and_uploads_its_results(world: World, wor
     assert {"logs/agent.log", "logs/trainer.log"} < world.names()
 
 
+def test_a_model_that_has_changed_ends_the_run_before_anything_of_it_is_loaded(world: World, workdir: Workdir) -> None:
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    model = ModelReference("the/base", "s3://bucket/dev/models/base/", (("model.safetensors", sha256),))
+    launch(world, a_config(), models=(model,))
+    world.memory.objects.write("dev/models/base/model.safetensors", b"WEIGHTS")
+    assert run_to_end(world, workdir) == FAILED
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.USER_CODE
+    assert verdict.message.startswith("model the/base: model.safetensors has the SHA-256 ")
+    assert "training" not in world.document("training.json")["phases"]
+
+
 def test_training_json_reports_how_the_run_went(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
     run_to_end(world, workdir)
@@ -130,6 +145,15 @@ def test_run_json_reports_how_the_run_began_however_it_ended(world: World, workd
     assert began["config"] == config
     shared = began.keys() & world.document("training.json").keys()
     assert shared == {"schema_version", "run_id", "attempt", "instance_id", "instance_type"}
+
+
+@pytest.mark.parametrize(("ending", "sentence"), [("ok", "Succeeded"), ("crash", "Failed (user-code)")])
+def test_a_run_leaves_a_report_however_it_ended(world: World, workdir: Workdir, ending: str, sentence: str) -> None:
+    launch(world, a_config(probe={"ending": ending, "steps": 2, "step_seconds": 0.01}))
+    run_to_end(world, workdir)
+    report = world.memory.objects.body(run_key("dev", RUN_ID, "report.html")).decode()
+    assert sentence in report
+    assert all(part in report for part in ("Time line", "data_sync", "Loss", "<svg", "step_seconds: 0.01"))
 
 
 @pytest.mark.skipif(nvml.utilisation() is not None, reason="this machine has a GPU")

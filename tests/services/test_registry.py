@@ -142,7 +142,7 @@ def calls_of_a_conclusion() -> int:
 
 
 @pytest.mark.parametrize("after", [False, True])
-def test_whatever_call_of_the_conclusion_crashes_it_is_the_champion_once(after: bool) -> None:  # noqa: FBT001
+def test_whatever_call_of_the_conclusion_crashes_it_is_the_champion_once(after: bool) -> None:
     count = calls_of_a_conclusion()
     assert count > 20
     for skip in range(count):

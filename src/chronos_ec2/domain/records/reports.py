@@ -16,7 +16,7 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
-from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, SHA256_PATTERN, one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import check_run_id
 from chronos_ec2.domain.records.status import MAX_VERDICT, Cause, DecidedBy, Outcome, Status, Verdict
@@ -29,7 +29,6 @@ _CLEANED_WORDS = 80
 _STEP = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NONCE = re.compile(r"[0-9a-f]{1,64}")
 _BOOT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _MODEL = re.compile(r"[a-z][a-z0-9_]{0,30}")
 """The name of a model in a comparison, such as `trained` or `seasonal_naive`."""
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,99}")
@@ -252,7 +251,7 @@ _OUTCOME_OF = {Cause.COMPLETED: Outcome.SUCCEEDED, Cause.REQUESTED: Outcome.KILL
 def read_model_hashes(fields: Fields, name: str) -> tuple[tuple[str, str], ...]:
     """Name and SHA-256 of each file of a model, in a field. Raises InvalidDocument."""
     hashes = fields.child(name)
-    return tuple((file, hashes.matching(file, _SHA256)) for file in check_model_names(fields.raw(name)))
+    return tuple((file, hashes.matching(file, SHA256_PATTERN)) for file in check_model_names(fields.raw(name)))
 
 
 def check_model_names(names: Sequence[str] | dict[str, Any]) -> tuple[str, ...]:
