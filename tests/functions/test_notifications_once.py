@@ -19,10 +19,13 @@ import pytest
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.limits import HOLD_NOTICE, MAX_MESSAGES_PER_HOUR
 from chronos_ec2.domain.messages import Kind
+from chronos_ec2.domain.records.champion import Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.status import Cause, Outcome
+from chronos_ec2.domain.records.reports import Comparison, OutcomeReport
+from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.testing import Environment
+from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.builders import LIMITS, seconds
 from tests.functions.conftest import CONTEXT
 
@@ -143,9 +146,25 @@ def one_on_hold(env: Environment) -> Iterator[None]:
     yield from minutes(env, 3)
 
 
+def one_whose_model(comparison: Comparison) -> Story:
+    def story(env: Environment) -> Iterator[None]:
+        launched = env.launch(promotion=Promotion("default", Promote.BETTER, 0))
+        env.work_until(Status.TRAINING)
+        report = OutcomeReport(launched.run_id, 1, "ff", COMPLETED, models=(("a", "0" * 64),), comparison=comparison)
+        env.store.end("dev", report)
+        env.power_off(launched)
+        yield from minutes(env, 4)
+
+    return story
+
+
 STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.STARTED: (a_run_that_works, [Kind.STARTED]),
     Kind.COMPLETED: (one_that_ends(Outcome.SUCCEEDED, Cause.COMPLETED), [Kind.STARTED, Kind.COMPLETED]),
+    Kind.PROMOTED: (
+        one_whose_model(Comparison("trained", ("base",), ("base",))), [Kind.PROMOTED, Kind.COMPLETED],
+    ),
+    Kind.KEPT: (one_whose_model(Comparison("trained", ("base",), ())), [Kind.KEPT, Kind.COMPLETED]),
     Kind.FAILED: (one_that_ends(Outcome.FAILED, Cause.USER_CODE), [Kind.STARTED, Kind.FAILED]),
     Kind.KILLED: (one_that_is_killed, [Kind.STARTED, Kind.KILLED]),
     Kind.STUCK: (one_that_hangs, [Kind.STARTED, Kind.STUCK]),

@@ -12,11 +12,14 @@ from functools import cache
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import (
     bundle_key,
+    champion_key,
+    champion_version_key,
     claim_key,
     code_key,
     exit_report_key,
     idle_unreadable_key,
     incident_key,
+    judgement_key,
     lane_turn_key,
     log_key,
     outcome_key,
@@ -71,6 +74,10 @@ OBJECTS: dict[str, Sequence[str]] = {
     ],
     "`suspects/`": [suspect_key(ENVIRONMENT, "i-0123456789abcdef0"), idle_unreadable_key(LANE, "etag")],
     "`unreadable/`": [set_aside_key(LANE, "etag")],
+    "the champion of a model: `models/MODEL/champion.json`": [champion_key(ENVIRONMENT, "default")],
+    "`models/MODEL/` `history/` `judgements/`": [
+        champion_version_key(ENVIRONMENT, "default", 1), judgement_key(ENVIRONMENT, "default", RUN),
+    ],
     "`sweep.json`": [lane_turn_key(ENVIRONMENT)],
     "`teardown.json`": [teardown_key(ENVIRONMENT)],
     "`cached-datasets/` `agent/` `code/` `python-env/`, by hash": [

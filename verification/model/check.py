@@ -1,8 +1,8 @@
 """Model checking: `python -m verification.model.check` expects no error in the protocol, and one in every mutant.
 
-There are three models: the protocol of a lane, the launchers of one attempt, the registry of models. A mutant is a model without one rule,
-selected by a preprocessor define. For each variant spin generates a verifier in C, which visits every reachable state
-or stops at the first error.
+There are three models: the protocol of a lane, the launchers of one attempt, the registry of models. A mutant is a
+model without one rule, selected by a preprocessor define. For each variant spin generates a verifier in C, which visits
+every reachable state or stops at the first error.
 """
 
 from __future__ import annotations

@@ -16,7 +16,7 @@ from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.champion import Promotion
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.reports import check_model_names
+from chronos_ec2.domain.records.reports import read_model_hashes
 from chronos_ec2.domain.records.run import check_run_id
 from chronos_ec2.domain.records.status import Job
 
@@ -59,11 +59,10 @@ class ModelReference:
     @classmethod
     def from_fields(cls, fields: Fields) -> ModelReference:
         """The reference in a request. Raises InvalidDocument."""
-        hashes, names = fields.child("sha256"), check_model_names(fields.raw("sha256"))
         return cls(
             fields.text("given"),
             fields.matching("uri", _FOLDER_URI),
-            tuple((name, hashes.matching(name, SHA256_PATTERN)) for name in names),
+            read_model_hashes(fields, "sha256"),
         )
 
 

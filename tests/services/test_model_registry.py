@@ -17,8 +17,8 @@ from chronos_ec2.domain.records.reports import Comparison, OutcomeReport
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import champion_key, champion_version_key, judgement_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.model_registry import Registry
 from chronos_ec2.services.launch import Launched
-from chronos_ec2.services.registry import Registry
 from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.testing import Crash, Environment
 from chronos_ec2.testing.agent import COMPLETED
