@@ -284,7 +284,7 @@ class AgentRun:
         cleanup = clean(ctx.workdir, ctx.progress, ctx.checkpoints, ctx.logs, ctx.results)
         _log.info("verdict: %s, %s", verdict.outcome, verdict.cause)
         ctx.logs.ship()
-        ctx.session.finish(verdict, cleanup, ctx.results.models)
+        ctx.session.finish(verdict, cleanup, ctx.results.models, ctx.record.comparison)
         return SUCCEEDED if verdict.outcome is Outcome.SUCCEEDED else FAILED
 
     def ship_last_logs(self) -> None:

@@ -18,6 +18,7 @@ from agent.preflight.checks import Check, as_documents, versions
 from agent.results.schema import SCHEMA_VERSION
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import load_json
+from chronos_ec2.domain.records.reports import Comparison
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Status, Verdict
@@ -85,6 +86,17 @@ class RunRecord:
             "training": _read_facts(facts),
             "config": dict(request.config),
         }
+
+    @property
+    def comparison(self) -> Comparison | None:
+        """How the trained model compares with each other one, by the score that decides; None if not evaluated."""
+        found = self.result.get("evaluation")
+        if found is None:
+            return None
+        score, differences = found["verdict"]["by"], found["trained_minus"]
+        highs = {name: one[score]["interval"][1] for name, one in differences.items()} if score else {}
+        better_than = tuple(name for name, high in highs.items() if high is not None and high < 0)
+        return Comparison(found["exported"], tuple(differences), better_than)
 
     def training_document(self, run: Run, verdict: Verdict, model_uri: str | None = None) -> dict[str, Any]:
         """training.json. The current phase counts up to now."""

@@ -27,6 +27,7 @@ SUMMARIES = {
     "runs": "List the runs of an environment, newest first; show one, compare several.",
     "teardown": "Delete an environment's stack; the bucket stays.",
     "data": "Check a data set before anything is paid for.",
+    "models": "Show which model is in use, its champion; change it, take a change back.",
     "upload": "Upload a data set, a configuration or the agent.",
     "local": "Run the whole system on an embedded AWS on this machine.",
 }
@@ -34,7 +35,7 @@ SUMMARIES = {
 _FOLDERS = {
     "jobs": {"launch", "kill"},
     "runs": {"monitor", "logs", "report", "results", "runs"},
-    "data": {"data", "upload"},
+    "data": {"data", "models", "upload"},
     "account": {"cleanup", "verify", "doctor", "teardown", "local"},
 }
 """The folder of each command's module in cli/commands."""
