@@ -55,8 +55,7 @@ def test_a_model_is_promoted_shown_and_rolled_back(run: Command) -> None:
 def test_what_cannot_be_done_is_said_in_a_line_with_a_hint(
     run: Command, arguments: tuple[str, ...], error: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO("no
-"))
+    monkeypatch.setattr("sys.stdin", io.StringIO("no\n"))
     put_run(ONE)
     result = run("models", *arguments)
     assert result.code == 2
