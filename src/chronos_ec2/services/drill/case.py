@@ -31,17 +31,22 @@ class Row:
     guaranteed: float
     outcome: str | None
     cause: str | None
-    expected_cause: str | None
+    expected: tuple[str, ...]
     message: str
     state_reason: str
     usd: float | None
     problem: str
 
     @property
+    def complete(self) -> bool:
+        """Whether there is nothing more to see."""
+        return bool(self.problem) or (self.seconds is not None and (self.cause is not None or not self.expected))
+
+    @property
     def kept(self) -> bool:
         """Whether the instance ended in time and the record says why."""
         in_time = self.seconds is not None and self.seconds <= self.guaranteed
-        return in_time and self.cause == self.expected_cause and not self.problem
+        return in_time and (self.cause in self.expected or not self.expected) and not self.problem
 
     def as_document(self) -> dict[str, Any]:
         """The row in drill.json."""
@@ -68,7 +73,7 @@ class Case:
     @property
     def over(self) -> bool:
         """Whether nothing is left to see: the instance has ended, and so has its run, or it took too long."""
-        released = self.fault.cause is None or (self.view is not None and not self.view.active)
+        released = not self.fault.causes or (self.view is not None and not self.view.active)
         return bool(self.problem) or (self.ended_at is not None and released)
 
     def seen(self, listed: tuple[Instance, ...], view: RunView | None, now: datetime) -> Case:
@@ -101,7 +106,7 @@ class Case:
             guaranteed=self.guaranteed.total_seconds(),
             outcome=str(verdict.outcome) if verdict else None,
             cause=str(verdict.cause) if verdict else None,
-            expected_cause=str(self.fault.cause) if self.fault.cause else None,
+            expected=tuple(map(str, self.fault.causes)),
             message=verdict.message if verdict else "",
             state_reason=str(instance.state_reason.message) if instance and instance.state_reason else "",
             usd=cost,

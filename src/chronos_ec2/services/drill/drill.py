@@ -144,7 +144,7 @@ class Drill:
         return case
 
     def _view(self, case: Case) -> RunView | None:
-        if case.fault.cause is None:
+        if not case.fault.causes:
             return None
         try:
             return find_run(self.store, self.environment, case.run_id)

@@ -56,61 +56,61 @@ class Harm(Enum):
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault. `cause` is that of the verdict, None for an instance without a record; `guaranteed` is its limit."""
+    """A fault. `causes` are those that the verdict may have, none for an instance without a record."""
 
     name: str
     what: str
     since: Since
     guaranteed: Callable[[Limits], timedelta]
-    cause: Cause | None
+    causes: tuple[Cause, ...]
     ending: Ending = "ok"
     minutes: float = _SHORT
     harm: Harm = Harm.NONE
 
 
 FAULTS: tuple[Fault, ...] = (
-    Fault("good-end", "nothing: the run completes", Since.END, lambda it: it.ended_bound, Cause.COMPLETED),
-    Fault("crash", "the trainer crashes", Since.END, lambda it: it.ended_bound, Cause.USER_CODE, "crash"),
-    Fault("hang", "the trainer hangs, its agent lives", Since.PROGRESS, lambda it: it.hung_bound, Cause.HUNG, "hang"),
+    Fault("good-end", "nothing: the run completes", Since.END, lambda it: it.ended_bound, (Cause.COMPLETED,)),
+    Fault("crash", "the trainer crashes", Since.END, lambda it: it.ended_bound, (Cause.USER_CODE,), "crash"),
+    Fault("hang", "the trainer hangs", Since.PROGRESS, lambda it: it.hung_bound, (Cause.HUNG,), "hang"),
     Fault(
-        "agent-killed", "SIGKILL to the agent", Since.HEARTBEAT, lambda it: it.dead_agent_bound, Cause.INFRA,
+        "agent-killed", "SIGKILL to the agent", Since.HEARTBEAT, lambda it: it.dead_agent_bound, (Cause.INFRA,),
         "kill-agent",
     ),
     Fault(
-        "agent-frozen", "SIGSTOP to the agent", Since.HEARTBEAT, lambda it: it.dead_agent_bound, Cause.INFRA,
-        "freeze-agent",
+        "agent-frozen", "SIGSTOP to the agent", Since.HEARTBEAT, lambda it: it.dead_agent_bound,
+        (Cause.INFRA, Cause.HUNG), "freeze-agent",
     ),
     Fault(
-        "boot-fails", "the agent's code is missing", Since.LAUNCH, lambda it: it.boot_bound, Cause.INFRA,
+        "boot-fails", "the agent's code is missing", Since.LAUNCH, lambda it: it.boot_bound, (Cause.INFRA,),
         harm=Harm.BUNDLE_MISSING,
     ),
     Fault(
-        "boot-hangs", "the agent never claims", Since.LAUNCH, lambda it: it.boot_bound, Cause.INFRA,
+        "boot-hangs", "the agent never claims", Since.LAUNCH, lambda it: it.boot_bound, (Cause.INFRA,),
         harm=Harm.BUNDLE_HANGS,
     ),
     Fault(
-        "power-off-refused", "the instance does not power off", Since.END, lambda it: it.ended_bound, Cause.COMPLETED,
-        "keep-power",
+        "power-off-refused", "the instance does not power off", Since.END, lambda it: it.ended_bound,
+        (Cause.COMPLETED,), "keep-power",
     ),
     Fault(
-        "no-record", "nothing records the instance", Since.LAUNCH, lambda it: it.orphan_bound, None,
+        "no-record", "nothing records the instance", Since.LAUNCH, lambda it: it.orphan_bound, (),
         harm=Harm.NO_RECORD,
     ),
     Fault(
         "past-deadline", "the work outlasts the deadline", Since.DEADLINE, lambda it: it.deadline_bound,
-        Cause.OVER_DEADLINE, minutes=_LONG, harm=Harm.SHORT_DEADLINE,
+        (Cause.OVER_DEADLINE,), minutes=_LONG, harm=Harm.SHORT_DEADLINE,
     ),
     Fault(
-        "past-cap", "the work outlasts the cap", Since.CAP, lambda it: it.deadline_bound, Cause.OVER_BUDGET,
+        "past-cap", "the work outlasts the cap", Since.CAP, lambda it: it.deadline_bound, (Cause.OVER_BUDGET,),
         minutes=_LONG, harm=Harm.SMALL_CAP,
     ),
     Fault(
-        "kill", "an operator ends the run", Since.STOP, lambda it: it.ended_bound, Cause.REQUESTED, minutes=_LONG,
+        "kill", "an operator ends the run", Since.STOP, lambda it: it.ended_bound, (Cause.REQUESTED,), minutes=_LONG,
         harm=Harm.KILL,
     ),
     Fault(
-        "lost-launcher", "the launcher dies after RunInstances", Since.END, lambda it: it.ended_bound, Cause.COMPLETED,
-        harm=Harm.LAUNCHER_LOST,
+        "lost-launcher", "the launcher dies after RunInstances", Since.END, lambda it: it.ended_bound,
+        (Cause.COMPLETED,), harm=Harm.LAUNCHER_LOST,
     ),
 )  # fmt: skip
 

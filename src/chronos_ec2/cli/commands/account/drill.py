@@ -116,7 +116,7 @@ def _followed(drill: Drill, faults: Sequence[Fault], interval: float) -> tuple[R
                 show(_table(rows))
                 continue
             for row in rows:
-                if row.fault not in told and not console.json and (row.seconds is not None or row.problem):
+                if row.fault not in told and not console.json and row.complete:
                     told.add(row.fault)
                     console.print("  ".join(str(cell) for cell in _cells(row)))
     return rows
