@@ -39,10 +39,10 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, incident_key, run_key, set_aside_key, suspect_key
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.watchdog.cleanup_receipt import EndedRun, write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
+from chronos_ec2.services.watchdog.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
 
 
