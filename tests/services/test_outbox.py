@@ -11,7 +11,7 @@ from chronos_ec2.domain.limits import MAX_MESSAGES_PER_HOUR, REPEAT_AFTER
 from chronos_ec2.domain.messages import Kind, Message
 from chronos_ec2.domain.records.s3_keys import log_key
 from chronos_ec2.ports import StoredObject
-from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
+from chronos_ec2.services.watchdog.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.testing import Crash, Faults, MemoryAws
 from chronos_ec2.testing.builders import a_run, seconds
 

@@ -41,10 +41,10 @@ from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.model_registry import Concluded, Registry
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.watchdog.cleanup_receipt import EndedRun, write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
+from chronos_ec2.services.watchdog.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
 
 

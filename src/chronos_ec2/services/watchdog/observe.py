@@ -30,8 +30,8 @@ from chronos_ec2.domain.records.s3_keys import idle_unreadable_key, suspect_key
 from chronos_ec2.domain.rules.missing_instance import is_lost
 from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.outbox import exit_report
 from chronos_ec2.services.watchdog.deadline_schedules import list_schedules
+from chronos_ec2.services.watchdog.outbox import exit_report
 
 
 @dataclass(frozen=True, slots=True)

@@ -33,10 +33,10 @@ from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.ports import Clock, Deadlines, Fleet, Notifier, Prices, Relauncher
 from chronos_ec2.run_store import LaneList, RunStore
-from chronos_ec2.services.outbox import MessageLimit
 from chronos_ec2.services.watchdog.execute import Executor
 from chronos_ec2.services.watchdog.lane_turn import LaneTurn
 from chronos_ec2.services.watchdog.observe import Listing, Observer
+from chronos_ec2.services.watchdog.outbox import MessageLimit
 
 Decide = Callable[[LaneFacts, datetime, Limits], Decision]
 
