@@ -19,6 +19,8 @@ from chronos_ec2.job_config.data import Data
 _UNITS = ("s", "ms", "us", "ns")
 _OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
 _PERIOD = "pandas.period"
+_RESERVED = {"__fragment_index", "__batch_index", "__last_in_fragment", "__filename"}
+"""Columns that Arrow adds to what it reads."""
 
 
 def check_columns(parts: Sequence[Part], data: Data, findings: Findings) -> int:
@@ -98,6 +100,8 @@ def _check_column(parts: Sequence[Part], column: str, role: str, allows: Callabl
         if part.schema.names.count(column) > 1:
             times = part.schema.names.count(column)
             raise InvalidInput(part.name, f"has {times} columns of the name {column!r}", "rename all but one")
+        if column in _RESERVED:
+            raise InvalidInput(part.name, f"column {column!r} has a name that Arrow keeps for itself", "rename it")
         if (period := _period(field)) is not None:
             problem = f"column {column!r} has pandas periods{period}, which are written as plain numbers"
             raise InvalidInput(part.name, problem, "write times: df[column].dt.to_timestamp()")

@@ -216,7 +216,11 @@ def _cast(chunk: pa.Array, kind: pa.DataType, part: Part, name: str, *, safe: bo
         return chunk.cast(kind, safe=safe)
     except pa.ArrowException as error:
         problem = f"column {name!r} is {chunk.type} and cannot be read as {kind}: {one_line(str(error), 160)}"
-        raise InvalidInput(part.name, problem) from error
+        remedy = ""
+        if pa.types.is_timestamp(kind):
+            # The finest unit of all files is the common one, and nanoseconds end in 2262.
+            remedy = "remove rows whose times are not real, or write all files with the same unit of time"
+        raise InvalidInput(part.name, problem, remedy) from error
 
 
 def _same_buffers(one: pa.Array, other: pa.Array | None) -> bool:

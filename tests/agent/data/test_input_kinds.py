@@ -252,3 +252,32 @@ def test_business_days_are_a_step_of_their_own(tmp_path: Path, frequency: str | 
     assert panel.lengths.tolist() == [11 if frequency == "D" else 9]
     missing = [time.day for time in panel.times(0, 0, int(panel.lengths[0])).to_pylist() if time not in times]
     assert missing == ([6, 7, 9] if frequency == "D" else [9])
+
+
+@pytest.mark.parametrize("name", ["a.b", "x[0]", "Größe in m²", "a/b", "`q`", ".", "a\nb", "{x}"])
+def test_names_that_mean_something_elsewhere_are_names(tmp_path: Path, name: str) -> None:
+    """Beside a nested column with a field of that name, and one that is not read."""
+    nested = pa.array([{"b": 7.0}, {"b": 8.0}])
+    columns = {"item_id": ["a", "a"], "timestamp": days(1, 2), name: [1.0, 2.5], "a": nested, "x": nested}
+    assert numbers(read([a_file(tmp_path, **columns)], tmp_path, target=name)) == [[1, 2.5]]
+
+
+@pytest.mark.parametrize("name", ["__filename", "__fragment_index", "__batch_index", "__last_in_fragment"])
+def test_a_name_that_arrow_keeps_for_itself_is_refused(tmp_path: Path, name: str) -> None:
+    file = a_file(tmp_path, **{"item_id": ["a", "a"], "timestamp": days(1, 2), name: [1.0, 2.5]})
+    assert refusal([file], tmp_path, target=name) == (
+        f"part.parquet: column '{name}' has a name that Arrow keeps for itself (rename it)"
+    )
+
+
+def test_a_date_beyond_nanoseconds_says_what_to_do(tmp_path: Path) -> None:
+    """One file has nanoseconds, which end in 2262, and another one a sentinel date."""
+    fine = pa.array(days(1, 2)).cast(pa.timestamp("ns"))
+    files = [
+        a_file(tmp_path, "1.parquet", item_id=["a", "a"], timestamp=fine, target=[1, 2]),
+        a_file(tmp_path, "2.parquet", item_id=["b", "b"], timestamp=[datetime(2024, 1, 1), datetime(9999, 12, 31)],  # noqa: DTZ001
+               target=[1, 2]),
+    ]  # fmt: skip
+    message = refusal(files, tmp_path)
+    assert "2.parquet: column 'timestamp' is timestamp[us] and cannot be read as timestamp[ns]" in message
+    assert "(remove rows whose times are not real, or write all files with the same unit of time)" in message
