@@ -60,7 +60,7 @@ def draw_loss(metrics: Path, picture: Path) -> bool:
 
 
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
-    """Plot one panel per example of `agent.chronos.evaluate.forecast_table.examples`."""
+    """Plot one panel per example of `agent.chronos.evaluate.forecast_table`."""
     rows = -(-len(examples) // 2)
     with mpl.rc_context(_STYLE):
         figure = Figure(figsize=(11, 3.1 * rows + 0.6), layout="constrained")
@@ -101,12 +101,13 @@ def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
     axes.axvspan(future[0], future[-1], color="#f5f7fa", zorder=0)
     axes.plot(past, values[:split], color=_MUTED, linewidth=1.2, label="history")
     low, high = (np.append(last, _floats(example[name])) for name in ("low", "high"))
-    axes.fill_between(joint, low, high, color=_OURS, alpha=0.18, linewidth=0, label="80 % band")
-    axes.plot(
-        joint, np.append(last, _floats(example["naive"])), color=_NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
-        label="seasonal naive" if season_length > 1 else "naive",
-    )  # fmt: skip
-    axes.plot(joint, np.append(last, values[split:]), color=_TRUTH, linewidth=1.4, label="held-out truth")
+    axes.fill_between(joint, low, high, color=_OURS, alpha=0.18, linewidth=0, label=example.get("band", "80 % band"))
+    if "naive" in example:
+        axes.plot(
+            joint, np.append(last, _floats(example["naive"])), color=_NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
+            label="seasonal naive" if season_length > 1 else "naive",
+        )  # fmt: skip
+        axes.plot(joint, np.append(last, values[split:]), color=_TRUTH, linewidth=1.4, label="held-out truth")
     ours = np.append(last, _floats(example["median"]))
     axes.plot(joint, ours, color=_OURS, linewidth=2, label=f"{example['model']} median")
     error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"

@@ -189,6 +189,12 @@ def instants_of(local: Indices, time_type: pa.DataType) -> Indices:
     return ticks
 
 
+def local_ticks(ticks: Indices, time_type: pa.DataType) -> Indices:
+    """Instants as local times of their zone."""
+    local: Indices = pc.local_timestamp(pa.array(ticks).cast(time_type)).cast(pa.int64()).to_numpy()
+    return local
+
+
 def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
     """Whether all these times, without a zone or in UTC, are around a night in which clocks change somewhere.
 
@@ -215,8 +221,7 @@ def _readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
     """The ticks, and for times with a zone also local times, in which days have equal length despite DST."""
     yield ticks
     if pa.types.is_timestamp(time_type) and time_type.tz:
-        local = pc.local_timestamp(pa.array(ticks).cast(time_type))
-        yield local.cast(pa.int64()).to_numpy()
+        yield local_ticks(ticks, time_type)
 
 
 def _smallest(steps: Indices) -> int:

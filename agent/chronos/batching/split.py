@@ -59,6 +59,14 @@ class Split:
         return cls(training, chosen["stopping"], chosen["selection"], test, len(named))
 
 
+def matching(panel: Panel, pattern: str) -> Indices:
+    """The series whose names match a pattern, in order."""
+    if pattern == "*":
+        return np.arange(len(panel))
+    items = panel.items.to_pylist()
+    return np.array([position for position, item in enumerate(items) if fnmatchcase(item, pattern)], dtype=np.int64)
+
+
 def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
     """(S,) relative sampling weights; None if all are equal. Raises InvalidInput if all are zero."""
     patterns = config.training.weights
@@ -84,12 +92,11 @@ def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
 
 
 def _named_series(panel: Panel, pattern: str) -> Indices:
-    items = panel.items.to_pylist()
-    positions = [position for position, item in enumerate(items) if fnmatchcase(item, pattern)]
-    if not positions:
-        problem = f"{pattern!r} matches no series; the names look like {items[0]!r}"
+    positions = matching(panel, pattern)
+    if not len(positions):
+        problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
         raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
-    return np.array(positions)
+    return positions
 
 
 def _long_enough(panel: Panel, series: Indices, min_length: int) -> Indices:

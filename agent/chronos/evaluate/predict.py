@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -63,8 +63,10 @@ class Forecaster:
         return found[0], found[1]
 
 
-def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterator[Floats]:
-    """(n, V, h, q) forecasts in order; halves the batch whenever it does not fit into the GPU's memory.
+def forecast_batches(
+    family: Family, panel: Panel, batch: WindowBatch, levels: Sequence[float] = QUANTILES
+) -> Iterator[Floats]:
+    """(n, V, h, q) forecasts in order, at ascending levels; halves the batch whenever it does not fit into the GPU's memory.
 
     Raises:
         InvalidInput: a single window does not fit.
@@ -74,7 +76,7 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
     start, size = 0, min(family.forecast_windows(panel.columns), len(batch.series))
     while start < len(batch.series):
         stop = start + size
-        found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]))
+        found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]), levels)
         if found is not None:
             start += size
             # Quantiles may cross; sorted, their loss is never higher (Chernozhukov et al. 2010).
@@ -86,10 +88,10 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
         free_memory()
 
 
-def _try_forecast(family: Family, panel: Panel, batch: WindowBatch) -> Floats | None:
+def _try_forecast(family: Family, panel: Panel, batch: WindowBatch, levels: Sequence[float]) -> Floats | None:
     """None if out of memory. Returns first, so the exception no longer keeps the failed forecast's tensors alive."""
     try:
-        return family.forecast(panel, batch, QUANTILES)
+        return family.forecast(panel, batch, levels)
     except torch.OutOfMemoryError:
         return None
 

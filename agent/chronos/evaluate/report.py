@@ -16,6 +16,8 @@ import pyarrow.parquet as pq
 from agent.chronos.evaluate.forecast_table import nulls_for_nan
 from agent.chronos.evaluate.metrics import Errors, series_mase, series_wql
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.job_config.data import Data
+from chronos_ec2.job_config.schema import TrainingConfig
 
 _COLUMNS = {"mase": "MASE", "wql": "WQL", "sql": "SQL", "smape": "sMAPE, %", "coverage_80": "80 % coverage"}
 _HASHES = {"revision": "revision", "sha256": "SHA-256"}
@@ -41,17 +43,18 @@ def write_report(
 
 
 def write_model_card(
-    folder: Path, document: dict[str, Any], facts: Mapping[str, Any], champion: str | None, data_sha256: str
+    folder: Path, document: dict[str, Any], facts: Mapping[str, Any], config: TrainingConfig, data_sha256: str, run: str
 ) -> None:
-    """Write MODEL_CARD.md next to the model: its origin, how to load it, its evaluation.
+    """Write MODEL_CARD.md next to the model: its origin, how to forecast with it, its evaluation.
 
-    `facts` are those in run.json.
+    `facts` are those in run.json, `run` is the run's id.
     """
     text = f"""# Model card
 
-{_escaped(document["family"])}: {_origin(document["exported"], facts, champion)}
-Load it with `BaseChronosPipeline.from_pretrained(folder)`.
+{escaped(document["family"])}: {_origin(document["exported"], facts, config.evaluation.champion)}
 Training data: SHA-256 `{data_sha256}`.
+
+{how_to_forecast(f"run:{run}", config.data, config.prediction_length)}
 
 {_markdown(document)}"""
     (folder / "MODEL_CARD.md").write_text(text)
@@ -60,13 +63,37 @@ Training data: SHA-256 `{data_sha256}`.
 def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> str:
     base, base_version = facts["base"], ""
     if base is not None:
-        hashes = [f"{name} {_code(base[key])}" for key, name in _HASHES.items() if base[key]]
-        base_version = ", ".join([_code(base["name"]), *hashes])
+        hashes = [f"{name} {code(base[key])}" for key, name in _HASHES.items() if base[key]]
+        base_version = ", ".join([code(base["name"]), *hashes])
     if exported == "trained":
         origin = f"fine-tuned from {base_version}," if base_version else "trained from scratch"
         return f"{origin} with chronos-ec2, context length {facts['context_length']}."
-    unmodified = base_version if exported == "base" else _code(str(champion))
+    unmodified = base_version if exported == "base" else code(str(champion))
     return f"the unmodified {exported}, {unmodified}. The trained model was not better on the window before the test."
+
+
+def how_to_forecast(model: str, data: Data, horizon: int) -> str:
+    """How to forecast with a model, by the command and by the library, as Markdown."""
+    names = {
+        "id_column": data.item_id[0] if len(data.item_id) == 1 else data.item_id,
+        "timestamp_column": data.timestamp,
+        "target": data.target[0] if len(data.target) == 1 else data.target,
+    }
+    usual = {"id_column": "item_id", "timestamp_column": "timestamp", "target": "target"}
+    own = "".join(f", {name}={value!r}" for name, value in names.items() if value != usual[name])
+    known = ", future_df=future" if data.known_covariates else ""
+    future = " --future NEXT" if data.known_covariates else ""
+    coded = " Text covariates must be coded as in `covariates.json` first." if len(data.values) > 1 else ""
+    return f"""Forecast with it on a GPU that is gone afterwards, or here with `folder`, a download of the model:{coded}
+
+```sh
+chronos-ec2 forecast --model {one_line(model)} --data DATA --horizon {horizon}{future}
+```
+
+```python
+pipeline = BaseChronosPipeline.from_pretrained(folder)
+forecasts = pipeline.predict_df(history{known}, prediction_length={horizon}{own})
+```"""
 
 
 def without_nan(value: Any) -> Any:
@@ -85,7 +112,7 @@ def _markdown(document: dict[str, Any]) -> str:
         *_verdict(document["verdict"]),
         f"Exported: {document['exported']}. forecasts.parquet and the plots are from this model.",
         *_series(document["series"], document["windows"]),
-        *(f"Data: {_escaped(problem)}." for problem in document["findings"]),
+        *(f"Data: {escaped(problem)}." for problem in document["findings"]),
         "",
         *_table(document["models"]),
         "",
@@ -186,14 +213,14 @@ def _number(value: float) -> str:
 
 
 def _name(model: str) -> str:
-    return _NAMES.get(model) or _escaped(model.replace("_", " "))
+    return _NAMES.get(model) or escaped(model.replace("_", " "))
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A text from a configuration as code, which no text of its own ends."""
     return f"`{one_line(text).replace('`', chr(39))}`"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """A text from a configuration that is neither Markdown nor HTML."""
     return _MARKUP.sub(r"\\\g<0>", html.escape(one_line(text), quote=False))

@@ -101,7 +101,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         forecaster = Forecaster(panel, metrics, stop)
         document, evaluation = evaluate(family, references, split, config, workdir, forecaster, fits)
         write_covariates(workdir.model, config.data, panel)
-        write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
+        write_model_card(workdir.model, document, facts, config, data_sha256, workdir.root.name)
         result |= evaluation
         result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
         return result
