@@ -33,7 +33,7 @@ from chronos_ec2.domain.records.request import REQUEST
 from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.job_config.defaults import gpus_of
-from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.parse import parse_training
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.worker.control import Control
@@ -152,7 +152,7 @@ class AgentRun:
     def _initialize(self) -> TrainingConfig:
         ctx = self._ctx
         try:
-            config = parse_config(dict(ctx.request.config), f"config in {REQUEST}")
+            config = parse_training(dict(ctx.request.config), f"config in {REQUEST}")
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         ctx.session.record_step("gpu_preflight")

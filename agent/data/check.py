@@ -16,7 +16,7 @@ from agent.data.ingest.read import Progress, ignore_progress, read_panel
 from agent.data.panel import Panel, plain_times
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.job_config.held_out import min_series_length
-from chronos_ec2.job_config.schema import TrainingConfig
+from chronos_ec2.job_config.jobs import JobConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +64,7 @@ class DataReport:
 
 def check_data(
     files: Sequence[Path],
-    config: TrainingConfig,
+    config: JobConfig,
     progress: Progress = ignore_progress,
     look: Callable[[Panel], None] = lambda _panel: None,
 ) -> DataReport:

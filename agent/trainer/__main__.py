@@ -29,7 +29,7 @@ from agent.protocol.trainer import (
 from agent.protocol.workdir import Workdir
 from agent.trainer import custom, probe
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.parse import parse_training
 from chronos_ec2.job_config.schema import TrainingConfig
 
 Result = dict[str, Any]
@@ -51,7 +51,7 @@ def main(arguments: list[str] | None = None) -> int:
     metrics = Metrics(workdir.metrics)
     try:
         metrics.event("loading", what="configuration")
-        config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
+        config = parse_training(json.loads(workdir.config.read_text()), workdir.config.name)
         result = _TRAINERS.get(config.trainer, _custom)(workdir, config, metrics, stop)
     except (UserError, LossNotFinite) as error:
         return report_error(error)

@@ -62,11 +62,11 @@ def test_keys_that_are_set_stay_even_at_the_default_value(instance_type: str | N
 
 
 def test_training_all_weights_gets_smaller_batches() -> None:
-    assert resolved("g5.2xlarge", model={"base": "x", "lora": None})[:3] == (False, 64, 1e-6)
+    assert resolved("g5.2xlarge", model={"base": "./x", "lora": None})[:3] == (False, 64, 1e-6)
 
 
 def test_lora_gets_its_learning_rate_on_every_type() -> None:
-    assert resolved(None, model={"base": "x", "lora": {}})[:3] == (True, 256, 1e-5)
+    assert resolved(None, model={"base": "./x", "lora": {}})[:3] == (True, 256, 1e-5)
 
 
 def test_a_model_from_scratch_gets_neither_an_adapter_nor_a_longer_context() -> None:

@@ -1,21 +1,24 @@
-"""What a training configuration may contain, and how errors in it are reported.
+"""What a configuration may contain, and how errors in it are reported.
 
-`python -m tests.job_config.test_schema` regenerates docs/training-config.schema.json.
+`python -m tests.job_config.test_schema` regenerates docs/job-config.schema.json.
 """
 
 from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
+import jsonschema
 import pytest
+from pydantic import Field, TypeAdapter
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.job_config.parse import load_config, parse_config, parse_yaml
-from chronos_ec2.job_config.schema import TrainingConfig
+from chronos_ec2.job_config.held_out import min_series_length
+from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig, model_references
+from chronos_ec2.job_config.parse import load_config, parse_config, parse_training, parse_yaml
 
-SCHEMA = Path(__file__).parents[2] / "docs" / "training-config.schema.json"
+SCHEMA = Path(__file__).parents[2] / "docs" / "job-config.schema.json"
 EXAMPLES = sorted((Path(__file__).parents[2] / "examples").glob("*/*.yaml"))
 
 
@@ -24,7 +27,8 @@ def a_config(**changes: Any) -> dict[str, Any]:
 
 
 def schema() -> str:
-    return json.dumps(TrainingConfig.model_json_schema(), indent=1) + "\n"
+    document = TypeAdapter(Annotated[JobConfig, Field(discriminator="job")]).json_schema()
+    return json.dumps(document, indent=1) + "\n"
 
 
 def test_the_schema_in_the_docs_is_up_to_date() -> None:
@@ -71,11 +75,23 @@ def test_numbers_in_scientific_notation_need_no_dot() -> None:
         ({"data": {"path": "x", "target": []}}, "data.target"),
         ({"data": {"path": "x", "problems": {"gaps": "close"}}}, "data.problems.gaps"),
         ({"model": {"from_scratch": {}, "lora": {}}}, "lora adapts a trained model"),
-        ({"model": {"base": "a", "from_scratch": {}}}, "exactly one of base and from_scratch"),
+        ({"model": {"base": "a/b", "from_scratch": {}}}, "exactly one of base and from_scratch"),
         ({"model": {"from_scratch": {"family": "chronos-t5", "patch": 4}}}, "chronos-t5 has no patches"),
         ({"model": {"from_scratch": {"d_kv": 7}}}, "d_kv must be even"),
         ({"model": {"from_scratch": {"family": "chronos"}}}, "model.from_scratch.family: .*'chronos-bolt'"),
         ({"training": {"early_stopping": {"patence": 3}}}, "did you mean patience"),
+        (
+            {"model": {"base": "chronos-2"}},
+            r"model.base: chronos-2: does not name a model \(write a hub id such as amazon/",
+        ),
+        (
+            {"evaluation": {"champion": "run:newest"}},
+            "evaluation.champion: run:newest: run: must be followed by a",
+        ),
+        ({"quantile_levels": [0.5]}, "unknown key quantile_levels, which is for job: forecast"),
+        ({"models": ["a/b"]}, "unknown key models, which is for job: evaluate"),
+        ({"job": "predict"}, "job: must be train, forecast or evaluate, not 'predict'"),
+        ({"job": ["train"]}, "job: must be train, forecast or evaluate"),
         ({"training": {"steps": 0}}, "training.steps"),
         ({"training": {"report_to": "mlflow"}}, "training.report_to: mlflow is not installed on the instance"),
         ({"training": {"report_to": ["tensorbord"]}}, "training.report_to.0: .*'tensorboard'"),
@@ -120,6 +136,84 @@ def test_former_configuration_files_name_their_section(tmp_path: Path, name: str
     path.write_text("{}")
     with pytest.raises(InvalidInput, match=r"is no longer a separate file \(put its content under "):
         load_config(path)
+
+
+FORECAST, EVALUATE = {"job": "forecast"}, {"job": "evaluate", "models": ["amazon/chronos-2", "./model"]}
+
+
+@pytest.mark.parametrize(
+    ("job", "changes", "message"),
+    [
+        (FORECAST, {"training": {}}, "unknown key training, which is for job: train"),
+        (FORECAST, {"output": {"fromat": "csv"}}, "unknown key output.fromat, did you mean format"),
+        (FORECAST, {"format": "csv"}, "unknown key format, did you mean output.format"),
+        (FORECAST, {"quantile_levels": []}, "quantile_levels: "),
+        (FORECAST, {"quantile_levels": [0.5, 1]}, "quantile_levels.1: .*less than 1"),
+        (FORECAST, {"quantile_levels": [0.5, 0.5]}, "quantile_levels: a level is named twice"),
+        (FORECAST, {"future": True}, "configuration: future needs the columns that are known ahead"),
+        (FORECAST, {"model": "s3://"}, "model: s3://: is not a model in S3"),
+        (EVALUATE, {"models": []}, "models: "),
+        (EVALUATE, {"models": ["a/b", "a/b"]}, "models: a/b is named twice"),
+        (EVALUATE, {"evaluation": {"champion": "a/b"}}, "unknown key evaluation.champion"),
+        ({"job": "evaluate"}, {}, "models is missing"),
+    ],
+)
+def test_an_error_in_another_job_names_its_key(job: dict[str, Any], changes: dict[str, Any], message: str) -> None:
+    with pytest.raises(InvalidInput, match=message):
+        parse_config(a_config(**job | changes), "job.yaml")
+
+
+@pytest.mark.parametrize("job", [FORECAST, EVALUATE, {}], ids=lambda job: job.get("job", "train"))
+def test_each_job_is_read_again_as_it_is_stored_and_fits_the_schema_for_editors(job: dict[str, Any]) -> None:
+    config = parse_config(a_config(**job), "test")
+    assert config.job == job.get("job", "train")
+    assert parse_config(config.model_dump(mode="json"), "test") == config
+    jsonschema.validate(a_config(**job), json.loads(schema()))
+    with pytest.raises(jsonschema.ValidationError):
+        jsonschema.validate(a_config(**job, steps=3), json.loads(schema()))
+
+
+def test_quantile_levels_are_in_order() -> None:
+    config = parse_config(a_config(job="forecast", quantile_levels=[0.9, 0.1, 0.5]), "test")
+    assert isinstance(config, ForecastConfig)
+    assert config.quantile_levels == [0.1, 0.5, 0.9]
+
+
+def test_one_model_needs_no_list() -> None:
+    config = parse_config(a_config(job="evaluate", models="amazon/chronos-2"), "test")
+    assert isinstance(config, EvaluateConfig)
+    assert config.models == ["amazon/chronos-2"]
+
+
+def test_a_trainer_takes_no_other_job() -> None:
+    with pytest.raises(InvalidInput, match="test: is of job forecast, not train"):
+        parse_training(a_config(job="forecast"), "test")
+
+
+@pytest.mark.parametrize(
+    ("config", "length"),
+    [({"job": "forecast"}, 1), (EVALUATE | {"evaluation": {"windows": 3}}, 24), ({"evaluation": {"windows": 3}}, 30)],
+)
+def test_a_series_needs_what_the_job_holds_out_and_a_history(config: dict[str, Any], length: int) -> None:
+    assert min_series_length(parse_config(a_config(**config), "test")) == length
+
+
+@pytest.mark.parametrize(
+    ("config", "references"),
+    [
+        ({}, {"model.base": "amazon/chronos-2"}),
+        ({"model": {"from_scratch": {}}, "evaluation": {"champion": "./m"}}, {"evaluation.champion": "./m"}),
+        ({"trainer": "probe"}, {}),
+        ({"trainer": "mine:Mine"}, {}),
+        ({"trainer": "mine:Mine", "model": {"base": "a/b"}}, {"model.base": "a/b"}),
+        (FORECAST, {"model": "amazon/chronos-2"}),
+        (EVALUATE, {"models.0": "amazon/chronos-2", "models.1": "./model"}),
+    ],
+)
+def test_a_configuration_knows_the_models_that_its_run_loads(
+    config: dict[str, Any], references: dict[str, str]
+) -> None:
+    assert model_references(parse_config(a_config(**config), "test")) == references
 
 
 if __name__ == "__main__":

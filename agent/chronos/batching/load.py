@@ -12,10 +12,10 @@ from agent.data.panel import Panel, open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.workdir import Workdir
 from chronos_ec2.job_config.held_out import min_series_length
-from chronos_ec2.job_config.schema import TrainingConfig
+from chronos_ec2.job_config.jobs import JobConfig
 
 
-def load_panel(workdir: Workdir, config: TrainingConfig, metrics: Metrics) -> tuple[str, Panel]:
+def load_panel(workdir: Workdir, config: JobConfig, metrics: Metrics) -> tuple[str, Panel]:
     """The SHA-256 of the data set, and its panel; read only once per instance.
 
     Files are hashed here only if the download has not done it. Reports progress after each file and each chunk.

@@ -30,7 +30,7 @@ from agent.protocol.trainer import (
 )
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.parse import parse_training
 
 
 def main() -> int:
@@ -54,7 +54,7 @@ def main() -> int:
     distributed.limit_threads(process.world_size)
     try:
         with distributed.worker_group(process, options.port):
-            config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
+            config = parse_training(json.loads(workdir.config.read_text()), workdir.config.name)
             panel = open_panel(panel_folder(workdir, options.data))
             device = "cuda" if torch.cuda.is_available() else "cpu"
             family, _, job = prepare(config, panel, options.data, device, process)

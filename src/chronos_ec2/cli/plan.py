@@ -11,6 +11,8 @@ from chronos_ec2.cli.output import console, dollars
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
 from chronos_ec2.domain.planning.plan import WorstCase, worst_case
+from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig
+from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.launch.former import Former
 from chronos_ec2.services.launch.prepare import Prepared
 
@@ -38,9 +40,8 @@ class Plan:
             console.print(f"  {name:<10}{one_line(text, 400)}")
 
     def _lines(self) -> Iterator[tuple[str, str]]:
-        spec, training, resumed = self.prepared.spec, self.prepared.training, self.prepared.resumed
-        base = training.model.base or f"a new {training.model.from_scratch and training.model.from_scratch.family}"
-        yield "trains", base if training.trainer == "chronos" else f"trainer {training.trainer}"
+        spec, resumed = self.prepared.spec, self.prepared.resumed
+        yield _work(self.prepared.config)
         if resumed:
             yield "resumes", f"run {resumed.parent.run_id} from step {resumed.step}"
         if self.prepared.dataset:
@@ -83,8 +84,8 @@ class Plan:
         spec, former, worst = self.prepared.spec, self.former, self.worst
         likely = former and former.expected
         return {
-            "trainer": self.prepared.training.trainer,
-            "model": self.prepared.training.model.model_dump(mode="json"),
+            "job": self.prepared.config.job,
+            **_work_document(self.prepared.config),
             "data": {
                 "path": spec.data_path,
                 "files": len(self.prepared.dataset),
@@ -102,3 +103,27 @@ class Plan:
             "changed": {key: [before, after] for key, before, after in former.changed} if former else None,
             "worst_case": {"usd": worst.usd, "gone_by": format_time(worst.gone_by)},
         }
+
+
+def _work(config: JobConfig) -> tuple[str, str]:
+    """What a run does, and with what."""
+    match config:
+        case TrainingConfig():
+            model = config.model
+            base = model.base or f"a new {model.from_scratch and model.from_scratch.family}"
+            return "trains", base if config.trainer == "chronos" else f"trainer {config.trainer}"
+        case ForecastConfig():
+            return "forecasts", f"{config.prediction_length} points with {config.model}"
+        case EvaluateConfig():
+            windows = f"{config.evaluation.windows} x {config.prediction_length} points"
+            return "evaluates", f"{', '.join(config.models)} on {windows}"
+
+
+def _work_document(config: JobConfig) -> dict[str, Any]:
+    match config:
+        case TrainingConfig():
+            return {"trainer": config.trainer, "model": config.model.model_dump(mode="json")}
+        case ForecastConfig():
+            return {"model": config.model, "prediction_length": config.prediction_length}
+        case EvaluateConfig():
+            return {"models": config.models, "prediction_length": config.prediction_length}

@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import Lora, TrainingConfig
 
@@ -74,13 +75,13 @@ def gpus_of(instance_type: str | None) -> int | None:
 class Resolved:
     """A complete configuration, and the defaults that were applied: plain JSON values by dotted key."""
 
-    config: TrainingConfig
+    config: JobConfig
     chosen: dict[str, Any]
 
 
-def resolve(config: TrainingConfig, instance_type: str | None) -> Resolved:
+def resolve(config: JobConfig, instance_type: str | None) -> Resolved:
     """Apply the defaults of an instance type, None for one without a GPU. Keys that are set stay as they are."""
-    if config.trainer != "chronos":
+    if not isinstance(config, TrainingConfig) or config.trainer != "chronos":
         return Resolved(config, {})
     chosen = dict(_choices(config, instance_type))
     document = config.model_dump(mode="json")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig
 from chronos_ec2.job_config.schema import TrainingConfig
 
 Choice = Literal["selection", "stopping"]
@@ -18,9 +19,18 @@ def choices(config: TrainingConfig) -> list[Choice]:
     return found
 
 
-def min_series_length(config: TrainingConfig) -> int:
+def min_series_length(config: JobConfig) -> int:
     """Points a series needs to be evaluated: its held-out windows, and one horizon of history to forecast from.
+
+    To be forecast it needs one.
 
     A series with these but without a training window is evaluated and not trained on; a shorter one is only trained on.
     """
-    return (1 + config.evaluation.windows + len(choices(config))) * config.prediction_length
+    match config:
+        case ForecastConfig():
+            return 1
+        case EvaluateConfig():
+            chosen = 0
+        case TrainingConfig():
+            chosen = len(choices(config))
+    return (1 + config.evaluation.windows + chosen) * config.prediction_length

@@ -1,4 +1,4 @@
-"""Parse a training configuration. Unknown keys are refused with a suggestion."""
+"""Parse a configuration. Unknown keys are refused with a suggestion."""
 
 from __future__ import annotations
 
@@ -10,7 +10,10 @@ import yaml
 from pydantic import ValidationError
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.job_config.schema import Model, TrainingConfig
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.job_config.data import Section
+from chronos_ec2.job_config.jobs import JOBS, JobConfig
+from chronos_ec2.job_config.schema import TrainingConfig
 
 _ELSEWHERE = {
     "parquet_loader_config": "data",
@@ -25,44 +28,66 @@ def moved_to(name: str) -> str | None:
     return _ELSEWHERE.get(name.partition(".")[0])
 
 
-def load_config(path: Path) -> TrainingConfig:
+def load_config(path: Path) -> JobConfig:
     """Read a YAML file. Raises InvalidInput, which names file and key."""
+    return parse_config(load_document(path), str(path))
+
+
+def load_document(path: Path) -> Any:
+    """Read a YAML file without validating it. Raises InvalidInput."""
     if (section := moved_to(path.name)) is not None:
         raise InvalidInput(str(path), "is no longer a separate file", f"put its content under {section} in train.yaml")
     try:
         raw = path.read_bytes()
     except OSError as error:
         raise InvalidInput(str(path), "cannot be read", str(error.strerror)) from error
-    return parse_yaml(raw, str(path))
+    return _document(raw, str(path))
 
 
-def parse_yaml(raw: bytes, where: str) -> TrainingConfig:
+def parse_yaml(raw: bytes, where: str) -> JobConfig:
     """Parse YAML. Raises InvalidInput; `where` names the document."""
+    return parse_config(_document(raw, where), where)
+
+
+def parse_config(document: Any, where: str) -> JobConfig:
+    """Validate a document by the schema of its `job`. Raises InvalidInput; `where` names the document."""
+    if not isinstance(document, dict):
+        raise InvalidInput(where, "must be a mapping of keys", "docs/configuration.md has them all")
+    job = document.get("job", "train")
+    schema = JOBS.get(job) if isinstance(job, str) else None
+    if schema is None:
+        raise InvalidInput(where, f"job: must be train, forecast or evaluate, not {one_line(str(job), 40)!r}")
     try:
-        document = yaml.safe_load(raw)
+        return schema.model_validate(document)
+    except ValidationError as error:
+        raise InvalidInput(where, "; ".join(_explain(problem, schema) for problem in error.errors())) from error
+
+
+def parse_training(document: Any, where: str) -> TrainingConfig:
+    """Validate the document of a training job. Raises InvalidInput."""
+    config = parse_config(document, where)
+    if not isinstance(config, TrainingConfig):
+        raise InvalidInput(where, f"is of job {config.job}, not train")
+    return config
+
+
+def _document(raw: bytes, where: str) -> Any:
+    try:
+        return yaml.safe_load(raw)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         remedy = "mend the line that it names; docs/configuration.md has an example of each key"
         raise InvalidInput(where, "is not YAML: " + " ".join(str(error).split()), remedy) from error
-    return parse_config(document, where)
 
 
-def parse_config(document: Any, where: str) -> TrainingConfig:
-    """Validate a document. Raises InvalidInput; `where` names the document."""
-    if not isinstance(document, dict):
-        raise InvalidInput(where, "must be a mapping of keys", "docs/configuration.md has them all")
-    try:
-        return TrainingConfig.model_validate(document)
-    except ValidationError as error:
-        raise InvalidInput(where, "; ".join(_explain(problem) for problem in error.errors())) from error
-
-
-def _explain(problem: Any) -> str:
+def _explain(problem: Any, schema: type[Section]) -> str:
     path = tuple(str(part) for part in problem["loc"])
     name = ".".join(path)
     if problem["type"] == "extra_forbidden":
         if path[-1] in _UNSUPPORTED:
             return f"unknown key {name}: {_UNSUPPORTED[path[-1]]}"
-        return f"unknown key {name}" + (f", did you mean {near}?" if (near := _suggestion(path)) else "")
+        if others := [job for job, other in JOBS.items() if len(path) == 1 and name in other.model_fields]:
+            return f"unknown key {name}, which is for job: {' or '.join(others)}"
+        return f"unknown key {name}" + (f", did you mean {near}?" if (near := _suggestion(path, schema)) else "")
     if problem["type"] == "missing":
         return f"{name} is missing"
     return f"{name or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
@@ -72,23 +97,24 @@ _STATIC = "Chronos-2 scales each row by itself, so a constant row carries no inf
 _UNSUPPORTED = {"static": _STATIC, "static_covariates": _STATIC, "static_features": _STATIC}
 
 
-def _suggestion(path: tuple[str, ...]) -> str | None:
+def _suggestion(path: tuple[str, ...], schema: type[Section]) -> str | None:
     """Suggest the key of the same name in another section, or a similar one in the same section."""
     *section, name = path
-    sections = [(), *((key,) for key in TrainingConfig.model_fields), *(("model", key) for key in Model.model_fields)]
-    sections += [("training", "early_stopping"), ("data", "problems")]
-    elsewhere = [(*other, name) for other in sections if name in _keys_at(other)]
+    sections = _sections(schema.model_json_schema())
+    elsewhere = [(*other, name) for other, keys in sections.items() if name in keys]
     if elsewhere:
         return ".".join(elsewhere[0])
-    return next(iter(difflib.get_close_matches(name, _keys_at(tuple(section)), n=1)), None)
+    return next(iter(difflib.get_close_matches(name, sections.get(tuple(section), []), n=1)), None)
 
 
-def _keys_at(path: tuple[str, ...]) -> list[str]:
-    schema = TrainingConfig.model_json_schema()
-    node: dict[str, Any] = schema
-    for part in path:
-        node = node.get("properties", {}).get(part, {})
+def _sections(schema: dict[str, Any]) -> dict[tuple[str, ...], list[str]]:
+    """The keys of each section by its path, the outer ones first."""
+    found: dict[tuple[str, ...], list[str]] = {}
+    waiting: list[tuple[tuple[str, ...], dict[str, Any]]] = [((), schema)]
+    for path, node in waiting:
         reference = next((option["$ref"] for option in (node, *node.get("anyOf", [])) if "$ref" in option), None)
-        if reference:
-            node = schema["$defs"][reference.rsplit("/", 1)[1]]
-    return list(node.get("properties", {}))
+        keys = (schema["$defs"][reference.rsplit("/", 1)[1]] if reference else node).get("properties")
+        if keys:
+            found[path] = list(keys)
+            waiting += [((*path, name), inner) for name, inner in keys.items()]
+    return found

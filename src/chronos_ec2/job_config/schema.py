@@ -1,4 +1,4 @@
-"""Schema of the training configuration (train.yaml). The CLI validates it before a launch, the agent again."""
+"""Schema of a training job (train.yaml). The CLI validates a configuration before a launch, the agent again."""
 
 from __future__ import annotations
 
@@ -6,8 +6,10 @@ import re
 from datetime import date, datetime
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.model_source import parse_reference
 from chronos_ec2.job_config.data import Data, Section, one_or_more
 
 
@@ -23,6 +25,19 @@ def _yaml_number(value: Any) -> Any:
 
 Number = Annotated[float, BeforeValidator(_yaml_number)]
 Weight = Annotated[Number, Field(ge=0, allow_inf_nan=False)]
+
+
+def _reference(value: str) -> str:
+    try:
+        parse_reference(value)
+    except InvalidInput as error:
+        raise ValueError(str(error)) from error
+    return value
+
+
+Reference = Annotated[str, AfterValidator(_reference)]
+"""A hub id with or without @REVISION, an `s3://` URI, run:RUN_ID, or a folder, which begins with `/`, `./` or `~`."""
+Precision = Literal["auto", "fp32", "bf16", "fp16"]
 
 
 class FromScratch(Section):
@@ -56,9 +71,9 @@ class Lora(Section):
 
 
 class Model(Section):
-    """The initial model: `base` (hub id, `s3://` URI or local path) or `from_scratch` (random weights)."""
+    """The initial model: `base` (the name of a model) or `from_scratch` (random weights)."""
 
-    base: str | None = None
+    base: Reference | None = None
     from_scratch: FromScratch | None = None
     lora: Lora | None = None
 
@@ -132,7 +147,7 @@ class Training(Section):
     """`series`: every series equally often, as Chronos does; `length`: every window equally often."""
     weights: Annotated[dict[str, Weight], Field(default_factory=dict)]
     """Relative sampling weights by item pattern such as `shop-*`. The first match counts, 1 without a match."""
-    precision: Literal["auto", "fp32", "bf16", "fp16"] = "auto"
+    precision: Precision = "auto"
     """`auto` chooses by the GPU's compute capability. Weights are always fp32."""
     processes: int | None = Field(None, ge=1)
     """Processes that train together, each with its own GPU and batches. One per GPU by default."""
@@ -159,16 +174,21 @@ class Evaluation(Section):
     """Rolling windows, `prediction_length` points apart; used neither for training nor for any choice."""
     series: str = "*"
     """Pattern of the items to evaluate, such as `shop-*`; the others are trained on to their end."""
-    export: Literal["better", "trained"] = "better"
-    """`better`: the trained model, base or champion, whichever has the lowest WQL on the window before the test.
-    `trained`: always the trained model.
-    """
-    champion: str | None = None
-    """The model in use so far, named like `model.base`: compared with, and exported if it is better."""
     baselines: Annotated[list[Baseline], Field(default_factory=lambda: ["auto_ets", "auto_theta"])]
     """Statistical models, fitted to each series on the CPU."""
     baseline_series: int = Field(500, ge=1)
     """Maximum number of series they are fitted to: a random sample, on which all models are compared again."""
+
+
+class TrainingEvaluation(Evaluation):
+    """What a trained model is compared with, and which model is exported."""
+
+    export: Literal["better", "trained"] = "better"
+    """`better`: the trained model, base or champion, whichever has the lowest WQL on the window before the test.
+    `trained`: always the trained model.
+    """
+    champion: Reference | None = None
+    """The model in use so far, named like `model.base`: compared with, and exported if it is better."""
 
 
 Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow"]
@@ -190,8 +210,9 @@ _CUSTOM_TRAINER = re.compile(r"[A-Za-z_]\w*(\.[A-Za-z_]\w*)*:[A-Za-z_]\w*", re.A
 
 
 class TrainingConfig(Section):
-    """One training run."""
+    """Train a model, and compare it with others."""
 
+    job: Literal["train"] = "train"
     trainer: str = "chronos"
     """`chronos`, `probe`, or a custom trainer as `module:Class`."""
     options: dict[str, Any] = Field(default_factory=dict)
@@ -201,7 +222,7 @@ class TrainingConfig(Section):
     context_length: int = Field(2048, ge=1)
     model: Model = Field(default_factory=lambda: Model(base="amazon/chronos-2"))
     training: Annotated[Training, Field(default_factory=Training)]
-    evaluation: Annotated[Evaluation, Field(default_factory=Evaluation)]
+    evaluation: Annotated[TrainingEvaluation, Field(default_factory=TrainingEvaluation)]
     probe: Annotated[Probe, Field(default_factory=Probe)]
 
     @property

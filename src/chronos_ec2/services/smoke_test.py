@@ -9,7 +9,7 @@ from importlib import resources
 from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.s3_keys import shared_key
-from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.parse import parse_training
 from chronos_ec2.job_config.schema import Ending, TrainingConfig
 from chronos_ec2.run_store import RunStore
 
@@ -33,7 +33,7 @@ def probe_config(minutes: float, ending: Ending) -> TrainingConfig:
         "checkpoint_steps": _STEPS_A_MINUTE,
     }
     config = {"trainer": "probe", "data": {"path": PROBE_DATA_PATH}, "prediction_length": _HORIZON, "probe": probe}
-    return parse_config(config, "probe")
+    return parse_training(config, "probe")
 
 
 def put_probe_data(store: RunStore, environment: str) -> None:

@@ -144,7 +144,7 @@ def test_the_model_to_export_is_chosen_on_the_selection_window_alone(tmp_path: P
     panel, workdir = a_panel(tmp_path), a_workdir(tmp_path)
     config = parse_config(
         tiny_chronos(early_stopping={})
-        | {"model": {"base": "b"}, "evaluation": {"season_length": 6, "windows": 2, "baselines": []}},
+        | {"model": {"base": "./b"}, "evaluation": {"season_length": 6, "windows": 2, "baselines": []}},
         "test",
     )
     family = a_family("chronos-2", dropout=0.0)

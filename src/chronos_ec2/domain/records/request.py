@@ -15,6 +15,7 @@ from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import check_run_id
+from chronos_ec2.domain.records.status import Job
 
 SCHEMA_VERSION = 1
 REQUEST = "request.json"
@@ -94,7 +95,7 @@ class Request:
     """The write-once request of a run.
 
     Attributes:
-        config: The resolved training configuration, see `job_config`.
+        config: The resolved configuration, see `job_config`.
         bundle_sha256: Hash of the agent's code.
         dataset_keys: Exactly the objects to train on.
         log_group: The CloudWatch log group, if the logs go there too.
@@ -105,6 +106,8 @@ class Request:
         on_demand_after: How long an attempt waits for spot capacity before on-demand capacity will do too.
         parent: The run that this one takes up, if any.
         budget: What the run may cost; a run without one gets no second instance.
+        job: What the run does.
+        future_keys: Exactly the objects with the known covariates of the points to forecast; empty without them.
     """
 
     run_id: str
@@ -123,6 +126,8 @@ class Request:
     on_demand_after: timedelta | None = None
     parent: Parent | None = None
     budget: Budget | None = None
+    job: Job = Job.TRAIN
+    future_keys: tuple[DataObject, ...] = ()
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -130,6 +135,7 @@ class Request:
             {
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
+                "job": self.job,
                 "environment": self.lane.environment,
                 "lane": self.lane.name,
                 "instance_types": list(self.instance_types),
@@ -151,6 +157,7 @@ class Request:
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "dataset": _dataset(self.dataset_keys),
+                "future": _dataset(self.future_keys),
             }
         )
 
@@ -167,10 +174,7 @@ class Request:
                 config=fields.raw("config"),
                 instance_types=tuple(fields.texts("instance_types")),
                 bundle_sha256=fields.text("bundle_sha256"),
-                dataset_keys=tuple(
-                    DataObject(part.text("key"), part.count("bytes"), part.text("etag"))
-                    for part in fields.children("dataset")
-                ),
+                dataset_keys=_objects(fields, "dataset"),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
                 market=read_market(fields.text_or_none("market") or ON_DEMAND),
@@ -181,6 +185,8 @@ class Request:
                 on_demand_after=_span(fields, "on_demand_after_seconds"),
                 parent=_parent(fields.child("parent")) if fields.has("parent") else None,
                 budget=Budget.from_fields(fields.child("budget")) if fields.has("budget") else None,
+                job=Job(fields.text("job")),
+                future_keys=_objects(fields, "future"),
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error
@@ -200,6 +206,11 @@ def _span(fields: Fields, name: str) -> timedelta | None:
     if seconds is not None and seconds > _LONGEST_SPAN.total_seconds():
         raise InvalidDocument(f"{REQUEST}: field {name!r} is out of range")
     return None if seconds is None else timedelta(seconds=seconds)
+
+
+def _objects(fields: Fields, name: str) -> tuple[DataObject, ...]:
+    parts = fields.children(name)
+    return tuple(DataObject(part.text("key"), part.count("bytes"), part.text("etag")) for part in parts)
 
 
 def _dataset(objects: tuple[DataObject, ...]) -> list[dict[str, Any]]:

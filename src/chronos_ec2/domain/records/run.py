@@ -1,4 +1,4 @@
-"""A training run as the lock records it: its state machine, its verdict, its JSON form."""
+"""A run as the lock records it: its state machine, its verdict, its JSON form."""
 
 from __future__ import annotations
 
@@ -18,6 +18,7 @@ from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 from chronos_ec2.domain.records.status import (
     MAX_VERDICT,
     Cause,
+    Job,
     Status,
     Stop,
     Suspect,
@@ -61,6 +62,7 @@ class Run:
         waiting: How the attempt waits for capacity, None if it has not begun to.
         parent: The run that this one takes up, if any.
         models: Name and SHA-256 of each file of its model; only the final record has them.
+        job: What the run does.
     """
 
     run_id: str
@@ -92,6 +94,7 @@ class Run:
     waiting: Waiting | None = None
     parent: str | None = None
     models: tuple[tuple[str, str], ...] = ()
+    job: Job = Job.TRAIN
 
     @property
     def claimed(self) -> bool:
@@ -187,6 +190,7 @@ class Run:
             {
                 "schema_version": SCHEMA_VERSION,
                 "run_id": self.run_id,
+                "job": self.job,
                 "parent": self.parent,
                 "environment": self.lane.environment,
                 "lane": self.lane.name,
@@ -260,6 +264,7 @@ class Run:
             waiting=Waiting.from_fields(fields.child("waiting")) if fields.has("waiting") else None,
             parent=check_run_id(fields.text("parent")) if fields.has("parent") else None,
             models=_pairs(fields, "models", Fields.text),
+            job=Job(fields.text("job")),
             phases=tuple((Status(phase.text("status")), phase.time("at")) for phase in fields.children("timestamps")),
         )
 

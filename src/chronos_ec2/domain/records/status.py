@@ -23,6 +23,14 @@ class Status(StrEnum):
     KILLED = "killed"
 
 
+class Job(StrEnum):
+    """What a run does. Statuses and guarantees are the same; `training` is the working phase of every job."""
+
+    TRAIN = "train"
+    FORECAST = "forecast"
+    EVALUATE = "evaluate"
+
+
 class Outcome(StrEnum):
     """How a run ended."""
 

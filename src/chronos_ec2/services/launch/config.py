@@ -9,8 +9,9 @@ from typing import Literal
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
+from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import load_config, moved_to, parse_yaml
-from chronos_ec2.job_config.schema import Ending, TrainingConfig
+from chronos_ec2.job_config.schema import Ending
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.smoke_test import probe_config
 
@@ -22,7 +23,7 @@ _PROBE_MINUTES = 3.0
 
 def requested_config(
     path: Path | None, trainer: Trainer | None, minutes: float | None, ending: Ending | None
-) -> TrainingConfig | None:
+) -> JobConfig | None:
     """Return the configuration that the options name; None if they name none. Raises InvalidInput."""
     if trainer == "probe":
         if path is not None:
@@ -34,7 +35,7 @@ def requested_config(
     return load_config(path) if path else None
 
 
-def default_config(store: RunStore, environment: str, warn: Callable[[str], None]) -> TrainingConfig:
+def default_config(store: RunStore, environment: str, warn: Callable[[str], None]) -> JobConfig:
     """Read the default configuration from the bucket; warn about files there that an older system read.
 
     Raises:

@@ -51,7 +51,7 @@ def _config(store: RunStore, environment: str, run_id: str) -> Mapping[str, Any]
 
 
 def _same_work(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:
-    return (before.get("trainer"), _path(before)) == (after.get("trainer"), _path(after))
+    return all(before.get(key) == after.get(key) for key in ("job", "trainer")) and _path(before) == _path(after)
 
 
 def _path(config: Mapping[str, Any]) -> object:

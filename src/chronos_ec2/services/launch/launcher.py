@@ -77,12 +77,14 @@ def launch(
         launching=Launching(LaunchOption(spec.instance_types[0], spec.subnet_ids[0], spec.market), now),
         waiting=None if wait is None else Waiting(now, min(now + wait, deadline - spec.limits.boot), 0, now),
         parent=None if spec.parent is None else spec.parent.run_id,
+        job=spec.job,
     )
     request = Request(
         run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
         spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
         spec.on_demand_after, spec.parent,
         Budget(deadline, run.max_cost_usd, price, run.prices, run.preemptions_left, run.crashes_left),
+        job=spec.job, future_keys=spec.future,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, attempt = StartedInstances(fleet), None

@@ -16,8 +16,10 @@ from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, check_request_size
+from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.job_config.defaults import resolve
+from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
@@ -50,7 +52,7 @@ class LaunchRequest:
     """
 
     lane: Lane
-    config: TrainingConfig | None
+    config: JobConfig | None
     config_path: Path | None = None
     instance_types: str | None = None
     max_hours: float | None = None
@@ -85,14 +87,14 @@ class Prepared:
 
     Attributes:
         spec: after `plan` without what is published for the run.
-        training: the resolved configuration.
+        config: the resolved configuration.
         dataset: each file; empty for the data of the smoke test, which come with it.
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
     """
 
     spec: LaunchSpec
-    training: TrainingConfig
+    config: JobConfig
     dataset: tuple[DataObject, ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
@@ -130,15 +132,15 @@ class LaunchPreparation:
         instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
-        training = resolved.config
-        spec = self._spec(request, training.model_dump(mode="json"), training.data.path, instance_types)
+        config = resolved.config
+        spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
         dataset = (
             ()
             if spec.data_path == PROBE_DATA_PATH
             else find_dataset(self.store, self.stack.environment, spec.data_path)
         )
         check_request_size(spec.config, dataset)
-        return Prepared(spec, training, dataset, resolved.chosen)
+        return Prepared(spec, config, dataset, resolved.chosen)
 
     def _plan_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
         """Check that a run can be taken up."""
@@ -165,7 +167,7 @@ class LaunchPreparation:
             if spec.data_path == PROBE_DATA_PATH:
                 put_probe_data(self.store, self.stack.environment)
             spec = replace(
-                spec, code_sha256=publish_code(prepared.training.custom_module, request.config_path, self.store)
+                spec, code_sha256=publish_code(_custom_module(prepared.config), request.config_path, self.store)
             )
         elif has_bundle(self.store, spec.bundle_sha256):
             return spec
@@ -209,7 +211,12 @@ class LaunchPreparation:
             wait_for_capacity=request.wait_for_capacity,
             on_demand_after=request.on_demand_after,
             stack_id=self.stack.stack_id,
+            job=Job(config.get("job", Job.TRAIN)),
         )
+
+
+def _custom_module(config: JobConfig) -> str | None:
+    return config.custom_module if isinstance(config, TrainingConfig) else None
 
 
 def check_waiting(request: LaunchRequest) -> None:

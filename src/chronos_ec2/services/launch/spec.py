@@ -11,6 +11,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, Parent
+from chronos_ec2.domain.records.status import Job
 
 
 @dataclass(frozen=True, slots=True)
@@ -29,6 +30,8 @@ class LaunchSpec:
         on_demand_after: after how long a wait for spot capacity on-demand capacity will do too; None: never.
         parent: the run that this one takes up, if any; `dataset` then has exactly the files to train on.
         stack_id: the stack whose watchdog will end the run.
+        job: what the run does.
+        future: exactly the files with the known covariates of the points to forecast.
     """
 
     lane: Lane
@@ -54,6 +57,8 @@ class LaunchSpec:
     parent: Parent | None = None
     dataset: tuple[DataObject, ...] | None = None
     stack_id: str = ""
+    job: Job = Job.TRAIN
+    future: tuple[DataObject, ...] = ()
 
     def price_of(self, instance_type: str) -> float | None:
         """USD per hour of an instance type, None if unknown."""

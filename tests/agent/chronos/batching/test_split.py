@@ -30,7 +30,7 @@ def config(*, base: bool = False, stopping: bool = False, **sections: Any) -> Tr
     document = tiny_chronos() | sections
     document["evaluation"] = {"season_length": 6, "windows": 2} | sections.get("evaluation", {})
     document["training"] = document["training"] | ({"early_stopping": {}} if stopping else {})
-    return parse_config(document | ({"model": {"base": "b"}} if base else {}), "test")
+    return parse_config(document | ({"model": {"base": "./b"}} if base else {}), "test")
 
 
 @pytest.mark.parametrize(

@@ -12,8 +12,8 @@ from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson
 from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import load_config, parse_config
-from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.publish.data import find_files
 
 if TYPE_CHECKING:
@@ -56,11 +56,11 @@ def check(
         raise typer.Exit(ExitCode.MEND)
 
 
-def _without_config(horizon: int) -> TrainingConfig:
+def _without_config(horizon: int) -> JobConfig:
     return parse_config({"data": {"path": "training-data/unnamed/"}, "prediction_length": horizon}, "--horizon")
 
 
-def _checked(files: list[Path], settings: TrainingConfig, picture: Path | None) -> DataReport:
+def _checked(files: list[Path], settings: JobConfig, picture: Path | None) -> DataReport:
     try:
         from agent.data.check import check_data, some_series  # noqa: PLC0415 - needs the extra `data`
     except ModuleNotFoundError as error:
