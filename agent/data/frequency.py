@@ -132,8 +132,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType, *, business:
     `inside` (n - 1,): whether a time and the next one are of the same series. `business`: whether days without weekends
     are business days, not days with gaps.
     """
-    per_second = ticks_per_second(time_type)
-    per_day = (per_second or 0) * _DAY_SECONDS
+    per_day = ticks_per_day(time_type)
     for pick in (usual_step, _smallest):
         for local, reading in enumerate(_readings(ticks, time_type)):
             steps = np.diff(reading)
@@ -169,6 +168,11 @@ def frequency_of(panel: Panel) -> str | None:
 def ticks_per_second(time_type: pa.DataType) -> int | None:
     """None for integer times, which have no months either."""
     return _TICKS_PER_SECOND[time_type.unit] if pa.types.is_timestamp(time_type) else None
+
+
+def ticks_per_day(time_type: pa.DataType) -> int:
+    """0 for integer times, which have no days."""
+    return (ticks_per_second(time_type) or 0) * _DAY_SECONDS
 
 
 def usual_step(steps: Indices) -> int:

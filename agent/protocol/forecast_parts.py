@@ -58,9 +58,7 @@ class DoneParts:
 
     def add(self, part: ForecastPart, end: tuple[int, int], attention: str | None, windows: int | None) -> DoneParts:
         """With one more part."""
-        return replace(
-            self, parts=(*self.parts, part), ends=(*self.ends, end), attention=attention, windows=windows
-        )
+        return replace(self, parts=(*self.parts, part), ends=(*self.ends, end), attention=attention, windows=windows)
 
     def first(self, count: int) -> DoneParts:
         """The first parts alone."""

@@ -26,7 +26,7 @@ from agent.data.covariate_schema import categories_of, with_categories
 from agent.data.frequency import frequency_of
 from agent.data.ingest.future import Horizon, read_future
 from agent.data.ingest.read import read_panel
-from agent.data.ingest.shards import Shard, split
+from agent.data.ingest.shards import SHARD_ROWS, Shard, split
 from agent.data.panel import Floats, Indices, Panel
 from agent.protocol.forecast_parts import DoneParts, latest_parts
 from agent.protocol.metrics_log import BEGAN, CHECKPOINT, Metrics
@@ -41,7 +41,9 @@ _CROSS_LEARNING_ROWS = 100
 """Rows that learn from each other, as in the Chronos-2 report."""
 
 
-def run(workdir: Workdir, config: ForecastConfig, metrics: Metrics, stop: StopSignal) -> dict[str, Any]:
+def run(
+    workdir: Workdir, config: ForecastConfig, metrics: Metrics, stop: StopSignal, shard_rows: int = SHARD_ROWS
+) -> dict[str, Any]:
     """Forecast all series that the configuration names. Writes parts, and a checkpoint after each; returns the result.
 
     Raises:
@@ -61,7 +63,7 @@ def run(workdir: Workdir, config: ForecastConfig, metrics: Metrics, stop: StopSi
         stop.check()
 
     files, future = (sorted(folder.rglob("*.parquet")) for folder in (workdir.data, workdir.future))
-    shards = split(files, future, config.data, workdir.panels / "shards", progress)
+    shards = split(files, future, config.data, workdir.panels / "shards", progress, shard_rows)
     for shard in shards:
         if not job.has(shard):
             job.forecast(shard)
@@ -179,9 +181,7 @@ class _Job:
                 self._report()
             forecasts = np.concatenate(found)
             writer.write(self._table(panel, windows.cutoffs, forecasts), panel.ids, config.data.timestamp)
-            self.examples = self.examples or future_examples(
-                panel, windows, self.family.name, forecasts, self.levels
-            )
+            self.examples = self.examples or future_examples(panel, windows, self.family.name, forecasts, self.levels)
         self.done = self.done.add(writer.finish(), end, self.family.attention, self.family.fitting)
         self.metrics.event(CHECKPOINT, step=self.done.save(self.workdir.checkpoints))
 

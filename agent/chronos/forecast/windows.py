@@ -8,13 +8,11 @@ from typing import Any
 import numpy as np
 
 from agent.chronos.batching.sampler import WindowBatch
-from agent.data.future import Horizon
+from agent.data.ingest.future import Horizon
 from agent.data.panel import Floats, Indices, Panel
 
 
-def future_windows(
-    horizon: Horizon, series: Indices, context: int, known: Floats | None
-) -> tuple[Panel, WindowBatch]:
+def future_windows(horizon: Horizon, series: Indices, context: int, known: Floats | None) -> tuple[Panel, WindowBatch]:
     """A panel in memory of some series, with their last `context` points and the points to forecast, and its windows.
 
     `known` (K, n, h): the known covariates of these points. Targets and past covariates are missing there.

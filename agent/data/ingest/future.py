@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import tempfile
 from collections.abc import Sequence
-from dataclasses import dataclass
+from contextlib import closing
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +16,7 @@ import pyarrow.compute as pc
 from agent.data.columns import check_columns, open_parts
 from agent.data.covariate_schema import recoded
 from agent.data.findings import Findings, for_instance, some_of
-from agent.data.frequency import Grid, find_grid, instants_of, local_ticks
+from agent.data.frequency import Grid, find_grid, instants_of, local_ticks, ticks_per_day
 from agent.data.ingest.scan import scan
 from agent.data.ingest.sorting import Rows, sort
 from agent.data.panel import Block, Floats, Indices, Panel, item_names
@@ -40,9 +41,8 @@ class Horizon:
         """Raises InvalidInput if the times have no common step, so that nobody knows the next ones."""
         longest = int(np.argmax(panel.lengths))
         ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
-        inside = np.ones(len(ticks) - 1, dtype=bool)
         business = data.frequency is None or same_frequency(data.frequency, "B")
-        grid = find_grid(ticks, inside, panel.time_type, business=business) if len(ticks) > 1 else None
+        grid = _grid(ticks, panel.time_type, business=business) if len(ticks) > 1 else None
         if grid is None:
             problem = "its times have no common step, so the times to forecast are unknown"
             raise InvalidInput(f"column {data.timestamp!r}", problem, "data.problems.gaps: fill, or regular times")
@@ -66,6 +66,16 @@ class Horizon:
         return self.grid.spacing.positions(ticks) - self.grid.spacing.positions(last)
 
 
+def _grid(ticks: Indices, kind: pa.DataType, *, business: bool) -> Grid | None:
+    """The common step; days and months are those of the times' zone, also if its clocks change only in the future."""
+    inside = np.ones(len(ticks) - 1, dtype=bool)
+    if getattr(kind, "tz", None):
+        local = find_grid(local_ticks(ticks, kind), inside, pa.timestamp(kind.unit), business=business)
+        if local is not None and (local.spacing.calendar or local.spacing.step % ticks_per_day(kind) == 0):
+            return replace(local, local=True)
+    return find_grid(ticks, inside, kind, business=business)
+
+
 def read_future(files: Sequence[Path], data: Data, horizon: Horizon, series: Indices) -> Floats:
     """(K, n, h) known covariates of the points to forecast of some series.
 
@@ -81,18 +91,17 @@ def read_future(files: Sequence[Path], data: Data, horizon: Horizon, series: Ind
     parts = open_parts(files, asked)
     count = check_columns(parts, asked, Findings(data.problems))
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder:
-        block = Block(Path(folder) / "future.npy", len(known), count)
-        found = scan(parts, asked, block, lambda _rows: None)
-        rows, _ = sort(found, data.item_id, block, lambda _rows: None)
-        places = _places(rows, data, horizon, series)
-        blank = np.full((len(known), len(series) * horizon.length), np.nan, dtype=np.float32)
-        for index, column in enumerate(found.columns):
-            values = block.read(index)[places.rows]
-            if column.texts is not None:
-                values = recoded(values, column.texts, panel.categories.get(column.name, ()))
-            blank[index, places.points] = values
-        block.close()
-    return blank.reshape(len(known), len(series), horizon.length)
+        with closing(Block(Path(folder) / "future.npy", len(known), count)) as block:
+            found = scan(parts, asked, block, lambda _rows: None)
+            rows, _ = sort(found, data.item_id, block, lambda _rows: None)
+            places = _places(rows, data, horizon, series)
+            filled = np.full((len(known), len(series) * horizon.length), np.nan, dtype=np.float32)
+            for index, column in enumerate(found.columns):
+                values = block.read(index)[places.rows]
+                if column.texts is not None:
+                    values = recoded(values, column.texts, panel.categories.get(column.name, ()))
+                filled[index, places.points] = values
+    return filled.reshape(len(known), len(series), horizon.length)
 
 
 @dataclass(frozen=True, slots=True)
@@ -122,7 +131,9 @@ def _places(rows: Rows, data: Data, horizon: Horizon, series: Indices) -> _Place
     wanted = horizon.ticks(series)
     if (odd := wanted.ravel()[points] != ticks).any():
         first = int(np.flatnonzero(odd)[0])
-        problem = f"{int(odd.sum())} times are not on the common step of the data, for instance {rows.time(ticks[first])}"
+        problem = (
+            f"{int(odd.sum())} times are not on the common step of the data, for instance {rows.time(ticks[first])}"
+        )
         raise InvalidInput(where, problem, f"their next time is {_time(panel, wanted.ravel()[points[first]])}")
     counts = np.bincount(points, minlength=wanted.size)
     if (repeated := counts > 1).any():
@@ -138,7 +149,9 @@ def _refuse_missing(missing: Any, wanted: Indices, panel: Panel, names: pa.Strin
     horizon, first = wanted.shape[1], int(np.flatnonzero(missing)[0])
     lacking = np.flatnonzero(missing.reshape(wanted.shape).any(axis=1))
     name = one_line(names[first // horizon].as_py(), 40)
-    problem = f"{int(missing.sum())} of {missing.size} points to forecast have no row, in {len(lacking)} of {len(names)} "
+    problem = (
+        f"{int(missing.sum())} of {missing.size} points to forecast have no row, in {len(lacking)} of {len(names)} "
+    )
     problem += f"series, for instance {_time(panel, int(wanted.ravel()[first]))} of {name}"
     raise InvalidInput(_WHERE, problem, f"it needs the {horizon} points after the end of each series that is forecast")
 

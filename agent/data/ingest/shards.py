@@ -18,7 +18,7 @@ from agent.data.ingest.scan import batches, cast_column, holds_text, id_type
 from agent.data.panel import Indices
 from chronos_ec2.job_config.data import Data
 
-MAX_ROWS = 1 << 24
+SHARD_ROWS = 1 << 24
 """Of a shard, on average. Reading takes about 45 bytes a row."""
 _BUFFERED_ROWS = 1 << 21
 
@@ -43,7 +43,7 @@ def split(
     data: Data,
     folder: Path,
     progress: Callable[[int, int], None],
-    max_rows: int = MAX_ROWS,
+    max_rows: int = SHARD_ROWS,
 ) -> list[Shard]:
     """The shards, the same ones each time; a data set of one shard stays in its files. A series is in one by its name.
 
