@@ -40,7 +40,7 @@ class CheckpointUploader(Background):
         key_of: Callable[[str], str],
         folder: Path,
         progress: Progress,
-        before: Callable[[], None] = lambda: None,
+        before: Callable[[], None] | None = None,
     ) -> None:
         super().__init__("checkpoints", join_seconds=1)
         self._before = before
@@ -95,7 +95,8 @@ class CheckpointUploader(Background):
                     self._changed.notify_all()
 
     def _upload(self, step: int) -> None:
-        self._before()
+        if self._before is not None:
+            self._before()
         store_checkpoint(
             self._objects, self._transfer, self._key_of(CHECKPOINTS), self._folder, step, self._progress.synced
         )

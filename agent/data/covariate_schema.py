@@ -53,9 +53,8 @@ def categories_of(model: Path) -> dict[str, list[str]]:
 
 def with_categories(panel: Panel, data: Data, categories: Mapping[str, Sequence[str]], path: Path) -> Panel:
     """The panel with the codes of these categories, its values in a file; a text that they do not have is missing."""
-    other = {
-        name: texts for name, texts in categories.items() if name in panel.categories and texts != panel.categories[name]
-    }
+    known = panel.categories
+    other = {name: texts for name, texts in categories.items() if name in known and texts != known[name]}
     if not other:
         return panel
     block = Block(path, len(data.values), len(panel.ticks))

@@ -20,7 +20,7 @@ _SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ForecastPart:
-    """One file of forecasts. Times and items are texts; `quantiles_cross` counts rows whose quantiles are not sorted."""
+    """One file of forecasts. Items and times are texts; `quantiles_cross` counts rows with quantiles out of order."""
 
     name: str
     rows: int

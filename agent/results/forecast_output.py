@@ -92,24 +92,17 @@ class ForecastOutput:
                 return number
         return len(done.parts)
 
-    def finish(self, summary: dict[str, Any], model: dict[str, Any]) -> None:
+    def finish(self, summary: dict[str, Any]) -> None:
         """Upload what is left, and the manifest last."""
         self.upload()
         parts = latest_parts(self._workdir.checkpoints).parts
-        self._results.document(FORECASTS + MANIFEST, self._manifest(summary, model, parts))
+        self._results.document(FORECASTS + MANIFEST, self._manifest(summary, parts))
 
-    def _manifest(
-        self, summary: dict[str, Any], model: dict[str, Any], parts: tuple[ForecastPart, ...]
-    ) -> dict[str, Any]:
+    def _manifest(self, summary: dict[str, Any], parts: tuple[ForecastPart, ...]) -> dict[str, Any]:
         named = [
             {"key": self._results.key_of(FORECASTS + part.name)}
             | {name: value for name, value in asdict(part).items() if name not in {"name", "quantiles_cross"}}
             for part in parts
         ]
-        fields = ("format", "rows", "items", "first_timestamp", "last_timestamp", "quantiles_cross")
-        return {
-            "schema_version": 1,
-            **{name: summary[name] for name in fields},
-            "model": model,
-            "parts": named,
-        }
+        fields = ("format", "rows", "items", "first_timestamp", "last_timestamp", "quantiles_cross", "model")
+        return {"schema_version": 1, **{name: summary[name] for name in fields}, "parts": named}

@@ -66,7 +66,7 @@ class Forecaster:
 def forecast_batches(
     family: Family, panel: Panel, batch: WindowBatch, levels: Sequence[float] = QUANTILES
 ) -> Iterator[Floats]:
-    """(n, V, h, q) forecasts in order, at ascending levels; halves the batch whenever it does not fit into the GPU's memory.
+    """(n, V, h, q) forecasts in order, at ascending levels; halves a batch that does not fit into the GPU's memory.
 
     Raises:
         InvalidInput: a single window does not fit.

@@ -21,7 +21,8 @@ def write_report(folder: Path, found: Mapping[str, Any], config: ForecastConfig)
         "",
         f"{found['items']} series, {found['rows']} rows in {found['parts']} "
         f"{'part' if found['parts'] == 1 else 'parts'}, from {found['first_timestamp']} to {found['last_timestamp']}.",
-        f"Model: {code(config.model)}, {found['family']}, context length {found['context_length']}, {found['precision']}.",
+        f"Model: {code(config.model)} ({found['family']}), context length {found['context_length']}, "
+        f"{found['precision']}.",
         *([cross] if found["cross_learning"] else []),
         *(f"Data: {escaped(problem)}." for problem in found["findings"]),
         "",

@@ -90,17 +90,19 @@ def read_future(files: Sequence[Path], data: Data, horizon: Horizon, series: Ind
     asked = data.model_copy(update={"target": [], "past_covariates": []})
     parts = open_parts(files, asked)
     count = check_columns(parts, asked, Findings(data.problems))
-    with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder:
-        with closing(Block(Path(folder) / "future.npy", len(known), count)) as block:
-            found = scan(parts, asked, block, lambda _rows: None)
-            rows, _ = sort(found, data.item_id, block, lambda _rows: None)
-            places = _places(rows, data, horizon, series)
-            filled = np.full((len(known), len(series) * horizon.length), np.nan, dtype=np.float32)
-            for index, column in enumerate(found.columns):
-                values = block.read(index)[places.rows]
-                if column.texts is not None:
-                    values = recoded(values, column.texts, panel.categories.get(column.name, ()))
-                filled[index, places.points] = values
+    with (
+        tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder,
+        closing(Block(Path(folder) / "future.npy", len(known), count)) as block,
+    ):
+        found = scan(parts, asked, block, lambda _rows: None)
+        rows, _ = sort(found, data.item_id, block, lambda _rows: None)
+        places = _places(rows, data, horizon, series)
+        filled = np.full((len(known), len(series) * horizon.length), np.nan, dtype=np.float32)
+        for index, column in enumerate(found.columns):
+            values = block.read(index)[places.rows]
+            if column.texts is not None:
+                values = recoded(values, column.texts, panel.categories.get(column.name, ()))
+            filled[index, places.points] = values
     return filled.reshape(len(known), len(series), horizon.length)
 
 
