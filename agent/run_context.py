@@ -77,7 +77,12 @@ def compose(
         record=RunRecord(request, progress),
         results=results,
         checkpoints=CheckpointUploader(
-            objects, transfer, results.key_of, workdir.checkpoints, progress, forecasts and forecasts.upload
+            objects,
+            transfer,
+            results.key_of,
+            workdir.checkpoints,
+            progress,
+            None if forecasts is None else forecasts.upload,
         ),
         forecasts=forecasts,
         logs=_log_shipper(world, request, session, workdir, results),

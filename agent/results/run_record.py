@@ -25,8 +25,8 @@ from chronos_ec2.worker.progress import Progress
 
 _log = logging.getLogger(__name__)
 _RESULT_FIELDS = (
-    "steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "interruptions", "evaluation", "forecast",
-    "comparison",
+    "steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "interruptions", "evaluation",
+    "forecast", "comparison",
 )  # fmt: skip
 _RUN_SCHEMA_VERSION = 1
 

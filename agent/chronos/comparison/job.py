@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
 from typing import Any
 
 import torch
@@ -14,9 +13,9 @@ from agent.chronos.batching.split import held_out_for_test, with_observations
 from agent.chronos.comparison.report import write_report
 from agent.chronos.comparison.verdict import NAIVE, ranking, verdict
 from agent.chronos.evaluate import statistical
-from agent.chronos.evaluate.evaluate import EvaluatedModels, flat_scores, fitted_baselines
+from agent.chronos.evaluate.evaluate import EvaluatedModels, fitted_baselines, flat_scores
 from agent.chronos.evaluate.forecast_table import examples, ids_of, write_forecasts
-from agent.chronos.evaluate.metrics import scores, series_mase, table, undefined
+from agent.chronos.evaluate.metrics import series_mase, table, undefined
 from agent.chronos.evaluate.predict import Forecaster, free_memory
 from agent.chronos.evaluate.report import without_nan
 from agent.chronos.evaluate.seasonal_naive import naive_forecasts
@@ -64,6 +63,77 @@ def run(workdir: Workdir, config: EvaluateConfig, metrics: Metrics, stop: StopSi
         "stopped_early": False,
         "metrics": flat_scores(job.models.errors, best),
         "comparison": without_nan({name: one for name, one in document.items() if name != "findings"}),
-        "examples": job.examples(best),
+        "examples": job.examples(),
         "seconds": {"evaluation": round(time.monotonic() - started, 3)},
     }
+
+
+class _Comparison:
+    """The models so far, in the order of the configuration, and the forecasts of the best one."""
+
+    def __init__(
+        self, workdir: Workdir, config: EvaluateConfig, metrics: Metrics, stop: StopSignal, panel: Panel,
+        test: HeldOutWindows,
+    ) -> None:  # fmt: skip
+        self._workdir, self._config, self._metrics, self._stop = workdir, config, metrics, stop
+        self._panel, self._test = panel, test
+        self._naive = naive_forecasts(panel, test)
+        self.models = EvaluatedModels(test)
+        self._best: tuple[str, Family, Floats] | None = None
+        self.facts: dict[str, Any] = {"series": len(panel), "frequency": frequency_of(panel), "models": {}}
+
+    def add(self, given: str, device: str) -> None:
+        """Load a model and forecast the windows with it; keep the forecasts if they are the best so far."""
+        config, number = self._config, len(self.models.errors)
+        self._metrics.event("loading", what=f"model {given}")
+        folder = self._workdir.reference(given)
+        family = forecasting_model(folder, config, device)
+        panel = with_categories(
+            self._panel, config.data, categories_of(folder), self._workdir.panels / f"recoded-{number}.npy"
+        )
+        if config.batch_size is not None:
+            family.fitting = max(1, config.batch_size // family.sequences(panel.columns))
+        windows = self._test.cutoffs.size
+
+        def done(count: int) -> None:
+            self._metrics.step(number * windows + count, len(config.models) * windows)
+
+        forecasts = Forecaster(panel, self._metrics, self._stop, done).forecast(family, self._test)
+        self.models.add(given, forecasts)
+        self.facts["models"][given] = {
+            "family": family.name, "context_length": family.context, "precision": family.precision,
+            "attention": family.attention, "device": family.device,
+        }  # fmt: skip
+        if ranking(table(self.models.errors))[1][0] == given:
+            self._best = given, family, forecasts
+        free_memory()
+
+    def compare(self, fits: statistical.Fits) -> dict[str, Any]:
+        """The document: the leaderboard, the differences of the best model from the others, and the verdict."""
+        test, models = self._test, self.models
+        order = ranking(table(models.errors))[1]
+        for found in (models.errors, models.by_horizon):
+            for name in order:
+                found[name] = found.pop(name)
+        models.add(NAIVE, self._naive)
+        best_minus = models.compare(order[0])
+        return {
+            "models": table(models.errors),
+            "verdict": verdict(self._config.models[0], table(models.errors), best_minus),
+            "undefined": undefined(test),
+            "best_minus": documents(best_minus),
+            "by_horizon": models.by_horizon,
+            "baselines": fitted_baselines(fits, test, models.errors, self._metrics, self._stop, order[0]),
+        }
+
+    def write_forecasts(self) -> None:
+        """The best model's forecasts of the windows."""
+        assert self._best is not None
+        write_forecasts(self._workdir.forecasts, self._panel, self._test, self._config.data, self._best[2], self._naive)
+
+    def examples(self) -> list[dict[str, Any]]:
+        """Series to plot, with the best model's forecasts."""
+        assert self._best is not None
+        given, family, forecasts = self._best
+        mase = series_mase(self.models.errors[given])
+        return examples(self._panel, self._test, family.name, forecasts, self._naive, mase)

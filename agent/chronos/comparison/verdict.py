@@ -48,8 +48,10 @@ def _sentence(
 ) -> str:
     name, naive = by.upper(), best_minus[NAIVE][by]
     if not naive.below_zero:
-        return f"no model is shown to be better than seasonal naive: {name} {scores[best][by]:.4f} of {best} against "\
+        return (
+            f"no model is shown to be better than seasonal naive: {name} {scores[best][by]:.4f} of {best} against "
             f"{scores[NAIVE][by]:.4f}"
+        )
     over_naive = f"{-_relative(scores[best][by], scores[NAIVE][by]):.0%} better than seasonal naive in {name}"
     if len(order) == 1:
         return f"{best} is {over_naive}"

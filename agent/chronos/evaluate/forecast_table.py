@@ -37,7 +37,7 @@ def write_forecasts(
 
 def points_of(panel: Panel, data: Data, series: Indices, cutoffs: Indices, horizon: int) -> dict[str, Any]:
     """Item, time and target name of the points of windows `cutoffs` (k, n), in the order of forecasts (k, n, V, h)."""
-    windows, count, targets = *cutoffs.shape, panel.columns.targets
+    (windows, count), targets = cutoffs.shape, panel.columns.targets
     points = (panel.offsets[series] + cutoffs)[:, :, None, None] + np.arange(horizon)
     points = np.broadcast_to(points, (windows, count, targets, horizon)).reshape(-1)
     items = np.tile(np.repeat(series, targets * horizon), windows)

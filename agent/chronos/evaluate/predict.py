@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Forecaster:
     panel: Panel
     metrics: Metrics
     stop: StopSignal
+    on_windows: Callable[[int], None] = lambda _done: None
 
     def forecast(self, family: Family, held_out: HeldOutWindows) -> Floats:
         """(k, n, V, h, q). Raises StoppedEarly; InvalidInput if a single window does not fit into memory."""
@@ -43,6 +44,7 @@ class Forecaster:
                 found.append(block)
                 done += len(block)
                 self.metrics.event("evaluating", done=done, total=total)
+                self.on_windows(done)
                 self.stop.check()
             windows.append(np.concatenate(found))
         return np.stack(windows)

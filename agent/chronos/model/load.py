@@ -20,7 +20,7 @@ from agent.data.hashing import sha256_of
 from agent.protocol.trainer import write_json
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.job_config.jobs import ForecastConfig
+from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig
 from chronos_ec2.job_config.schema import Lora, TrainingConfig
 
 
@@ -57,13 +57,13 @@ def load_pipeline(base: str, device: str, cached: bool = False, key: str = "mode
     return pipeline
 
 
-def forecasting_model(folder: Path, config: ForecastConfig, device: str) -> Family:
-    """The model of a forecast, on a device, as its configuration wants it. Raises InvalidInput."""
+def forecasting_model(folder: Path, config: ForecastConfig | EvaluateConfig, device: str) -> Family:
+    """A model to forecast with, on a device, as the configuration wants it. Raises InvalidInput."""
     pipeline = load_pipeline(str(folder), device, key="model")
     context = min(config.context_length, int(pipeline.model_context_length))
     precision = choose_precision(config.precision, device)
     family = family_of(pipeline, context, config.prediction_length, precision)
-    if config.cross_learning:
+    if isinstance(config, ForecastConfig) and config.cross_learning:
         family.learn_across()
     return family
 

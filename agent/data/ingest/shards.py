@@ -146,4 +146,5 @@ def _shard_of(ids: Sequence[pa.Array], of: int) -> Indices:
         values = np.array([*(zlib.crc32(text.encode()) for text in texts), 0], dtype=np.uint64)
         codes = encoded.indices.fill_null(len(texts)).to_numpy(zero_copy_only=False)
         hashes = hashes * np.uint64(1_000_003) + values[codes]
-    return (hashes % np.uint64(of)).astype(np.int64)
+    shards: Indices = (hashes % np.uint64(of)).astype(np.int64)
+    return shards
