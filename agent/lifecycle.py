@@ -21,6 +21,7 @@ from agent.results.cleanup import clean, delete_all
 from agent.results.upload import RUN
 from agent.results.verdict import completed
 from agent.run_context import RunContext, compose
+from agent.run_report import write_report
 from agent.supervise.periodic import HeartbeatThread, PeriodicTask
 from agent.supervise.supervisor import UPLOAD_SHARE, Callbacks, Timeouts, read_result, supervise
 from agent.supervise.time_limit import time_limit
@@ -188,6 +189,7 @@ class AgentRun:
         document = ctx.record.training_document(ctx.session.run, completed(ctx.request.job, ctx.record.result), uri)
         if missing := results.missing():
             raise RunFailed(Cause.INFRA, f"S3 does not have {', '.join(missing[:3])} as uploaded: launch again")
+        write_report(ctx, _COMPLETED, document)
         results.summary(document)
 
     def _save_unfinished(self, verdict: Verdict) -> None:
@@ -204,8 +206,10 @@ class AgentRun:
             ctx.checkpoints.drain(left.total_seconds())
             ctx.logs.ship()
             ctx.results.evaluation(ctx.workdir)
-            ctx.results.summary(ctx.record.training_document(ctx.session.run, verdict))
+            document = ctx.record.training_document(ctx.session.run, verdict)
+            ctx.results.summary(document)
             ctx.results.document(RUN, ctx.record.run_document(ctx.session.run, ctx.workdir.facts))
+            write_report(ctx, verdict, document)
         except Exception as error:  # noqa: BLE001 - the verdict must be written even if something cannot be saved
             _log.warning("not everything was saved: %s", error)
 

@@ -54,10 +54,10 @@ OBJECTS: dict[str, Sequence[str]] = {
     "`RUN/heartbeat.json`, `RUN/status.json`": [
         run_key(ENVIRONMENT, RUN, "heartbeat.json"), status_key(ENVIRONMENT, RUN),
     ],
-    "results: `RUN/` `models/` `eval/` `plots/` `tensorboard/` `forecasts.parquet` `run.json` `training.json`": [
+    "results: `RUN/` `models/` `eval/` `plots/` `tensorboard/` `*.parquet` `report.html` `run.json` `training.json`": [
         run_key(ENVIRONMENT, RUN, name)
         for name in ("models/model.safetensors", "eval/metrics.json", "plots/loss.png", "tensorboard/events",
-                     "forecasts.parquet", "run.json", "training.json")
+                     "forecasts.parquet", "report.html", "run.json", "training.json")
     ],
     "`RUN/checkpoints/`, `RUN/logs/`, `RUN/metrics.jsonl`": [
         run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),

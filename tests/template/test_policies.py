@@ -333,6 +333,7 @@ ALLOWED = [
             "training.json",
             "metrics.jsonl",
             "forecasts.parquet",
+            "report.html",
             "models/model.safetensors",
             "eval/metrics.json",
             "plots/loss.png",

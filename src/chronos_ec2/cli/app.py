@@ -19,6 +19,7 @@ SUMMARIES = {
     "monitor": "Follow a run until it is over and its instance is gone.",
     "logs": "Print a log of a run.",
     "results": "Download the results of a run: model, evaluation, forecasts, plots, logs.",
+    "report": "Fetch the report of a run, one HTML file, and open it.",
     "kill": "End a run after it has saved its work.",
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",
@@ -32,7 +33,7 @@ SUMMARIES = {
 """The commands in the order of `--help`, each with the first sentence of its own help."""
 _FOLDERS = {
     "jobs": {"launch", "kill"},
-    "runs": {"monitor", "logs", "results", "runs"},
+    "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "upload"},
     "account": {"cleanup", "verify", "doctor", "teardown", "local"},
 }
