@@ -186,10 +186,11 @@ class AgentRun:
             ctx.forecasts.finish(ctx.record.result["forecast"])
         ctx.logs.ship()
         uri = f"s3://{ctx.bucket}/{results.key_of('models/')}" if has_model else None
-        document = ctx.record.training_document(ctx.session.run, completed(ctx.request.job, ctx.record.result), uri)
+        verdict = completed(ctx.request.job, ctx.record.result)
+        document = ctx.record.training_document(ctx.session.run, verdict, uri)
         if missing := results.missing():
             raise RunFailed(Cause.INFRA, f"S3 does not have {', '.join(missing[:3])} as uploaded: launch again")
-        write_report(ctx, _COMPLETED, document)
+        write_report(ctx, verdict, document)
         results.summary(document)
 
     def _save_unfinished(self, verdict: Verdict) -> None:

@@ -112,9 +112,8 @@ class _Comparison:
         """The document: the leaderboard, the differences of the best model from the others, and the verdict."""
         test, models = self._test, self.models
         order = ranking(table(models.errors))[1]
-        for found in (models.errors, models.by_horizon):
-            for name in order:
-                found[name] = found.pop(name)
+        for name in order:
+            models.errors[name], models.by_horizon[name] = models.errors.pop(name), models.by_horizon.pop(name)
         models.add(NAIVE, self._naive)
         best_minus = models.compare(order[0])
         return {
