@@ -86,7 +86,7 @@ class RunRecord:
             "preflight": as_documents(self.checks),
             "data": self.dataset.to_document() | {"rows": self.rows} if self.dataset else None,
             "future": self.future.to_document() if self.future else None,
-            "models": [{"given": one.given, "uri": one.uri, "sha256": dict(one.sha256)} for one in request.models],
+            "models": [one.to_dict() for one in request.models],
             "training": _read_facts(facts),
             "config": dict(request.config),
         }
