@@ -117,9 +117,11 @@ def test_heartbeats_count_series_and_the_step_says_what_the_job_does(tmp_path: P
     put_toy_series(world, tmp_path)
     model = a_model(world, tmp_path)
     launch(world, FORECAST, job=Job.FORECAST, models=(model,))
-    faults.hook(
-        "objects.write", lambda _key: steps.append(world.document("status.json")["step"]), after=True, on="*/status.json"
-    )  # fmt: skip
+
+    def seen(_key: str) -> None:
+        steps.append(world.document("status.json")["step"])
+
+    faults.hook("objects.write", seen, after=True, on="*/status.json")
     run_to_end(world, a_workdir(tmp_path))
     heartbeat = world.store.read_heartbeat("dev", RUN_ID)
     assert isinstance(heartbeat, HeartbeatReceived)

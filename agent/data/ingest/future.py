@@ -13,10 +13,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from agent.data.columns import check_columns, open_parts
+from agent.data.columns import check_columns
 from agent.data.covariate_schema import recoded
 from agent.data.findings import Findings, for_instance, some_of
 from agent.data.frequency import Grid, find_grid, instants_of, local_ticks, ticks_per_day
+from agent.data.ingest.parts import open_parts
 from agent.data.ingest.scan import scan
 from agent.data.ingest.sorting import Rows, sort
 from agent.data.panel import Block, Floats, Indices, Panel, item_names

@@ -12,9 +12,11 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.data.columns import Part, check_columns, common_time, open_parts, stored_time
+from agent.data.columns import check_columns, common_time, stored_time
 from agent.data.findings import Findings
-from agent.data.ingest.scan import batches, cast_column, holds_text, id_type
+from agent.data.ingest.batches import batches
+from agent.data.ingest.parts import Part, open_parts
+from agent.data.ingest.scan import cast_column, holds_text, id_type
 from agent.data.panel import Indices
 from chronos_ec2.job_config.data import Data
 
