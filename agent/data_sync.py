@@ -53,6 +53,7 @@ class DataSync:
         ctx = self._ctx
         ctx.record.dataset = dataset = self._download(ctx.request.dataset_keys, ctx.workdir.data)
         if ctx.request.future_keys:
+            ctx.workdir.future.mkdir()
             ctx.record.future = self._download(ctx.request.future_keys, ctx.workdir.future)
         dataset.write_hashes(ctx.workdir.data_hashes)
         if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
@@ -73,7 +74,6 @@ class DataSync:
 
     def _download(self, keys: tuple[DataObject, ...], folder: Path) -> DataSet:
         ctx = self._ctx
-        folder.mkdir(exist_ok=True)
         return download(ctx.world.transfer, keys, folder, ctx.progress.synced, ctx.control.check)
 
     def restore(self) -> None:
