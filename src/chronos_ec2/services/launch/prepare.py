@@ -160,9 +160,7 @@ class LaunchPreparation:
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
         )  # fmt: skip
-        return Prepared(
-            spec, config, before.dataset_keys, {}, resumed, self._offers(request, instance_types, kinds)
-        )
+        return Prepared(spec, config, before.dataset_keys, {}, resumed, self._offers(request, instance_types, kinds))
 
     def publish(self, request: LaunchRequest, prepared: Prepared) -> LaunchSpec:
         """Upload what the bucket lacks of a planned run, and return what is to be launched.
