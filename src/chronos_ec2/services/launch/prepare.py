@@ -32,7 +32,7 @@ from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchSpec
-from chronos_ec2.services.launch.types import find_types
+from chronos_ec2.services.launch.types import Offer, find_types, offers_of
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
@@ -93,6 +93,7 @@ class Prepared:
         dataset: each file; empty for the data of the smoke test, which come with it.
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
+        offers: what EC2 offers of each instance type.
     """
 
     spec: LaunchSpec
@@ -100,6 +101,7 @@ class Prepared:
     dataset: tuple[DataObject, ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
+    offers: tuple[Offer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +146,7 @@ class LaunchPreparation:
             else find_dataset(self.store, self.stack.environment, spec.data_path)
         )
         check_request_size(spec.config, dataset)
-        return Prepared(spec, config, dataset, resolved.chosen)
+        return Prepared(spec, config, dataset, resolved.chosen, offers=self._offers(request, instance_types, kinds))
 
     def _plan_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
         """Check that a run can be taken up."""
@@ -152,13 +154,13 @@ class LaunchPreparation:
         before = resumed.request
         instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
-        self._types(request, instance_types, before.allow_cpu)
+        kinds = self._types(request, instance_types, before.allow_cpu)
         spec = replace(
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
         )  # fmt: skip
-        return Prepared(spec, config, before.dataset_keys, {}, resumed)
+        return Prepared(spec, config, before.dataset_keys, {}, resumed, self._offers(request, instance_types, kinds))
 
     def publish(self, request: LaunchRequest, prepared: Prepared) -> LaunchSpec:
         """Upload what the bucket lacks of a planned run, and return what is to be launched.
@@ -187,6 +189,11 @@ class LaunchPreparation:
         """What the types are. Raises InvalidInput for one that the stack does not allow or a run cannot use."""
         self.stack.bounds.check(instance_types, with_max_runtime(self.limits, request.max_hours).max_runtime)
         return find_types(self.catalogue, instance_types, allow_cpu, self.warn)
+
+    def _offers(
+        self, request: LaunchRequest, instance_types: tuple[str, ...], kinds: Mapping[str, InstanceType]
+    ) -> tuple[Offer, ...]:
+        return offers_of(instance_types, kinds, self.prices, self.stack.region, request.market)
 
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
