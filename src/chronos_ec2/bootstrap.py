@@ -21,12 +21,14 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.stack_status import stack_name
+from chronos_ec2.model_hub import HuggingFaceHub
 from chronos_ec2.ports import (
     Clock,
     Deadlines,
     Deployment,
     Fleet,
     LogStreams,
+    ModelHub,
     ObjectTransfer,
     Prices,
     SetupChecks,
@@ -72,6 +74,7 @@ class OperatorWorld:
     deployment: Deployment
     reconciler: Reconciler
     prices: Prices
+    hub: ModelHub
     clock: Clock
     limits: Limits
 
@@ -189,6 +192,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
         prices=prices,
+        hub=HuggingFaceHub(),
         clock=clock,
         limits=limits,
     )

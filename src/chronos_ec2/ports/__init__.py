@@ -10,6 +10,7 @@ from chronos_ec2.ports.environment import (
     Subscription,
     SubscriptionState,
 )
+from chronos_ec2.ports.model_hub import HubFiles, ModelHub
 from chronos_ec2.ports.storage import (
     ListedObject,
     LogStreams,
@@ -25,8 +26,10 @@ __all__ = [
     "Deadlines",
     "Deployment",
     "Fleet",
+    "HubFiles",
     "ListedObject",
     "LogStreams",
+    "ModelHub",
     "Notifier",
     "ObjectStore",
     "ObjectTransfer",

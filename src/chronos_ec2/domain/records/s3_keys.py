@@ -115,6 +115,16 @@ def code_key(sha256: str) -> str:
     return f"{CACHED}/code/{sha256}.zip"
 
 
+def model_key(sha256: str, name: str) -> str:
+    """Key of a file of a model that was copied into the bucket, by the hash of all its files."""
+    return f"{CACHED}/models/{sha256}/{name}"
+
+
+def hub_model_key(environment: str, name: str, commit: str) -> str:
+    """Key of the note under which hash a model of the hub was copied into the bucket, by its name and commit."""
+    return shared_key(environment, f"models/{name}/{commit}.json")
+
+
 def python_env_key(sha256: str) -> str:
     """Key of the archive with the agent's Python packages, by the hash of its content."""
     return f"{CACHED}/python-env/{sha256}.tar"

@@ -19,25 +19,31 @@ from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.job_config.defaults import resolve
-from chronos_ec2.job_config.jobs import JobConfig
+from chronos_ec2.job_config.jobs import JobConfig, model_references
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
-from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
+from chronos_ec2.ports import ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.doctor import check_bucket_region, check_sweep
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
+from chronos_ec2.services.launch.models import FoundModel, ModelFinder
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchSpec
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
+from chronos_ec2.services.publish.data import LocalData
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 
 MAX_RESTARTS = 1000
 """Of each kind. A run that lost its instance more often has another problem."""
+SMALL_GPUS = ("g6.xlarge", "g5.xlarge", "g4dn.xlarge")
+"""Where a run forecasts or evaluates by default: models of this size use little of a GPU, and no more of a larger one."""
+SHORT_RUN = timedelta(hours=4)
+"""The default deadline of a run that does not train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +52,9 @@ class LaunchRequest:
 
     Attributes:
         config: the configuration; None: the default in the bucket.
+        data: the data set, if it has to be uploaded.
+        future: the data set with the known covariates of the points to forecast: its path in the bucket, or what has to
+            be uploaded.
         config_path: the file that `config` was read from; the user's own trainer is beside it.
         instance_types: comma-separated, tried in order.
         resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
@@ -65,6 +74,8 @@ class LaunchRequest:
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
     resume: str | None = None
+    data: LocalData | None = None
+    future: LocalData | str | None = None
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
@@ -91,6 +102,8 @@ class Prepared:
         dataset: each file; empty for the data of the smoke test, which come with it.
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
+        future: each file of the second data set, if there is one.
+        models: what the run loads.
     """
 
     spec: LaunchSpec
@@ -98,6 +111,8 @@ class Prepared:
     dataset: tuple[DataObject, ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
+    future: tuple[DataObject, ...] = ()
+    models: tuple[FoundModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +124,7 @@ class LaunchPreparation:
     transfer: ObjectTransfer
     setup_checks: SetupChecks
     prices: Prices
+    hub: ModelHub
     limits: Limits
     report: Callable[[str], None]
     warn: Callable[[str], None]
@@ -129,18 +145,36 @@ class LaunchPreparation:
         if request.resume is not None:
             return self._plan_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.stack.environment, self.warn)
-        instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
+        instance_types = self._instance_types(request, Job(config.job))
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else instance_types[0])
         config = resolved.config
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
-        dataset = (
-            ()
-            if spec.data_path == PROBE_DATA_PATH
-            else find_dataset(self.store, self.stack.environment, spec.data_path)
-        )
-        check_request_size(spec.config, dataset)
-        return Prepared(spec, config, dataset, resolved.chosen)
+        dataset = () if spec.data_path == PROBE_DATA_PATH else self._files(request.data or spec.data_path, "data.path")
+        future = () if request.future is None else self._files(request.future, "--future")
+        check_request_size(spec.config, dataset + future)
+        found = {given: self._models.find(key, given) for key, given in model_references(config).items()}
+        return Prepared(spec, config, dataset, resolved.chosen, future=future, models=tuple(found.values()))
+
+    @property
+    def _models(self) -> ModelFinder:
+        stack = self.stack
+        return ModelFinder(self.store, self.transfer, self.hub, stack.environment, stack.bucket, self.report)
+
+    def _files(self, data: LocalData | str, where: str) -> tuple[DataObject, ...]:
+        if isinstance(data, LocalData):
+            return data.objects()
+        return find_dataset(self.store, self.stack.environment, data, where)
+
+    def _instance_types(self, request: LaunchRequest, job: Job) -> tuple[str, ...]:
+        """Those that are asked for; else the stack's to train, and small GPUs that it allows for any other job."""
+        if request.instance_types:
+            return split_instance_types(request.instance_types)
+        small = [kind for kind in SMALL_GPUS if self.stack.bounds.allows(kind)]
+        known = list_prices(self.prices, self.stack.region, small, self.stack.volume_gib)
+        if job is Job.TRAIN or request.allow_cpu or not known:
+            return split_instance_types(self.stack.instance_type)
+        return tuple(known)[: self.stack.bounds.max_types]
 
     def _plan_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
         """Check that a run can be taken up."""
@@ -152,6 +186,7 @@ class LaunchPreparation:
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
+            future=before.future_keys, models=before.models,
         )  # fmt: skip
         return Prepared(spec, config, before.dataset_keys, {}, resumed)
 
@@ -166,8 +201,15 @@ class LaunchPreparation:
         if prepared.resumed is None:
             if spec.data_path == PROBE_DATA_PATH:
                 put_probe_data(self.store, self.stack.environment)
+            for data in (request.data, request.future):
+                if isinstance(data, LocalData):
+                    self.report(f"uploading {len(data.files)} files as {data.data_path}")
+                    data.upload(self.store, self.transfer, lambda _count: None)
             spec = replace(
-                spec, code_sha256=publish_code(_custom_module(prepared.config), request.config_path, self.store)
+                spec,
+                code_sha256=publish_code(_custom_module(prepared.config), request.config_path, self.store),
+                future=self._uploaded(request.future),
+                models=tuple(self._models.publish(found) for found in prepared.models),
             )
         elif has_bundle(self.store, spec.bundle_sha256):
             return spec
@@ -175,6 +217,12 @@ class LaunchPreparation:
             self.warn(f"the agent of run {request.resume} is gone from the bucket, so this checkout's is used")
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
         return replace(spec, bundle_sha256=bundle_sha256, commit=commit_of(CHECKOUT))
+
+    def _uploaded(self, future: LocalData | str | None) -> tuple[DataObject, ...]:
+        if future is None:
+            return ()
+        path = future.data_path if isinstance(future, LocalData) else future
+        return find_dataset(self.store, self.stack.environment, path, "--future")
 
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
@@ -184,7 +232,8 @@ class LaunchPreparation:
         prices = list_prices(self.prices, region, instance_types, volume_gib)
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
-        limits = with_max_runtime(self.limits, request.max_hours)
+        job = Job(config["job"])
+        limits = with_max_runtime(self.limits, request.max_hours, job)
         self.stack.bounds.check(instance_types, limits.max_runtime)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
@@ -211,7 +260,7 @@ class LaunchPreparation:
             wait_for_capacity=request.wait_for_capacity,
             on_demand_after=request.on_demand_after,
             stack_id=self.stack.stack_id,
-            job=Job(config.get("job", Job.TRAIN)),
+            job=job,
         )
 
 
@@ -231,10 +280,11 @@ def check_waiting(request: LaunchRequest) -> None:
         raise InvalidInput("--on-demand-after", f"{short_span(fall_back)} is never reached", remedy)
 
 
-def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
+def with_max_runtime(limits: Limits, hours: float | None, job: Job = Job.TRAIN) -> Limits:
     """Return the limits with another maximum run time. Raises InvalidInput if it is too short to do anything in."""
     if hours is None:
-        return limits
+        longest = limits.max_runtime if job is Job.TRAIN else min(limits.max_runtime, SHORT_RUN)
+        return replace(limits, max_runtime=longest)
     shortest = limits.boot + 2 * limits.grace
     if timedelta(hours=hours) < shortest:
         raise InvalidInput("--max-hours", f"{hours} is too short", f"at least {shortest.total_seconds() / 3600:.2f}")

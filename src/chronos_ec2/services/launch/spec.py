@@ -10,7 +10,7 @@ from typing import Any
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import DataObject, Parent
+from chronos_ec2.domain.records.request import DataObject, ModelReference, Parent
 from chronos_ec2.domain.records.status import Job
 
 
@@ -32,6 +32,7 @@ class LaunchSpec:
         stack_id: the stack whose watchdog will end the run.
         job: what the run does.
         future: exactly the files with the known covariates of the points to forecast.
+        models: exactly the models to load.
     """
 
     lane: Lane
@@ -59,6 +60,7 @@ class LaunchSpec:
     stack_id: str = ""
     job: Job = Job.TRAIN
     future: tuple[DataObject, ...] = ()
+    models: tuple[ModelReference, ...] = ()
 
     def price_of(self, instance_type: str) -> float | None:
         """USD per hour of an instance type, None if unknown."""
