@@ -187,6 +187,7 @@ class AgentRun:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         ctx.record.rows = rows
         ctx.progress.work()
+        ctx.models.download_all(ctx.request.models, ctx.workdir.reference)
         if ctx.request.code_sha256 is not None:
             fetch_code(ctx.world.store.objects, ctx.request.code_sha256, ctx.workdir.code)
         _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
