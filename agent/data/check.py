@@ -10,11 +10,13 @@ from typing import Any
 
 import numpy as np
 
+from agent.data.columns import open_parts
 from agent.data.findings import Finding, Findings
 from agent.data.frequency import frequency_of
 from agent.data.ingest.read import Progress, ignore_progress, read_panel
 from agent.data.panel import Panel, plain_times
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.job_config.data import Data
 from chronos_ec2.job_config.held_out import min_series_length
 from chronos_ec2.job_config.jobs import JobConfig
 
@@ -83,6 +85,13 @@ def check_data(
         except InvalidInput as error:
             findings.add(error)
     return DataReport(tuple(findings), summary)
+
+
+def columns_ahead(files: Sequence[Path], data: Data) -> list[str]:
+    """The columns of a second data set that can be known covariates: all but item, time, targets and pandas' index."""
+    first = open_parts(files, data)[0]
+    others = {*data.item_id, data.timestamp, *data.target}
+    return [name for name in (*first.schema.names, *first.keys) if name not in others and not name.startswith("__")]
 
 
 def some_series(panel: Panel, count: int = 6) -> list[dict[str, Any]]:

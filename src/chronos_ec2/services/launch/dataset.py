@@ -10,9 +10,7 @@ from chronos_ec2.run_store import RunStore
 PARQUET = ".parquet"
 
 
-def find_dataset(
-    store: RunStore, environment: str, data_path: str, where: str = "data.path"
-) -> tuple[DataObject, ...]:
+def find_dataset(store: RunStore, environment: str, data_path: str, where: str = "data.path") -> tuple[DataObject, ...]:
     """List every Parquet file of a data set. Raises InvalidInput if there is none, or one is empty."""
     prefix = shared_key(environment, data_path)
     found = tuple(

@@ -121,7 +121,8 @@ class ModelFinder:
             return FoundModel(given, shown, size, self._reference(given, copied))
         files = files or self.hub.find(source.name, commit)
         kept = _kept(key, given, [name for name, _ in files.files])
-        return FoundModel(given, shown, sum(size for name, size in files.files if name in kept), hub=(source.name, files))
+        size = sum(size for name, size in files.files if name in kept)
+        return FoundModel(given, shown, size, hub=(source.name, files))
 
     def _copied_before(self, name: str, commit: str) -> Hashes:
         """The files of a model of the hub, if it was copied into the bucket."""
@@ -154,7 +155,9 @@ class ModelFinder:
         prefix = run_key(self.environment, run_id, MODELS)
         sizes = {name.removeprefix(prefix): size for name, size in self.store.objects.keys(prefix)}
         if missing := [name for name, _ in view.run.models if name not in sizes]:
-            raise InvalidInput(key, f"{prefix}{missing[0]}, of the model of run {run_id}, is gone", "name another model")
+            raise InvalidInput(
+                key, f"{prefix}{missing[0]}, of the model of run {run_id}, is gone", "name another model"
+            )
         size = sum(sizes[name] for name, _ in view.run.models)
         return FoundModel(given, given, size, ModelReference(given, f"s3://{self.bucket}/{prefix}", view.run.models))
 
@@ -162,7 +165,7 @@ class ModelFinder:
         """A model that somebody has put into the bucket. Files without a hash of ours are read to find it."""
         if source.bucket != self.bucket:
             remedy = f"download it, and name its folder; or copy it to s3://{self.bucket}/{self._uploads}"
-            raise InvalidInput(key, f"{given} is in another bucket than the stack's, and instances read no other", remedy)
+            raise InvalidInput(key, f"{given} is not in the stack's bucket, and instances read no other", remedy)
         if match := re.fullmatch(rf"{self.environment}/({RUN_ID_PATTERN.pattern})/{MODELS}", source.prefix):
             return self._of_run(key, given, match[1])
         if not source.prefix.startswith((model_key("", ""), shared_key(self.environment, ""))):
@@ -171,12 +174,15 @@ class ModelFinder:
         sizes = {name.removeprefix(source.prefix): size for name, size in self.store.objects.keys(source.prefix)}
         _kept(key, given, sizes)
         if len(sizes) > MAX_MODEL_FILES or not all(sizes.values()):
-            problem = f"{given} has {len(sizes)} files, or an empty one; a model has at most {MAX_MODEL_FILES}, none empty"
+            problem = (
+                f"{given} has {len(sizes)} files, or an empty one; a model has at most {MAX_MODEL_FILES}, none empty"
+            )
             raise InvalidInput(key, problem, "keep the files of the model alone there")
         self.report(f"reading {given}")
         # All of them: an instance refuses a folder with a file that is not in the request.
         hashes = tuple((name, self._sha256_of(source.prefix + name)) for name in sorted(sizes))
-        return FoundModel(given, given, sum(sizes.values()), ModelReference(given, f"s3://{self.bucket}/{source.prefix}", hashes))
+        reference = ModelReference(given, f"s3://{self.bucket}/{source.prefix}", hashes)
+        return FoundModel(given, given, sum(sizes.values()), reference)
 
     @property
     def _uploads(self) -> str:
@@ -239,7 +245,8 @@ def _hashes(key: str, given: str, folder: Path, names: Iterable[str]) -> Hashes:
     except ValueError as error:
         raise InvalidInput(key, f"{CONFIG} of {given} is not JSON", "save the model again") from error
     except OSError as error:
-        raise InvalidInput(key, f"{given} cannot be read: {error.strerror}", "check the path and its permissions") from error
+        remedy = "check the path and its permissions"
+        raise InvalidInput(key, f"{given} cannot be read: {error.strerror}", remedy) from error
     if not isinstance(config, dict) or not any(name in config for name in _CHRONOS):
         remedy = "Chronos-2, Chronos-Bolt and Chronos-T5 can be used, such as amazon/chronos-2"
         raise InvalidInput(key, f"{given} is not a model of Chronos: its {CONFIG} has no {_CHRONOS[0]}", remedy)

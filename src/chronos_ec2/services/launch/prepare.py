@@ -41,7 +41,7 @@ from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 MAX_RESTARTS = 1000
 """Of each kind. A run that lost its instance more often has another problem."""
 SMALL_GPUS = ("g6.xlarge", "g5.xlarge", "g4dn.xlarge")
-"""Where a run forecasts or evaluates by default: models of this size use little of a GPU, and no more of a larger one."""
+"""Where a run forecasts or evaluates by default: these models use little of a GPU."""
 SHORT_RUN = timedelta(hours=4)
 """The default deadline of a run that does not train."""
 

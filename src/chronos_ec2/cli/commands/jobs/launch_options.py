@@ -27,7 +27,7 @@ class LaunchOptions:
         str | None,
         typer.Option(
             envvar="INSTANCE_TYPE",
-            help="EC2 instance type, or several to try in order: a,b,c. Default: the stack's to train, small GPUs else.",
+            help="EC2 instance type, or several to try in order: a,b,c. Default: the stack's to train, else small.",
         ),
     ] = None
     lane: Annotated[str, typer.Option(help="The lane to run in; each has one run at a time.")] = MAIN_LANE
@@ -86,7 +86,9 @@ def with_launch_options(command: Callable[..., None]) -> Callable[..., None]:
     names = [field.name for field in fields(LaunchOptions)]
     parameters = [one.replace(kind=one.KEYWORD_ONLY) for one in own.parameters.values() if one.name != "options"]
     parameters += [
-        inspect.Parameter(field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name])
+        inspect.Parameter(
+            field.name, inspect.Parameter.KEYWORD_ONLY, default=field.default, annotation=hints[field.name]
+        )
         for field in fields(LaunchOptions)
     ]
 
