@@ -18,7 +18,7 @@ from xdist.scheduler import LoadScopeScheduling
 from chronos_ec2.aws import clients
 from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
-from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
+from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server, without_price_list
 from tests.template.calls import CALLS, Recorder
 from tests.template.test_policies import policies, policies_of
 
@@ -137,11 +137,12 @@ def moto_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
+def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
     """An AWS with nothing in it; its endpoint."""
     forget_everything(moto_endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
-    return moto_endpoint
+    with without_price_list():
+        yield moto_endpoint
 
 
 @pytest.fixture

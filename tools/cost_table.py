@@ -15,6 +15,7 @@ from agent.logs.redacted_copy import MAX_PARTS, PART_BYTES
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.planning.cost import HOURS_PER_MONTH, PUBLIC_IPV4_USD_PER_HOUR
 from chronos_ec2.job_config.schema import Training
+from chronos_ec2.ports import Price
 from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.services.prices import ROOT_VOLUME_GIB
 from chronos_ec2.testing import Environment
@@ -82,7 +83,7 @@ def idle_month() -> list[Line]:
 def training_hour() -> list[Line]:
     """One hour of a run, in addition to the idle cost."""
     heartbeats = 3600 / Limits().heartbeat.total_seconds()
-    instance, gib_month = _instance_usd(), BundledPrices().gib_month(_REGION) or 0.0
+    instance, gib_month = _instance_usd(), _usd(BundledPrices().gib_month(_REGION))
     volume = ROOT_VOLUME_GIB / HOURS_PER_MONTH
     return [
         _plain(f"{_INSTANCE}, on demand", f"${instance} for 1 hour", 1, instance),
@@ -123,7 +124,11 @@ def typical_run() -> list[Line]:
 
 
 def _instance_usd() -> float:
-    return BundledPrices().on_demand(_REGION, _INSTANCE) or 0.0
+    return _usd(BundledPrices().on_demand(_REGION, _INSTANCE))
+
+
+def _usd(price: Price | None) -> float:
+    return price.usd if price else 0.0
 
 
 def _plain(what: str, price: str, quantity: float, usd: float) -> Line:
@@ -204,7 +209,8 @@ default on this instance type, writes far smaller ones.
 
 ## Sources
 
-All prices are in `src/chronos_ec2/price_list/prices.toml`; `launch --price` replaces those of instances.
+All prices are in `src/chronos_ec2/price_list/prices.toml`. A launch takes the prices that AWS lists at that moment, and
+those of the file only where AWS does not answer or refuses; `launch --price` replaces that of the instance.
 
 - instances: {price_table()["sources"]["on_demand"].strip()}
 - volumes: {price_table()["sources"]["gp3_gib_month"].strip()}

@@ -11,6 +11,7 @@ from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.errors import unattended
+from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
@@ -37,6 +38,7 @@ from chronos_ec2.ports import (
 from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
+from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
@@ -173,7 +175,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     notifier = SnsNotifier(sns, stack.topic_arn)
     deadlines = SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn)
     place = StackLocation.of(stack.topic_arn, stack.bucket)
-    prices = BundledPrices()
+    prices = CurrentPrices(AwsPrices(lambda service, where: client(service, where, brief=True)), BundledPrices())
     # The operator may start instances, so no function is asked.
     relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock, stack.bounds)
     return OperatorWorld(

@@ -225,4 +225,4 @@ def test_an_instance_hour_has_its_volume_and_address_at_the_regions_price(env: E
         "g4dn.2xlarge": pytest.approx(expected)
     }
     assert list_prices(prices, "eu-north-1", ("g4dn.2xlarge",), 200) == {}
-    assert at_price(0.5, prices, "eu-north-1", 100) == pytest.approx(0.5 + 8 / 730 + 0.005)
+    assert at_price(0.5, prices, "eu-north-1", 100) == pytest.approx(0.5 + 16 / 730 + 0.005)

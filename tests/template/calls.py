@@ -207,6 +207,8 @@ NEEDED: dict[str, Needed] = {
     "ec2.DescribeNetworkInterfaces": _anywhere("ec2:DescribeNetworkInterfaces"),
     "ec2.DescribeSpotInstanceRequests": _anywhere("ec2:DescribeSpotInstanceRequests"),
     "ec2.DescribeInstanceTypes": _anywhere("ec2:DescribeInstanceTypes"),
+    "ec2.DescribeSpotPriceHistory": _anywhere("ec2:DescribeSpotPriceHistory"),
+    "pricing.GetProducts": _anywhere("pricing:GetProducts"),
     "service-quotas.GetServiceQuota": _anywhere("servicequotas:GetServiceQuota"),
     "ec2.RunInstances": _launch,
     "ec2.TerminateInstances": _ended("ec2:TerminateInstances", "instance", "InstanceIds", _instance),

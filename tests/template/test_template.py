@@ -203,7 +203,7 @@ def test_only_lists_that_know_no_narrower_right_reach_everything(stack: Template
     assert wide == {
         "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules", "ec2:DescribeInstanceTypes",
-        "servicequotas:GetServiceQuota",
+        "servicequotas:GetServiceQuota", "ec2:DescribeSpotPriceHistory", "pricing:GetProducts",
     }  # fmt: skip
 
 

@@ -16,6 +16,8 @@ from urllib.parse import urlsplit
 from verification.cli.answers import Answer
 
 _SERVICE = re.compile(r"Credential=[^/]*/\d+/[^/]+/(?P<service>[a-z0-9-]+)/aws4_request")
+_NO_PRICE_LIST = Answer("AccessDeniedException", 400, b'{"__type": "AccessDeniedException"}')
+"""moto has no Price List API."""
 _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "content-length", "date", "server"})
 
 
@@ -56,7 +58,7 @@ class Proxy:
                 if fault.service == service and fault.holds in request and (fault.times is None or seen < fault.times):
                     self.hits[fault] = seen + 1
                     return fault.answer
-        return None
+        return _NO_PRICE_LIST if service == "pricing" else None
 
 
 class _Handler(BaseHTTPRequestHandler):

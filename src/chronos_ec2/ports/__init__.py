@@ -4,6 +4,7 @@ from chronos_ec2.ports.compute import Clock, Deadlines, Fleet, Relauncher, Resou
 from chronos_ec2.ports.environment import (
     Deployment,
     Notifier,
+    Price,
     Prices,
     SetupChecks,
     Stack,
@@ -33,6 +34,7 @@ __all__ = [
     "Notifier",
     "ObjectStore",
     "ObjectTransfer",
+    "Price",
     "Prices",
     "Relauncher",
     "Resource",

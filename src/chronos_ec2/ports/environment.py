@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
+from datetime import date
 from enum import StrEnum
 from typing import Protocol
 
@@ -13,14 +14,32 @@ from chronos_ec2.domain.planning.quota import VcpuQuota
 from chronos_ec2.domain.records.capacity import Market
 
 
-class Prices(Protocol):
-    """List prices in USD by region, None where they are not known."""
+@dataclass(frozen=True, slots=True)
+class Price:
+    """A price in USD as of a day. `live`: AWS was asked just now; else it is from the list of a release."""
 
-    def on_demand(self, region: str, instance_type: str) -> float | None:
+    usd: float
+    as_of: date
+    live: bool = False
+
+
+class Prices(Protocol):
+    """Prices by region, None where they are not known.
+
+    Every method raises ServiceUnavailable, NotAllowed and NoCredentials.
+    """
+
+    def on_demand(self, region: str, instance_type: str) -> Price | None:
         """An hour of an instance on demand, with Linux and without its volume."""
 
-    def gib_month(self, region: str) -> float | None:
+    def spot(self, region: str, instance_type: str) -> Mapping[str, Price]:
+        """An hour of an instance with spot capacity now, by availability zone; empty where it is not known."""
+
+    def gib_month(self, region: str) -> Price | None:
         """A GiB-month of a gp3 volume."""
+
+    def public_ipv4(self, region: str) -> Price | None:
+        """An hour of a public IPv4 address in use."""
 
 
 class Notifier(Protocol):

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import datetime
+from datetime import date, datetime
 
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import Market
-from chronos_ec2.ports import Subscription
+from chronos_ec2.ports import Price, Subscription
 from chronos_ec2.testing.clock import MemoryClock
 from chronos_ec2.testing.deadlines import MemoryDeadlines
 from chronos_ec2.testing.faults import Faults, Interceptor
@@ -92,18 +92,39 @@ class MemorySetupChecks:
 class MemoryPrices:
     """Prices that a test chooses, the same in each region of `regions`."""
 
-    def __init__(self) -> None:
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
         self.regions = {"us-east-1"}
         self.instances = {"g4dn.xlarge": 0.526, "g4dn.2xlarge": 0.752, "g5.4xlarge": 1.624}
+        self.zones: dict[str, dict[str, float]] = {"g4dn.2xlarge": {"us-east-1a": 0.24, "us-east-1b": 0.25}}
+        """Of spot capacity, by instance type and zone."""
         self.volume = 0.08
+        self.address = 0.005
+        self.as_of = date(2026, 1, 31)
 
-    def on_demand(self, region: str, instance_type: str) -> float | None:
+    def on_demand(self, region: str, instance_type: str) -> Price | None:
         """An hour of an instance."""
-        return self.instances.get(instance_type) if region in self.regions else None
+        self._faults.before("prices.on_demand", instance_type)
+        return self._price(region, self.instances.get(instance_type))
 
-    def gib_month(self, region: str) -> float | None:
+    def spot(self, region: str, instance_type: str) -> dict[str, Price]:
+        """An hour of an instance with spot capacity, by zone."""
+        self._faults.before("prices.spot", instance_type)
+        zones = self.zones.get(instance_type, {}) if region in self.regions else {}
+        return {zone: Price(usd, self.as_of, live=True) for zone, usd in zones.items()}
+
+    def gib_month(self, region: str) -> Price | None:
         """A GiB-month of a volume."""
-        return self.volume if region in self.regions else None
+        self._faults.before("prices.gib_month", region)
+        return self._price(region, self.volume)
+
+    def public_ipv4(self, region: str) -> Price | None:
+        """An hour of a public address."""
+        self._faults.before("prices.public_ipv4", region)
+        return self._price(region, self.address)
+
+    def _price(self, region: str, usd: float | None) -> Price | None:
+        return None if usd is None or region not in self.regions else Price(usd, self.as_of, live=True)
 
 
 class MemoryAws:
@@ -122,6 +143,6 @@ class MemoryAws:
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = notifier or MemoryNotifier(faults)
-        self.prices = MemoryPrices()
+        self.prices = MemoryPrices()  # the watchdog has a list, which cannot fail
         self.streams = MemoryStreams(faults)
         self.setup_checks = MemorySetupChecks(faults)

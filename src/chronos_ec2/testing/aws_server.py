@@ -223,6 +223,11 @@ def store() -> RunStore:
     return RunStore(S3Objects(client("s3"), BUCKET))
 
 
+def without_price_list() -> AbstractContextManager[None]:
+    """The Price List API, which moto does not have, refuses to answer."""
+    return answered("pricing", "GetProducts", json.dumps({"__type": "AccessDeniedException"}), 400)
+
+
 _REFUSALS = {
     "ec2": "<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>",
     "s3": "<Error><Code>{code}</Code></Error>",
@@ -236,13 +241,17 @@ def refused(service: str, operation: str, code: str, status: int = 400, but: str
 
 
 @contextmanager
-def answered(service: str, operation: str, body: str, status: int = 200, but: str = "") -> Iterator[None]:
-    """Each call of an operation gets this answer, unless the request holds the text `but`."""
+def answered(
+    service: str, operation: str, body: str | Callable[[str], str], status: int = 200, but: str = ""
+) -> Iterator[None]:
+    """Each call of an operation gets this answer, or that to its body, unless the request holds the text `but`."""
 
     def answer(request: Any, **_: Any) -> Any:
-        if but and but in str(request.body):
+        asked = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
+        if but and but in asked:
             return None
-        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(body))
+        text = body if isinstance(body, str) else body(asked)
+        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(text))
 
     assert boto3.DEFAULT_SESSION is not None
     boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", answer)

@@ -18,15 +18,17 @@ from chronos_ec2.domain.records.status import DecidedBy
 
 HOURS_PER_MONTH = 730
 PUBLIC_IPV4_USD_PER_HOUR = 0.005
-"""The same in every region."""
+"""The same in every region since 2024, unless AWS says another."""
 _LIMITS = Limits()
 _POWER_OFF = timedelta(seconds=30)
 """Assumed between an agent's last sign of life and the end of its instance, if EC2 does not name the end."""
 
 
-def with_volume_and_address(instance_usd: float, volume_gib: int, gib_month_usd: float) -> float:
+def with_volume_and_address(
+    instance_usd: float, volume_gib: int, gib_month_usd: float, address_usd: float = PUBLIC_IPV4_USD_PER_HOUR
+) -> float:
     """USD per hour of an instance with its root volume of gp3 and its public IPv4 address."""
-    return instance_usd + volume_gib * gib_month_usd / HOURS_PER_MONTH + PUBLIC_IPV4_USD_PER_HOUR
+    return instance_usd + volume_gib * gib_month_usd / HOURS_PER_MONTH + address_usd
 
 
 def price_in(run: Run, instance_type: str | None = None) -> float | None:
