@@ -13,6 +13,8 @@ RUN_ID_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 LOGS = "logs/"
 CHECKPOINTS = "checkpoints/"
 """Prefix of checkpoints below the prefix of the run, with one folder per step."""
+COPIED_MODELS = f"{CACHED}/models/"
+"""Prefix of the models that were copied into the bucket."""
 _REPORT = re.compile(
     rf"(?P<environment>[a-z][a-z0-9-]{{0,30}})/(?P<run_id>{RUN_ID_PATTERN.pattern})/"
     r"(?:status|claims/[0-9]{1,9}|outcomes/[0-9]{1,9})\.json"
@@ -117,7 +119,7 @@ def code_key(sha256: str) -> str:
 
 def model_key(sha256: str, name: str) -> str:
     """Key of a file of a model that was copied into the bucket, by the hash of all its files."""
-    return f"{CACHED}/models/{sha256}/{name}"
+    return f"{COPIED_MODELS}{sha256}/{name}"
 
 
 def hub_model_key(environment: str, name: str, commit: str) -> str:

@@ -19,7 +19,14 @@ from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
 from chronos_ec2.domain.records.model_source import HubModel, LocalModel, RunModel, StoredModel, parse_reference
 from chronos_ec2.domain.records.reports import MAX_MODEL_FILES
 from chronos_ec2.domain.records.request import ModelReference
-from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, hub_model_key, model_key, run_key, shared_key
+from chronos_ec2.domain.records.s3_keys import (
+    COPIED_MODELS,
+    RUN_ID_PATTERN,
+    hub_model_key,
+    model_key,
+    run_key,
+    shared_key,
+)
 from chronos_ec2.ports import HubFiles, ModelHub, ObjectTransfer
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.wheels import file_sha256
@@ -168,7 +175,7 @@ class ModelFinder:
             raise InvalidInput(key, f"{given} is not in the stack's bucket, and instances read no other", remedy)
         if match := re.fullmatch(rf"{self.environment}/({RUN_ID_PATTERN.pattern})/{MODELS}", source.prefix):
             return self._of_run(key, given, match[1])
-        if not source.prefix.startswith((model_key("", ""), shared_key(self.environment, ""))):
+        if not source.prefix.startswith((COPIED_MODELS, shared_key(self.environment, ""))):
             remedy = f"copy it to s3://{self.bucket}/{self._uploads}"
             raise InvalidInput(key, f"{given} is where the instances of {self.environment} read no models", remedy)
         sizes = {name.removeprefix(source.prefix): size for name, size in self.store.objects.keys(source.prefix)}
