@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -14,23 +14,24 @@ from matplotlib.figure import Figure
 from agent.protocol.metrics_log import losses
 from chronos_ec2.domain.parsing.names import one_line
 
-_INK, _MUTED, _GRID = "#1f2933", "#7b8794", "#e4e7eb"
-_OURS, _TRUTH, _NAIVE = "#2563eb", "#1f2933", "#d97706"
-_STYLE: dict[Any, Any] = {
+INK, MUTED, GRID, SHADE = "#1f2933", "#7b8794", "#e4e7eb", "#f5f7fa"
+OURS, NAIVE = "#2563eb", "#d97706"
+STYLE: dict[Any, Any] = {
     "font.size": 9,
-    "axes.edgecolor": _GRID,
-    "axes.labelcolor": _MUTED,
-    "axes.titlecolor": _INK,
+    "text.color": INK,
+    "axes.edgecolor": GRID,
+    "axes.labelcolor": MUTED,
+    "axes.titlecolor": INK,
     "axes.titlesize": 10,
     "axes.titlelocation": "left",
     "axes.spines.top": False,
     "axes.spines.right": False,
     "axes.grid": True,
     "axes.axisbelow": True,
-    "grid.color": _GRID,
+    "grid.color": GRID,
     "grid.linewidth": 0.8,
-    "xtick.color": _MUTED,
-    "ytick.color": _MUTED,
+    "xtick.color": MUTED,
+    "ytick.color": MUTED,
     "legend.frameon": False,
 }
 _SMOOTHED_SHARE = 20
@@ -42,31 +43,37 @@ def draw_loss(metrics: Path, picture: Path) -> bool:
     points = losses(metrics)
     if not points:
         return False
-    steps, values = np.array(points).T
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(7.5, 3.8), layout="constrained")
         axes = figure.subplots()
-        axes.plot(steps, values, color=_OURS, alpha=0.3, linewidth=1, label="loss")
-        width = max(1, len(values) // _SMOOTHED_SHARE)
-        if width > 1:
-            smooth = np.convolve(values, np.ones(width) / width, mode="valid")
-            axes.plot(
-                steps[width // 2 :][: len(smooth)], smooth, color=_OURS, linewidth=2, label=f"mean of {width} points"
-            )
-        axes.set(title=f"Training loss, last {values[-1]:.3f}", xlabel="step", ylabel="quantile loss")
-        axes.legend(loc="upper right")
+        plot_loss(axes, points)
+        axes.set_title(f"Training loss, last {points[-1][1]:.3f}")
         _save(figure, picture)
     return True
+
+
+def plot_loss(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
+    """Plot the loss by step, with a moving average."""
+    steps, values = np.array(points).T
+    axes.plot(steps, values, color=OURS, alpha=0.3, linewidth=1, label="loss")
+    width = max(1, len(values) // _SMOOTHED_SHARE)
+    if width > 1:
+        smooth = np.convolve(values, np.ones(width) / width, mode="valid")
+        axes.plot(steps[width // 2 :][: len(smooth)], smooth, color=OURS, linewidth=2, label=f"mean of {width} points")
+    axes.set(xlabel="step", ylabel="quantile loss")
+    axes.legend(loc="upper right")
 
 
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
     """Plot one panel per example of `agent.chronos.evaluate.forecast_table.examples`."""
     rows = -(-len(examples) // 2)
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.1 * rows + 0.6), layout="constrained")
         grid = figure.subplots(rows, 2 if len(examples) > 1 else 1, squeeze=False)
         for axes, example in zip(grid.flat, examples, strict=False):
-            _panel(axes, example, season_length)
+            plot_forecast(axes, example, season_length)
+            error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"
+            axes.set_title(one_line(str(example["item"]), _MAX_TITLE) + error, parse_math=False)
         for axes in list(grid.flat)[len(examples) :]:
             axes.set_visible(False)
         handles, labels = grid.flat[0].get_legend_handles_labels()
@@ -76,12 +83,12 @@ def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_len
 
 def draw_series(series: Sequence[dict[str, Any]], picture: Path) -> None:
     """Plot one panel per series: a mapping of `item`, `times` and `values`. Missing observations are gaps."""
-    with mpl.rc_context(_STYLE):
+    with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 1.9 * len(series) + 0.4), layout="constrained")
         grid = figure.subplots(len(series), 1, squeeze=False)
         for axes, one in zip(grid.flat, series, strict=True):
-            values = _floats(one["values"])
-            axes.plot(_times(one["times"]), values, color=_TRUTH, linewidth=1.1, marker="." if len(values) < 60 else "")
+            values = floats(one["values"])
+            axes.plot(_times(one["times"]), values, color=INK, linewidth=1.1, marker="." if len(values) < 60 else "")
             missing = int(np.isnan(values).sum())
             counted = f"{len(values)} points" + (f", {missing} missing" if missing else "")
             axes.set_title(f"{one['item']}  ·  {counted}".replace("$", r"\$"))
@@ -89,8 +96,9 @@ def draw_series(series: Sequence[dict[str, Any]], picture: Path) -> None:
         _save(figure, picture)
 
 
-def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
-    values = _floats(example["values"])
+def plot_forecast(axes: Axes, example: Mapping[str, Any], season_length: int) -> None:
+    """Plot a forecast with its band, beside what was observed."""
+    values = floats(example["values"])
     horizon = len(example["median"])
     split = len(values) - horizon
     times = _times(example["times"])
@@ -98,23 +106,22 @@ def _panel(axes: Axes, example: dict[str, Any], season_length: int) -> None:
     # Bands and lines start at the last observation, to join the history.
     joint = np.append(times[split - 1 : split], future) if split else future
     last = values[split - 1 : split]
-    axes.axvspan(future[0], future[-1], color="#f5f7fa", zorder=0)
-    axes.plot(past, values[:split], color=_MUTED, linewidth=1.2, label="history")
-    low, high = (np.append(last, _floats(example[name])) for name in ("low", "high"))
-    axes.fill_between(joint, low, high, color=_OURS, alpha=0.18, linewidth=0, label="80 % band")
+    axes.axvspan(future[0], future[-1], color=SHADE, zorder=0)
+    axes.plot(past, values[:split], color=MUTED, linewidth=1.2, label="history")
+    low, high = (np.append(last, floats(example[name])) for name in ("low", "high"))
+    axes.fill_between(joint, low, high, color=OURS, alpha=0.18, linewidth=0, label="80 % band")
     axes.plot(
-        joint, np.append(last, _floats(example["naive"])), color=_NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
+        joint, np.append(last, floats(example["naive"])), color=NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
         label="seasonal naive" if season_length > 1 else "naive",
     )  # fmt: skip
-    axes.plot(joint, np.append(last, values[split:]), color=_TRUTH, linewidth=1.4, label="held-out truth")
-    ours = np.append(last, _floats(example["median"]))
-    axes.plot(joint, ours, color=_OURS, linewidth=2, label=f"{example['model']} median")
-    error = "" if example.get("mase") is None else f"  ·  MASE {example['mase']:.2f}"
-    axes.set_title(one_line(str(example["item"]), _MAX_TITLE) + error, parse_math=False)
+    axes.plot(joint, np.append(last, values[split:]), color=INK, linewidth=1.4, label="held-out truth")
+    ours = np.append(last, floats(example["median"]))
+    axes.plot(joint, ours, color=OURS, linewidth=2, label=f"{example['model']} median")
     axes.margins(x=0.01)
 
 
-def _floats(values: Sequence[float | None]) -> Any:
+def floats(values: Sequence[float | None]) -> Any:
+    """The values as an array, NaN where there is none."""
     return np.array([np.nan if value is None else value for value in values], dtype=np.float64)
 
 

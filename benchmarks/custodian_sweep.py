@@ -12,6 +12,7 @@ import sys
 import tempfile
 import time
 from collections import Counter
+from typing import Any
 
 from botocore.client import BaseClient
 from c7n.config import Config
@@ -56,13 +57,14 @@ def main() -> None:
 
 def _count(calls: Counter[str]) -> None:
     """Count every API call, also each page of a list, in botocore: Custodian's sessions accept no event hooks."""
-    made = BaseClient._make_api_call
+    base: Any = BaseClient
+    made = base._make_api_call
 
     def counted(client: BaseClient, operation: str, parameters: object) -> object:
         calls[f"{client.meta.service_model.service_name}.{operation}"] += 1
         return made(client, operation, parameters)
 
-    BaseClient._make_api_call = counted
+    base._make_api_call = counted
 
 
 if __name__ == "__main__":

@@ -27,16 +27,20 @@ from moto.ec2.models.core import TaggedEC2Resource
 from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 
 from benchmarks.publish import ROOT, publish
+from chronos_ec2.aws.clients import client
+from chronos_ec2.bootstrap import operator_world
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.local.tool_venv import isolated_python
+from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.watchdog.reconcile import Report
+from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
 from chronos_ec2.testing.builders import a_heartbeat, a_run
 
 # (running instances, each in its own lane; terminated instances per running one)
 _SIZES = ((1, 0), (10, 0), (100, 0), (1000, 0), (1000, 9))
 _REPEATS = 3
-_LISTS = ("ec2.DescribeInstances", "s3.ListObjectsV2", "scheduler.ListSchedules")
 
 
 @dataclass(frozen=True)
@@ -61,10 +65,6 @@ def main() -> None:
     logging.getLogger("werkzeug").setLevel(logging.ERROR)
     os.environ |= {"AWS_ACCESS_KEY_ID": "bench", "AWS_SECRET_ACCESS_KEY": "bench", "AWS_DEFAULT_REGION": "us-east-1"}
     _speed_up_moto()
-    # After the environment is set, which clients read when they are created.
-    from chronos_ec2.aws.clients import client  # noqa: PLC0415
-    from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server  # noqa: PLC0415
-
     rows = []
     with moto_server() as endpoint:
         os.environ["AWS_ENDPOINT_URL"] = endpoint
@@ -88,7 +88,8 @@ def _speed_up_moto() -> None:
             for key, value in resource.ec2_backend.tags.get(resource.id, {}).items()
         ]
 
-    TaggedEC2Resource.get_tags = get_tags
+    tagged: Any = TaggedEC2Resource
+    tagged.get_tags = get_tags
 
 
 def _write(rows: list[Row]) -> None:
@@ -100,9 +101,6 @@ _HEAD = " ".join((__doc__ or "").split("\n\n")[1].split())
 
 
 def _row(running: int, terminated: int) -> Row:
-    from chronos_ec2.aws.clients import client  # noqa: PLC0415
-    from chronos_ec2.bootstrap import operator_world  # noqa: PLC0415
-
     world = operator_world("dev")
     _populate(running, terminated, world.store)
     world.reconciler.parallel_lanes = 32
@@ -121,26 +119,23 @@ def _row(running: int, terminated: int) -> Row:
         their_calls = sum(found["calls"].values()) / len(found["seconds"])
     per_sweep = {name.split(".", 1)[1]: count / _REPEATS for name, count in calls.items()}
     bare = [_seconds(lambda: _bare_list(client("ec2"))) for _ in range(_REPEATS)]
-    lists = [per_sweep.pop(name, 0.0) for name in _LISTS]
-    reads = per_sweep.pop("s3.GetObject", 0.0)
     medians = [round(statistics.median(taken), 2) for taken in (ours, theirs, bare)]
     return Row(
-        running * (1 + terminated),
-        running,
-        *lists,
-        reads,
-        sum(per_sweep.values()),
-        medians[0],
-        their_calls,
-        *medians[1:],
+        instances=running * (1 + terminated),
+        lanes=running,
+        ec2_lists=per_sweep.pop("ec2.DescribeInstances", 0.0),
+        s3_lists=per_sweep.pop("s3.ListObjectsV2", 0.0),
+        schedule_lists=per_sweep.pop("scheduler.ListSchedules", 0.0),
+        s3_reads=per_sweep.pop("s3.GetObject", 0.0),
+        other_calls=sum(per_sweep.values()),
+        seconds=medians[0],
+        custodian_calls=their_calls,
+        custodian_seconds=medians[1],
+        bare_list_seconds=medians[2],
     )
 
 
-def _populate(running: int, terminated: int, store: object) -> None:
-    from chronos_ec2.aws.clients import client  # noqa: PLC0415
-    from chronos_ec2.run_store import RunStore  # noqa: PLC0415
-
-    assert isinstance(store, RunStore)
+def _populate(running: int, terminated: int, store: RunStore) -> None:
     now = datetime.now(UTC)
     (profile,) = client("iam").list_instance_profiles()["InstanceProfiles"]
     profile_arn = profile["Arn"]
@@ -162,23 +157,23 @@ def _populate(running: int, terminated: int, store: object) -> None:
         store.write_heartbeat("dev", a_heartbeat(run_id=run.run_id, instance_id=instance_id))
 
 
-def _healthy_sweep(sweep: Callable[[], list[object]]) -> None:
-    reasons = [report.decision.reason for report in sweep() if report.lane.name.startswith("lane-")]  # type: ignore[attr-defined]
+def _healthy_sweep(sweep: Callable[[], list[Report]]) -> None:
+    reasons = [report.decision.reason for report in sweep() if report.lane.name.startswith("lane-")]
     assert reasons
     assert all("healthy" in reason for reason in reasons)
 
 
-def _custodian() -> dict[str, object]:
+def _custodian() -> dict[str, Any]:
     lock = (ROOT / "verification" / "functions" / "peer-requirements.txt").read_text()
     command = [str(isolated_python("peer", lock, print)), str(ROOT / "benchmarks" / "custodian_sweep.py"), "2"]
     done = subprocess.run(command, capture_output=True, text=True, check=True)
-    found: dict[str, object] = json.loads(done.stdout)
+    found: dict[str, Any] = json.loads(done.stdout)
     return found
 
 
-def _bare_list(ec2: object) -> None:
+def _bare_list(ec2: Any) -> None:
     wanted = [{"Name": f"tag:{key}", "Values": [value]} for key, value in owner_tags("Chronos-Training", "dev").items()]
-    for _ in ec2.get_paginator("describe_instances").paginate(Filters=wanted):  # type: ignore[attr-defined]
+    for _ in ec2.get_paginator("describe_instances").paginate(Filters=wanted):
         pass
 
 

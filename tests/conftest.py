@@ -18,7 +18,8 @@ from xdist.scheduler import LoadScopeScheduling
 from chronos_ec2.aws import clients
 from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
-from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server, without_price_list
+from chronos_ec2.testing.aws_answers import without_price_list
+from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
 from tests.template.calls import CALLS, Recorder
 from tests.template.test_policies import policies, policies_of
 

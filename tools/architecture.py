@@ -93,7 +93,12 @@ NODES = {
 PLACES = NODES | CARDS
 LEFT_OUT = {"chronos_ec2.settings", "chronos_ec2.observability", "agent.background", "agent.errors", "agent.plots"}
 """Small modules that many packages import."""
-PART_OF = {"agent.__main__": "agent.lifecycle", "agent.run_context": "agent.lifecycle"}
+PART_OF = {
+    "agent.report": "agent.results",
+    "agent.__main__": "agent.lifecycle",
+    "agent.run_context": "agent.lifecycle",
+    "agent.run_report": "agent.lifecycle",
+}
 COLOURS = {
     "entry": ("#ddf4ff", "#54aeff"),
     "root": ("#eaeef2", "#8c959f"),

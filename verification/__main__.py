@@ -17,7 +17,7 @@ from typing import Any
 from verification import mutation
 from verification.checkout import ROOT, commit
 from verification.crash_points.enumerate import enumerate_crash_points
-from verification.fuzz import fuzz
+from verification.fuzz.campaign import fuzz
 from verification.histories import histories, layers, silent_sweep_seconds
 from verification.hostile import oracle as hostile_oracle
 from verification.hostile.campaign import hostile_histories

@@ -65,8 +65,11 @@ class Results:
 
     def document(self, name: str, document: dict[str, Any]) -> None:
         """Write a JSON document."""
-        body = dump_json(document)
-        self._retried(lambda: self._objects.write(self.key_of(name), body))
+        self.body(name, dump_json(document), "application/json")
+
+    def body(self, name: str, body: bytes, content_type: str) -> None:
+        """Write an object."""
+        self._retried(lambda: self._objects.write(self.key_of(name), body, content_type))
         self._progress.synced(len(body))
         self.uploaded[name] = len(body)
 

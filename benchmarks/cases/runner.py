@@ -18,7 +18,7 @@ from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.job_config.parse import load_document, parse_training
 
 DATA = Path(__file__).with_name("data")
 
@@ -46,7 +46,7 @@ def run_case(name: str, folder: Path) -> Outcome:
     workdir.create()
     shutil.copytree(DATA / case / "data", workdir.data, dirs_exist_ok=True)
     try:
-        settings = load_config(DATA / case / f"{config}.yaml")
+        settings = parse_training(load_document(DATA / case / f"{config}.yaml"), case)
         with closing(Metrics(workdir.metrics)) as metrics:
             result = run(workdir, settings, metrics, StopSignal())
     except UserError as error:

@@ -9,6 +9,7 @@ from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from statistics import median
+from typing import Any
 
 import numpy as np
 import torch
@@ -86,7 +87,8 @@ def _our_fit(
 
 def compile_layers(family: Chronos2Family, backend: str) -> None:
     """Compile each layer of the encoder by itself: they are alike, so the code of the first serves for all."""
-    for block in family.base_model.encoder.block:
+    encoder: Any = family.base_model.encoder
+    for block in encoder.block:
         block.compile(backend=backend, fullgraph=True)
 
 

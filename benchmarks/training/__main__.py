@@ -15,12 +15,12 @@ from transformers.utils import logging as transformers_logging
 
 from benchmarks.cases.section import cases
 from benchmarks.publish import publish
+from benchmarks.training.accuracy.calibration import baselines, false_improved
+from benchmarks.training.accuracy.gaps import gaps
+from benchmarks.training.accuracy.m3 import m3
+from benchmarks.training.accuracy.oracles import metrics_oracle
 from benchmarks.training.batches import batches, scaling
-from benchmarks.training.calibration import baselines, false_improved
 from benchmarks.training.evaluation import evaluation
-from benchmarks.training.gaps import gaps
-from benchmarks.training.m3 import m3
-from benchmarks.training.oracles import metrics_oracle
 from benchmarks.training.overhead import agent
 from benchmarks.training.parquet import parquet
 from benchmarks.training.resume import ddp, resume

@@ -59,7 +59,7 @@ def scaling() -> Section:
             folder = Path(name) / "panel"
             writer = PanelWriter(folder, Columns(1))
             block = writer.new_block(count * _POINTS)
-            block.write(0, 0, np.random.default_rng(0).normal(size=count * _POINTS))
+            block.write(0, 0, np.random.default_rng(0).standard_normal(count * _POINTS, dtype=np.float32))
             writer.finish(
                 block,
                 pa.table({"item_id": range(count)}),

@@ -14,7 +14,7 @@ from typing import Any
 from agent.lifecycle import run_agent
 from agent.protocol.workdir import Workdir
 from benchmarks.publish import AGENT_FIGURES, ROOT, record
-from benchmarks.training.m3 import EXAMPLE, prepare
+from benchmarks.training.accuracy.m3 import EXAMPLE, prepare
 from benchmarks.training.workload import ROUNDS, Section
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
@@ -38,7 +38,8 @@ _DATA = "training-data/m3-monthly/"
 
 def agent() -> Section:
     """Training seconds of M3 under the agent and without it."""
-    supervised, bare = [], []
+    supervised: list[float] = []
+    bare: list[float] = []
     with tempfile.TemporaryDirectory() as name:
         data = prepare(Path(name) / "data")
         config = load_config(EXAMPLE / "demo.yaml").model_dump(mode="json")

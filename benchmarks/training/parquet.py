@@ -42,20 +42,18 @@ def parquet() -> Section:
         for order in ("sorted", "shuffled"):
             path = Path(folder) / f"{order}.parquet"
             _write_parquet(path, order == "shuffled")
-            pairs = [(_read_in_process("pandas", path), _read_in_process("ours", path)) for _ in range(ROUNDS)]
-            found = ratio([one["seconds"] for one, _ in pairs], [two["seconds"] for _, two in pairs])
-            memory = [statistics.median(one[side]["megabytes"] for one in pairs) for side in (0, 1)]
+            read = [(_read_in_process("pandas", path), _read_in_process("ours", path)) for _ in range(ROUNDS)]
+            found = ratio([one["seconds"] for one, _ in read], [two["seconds"] for _, two in read])
+            memory = [statistics.median(one[side]["megabytes"] for one in read) for side in (0, 1)]
             figures[order] = found | {"megabytes": memory, "memory_share": round(memory[1] / memory[0], 3)}
             lines.append(
                 f"| {order} | {found['stock']:.1f} | {found['ours']:.1f} | {found['ratio']:.2f} | {memory[0]:.0f} "
                 f"| {memory[1]:.0f} | {memory[1] / memory[0]:.2f} |"
             )
         many = _split(Path(folder) / "sorted.parquet", Path(folder) / "many")
-        pairs = [
-            tuple(_read_in_process("ours", one)["seconds"] for one in (Path(folder) / "sorted.parquet", many))
-            for _ in range(ROUNDS)
-        ]
-        of_many = ratio([one for one, _ in pairs], [two for _, two in pairs])
+        one_file = Path(folder) / "sorted.parquet"
+        rounds = [[_read_in_process("ours", one)["seconds"] for one in (one_file, many)] for _ in range(ROUNDS)]
+        of_many = ratio(*zip(*rounds, strict=True))
         again = {}
         for reader in ("reopen", "second_start"):
             seconds = [_read_in_process(reader, path)["seconds"] for _ in range(ROUNDS)]
@@ -146,7 +144,7 @@ def _second_start(path: Path) -> Callable[[], Any]:
     from agent.chronos.batching.load import load_panel  # noqa: PLC0415
 
     workdir = Workdir(path.with_suffix(".workdir"))
-    config = TrainingConfig(data=_DATA, prediction_length=HORIZON)
+    config = TrainingConfig.model_validate({"data": _DATA, "prediction_length": HORIZON})
     if not workdir.data.exists():
         workdir.create()
         (workdir.data / path.name).symlink_to(path)

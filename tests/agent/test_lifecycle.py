@@ -147,6 +147,15 @@ def test_run_json_reports_how_the_run_began_however_it_ended(world: World, workd
     assert shared == {"schema_version", "run_id", "attempt", "instance_id", "instance_type"}
 
 
+@pytest.mark.parametrize(("ending", "sentence"), [("ok", "Succeeded"), ("crash", "Failed (user-code)")])
+def test_a_run_leaves_a_report_however_it_ended(world: World, workdir: Workdir, ending: str, sentence: str) -> None:
+    launch(world, a_config(probe={"ending": ending, "steps": 2, "step_seconds": 0.01}))
+    run_to_end(world, workdir)
+    report = world.memory.objects.body(run_key("dev", RUN_ID, "report.html")).decode()
+    assert sentence in report
+    assert all(part in report for part in ("Time line", "data_sync", "Loss", "<svg", "step_seconds: 0.01"))
+
+
 @pytest.mark.skipif(nvml.utilisation() is not None, reason="this machine has a GPU")
 def test_a_failed_preflight_reports_its_checks_and_whether_another_instance_may_work(
     world: World, workdir: Workdir

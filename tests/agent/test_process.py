@@ -33,7 +33,8 @@ from chronos_ec2.domain.records.s3_keys import claim_key, outcome_key, run_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Verdict
 from chronos_ec2.job_config.schema import FromScratch
 from chronos_ec2.services.checkpoints import stored_checkpoints
-from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads, upload_until_it_breaks
+from chronos_ec2.testing.aws_answers import upload_until_it_breaks
+from chronos_ec2.testing.aws_server import BUCKET, store, unfinished_uploads
 from chronos_ec2.testing.builders import launching
 from chronos_ec2.worker.progress import Progress
 from chronos_ec2.worker.run_session import Identity, RunSession

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.training.oracles import by_utilsforecast, cases, gap
+from benchmarks.training.accuracy.oracles import by_utilsforecast, cases, gap
 
 
 def test_every_metric_equals_that_of_utilsforecast(tmp_path: Path) -> None:

@@ -24,7 +24,8 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, code_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import read_python_env
-from chronos_ec2.testing.aws_server import BUCKET, answered, before_call
+from chronos_ec2.testing.aws_answers import answered, before_call
+from chronos_ec2.testing.aws_server import BUCKET
 from tests.cli.conftest import Command
 
 pytestmark = pytest.mark.usefixtures("data")

@@ -9,18 +9,8 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.testing.aws_server import (
-    BUCKET,
-    answered,
-    before_call,
-    leave_behind,
-    left_behind,
-    no_room_but_in,
-    refused,
-    store,
-    unfinished_uploads,
-    upload_until_it_breaks,
-)
+from chronos_ec2.testing.aws_answers import answered, before_call, no_room_but_in, refused, upload_until_it_breaks
+from chronos_ec2.testing.aws_server import BUCKET, leave_behind, left_behind, store, unfinished_uploads
 from chronos_ec2.testing.builders import a_run
 from tests.cli.conftest import Command
 from tests.template.calls import Recorder

@@ -15,7 +15,8 @@ from botocore.compat import HTTPHeaders
 from moto.core.botocore_stubber import MockRawResponse
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.testing.aws_server import answered, switch_sweep
+from chronos_ec2.testing.aws_answers import answered
+from chronos_ec2.testing.aws_server import switch_sweep
 from tests.cli.conftest import Command
 
 STACK_ID = "arn:aws:cloudformation:us-east-1:123456789012:stack/chronos-ec2-dev/1"

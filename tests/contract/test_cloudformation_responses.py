@@ -7,7 +7,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
-from chronos_ec2.testing.aws_server import answered
+from chronos_ec2.testing.aws_answers import answered
 
 FAILED = """\
 <DescribeStacksResponse><DescribeStacksResult><Stacks><member>

@@ -26,7 +26,7 @@ from chronos_ec2.domain.errors import (
 )
 from chronos_ec2.domain.instance import StateReason, owner_tags
 from chronos_ec2.domain.records.capacity import LaunchOption
-from chronos_ec2.testing.aws_server import refused
+from chronos_ec2.testing.aws_answers import refused
 from chronos_ec2.testing.builders import launching
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/instances"

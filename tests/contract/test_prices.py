@@ -20,7 +20,7 @@ from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.testing import Faults, MemoryAws
 from chronos_ec2.testing.aws import MemoryPrices
-from chronos_ec2.testing.aws_server import answered, refused
+from chronos_ec2.testing.aws_answers import answered, refused
 
 REGIONS = ("us-east-1", "us-east-2", "us-west-2", "eu-west-1", "eu-central-1", "ap-northeast-1")
 SIZES = ("xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge", "12xlarge", "24xlarge", "48xlarge")

@@ -20,7 +20,8 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.ports import SetupChecks, SubscriptionState
 from chronos_ec2.testing import MemoryAws
-from chronos_ec2.testing.aws_server import answered, schedule_sweep, switch_sweep
+from chronos_ec2.testing.aws_answers import answered
+from chronos_ec2.testing.aws_server import schedule_sweep, switch_sweep
 
 TOPIC = "arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev"
 ALARMS = f"{TOPIC}-alarms"

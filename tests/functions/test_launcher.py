@@ -23,7 +23,8 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import REQUEST, Budget, DataObject, Request
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, Stop
-from chronos_ec2.testing.aws_server import DEADLINE_GROUP, no_room_but_in, store
+from chronos_ec2.testing.aws_answers import no_room_but_in
+from chronos_ec2.testing.aws_server import DEADLINE_GROUP, store
 from chronos_ec2.testing.builders import NOW, RUN_ID, launching
 from tests.functions.conftest import CONTEXT
 from tests.template.calls import Recorder

@@ -59,7 +59,7 @@ OBJECTS: dict[str, Sequence[str]] = {
     "results: `RUN/` `models/` `forecasts/` `eval/` `plots/` `tensorboard/` and the files beside them": [
         run_key(ENVIRONMENT, RUN, name)
         for name in ("models/model.safetensors", "forecasts/manifest.json", "eval/metrics.json", "plots/loss.png",
-                     "tensorboard/events", "forecasts.parquet", "run.json", "training.json")
+                     "tensorboard/events", "forecasts.parquet", "report.html", "run.json", "training.json")
     ],
     "`RUN/checkpoints/`, `RUN/logs/`, `RUN/metrics.jsonl`": [
         run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),

@@ -383,6 +383,7 @@ ALLOWED = [
             "training.json",
             "metrics.jsonl",
             "forecasts.parquet",
+            "report.html",
             "models/model.safetensors",
             "forecasts/part-00000.parquet",
             "eval/metrics.json",

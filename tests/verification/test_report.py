@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from verification.__main__ import violations
 from verification.checkout import ROOT, commit, copy_checkout
-from verification.fuzz import Target, _fed, fuzz, targets
+from verification.fuzz.campaign import _fed, fuzz
+from verification.fuzz.targets import Target, targets
 from verification.histories import silent_sweep_seconds
 from verification.report import as_markdown
 from verification.simulation.campaign import COUNTED, Campaign

@@ -9,7 +9,7 @@ from random import Random
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.s3_keys import run_prefix
-from chronos_ec2.testing.virtual_agent import AgentModel
+from chronos_ec2.testing.virtual.faulty_agent import FaultyAgent
 from verification.hostile.oracle import Findings, HostileOracle
 from verification.hostile.plan import HOSTILE_LANE, Plan
 from verification.hostile.rights import Right, right_to_write
@@ -50,7 +50,7 @@ class HostileHistory(History):
 
     # --- when it turns -----------------------------------------------------------------------------------------
 
-    def _start(self, instance_id: str, agent: AgentModel) -> None:
+    def _start(self, instance_id: str, agent: FaultyAgent) -> None:
         """Start an agent of ours, which turns later, or what was hostile from the beginning."""
         of_lane = self._system.lane_of(instance_id) == self._system.lanes[HOSTILE_LANE]
         turns = of_lane and (not self._own or self._random.random() < self._plan.again)

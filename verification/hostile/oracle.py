@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 
 from verification.simulation.guarantees import BOOT, LATE, PRICED
 from verification.simulation.ledger import USD_PER_HOUR, Account
-from verification.simulation.notification_oracle import NotificationOracle
-from verification.simulation.oracle import Oracle
+from verification.simulation.oracles.notifications import NotificationOracle
+from verification.simulation.oracles.oracle import Oracle
 from verification.simulation.scenario import FaultKind
 from verification.simulation.system import System
 

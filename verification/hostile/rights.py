@@ -9,7 +9,9 @@ _OF_A_RUN = re.compile(r"(?P<environment>[^/]+)/(?!lanes/).{8}T.{6}Z-.{6}/(?P<na
 """In a policy, a ? matches a slash too."""
 _ONCE = ("claims/", "outcomes/")
 _FOLDERS = ("checkpoints/", "models/", "eval/", "forecasts/", "plots/", "tensorboard/", "logs/")
-_DOCUMENTS = ("heartbeat.json", "status.json", "run.json", "training.json", "metrics.jsonl", "forecasts.parquet")
+_DOCUMENTS = (
+    "heartbeat.json", "status.json", "run.json", "training.json", "metrics.jsonl", "forecasts.parquet", "report.html",
+)  # fmt: skip
 
 
 class Right(Enum):

@@ -14,9 +14,10 @@ from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import SCHEMA_VERSION, Run
 from chronos_ec2.domain.records.status import Cause, Stop, Suspect
-from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
+from chronos_ec2.testing.virtual.agent import AgentRun
+from chronos_ec2.testing.virtual.faulty_agent import FaultyAgent
 from verification.simulation.guarantees import HUNG, NO_RECORD, STOPPED
-from verification.simulation.oracle import Oracle
+from verification.simulation.oracles.oracle import Oracle
 from verification.simulation.scenario import FaultKind, InjectedFault
 from verification.simulation.system import System
 
@@ -55,7 +56,7 @@ class FaultInjector:
             FaultKind.NO_RECORD: self._no_record,
             FaultKind.CLEANUP: lambda _lane: look(),
         }
-        self._to_agent: dict[FaultKind, Callable[[str, AgentModel, float], None]] = {
+        self._to_agent: dict[FaultKind, Callable[[str, FaultyAgent, float], None]] = {
             FaultKind.CRASH: lambda _id, agent, _s: agent.crash(),
             FaultKind.PANIC: self._panic,
             FaultKind.FREEZE: self._freeze,
@@ -88,30 +89,30 @@ class FaultInjector:
 
     # --- to an agent -------------------------------------------------------------------------------------------
 
-    def _panic(self, instance_id: str, agent: AgentModel, _seconds: float) -> None:
+    def _panic(self, instance_id: str, agent: FaultyAgent, _seconds: float) -> None:
         agent.catch_up()
         agent.die()
         self._oracle.agent_died(instance_id)
 
-    def _freeze(self, instance_id: str, agent: AgentModel, seconds: float) -> None:
+    def _freeze(self, instance_id: str, agent: FaultyAgent, seconds: float) -> None:
         agent.freeze(seconds)
         if seconds > self._system.limits.lease.total_seconds():
             self._oracle.agent_died(instance_id)
 
-    def _partition(self, instance_id: str, agent: AgentModel, seconds: float) -> None:
+    def _partition(self, instance_id: str, agent: FaultyAgent, seconds: float) -> None:
         agent.cut(seconds)
         if seconds > self._system.limits.lease.total_seconds() + 60:
             self._oracle.agent_died(instance_id, until=seconds)
 
-    def _hang(self, instance_id: str, agent: AgentModel, _seconds: float) -> None:
+    def _hang(self, instance_id: str, agent: FaultyAgent, _seconds: float) -> None:
         if agent.claimed and agent.stalled_since is None:
             agent.stall(None)
             self._oracle.fails(instance_id, HUNG)
 
-    def _skew(self, _id: str, agent: AgentModel, seconds: float) -> None:
+    def _skew(self, _id: str, agent: FaultyAgent, seconds: float) -> None:
         agent.skew = seconds
 
-    def _spot(self, instance_id: str, agent: AgentModel, _seconds: float) -> None:
+    def _spot(self, instance_id: str, agent: FaultyAgent, _seconds: float) -> None:
         system = self._system
         system.time.after(system.random.uniform(0, 5), agent.interrupt)
         system.asked.add(instance_id)
@@ -124,18 +125,18 @@ class FaultInjector:
 
         system.time.after(120.0, reclaim)
 
-    def _stop(self, instance_id: str, agent: AgentModel, _seconds: float) -> None:
+    def _stop(self, instance_id: str, agent: FaultyAgent, _seconds: float) -> None:
         agent.catch_up()
         agent.die()
         self._oracle.fails(instance_id, STOPPED)
         self._system.fleet.move(instance_id, InstanceState.STOPPED)
 
-    def _untag(self, instance_id: str, _agent: AgentModel, _seconds: float) -> None:
+    def _untag(self, instance_id: str, _agent: FaultyAgent, _seconds: float) -> None:
         self._system.asked.add(instance_id)
         self._oracle.loses_its_tags(instance_id)
         self._system.fleet.untag(instance_id)
 
-    def _hold(self, instance_id: str, _agent: AgentModel, _seconds: float) -> None:
+    def _hold(self, instance_id: str, _agent: FaultyAgent, _seconds: float) -> None:
         self._system.on_hold.add(instance_id)
         self._oracle.forgive(instance_id)
         self._system.fleet.hold(instance_id)

@@ -12,7 +12,7 @@ from chronos_ec2.domain.decision import Notify
 from chronos_ec2.domain.limits import TAKE_OVER_AFTER
 from chronos_ec2.services.watchdog.reconcile import Report
 from chronos_ec2.testing.clock import ORIGIN
-from chronos_ec2.testing.virtual_agent import AgentRun
+from chronos_ec2.testing.virtual.agent import AgentRun
 from verification.simulation.system import System
 
 _FOREVER = 1e12

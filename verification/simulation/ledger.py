@@ -13,7 +13,7 @@ from functools import lru_cache
 from typing import Any
 
 from chronos_ec2.testing import VirtualTime
-from chronos_ec2.testing.virtual_ec2 import Billed, VirtualFleet
+from chronos_ec2.testing.virtual.ec2 import Billed, VirtualFleet
 from verification.simulation.faulty_aws import Noise
 from verification.simulation.guarantees import KILLED, SEEN, SWEEP
 from verification.simulation.scenario import FaultKind, Layer, Scenario

@@ -13,13 +13,13 @@ from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
 from chronos_ec2.testing import Crash
 from chronos_ec2.testing.environment import BUCKET
-from chronos_ec2.testing.virtual_agent import AgentModel
+from chronos_ec2.testing.virtual.faulty_agent import FaultyAgent
 from chronos_ec2.worker.run_session import Identity
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, object_event
 from verification.simulation.faulty_aws import Caller
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED, Verdicts
 from verification.simulation.idle_sweep_skipping import IdleSweeps
-from verification.simulation.oracle import Oracle
+from verification.simulation.oracles.oracle import Oracle
 from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
 from verification.simulation.system import REAL_PARTS, SUBNETS, Parts, System
 
@@ -74,7 +74,7 @@ class History:
         for _ in range(scenario.forged_events):
             self._time.at(system.random.uniform(0, 900), self._forge)
         last = max((at.after for at in scenario.faults), default=0.0)
-        self._time.run(partial(self._oracle.is_over, last), _HORIZON_SECONDS)
+        self._time.run(partial(self._oracle.ending.is_over, last), _HORIZON_SECONDS)
         system.noise.kill_all()
         self._oracle.at_the_end()
         if self._in_transit and not self._oracle.verdicts.failed:
@@ -236,7 +236,7 @@ class History:
             self._never_boots(instance_id, system.fleet.bill[instance_id].launched)
             return
         identity = Identity(found.lane.environment, found.run_id, instance_id, "boot", found.attempt)
-        agent = AgentModel(
+        agent = FaultyAgent(
             self._time, system.noise, system.store, found.lane, identity, system.limits, system.parts.agent_session,
             power_off=partial(self._agent_ended, instance_id),
             on_claim=self._oracle.claimed,
@@ -252,7 +252,7 @@ class History:
             self._time.at(spent, partial(self._past_its_price, instance_id))
         self._start(instance_id, agent)
 
-    def _start(self, _instance_id: str, agent: AgentModel) -> None:
+    def _start(self, _instance_id: str, agent: FaultyAgent) -> None:
         agent.start()
 
     def _never_boots(self, instance_id: str, launched_at: float) -> None:

@@ -8,7 +8,7 @@ from itertools import accumulate
 from random import Random
 
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
-from chronos_ec2.testing.virtual_ec2 import Drought
+from chronos_ec2.testing.virtual.ec2 import Drought
 
 
 class FaultKind(StrEnum):

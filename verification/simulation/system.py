@@ -21,10 +21,12 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.builders import BOUNDS
 from chronos_ec2.testing.environment import BUCKET
-from chronos_ec2.testing.virtual_agent import AgentModel, AgentRun
-from chronos_ec2.testing.virtual_ec2 import Delays, VirtualDeadlines, VirtualFleet
+from chronos_ec2.testing.virtual.agent import AgentRun
+from chronos_ec2.testing.virtual.ec2 import Delays, VirtualDeadlines, VirtualFleet
+from chronos_ec2.testing.virtual.faulty_agent import FaultyAgent
 from chronos_ec2.worker.run_session import RunSession
-from verification.simulation.faulty_aws import Caller, Noise, SimulatedObjects
+from verification.simulation.bucket import SimulatedObjects
+from verification.simulation.faulty_aws import Caller, Noise
 from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
 from verification.simulation.scenario import FaultKind, Layer, Scenario
@@ -134,7 +136,7 @@ class System:
     limits: Limits
     log: Callable[[str], None] | None = None
     parts: Parts = REAL_PARTS
-    agents: dict[str, AgentModel] = field(default_factory=dict)
+    agents: dict[str, FaultyAgent] = field(default_factory=dict)
     failing: dict[str, Failure] = field(default_factory=dict)
     """Instances that should end."""
     asked: set[str] = field(default_factory=set)

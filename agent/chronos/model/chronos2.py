@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import torch
 from chronos import Chronos2Pipeline
-from torch import nn
 from typing_extensions import override
 
 from agent.chronos.batching.sampler import WindowBatch, contexts, futures
@@ -39,16 +38,6 @@ class Chronos2Family(Family):
         self._patches = math.ceil(horizon / pipeline.model_output_patch_size)
         self._patch = pipeline.model.chronos_config.input_patch_size
         block_attention.expect_padding(pipeline.model)
-
-    @property
-    @override
-    def model(self) -> nn.Module:
-        model: nn.Module = self.pipeline.model
-        return model
-
-    @override
-    def replace_model(self, model: nn.Module) -> None:
-        self.pipeline.model = model
 
     @override
     def rows(self, columns: Columns) -> int:

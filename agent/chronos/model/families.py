@@ -81,16 +81,6 @@ class BoltFamily(_UnivariateFamily):
         model = pipeline.model
         model.get_input_embeddings = lambda: model.shared
 
-    @property
-    @override
-    def model(self) -> nn.Module:
-        model: nn.Module = self.pipeline.model
-        return model
-
-    @override
-    def replace_model(self, model: nn.Module) -> None:
-        self.pipeline.model = model
-
     @override
     def batch(self, panel: Panel, windows: WindowBatch) -> Batch:
         return {

@@ -46,13 +46,14 @@ class Family(ABC):
     """The model argument with the target values, for which it returns a loss."""
 
     @property
-    @abstractmethod
     def model(self) -> nn.Module:
         """The module that is trained, with its adapter if it has one."""
+        model: nn.Module = self.pipeline.model
+        return model
 
-    @abstractmethod
     def replace_model(self, model: nn.Module) -> None:
         """Replace the module by one with, or without, an adapter."""
+        self.pipeline.model = model
 
     @abstractmethod
     def rows(self, columns: Columns) -> int:

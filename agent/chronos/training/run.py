@@ -49,7 +49,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         InvalidInput: the data, the base or a reference model cannot be used, or an acceptance check fails.
         StoppedEarly: SIGTERM outside the training loop.
     """
-    transformers_logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    transformers_logging.disable_progress_bar()
     distributed.refuse_torchrun()
     device = "cuda" if torch.cuda.is_available() else "cpu"
     process = Process(0, distributed.choose_world_size(config.training.processes, device))

@@ -74,7 +74,7 @@ class Throughput:
 def tensorboard(folder: Path) -> TrainerCallback:
     """A callback that writes all logs as TensorBoard event files. Raises InvalidInput without tensorboardX."""
     try:
-        callback: Any = TensorBoardCallback()  # type: ignore[no-untyped-call]
+        callback: Any = TensorBoardCallback()
     except RuntimeError as error:
         remedy = "an AMI with AgentPackages=image must have all of agent/requirements.txt"
         raise InvalidInput("training.report_to", "the image has no tensorboardX", remedy) from error

@@ -21,6 +21,7 @@ SUMMARIES = {
     "monitor": "Follow a run until it is over and its instance is gone.",
     "logs": "Print a log of a run.",
     "results": "Download the results of a run: model, evaluation, forecasts, plots, logs.",
+    "report": "Fetch the report of a run, one HTML file, and open it.",
     "kill": "End a run after it has saved its work.",
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",
@@ -34,7 +35,7 @@ SUMMARIES = {
 """The commands in the order of `--help`, each with the first sentence of its own help."""
 _FOLDERS = {
     "jobs": {"launch", "forecast", "evaluate", "kill"},
-    "runs": {"monitor", "logs", "results", "runs"},
+    "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "upload"},
     "account": {"cleanup", "verify", "doctor", "teardown", "local"},
 }

@@ -22,15 +22,17 @@ TRAINING = "training.json"
 
 @dataclass(frozen=True, slots=True)
 class RunDetails:
-    """A run with its configuration and its scores, each empty if the bucket does not have it.
+    """A run with its request and its scores, each empty if the bucket does not have it.
 
     Attributes:
+        training: training.json as it was written; an instance wrote it.
         scores: of the model in `models/`, by metric; lower is better.
         exported: which model that is, such as `trained` or `base`.
     """
 
     view: RunView
-    config: Mapping[str, Any] = field(default_factory=dict)
+    request: Request | None = None
+    training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     exported: str | None = None
 
@@ -39,18 +41,23 @@ class RunDetails:
         """Its record."""
         return self.view.run
 
+    @property
+    def config(self) -> Mapping[str, Any]:
+        """Its configuration."""
+        return self.request.config if self.request else {}
+
 
 def run_details(store: RunStore, environment: str, run_id: str) -> RunDetails:
     """Read a run in detail. Raises RunNotFound, ServiceUnavailable, NotAllowed, InvalidDocument: see `find_run`."""
     view = find_run(store, environment, run_id)
-    request = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
-    config = Request.from_json(request.body).config if request else {}
+    ordered = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
+    request = Request.from_json(ordered.body) if ordered else None
     found = store.objects.read(run_key(environment, run_id, TRAINING))
     try:
         document = load_json(found.body, TRAINING) if found else {}
     except InvalidDocument:  # an instance wrote it
         document = {}
-    return RunDetails(view, config, *_scores(document))
+    return RunDetails(view, request, document, *_scores(document))
 
 
 def phases(run: Run) -> Iterator[tuple[str, timedelta]]:

@@ -9,22 +9,16 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
-import boto3
-from botocore.awsrequest import AWSResponse
-from botocore.compat import HTTPHeaders
-from moto.core.botocore_stubber import MockRawResponse
 from moto.server import ThreadedMotoServer
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.instance import run_tags
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import python_env_key, run_key
@@ -223,79 +217,7 @@ def store() -> RunStore:
     return RunStore(S3Objects(client("s3"), BUCKET))
 
 
-def without_price_list() -> AbstractContextManager[None]:
-    """The Price List API, which moto does not have, refuses to answer."""
-    return answered("pricing", "GetProducts", json.dumps({"__type": "AccessDeniedException"}), 400)
-
-
-_REFUSALS = {
-    "ec2": "<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>",
-    "s3": "<Error><Code>{code}</Code></Error>",
-    "sns": "<ErrorResponse><Error><Code>{code}</Code></Error></ErrorResponse>",
-}
-
-
-def refused(service: str, operation: str, code: str, status: int = 400, but: str = "") -> AbstractContextManager[None]:
-    """Each call of an operation gets this error for an answer, unless the request holds the text `but`."""
-    return answered(service, operation, _REFUSALS[service].format(code=code), status, but)
-
-
-@contextmanager
-def answered(
-    service: str, operation: str, body: str | Callable[[str], str], status: int = 200, but: str = ""
-) -> Iterator[None]:
-    """Each call of an operation gets this answer, or that to its body, unless the request holds the text `but`."""
-
-    def answer(request: Any, **_: Any) -> Any:
-        asked = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
-        if but and but in asked:
-            return None
-        text = body if isinstance(body, str) else body(asked)
-        return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(text))
-
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", answer)
-    client.cache_clear()  # a client has the events that its session had when it was made
-    try:
-        yield
-    finally:
-        boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", answer)
-        client.cache_clear()
-
-
-@contextmanager
-def before_call(service: str, operation: str, url: str, action: Callable[[], object]) -> Iterator[None]:
-    """Do something right before the first call of an operation whose URL contains `url`."""
-    waiting = [action]
-
-    def act(request: Any, **_: Any) -> None:
-        if waiting and url in request.url:
-            waiting.pop()()
-
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", act)
-    client.cache_clear()
-    try:
-        yield
-    finally:
-        boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", act)
-        client.cache_clear()
-
-
-def no_room_but_in(subnet_id: str) -> AbstractContextManager[None]:
-    """EC2 has capacity in one subnet alone. It says so with a 500, upon which botocore asks again: see `asked_once`."""
-    return refused("ec2", "RunInstances", "InsufficientInstanceCapacity", status=500, but=subnet_id)
-
-
 def unfinished_uploads() -> list[str]:
     """The keys of uploads in parts that were begun, and neither completed nor given up."""
     found = client("s3").list_multipart_uploads(Bucket=BUCKET)
     return [upload["Key"] for upload in found.get("Uploads", ())]
-
-
-def upload_until_it_breaks(key: str, folder: Path) -> None:
-    """Upload a file that is so large that it goes in parts, and have that fail half-way."""
-    path = folder / "large"
-    path.write_bytes(b"x" * 9 * 1024 * 1024)
-    with refused("s3", "UploadPart", "InvalidRequest"), suppress(ServiceUnavailable):
-        S3Transfer(client("s3"), BUCKET).upload(path, key, lambda _sent: None)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decide import decide
-from chronos_ec2.domain.decision import Decision, FinishRun, Terminate, WriteLock
+from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.facts import LaneFacts, LockHeld, Unreadable
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Message
@@ -19,15 +18,16 @@ from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.services.launch import Launcher
-from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
+from chronos_ec2.services.watchdog.reconcile import Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
+from tests.verification.simulation.test_oracles import each_run
 from verification.hostile.campaign import hostile_histories, main
 from verification.hostile.history import run_hostile
 from verification.hostile.oracle import VIOLATIONS
 from verification.hostile.plan import Plan, draw
 from verification.hostile.rights import Right, right_to_write
-from verification.simulation.faulty_aws import SimulatedObjects
+from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.scenario import Layer
 from verification.simulation.system import Parts
 
@@ -64,23 +64,6 @@ def test_what_an_instance_may_write(key: str, right: Right | None) -> None:
 
 
 # --- what must be found ----------------------------------------------------------------------------------------------
-
-
-def with_run(change: Callable[[Run, Run], Run]) -> Decide:
-    """A watchdog that writes other runs than it decided; `change` gets the run as it was and as it is to be."""
-
-    def defective(facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-        decision = decide(facts, now, limits)
-        if not isinstance(facts.lock, LockHeld):
-            return decision
-        before = facts.lock.run
-        actions = tuple(
-            replace(action, run=change(before, action.run)) if isinstance(action, WriteLock | FinishRun) else action
-            for action in decision.actions
-        )
-        return replace(decision, actions=actions)
-
-    return defective
 
 
 def free_attempts(before: Run, after: Run) -> Run:
@@ -153,7 +136,7 @@ UNCAPPED = {"max_cost": None, "layers_off": frozenset({Layer.DEADLINE}), "faults
 DEFECTS: dict[str, Defect] = {
     "a lost attempt is not charged": Defect(
         "instances_bought",
-        Parts(decide=with_run(free_attempts), launcher=Generous),
+        Parts(decide=each_run(free_attempts), launcher=Generous),
         UNCAPPED | {"crashes_left": 1, "preemptions_left": 1, "max_runtime": 9000.0},
     ),
     "heartbeats lift the deadline": Defect("past_deadline", Parts(decide=trusting_the_living), UNCAPPED),

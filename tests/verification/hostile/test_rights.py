@@ -16,7 +16,8 @@ from verification.hostile.writing import Target, Writer
 RUN = "20260131T110000Z-1a2b3c"
 NAMES = (
     "claims/", "outcomes/", "heartbeat.json", "status.json", "run.json", "training.json", "metrics.jsonl", "metrics",
-    "forecasts.parquet", "forecasts/", "checkpoints/", "models/", "eval/", "plots/", "tensorboard/", "logs/",
+    "forecasts.parquet", "report.html", "forecasts/", "checkpoints/", "models/", "eval/", "plots/", "tensorboard/",
+    "logs/",
     "request.json", "state.json", "cleanup_status.json", "system-state.json", "sweep.json", "teardown.json",
     "notified/", "incidents/", "suspects/", "unreadable/", "lanes/", "agent/", "training-data/", "configs/",
 )  # fmt: skip

@@ -29,12 +29,12 @@ from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.clock import ORIGIN
-from chronos_ec2.testing.virtual_ec2 import Drought, VirtualDeadlines
+from chronos_ec2.testing.virtual.ec2 import Drought, VirtualDeadlines
 from chronos_ec2.worker.run_session import RunSession
 from verification.simulation.__main__ import main
+from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
-from verification.simulation.faulty_aws import SimulatedObjects
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, crowded, draw
 from verification.simulation.system import Parts

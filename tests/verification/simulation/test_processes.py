@@ -11,7 +11,7 @@ from chronos_ec2.domain.records.capacity import SPOT, LaunchOption
 from chronos_ec2.testing import Faults, VirtualTime
 from chronos_ec2.testing.builders import a_run
 from chronos_ec2.testing.clock import VirtualProcess
-from chronos_ec2.testing.virtual_ec2 import Delays, Drought, VirtualFleet
+from chronos_ec2.testing.virtual.ec2 import Delays, Drought, VirtualFleet
 
 SLEEPS = (("a", 3.0), ("b", 2.0))
 

@@ -6,27 +6,17 @@ from datetime import datetime
 
 from chronos_ec2.domain.decision import Decision
 from chronos_ec2.domain.facts import LaneFacts
-from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.domain.rules.termination import (
-    deadline_of,
-    held,
-    past_tagged_deadline,
-    shutting_down_without_record,
-    terminate_when_confirmed,
-)
+from chronos_ec2.domain.rules.termination import decide_without_record, terminate_when_confirmed
 
 
 def decide_orphan(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
     """Terminate an instance that no run names, after a grace and a second observation."""
-    if instance.state is InstanceState.SHUTTING_DOWN:
-        return shutting_down_without_record(instance, facts, now, limits)
-    if overdue := past_tagged_deadline(instance, now, limits):
-        return overdue
-    if instance.hold:
-        return held(instance, deadline_of(instance, limits), now)
+    if decision := decide_without_record(instance, facts, now, limits):
+        return decision
     age = now - instance.launched_at
     if age < limits.grace:
         return Decision(f"{instance.instance_id} has no run yet")

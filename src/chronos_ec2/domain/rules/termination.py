@@ -46,6 +46,15 @@ def past_tagged_deadline(instance: Instance, now: datetime, limits: Limits) -> D
     return None
 
 
+def decide_without_record(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
+    """What its state and tags decide of an instance that no readable record names; None if they decide nothing."""
+    if instance.state is InstanceState.SHUTTING_DOWN:
+        return _shutting_down(instance, facts, now, limits)
+    if overdue := past_tagged_deadline(instance, now, limits):
+        return overdue
+    return held(instance, deadline_of(instance, limits), now) if instance.hold else None
+
+
 def terminate_when_confirmed(
     instance: Instance, cause: Cause, text: str, facts: LaneFacts, now: datetime, limits: Limits
 ) -> Decision:
@@ -65,8 +74,8 @@ def terminate_when_confirmed(
     )
 
 
-def shutting_down_without_record(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
-    """Wait for an instance that shuts down and that no record names."""
+def _shutting_down(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision:
+    """Wait for it to be gone."""
     # The mark never expires here: an instance that shuts down does not come back.
     first_seen = facts.suspects.get(instance.instance_id)
     if first_seen is None:

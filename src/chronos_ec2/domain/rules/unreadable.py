@@ -11,13 +11,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.domain.rules.termination import (
-    deadline_of,
-    held,
-    past_tagged_deadline,
-    shutting_down_without_record,
-    terminate_when_confirmed,
-)
+from chronos_ec2.domain.rules.termination import decide_without_record, terminate_when_confirmed
 
 
 def decide_unreadable(
@@ -49,12 +43,8 @@ def _idle(lock: Unreadable, facts: LaneFacts, now: datetime, limits: Limits) -> 
 
 def _beside_unreadable_lock(instance: Instance, facts: LaneFacts, now: datetime, limits: Limits) -> Decision | None:
     """Keep an instance while its heartbeat is fresh, its work moves and its time is not up."""
-    if instance.state is InstanceState.SHUTTING_DOWN:
-        return shutting_down_without_record(instance, facts, now, limits)
-    if overdue := past_tagged_deadline(instance, now, limits):
-        return overdue
-    if instance.hold:
-        return held(instance, deadline_of(instance, limits), now)
+    if decision := decide_without_record(instance, facts, now, limits):
+        return decision
     heartbeat = facts.heartbeats.get(instance.run_id or "", Absent())
     if isinstance(heartbeat, ReadFailed):
         return None

@@ -1,4 +1,4 @@
-"""An agent in virtual time: its own session, heartbeat and control around a trainer that only makes progress."""
+"""A healthy agent in virtual time: its own session, heartbeat and control around a trainer that only makes progress."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import partial
 from chronos_ec2.domain.errors import ChronosError, Fenced
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.clock import VirtualTime
@@ -22,9 +22,9 @@ from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
 from chronos_ec2.worker.run_session import Identity, RunSession
 
-_FAILED = Verdict(Outcome.FAILED, Cause.USER_CODE, "the trainer fails", DecidedBy.AGENT)
+FAILED = Verdict(Outcome.FAILED, Cause.USER_CODE, "the trainer fails", DecidedBy.AGENT)
 _SYNC_SECONDS, _RESULTS_SECONDS, _SAVE_SECONDS = 45.0, 30.0, 20.0
-_FOREVER = 1e12
+FOREVER = 1e12
 
 
 class AgentRun(Enum):
@@ -41,7 +41,7 @@ class _WouldSleep(Exception):
 
 
 @dataclass(eq=False)
-class AgentModel:
+class VirtualAgent:
     """The agent of an instance. `power_off` is called when its process ends, as its systemd unit does."""
 
     time: VirtualTime
@@ -66,9 +66,7 @@ class AgentModel:
     claimed_at: float | None = None
     last_beat: float | None = None
     status: Status = Status.INITIALIZATION
-    _dead: bool = False
-    _cut_until: float = 0.0
-    _next_beat: float = _FOREVER
+    _next_beat: float = FOREVER
     _leaving: Verdict | None = None
     _finishing: bool = False
     _waited: float = 0.0
@@ -186,27 +184,11 @@ class AgentModel:
             self.time.after(_SAVE_SECONDS, partial(self._do, self._finish_leaving))
 
     def _finish_leaving(self) -> None:
-        self._finish(self._leaving or _FAILED)
-
-    def fail(self) -> None:
-        """The trainer fails, and its agent records it."""
-        self.catch_up()
-        if self.alive:
-            self._leave(_FAILED)
-
-    def interrupt(self) -> None:
-        """EC2's interruption notice: the agent saves, and leaves."""
-        self.catch_up()
-        if self.alive and self.claimed:
-            stop = Stop(Cause.PREEMPTED, "EC2 reclaims the spot instance", self.time.now())
-            self._control.request_stop(stop)
-            if not self.deaf:
-                self._checkpoint()
-                self._leave(Stopped(stop).verdict)
+        self._finish(self._leaving or FAILED)
 
     def _end(self) -> None:
         if self.run is not AgentRun.GONE:
-            self.run, self._next_beat = AgentRun.GONE, _FOREVER
+            self.run, self._next_beat = AgentRun.GONE, FOREVER
             self.power_off()
 
     def catch_up(self) -> None:
@@ -239,63 +221,5 @@ class AgentModel:
 
     def news(self) -> None:
         """The lock was written: the agent learns of it at its next heartbeat."""
-        if self.alive and self._next_beat < _FOREVER:
+        if self.alive and self._next_beat < FOREVER:
             self.time.at(self._next_beat, self.catch_up)
-
-    @property
-    def timers_run(self) -> bool:
-        """Whether systemd's timers still fire."""
-        return not self._dead and self.run is not AgentRun.FROZEN
-
-    def die(self) -> None:
-        """Process and instance are dead; nothing more happens by itself."""
-        self._dead = True
-        self.run, self._next_beat = AgentRun.GONE, _FOREVER
-
-    def crash(self) -> None:
-        """The process is gone, and the unit powers the instance off."""
-        self.catch_up()
-        self._end()
-
-    def freeze(self, seconds: float) -> None:
-        """No instruction is executed for a while."""
-        if not self.alive:
-            return
-        self.catch_up()
-        self.run = AgentRun.FROZEN
-
-        def resume() -> None:
-            if self.run is AgentRun.FROZEN:
-                self.run = AgentRun.WORKING
-                self._next_beat = max(self._next_beat, self.time.seconds)
-                self.news()
-
-        if seconds < 1e8:
-            self.time.after(seconds, resume)
-
-    def cut(self, seconds: float) -> None:
-        """S3 cannot be reached for a while. Heartbeats fail, until the agent fences itself."""
-        self.catch_up()
-        self.cut_off = True
-        self._cut_until = max(self._cut_until, self.time.seconds + seconds)
-
-        def reconnect() -> None:
-            self.catch_up()
-            self.cut_off = self.time.seconds < self._cut_until
-
-        self.time.after(seconds, reconnect)
-        self.time.after(min(seconds, self.limits.self_fence.total_seconds() + 30.0), self.catch_up)
-
-    def stall(self, seconds: float | None) -> None:
-        """The trainer makes no step for a while, with None for ever; heartbeats continue."""
-        if not self.alive or self.stalled_since is not None:
-            return
-        self.catch_up()
-        self.stalled_since = self.time.seconds
-
-        def resume() -> None:
-            self.catch_up()
-            self.stalled_since = None
-
-        if seconds is not None:
-            self.time.after(seconds, resume)

@@ -14,9 +14,8 @@ from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from benchmarks.training.m3 import EXAMPLE, prepare
+from benchmarks.training.accuracy.m3 import example, prepare
 from benchmarks.training.workload import Section
-from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.job_config.schema import TrainingConfig
 
 _STEPS = 400
@@ -54,7 +53,7 @@ def _without(table: pa.Table, share: float) -> pa.Table:
 
 
 def _train(folder: Path, table: pa.Table, setting: str) -> dict[str, Any]:
-    config = load_config(EXAMPLE / "train.yaml").model_dump(mode="json")
+    config = example().model_dump(mode="json")
     config["data"]["problems"]["gaps"] = setting
     config["training"] |= {
         "steps": _STEPS,

@@ -13,9 +13,15 @@ from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
 from benchmarks.publish import ROOT
 from benchmarks.training.workload import Section
-from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.job_config.parse import load_document, parse_training
+from chronos_ec2.job_config.schema import TrainingConfig
 
 EXAMPLE = ROOT / "examples" / "m3_monthly"
+
+
+def example() -> TrainingConfig:
+    """The example's configuration."""
+    return parse_training(load_document(EXAMPLE / "train.yaml"), "train.yaml")
 
 
 def prepare(folder: Path) -> Path:
@@ -31,7 +37,7 @@ def m3() -> Section:
         workdir.create()
         prepare(workdir.data)
         metrics = Metrics(workdir.metrics)
-        result = run(workdir, load_config(EXAMPLE / "train.yaml"), metrics, StopSignal())
+        result = run(workdir, example(), metrics, StopSignal())
         metrics.close()
         table = (workdir.evaluation / "report.md").read_text().partition("| forecast step")[0].partition("\n\n")[2]
     figures = result["metrics"] | {

@@ -17,9 +17,8 @@ from agent.chronos.training.run import run
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
-from benchmarks.training.m3 import EXAMPLE, prepare
+from benchmarks.training.accuracy.m3 import example, prepare
 from benchmarks.training.workload import Section
-from chronos_ec2.job_config.parse import load_config
 
 _TRIALS = {2: 20_000, 4: 20_000, 8: 20_000, 30: 10_000, 100: 10_000}
 _BASELINE_SERIES = 300
@@ -48,14 +47,14 @@ def _trial(random: np.random.Generator, count: int) -> bool:
     noise = random.standard_t(3, (2, *truth.shape, 1)) * sizes[None, None, :, None, None, None]
     ours, theirs = (np.repeat(truth[..., None] + one, len(QUANTILES), axis=-1) for one in noise)
     cells = np.zeros((1, count), dtype=np.int64)
-    test = HeldOutWindows(np.arange(count), cells, truth, np.ones((1, count, 1)), cells, 1)
+    test = HeldOutWindows(np.arange(count), cells, truth.astype(np.float32), np.ones((1, count, 1)), cells, 1)
     found = verdict({"base": compare(errors(test, ours), errors(test, theirs), test.origins)}, 1)
     return bool(found["verdict"] == "improved")
 
 
 def baselines() -> Section:
     """Seconds that a run waits for its baselines after the evaluation, and how long their fits take one by one."""
-    config = load_config(EXAMPLE / "train.yaml")
+    config = example()
     training = config.training.model_copy(update={"steps": _STEPS})
     evaluation = config.evaluation.model_copy(update={"baseline_series": _BASELINE_SERIES})
     config = config.model_copy(update={"training": training, "evaluation": evaluation})

@@ -1,0 +1,1 @@
+"""How well the trainer forecasts and judges: known data, other libraries, chance."""
