@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
@@ -19,23 +18,16 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Ve
 from chronos_ec2.testing.aws_server import BUCKET
 from chronos_ec2.testing.builders import a_run
 from tests.cli.conftest import Command
-from tests.model_hub import FILES, MemoryHub, serving
+from tests.model_hub import FILES, MemoryHub
 
-pytestmark = pytest.mark.usefixtures("data")
+pytestmark = pytest.mark.usefixtures("data", "hub")
 NAME, TRAINED = "amazon/chronos-2", "20260131T100000Z-00000a"
 SUCCEEDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "forecast 2 items, 12 rows", DecidedBy.AGENT)
 
 
 @pytest.fixture(autouse=True)
-def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryHub]:
-    found = MemoryHub(tmp_path / "hub")
-    found.put(NAME)
-    found.put("amazon/chronos-bolt-tiny", FILES | {"model.safetensors": b"bolt"})
-    with serving(found) as url:
-        monkeypatch.setenv("HF_ENDPOINT", url)
-        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
-        monkeypatch.chdir(tmp_path)
-        yield found
+def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
 
 
 @pytest.fixture
