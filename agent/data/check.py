@@ -10,9 +10,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.data.columns import open_parts
 from agent.data.findings import Finding, Findings
 from agent.data.frequency import frequency_of
+from agent.data.ingest.parts import open_parts
 from agent.data.ingest.read import Progress, ignore_progress, read_panel
 from agent.data.panel import Panel, plain_times
 from chronos_ec2.domain.errors import InvalidInput

@@ -35,7 +35,12 @@ class HuggingFaceHub:
             from huggingface_hub import HfApi  # noqa: PLC0415
 
             api = HfApi(endpoint=_endpoint())
-            found = [api.hf_hub_download(name, file, revision=commit, cache_dir=self._cache) for file in files]
+            found = [
+                api.hf_hub_download(
+                    name, file, revision=commit, cache_dir=self._cache or os.environ.get("HF_HUB_CACHE")
+                )
+                for file in files
+            ]
         return Path(found[0]).parent
 
 

@@ -77,4 +77,5 @@ def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryHub]:
     found.put("amazon/chronos-bolt-tiny", FILES | {"model.safetensors": b"bolt"})
     with serving(found) as url:
         monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
         yield found

@@ -2,6 +2,7 @@
 
 from chronos_ec2.ports.compute import Clock, Deadlines, Fleet, Relauncher, Resource
 from chronos_ec2.ports.environment import (
+    Catalogue,
     Deployment,
     Notifier,
     Price,
@@ -23,6 +24,7 @@ from chronos_ec2.ports.storage import (
 )
 
 __all__ = [
+    "Catalogue",
     "Clock",
     "Deadlines",
     "Deployment",

@@ -85,9 +85,9 @@ def _document(store: RunStore, environment: str, run_id: str, name: str) -> Mapp
 
 def _forecasts(document: Mapping[str, Any]) -> dict[str, int]:
     parts = document.get("parts")
-    counts = {name: document.get(name) for name in ("rows", "items")}
-    counts["parts"] = len(parts) if isinstance(parts, list) else None
-    return {name: int(count) for name, count in counts.items() if _is_number(count)}
+    counts = {"rows": document.get("rows"), "items": document.get("items")}
+    found = {name: count for name, count in counts.items() if isinstance(count, int)}
+    return found | ({"parts": len(parts)} if isinstance(parts, list) else {})
 
 
 def _scores(document: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:

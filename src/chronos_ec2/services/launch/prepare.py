@@ -5,16 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import MAX_LIMIT, Limits
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import split_instance_types
-from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.parsing.times import short_span
-from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
-from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.planning.instance_type import InstanceType
+from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.stack_status import check_status
@@ -22,7 +20,7 @@ from chronos_ec2.job_config.defaults import resolve
 from chronos_ec2.job_config.jobs import JobConfig, model_references
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
-from chronos_ec2.ports import ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
+from chronos_ec2.ports import Catalogue, ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.doctor import check_bucket_region, check_sweep
 from chronos_ec2.services.launch.config import default_config
@@ -31,65 +29,18 @@ from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.models import FoundModel, ModelFinder
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
-from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
+from chronos_ec2.services.launch.types import find_types
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.data import LocalData
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 
-MAX_RESTARTS = 1000
-"""Of each kind. A run that lost its instance more often has another problem."""
 SMALL_GPUS = ("g6.xlarge", "g5.xlarge", "g4dn.xlarge")
 """Where a run forecasts or evaluates by default: these models use little of a GPU."""
 SHORT_RUN = timedelta(hours=4)
 """The default deadline of a run that does not train."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
-    """What the user asks for. The stack, the bucket and the instance type decide what is None.
-
-    Attributes:
-        config: the configuration; None: the default in the bucket.
-        data: the data set, if it has to be uploaded.
-        future: the data set with the known covariates of the points to forecast: its path in the bucket, or what has to
-            be uploaded.
-        config_path: the file that `config` was read from; the user's own trainer is beside it.
-        instance_types: comma-separated, tried in order.
-        resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
-    """
-
-    lane: Lane
-    config: JobConfig | None
-    config_path: Path | None = None
-    instance_types: str | None = None
-    max_hours: float | None = None
-    max_cost_usd: float | None = None
-    price_per_hour_usd: float | None = None
-    market: Market = ON_DEMAND
-    preemptions: int = 0
-    crashes: int = 0
-    allow_cpu: bool = False
-    wait_for_capacity: timedelta | None = None
-    on_demand_after: timedelta | None = None
-    resume: str | None = None
-    data: LocalData | None = None
-    future: LocalData | str | None = None
-
-    def __post_init__(self) -> None:
-        """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
-        for value, option, most in (
-            (self.max_hours, "--max-hours", MAX_LIMIT.total_seconds() / 3600),
-            (self.max_cost_usd, "--max-cost", 1_000_000),
-            (self.price_per_hour_usd, "--price", 10_000),
-        ):
-            if value is not None:
-                check_number(value, option, 0, most, above=True)
-        check_number(self.preemptions, "--preemptions", 0, MAX_RESTARTS)
-        check_number(self.crashes, "--crashes", 0, MAX_RESTARTS)
-        if self.instance_types:
-            split_instance_types(self.instance_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -125,6 +76,7 @@ class LaunchPreparation:
     setup_checks: SetupChecks
     prices: Prices
     hub: ModelHub
+    catalogue: Catalogue
     limits: Limits
     report: Callable[[str], None]
     warn: Callable[[str], None]
@@ -146,8 +98,9 @@ class LaunchPreparation:
             return self._plan_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.stack.environment, self.warn)
         instance_types = self._instance_types(request, Job(config.job))
+        kinds = self._types(request, instance_types, Job(config.job), request.allow_cpu)
         # A run that may train on a CPU gets no defaults for a GPU.
-        resolved = resolve(config, None if request.allow_cpu else instance_types[0])
+        resolved = resolve(config, None if request.allow_cpu else kinds.get(instance_types[0]))
         config = resolved.config
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
         dataset = () if spec.data_path == PROBE_DATA_PATH else self._files(request.data or spec.data_path, "data.path")
@@ -182,6 +135,7 @@ class LaunchPreparation:
         before = resumed.request
         instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
+        self._types(request, instance_types, before.job, before.allow_cpu)
         spec = replace(
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
@@ -224,6 +178,13 @@ class LaunchPreparation:
         path = future.data_path if isinstance(future, LocalData) else future
         return find_dataset(self.store, self.stack.environment, path, "--future")
 
+    def _types(
+        self, request: LaunchRequest, instance_types: tuple[str, ...], job: Job, allow_cpu: bool
+    ) -> Mapping[str, InstanceType]:
+        """What the types are. Raises InvalidInput for one that the stack does not allow or a run cannot use."""
+        self.stack.bounds.check(instance_types, with_max_runtime(self.limits, request.max_hours, job).max_runtime)
+        return find_types(self.catalogue, instance_types, allow_cpu, self.warn)
+
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
     ) -> LaunchSpec:
@@ -233,8 +194,6 @@ class LaunchPreparation:
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
         job = Job(config["job"])
-        limits = with_max_runtime(self.limits, request.max_hours, job)
-        self.stack.bounds.check(instance_types, limits.max_runtime)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)
@@ -248,7 +207,7 @@ class LaunchPreparation:
             subnet_ids=self.stack.subnet_ids,
             bucket=self.stack.bucket,
             bundle_sha256="",
-            limits=limits,
+            limits=with_max_runtime(self.limits, request.max_hours, job),
             prices=prices,
             price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,

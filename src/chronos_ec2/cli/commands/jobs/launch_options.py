@@ -14,7 +14,7 @@ from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region
 from chronos_ec2.domain.parsing.times import check_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
-from chronos_ec2.services.launch.prepare import LaunchRequest
+from chronos_ec2.services.launch.spec import LaunchRequest
 
 _SHORTEST_WAIT, _LONGEST_WAIT = timedelta(minutes=1), timedelta(days=7)
 

@@ -24,7 +24,8 @@ from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.services.launch import Launched, WaitsForCapacity, launch
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.former import find_former
-from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest, Prepared
+from chronos_ec2.services.launch.prepare import LaunchPreparation, Prepared
+from chronos_ec2.services.launch.spec import LaunchRequest
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,6 +92,7 @@ def _launch(request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
             world.setup_checks,
             world.prices,
             world.hub,
+            world.catalogue,
             world.limits,
             show,
             print_warning,
