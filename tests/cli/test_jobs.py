@@ -299,3 +299,21 @@ def test_results_are_downloaded_once_the_run_is_over(
     assert (done.code, done.err) == (0, "")
     assert "succeeded (completed): forecast 2 items, 12 rows" in done.out
     assert (tmp_path / "out" / "forecasts" / "part-00000.parquet").read_bytes() == b"PAR1"
+
+
+def test_the_columns_of_the_future_are_the_known_covariates(run: Command, tmp_path: Path) -> None:
+    a_folder(tmp_path / "sales")
+    a_folder(tmp_path / "ahead", 3)
+    options = ("--data", "./sales", "--future", "./ahead", "--horizon", "3", *COLUMNS, "--json")
+    request = request_of(run("forecast", *options).json["run_id"])
+    assert request["config"]["future"] is True
+    assert request["config"]["data"]["known_covariates"] == ["price"]
+    (one,) = request["future"]
+    assert one["key"].startswith("cached-datasets/dev/training-data/ahead-")
+    assert one["etag"]
+    # Both are in the bucket now, and can be named by their paths there.
+    future = one["key"].removeprefix("cached-datasets/dev/").rpartition("/")[0] + "/"
+    again = ("--data", request["config"]["data"]["path"], "--future", future, "--horizon", "3", *COLUMNS)
+    second = request_of(run("forecast", *again, "--lane", "second", "--json").json["run_id"])
+    assert (second["dataset"], second["future"]) == (request["dataset"], request["future"])
+    assert second["config"]["data"]["known_covariates"] == ["price"]
