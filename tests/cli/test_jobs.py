@@ -317,3 +317,14 @@ def test_the_columns_of_the_future_are_the_known_covariates(run: Command, tmp_pa
     second = request_of(run("forecast", *again, "--lane", "second", "--json").json["run_id"])
     assert (second["dataset"], second["future"]) == (request["dataset"], request["future"])
     assert second["config"]["data"]["known_covariates"] == ["price"]
+
+
+def test_a_point_without_known_covariates_is_named_before_the_launch(run: Command, tmp_path: Path) -> None:
+    a_folder(tmp_path / "sales")
+    table = a_folder(tmp_path / "ahead", 3) / "sales.csv"
+    table.write_text("".join(line for line in table.open() if not line.startswith("south,2024-02")))
+    before = keys()
+    result = run("forecast", "--data", "./sales", "--future", "./ahead", "--horizon", "3", *COLUMNS)
+    assert result.code == 2
+    assert "1 of 6 points to forecast have no row, in 1 of 2 series, for instance 2024-02-01" in result.err
+    assert keys() == before

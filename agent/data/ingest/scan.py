@@ -67,9 +67,9 @@ def scan(parts: Sequence[Part], data: Data, block: Block, progress: Callable[[in
     """
     rows = sum(part.rows for part in parts)
     time_type = common_time(parts, data.timestamp)
-    ids = [_Encoder(_id_type(parts, name)) for name in data.item_id]
+    ids = [_Encoder(id_type(parts, name)) for name in data.item_id]
     codes = [np.empty(rows, np.int32) for _ in ids]
-    values = [_Values(name, _holds_text(parts, name)) for name in data.values]
+    values = [_Values(name, holds_text(parts, name)) for name in data.values]
     ticks, missing = np.empty(rows, np.int64), {name: np.zeros(len(parts), np.int64) for name in _named(data)}
     start, draft = 0, _Draft(block, len(values), progress)
     for number, batch in batches(parts, [*_named(data), *data.values]):
@@ -119,7 +119,7 @@ class _Draft:
 def exact(parts: Sequence[Part], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(n,) a column of numbers in double precision, in the order of the files."""
     found = [
-        _cast(batch[name], pa.float64(), parts[number], name, safe=False).to_numpy(zero_copy_only=False)
+        cast_column(batch[name], pa.float64(), parts[number], name, safe=False).to_numpy(zero_copy_only=False)
         for number, batch in batches(parts, [name])
     ]
     return np.concatenate(found)
@@ -146,7 +146,7 @@ class _Encoder:
         if not _same_buffers(encoded.dictionary, self._last):
             # Chunks of a row group share a dictionary: keeping it keeps its address from being used again.
             self._last = encoded.dictionary
-            texts = _cast(encoded.dictionary, self._kind, part, name).to_pylist()
+            texts = cast_column(encoded.dictionary, self._kind, part, name).to_pylist()
             known = self._known
             codes = (-1 if one is None else known.setdefault(one, len(known)) for one in texts)
             self._into = np.array([*codes, -1], np.int32)
@@ -177,7 +177,7 @@ class _Values:
             return
         name, kind = self.about.name, chunk.type
         if kind != pa.float32():
-            chunk = _cast(chunk, pa.float64(), part, name, safe=False)
+            chunk = cast_column(chunk, pa.float64(), part, name, safe=False)
         found = chunk.to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore", invalid="ignore"):
             into[:] = found
@@ -201,13 +201,14 @@ def _ticks(chunk: pa.Array, kind: pa.DataType, part: Part, name: str) -> Indices
         chunk = chunk.dictionary_decode()
     if pa.types.is_timestamp(kind):
         # Keep the zone of each file, if any: the integers are instants.
-        chunk = _cast(chunk, pa.timestamp(kind.unit, getattr(chunk.type, "tz", None)), part, name)
-    chunk = _cast(chunk, pa.int64(), part, name)
+        chunk = cast_column(chunk, pa.timestamp(kind.unit, getattr(chunk.type, "tz", None)), part, name)
+    chunk = cast_column(chunk, pa.int64(), part, name)
     found: Indices = (chunk.fill_null(0) if chunk.null_count else chunk).to_numpy()
     return found
 
 
-def _cast(chunk: pa.Array, kind: pa.DataType, part: Part, name: str, *, safe: bool = True) -> pa.Array:
+def cast_column(chunk: pa.Array, kind: pa.DataType, part: Part, name: str, *, safe: bool = True) -> pa.Array:
+    """A chunk of a column in another type. Raises InvalidInput, which names file and column."""
     if chunk.type == kind:
         return chunk
     try:
@@ -232,7 +233,7 @@ def _kinds(parts: Sequence[Part], name: str) -> list[pa.DataType]:
     return [kind for kind in found if not pa.types.is_null(kind)]
 
 
-def _id_type(parts: Sequence[Part], name: str) -> pa.DataType:
+def id_type(parts: Sequence[Part], name: str) -> pa.DataType:
     """The type of an id column as it was written; integers of several widths become int64, other mixtures text."""
     kinds = _kinds(parts, name)
     if len(kinds) == 1:
@@ -241,5 +242,6 @@ def _id_type(parts: Sequence[Part], name: str) -> pa.DataType:
     return pa.int64() if whole else pa.string()
 
 
-def _holds_text(parts: Sequence[Part], name: str) -> bool:
+def holds_text(parts: Sequence[Part], name: str) -> bool:
+    """Whether a column is text in any file."""
     return any(is_text(kind) for kind in _kinds(parts, name))

@@ -16,6 +16,7 @@ from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfi
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.launch.former import Former
 from chronos_ec2.services.launch.prepare import Prepared
+from chronos_ec2.services.launch.types import Offer
 
 _CHANGES = 6
 """How many changed keys are named; JSON has all of them."""
@@ -53,7 +54,11 @@ class Plan:
         if self.prepared.future:
             yield "future", _amount(self.prepared.future)
         yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {len(spec.subnet_ids)} zones"
+        for offer in self.prepared.offers:
+            if offer.kind:
+                yield "", f"{offer.name}: {offer.kind}"
         yield "price", ", ".join(f"{kind} {dollars(spec.price_of(kind))} an hour" for kind in spec.instance_types)
+        yield from (("", text) for offer in self.prepared.offers if (text := _quoted(offer)))
         yield "limits", ", ".join(self._limits())
         if self.prepared.chosen:
             yield "defaults", ", ".join(f"{key} {value}" for key, value in self.prepared.chosen.items())
@@ -100,7 +105,7 @@ class Plan:
                 {"given": one.given, "shown": one.shown, "bytes": one.size, "in_bucket": one.reference is not None}
                 for one in self.prepared.models
             ],
-            "instance_types": [{"type": kind, "usd_per_hour": spec.price_of(kind)} for kind in spec.instance_types],
+            "instance_types": [_type_document(offer, spec.price_of(offer.name)) for offer in self.prepared.offers],
             "market": spec.market,
             "zones": len(spec.subnet_ids),
             "max_hours": spec.limits.max_runtime.total_seconds() / 3600,
@@ -140,3 +145,30 @@ def _work_document(config: JobConfig) -> dict[str, Any]:
             return {"model": config.model, "prediction_length": config.prediction_length}
         case EvaluateConfig():
             return {"prediction_length": config.prediction_length, "windows": config.evaluation.windows}
+
+
+def _quoted(offer: Offer) -> str:
+    """Where the price of an instance type is from, and what spot capacity costs now; empty if it is not known."""
+    found = offer.on_demand
+    if found is None:
+        return ""
+    source = "as AWS lists it now" if found.live else f"from this release's list of {found.as_of}: AWS does not tell"
+    spot = ", ".join(f"{zone} ${price.usd:.3f}" for zone, price in sorted(offer.spot.items(), key=lambda it: it[1].usd))
+    return f"{offer.name} ${found.usd:.3f} on demand, {source}" + (f"; spot now {spot}" if spot else "")
+
+
+def _type_document(offer: Offer, usd_per_hour: float | None) -> dict[str, Any]:
+    kind, price = offer.kind, offer.on_demand
+    return {
+        "type": offer.name,
+        "usd_per_hour": usd_per_hour,
+        "gpus": kind and kind.gpus,
+        "gpu": kind and kind.gpu,
+        "gpu_memory_mib": kind and kind.gpu_memory_mib,
+        "compute_capability": kind and kind.compute_capability,
+        "vcpus": kind and kind.vcpus,
+        "list_usd": price and price.usd,
+        "list_as_of": price and price.as_of.isoformat(),
+        "list_is_current": price and price.live,
+        "spot_usd": {zone: each.usd for zone, each in offer.spot.items()},
+    }

@@ -15,6 +15,8 @@ CHECKPOINTS = "checkpoints/"
 """Prefix of checkpoints below the prefix of the run, with one folder per step."""
 COPIED_MODELS = f"{CACHED}/models/"
 """Prefix of the models that were copied into the bucket."""
+FORECASTS = "forecasts/"
+"""Prefix of a forecast job's output below the prefix of the run: its parts, and manifest.json last."""
 _REPORT = re.compile(
     rf"(?P<environment>[a-z][a-z0-9-]{{0,30}})/(?P<run_id>{RUN_ID_PATTERN.pattern})/"
     r"(?:status|claims/[0-9]{1,9}|outcomes/[0-9]{1,9})\.json"

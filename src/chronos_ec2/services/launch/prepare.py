@@ -30,7 +30,7 @@ from chronos_ec2.services.launch.models import FoundModel, ModelFinder
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
-from chronos_ec2.services.launch.types import find_types
+from chronos_ec2.services.launch.types import Offer, find_types, offers_of
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.data import LocalData
@@ -53,6 +53,7 @@ class Prepared:
         dataset: each file; empty for the data of the smoke test, which come with it.
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
+        offers: what EC2 offers of each instance type.
         future: each file of the second data set, if there is one.
         models: what the run loads.
     """
@@ -62,6 +63,7 @@ class Prepared:
     dataset: tuple[DataObject, ...]
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
+    offers: tuple[Offer, ...] = ()
     future: tuple[DataObject, ...] = ()
     models: tuple[FoundModel, ...] = ()
 
@@ -107,7 +109,8 @@ class LaunchPreparation:
         future = () if request.future is None else self._files(request.future, "--future")
         check_request_size(spec.config, dataset + future)
         found = {given: self._models.find(key, given) for key, given in model_references(config).items()}
-        return Prepared(spec, config, dataset, resolved.chosen, future=future, models=tuple(found.values()))
+        offers = self._offers(request, instance_types, kinds)
+        return Prepared(spec, config, dataset, resolved.chosen, None, offers, future, tuple(found.values()))
 
     @property
     def _models(self) -> ModelFinder:
@@ -135,14 +138,14 @@ class LaunchPreparation:
         before = resumed.request
         instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
-        self._types(request, instance_types, before.job, before.allow_cpu)
+        kinds = self._types(request, instance_types, before.job, before.allow_cpu)
         spec = replace(
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
             future=before.future_keys, models=before.models,
         )  # fmt: skip
-        return Prepared(spec, config, before.dataset_keys, {}, resumed)
+        return Prepared(spec, config, before.dataset_keys, {}, resumed, self._offers(request, instance_types, kinds))
 
     def publish(self, request: LaunchRequest, prepared: Prepared) -> LaunchSpec:
         """Upload what the bucket lacks of a planned run, and return what is to be launched.
@@ -184,6 +187,11 @@ class LaunchPreparation:
         """What the types are. Raises InvalidInput for one that the stack does not allow or a run cannot use."""
         self.stack.bounds.check(instance_types, with_max_runtime(self.limits, request.max_hours, job).max_runtime)
         return find_types(self.catalogue, instance_types, allow_cpu, self.warn)
+
+    def _offers(
+        self, request: LaunchRequest, instance_types: tuple[str, ...], kinds: Mapping[str, InstanceType]
+    ) -> tuple[Offer, ...]:
+        return offers_of(instance_types, kinds, self.prices, self.stack.region, request.market)
 
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]

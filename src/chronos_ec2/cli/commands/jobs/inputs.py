@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.convert import as_parquet
-from chronos_ec2.cli.output import console
+from chronos_ec2.cli.output import console, print_warning
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 UNNAMED = "training-data/unnamed/"
 """The path of data that have no place in the bucket yet."""
 _READ_BYTES = 1 << 30
-"""How much is downloaded to read which covariates are known ahead."""
+"""How much is downloaded to check known covariates before a launch. More is checked by the instance alone."""
 _DATA, _FUTURE = "--data", "--future"
 
 
@@ -54,7 +54,7 @@ class InputFinder:
         """The inputs of a job; its configuration names the data set if `data` does not.
 
         Raises:
-            InvalidInput: there are no such data, or a run would refuse them.
+            InvalidInput: there are no such data, a run would refuse them, or points to forecast lack known covariates.
         """
         if future is None and isinstance(config, ForecastConfig) and config.future:
             problem = "the configuration has future: true, so the run needs the covariates of the points to forecast"
@@ -64,12 +64,16 @@ class InputFinder:
             config = _changed(config, data={"path": self._path(_DATA, data)})
         if future is None:
             if here is not None:
-                self._check(here, config)
+                self._check(here, config, None)
             return self._inputs(config, data, here, None)
         path = None if ahead_here else self._path(_FUTURE, future)
-        config = self._with_known(config, ahead_here or self._downloaded(path or "", _FUTURE))
-        if here is not None:
-            self._check(here, config)
+        ahead = ahead_here or self._downloaded(path or "", _FUTURE)
+        config = self._with_known(config, ahead)
+        past = here or self._downloaded(config.data.path, "data.path")
+        if past and ahead:
+            self._check(past, config, ahead)
+        else:
+            print_warning("the known covariates are too large to be checked here: the instance does so")
         uploaded = local_data(ahead_here, Path(future).stem, self._environment) if ahead_here else path
         return self._inputs(config, data, here, uploaded)
 
@@ -133,10 +137,12 @@ class InputFinder:
             known = _checks(_FUTURE).columns_ahead(find_files(ahead), config.data)
         return _changed(config, future=True, data={"known_covariates": known})
 
-    def _check(self, folder: Path, config: JobConfig) -> None:
-        """Check data as an instance does."""
+    def _check(self, folder: Path, config: JobConfig, ahead: Path | None) -> None:
+        """Check data as an instance does, and with them the known covariates of the points to forecast."""
+        checks = _checks(_DATA if ahead is None else _FUTURE)
         with console.status("checking the data"):
-            report = _checks(_DATA).check_data(find_files(folder), config)
+            look = {} if ahead is None else {"look": checks.future_check(find_files(ahead), config)}
+            report = checks.check_data(find_files(folder), config, **look)
         if report.accepted:
             return
         first, *more = [finding for finding in report.findings if not finding.accepted]
