@@ -322,7 +322,9 @@ def test_the_columns_of_the_future_are_the_known_covariates(run: Command, tmp_pa
 def test_a_point_without_known_covariates_is_named_before_the_launch(run: Command, tmp_path: Path) -> None:
     a_folder(tmp_path / "sales")
     table = a_folder(tmp_path / "ahead", 3) / "sales.csv"
-    table.write_text("".join(line for line in table.open() if not line.startswith("south,2024-02")))
+    table.write_text(
+        "".join(line for line in table.read_text().splitlines(keepends=True) if "south,2024-02" not in line)
+    )
     before = keys()
     result = run("forecast", "--data", "./sales", "--future", "./ahead", "--horizon", "3", *COLUMNS)
     assert result.code == 2

@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.lifecycle import _COMPLETED
+from agent.results.verdict import completed
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import Absent
@@ -58,7 +58,7 @@ FACTS = {
     Kind.RESUMED: some_facts(
         instances=(GONE,), lock=held(a_run(crashes_left=1)), heartbeat=a_beat(checkpoint_age=seconds(60))
     ),
-    Kind.COMPLETED: some_facts(instances=(GONE,), lock=held(a_run().end(_COMPLETED, NOW))),
+    Kind.COMPLETED: some_facts(instances=(GONE,), lock=held(a_run().end(completed(Job.TRAIN, {}), NOW))),
     Kind.FAILED: some_facts(
         heartbeat=a_beat(LIMITS.lease + seconds(60)),
         lock=held(a_run(suspect=Suspect(Cause.INFRA, "silent", NOW - LIMITS.confirmation)), NOW),
