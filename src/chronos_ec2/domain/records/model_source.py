@@ -6,10 +6,12 @@ import re
 from dataclasses import dataclass
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import check_name, one_line
+from chronos_ec2.domain.records.champion import DEFAULT_MODEL
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 
-FORMS = "a hub id such as amazon/chronos-2@REVISION, s3://…, run:RUN_ID, or a folder such as ./model"
+FORMS = "a hub id such as amazon/chronos-2@REVISION, s3://…, run:RUN_ID, champion, or a folder such as ./model"
+_CHAMPION = "champion"
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
 _HUB = re.compile(rf"(?P<name>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9_./-]{{0,99}}))?")
 _S3 = re.compile(
@@ -48,13 +50,23 @@ class RunModel:
 
 
 @dataclass(frozen=True, slots=True)
+class ChampionModel:
+    """The champion of a model in the registry."""
+
+    model: str = DEFAULT_MODEL
+
+    def __str__(self) -> str:
+        return _CHAMPION if self.model == DEFAULT_MODEL else f"{_CHAMPION}:{self.model}"
+
+
+@dataclass(frozen=True, slots=True)
 class LocalModel:
     """A model in a folder of the machine that launches."""
 
     path: str
 
 
-ModelSource = HubModel | StoredModel | RunModel | LocalModel
+ModelSource = HubModel | StoredModel | RunModel | ChampionModel | LocalModel
 
 
 def parse_reference(text: str) -> ModelSource:
@@ -64,6 +76,10 @@ def parse_reference(text: str) -> ModelSource:
         if not RUN_ID_PATTERN.fullmatch(run_id):
             raise InvalidInput(one_line(text, 80), "run: must be followed by a run id", "`chronos-ec2 runs` lists them")
         return RunModel(run_id)
+    if text == _CHAMPION:
+        return ChampionModel()
+    if text.startswith(f"{_CHAMPION}:"):
+        return ChampionModel(check_name(text.removeprefix(f"{_CHAMPION}:"), "champion:"))
     if text.startswith("s3:"):
         if (found := _S3.fullmatch(text)) is None:
             raise InvalidInput(one_line(text, 80), "is not a model in S3", "write s3://BUCKET/PREFIX/")

@@ -16,7 +16,14 @@ from pathlib import Path
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
-from chronos_ec2.domain.records.model_source import HubModel, LocalModel, RunModel, StoredModel, parse_reference
+from chronos_ec2.domain.records.model_source import (
+    ChampionModel,
+    HubModel,
+    LocalModel,
+    RunModel,
+    StoredModel,
+    parse_reference,
+)
 from chronos_ec2.domain.records.reports import MAX_MODEL_FILES
 from chronos_ec2.domain.records.request import ModelReference
 from chronos_ec2.domain.records.s3_keys import (
@@ -27,6 +34,7 @@ from chronos_ec2.domain.records.s3_keys import (
     run_key,
     shared_key,
 )
+from chronos_ec2.model_registry import Registry
 from chronos_ec2.ports import HubFiles, ModelHub, ObjectTransfer
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.wheels import file_sha256
@@ -93,6 +101,12 @@ class ModelFinder:
                 return self._of_folder(key, given, Path(path).expanduser())
             case RunModel(run_id):
                 return self._of_run(key, given, run_id)
+            case ChampionModel(model):
+                champion = Registry(self.environment, self.store.objects).champion(model)
+                if champion is None:
+                    remedy = "`chronos-ec2 models` makes one; `launch --promote better` makes the first by itself"
+                    raise InvalidInput(key, f"model {model} has no champion", remedy)
+                return self._of_run(key, given, champion.run_id)
             case StoredModel():
                 return self._of_bucket(key, given, source)
 

@@ -20,10 +20,11 @@ from chronos_ec2.job_config.defaults import resolve
 from chronos_ec2.job_config.jobs import JobConfig, model_references
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
+from chronos_ec2.model_registry import Registry
 from chronos_ec2.ports import Catalogue, ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.doctor import check_bucket_region, check_sweep
-from chronos_ec2.services.launch.config import default_config
+from chronos_ec2.services.launch.config import default_config, with_champion
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.models import FoundModel, ModelFinder
@@ -98,13 +99,16 @@ class LaunchPreparation:
         check_waiting(request)
         if request.resume is not None:
             return self._plan_resumed(request, request.resume)
-        config = request.config or default_config(self.store, self.stack.environment, self.warn)
+        given = request.config or default_config(self.store, self.stack.environment, self.warn)
+        registry = Registry(self.stack.environment, self.store.objects)
+        config, promotion = with_champion(given, registry, request.promote, request.model_name)
         instance_types = self._instance_types(request, Job(config.job))
         kinds = self._types(request, instance_types, Job(config.job), request.allow_cpu)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else kinds.get(instance_types[0]))
         config = resolved.config
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
+        spec = replace(spec, promotion=promotion)
         dataset = () if spec.data_path == PROBE_DATA_PATH else self._files(request.data or spec.data_path, "data.path")
         future = () if request.future is None else self._files(request.future, "--future")
         check_request_size(spec.config, dataset + future)
@@ -143,7 +147,7 @@ class LaunchPreparation:
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
-            future=before.future_keys, models=before.models,
+            future=before.future_keys, models=before.models, promotion=before.promotion,
         )  # fmt: skip
         return Prepared(spec, config, before.dataset_keys, {}, resumed, self._offers(request, instance_types, kinds))
 

@@ -12,7 +12,7 @@ from chronos_ec2.domain.limits import MAX_LIMIT, Limits
 from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
-from chronos_ec2.domain.records.champion import Promotion
+from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, ModelReference, Parent
 from chronos_ec2.domain.records.status import Job
@@ -31,6 +31,7 @@ class LaunchRequest:
 
     Attributes:
         config: the configuration; None: the default in the bucket.
+        promote: when the run's model becomes the champion of `model_name` by itself; None: never.
         data: the data set, if it has to be uploaded.
         future: the data set with the known covariates of the points to forecast: its path in the bucket, or what has to
             be uploaded.
@@ -53,6 +54,8 @@ class LaunchRequest:
     wait_for_capacity: timedelta | None = None
     on_demand_after: timedelta | None = None
     resume: str | None = None
+    promote: Promote | None = None
+    model_name: str = DEFAULT_MODEL
     data: LocalData | None = None
     future: LocalData | str | None = None
 

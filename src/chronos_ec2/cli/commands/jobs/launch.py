@@ -13,6 +13,7 @@ from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions, with_lau
 from chronos_ec2.cli.commands.jobs.start import Work, start
 from chronos_ec2.cli.convert import TimestampFormat
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
 from chronos_ec2.job_config.schema import Ending
 from chronos_ec2.services.launch.config import DEFAULT_CONFIG, Trainer, requested_config
 
@@ -34,6 +35,11 @@ def launch(
     ] = None,
     minutes: Annotated[float | None, typer.Option(help="How long the probe runs. Default: 3.")] = None,
     ending: Annotated[Ending | None, typer.Option(help="How the probe ends. Default: ok.")] = None,
+    promote: Annotated[
+        Promote | None,
+        typer.Option(help="Make the model the champion at the end: if it is significantly better, or always."),
+    ] = None,
+    model_name: Annotated[str, typer.Option(help="With --promote: which model of the registry.")] = DEFAULT_MODEL,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -48,12 +54,13 @@ def launch(
     """
     if resume is not None:
         fixed = {"--config": config, "--trainer": trainer, "--minutes": minutes, "--ending": ending, "--data": data}
-        fixed |= {"--future": future, "--allow-cpu": options.allow_cpu or None}
+        fixed |= {"--future": future, "--promote": promote, "--allow-cpu": options.allow_cpu or None}
         _refuse_with("--resume", fixed, f"a resumed run trains exactly as run {resume} did; leave out one of them")
     if trainer is not None:
         _refuse_with("--trainer", {"--data": data, "--future": future}, "the probe brings its own data")
     asked = requested_config(config, trainer, minutes, ending)
-    start(Work(asked, config, resume, data, future, timestamp_format), options)
+    work = Work(asked, config, resume, data, future, timestamp_format, promote=promote, model_name=model_name)
+    start(work, options)
 
 
 def _refuse_with(option: str, others: Mapping[str, object], remedy: str) -> None:

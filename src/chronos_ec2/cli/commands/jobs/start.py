@@ -20,6 +20,8 @@ from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
 from chronos_ec2.cli.plan import Plan
+from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.services.launch import Launched, WaitsForCapacity, launch
 from chronos_ec2.services.launch.config import default_config
@@ -38,6 +40,7 @@ class Work:
         resume: the run to take up.
         data: the data set, or files of this machine; None: the configuration names it.
         future: the same for the known covariates of the points to forecast.
+        promote: when the model becomes the champion of `model_name` by itself.
         to: where the results go once the run is over; None: they stay in the bucket.
     """
 
@@ -48,6 +51,8 @@ class Work:
     future: str | None = None
     timestamp_format: str | None = None
     to: Path | None = None
+    promote: Promote | None = None
+    model_name: str = DEFAULT_MODEL
 
 
 def start(work: Work, options: LaunchOptions) -> None:
@@ -59,6 +64,7 @@ def start(work: Work, options: LaunchOptions) -> None:
         request = options.request(
             config=inputs and inputs.config, config_path=work.config_path, resume=work.resume,
             data=inputs and inputs.data, future=inputs and inputs.future,
+            promote=work.promote, model_name=check_name(work.model_name, "--model-name"),
         )  # fmt: skip
         started = _launch(request, world, options)
     if started is None:
