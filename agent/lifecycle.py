@@ -8,14 +8,10 @@ import time
 from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import replace
-from datetime import timedelta
-from itertools import chain
 
 from agent.boot import systemd
 from agent.boot.request import World, read_request
-from agent.checkpoint.restore import restore, restore_metrics
-from agent.data.dataset import download
-from agent.data.trainer_code import fetch_code
+from agent.data_sync import DataSync
 from agent.errors import RunFailed
 from agent.host import nvml
 from agent.logs.redaction import redacted
@@ -23,20 +19,19 @@ from agent.preflight.checks import Check, Needs, preflight
 from agent.protocol.workdir import Workdir
 from agent.results.cleanup import clean, delete_all
 from agent.results.upload import RUN
+from agent.results.verdict import completed
 from agent.run_context import RunContext, compose
 from agent.run_report import write_report
 from agent.supervise.periodic import HeartbeatThread, PeriodicTask
 from agent.supervise.supervisor import UPLOAD_SHARE, Callbacks, Timeouts, read_result, supervise
 from agent.supervise.time_limit import time_limit
-from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable
+from chronos_ec2.bundled.instance_types import gpus_of
+from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.request import REQUEST
-from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, run_key
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
-from chronos_ec2.job_config.defaults import gpus_of
-from chronos_ec2.job_config.parse import parse_training
-from chronos_ec2.job_config.schema import TrainingConfig
-from chronos_ec2.services.checkpoints import stored_checkpoints
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Status, Verdict
+from chronos_ec2.job_config.jobs import ForecastConfig, JobConfig
+from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.errors import EndedByWatchdog, Stopped
 from chronos_ec2.worker.run_session import Identity, RunSession
@@ -46,7 +41,8 @@ SUCCEEDED, FAILED, FENCED = 0, 1, 3
 """Exit codes: the run succeeded; it failed or was killed; it does not, or no longer, belong to this agent."""
 STEP_SECONDS = 60.0
 """Interval at which the current step is reported: each report is an S3 event that invokes a Lambda."""
-_COMPLETED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained, evaluated, and results in S3", DecidedBy.AGENT)
+_STEPS = {Job.TRAIN: "training", Job.FORECAST: "forecasting", Job.EVALUATE: "evaluating"}
+"""The step of each job in the phase that works."""
 
 
 def run_agent(
@@ -85,13 +81,13 @@ class AgentRun:
     def __init__(self, context: RunContext, step_seconds: float = STEP_SECONDS) -> None:
         self._ctx = context
         self._step_seconds = step_seconds
-        self._checkpoints_known = False
+        self._data = DataSync(context)
         self._run_document_written = False
 
     def run(self) -> int:
         """Go through all phases, and return the exit code. Raises Fenced."""
         ctx = self._ctx
-        self._find_checkpoints()
+        self._data.find_checkpoints()
         with HeartbeatThread(ctx.lease.tick, ctx.request.limits.heartbeat_retry.total_seconds()):
             with ExitStack() as threads:
                 threads.enter_context(ctx.gpu_utilisation)
@@ -102,25 +98,6 @@ class AgentRun:
                     self._save_unfinished(verdict)
             return self._finish(verdict)
 
-    def _find_checkpoints(self) -> None:
-        """Before the first heartbeat: without a checkpoint in its last heartbeat, a lost run gets no next attempt."""
-        ctx = self._ctx
-        try:
-            objects = ctx.world.store.objects
-            latest = next(chain.from_iterable(stored_checkpoints(objects, one) for one in self._checkpoints()), None)
-        except ServiceUnavailable as error:
-            _log.warning("%s; checkpoints are listed again before training", error)
-            return
-        self._checkpoints_known = True
-        if latest is not None:
-            ctx.progress.checkpointed(max(timedelta(0), ctx.world.clock.now() - latest.written_at))
-
-    def _checkpoints(self) -> tuple[str, ...]:
-        """The prefixes of the checkpoints to resume from: the run's own, then those of the run that it takes up."""
-        own, parent = self._ctx.results.key_of(CHECKPOINTS), self._ctx.request.parent
-        environment = self._ctx.identity.environment
-        return (own,) if parent is None else (own, run_key(environment, parent.checkpoints_of, CHECKPOINTS))
-
     def _phases(self) -> Verdict:
         """All phases, and the verdict they end with. Raises Fenced."""
         record = self._ctx.record
@@ -128,10 +105,11 @@ class AgentRun:
             with record.phase(Status.INITIALIZATION):
                 config = self._initialize()
             with record.phase(Status.DATA_SYNC):
-                self._sync_data(config)
-                self._restore()
+                self._enter(Status.DATA_SYNC, "downloading")
+                self._data.download(config)
+                self._data.restore()
             with record.phase(Status.TRAINING):
-                self._train()
+                self._work()
             with record.phase(Status.RESULTS_SYNC):
                 self._sync_results(config)
             # A stop that is requested now has nothing left to stop.
@@ -148,12 +126,12 @@ class AgentRun:
             _log.exception("unexpected error")
             message = f"the agent failed in {self._ctx.session.run.status}: {type(error).__name__}: {error}"
             return Verdict(Outcome.FAILED, Cause.INFRA, one_line(redacted(message)), DecidedBy.AGENT)
-        return _COMPLETED
+        return completed(self._ctx.request.job, self._ctx.record.result)
 
-    def _initialize(self) -> TrainingConfig:
+    def _initialize(self) -> JobConfig:
         ctx = self._ctx
         try:
-            config = parse_training(dict(ctx.request.config), f"config in {REQUEST}")
+            config = parse_config(dict(ctx.request.config), f"config in {REQUEST}")
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         ctx.session.record_step("gpu_preflight")
@@ -170,53 +148,9 @@ class AgentRun:
         self._ctx.record.checks.append(check)
         self._ctx.progress.work()
 
-    def _sync_data(self, config: TrainingConfig) -> None:
-        ctx = self._ctx
-        self._enter(Status.DATA_SYNC, "downloading")
-        request, folder, synced = ctx.request, ctx.workdir.data, ctx.progress.synced
-        dataset = download(ctx.world.transfer, request.dataset_keys, folder, synced, ctx.control.check)
-        ctx.record.dataset = dataset
-        dataset.write_hashes(ctx.workdir.data_hashes)
-        if (parent := request.parent) and parent.data_sha256 not in (None, dataset.sha256):
-            raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
-        # pyarrow and numpy take as long to import as all that the claim needs.
-        from agent.data.columns import count_rows  # noqa: PLC0415
-
-        try:
-            rows = ctx.record.rows = count_rows([one.path for one in dataset.files], config.data)
-        except InvalidInput as error:
-            raise RunFailed(Cause.USER_CODE, str(error)) from error
-        ctx.progress.work()
-        ctx.models.download_all(request.models, ctx.workdir.reference)
-        if request.code_sha256 is not None:
-            fetch_code(ctx.world.store.objects, request.code_sha256, ctx.workdir.code)
-        _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
-
-    def _restore(self) -> None:
-        """Restore the latest checkpoint, of an earlier attempt or of the run that is taken up, for the trainer."""
-        ctx, run, parent = self._ctx, self._ctx.session.run, self._ctx.request.parent
-        objects, transfer, folder = ctx.world.store.objects, ctx.world.transfer, ctx.workdir.checkpoints
-        step = None
-        try:
-            for prefix in self._checkpoints():
-                step = restore(objects, transfer, prefix, folder, ctx.progress.synced, ctx.control.check)
-                if step is not None:
-                    break
-        except ServiceUnavailable as error:
-            raise RunFailed(Cause.INFRA, f"checkpoints: {error}") from error
-        if step is None and parent is not None:
-            raise RunFailed(Cause.INFRA, f"no complete checkpoint of run {parent.checkpoints_of} is left in S3")
-        ctx.record.resumed_from = step
-        if not self._checkpoints_known:
-            self._find_checkpoints()
-        taken_up = parent.checkpoints_of if parent else None
-        restore_metrics(objects, transfer, run, step or 0, ctx.workdir.metrics, taken_up)
-        if step is None and run.attempt > 1:
-            _log.warning("no complete checkpoint in S3: attempt %d starts over", run.attempt)
-
-    def _train(self) -> None:
+    def _work(self) -> None:
         ctx, limits = self._ctx, self._ctx.request.limits
-        self._enter(Status.TRAINING, "training")
+        self._enter(Status.TRAINING, _STEPS[ctx.request.job])
         ctx.workdir.config.write_text(json.dumps(dict(ctx.request.config)))
         left, stop = time_limit(ctx.session.run, limits, ctx.clock.now())
         callbacks = Callbacks(ctx.checkpoints.offer, lambda: ctx.control.request_stop(stop))
@@ -233,26 +167,30 @@ class AgentRun:
             document = ctx.record.run_document(ctx.session.run, ctx.workdir.facts)
             self._run_document_written = ctx.results.try_document(RUN, document)
         now = ctx.progress.snapshot()
-        if now.total_steps:
+        if now.total_steps and ctx.request.job is Job.TRAIN:
             ctx.session.record_step(f"step_{now.step}")
 
-    def _sync_results(self, config: TrainingConfig) -> None:
+    def _sync_results(self, config: JobConfig) -> None:
         ctx, results = self._ctx, self._ctx.results
         self._enter(Status.RESULTS_SYNC, "uploading")
         has_model = results.model(ctx.workdir.model)
         ctx.control.check_fence()
         results.evaluation(ctx.workdir)
         results.document(RUN, ctx.record.run_document(ctx.session.run, ctx.workdir.facts))
-        results.plots(ctx.workdir, ctx.record.result.get("examples", []), config.evaluation.season_length)
+        season = 1 if isinstance(config, ForecastConfig) else config.evaluation.season_length
+        results.plots(ctx.workdir, ctx.record.result.get("examples", []), season)
         ctx.control.check_fence()
         while not ctx.checkpoints.drain(STEP_SECONDS):
             ctx.control.check()
+        if ctx.forecasts is not None:
+            ctx.forecasts.finish(ctx.record.result["forecast"])
         ctx.logs.ship()
         uri = f"s3://{ctx.bucket}/{results.key_of('models/')}" if has_model else None
-        document = ctx.record.training_document(ctx.session.run, _COMPLETED, uri)
+        verdict = completed(ctx.request.job, ctx.record.result)
+        document = ctx.record.training_document(ctx.session.run, verdict, uri)
         if missing := results.missing():
             raise RunFailed(Cause.INFRA, f"S3 does not have {', '.join(missing[:3])} as uploaded: launch again")
-        write_report(ctx, _COMPLETED, document)
+        write_report(ctx, verdict, document)
         results.summary(document)
 
     def _save_unfinished(self, verdict: Verdict) -> None:

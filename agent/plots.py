@@ -65,7 +65,7 @@ def plot_loss(axes: Axes, points: Sequence[tuple[float, float]]) -> None:
 
 
 def draw_forecasts(examples: Sequence[dict[str, Any]], picture: Path, season_length: int = 1) -> None:
-    """Plot one panel per example of `agent.chronos.evaluate.forecast_table.examples`."""
+    """Plot one panel per example of `agent.chronos.evaluate.forecast_table`."""
     rows = -(-len(examples) // 2)
     with mpl.rc_context(STYLE):
         figure = Figure(figsize=(11, 3.1 * rows + 0.6), layout="constrained")
@@ -109,12 +109,13 @@ def plot_forecast(axes: Axes, example: Mapping[str, Any], season_length: int) ->
     axes.axvspan(future[0], future[-1], color=SHADE, zorder=0)
     axes.plot(past, values[:split], color=MUTED, linewidth=1.2, label="history")
     low, high = (np.append(last, floats(example[name])) for name in ("low", "high"))
-    axes.fill_between(joint, low, high, color=OURS, alpha=0.18, linewidth=0, label="80 % band")
-    axes.plot(
-        joint, np.append(last, floats(example["naive"])), color=NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
-        label="seasonal naive" if season_length > 1 else "naive",
-    )  # fmt: skip
-    axes.plot(joint, np.append(last, values[split:]), color=INK, linewidth=1.4, label="held-out truth")
+    axes.fill_between(joint, low, high, color=OURS, alpha=0.18, linewidth=0, label=example.get("band", "80 % band"))
+    if "naive" in example:
+        axes.plot(
+            joint, np.append(last, floats(example["naive"])), color=NAIVE, linewidth=1.2, linestyle=(0, (4, 2)),
+            label="seasonal naive" if season_length > 1 else "naive",
+        )  # fmt: skip
+        axes.plot(joint, np.append(last, values[split:]), color=INK, linewidth=1.4, label="held-out truth")
     ours = np.append(last, floats(example["median"]))
     axes.plot(joint, ours, color=OURS, linewidth=2, label=f"{example['model']} median")
     axes.margins(x=0.01)

@@ -14,9 +14,11 @@ from agent.host.kernel_events import KernelEvents
 from agent.host.nvml import UtilisationSampler
 from agent.logs.shipper import LogShipper, Send, StreamCopy
 from agent.protocol.workdir import Workdir
+from agent.results.forecast_output import ForecastOutput
 from agent.results.run_record import RunRecord
 from agent.results.upload import Results
 from chronos_ec2.domain.records.request import Request
+from chronos_ec2.domain.records.status import Job
 from chronos_ec2.worker.control import Control
 from chronos_ec2.worker.heartbeat import HeartbeatWriter, LeaseRenewer
 from chronos_ec2.worker.progress import Progress
@@ -41,6 +43,7 @@ class RunContext:
     models: ModelSync
     results: Results
     checkpoints: CheckpointUploader
+    forecasts: ForecastOutput | None
     logs: LogShipper
     gpu_utilisation: UtilisationSampler
     lease: LeaseRenewer
@@ -59,6 +62,7 @@ def compose(
     progress = Progress()
     objects, transfer = world.store.objects, world.transfer
     results = Results(objects, transfer, identity.environment, identity.run_id, progress, attempt=session.run.attempt)
+    forecasts = ForecastOutput(results, workdir) if request.job is Job.FORECAST else None
     gpu_utilisation = UtilisationSampler()
     heartbeat = HeartbeatWriter(world.store, world.clock, session, identity, progress, gpu_utilisation.read)
     return RunContext(
@@ -75,7 +79,15 @@ def compose(
         record=RunRecord(request, progress),
         models=ModelSync(objects, transfer, bucket, progress.synced, control.check),
         results=results,
-        checkpoints=CheckpointUploader(objects, transfer, results.key_of, workdir.checkpoints, progress),
+        checkpoints=CheckpointUploader(
+            objects,
+            transfer,
+            results.key_of,
+            workdir.checkpoints,
+            progress,
+            None if forecasts is None else forecasts.upload,
+        ),
+        forecasts=forecasts,
         logs=_log_shipper(world, request, session, workdir, results),
         gpu_utilisation=gpu_utilisation,
         lease=LeaseRenewer(heartbeat, session, control, request.limits, ping=systemd.ping_watchdog),

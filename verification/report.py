@@ -85,6 +85,7 @@ def _histories(found: dict[str, Any]) -> str:
         ("attempts with two living instances", found["two_instances_of_an_attempt"]),
         ("lanes that a kill did not free in time", found["lanes_kept_by_a_kill"]),
         ("costs wrong by more than one sweep, in records and messages", found["wrong_money"]),
+        ("runs that cost more than the plan of their launch said", found["above_the_plan"]),
         ("attempts charged to the wrong budget, or without an instance", found["wrong_budgets"]),
         ("missed notifications", found["lost_messages"]),
         ("messages sent by two functions that took one marker", found["double_messages_of_a_marker"]),

@@ -29,7 +29,8 @@ _KEPT = 2
 class CheckpointUploader(Background):
     """Uploads the latest checkpoint offered, and deletes local ones that newer ones in S3 replace.
 
-    A failed upload is logged, and the next checkpoint replaces it: training continues.
+    A failed upload is logged, and the next checkpoint replaces it: training continues. `before` is called before each,
+    to upload what the checkpoint names and does not contain.
     """
 
     def __init__(
@@ -39,8 +40,10 @@ class CheckpointUploader(Background):
         key_of: Callable[[str], str],
         folder: Path,
         progress: Progress,
+        before: Callable[[], None] | None = None,
     ) -> None:
         super().__init__("checkpoints", join_seconds=1)
+        self._before = before
         self._objects = objects
         self._transfer = transfer
         self._key_of = key_of
@@ -92,6 +95,8 @@ class CheckpointUploader(Background):
                     self._changed.notify_all()
 
     def _upload(self, step: int) -> None:
+        if self._before is not None:
+            self._before()
         store_checkpoint(
             self._objects, self._transfer, self._key_of(CHECKPOINTS), self._folder, step, self._progress.synced
         )

@@ -132,8 +132,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType, *, business:
     `inside` (n - 1,): whether a time and the next one are of the same series. `business`: whether days without weekends
     are business days, not days with gaps.
     """
-    per_second = ticks_per_second(time_type)
-    per_day = (per_second or 0) * _DAY_SECONDS
+    per_day = ticks_per_day(time_type)
     for pick in (usual_step, _smallest):
         for local, reading in enumerate(_readings(ticks, time_type)):
             steps = np.diff(reading)
@@ -171,6 +170,11 @@ def ticks_per_second(time_type: pa.DataType) -> int | None:
     return _TICKS_PER_SECOND[time_type.unit] if pa.types.is_timestamp(time_type) else None
 
 
+def ticks_per_day(time_type: pa.DataType) -> int:
+    """0 for integer times, which have no days."""
+    return (ticks_per_second(time_type) or 0) * _DAY_SECONDS
+
+
 def usual_step(steps: Indices) -> int:
     """The most frequent positive step in a sample; the smallest if the sample has none, 1 if there is none at all."""
     sample = steps[:: max(1, len(steps) // _SAMPLE)]
@@ -187,6 +191,12 @@ def instants_of(local: Indices, time_type: pa.DataType) -> Indices:
     found = pc.assume_timezone(times, time_type.tz, ambiguous="earliest", nonexistent="latest")
     ticks: Indices = found.cast(pa.int64()).to_numpy()
     return ticks
+
+
+def local_ticks(ticks: Indices, time_type: pa.DataType) -> Indices:
+    """Instants as local times of their zone."""
+    local: Indices = pc.local_timestamp(pa.array(ticks).cast(time_type)).cast(pa.int64()).to_numpy()
+    return local
 
 
 def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
@@ -215,8 +225,7 @@ def _readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
     """The ticks, and for times with a zone also local times, in which days have equal length despite DST."""
     yield ticks
     if pa.types.is_timestamp(time_type) and time_type.tz:
-        local = pc.local_timestamp(pa.array(ticks).cast(time_type))
-        yield local.cast(pa.int64()).to_numpy()
+        yield local_ticks(ticks, time_type)
 
 
 def _smallest(steps: Indices) -> int:

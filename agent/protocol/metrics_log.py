@@ -10,6 +10,8 @@ since the first step, and other numbers (docs/training.md). All other lines are 
 - `short_of_time` (`step`, `expected`, `total_steps`): training will end before its last step
 - `validating` (`step`): a validation is going on
 - `evaluating` (`done`, `total`): windows, or series of the baselines
+
+A forecast's steps are series, and its checkpoints the parts of its output (`agent.protocol.forecast_parts`).
 """
 
 from __future__ import annotations
@@ -50,7 +52,7 @@ class Metrics:
     def step(
         self, step: int, total_steps: int, loss: float | None = None, lr: float | None = None, **gauges: float
     ) -> None:
-        """Write a line for a step: at most one a second without a loss. Further numbers are written with a loss."""
+        """Write a line for a step: at most one a second without a loss, and with further numbers."""
         now = self._monotonic()
         since, at = self._rate_since or (now, step)
         if self._rate_since is None:
@@ -61,7 +63,8 @@ class Metrics:
         self._last_line = now
         line: dict[str, Any] = {"step": step, "total_steps": total_steps}
         if loss is not None:
-            line |= {"loss": _finite(loss), "lr": lr} | {name: _finite(value) for name, value in gauges.items()}
+            line |= {"loss": _finite(loss), "lr": lr}
+        line |= {name: _finite(value) for name, value in gauges.items()}
         if now > since:
             line["steps_per_second"] = round((step - at) / (now - since), 3)
         self._append(line)

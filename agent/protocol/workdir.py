@@ -123,11 +123,22 @@ class Workdir:
         return self.root / "forecasts.parquet"
 
     @property
+    def forecast_parts(self) -> Path:
+        """The parts of a forecast job's output that are not uploaded yet."""
+        return self.root / "forecasts"
+
+    @property
+    def future(self) -> Path:
+        """The Parquet files with the known covariates of the points to forecast."""
+        return self.root / "future"
+
+    @property
     def disposable(self) -> tuple[Path, ...]:
         """Everything but the logs."""
         reports = (self.evaluation, self.plots, self.tensorboard)
         models = (self.model, self.references)
-        folders = (self.data, self.code, self.panels, *models, self.checkpoints, self.cache, *reports)
+        inputs = (self.data, self.future, self.code, self.panels)
+        folders = (*inputs, *models, self.forecast_parts, self.checkpoints, self.cache, *reports)
         return (*folders, self.data_hashes, self.config, self.facts, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:

@@ -26,6 +26,7 @@ from chronos_ec2.worker.progress import Progress
 _log = logging.getLogger(__name__)
 _RESULT_FIELDS = (
     "steps", "best_step", "stopped_by", "parts", "processes", "stopped_early", "interruptions", "evaluation",
+    "forecast", "comparison",
 )  # fmt: skip
 _RUN_SCHEMA_VERSION = 1
 
@@ -42,6 +43,7 @@ class RunRecord:
     gpus: tuple[Gpu, ...] = ()
     retry_elsewhere: bool | None = None
     dataset: DataSet | None = None
+    future: DataSet | None = None
     rows: int | None = None
     resumed_from: int | None = None
     result: dict[str, Any] = field(default_factory=dict)
@@ -69,6 +71,7 @@ class RunRecord:
         return {
             "schema_version": _RUN_SCHEMA_VERSION,
             "run_id": run.run_id,
+            "job": request.job,
             "parent": run.parent,
             "attempt": run.attempt,
             "instance_id": run.instance_id,
@@ -82,6 +85,8 @@ class RunRecord:
             "hardware": hardware(self.gpus),
             "preflight": as_documents(self.checks),
             "data": self.dataset.to_document() | {"rows": self.rows} if self.dataset else None,
+            "future": self.future.to_document() if self.future else None,
+            "models": [one.to_dict() for one in request.models],
             "training": _read_facts(facts),
             "config": dict(request.config),
         }
@@ -93,6 +98,7 @@ class RunRecord:
         return {
             "schema_version": SCHEMA_VERSION,
             "run_id": run.run_id,
+            "job": run.job,
             "environment": run.lane.environment,
             "lane": run.lane.name,
             "attempt": run.attempt,

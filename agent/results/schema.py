@@ -68,7 +68,7 @@ class Baselines(_Part):
     `seconds`: how long fitting took, from before training on; `seconds_after_evaluation`: how long it was waited for.
     `tried`: how many series there was time for. `not_fitted` counts those to which a model could not be fitted; one
     that could be fitted to none is not in `models`. `undefined`: the scores without a value, and why. `trained_minus`
-    is the score of the trained model minus that of each other model.
+    is the score of the trained model minus that of each other model; in a comparison `best_minus`, of the best one.
     """
 
     series: Count
@@ -78,7 +78,8 @@ class Baselines(_Part):
     seconds_after_evaluation: Seconds
     models: dict[str, dict[str, float | None]]
     undefined: dict[str, str]
-    trained_minus: dict[str, Differences]
+    trained_minus: dict[str, Differences] | None = None
+    best_minus: dict[str, Differences] | None = None
     not_fitted: dict[str, Count]
 
 
@@ -112,6 +113,54 @@ class Evaluation(_Part):
     baselines: Baselines | None = None
 
 
+class ComparisonVerdict(_Part):
+    """The `best` model `by` a score, both null if none is defined, and what that means for the first one."""
+
+    best: str | None
+    by: Literal["wql", "mase"] | None
+    sentence: str
+
+
+class Comparison(_Part):
+    """How the models of an evaluate job compare on the held-out points, from the best on.
+
+    `undefined`: the scores without a value, and why. `best_minus` is the score of the best model minus that of each
+    other model.
+    """
+
+    models: dict[str, dict[str, float | None]]
+    verdict: ComparisonVerdict
+    series: JudgedSeries
+    windows: Annotated[int, Field(ge=1)]
+    undefined: dict[str, str]
+    best_minus: dict[str, Differences]
+    by_horizon: dict[str, list[dict[str, float | None]]]
+    baselines: Baselines | None
+
+
+class Forecast(_Part):
+    """What a forecast job has written: rows of `items` series, between two times, in parts.
+
+    `quantiles_cross`: the rows in which a quantile is below one of a lower level.
+    """
+
+    rows: Count
+    items: Count
+    first_timestamp: str
+    last_timestamp: str
+    quantiles_cross: Count
+    parts: Annotated[int, Field(ge=1)]
+    format: Literal["parquet", "csv"]
+    model: str
+    family: str
+    context_length: Annotated[int, Field(ge=1)]
+    precision: str
+    attention: str | None
+    cross_learning: bool
+    frequency: str | None
+    findings: list[str]
+
+
 class TrainingDocument(_Part):
     """How one attempt of a run went. Fields from the trainer's result are absent if it left none.
 
@@ -120,6 +169,7 @@ class TrainingDocument(_Part):
 
     schema_version: Literal[1]
     run_id: str
+    job: Literal["train", "forecast", "evaluate"]
     environment: str
     lane: str
     attempt: Annotated[int, Field(ge=1)]
@@ -143,6 +193,8 @@ class TrainingDocument(_Part):
     processes: Annotated[int, Field(ge=1)] | None = None
     interruptions: list[Interruption] = Field(default_factory=list)
     evaluation: Evaluation | None = None
+    forecast: Forecast | None = None
+    comparison: Comparison | None = None
 
 
 def problems(document: dict[str, Any]) -> list[str]:

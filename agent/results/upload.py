@@ -58,9 +58,9 @@ class Results:
         """The key of an object of the run."""
         return run_key(self._environment, self._run_id, name)
 
-    def file(self, path: Path, name: str) -> None:
-        """Upload a file."""
-        self._retried(lambda: self._transfer.upload(path, self.key_of(name), self._progress.synced))
+    def file(self, path: Path, name: str, sha256: str | None = None) -> None:
+        """Upload a file, with its hash for whoever downloads it in pieces."""
+        self._retried(lambda: self._transfer.upload(path, self.key_of(name), self._progress.synced, sha256=sha256))
         self.uploaded[name] = path.stat().st_size
 
     def document(self, name: str, document: dict[str, Any]) -> None:

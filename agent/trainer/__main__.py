@@ -29,14 +29,15 @@ from agent.protocol.trainer import (
 from agent.protocol.workdir import Workdir
 from agent.trainer import custom, probe
 from chronos_ec2.domain.errors import UserError
-from chronos_ec2.job_config.parse import parse_training
+from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig
+from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
 
 Result = dict[str, Any]
 
 
 def main(arguments: list[str] | None = None) -> int:
-    """Train, and return the exit code."""
+    """Do the job, and return the exit code."""
     parser = argparse.ArgumentParser(prog="agent.trainer", description=__doc__)
     parser.add_argument("--workdir", type=Path, required=True)
     parser.add_argument("--parent", type=int, help="process id of the agent, with which this process dies")
@@ -51,8 +52,8 @@ def main(arguments: list[str] | None = None) -> int:
     metrics = Metrics(workdir.metrics)
     try:
         metrics.event("loading", what="configuration")
-        config = parse_training(json.loads(workdir.config.read_text()), workdir.config.name)
-        result = _TRAINERS.get(config.trainer, _custom)(workdir, config, metrics, stop)
+        config = parse_config(json.loads(workdir.config.read_text()), workdir.config.name)
+        result = _work(workdir, config, metrics, stop)
     except (UserError, LossNotFinite) as error:
         return report_error(error)
     except StoppedEarly:
@@ -61,6 +62,21 @@ def main(arguments: list[str] | None = None) -> int:
         metrics.close()
     write_json(workdir.result, result)
     return 0
+
+
+def _work(workdir: Workdir, config: JobConfig, metrics: Metrics, stop: StopSignal) -> Result:
+    """The job of the configuration, whose code is imported after signals are handled and the first line is written."""
+    match config:
+        case TrainingConfig():
+            return _TRAINERS.get(config.trainer, _custom)(workdir, config, metrics, stop)
+        case ForecastConfig():
+            from agent.chronos.forecast.job import run as forecast  # noqa: PLC0415
+
+            return forecast(workdir, config, metrics, stop)
+        case EvaluateConfig():
+            from agent.chronos.comparison.job import run as compare  # noqa: PLC0415
+
+            return compare(workdir, config, metrics, stop)
 
 
 def _chronos(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSignal) -> Result:

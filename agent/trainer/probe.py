@@ -1,12 +1,15 @@
 """The probe, the smoke test's trainer: takes steps, learns nothing, and ends as configured.
 
-Like a real trainer it saves checkpoints and resumes from the latest one; its only state is the step.
+Like a real trainer it saves checkpoints and resumes from the latest one; its only state is the step. For the drill it
+may harm its own instance at its end; no other trainer can be told to.
 """
 
 from __future__ import annotations
 
+import os
 import resource
 import signal
+import subprocess
 import threading
 import time
 from collections.abc import Callable
@@ -75,6 +78,26 @@ def _diverge(steps: int) -> None:
     raise LossNotFinite(f"the loss of step {steps} is nan, as the probe was told")
 
 
+def _kill_agent(steps: int) -> None:
+    os.kill(os.getppid(), signal.SIGKILL)
+    _hang(steps)
+
+
+def _freeze_agent(steps: int) -> None:
+    os.kill(os.getppid(), signal.SIGSTOP)
+    _hang(steps)
+
+
+def _keep_power(_steps: int) -> None:
+    """Have the instance ignore that its agent has ended: nothing on it powers it off."""
+    if Path("/run/systemd/system").is_dir():
+        subprocess.run(["systemctl", "mask", "--runtime", "poweroff.target"], check=True)
+        return
+    # The embedded AWS has a process for each instance, which ends with its agent.
+    agent = Path(f"/proc/{os.getppid()}/stat").read_text().rpartition(")")[2].split()
+    os.kill(int(agent[1]), signal.SIGSTOP)
+
+
 def _succeed(_steps: int) -> None:
     """End normally."""
 
@@ -86,4 +109,7 @@ _ENDINGS: dict[Ending, Callable[[int], None]] = {
     "oom": _run_out_of_memory,
     "nan": _diverge,
     "slow": _succeed,
+    "kill-agent": _kill_agent,
+    "freeze-agent": _freeze_agent,
+    "keep-power": _keep_power,
 }

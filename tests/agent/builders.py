@@ -23,7 +23,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import REQUEST, DataObject, ModelReference, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.s3_keys import run_key
-from chronos_ec2.domain.records.status import Status
+from chronos_ec2.domain.records.status import Job, Status
 from chronos_ec2.domain.rules.as_reported import run_as_reported
 from chronos_ec2.ports import Clock, LogStreams, ObjectTransfer, StoredObject
 from chronos_ec2.run_store import RunStore
@@ -187,6 +187,7 @@ def launch(
     code_sha256: str | None = None,
     allow_cpu: bool = True,
     models: tuple[ModelReference, ...] = (),
+    future: tuple[DataObject, ...] = (),
     **changes: Any,
 ) -> Run:
     """Write what `chronos-ec2 launch` writes to the bucket."""
@@ -194,7 +195,7 @@ def launch(
     keys = tuple(DataObject(*astuple(one)) for one in objects.listed("cached-datasets/dev/training-data/toy/"))
     request = Request(
         RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=allow_cpu, log_group=log_group,
-        code_sha256=code_sha256, models=models,
+        code_sha256=code_sha256, models=models, future_keys=future, job=changes.get("job", Job.TRAIN),
     )  # fmt: skip
     objects.write(run_key("dev", RUN_ID, REQUEST), request.to_json())
     return RunStore(objects).create_lock(a_run(**changes)).run

@@ -144,7 +144,7 @@ def test_run_json_reports_how_the_run_began_however_it_ended(world: World, workd
     assert (began["attempt"], began["market"], began["allow_cpu"]) == (1, "on-demand", True)
     assert began["config"] == config
     shared = began.keys() & world.document("training.json").keys()
-    assert shared == {"schema_version", "run_id", "attempt", "instance_id", "instance_type"}
+    assert shared == {"schema_version", "run_id", "job", "attempt", "instance_id", "instance_type"}
 
 
 @pytest.mark.parametrize(("ending", "sentence"), [("ok", "Succeeded"), ("crash", "Failed (user-code)")])
@@ -698,9 +698,11 @@ def test_the_last_upload_of_a_stopping_run_leaves_a_quarter_of_the_stop_time_for
 class SlowUploads(MemoryTransfer):
     """Uploads checkpoints slowly."""
 
-    def upload(self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False) -> None:
+    def upload(
+        self, path: Path, key: str, on_bytes: Callable[[int], None], *, expires: bool = False, sha256: str | None = None
+    ) -> None:
         time.sleep(2.0 if expires else 0)
-        super().upload(path, key, on_bytes, expires=expires)
+        super().upload(path, key, on_bytes, expires=expires, sha256=sha256)
 
 
 def test_the_upload_may_use_the_stop_time_that_the_trainer_has_left(world: World, workdir: Workdir) -> None:

@@ -8,8 +8,9 @@ from typing import Any
 
 import pytest
 
-from agent.chronos.evaluate.report import write_model_card
+from agent.chronos.evaluate.report import how_to_forecast, write_model_card
 from agent.plots import draw_forecasts
+from chronos_ec2.job_config.data import Data
 from tests.nasty import NASTY
 
 SCORES = {"mase": 1.0, "wql": 0.1, "sql": 0.2, "smape": 10.0, "coverage_80": 0.8}
@@ -43,7 +44,7 @@ def document(name: str) -> dict[str, Any]:
 def test_a_name_is_no_markup_in_the_model_card(tmp_path: Path, nasty: str, exported: str) -> None:
     def lines(name: str) -> list[str]:
         facts = {"base": {"name": name, "revision": name, "sha256": None}, "context_length": 9}
-        write_model_card(tmp_path, document(name) | {"exported": exported}, facts, name, "0" * 64)
+        write_model_card(tmp_path, document(name) | {"exported": exported}, facts, name, "0" * 64, "How to use it.")
         return (tmp_path / "MODEL_CARD.md").read_text().splitlines()
 
     shown, ours = lines(nasty), lines("name")
@@ -55,6 +56,18 @@ def test_a_name_is_no_markup_in_the_model_card(tmp_path: Path, nasty: str, expor
         assert not TICK.search(text)
         assert not FORMATTING.search(text)
         assert len(BAR.findall(text)) == like.count("|")
+
+
+@pytest.mark.parametrize("nasty", NASTY, ids=ascii)
+def test_a_name_stays_in_the_code_that_says_how_to_forecast(nasty: str) -> None:
+    def lines(name: str) -> list[str]:
+        data = Data.model_validate({"path": "x", "item_id": [name, f"{name} too"], "target": f"the target {name}"})
+        return how_to_forecast("run:20260131T120000Z-1a2b3c", data, 9).split("\n")
+
+    shown, ours = lines(nasty), lines("name")
+    assert [line for line in shown if "`" in line] == [line for line in ours if "`" in line]
+    assert len(shown) == len(ours)
+    assert all(line.isprintable() for line in shown)
 
 
 @pytest.mark.parametrize("nasty", [*NASTY, "x" * 10_000], ids=lambda text: ascii(text[:40]))

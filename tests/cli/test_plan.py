@@ -6,15 +6,18 @@ import io
 import json
 import re
 from dataclasses import replace
-from datetime import timedelta
+from datetime import date, timedelta
 from pathlib import Path
 
 import pytest
 
 from chronos_ec2.aws.clients import client
+from chronos_ec2.cli.plan import _quoted
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
+from chronos_ec2.ports import Price
+from chronos_ec2.services.launch.types import Offer
 from chronos_ec2.testing.aws_server import BUCKET, store
 from chronos_ec2.testing.builders import NOW, a_run
 from tests.cli.conftest import Command
@@ -90,3 +93,21 @@ def test_nothing_is_asked_that_has_its_answer(
     assert (done.code, "start it?" in shown.getvalue()) == (0, False)
     if option == "--json":
         assert json.loads(done.out)["plan"]["worst_case"]["usd"] > 0
+
+
+def test_a_plan_says_what_the_instance_is_and_of_what_day_its_price_is(run: Command, config: Path) -> None:
+    done = run("launch", "--config", str(config), "--instance-type", "g5.xlarge,g4dn.2xlarge", "--plan")
+    assert "g5.xlarge: 1 x A10G 22 GiB, 4 cores, 16 GiB" in done.out
+    assert "g5.xlarge $1.006 on demand, from this release's list of 2026-07-20: AWS does not tell" in done.out
+    assert "spot now" not in done.out
+    document = run("launch", "--config", str(config), "--plan", "--json").json["plan"]["instance_types"]
+    assert [(one["type"], one["gpu"], one["compute_capability"], one["list_is_current"]) for one in document] == [
+        ("g4dn.2xlarge", "T4", "7.5", False)
+    ]
+
+
+def test_a_plan_with_spot_capacity_names_the_price_in_each_zone_the_lowest_first() -> None:
+    day = date(2026, 1, 31)
+    zones = {"us-east-1a": Price(0.25, day, live=True), "us-east-1b": Price(0.24, day, live=True)}
+    text = _quoted(Offer("g5.xlarge", None, Price(1.006, day, live=True), zones))
+    assert text == ("g5.xlarge $1.006 on demand, as AWS lists it now; spot now us-east-1b $0.240, us-east-1a $0.250")

@@ -89,6 +89,7 @@ VIOLATIONS = {
     "two_instances_of_an_attempt": "two_instances",
     "lanes_kept_by_a_kill": "kept_by_a_kill",
     "wrong_money": "wrong_money",
+    "above_the_plan": "above_plan",
     "wrong_budgets": "wrong_budgets",
     "double_messages_of_a_marker": "doubled_markers",
 }
@@ -109,6 +110,7 @@ class Verdicts:
     two_instances: list[str] = field(default_factory=list)
     kept_by_a_kill: list[str] = field(default_factory=list)
     wrong_money: list[str] = field(default_factory=list)
+    above_plan: list[str] = field(default_factory=list)
     wrong_budgets: list[str] = field(default_factory=list)
     doubled_markers: list[str] = field(default_factory=list)
     duplicates: int = 0

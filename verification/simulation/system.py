@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 
@@ -13,6 +13,7 @@ from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.planning.plan import worst_case
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
@@ -264,6 +265,13 @@ class System:
         record = self.own_record(instance_id)
         young = self.time.seconds - self.fleet.bill[instance_id].launched < BOOT
         return record is not None and not record["verdict"] and young
+
+    def planned_usd(self) -> float:
+        """What the plan of a launch says that a run costs at most."""
+        highest = max(USD_PER_HOUR[kind] for kind in tuple(USD_PER_HOUR)[: self.scenario.types])
+        planned = worst_case(datetime.now(UTC), highest, self.scenario.max_cost, self.limits).usd
+        assert planned is not None
+        return planned
 
     def near_a_limit(self, instance_id: str) -> bool:
         """Whether deadline or cap allow to end an instance now."""

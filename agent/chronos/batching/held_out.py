@@ -13,7 +13,8 @@ from agent.chronos.batching.sampler import WindowBatch, futures
 from agent.data.panel import Floats, Indices, Panel
 
 QUANTILES = (0.1, 0.2, 0.3, 0.4, 0.5, 0.6, 0.7, 0.8, 0.9)
-"""Quantile levels of all forecasts, those of the Chronos papers."""
+"""Quantile levels of all evaluations, those of the Chronos papers."""
+MEDIAN = 0.5
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ from agent.chronos.batching.sampler import TrainingWindows, Weights
 from agent.data.panel import Indices, Panel
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.job_config.held_out import choices, min_series_length
+from chronos_ec2.job_config.jobs import EvaluateConfig
 from chronos_ec2.job_config.schema import TrainingConfig
 
 
@@ -40,23 +41,38 @@ class Split:
             InvalidInput: no training window is left, or no observation is held out.
         """
         horizon, season, windows = config.prediction_length, config.evaluation.season_length, config.evaluation.windows
-        named = _named_series(panel, config.evaluation.series)
-        evaluated = _long_enough(panel, named, min_series_length(config))
-        test = hold_out(panel, horizon, windows, season, series=evaluated)
+        named, test = held_out_for_test(panel, config)
+        evaluated = test.series
         ends = panel.lengths.copy()
         ends[evaluated] = test.cutoffs[0]
         chosen: dict[str, HeldOutWindows | None] = {"stopping": None, "selection": None}
         for before, purpose in enumerate(choices(config), windows):
             held_out = hold_out(panel, horizon, 1, season, before=before, series=evaluated)
             ends[evaluated] = held_out.cutoffs[0]
-            chosen[purpose] = _with_observations(held_out, f"the {horizon} points for {purpose}")
-        test = _with_observations(test, f"its last {windows * horizon} points")
+            chosen[purpose] = with_observations(held_out, f"the {horizon} points for {purpose}")
+        test = with_observations(test, f"its last {windows * horizon} points")
         if config.training.cutoff is not None:
             ends = np.minimum(ends, _points_before(panel, config.training.cutoff))
         min_past = config.training.min_past or horizon
         training = TrainingWindows(panel, ends, config.context_length, horizon, min_past)
         _check_not_empty(training, sampling_weights(panel, config))
         return cls(training, chosen["stopping"], chosen["selection"], test, len(named))
+
+
+def held_out_for_test(panel: Panel, config: TrainingConfig | EvaluateConfig) -> tuple[Indices, HeldOutWindows]:
+    """The series to evaluate, and the test windows of those that are long enough. Raises InvalidInput if none is."""
+    named = _named_series(panel, config.evaluation.series)
+    evaluated = _long_enough(panel, named, min_series_length(config))
+    settings = config.evaluation
+    return named, hold_out(panel, config.prediction_length, settings.windows, settings.season_length, series=evaluated)
+
+
+def matching(panel: Panel, pattern: str) -> Indices:
+    """The series whose names match a pattern, in order."""
+    if pattern == "*":
+        return np.arange(len(panel))
+    items = panel.items.to_pylist()
+    return np.array([position for position, item in enumerate(items) if fnmatchcase(item, pattern)], dtype=np.int64)
 
 
 def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
@@ -84,12 +100,11 @@ def _check_not_empty(windows: TrainingWindows, weights: Weights | None) -> None:
 
 
 def _named_series(panel: Panel, pattern: str) -> Indices:
-    items = panel.items.to_pylist()
-    positions = [position for position, item in enumerate(items) if fnmatchcase(item, pattern)]
-    if not positions:
-        problem = f"{pattern!r} matches no series; the names look like {items[0]!r}"
+    positions = matching(panel, pattern)
+    if not len(positions):
+        problem = f"{pattern!r} matches no series; the names look like {panel.items[0].as_py()!r}"
         raise InvalidInput("evaluation.series", problem, "use a pattern such as 'shop-*'")
-    return np.array(positions)
+    return positions
 
 
 def _long_enough(panel: Panel, series: Indices, min_length: int) -> Indices:
@@ -101,7 +116,7 @@ def _long_enough(panel: Panel, series: Indices, min_length: int) -> Indices:
     return found
 
 
-def _with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
+def with_observations(windows: HeldOutWindows, where: str) -> HeldOutWindows:
     """The windows of the series that can be judged. Raises InvalidInput if there are none."""
     observed = windows.observed
     if observed.any():

@@ -56,10 +56,10 @@ class EvaluatedModels:
         self.errors[name] = errors(self.test, forecasts)
         self.by_horizon[name] = by_horizon(self.test, forecasts)
 
-    def compare(self) -> dict[str, Comparison]:
-        """The trained model against each other one."""
-        trained, origins = self.errors["trained"], self.test.origins
-        return {name: compare(trained, other, origins) for name, other in self.errors.items() if name != "trained"}
+    def compare(self, ours: str = "trained") -> dict[str, Comparison]:
+        """A model against each other one."""
+        found, origins = self.errors[ours], self.test.origins
+        return {name: compare(found, other, origins) for name, other in self.errors.items() if name != ours}
 
 
 def evaluate(
@@ -97,14 +97,14 @@ def evaluate(
         "undefined": undefined(test),
         "trained_minus": documents(comparisons),
         "by_horizon": models.by_horizon,
-        "baselines": _baselines(fits, test, models.errors, forecaster.metrics, forecaster.stop),
+        "baselines": fitted_baselines(fits, test, models.errors, forecaster.metrics, forecaster.stop),
     }
     write_forecasts(workdir.forecasts, panel, test, config.data, exported.forecasts, naive)
     write_report(workdir.evaluation, document, models.errors, ids_of(panel, test.series))
     mase = series_mase(models.errors[exported.name])
     keys = ("exported", "series", "verdict", "models", "undefined", "trained_minus", "baselines")
     return document, {
-        "metrics": _flat_scores(models.errors, exported.name),
+        "metrics": flat_scores(models.errors, exported.name),
         "evaluation": without_nan({name: document[name] for name in keys}),
         "examples": examples(panel, test, exported.title, exported.forecasts, naive, mase),
     }
@@ -137,7 +137,7 @@ def _evaluate_references(
     return exported
 
 
-def _flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | None]:
+def flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | None]:
     """The exported model's scores by name, those of the others with the model's name as a suffix."""
     flat = dict(scores(models[exported]))
     for name, found in models.items():
@@ -145,8 +145,13 @@ def _flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | 
     return {name: number_or_none(value) for name, value in flat.items()}
 
 
-def _baselines(
-    fits: statistical.Fits, test: HeldOutWindows, models: dict[str, Errors], metrics: Metrics, stop: StopSignal
+def fitted_baselines(
+    fits: statistical.Fits,
+    test: HeldOutWindows,
+    models: dict[str, Errors],
+    metrics: Metrics,
+    stop: StopSignal,
+    ours: str = "trained",
 ) -> dict[str, Any] | None:
     """The statistical baselines as far as they are fitted in time; None if none are configured.
 
@@ -167,4 +172,4 @@ def _baselines(
     until = min(fits.began + statistical.MAX_SECONDS, stop.ends_at - UPLOAD_SECONDS)
     done = fits.collect(until, may_continue)
     waited = {"seconds_after_evaluation": round(time.monotonic() - evaluated, 1)}
-    return statistical.compare_baselines(fits, done, test, models) | waited
+    return statistical.compare_baselines(fits, done, test, models, ours) | waited

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -9,12 +10,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from agent.chronos.batching.held_out import QUANTILES, HeldOutWindows
+from agent.chronos.batching.held_out import MEDIAN, QUANTILES, HeldOutWindows
 from agent.chronos.batching.histories import Array
+from agent.chronos.batching.sampler import WindowBatch
 from agent.data.panel import Floats, Indices, Panel, plain_times
 from chronos_ec2.job_config.data import Data
 
-_MEDIAN = QUANTILES.index(0.5)
+_MEDIAN = QUANTILES.index(MEDIAN)
 _EXAMPLE_PERCENTILES = (0.2, 0.4, 0.6, 0.8)
 _HISTORY_HORIZONS = 4
 
@@ -26,20 +28,30 @@ def write_forecasts(
 
     `forecasts` and `naive` are (k, n, V, h, q). Item and time have the names and types that they have in the data.
     """
-    windows, count, targets, horizon, _ = forecasts.shape
-    points = (panel.offsets[held_out.series] + held_out.cutoffs)[:, :, None, None] + np.arange(horizon)
-    points = np.broadcast_to(points, (windows, count, targets, horizon)).reshape(-1)
-    items = np.tile(np.repeat(held_out.series, targets * horizon), windows)
-    names = np.tile(np.repeat(np.arange(targets), horizon), windows * count)
-    columns: dict[str, Any] = {
-        **ids_of(panel, items),
-        data.timestamp: panel.times_at(points),
-        "target_name": pa.array(data.target, pa.string()).take(pa.array(names)),
+    columns = points_of(panel, data, held_out.series, held_out.cutoffs, forecasts.shape[-2]) | {
         "target": nulls_for_nan(held_out.truth),
         "seasonal_naive": naive[..., _MEDIAN].reshape(-1),
     }
-    columns |= {str(level): forecasts[..., rank].reshape(-1) for rank, level in enumerate(QUANTILES)}
-    pq.write_table(pa.table(columns), path, compression="zstd")
+    pq.write_table(pa.table(columns | quantile_columns(forecasts, QUANTILES)), path, compression="zstd")
+
+
+def points_of(panel: Panel, data: Data, series: Indices, cutoffs: Indices, horizon: int) -> dict[str, Any]:
+    """Item, time and target name of the points of windows `cutoffs` (k, n), in the order of forecasts (k, n, V, h)."""
+    (windows, count), targets = cutoffs.shape, panel.columns.targets
+    points = (panel.offsets[series] + cutoffs)[:, :, None, None] + np.arange(horizon)
+    points = np.broadcast_to(points, (windows, count, targets, horizon)).reshape(-1)
+    items = np.tile(np.repeat(series, targets * horizon), windows)
+    names = np.tile(np.repeat(np.arange(targets), horizon), windows * count)
+    return {
+        **ids_of(panel, items),
+        data.timestamp: panel.times_at(points),
+        "target_name": pa.array(data.target, pa.string()).take(pa.array(names)),
+    }
+
+
+def quantile_columns(forecasts: Floats, levels: Sequence[float]) -> dict[str, Any]:
+    """The columns of forecasts (…, q) at these levels, named by them."""
+    return {str(level): np.ascontiguousarray(forecasts[..., rank]).reshape(-1) for rank, level in enumerate(levels)}
 
 
 def ids_of(panel: Panel, series: Indices) -> dict[str, pa.ChunkedArray]:
@@ -64,6 +76,30 @@ def examples(
         | _example(panel, held_out.select([pick]), forecasts[-1, pick, 0], naive[-1, pick, 0], float(mase[pick]))
         for pick in picks
     ]
+
+
+def future_examples(
+    panel: Panel, windows: WindowBatch, model: str, forecasts: Floats, levels: Sequence[float]
+) -> list[dict[str, Any]]:
+    """A few of the series to plot with forecasts (n, V, h, q) of the first target, which nothing is known of yet."""
+    count, low, high = len(windows.series), levels.index(min(levels)), levels.index(max(levels))
+    found = []
+    for pick in dict.fromkeys(int(rank * (count - 1)) for rank in _EXAMPLE_PERCENTILES):
+        index, end, horizon = int(windows.series[pick]), int(windows.cutoffs[pick]), forecasts.shape[2]
+        start, forecast = max(0, end - _HISTORY_HORIZONS * horizon), forecasts[pick, 0]
+        found.append(
+            {
+                "item": str(panel.items[index].as_py()),
+                "model": model,
+                "times": plain_times(panel.times(index, start, end + horizon)),
+                "values": [number_or_none(value) for value in panel.series(index)[0, start : end + horizon]],
+                "median": [number_or_none(value) for value in forecast[:, levels.index(MEDIAN)]],
+                "low": [number_or_none(value) for value in forecast[:, low]],
+                "high": [number_or_none(value) for value in forecast[:, high]],
+                "band": f"{levels[low]:g} to {levels[high]:g}",
+            }
+        )
+    return found
 
 
 def _example(panel: Panel, series: HeldOutWindows, forecast: Floats, naive: Floats, mase: float) -> dict[str, Any]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import gc
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -31,6 +31,7 @@ class Forecaster:
     panel: Panel
     metrics: Metrics
     stop: StopSignal
+    on_windows: Callable[[int], None] = lambda _done: None
 
     def forecast(self, family: Family, held_out: HeldOutWindows) -> Floats:
         """(k, n, V, h, q). Raises StoppedEarly; InvalidInput if a single window does not fit into memory."""
@@ -43,6 +44,7 @@ class Forecaster:
                 found.append(block)
                 done += len(block)
                 self.metrics.event("evaluating", done=done, total=total)
+                self.on_windows(done)
                 self.stop.check()
             windows.append(np.concatenate(found))
         return np.stack(windows)
@@ -63,8 +65,10 @@ class Forecaster:
         return found[0], found[1]
 
 
-def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterator[Floats]:
-    """(n, V, h, q) forecasts in order; halves the batch whenever it does not fit into the GPU's memory.
+def forecast_batches(
+    family: Family, panel: Panel, batch: WindowBatch, levels: Sequence[float] = QUANTILES
+) -> Iterator[Floats]:
+    """(n, V, h, q) forecasts in order, at ascending levels; halves a batch that does not fit into the GPU's memory.
 
     Raises:
         InvalidInput: a single window does not fit.
@@ -74,7 +78,7 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
     start, size = 0, min(family.forecast_windows(panel.columns), len(batch.series))
     while start < len(batch.series):
         stop = start + size
-        found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]))
+        found = _try_forecast(family, panel, WindowBatch(batch.series[start:stop], batch.cutoffs[start:stop]), levels)
         if found is not None:
             start += size
             # Quantiles may cross; sorted, their loss is never higher (Chernozhukov et al. 2010).
@@ -86,10 +90,10 @@ def forecast_batches(family: Family, panel: Panel, batch: WindowBatch) -> Iterat
         free_memory()
 
 
-def _try_forecast(family: Family, panel: Panel, batch: WindowBatch) -> Floats | None:
+def _try_forecast(family: Family, panel: Panel, batch: WindowBatch, levels: Sequence[float]) -> Floats | None:
     """None if out of memory. Returns first, so the exception no longer keeps the failed forecast's tensors alive."""
     try:
-        return family.forecast(panel, batch, QUANTILES)
+        return family.forecast(panel, batch, levels)
     except torch.OutOfMemoryError:
         return None
 

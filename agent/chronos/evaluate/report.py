@@ -16,11 +16,12 @@ import pyarrow.parquet as pq
 from agent.chronos.evaluate.forecast_table import nulls_for_nan
 from agent.chronos.evaluate.metrics import Errors, series_mase, series_wql
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.job_config.data import Data
 
 _COLUMNS = {"mase": "MASE", "wql": "WQL", "sql": "SQL", "smape": "sMAPE, %", "coverage_80": "80 % coverage"}
 _HASHES = {"revision": "revision", "sha256": "SHA-256"}
 _MARKUP = re.compile(r"[\\`*_\[\]|~]")
-_NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta"}
+_NAMES = {"auto_ets": "AutoETS", "auto_theta": "AutoTheta", "seasonal_naive": "seasonal naive"}
 
 
 def write_report(
@@ -30,9 +31,19 @@ def write_report(
 
     series.parquet has the errors of each series after `ids`, the columns that name it.
     """
+    write_documents(folder, document, _markdown(document))
+    write_series(folder, models, ids)
+
+
+def write_documents(folder: Path, document: dict[str, Any], text: str) -> None:
+    """Write report.json and report.md into a folder."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "report.json").write_text(json.dumps(without_nan(document), indent=1, allow_nan=False) + "\n")
-    (folder / "report.md").write_text(_markdown(document))
+    (folder / "report.md").write_text(text)
+
+
+def write_series(folder: Path, models: Mapping[str, Errors], ids: Mapping[str, pa.Array]) -> None:
+    """Write series.parquet: the errors of each series, after the columns that name it."""
     columns: dict[str, Any] = dict(ids)
     for name, errors in models.items():
         columns[f"mase_{name}"] = nulls_for_nan(series_mase(errors))
@@ -41,17 +52,23 @@ def write_report(
 
 
 def write_model_card(
-    folder: Path, document: dict[str, Any], facts: Mapping[str, Any], champion: str | None, data_sha256: str
+    folder: Path,
+    document: dict[str, Any],
+    facts: Mapping[str, Any],
+    champion: str | None,
+    data_sha256: str,
+    use: str,
 ) -> None:
-    """Write MODEL_CARD.md next to the model: its origin, how to load it, its evaluation.
+    """Write MODEL_CARD.md next to the model: its origin, how to forecast with it, its evaluation.
 
-    `facts` are those in run.json.
+    `facts` are those in run.json, `use` is the text of `how_to_forecast`.
     """
     text = f"""# Model card
 
-{_escaped(document["family"])}: {_origin(document["exported"], facts, champion)}
-Load it with `BaseChronosPipeline.from_pretrained(folder)`.
+{escaped(document["family"])}: {_origin(document["exported"], facts, champion)}
 Training data: SHA-256 `{data_sha256}`.
+
+{use}
 
 {_markdown(document)}"""
     (folder / "MODEL_CARD.md").write_text(text)
@@ -60,13 +77,37 @@ Training data: SHA-256 `{data_sha256}`.
 def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> str:
     base, base_version = facts["base"], ""
     if base is not None:
-        hashes = [f"{name} {_code(base[key])}" for key, name in _HASHES.items() if base[key]]
-        base_version = ", ".join([_code(base["name"]), *hashes])
+        hashes = [f"{name} {code(base[key])}" for key, name in _HASHES.items() if base[key]]
+        base_version = ", ".join([code(base["name"]), *hashes])
     if exported == "trained":
         origin = f"fine-tuned from {base_version}," if base_version else "trained from scratch"
         return f"{origin} with chronos-ec2, context length {facts['context_length']}."
-    unmodified = base_version if exported == "base" else _code(str(champion))
+    unmodified = base_version if exported == "base" else code(str(champion))
     return f"the unmodified {exported}, {unmodified}. The trained model was not better on the window before the test."
+
+
+def how_to_forecast(model: str, data: Data, horizon: int) -> str:
+    """How to forecast with a model, by the command and by the library, as Markdown."""
+    names = {
+        "id_column": data.item_id[0] if len(data.item_id) == 1 else data.item_id,
+        "timestamp_column": data.timestamp,
+        "target": data.target[0] if len(data.target) == 1 else data.target,
+    }
+    usual = {"id_column": "item_id", "timestamp_column": "timestamp", "target": "target"}
+    own = "".join(f", {name}={value!a}" for name, value in names.items() if value != usual[name]).replace("`", "\\x60")
+    known = ", future_df=future" if data.known_covariates else ""
+    future = " --future NEXT" if data.known_covariates else ""
+    coded = " Text covariates must be coded as in `covariates.json` first." if len(data.values) > 1 else ""
+    return f"""Forecast with it on a GPU that is gone afterwards, or here with `folder`, a download of the model:{coded}
+
+```sh
+chronos-ec2 forecast --model {one_line(model)} --data DATA --horizon {horizon}{future}
+```
+
+```python
+pipeline = BaseChronosPipeline.from_pretrained(folder)
+forecasts = pipeline.predict_df(history{known}, prediction_length={horizon}{own})
+```"""
 
 
 def without_nan(value: Any) -> Any:
@@ -84,28 +125,29 @@ def _markdown(document: dict[str, Any]) -> str:
         "",
         *_verdict(document["verdict"]),
         f"Exported: {document['exported']}. forecasts.parquet and the plots are from this model.",
-        *_series(document["series"], document["windows"]),
-        *(f"Data: {_escaped(problem)}." for problem in document["findings"]),
+        *judged_series(document["series"], document["windows"]),
+        *(f"Data: {escaped(problem)}." for problem in document["findings"]),
         "",
-        *_table(document["models"]),
+        *score_table(document["models"]),
         "",
-        *_undefined(document["undefined"]),
-        *_differences(document["trained_minus"]),
+        *undefined_scores(document["undefined"]),
+        *differences(document["trained_minus"]),
         "",
-        *_baselines(document["baselines"]),
-        *_by_horizon(document["by_horizon"]),
+        *baselines(document["baselines"]),
+        *horizon_table(document["by_horizon"]),
     ]
     return "\n".join(lines) + "\n"
 
 
 def _verdict(found: dict[str, Any]) -> list[str]:
     score = found["by"] or "wql"
-    text = f"**{found['verdict'].capitalize()}** against {_name(found['against'])}: {_COLUMNS[score]} "
+    text = f"**{found['verdict'].capitalize()}** against {shown_name(found['against'])}: {_COLUMNS[score]} "
     text += f"{_difference(found[score])} ({found['test']}, {found['series']} series)."
     return [text, *([f"{found['note']}."] if found["note"] else [])]
 
 
-def _series(found: dict[str, int], windows: int) -> list[str]:
+def judged_series(found: dict[str, int], windows: int) -> list[str]:
+    """What was judged, and what was left out."""
     judged = f"Judged on {found['judged']} series, {windows} {'window' if windows == 1 else 'windows'} each."
     left_out = found["of"] - found["judged"]
     if not left_out:
@@ -113,18 +155,20 @@ def _series(found: dict[str, int], windows: int) -> list[str]:
     return [f"{judged} Left out: {left_out} series, too short or without observations in the test windows or before."]
 
 
-def _undefined(found: dict[str, str]) -> list[str]:
+def undefined_scores(found: dict[str, str]) -> list[str]:
+    """The scores without a value, and why."""
     lines = [f"- {_COLUMNS[score].removesuffix(', %')} is undefined: {reason}" for score, reason in found.items()]
     return [*lines, ""] if lines else []
 
 
-def _baselines(found: dict[str, Any] | None) -> list[str]:
+def baselines(found: dict[str, Any] | None, ours: str = "trained") -> list[str]:
+    """What the statistical baselines say."""
     if found is None:
         return []
     if not found["tried"]:
         return ["Statistical baselines: none was fitted in time.", ""]
     missing = [
-        f"- {_name(name)} could not be fitted to {count} of {found['tried']} series (constant, shorter than two "
+        f"- {shown_name(name)} could not be fitted to {count} of {found['tried']} series (constant, shorter than two "
         f"seasons, or with too long a season){', and is no baseline' if count == found['tried'] else ''}"
         for name, count in found["not_fitted"].items()
         if count
@@ -132,28 +176,31 @@ def _baselines(found: dict[str, Any] | None) -> list[str]:
     if not found["models"]:
         return ["Statistical baselines:", "", *missing, ""]
     sample = "all" if found["series"] == found["of"] else f"{found['series']} of"
+    beside = "the training" if ours == "trained" else "it"
     return [
         f"Statistical models fitted to {sample} {found['of']} series, in {found['seconds_after_evaluation']:.0f} s "
-        "after the evaluation and before that beside the training, and every model on the same series:",
+        f"after the evaluation and before that beside {beside}, and every model on the same series:",
         "",
-        *_table(found["models"]),
+        *score_table(found["models"]),
         "",
-        *_undefined(found["undefined"]),
-        *_differences(found["trained_minus"]),
+        *undefined_scores(found["undefined"]),
+        *(differences(found["trained_minus"]) if ours == "trained" else differences(found["best_minus"], ours)),
         *missing,
         "",
     ]
 
 
-def _differences(found: dict[str, dict[str, Any]]) -> list[str]:
+def differences(found: dict[str, dict[str, Any]], ours: str = "trained") -> list[str]:
+    """The differences of a model from others, with their intervals, as a list."""
     return [
-        f"- trained minus {_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}"
+        f"- {ours} minus {shown_name(name)}: MASE {_difference(one['mase'])}; WQL {_difference(one['wql'])}"
         for name, one in found.items()
     ]
 
 
-def _by_horizon(models: dict[str, list[dict[str, float]]]) -> list[str]:
-    headers = [f"{_name(name)}, {score}" for name in models for score in ("MASE", "WQL")]
+def horizon_table(models: dict[str, list[dict[str, float]]]) -> list[str]:
+    """MASE and WQL of each model by forecast step."""
+    headers = [f"{shown_name(name)}, {score}" for name in models for score in ("MASE", "WQL")]
     rows = zip(*models.values(), strict=True)
     return [
         "| forecast step | " + " | ".join(headers) + " |",
@@ -165,9 +212,10 @@ def _by_horizon(models: dict[str, list[dict[str, float]]]) -> list[str]:
     ]
 
 
-def _table(models: dict[str, dict[str, float]]) -> list[str]:
+def score_table(models: dict[str, dict[str, float]]) -> list[str]:
+    """The scores of each model."""
     rows = [
-        f"| {_name(name)} | " + " | ".join(_number(scores[key]) for key in _COLUMNS) + " |"
+        f"| {shown_name(name)} | " + " | ".join(_number(scores[key]) for key in _COLUMNS) + " |"
         for name, scores in models.items()
     ]
     return ["| model | " + " | ".join(_COLUMNS.values()) + " |", "|---" * (len(_COLUMNS) + 1) + "|", *rows]
@@ -185,15 +233,16 @@ def _number(value: float) -> str:
     return "undefined" if math.isnan(value) else f"{value:.4f}"
 
 
-def _name(model: str) -> str:
-    return _NAMES.get(model) or _escaped(model.replace("_", " "))
+def shown_name(model: str) -> str:
+    """A model's name in tables."""
+    return _NAMES.get(model) or escaped(model)
 
 
-def _code(text: str) -> str:
+def code(text: str) -> str:
     """A text from a configuration as code, which no text of its own ends."""
     return f"`{one_line(text).replace('`', chr(39))}`"
 
 
-def _escaped(text: str) -> str:
+def escaped(text: str) -> str:
     """A text from a configuration that is neither Markdown nor HTML."""
     return _MARKUP.sub(r"\\\g<0>", html.escape(one_line(text), quote=False))

@@ -137,7 +137,11 @@ def fit_series(task: FitTask) -> FittedSeries:
 
 
 def compare_baselines(
-    fits: Fits, done: Sequence[FittedSeries], held_out: HeldOutWindows, models: Mapping[str, Errors]
+    fits: Fits,
+    done: Sequence[FittedSeries],
+    held_out: HeldOutWindows,
+    models: Mapping[str, Errors],
+    ours: str = "trained",
 ) -> dict[str, Any]:
     """Scores of the baselines and of `models` on the series to which each of the baselines could be fitted.
 
@@ -155,7 +159,7 @@ def compare_baselines(
         if len(every)
     }
     sampled = {name: found.select(sample) for name, found in models.items()} if baselines else {}
-    comparisons = {name: compare(sampled["trained"], one, truth.origins) for name, one in baselines.items()}
+    comparisons = {name: compare(sampled[ours], one, truth.origins) for name, one in baselines.items()}
     return {
         "series": len(every),
         "tried": len(done),
@@ -163,7 +167,7 @@ def compare_baselines(
         "seconds": round(time.monotonic() - fits.began, 1),
         "models": table(sampled | baselines),
         "undefined": undefined(truth) if baselines else {},
-        "trained_minus": documents(comparisons),
+        "trained_minus" if ours == "trained" else "best_minus": documents(comparisons),
         "not_fitted": {name: int((~fitted[name]).sum()) for name in names},
     }
 

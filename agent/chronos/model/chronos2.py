@@ -60,7 +60,7 @@ class Chronos2Family(Family):
             "padded": _has_empty_patch(context, self._patch),
             "future_target": rows_of(target),
             "future_covariates": rows_of(known),
-            "group_ids": torch.arange(count).repeat_interleave(columns.all),
+            "group_ids": self._group_ids(count, columns.all),
             "num_output_patches": self._patches,
         }
 
@@ -71,6 +71,9 @@ class Chronos2Family(Family):
 
     @override
     def choose_attention(self, panel: Panel, windows: WindowBatch) -> str:
+        if self.cross_learning:
+            self.use_attention(STOCK, panel.columns)
+            return STOCK
         # Few, because stock attention is quadratic and a whole batch may not fit into memory.
         few = WindowBatch(windows.series[:_VERIFIED_WINDOWS], windows.cutoffs[:_VERIFIED_WINDOWS])
         model, batch = self.base_model, self._inputs(panel, few)
@@ -85,6 +88,15 @@ class Chronos2Family(Family):
             block_attention.install(self.base_model, self._group_size(columns))
         else:
             block_attention.uninstall(self.base_model)
+
+    def _group_ids(self, windows: int, rows: int) -> torch.Tensor:
+        if self.cross_learning:
+            return torch.zeros(windows * rows, dtype=torch.int64)
+        return torch.arange(windows).repeat_interleave(rows)
+
+    @override
+    def learn_across(self) -> None:
+        self.cross_learning = True
 
     def _group_size(self, columns: Columns) -> int | None:
         """Rows per group; unknown if the library extends its groups, to forecast further than the model does."""
@@ -134,6 +146,7 @@ class Chronos2Family(Family):
             quantile_levels=list(quantiles),
             context_length=min(self.context, self.pipeline.model_context_length),
             batch_size=len(inputs) * columns.all,
+            cross_learning=self.cross_learning,
         )
         return torch.stack(list(found)).numpy()
 

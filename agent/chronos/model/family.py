@@ -16,6 +16,7 @@ from torch import nn
 from agent.chronos.batching.sampler import WindowBatch
 from agent.chronos.model.precision import autocast
 from agent.data.panel import Columns, Floats, Panel
+from chronos_ec2.domain.errors import InvalidInput
 
 Batch = dict[str, Any]
 BLOCK, STOCK = "block", "stock"
@@ -28,7 +29,8 @@ class Family(ABC):
     """A Chronos model with its context length `context` and prediction length `horizon`, in points.
 
     `precision`: the one that it is trained in and forecasts in. `attention`: `block`, `stock`, or None before either
-    was chosen. `fitting`: the windows of a forecast that fitted into memory when more did not.
+    was chosen. `fitting`: the windows of a forecast that fitted into memory when more did not, or that were asked for.
+    `cross_learning`: whether all windows of a forecast learn from each other.
     """
 
     def __init__(self, pipeline: BaseChronosPipeline, context: int, horizon: int) -> None:
@@ -38,6 +40,7 @@ class Family(ABC):
         self.precision = "fp32"
         self.attention: str | None = None
         self.fitting: int | None = None
+        self.cross_learning = False
 
     name: str
     lora_targets: Sequence[str]
@@ -79,6 +82,10 @@ class Family(ABC):
     @abstractmethod
     def use_attention(self, attention: str, columns: Columns) -> None:
         """Use the attention that another process has chosen."""
+
+    def learn_across(self) -> None:
+        """Let all windows of a forecast learn from each other. Raises InvalidInput if the model cannot."""
+        raise InvalidInput("cross_learning", f"{self.name} forecasts each series by itself", "false, or use Chronos-2")
 
     @abstractmethod
     def batch(self, panel: Panel, windows: WindowBatch) -> Batch:

@@ -21,6 +21,7 @@ from agent.protocol.trainer import write_json
 from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig
 from chronos_ec2.job_config.schema import Lora, TrainingConfig
 
 
@@ -62,6 +63,17 @@ def load_pipeline(base: str, device: str, cached: bool = False, key: str = "mode
     except (OSError, ValueError) as error:
         raise InvalidInput(key, f"{base} cannot be loaded: {one_line(str(error), 200)}") from error
     return pipeline
+
+
+def forecasting_model(folder: Path, config: ForecastConfig | EvaluateConfig, device: str) -> Family:
+    """A model to forecast with, on a device, as the configuration wants it. Raises InvalidInput."""
+    pipeline = load_pipeline(str(folder), device, key="model")
+    context = min(config.context_length, int(pipeline.model_context_length))
+    precision = choose_precision(config.precision, device)
+    family = family_of(pipeline, context, config.prediction_length, precision)
+    if isinstance(config, ForecastConfig) and config.cross_learning:
+        family.learn_across()
+    return family
 
 
 def origin(base: str, model: Any) -> dict[str, str | None]:

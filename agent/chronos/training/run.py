@@ -23,7 +23,7 @@ from agent.chronos.evaluate import acceptance, statistical
 from agent.chronos.evaluate.evaluate import evaluate
 from agent.chronos.evaluate.predict import Forecaster
 from agent.chronos.evaluate.reference_models import reference_models
-from agent.chronos.evaluate.report import write_model_card
+from agent.chronos.evaluate.report import how_to_forecast, write_model_card
 from agent.chronos.evaluate.time_budget import evaluation_seconds
 from agent.chronos.model.families import Batch, Family
 from agent.chronos.model.load import add_lora, initial_model, merge_lora, origin
@@ -101,7 +101,8 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         forecaster = Forecaster(panel, metrics, stop)
         document, evaluation = evaluate(family, references, split, config, workdir, forecaster, fits)
         write_covariates(workdir.model, config.data, panel)
-        write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256)
+        use = how_to_forecast(f"run:{workdir.root.name}", config.data, config.prediction_length)
+        write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256, use)
         result |= evaluation
         result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
         return result

@@ -24,6 +24,7 @@ SUMMARIES = {
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",
     "doctor": "Check everything that a launch depends on, and say how to mend what is wrong.",
+    "drill": "Prove on your own account that instances end, whatever happens to them.",
     "runs": "List the runs of an environment, newest first; show one, compare several.",
     "teardown": "Delete an environment's stack; the bucket stays.",
     "data": "Check a data set before anything is paid for.",
@@ -35,7 +36,7 @@ _FOLDERS = {
     "jobs": {"launch", "kill"},
     "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "upload"},
-    "account": {"cleanup", "verify", "doctor", "teardown", "local"},
+    "account": {"cleanup", "verify", "doctor", "drill", "teardown", "local"},
 }
 """The folder of each command's module in cli/commands."""
 

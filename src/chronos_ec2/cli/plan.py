@@ -15,6 +15,7 @@ from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfi
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.launch.former import Former
 from chronos_ec2.services.launch.prepare import Prepared
+from chronos_ec2.services.launch.types import Offer
 
 _CHANGES = 6
 """How many changed keys are named; JSON has all of them."""
@@ -48,7 +49,11 @@ class Plan:
             size = sum(one.size for one in self.prepared.dataset)
             yield "data", f"{spec.data_path}: {len(self.prepared.dataset)} files, {size / 1e6:.1f} MB"
         yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {len(spec.subnet_ids)} zones"
+        for offer in self.prepared.offers:
+            if offer.kind:
+                yield "", f"{offer.name}: {offer.kind}"
         yield "price", ", ".join(f"{kind} {dollars(spec.price_of(kind))} an hour" for kind in spec.instance_types)
+        yield from (("", text) for offer in self.prepared.offers if (text := _quoted(offer)))
         yield "limits", ", ".join(self._limits())
         if self.prepared.chosen:
             yield "defaults", ", ".join(f"{key} {value}" for key, value in self.prepared.chosen.items())
@@ -91,7 +96,7 @@ class Plan:
                 "files": len(self.prepared.dataset),
                 "bytes": sum(one.size for one in self.prepared.dataset),
             },
-            "instance_types": [{"type": kind, "usd_per_hour": spec.price_of(kind)} for kind in spec.instance_types],
+            "instance_types": [_type_document(offer, spec.price_of(offer.name)) for offer in self.prepared.offers],
             "market": spec.market,
             "zones": len(spec.subnet_ids),
             "max_hours": spec.limits.max_runtime.total_seconds() / 3600,
@@ -127,3 +132,30 @@ def _work_document(config: JobConfig) -> dict[str, Any]:
             return {"model": config.model, "prediction_length": config.prediction_length}
         case EvaluateConfig():
             return {"models": config.models, "prediction_length": config.prediction_length}
+
+
+def _quoted(offer: Offer) -> str:
+    """Where the price of an instance type is from, and what spot capacity costs now; empty if it is not known."""
+    found = offer.on_demand
+    if found is None:
+        return ""
+    source = "as AWS lists it now" if found.live else f"from this release's list of {found.as_of}: AWS does not tell"
+    spot = ", ".join(f"{zone} ${price.usd:.3f}" for zone, price in sorted(offer.spot.items(), key=lambda it: it[1].usd))
+    return f"{offer.name} ${found.usd:.3f} on demand, {source}" + (f"; spot now {spot}" if spot else "")
+
+
+def _type_document(offer: Offer, usd_per_hour: float | None) -> dict[str, Any]:
+    kind, price = offer.kind, offer.on_demand
+    return {
+        "type": offer.name,
+        "usd_per_hour": usd_per_hour,
+        "gpus": kind and kind.gpus,
+        "gpu": kind and kind.gpu,
+        "gpu_memory_mib": kind and kind.gpu_memory_mib,
+        "compute_capability": kind and kind.compute_capability,
+        "vcpus": kind and kind.vcpus,
+        "list_usd": price and price.usd,
+        "list_as_of": price and price.as_of.isoformat(),
+        "list_is_current": price and price.live,
+        "spot_usd": {zone: each.usd for zone, each in offer.spot.items()},
+    }

@@ -127,6 +127,11 @@ class Limits:
         return self.boot + self.sweep + _CALLS
 
     @property
+    def ended_bound(self) -> timedelta:
+        """The run has ended or was asked to stop, and its instance does not power off."""
+        return self.grace + self.sweep + _CALLS
+
+    @property
     def deadline_bound(self) -> timedelta:
         """Past the deadline or the price cap."""
         return self.sweep + _CALLS

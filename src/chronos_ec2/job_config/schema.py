@@ -191,7 +191,7 @@ class TrainingEvaluation(Evaluation):
     """The model in use so far, named like `model.base`: compared with, and exported if it is better."""
 
 
-Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow"]
+Ending = Literal["ok", "crash", "hang", "oom", "nan", "slow", "kill-agent", "freeze-agent", "keep-power"]
 
 
 class Probe(Section):

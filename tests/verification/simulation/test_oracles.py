@@ -225,6 +225,11 @@ DEFECTS: dict[str, Defect] = {
         Parts(decide=next_attempt(spent_usd=lambda _before, _after: 0.0)),
         plans(InjectedFault(FaultKind.DEAF, 0), SPOT_TWICE[0], training=4000.0, max_cost=0.4, **RESUMED),
     ),
+    "what a lost attempt has cost is not in the plan": Defect(
+        "above_plan",
+        Parts(decide=next_attempt(spent_usd=lambda _before, _after: 0.0)),
+        plans(InjectedFault(FaultKind.DEAF, 0), SPOT_TWICE[0], training=4000.0, max_cost=0.4, **RESUMED),
+    ),
     "spent_usd is 0 at the next attempt": Defect(
         "wrong_money", Parts(decide=next_attempt(spent_usd=lambda _before, _after: 0.0)), plans(*SPOT_TWICE, **RESUMED)
     ),

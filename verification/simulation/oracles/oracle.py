@@ -22,7 +22,7 @@ from verification.simulation.guarantees import (
     Verdicts,
     without_a_record,
 )
-from verification.simulation.ledger import Record
+from verification.simulation.ledger import USD_PER_HOUR, Record
 from verification.simulation.oracles.ending import Ending
 from verification.simulation.oracles.notifications import NotificationOracle
 from verification.simulation.scenario import Layer
@@ -225,8 +225,32 @@ class Oracle:
         found.doubled_markers = self.notifications.doubled_markers
         found.two_instances, found.kept_by_a_kill = ledger.two_instances, ledger.kept_by_a_kill
         found.wrong_money, found.wrong_budgets = ledger.wrong_money, ledger.wrong_budgets
+        found.above_plan = self._above_plan()
         found.waits = list(ledger.waits())
         found.wasted = max((account.wasted for account in ledger.accounts.values() if account.refused), default=0.0)
+
+    def _above_plan(self) -> list[str]:
+        """Runs for which EC2 bills more than the plan of their launch said, while EC2 and S3 answer.
+
+        Not those whose instances or records somebody has hidden from the watchdog.
+        """
+        system, scenario = self._system, self._system.scenario
+        hidden = {lane.name for lane in system.spoiled | system.robbed}
+        if not scenario.clean or Layer.SWEEP in scenario.layers_off:
+            return []
+        planned, found = system.planned_usd(), []
+        for account in system.ledger.accounts.values():
+            if account.lane in hidden or any(one.instance_id in system.out_of_reach for one in account.instances):
+                continue
+            billed = sum(
+                USD_PER_HOUR[one.instance_type] / 3600 * ((one.ended or system.time.seconds) - one.launched)
+                for one in account.instances
+            )
+            # An instance that EC2 lists late ends so much later.
+            most = planned + max(USD_PER_HOUR.values()) / 3600 * scenario.list_lag
+            if billed > most:
+                found.append(f"{account.run_id} cost ${billed:.4f}, its plan said ${planned:.4f} at most")
+        return found
 
     def after_the_end(self, before: Traces) -> None:
         """Events arrived after the end: they must have done nothing."""

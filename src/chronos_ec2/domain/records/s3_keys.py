@@ -13,6 +13,8 @@ RUN_ID_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 LOGS = "logs/"
 CHECKPOINTS = "checkpoints/"
 """Prefix of checkpoints below the prefix of the run, with one folder per step."""
+FORECASTS = "forecasts/"
+"""Prefix of a forecast job's output below the prefix of the run: its parts, and manifest.json last."""
 _REPORT = re.compile(
     rf"(?P<environment>[a-z][a-z0-9-]{{0,30}})/(?P<run_id>{RUN_ID_PATTERN.pattern})/"
     r"(?:status|claims/[0-9]{1,9}|outcomes/[0-9]{1,9})\.json"

@@ -28,7 +28,7 @@ from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.attempt import Attempt, NoCapacity, as_stored, may_launch
 from chronos_ec2.services.launch.dataset import find_dataset
-from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, refuse_if_busy, take_lane
+from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, StartsInstances, refuse_if_busy, take_lane
 from chronos_ec2.services.launch.spec import Launched, LaunchSpec, WaitsForCapacity
 from chronos_ec2.services.prices import check_cap
 from chronos_ec2.services.teardown import refuse_teardown
@@ -38,7 +38,7 @@ _ROUND = LAUNCHER_TIMEOUT - timedelta(seconds=60)
 
 
 def launch(
-    spec: LaunchSpec, store: RunStore, fleet: Fleet, deadlines: Deadlines, clock: Clock
+    spec: LaunchSpec, store: RunStore, fleet: StartsInstances, deadlines: Deadlines, clock: Clock
 ) -> Launched | WaitsForCapacity:
     """Start one instance for a new run, or leave the run to the watchdog if it may wait for capacity.
 

@@ -1,0 +1,1 @@
+"""The forecast job: the points after the end of each series, in parts of bounded size."""

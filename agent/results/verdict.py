@@ -1,0 +1,31 @@
+"""What the verdict of a completed run says, by its job."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Verdict
+
+
+def completed(job: Job, result: Mapping[str, Any]) -> Verdict:
+    """The verdict of a run whose trainer left this result."""
+    return Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, _MESSAGES[job](result), DecidedBy.AGENT)
+
+
+def _trained(_result: Mapping[str, Any]) -> str:
+    return "trained, evaluated, and results in S3"
+
+
+def _forecast(result: Mapping[str, Any]) -> str:
+    found = result["forecast"]
+    parts = "part" if found["parts"] == 1 else "parts"
+    return f"forecast {found['items']:,} series, {found['rows']:,} rows in {found['parts']:,} {parts}"
+
+
+def _evaluated(result: Mapping[str, Any]) -> str:
+    return one_line(result["comparison"]["verdict"]["sentence"])
+
+
+_MESSAGES = {Job.TRAIN: _trained, Job.FORECAST: _forecast, Job.EVALUATE: _evaluated}

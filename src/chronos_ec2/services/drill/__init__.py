@@ -1,0 +1,1 @@
+"""The drill: probe runs that come to harm, and proof that each of their instances ends in time."""

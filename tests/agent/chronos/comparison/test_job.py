@@ -1,0 +1,92 @@
+"""A comparison of models, which trains none."""
+
+from __future__ import annotations
+
+import json
+from contextlib import closing
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from agent.chronos.comparison.job import run
+from agent.protocol.metrics_log import Metrics
+from agent.protocol.trainer import StopSignal
+from agent.protocol.workdir import Workdir
+from agent.results.schema import Comparison
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.job_config.jobs import EvaluateConfig
+from chronos_ec2.job_config.parse import parse_config
+from tests.agent.builders import a_workdir, toy_series
+from tests.agent.chronos.builders import a_family
+from tests.agent.chronos.runs import metrics_lines, report, train
+
+MODELS = {"amazon/chronos-2": "chronos-2", "amazon/chronos-bolt-base": "chronos-bolt"}
+
+
+def compared(tmp_path: Path, **changes: Any) -> tuple[Workdir, dict[str, Any]]:
+    workdir = a_workdir(tmp_path)
+    pq.write_table(toy_series(), workdir.data / "toy.parquet")
+    for given, family in MODELS.items():
+        a_family(family).save(workdir.reference(given))
+    document = {
+        "job": "evaluate", "data": {"path": "x"}, "prediction_length": 6, "context_length": 24, "models": list(MODELS),
+        "evaluation": {"season_length": 6, "windows": 2, "baselines": []},
+    }  # fmt: skip
+    config = parse_config(document | changes, "test")
+    assert isinstance(config, EvaluateConfig)
+    with closing(Metrics(workdir.metrics)) as metrics:
+        return workdir, run(workdir, config, metrics, StopSignal())
+
+
+def test_all_models_are_judged_on_the_same_windows(tmp_path: Path) -> None:
+    workdir, result = compared(tmp_path)
+    found = result["comparison"]
+    assert set(found["models"]) == {*MODELS, "seasonal_naive"}
+    assert (found["series"], found["windows"]) == ({"judged": 12, "of": 12}, 2)
+    best = found["verdict"]["best"]
+    assert found["models"][best]["wql"] == min(found["models"][name]["wql"] for name in MODELS)
+    assert set(found["best_minus"]) == {*MODELS, "seasonal_naive"} - {best}
+    assert all(len(steps) == 6 for steps in found["by_horizon"].values())
+    Comparison.model_validate_json(json.dumps(found))
+    series = pq.read_table(workdir.evaluation / "series.parquet")
+    assert series.num_rows == 12
+    assert {f"wql_{name}" for name in (*MODELS, "seasonal_naive")} < set(series.column_names)
+    assert not workdir.model.exists()
+
+
+def test_a_model_has_the_scores_that_it_has_as_the_base_of_a_training(tmp_path: Path) -> None:
+    """The same windows, the same context, the same code."""
+    given = "amazon/chronos-2"
+    evaluation = {"season_length": 6, "windows": 2, "baselines": [], "export": "trained"}
+    workdir, result = compared(tmp_path, models=[given])
+    train(
+        workdir,
+        {
+            "data": {"path": "x"}, "prediction_length": 6, "context_length": 24, "model": {"base": given},
+            "training": {"steps": 2, "batch_size": 8}, "evaluation": evaluation,
+        },
+    )  # fmt: skip
+    assert report(workdir)["models"]["base"] == result["comparison"]["models"][given]
+
+
+def test_the_report_has_the_verdict_the_leaderboard_and_the_intervals(tmp_path: Path) -> None:
+    workdir, result = compared(tmp_path)
+    text = (workdir.evaluation / "report.md").read_text()
+    found = result["comparison"]
+    assert text.splitlines()[2] == f"**{found['verdict']['sentence']}.**"
+    assert f"- {found['verdict']['best']} minus seasonal naive: MASE" in text
+    assert "| forecast step |" in text
+    assert f"chronos-ec2 forecast --model {found['verdict']['best']}" in text
+
+
+def test_progress_counts_the_windows_of_all_models(tmp_path: Path) -> None:
+    workdir, _ = compared(tmp_path)
+    steps = [line for line in metrics_lines(workdir) if "event" not in line]
+    assert (steps[-1]["step"], steps[-1]["total_steps"]) == (48, 48)
+
+
+def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match="cannot be loaded"):
+        compared(tmp_path, models=["amazon/chronos-2", "amazon/other"])

@@ -1,0 +1,233 @@
+"""A forecast job: its rows, its equality with the trainer's evaluation, its parts, and how it goes on from them."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
+import pytest
+import torch
+from chronos import BaseChronosPipeline
+
+from agent.chronos.batching.held_out import QUANTILES, hold_out
+from agent.chronos.batching.sampler import WindowBatch
+from agent.chronos.evaluate.predict import forecast_batches
+from agent.chronos.model.families import family_of
+from agent.data.ingest.read import read_panel
+from agent.protocol.forecast_parts import latest_parts
+from agent.protocol.trainer import StoppedEarly, StopSignal
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.job_config.data import Data
+from tests.agent.builders import toy_series
+from tests.agent.chronos.builders import CONTEXT, FAMILIES, HORIZON
+from tests.agent.chronos.forecast.builders import MODEL, forecast, forecast_workdir, rows, with_covariates
+
+LEVELS = [str(level) for level in QUANTILES]
+
+
+def test_the_columns_are_those_of_predict_df(tmp_path: Path) -> None:
+    workdir = forecast_workdir(tmp_path)
+    forecast(workdir)
+    found = rows(workdir).to_pandas()
+    pipeline = BaseChronosPipeline.from_pretrained(str(workdir.reference(MODEL)))
+    history = toy_series().to_pandas()
+    theirs = pipeline.predict_df(history, prediction_length=HORIZON, context_length=CONTEXT, freq="D")
+
+    assert list(found.columns) == list(theirs.columns)
+    assert (found["item_id"] == theirs["item_id"]).all()
+    assert (found["timestamp"] == theirs["timestamp"]).all()
+    assert (found.dtypes[3:] == theirs.dtypes[3:]).all()
+    # The library's quantiles may cross.
+    np.testing.assert_allclose(found[LEVELS], np.sort(theirs[LEVELS], axis=1), rtol=1e-4)
+    assert (found["predictions"] == found["0.5"]).all()
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_equal_windows_have_equal_numbers_in_the_evaluation_and_in_a_forecast(tmp_path: Path, family: str) -> None:
+    whole = toy_series()
+    cut = whole.filter(pc.less(whole["timestamp"], pa.scalar(np.datetime64("2024-02-24", "ms"))))
+    workdir = forecast_workdir(tmp_path, cut, family)
+    pq.write_table(whole, tmp_path / "whole.parquet")
+    panel = read_panel([tmp_path / "whole.parquet"], Data.model_validate({"path": "x"}), 1, tmp_path / "whole")
+    test = hold_out(panel, HORIZON, 1, 6)
+
+    pipeline = BaseChronosPipeline.from_pretrained(str(workdir.reference(MODEL)))
+    model = family_of(pipeline, CONTEXT, HORIZON)
+
+    torch.manual_seed(0)
+    evaluated = np.concatenate(list(forecast_batches(model, panel, WindowBatch(test.series, test.cutoffs[0]))))
+    forecast(workdir)
+
+    found = rows(workdir)
+    numbers = np.stack([found[level].to_numpy() for level in LEVELS], axis=-1).reshape(evaluated.shape)
+    np.testing.assert_array_equal(numbers, evaluated)
+
+
+def test_ids_times_and_names_are_those_of_the_data(tmp_path: Path) -> None:
+    months = pa.array(np.arange("2020-01", "2024-01", dtype="datetime64[M]").astype("datetime64[D]"), pa.date32())
+    count = len(months)
+    table = pa.table(
+        {
+            "shop": pa.array(np.repeat([7, 3], count), pa.int32()),
+            "product": np.repeat(["b", "a"], count).tolist(),
+            "month": pa.concat_arrays([months, months]),
+            "sold": np.random.default_rng(0).normal(size=2 * count),
+        }
+    )
+    workdir = forecast_workdir(tmp_path, table)
+    forecast(
+        workdir,
+        data={"path": "x", "item_id": ["shop", "product"], "timestamp": "month", "target": "sold"},
+        quantile_levels=[0.05, 0.95],
+    )
+    found = rows(workdir)
+
+    assert found.column_names == ["shop", "product", "month", "target_name", "predictions", "0.05", "0.95"]
+    assert found.schema.types[:3] == [pa.int32(), pa.string(), pa.date32()]
+    assert found["shop"].to_pylist() == [3] * HORIZON + [7] * HORIZON
+    assert [str(day) for day in found["month"].to_pylist()[:2]] == ["2024-01-01", "2024-02-01"]
+    assert found["target_name"].unique().to_pylist() == ["sold"]
+    assert pc.all(pc.less_equal(found["0.05"], found["predictions"])).as_py()
+    assert pc.all(pc.less_equal(found["predictions"], found["0.95"])).as_py()
+
+
+def test_csv_has_the_same_rows(tmp_path: Path) -> None:
+    workdir = forecast_workdir(tmp_path)
+    forecast(workdir, output={"format": "csv", "series_per_part": 5})
+    lines = [line for part in sorted(workdir.forecast_parts.iterdir()) for line in part.read_text().splitlines()]
+    assert [part.name for part in sorted(workdir.forecast_parts.iterdir())] == [
+        "part-00000.csv", "part-00001.csv", "part-00002.csv"
+    ]  # fmt: skip
+    assert lines[0].startswith('"item_id","timestamp","target_name","predictions","0.1"')
+    assert len(lines) == 3 + 12 * HORIZON
+
+
+class StopsAfter(StopSignal):
+    """SIGTERM after so many checks."""
+
+    def __init__(self, checks: int) -> None:
+        self.asked, self._left = False, checks
+
+    def check(self) -> None:
+        self._left -= 1
+        if self._left < 0:
+            raise StoppedEarly
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_an_interrupted_forecast_goes_on_with_the_first_missing_part_and_ends_the_same(
+    tmp_path: Path, family: str
+) -> None:
+    settings: dict[str, Any] = {"output": {"series_per_part": 2}, "batch_size": 2}
+    whole = forecast_workdir(tmp_path / "whole", family=family)
+    forecast(whole, **settings)
+    cut = forecast_workdir(tmp_path / "cut", family=family)
+    reached = []
+    for checks in (6, 7, 9, 1000):
+        try:
+            forecast(cut, StopsAfter(checks), **settings)
+        except StoppedEarly:
+            reached.append(latest_parts(cut.checkpoints).items)
+
+    assert 0 < reached[0] < reached[-1] < 12
+    names = [path.name for path in sorted(whole.forecast_parts.glob("part-*"))]
+    assert len(names) == 6
+    for name in names:
+        assert (cut.forecast_parts / name).read_bytes() == (whole.forecast_parts / name).read_bytes()
+    assert latest_parts(cut.checkpoints) == latest_parts(whole.checkpoints)
+
+
+def test_shards_have_the_same_forecasts(tmp_path: Path) -> None:
+    one = forecast_workdir(tmp_path / "one")
+    forecast(one)
+    many = forecast_workdir(tmp_path / "many")
+    result = forecast(many, shard_rows=200, output={"series_per_part": 3})
+
+    by_item = [("item_id", "ascending"), ("timestamp", "ascending")]
+    left, right = (rows(one).sort_by(by_item), rows(many).sort_by(by_item))
+    assert left.select([0, 1, 2]) == right.select([0, 1, 2])
+    np.testing.assert_allclose(left["0.9"].to_numpy(), right["0.9"].to_numpy(), rtol=1e-4)
+    assert result["forecast"]["items"] == 12
+    assert {shard for shard, _ in latest_parts(many.checkpoints).ends} == {0, 1, 2, 3}
+
+
+def test_a_forecast_of_shards_goes_on_within_a_shard(tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"shard_rows": 360, "output": {"series_per_part": 2}, "batch_size": 2}
+    whole, cut = (forecast_workdir(tmp_path / name) for name in ("whole", "cut"))
+    forecast(whole, **settings)
+    reached = []
+    for checks in (9, 10, 11, 1000):
+        with contextlib.suppress(StoppedEarly):
+            forecast(cut, StopsAfter(checks), **settings)
+        reached.append(latest_parts(cut.checkpoints).items)
+    assert any(items in {2, 4, 8, 10} for items in reached)
+    for path in whole.forecast_parts.glob("part-*"):
+        assert (cut.forecast_parts / path.name).read_bytes() == path.read_bytes()
+
+
+def test_a_pattern_names_the_series(tmp_path: Path) -> None:
+    workdir = forecast_workdir(tmp_path)
+    forecast(workdir, series="item-0[13]")
+    assert rows(workdir)["item_id"].unique().to_pylist() == ["item-01", "item-03"]
+    with pytest.raises(InvalidInput, match="'shop' matches no series"):
+        forecast(forecast_workdir(tmp_path / "none"), series="shop")
+
+
+def test_known_covariates_are_joined_to_each_series(tmp_path: Path) -> None:
+    """As predict_df has it for numbers; rows of the future are in any order."""
+    history, future = with_covariates(toy_series())
+    numbers = ["item_id", "timestamp", "target", "price"]
+    workdir = forecast_workdir(tmp_path, history.select(numbers))
+    workdir.future.mkdir()
+    shuffled = future.take(np.random.default_rng(0).permutation(future.num_rows))
+    pq.write_table(shuffled, workdir.future / "next.parquet")
+    forecast(workdir, data={"path": "x", "known_covariates": "price"}, future=True)
+
+    pipeline = BaseChronosPipeline.from_pretrained(str(workdir.reference(MODEL)))
+    theirs = pipeline.predict_df(
+        history.select(numbers).to_pandas(), future.select(["item_id", "timestamp", "price"]).to_pandas(),
+        prediction_length=HORIZON, context_length=CONTEXT, freq="D", validate_inputs=False,
+    )  # fmt: skip
+    np.testing.assert_allclose(rows(workdir).to_pandas()[LEVELS], np.sort(theirs[LEVELS], axis=1), rtol=1e-3)
+
+
+def test_text_has_the_codes_that_the_model_was_trained_with(tmp_path: Path) -> None:
+    """Not those of the texts that happen to be in the data."""
+    history, future = with_covariates(toy_series())
+    names, codes = {"day-4": "fri", "day-5": "sat"}, {"mon": 0, "fri": 1, "sat": 2}
+    found = {}
+    for kind in ("texts", "codes"):
+        workdir = forecast_workdir(tmp_path / kind)
+        workdir.future.mkdir()
+        for table, path in ((history, workdir.data / "toy.parquet"), (future, workdir.future / "next.parquet")):
+            texts = [names.get(day, "none of them") for day in table["day"].to_pylist()]
+            values = texts if kind == "texts" else pa.array([codes.get(text) for text in texts], pa.float64())
+            pq.write_table(table.set_column(table.column_names.index("day"), "day", pa.array(values)), path)
+        (workdir.reference(MODEL) / "covariates.json").write_text(json.dumps({"categories": {"day": codes}}))
+        forecast(workdir, data={"path": "x", "known_covariates": ["price", "day"]}, future=True)
+        found[kind] = rows(workdir)
+    assert found["texts"] == found["codes"]
+
+
+def test_cross_learning_is_an_option_of_chronos_2_and_in_the_report(tmp_path: Path) -> None:
+    alone, together = (forecast_workdir(tmp_path / name) for name in ("alone", "together"))
+    forecast(alone)
+    forecast(together, cross_learning=True)
+    pipeline = BaseChronosPipeline.from_pretrained(str(together.reference(MODEL)))
+    theirs = pipeline.predict_df(
+        toy_series().to_pandas(), prediction_length=HORIZON, context_length=CONTEXT, freq="D", cross_learning=True,
+        batch_size=100,
+    )  # fmt: skip
+    assert rows(alone)["0.9"] != rows(together)["0.9"]
+    np.testing.assert_allclose(rows(together).to_pandas()[LEVELS], np.sort(theirs[LEVELS], axis=1), rtol=1e-3)
+    assert "Cross-learning is on" in (together.evaluation / "report.md").read_text()
+    assert "Cross-learning" not in (alone.evaluation / "report.md").read_text()
+    bolt = forecast_workdir(tmp_path / "bolt", family="chronos-bolt")
+    with pytest.raises(InvalidInput, match="chronos-bolt forecasts each series by itself"):
+        forecast(bolt, cross_learning=True)
