@@ -1,10 +1,9 @@
-"""The client: what the command does, from Python, against moto with the permissions of an operator."""
+"""The client: what the command does, from Python, against moto."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,13 +15,13 @@ import pytest
 
 from chronos_ec2 import Client
 from chronos_ec2.aws.clients import client
+from chronos_ec2.bootstrap import operator_world
 from chronos_ec2.client import RunHandle
 from chronos_ec2.domain.errors import InvalidInput, LaneBusy, NotDeployed, RunNotFound
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.run_queries import RunView
 from chronos_ec2.testing.aws_server import BUCKET
-from tests.template.calls import Recorder
 
 CONFIG: dict[str, Any] = {
     "data": {"path": "training-data/sales/"},
@@ -34,10 +33,15 @@ COLUMNS = {"item_id": ["a"] * 3 + ["b"] * 3, "timestamp": pd.date_range("2026-01
 
 
 @pytest.fixture
-def dev(deployed: str, calls: Recorder) -> Iterator[Client]:
+def dev(deployed: str) -> Client:
     client("s3").put_object(Bucket=BUCKET, Key="cached-datasets/dev/training-data/sales/a.parquet", Body=b"PAR1")
-    with calls.acting("OperatorPolicy"):
-        yield Client("dev")
+    return Client("dev")
+
+
+def end(run: RunHandle) -> None:
+    """Kill a run, and let the watchdog conclude it."""
+    run.kill(now=True, reason="enough")
+    operator_world("dev").reconciler.sweep()
 
 
 def long_frame() -> pd.DataFrame:
@@ -67,7 +71,7 @@ def test_a_run_is_launched_watched_and_killed(dev: Client) -> None:
         dev.launch(CONFIG, lane="second")
     assert [found.run.run_id for found in dev.runs() if isinstance(found, RunView)] == [run.run_id]
     assert {finding.kind for finding in dev.verify()} >= {"instance", "lock", "schedule"}
-    run.kill(now=True, reason="enough")
+    end(run)
     verdict = run.wait(interval=0)
     assert (verdict.outcome, verdict.message) == (Outcome.KILLED, "enough")
     assert run.cost_usd is not None
@@ -80,7 +84,7 @@ def test_waiting_tells_each_change_and_ends_with_the_verdict(dev: Client) -> Non
     def note(view: RunView) -> None:
         seen.append(view.run.current_step)
         if view.active:
-            dev.kill(run.run_id, now=True)
+            end(run)
 
     assert run.wait(interval=0, on_change=note).outcome is Outcome.KILLED
     assert seen == ["launching", "ended_requested"]
@@ -168,7 +172,7 @@ def ended(dev: Client, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> RunHa
         Bucket=BUCKET, Key=run_key("dev", run.run_id, "forecasts.parquet"), Body=parts["forecasts.parquet"].read_bytes()
     )
     client("s3").put_object(Bucket=BUCKET, Key=run_key("dev", run.run_id, "logs/trainer.log"), Body=b"one\ntwo")
-    run.kill(now=True)
+    end(run)
     return run
 
 

@@ -116,8 +116,8 @@ class Client:
             on_demand_after=on_demand_after,
         )
         preparation = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.limits,
-            _log.info, _log.warning,
+            world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.catalogue,
+            world.limits, _log.info, _log.warning,
         )  # fmt: skip
         spec = preparation.publish(request, preparation.plan(request))
         return self.run(launch(spec, world.store, world.fleet, world.deadlines, world.clock).run_id)
