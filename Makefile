@@ -83,8 +83,9 @@ agent-faults: venv ## Inject faults into instances in containers: build/agent.js
 	$(BIN)/python -m verification.instance_faults.faults
 
 .PHONY: torn-uploads
-torn-uploads: venv ## Cut off checkpoint uploads at random bytes: build/agent.json
+torn-uploads: venv ## Cut off uploads of checkpoints and forecasts at random bytes: build/agent.json
 	$(BIN)/python -m verification.agent.torn_uploads
+	$(BIN)/python -m verification.agent.forecast_resume
 
 .PHONY: agent-evidence
 agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machine: spot notice, resume, overhead

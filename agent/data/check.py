@@ -5,6 +5,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
@@ -12,11 +13,14 @@ import numpy as np
 
 from agent.data.findings import Finding, Findings
 from agent.data.frequency import frequency_of
+from agent.data.ingest.future import Horizon, read_future
+from agent.data.ingest.parts import open_parts
 from agent.data.ingest.read import Progress, ignore_progress, read_panel
 from agent.data.panel import Panel, plain_times
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.job_config.data import Data
 from chronos_ec2.job_config.held_out import min_series_length
-from chronos_ec2.job_config.jobs import JobConfig
+from chronos_ec2.job_config.jobs import ForecastConfig, JobConfig
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,6 +87,26 @@ def check_data(
         except InvalidInput as error:
             findings.add(error)
     return DataReport(tuple(findings), summary)
+
+
+def future_check(files: Sequence[Path], config: ForecastConfig) -> Callable[[Panel], None]:
+    """A check for `look`: whether these files have the known covariates of every point to forecast.
+
+    It raises InvalidInput with counts and examples of what is missing.
+    """
+
+    def check(panel: Panel) -> None:
+        chosen = [index for index, item in enumerate(panel.items.to_pylist()) if fnmatchcase(item, config.series)]
+        read_future(files, config.data, Horizon.of(panel, config.data, config.prediction_length), np.array(chosen))
+
+    return check
+
+
+def columns_ahead(files: Sequence[Path], data: Data) -> list[str]:
+    """The columns of a second data set that can be known covariates: all but item, time, targets and pandas' index."""
+    first = open_parts(files, data)[0]
+    others = {*data.item_id, data.timestamp, *data.target}
+    return [name for name in (*first.schema.names, *first.keys) if name not in others and not name.startswith("__")]
 
 
 def some_series(panel: Panel, count: int = 6) -> list[dict[str, Any]]:

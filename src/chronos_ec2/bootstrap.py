@@ -24,6 +24,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.stack_status import stack_name
+from chronos_ec2.model_hub import HuggingFaceHub
 from chronos_ec2.ports import (
     Catalogue,
     Clock,
@@ -31,6 +32,7 @@ from chronos_ec2.ports import (
     Deployment,
     Fleet,
     LogStreams,
+    ModelHub,
     ObjectTransfer,
     Prices,
     SetupChecks,
@@ -76,6 +78,7 @@ class OperatorWorld:
     deployment: Deployment
     reconciler: Reconciler
     prices: Prices
+    hub: ModelHub
     catalogue: Catalogue
     clock: Clock
     limits: Limits
@@ -194,6 +197,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
         prices=prices,
+        hub=HuggingFaceHub(),
         catalogue=Ec2Catalogue(ec2),
         clock=clock,
         limits=limits,

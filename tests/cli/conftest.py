@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,6 +14,7 @@ import pytest
 from chronos_ec2.aws.clients import client
 from chronos_ec2.cli import main
 from chronos_ec2.testing.aws_server import BUCKET
+from tests.model_hub import FILES, MemoryHub, serving
 from tests.template.calls import Recorder
 
 CONFIG = """\
@@ -66,3 +67,15 @@ def config(tmp_path: Path) -> Path:
     path = tmp_path / "train.yaml"
     path.write_text(CONFIG)
     return path
+
+
+@pytest.fixture
+def hub(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryHub]:
+    """The hub that commands ask, with two models."""
+    found = MemoryHub(tmp_path / "hub")
+    found.put("amazon/chronos-2")
+    found.put("amazon/chronos-bolt-tiny", FILES | {"model.safetensors": b"bolt"})
+    with serving(found) as url:
+        monkeypatch.setenv("HF_ENDPOINT", url)
+        monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "cache"))
+        yield found

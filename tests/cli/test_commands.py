@@ -133,6 +133,7 @@ def test_the_launched_bundle_names_its_python_packages(run: Command, config: Pat
         assert named.read().decode() == str(read_python_env(CHECKOUT))
 
 
+@pytest.mark.usefixtures("hub")
 def test_defaults_depend_on_the_first_instance_type_and_are_stored(run: Command, config: Path) -> None:
     config.write_text("{data: {path: training-data/sales/}, prediction_length: 6, training: {workers: 1}}")
     arguments = ("launch", "--config", str(config), "--instance-type", "g5.2xlarge,g4dn.2xlarge")

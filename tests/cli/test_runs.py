@@ -44,7 +44,7 @@ def evaluated(exported: str, **scores: Any) -> dict[str, Any]:
 def test_a_run_is_shown(run: Command) -> None:
     put_run(ONE, 100, evaluated("trained", mase=0.912345, wql=0.1))
     lines = run("runs", "show", ONE).out.splitlines()
-    assert lines[0] == f"run       {ONE} in lane main, attempt 1"
+    assert lines[0] == f"run       {ONE}, train, in lane main, attempt 1"
     assert "took      initialization 5 min, training 55 min" in lines
     assert {"cost      $0.75", "scores    mase 0.9123, wql 0.1 (trained)"} <= {*lines}
     shown = run("runs", "show", ONE, "--json").json

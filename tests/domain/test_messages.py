@@ -14,7 +14,7 @@ from typing import Any
 
 import pytest
 
-from agent.lifecycle import _COMPLETED
+from agent.results.verdict import completed
 from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.decision import FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import Absent
@@ -25,7 +25,7 @@ from chronos_ec2.domain.planning.cost import cost_of
 from chronos_ec2.domain.records.capacity import LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import WAITING, Run
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import (
     INSTANCE_ID,
     LANE,
@@ -58,7 +58,7 @@ FACTS = {
     Kind.RESUMED: some_facts(
         instances=(GONE,), lock=held(a_run(crashes_left=1)), heartbeat=a_beat(checkpoint_age=seconds(60))
     ),
-    Kind.COMPLETED: some_facts(instances=(GONE,), lock=held(a_run().end(_COMPLETED, NOW))),
+    Kind.COMPLETED: some_facts(instances=(GONE,), lock=held(a_run().end(completed(Job.TRAIN, {}), NOW))),
     Kind.FAILED: some_facts(
         heartbeat=a_beat(LIMITS.lease + seconds(60)),
         lock=held(a_run(suspect=Suspect(Cause.INFRA, "silent", NOW - LIMITS.confirmation)), NOW),
@@ -231,7 +231,7 @@ def test_results_are_linked_in_the_stacks_bucket() -> None:
         (Cause.REQUESTED, "somebody asked to end the run (requested)"),
         (Cause.USER_CODE, "the trainer or its data failed (user-code)"),
         (Cause.PREEMPTED, "EC2 reclaimed the spot instance (preempted)"),
-        (Cause.HUNG, "training made no progress on a living instance (hung)"),
+        (Cause.HUNG, "the work made no progress on a living instance (hung)"),
         (Cause.OVER_DEADLINE, "the run reached its deadline (over-deadline)"),
         (Cause.OVER_BUDGET, "the run reached its price cap (over-budget)"),
         (Cause.ORPHAN, "the instance belonged to no run (orphan)"),
@@ -388,6 +388,25 @@ def test_a_message_says_what_to_do_next(kind: Kind, step: str) -> None:
 def test_all_messages_of_a_run_are_one_thread_in_a_chat() -> None:
     threads = {message_of(kind).chat["metadata"]["threadId"] for kind in (Kind.STARTED, Kind.RESUMED, Kind.COMPLETED)}
     assert threads == {RUN_ID}
+
+
+@pytest.mark.parametrize(
+    ("job", "why", "where"),
+    [
+        (Job.FORECAST, "the forecast is complete", "forecasts s3://a-bucket/dev/{run}/forecasts/"),
+        (Job.EVALUATE, "the evaluation is complete", "report    s3://a-bucket/dev/{run}/eval/report.md"),
+    ],
+)
+def test_a_message_about_another_job_says_where_its_results_are_and_how_to_get_them(
+    job: Job, why: str, where: str
+) -> None:
+    run = replace(ended(Outcome.SUCCEEDED, Cause.COMPLETED), job=job)
+    message = message_of(Kind.COMPLETED, run=run, text="2 items, 12 rows")
+    where = where.format(run=RUN_ID).replace("a-bucket", PLACE.bucket)
+    assert message.subject == f"[chronos-ec2 dev] {job} run {RUN_ID} completed"
+    assert all(f"{line}\n" in message.body for line in ("2 items, 12 rows", f"why       {why} (completed)", where))
+    assert message.body.endswith(f"next      chronos-ec2 results {RUN_ID} --environment dev\n")
+    assert message.document["job"] == str(job)
 
 
 if __name__ == "__main__":

@@ -15,10 +15,12 @@ from chronos_ec2.domain.records.s3_keys import (
     claim_key,
     code_key,
     exit_report_key,
+    hub_model_key,
     idle_unreadable_key,
     incident_key,
     lane_turn_key,
     log_key,
+    model_key,
     outcome_key,
     python_env_key,
     run_key,
@@ -76,6 +78,8 @@ OBJECTS: dict[str, Sequence[str]] = {
     "`cached-datasets/` `agent/` `code/` `python-env/`, by hash": [
         bundle_key(HASH), code_key(HASH), python_env_key(HASH),
     ],
+    "`cached-datasets/models/`, by hash": [model_key(HASH, "model.safetensors")],
+    "`cached-datasets/ENV/models/`": [hub_model_key(ENVIRONMENT, "amazon/chronos-2", HASH[:40])],
     "`cached-datasets/ENV/training-data/`": [shared_key(ENVIRONMENT, "training-data/sales/a.parquet")],
     "`cached-datasets/ENV/configs/`": [shared_key(ENVIRONMENT, "configs/train.yaml")],
 }  # fmt: skip

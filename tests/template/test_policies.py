@@ -122,17 +122,19 @@ NOT_ALLOWED = [
     Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/training.json"),
     Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/models/model.safetensors", why="what is tagged expires"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/agent/0.tar.gz", why="the code of others"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/models/0/model.safetensors", why="the models of others"),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/models/a/b/0.json", why="which model it is"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/training-data/a.parquet", why="the data of others"),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/configs/train.yaml", why="the configuration of others"),
     *[
         Case(who, action, f"{BUCKET}/cached-datasets/prod/{name}", why="of another environment")
         for who in (AGENT, OPERATOR)
         for action in ("s3:GetObject", "s3:PutObject", "s3:DeleteObject")
-        for name in ("training-data/sales/a.parquet", "configs/train.yaml")
+        for name in ("training-data/sales/a.parquet", "configs/train.yaml", "models/amazon/chronos-2/0.json")
     ],
     *[
         Case(OPERATOR, "s3:DeleteObject", f"{BUCKET}/cached-datasets/{name}")
-        for name in ("agent/0.tar.gz", "python-env/0.tar", "code/0.zip", "dev/configs/train.yaml")
+        for name in ("agent/0.tar.gz", "python-env/0.tar", "code/0.zip", "models/0/x.json", "dev/configs/train.yaml")
     ],
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/system-state.json", {"s3:if-none-match": "*"}),
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/suspects/i-0123456789abcdef0.json", why="the watchdog's notes"),
@@ -360,6 +362,9 @@ DENIED = [
 
 ALLOWED = [
     Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet"),
+    Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/models/0/model.safetensors"),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/models/0/model.safetensors"),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/models/amazon/chronos-2/0.json"),
     Case(AGENT, "s3:ListBucket", BUCKET, {"s3:prefix": "cached-datasets/dev/training-data/"}),
     # S3 answers 404 of a missing key only to who may list without a prefix, and who may sees the names of all keys.
     *[

@@ -28,6 +28,8 @@ NOT_BY_OUR_CALLS = {
     "InstanceRole s3:GetObject *:::*/cached-datasets/agent/*": "the boot script downloads the agent",
     "InstanceRole s3:GetObject *:::*/cached-datasets/python-env/*": "the boot script downloads its packages",
     "InstanceRole s3:GetObject *:::*/cached-datasets/code/*": "the boot script downloads a custom trainer",
+    "InstanceRole s3:GetObject *:::*/cached-datasets/models/*": "the probe, whose calls are recorded, loads no model",
+    "OperatorPolicy s3:AbortMultipartUpload *:::*/cached-datasets/models/*": "no upload of the tests is that large",
     "OperatorPolicy s3:* *:::*/cached-datasets/python-env/*": "the tests' buckets have the packages already",
     **{
         f"InstanceRole s3:PutObject *-??????/{name}": "the probe, whose calls are recorded, trains no model"

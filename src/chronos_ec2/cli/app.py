@@ -16,6 +16,8 @@ _COMPLETION = "_CHRONOS_EC2_COMPLETE"
 _HELP_OPTIONS = {"help_option_names": ["-h", "--help"]}
 SUMMARIES = {
     "launch": "Start a run on a new instance.",
+    "forecast": "Forecast the points after the end of each series, on a new instance.",
+    "evaluate": "Compare models on the last points of each series, on a new instance, without training.",
     "monitor": "Follow a run until it is over and its instance is gone.",
     "logs": "Print a log of a run.",
     "results": "Download the results of a run: model, evaluation, forecasts, plots, logs.",
@@ -33,7 +35,7 @@ SUMMARIES = {
 }
 """The commands in the order of `--help`, each with the first sentence of its own help."""
 _FOLDERS = {
-    "jobs": {"launch", "kill"},
+    "jobs": {"launch", "forecast", "evaluate", "kill"},
     "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "upload"},
     "account": {"cleanup", "verify", "doctor", "drill", "teardown", "local"},

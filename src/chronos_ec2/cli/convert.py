@@ -13,7 +13,7 @@ import typer
 
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.job_config.data import Data
 from chronos_ec2.services.launch.dataset import PARQUET
 from chronos_ec2.services.publish.data import table_kind
 
@@ -28,9 +28,11 @@ TimestampFormat = Annotated[
 
 @contextmanager
 def as_parquet(
-    path: Path, config: Path | None = None, timestamp_format: str | None = None
+    path: Path, data: Data | None = None, timestamp_format: str | None = None
 ) -> Iterator[tuple[Path, list[Converted]]]:
     """A folder with the files as Parquet, and what was converted; a temporary one unless all are Parquet already.
+
+    `data` names the columns.
 
     Raises:
         InvalidInput: a file cannot be converted, or there are files of both kinds.
@@ -42,7 +44,7 @@ def as_parquet(
     with TemporaryDirectory(prefix="chronos-ec2-") as temporary:
         folder = Path(temporary)
         if tables:
-            yield folder, _converted(tables, path, folder, config, timestamp_format)
+            yield folder, _converted(tables, path, folder, data, timestamp_format)
         else:
             (folder / path.name).symlink_to(path.resolve())
             yield folder, []
@@ -61,14 +63,13 @@ def _tables(path: Path) -> list[Path]:
 
 
 def _converted(
-    tables: list[Path], path: Path, folder: Path, config: Path | None, timestamp_format: str | None
+    tables: list[Path], path: Path, folder: Path, data: Data | None, timestamp_format: str | None
 ) -> list[Converted]:
     try:
         from agent.data.convert import Names, convert  # noqa: PLC0415 - needs the extra `data`
     except ModuleNotFoundError as error:
         problem = f"{tables[0].name} has to be converted, which needs {error.name}"
         raise InvalidInput(str(path), problem, "pip install -e '.[data]', or write Parquet") from error
-    data = load_config(config).data if config else None
     names = Names(data.item_id, data.timestamp, data.target) if data else None
     done = []
     with console.status("converting to Parquet") as show:

@@ -78,7 +78,7 @@ def screen(
         rows.append(("waits", Text(view.progress)))
     if isinstance(received, HeartbeatReceived) and received.heartbeat.attempt == run.attempt:
         history.add(received)
-        rows += _work(received.heartbeat, history, unicode=unicode)
+        rows += _work(received.heartbeat, history, view.unit, unicode=unicode)
         rows.append(("signs", Text(", ".join(_signs(received, now)))))
     rows.append(("cost", _cost(run, cost_usd)))
     gone_by = run.deadline + limits.deadline_bound
@@ -117,14 +117,14 @@ def _phases(run: Run, now: datetime) -> Iterator[str]:
         yield f"{status} {human_span(ended - began)}"
 
 
-def _work(heartbeat: Heartbeat, history: History, *, unicode: bool) -> list[tuple[str, RenderableType]]:
+def _work(heartbeat: Heartbeat, history: History, unit: str, *, unicode: bool) -> list[tuple[str, RenderableType]]:
     rows: list[tuple[str, RenderableType]] = []
     if heartbeat.total_steps:
         speed = history.steps_per_second
-        text = f"step {heartbeat.step} of {heartbeat.total_steps}"
+        text = f"{unit} {heartbeat.step} of {heartbeat.total_steps}"
         if speed:
             left = timedelta(seconds=(heartbeat.total_steps - heartbeat.step) / speed)
-            text += f", {speed:.3g} steps/s, {human_span(max(left, timedelta(0)))} left"
+            text += f", {speed:.3g} {'steps' if unit == 'step' else unit}/s, {human_span(max(left, timedelta(0)))} left"
         rows.append(("progress", _bar(heartbeat.step, heartbeat.total_steps, text)))
     elif heartbeat.bytes_synced:
         rows.append(("synced", Text(f"{heartbeat.bytes_synced / 1e6:.1f} MB")))

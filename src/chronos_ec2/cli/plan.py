@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
@@ -11,6 +11,7 @@ from chronos_ec2.cli.output import console, dollars
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
 from chronos_ec2.domain.planning.plan import WorstCase, worst_case
+from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.launch.former import Former
@@ -45,9 +46,13 @@ class Plan:
         yield _work(self.prepared.config)
         if resumed:
             yield "resumes", f"run {resumed.parent.run_id} from step {resumed.step}"
+        for model in self.prepared.models:
+            where = "in the bucket" if model.reference else "which is copied into the bucket first"
+            yield "model", f"{model.shown}, {model.size / 1e6:.1f} MB, {where}"
         if self.prepared.dataset:
-            size = sum(one.size for one in self.prepared.dataset)
-            yield "data", f"{spec.data_path}: {len(self.prepared.dataset)} files, {size / 1e6:.1f} MB"
+            yield "data", f"{spec.data_path}: {_amount(self.prepared.dataset)}"
+        if self.prepared.future:
+            yield "future", _amount(self.prepared.future)
         yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {len(spec.subnet_ids)} zones"
         for offer in self.prepared.offers:
             if offer.kind:
@@ -96,6 +101,10 @@ class Plan:
                 "files": len(self.prepared.dataset),
                 "bytes": sum(one.size for one in self.prepared.dataset),
             },
+            "models": [
+                {"given": one.given, "shown": one.shown, "bytes": one.size, "in_bucket": one.reference is not None}
+                for one in self.prepared.models
+            ],
             "instance_types": [_type_document(offer, spec.price_of(offer.name)) for offer in self.prepared.offers],
             "market": spec.market,
             "zones": len(spec.subnet_ids),
@@ -108,6 +117,10 @@ class Plan:
             "changed": {key: [before, after] for key, before, after in former.changed} if former else None,
             "worst_case": {"usd": worst.usd, "gone_by": format_time(worst.gone_by)},
         }
+
+
+def _amount(files: Sequence[DataObject]) -> str:
+    return f"{len(files)} files, {sum(one.size for one in files) / 1e6:.1f} MB"
 
 
 def _work(config: JobConfig) -> tuple[str, str]:
@@ -131,7 +144,7 @@ def _work_document(config: JobConfig) -> dict[str, Any]:
         case ForecastConfig():
             return {"model": config.model, "prediction_length": config.prediction_length}
         case EvaluateConfig():
-            return {"models": config.models, "prediction_length": config.prediction_length}
+            return {"prediction_length": config.prediction_length, "windows": config.evaluation.windows}
 
 
 def _quoted(offer: Offer) -> str:

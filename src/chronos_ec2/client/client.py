@@ -20,7 +20,8 @@ from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import load_config, parse_config
 from chronos_ec2.services.launch import launch
-from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest
+from chronos_ec2.services.launch.prepare import LaunchPreparation
+from chronos_ec2.services.launch.spec import LaunchRequest
 from chronos_ec2.services.publish.data import Uploaded, upload_data
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_runs
 from chronos_ec2.services.verify import Finding, verify
@@ -116,8 +117,8 @@ class Client:
             on_demand_after=on_demand_after,
         )
         preparation = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.catalogue,
-            world.limits, _log.info, _log.warning,
+            world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.hub,
+            world.catalogue, world.limits, _log.info, _log.warning,
         )  # fmt: skip
         spec = preparation.publish(request, preparation.plan(request))
         return self.run(launch(spec, world.store, world.fleet, world.deadlines, world.clock).run_id)

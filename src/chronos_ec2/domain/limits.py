@@ -148,6 +148,10 @@ class StackBounds:
     max_types: int
     max_runtime: timedelta
 
+    def allows(self, instance_type: str) -> bool:
+        """Whether a run may ask for this type."""
+        return any(fnmatchcase(instance_type, pattern) for pattern in self.instance_types)
+
     def check(self, instance_types: Sequence[str], runtime: timedelta) -> None:
         """Raise InvalidInput unless a run may ask for these types and last that long."""
         if len(instance_types) > self.max_types:
@@ -157,7 +161,7 @@ class StackBounds:
                 "name fewer, or deploy the stack with a larger MaxTypesPerRun",
             )
         for kind in instance_types:
-            if not any(fnmatchcase(kind, pattern) for pattern in self.instance_types):
+            if not self.allows(kind):
                 allowed = ", ".join(self.instance_types)
                 remedy = f"one of {allowed}, or deploy the stack with it in AllowedInstanceTypes"
                 raise InvalidInput("--instance-type", f"the stack does not allow {one_line(kind, 80)}", remedy)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from enum import StrEnum
 
-from chronos_ec2.domain.records.status import Cause
+from chronos_ec2.domain.records.status import Cause, Job
 
 
 class Kind(StrEnum):
@@ -49,17 +49,18 @@ SEVERITY = {
     Kind.LEAK: "critical",
 }
 WHY = {
-    Cause.COMPLETED: "the training is complete",
     Cause.REQUESTED: "somebody asked to end the run",
     Cause.USER_CODE: "the trainer or its data failed",
     Cause.PREEMPTED: "EC2 reclaimed the spot instance",
-    Cause.HUNG: "training made no progress on a living instance",
+    Cause.HUNG: "the work made no progress on a living instance",
     Cause.OVER_DEADLINE: "the run reached its deadline",
     Cause.OVER_BUDGET: "the run reached its price cap",
     Cause.ORPHAN: "the instance belonged to no run",
     Cause.INFRA: "the instance, its agent or AWS failed",
     Cause.NO_CAPACITY: "EC2 had no capacity for the run",
 }
+WORK = {Job.TRAIN: "training", Job.FORECAST: "forecast", Job.EVALUATE: "evaluation"}
+"""What a run does, as a noun."""
 SAYS = {
     Kind.STARTED: "has started",
     Kind.COMPLETED: "completed",

@@ -14,13 +14,13 @@ from typing import Any
 from urllib.parse import quote
 
 from chronos_ec2.domain.instance import Instance
-from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, WITHHELD, Kind
+from chronos_ec2.domain.message_kinds import SAYS, SEVERITY, WHY, WITH_LOG, WITHHELD, WORK, Kind
 from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line, printable
 from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_prefix
-from chronos_ec2.domain.records.status import Cause, Outcome
+from chronos_ec2.domain.records.status import Cause, Job, Outcome
 
 __all__ = ["WITHHELD", "WITH_LOG", "Incident", "Kind", "Message", "StackLocation", "compose", "kind_of_end", "links"]
 SCHEMA_VERSION = 1
@@ -84,7 +84,8 @@ class Incident:
     def title(self) -> str:
         """The subject of the message."""
         if self.run:
-            return f"run {self.run.run_id}"
+            job = "" if self.run.job is Job.TRAIN else f"{self.run.job} "
+            return f"{job}run {self.run.run_id}"
         if self.kind is Kind.LIMIT:
             return f"the {self.name.replace('-', ' ')}"
         return "the lock" if self.name.startswith("unreadable-") else self.name
@@ -148,7 +149,7 @@ def compose(incident: Incident, place: StackLocation, now: datetime) -> Message:
 
 def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     lines = [f"{incident.title} ({incident.lane}): {incident.kind}", "", one_line(incident.text), ""]
-    lines += [f"{name:<10}{value}" for name, value in _facts(incident, now)]
+    lines += [f"{name:<10}{value}" for name, value in (*_facts(incident, now), *_results_of_job(incident, place))]
     lines += [f"{'console':<10}{link}" for link in links(incident, place).values()]
     if refusals := _refusals(incident):
         lines += ["", "EC2's last answers", *(f"  {refusal}" for refusal in refusals)]
@@ -165,7 +166,7 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         return _instance_facts(incident.instance, incident, now) if incident.instance else []
     cost = "unknown" if incident.cost_usd is None else f"about ${incident.cost_usd:.2f} so far"
     cap = "" if run.max_cost_usd is None else f", capped at ${run.max_cost_usd:.2f}"
-    why = [("why", f"{WHY[incident.cause]} ({incident.cause})")] if incident.cause else []
+    why = [("why", f"{_why(incident.cause, run.job)} ({incident.cause})")] if incident.cause else []
     return [
         *why,
         ("status", one_line(f"{run.status} ({run.current_step}), attempt {run.attempt}", _LINE)),
@@ -173,6 +174,19 @@ def _facts(incident: Incident, now: datetime) -> list[tuple[str, str]]:
         ("time", f"{human_span(now - run.created_at)} since the launch"),
         ("cost", cost + cap),
     ]
+
+
+def _why(cause: Cause, job: Job) -> str:
+    return f"the {WORK[job]} is complete" if cause is Cause.COMPLETED else WHY[cause]
+
+
+def _results_of_job(incident: Incident, place: StackLocation) -> list[tuple[str, str]]:
+    """Where people find what a run was for."""
+    run = incident.run
+    if run is None or incident.kind is not Kind.COMPLETED or run.job is Job.TRAIN:
+        return []
+    name, path = ("forecasts", "forecasts/") if run.job is Job.FORECAST else ("report", "eval/report.md")
+    return [(name, _results(run, place) + path)]
 
 
 def _refusals(incident: Incident) -> list[str]:
@@ -196,6 +210,8 @@ def _next(incident: Incident, place: StackLocation) -> str:
     environment, run = incident.lane.environment, incident.run
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
+    if incident.kind is Kind.COMPLETED and run.job is not Job.TRAIN:
+        return f"chronos-ec2 results {run.run_id} --environment {environment}"
     if incident.kind is Kind.COMPLETED:
         return f"aws s3 sync {_results(run, place)} {run.run_id}/"
     command = "logs" if incident.kind in WITH_LOG else "monitor"
@@ -207,7 +223,8 @@ def _next(incident: Incident, place: StackLocation) -> str:
 
 def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[str, Any]:
     """The custom schema 1.0, one thread per run: docs.aws.amazon.com/chatbot/latest/adminguide/custom-notifs.html."""
-    facts = "\n".join(f"{name}: {value}" for name, value in _facts(incident, now))
+    found = (*_facts(incident, now), *_results_of_job(incident, place))
+    facts = "\n".join(f"{name}: {value}" for name, value in found)
     about = (one_line(incident.text), facts, *_refusals(incident)[:_IN_CHAT])
     consoles = [f"<{link}|console: {name}>" for name, link in links(incident, place).items()]
     return {
@@ -252,6 +269,7 @@ def _for_programs(incident: Incident, place: StackLocation) -> dict[str, Any]:
         "incident": incident.name,
         "text": one_line(incident.text),
         "run_id": run.run_id if run else None,
+        "job": str(run.job) if run else None,
         "attempt": run.attempt if run else None,
         "status": str(run.status) if run else None,
         "outcome": str(run.verdict.outcome) if run and run.verdict else None,

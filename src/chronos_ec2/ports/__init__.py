@@ -12,6 +12,7 @@ from chronos_ec2.ports.environment import (
     Subscription,
     SubscriptionState,
 )
+from chronos_ec2.ports.model_hub import HubFiles, ModelHub
 from chronos_ec2.ports.storage import (
     ListedObject,
     LogStreams,
@@ -28,8 +29,10 @@ __all__ = [
     "Deadlines",
     "Deployment",
     "Fleet",
+    "HubFiles",
     "ListedObject",
     "LogStreams",
+    "ModelHub",
     "Notifier",
     "ObjectStore",
     "ObjectTransfer",

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from enum import StrEnum
 
 from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady, UserError
 from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.times import human_span
+from chronos_ec2.domain.planning.instance_type import check_usable
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 from chronos_ec2.domain.stack_status import check_status
-from chronos_ec2.ports import SetupChecks, Stack, Subscription, SubscriptionState
+from chronos_ec2.ports import Catalogue, Prices, SetupChecks, Stack, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
 
 _CLOCK_TOLERANCE, _CLOCK_LIMIT = timedelta(seconds=30), timedelta(minutes=5)
@@ -73,7 +74,13 @@ def diagnose_setup(stack: Stack, store: RunStore, setup_checks: SetupChecks) -> 
 
 
 def diagnose(
-    stack: Stack, store: RunStore, setup_checks: SetupChecks, aws_time: datetime, own_time: datetime
+    stack: Stack,
+    store: RunStore,
+    setup_checks: SetupChecks,
+    catalogue: Catalogue,
+    prices: Prices,
+    aws_time: datetime,
+    own_time: datetime,
 ) -> Iterator[Diagnosis]:
     """Everything that keeps a launch from success or a person from knowing of it.
 
@@ -81,12 +88,16 @@ def diagnose(
         stack: of the environment.
         store: in its bucket.
         setup_checks: of its account.
+        catalogue: of its region.
+        prices: those that a launch would take.
         aws_time: S3's.
         own_time: of this machine, at the same moment.
     """
     yield from diagnose_setup(stack, store, setup_checks)
     yield from _asked("messages", lambda: _nobody(setup_checks))
     yield from _asked("quotas", lambda: _quotas(stack, setup_checks))
+    yield from _asked("types", lambda: _types(stack, catalogue))
+    yield from _asked("prices", lambda: _prices(stack, prices, aws_time))
     yield _clock(own_time - aws_time)
 
 
@@ -141,6 +152,30 @@ def _quotas(stack: Stack, setup_checks: SetupChecks) -> Iterator[Diagnosis]:
             yield Diagnosis("quotas", health, f"{market}: {each.problem}", each.quota.remedy)
         else:
             yield Diagnosis("quotas", Health.OK, f"{name} needs {each.vcpus} of {each.limit - each.used:g} vCPUs left")
+
+
+def _types(stack: Stack, catalogue: Catalogue) -> Iterator[Diagnosis]:
+    for kind in catalogue.find(split_instance_types(stack.instance_type)).values():
+        try:
+            check_usable(kind, allow_cpu=False)
+        except InvalidInput as error:
+            yield Diagnosis("types", Health.WARNING, error.detail, error.hint)
+        else:
+            yield Diagnosis("types", Health.OK, f"{kind.name}: {kind}")
+
+
+def _prices(stack: Stack, prices: Prices, now: datetime) -> Iterator[Diagnosis]:
+    for name in split_instance_types(stack.instance_type):
+        found = prices.on_demand(stack.region, name)
+        if found is None:
+            text = f"that of {name} in {stack.region} is not known, so no run on it can have a cap"
+            yield Diagnosis("prices", Health.WARNING, text, "allow pricing:GetProducts, or launch with --price")
+        elif not found.live:
+            age = human_span(now - datetime(found.as_of.year, found.as_of.month, found.as_of.day, tzinfo=UTC))
+            text = f"{name} ${found.usd:.3f} an hour, from this release's list, {age} old: AWS does not tell"
+            yield Diagnosis("prices", Health.WARNING, text, "allow pricing:GetProducts to whoever launches")
+        else:
+            yield Diagnosis("prices", Health.OK, f"{name} ${found.usd:.3f} an hour, as AWS lists it now")
 
 
 def _clock(off: timedelta) -> Diagnosis:

@@ -14,10 +14,12 @@ from chronos_ec2.domain.planning.plan import differences
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.status import Job
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.run_queries import RunView, find_run
 
 TRAINING = "training.json"
+FORECASTS = "forecasts/manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,6 +30,7 @@ class RunDetails:
         training: training.json as it was written; an instance wrote it.
         scores: of the model in `models/`, by metric; lower is better.
         exported: which model that is, such as `trained` or `base`.
+        forecasts: rows, items and parts of a forecast.
     """
 
     view: RunView
@@ -35,6 +38,7 @@ class RunDetails:
     training: Mapping[str, Any] = field(default_factory=dict)
     scores: Mapping[str, float] = field(default_factory=dict)
     exported: str | None = None
+    forecasts: Mapping[str, int] = field(default_factory=dict)
 
     @property
     def run(self) -> Run:
@@ -52,12 +56,9 @@ def run_details(store: RunStore, environment: str, run_id: str) -> RunDetails:
     view = find_run(store, environment, run_id)
     ordered = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
     request = Request.from_json(ordered.body) if ordered else None
-    found = store.objects.read(run_key(environment, run_id, TRAINING))
-    try:
-        document = load_json(found.body, TRAINING) if found else {}
-    except InvalidDocument:  # an instance wrote it
-        document = {}
-    return RunDetails(view, request, document, *_scores(document))
+    document = _document(store, environment, run_id, TRAINING)
+    forecasts = _forecasts(_document(store, environment, run_id, FORECASTS)) if view.run.job is Job.FORECAST else {}
+    return RunDetails(view, request, document, *_scores(document), forecasts)
 
 
 def phases(run: Run) -> Iterator[tuple[str, timedelta]]:
@@ -71,6 +72,22 @@ def config_differences(runs: list[RunDetails]) -> dict[str, list[Any]]:
     first, *others = runs
     keys = {key for other in others for key, _, _ in differences(first.config, other.config)}
     return {key: [_at(run.config, key) for run in runs] for key in sorted(keys)}
+
+
+def _document(store: RunStore, environment: str, run_id: str, name: str) -> Mapping[str, Any]:
+    """A document that an instance wrote; empty if there is none that can be read."""
+    found = store.objects.read(run_key(environment, run_id, name))
+    try:
+        return load_json(found.body, name) if found else {}
+    except InvalidDocument:
+        return {}
+
+
+def _forecasts(document: Mapping[str, Any]) -> dict[str, int]:
+    parts = document.get("parts")
+    counts = {"rows": document.get("rows"), "items": document.get("items")}
+    found = {name: count for name, count in counts.items() if isinstance(count, int)}
+    return found | ({"parts": len(parts)} if isinstance(parts, list) else {})
 
 
 def _scores(document: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:

@@ -19,6 +19,7 @@ from chronos_ec2.domain.planning.cost import cost_until
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import WAITING, Run, check_run_id
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_key
+from chronos_ec2.domain.records.status import Job
 from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
 
@@ -36,6 +37,11 @@ class RunView:
     heartbeat: HeartbeatRead
 
     @property
+    def unit(self) -> str:
+        """What its progress counts."""
+        return "step" if self.run.job is Job.TRAIN else "series"
+
+    @property
     def progress(self) -> str:
         """How far the run is, for people; empty if it has neither a heartbeat nor to wait for capacity."""
         if self.run.current_step == WAITING and (waiting := self.run.waiting):
@@ -46,7 +52,7 @@ class RunView:
         heartbeat = self.heartbeat.heartbeat
         if heartbeat.total_steps:
             loss = "" if heartbeat.loss is None else f", loss {heartbeat.loss:.4g}"
-            return f"step {heartbeat.step} of {heartbeat.total_steps}{loss}"
+            return f"{self.unit} {heartbeat.step} of {heartbeat.total_steps}{loss}"
         return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
 
     def cost_usd(self, now: datetime, listed: Iterable[Instance] | None) -> float | None:

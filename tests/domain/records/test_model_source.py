@@ -34,7 +34,8 @@ def test_a_name_says_which_kind_of_model_it_is(text: str, source: object) -> Non
 @pytest.mark.parametrize(
     "text",
     ["", "chronos-2", "amazon/", "a/b/c", "amazon/chronos-2@", "amazon/../x", "amazon/chronos-2\n", "amazon/chronos 2",
-     "run:", "run:latest", "run:20260131T120000Z-1a2b3c/x", "s3://", "s3://b/", "s3://bucket", ".hidden", "-/-",
+     "run:", "run:latest", "run:20260131T120000Z-1a2b3c/x", "s3://", "s3://b/", "s3://bucket",
+     "s3://bucket//x", "s3://bucket/a b", ".hidden", "-/-",
      "https://huggingface.co/amazon/chronos-2"],
 )  # fmt: skip
 def test_what_names_no_model_is_refused(text: str) -> None:

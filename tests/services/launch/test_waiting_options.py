@@ -9,7 +9,8 @@ import pytest
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.services.launch.prepare import LaunchRequest, check_waiting
+from chronos_ec2.services.launch.prepare import check_waiting
+from chronos_ec2.services.launch.spec import LaunchRequest
 
 HOUR = timedelta(hours=1)
 

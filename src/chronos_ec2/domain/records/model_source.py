@@ -12,7 +12,9 @@ from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 FORMS = "a hub id such as amazon/chronos-2@REVISION, s3://…, run:RUN_ID, or a folder such as ./model"
 _PART = r"[A-Za-z0-9][A-Za-z0-9_.-]{0,95}"
 _HUB = re.compile(rf"(?P<name>{_PART}/{_PART})(?:@(?P<revision>[A-Za-z0-9][A-Za-z0-9_./-]{{0,99}}))?")
-_S3 = re.compile(r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[^\x00-\x1f\x7f]{1,900})")
+_S3 = re.compile(
+    r"s3://(?P<bucket>[a-z0-9][a-z0-9.-]{1,61}[a-z0-9])/(?P<prefix>[0-9A-Za-z._-]{1,100}(?:/[0-9A-Za-z._-]{1,100}){0,8})/?"
+)
 _PATH = re.compile(r"(?:~|/|\.\.?/|\.\.?\Z|[A-Za-z]:[\\/])")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
 
@@ -65,7 +67,7 @@ def parse_reference(text: str) -> ModelSource:
     if text.startswith("s3:"):
         if (found := _S3.fullmatch(text)) is None:
             raise InvalidInput(one_line(text, 80), "is not a model in S3", "write s3://BUCKET/PREFIX/")
-        return StoredModel(found["bucket"], found["prefix"].rstrip("/") + "/")
+        return StoredModel(found["bucket"], found["prefix"] + "/")
     if _PATH.match(text):
         return LocalModel(text)
     if (found := _HUB.fullmatch(text)) is not None:

@@ -13,6 +13,8 @@ RUN_ID_PATTERN = re.compile(r"[0-9]{8}T[0-9]{6}Z-[0-9a-f]{6}")
 LOGS = "logs/"
 CHECKPOINTS = "checkpoints/"
 """Prefix of checkpoints below the prefix of the run, with one folder per step."""
+COPIED_MODELS = f"{CACHED}/models/"
+"""Prefix of the models that were copied into the bucket."""
 FORECASTS = "forecasts/"
 """Prefix of a forecast job's output below the prefix of the run: its parts, and manifest.json last."""
 _REPORT = re.compile(
@@ -115,6 +117,16 @@ def bundle_key(sha256: str) -> str:
 def code_key(sha256: str) -> str:
     """Key of an archive with a user's own trainer, by the hash of its content."""
     return f"{CACHED}/code/{sha256}.zip"
+
+
+def model_key(sha256: str, name: str) -> str:
+    """Key of a file of a model that was copied into the bucket, by the hash of all its files."""
+    return f"{COPIED_MODELS}{sha256}/{name}"
+
+
+def hub_model_key(environment: str, name: str, commit: str) -> str:
+    """Key of the note under which hash a model of the hub was copied into the bucket, by its name and commit."""
+    return shared_key(environment, f"models/{name}/{commit}.json")
 
 
 def python_env_key(sha256: str) -> str:

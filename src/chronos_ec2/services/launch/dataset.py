@@ -10,7 +10,7 @@ from chronos_ec2.run_store import RunStore
 PARQUET = ".parquet"
 
 
-def find_dataset(store: RunStore, environment: str, data_path: str) -> tuple[DataObject, ...]:
+def find_dataset(store: RunStore, environment: str, data_path: str, where: str = "data.path") -> tuple[DataObject, ...]:
     """List every Parquet file of a data set. Raises InvalidInput if there is none, or one is empty."""
     prefix = shared_key(environment, data_path)
     found = tuple(
@@ -20,7 +20,7 @@ def find_dataset(store: RunStore, environment: str, data_path: str) -> tuple[Dat
     )
     if not found:
         remedy = "upload them with `chronos-ec2 upload data FOLDER NAME`"
-        raise InvalidInput("data.path", f"no {PARQUET} files below {prefix} in the bucket", remedy)
+        raise InvalidInput(where, f"no {PARQUET} files below {prefix} in the bucket", remedy)
     if empty := [one.key for one in found if one.size == 0]:
-        raise InvalidInput("data.path", f"{empty[0]} is empty", "upload it again")
+        raise InvalidInput(where, f"{empty[0]} is empty", "upload it again")
     return found

@@ -84,7 +84,7 @@ def launch(
         spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
         spec.on_demand_after, spec.parent,
         Budget(deadline, run.max_cost_usd, price, run.prices, run.preemptions_left, run.crashes_left),
-        job=spec.job, future_keys=spec.future,
+        job=spec.job, future_keys=spec.future, models=spec.models,
     )  # fmt: skip
     refuse_if_busy(store, run.lane)
     started, attempt = StartedInstances(fleet), None

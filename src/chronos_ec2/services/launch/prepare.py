@@ -5,82 +5,42 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import timedelta
-from pathlib import Path
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import MAX_LIMIT, Limits
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import split_instance_types
-from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.planning.instance_type import InstanceType
-from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
-from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.capacity import SPOT
 from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.job_config.defaults import resolve
-from chronos_ec2.job_config.jobs import JobConfig
+from chronos_ec2.job_config.jobs import JobConfig, model_references
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
-from chronos_ec2.ports import Catalogue, ObjectTransfer, Prices, SetupChecks, Stack
+from chronos_ec2.ports import Catalogue, ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.doctor import check_bucket_region, check_sweep
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
+from chronos_ec2.services.launch.models import FoundModel, ModelFinder
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
-from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
 from chronos_ec2.services.launch.types import Offer, find_types, offers_of
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
+from chronos_ec2.services.publish.data import LocalData
 from chronos_ec2.services.publish.trainer import publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 
-MAX_RESTARTS = 1000
-"""Of each kind. A run that lost its instance more often has another problem."""
-
-
-@dataclass(frozen=True, slots=True)
-class LaunchRequest:
-    """What the user asks for. The stack, the bucket and the instance type decide what is None.
-
-    Attributes:
-        config: the configuration; None: the default in the bucket.
-        config_path: the file that `config` was read from; the user's own trainer is beside it.
-        instance_types: comma-separated, tried in order.
-        resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
-    """
-
-    lane: Lane
-    config: JobConfig | None
-    config_path: Path | None = None
-    instance_types: str | None = None
-    max_hours: float | None = None
-    max_cost_usd: float | None = None
-    price_per_hour_usd: float | None = None
-    market: Market = ON_DEMAND
-    preemptions: int = 0
-    crashes: int = 0
-    allow_cpu: bool = False
-    wait_for_capacity: timedelta | None = None
-    on_demand_after: timedelta | None = None
-    resume: str | None = None
-
-    def __post_init__(self) -> None:
-        """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
-        for value, option, most in (
-            (self.max_hours, "--max-hours", MAX_LIMIT.total_seconds() / 3600),
-            (self.max_cost_usd, "--max-cost", 1_000_000),
-            (self.price_per_hour_usd, "--price", 10_000),
-        ):
-            if value is not None:
-                check_number(value, option, 0, most, above=True)
-        check_number(self.preemptions, "--preemptions", 0, MAX_RESTARTS)
-        check_number(self.crashes, "--crashes", 0, MAX_RESTARTS)
-        if self.instance_types:
-            split_instance_types(self.instance_types)
+SMALL_GPUS = ("g6.xlarge", "g5.xlarge", "g4dn.xlarge")
+"""Where a run forecasts or evaluates by default: these models use little of a GPU."""
+SHORT_RUN = timedelta(hours=4)
+"""The default deadline of a run that does not train."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,6 +54,8 @@ class Prepared:
         chosen: the configuration keys that were chosen for the instance type.
         resumed: the run that it takes up, if any.
         offers: what EC2 offers of each instance type.
+        future: each file of the second data set, if there is one.
+        models: what the run loads.
     """
 
     spec: LaunchSpec
@@ -102,6 +64,8 @@ class Prepared:
     chosen: Mapping[str, Any]
     resumed: Resumed | None = None
     offers: tuple[Offer, ...] = ()
+    future: tuple[DataObject, ...] = ()
+    models: tuple[FoundModel, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -113,6 +77,7 @@ class LaunchPreparation:
     transfer: ObjectTransfer
     setup_checks: SetupChecks
     prices: Prices
+    hub: ModelHub
     catalogue: Catalogue
     limits: Limits
     report: Callable[[str], None]
@@ -134,19 +99,38 @@ class LaunchPreparation:
         if request.resume is not None:
             return self._plan_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.stack.environment, self.warn)
-        instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
-        kinds = self._types(request, instance_types, request.allow_cpu)
+        instance_types = self._instance_types(request, Job(config.job))
+        kinds = self._types(request, instance_types, Job(config.job), request.allow_cpu)
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else kinds.get(instance_types[0]))
         config = resolved.config
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
-        dataset = (
-            ()
-            if spec.data_path == PROBE_DATA_PATH
-            else find_dataset(self.store, self.stack.environment, spec.data_path)
-        )
-        check_request_size(spec.config, dataset)
-        return Prepared(spec, config, dataset, resolved.chosen, offers=self._offers(request, instance_types, kinds))
+        dataset = () if spec.data_path == PROBE_DATA_PATH else self._files(request.data or spec.data_path, "data.path")
+        future = () if request.future is None else self._files(request.future, "--future")
+        check_request_size(spec.config, dataset + future)
+        found = {given: self._models.find(key, given) for key, given in model_references(config).items()}
+        offers = self._offers(request, instance_types, kinds)
+        return Prepared(spec, config, dataset, resolved.chosen, None, offers, future, tuple(found.values()))
+
+    @property
+    def _models(self) -> ModelFinder:
+        stack = self.stack
+        return ModelFinder(self.store, self.transfer, self.hub, stack.environment, stack.bucket, self.report)
+
+    def _files(self, data: LocalData | str, where: str) -> tuple[DataObject, ...]:
+        if isinstance(data, LocalData):
+            return data.objects()
+        return find_dataset(self.store, self.stack.environment, data, where)
+
+    def _instance_types(self, request: LaunchRequest, job: Job) -> tuple[str, ...]:
+        """Those that are asked for; else the stack's to train, and small GPUs that it allows for any other job."""
+        if request.instance_types:
+            return split_instance_types(request.instance_types)
+        small = [kind for kind in SMALL_GPUS if self.stack.bounds.allows(kind)]
+        known = list_prices(self.prices, self.stack.region, small, self.stack.volume_gib)
+        if job is Job.TRAIN or request.allow_cpu or not known:
+            return split_instance_types(self.stack.instance_type)
+        return tuple(known)[: self.stack.bounds.max_types]
 
     def _plan_resumed(self, request: LaunchRequest, run_id: str) -> Prepared:
         """Check that a run can be taken up."""
@@ -154,11 +138,12 @@ class LaunchPreparation:
         before = resumed.request
         instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
-        kinds = self._types(request, instance_types, before.allow_cpu)
+        kinds = self._types(request, instance_types, before.job, before.allow_cpu)
         spec = replace(
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
             allow_cpu=before.allow_cpu, parent=resumed.parent, dataset=before.dataset_keys,
+            future=before.future_keys, models=before.models,
         )  # fmt: skip
         return Prepared(spec, config, before.dataset_keys, {}, resumed, self._offers(request, instance_types, kinds))
 
@@ -173,8 +158,15 @@ class LaunchPreparation:
         if prepared.resumed is None:
             if spec.data_path == PROBE_DATA_PATH:
                 put_probe_data(self.store, self.stack.environment)
+            for data in (request.data, request.future):
+                if isinstance(data, LocalData):
+                    self.report(f"uploading {len(data.files)} files as {data.data_path}")
+                    data.upload(self.store, self.transfer, lambda _count: None)
             spec = replace(
-                spec, code_sha256=publish_code(_custom_module(prepared.config), request.config_path, self.store)
+                spec,
+                code_sha256=publish_code(_custom_module(prepared.config), request.config_path, self.store),
+                future=self._uploaded(request.future),
+                models=tuple(self._models.publish(found) for found in prepared.models),
             )
         elif has_bundle(self.store, spec.bundle_sha256):
             return spec
@@ -183,11 +175,17 @@ class LaunchPreparation:
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
         return replace(spec, bundle_sha256=bundle_sha256, commit=commit_of(CHECKOUT))
 
+    def _uploaded(self, future: LocalData | str | None) -> tuple[DataObject, ...]:
+        if future is None:
+            return ()
+        path = future.data_path if isinstance(future, LocalData) else future
+        return find_dataset(self.store, self.stack.environment, path, "--future")
+
     def _types(
-        self, request: LaunchRequest, instance_types: tuple[str, ...], allow_cpu: bool
+        self, request: LaunchRequest, instance_types: tuple[str, ...], job: Job, allow_cpu: bool
     ) -> Mapping[str, InstanceType]:
         """What the types are. Raises InvalidInput for one that the stack does not allow or a run cannot use."""
-        self.stack.bounds.check(instance_types, with_max_runtime(self.limits, request.max_hours).max_runtime)
+        self.stack.bounds.check(instance_types, with_max_runtime(self.limits, request.max_hours, job).max_runtime)
         return find_types(self.catalogue, instance_types, allow_cpu, self.warn)
 
     def _offers(
@@ -203,6 +201,7 @@ class LaunchPreparation:
         prices = list_prices(self.prices, region, instance_types, volume_gib)
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
+        job = Job(config["job"])
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)
@@ -216,7 +215,7 @@ class LaunchPreparation:
             subnet_ids=self.stack.subnet_ids,
             bucket=self.stack.bucket,
             bundle_sha256="",
-            limits=with_max_runtime(self.limits, request.max_hours),
+            limits=with_max_runtime(self.limits, request.max_hours, job),
             prices=prices,
             price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,
@@ -228,7 +227,7 @@ class LaunchPreparation:
             wait_for_capacity=request.wait_for_capacity,
             on_demand_after=request.on_demand_after,
             stack_id=self.stack.stack_id,
-            job=Job(config.get("job", Job.TRAIN)),
+            job=job,
         )
 
 
@@ -248,10 +247,11 @@ def check_waiting(request: LaunchRequest) -> None:
         raise InvalidInput("--on-demand-after", f"{short_span(fall_back)} is never reached", remedy)
 
 
-def with_max_runtime(limits: Limits, hours: float | None) -> Limits:
+def with_max_runtime(limits: Limits, hours: float | None, job: Job = Job.TRAIN) -> Limits:
     """Return the limits with another maximum run time. Raises InvalidInput if it is too short to do anything in."""
     if hours is None:
-        return limits
+        longest = limits.max_runtime if job is Job.TRAIN else min(limits.max_runtime, SHORT_RUN)
+        return replace(limits, max_runtime=longest)
     shortest = limits.boot + 2 * limits.grace
     if timedelta(hours=hours) < shortest:
         raise InvalidInput("--max-hours", f"{hours} is too short", f"at least {shortest.total_seconds() / 3600:.2f}")

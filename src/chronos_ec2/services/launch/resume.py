@@ -13,6 +13,7 @@ from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.services.launch.dataset import find_dataset
+from chronos_ec2.services.launch.models import check_models
 from chronos_ec2.services.run_queries import find_run
 
 OPTION = "--resume"
@@ -45,6 +46,7 @@ def find_resumable(store: RunStore, environment: str, run_id: str) -> Resumed:
         problem = f"run {run_id} left no complete checkpoint (their parts expire after two weeks)"
         raise InvalidInput(OPTION, problem, "launch a new run with --config FILE")
     check_unchanged(store, request, run_id)
+    check_models(store, request.models, OPTION)
     code = request.code_sha256
     if code is not None and code_key(code) not in dict(store.objects.keys(code_key(code))):
         raise InvalidInput(OPTION, f"{code_key(code)}, the trainer of run {run_id}, is gone", "launch a new run")

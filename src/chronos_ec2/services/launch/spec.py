@@ -1,17 +1,73 @@
-"""What a launch starts, and what it has started."""
+"""What a launch is asked for, what it starts, and what it has started."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from datetime import timedelta
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.limits import MAX_LIMIT, Limits
+from chronos_ec2.domain.parsing.names import split_instance_types
+from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import DataObject, Parent
+from chronos_ec2.domain.records.request import DataObject, ModelReference, Parent
 from chronos_ec2.domain.records.status import Job
+
+if TYPE_CHECKING:
+    from chronos_ec2.job_config.jobs import JobConfig
+    from chronos_ec2.services.publish.data import LocalData
+
+MAX_RESTARTS = 1000
+"""Of each kind. A run that lost its instance more often has another problem."""
+
+
+@dataclass(frozen=True, slots=True)
+class LaunchRequest:
+    """What the user asks for. The stack, the bucket and the instance type decide what is None.
+
+    Attributes:
+        config: the configuration; None: the default in the bucket.
+        data: the data set, if it has to be uploaded.
+        future: the data set with the known covariates of the points to forecast: its path in the bucket, or what has to
+            be uploaded.
+        config_path: the file that `config` was read from; the user's own trainer is beside it.
+        instance_types: comma-separated, tried in order.
+        resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
+    """
+
+    lane: Lane
+    config: JobConfig | None
+    config_path: Path | None = None
+    instance_types: str | None = None
+    max_hours: float | None = None
+    max_cost_usd: float | None = None
+    price_per_hour_usd: float | None = None
+    market: Market = ON_DEMAND
+    preemptions: int = 0
+    crashes: int = 0
+    allow_cpu: bool = False
+    wait_for_capacity: timedelta | None = None
+    on_demand_after: timedelta | None = None
+    resume: str | None = None
+    data: LocalData | None = None
+    future: LocalData | str | None = None
+
+    def __post_init__(self) -> None:
+        """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
+        for value, option, most in (
+            (self.max_hours, "--max-hours", MAX_LIMIT.total_seconds() / 3600),
+            (self.max_cost_usd, "--max-cost", 1_000_000),
+            (self.price_per_hour_usd, "--price", 10_000),
+        ):
+            if value is not None:
+                check_number(value, option, 0, most, above=True)
+        check_number(self.preemptions, "--preemptions", 0, MAX_RESTARTS)
+        check_number(self.crashes, "--crashes", 0, MAX_RESTARTS)
+        if self.instance_types:
+            split_instance_types(self.instance_types)
 
 
 @dataclass(frozen=True, slots=True)
@@ -32,6 +88,7 @@ class LaunchSpec:
         stack_id: the stack whose watchdog will end the run.
         job: what the run does.
         future: exactly the files with the known covariates of the points to forecast.
+        models: exactly the models to load.
     """
 
     lane: Lane
@@ -59,6 +116,7 @@ class LaunchSpec:
     stack_id: str = ""
     job: Job = Job.TRAIN
     future: tuple[DataObject, ...] = ()
+    models: tuple[ModelReference, ...] = ()
 
     def price_of(self, instance_type: str) -> float | None:
         """USD per hour of an instance type, None if unknown."""

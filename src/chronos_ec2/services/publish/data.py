@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
-from collections.abc import Callable, Iterable, Iterator
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
+from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.ports import ObjectTransfer
@@ -24,6 +27,8 @@ TEXT_TABLES, ARROW_TABLES = frozenset({".csv", ".tsv"}), frozenset({".feather", 
 _COMPRESSED = (".gz", ".bz2", ".zst")
 _LFS = b"version https://git-lfs.github.com/spec/"
 _MAX_KEY_BYTES = 1024
+_DIGITS, _READABLE = 10, 20
+"""How much a data set's name has of its hash and of its folder's name."""
 _NAMED = 5
 """How many file names a message lists."""
 
@@ -66,16 +71,53 @@ def upload_data(
         problem = f"data set {name} has {len(stale)} files that {_shown(folder)} has not, and runs would train on both"
         raise InvalidInput("NAME", f"{problem}: {listed}", "give --replace to remove them, or another NAME")
 
-    def put(key: str) -> None:
-        path = files[key]
-        try:
-            transfer.upload(path, key, on_bytes, sha256=file_sha256(path))
-        except OSError as error:
-            raise _unreadable(path, error) from error
-
-    _in_parallel(put, files)
+    _in_parallel(lambda key: _upload(files[key], key, transfer, on_bytes), files)
     _in_parallel(store.objects.remove, stale)
     return Uploaded(data_path, len(files), len(stale))
+
+
+@dataclass(frozen=True, slots=True)
+class LocalData:
+    """A data set on this machine, which a launch uploads: its `data.path`, and each file by its key in the bucket.
+
+    The path has the hash of the files, so that no later launch changes the data of this one.
+    """
+
+    data_path: str
+    files: Mapping[str, Path]
+
+    def objects(self) -> tuple[DataObject, ...]:
+        """The files as they will be in the bucket; without ETags, because they are not there yet."""
+        return tuple(DataObject(key, path.stat().st_size, "") for key, path in self.files.items())
+
+    def upload(self, store: RunStore, transfer: ObjectTransfer, on_bytes: Callable[[int], None]) -> None:
+        """Upload what the bucket does not have."""
+        prefix = next(iter(self.files)).partition(self.data_path)[0] + self.data_path
+        there = dict(store.objects.keys(prefix))
+
+        missing = [key for key, path in self.files.items() if there.get(key) != path.stat().st_size]
+        _in_parallel(lambda key: _upload(self.files[key], key, transfer, on_bytes), missing)
+
+
+def local_data(folder: Path, name: str, environment: str) -> LocalData:
+    """The Parquet files below a folder as a data set named after `name`. Raises InvalidInput, see `find_files`."""
+    paths = find_files(folder)
+    try:
+        hashes = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths]
+    except OSError as error:
+        raise _unreadable(Path(error.filename or folder), error) from error
+    digest = hashlib.sha256("".join(hashes).encode()).hexdigest()[:_DIGITS]
+    readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_READABLE].strip("-")
+    data_path = f"training-data/{readable or 'data'}-{digest}/"
+    prefix = shared_key(environment, data_path)
+    return LocalData(data_path, {_key(prefix, path, folder): path for path in paths})
+
+
+def _upload(path: Path, key: str, transfer: ObjectTransfer, on_bytes: Callable[[int], None]) -> None:
+    try:
+        transfer.upload(path, key, on_bytes, sha256=file_sha256(path))
+    except OSError as error:
+        raise _unreadable(path, error) from error
 
 
 def _in_parallel(action: Callable[[str], None], keys: Iterable[str]) -> None:

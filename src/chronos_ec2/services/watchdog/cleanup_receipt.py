@@ -66,6 +66,7 @@ def write_receipt(
     receipt = {
         "schema_version": SCHEMA_VERSION,
         "run_id": run.run_id,
+        "job": str(run.job),
         "checked_at": format_time(ended.now),
         "resources": resources,
         "agent": ended.agent and ended.agent.to_dict(),

@@ -24,7 +24,9 @@ def doctor(
     """
     world = connect(environment, region, bucket)
     aws_time, own_time = world.clock.now(), datetime.now(UTC)
-    found = tuple(diagnose(world.stack, world.store, world.setup_checks, aws_time, own_time))
+    found = tuple(
+        diagnose(world.stack, world.store, world.setup_checks, world.catalogue, world.prices, aws_time, own_time)
+    )
     if json:
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})
     else:

@@ -25,8 +25,8 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.services.drill.case import Row
 from chronos_ec2.services.drill.drill import Drill
 from chronos_ec2.services.drill.faults import Fault, chosen_faults
-from chronos_ec2.services.launch.prepare import LaunchPreparation, LaunchRequest
-from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.launch.prepare import LaunchPreparation
+from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.smoke_test import probe_config
 from chronos_ec2.services.verify import Finding
@@ -89,8 +89,8 @@ def drill(
 
 def _drill(world: OperatorWorld, instance_type: str, at_once: int) -> Drill:
     preparation = LaunchPreparation(
-        world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.catalogue, world.limits,
-        lambda _line: None, print_warning,
+        world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.hub, world.catalogue,
+        world.limits, lambda _line: None, print_warning,
     )  # fmt: skip
 
     def prepare(fault: Fault, lane: Lane) -> LaunchSpec:

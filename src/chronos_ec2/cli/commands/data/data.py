@@ -44,7 +44,7 @@ def check(
     Exit code 2 if a run would refuse the data.
     """
     settings = load_config(config) if config else _without_config(horizon)
-    with as_parquet(path, config, timestamp_format) as (folder, converted):
+    with as_parquet(path, settings.data, timestamp_format) as (folder, converted):
         files = find_files(folder)
         with console.status(f"checking {path}"):
             report = _checked(files, settings, picture)

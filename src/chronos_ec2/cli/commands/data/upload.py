@@ -46,7 +46,8 @@ def data(
     """
     world = connect(environment, region, bucket)
     sent: list[int] = []
-    with as_parquet(folder, config, timestamp_format) as (ready, converted), console.status(f"uploading {folder}"):
+    columns = load_config(config).data if config else None
+    with as_parquet(folder, columns, timestamp_format) as (ready, converted), console.status(f"uploading {folder}"):
         done = upload_data(ready, name, environment, world.store, world.transfer, sent.append, replace=replace)
     rows = sum(each.rows for each in converted)
     series = sorted({name for each in converted for name in each.series})

@@ -37,6 +37,21 @@ def monitor(
     Exit code 0 only if it succeeded. Ctrl-C stops following; the run continues. While AWS does not answer or the
     credentials are expired, it says so and goes on, for up to an hour.
     """
+    if not follow_run(environment, region, bucket, run_id, interval, compact=compact, json=json):
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def follow_run(
+    environment: str,
+    region: str | None,
+    bucket: str | None,
+    run_id: str | None,
+    interval: float = 5.0,
+    *,
+    compact: bool = False,
+    json: bool = False,
+) -> bool:
+    """Follow a run, by default the only active one, to its end. Returns whether it has succeeded."""
     reader = PatientReader(lambda: connect(environment, region, bucket), interval, print_warning)
     store = reader.world.store
     followed = find_active(store, environment, None).run.run_id if run_id is None else run_id
@@ -51,8 +66,7 @@ def monitor(
         console.print(verdict_line(run))
         console.print(f"cost      {dollars(cost)}")
         console.print(f"results   s3://{reader.world.stack.bucket}/{environment}/{followed}/")
-    if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
-        raise typer.Exit(ExitCode.FAILED)
+    return run.verdict is not None and run.verdict.outcome is Outcome.SUCCEEDED
 
 
 def _follow(

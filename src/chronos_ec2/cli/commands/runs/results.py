@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
 from chronos_ec2.services.results import fetch_result, list_results, missing_files
@@ -29,7 +30,19 @@ def results(
     world = connect(environment, region, bucket)
     if find_run(world.store, environment, run_id).active:
         print_warning(f"run {run_id} is still active, so more may come", f"`chronos-ec2 monitor {run_id}` follows it")
-    folder = Path(run_id) if to is None else to
+    download_results(world, environment, run_id, Path(run_id) if to is None else to, checkpoints=checkpoints, json=json)
+
+
+def download_results(
+    world: OperatorWorld,
+    environment: str,
+    run_id: str,
+    folder: Path,
+    *,
+    checkpoints: bool = False,
+    json: bool = False,
+) -> None:
+    """Download what a folder does not have of the results of a run."""
     files = list_results(world.store.objects, environment, run_id, checkpoints=checkpoints)
     wanted = missing_files(files, folder)
     with (

@@ -61,10 +61,18 @@ def list_(
 
     def row(run: RunView | UnreadRun) -> tuple[str | Text, ...]:
         if isinstance(run, UnreadRun):
-            return run.run_id, "", "unknown", "", "unknown", f"could not be read: {run.problem}"
+            return run.run_id, "", "", "unknown", "", "unknown", f"could not be read: {run.problem}"
         status, cost = coloured_status(run.run), dollars(run.cost_usd(now, listed))
         about = filter(None, (verdict_line(run.run) or joined(run.progress), joined(_takes_up(run.run))))
-        return run.run.run_id, run.run.lane.name, status, str(run.run.attempt), cost, Text(", ").join(about)
+        return (
+            run.run.run_id,
+            str(run.run.job),
+            run.run.lane.name,
+            status,
+            str(run.run.attempt),
+            cost,
+            Text(", ").join(about),
+        )
 
     if json:
         print_json(
@@ -79,7 +87,7 @@ def list_(
     if not found:
         console.print(f"no runs yet in environment {environment}")
         return
-    print_table(("run", "lane", "status", "attempt", "cost", ""), [row(run) for run in found])
+    print_table(("run", "job", "lane", "status", "attempt", "cost", ""), [row(run) for run in found])
 
 
 @runs.command()
@@ -95,11 +103,12 @@ def show(
     details, cost_of = run_details(world.store, environment, run_id), _costs(world, environment)
     if json:
         document = as_document(details.view, cost_of(details))
-        print_json(dict(document) | {"config": dict(details.config), "scores": dict(details.scores)})
+        more = {"config": dict(details.config), "scores": dict(details.scores), "forecasts": dict(details.forecasts)}
+        print_json(dict(document) | more)
         return
     run = details.run
     lines: list[tuple[str, str | Text]] = [
-        ("run", f"{run.run_id} in lane {run.lane.name}, attempt {run.attempt}"),
+        ("run", f"{run.run_id}, {run.job}, in lane {run.lane.name}, attempt {run.attempt}"),
         (
             "ended" if run.verdict else "status",
             verdict_line(run) or joined(coloured_status(run), f" {details.view.progress}"),
@@ -108,6 +117,7 @@ def show(
         ("instance", run.instance_type),
         ("cost", dollars(cost_of(details))),
         ("scores", _scores(details)),
+        ("forecasts", ", ".join(f"{count} {name}" for name, count in details.forecasts.items())),
         ("parent", run.parent or ""),
     ]
     for name, text in lines:
@@ -140,6 +150,7 @@ def compare(
         return
     metrics = sorted({name for each in found for name in each.scores})
     table: list[tuple[str, Sequence[str | Text]]] = [
+        ("job", [str(each.run.job) for each in found]),
         ("status", [coloured_status(each.run) for each in found]),
         ("took", [_took(each.run) for each in found]),
         ("cost", [dollars(cost_of(each)) for each in found]),

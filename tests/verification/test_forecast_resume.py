@@ -1,0 +1,12 @@
+"""A forecast that was cut off anywhere ends as an uninterrupted one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from verification.agent.forecast_resume import measure
+
+
+def test_the_union_of_the_parts_is_that_of_an_uninterrupted_forecast(tmp_path: Path) -> None:
+    found = measure(4, tmp_path)
+    assert (found.cut, found.equal) == (4, 4)
