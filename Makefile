@@ -143,7 +143,7 @@ COMPILER = $(shell for python in $(BUILDER) python3.13; do \
 COMPILE = $(if $(COMPILER),"$(COMPILER)" -m compileall -q -j 0 --invalidation-mode unchecked-hash -p /var/task -s,true)
 SERVICES := s3 ec2 sns sts scheduler lambda
 # What Lambda never imports; testing and local are for tests and for laptops.
-NOT_IN_LAMBDA := cli local testing worker
+NOT_IN_LAMBDA := cli client local testing worker
 
 site-packages:
 	@test ! -d $(SITE) || exit 0; mkdir -p build/functions; new=$$(mktemp -d $(SITE).XXXXXX); trap 'rm -rf "$$new"' EXIT; \

@@ -94,10 +94,12 @@ PLACES = NODES | CARDS
 LEFT_OUT = {"chronos_ec2.settings", "chronos_ec2.observability", "agent.background", "agent.errors", "agent.plots"}
 """Small modules that many packages import."""
 PART_OF = {
+    "chronos_ec2.client": "chronos_ec2.cli",
     "agent.report": "agent.results",
     "agent.__main__": "agent.lifecycle",
     "agent.run_context": "agent.lifecycle",
     "agent.run_report": "agent.lifecycle",
+    "agent.data_sync": "agent.lifecycle",
 }
 COLOURS = {
     "entry": ("#ddf4ff", "#54aeff"),

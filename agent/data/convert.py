@@ -56,8 +56,30 @@ def convert(source: Path, folder: Path, names: Names | None = None, timestamp_fo
     Raises:
         InvalidInput: the file cannot be read, or its times are text of an unknown form.
     """
-    names = names or Names()
-    table = _named_index(_read(source), names.timestamp)
+    return _as_parquet(_read(source), source, folder, names or Names(), timestamp_format)
+
+
+def convert_frame(frame: Any, folder: Path, names: Names | None = None) -> Converted:
+    """Write a frame of pandas, polars or anything else that Arrow reads, as `convert` writes a file.
+
+    Raises:
+        InvalidInput: it is no frame, or its times are text of an unknown form.
+    """
+    try:
+        table = pa.table(frame)
+    except (TypeError, ValueError, pa.ArrowException) as error:
+        problem = f"a {type(frame).__name__} is no table that Arrow reads: {one_line(str(error), 200)}"
+        raise InvalidInput("frame", problem, "give a DataFrame with a column for series, time and values") from error
+    return _as_parquet(table, Path("frame"), folder, names or Names(), None)
+
+
+def read_parts(paths: Sequence[Path]) -> pa.Table:
+    """The rows of several Parquet files of the same columns, in the order of the files."""
+    return pa.concat_tables([pq.read_table(path, partitioning=None) for path in paths])
+
+
+def _as_parquet(table: pa.Table, source: Path, folder: Path, names: Names, timestamp_format: str | None) -> Converted:
+    table = _named_index(table, names.timestamp)
     _check_columns(table, source)
     table = _with_times(table, source, names.timestamp, timestamp_format)
     series = _series_of(table, names)

@@ -10,11 +10,12 @@ from typing import Any, cast
 import pytest
 
 from chronos_ec2.bootstrap import OperatorWorld
-from chronos_ec2.cli import output, patience
+from chronos_ec2.cli import output
 from chronos_ec2.cli.errors import report
 from chronos_ec2.cli.output import print_json, print_table
-from chronos_ec2.cli.patience import PatientReader
 from chronos_ec2.cli.terminal import prepare_streams
+from chronos_ec2.client import patience
+from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput, LaneBusy, NoCredentials, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.numbers import check_number
@@ -149,7 +150,7 @@ def test_a_reader_says_that_aws_does_not_answer_and_goes_on(
             raise answer
         return answer
 
-    assert PatientReader(connect, pause=0).read(query) == "found"
+    assert PatientReader(connect, 0, output.print_warning).read(query) == "found"
     err = capsys.readouterr().err
     assert (err.count("trying again"), err.count("AWS answers again")) == (1, 1)
     # New credentials are looked for before each new try; a network needs none.
@@ -163,7 +164,7 @@ def test_a_reader_gives_up_in_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
         raise ServiceUnavailable("no network")
 
     with pytest.raises(ServiceUnavailable):
-        PatientReader(lambda: cast("OperatorWorld", None), pause=0).read(query)
+        PatientReader(lambda: cast("OperatorWorld", None), 0, output.print_warning).read(query)
 
 
 @pytest.mark.parametrize("value", [float("nan"), float("inf"), float("-inf"), 0.0, -1.0, 11.0])

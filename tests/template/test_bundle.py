@@ -42,7 +42,7 @@ def test_a_bundle_holds_our_code_and_nothing_heavy(bundles: dict[str, Path], fun
     assert not names & HEAVY
     assert not [name for name in names if name.endswith(".dist-info")]
     ours = {path.name for path in (bundles[function] / "chronos_ec2").iterdir()}
-    assert not ours & {"cli", "local", "testing", "worker"}
+    assert not ours & {"cli", "client", "local", "testing", "worker"}
 
 
 @pytest.mark.parametrize("function", FUNCTIONS)

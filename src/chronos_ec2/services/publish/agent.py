@@ -22,7 +22,7 @@ from chronos_ec2.services.publish.wheels import REFERENCE, publish_python_env
 
 CHECKOUT = Path(__file__).resolve().parents[4]
 # The agent imports none of these.
-_EXCLUDED = frozenset({"cli", "local", "testing", "__pycache__"})
+_EXCLUDED = frozenset({"cli", "client", "local", "testing", "__pycache__"})
 
 
 def publish_agent(

@@ -9,7 +9,8 @@ import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.options import Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
-from chronos_ec2.cli.patience import PatientReader
+from chronos_ec2.cli.output import print_warning
+from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, printable
 from chronos_ec2.services.kill import find_active
@@ -33,7 +34,7 @@ def logs(
     While AWS does not answer or the credentials are expired, --follow says so and goes on, for up to an hour.
     """
     check_name(log, "--log")
-    patient = PatientReader(lambda: connect(environment, region, bucket), interval)
+    patient = PatientReader(lambda: connect(environment, region, bucket), interval, print_warning)
     world = patient.world
     if run_id is None:
         run_id = find_active(world.store, environment, None).run.run_id

@@ -12,8 +12,8 @@ from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.monitor_screen import History, screen
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
-from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, verdict_line
-from chronos_ec2.cli.patience import PatientReader
+from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, print_warning, verdict_line
+from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.services.kill import find_active
@@ -52,7 +52,7 @@ def follow_run(
     json: bool = False,
 ) -> bool:
     """Follow a run, by default the only active one, to its end. Returns whether it has succeeded."""
-    reader = PatientReader(lambda: connect(environment, region, bucket), interval)
+    reader = PatientReader(lambda: connect(environment, region, bucket), interval, print_warning)
     store = reader.world.store
     followed = find_active(store, environment, None).run.run_id if run_id is None else run_id
     find_run(store, environment, followed)  # what cannot be read at the start is an error, not an outage

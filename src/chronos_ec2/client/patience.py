@@ -2,25 +2,36 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 from typing import TypeVar
 
 from chronos_ec2.bootstrap import OperatorWorld, forget_credentials
-from chronos_ec2.cli.output import print_warning
 from chronos_ec2.domain.errors import NoCredentials, NotAllowed, ServiceUnavailable
 
 Found = TypeVar("Found")
+_log = logging.getLogger(__name__)
 GIVES_UP_AFTER = 3600.0
 """Seconds without an answer, or without credentials that AWS accepts."""
 
 
-class PatientReader:
-    """Reads through a network that is gone, and through credentials that are expired until somebody renews them."""
+def _to_log(problem: str, hint: str) -> None:
+    _log.warning("%s%s", problem, hint and f" ({hint})")
 
-    def __init__(self, connect: Callable[[], OperatorWorld], pause: float) -> None:
+
+class PatientReader:
+    """Reads through a network that is gone, and through credentials that are expired until somebody renews them.
+
+    `warn` gets problem and hint when AWS does not answer, and that it answers again.
+    """
+
+    def __init__(
+        self, connect: Callable[[], OperatorWorld], pause: float, warn: Callable[[str, str], None] = _to_log
+    ) -> None:
         self._connect = connect
         self._pause = pause
+        self._warn = warn
         self.world = connect()
 
     def read(self, query: Callable[[OperatorWorld], Found]) -> Found:
@@ -37,13 +48,13 @@ class PatientReader:
                 since = self._wait(error, since)
                 continue
             if since is not None:
-                print_warning("AWS answers again")
+                self._warn("AWS answers again", "")
             return found
 
     def _wait(self, error: ServiceUnavailable | NoCredentials | NotAllowed, since: float | None) -> float:
         now = time.monotonic()
         if since is None:
-            print_warning(f"{error.problem}; trying again for up to {GIVES_UP_AFTER / 60:.0f} min", error.hint)
+            self._warn(f"{error.problem}; trying again for up to {GIVES_UP_AFTER / 60:.0f} min", error.hint)
         elif now - since > GIVES_UP_AFTER:
             raise error
         time.sleep(self._pause)

@@ -1,0 +1,204 @@
+"""The runs of an environment, from Python."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any, Protocol
+
+from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.client.patience import PatientReader
+from chronos_ec2.client.run import RunHandle
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
+from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
+from chronos_ec2.job_config.jobs import JobConfig
+from chronos_ec2.job_config.parse import load_config, parse_config
+from chronos_ec2.services.launch import launch
+from chronos_ec2.services.launch.prepare import LaunchPreparation
+from chronos_ec2.services.launch.spec import LaunchRequest
+from chronos_ec2.services.publish.data import Uploaded, upload_data
+from chronos_ec2.services.run_queries import RunView, UnreadRun, list_runs
+from chronos_ec2.services.verify import Finding, verify
+
+_log = logging.getLogger(__name__)
+_PAUSE_SECONDS = 5.0
+Config = JobConfig | Mapping[str, Any] | Path | str
+"""A configuration: the parsed one, its keys, or a YAML file."""
+
+
+class Frame(Protocol):
+    """A table of pandas, polars or any other library that exports Arrow streams."""
+
+    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
+        """The table as an Arrow stream."""
+
+
+class Client:
+    """An environment: launch, follow and end its runs.
+
+    Args:
+        environment: `dev`, `stage`, `prod` or another one that is deployed.
+        region: the AWS region, by default the profile's.
+        bucket: must be the stack's bucket if given.
+
+    Raises:
+        InvalidInput, NoCredentials: a name is not valid, or AWS knows no credentials.
+        NotDeployed: the environment has no stack.
+    """
+
+    def __init__(self, environment: str = "dev", *, region: str | None = None, bucket: str | None = None) -> None:
+        self.environment = check_name(environment, "environment")
+        self._reader = PatientReader(lambda: operator_world(environment, region, bucket), _PAUSE_SECONDS)
+
+    def __repr__(self) -> str:
+        return f"Client({self.environment!r})"
+
+    def launch(
+        self,
+        config: Config | None = None,
+        *,
+        instance_type: str | None = None,
+        lane: str = MAIN_LANE,
+        max_hours: float | None = None,
+        max_cost: float | None = None,
+        price: float | None = None,
+        spot: bool = False,
+        wait_for_capacity: timedelta | None = None,
+        on_demand_after: timedelta | None = None,
+        preemptions: int = 5,
+        crashes: int = 1,
+        allow_cpu: bool = False,
+        resume: str | None = None,
+    ) -> RunHandle:
+        """Start a run on a new instance. The options are those of `chronos-ec2 launch`.
+
+        Args:
+            config: its configuration; without one that in the bucket, `configs/train.yaml`.
+            instance_type: an EC2 instance type, or several to try in order, with commas between them.
+            lane: the lane to run in; each has one run at a time.
+            max_hours: the deadline.
+            max_cost: the price cap in USD over all attempts.
+            price: USD per hour of the instance, by default the list price.
+            spot: cheaper, but EC2 may take the instance back; the run then resumes on another one.
+            wait_for_capacity: how long to wait if EC2 has no capacity; without it the launch fails at once.
+            on_demand_after: with `spot`, after how long of a wait on-demand capacity will do too.
+            preemptions: how often the run resumes after EC2 took its instance.
+            crashes: how often the run resumes after its instance died.
+            allow_cpu: whether it may train on a CPU.
+            resume: the run that it takes up; the configuration is then that of that run.
+
+        Raises:
+            InvalidInput, LaneBusy, StackNotReady, QuotaExceeded: nothing was started.
+            CapacityUnavailable, LaunchRefused: EC2 has none of the instance types now, or refuses them.
+        """
+        if resume is not None and config is not None:
+            raise InvalidInput("resume", "and config exclude each other", "a resumed run trains as that run did")
+        world = self._world
+        request = LaunchRequest(
+            config=_parsed(config),
+            config_path=Path(config) if isinstance(config, Path | str) else None,
+            lane=Lane(self.environment, lane),
+            instance_types=instance_type,
+            max_hours=max_hours,
+            max_cost_usd=max_cost,
+            price_per_hour_usd=price,
+            market=SPOT if spot else ON_DEMAND,
+            preemptions=preemptions,
+            crashes=crashes,
+            allow_cpu=allow_cpu,
+            resume=resume,
+            wait_for_capacity=wait_for_capacity,
+            on_demand_after=on_demand_after,
+        )
+        preparation = LaunchPreparation(
+            world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.hub,
+            world.catalogue, world.limits, _log.info, _log.warning,
+        )  # fmt: skip
+        spec = preparation.publish(request, preparation.plan(request))
+        return self.run(launch(spec, world.store, world.fleet, world.deadlines, world.clock).run_id)
+
+    def upload(self, frame: Frame, name: str | None = None, *, replace: bool = True) -> Uploaded:
+        """Upload a frame as a data set.
+
+        Args:
+            frame: long, with the columns `item_id`, `timestamp` and `target` or those that the configuration names;
+                or wide, with times and a column per series.
+            name: its name, by default one made of its content.
+            replace: remove the files of an earlier upload of that name.
+        """
+        from agent.data.convert import convert_frame  # noqa: PLC0415 - needs the extra `data`
+
+        with TemporaryDirectory(prefix="chronos-ec2-") as temporary:
+            folder = Path(temporary)
+            path = convert_frame(frame, folder).path
+            if name is None:
+                name = f"frame-{hashlib.sha256(path.read_bytes()).hexdigest()[:12]}"
+            world = self._world
+            return upload_data(
+                folder, name, self.environment, world.store, world.transfer, lambda _count: None, replace=replace
+            )
+
+    def fit(
+        self,
+        frame: Frame,
+        horizon: int,
+        *,
+        name: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        **options: Any,
+    ) -> RunHandle:
+        """Train on a frame: upload it, and launch a run.
+
+        Args:
+            frame: see `upload`.
+            horizon: how many points to forecast, `prediction_length`.
+            name: the name of the data set, by default one made of its content.
+            config: further keys of the configuration, such as `{"training": {"steps": 500}}`.
+            options: those of `launch`.
+
+        Raises:
+            InvalidInput: the frame, a key or an option is wrong; whatever `launch` raises.
+        """
+        document = dict(config or {})
+        data = dict(document.get("data", {}))
+        _parsed(document | {"data": {"path": "training-data/frame/"} | data, "prediction_length": horizon})
+        path = self.upload(frame, name).data_path
+        return self.launch(document | {"data": data | {"path": path}, "prediction_length": horizon}, **options)
+
+    def run(self, run_id: str) -> RunHandle:
+        """A run by its id, active or past. It is read when it is asked something."""
+        return RunHandle(run_id, self.environment, self._reader)
+
+    def runs(self, limit: int | None = 20) -> tuple[RunView | UnreadRun, ...]:
+        """The runs of the environment, newest first. Raises ServiceUnavailable, NotAllowed."""
+        return list_runs(self._world.store, self.environment, limit)
+
+    def kill(self, run_id: str, *, now: bool = False, reason: str = "requested by the operator") -> None:
+        """End a run after it has saved its work, or `now`. Raises RunNotFound if it is not active."""
+        self.run(run_id).kill(now=now, reason=reason)
+
+    def verify(self) -> tuple[Finding, ...]:
+        """Everything that is left and costs money or holds a lane; empty means that nothing is."""
+        world = self._world
+        return verify(self.environment, world.store, world.fleet, world.deadlines)
+
+    @property
+    def _world(self) -> OperatorWorld:
+        return self._reader.world
+
+
+def _parsed(config: Config | None) -> JobConfig | None:
+    match config:
+        case None:
+            return None
+        case Path() | str():
+            return load_config(Path(config))
+        case Mapping():
+            return parse_config(dict(config), "config")
+    return config
