@@ -380,7 +380,7 @@ def test_a_log_is_of_use_after_a_failure_alone() -> None:
     [
         (Kind.FAILED, f"chronos-ec2 logs {RUN_ID} --environment dev"),
         (Kind.STARTED, f"chronos-ec2 monitor {RUN_ID} --environment dev"),
-        (Kind.COMPLETED, f"aws s3 sync s3://a-bucket/dev/{RUN_ID}/ {RUN_ID}/"),
+        (Kind.COMPLETED, f"chronos-ec2 results {RUN_ID} --environment dev"),
         (Kind.ORPHAN, "chronos-ec2 verify --environment dev"),
     ],
 )

@@ -156,7 +156,7 @@ def _for_people(incident: Incident, place: StackLocation, now: datetime) -> str:
     if incident.log is not None:
         shown = (one_line(printable(line), _LINE) for line in incident.log)
         lines += ["", "last lines of the trainer's log", *(f"  {line}" for line in shown)]
-    lines += ["", f"{'next':<10}{_next(incident, place)}"]
+    lines += ["", f"{'next':<10}{_next(incident)}"]
     return "\n".join(lines) + "\n"
 
 
@@ -206,17 +206,13 @@ def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> li
     ]
 
 
-def _next(incident: Incident, place: StackLocation) -> str:
+def _next(incident: Incident) -> str:
     environment, run = incident.lane.environment, incident.run
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
-    if incident.kind is Kind.COMPLETED and run.job is not Job.TRAIN:
-        return f"chronos-ec2 results {run.run_id} --environment {environment}"
-    if incident.kind is Kind.COMPLETED:
-        return f"aws s3 sync {_results(run, place)} {run.run_id}/"
     if incident.kind in (Kind.PROMOTED, Kind.KEPT):
         return f"chronos-ec2 models list --environment {environment}"
-    command = "logs" if incident.kind in WITH_LOG else "monitor"
+    command = "results" if incident.kind is Kind.COMPLETED else "logs" if incident.kind in WITH_LOG else "monitor"
     return f"chronos-ec2 {command} {run.run_id} --environment {environment}"
 
 
@@ -236,7 +232,7 @@ def _for_chat(incident: Incident, place: StackLocation, now: datetime) -> dict[s
             "textType": "client-markdown",
             "title": _plain(f"{incident.title} ({incident.lane}): {incident.kind}"),
             "description": _plain("\n".join(filter(None, about))),
-            "nextSteps": [f"`{_next(incident, place)}`", *consoles],
+            "nextSteps": [f"`{_next(incident)}`", *consoles],
             "keywords": [incident.lane.environment, str(incident.kind), SEVERITY[incident.kind]],
         },
         "metadata": {
