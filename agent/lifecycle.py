@@ -173,23 +173,23 @@ class AgentRun:
     def _sync_data(self, config: TrainingConfig) -> None:
         ctx = self._ctx
         self._enter(Status.DATA_SYNC, "downloading")
-        keys, folder = ctx.request.dataset_keys, ctx.workdir.data
-        dataset = download(ctx.world.transfer, keys, folder, ctx.progress.synced, ctx.control.check)
+        request, folder, synced = ctx.request, ctx.workdir.data, ctx.progress.synced
+        dataset = download(ctx.world.transfer, request.dataset_keys, folder, synced, ctx.control.check)
         ctx.record.dataset = dataset
         dataset.write_hashes(ctx.workdir.data_hashes)
-        if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
+        if (parent := request.parent) and parent.data_sha256 not in (None, dataset.sha256):
             raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
         # pyarrow and numpy take as long to import as all that the claim needs.
         from agent.data.columns import count_rows  # noqa: PLC0415
 
         try:
-            rows = count_rows([one.path for one in dataset.files], config.data)
+            rows = ctx.record.rows = count_rows([one.path for one in dataset.files], config.data)
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
-        ctx.record.rows = rows
         ctx.progress.work()
-        if ctx.request.code_sha256 is not None:
-            fetch_code(ctx.world.store.objects, ctx.request.code_sha256, ctx.workdir.code)
+        ctx.models.download_all(request.models, ctx.workdir.reference)
+        if request.code_sha256 is not None:
+            fetch_code(ctx.world.store.objects, request.code_sha256, ctx.workdir.code)
         _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
 
     def _restore(self) -> None:

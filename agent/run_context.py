@@ -9,6 +9,7 @@ from agent.boot import systemd
 from agent.boot.request import World
 from agent.boot.s3_clock import S3Clock
 from agent.checkpoint.upload import CheckpointUploader
+from agent.data.models import ModelSync
 from agent.host.kernel_events import KernelEvents
 from agent.host.nvml import UtilisationSampler
 from agent.logs.shipper import LogShipper, Send, StreamCopy
@@ -37,6 +38,7 @@ class RunContext:
     kernel_events: KernelEvents
     progress: Progress
     record: RunRecord
+    models: ModelSync
     results: Results
     checkpoints: CheckpointUploader
     logs: LogShipper
@@ -71,6 +73,7 @@ def compose(
         kernel_events=KernelEvents(),
         progress=progress,
         record=RunRecord(request, progress),
+        models=ModelSync(objects, transfer, bucket, progress.synced, control.check),
         results=results,
         checkpoints=CheckpointUploader(objects, transfer, results.key_of, workdir.checkpoints, progress),
         logs=_log_shipper(world, request, session, workdir, results),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -41,6 +42,20 @@ class Workdir:
     def model(self) -> Path:
         """The trained model, as `save_pretrained` writes it."""
         return self.root / "model"
+
+    @property
+    def references(self) -> Path:
+        """The models that the run begins with, compares with or forecasts with, each in a folder of its own."""
+        return self.root / "references"
+
+    def reference(self, given: str) -> Path:
+        """The folder of the model that the configuration names so."""
+        return self.references / hashlib.sha256(given.encode()).hexdigest()[:16]
+
+    def model_source(self, given: str) -> str:
+        """Where the trainer loads a model from: what the agent has downloaded and compared, if it has."""
+        folder = self.reference(given)
+        return str(folder) if folder.exists() else given
 
     @property
     def checkpoints(self) -> Path:
@@ -111,7 +126,8 @@ class Workdir:
     def disposable(self) -> tuple[Path, ...]:
         """Everything but the logs."""
         reports = (self.evaluation, self.plots, self.tensorboard)
-        folders = (self.data, self.code, self.panels, self.model, self.checkpoints, self.cache, *reports)
+        models = (self.model, self.references)
+        folders = (self.data, self.code, self.panels, *models, self.checkpoints, self.cache, *reports)
         return (*folders, self.data_hashes, self.config, self.facts, self.metrics, self.result, self.forecasts)
 
     def create(self) -> None:

@@ -20,7 +20,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, DataObject, Request
+from chronos_ec2.domain.records.request import REQUEST, DataObject, ModelReference, Request
 from chronos_ec2.domain.records.run import LAUNCHING, Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Status
@@ -186,6 +186,7 @@ def launch(
     log_group: str | None = None,
     code_sha256: str | None = None,
     allow_cpu: bool = True,
+    models: tuple[ModelReference, ...] = (),
     **changes: Any,
 ) -> Run:
     """Write what `chronos-ec2 launch` writes to the bucket."""
@@ -193,7 +194,7 @@ def launch(
     keys = tuple(DataObject(*astuple(one)) for one in objects.listed("cached-datasets/dev/training-data/toy/"))
     request = Request(
         RUN_ID, LANE, config, ("g4dn.2xlarge",), "0" * 64, keys, limits, allow_cpu=allow_cpu, log_group=log_group,
-        code_sha256=code_sha256,
+        code_sha256=code_sha256, models=models,
     )  # fmt: skip
     objects.write(run_key("dev", RUN_ID, REQUEST), request.to_json())
     return RunStore(objects).create_lock(a_run(**changes)).run

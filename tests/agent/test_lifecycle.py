@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import socket
 import threading
@@ -28,6 +29,7 @@ from agent.run_context import compose
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
+from chronos_ec2.domain.records.request import ModelReference
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
@@ -99,6 +101,19 @@ def test_a_run_goes_through_all_phases_and_uploads_its_results(world: World, wor
     ]  # fmt: skip
     assert {"training.json", "metrics.jsonl", "outcomes/1.json", "heartbeat.json", "plots/loss.png"} < world.names()
     assert {"logs/agent.log", "logs/trainer.log"} < world.names()
+
+
+def test_a_model_that_has_changed_ends_the_run_before_anything_of_it_is_loaded(world: World, workdir: Workdir) -> None:
+    sha256 = hashlib.sha256(b"weights").hexdigest()
+    model = ModelReference("the/base", "s3://bucket/dev/models/base/", (("model.safetensors", sha256),))
+    launch(world, a_config(), models=(model,))
+    world.memory.objects.write("dev/models/base/model.safetensors", b"WEIGHTS")
+    assert run_to_end(world, workdir) == FAILED
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.USER_CODE
+    assert verdict.message.startswith("model the/base: model.safetensors has the SHA-256 ")
+    assert "training" not in world.document("training.json")["phases"]
 
 
 def test_training_json_reports_how_the_run_went(world: World, workdir: Workdir) -> None:

@@ -54,10 +54,10 @@ OBJECTS: dict[str, Sequence[str]] = {
     "`RUN/heartbeat.json`, `RUN/status.json`": [
         run_key(ENVIRONMENT, RUN, "heartbeat.json"), status_key(ENVIRONMENT, RUN),
     ],
-    "results: `RUN/` `models/` `eval/` `plots/` `tensorboard/` `*.parquet` `report.html` `run.json` `training.json`": [
+    "results: `RUN/` `models/` `forecasts/` `eval/` `plots/` `tensorboard/` and the files beside them": [
         run_key(ENVIRONMENT, RUN, name)
-        for name in ("models/model.safetensors", "eval/metrics.json", "plots/loss.png", "tensorboard/events",
-                     "forecasts.parquet", "report.html", "run.json", "training.json")
+        for name in ("models/model.safetensors", "forecasts/manifest.json", "eval/metrics.json", "plots/loss.png",
+                     "tensorboard/events", "forecasts.parquet", "report.html", "run.json", "training.json")
     ],
     "`RUN/checkpoints/`, `RUN/logs/`, `RUN/metrics.jsonl`": [
         run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),

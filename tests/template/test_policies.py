@@ -95,6 +95,17 @@ def every(action: str, resource: str, context: Mapping[str, str], why: str) -> l
     return [Case(who, action, resource, context, why) for who in EVERYBODY]
 
 
+UNREADABLE = {
+    "with a key of its own": {"s3:x-amz-server-side-encryption-customer-algorithm": "AES256"},
+    "with a key of KMS": {
+        "s3:x-amz-server-side-encryption": "aws:kms",
+        "s3:x-amz-server-side-encryption-aws-kms-key-id": "arn:aws:kms:us-east-1:210987654321:key/0",
+    },
+    "with two layers of KMS": {"s3:x-amz-server-side-encryption": "aws:kms:dsse"},
+    "in the archive": {"s3:x-amz-storage-class": "GLACIER"},
+    "in the deep archive": {"s3:x-amz-storage-class": "DEEP_ARCHIVE"},
+}
+
 NOT_ALLOWED = [
     # The agent: nothing of EC2, nothing of SNS, no delete, no other environment.
     Case(AGENT, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE, "even its own"),
@@ -128,8 +139,7 @@ NOT_ALLOWED = [
     Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/incidents/x/orphan", why="the watchdog's notes"),
     # It is not trusted: it writes no lock, neither an old nor a new one, nothing that decides and nothing that is told.
     *[
-        Case(AGENT, "s3:PutObject", lock, context, how)
-        for lock in (LOCK, LANE_LOCK, f"{BUCKET}/dev/lanes/of-its-own/system-state.json")
+        Case(AGENT, "s3:PutObject", LOCK, context, how)
         for how, context in (("replaced", REPLACED), ("created", CREATED))
     ],
     *[
@@ -139,7 +149,7 @@ NOT_ALLOWED = [
             f"{RUN}/state.json", f"{RUN}/cleanup_status.json", f"{OTHER_RUN}/state.json",
             f"{RUN}/notified/failed-1", f"{RUN}/control.json", f"{RUN}/x", f"notified/{RUN}/failed-1",
             "notified/hours/20260131T12/0", f"incidents/{RUN}/leak", "unreadable/main-0", "teardown.json",
-            "control.json", "lanes/x", "suspects/main-0.json",
+            "control.json", "suspects/main-0.json",
         )
     ],
     *[
@@ -147,6 +157,16 @@ NOT_ALLOWED = [
         for name in ("claims/1.json", "outcomes/1.json", "heartbeat.json", "status.json", "models/model.safetensors")
     ],
     Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/request.json", why="what is tagged expires"),
+    # Headers that need a right of their own.
+    *[
+        Case(AGENT, action, f"{BUCKET}/dev/{RUN}/{name}")
+        for action in ("s3:PutObjectAcl", "s3:PutObjectRetention", "s3:PutObjectLegalHold")
+        for name in ("claims/1.json", "outcomes/1.json", "models/model.safetensors")
+    ],
+    *[
+        Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/{name}", why="what is tagged expires")
+        for name in ("claims/1.json", "outcomes/1.json", "heartbeat.json", "logs/trainer.log")
+    ],
     Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/claims/1.json"),
     Case(AGENT, "s3:DeleteObject", f"{BUCKET}/dev/notified/{RUN}/failed-1"),
     Case(AGENT, "s3:GetObject", "arn:aws:s3:::another-bucket/dev/x"),
@@ -301,6 +321,31 @@ DENIED = [
     *every("s3:PutObject", f"{BUCKET}/prod/{RUN}/outcomes/1.json", {"s3:if-match": "e"}, "a second time"),
     *every("s3:DeleteObject", LOCK, {}, "without a condition"),
     *every("s3:DeleteObject", LANE_LOCK, {}, "without a condition"),
+    # What the instance writes, everybody who may can read.
+    *[
+        Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}", context | header, why)
+        for name, context in (
+            ("claims/1.json", CREATED),
+            ("outcomes/1.json", CREATED),
+            ("heartbeat.json", {}),
+            ("status.json", {}),
+            ("models/model.safetensors", {}),
+            ("checkpoints/1/manifest.json", {}),
+            ("logs/trainer.log", {}),
+        )
+        for why, header in UNREADABLE.items()
+    ],
+    # A ? of a policy matches a slash too.
+    *[
+        Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/lanes/{name}", context, "a lane in the form of a run")
+        for name in (
+            "x/T123456Z-123456/status.json",
+            "abT123456Z-123456/models/x",
+            "abT123456Z-123456/claims/1.json",
+            "abT123456Z-123456/logs/system-state.json",
+        )
+        for context in (CREATED, REPLACED)
+    ],
     *every("s3:GetObject", LOCK, {"aws:SecureTransport": "false"}, "over plain HTTP"),
     *every("s3:GetObject", LOCK, {"s3:TlsVersion": "1.1"}, "over an old TLS"),
     *every(
@@ -335,6 +380,7 @@ ALLOWED = [
             "forecasts.parquet",
             "report.html",
             "models/model.safetensors",
+            "forecasts/part-00000.parquet",
             "eval/metrics.json",
             "plots/loss.png",
             "tensorboard/events",
@@ -342,6 +388,8 @@ ALLOWED = [
             "checkpoints/1/manifest.json",
         )
     ],
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/status.json", {"s3:x-amz-server-side-encryption": "AES256"}),
+    Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{RUN}/status.json", {"s3:x-amz-storage-class": "STANDARD"}),
     Case(AGENT, "s3:AbortMultipartUpload", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
     Case(AGENT, "s3:PutObjectTagging", f"{BUCKET}/dev/{RUN}/checkpoints/100/model.safetensors"),
     Case(AGENT, "logs:PutLogEvents", f"{LOGS}/chronos-ec2-dev/agent:log-stream:{RUN}/1/agent.log"),

@@ -31,7 +31,7 @@ NOT_BY_OUR_CALLS = {
     "OperatorPolicy s3:* *:::*/cached-datasets/python-env/*": "the tests' buckets have the packages already",
     **{
         f"InstanceRole s3:PutObject *-??????/{name}": "the probe, whose calls are recorded, trains no model"
-        for name in ("eval/[*]", "forecasts.parquet", "models/[*]", "tensorboard/[*]")
+        for name in ("eval/[*]", "forecasts.parquet", "forecasts/[*]", "models/[*]", "tensorboard/[*]")
     },
     "LauncherRole s3:GetObject *-??????/claims/[*]": "whose claim it is, if an instance was first to create it",
     "WatchdogRole s3:PutObject *-??????/claims/[*]": "void, for an attempt that nobody has claimed",

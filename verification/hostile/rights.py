@@ -5,10 +5,13 @@ from __future__ import annotations
 import re
 from enum import Enum, auto
 
-_OF_A_RUN = re.compile(r"(?P<environment>[^/]+)/[^/]{8}T[^/]{6}Z-[^/]{6}/(?P<name>.+)")
+_OF_A_RUN = re.compile(r"(?P<environment>[^/]+)/(?!lanes/).{8}T.{6}Z-.{6}/(?P<name>.*)", re.DOTALL)
+"""In a policy, a ? matches a slash too."""
 _ONCE = ("claims/", "outcomes/")
-_FOLDERS = ("checkpoints/", "models/", "eval/", "forecasts/", "plots/", "logs/")
-_DOCUMENTS = ("heartbeat.json", "status.json", "run.json", "training.json")
+_FOLDERS = ("checkpoints/", "models/", "eval/", "forecasts/", "plots/", "tensorboard/", "logs/")
+_DOCUMENTS = (
+    "heartbeat.json", "status.json", "run.json", "training.json", "metrics.jsonl", "forecasts.parquet", "report.html",
+)  # fmt: skip
 
 
 class Right(Enum):
@@ -26,5 +29,5 @@ def right_to_write(key: str, environment: str) -> Right | None:
         return None
     if match["name"].startswith(_ONCE):
         return Right.CREATE
-    may = match["name"] in _DOCUMENTS or match["name"].startswith((*_FOLDERS, "metrics"))
+    may = match["name"] in _DOCUMENTS or match["name"].startswith(_FOLDERS)
     return Right.REPLACE if may else None

@@ -23,6 +23,7 @@ _NAMES = (
     "run.json", "training.json", "metrics.jsonl", "logs/agent.log", "logs/trainer.log", "logs/exit-report-1.txt",
     "logs/exit-report-2.txt", "checkpoints/1/manifest.json", "checkpoints/9/model.safetensors", "models/config.json",
     "eval/eval_metrics.json", "plots/loss.png", "forecasts/a.parquet",
+    "forecasts.parquet", "tensorboard/events", "report.html",
 )  # fmt: skip
 _TEXTS = ("done", "", "\x1b]0;owned\x07", "a\r\nSubject: b", "<script>", "x" * 3000, "\u202e", "*bold* <https://a.b|c>")
 _PHASES = (Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC)

@@ -18,12 +18,13 @@ from agent.chronos.model.from_scratch import new_pipeline
 from agent.chronos.model.precision import choose_precision
 from agent.data.hashing import sha256_of
 from agent.protocol.trainer import write_json
+from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.schema import Lora, TrainingConfig
 
 
-def initial_model(config: TrainingConfig, device: str, cached: bool = False) -> Family:
+def initial_model(config: TrainingConfig, device: str, workdir: Workdir, cached: bool = False) -> Family:
     """The model to train, on a device, with fp32 weights: a gradient scaler cannot train half-precision weights.
 
     `cached`: another process of this run has already downloaded the base.
@@ -35,7 +36,7 @@ def initial_model(config: TrainingConfig, device: str, cached: bool = False) -> 
         pipeline = new_pipeline(config.model.from_scratch, config.context_length, config.prediction_length)
         pipeline.model.to(device)
     else:
-        pipeline = load_pipeline(config.model.base or "", device, cached)
+        pipeline = load_pipeline(workdir.model_source(config.model.base or ""), device, cached)
     if isinstance(pipeline, Chronos2Pipeline):
         # Before training, because the model truncates its input to its configured context.
         extend_context(pipeline.model, config.context_length, config.prediction_length)
@@ -44,12 +45,19 @@ def initial_model(config: TrainingConfig, device: str, cached: bool = False) -> 
 
 
 def load_pipeline(base: str, device: str, cached: bool = False, key: str = "model.base") -> BaseChronosPipeline:
-    """Load a hub id, `s3://` URI or local path. Raises InvalidInput with the configuration's `key`."""
+    """Load a hub id, `s3://` URI or local path: only its safetensors, and no code.
+
+    Raises:
+        InvalidInput: it cannot be loaded, or is an adapter, which names the model to load with it. With the
+            configuration's `key`.
+    """
+    if Path(base, "adapter_config.json").exists():
+        raise InvalidInput(key, f"{base} is an adapter of another model", "merge it into that model first")
     # Without force the library trusts any file in its cache, even one left by a download that was killed.
     forced = {"force_s3_download": True} if base.startswith("s3://") and not cached else {}
     try:
         pipeline: BaseChronosPipeline = BaseChronosPipeline.from_pretrained(
-            base, device_map=device, dtype=torch.float32, **forced
+            base, device_map=device, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **forced
         )
     except (OSError, ValueError) as error:
         raise InvalidInput(key, f"{base} cannot be loaded: {one_line(str(error), 200)}") from error

@@ -57,7 +57,7 @@ def main() -> int:
             config = parse_training(json.loads(workdir.config.read_text()), workdir.config.name)
             panel = open_panel(panel_folder(workdir, options.data))
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            family, _, job = prepare(config, panel, options.data, device, process)
+            family, _, job = prepare(config, panel, options.data, device, process, workdir)
             family.use_attention(options.attention, panel.columns)
             fit(job, workdir.checkpoints, Metrics(Path(os.devnull)), stop)
     except (UserError, LossNotFinite) as error:

@@ -59,12 +59,12 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     data_sha256, panel = load_panel(workdir, config, metrics)
     stop.check()
     metrics.event("loading", what="model", series=len(panel))
-    family, split, job = prepare(config, panel, data_sha256, device, process)
+    family, split, job = prepare(config, panel, data_sha256, device, process, workdir)
     attention = family.choose_attention(panel, next(split.test.batches(0, len(panel))))
     metrics.event(
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
-    references = reference_models(config)
+    references = reference_models(config, workdir)
     reserved = evaluation_seconds(family, references, split)
     stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
@@ -128,11 +128,11 @@ def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str,
 
 
 def prepare(
-    config: TrainingConfig, panel: Panel, data_sha256: str, device: str, process: Process
+    config: TrainingConfig, panel: Panel, data_sha256: str, device: str, process: Process, workdir: Workdir
 ) -> tuple[Family, Split, TrainingJob]:
     """The model to train, the split of the data, and the training job. Raises InvalidInput."""
     set_seed(config.training.seed)
-    family = initial_model(config, device, cached=process.rank > 0)
+    family = initial_model(config, device, workdir, cached=process.rank > 0)
     if config.model.lora is not None:
         add_lora(family, config.model.lora)
     family.freeze_unused(panel.columns)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +17,7 @@ from agent.chronos.batching.held_out import QUANTILES, hold_out
 from agent.chronos.evaluate.metrics import errors, scores
 from agent.chronos.model import load
 from agent.chronos.model.families import family_of
+from agent.data.hashing import sha256_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.job_config.parse import parse_config
 from tests.agent.builders import tiny_chronos
@@ -136,3 +139,28 @@ def test_the_base_is_evaluated_with_its_own_context(tmp_path: Path) -> None:
     forecasts = np.sort(family.forecast(panel, next(test.batches(0, 12)), QUANTILES), axis=-1)
     found = scores(errors(test, forecasts[None]))
     assert report(workdir)["models"]["base"]["wql"] == pytest.approx(found["wql"], rel=1e-5)
+
+
+def test_only_safetensors_are_loaded_and_no_adapter(tmp_path: Path) -> None:
+    """A pickle is code, and an adapter names the model that is loaded with it."""
+    base = Path(a_base(tmp_path, "chronos-bolt"))
+    (base / "model.safetensors").rename(tmp_path / "model.safetensors")
+    torch.save({}, base / "pytorch_model.bin")
+    with pytest.raises(InvalidInput, match=r"model\.base: .*base cannot be loaded: .*model\.safetensors"):
+        load.load_pipeline(str(base), "cpu")
+    (tmp_path / "model.safetensors").rename(base / "model.safetensors")
+    (base / "adapter_config.json").write_text('{"base_model_name_or_path": "somebody/else"}')
+    with pytest.raises(InvalidInput, match=r"base is an adapter of another model"):
+        load.load_pipeline(str(base), "cpu")
+
+
+def test_a_model_that_the_agent_has_downloaded_is_the_one_that_is_loaded(tmp_path: Path) -> None:
+    workdir = toy_workdir(tmp_path)
+    shutil.copytree(a_base(tmp_path, "chronos-bolt"), workdir.reference("amazon/chronos-bolt"))
+    config: Any = tiny_chronos(steps=2) | {"model": {"base": "amazon/chronos-bolt"}}
+    config["evaluation"] = {"season_length": 6, "champion": "amazon/chronos-bolt", "baselines": []}
+    train(workdir, config)
+    assert set(report(workdir)["models"]) == {"trained", "seasonal_naive", "base", "champion"}
+    facts = json.loads(workdir.facts.read_text())
+    assert facts["base"]["name"] == "amazon/chronos-bolt"
+    assert facts["base"]["sha256"] == sha256_of(workdir.reference("amazon/chronos-bolt") / "model.safetensors")

@@ -81,7 +81,7 @@ def test_a_family_without_covariates_refuses_them(tmp_path: Path) -> None:
 def test_a_longer_context_than_the_bases_is_trained_and_saved(tmp_path: Path) -> None:
     workdir = toy_workdir(tmp_path)
     config = tiny_chronos(steps=2) | {"model": {"base": a_base(tmp_path, "chronos-2")}, "context_length": 36}
-    family = load.initial_model(parse_config(config, "test"), "cpu")
+    family = load.initial_model(parse_config(config, "test"), "cpu", workdir)
     panel = panel_of(workdir, parse_config(config, "test"))
     batch = family.batch(panel, WindowBatch(np.arange(4), np.full(4, 40)))
     other = batch | {"context": batch["context"].clone()}

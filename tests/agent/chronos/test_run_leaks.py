@@ -156,7 +156,7 @@ def test_the_model_to_export_is_chosen_on_the_selection_window_alone(tmp_path: P
         statistical.fitting(panel, split.test, config.evaluation) as fits,
     ):
         forecaster = Forecaster(panel, metrics, StopSignal())
-        references = [RivalReference("base", "model.base", wrong)]
+        references = [RivalReference("base", "model.base", "b", wrong)]
         document, _ = evaluate(family, references, split, config, workdir, forecaster, fits)
     assert document["exported"] == exported
 

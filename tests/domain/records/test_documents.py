@@ -18,7 +18,7 @@ from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Claim, CleanedUp, CleanupReport, OutcomeReport, StatusReport
-from chronos_ec2.domain.records.request import Budget, DataObject, Parent, Request
+from chronos_ec2.domain.records.request import Budget, DataObject, ModelReference, Parent, Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.testing.builders import INSTANCE_ID, LANE, NOW, RUN_ID, a_heartbeat, a_run, seconds
@@ -65,6 +65,7 @@ A_REQUEST = Request(
     Parent("20260130T120000Z-0a0b0c", "20260129T120000Z-0a0b0c", "3" * 64),
     Budget(NOW + seconds(43200), 12.5, 1.624, (("g4dn.2xlarge", 0.752), ("g5.4xlarge", 1.624)), 4, 3),
     Job.FORECAST, (DataObject("cached-datasets/b.parquet", 5, '"0a1c"'),),
+    (ModelReference("amazon/chronos-2", "s3://bucket/cached-datasets/models/4/", (("config.json", "4" * 64),)),),
 )  # fmt: skip
 A_CLAIM = Claim(RUN_ID, 2, INSTANCE_ID, "3f8e2a6c-boot", "00ff")
 A_STATUS = StatusReport(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -10,7 +11,7 @@ import pytest
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, Request
+from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, ModelReference, Request
 from chronos_ec2.testing.builders import LANE, RUN_ID
 
 PLAIN = Request(RUN_ID, LANE, {}, ("g5.xlarge",), "0" * 64, (), Limits())
@@ -50,8 +51,10 @@ def test_limits_that_were_overridden_are_those_of_the_run() -> None:
         ({"limits": {"lease": 0}}, "limits: lease must be a number of seconds above zero, not 0"),
         ({"allow_cpu": 1}, "field 'allow_cpu' is missing or of the wrong type"),
         ({"instance_types": "g5.xlarge"}, "field 'instance_types' is missing or of the wrong type"),
+        ({"bundle_sha256": "0" * 64 + "  /etc/passwd\n"}, "field 'bundle_sha256' does not have its form"),
+        ({"code_sha256": "../0"}, "field 'code_sha256' does not have its form"),
     ],
-    ids=["newer", "older", "run id", "limits", "flag", "types"],
+    ids=["newer", "older", "run id", "limits", "flag", "types", "bundle", "code"],
 )  # fmt: skip
 def test_a_request_that_is_not_ours_is_unreadable_and_says_why(changes: dict[str, Any], problem: str) -> None:
     assert read_with(**changes) == f"request.json: {problem}"
@@ -72,3 +75,29 @@ def test_a_request_may_have_16_mib() -> None:
     assert MAX_REQUEST_BYTES == 16_777_216
     assert refused(b" " * (MAX_REQUEST_BYTES + 1)) == "request.json: more than 16777216 bytes"
     assert refused(b" " * MAX_REQUEST_BYTES).startswith("request.json: not JSON")
+
+
+MODEL = {"given": "amazon/chronos-2", "uri": "s3://bucket/cached-datasets/models/0/", "sha256": {"a.json": "0" * 64}}
+
+
+def test_the_models_of_a_request_are_read_as_they_were_written() -> None:
+    model = ModelReference("amazon/chronos-2", "s3://bucket/cached-datasets/models/0/", (("a.json", "0" * 64),))
+    written = replace(PLAIN, models=(model,)).to_json()
+    assert json.loads(written)["models"] == [MODEL]
+    assert Request.from_json(written).models == (model,)
+
+
+@pytest.mark.parametrize(
+    ("change", "problem"),
+    [
+        ({"uri": "s3://bucket/"}, "request.json.models[0]: field 'uri' does not have its form"),
+        ({"uri": "https://example.com/a/"}, "request.json.models[0]: field 'uri' does not have its form"),
+        ({"uri": "s3://bucket/models/0"}, "request.json.models[0]: field 'uri' does not have its form"),
+        ({"sha256": {"a.json": "0"}}, "request.json.models[0].sha256: field 'a.json' does not have its form"),
+        ({"sha256": {"../a": "0" * 64}}, "models: '../a' is not a valid name of a file"),
+        ({"sha256": {"/a": "0" * 64}}, "models: '/a' is not a valid name of a file"),
+        ({"given": 1}, "request.json.models[0]: field 'given' is missing or of the wrong type"),
+    ],
+)
+def test_a_model_without_exact_files_is_refused(change: dict[str, Any], problem: str) -> None:
+    assert read_with(models=[MODEL | change]) == problem

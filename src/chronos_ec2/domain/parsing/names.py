@@ -8,6 +8,7 @@ from functools import lru_cache
 from chronos_ec2.domain.errors import InvalidInput
 
 INSTANCE_ID_PATTERN = re.compile(r"i-[0-9a-f]{8,17}")
+SHA256_PATTERN = re.compile(r"[0-9a-f]{64}")
 _NAME = re.compile(r"[a-z][a-z0-9-]{0,30}")
 _BUCKET = re.compile(r"[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]")
 _INSTANCE_TYPE = re.compile(r"[a-z][a-z0-9-]{0,30}\.[a-z0-9-]{1,30}")

@@ -16,7 +16,7 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
-from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, one_line
+from chronos_ec2.domain.parsing.names import INSTANCE_ID_PATTERN, SHA256_PATTERN, one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.run import check_run_id
 from chronos_ec2.domain.records.status import MAX_VERDICT, Cause, DecidedBy, Outcome, Status, Verdict
@@ -29,7 +29,6 @@ _CLEANED_WORDS = 80
 _STEP = re.compile(r"[a-z0-9][a-z0-9_.-]{0,63}")
 _NONCE = re.compile(r"[0-9a-f]{1,64}")
 _BOOT_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE = re.compile(r"[0-9A-Za-z][0-9A-Za-z._/-]{0,99}")
 _PHASES = (Status.INITIALIZATION, Status.DATA_SYNC, Status.TRAINING, Status.RESULTS_SYNC)
 
@@ -211,7 +210,7 @@ class OutcomeReport:
             fields.matching("nonce", _NONCE),
             verdict,
             cleanup,
-            tuple((name, models.matching(name, _SHA256)) for name in names),
+            tuple((name, models.matching(name, SHA256_PATTERN)) for name in names),
         )
 
 

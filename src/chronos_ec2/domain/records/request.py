@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import datetime, timedelta
@@ -10,10 +11,11 @@ from typing import Any, NamedTuple
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import SHA256_PATTERN, one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import check_model_names
 from chronos_ec2.domain.records.run import check_run_id
 from chronos_ec2.domain.records.status import Job
 
@@ -24,6 +26,7 @@ MAX_REQUEST_BYTES = 16 * 1024 * 1024
 _LONGEST_SPAN = timedelta(days=366)
 _REST_BYTES = 64 * 1024
 """Room for everything in a request but its configuration and its data files."""
+_FOLDER_URI = re.compile(r"s3://[a-z0-9][a-z0-9.-]{1,61}[a-z0-9]/(?:[0-9A-Za-z._-]{1,100}/){1,9}")
 
 
 class DataObject(NamedTuple):
@@ -32,6 +35,35 @@ class DataObject(NamedTuple):
     key: str
     size: int
     etag: str
+
+
+@dataclass(frozen=True, slots=True)
+class ModelReference:
+    """A model that a run loads.
+
+    Attributes:
+        given: Its name in the configuration.
+        uri: The folder with its files, in the bucket of the run.
+        sha256: The SHA-256 of each file, by its name in the folder.
+    """
+
+    given: str
+    uri: str
+    sha256: tuple[tuple[str, str], ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """The reference in the request."""
+        return {"given": self.given, "uri": self.uri, "sha256": dict(self.sha256)}
+
+    @classmethod
+    def from_fields(cls, fields: Fields) -> ModelReference:
+        """The reference in a request. Raises InvalidDocument."""
+        hashes, names = fields.child("sha256"), check_model_names(fields.raw("sha256"))
+        return cls(
+            fields.text("given"),
+            fields.matching("uri", _FOLDER_URI),
+            tuple((name, hashes.matching(name, SHA256_PATTERN)) for name in names),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,6 +130,7 @@ class Request:
         config: The resolved configuration, see `job_config`.
         bundle_sha256: Hash of the agent's code.
         dataset_keys: Exactly the objects to train on.
+        models: Exactly the models to load.
         log_group: The CloudWatch log group, if the logs go there too.
         code_sha256: Hash of the user's own trainer, if any.
         commit: The git commit of the launching code, None if unknown.
@@ -128,6 +161,7 @@ class Request:
     budget: Budget | None = None
     job: Job = Job.TRAIN
     future_keys: tuple[DataObject, ...] = ()
+    models: tuple[ModelReference, ...] = ()
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -156,6 +190,7 @@ class Request:
                 "budget": self.budget and self.budget.to_dict(),
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
+                "models": [one.to_dict() for one in self.models],
                 "dataset": _dataset(self.dataset_keys),
                 "future": _dataset(self.future_keys),
             }
@@ -173,13 +208,13 @@ class Request:
                 lane=Lane(fields.text("environment"), fields.text("lane")),
                 config=fields.raw("config"),
                 instance_types=tuple(fields.texts("instance_types")),
-                bundle_sha256=fields.text("bundle_sha256"),
+                bundle_sha256=fields.matching("bundle_sha256", SHA256_PATTERN),
                 dataset_keys=_objects(fields, "dataset"),
                 limits=Limits.from_overrides(fields.raw("limits")),
                 allow_cpu=fields.flag("allow_cpu"),
                 market=read_market(fields.text_or_none("market") or ON_DEMAND),
                 log_group=fields.text_or_none("log_group"),
-                code_sha256=fields.text_or_none("code_sha256"),
+                code_sha256=fields.matching("code_sha256", SHA256_PATTERN) if fields.has("code_sha256") else None,
                 commit=fields.text_or_none("commit"),
                 wait_for_capacity=_span(fields, "wait_for_capacity_seconds"),
                 on_demand_after=_span(fields, "on_demand_after_seconds"),
@@ -187,6 +222,7 @@ class Request:
                 budget=Budget.from_fields(fields.child("budget")) if fields.has("budget") else None,
                 job=Job(fields.text("job")),
                 future_keys=_objects(fields, "future"),
+                models=tuple(ModelReference.from_fields(one) for one in fields.children("models")),
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

@@ -23,6 +23,7 @@ from agent.chronos.model.families import Chronos2Family, Family
 from agent.data.panel import Columns, Floats, Panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
+from agent.protocol.workdir import Workdir
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.job_config.parse import parse_config
 from tests.agent.builders import FakeTime, tiny_chronos
@@ -126,7 +127,10 @@ def test_time_is_reserved_for_every_pass_of_every_model(tmp_path: Path) -> None:
     parsed = parse_config(config, "test")
     seconds = time_budget.evaluation_seconds(
         SlowModel(a_family("chronos-2"), clock),
-        [SlowReference(one.name, one.key, one.source) for one in reference_models(parsed)],
+        [
+            SlowReference(one.name, one.key, one.given, one.source)
+            for one in reference_models(parsed, Workdir(tmp_path))
+        ],
         Split.of(panel, parsed),
         monotonic=clock,
     )
