@@ -28,12 +28,12 @@ from agent.run_report import write_report
 from agent.supervise.periodic import HeartbeatThread, PeriodicTask
 from agent.supervise.supervisor import UPLOAD_SHARE, Callbacks, Timeouts, read_result, supervise
 from agent.supervise.time_limit import time_limit
+from chronos_ec2.bundled.instance_types import gpus_of
 from chronos_ec2.domain.errors import ChronosError, Fenced, InvalidInput, ServiceUnavailable
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.request import REQUEST
 from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
-from chronos_ec2.job_config.defaults import gpus_of
 from chronos_ec2.job_config.parse import parse_training
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.services.checkpoints import stored_checkpoints

@@ -73,7 +73,7 @@ NODES = {
     "chronos_ec2.worker": Node(336, 442, _ROWS[4], "service", "run protocol"),
     "chronos_ec2.job_config": Node(30, 130, _ROWS[5], "service", "schema, defaults"),
     "chronos_ec2.user_data": Node(138, 222, _ROWS[5], "service", "boot script"),
-    "chronos_ec2.price_list": Node(230, 314, _ROWS[5], "service", "prices"),
+    "chronos_ec2.bundled": Node(230, 314, _ROWS[5], "service", "prices, types"),
     "chronos_ec2.run_store": Node(336, 442, _ROWS[5], "service", "records in S3"),
     "chronos_ec2.ports": Node(254, 442, _ROWS[6], "domain", "protocols for what AWS does"),
     "chronos_ec2.domain": Node(30, 442, _ROWS[7], "domain", "values and rules, standard library only"),

@@ -1,6 +1,6 @@
 """Estimates the cost of chronos-ec2, idle and for a run: `python -m tools.cost_table` writes docs/cost.md.
 
-The calls of a sweep are counted on the real code, alarm metrics in the template; prices are in chronos_ec2.price_list.
+The calls of a sweep are counted on the real code, alarm metrics in the template; prices are in chronos_ec2.bundled.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from agent.logs.redacted_copy import MAX_PARTS, PART_BYTES
+from chronos_ec2.bundled.prices import BundledPrices, price_table
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.planning.cost import HOURS_PER_MONTH, PUBLIC_IPV4_USD_PER_HOUR
 from chronos_ec2.job_config.schema import Training
 from chronos_ec2.ports import Price
-from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.services.prices import ROOT_VOLUME_GIB
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.faults import AWS_CALLS
@@ -209,7 +209,7 @@ default on this instance type, writes far smaller ones.
 
 ## Sources
 
-All prices are in `src/chronos_ec2/price_list/prices.toml`. A launch takes the prices that AWS lists at that moment, and
+All prices are in `src/chronos_ec2/bundled/prices.toml`. A launch takes the prices that AWS lists at that moment, and
 those of the file only where AWS does not answer or refuses; `launch --price` replaces that of the instance.
 
 - instances: {price_table()["sources"]["on_demand"].strip()}

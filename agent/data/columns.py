@@ -4,95 +4,21 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
-from dataclasses import dataclass
-from functools import cached_property
 from itertools import islice
 from pathlib import Path
-from typing import Any
-from urllib.parse import unquote
 from zoneinfo import ZoneInfo
 
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow.fs import LocalFileSystem
 
 from agent.data.findings import EXAMPLES, Finding, Findings, setting_for
+from agent.data.ingest.parts import Part, open_parts
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
 
-_NO_KEY = "__HIVE_DEFAULT_PARTITION__"
 _UNITS = ("s", "ms", "us", "ns")
 _OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
-_INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 _PERIOD = "pandas.period"
-
-
-@dataclass(frozen=True)
-class Part:
-    """A Parquet file with rows. `keys`: the columns in the names of its folders, NAME=VALUE, as Arrow scalars."""
-
-    path: Path
-    fragment: Any
-    metadata: pq.FileMetaData
-    keys: Mapping[str, Any]
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The types as they were written."""
-        schema: pa.Schema = self.metadata.schema.to_arrow_schema()
-        return schema
-
-    @property
-    def rows(self) -> int:
-        """At least one."""
-        rows: int = self.metadata.num_rows
-        return rows
-
-    @property
-    def name(self) -> str:
-        """The file's name for messages, with the folders that are columns."""
-        return "/".join([*(one for one in self.path.parts[:-1] if "=" in one), self.path.name])
-
-    def field(self, column: str) -> pa.Field | None:
-        """The column in the file, or in the names of its folders; None if it has none."""
-        if column in self.schema.names:
-            return self.schema.field(self.schema.names.index(column))
-        return pa.field(column, self.keys[column].type) if column in self.keys else None
-
-
-def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
-    """The files with rows, by their footers. A file without any makes no difference, whatever its columns.
-
-    Raises:
-        InvalidInput: a file is not Parquet, or there are no rows.
-    """
-    import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
-
-    # Text is read as codes and dictionaries; the names of other columns are ignored here.
-    text = [*data.item_id, *data.past_covariates, *data.known_covariates]
-    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
-    layout = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=checked)
-    disk, found = LocalFileSystem(), []
-    for path in files:
-        fragment = layout.make_fragment(str(path), disk)
-        try:
-            metadata = fragment.metadata
-        except (pa.ArrowException, OSError) as error:
-            raise InvalidInput(path.name, f"is not Parquet: {one_line(str(error), 160)}") from error
-        if metadata.num_rows:
-            found.append((path, fragment, metadata, _keys(path)))
-    if not found:
-        raise InvalidInput("data.path", "the data set has no rows")
-    values: dict[str, list[str | None]] = {}
-    for *_, keys in found:
-        for name, value in keys.items():
-            values.setdefault(name, []).append(value)
-    kinds = {name: _key_type(texts, is_time=name == data.timestamp) for name, texts in values.items()}
-    return [
-        Part(path, fragment, metadata, {name: pa.scalar(value).cast(kinds[name]) for name, value in keys.items()})
-        for path, fragment, metadata, keys in found
-    ]
 
 
 def check_columns(parts: Sequence[Part], data: Data, findings: Findings) -> int:
@@ -159,22 +85,6 @@ def zone_of(kind: pa.DataType) -> str | None:
 def names_of(paths: Iterable[Part]) -> str:
     """A few names of files."""
     return ", ".join(one_line(part.name, 80) for part in islice(paths, EXAMPLES))
-
-
-def _keys(path: Path) -> dict[str, str | None]:
-    found = (one.partition("=") for one in path.parts[:-1] if "=" in one)
-    return {unquote(name): None if value == _NO_KEY else unquote(value) for name, _, value in found}
-
-
-def _key_type(texts: Sequence[str | None], *, is_time: bool) -> pa.DataType:
-    """Integers if they all are, times for the column of times, else text."""
-    known = [text for text in texts if text is not None]
-    if known and all(_INTEGER.fullmatch(text) for text in known):
-        return pa.int64()
-    try:
-        return pa.array(known).cast(pa.timestamp("ms")).type if is_time else pa.string()
-    except pa.ArrowException:
-        return pa.string()
 
 
 def _check_column(parts: Sequence[Part], column: str, role: str, allows: Callable[[pa.DataType], bool]) -> None:

@@ -11,6 +11,7 @@ from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.errors import unattended
+from chronos_ec2.aws.offers.instance_types import Ec2Catalogue
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
@@ -18,11 +19,13 @@ from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.bundled.prices import BundledPrices
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.stack_status import stack_name
 from chronos_ec2.ports import (
+    Catalogue,
     Clock,
     Deadlines,
     Deployment,
@@ -33,7 +36,6 @@ from chronos_ec2.ports import (
     SetupChecks,
     Stack,
 )
-from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.prices import CurrentPrices
@@ -74,6 +76,7 @@ class OperatorWorld:
     deployment: Deployment
     reconciler: Reconciler
     prices: Prices
+    catalogue: Catalogue
     clock: Clock
     limits: Limits
 
@@ -191,6 +194,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
         prices=prices,
+        catalogue=Ec2Catalogue(ec2),
         clock=clock,
         limits=limits,
     )

@@ -119,7 +119,7 @@ class TestOnADeployedEnvironment:
         assert_one_line(self.launch(run, config, CONFIG), "b.parquet", "empty")
 
     @pytest.mark.parametrize(
-        "arguments", [("--max-hours", "0.1"), ("--lane", "A B"), ("--max-cost", "1", "--instance-type", "x9.large")]
+        "arguments", [("--max-hours", "0.1"), ("--lane", "A B"), ("--max-cost", "1", "--instance-type", "p5e.48xlarge")]
     )
     def test_impossible_limits(self, run: Command, config: Path, arguments: tuple[str, ...]) -> None:
         where = {"--lane": "lane"}.get(arguments[0], arguments[0])

@@ -322,7 +322,7 @@ def test_tables_are_uploaded_as_parquet(run: Command, tmp_path: Path) -> None:
 def test_an_unknown_price_with_a_cap_is_refused_before_anything_is_uploaded(run: Command, config: Path) -> None:
     run("upload", "agent")
     before = {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]}
-    refused = run("launch", "--config", str(config), "--instance-type", "x9.huge", "--allow-cpu", "--max-cost", "3")
+    refused = run("launch", "--config", str(config), "--instance-type", "p5e.48xlarge", "--max-cost", "3")
     assert (refused.code, "--max-cost" in refused.err, "give --price" in refused.err) == (2, True, True)
     assert {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]} == before
 

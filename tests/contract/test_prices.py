@@ -14,9 +14,9 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.offers.prices import AwsPrices, pricing_region
+from chronos_ec2.bundled.prices import BundledPrices, price_table
 from chronos_ec2.domain.errors import ChronosError, NoCredentials, NotAllowed, ServiceUnavailable
 from chronos_ec2.ports import Price, Prices
-from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.testing import Faults, MemoryAws
 from chronos_ec2.testing.aws import MemoryPrices

@@ -6,8 +6,8 @@ import re
 
 import pytest
 
+from chronos_ec2.bundled.prices import BundledPrices, price_table
 from chronos_ec2.domain.planning.cost import PUBLIC_IPV4_USD_PER_HOUR
-from chronos_ec2.price_list import BundledPrices, price_table
 from chronos_ec2.services.prices import ROOT_VOLUME_GIB, hourly_price
 from tools.cost_table import (
     DOCUMENT,

@@ -17,6 +17,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.clocks import SystemClock
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.stack_outputs import read_stack
+from chronos_ec2.bundled.prices import BundledPrices
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
@@ -27,7 +28,6 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, shared_key
 from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import InstanceContainer
-from chronos_ec2.price_list import BundledPrices
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names

@@ -9,8 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from agent.data.columns import Part, check_columns, open_parts, stored_time
+from agent.data.columns import check_columns, stored_time
 from agent.data.findings import Finding, Findings, for_instance, setting_for, some_of
+from agent.data.ingest.parts import Part, open_parts
 from agent.data.ingest.placement import FolderColumns, Placed, drop_duplicates, drop_short, place
 from agent.data.ingest.scan import Scan, exact, scan
 from agent.data.ingest.sorting import Numbers, Rows, sort

@@ -5,25 +5,21 @@ Only item and time of each row are kept in memory; values are written to the blo
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from itertools import groupby
 from typing import Any
 
 import numpy as np
 import pyarrow as pa
-import pyarrow.parquet as pq
-from pyarrow.fs import LocalFileSystem
 
-from agent.data.columns import Part, common_time, is_text, names_of, value_type
+from agent.data.columns import common_time, is_text, names_of, value_type
+from agent.data.ingest.batches import CHUNK_ROWS, batches
+from agent.data.ingest.parts import Part
 from agent.data.panel import Block, Floats, Indices
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
 
-_CHUNK_ROWS = 1 << 17
-_READ_AHEAD = 8
-"""Chunks decoded ahead: enough for two cores, and little memory."""
 Codes = np.ndarray[Any, np.dtype[np.int32]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
@@ -75,18 +71,18 @@ def scan(parts: Sequence[Part], data: Data, block: Block, progress: Callable[[in
     codes = [np.empty(rows, np.int32) for _ in ids]
     values = [_Values(name, _holds_text(parts, name)) for name in data.values]
     ticks, missing = np.empty(rows, np.int64), {name: np.zeros(len(parts), np.int64) for name in _named(data)}
-    start = 0
-    for number, batch in _batches(parts, [*_named(data), *data.values]):
+    start, draft = 0, _Draft(block, len(values), progress)
+    for number, batch in batches(parts, [*_named(data), *data.values]):
         part, here = parts[number], slice(start, start + len(next(iter(batch.values()))))
         for name, encoder, into in zip(data.item_id, ids, codes, strict=True):
             into[here] = encoder.codes(batch[name], part, name)
             missing[name][number] += np.count_nonzero(into[here] < 0)
         ticks[here] = _ticks(batch[data.timestamp], time_type, part, data.timestamp)
         missing[data.timestamp][number] += batch[data.timestamp].null_count
-        for index, column in enumerate(values):
-            block.write(index, start, column.read(batch[column.about.name], part))
+        for column, into in zip(values, draft.rows(here.stop - start), strict=True):
+            column.read(batch[column.about.name], part, into)
         start = here.stop
-        progress(len(ticks[here]))
+    draft.write()
     for name, counts in missing.items():
         if counts.any():
             files = names_of(part for part, count in zip(parts, counts, strict=True) if count)
@@ -96,83 +92,41 @@ def scan(parts: Sequence[Part], data: Data, block: Block, progress: Callable[[in
     return Scan(parts, [one.values() for one in ids], codes, ticks, time_type, [one.finish() for one in values])
 
 
+class _Draft:
+    """Values that are written when there are enough of them: files may be small and many."""
+
+    def __init__(self, block: Block, columns: int, progress: Callable[[int], None]) -> None:
+        self._block = block
+        self._values = np.empty((columns, CHUNK_ROWS), np.float32)
+        self._progress = progress
+        self._start = self._count = 0
+
+    def rows(self, count: int) -> Floats:
+        """(V, count) place for the next rows."""
+        if self._count + count > CHUNK_ROWS:
+            self.write()
+        self._count += count
+        return self._values[:, self._count - count : self._count]
+
+    def write(self) -> None:
+        """Write what is there."""
+        for index, values in enumerate(self._values):
+            self._block.write(index, self._start, values[: self._count])
+        self._progress(self._count)
+        self._start, self._count = self._start + self._count, 0
+
+
 def exact(parts: Sequence[Part], name: str) -> np.ndarray[Any, np.dtype[np.float64]]:
     """(n,) a column of numbers in double precision, in the order of the files."""
     found = [
         _cast(batch[name], pa.float64(), parts[number], name, safe=False).to_numpy(zero_copy_only=False)
-        for number, batch in _batches(parts, [name])
+        for number, batch in batches(parts, [name])
     ]
     return np.concatenate(found)
 
 
 def _named(data: Data) -> list[str]:
     return [*data.item_id, data.timestamp]
-
-
-def _batches(parts: Sequence[Part], names: Sequence[str]) -> Iterator[tuple[int, dict[str, pa.Array]]]:
-    """Yields the number of a file and its next rows by column, in order. Raises InvalidInput for a damaged file."""
-    import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
-
-    def layout(number: int) -> tuple[str, ...]:
-        return tuple(str(parts[number].schema.field(name).type) for name in names if name in parts[number].schema.names)
-
-    for _, group in groupby(range(len(parts)), layout):
-        numbers = list(group)
-        first = parts[numbers[0]]
-        stored = [name for name in names if name in first.schema.names]
-        kinds = first.fragment.physical_schema
-        schema = pa.schema([kinds.field(kinds.names.index(name)) for name in stored])
-        fragments = [parts[number].fragment for number in numbers]
-        scanner = ds.FileSystemDataset(fragments, schema, first.fragment.format, LocalFileSystem()).scanner(
-            columns=stored, batch_size=_CHUNK_ROWS, batch_readahead=_READ_AHEAD
-        )
-        yield from _numbered(parts, numbers, _guarded(scanner.to_batches(), parts, numbers, stored), names)
-
-
-def _numbered(
-    parts: Sequence[Part], numbers: Sequence[int], batches: Iterator[pa.RecordBatch], names: Sequence[str]
-) -> Iterator[tuple[int, dict[str, pa.Array]]]:
-    """The batches of consecutive files with their file's number, and the columns that the folders name."""
-    place, left = 0, parts[numbers[0]].rows
-    for batch in batches:
-        if not len(batch):
-            continue
-        if not left:
-            place += 1
-            left = parts[numbers[place]].rows
-        left -= len(batch)
-        part, found = parts[numbers[place]], dict(zip(batch.schema.names, batch.columns, strict=True))
-        for name in names:
-            if name not in found:
-                found[name] = pa.repeat(part.keys[name], len(batch))
-        yield numbers[place], found
-
-
-def _guarded(
-    batches: Iterator[pa.RecordBatch], parts: Sequence[Part], numbers: Sequence[int], names: Sequence[str]
-) -> Iterator[pa.RecordBatch]:
-    """The batches; an error in one of them names the file and the column, which Arrow does not."""
-    while True:
-        try:
-            batch = next(batches)
-        except StopIteration:
-            return
-        except (pa.ArrowException, OSError) as error:
-            _find_damage([parts[number] for number in numbers], names)
-            raise InvalidInput("data.path", f"cannot be read: {one_line(str(error), 160)}") from error
-        yield batch
-
-
-def _find_damage(parts: Sequence[Part], names: Sequence[str]) -> None:
-    for part in parts:
-        for name in names:
-            try:
-                with pq.ParquetFile(part.path, page_checksum_verification=True) as file:
-                    for _ in file.iter_batches(_CHUNK_ROWS, columns=[name]):
-                        pass
-            except (pa.ArrowException, OSError) as error:
-                problem = f"column {name!r} is damaged: {one_line(str(error), 160)}"
-                raise InvalidInput(part.name, problem, "write the file again") from error
 
 
 class _Encoder:
@@ -214,24 +168,23 @@ class _Values:
         self.about = ValueColumn(name)
         self._encoder = _Encoder(pa.string()) if text else None
 
-    def read(self, chunk: pa.Array, part: Part) -> Floats:
-        """(n,) values of a chunk."""
+    def read(self, chunk: pa.Array, part: Part, into: Floats) -> None:
+        """The values of a chunk, into (n,)."""
         if self._encoder is not None:
             codes = self._encoder.codes(chunk, part, self.about.name)
-            texts: Floats = codes.astype(np.float32)
-            texts[codes < 0] = np.nan
-            return texts
+            into[:] = codes
+            into[codes < 0] = np.nan
+            return
         name, kind = self.about.name, chunk.type
         if kind != pa.float32():
             chunk = _cast(chunk, pa.float64(), part, name, safe=False)
         found = chunk.to_numpy(zero_copy_only=False)
         with np.errstate(over="ignore", invalid="ignore"):
-            values: Floats = found.astype(np.float32, copy=False)
-            largest = float(np.fmax.reduce(np.abs(values), initial=0.0))
+            into[:] = found
+            largest = float(np.fmax.reduce(np.abs(into), initial=0.0))
         self.about.largest = max(self.about.largest, largest)
         if found.dtype != np.float32 and not self.about.rounded:
-            self.about.rounded = bool(((values != found) & (found == found)).any())  # noqa: PLR0124 - not NaN
-        return values
+            self.about.rounded = bool(((into != found) & (found == found)).any())  # noqa: PLR0124 - not NaN
 
     def finish(self) -> ValueColumn:
         """What is known of the column."""

@@ -20,6 +20,7 @@ from agent.data.panel import Block, Floats, Indices, item_names
 _SPARSE = 4
 """Maximum size of a table of all positions relative to the number of rows; beyond that, sorting is faster."""
 _SAMPLE = 10_000
+_PART = 1 << 17
 _THREADS = 2
 """Each holds a column; numpy lets others run while it picks values in another order."""
 Numbers = np.ndarray[Any, np.dtype[np.int32 | np.int64]]
@@ -132,7 +133,9 @@ def _sort_column(order: Numbers | None, block: Block, column: ValueColumn, index
     if order is not None:
         values = values[order]
     if recoded is not None:
-        values = recoded[np.where(np.isnan(values), -1, values).astype(np.int32)]
+        # In parts that stay in the processor's cache, and in place.
+        for part in np.split(values, range(_PART, len(values), _PART)):
+            part[:] = recoded[np.where(np.isnan(part), -1, part).astype(np.int32)]
     block.write(index, 0, values)
 
 

@@ -1,7 +1,7 @@
 """Defaults by instance type for keys that a configuration leaves out.
 
 They are resolved once, at launch, and stored with the run: a later attempt may run on another type, and must continue
-with the same batches. The table is a proposal based on memory and cores; nothing in it was measured on a GPU.
+with the same batches. The rule is a proposal by memory and cores; nothing in it was measured on a GPU.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import Any
 
+from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import Lora, TrainingConfig
@@ -18,57 +19,40 @@ _LORA_LEARNING_RATE = 1e-5
 """Chronos-2's recommendation for LoRA. The schema's default is its recommendation for all weights."""
 _SCRATCH_LEARNING_RATE = 1e-3
 """For a model from scratch, which the schema's default of 1e-6 would hardly train."""
-_SMALLEST = "xlarge"
-"""The only size with four cores; all others have at least eight."""
-_WORKERS_OF_SMALLEST = 2
+_CORES_KEPT, _MOST_WORKERS = 2, 8
+"""For trainer and agent, beside the workers of each GPU; and where more workers build no batches faster."""
 
 
 @dataclass(frozen=True, slots=True)
 class Defaults:
-    """Defaults for one instance family: batch rows with LoRA and with all weights, context in points, workers.
+    """Defaults for GPUs of a size: batch rows with LoRA and with all weights, context in points.
 
     `lora`: whether a base model gets an adapter if the configuration does not say.
     """
 
-    gpu: str
     lora: bool
     lora_rows: int
     full_rows: int
     context_length: int
-    workers: int
 
 
-BY_FAMILY = {
-    "g4dn": Defaults("T4, 16 GB", lora=True, lora_rows=32, full_rows=32, context_length=2048, workers=4),
-    "g5": Defaults("A10G, 24 GB", lora=True, lora_rows=128, full_rows=64, context_length=2048, workers=6),
-    "g6": Defaults("L4, 24 GB", lora=True, lora_rows=128, full_rows=64, context_length=2048, workers=6),
-    "p4d": Defaults("A100, 40 GB", lora=False, lora_rows=256, full_rows=256, context_length=8192, workers=8),
-    "p5": Defaults("H100, 80 GB", lora=False, lora_rows=256, full_rows=256, context_length=8192, workers=8),
+BY_GPU_GIB = {
+    36: Defaults(lora=False, lora_rows=256, full_rows=256, context_length=8192),
+    20: Defaults(lora=True, lora_rows=128, full_rows=64, context_length=2048),
+    12: Defaults(lora=True, lora_rows=32, full_rows=32, context_length=2048),
+    0: Defaults(lora=True, lora_rows=8, full_rows=8, context_length=2048),
 }
+"""By the least memory of each GPU: the first that a type reaches counts. Each GPU trains with its own batch."""
 
 
-_SINGLE_GPU_SIZES = frozenset({"xlarge", "2xlarge", "4xlarge", "8xlarge", "16xlarge"})
-_SINGLE_GPU_FAMILIES = ("g4dn", "g5", "g6")
-_GPU_COUNTS = {
-    "g4dn.12xlarge": 4,
-    "g4dn.metal": 8,
-    "g5.12xlarge": 4,
-    "g5.24xlarge": 4,
-    "g5.48xlarge": 8,
-    "g6.12xlarge": 4,
-    "g6.24xlarge": 4,
-    "g6.48xlarge": 8,
-    "p4d.24xlarge": 8,
-    "p5.48xlarge": 8,
-}
+def defaults_of(kind: InstanceType) -> Defaults:
+    """The defaults for the GPUs of an instance type."""
+    return next(found for least, found in BY_GPU_GIB.items() if kind.gpu_memory_mib >= least * 1024)
 
 
-def gpus_of(instance_type: str | None) -> int | None:
-    """Number of GPUs of an instance type, from the EC2 instance type guides; None for an unknown type."""
-    family, _, size = (instance_type or "").partition(".")
-    if family in _SINGLE_GPU_FAMILIES and size in _SINGLE_GPU_SIZES:
-        return 1
-    return _GPU_COUNTS.get(instance_type or "")
+def workers_of(kind: InstanceType) -> int:
+    """Processes per GPU that build batches: its cores without those that are kept, at least one."""
+    return max(1, min(_MOST_WORKERS, kind.vcpus // kind.gpus - _CORES_KEPT))
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,23 +63,22 @@ class Resolved:
     chosen: dict[str, Any]
 
 
-def resolve(config: JobConfig, instance_type: str | None) -> Resolved:
-    """Apply the defaults of an instance type, None for one without a GPU. Keys that are set stay as they are."""
+def resolve(config: JobConfig, kind: InstanceType | None) -> Resolved:
+    """Apply the defaults of an instance type, None for one that is not known. Keys that are set stay as they are."""
     if not isinstance(config, TrainingConfig) or config.trainer != "chronos":
         return Resolved(config, {})
-    chosen = dict(_choices(config, instance_type))
+    chosen = dict(_choices(config, kind if kind and kind.cuda else None))
     document = config.model_dump(mode="json")
     for key, value in chosen.items():
         section, _, name = key.rpartition(".")
         (document[section] if section else document)[name] = value
-    return Resolved(parse_config(document, f"defaults of {instance_type}"), chosen)
+    return Resolved(parse_config(document, f"defaults of {kind.name if kind else 'a CPU'}"), chosen)
 
 
-def _choices(config: TrainingConfig, instance_type: str | None) -> Iterator[tuple[str, Any]]:
-    family, _, size = (instance_type or "").partition(".")
-    defaults, explicit = BY_FAMILY.get(family), config.training.model_fields_set
-    lora = config.model.lora is not None
-    if defaults is not None:
+def _choices(config: TrainingConfig, kind: InstanceType | None) -> Iterator[tuple[str, Any]]:
+    explicit, lora = config.training.model_fields_set, config.model.lora is not None
+    if kind is not None:
+        defaults = defaults_of(kind)
         if config.model.base is not None:
             if defaults.lora and "lora" not in config.model.model_fields_set:
                 lora = True
@@ -105,6 +88,6 @@ def _choices(config: TrainingConfig, instance_type: str | None) -> Iterator[tupl
         if "batch_size" not in explicit:
             yield "training.batch_size", defaults.lora_rows if lora else defaults.full_rows
         if "workers" not in explicit:
-            yield "training.workers", _WORKERS_OF_SMALLEST if size == _SMALLEST else defaults.workers
+            yield "training.workers", workers_of(kind)
     if "learning_rate" not in explicit and (lora or config.model.from_scratch is not None):
         yield "training.learning_rate", _LORA_LEARNING_RATE if lora else _SCRATCH_LEARNING_RATE

@@ -2,6 +2,7 @@
 
 from chronos_ec2.ports.compute import Clock, Deadlines, Fleet, Relauncher, Resource
 from chronos_ec2.ports.environment import (
+    Catalogue,
     Deployment,
     Notifier,
     Price,
@@ -22,6 +23,7 @@ from chronos_ec2.ports.storage import (
 )
 
 __all__ = [
+    "Catalogue",
     "Clock",
     "Deadlines",
     "Deployment",

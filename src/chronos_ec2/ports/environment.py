@@ -10,6 +10,7 @@ from typing import Protocol
 
 from chronos_ec2.domain.limits import StackBounds
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.domain.planning.quota import VcpuQuota
 from chronos_ec2.domain.records.capacity import Market
 
@@ -40,6 +41,19 @@ class Prices(Protocol):
 
     def public_ipv4(self, region: str) -> Price | None:
         """An hour of a public IPv4 address in use."""
+
+
+class Catalogue(Protocol):
+    """The instance types of a region."""
+
+    def find(self, instance_types: Collection[str]) -> Mapping[str, InstanceType]:
+        """What each type is, by name.
+
+        Raises:
+            InvalidInput: EC2 has no such type in the region.
+            ServiceUnavailable, NotAllowed: EC2 does not say.
+        """
+        ...
 
 
 class Notifier(Protocol):

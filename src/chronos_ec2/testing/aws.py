@@ -5,7 +5,9 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from datetime import date, datetime
 
+from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.messages import Message
+from chronos_ec2.domain.planning.instance_type import InstanceType, unknown_type
 from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.ports import Price, Subscription
@@ -127,6 +129,21 @@ class MemoryPrices:
         return None if usd is None or region not in self.regions else Price(usd, self.as_of, live=True)
 
 
+class MemoryCatalogue:
+    """The instance types of this release, until a test changes them."""
+
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
+        self.types = dict(bundled_types())
+
+    def find(self, instance_types: Collection[str]) -> dict[str, InstanceType]:
+        """What each type is."""
+        self._faults.before("catalogue.find", "")
+        if missing := [name for name in instance_types if name not in self.types]:
+            raise unknown_type(missing[0], self.types)
+        return {name: self.types[name] for name in instance_types}
+
+
 class MemoryAws:
     """Every adapter over one clock and the same faults; `notifier` may be one of your own."""
 
@@ -144,5 +161,6 @@ class MemoryAws:
         self.deadlines = MemoryDeadlines(self.clock, faults)
         self.notifier = notifier or MemoryNotifier(faults)
         self.prices = MemoryPrices()  # the watchdog has a list, which cannot fail
+        self.catalogue = MemoryCatalogue(faults)
         self.streams = MemoryStreams(faults)
         self.setup_checks = MemorySetupChecks(faults)

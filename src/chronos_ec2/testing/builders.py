@@ -50,7 +50,7 @@ def a_run(**changes: Any) -> Run:
     return replace(run, **changes)
 
 
-BOUNDS = StackBounds(("g4dn.*", "g5.*", "g6.*", "g6e.*", "t3.*"), 10, timedelta(hours=168))
+BOUNDS = StackBounds(("g4dn.*", "g5.*", "g6.*", "g6e.*", "t3.*", "p5e.*"), 10, timedelta(hours=168))
 
 
 def a_stack(**changes: Any) -> Stack:

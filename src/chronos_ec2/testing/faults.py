@@ -41,6 +41,7 @@ AWS_CALLS = {
     "deadlines.cancel": "scheduler:DeleteSchedule",
     "notifier.publish": "sns:Publish",
     "streams.append": "logs:PutLogEvents",
+    "catalogue.find": "ec2:DescribeInstanceTypes",
     "prices.on_demand": "pricing:GetProducts",
     "prices.gib_month": "pricing:GetProducts",
     "prices.public_ipv4": "pricing:GetProducts",

@@ -302,6 +302,20 @@ def test_progress_is_reported_for_every_chunk(tmp_path: Path) -> None:
     assert calls == [(4, 20), (8, 20), (12, 20), (20, 20)]
 
 
+def test_small_files_are_written_together(tmp_path: Path) -> None:
+    """A thousand files of ten rows in a thousand pieces took longer than one file of ten thousand rows."""
+    files = [
+        a_file(tmp_path, f"{number}.parquet", item_id=[f"i{number:02}"] * 3, timestamp=days(1, 2, 3), target=range(3))
+        for number in range(20)
+    ]
+    calls: list[tuple[int, int]] = []
+    panel = read_panel(
+        files, Data.model_validate({"path": "x"}), 1, tmp_path / "panel", lambda *call: calls.append(call)
+    )
+    assert calls == [(60, 180), (120, 180), (180, 180)]
+    assert panel.values.tolist() == [[0, 1, 2] * 20]
+
+
 @given(
     st.lists(st.tuples(st.integers(0, 5), st.integers(0, 30)), min_size=2, max_size=60, unique=True),
     st.sampled_from([1, 7, 1000]),

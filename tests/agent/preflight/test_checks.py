@@ -27,8 +27,8 @@ from agent.preflight.checks import (
     preflight,
 )
 from agent.preflight.cuda_probe import supports
+from chronos_ec2.bundled.instance_types import gpus_of
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.job_config.defaults import gpus_of
 
 T4 = nvml.Driver("580.65", (nvml.Gpu("Tesla T4", 16 * 2**30),))
 

@@ -13,6 +13,7 @@ from chronos_ec2.domain.limits import MAX_LIMIT, Limits
 from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.parsing.times import short_span
+from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import DataObject, check_request_size
@@ -22,7 +23,7 @@ from chronos_ec2.job_config.defaults import resolve
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
-from chronos_ec2.ports import ObjectTransfer, Prices, SetupChecks, Stack
+from chronos_ec2.ports import Catalogue, ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.doctor import check_bucket_region, check_sweep
 from chronos_ec2.services.launch.config import default_config
@@ -31,6 +32,7 @@ from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchSpec
+from chronos_ec2.services.launch.types import find_types
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.trainer import publish_code
@@ -109,6 +111,7 @@ class LaunchPreparation:
     transfer: ObjectTransfer
     setup_checks: SetupChecks
     prices: Prices
+    catalogue: Catalogue
     limits: Limits
     report: Callable[[str], None]
     warn: Callable[[str], None]
@@ -130,8 +133,9 @@ class LaunchPreparation:
             return self._plan_resumed(request, request.resume)
         config = request.config or default_config(self.store, self.stack.environment, self.warn)
         instance_types = split_instance_types(request.instance_types or self.stack.instance_type)
+        kinds = self._types(request, instance_types, request.allow_cpu)
         # A run that may train on a CPU gets no defaults for a GPU.
-        resolved = resolve(config, None if request.allow_cpu else instance_types[0])
+        resolved = resolve(config, None if request.allow_cpu else kinds.get(instance_types[0]))
         config = resolved.config
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
         dataset = (
@@ -148,6 +152,7 @@ class LaunchPreparation:
         before = resumed.request
         instance_types = split_instance_types(request.instance_types or ",".join(before.instance_types))
         config = parse_config(dict(before.config), f"the configuration of run {run_id}")
+        self._types(request, instance_types, before.allow_cpu)
         spec = replace(
             self._spec(request, before.config, config.data.path, instance_types),
             bundle_sha256=before.bundle_sha256, code_sha256=before.code_sha256, commit=before.commit,
@@ -176,6 +181,13 @@ class LaunchPreparation:
         bundle_sha256, _ = publish_agent(self.stack.packages_in_image, self.store, self.transfer, self.report)
         return replace(spec, bundle_sha256=bundle_sha256, commit=commit_of(CHECKOUT))
 
+    def _types(
+        self, request: LaunchRequest, instance_types: tuple[str, ...], allow_cpu: bool
+    ) -> Mapping[str, InstanceType]:
+        """What the types are. Raises InvalidInput for one that the stack does not allow or a run cannot use."""
+        self.stack.bounds.check(instance_types, with_max_runtime(self.limits, request.max_hours).max_runtime)
+        return find_types(self.catalogue, instance_types, allow_cpu, self.warn)
+
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
     ) -> LaunchSpec:
@@ -184,8 +196,6 @@ class LaunchPreparation:
         prices = list_prices(self.prices, region, instance_types, volume_gib)
         if price is None:
             check_cap(instance_types, prices, request.max_cost_usd)
-        limits = with_max_runtime(self.limits, request.max_hours)
-        self.stack.bounds.check(instance_types, limits.max_runtime)
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)
@@ -199,7 +209,7 @@ class LaunchPreparation:
             subnet_ids=self.stack.subnet_ids,
             bucket=self.stack.bucket,
             bundle_sha256="",
-            limits=limits,
+            limits=with_max_runtime(self.limits, request.max_hours),
             prices=prices,
             price_per_hour_usd=None if price is None else at_price(price, self.prices, region, volume_gib),
             max_cost_usd=request.max_cost_usd,

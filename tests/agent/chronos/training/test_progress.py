@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 import time
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
+from safetensors.torch import load_file
 
 from agent.chronos.model.families import Batch
 from agent.chronos.training.engine import fit, latest_checkpoint
@@ -100,6 +103,24 @@ def test_metrics_report_steps_checkpoints_and_validation(panel: Panel, tmp_path:
     assert [line.get("best", False) for line in lines if line.get("event") == "checkpoint"] == [False, False, True]
     assert [line["step"] for line in lines if line.get("event") == "validated"] == [4, 8]
     assert [line["step"] for line in lines if "loss" in line and "event" not in line] == list(range(1, STEPS + 1))
+
+
+def test_the_weights_of_the_lowest_validation_loss_are_kept(panel: Panel, tmp_path: Path) -> None:
+    """Each validation after the first one is against targets that are further away."""
+    job = a_job(panel, "chronos-2", early_stopping={"every_steps": 2, "patience": 9}, checkpoint_steps=STEPS)
+    distance = itertools.count()
+
+    def validation() -> Iterator[Batch]:
+        assert not job.model.training, "dropout in a validation"
+        batch = job.batch(0, 0, 1)
+        yield batch | {"future_target": batch["future_target"] + 1000 * next(distance)}
+
+    done, weights = train(replace(job, validation=validation), tmp_path)
+    assert (done.steps, done.best_step) == (STEPS, 2)
+    last = load_file(tmp_path / f"checkpoint-{STEPS}" / "model.safetensors")
+    best = torch.load(tmp_path / f"checkpoint-{STEPS}" / "best", weights_only=True)["weights"]
+    assert [name for name in best if not torch.equal(weights[name], best[name])] == []
+    assert [name for name in best if not torch.equal(weights[name], last[name])] != []
 
 
 def test_a_long_validation_is_progress(panel: Panel, tmp_path: Path) -> None:

@@ -116,6 +116,7 @@ def main() -> int:
             fit(job, folder / "two", metrics, StopSignal())
             weights = {name: weight.detach() for name, weight in family.model.named_parameters()}
             torch.save(weights, folder / f"weights-{process.rank}.pt")
+            assert distributed.sum_over_processes(process.rank + 1.0, 0.5) == [3.0, 1.0]
             # Rank 0 ends the worker when it leaves.
             torch.distributed.barrier()
     except UserError as error:

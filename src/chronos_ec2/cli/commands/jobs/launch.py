@@ -113,6 +113,7 @@ def launch(
                 world.transfer,
                 world.setup_checks,
                 world.prices,
+                world.catalogue,
                 world.limits,
                 show,
                 print_warning,

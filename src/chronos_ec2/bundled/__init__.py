@@ -1,0 +1,1 @@
+"""What comes with a release for whoever cannot ask AWS: list prices, and the instance types with GPUs."""
