@@ -205,6 +205,7 @@ def _pytest(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
 def _run_tests(tree: Path, tests: tuple[str, ...], output: Path) -> None:
     """Run pytest on a tree, whose packages take precedence over those installed; the whole life of a fork."""
     os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # the fork server's own
     for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
         del sys.modules[name]
     path = [str(tree / "src"), str(tree)]
