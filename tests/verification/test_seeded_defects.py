@@ -31,7 +31,10 @@ def a_defect(path: Path, hunk: str) -> Path:
 
 @pytest.mark.parametrize(
     ("line", "problem"),
-    [("a line that nobody wrote", "does not apply"), ("    Properties:", "several places of template.yaml")],
+    [
+        ("a line that nobody wrote", "template.yaml: a hunk fits no place"),
+        ("    Properties:", "template.yaml: a hunk fits several places"),
+    ],
 )
 def test_a_patch_must_fit_exactly_one_place(tmp_path: Path, line: str, problem: str) -> None:
     defect = load(a_defect(tmp_path / "000.patch", f"@@ -5 +5 @@\n-{line}\n+x\n"))

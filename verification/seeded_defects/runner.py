@@ -17,14 +17,18 @@ somebody writes again to make a test pass.
 from __future__ import annotations
 
 import argparse
+import compileall
+import multiprocessing
 import os
+import py_compile
 import queue
 import shlex
-import subprocess
+import signal
 import sys
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager, nullcontext, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -32,6 +36,16 @@ from verification.checkout import ROOT, copy_checkout
 
 PATCHES = Path(__file__).with_name("patches")
 _TIMEOUT_SECONDS = 600
+_OURS = ("chronos_ec2", "agent", "functions", "verification", "benchmarks", "tools", "tests", "src")
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(
+    [
+        "aws_lambda_powertools", "boto3", "botocore.stub", "chronos", "hypothesis", "matplotlib.pyplot", "moto",
+        "pandas", "pyarrow.dataset", "pyarrow.parquet", "pydantic", "pytest", "rich.console", "scipy.stats",
+        "statsforecast", "torch", "transformers", "typer", "yaml",
+    ]
+)  # fmt: skip
+"""Importing these takes longer than most tests."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,22 +57,48 @@ class Defect:
     source: str
     tests: tuple[str, ...]
 
-    def apply(self, tree: Path, *options: str) -> str:
-        """Run `git apply` in a tree; its complaint, empty if it succeeds."""
-        command = ["git", "apply", "-C0", *options, str(self.path)]
-        environment = os.environ | {"GIT_CEILING_DIRECTORIES": str(tree.parent)}
-        done = subprocess.run(command, cwd=tree, env=environment, capture_output=True, text=True, check=False)
-        return done.stderr if done.returncode else ""
+    @contextmanager
+    def seeded(self, tree: Path) -> Iterator[None]:
+        """The tree has the defect. Raises RuntimeError if the patch does not fit exactly one place."""
+        file, hunks = parse(self.path.read_text())
+        path = tree / file
+        original = text = path.read_text()
+        for hunk in hunks:
+            text = hunk.replaced(text)
+        path.write_text(text)
+        try:
+            yield
+        finally:
+            path.write_text(original)
 
     def problems(self, tree: Path) -> list[str]:
-        """Why the patch does not apply to a tree, applies to more than one place of it, or names a missing test."""
-        found = [self.apply(tree, "--check")]
+        """Why the patch does not fit exactly one place of a tree, or which of its tests is missing."""
         file, hunks = parse(self.path.read_text())
         text = (tree / file).read_text() if (tree / file).exists() else ""
-        ambiguous = [hunk for hunk in hunks if 1 not in map(text.count, hunk)]
-        found += [f"fits no or several places of {file}:\n{hunk}" for hunk, _ in ambiguous]
-        found += [f"no {test}" for test in self.tests if test.endswith(".py") and not (tree / test).exists()]
-        return [f"{self.path.name}: {problem}" for problem in found if problem]
+        found = [f"no {test}" for test in self.tests if test.endswith(".py") and not (tree / test).exists()]
+        try:
+            for hunk in hunks:
+                text = hunk.replaced(text)
+        except RuntimeError as error:
+            found.append(f"{file}: {error}")
+        return [f"{self.path.name}: {problem}" for problem in found]
+
+
+@dataclass(frozen=True, slots=True)
+class Hunk:
+    """A part of a patch: its lines, each with the sign before it."""
+
+    lines: tuple[str, ...]
+
+    def replaced(self, text: str) -> str:
+        """The text with this change. Raises RuntimeError if it fits no place, or several."""
+        old, new = self._text(" -"), self._text(" +")
+        if (places := text.count(old)) != 1:
+            raise RuntimeError(f"a hunk fits {'several places' if places else 'no place'}:\n{old}")
+        return text.replace(old, new)
+
+    def _text(self, signs: str) -> str:
+        return "".join(f"{line[1:]}\n" for line in self.lines if line[:1] in signs)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,15 +116,11 @@ def load(path: Path) -> Defect:
     return Defect(path, header["Defect"], header["Source"], tuple(shlex.split(header["Tests"])))
 
 
-def parse(patch: str) -> tuple[str, list[tuple[str, str]]]:
-    """The file that a patch changes; of each hunk the removed lines with context, which may be old, and without."""
+def parse(patch: str) -> tuple[str, list[Hunk]]:
+    """The file that a patch changes, and its hunks."""
     head, *hunks = (part.splitlines() for part in patch.split("\n@@ "))
     file = next(line.removeprefix("--- a/") for line in head if line.startswith("--- a/"))
-    return file, [(_lines(hunk, " -"), _lines(hunk, "-")) for hunk in hunks]
-
-
-def _lines(hunk: list[str], kinds: str) -> str:
-    return "".join(f"{line[1:]}\n" for line in hunk[1:] if line[:1] in kinds)
+    return file, [Hunk(tuple(line or " " for line in hunk[1:])) for hunk in hunks]
 
 
 def defects() -> list[Defect]:
@@ -110,17 +146,14 @@ def run_defects(
     with tempfile.TemporaryDirectory() as folder, ThreadPoolExecutor(jobs) as pool:
         trees: queue.Queue[Path] = queue.Queue()
         for number in range(jobs):
-            trees.put(copy_checkout(Path(folder) / str(number)))
+            trees.put(_tree(Path(folder) / str(number)))
 
         def run(tests: tuple[str, ...], defect: Defect | None = None) -> tuple[int, str]:
             tree = trees.get()
             try:
-                if defect:
-                    defect.apply(tree)
-                return _pytest(tree, tests)
+                with defect.seeded(tree) if defect else nullcontext():
+                    return _pytest(tree, tests)
             finally:
-                if defect:
-                    defect.apply(tree, "--reverse")
                 trees.put(tree)
 
         selections = sorted({defect.tests for defect in some})
@@ -141,19 +174,55 @@ def _result(defect: Defect, code: int, output: str) -> Result:
     return Result(defect, caught, failed[0].split(" - ")[0] if caught else f"pytest ended with {code}")
 
 
+def _tree(target: Path) -> Path:
+    """A copy of the checkout. Its byte code is checked against the hash of the source, which defects change."""
+    copy = copy_checkout(target)
+    for folder in _OURS:
+        if (copy / folder).is_dir():
+            compileall.compile_dir(
+                copy / folder, quiet=2, invalidation_mode=py_compile.PycInvalidationMode.CHECKED_HASH
+            )
+    return copy
+
+
 def _pytest(tree: Path, tests: tuple[str, ...]) -> tuple[int, str]:
-    """Exit code and output; the tree's packages take precedence over those installed."""
-    command = [sys.executable, "-m", "pytest", "-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0"]
-    command += ["-m", "not golden and not thorough", *tests]
-    path = os.pathsep.join((str(tree / "src"), str(tree)))
-    environment = os.environ | {"PYTHONPATH": path, "PYTHONDONTWRITEBYTECODE": "1"}
-    try:
-        done = subprocess.run(
-            command, cwd=tree, env=environment, capture_output=True, text=True, check=False, timeout=_TIMEOUT_SECONDS
-        )
-    except subprocess.TimeoutExpired:
+    """Exit code and output of pytest, in a fork of a process that has imported third-party packages only."""
+    output = tree / "build" / "pytest.txt"
+    output.parent.mkdir(exist_ok=True)
+    output.write_text("")
+    process = _FORKS.Process(target=_run_tests, args=(tree, tests, output))
+    process.start()
+    process.join(_TIMEOUT_SECONDS)
+    late = process.is_alive()
+    with suppress(ProcessLookupError):
+        os.killpg(process.pid or 0, signal.SIGKILL)  # whatever the tests have left behind, too
+    process.join()
+    if late:
         return -1, f"still running after {_TIMEOUT_SECONDS} s"
-    return done.returncode, done.stdout + done.stderr
+    return process.exitcode or 0, output.read_text(errors="replace")
+
+
+def _run_tests(tree: Path, tests: tuple[str, ...], output: Path) -> None:
+    """Run pytest on a tree, whose packages take precedence over those installed; the whole life of a fork."""
+    os.setsid()
+    multiprocessing.set_start_method(None, force=True)  # the fork server's own
+    for name in [name for name in sys.modules if name.partition(".")[0] in _OURS]:
+        del sys.modules[name]
+    path = [str(tree / "src"), str(tree)]
+    sys.path[:0] = path
+    sys.dont_write_bytecode = True
+    os.environ |= {"PYTHONPATH": os.pathsep.join(path), "PYTHONDONTWRITEBYTECODE": "1"}
+    os.chdir(tree)
+    import pytest  # noqa: PLC0415 - what the fork server has imported
+
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+        options = ["-x", "-q", "-p", "no:cacheprovider", "--hypothesis-seed=0", "-m", "not golden and not thorough"]
+        options += ["-W", "ignore::pytest.PytestAssertRewriteWarning"]  # plugins are imported already
+        code = pytest.main([*options, *tests])
+        sys.stdout.flush()
+    os._exit(code)
 
 
 def main() -> int:
