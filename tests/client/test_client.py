@@ -149,7 +149,7 @@ def test_any_frame_that_arrow_reads_will_do(dev: Client, tmp_path: Path) -> None
     assert sorted(set(table["item_id"].to_pylist())) == ["north", "south"]
 
 
-@pytest.mark.parametrize("frame", [None, 3, "sales.csv", {"a": object()}], ids=str)
+@pytest.mark.parametrize("frame", [None, 3, "sales.csv", {"a": object()}], ids=["nothing", "number", "path", "mapping"])
 def test_what_is_no_frame_is_refused(dev: Client, frame: Any) -> None:
     with pytest.raises(InvalidInput, match="frame"):
         dev.upload(frame)
