@@ -25,7 +25,7 @@ from chronos_ec2.services.run_queries import find_run
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
-HORIZON, SEASON = "18", "12"
+HORIZON, SEASON, DATA_SET = "18", "12", "m3-monthly"
 _MAX_RUN_SECONDS = 1800
 _DOWNLOADED = (
     "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
@@ -53,14 +53,19 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
         say(f"deployed stack {world.stack.name} with bucket {world.stack.bucket} to {aws.endpoint}")
         demo = _Demo(aws, world, output, say)
         trained = demo.train()
+        jobs = {"forecast": demo.forecast(trained["run_id"]), "evaluate": demo.evaluate(trained["run_id"])}
         hung = demo.hang()
         residue = demo.residue()
-        summary = trained | {
-            "messages": demo.messages,
-            "hung_run": hung,
-            "residue": residue,
-            "seconds": round(time.monotonic() - start, 1),
-        }
+        summary = (
+            trained
+            | jobs
+            | {
+                "messages": demo.messages,
+                "hung_run": hung,
+                "residue": residue,
+                "seconds": round(time.monotonic() - start, 1),
+            }
+        )
     (output / "summary.json").write_text(json.dumps(summary, indent=1) + "\n")
     return summary
 
@@ -81,7 +86,7 @@ class _Demo:
         folder = self._output / "data"
         self._say("preparing M3 monthly as Parquet")
         self._say("  " + self._python(str(EXAMPLE / "prepare.py"), str(folder)).strip())
-        self._command("upload", "data", str(folder), "m3-monthly")
+        self._command("upload", "data", str(folder), DATA_SET)
         run_id = self._command("launch", "--config", str(EXAMPLE / "demo.yaml"), "--allow-cpu")["run_id"]
         statuses: list[str] = []
         for snapshot in self._monitor(run_id):
@@ -105,6 +110,38 @@ class _Demo:
             "wql_seasonal_naive": metrics["wql_seasonal_naive"],
             "model_uri": model_uri,
         }
+
+    def forecast(self, trained: str) -> dict[str, Any]:
+        """Forecast the future of all series with the model just trained, by a command without a file."""
+        self._say("forecasting what comes after M3 with the model just trained")
+        started = time.monotonic()
+        run_id = self._finished("forecast", "--model", f"run:{trained}", "--horizon", HORIZON)
+        folder = self._output / "forecast"
+        self._command("results", run_id, "--to", str(folder))
+        manifest: dict[str, Any] = json.loads((folder / "forecasts" / "manifest.json").read_text())
+        self._expect(manifest["quantiles_cross"], 0)
+        self._say(f"  {manifest['rows']} rows for {manifest['items']} series from {manifest['first_timestamp']} on")
+        kept = {name: manifest[name] for name in ("rows", "items", "first_timestamp", "quantiles_cross")}
+        return {"run_id": run_id, **kept, "seconds": round(time.monotonic() - started, 1)}
+
+    def evaluate(self, trained: str) -> dict[str, Any]:
+        """Compare the model just trained on the last points of each series, again by a command without a file."""
+        models = [f"run:{trained}"]
+        self._say("evaluating it on the last points of each series")
+        run_id = self._finished("evaluate", "--models", ",".join(models), "--horizon", HORIZON, "--season", SEASON)
+        verdict = self._run(run_id).verdict
+        self._say(f"  {verdict and verdict.message}")
+        return {"run_id": run_id, "models": models, "verdict": verdict and verdict.message}
+
+    def _finished(self, *job: str) -> str:
+        """Launch a job on the data set of the demo and wait until it has succeeded; its run id."""
+        run_id: str = self._command(*job, "--data", DATA_SET, "--allow-cpu")["run_id"]
+        for _ in self._monitor(run_id):
+            pass
+        self._receive_messages(run_id)
+        verdict = self._run(run_id).verdict
+        self._expect(verdict and str(verdict.outcome), "succeeded")
+        return run_id
 
     def hang(self) -> dict[str, Any]:
         """Launch a trainer that hangs while its agent sends heartbeats, and wait until the watchdog ends the run."""
