@@ -30,7 +30,7 @@ HISTORIES: dict[Kind, Scenario] = {
 
 
 def test_there_is_a_history_of_each_kind_but_those_that_it_does_not_simulate() -> None:
-    """Dozens of lanes, many hours, and champions, of which registry.pml and the crashes of a conclusion are the proof."""
+    """Those need dozens of lanes, many hours, or champions, which registry.pml and a test of crashes cover."""
     assert set(HISTORIES) == set(Kind) - {Kind.LIMIT, Kind.HELD, Kind.PROMOTED, Kind.KEPT}
 
 
