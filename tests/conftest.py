@@ -6,6 +6,7 @@ import gc
 import os
 import sys
 from collections.abc import Iterator
+from functools import cache
 from typing import Any
 
 import boto3
@@ -19,7 +20,8 @@ from chronos_ec2.aws import clients
 from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
 from chronos_ec2.testing.aws_answers import without_price_list
-from chronos_ec2.testing.aws_server import deploy_outputs, forget_everything, moto_server
+from chronos_ec2.testing.aws_server import Network, deploy_outputs, forget_everything, moto_server
+from chronos_ec2.testing.aws_snapshot import bring_back, keep
 from tests.template.calls import CALLS, Recorder
 from tests.template.test_policies import policies, policies_of
 
@@ -146,10 +148,17 @@ def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
         yield moto_endpoint
 
 
+@cache
+def stack() -> tuple[Network, bytes]:
+    """A stack's outputs, and what AWS holds then. Made once, in an AWS with nothing in it."""
+    return deploy_outputs(), keep()
+
+
 @pytest.fixture
 def deployed(aws: str) -> str:
     """An AWS with the outputs of `dev`'s stack and what they name."""
-    network = deploy_outputs()
+    network, kept = stack()
+    bring_back(kept)
     CALLS.policies = policies_of(network.vpc, network.security_group, network.launch_template)
     return aws
 

@@ -63,13 +63,14 @@ def before_call(service: str, operation: str, url: str, action: Callable[[], obj
         if waiting and url in request.url:
             waiting.pop()()
 
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register(f"before-send.{service}.{operation}", act)
+    session = boto3.DEFAULT_SESSION
+    assert session is not None
+    session.events.register(f"before-send.{service}.{operation}", act)
     client.cache_clear()
     try:
         yield
     finally:
-        boto3.DEFAULT_SESSION.events.unregister(f"before-send.{service}.{operation}", act)
+        session.events.unregister(f"before-send.{service}.{operation}", act)
         client.cache_clear()
 
 
