@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import io
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 
-from chronos_ec2.domain.records.champion import How
+from chronos_ec2.domain.records.champion import How, Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.s3_keys import champion_key, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.testing.aws_server import BUCKET, store
@@ -81,3 +83,73 @@ def test_a_pointer_that_cannot_be_read_is_an_error_and_stays(run: Command) -> No
     found = store().objects.read(champion_key("dev", "default"))
     assert found
     assert found.body == b"[]"
+
+
+# --- a launch that asks for a promotion
+
+
+def put_model(run_id: str) -> None:
+    put_run(run_id)
+    store().objects.write(run_key("dev", run_id, "models/config.json"), b"{}")
+
+
+def request_of(run_id: str) -> Request:
+    found = store().objects.read(run_key("dev", run_id, "request.json"))
+    assert found
+    return Request.from_json(found.body)
+
+
+@pytest.mark.usefixtures("data")
+def test_a_launch_compares_with_the_champion_of_its_moment_and_may_replace_no_other(run: Command, config: Path) -> None:
+    put_model(ONE)
+    assert run("models", "promote", ONE, "--yes").code == 0
+    launched = run("launch", "--config", str(config), "--promote", "better", "--json")
+    assert launched.code == 0, launched.err
+    request = request_of(launched.json["run_id"])
+    assert request.promotion == Promotion("default", Promote.BETTER, 1)
+    assert request.config["evaluation"]["champion"] == "champion"
+    (model,) = request.models
+    assert (model.given, model.uri, model.sha256) == ("champion", f"s3://{BUCKET}/dev/{ONE}/models/", FILES)
+
+
+@pytest.mark.usefixtures("data")
+def test_the_first_launch_has_no_champion_to_compare_with(run: Command, config: Path) -> None:
+    launched = run("launch", "--config", str(config), "--promote", "always", "--model-name", "nightly", "--json")
+    assert launched.code == 0, launched.err
+    request = request_of(launched.json["run_id"])
+    assert request.promotion == Promotion("nightly", Promote.ALWAYS, 0)
+    assert request.models == ()
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("text", "options", "error"),
+    [
+        ("evaluation: {champion: amazon/chronos-2}", (), "evaluation.champion is amazon/chronos-2"),
+        ("trainer: probe", (), "trainer probe trains no model"),
+        ("", ("--model-name", "No Name"), "--model-name: 'No Name' is not a valid name"),
+    ],
+)
+def test_a_promotion_that_cannot_be_is_refused_before_anything_is_started(
+    run: Command, config: Path, text: str, options: tuple[str, ...], error: str
+) -> None:
+    put_model(ONE)
+    assert run("models", "promote", ONE, "--yes").code == 0
+    config.write_text(config.read_text() + text + "\n")
+    result = run("launch", "--config", str(config), "--promote", "better", *options)
+    assert result.code == 2
+    assert error in result.err
+    assert store().objects.read("dev/system-state.json") is None
+
+
+@pytest.mark.usefixtures("data")
+def test_champion_names_a_model_of_any_job(run: Command) -> None:
+    asked = ("forecast", "--data", "sales", "--horizon", "3", "--model", "champion")
+    missing = run(*asked)
+    assert missing.code == 2
+    assert "model default has no champion" in missing.err
+    put_model(ONE)
+    assert run("models", "promote", ONE, "--yes").code == 0
+    launched = run(*asked, "--json")
+    assert launched.code == 0, launched.err
+    assert request_of(launched.json["run_id"]).models[0].uri == f"s3://{BUCKET}/dev/{ONE}/models/"
