@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from agent.report.page import Figure, Section, Table
@@ -47,13 +48,35 @@ def evaluation_sections(
         text = f"Black or white: observed. Blue: forecast, with the band that should hold 80 %. Dashes: {naive}."
         figures = tuple(_examples(examples, season_length))
         yield Section("Forecasts and what was observed", text=(text,), figures=figures)
-    if not evaluation:
-        return
-    tables = [_leaderboard(evaluation["models"], evaluation["trained_minus"], evaluation["exported"])]
+    if evaluation:
+        yield from _compared(evaluation, evaluation["trained_minus"], "trained", evaluation["exported"], pictures)
+
+
+def comparison_sections(
+    comparison: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], season_length: int, *, pictures: bool
+) -> Iterator[Section]:
+    """The same of an evaluate job, whose best model is compared with each other one."""
+    yield from evaluation_sections({}, examples, season_length, pictures=pictures)
+    best = comparison["verdict"]["best"] or next(iter(comparison["models"]))
+    yield from _compared(comparison, comparison["best_minus"], best, best, pictures)
+
+
+def forecast_sections(examples: Sequence[Mapping[str, Any]], *, pictures: bool) -> Iterator[Section]:
+    """A few of the series that a forecast job has forecast."""
+    if pictures and examples:
+        text = "Black or white: observed. Blue: forecast, with the band between the lowest and the highest quantile."
+        figures = (replace(figure, caption="") for figure in _examples(examples, 1))
+        yield Section("Forecasts", text=(text,), figures=tuple(figures))
+
+
+def _compared(
+    evaluation: Mapping[str, Any], differences: Mapping[str, Any], ours: str, exported: str, pictures: bool
+) -> Iterator[Section]:
+    tables = [_leaderboard(evaluation["models"], differences, ours, exported)]
     baselines = evaluation.get("baselines") or {}
     if baselines.get("models"):
         sample = f"Beside statistical models, on {baselines['series']:,} of {baselines['of']:,} series"
-        tables.append(_leaderboard(baselines["models"], baselines["trained_minus"], evaluation["exported"], sample))
+        tables.append(_leaderboard(baselines["models"], baselines["trained_minus"], ours, exported, sample))
     series = evaluation["series"]
     judged = f"Judged on {series['judged']:,} of {series['of']:,} series."
     text = f"{judged} Lower is better, but for coverage, which should be 80 %."
@@ -64,19 +87,23 @@ def evaluation_sections(
 
 
 def _leaderboard(
-    models: Mapping[str, Mapping[str, float | None]], differences: Mapping[str, Any], exported: str, title: str = ""
+    models: Mapping[str, Mapping[str, float | None]],
+    differences: Mapping[str, Any],
+    ours: str,
+    exported: str,
+    title: str = "",
 ) -> Table:
     order = sorted(models, key=lambda name: _last_if_none(models[name].get("wql")))
-    headers = ("model", *_SCORES.values(), "WQL of trained minus this, 95 % interval")
+    headers = ("model", *_SCORES.values(), f"WQL of {_name(ours)} minus this, 95 % interval")
     rows = tuple(
         (
-            _name(name) + (" (exported)" if name == exported and name != "trained" else ""),
+            _name(name) + (" (exported)" if name == exported != ours else ""),
             *(_score(score, models[name].get(score)) for score in _SCORES),
             _difference(differences[name]["wql"]) if name in differences else "",
         )
         for name in order
     )
-    return Table(headers, rows, title, strong=order.index("trained") if "trained" in order else None)
+    return Table(headers, rows, title, strong=order.index(ours) if ours in order else None)
 
 
 def _examples(examples: Sequence[Mapping[str, Any]], season_length: int) -> Iterator[Figure]:

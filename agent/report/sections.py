@@ -12,7 +12,13 @@ from typing import Any, TypeVar
 
 import yaml
 
-from agent.report.evaluation import evaluation_notes, evaluation_sections, evaluation_sentence
+from agent.report.evaluation import (
+    comparison_sections,
+    evaluation_notes,
+    evaluation_sections,
+    evaluation_sentence,
+    forecast_sections,
+)
 from agent.report.page import Page, Rows, Section, Span
 from agent.report.training import training_sections
 from chronos_ec2.domain.facts import HeartbeatReceived
@@ -21,7 +27,7 @@ from chronos_ec2.domain.parsing.times import human_span
 from chronos_ec2.domain.planning.cost import price_in
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Outcome, Status, Verdict
+from chronos_ec2.domain.records.status import Job, Outcome, Status, Verdict
 
 Part = TypeVar("Part")
 _log = logging.getLogger(__name__)
@@ -63,7 +69,7 @@ class Material:
 def report_page(material: Material, *, pictures: bool = True) -> Page:
     """The report of a run. What cannot be made of it is left out, and logged; without `pictures` there are none."""
     run, verdict = material.run, material.verdict
-    evaluation = material.evaluation or material.ended.get("evaluation") or {}
+    evaluation = (material.evaluation or material.ended.get("evaluation") or {}) if run.job is Job.TRAIN else {}
     return Page(
         title=f"Run {run.run_id}",
         kind=_KINDS[verdict.status] if verdict else "",
@@ -122,13 +128,11 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
         yield "last heartbeat", f"{material.heartbeat.received_at:{_TIME}}{step}{loss}"
     facts = begun.get("training") or {}
     if "series" in facts:
-        yield (
-            "data",
-            f"{facts['series']:,} series, {facts.get('observations', 0):,} observations, {facts.get('frequency')}",
-        )
+        observations = f"{facts['observations']:,} observations, " if "observations" in facts else ""
+        yield "data", f"{facts['series']:,} series, {observations}{facts.get('frequency')}"
     if facts.get("parameters"):
         yield "parameters", f"{facts['parameters']:,}, {facts.get('parameters_trained', 0):,} of them trained"
-    if ended.get("steps") is not None:
+    if ended.get("steps") is not None and run.job is Job.TRAIN:
         best = ended.get("best_step")
         yield "steps", f"{ended['steps']:,}" + (f", weights of step {best:,}" if best else "")
 
@@ -176,14 +180,19 @@ def _log_end(material: Material, _pictures: bool) -> Iterator[Section]:
 
 
 def _training(material: Material, pictures: bool) -> Iterator[Section]:
-    if material.metrics is not None:
+    if material.metrics is not None and material.run.job is Job.TRAIN:
         yield from training_sections(material.metrics, material.ended, pictures=pictures)
 
 
 def _evaluation(material: Material, pictures: bool) -> Iterator[Section]:
     season = (material.request.config.get("evaluation") or {}).get("season_length") if material.request else None
-    evaluation = material.evaluation or material.ended.get("evaluation") or {}
-    yield from evaluation_sections(evaluation, material.examples, season or 1, pictures=pictures)
+    if material.run.job is Job.FORECAST:
+        yield from forecast_sections(material.examples, pictures=pictures)
+    elif comparison := material.ended.get("comparison"):
+        yield from comparison_sections(comparison, material.examples, season or 1, pictures=pictures)
+    else:
+        evaluation = material.evaluation or material.ended.get("evaluation") or {}
+        yield from evaluation_sections(evaluation, material.examples, season or 1, pictures=pictures)
 
 
 def _cost(material: Material, _pictures: bool) -> Iterator[Section]:

@@ -19,7 +19,7 @@ from agent.report.sections import Material, report_page
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.request import Request
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Status, Verdict
 from chronos_ec2.services.report import POLICY
 from tests.agent.builders import FAST, LANE, NOW, RUN_ID, a_config, a_run
 from tests.nasty import NASTY
@@ -137,6 +137,38 @@ def test_a_report_has_every_part(tmp_path: Path) -> None:
              "Use the model", "from_pretrained", "ab" * 32, "Configuration", "prediction_length: 6", "torch",
              "Tesla T4, 16 GiB", "weights of step 30")  # fmt: skip
     assert [part for part in parts if part not in text] == []
+
+
+def of_job(tmp_path: Path, job: Job, **changes: Any) -> Material:
+    made = material(tmp_path, evaluation={}, **changes)
+    return replace(made, run=replace(made.run, job=job))
+
+
+def test_a_forecast_shows_forecasts_and_nothing_of_a_training(tmp_path: Path) -> None:
+    facts = {"training": {"series": 12, "frequency": "P1D"}}
+    text = shown(of_job(tmp_path, Job.FORECAST, begun=facts, ended={"steps": 12}))
+    assert "12 series, P1D" in text
+    assert "Forecasts Black or white: observed." in text
+    for of_a_training in ("Training", "step time", "checkpoints", "observations", "best forecasts", "MASE"):
+        assert of_a_training not in text
+
+
+def test_an_evaluate_job_shows_its_models_beside_the_best_one(tmp_path: Path) -> None:
+    difference = {"difference": -0.0168, "interval": [-0.03, -0.0012]}
+    comparison = {
+        "models": {"run:A": SCORES, "amazon/chronos-2": NAIVE},
+        "verdict": {"best": "run:A", "by": "wql", "sentence": "run:A is better"},
+        "series": {"judged": 40, "of": 41},
+        "best_minus": {"amazon/chronos-2": {"wql": difference, "mase": difference}},
+        "by_horizon": {"run:A": [{"mase": 0.5, "wql": 0.1}], "amazon/chronos-2": [{"mase": 0.6, "wql": 0.2}]},
+        "baselines": None,
+    }
+    text = shown(of_job(tmp_path, Job.EVALUATE, ended={"steps": 12, "comparison": comparison}))
+    assert "WQL of run:A minus this, 95 % interval" in text
+    assert "amazon/chronos-2 0.8000 0.1432" in text
+    assert "-0.0168 (-0.0300 to -0.0012)" in text
+    assert "Errors by forecast step" in text
+    assert "step time" not in text
 
 
 def test_a_failed_run_has_its_cause_and_the_end_of_its_log(tmp_path: Path) -> None:
