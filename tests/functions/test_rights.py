@@ -16,9 +16,16 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import ServiceUnavailable
+from chronos_ec2.domain.limits import Limits
+from chronos_ec2.domain.records.champion import Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Comparison, OutcomeReport
+from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.records.s3_keys import outcome_key, run_key
 from chronos_ec2.domain.records.status import Status
+from chronos_ec2.model_registry import Registry
+from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, leave_behind, left_behind, start_instance, store
 from chronos_ec2.testing.builders import a_run, launching
 from tests.functions.conftest import CONTEXT, watchdog_that_cannot_notify
@@ -85,6 +92,26 @@ def test_a_protected_instance_is_ended(sweep: Sweep) -> None:
     client("ec2").modify_instance_attribute(InstanceId=instance_id, DisableApiTermination={"Value": True})
     sweep()
     assert state_of(instance_id) == "terminated"
+
+
+def a_trained_run(run_id: str, compared_with: int) -> None:
+    """A run that has trained a better model and whose instance is gone."""
+    run = later(a_run(run_id=run_id)).end(COMPLETED, NOW)
+    promotion = Promotion("default", Promote.BETTER, compared_with)
+    request = Request(run_id, run.lane, {}, ("g4dn.2xlarge",), "0" * 64, (), Limits(), promotion=promotion)
+    store().objects.create(run_key("dev", run_id, "request.json"), request.to_json())
+    comparison = Comparison("trained", ("base", "champion"), ("base", "champion"))
+    report = OutcomeReport(run_id, 1, "ff", COMPLETED, models=(("config.json", "0" * 64),), comparison=comparison)
+    store().objects.create(outcome_key("dev", run_id, 1), report.to_json())
+    store().create_lock(run)
+
+
+def test_better_models_become_champions(sweep: Sweep) -> None:
+    runs = ("20260131T110000Z-00000a", "20260131T120000Z-00000b")
+    for compared_with, run_id in enumerate(runs):
+        a_trained_run(run_id, compared_with)
+        sweep()
+    assert [one.run_id for one in Registry("dev", store().objects).history("default")] == [*reversed(runs)]
 
 
 def test_an_unreadable_lock_is_set_aside(sweep: Sweep) -> None:
