@@ -78,9 +78,12 @@ def test_an_update_leaves_an_active_run_alone_and_teardown_leaves_the_bucket(
     before = operator.sam_deploy()
     bucket = before["Bucket"]
     (tmp_path / "a.parquet").write_bytes(b"PAR1 rows PAR1")
-    (tmp_path / "train.yaml").write_text("data: {path: training-data/sales/}\nprediction_length: 8\n")
+    config = "data: {path: training-data/sales/}\nprediction_length: 8\nmodel: {from_scratch: {}}\n"
+    (tmp_path / "train.yaml").write_text(config)
     assert operator.chronos("upload", "data", str(tmp_path), "sales").returncode == 0
-    launched = json.loads(operator.chronos("launch", "--config", str(tmp_path / "train.yaml"), "--json").stdout)
+    launched = json.loads(
+        operator.chronos("launch", "--config", str(tmp_path / "train.yaml"), "--allow-cpu", "--json").stdout
+    )
     lock = read(bucket, f"{ENVIRONMENT}/system-state.json")
 
     after = operator.sam_deploy(**CHANGES)

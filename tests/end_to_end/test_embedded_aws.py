@@ -23,7 +23,7 @@ pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 def test_a_second_launch_is_refused_while_a_run_is_active(runs: Runs, tmp_path: Path) -> None:
     config = tmp_path / "train.yaml"
     config.write_text(TINY)
-    done = runs.cli("launch", "--config", str(config), "--lane", "frozen")
+    done = runs.cli("launch", "--config", str(config), "--lane", "frozen", "--allow-cpu")
     assert done.returncode == 2
     assert runs.launched["frozen"].run_id in done.stderr
 
