@@ -16,7 +16,7 @@ from chronos_ec2.domain.errors import InvalidInput, ServiceUnavailable
 from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.domain.records.s3_keys import CHECKPOINTS, run_key
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.job_config.jobs import JobConfig
+from chronos_ec2.job_config.jobs import JobConfig, model_references
 from chronos_ec2.services.checkpoints import stored_checkpoints
 
 _log = logging.getLogger(__name__)
@@ -67,10 +67,19 @@ class DataSync:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         ctx.record.rows = rows
         ctx.progress.work()
-        ctx.models.download_all(ctx.request.models, ctx.workdir.reference)
+        self._download_models(config)
         if ctx.request.code_sha256 is not None:
             fetch_code(ctx.world.store.objects, ctx.request.code_sha256, ctx.workdir.code)
         _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
+
+    def _download_models(self, config: JobConfig) -> None:
+        """Download the models of the request. A model that it does not pin is never loaded."""
+        ctx = self._ctx
+        pinned = {model.given for model in ctx.request.models}
+        for key, given in model_references(config).items():
+            if given not in pinned:
+                raise RunFailed(Cause.USER_CODE, f"{key}: the request pins no model {given}, so it is not loaded")
+        ctx.models.download_all(ctx.request.models, ctx.workdir.reference)
 
     def _download(self, keys: tuple[DataObject, ...], folder: Path) -> DataSet:
         ctx = self._ctx

@@ -116,6 +116,25 @@ def test_a_model_that_has_changed_ends_the_run_before_anything_of_it_is_loaded(w
     assert "training" not in world.document("training.json")["phases"]
 
 
+@pytest.mark.parametrize(
+    ("config", "key"),
+    [
+        ({"trainer": "chronos", "model": {"base": "the/base"}}, "model.base"),
+        ({"trainer": "chronos", "model": {"from_scratch": {}}, "evaluation": {"champion": "the/base"}},
+         "evaluation.champion"),
+    ],
+)  # fmt: skip
+def test_a_model_that_the_request_does_not_pin_is_never_loaded(
+    world: World, workdir: Workdir, config: dict[str, Any], key: str
+) -> None:
+    launch(world, a_config(**config))
+    assert run_to_end(world, workdir) == FAILED
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.message == f"{key}: the request pins no model the/base, so it is not loaded"
+    assert "training" not in world.document("training.json")["phases"]
+
+
 def test_training_json_reports_how_the_run_went(world: World, workdir: Workdir) -> None:
     launch(world, a_config())
     run_to_end(world, workdir)
