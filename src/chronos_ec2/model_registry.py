@@ -6,7 +6,6 @@ pointer changed can look up by whom. verification/model/registry.pml is the prot
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -72,7 +71,7 @@ class Registry:
             InvalidDocument: the pointer or the judgement cannot be read.
         """
         model = promotion.model
-        judgement = self._judgement(run.run_id, promotion, comparison)
+        judgement = self._judgement(run, promotion, comparison)
         if not judgement.promote:
             return Concluded(False, judgement.reason)
         for _ in range(_TRIES):
@@ -128,11 +127,11 @@ class Registry:
                 stack.append(version)
         return stack[-2] if len(stack) > 1 else None
 
-    def _judgement(self, run_id: str, promotion: Promotion, comparison: Comparison | None) -> Judgement:
-        key = judgement_key(self.environment, promotion.model, run_id)
+    def _judgement(self, run: Run, promotion: Promotion, comparison: Comparison | None) -> Judgement:
+        key = judgement_key(self.environment, promotion.model, run.run_id)
         found = self.objects.read(key)
         if found is None:
-            made = judge(run_id, promotion, comparison, self.champion(promotion.model))
+            made = judge(run, promotion, comparison, self.champion(promotion.model))
             with suppress(LostRace):
                 self.objects.create(key, made.to_json())
                 return made
@@ -154,13 +153,11 @@ class Registry:
         key = champion_key(self.environment, made.model)
         if read.champion:
             self._append(read.champion)
-        write: Callable[[], str] = (
-            (lambda: self.objects.create(key, made.to_json()))
-            if read.etag is None
-            else (lambda: self.objects.replace(key, made.to_json(), read.etag or ""))
-        )
         try:
-            write()
+            if read.etag is None:
+                self.objects.create(key, made.to_json())
+            else:
+                self.objects.replace(key, made.to_json(), read.etag)
         except LostRace:
             if self._read(made.model).champion != made:  # a retry finds its own write
                 raise

@@ -143,6 +143,24 @@ def test_a_promotion_that_cannot_be_is_refused_before_anything_is_started(
 
 
 @pytest.mark.usefixtures("data")
+def test_the_name_of_a_model_alone_asks_for_nothing(run: Command, config: Path) -> None:
+    result = run("launch", "--config", str(config), "--model-name", "nightly")
+    assert result.code == 2
+    assert "--model-name: is for --promote" in result.err
+
+
+@pytest.mark.usefixtures("data")
+def test_a_champion_has_the_hashes_of_its_promotion(run: Command) -> None:
+    put_model(ONE)
+    assert run("models", "promote", ONE, "--yes").code == 0
+    record = store().objects.read(run_key("dev", ONE, "state.json"))
+    assert record
+    store().objects.write(run_key("dev", ONE, "state.json"), record.body.replace(b"a" * 64, b"b" * 64))
+    launched = run("forecast", "--data", "sales", "--horizon", "3", "--model", "champion", "--json")
+    assert request_of(launched.json["run_id"]).models[0].sha256 == FILES
+
+
+@pytest.mark.usefixtures("data")
 def test_champion_names_a_model_of_any_job(run: Command) -> None:
     asked = ("forecast", "--data", "sales", "--horizon", "3", "--model", "champion")
     missing = run(*asked)

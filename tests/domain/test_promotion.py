@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from chronos_ec2.domain.records.champion import Champion, How, Promote, Promotion
 from chronos_ec2.domain.records.reports import Comparison
 from chronos_ec2.domain.rules.promotion import judge
-from chronos_ec2.testing.builders import NOW, RUN_ID
+from chronos_ec2.testing.builders import NOW, a_run
 
+TRAINED = replace(a_run(), models=(("config.json", "1" * 64),))
 CHAMPION = Champion("default", 3, "20260101T000000Z-000000", (("config.json", "0" * 64),), How.CONCLUSION, "", NOW)
 ALL = ("seasonal_naive", "base", "champion")
 
@@ -22,7 +25,7 @@ def better(compared_with: int = CHAMPION.seq) -> Promotion:
 
 
 def test_a_model_better_than_the_champion_it_was_compared_with_takes_its_place() -> None:
-    judgement = judge(RUN_ID, better(), compared("champion"), CHAMPION)
+    judgement = judge(TRAINED, better(), compared("champion"), CHAMPION)
     assert (judgement.promote, judgement.replaces) == (True, 3)
     assert judgement.reason == "significantly better than the champion on the test windows"
 
@@ -46,7 +49,7 @@ def test_a_model_better_than_the_champion_it_was_compared_with_takes_its_place()
 def test_any_other_leaves_it_in_place_with_the_reason(
     promotion: Promotion, comparison: Comparison | None, champion: Champion | None, reason: str
 ) -> None:
-    judgement = judge(RUN_ID, promotion, comparison, champion)
+    judgement = judge(TRAINED, promotion, comparison, champion)
     assert not judgement.promote
     assert reason in judgement.reason
 
@@ -57,12 +60,18 @@ def test_any_other_leaves_it_in_place_with_the_reason(
 def test_the_first_champion_is_better_than_its_base_or_without_one_than_seasonal_naive(
     among: tuple[str, ...], by: str
 ) -> None:
-    judgement = judge(RUN_ID, better(0), compared(by, among=among), None)
+    judgement = judge(TRAINED, better(0), compared(by, among=among), None)
     assert (judgement.promote, judgement.replaces) == (True, 0)
+
+
+@pytest.mark.parametrize("rule", Promote)
+def test_a_run_that_has_left_no_model_replaces_none(rule: Promote) -> None:
+    judgement = judge(a_run(), Promotion("default", rule, 3), compared("champion"), CHAMPION)
+    assert (judgement.promote, judgement.reason) == (False, "the run has left no model")
 
 
 def test_always_takes_the_place_of_whatever_champion_there_is() -> None:
     always = Promotion("default", Promote.ALWAYS, 1)
-    assert judge(RUN_ID, always, compared(), CHAMPION).replaces == 3
-    assert judge(RUN_ID, always, compared(), None).promote
-    assert not judge(RUN_ID, always, compared(exported="base"), CHAMPION).promote
+    assert judge(TRAINED, always, compared(), CHAMPION).replaces == 3
+    assert judge(TRAINED, always, compared(), None).promote
+    assert not judge(TRAINED, always, compared(exported="base"), CHAMPION).promote

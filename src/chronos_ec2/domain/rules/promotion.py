@@ -4,21 +4,22 @@ from __future__ import annotations
 
 from chronos_ec2.domain.records.champion import Champion, Judgement, Promote, Promotion
 from chronos_ec2.domain.records.reports import Comparison
+from chronos_ec2.domain.records.run import Run
 
 _TRAINED, _CHAMPION = "trained", "champion"
 
 
-def judge(run_id: str, promotion: Promotion, comparison: Comparison | None, champion: Champion | None) -> Judgement:
+def judge(run: Run, promotion: Promotion, comparison: Comparison | None, champion: Champion | None) -> Judgement:
     """The judgement on a run, from what it asks for, what it has reported, and the champion as it is now.
 
     With `better` it takes the place of the champion that it was compared with, and of no other: whether it is better
     than one that came since is not known.
     """
     now = champion.seq if champion else 0
-    reason = _against(promotion, comparison, now)
+    reason = _against(promotion, comparison, now) if run.models else "the run has left no model"
     if reason is None:
-        return Judgement(run_id, True, now, _for(promotion, comparison, champion))
-    return Judgement(run_id, False, now, reason)
+        return Judgement(run.run_id, True, now, _for(promotion, comparison, champion))
+    return Judgement(run.run_id, False, now, reason)
 
 
 def _against(promotion: Promotion, comparison: Comparison | None, now: int) -> str | None:

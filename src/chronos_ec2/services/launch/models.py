@@ -106,7 +106,7 @@ class ModelFinder:
                 if champion is None:
                     remedy = "`chronos-ec2 models` makes one; `launch --promote better` makes the first by itself"
                     raise InvalidInput(key, f"model {model} has no champion", remedy)
-                return self._of_run(key, given, champion.run_id)
+                return self._in_run(key, given, champion.run_id, champion.files)
             case StoredModel():
                 return self._of_bucket(key, given, source)
 
@@ -173,14 +173,17 @@ class ModelFinder:
         if not view.run.models:
             remedy = "`chronos-ec2 runs` shows how each run ended"
             raise InvalidInput(key, f"run {run_id} has exported no model", remedy)
+        return self._in_run(key, given, run_id, view.run.models)
+
+    def _in_run(self, key: str, given: str, run_id: str, hashes: Hashes) -> FoundModel:
         prefix = run_key(self.environment, run_id, MODELS)
         sizes = {name.removeprefix(prefix): size for name, size in self.store.objects.keys(prefix)}
-        if missing := [name for name, _ in view.run.models if name not in sizes]:
+        if missing := [name for name, _ in hashes if name not in sizes]:
             raise InvalidInput(
                 key, f"{prefix}{missing[0]}, of the model of run {run_id}, is gone", "name another model"
             )
-        size = sum(sizes[name] for name, _ in view.run.models)
-        return FoundModel(given, given, size, ModelReference(given, f"s3://{self.bucket}/{prefix}", view.run.models))
+        size = sum(sizes[name] for name, _ in hashes)
+        return FoundModel(given, given, size, ModelReference(given, f"s3://{self.bucket}/{prefix}", hashes))
 
     def _of_bucket(self, key: str, given: str, source: StoredModel) -> FoundModel:
         """A model that somebody has put into the bucket. Files without a hash of ours are read to find it."""

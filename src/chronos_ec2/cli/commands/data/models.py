@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
@@ -112,13 +113,12 @@ def _no_champion(model: str) -> InvalidInput:
     return InvalidInput("model", f"{model} has no champion", remedy)
 
 
-def _changed(change: Any, model: str) -> Champion:
+def _changed(change: Callable[[], Champion], model: str) -> Champion:
     try:
-        made: Champion = change()
+        return change()
     except LostRace as error:
         problem = f"the champion of {model} has just been changed by somebody else"
         raise InvalidInput("model", problem, f"see `chronos-ec2 models show {model}`, then try again") from error
-    return made
 
 
 def _told(made: Champion, world: OperatorWorld, *, json: bool) -> None:

@@ -24,7 +24,7 @@ def evaluate(
         typer.Option(
             "--models",
             "--model",
-            help=f"Models to compare: hub ids, s3://…, run:RUN_ID, folders, as a,b,c. Default: {BASE_MODEL}.",
+            help=f"Models to compare: hub ids, s3://…, run:RUN_ID, champion, folders, as a,b,c. Default: {BASE_MODEL}.",
         ),
     ] = None,
     windows: Annotated[int | None, typer.Option(min=1, help="Windows at the end of each series. Default: 1.")] = None,

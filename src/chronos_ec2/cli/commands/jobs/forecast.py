@@ -20,7 +20,9 @@ def forecast(
     horizon: flags.Horizon = None,
     model: Annotated[
         str | None,
-        typer.Option(help="A hub id, s3://…, run:RUN_ID or a folder such as ./model. Default: amazon/chronos-2."),
+        typer.Option(
+            help="A hub id, s3://…, run:RUN_ID, champion or a folder such as ./model. Default: amazon/chronos-2."
+        ),
     ] = None,
     future: Annotated[
         str | None,

@@ -39,7 +39,9 @@ def launch(
         Promote | None,
         typer.Option(help="Make the model the champion at the end: if it is significantly better, or always."),
     ] = None,
-    model_name: Annotated[str, typer.Option(help="With --promote: which model of the registry.")] = DEFAULT_MODEL,
+    model_name: Annotated[
+        str | None, typer.Option(help=f"With --promote: which model of the registry. Default: {DEFAULT_MODEL}.")
+    ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
@@ -58,8 +60,12 @@ def launch(
         _refuse_with("--resume", fixed, f"a resumed run trains exactly as run {resume} did; leave out one of them")
     if trainer is not None:
         _refuse_with("--trainer", {"--data": data, "--future": future}, "the probe brings its own data")
+    if promote is None and model_name is not None:
+        raise InvalidInput("--model-name", "is for --promote", "give --promote better or --promote always too")
     asked = requested_config(config, trainer, minutes, ending)
-    work = Work(asked, config, resume, data, future, timestamp_format, promote=promote, model_name=model_name)
+    work = Work(
+        asked, config, resume, data, future, timestamp_format, promote=promote, model_name=model_name or DEFAULT_MODEL
+    )
     start(work, options)
 
 
