@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from chronos_ec2.aws.clients import client, forget_credentials, instance_s3
 from chronos_ec2.aws.clocks import S3Clock, SystemClock
@@ -44,6 +46,9 @@ from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
+if TYPE_CHECKING:
+    from chronos_ec2.services.launch.prepare import LaunchPreparation
+
 __all__ = [
     "AgentWorld", "OperatorWorld", "agent_world", "deployment", "forget_credentials", "launcher", "operator_world",
     "watchdog",
@@ -82,6 +87,15 @@ class OperatorWorld:
     catalogue: Catalogue
     clock: Clock
     limits: Limits
+
+    def launch_preparation(self, report: Callable[[str], None], warn: Callable[[str], None]) -> LaunchPreparation:
+        """What prepares launches; `report` gets each slow step, `warn` each likely mistake."""
+        from chronos_ec2.services.launch.prepare import LaunchPreparation  # noqa: PLC0415 - functions need no pydantic
+
+        return LaunchPreparation(
+            self.stack, self.store, self.transfer, self.setup_checks, self.prices, self.hub, self.catalogue,
+            self.limits, report, warn,
+        )  # fmt: skip
 
 
 def agent_world(bucket: str) -> AgentWorld:

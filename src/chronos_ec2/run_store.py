@@ -138,9 +138,9 @@ class RunStore:
         except InvalidDocument as error:
             return Unreadable(str(error), found.etag, found.written_at)
 
-    def read_request(self, run: Run) -> Request | None:
+    def read_request(self, environment: str, run_id: str) -> Request | None:
         """What was requested of a run; None if that is gone. Raises InvalidDocument, ServiceUnavailable, NotAllowed."""
-        found = self.objects.read(run_key(run.lane.environment, run.run_id, REQUEST), MAX_REQUEST_BYTES)
+        found = self.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
         return Request.from_json(found.body) if found else None
 
     def release_lock(self, held: LockHeld) -> None:

@@ -20,7 +20,6 @@ from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import load_config, parse_config
 from chronos_ec2.services.launch import launch
-from chronos_ec2.services.launch.prepare import LaunchPreparation
 from chronos_ec2.services.launch.spec import LaunchRequest
 from chronos_ec2.services.publish.data import Uploaded, upload_data
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_runs
@@ -116,10 +115,7 @@ class Client:
             wait_for_capacity=wait_for_capacity,
             on_demand_after=on_demand_after,
         )
-        preparation = LaunchPreparation(
-            world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.hub,
-            world.catalogue, world.limits, _log.info, _log.warning,
-        )  # fmt: skip
+        preparation = world.launch_preparation(_log.info, _log.warning)
         spec = preparation.publish(request, preparation.plan(request))
         return self.run(launch(spec, world.store, world.fleet, world.deadlines, world.clock).run_id)
 

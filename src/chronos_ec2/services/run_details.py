@@ -11,7 +11,7 @@ from typing import Any
 from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.parsing.codec import load_json
 from chronos_ec2.domain.planning.plan import differences
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
+from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Job
@@ -54,8 +54,7 @@ class RunDetails:
 def run_details(store: RunStore, environment: str, run_id: str) -> RunDetails:
     """Read a run in detail. Raises RunNotFound, ServiceUnavailable, NotAllowed, InvalidDocument: see `find_run`."""
     view = find_run(store, environment, run_id)
-    ordered = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
-    request = Request.from_json(ordered.body) if ordered else None
+    request = store.read_request(environment, run_id)
     document = _document(store, environment, run_id, TRAINING)
     forecasts = _forecasts(_document(store, environment, run_id, FORECASTS)) if view.run.job is Job.FORECAST else {}
     return RunDetails(view, request, document, *_scores(document), forecasts)

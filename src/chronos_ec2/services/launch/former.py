@@ -8,8 +8,6 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidDocument, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.planning.plan import Expected, differences, expected
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
-from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.spec import LaunchSpec
@@ -43,11 +41,11 @@ def find_former(store: RunStore, spec: LaunchSpec) -> Former | None:
 
 
 def _config(store: RunStore, environment: str, run_id: str) -> Mapping[str, Any] | None:
-    found = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
     try:
-        return None if found is None else Request.from_json(found.body).config
+        request = store.read_request(environment, run_id)
     except InvalidDocument:
         return None
+    return request.config if request else None
 
 
 def _same_work(before: Mapping[str, Any], after: Mapping[str, Any]) -> bool:

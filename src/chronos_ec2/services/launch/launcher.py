@@ -173,7 +173,7 @@ class Launcher:
         return attempt.commit(launched, self.deadlines)
 
     def _request(self, run: Run) -> Request:
-        request = self.store.read_request(run)
+        request = self.store.read_request(run.lane.environment, run.run_id)
         if request is None:
             raise InvalidDocument(f"run {run.run_id} has no {REQUEST}")
         return request

@@ -69,10 +69,10 @@ def _must_be_over(run: Run, active: bool, environment: str) -> None:
 
 
 def _request_of(store: RunStore, environment: str, run_id: str) -> Request:
-    found = store.objects.read(run_key(environment, run_id, REQUEST), MAX_REQUEST_BYTES)
-    if found is None:
+    request = store.read_request(environment, run_id)
+    if request is None:
         raise InvalidInput(OPTION, f"run {run_id} has no {REQUEST} any more", "launch a new run with --config FILE")
-    return Request.from_json(found.body)
+    return request
 
 
 def check_unchanged(store: RunStore, request: Request, run_id: str) -> None:

@@ -210,7 +210,7 @@ class Executor:
         if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
             return []
         try:
-            request = self.store.read_request(run)
+            request = self.store.read_request(self.environment, run.run_id)
             if request is None or request.promotion is None:
                 return []
             registry = Registry(self.environment, self.store.objects)

@@ -25,7 +25,6 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.services.drill.case import Row
 from chronos_ec2.services.drill.drill import Drill
 from chronos_ec2.services.drill.faults import Fault, chosen_faults
-from chronos_ec2.services.launch.prepare import LaunchPreparation
 from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.smoke_test import probe_config
@@ -88,10 +87,7 @@ def drill(
 
 
 def _drill(world: OperatorWorld, instance_type: str, at_once: int) -> Drill:
-    preparation = LaunchPreparation(
-        world.stack, world.store, world.transfer, world.setup_checks, world.prices, world.hub, world.catalogue,
-        world.limits, lambda _line: None, print_warning,
-    )  # fmt: skip
+    preparation = world.launch_preparation(lambda _line: None, print_warning)
 
     def prepare(fault: Fault, lane: Lane) -> LaunchSpec:
         request = LaunchRequest(

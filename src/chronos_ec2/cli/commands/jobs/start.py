@@ -26,7 +26,7 @@ from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.services.launch import Launched, WaitsForCapacity, launch
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.former import find_former
-from chronos_ec2.services.launch.prepare import LaunchPreparation, Prepared
+from chronos_ec2.services.launch.prepare import Prepared
 from chronos_ec2.services.launch.spec import LaunchRequest
 
 
@@ -91,18 +91,7 @@ def _inputs(work: Work, world: OperatorWorld, temporary: ExitStack) -> Inputs | 
 def _launch(request: LaunchRequest, world: OperatorWorld, options: LaunchOptions) -> Launched | WaitsForCapacity | None:
     """Plan, ask, publish, launch. None if only the plan is asked for."""
     with console.status("checking the launch") as show:
-        preparation = LaunchPreparation(
-            world.stack,
-            world.store,
-            world.transfer,
-            world.setup_checks,
-            world.prices,
-            world.hub,
-            world.catalogue,
-            world.limits,
-            show,
-            print_warning,
-        )
+        preparation = world.launch_preparation(show, print_warning)
         prepared = preparation.plan(request)
         shown = Plan(prepared, find_former(world.store, prepared.spec), world.clock.now())
     if options.plan and options.json:
