@@ -152,7 +152,7 @@ def _ended_by_watchdog(case: _Case) -> Decision | None:
 
 
 def _on_hold(case: _Case) -> Decision | None:
-    return held(case.instance, case.deadline, case.now, case.run) if case.instance.hold else None
+    return held(case.instance, case.deadline, case.now, case.run) if case.instance.on_hold(case.now) else None
 
 
 def _ended_by_agent(case: _Case) -> Decision | None:
