@@ -1,4 +1,4 @@
-"""The common time step of a data set: a fixed number of ticks, or calendar months."""
+"""The common time step of a data set: a fixed number of ticks, or one of the calendar's."""
 
 from __future__ import annotations
 
@@ -20,19 +20,23 @@ _CLOCK_CHANGES = (3, 4, 9, 10, 11)
 """Months with changes, on both hemispheres."""
 _FIRST_MONDAY = 4
 """Days from the epoch, a Thursday, to the first Monday after it."""
+_ALIASES = {"business days": "B", "business month starts": "BMS", "business month ends": "BME"}
 _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+Calendar = Literal["months", "business month starts", "business month ends", "business days"]
 
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """A step of `step` ticks, or on a calendar of `step` months or business days.
+    """A step of `step` ticks, or on a calendar of `step` months, business days, or first or last ones of a month.
 
     On a calendar, `into` is the offset in ticks from the start of the month or day, for months the negative offset from
     the start of the next month if that is what all times share, and `ticks_per_day` is set.
     """
 
     step: int
-    calendar: Literal["months", "business days"] | None = None
+    calendar: Calendar | None = None
     into: int = 0
     ticks_per_day: int = 0
 
@@ -60,6 +64,10 @@ class Spacing:
                 return raw
             case "months":
                 return _month_start(raw + (self.into < 0), self.ticks_per_day) + self.into
+            case "business month starts":
+                return _business_month_start(raw, self.ticks_per_day) + self.into
+            case "business month ends":
+                return _business_month_end(raw, self.ticks_per_day) + self.into
             case "business days":
                 return (raw // 5 * 7 + raw % 5 + _FIRST_MONDAY) * self.ticks_per_day + self.into
             case _:
@@ -70,21 +78,24 @@ class Spacing:
         return self._count(ticks) % self.step
 
     def name(self, ticks_per_second: int | None, times: int = 1) -> str:
-        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; B for business days, which have none.
+        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; pandas's B, BMS and BME have none.
 
         A plain number for integer times.
         """
         step = self.step * times
-        if self.calendar == "business days":
-            return "B" if step == 1 else f"{step}B"
-        return f"P{step}M" if self.calendar else name_of(step, ticks_per_second)
+        if self.calendar is None:
+            return name_of(step, ticks_per_second)
+        alias = _ALIASES.get(self.calendar)
+        if alias is None:
+            return f"P{step}M"
+        return alias if step == 1 else f"{step}{alias}"
 
     def _count(self, ticks: Indices) -> Indices:
         """(n,) the months or business days up to each time; ticks without a calendar."""
         match self.calendar:
             case None:
                 return ticks
-            case "months":
+            case "months" | "business month starts" | "business month ends":
                 return _months(ticks, self.ticks_per_day)
             case "business days":
                 days = ticks // self.ticks_per_day - _FIRST_MONDAY
@@ -157,7 +168,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType, *, business:
 def frequency_of(panel: Panel) -> str | None:
     """The step of the longest series as an ISO 8601 duration such as PT30M, P1D or P1M; None if it has none.
 
-    Business days have no such name: theirs is B. Integer times have no unit: their step is a number.
+    Business days have no such name: theirs are B, BMS and BME. Integer times have no unit: their step is a number.
     """
     longest = int(np.argmax(panel.lengths))
     ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
@@ -233,13 +244,40 @@ def _smallest(steps: Indices) -> int:
 
 
 def _monthly(ticks: Indices, step: int, per_day: int) -> list[Spacing]:
-    """A monthly step, if all times are equally long after the start of their month, or before its end."""
+    """A monthly step, if all times are equally long after the start of their month, or before its end.
+
+    Or on its first or last weekday at one time of day. Holidays are not known.
+    """
     months = max(1, round(step / (30.44 * per_day)))
     numbers = _months(ticks, per_day)
     for into in (ticks - _month_start(numbers, per_day), ticks - _month_start(numbers + 1, per_day)):
         if (into == into[0]).all():
             return [Spacing(months, "months", int(into[0]), per_day)]
-    return []
+    into = ticks % per_day
+    if not (into == into[0]).all():
+        return []
+    weekdays: dict[Calendar, Indices] = {
+        "business month starts": _business_month_start(numbers, per_day),
+        "business month ends": _business_month_end(numbers, per_day),
+    }
+    return [
+        Spacing(months, calendar, int(into[0]), per_day)
+        for calendar, expected in weekdays.items()
+        if np.array_equal(expected, ticks - into)
+    ]
+
+
+def _business_month_start(months: Indices, per_day: int) -> Indices:
+    """(n,) the first weekday of each month."""
+    days = _month_start(months, per_day) // per_day
+    weekday = (days - _FIRST_MONDAY) % 7
+    return (days + np.where(weekday > 4, 7 - weekday, 0)) * per_day
+
+
+def _business_month_end(months: Indices, per_day: int) -> Indices:
+    """(n,) the last weekday of each month."""
+    days = _month_start(months + 1, per_day) // per_day - 1
+    return (days - np.maximum((days - _FIRST_MONDAY) % 7 - 4, 0)) * per_day
 
 
 def _business_days(ticks: Indices, steps: Indices, per_day: int) -> list[Spacing]:
