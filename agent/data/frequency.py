@@ -210,6 +210,22 @@ def local_ticks(ticks: Indices, time_type: pa.DataType) -> Indices:
     return local
 
 
+def local_readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
+    """Instants as local times; then as those that they stand for on a day on which that time of day does not exist.
+
+    In Santiago clocks change at midnight: a day then begins at one o'clock.
+    """
+    local = local_ticks(ticks, time_type)
+    yield local
+    per_day = ticks_per_day(time_type)
+    usual = usual_step(local % per_day + 1) - 1
+    moved = np.flatnonzero(local % per_day != usual)
+    meant = local[moved] // per_day * per_day + usual
+    named = local.copy()
+    named[moved] = np.where(instants_of(meant, time_type) == ticks[moved], meant, local[moved])
+    yield named
+
+
 def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
     """Whether all these times, without a zone or in UTC, are around a night in which clocks change somewhere.
 
@@ -236,7 +252,7 @@ def _readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
     """The ticks, and for times with a zone also local times, in which days have equal length despite DST."""
     yield ticks
     if pa.types.is_timestamp(time_type) and time_type.tz:
-        yield local_ticks(ticks, time_type)
+        yield from local_readings(ticks, time_type)
 
 
 def _smallest(steps: Indices) -> int:

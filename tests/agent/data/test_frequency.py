@@ -85,6 +85,21 @@ def test_what_pandas_calls_a_frequency_is_one(tmp_path: Path, alias: str, expect
     assert following.ravel().tolist() == wanted.cast(pa.int64()).to_pylist()
 
 
+@pytest.mark.parametrize("last", ["2018-11-03", "2018-11-04", "2018-11-20"])
+@pytest.mark.parametrize("step", ["D", "W-SUN"])
+def test_days_that_begin_when_clocks_change_are_days(tmp_path: Path, last: str, step: str) -> None:
+    """In Brazil the clocks of 2018 went from midnight of November 4 to one o'clock."""
+    days = pd.date_range("2018-09-01", last, freq=step)
+    days = days.union(pd.date_range(days[-1], periods=8, freq=step))
+    times = days.as_unit("us").tz_localize("America/Sao_Paulo", nonexistent="shift_forward")
+    write(tmp_path / "data.parquet", pa.array(times[:-7]))
+    data = Data.model_validate({"path": "x", "frequency": step})
+    panel = read_panel([tmp_path / "data.parquet"], data, 1, tmp_path / "panel")
+    assert panel.ticks.tolist() == pa.array(times[:-7]).cast(pa.int64()).to_pylist()
+    following = Horizon.of(panel, data, 7).ticks(np.arange(1))
+    assert following.ravel().tolist() == pa.array(times[-7:]).cast(pa.int64()).to_pylist()
+
+
 @pytest.mark.parametrize("alias", ["SME", "WOM-3FRI", "LWOM-THU"])
 def test_a_step_that_the_calendar_does_not_have_is_refused_with_what_to_do(tmp_path: Path, alias: str) -> None:
     write(tmp_path / "data.parquet", offsets(alias))
