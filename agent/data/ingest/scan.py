@@ -229,12 +229,13 @@ def _plain(values: pa.Array, kind: pa.DataType, part: Part, name: str) -> list[A
     try:
         if is_text(values.type) and pa.types.is_string(kind):
             return [None if one is None else one.decode() for one in values.cast(pa.large_binary()).to_pylist()]
-        return cast_column(values, kind, part, name).to_pylist()
+        found: list[Any] = cast_column(values, kind, part, name).to_pylist()
     except UnicodeDecodeError as error:
         problem = f"column {name!r} has text that is not UTF-8, for instance {bytes(error.object[:40])!r}"
         raise InvalidInput(
             part.name, problem, "decode it in its own encoding, df[column].str.decode('latin-1'), and write it again"
         ) from error
+    return found
 
 
 def _same_buffers(one: pa.Array, other: pa.Array | None) -> bool:
