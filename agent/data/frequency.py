@@ -11,15 +11,13 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from agent.data.ingest.months import DAY_SECONDS, FIRST_MONDAY, first_weekday, last_weekday, month_start, months_of
 from agent.data.panel import Indices, Panel
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _SAMPLE = 100_000
-_DAY_SECONDS = 86_400
 _CLOCK_CHANGES = (3, 4, 9, 10, 11)
 """Months with changes, on both hemispheres."""
-_FIRST_MONDAY = 4
-"""Days from the epoch, a Thursday, to the first Monday after it."""
 _ALIASES = {"business days": "B", "business month starts": "BMS", "business month ends": "BME"}
 _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
 
@@ -63,13 +61,13 @@ class Spacing:
             case None:
                 return raw
             case "months":
-                return _month_start(raw + (self.into < 0), self.ticks_per_day) + self.into
+                return month_start(raw + (self.into < 0), self.ticks_per_day) + self.into
             case "business month starts":
-                return _business_month_start(raw, self.ticks_per_day) + self.into
+                return first_weekday(raw, self.ticks_per_day) + self.into
             case "business month ends":
-                return _business_month_end(raw, self.ticks_per_day) + self.into
+                return last_weekday(raw, self.ticks_per_day) + self.into
             case "business days":
-                return (raw // 5 * 7 + raw % 5 + _FIRST_MONDAY) * self.ticks_per_day + self.into
+                return (raw // 5 * 7 + raw % 5 + FIRST_MONDAY) * self.ticks_per_day + self.into
             case _:
                 assert_never(self.calendar)
 
@@ -96,9 +94,9 @@ class Spacing:
             case None:
                 return ticks
             case "months" | "business month starts" | "business month ends":
-                return _months(ticks, self.ticks_per_day)
+                return months_of(ticks, self.ticks_per_day)
             case "business days":
-                days = ticks // self.ticks_per_day - _FIRST_MONDAY
+                days = ticks // self.ticks_per_day - FIRST_MONDAY
                 return days // 7 * 5 + np.minimum(days % 7, 4)
             case _:
                 assert_never(self.calendar)
@@ -116,7 +114,7 @@ def name_of(ticks: int, ticks_per_second: int | None) -> str:
     """A number of ticks as an ISO 8601 duration; a plain number for integer times."""
     if ticks_per_second is None:
         return str(ticks)
-    for unit, seconds in (("P{}D", _DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
+    for unit, seconds in (("P{}D", DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
         if ticks % (seconds * ticks_per_second) == 0:
             return unit.format(ticks // (seconds * ticks_per_second))
     return f"PT{Decimal(ticks) / ticks_per_second:f}S"
@@ -183,7 +181,7 @@ def ticks_per_second(time_type: pa.DataType) -> int | None:
 
 def ticks_per_day(time_type: pa.DataType) -> int:
     """0 for integer times, which have no days."""
-    return (ticks_per_second(time_type) or 0) * _DAY_SECONDS
+    return (ticks_per_second(time_type) or 0) * DAY_SECONDS
 
 
 def usual_step(steps: Indices) -> int:
@@ -234,18 +232,10 @@ def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
     per_second = ticks_per_second(time_type)
     if per_second is None or time_type.tz not in {None, "UTC"}:
         return False
-    per_day = _DAY_SECONDS * per_second
-    half_days = (2 * ticks // per_day - 2 * _FIRST_MONDAY) % 14
-    months = _months(ticks, per_day) % 12 + 1
+    per_day = DAY_SECONDS * per_second
+    half_days = (2 * ticks // per_day - 2 * FIRST_MONDAY) % 14
+    months = months_of(ticks, per_day) % 12 + 1
     return bool((np.isin(half_days, (11, 12)) & np.isin(months, _CLOCK_CHANGES)).all())
-
-
-def days_of_month(ticks: Indices, per_second: int) -> Indices:
-    """(n,) offset of each time from the start of its month, in ticks; negative on the last day, from the end."""
-    per_day = per_second * _DAY_SECONDS
-    months = _months(ticks, per_day)
-    last = ticks - _month_start(months + 1, per_day)
-    return np.where(last >= -per_day, last, ticks - _month_start(months, per_day))
 
 
 def _readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
@@ -265,16 +255,16 @@ def _monthly(ticks: Indices, step: int, per_day: int) -> list[Spacing]:
     Or on its first or last weekday at one time of day. Holidays are not known.
     """
     months = max(1, round(step / (30.44 * per_day)))
-    numbers = _months(ticks, per_day)
-    for into in (ticks - _month_start(numbers, per_day), ticks - _month_start(numbers + 1, per_day)):
+    numbers = months_of(ticks, per_day)
+    for into in (ticks - month_start(numbers, per_day), ticks - month_start(numbers + 1, per_day)):
         if (into == into[0]).all():
             return [Spacing(months, "months", int(into[0]), per_day)]
     into = ticks % per_day
     if not (into == into[0]).all():
         return []
     weekdays: dict[Calendar, Indices] = {
-        "business month starts": _business_month_start(numbers, per_day),
-        "business month ends": _business_month_end(numbers, per_day),
+        "business month starts": first_weekday(numbers, per_day),
+        "business month ends": last_weekday(numbers, per_day),
     }
     return [
         Spacing(months, calendar, int(into[0]), per_day)
@@ -283,22 +273,9 @@ def _monthly(ticks: Indices, step: int, per_day: int) -> list[Spacing]:
     ]
 
 
-def _business_month_start(months: Indices, per_day: int) -> Indices:
-    """(n,) the first weekday of each month."""
-    days = _month_start(months, per_day) // per_day
-    weekday = (days - _FIRST_MONDAY) % 7
-    return (days + np.where(weekday > 4, 7 - weekday, 0)) * per_day
-
-
-def _business_month_end(months: Indices, per_day: int) -> Indices:
-    """(n,) the last weekday of each month."""
-    days = _month_start(months + 1, per_day) // per_day - 1
-    return (days - np.maximum((days - _FIRST_MONDAY) % 7 - 4, 0)) * per_day
-
-
 def _business_days(ticks: Indices, steps: Indices, per_day: int) -> list[Spacing]:
     """A step of business days, if no time is on a weekend and most weeks are crossed from Friday to Monday."""
-    weekdays = (ticks // per_day - _FIRST_MONDAY) % 7
+    weekdays = (ticks // per_day - FIRST_MONDAY) % 7
     into = ticks % per_day
     if (weekdays > 4).any() or (into != into[0]).any():
         return []
@@ -306,13 +283,3 @@ def _business_days(ticks: Indices, steps: Indices, per_day: int) -> list[Spacing
     if not over_weekends.any() or (steps[over_weekends] == 3 * per_day).mean() < 0.5:
         return []
     return [Spacing(1, "business days", int(into[0]), per_day)]
-
-
-def _months(ticks: Indices, per_day: int) -> Indices:
-    months: Indices = (ticks // per_day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    return months
-
-
-def _month_start(months: Any, per_day: int) -> Indices:
-    days: Indices = np.asarray(months).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    return days * per_day
