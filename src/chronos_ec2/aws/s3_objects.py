@@ -20,13 +20,13 @@ from chronos_ec2.ports import ListedObject, Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"
 """The tag that a lifecycle rule in template.yaml selects."""
+_OF_A_KEY = "Server Side Encryption"
+"""In what S3 says of an object that only the key of its writer decrypts. The code is one of many other errors."""
 _SHA256 = "chronos-ec2-sha256"
 """Metadata of an object. S3 returns it with each piece."""
 _CHUNK = 256 * 1024
 """Larger buffers come from the kernel each time, which costs twice as much as the read itself."""
 _MISSING = frozenset({"NoSuchKey", "404", "NotFound"})
-_OF_A_KEY = "Server Side Encryption"
-"""In what S3 says of an object that only the key of its writer decrypts. The code is one of many other errors."""
 
 
 class S3Objects:
