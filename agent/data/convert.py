@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +24,8 @@ PARQUET = ".parquet"
 _UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
 """What pandas calls an index without a name."""
 _HEAD_BYTES = 65536
+_UTF_16 = (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)
+_AS_UTF_8 = "save it as UTF-8, such as with `iconv -f {} -t UTF-8 FILE`"
 ITEM_ID, TIMESTAMP, TARGET = "item_id", "timestamp", "target"
 
 
@@ -97,20 +101,33 @@ def _read(source: Path) -> pa.Table:
         if kind in ARROW_TABLES:
             return feather.read_table(source, memory_map=False)
         delimiter, decimal_point = _dialect(source)
-        return pa_csv.read_csv(
+        table = pa_csv.read_csv(
             source,
             parse_options=pa_csv.ParseOptions(delimiter=delimiter),
             convert_options=pa_csv.ConvertOptions(decimal_point=decimal_point),
         )
+        not_text = [
+            name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.binary()
+        ]
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            _shown(source), "has a header that is not UTF-8", _AS_UTF_8.format("WINDOWS-1252")
+        ) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         remedy = "check it with pandas.read_csv" if kind in TEXT_TABLES else "write it again"
         raise InvalidInput(_shown(source), f"cannot be read: {one_line(str(error), 300)}", remedy) from error
+    if not_text:
+        where = f"{_shown(source)}: column {one_line(not_text[0], 100)!r}"
+        raise InvalidInput(where, "holds text that is not UTF-8", _AS_UTF_8.format("WINDOWS-1252"))
+    return table
 
 
 def _dialect(source: Path) -> tuple[str, str]:
     """The delimiter of a CSV file, and its decimal point: a comma where fields end with semicolons, as in Europe."""
     with pa.input_stream(source) as stream:
         head = stream.read(_HEAD_BYTES)
+    if head.startswith(_UTF_16):
+        raise InvalidInput(_shown(source), "is UTF-16", _AS_UTF_8.format("UTF-16"))
     first = head.partition(b"\n")[0]
     delimiter = max((b",", b";", b"\t", b"|"), key=first.count)
     comma = delimiter != b"," and re.search(rb"[0-9],[0-9]", head) and not re.search(rb"[0-9]\.[0-9]", head)
@@ -140,8 +157,9 @@ def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None)
     times = table.column(index)
     if not (pa.types.is_string(times.type) or pa.types.is_large_string(times.type)):
         return table
-    where, example = f"{_shown(source)}: column {timestamp!r}", times.drop_null()[0].as_py() if len(times) else ""
+    where = f"{_shown(source)}: column {timestamp!r}"
     if form is None:
+        example = next((text for text in times.drop_null().to_pylist() if not _is_iso(text)), "")
         problem = f"holds text such as {one_line(example, 40)!r}, which is no time in ISO 8601"
         raise InvalidInput(where, problem, "give its form, such as --timestamp-format '%d.%m.%Y %H:%M'")
     try:
@@ -149,6 +167,14 @@ def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None)
     except (pa.ArrowException, ValueError) as error:
         raise InvalidInput(where, one_line(str(error), 300), "mend --timestamp-format or the file") from error
     return table.set_column(index, timestamp, parsed)
+
+
+def _is_iso(text: str) -> bool:
+    try:
+        datetime.fromisoformat(text)
+    except ValueError:
+        return False
+    return True
 
 
 def _series_of(table: pa.Table, names: Names) -> list[str]:

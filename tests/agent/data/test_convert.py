@@ -87,6 +87,12 @@ def test_times_of_another_form_need_it(tmp_path: Path) -> None:
         rows(tmp_path, "german.csv", content, timestamp_format="%Y")
 
 
+def test_times_that_are_all_missing_have_no_form(tmp_path: Path) -> None:
+    feather.write_feather(pa.table({"timestamp": pa.array([None, None], pa.string())}), tmp_path / "a.feather")
+    with pytest.raises(InvalidInput, match="column 'timestamp'"):
+        convert(tmp_path / "a.feather", tmp_path / "out")
+
+
 def test_feather_is_read(tmp_path: Path) -> None:
     feather.write_feather(pa.table({"timestamp": [1, 2], "a": [1, 2]}), tmp_path / "a.feather")
     done = convert(tmp_path / "a.feather", tmp_path / "out")
@@ -100,7 +106,11 @@ def test_feather_is_read(tmp_path: Path) -> None:
         ("a.csv", "item_id,timestamp,target\n", "has no rows"),
         ("a.csv", "a,a\n1,2\n", "column 'a' twice"),
         ("a.csv", "a,b\n1,2,3\n", "cannot be read"),
-        ("a.csv", b"\xff\xfe\x00", "cannot be read"),
+        ("a.csv", b"\x00\x01\x02", "cannot be read"),
+        ("a.csv", LONG.encode("utf-16"), "is UTF-16"),
+        ("a.csv", LONG.replace("B", "n\xf6rd").encode("latin-1"), "item_id': holds text that is not UTF-8"),
+        ("a.csv", LONG.replace("item_id", "l\xe4den").encode("latin-1"), "has a header that is not UTF-8"),
+        ("a.csv", LONG.replace("2024-01-02", "last Monday"), "such as 'last Monday'"),
         ("a.feather", "no feather", "cannot be read"),
         ("a.csv.gz", "not compressed", "cannot be read"),
     ],
