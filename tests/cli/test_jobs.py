@@ -115,6 +115,13 @@ def test_a_plan_shows_the_model_and_writes_nothing(run: Command, hub: MemoryHub)
     assert f"{NAME} on 3 x 28 points" in text
 
 
+@pytest.mark.parametrize("models", ["", " ", ","])
+def test_an_evaluation_of_no_model_is_refused(run: Command, models: str) -> None:
+    result = run("evaluate", "--data", "sales", "--horizon", "6", "--models", models)
+    assert result.code == 2
+    assert "error: the options: models: " in result.err
+
+
 def test_an_evaluation_pins_every_model_however_it_is_named(run: Command, trained: str, tmp_path: Path) -> None:
     mine = tmp_path / "mine"
     mine.mkdir()

@@ -35,6 +35,28 @@ def test_the_schema_in_the_docs_is_up_to_date() -> None:
     assert SCHEMA.read_text() == schema()
 
 
+@pytest.mark.parametrize(
+    ("changes", "where"),
+    [
+        ({"prediction_length": 10**20}, "prediction_length"),
+        ({"context_length": 2**31}, "context_length"),
+        ({"training": {"steps": 10**12}}, "training.steps"),
+        ({"training": {"minutes": 1e300}}, "training.minutes"),
+        ({"evaluation": {"windows": 10**10}}, "evaluation.windows"),
+        ({"model": {"from_scratch": {"d_model": 10**15}}}, "model.from_scratch.d_model"),
+        ({"job": "forecast", "output": {"series_per_part": 10**18}}, "output.series_per_part"),
+        ({"job": "evaluate", "models": "a/b", "batch_size": 10**18}, "batch_size"),
+    ],
+)
+def test_no_number_is_larger_than_a_machine_counts(changes: dict[str, Any], where: str) -> None:
+    with pytest.raises(InvalidInput, match=f"{where}.*must be at most 2147483647"):
+        parse_config(a_config(**changes), "train.yaml")
+
+
+def test_a_time_that_is_a_number_may_be_large() -> None:
+    parse_config(a_config(training={"cutoff": 1_700_000_000_000}), "train.yaml")
+
+
 @pytest.mark.parametrize("path", EXAMPLES, ids=lambda path: path.parent.name)
 def test_every_example_is_valid(path: Path) -> None:
     load_config(path)

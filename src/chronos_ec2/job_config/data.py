@@ -6,15 +6,25 @@ import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, field_validator, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationInfo, field_validator, model_validator
 
 from chronos_ec2.job_config.frequency import length_of
+
+LARGEST = 2**31 - 1
+"""No number of a configuration is larger, but times that are numbers."""
 
 
 class Section(BaseModel):
     """A part of a configuration: unknown keys are refused, values are not converted."""
 
     model_config = ConfigDict(extra="forbid", frozen=True, strict=True, allow_inf_nan=False)
+
+    @field_validator("*")
+    @classmethod
+    def _in_range(cls, value: Any, info: ValidationInfo) -> Any:
+        if isinstance(value, int | float) and value > LARGEST and info.field_name != "cutoff":
+            raise ValueError(f"must be at most {LARGEST}")
+        return value
 
 
 def one_or_more(value: Any) -> Any:

@@ -51,7 +51,7 @@ def evaluate(
     keys = {
         "prediction_length": horizon,
         "context_length": context,
-        "models": named or (None if config else [BASE_MODEL]),
+        "models": [BASE_MODEL] if named is None and config is None else named,
         "evaluation.windows": windows,
         "evaluation.season_length": season,
         "evaluation.series": series,
