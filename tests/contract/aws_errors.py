@@ -73,6 +73,7 @@ EC2 = {
     "DeleteTags": """
         InvalidID InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound InvalidParameterValue""",
     "DescribeInstances": "InvalidFilter InvalidInstanceID.NotFound InvalidNextToken InvalidPaginationToken",
+    "DescribeSpotPriceHistory": "InvalidParameterValue InvalidAvailabilityZone InvalidPaginationToken",
     "DescribeVolumes": "InvalidFilter InvalidVolume.NotFound InvalidPaginationToken",
     "DescribeNetworkInterfaces": "InvalidFilter InvalidNetworkInterfaceID.NotFound InvalidPaginationToken",
     "DescribeSpotInstanceRequests": "InvalidFilter InvalidSpotInstanceRequestID.NotFound InvalidPaginationToken",

@@ -27,6 +27,8 @@ from chronos_ec2.aws.clocks import S3Clock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
+from chronos_ec2.aws.offers.instance_types import Ec2Catalogue
+from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
@@ -169,6 +171,10 @@ def _checks(wire: Wire) -> StackSetupChecks:
     return StackSetupChecks(wire.client, BUCKET, (TOPIC,), "team@example.com", "chronos-ec2-dev")
 
 
+def _prices(wire: Wire) -> AwsPrices:
+    return AwsPrices(lambda service, _region: wire.client(service))
+
+
 def _deployment(wire: Wire) -> CloudFormationDeployment:
     others = client("cloudformation")
     if "doomed" not in {stack["StackName"] for stack in others.describe_stacks()["Stacks"]}:
@@ -231,10 +237,15 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "CloudFormationDeployment.delete": lambda wire: _deployment(wire).delete(),
     "CloudFormationDeployment.unfinished": lambda wire: _deployment(wire).unfinished(),
     "LambdaRelauncher.relaunch": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").relaunch(launching()),
+    "Ec2Catalogue.find": lambda wire: Ec2Catalogue(wire.client("ec2")).find(["g5.xlarge"]),
+    "AwsPrices.on_demand": lambda wire: _prices(wire).on_demand("us-east-1", "g5.xlarge"),
+    "AwsPrices.spot": lambda wire: _prices(wire).spot("us-east-1", "g5.xlarge"),
+    "AwsPrices.gib_month": lambda wire: _prices(wire).gib_month("us-east-1"),
+    "AwsPrices.public_ipv4": lambda wire: _prices(wire).public_ipv4("us-east-1"),
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
 """A call of each public method and function that asks AWS. moto refuses some: what counts is the fault."""
-ASKS_NOTHING = {"SystemClock.now", "client", "forget_credentials", "instance_s3"}
+ASKS_NOTHING = {"SystemClock.now", "client", "forget_credentials", "instance_s3", "described", "pricing_region"}
 OF_ERRORS = {"chronos_ec2.aws.errors"}
 
 OF_ONE_METHOD: dict[str, dict[str, Expected]] = {
@@ -260,7 +271,7 @@ TRANSFERS = {name for name in METHODS if name.startswith("S3Transfer.")}
 
 def test_no_method_of_an_adapter_is_forgotten() -> None:
     found = set()
-    for module in pkgutil.iter_modules(chronos_ec2.aws.__path__, "chronos_ec2.aws."):
+    for module in pkgutil.walk_packages(chronos_ec2.aws.__path__, "chronos_ec2.aws."):
         for name, value in vars(importlib.import_module(module.name)).items():
             own = getattr(value, "__module__", None) == module.name and not name.startswith("_")
             if not own or module.name in OF_ERRORS:
