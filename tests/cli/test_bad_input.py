@@ -167,3 +167,25 @@ class TestOnADeployedEnvironment:
 )
 def test_impossible_probe_options(run: Command, options: tuple[str, ...], parts: tuple[str, ...]) -> None:
     assert_one_line(run("launch", *options), *parts)
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("forecast --data sales --horizon 6 --to here/a-file --yes", ("--to", "a-file is a file")),
+        ("evaluate --data sales --horizon 6 --to here/a-file/below/it --yes", ("--to", "a-file is a file")),
+        ("drill --yes --output here", ("--output", "here is a folder")),
+        ("drill --yes --output here/a-file/drill.json", ("--output", "a-file is a file")),
+        ("drill --yes --instance-type ,", ("--instance-type", "is not an instance type")),
+        ("drill --yes --instance-type t3.small,t3.micro", ("--instance-type", "one type")),
+    ],
+)
+def test_what_would_fail_after_it_was_paid_for_is_refused_before(
+    run: Command, line: str, words: tuple[str, ...], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    Path("here").mkdir()
+    Path("here", "a-file").touch()
+    assert_one_line(run(*line.split()), *words)
+    assert client("ec2").describe_instances()["Reservations"] == []

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -46,6 +48,18 @@ def confirm(question: str) -> None:
         print(file=sys.stderr)  # nobody has pressed Enter
     if answer.strip().lower() not in ("y", "yes"):
         raise InvalidInput("confirmation", "nothing was done: the answer was not yes", "answer y, or give --yes")
+
+
+def check_target(option: str, path: Path, *, folder: bool) -> None:
+    """Raise InvalidInput for a file or folder that cannot be written, before anything is paid for."""
+    place = path
+    while not place.exists() and place.parent != place:
+        place = place.parent
+    if place.is_dir() != (folder or place != path):
+        problem = f"{one_line(str(place), 200)} is a {'folder' if place.is_dir() else 'file'}"
+        raise InvalidInput(option, problem, f"name a {'folder' if folder else 'file'} that is there or can be made")
+    if not os.access(place, os.W_OK):
+        raise InvalidInput(option, f"{one_line(str(place), 200)} may not be written", "name another place")
 
 
 Environment = Annotated[

@@ -17,9 +17,21 @@ from rich.table import Table
 from rich.text import Text
 
 from chronos_ec2.bootstrap import OperatorWorld
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt, within
+from chronos_ec2.cli.options import (
+    AsJson,
+    Bucket,
+    Environment,
+    Region,
+    check_target,
+    confirm,
+    connect,
+    on_interrupt,
+    within,
+)
 from chronos_ec2.cli.output import console, dollars, print_json, print_table, print_warning, styled
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.codec import dump_json
+from chronos_ec2.domain.parsing.names import split_instance_types
 from chronos_ec2.domain.parsing.times import format_time, human_span
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.services.drill.case import Row
@@ -53,6 +65,9 @@ def drill(
     lives on. Exit code 1 if one outlives its guarantee, if a verdict is wrong, or if anything is left.
     """
     faults = chosen_faults(only)
+    check_target("--output", output, folder=False)
+    if len(split_instance_types(instance_type)) > 1:
+        raise InvalidInput("--instance-type", "a drill is about one type", "such as t3.small")
     world = connect(environment, region, bucket)
     drill = _drill(world, instance_type, at_once)
     price = hourly_price(world.prices, world.stack.region, instance_type, world.stack.volume_gib)

@@ -17,7 +17,7 @@ from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions
 from chronos_ec2.cli.commands.runs.monitor import follow_run
 from chronos_ec2.cli.commands.runs.results import download_results
 from chronos_ec2.cli.exit_codes import ExitCode
-from chronos_ec2.cli.options import confirm, connect, on_interrupt
+from chronos_ec2.cli.options import check_target, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
 from chronos_ec2.cli.plan import Plan
 from chronos_ec2.domain.parsing.names import check_name
@@ -58,6 +58,8 @@ class Work:
 def start(work: Work, options: LaunchOptions) -> None:
     """Start a run as a command asks for it, and print what has become of it."""
     options.request(config=work.config)  # refuses wrong numbers and names before anything is read
+    if work.to is not None:
+        check_target("--to", work.to, folder=True)
     world = connect(options.environment, options.region, options.bucket)
     with ExitStack() as temporary, on_interrupt("nothing was started"):
         inputs = _inputs(work, world, temporary)
