@@ -8,11 +8,14 @@ from pathlib import Path
 
 import pytest
 
-from verification.cli.__main__ import Check, check
+from verification.cli.answers import Answer
+from verification.cli.arguments import arguments
+from verification.cli.campaign import Check, check, situations
 from verification.cli.invoke import Result, asked_once
 from verification.cli.judge import complaints
-from verification.cli.situations import Situation, answers_of_aws
-from verification.cli.surroundings import arguments, files, terminals, variables, write_settings
+from verification.cli.proxy import Fault, Proxy
+from verification.cli.situations import Situation, answers_of_aws, leaves
+from verification.cli.surroundings import files, terminals, variables, write_settings
 from verification.cli.world import World, world_in
 
 GOOD = Result(2, "", "error: it is wrong\nhint: mend it\n", 0.1)
@@ -31,6 +34,7 @@ TRACEBACK = "Traceback (most recent call last):\n  File ...\nValueError: no\n"
         (Result(2, "", "hint: mend it\n", 0.1), ["without_error_line"]),
         (Result(2, "", "error: it is wrong\n", 0.1), ["without_hint"]),
         (Result(2, "", GOOD.err + "Aborted.\n", 0.1), ["aborted"]),
+        (Result(2, '{"accepted": false}\n', "", 0.1), ["without_error_line", "without_hint"]),
     ],
 )
 def test_each_kind_of_defect_is_seen(result: Result, kinds: list[str]) -> None:
@@ -38,6 +42,21 @@ def test_each_kind_of_defect_is_seen(result: Result, kinds: list[str]) -> None:
     done = Check()
     done.judge(Situation("seeded", ("runs", "--json"), frozenset({2})), result)
     assert [kind for kind in kinds if done.summary()[kind] != 1] == []
+
+
+def test_every_command_and_every_option_is_tried() -> None:
+    tried: dict[str, set[str]] = {}
+    for situation in situations({}):
+        options = {word.partition("=")[0] for word in situation.arguments if word.startswith("-")}
+        tried.setdefault(situation.command, set()).update(options)
+    assert tried.keys() - {""} == leaves().keys()
+    forgotten = [
+        f"{name} {option.opts[0]}"
+        for name, command in leaves().items()
+        for option in command.params
+        if option.opts[0].startswith("-") and not {*option.opts} & tried[name]
+    ]
+    assert forgotten == []
 
 
 @pytest.fixture
@@ -58,6 +77,24 @@ def test_a_sample_of_the_situations(world: World) -> None:
     found = check(world, chosen).summary()
     assert len(chosen) > 25
     assert found["failures"] == []
+
+
+def test_a_report_of_what_is_refused_needs_no_line_of_error() -> None:
+    reporting = Result(2, '{"accepted": false}\n', "", 0.1)
+    assert complaints(reporting, {2}, as_json=True, reports=True) == []
+    silent = Result(2, '{"accepted": true}\n', "", 0.1)
+    assert [kind for kind, _ in complaints(silent, {2}, as_json=True, reports=True)] == [
+        "without_error_line",
+        "without_hint",
+    ]
+
+
+def test_a_fault_comes_after_as_many_requests_as_it_says() -> None:
+    answer = Answer("later")
+    proxy = Proxy("http://127.0.0.1:9")
+    with proxy.with_faults(Fault("s3", answer, times=1, after=2)):
+        answers = [proxy.fault_for(service, "GET /") for service in ("s3", "ec2", "s3", "s3", "s3")]
+    assert answers == [None, None, None, answer, None]
 
 
 def test_a_command_that_ends_otherwise_than_it_should_is_seen(world: World) -> None:

@@ -6,7 +6,7 @@ import json
 from collections.abc import Mapping
 from dataclasses import dataclass
 
-READ_TIMEOUT = 6.0
+READ_TIMEOUT = 10.0
 """How long a client waits here: long enough for moto on a busy machine."""
 XML = "text/xml"
 _DOCUMENTS = {
@@ -104,7 +104,12 @@ REFUSALS = {
         Refusal("InternalServerException", 500, LATER),
     ),
 }  # fmt: skip
+EXPIRED = Refusal("ExpiredToken", 400, MEND, "The provided token has expired.")
 LAUNCH_REFUSALS = (
+    Refusal("InvalidLaunchTemplateId.NotFound", 400, MEND, "The launch template ID 'lt-1' does not exist."),
+    Refusal("InvalidLaunchTemplateId.NotFoundException", 400, MEND, "The specified launch template does not exist."),
+    Refusal("InvalidGroup.NotFound", 400, MEND, "The security group 'sg-1' does not exist"),
+    Refusal("InvalidIamInstanceProfileArn.Malformed", 400, MEND, "Invalid IAM Instance Profile ARN"),
     Refusal("InsufficientInstanceCapacity", 500, LATER, "We currently do not have sufficient capacity."),
     Refusal("Unsupported", 400, LATER, "Your requested instance type is not supported in your Availability Zone."),
     Refusal("VcpuLimitExceeded", 400, MEND, "You have requested more vCPU capacity than your current limit of 0"),

@@ -8,6 +8,8 @@ from collections.abc import Collection
 from verification.cli.invoke import Result
 
 _ESCAPE = "\x1b"
+_PROBLEMS = ("broken", "refused", '"accepted":false', '"accepted": false')
+"""A command that reports has at least one of these in its report."""
 
 
 Complaint = tuple[str, str]
@@ -18,7 +20,7 @@ KINDS = (
 
 
 def complaints(
-    result: Result, exits: Collection[int], *, as_json: bool, colours: bool = False
+    result: Result, exits: Collection[int], *, as_json: bool, colours: bool = False, reports: bool = False
 ) -> list[tuple[str, str]]:
     """What is wrong with how a command ended: (kind, words). The kinds are those counted in build/cli.json."""
     found: list[tuple[str, str]] = []
@@ -29,9 +31,10 @@ def complaints(
     if as_json and (reason := _not_json(result.out)):
         found.append(("json_polluted", f"{reason}: {result.out[:300]!r}"))
     lines = result.err.splitlines()
-    if result.code in (2, 3, 70, 130) and not any(line.startswith("error: ") for line in lines):
+    told = reports and result.code == 2 and any(word in result.out for word in _PROBLEMS)
+    if not told and result.code in (2, 3, 70, 130) and not any(line.startswith("error: ") for line in lines):
         found.append(("without_error_line", result.err[-300:]))
-    if result.code == 2 and not any(line.startswith("hint: ") for line in lines):
+    if not told and result.code == 2 and not any(line.startswith("hint: ") for line in lines):
         found.append(("without_hint", result.err[-300:]))
     if not colours and _ESCAPE in result.out + result.err:
         found.append(("escape_codes", (result.out + result.err)[:300]))

@@ -23,12 +23,13 @@ _HOP_BY_HOP = frozenset({"connection", "keep-alive", "transfer-encoding", "conte
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """Which requests get another answer: those of a service that hold a text, the first `times` of them."""
+    """Which requests get another answer: those of a service that hold a text; `times` of them, after `after` others."""
 
     service: str
     answer: Answer
     holds: str = ""
     times: int | None = None
+    after: int = 0
 
 
 @dataclass
@@ -55,9 +56,10 @@ class Proxy:
         with self._lock:
             for fault in self.faults:
                 seen = self.hits.get(fault, 0)
-                if fault.service == service and fault.holds in request and (fault.times is None or seen < fault.times):
+                if fault.service == service and fault.holds in request:
                     self.hits[fault] = seen + 1
-                    return fault.answer
+                    if seen >= fault.after and (fault.times is None or seen < fault.after + fault.times):
+                        return fault.answer
         return _NO_PRICE_LIST if service == "pricing" else None
 
 

@@ -2,15 +2,33 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from typing import Any
 
-from verification.cli.answers import LAUNCH_REFUSALS, MEND, NETWORKS, REFUSALS, SILENCE, stack
+from chronos_ec2.cli.app import SUMMARIES, load
+from verification.cli.answers import EXPIRED, LAUNCH_REFUSALS, MEND, NETWORKS, REFUSALS, SILENCE, Refusal, stack
 from verification.cli.proxy import Fault
-from verification.cli.world import ACTIVE, FAILED
+from verification.cli.world import ACTIVE, BEST, FAILED, TRAINED
 
 Exits = frozenset[int]
+
+
 OK, LEFT, NO_SUCCESS = frozenset({0}), frozenset({1}), frozenset({2, 3})
+
+
+@cache
+def leaves() -> dict[str, Any]:
+    """Every command that can be run, by its full name."""
+    found: dict[str, Any] = {}
+    for name in SUMMARIES:
+        command = load(name)
+        inner = getattr(command, "commands", {})
+        found |= {f"{name} {one}": each for one, each in inner.items()}
+        if not inner or command.invoke_without_command:
+            found[name] = command
+    return found
 
 
 @dataclass(frozen=True)
@@ -21,6 +39,7 @@ class Situation:
         variables: changes of the environment; None removes a variable.
         shell: run as a process of its own, by this line of bash with the command as "$@"; None: in this process.
         renews: the command changes the world, which is made anew afterwards.
+        reports: what is wrong, and what to do about it, is in the command's output instead of an error line.
     """
 
     name: str
@@ -33,11 +52,12 @@ class Situation:
     shell: str | None = None
     renews: bool = False
     colours: bool = False
+    reports: bool = False
 
     @property
     def command(self) -> str:
-        """The command, with its own command if it has any."""
-        return " ".join(self.arguments[: 2 if self.arguments[:1] in (("upload",), ("local",)) else 1])
+        """The command that the arguments name; empty if there is no such command."""
+        return next((name for name in (" ".join(self.arguments[:2]), *self.arguments[:1]) if name in leaves()), "")
 
     @property
     def as_json(self) -> bool:
@@ -47,12 +67,16 @@ class Situation:
 
 @dataclass(frozen=True, slots=True)
 class Command:
-    """A command as it is typed, how it ends when nothing is wrong, and which services it asks."""
+    """A command as it is typed, how it ends when nothing is wrong, and which services it asks.
+
+    `brief`: it meets an answer of each kind only, because it asks as another command does that meets them all.
+    """
 
     arguments: tuple[str, ...]
     exits: Exits
     services: frozenset[str]
     changes: bool = False
+    brief: bool = False
 
     @property
     def name(self) -> str:
@@ -60,10 +84,16 @@ class Command:
         return " ".join(self.arguments)
 
 
-def _command(line: str, exits: Exits, services: str, *, changes: bool = False) -> Command:
-    return Command(tuple(line.split()), exits, frozenset(services.split()), changes)
+def _command(line: str, exits: Exits, services: str, *, changes: bool = False, brief: bool = False) -> Command:
+    return Command(tuple(line.split()), exits, frozenset(services.split()), changes, brief)
 
 
+_EVERYTHING = (
+    "--item-id item_id --timestamp timestamp --target target --series n* --context 64 --to results --max-cost 9 "
+    "--price 1 --spot --wait-for-capacity 2h --on-demand-after 1h --preemptions 2 --allow-cpu --yes --watch --plan"
+)
+_FORECAST = f"forecast --config forecast.yaml --data ./good.csv --instance-type g5.2xlarge {_EVERYTHING}"
+_EVALUATE = f"evaluate --lane x --crashes 0 --max-hours 2 --models champion --data ./good.csv --horizon 3 {_EVERYTHING}"
 COMMANDS = (
     _command("launch --trainer probe --json", OK, "scheduler s3 ec2", changes=True),
     _command("launch --config train.yaml --lane second", OK, "scheduler s3 ec2", changes=True),
@@ -81,7 +111,38 @@ COMMANDS = (
     _command("upload data sales sales --json", OK, "s3", changes=True),
     _command("upload config train.yaml --json", OK, "s3", changes=True),
     _command("upload agent --json", OK, "s3", changes=True),
-)
+    *(
+        _command(line, exits, services, changes=changes, brief=True)
+        for line, exits, services, changes in (
+            ("forecast --data sales --horizon 6 --model champion --json", OK, "scheduler s3 ec2", True),
+            (f"forecast --data sales --horizon 6 --model run:{TRAINED} --plan", OK, "s3", False),
+            ("evaluate --data sales --horizon 6 --models champion --yes --json", OK, "scheduler s3 ec2", True),
+            ("evaluate --config evaluate.yaml --plan --json", OK, "s3", False),
+            ("launch --config train.yaml --promote better --model-name demand --json", OK, "scheduler s3 ec2", True),
+            (f"launch --resume {FAILED} --json", MEND, "s3", False),
+            ("launch --config train.yaml --data ./good.csv --plan --json", OK, "s3", False),
+            (_FORECAST, OK, "s3", False),
+            (_EVALUATE, OK, "s3", False),
+            (f"monitor {FAILED} --compact", LEFT, "s3", False),
+            (f"results {TRAINED} --to results --checkpoints --json", OK, "s3", False),
+            ("runs list --json", OK, "s3", False),
+            ("launch --config train.yaml --spot --wait-for-capacity 2h --on-demand-after 30m", OK, "s3 ec2", True),
+            (f"report {FAILED} --to report.html --json", OK, "s3", False),
+            (f"report {TRAINED}", OK, "s3", False),
+            (f"results {TRAINED} --to results", OK, "s3", False),
+            (f"hold {ACTIVE} --for 1h --json", MEND, "s3", False),
+            (f"release {ACTIVE} --json", MEND, "s3", False),
+            ("models list --json", OK, "s3", False),
+            ("models show", OK, "s3", False),
+            (f"models promote {TRAINED} --reason because --yes --json", OK, "s3", True),
+            ("models rollback --yes --json", OK, "s3", True),
+            ("runs list --limit 3", OK, "s3", False),
+            (f"runs compare {TRAINED} {BEST} --json", OK, "s3", False),
+            (f"kill {ACTIVE} --now --reason enough", OK, "s3", True),
+            ("upload data good.csv good --replace", OK, "s3", True),
+        )
+    ),
+)  # fmt: skip
 
 
 def answers_of_aws(outputs: Mapping[str, str]) -> Iterator[Situation]:
@@ -89,8 +150,14 @@ def answers_of_aws(outputs: Mapping[str, str]) -> Iterator[Situation]:
     for command in COMMANDS:
         yield Situation(f"{command.name}: nothing is wrong", command.arguments, command.exits, renews=command.changes)
     yield from _refusals()
+    yield from _midway()
     yield from _networks()
     yield from _stacks(outputs)
+
+
+def _one_of_each(refusals: Sequence[Refusal]) -> tuple[Refusal, ...]:
+    """A refusal for each exit code, and the last, which is one that nobody has met yet."""
+    return (*{refusal.exits: refusal for refusal in refusals[:-1]}.values(), refusals[-1])
 
 
 def _refusals() -> Iterator[Situation]:
@@ -99,7 +166,7 @@ def _refusals() -> Iterator[Situation]:
         for command in COMMANDS:
             if service != "cloudformation" and service not in command.services:
                 continue
-            for refusal in refusals:
+            for refusal in _one_of_each(refusals) if command.brief else refusals:
                 fault = Fault(service, refusal.answer(service))
                 name = f"{command.name}: {service} answers {refusal.code}"
                 yield Situation(name, command.arguments, refusal.exits, (fault,), renews=command.changes)
@@ -114,19 +181,37 @@ def _refusals() -> Iterator[Situation]:
         yield Situation(f"verify: sns answers {refusal.code}", ("verify", "--json"), LEFT | MEND, (fault,))
 
 
+def _midway() -> Iterator[Situation]:
+    """Credentials that expire while a command works, and a stack of which a part is deleted."""
+    for command in COMMANDS:
+        if command.changes:
+            for after in (2, 5, 9):
+                fault = Fault("s3", EXPIRED.answer("s3"), after=after)
+                name = f"{command.name}: credentials expire after {after} requests to S3"
+                yield Situation(name, command.arguments, command.exits | MEND, (fault,), renews=True)
+        if "scheduler" in command.services:
+            gone = Refusal("ResourceNotFoundException", 404, MEND, "Schedule group chronos-ec2-dev does not exist.")
+            fault = Fault("scheduler", gone.answer("scheduler"))
+            name = f"{command.name}: the schedules are deleted"
+            yield Situation(name, command.arguments, command.exits | NO_SUCCESS, (fault,), renews=command.changes)
+
+
 _PATIENT = ("launch --trainer probe --json", "verify --json", "upload config train.yaml --json")
 
 
 def _networks() -> Iterator[Situation]:
     """What comes back is no answer of AWS."""
     for command in COMMANDS:
-        for answer in (*NETWORKS, *((SILENCE,) if command.name in _PATIENT else ())):
+        for answer in NETWORKS[:2] if command.brief else (*NETWORKS, *((SILENCE,) if command.name in _PATIENT else ())):
             for service in ("cloudformation", *sorted(command.services & {"s3"})):
                 if service == "s3" and command.name.startswith("upload agent"):
                     continue
                 name = f"{command.name}: {service} gets {answer.name}"
                 fault = Fault(service, answer)
-                yield Situation(name, command.arguments, NO_SUCCESS, (fault,), renews=command.changes)
+                # A plan guesses without the bucket, and a diagnosis is made of whatever answers.
+                tolerant = service == "s3" and (command.arguments[0] == "doctor" or "--plan" in command.arguments)
+                exits = NO_SUCCESS | OK if tolerant else NO_SUCCESS
+                yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)
 
 
 _WITHOUT_OUTPUTS = (
@@ -139,19 +224,24 @@ _WITH_OUTPUTS = (
 )  # fmt: skip
 
 
+_TYPICAL = ("ROLLBACK_COMPLETE", "UPDATE_IN_PROGRESS")
+_STARTS = ("launch", "forecast", "evaluate", "drill")
+
+
 def _stacks(outputs: Mapping[str, str]) -> Iterator[Situation]:
     """Stacks in every state but a good one."""
     deleting = ("teardown",)
     for status in _WITHOUT_OUTPUTS:
         fault = Fault("cloudformation", stack(status, {}))
         for command in COMMANDS:
-            if command.arguments[:1] != deleting:
+            if command.arguments[:1] != deleting and (not command.brief or status in _TYPICAL):
                 name = f"{command.name}: the stack is {status}, without outputs"
                 yield Situation(name, command.arguments, MEND, (fault,))
     for status in _WITH_OUTPUTS:
         for command in COMMANDS:
-            if command.arguments[:1] != deleting:
-                exits = MEND if command.arguments[0] == "launch" else command.exits
+            if command.arguments[:1] != deleting and (not command.brief or status in _TYPICAL):
+                broken = {"doctor": LEFT} | dict.fromkeys(_STARTS, MEND)
+                exits = broken.get(command.arguments[0], command.exits)
                 name = f"{command.name}: the stack is {status}"
                 fault = Fault("cloudformation", stack(status, outputs))
                 yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)

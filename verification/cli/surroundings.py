@@ -1,4 +1,4 @@
-"""What may be wrong on the machine: arguments, variables, files, terminals, pipes and signals."""
+"""What may be wrong on the machine: variables, files, terminals, pipes and signals."""
 
 from __future__ import annotations
 
@@ -8,77 +8,13 @@ from dataclasses import replace
 from pathlib import Path
 
 from verification.cli.answers import MEND, Answer
+from verification.cli.arguments import wrong
 from verification.cli.proxy import Fault
 from verification.cli.situations import COMMANDS, LEFT, NO_SUCCESS, OK, Exits, Situation
-from verification.cli.world import ACTIVE, FAILED
+from verification.cli.world import ACTIVE, FAILED, TRAINED
 
 INTERRUPTED, NO_READER = frozenset({130}), frozenset({0, 141})
 _LAUNCH = ("launch", "--trainer", "probe", "--json")
-_NO_NUMBERS = ("nan", "inf", "-inf", "-1", "1e99", "", "x", "0x10", "1_", "1e400")
-_NO_COUNTS = ("-1", "1.5", "nan", "", "x", "1" + "0" * 20, "1" * 5000)
-_NO_NAMES = ("", "Upper", "a b", "../x", "a/b", "x" * 40, "é", "cached-datasets", "-x", "a\nb", "\x1b[2J")
-_NO_RUNS = (
-    "latest",
-    "",
-    "2026",
-    "20260131T110000Z",
-    "../20260131T110000Z-00000b",
-    "20260131T110000Z-00000B",
-    "é",
-    "\n",
-)
-_NO_TYPES = (
-    ",",
-    "a,,b",
-    "g5",
-    "g5.",
-    ".xlarge",
-    "g5 xlarge",
-    "G5.XLARGE",
-    "g5.2xlarge,",
-    "g5.2xlarge;g4dn.xlarge",
-    "é.é",
-)
-
-
-def arguments() -> Iterator[Situation]:
-    """Arguments that no command takes."""
-    for options, values in (
-        (("--max-hours", "--max-cost", "--price", "--minutes"), (*_NO_NUMBERS, "0")),
-        (("--max-hours",), ("8785", "9000", "1e9", "0.1")),
-        (("--preemptions", "--crashes"), _NO_COUNTS),
-        (("--instance-type",), _NO_TYPES),
-        (("--lane", "--environment"), _NO_NAMES),
-    ):
-        for option in options:
-            for value in values:
-                yield _wrong(*_LAUNCH, f"{option}={value}")
-    for value in _NO_RUNS:
-        yield _wrong("monitor", value, "--json")
-        yield _wrong("kill", "--json", "--", value)
-        yield _wrong("logs", "--", value)
-    for value in ("nan", "inf", "0", "-1", "1e9", "x"):
-        yield _wrong("monitor", FAILED, f"--interval={value}", "--json")
-        yield _wrong("logs", FAILED, f"--interval={value}")
-        yield _wrong("cleanup", "--json", f"--wait={value if value != '0' else '1e6'}")
-    yield from _lines()
-
-
-def _lines() -> Iterator[Situation]:
-    unknown = "20200101T000000Z-000000"
-    for line in (
-        "lunch", "launch --max-hour 3", "launch extra", "launch --config", "launch --trainer other",
-        "launch --trainer probe --config train.yaml", "launch --minutes 3", "launch --ending oom",
-        "launch --trainer probe --ending badly", "upload", "upload nothing", "upload data", "upload data sales",
-        "upload data sales NAME", "upload data sales ../x", "local", "local sideways", "local invoke",
-        "local invoke Sweeper a-file", "local invoke Sweep none.json", "local invoke Sweep not-json.json", "--json",
-        "--bogus", "verify --json --bogus", "runs -e", f"monitor {unknown}", f"kill {unknown} --json",
-        f"logs {unknown}", f"logs {FAILED} --log trainer", f"logs {FAILED} --log ../x", "logs --log agent extra more",
-        "verify --bucket somewhere-else --json", "verify -e stage --json", f"kill {FAILED}", "monitor a b",
-        "local up --state a-file/below", "local up --state a-file",
-        "local demo --state a-file/below", "local demo --output a-file/below",
-    ):  # fmt: skip
-        yield _wrong(*line.split())
 
 
 def variables() -> Iterator[Situation]:
@@ -131,20 +67,45 @@ def variables() -> Iterator[Situation]:
 def files() -> Iterator[Situation]:
     """Files that cannot be what they are given for."""
     for name in (
-        "none.yaml", "sales", "not-yaml.yaml", "a-list.yaml", "empty.yaml", "nul.yaml", "unknown-key.yaml",
+        "forecast-many.yaml", "evaluate-none.yaml", "no-job.yaml", "job-list.yaml", "levels.yaml", "keys.yaml",
+        "bomb.yaml", "tag.yaml", "date.yaml", "none.yaml", "sales", "not-yaml.yaml", "a-list.yaml", "empty.yaml",
+        "nul.yaml", "unknown-key.yaml",
         "wrong-type.yaml", "no-data.yaml", "outside.yaml", "own-trainer.yaml", "infinite.yaml", "deep.yaml",
         "latin-1.yaml", "loop.yaml", "a-file/train.yaml", "parquet_loader_config.yaml", "x" * 300 + ".yaml", "é.yaml",
         os.fsdecode(b"none-\xe9.yaml"),
     ):  # fmt: skip
-        yield _wrong("launch", "--config", name, "--json")
+        yield wrong("launch", "--config", name, "--json")
         if name not in ("outside.yaml", "own-trainer.yaml"):
-            yield _wrong("upload", "config", name, "--json")
-    yield _wrong("launch", "--config", "no-such-data.yaml")
+            yield wrong("upload", "config", name, "--json")
+        yield wrong("forecast", "--config", name, "--data", "sales", "--horizon", "6", "--json")
+        yield wrong("evaluate", "--config", name, "--data", "sales", "--horizon", "6", "--json")
+    yield wrong("launch", "--config", "no-such-data.yaml")
+    yield from _tables()
     for name in ("nowhere", "none", "empty", "a-file", "loop.yaml", os.fsdecode(b"caf\xe9"), "a-file/below"):
-        yield _wrong("upload", "data", name, "name", "--json")
+        yield wrong("upload", "data", name, "name", "--json")
     latin = os.fsdecode(b"caf\xe9.yaml")
     yield Situation("launch: a file name that is not UTF-8", ("launch", "--config", latin), OK, renews=True)
     yield Situation("upload: a file name that is not UTF-8", ("upload", "config", latin), NO_SUCCESS | OK, renews=True)
+
+
+def _tables() -> Iterator[Situation]:
+    """Data sets that a laptop can see through. What an encoding or an id makes of a file is refused or shown safely."""
+    forecast = ("forecast", "--horizon", "6", "--model", "champion", "--json", "--data")
+    for name in ("good.csv", "windows.csv", "semicolons.csv"):
+        yield Situation(f"data check: {name}", ("data", "check", name, "--json"), OK)
+    for name in ("control.csv", "long-id.csv", "gaps.csv", "ragged.csv", "quote.csv", "nul.csv"):
+        for json in ((), ("--json",)):
+            line = ("data", "check", name, *json)
+            yield Situation(" ".join(line), line, OK | MEND, reports=True)
+        yield Situation(f"forecast: {name}", (*forecast, f"./{name}"), OK | MEND, renews=True)
+    for name in (
+        "latin-1.csv", "utf-16.csv", "long-header.csv", "header.csv", "empty.csv", "words.csv", "damaged.parquet",
+        "damaged.feather", "pointer.parquet", "empty", "none", "a-file", "loop.yaml", "nowhere",
+    ):  # fmt: skip
+        yield Situation(f"data check {name}", ("data", "check", name, "--json"), MEND, reports=True)
+        yield Situation(f"data check {name}, in words", ("data", "check", name), MEND, reports=True)
+        yield wrong(*forecast, f"./{name}")
+        yield wrong("upload", "data", name, "x", "--config", "train.yaml", "--json")
 
 
 def terminals() -> Iterator[Situation]:
@@ -194,6 +155,9 @@ def processes() -> Iterator[Situation]:
         ("Ctrl-C", "cleanup --wait 60", INTERRUPTED, _INTERRUPT, {}, ()),
         ("Ctrl-C", "verify --json", INTERRUPTED, _INTERRUPT, {}, slow),
         ("Ctrl-C", "launch --trainer probe --json", INTERRUPTED, _INTERRUPT, {}, slow),
+        *(("Ctrl-C", line, INTERRUPTED, _INTERRUPT, {}, slow) for line in _INTERRUPTED),
+        ("Ctrl-C", "launch --trainer probe --allow-cpu --yes --watch", INTERRUPTED, _INTERRUPT, {}, ()),
+        ("a browser", f"report {FAILED} --open --to report.html", OK, '"$@"', {"BROWSER": "true"}, ()),
         ("MFA and no terminal", "runs", MEND, '"$@" <&-', _MFA, ()),
         ("nothing is wrong", "runs --json", OK, '"$@"', {}, ()),
         ("nothing is wrong", "--help", OK, '"$@"', {}, ()),
@@ -204,6 +168,12 @@ def processes() -> Iterator[Situation]:
         )
 
 
+_INTERRUPTED = (
+    "forecast --data sales --horizon 6 --model champion --json", "evaluate --data sales --horizon 6 --models champion",
+    f"results {TRAINED} --to results", f"report {FAILED} --json", f"kill {ACTIVE}", f"hold {ACTIVE}",
+    f"release {ACTIVE}", "drill --yes --json", f"models promote {TRAINED} --yes", "models list --json",
+    "upload data sales sales", "runs list --json", f"runs compare {FAILED} {TRAINED}", "teardown --yes", "doctor",
+)  # fmt: skip
 _INTERRUPT = 'timeout --foreground --preserve-status -s INT 3 "$@"'
 _MFA = {
     "AWS_ACCESS_KEY_ID": None, "AWS_SECRET_ACCESS_KEY": None, "AWS_CONFIG_FILE": "aws-config", "AWS_PROFILE": "mfa",
@@ -225,7 +195,3 @@ def write_settings(folder: Path) -> None:
         "[profile sso]\nsso_session = s\nsso_account_id = 123456789012\nsso_role_name = x\n"
         "[sso-session s]\nsso_region = us-east-1\nsso_start_url = https://example.awsapps.com/start\n"
     )
-
-
-def _wrong(*arguments: str) -> Situation:
-    return Situation(f"{ascii(' '.join(arguments))[:120]}", arguments, MEND)

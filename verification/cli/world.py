@@ -2,25 +2,32 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 import os
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 
 from chronos_ec2.aws.clients import client, forget_credentials
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
+from chronos_ec2.model_registry import Registry
+from chronos_ec2.ports import ObjectStore
 from chronos_ec2.testing.aws_server import BUCKET, deploy_outputs, forget_everything, moto_server, store
 from chronos_ec2.testing.builders import NOW, a_run
 from verification.cli.invoke import new_session
 from verification.cli.proxy import Proxy, proxy_before
 
 FAILED, ACTIVE = "20260131T100000Z-00000a", "20260131T110000Z-00000b"
-_CONFIG = "data: {path: training-data/sales/}\nprediction_length: 6\nmodel: {from_scratch: {}}\n"
+TRAINED, BEST = "20260131T080000Z-00000c", "20260131T090000Z-00000d"
+_DATA = "data: {path: training-data/sales/}\nprediction_length: 6\n"
+_CONFIG = f"{_DATA}model: {{from_scratch: {{}}}}\n"
+_MODEL = {"config.json": b'{"chronos_config": {"context_length": 512}}', "model.safetensors": b"weights" * 100}
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "TMPDIR")
 
 
@@ -43,6 +50,7 @@ class World:
             "AWS_CONFIG_FILE": os.devnull,
             "AWS_SHARED_CREDENTIALS_FILE": os.devnull,
             "AWS_ENDPOINT_URL": self.proxy.endpoint,
+            "HF_ENDPOINT": "http://127.0.0.1:9",
         }
 
 
@@ -84,8 +92,22 @@ def _put_runs() -> None:
     objects = store().objects
     objects.write(run_key("dev", FAILED, "state.json"), failed.to_json())
     objects.write(run_key("dev", FAILED, "logs/agent.log"), "claimed\nstep 1 …\n".encode(), "text/plain")
+    registry = Registry("dev", objects)
+    for run_id in (TRAINED, BEST):
+        _put_model(objects, run_id, registry)
     ends = NOW + timedelta(days=3650)
     store().create_lock(a_run(run_id=ACTIVE, lane=Lane("dev", "busy"), instance_id=None, deadline=ends))
+
+
+def _put_model(objects: ObjectStore, run_id: str, registry: Registry) -> None:
+    """A run that has succeeded, with the model that it left, which is the champion from now on."""
+    verdict = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT)
+    files = tuple((name, hashlib.sha256(body).hexdigest()) for name, body in _MODEL.items())
+    run = replace(a_run(run_id=run_id).end(verdict, NOW), models=files)
+    objects.write(run_key("dev", run_id, "state.json"), run.to_json())
+    for name, body in _MODEL.items():
+        objects.write(run_key("dev", run_id, f"models/{name}"), body, "application/octet-stream")
+    registry.promote("default", run, "by hand", NOW)
 
 
 def _write_files(folder: Path) -> None:
@@ -110,8 +132,54 @@ def _write_files(folder: Path) -> None:
         "not-json.json": "tick",
     }.items():
         (folder / name).write_text(text)
+    _write_tables(folder)
     (folder / "latin-1.yaml").write_bytes("data: {path: größe/}".encode("latin-1"))
     (folder / "loop.yaml").symlink_to("loop.yaml")
     (folder / "a-file").write_text("x")
     (folder / os.fsdecode(b"caf\xe9.yaml")).write_text(_CONFIG)
     (folder / os.fsdecode(b"caf\xe9")).mkdir()
+
+
+def _write_tables(folder: Path) -> None:
+    """Data sets as people have them, good and bad."""
+    days = [f"2026-01-{day:02d}" for day in range(1, 29)]
+    rows = [f"{shop},{day},{index * 2 + len(shop)}" for shop in ("north", "south") for index, day in enumerate(days)]
+    header = "item_id,timestamp,target"
+    good = "\n".join([header, *rows]) + "\n"
+    long_name = "n" * 5000
+    for name, body in {
+        "good.csv": good.encode(),
+        "windows.csv": b"\xef\xbb\xbf" + good.replace("\n", "\r\n").encode(),
+        "latin-1.csv": good.replace("north", "n\xf6rd").encode("latin-1"),
+        "utf-16.csv": good.encode("utf-16"),
+        "nul.csv": good.replace("north", "no\0rth").encode(),
+        "control.csv": good.replace("north", "no\x1b[31mrth\x07").encode(),
+        "long-id.csv": good.replace("north", long_name).encode(),
+        "long-header.csv": good.replace("target", long_name).encode(),
+        "header.csv": header.encode(),
+        "empty.csv": b"",
+        "semicolons.csv": good.replace(",", ";").encode(),
+        "ragged.csv": good.replace("2026-01-02,", "2026-01-02,,,").encode(),
+        "quote.csv": good.replace("north", '"north').encode(),
+        "gaps.csv": "\n".join([header, *rows[::3]]).encode(),
+        "words.csv": good.replace("2026-01-05", "last Monday").encode(),
+        "damaged.parquet": b"PAR1damagedPAR1",
+        "damaged.feather": b"ARROW1\0\0damagedARROW1",
+        "pointer.parquet": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+    }.items():
+        (folder / name).write_bytes(body)
+    for name, text in {
+        "forecast.yaml": "job: forecast\nmodel: champion\n" + _DATA,
+        "evaluate.yaml": "job: evaluate\nmodels: [champion]\n" + _DATA,
+        "forecast-many.yaml": "job: forecast\nmodel: [a, b]\n" + _DATA,
+        "evaluate-none.yaml": "job: evaluate\nmodels: []\n" + _DATA,
+        "no-job.yaml": "job: dance\n" + _DATA,
+        "job-list.yaml": "job: [forecast]\n" + _DATA,
+        "levels.yaml": "job: forecast\nmodel: champion\nquantile_levels: [0.9, 2, x]\n" + _DATA,
+        "keys.yaml": "1: 2\nnull: 3\n[a]: b\n" + _DATA,
+        "bomb.yaml": "a: &a [x, x]\n"
+        + "".join(f"{b}: &{b} [{', '.join([f'*{a}'] * 9)}]\n" for a, b in pairwise("abcdefghij")),
+        "tag.yaml": "data: !!python/object/apply:os.system [true]\n",
+        "date.yaml": "prediction_length: 2026-01-01\n" + _CONFIG,
+    }.items():
+        (folder / name).write_text(text)

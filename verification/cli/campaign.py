@@ -1,0 +1,103 @@
+"""Tries situations one after the other, and counts what is wrong in them."""
+
+from __future__ import annotations
+
+import tempfile
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from verification.cli.arguments import arguments
+from verification.cli.invoke import Result, as_process, asked_once, in_this_process
+from verification.cli.judge import KINDS, Complaint, complaints
+from verification.cli.situations import Situation, answers_of_aws
+from verification.cli.surroundings import files, processes, terminals, variables, write_settings
+from verification.cli.world import World, renewed, world_in
+
+WORKERS = 2
+
+
+@dataclass
+class Check:
+    """The situations that were tried, and what was wrong in them."""
+
+    commands: set[str] = field(default_factory=set)
+    tried: dict[str, tuple[Situation, Result]] = field(default_factory=dict)
+    found: list[tuple[str, Complaint]] = field(default_factory=list)
+
+    def judge(self, situation: Situation, result: Result) -> None:
+        """Note how a command ended."""
+        if situation.name in self.tried:
+            raise ValueError(f"two situations are named {situation.name!r}")
+        self.tried[situation.name] = situation, result
+        if situation.command:
+            self.commands.add(situation.command)
+        # A closed stream shows nothing.
+        if situation.shell is not None and "&-" in situation.shell:
+            if result.code not in situation.exits:
+                self.found.append((situation.name, ("wrong_exit_codes", f"{result.code}: {result.err[-400:]}")))
+            return
+        wrong = complaints(
+            result, situation.exits, as_json=situation.as_json, colours=situation.colours, reports=situation.reports
+        )
+        self.found += [(situation.name, complaint) for complaint in wrong]
+
+    def add(self, other: Check) -> None:
+        """Add what another process has tried."""
+        self.commands |= other.commands
+        self.tried |= other.tried
+        self.found += other.found
+
+    def summary(self) -> dict[str, Any]:
+        """The report."""
+        counted = Counter(kind for _, (kind, _) in self.found)
+        return {
+            "commands": len(self.commands),
+            "situations": len(self.tried),
+            "with_faults_of_aws": sum(bool(situation.faults) for situation, _ in self.tried.values()),
+            "as_processes": sum(situation.shell is not None for situation, _ in self.tried.values()),
+            **{kind: counted[kind] for kind in KINDS},
+            "exit_codes": dict(sorted(Counter(str(int(result.code)) for _, result in self.tried.values()).items())),
+            "names_of_commands": sorted(self.commands),
+            "failures": [{"situation": name, "kind": kind, "words": words} for name, (kind, words) in self.found],
+        }
+
+
+def situations(outputs: Mapping[str, str]) -> Iterator[Situation]:
+    """All of them; `outputs` are the stack's."""
+    yield from answers_of_aws(outputs)
+    yield from arguments()
+    yield from variables()
+    yield from files()
+    yield from terminals()
+    yield from processes()
+
+
+def check(world: World, chosen: Iterable[Situation]) -> Check:
+    """Try situations one after the other."""
+    done = Check()
+    for situation in chosen:
+        changed: dict[str, str | None] = {**world.variables, **situation.variables}
+        environment = {name: value for name, value in changed.items() if value is not None}
+        with world.proxy.with_faults(*situation.faults):
+            if situation.shell is None:
+                result = in_this_process(
+                    situation.arguments, environment, stdin=situation.stdin, encoding=situation.encoding
+                )
+            else:
+                result = as_process(situation.arguments, environment, shell=situation.shell)
+        done.judge(situation, result)
+        # What fails before it knows the bucket has changed nothing.
+        if situation.renews and not any(fault.service == "cloudformation" for fault in situation.faults):
+            renewed(world)
+    return done
+
+
+def share(index: int) -> Check:
+    """Try every WORKERS-th situation, in a world of this process."""
+    with tempfile.TemporaryDirectory() as folder, world_in(Path(folder)) as world, asked_once():
+        write_settings(Path(folder))
+        return check(world, islice(situations(world.outputs), index, None, WORKERS))
