@@ -109,18 +109,26 @@ def test_an_instance_was_not_taken_back_unless_ec2_says_so() -> None:
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        ("Client.InternalError", "VolumeKeyArn"),
-        ("Client.VolumeLimitExceeded", "L-7A658B76"),
-        ("Client.InvalidSnapshot.NotFound", "deploy the stack again"),
-        ("Server.InsufficientInstanceCapacity", "another type or zone"),
-        ("Server.InternalError", "launch again"),
-        ("Client.UserInitiatedShutdown", "CloudTrail"),
+        ("Client.InternalError", "EC2 may not use the key of its volume: see VolumeKeyArn in docs/deploying.md"),
+        (
+            "Client.VolumeLimitExceeded",
+            "ask for more of the quota of gp3 volumes, L-7A658B76: "
+            "https://console.aws.amazon.com/servicequotas/home/services/ebs/quotas/L-7A658B76",
+        ),
+        (
+            "Client.InvalidSnapshot.NotFound",
+            "its AMI is gone: deploy the stack again, which takes the current one",
+        ),
+        (
+            "Server.InsufficientInstanceCapacity",
+            "EC2 had no such instance left: another type or zone may have one",
+        ),
+        ("Server.InternalError", "an error of EC2 itself: launch again"),
+        ("Client.UserInitiatedShutdown", "somebody, or a program, has terminated it: CloudTrail says who"),
     ],
 )
 def test_a_reason_of_ec2s_with_a_known_remedy_names_it(code: str, hint: str) -> None:
-    assert hint in str(StateReason(code, "m"))
-    assert str(StateReason(code, "m")).startswith(f"{code}: m (")
-    assert str(StateReason(code, f"{code}: m")).startswith(f"{code}: m (")
+    assert str(StateReason(code, "m")) == str(StateReason(code, f"{code}: m")) == f"{code}: m ({hint})"
 
 
 def test_any_other_reason_is_what_ec2_says_on_one_line() -> None:
@@ -141,6 +149,10 @@ def test_any_other_reason_is_what_ec2_says_on_one_line() -> None:
 def test_two_reasons_change_what_happens_next(code: str, reclaimed: bool, no_capacity: bool) -> None:
     reason = StateReason(code, "m")
     assert (reason.reclaimed, reason.no_capacity) == (reclaimed, no_capacity)
+
+
+def test_an_instance_has_no_state_reason_unless_ec2_gives_one() -> None:
+    assert an_instance().state_reason is None
 
 
 def test_an_instance_is_not_held_unless_it_says_so() -> None:

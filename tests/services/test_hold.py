@@ -18,7 +18,7 @@ HOUR = timedelta(hours=1)
 
 
 def kept(env: Environment, run_id: str | None = None, span: timedelta | None = None) -> Kept:
-    return hold(run_id, "dev", env.store, env.fleet, env.clock.now(), span)
+    return hold(run_id, "dev", env.store, env.fleet, env.limits, env.clock.now(), span)
 
 
 def silent_for(env: Environment, span: timedelta) -> None:

@@ -8,6 +8,7 @@ from datetime import datetime, timedelta
 from chronos_ec2.domain.errors import InvalidInput, LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.planning.cost import price_in, time_left
 from chronos_ec2.domain.records.run import Run
@@ -94,7 +95,13 @@ class Kept:
 
 
 def hold(
-    run_id: str | None, environment: str, store: RunStore, fleet: Fleet, now: datetime, span: timedelta | None = None
+    run_id: str | None,
+    environment: str,
+    store: RunStore,
+    fleet: Fleet,
+    limits: Limits,
+    now: datetime,
+    span: timedelta | None = None,
 ) -> Kept:
     """Keep the instances of a run, for a while or as long as they live. Deadline, cap and `kill --now` end them still.
 
@@ -109,7 +116,7 @@ def hold(
     prices = [price_in(run, instance.instance_type) for instance in instances]
     known = [price for price in prices if price is not None]
     usd = sum(known) if len(known) == len(prices) else None
-    return Kept(run, instances, until, usd, now + time_left(run, now))
+    return Kept(run, instances, until, usd, now + time_left(run, limits, now))
 
 
 def release(run_id: str | None, environment: str, store: RunStore, fleet: Fleet) -> tuple[Run, tuple[Instance, ...]]:

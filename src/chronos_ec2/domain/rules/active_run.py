@@ -70,7 +70,7 @@ class _Case:
 
     def cost_at(self, moment: datetime) -> float | None:
         """USD that the run will have cost by then, if its instances last."""
-        return cost_until(moment, self.run, self.facts.instances, self.facts.heartbeat)
+        return cost_until(moment, self.run, self.limits, self.facts.instances, self.facts.heartbeat)
 
     @property
     def boot_timed_out(self) -> bool:

@@ -34,7 +34,7 @@ def hold(
     span = None if for_ is None else check_span(for_, "--for", _LEAST, MAX_LIMIT)
     world = connect(environment, region, bucket)
     with on_interrupt("it may be on hold; `chronos-ec2 release` lets go of it"):
-        kept = hold_run(run_id, environment, world.store, world.fleet, world.clock.now(), span)
+        kept = hold_run(run_id, environment, world.store, world.fleet, world.limits, world.clock.now(), span)
     run, ids = kept.run, [one.instance_id for one in kept.instances]
     if json:
         until = kept.until and format_time(kept.until)
