@@ -62,6 +62,9 @@ def read_stack(client: Any, environment: str) -> Stack:
             alarm_topic_arn=outputs["AlarmTopicArn"],
             deadline_group=outputs["DeadlineGroup"],
             deadline_role_arn=outputs["DeadlineRoleArn"],
+            schedule_group=outputs["RunScheduleGroup"],
+            schedule_role_arn=outputs["RunScheduleRoleArn"],
+            launcher_function_arn=outputs["LauncherFunctionArn"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
             notification_email=parameters.get("NotificationEmail", ""),
         )

@@ -11,6 +11,7 @@ from chronos_ec2.ports.environment import (
     Stack,
     Subscription,
     SubscriptionState,
+    Timetable,
 )
 from chronos_ec2.ports.model_hub import HubFiles, ModelHub
 from chronos_ec2.ports.storage import (
@@ -46,5 +47,6 @@ __all__ = [
     "StoredObject",
     "Subscription",
     "SubscriptionState",
+    "Timetable",
     "Upload",
 ]

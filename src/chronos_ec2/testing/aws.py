@@ -12,7 +12,7 @@ from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.ports import Price, Subscription
 from chronos_ec2.testing.clock import MemoryClock
-from chronos_ec2.testing.deadlines import MemoryDeadlines
+from chronos_ec2.testing.deadlines import MemoryDeadlines, MemoryTimetable
 from chronos_ec2.testing.faults import Faults, Interceptor
 from chronos_ec2.testing.fleet import MemoryFleet
 from chronos_ec2.testing.objects import MemoryObjects, MemoryTransfer
@@ -159,6 +159,7 @@ class MemoryAws:
         self.transfer = MemoryTransfer(self.objects)
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
+        self.timetable = MemoryTimetable(faults)
         self.notifier = notifier or MemoryNotifier(faults)
         self.prices = MemoryPrices()  # the watchdog has a list, which cannot fail
         self.catalogue = MemoryCatalogue(faults)
