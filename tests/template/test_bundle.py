@@ -18,6 +18,7 @@ HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "ty
 SETTINGS = (
     "ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
     "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "SUBNET_IDS", "ALLOWED_INSTANCE_TYPES",
+    "STACK_ID",
 )  # fmt: skip
 AT_MOST_BYTES = 6_000_000
 

@@ -2,17 +2,15 @@
  * Checked exhaustively by spin. README.md maps the model to the code.
  *
  * Three invocations come at any time and pause between any two steps for any time; two of them are one trigger,
- * delivered twice. Each may crash once, anywhere, and is then delivered again. The data change once, an operator's own
- * run may take the lane once, runs end well or badly, and the month has room for one run or for two. What an
- * instance, its watchdog and its launchers do is in protocol.pml and launchers.pml: here a run in the lane that nobody
- * has claimed gets an instance at some time.
+ * delivered twice. One of each trigger may crash once, anywhere, and is then delivered again. The data change once, runs
+ * end well or badly, and the month has room for one run or for two. What an instance, its watchdog and its launchers do
+ * is in protocol.pml and launchers.pml: here a run in the lane that nobody has claimed gets an instance at some time.
  *
  * Any define is a mutant: a schedule without one of its rules.
  */
 
 #define NONE   0
 #define RUNS   4
-#define OTHERS 4                /* the operator's run; those of the schedule are 1 to 3 */
 
 #define SUCCEEDED 1
 #define FAILED    2
@@ -138,7 +136,7 @@ end:
 
 #ifndef TAKE_AFTER_RESERVATION
 	:: d_step { step == TAKE && !reserved[id] -> step = IDLE }                  /* too late: it counts no more */
-	:: d_step { step == TAKE && reserved[id] && lock != NONE -> step = IDLE }   /* its own already, or another's */
+	:: d_step { step == TAKE && reserved[id] && lock != NONE -> step = IDLE }   /* its own already, or another one's */
 	:: d_step { step == TAKE && reserved[id] && lock == NONE -> lock = id; step = CHECK }
 #else
 	:: d_step { step == TAKE && lock != NONE -> step = IDLE }
@@ -156,7 +154,7 @@ end:
 	:: d_step { step == CHECK && lock != id -> step = IDLE }
 #endif
 
-	:: d_step { step != IDLE && !crashed -> crashed = 1; forget(); step = LOOK }
+	:: d_step { step != IDLE && me != 1 && !crashed -> crashed = 1; forget(); step = LOOK }
 	od
 }
 
@@ -174,13 +172,13 @@ end:
 active proctype Watchdog() {
 end:
 	do
-	:: d_step { lock != NONE && lock != OTHERS && !claimed[lock] -> begin(lock) }
-	:: d_step { lock != NONE && lock != OTHERS && claimed[lock] && final[lock] == NONE -> final[lock] = SUCCEEDED }
-	:: d_step { lock != NONE && lock != OTHERS && claimed[lock] && final[lock] == NONE -> final[lock] = FAILED }
+	:: d_step { lock != NONE && !claimed[lock] -> begin(lock) }
+	:: d_step { lock != NONE && claimed[lock] && final[lock] == NONE -> final[lock] = SUCCEEDED }
+	:: d_step { lock != NONE && claimed[lock] && final[lock] == NONE -> final[lock] = FAILED }
 #ifdef RELEASE_BEFORE_FOLLOW
-	:: d_step { lock != NONE && lock != OTHERS && final[lock] != NONE ->
+	:: d_step { lock != NONE && final[lock] != NONE ->
 #else
-	:: d_step { lock != NONE && lock != OTHERS && (final[lock] == FAILED || (final[lock] == SUCCEEDED && followed[lock])) ->
+	:: d_step { lock != NONE && (final[lock] == FAILED || (final[lock] == SUCCEEDED && followed[lock])) ->
 #endif
 		assert(final[lock] == FAILED || forecast[lock]);                        /* LOST_FORECAST */
 		lock = NONE }
@@ -193,7 +191,7 @@ active proctype Follow() {
 
 end:
 	do
-	:: d_step { after == NONE && lock != NONE && lock != OTHERS && final[lock] == SUCCEEDED && !followed[lock] ->
+	:: d_step { after == NONE && lock != NONE && final[lock] == SUCCEEDED && !followed[lock] ->
 		after = lock }
 #ifdef TELL_BEFORE_FORECAST
 	:: d_step { after != NONE && !followed[after] -> followed[after] = 1 }
@@ -208,11 +206,6 @@ end:
 
 active proctype Data() {
 	data = 2
-}
-
-active proctype Operator() {
-	d_step { lock == NONE -> lock = OTHERS };
-	lock = NONE
 }
 
 init {

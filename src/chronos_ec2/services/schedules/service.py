@@ -218,7 +218,8 @@ class Schedules:
         incident = Incident(Kind.SKIPPED, lane, name, nothing.reason)
         marker = incident_key(self.environment, name, Kind.SKIPPED, None)
         outbox = Outbox(self.store.objects, self.notifier)
-        outbox.send(marker, lambda: compose(incident, self.place, now), now, about=nothing.about)
+        if not outbox.send(marker, lambda: compose(incident, self.place, now), now, about=nothing.about):
+            raise ServiceUnavailable("people are being told by another invocation, or it has died in doing so")
 
 
 def _succeeded(run: Run) -> bool:
