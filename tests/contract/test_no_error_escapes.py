@@ -209,6 +209,8 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "Ec2Fleet.look_up": lambda wire: _fleet(wire).look_up("dev", ["i-0123456789abcdef0"]),
     "Ec2Fleet.launch": lambda wire: _fleet(wire).launch(launching(), _OPTION, "#cloud-config"),
     "Ec2Fleet.terminate": lambda wire: _fleet(wire).terminate("i-0123456789abcdef0"),
+    "Ec2Fleet.hold": lambda wire: _fleet(wire).hold("i-0123456789abcdef0", AT),
+    "Ec2Fleet.release": lambda wire: _fleet(wire).release("i-0123456789abcdef0"),
     "Ec2Fleet.lift_protection": lambda wire: _fleet(wire).lift_protection("i-0123456789abcdef0"),
     "Ec2Fleet.leftovers": lambda wire: _fleet(wire).leftovers("dev"),
     "Ec2Fleet.delete": lambda wire: _fleet(wire).delete(Resource("volume", "vol-0123456789abcdef0", "available")),

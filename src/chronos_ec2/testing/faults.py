@@ -34,6 +34,8 @@ AWS_CALLS = {
     "fleet.launch": "ec2:RunInstances",
     "fleet.terminate": "ec2:TerminateInstances",
     "fleet.lift_protection": "ec2:ModifyInstanceAttribute",
+    "fleet.hold": "ec2:CreateTags",
+    "fleet.release": "ec2:DeleteTags",
     "fleet.leftovers": "ec2:DescribeVolumes",
     "fleet.delete": "ec2:DeleteVolume",
     "deadlines.schedule": "scheduler:CreateSchedule",
