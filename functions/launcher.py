@@ -32,8 +32,11 @@ def handler(event: object, _context: object) -> None:
         case RunSucceeded(schedule, run_id):
             _log(schedule, schedules().after(schedule, run_id))
         case DataArrived(data_set, at):
-            for schedule, done in schedules().data_arrived(data_set, at).items():
+            found = schedules().data_arrived(data_set, at)
+            for schedule, done in found.items():
                 _log(schedule, done)
+            if not found:
+                logger.info("nothing to start", reason=f"no schedule waits for data set {data_set}")
         case Ignored(reason):
             logger.info("ignored", reason=reason)
         case None:

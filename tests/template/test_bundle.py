@@ -75,7 +75,7 @@ def test_each_client_can_be_made_from_the_pruned_bundle(bundles: dict[str, Path]
 @pytest.mark.parametrize(
     ("module", "world"),
     [("state_written", "watchdog"), ("instance_changed", "watchdog"), ("sweep", "watchdog"),
-     ("launcher", "launcher")],
+     ("launcher", "schedules")],
 )  # fmt: skip
 def test_each_handler_can_be_imported_and_composed_from_the_bundle(
     bundles: dict[str, Path], module: str, world: str

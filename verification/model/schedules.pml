@@ -55,22 +55,23 @@ inline begin(b) {
 #define counts(r) (ended[r] || fresh[r] || read_lock == r)
 
 inline read_records() {
+	mine = (trains[id] != NONE -> trains[id] : data);     /* of the order if there is one, else what is there now */
 	ended[1] = final[1] != NONE; ended[2] = final[2] != NONE; ended[3] = final[3] != NONE;
 #ifdef DATA_DONE_WHEN_RESERVED
-	known = (fresh[1] && trains[1] == data) || (fresh[2] && trains[2] == data) || (fresh[3] && trains[3] == data)
+	known = (fresh[1] && trains[1] == mine) || (fresh[2] && trains[2] == mine) || (fresh[3] && trains[3] == mine)
 #else
-	known = (final[1] == SUCCEEDED && trains[1] == data) || (final[2] == SUCCEEDED && trains[2] == data) ||
-		(final[3] == SUCCEEDED && trains[3] == data)
+	known = (final[1] == SUCCEEDED && trains[1] == mine) || (final[2] == SUCCEEDED && trains[2] == mine) ||
+		(final[3] == SUCCEEDED && trains[3] == mine)
 #endif
 }
 
 inline forget() {
-	read_lock = NONE; known = 0; ended[1] = 0; ended[2] = 0; ended[3] = 0; fresh[1] = 0; fresh[2] = 0; fresh[3] = 0
+	read_lock = NONE; mine = NONE; known = 0; ended[1] = 0; ended[2] = 0; ended[3] = 0; fresh[1] = 0; fresh[2] = 0; fresh[3] = 0
 }
 
 proctype Invocation(byte me; byte id) {
 	byte step = LOOK;
-	byte read_lock;
+	byte read_lock, mine, ordered;
 	bit  ended[RUNS], fresh[RUNS];
 	bit  known, crashed;
 
@@ -100,7 +101,7 @@ end:
 		:: fresh[id] -> step = TAKE                                           /* another delivery is at work on this run */
 		:: !fresh[id] && known ->
 			/* Nothing is to be done: then somebody has, or it will never be. */
-			assert((final[1] == SUCCEEDED && trains[1] == data) || (final[2] == SUCCEEDED && trains[2] == data) || (final[3] == SUCCEEDED && trains[3] == data) || trains[1] != data || data == 2); /* LOST_RUN */
+			assert((final[1] == SUCCEEDED && trains[1] == mine) || (final[2] == SUCCEEDED && trains[2] == mine) || (final[3] == SUCCEEDED && trains[3] == mine)); /* LOST_RUN */
 			step = IDLE
 #ifndef TWO_AT_WORK
 		:: !fresh[id] && !known && (fresh[1] || fresh[2] || fresh[3]) -> step = IDLE   /* the lane is about to be busy */
@@ -109,17 +110,18 @@ end:
 		:: else ->
 			if
 			:: counts(1) + counts(2) + counts(3) >= cap -> step = IDLE            /* the month is spent */
-			:: else -> step = ORDER
+			:: else -> step = ORDER; ordered = mine
 			fi
 		fi;
 		forget() }
 
 	:: d_step { step == ORDER ->
 		if
-		:: trains[id] == NONE -> trains[id] = data
-		:: else
+		:: trains[id] == NONE -> trains[id] = ordered; step = RESERVE
+		:: trains[id] == ordered -> step = RESERVE
+		:: else -> step = LOOK                                                    /* another delivery was faster */
 		fi;
-		step = RESERVE }
+		ordered = NONE }
 
 	:: d_step { step == RESERVE ->
 		if
@@ -154,7 +156,7 @@ end:
 	:: d_step { step == CHECK && lock != id -> step = IDLE }
 #endif
 
-	:: d_step { step != IDLE && me != 1 && !crashed -> crashed = 1; forget(); step = LOOK }
+	:: d_step { step != IDLE && me != 1 && !crashed -> crashed = 1; forget(); ordered = NONE; step = LOOK }
 	od
 }
 
