@@ -2,7 +2,7 @@
  * Checked exhaustively by spin. README.md maps the model to the code.
  *
  * Three invocations come at any time and pause between any two steps for any time; two of them are one trigger,
- * delivered twice. One of each trigger may crash once, anywhere, and is then delivered again. The data change once, runs
+ * delivered twice. One may crash once, anywhere, and is then delivered again. The data change once, runs
  * end well or badly, and the month has room for one run or for two. What an instance, its watchdog and its launchers do
  * is in protocol.pml and launchers.pml: here a run in the lane that nobody has claimed gets an instance at some time.
  *
@@ -156,7 +156,7 @@ end:
 	:: d_step { step == CHECK && lock != id -> step = IDLE }
 #endif
 
-	:: d_step { step != IDLE && me != 1 && !crashed -> crashed = 1; forget(); ordered = NONE; step = LOOK }
+	:: d_step { step != IDLE && me == 0 && !crashed -> crashed = 1; forget(); ordered = NONE; step = LOOK }
 	od
 }
 

@@ -50,7 +50,7 @@ def launch(
         Superseded: the run was ended or stopped meanwhile; the watchdog ends whatever was started.
         ServiceUnavailable: AWS did not answer.
     """
-    prices, price = _prices(spec)
+    prices, price = prices_of(spec)
     dataset = find_dataset(store, spec.lane.environment, spec.data_path) if spec.dataset is None else spec.dataset
     check_request_size(spec.config, dataset)
     now = as_stored(clock.now())
@@ -177,7 +177,7 @@ class Launcher:
             self.store.replace_lock(replace(held.run.end(verdict, self.clock.now()), launching=None), held)
 
 
-def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
+def prices_of(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
     """The hourly price of each type, and the one to assume for a type that is not listed: the highest.
 
     With one unknown price all are unknown: a sum that lacks an attempt would be wrong.

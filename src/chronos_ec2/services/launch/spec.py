@@ -38,6 +38,7 @@ class LaunchRequest:
             be uploaded.
         config_path: the file that `config` was read from; the user's own trainer is beside it.
         instance_types: comma-separated, tried in order.
+        later: whether its runs start later: data, champion and a free lane are needed then, not now.
         resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
     """
 
@@ -59,6 +60,7 @@ class LaunchRequest:
     model_name: str = DEFAULT_MODEL
     data: LocalData | None = None
     future: LocalData | str | None = None
+    later: bool = False
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""

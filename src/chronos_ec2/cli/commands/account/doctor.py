@@ -11,6 +11,7 @@ from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.services.doctor import Health, diagnose
+from chronos_ec2.services.schedules.checks import diagnose_schedules
 
 _COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
 
@@ -24,8 +25,9 @@ def doctor(
     """
     world = connect(environment, region, bucket)
     aws_time, own_time = world.clock.now(), datetime.now(UTC)
-    found = tuple(
-        diagnose(world.stack, world.store, world.setup_checks, world.catalogue, world.prices, aws_time, own_time)
+    found = (
+        *diagnose(world.stack, world.store, world.setup_checks, world.catalogue, world.prices, aws_time, own_time),
+        *diagnose_schedules(world.schedules.orders, world.timetable),
     )
     if json:
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})
