@@ -129,8 +129,8 @@ def _on_aws(name: str) -> Ports:
     function = "arn:aws:lambda:us-east-1:123456789012:function:launcher"
     timetable = SchedulerTimetable(scheduler, f"{unique}-runs", "arn:aws:iam::123456789012:role/runs", function)
     return Ports(
-        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, timetable, SnsNotifier(sns, topic), subnets,
-        published, add_instance, CloudWatchStreams(logs, unique), logged,
+        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, timetable, SnsNotifier(sns, topic),
+        subnets, published, add_instance, CloudWatchStreams(logs, unique), logged,
         lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
         lambda instance_id: ec2.modify_instance_attribute(
             InstanceId=instance_id, DisableApiTermination={"Value": True}

@@ -134,8 +134,8 @@ def cases() -> Iterator[Case]:
         ("verdict", training, lambda agent: agent.finish(COMPLETED)),
     ):
         yield Case(f"agent: {name}", prepare, _act(act), of_an_agent)
-    for name, prepare, call, promise in SCHEDULES:
-        yield Case(f"schedule: {name}", prepare, call, promise, repeated=name != "a forecast follows")
+    for name, begin, invoke, promise in SCHEDULES:
+        yield Case(f"schedule: {name}", begin, invoke, promise, repeated=name != "a forecast follows")
     for name, read in (
         ("verify", lambda env: env.findings()),
         ("runs", lambda env: list_runs(env.store, env.name)),

@@ -73,15 +73,9 @@ def create(
     """
     check_schedule_name(name)
     expression = _expression(cron, rate, on_data)
-    if max_cost_per_month is not None:
-        check_number(max_cost_per_month, "--max-cost-per-month", 0, 1_000_000, above=True)
-        if options.max_cost is None:
-            problem = "needs --max-cost: what a run may cost is reserved before it starts"
-            raise InvalidInput("--max-cost-per-month", problem, "give --max-cost too, such as --max-cost 5")
+    _check_cap(max_cost_per_month, options.max_cost)
     trained, after = load_config(config), load_config(then) if then else None
-    if on_data is not None and trained.data.path.rstrip("/") != f"training-data/{check_name(on_data, '--on-data')}":
-        problem = f"{config} has data.path: {trained.data.path}, which is another data set"
-        raise InvalidInput("--on-data", problem, f"write data: {{path: training-data/{on_data}/}}")
+    _check_data(config, trained, on_data)
     if isinstance(after, ForecastConfig) and after.future != (then_future is not None):
         problem = "and future: true in the configuration of --then belong together"
         raise InvalidInput("--then-future", problem, "give both or none")
@@ -222,6 +216,22 @@ def _planned(
         with console.status("preparing the schedule") as show:
             spec = replace(preparation, report=show).publish(request, prepared)
     return planned_run(spec, world.clock.now(), None if future is None else f"training-data/{future}/")
+
+
+def _check_cap(per_month: float | None, per_run: float | None) -> None:
+    if per_month is None:
+        return
+    check_number(per_month, "--max-cost-per-month", 0, 1_000_000, above=True)
+    if per_run is None:
+        problem = "needs --max-cost: what a run may cost is reserved before it starts"
+        raise InvalidInput("--max-cost-per-month", problem, "give --max-cost too, such as --max-cost 5")
+
+
+def _check_data(path: Path, config: JobConfig, on_data: str | None) -> None:
+    if on_data is None or config.data.path.rstrip("/") == f"training-data/{check_name(on_data, '--on-data')}":
+        return
+    problem = f"{path} has data.path: {config.data.path}, which is another data set"
+    raise InvalidInput("--on-data", problem, f"write data: {{path: training-data/{on_data}/}}")
 
 
 def _expression(cron: str | None, rate: str | None, on_data: str | None) -> str | None:
