@@ -229,6 +229,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "StackSetupChecks.bucket_sends_events": lambda wire: _checks(wire).bucket_sends_events(),
     "StackSetupChecks.bucket_region": lambda wire: _checks(wire).bucket_region(),
     "StackSetupChecks.sweep_is_scheduled": lambda wire: _checks(wire).sweep_is_scheduled(),
+    "StackSetupChecks.alarms": lambda wire: _checks(wire).alarms(),
     "StackSetupChecks.subscriptions": lambda wire: _checks(wire).subscriptions(),
     "CloudWatchStreams.append": lambda wire: CloudWatchStreams(wire.client("logs"), GROUP).append("s", ["l"], AT),
     "StackSetupChecks.vcpu_quotas": lambda wire: _checks(wire).vcpu_quotas(["g5.xlarge"], ON_DEMAND),

@@ -66,6 +66,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             schedule_role_arn=outputs["RunScheduleRoleArn"],
             launcher_function_arn=outputs["LauncherFunctionArn"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
+            version=outputs["Version"],
             notification_email=parameters.get("NotificationEmail", ""),
         )
     except ValueError as error:

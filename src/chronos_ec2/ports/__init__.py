@@ -2,8 +2,12 @@
 
 from chronos_ec2.ports.compute import Clock, Deadlines, Fleet, Relauncher, Resource
 from chronos_ec2.ports.environment import (
+    Alarm,
+    AlarmState,
     Catalogue,
     Deployment,
+    Image,
+    LaunchChecks,
     Notifier,
     Price,
     Prices,
@@ -12,6 +16,7 @@ from chronos_ec2.ports.environment import (
     Subscription,
     SubscriptionState,
     Timetable,
+    VolumeEncryption,
 )
 from chronos_ec2.ports.model_hub import HubFiles, ModelHub
 from chronos_ec2.ports.storage import (
@@ -25,12 +30,16 @@ from chronos_ec2.ports.storage import (
 )
 
 __all__ = [
+    "Alarm",
+    "AlarmState",
     "Catalogue",
     "Clock",
     "Deadlines",
     "Deployment",
     "Fleet",
     "HubFiles",
+    "Image",
+    "LaunchChecks",
     "ListedObject",
     "LogStreams",
     "ModelHub",
@@ -49,4 +58,5 @@ __all__ = [
     "SubscriptionState",
     "Timetable",
     "Upload",
+    "VolumeEncryption",
 ]

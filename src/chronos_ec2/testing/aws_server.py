@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from moto.server import ThreadedMotoServer
@@ -99,7 +100,9 @@ def deploy_outputs() -> Network:
     The bucket has the agent's packages, as from the second launch on: nobody reads them, so they are not the real ones.
     """
     client("s3").create_bucket(Bucket=BUCKET)
-    client("s3").put_object(Bucket=BUCKET, Key=python_env_key(read_python_env(CHECKOUT).sha256), Body=b"wheels")
+    env = read_python_env(CHECKOUT)
+    for sha256 in (env.claim_sha256, env.sha256):
+        client("s3").put_object(Bucket=BUCKET, Key=python_env_key(sha256), Body=b"wheels")
     topic_arn, alarm_topic_arn = (
         client("sns").create_topic(Name=name)["TopicArn"] for name in ("chronos-ec2-dev", "chronos-ec2-dev-alarms")
     )
@@ -130,6 +133,7 @@ def deploy_outputs() -> Network:
         "LauncherFunctionArn": f"arn:aws:lambda:us-east-1:123456789012:function:{LAUNCHER}",
         "LauncherFunction": LAUNCHER,
         "LimitOverrides": "{}",
+        "Version": version("chronos-ec2"),
     }
     template: dict[str, Any] = {
         "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
@@ -171,8 +175,12 @@ def _network() -> Network:
     iam.add_role_to_instance_profile(
         InstanceProfileName=profile["InstanceProfileName"], RoleName="chronos-ec2-dev-instancerole"
     )
+    image = ec2.register_image(
+        Name="Deep Learning OSS Nvidia Driver AMI GPU PyTorch", RootDeviceName="/dev/sda1",
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}],
+    )  # fmt: skip
     launch = {
-        "ImageId": "ami-12c6146b", "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
+        "ImageId": image["ImageId"], "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
     }  # fmt: skip
     template = ec2.create_launch_template(LaunchTemplateName=LAUNCH_TEMPLATE, LaunchTemplateData=launch)
     return Network(vpc, tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"], profile["Arn"])

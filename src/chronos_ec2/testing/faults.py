@@ -56,6 +56,10 @@ AWS_CALLS = {
     "setup_checks.subscriptions": "sns:ListSubscriptionsByTopic",
     "setup_checks.vcpu_quotas": "servicequotas:GetServiceQuota",
     "setup_checks.sweep_is_scheduled": "scheduler:GetSchedule",
+    "setup_checks.alarms": "cloudwatch:DescribeAlarms",
+    "launch_checks.image": "ec2:DescribeImages",
+    "launch_checks.zones": "ec2:DescribeInstanceTypeOfferings",
+    "launch_checks.volume_encryption": "ec2:GetEbsEncryptionByDefault",
 }
 """The call of AWS behind each operation."""
 

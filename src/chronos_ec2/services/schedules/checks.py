@@ -8,7 +8,7 @@ from chronos_ec2.domain.errors import InvalidDocument
 from chronos_ec2.domain.records.s3_keys import bundle_key, success_key
 from chronos_ec2.domain.schedules.order import Schedule
 from chronos_ec2.ports import Timetable
-from chronos_ec2.services.doctor import Diagnosis, Health
+from chronos_ec2.services.doctor.diagnosis import Diagnosis, Health
 from chronos_ec2.services.schedules.store import ScheduleStore
 
 _PART = "schedules"
