@@ -215,3 +215,24 @@ def test_the_lane_of_a_schedule_may_be_one_of_its_own(env: Environment) -> None:
     env.launch()
     started(invoke(env))
     assert len(env.alive) == 2
+
+
+def test_a_delivery_that_pauses_until_its_run_is_over_starts_no_second_instance(env: Environment) -> None:
+    ordered(env)
+    at = env.clock.now()
+    first = started(invoke(env, at))
+    env.faults.hook("objects.create", lambda _: run_to_its_end(env), on=env.lane.state_key, times=1)
+    assert started(invoke(env, at)) == first
+    run_to_its_end(env)
+    assert len(env.fleet.instances(env.name)) == 1
+    assert env.kinds() == ["started", "completed"]
+
+
+def test_two_times_at_once_cannot_both_spend_the_rest_of_a_month(env: Environment) -> None:
+    ordered(env, a_schedule(max_cost_usd=5.0, max_cost_per_month_usd=8.0))
+    now = env.clock.now()
+    env.faults.hook("objects.create", lambda _: invoke(env, now), on="*/ledger.json", times=1)
+    done = invoke(env, now - timedelta(minutes=1))
+    assert isinstance(done, Nothing)
+    assert len(env.alive) == 1
+    assert len(env.schedules.orders.ledger("nightly").ledger.entries) == 1

@@ -121,7 +121,7 @@ class SchedulerTimetable:
 
     def listed(self) -> dict[str, bool]:
         """By name of each schedule that has times, whether they are switched on."""
-        with translated(f"list the schedules of {self._group}"):
+        with translated(f"list the times of {self._group}"):
             pages = self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group)
             try:
                 return {each["Name"]: each["State"] == "ENABLED" for page in pages for each in page["Schedules"]}
