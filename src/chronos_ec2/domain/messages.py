@@ -88,8 +88,6 @@ class Incident:
             return f"{job}run {self.run.run_id}"
         if self.kind is Kind.LIMIT:
             return f"the {self.name.replace('-', ' ')}"
-        if self.kind is Kind.SKIPPED:
-            return self.name.replace("-", " ", 1)
         return "the lock" if self.name.startswith("unreadable-") else self.name
 
     @property
@@ -211,7 +209,7 @@ def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> li
 def _next(incident: Incident) -> str:
     environment, run = incident.lane.environment, incident.run
     if incident.kind is Kind.SKIPPED:
-        return f"chronos-ec2 schedule show {incident.name.partition('-')[2]} --environment {environment}"
+        return f"chronos-ec2 schedule show {incident.name.partition(' ')[2]} --environment {environment}"
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
     if incident.kind in (Kind.PROMOTED, Kind.KEPT):

@@ -215,7 +215,7 @@ class Schedules:
 
     def _tell(self, schedule: Schedule, nothing: Nothing) -> None:
         name, now, lane = f"schedule-{schedule.name}", self.clock.now(), schedule.run.request.lane
-        incident = Incident(Kind.SKIPPED, lane, name, nothing.reason)
+        incident = Incident(Kind.SKIPPED, lane, f"schedule {schedule.name}", nothing.reason)
         marker = incident_key(self.environment, name, Kind.SKIPPED, None)
         outbox = Outbox(self.store.objects, self.notifier)
         if not outbox.send(marker, lambda: compose(incident, self.place, now), now, about=nothing.about):
