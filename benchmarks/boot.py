@@ -112,7 +112,7 @@ def _boot(checkout: Path, environment: str, endpoint: str) -> Steps:
     command = [sys.executable, "-c", _LAUNCH, _BUCKET, environment]
     done = subprocess.run(command, env=variables, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True)
     instance_id, _, user_data = done.stdout.partition("\n")
-    instance = InstanceContainer.create(instance_id, user_data, endpoint, "test")
+    instance = InstanceContainer.create(instance_id, user_data, endpoint, "test", packages_in_image=False)
     try:
         instance.start()
         steps = _steps(_lines(instance))
