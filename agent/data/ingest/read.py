@@ -189,8 +189,8 @@ def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> tuple
         empty &= ~(spread > 0)
         if (tiny := (spread > 0) & (spread < _SMALLEST)).any():
             problem = (
-                f"{int(tiny.sum())} of {len(tiny)} series vary by less than {_SMALLEST:.0e}, too little for the models' "
-                f"arithmetic{for_instance(some_of(rows.names, np.flatnonzero(tiny)))}"
+                f"{int(tiny.sum())} of {len(tiny)} series vary by less than {_SMALLEST:.0e}, too little for the "
+                f"models' arithmetic{for_instance(some_of(rows.names, np.flatnonzero(tiny)))}"
             )
             raise InvalidInput(f"column {data.target[index]!r}", problem, "write them in a smaller unit")
         present = np.isfinite(values)
