@@ -155,7 +155,8 @@ def test_an_archive_that_is_missing_is_uploaded_again(checkout: Checkout) -> Non
 
 
 def test_the_agent_claims_and_reports_with_nothing_but_what_it_has_then() -> None:
-    code = "import sys, agent.__main__, agent.report.page, agent.report.sections; print(*{name.partition('.')[0] for name in sys.modules})"
+    names = "print(*{name.partition('.')[0] for name in sys.modules})"
+    code = f"import sys, agent.__main__, agent.report.page, agent.report.sections; {names}"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     modules = set(done.stdout.split()) & metadata.packages_distributions().keys()
