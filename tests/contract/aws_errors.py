@@ -78,6 +78,13 @@ EC2 = {
     "DescribeNetworkInterfaces": "InvalidFilter InvalidNetworkInterfaceID.NotFound InvalidPaginationToken",
     "DescribeSpotInstanceRequests": "InvalidFilter InvalidSpotInstanceRequestID.NotFound InvalidPaginationToken",
     "DescribeInstanceTypes": "InvalidInstanceType InvalidFilter InvalidNextToken",
+    "DescribeInstanceTypeOfferings": "InvalidFilter InvalidNextToken InvalidParameterValue",
+    "DescribeLaunchTemplateVersions": """
+        InvalidLaunchTemplateId.Malformed InvalidLaunchTemplateId.NotFound InvalidLaunchTemplateId.VersionNotFound
+        InvalidNextToken""",
+    "DescribeImages": "InvalidAMIID.Malformed InvalidAMIID.NotFound InvalidAMIID.Unavailable InvalidFilter",
+    "DescribeSubnets": "InvalidSubnetID.NotFound InvalidFilter InvalidNextToken",
+    "GetEbsEncryptionByDefault": "OperationNotPermitted",
     "DeleteVolume": "InvalidVolume.NotFound InvalidVolume.ZoneMismatch IncorrectState VolumeInUse",
     "DeleteNetworkInterface": """
         InvalidNetworkInterfaceID.NotFound InvalidNetworkInterface.InUse InvalidParameterValue OperationNotPermitted""",

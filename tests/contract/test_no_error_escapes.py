@@ -28,10 +28,11 @@ from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.offers.instance_types import Ec2Catalogue
+from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -167,8 +168,17 @@ def _deadlines(wire: Wire) -> SchedulerDeadlines:
     return SchedulerDeadlines(wire.client("scheduler"), DEADLINE_GROUP, DEADLINE_ROLE_ARN)
 
 
+def _timetable(wire: Wire) -> SchedulerTimetable:
+    launcher = "arn:aws:lambda:us-east-1:123456789012:function:launcher"
+    return SchedulerTimetable(wire.client("scheduler"), GROUP, "arn:aws:iam::123456789012:role/runs", launcher)
+
+
 def _checks(wire: Wire) -> StackSetupChecks:
     return StackSetupChecks(wire.client, BUCKET, (TOPIC,), "team@example.com", "chronos-ec2-dev")
+
+
+def _launch_checks(wire: Wire) -> Ec2LaunchChecks:
+    return Ec2LaunchChecks(wire.client, wire.template, ("subnet-0123456789abcdef0",))
 
 
 def _prices(wire: Wire) -> AwsPrices:
@@ -238,10 +248,17 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "CloudFormationDeployment.unfinished": lambda wire: _deployment(wire).unfinished(),
     "LambdaRelauncher.relaunch": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").relaunch(launching()),
     "Ec2Catalogue.find": lambda wire: Ec2Catalogue(wire.client("ec2")).find(["g5.xlarge"]),
+    "Ec2LaunchChecks.image": lambda wire: _launch_checks(wire).image(),
+    "Ec2LaunchChecks.zones": lambda wire: _launch_checks(wire).zones(["g5.xlarge"]),
+    "Ec2LaunchChecks.volume_encryption": lambda wire: _launch_checks(wire).volume_encryption(),
     "AwsPrices.on_demand": lambda wire: _prices(wire).on_demand("us-east-1", "g5.xlarge"),
     "AwsPrices.spot": lambda wire: _prices(wire).spot("us-east-1", "g5.xlarge"),
     "AwsPrices.gib_month": lambda wire: _prices(wire).gib_month("us-east-1"),
     "AwsPrices.public_ipv4": lambda wire: _prices(wire).public_ipv4("us-east-1"),
+    "LambdaRelauncher.follow": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").follow(launching(), "nightly"),
+    "SchedulerTimetable.put": lambda wire: _timetable(wire).put("nightly", "cron(0 3 * * ? *)"),
+    "SchedulerTimetable.remove": lambda wire: _timetable(wire).remove("nightly"),
+    "SchedulerTimetable.listed": lambda wire: _timetable(wire).listed(),
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
 """A call of each public method and function that asks AWS. moto refuses some: what counts is the fault."""
@@ -264,6 +281,7 @@ OF_ONE_METHOD: dict[str, dict[str, Expected]] = {
     "S3Objects.create": {"PreconditionFailed": LostRace},
     "S3Objects.replace": {"PreconditionFailed": LostRace, "NoSuchKey": LostRace},
     "read_stack": {"ValidationError": NotDeployed},
+    "SchedulerTimetable.put": {"ValidationException": InvalidInput},
 }
 NO_BUCKET: dict[str, Expected] = {"NoSuchBucket": InvalidInput}
 TRANSFERS = {name for name in METHODS if name.startswith("S3Transfer.")}
