@@ -180,6 +180,27 @@ data check good.csv --config none.yaml
 data check good.csv --horizon 0
 data check good.csv --picture none/x/y.png
 data check words.csv --timestamp-format %
+schedule
+schedule create
+schedule create nightly
+schedule create Nightly --config train.yaml --rate 1d
+schedule create nightly --config none.yaml --rate 1d --json
+schedule create nightly --config train.yaml
+schedule create nightly --config train.yaml --rate 0h --json
+schedule create nightly --config train.yaml --cron x --rate 1d
+schedule create nightly --config train.yaml --on-data other --rate 1d
+schedule create nightly --config train.yaml --rate 1d --max-cost-per-month 5
+schedule create nightly --config train.yaml --rate 1d --then none.yaml --then-future sales --json
+schedule create nightly --config none.yaml --rate 1d --promote better --model-name x --lane y --max-hours 1 --max-cost 1
+schedule create nightly --config none.yaml --rate 1d --price 1 --spot --wait-for-capacity 2h --on-demand-after 1h
+schedule create nightly --config none.yaml --rate 1d --instance-type g5.2xlarge --preemptions 1 --crashes 1 --allow-cpu
+schedule create nightly --config none.yaml --rate 1d --plan --yes --watch
+schedule show other --json
+schedule pause other --json
+schedule resume other --json
+schedule run other --json
+schedule delete other --yes --json
+schedule delete ../x --yes
 models
 models show other
 models promote
