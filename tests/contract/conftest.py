@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer
 from chronos_ec2.testing import MemoryAws
+from chronos_ec2.testing.aws_snapshot import bring_back, keep
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
 
@@ -47,9 +49,19 @@ class Ports:
 def ports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ports:
     if request.param == "memory":
         return _memory()
-    endpoint = request.getfixturevalue("moto_endpoint" if request.param == "moto" else "embedded_endpoint")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    if request.param == "moto":
+        request.getfixturevalue("aws")
+        made, kept = _on_moto()
+        bring_back(kept)
+        return made
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("embedded_endpoint"))
     return _on_aws(request.param)
+
+
+@cache
+def _on_moto() -> tuple[Ports, bytes]:
+    """The ports, and what AWS holds then. Made once, in an AWS with nothing in it."""
+    return _on_aws("moto"), keep()
 
 
 def _memory() -> Ports:

@@ -94,6 +94,7 @@ class Wire:
     answer: Answer = lambda _operation, _url: None
     fetching: Exception | None = None
     asked: list[tuple[str, OperationModel]] = field(default_factory=list)
+    doomed_exists: bool = False
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -115,6 +116,8 @@ class Wire:
             return self.answer(operation, request.url)
         if "dev/large" in request.url and operation in OF_PARTS:
             return raw_answer(request.url, OF_PARTS[operation], 200, ETag='"e"')
+        if operation == "DeleteStack":
+            self.doomed_exists = False
         return None
 
     def credentials(self) -> dict[str, str]:
@@ -170,11 +173,10 @@ def _checks(wire: Wire) -> StackSetupChecks:
 
 
 def _deployment(wire: Wire) -> CloudFormationDeployment:
-    others = client("cloudformation")
-    if "doomed" not in {stack["StackName"] for stack in others.describe_stacks()["Stacks"]}:
-        others.create_stack(
-            StackName="doomed", TemplateBody=json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
-        )
+    if not wire.doomed_exists:
+        template = json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
+        client("cloudformation").create_stack(StackName="doomed", TemplateBody=template)
+        wire.doomed_exists = True
     return CloudFormationDeployment(wire.client("cloudformation"), "doomed")
 
 
