@@ -51,17 +51,17 @@ def ports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Po
         return _memory()
     if request.param == "moto":
         request.getfixturevalue("aws")
-        made, kept = _on_moto()
+        resources, kept = _in_moto()
         bring_back(kept)
-        return made
+        return _on_aws("moto", resources)
     monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("embedded_endpoint"))
-    return _on_aws(request.param)
+    return _on_aws("embedded", _made())
 
 
 @cache
-def _on_moto() -> tuple[Ports, bytes]:
-    """The ports, and what AWS holds then. Made once, in an AWS with nothing in it."""
-    return _on_aws("moto"), keep()
+def _in_moto() -> tuple[Resources, bytes]:
+    """What the ports need, and all that AWS holds then. Made once, in an AWS with nothing in it."""
+    return _made(), keep()
 
 
 def _memory() -> Ports:
@@ -80,9 +80,24 @@ def _memory() -> Ports:
     )  # fmt: skip
 
 
-def _on_aws(name: str) -> Ports:
-    s3, ec2, sns, sqs, scheduler = (client(service) for service in ("s3", "ec2", "sns", "sqs", "scheduler"))
-    _empty_bucket(s3)
+@dataclass(frozen=True)
+class Resources:
+    """What the ports need of AWS. `name` is that of the log group and of the schedule group."""
+
+    name: str
+    topic: str
+    queue: str
+    subnets: tuple[str, ...]
+    template: str
+    profile: str
+
+
+_IMAGE = "ami-12c6146b"  # one that moto knows
+
+
+def _made() -> Resources:
+    sns, sqs, ec2 = client("sns"), client("sqs"), client("ec2")
+    _empty_bucket(client("s3"))
     unique = f"contract-{uuid.uuid4().hex[:8]}"
     topic = sns.create_topic(Name=unique)["TopicArn"]
     queue = sqs.create_queue(QueueName=unique)["QueueUrl"]
@@ -92,16 +107,18 @@ def _on_aws(name: str) -> Ports:
     subnets = tuple(
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{index}.0/24")["Subnet"]["SubnetId"] for index in (1, 2)
     )
-    image = "ami-12c6146b"  # one that moto knows
-    template = ec2.create_launch_template(
-        LaunchTemplateName=unique,
-        LaunchTemplateData={"ImageId": image},
-    )["LaunchTemplate"]["LaunchTemplateId"]
-
+    template = ec2.create_launch_template(LaunchTemplateName=unique, LaunchTemplateData={"ImageId": _IMAGE})
     profile = client("iam").create_instance_profile(InstanceProfileName=unique)["InstanceProfile"]["Arn"]
+    client("logs").create_log_group(logGroupName=unique)
+    client("scheduler").create_schedule_group(Name=unique)
+    return Resources(unique, topic, queue, subnets, template["LaunchTemplate"]["LaunchTemplateId"], profile)
+
+
+def _on_aws(name: str, made: Resources) -> Ports:
+    s3, ec2, sqs, logs = (client(service) for service in ("s3", "ec2", "sqs", "logs"))
 
     def published() -> list[dict[str, Any]]:
-        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+        found = sqs.receive_message(QueueUrl=made.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
         bodies = [json.loads(message["Body"]) for message in found]
         return [
             {
@@ -114,31 +131,28 @@ def _on_aws(name: str) -> Ports:
 
     def add_instance(tags: dict[str, str]) -> str:
         response = ec2.run_instances(
-            ImageId=image, MinCount=1, MaxCount=1, InstanceType="t3.micro", SubnetId=subnets[0],
-            IamInstanceProfile={"Arn": profile},
+            ImageId=_IMAGE, MinCount=1, MaxCount=1, InstanceType="t3.micro", SubnetId=made.subnets[0],
+            IamInstanceProfile={"Arn": made.profile},
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
             ],
         )  # fmt: skip
         return str(response["Instances"][0]["InstanceId"])
 
-    logs = client("logs")
-    logs.create_log_group(logGroupName=unique)
-
     def logged(stream: str) -> list[tuple[datetime, str]]:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=unique, logStreamNames=[stream])
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=made.name, logStreamNames=[stream])
         return [
             (datetime.fromtimestamp(event["timestamp"] / 1000, UTC), event["message"])
             for page in pages
             for event in page["events"]
         ]
 
-    scheduler.create_schedule_group(Name=unique)
-    fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template, profile)
-    deadlines = SchedulerDeadlines(scheduler, unique, "arn:aws:iam::123456789012:role/deadlines")
+    fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, made.template, made.profile)
+    deadlines = SchedulerDeadlines(client("scheduler"), made.name, "arn:aws:iam::123456789012:role/deadlines")
+    notifier = SnsNotifier(client("sns"), made.topic)
     return Ports(
-        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,
-        published, add_instance, CloudWatchStreams(logs, unique), logged,
+        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, notifier, made.subnets,
+        published, add_instance, CloudWatchStreams(logs, made.name), logged,
         lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
         lambda instance_id: ec2.modify_instance_attribute(
             InstanceId=instance_id, DisableApiTermination={"Value": True}
