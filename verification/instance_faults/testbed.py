@@ -74,10 +74,13 @@ class Testbed:
         assert isinstance(launched, Launched), launched
         return launched
 
-    def instance(self, launched: Launched) -> InstanceContainer:
-        """The instance's container, not started yet."""
+    def instance(self, launched: Launched, bundle: str) -> InstanceContainer:
+        """The instance's container, not started yet; without the packages that its bundle brings."""
         user_data = self.fleet.user_data[launched.instance_id]
-        return InstanceContainer.create(launched.instance_id, user_data, self.endpoint, self.access_key)
+        return InstanceContainer.create(
+            launched.instance_id, user_data, self.endpoint, self.access_key,
+            packages_in_image=bundle != "agent with packages",
+        )  # fmt: skip
 
     def conclude(self, lane: Lane, launched: Launched) -> Run:
         """Terminate the instance in EC2 and let the watchdog conclude the run.
