@@ -16,9 +16,9 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer
+from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer, Timetable
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.aws_snapshot import bring_back, keep
 
@@ -34,6 +34,7 @@ class Ports:
     transfer: ObjectTransfer
     fleet: Fleet
     deadlines: Deadlines
+    timetable: Timetable
     notifier: Notifier
     subnet_ids: tuple[str, ...]
     published: Callable[[], list[dict[str, Any]]]
@@ -76,7 +77,7 @@ def _memory() -> Ports:
         ]
 
     return Ports(
-        "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
+        "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.timetable, world.notifier,
         ("subnet-a", "subnet-b"), published, world.fleet.add, world.streams, world.streams.lines.__getitem__,
         world.objects.begin, world.fleet.protected.add, world.objects.withhold,
     )  # fmt: skip
@@ -84,7 +85,7 @@ def _memory() -> Ports:
 
 @dataclass(frozen=True)
 class Resources:
-    """What the ports need of AWS. `name` is that of the log group and of the schedule group."""
+    """What the ports need of AWS. `name` is that of the log group, and begins those of the schedule groups."""
 
     name: str
     topic: str
@@ -112,7 +113,8 @@ def _made() -> Resources:
     template = ec2.create_launch_template(LaunchTemplateName=unique, LaunchTemplateData={"ImageId": _IMAGE})
     profile = client("iam").create_instance_profile(InstanceProfileName=unique)["InstanceProfile"]["Arn"]
     client("logs").create_log_group(logGroupName=unique)
-    client("scheduler").create_schedule_group(Name=unique)
+    for group in (unique, f"{unique}-runs"):
+        client("scheduler").create_schedule_group(Name=group)
     return Resources(unique, topic, queue, subnets, template["LaunchTemplate"]["LaunchTemplateId"], profile)
 
 
@@ -149,11 +151,14 @@ def _on_aws(name: str, made: Resources) -> Ports:
             for event in page["events"]
         ]
 
+    scheduler, role = client("scheduler"), "arn:aws:iam::123456789012:role"
     fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, made.template, made.profile)
-    deadlines = SchedulerDeadlines(client("scheduler"), made.name, "arn:aws:iam::123456789012:role/deadlines")
-    notifier = SnsNotifier(client("sns"), made.topic)
+    deadlines = SchedulerDeadlines(scheduler, made.name, f"{role}/deadlines")
+    function = "arn:aws:lambda:us-east-1:123456789012:function:launcher"
+    timetable = SchedulerTimetable(scheduler, f"{made.name}-runs", f"{role}/runs", function)
     return Ports(
-        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, notifier, made.subnets,
+        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, timetable,
+        SnsNotifier(client("sns"), made.topic), made.subnets,
         published, add_instance, CloudWatchStreams(logs, made.name), logged,
         lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
         lambda instance_id: ec2.modify_instance_attribute(
