@@ -33,7 +33,7 @@ def write_report(ctx: RunContext, verdict: Verdict, training: dict[str, Any]) ->
 
         run, now = ctx.session.run, ctx.world.clock.now()
         material = Material(
-            run, now, verdict, ctx.request, cost_until(now, run),
+            run, now, verdict, ctx.request, cost_until(now, run, ctx.request.limits),
             begun=ctx.record.run_document(run, ctx.workdir.facts),
             ended={} if problems(training) else training,
             evaluation=_evaluation(ctx) if verdict.outcome is Outcome.SUCCEEDED else {},

@@ -5,8 +5,9 @@ mutmut's own runner skips decorated classes, properties and module-level code, w
 mutants: none in most dataclasses, bounds, thresholds and tables. So each mutant runs here, in a fork of a process that
 has imported third-party packages only. It costs one import of the domain and the tests up to the first failure.
 
-Not mutated: docstrings, annotations, type aliases; decorators, which tests/domain/test_values.py checks; text inside
-f-strings; the arguments of `isinstance` and `len`, as in mutmut. Other strings get one of mutmut's three changes.
+Not mutated: docstrings, annotations, type variables and aliases, `__all__`, which is for type checkers alone;
+decorators, which tests/domain/test_values.py checks; text inside f-strings; the arguments of `isinstance` and `len`, as
+in mutmut. Other strings get one of mutmut's three changes.
 Every survivor must be listed with a reason in mutation-equivalents.toml.
 """
 
@@ -162,10 +163,11 @@ class _Spots(cst.CSTVisitor):
             self._scope.pop()
 
 
-_UNION = m.BinaryOperation(operator=m.BitOr(), left=m.Name() | m.BinaryOperation(), right=m.Name())
-_UNTOUCHED = m.Call(func=m.Name("isinstance") | m.Name("len")) | m.SimpleStatementLine(
-    body=[m.Assign(value=_UNION | m.Subscript(value=m.Name("Literal")))]
-)
+_TYPE = m.Name() | m.BinaryOperation() | m.Subscript()
+_UNION = m.BinaryOperation(operator=m.BitOr(), left=_TYPE, right=_TYPE)
+_FOR_TYPES = m.Assign(value=_UNION | m.Subscript(value=m.Name("Literal")) | m.Call(func=m.Name("TypeVar")))
+_EXPORTS = m.Assign(targets=[m.AssignTarget(m.Name("__all__"))])
+_UNTOUCHED = m.Call(func=m.Name("isinstance") | m.Name("len")) | m.SimpleStatementLine(body=[_FOR_TYPES | _EXPORTS])
 
 
 def _replacements(node: cst.CSTNode) -> Iterator[cst.CSTNode]:

@@ -14,6 +14,7 @@ from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.errors import unattended
 from chronos_ec2.aws.offers.instance_types import Ec2Catalogue
+from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
@@ -33,6 +34,7 @@ from chronos_ec2.ports import (
     Deadlines,
     Deployment,
     Fleet,
+    LaunchChecks,
     LogStreams,
     ModelHub,
     ObjectTransfer,
@@ -80,6 +82,7 @@ class OperatorWorld:
     fleet: Fleet
     deadlines: Deadlines
     setup_checks: SetupChecks
+    launch_checks: LaunchChecks
     deployment: Deployment
     reconciler: Reconciler
     prices: Prices
@@ -93,8 +96,8 @@ class OperatorWorld:
         from chronos_ec2.services.launch.prepare import LaunchPreparation  # noqa: PLC0415 - functions need no pydantic
 
         return LaunchPreparation(
-            self.stack, self.store, self.transfer, self.setup_checks, self.prices, self.hub, self.catalogue,
-            self.limits, report, warn,
+            self.stack, self.store, self.transfer, self.setup_checks, self.launch_checks, self.prices,
+            self.hub, self.catalogue, self.limits, report, warn,
         )  # fmt: skip
 
 
@@ -207,6 +210,9 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             (stack.topic_arn, stack.alarm_topic_arn),
             stack.notification_email,
             stack.name,
+        ),
+        launch_checks=Ec2LaunchChecks(
+            lambda service: client(service, region), stack.launch_template_id, stack.subnet_ids
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
         reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),

@@ -37,6 +37,24 @@ def test_a_quota_that_is_too_small_is_the_users_error_before_anything_is_uploade
     assert {key for key, _ in store().objects.keys("")} == before
 
 
+@pytest.mark.parametrize(
+    ("operation", "answer", "words"),
+    [
+        ("DescribeImages", "<imagesSet/>", "of the stack does not exist any more"),
+        ("DescribeInstanceTypeOfferings", "<instanceTypeOfferingSet/>", "is offered in none of the stack's zones"),
+    ],
+)
+def test_what_no_instance_can_start_from_is_the_users_error_before_anything_is_uploaded(
+    run: Command, config: Path, operation: str, answer: str, words: str
+) -> None:
+    before = {key for key, _ in store().objects.keys("")}
+    with answered("ec2", operation, f"<{operation}Response>{answer}</{operation}Response>"):
+        refused_launch = run("launch", "--config", str(config))
+    assert refused_launch.code == 2
+    assert words in refused_launch.err
+    assert {key for key, _ in store().objects.keys("")} == before
+
+
 @pytest.mark.usefixtures("asked_once")
 def test_who_may_not_read_the_quota_is_warned_and_launches(run: Command, config: Path) -> None:
     refusal = json.dumps({"__type": "AccessDeniedException", "message": "no"})

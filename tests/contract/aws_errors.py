@@ -67,6 +67,11 @@ EC2 = {
     "ModifyInstanceAttribute": """
         IncorrectInstanceState InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound
         InvalidParameterCombination InvalidParameterValue OperationNotPermitted UnsupportedOperation""",
+    "CreateTags": """
+        InvalidID InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound InvalidParameterValue
+        TagLimitExceeded TagPolicyViolation""",
+    "DeleteTags": """
+        InvalidID InvalidInstanceID InvalidInstanceID.Malformed InvalidInstanceID.NotFound InvalidParameterValue""",
     "DescribeInstances": "InvalidFilter InvalidInstanceID.NotFound InvalidNextToken InvalidPaginationToken",
     "DescribeVolumes": "InvalidFilter InvalidVolume.NotFound InvalidPaginationToken",
     "DescribeNetworkInterfaces": "InvalidFilter InvalidNetworkInterfaceID.NotFound InvalidPaginationToken",

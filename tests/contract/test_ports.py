@@ -447,6 +447,25 @@ class TestFleet:
         ports.fleet.lift_protection(instance_id)
         ports.fleet.lift_protection("i-0123456789abcdef0")
 
+    def test_an_instance_is_on_hold_until_it_is_released(self, ports: Ports) -> None:
+        instance_id, other = (ports.add_instance(owner_tags(PROJECT, "dev")) for _ in range(2))
+        at = datetime(2099, 1, 31, 12, 0, 30, tzinfo=UTC)
+
+        def hold_of(instance_id: str) -> tuple[bool, datetime | None]:
+            found = ports.fleet.find("dev", instance_id)
+            assert found is not None
+            return found.hold, found.hold_until
+
+        assert hold_of(instance_id) == (False, None)
+        for until in (None, at, at + timedelta(hours=1)):
+            ports.fleet.hold(instance_id, until)
+            assert hold_of(instance_id) == (True, until)
+        for _ in range(2):
+            ports.fleet.release(instance_id)
+            assert hold_of(instance_id) == (False, None)
+        assert hold_of(other) == (False, None)
+        assert self.alive(ports) == [instance_id, other]
+
     def test_an_instance_says_why_it_ended(self, ports: Ports) -> None:
         if ports.name == "embedded":
             pytest.skip("the embedded AWS names no reasons")

@@ -1,4 +1,4 @@
-"""What is said of a bucket's notifications, of subscriptions and of quotas.
+"""What is said of a bucket's notifications, of subscriptions, alarms and quotas.
 
 moto forgets the one, and both emulators confirm every subscription at once: SNS's answer is the documented one.
 """
@@ -18,7 +18,7 @@ from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
-from chronos_ec2.ports import SetupChecks, SubscriptionState
+from chronos_ec2.ports import Alarm, AlarmState, SetupChecks, SubscriptionState
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.testing.aws_answers import answered
 from chronos_ec2.testing.aws_server import schedule_sweep, switch_sweep
@@ -201,3 +201,36 @@ def test_a_schedule_group_that_is_gone_with_half_a_stack_has_no_schedules() -> N
     gone = json.dumps({"__type": "ResourceNotFoundException", "Message": "Schedule group dev does not exist."})
     with answered("scheduler", "ListSchedules", gone, 404):
         assert SchedulerDeadlines(client("scheduler"), "dev", "arn:aws:iam::123456789012:role/any").scheduled() == {}
+
+
+@pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
+def alarmed(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> SetupChecks:
+    """A stack with an alarm that tells somebody and one whose actions are switched off, beside another stack's."""
+    if request.param == "memory":
+        memory = MemoryAws().setup_checks
+        memory.alarmed = [
+            Alarm("alarmed-leak", AlarmState.ALARM, tells=True),
+            Alarm("alarmed-silent", AlarmState.OK, tells=False),
+        ]
+        return memory
+    endpoint = request.getfixturevalue("aws" if request.param == "moto" else "embedded_endpoint")
+    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
+    cloudwatch = client("cloudwatch")
+    for name, tells, state in (
+        ("alarmed-leak", True, "ALARM"), ("alarmed-silent", False, "OK"), ("alarmed2-leak", True, "OK"),
+    ):  # fmt: skip
+        cloudwatch.put_metric_alarm(
+            AlarmName=name, ActionsEnabled=tells, AlarmActions=[ALARMS], MetricName="Errors", Namespace="AWS/Lambda",
+            Statistic="Sum", Period=60, EvaluationPeriods=1, Threshold=0, ComparisonOperator="GreaterThanThreshold",
+        )  # fmt: skip
+        cloudwatch.set_alarm_state(AlarmName=name, StateValue=state, StateReason="a test")
+    return StackSetupChecks(client, "a-bucket", stack="alarmed")
+
+
+def test_the_alarms_of_the_stack_are_named_with_their_state_and_whether_they_tell_anybody(
+    alarmed: SetupChecks,
+) -> None:
+    assert sorted(alarmed.alarms(), key=lambda alarm: alarm.name) == [
+        Alarm("alarmed-leak", AlarmState.ALARM, tells=True),
+        Alarm("alarmed-silent", AlarmState.OK, tells=False),
+    ]

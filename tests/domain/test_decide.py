@@ -275,6 +275,17 @@ def test_hold_exempts_until_the_deadline() -> None:
     assert terminated(decided(some_facts(instances=(late,), heartbeat=dead))) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
 
 
+def test_a_hold_with_an_end_exempts_until_then() -> None:
+    dead = a_beat(timedelta(hours=1))
+    kept = an_instance(hold=True, hold_until=NOW + seconds(1))
+    over = an_instance(hold=True, hold_until=NOW)
+    assert decided(some_facts(instances=(kept,), heartbeat=dead)).actions == ()
+    assert recorded(decided(some_facts(instances=(over,), heartbeat=dead))).suspect.cause is Cause.INFRA
+    nobody: dict[str, Any] = {"lock": Absent(), "heartbeat": Absent()}
+    assert decided(some_facts(instances=(kept,), **nobody)).actions == ()
+    assert MarkOrphan(INSTANCE_ID) in decided(some_facts(instances=(over,), **nobody)).actions
+
+
 def test_a_terminated_instance_finishes_its_run() -> None:
     gone = an_instance(state=InstanceState.TERMINATED)
     (conclude,) = decided(some_facts(instances=(gone,), lock=held(a_run(verdict=SAID_BY_AGENT)))).actions

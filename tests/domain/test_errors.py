@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from chronos_ec2.domain.errors import InvalidInput, LaneBusy, RunNotFound, StillInUse
+from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, InvalidInput, LaneBusy, RunNotFound, StillInUse
 
 
 def test_invalid_input_says_where_and_what() -> None:
@@ -37,3 +37,17 @@ def test_an_environment_in_use_names_what_lives_in_it_and_the_way_out() -> None:
         "environment dev is still in use (instance i-1, lock a) (let its runs end or `chronos-ec2 kill` them, "
         "then check with `chronos-ec2 verify`)"
     )
+
+
+def test_an_error_without_words_has_none() -> None:
+    error = ChronosError()
+    assert (str(error), error.problem, error.hint) == ("", "", "")
+
+
+def test_a_lack_of_capacity_has_the_words_of_ec2() -> None:
+    error = CapacityUnavailable("no g5.xlarge", "wait", code="InsufficientInstanceCapacity", words="none left")
+    assert (str(error), error.code, error.words) == ("no g5.xlarge (wait)", "InsufficientInstanceCapacity", "none left")
+    error = CapacityUnavailable("no g5.xlarge")
+    assert (str(error), error.code, error.words) == ("no g5.xlarge", "", "no g5.xlarge")
+    error = CapacityUnavailable()
+    assert (str(error), error.code, error.words) == ("", "", "")

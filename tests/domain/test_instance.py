@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from chronos_ec2.domain.instance import InstanceState, StateReason, owner_tags, read_tags, run_tags
+from chronos_ec2.domain.instance import HOLD, InstanceState, StateReason, hold_tag, owner_tags, read_tags, run_tags
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.testing.builders import LANE, RUN_ID, a_run, an_instance
 
@@ -36,11 +36,11 @@ def test_a_launch_tags_everything_that_a_watchdog_or_a_bill_asks_for() -> None:
 
 def test_tags_are_read_back() -> None:
     run = a_run(lane=Lane("dev", "second"), attempt=2, deadline=DEADLINE)
-    assert read_tags(run_tags(run, "forecasts", "research")) == (run.lane, RUN_ID, 2, DEADLINE, False)
+    assert read_tags(run_tags(run, "forecasts", "research")) == (run.lane, RUN_ID, 2, DEADLINE, False, None)
 
 
 def test_no_tag_at_all_reads_as_nothing_known() -> None:
-    assert read_tags({}) == (None, None, 0, None, False)
+    assert read_tags({}) == (None, None, 0, None, False, None)
 
 
 @pytest.mark.parametrize(
@@ -63,7 +63,7 @@ def test_no_tag_at_all_reads_as_nothing_known() -> None:
 def test_a_malformed_tag_counts_as_missing_and_the_others_still_count(
     name: str, value: str, place: int, read: object
 ) -> None:
-    expected = [Lane("dev", "second"), RUN_ID, 2, DEADLINE, False]
+    expected = [Lane("dev", "second"), RUN_ID, 2, DEADLINE, False, None]
     expected[place] = read
     assert list(read_tags(TAGS | {name: value})) == expected
 
@@ -76,7 +76,25 @@ def test_without_a_lane_tag_an_instance_belongs_to_the_main_lane() -> None:
     ("value", "held"), [("true", True), ("True", True), ("TRUE", True), ("false", False), ("", False)]
 )
 def test_hold_is_true_in_any_case(value: str, held: bool) -> None:
-    assert read_tags({"Hold": value})[4] is held
+    assert read_tags({HOLD: value})[4:] == (held, None)
+
+
+@pytest.mark.parametrize("until", [None, DEADLINE])
+def test_the_tag_of_a_hold_is_read_as_it_was_written(until: datetime | None) -> None:
+    assert read_tags({HOLD: hold_tag(until)})[4:] == (True, until)
+
+
+@pytest.mark.parametrize("value", ["tomorrow", "2026-01-31T12:00:00", "2h", "0"])
+def test_what_is_neither_true_nor_a_time_with_a_zone_holds_nothing(value: str) -> None:
+    assert read_tags({HOLD: value})[4:] == (False, None)
+
+
+def test_a_hold_with_an_end_is_over_at_that_time() -> None:
+    held = an_instance(hold=True, hold_until=DEADLINE)
+    assert held.on_hold(DEADLINE - timedelta(seconds=1))
+    assert not held.on_hold(DEADLINE)
+    assert an_instance(hold=True).on_hold(DEADLINE)
+    assert not an_instance().on_hold(DEADLINE)
 
 
 @pytest.mark.parametrize("state", InstanceState)
@@ -91,18 +109,26 @@ def test_an_instance_was_not_taken_back_unless_ec2_says_so() -> None:
 @pytest.mark.parametrize(
     ("code", "hint"),
     [
-        ("Client.InternalError", "VolumeKeyArn"),
-        ("Client.VolumeLimitExceeded", "L-7A658B76"),
-        ("Client.InvalidSnapshot.NotFound", "deploy the stack again"),
-        ("Server.InsufficientInstanceCapacity", "another type or zone"),
-        ("Server.InternalError", "launch again"),
-        ("Client.UserInitiatedShutdown", "CloudTrail"),
+        ("Client.InternalError", "EC2 may not use the key of its volume: see VolumeKeyArn in docs/deploying.md"),
+        (
+            "Client.VolumeLimitExceeded",
+            "ask for more of the quota of gp3 volumes, L-7A658B76: "
+            "https://console.aws.amazon.com/servicequotas/home/services/ebs/quotas/L-7A658B76",
+        ),
+        (
+            "Client.InvalidSnapshot.NotFound",
+            "its AMI is gone: deploy the stack again, which takes the current one",
+        ),
+        (
+            "Server.InsufficientInstanceCapacity",
+            "EC2 had no such instance left: another type or zone may have one",
+        ),
+        ("Server.InternalError", "an error of EC2 itself: launch again"),
+        ("Client.UserInitiatedShutdown", "somebody, or a program, has terminated it: CloudTrail says who"),
     ],
 )
 def test_a_reason_of_ec2s_with_a_known_remedy_names_it(code: str, hint: str) -> None:
-    assert hint in str(StateReason(code, "m"))
-    assert str(StateReason(code, "m")).startswith(f"{code}: m (")
-    assert str(StateReason(code, f"{code}: m")).startswith(f"{code}: m (")
+    assert str(StateReason(code, "m")) == str(StateReason(code, f"{code}: m")) == f"{code}: m ({hint})"
 
 
 def test_any_other_reason_is_what_ec2_says_on_one_line() -> None:
@@ -123,6 +149,10 @@ def test_any_other_reason_is_what_ec2_says_on_one_line() -> None:
 def test_two_reasons_change_what_happens_next(code: str, reclaimed: bool, no_capacity: bool) -> None:
     reason = StateReason(code, "m")
     assert (reason.reclaimed, reason.no_capacity) == (reclaimed, no_capacity)
+
+
+def test_an_instance_has_no_state_reason_unless_ec2_gives_one() -> None:
+    assert an_instance().state_reason is None
 
 
 def test_an_instance_is_not_held_unless_it_says_so() -> None:

@@ -7,8 +7,9 @@ from datetime import timedelta
 
 import pytest
 
+from chronos_ec2.domain import limits
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, Limits, StackBounds
+from chronos_ec2.domain.limits import Limits, StackBounds
 from chronos_ec2.testing.builders import seconds
 
 LIMITS = Limits()
@@ -49,6 +50,7 @@ def test_the_defaults_keep_what_people_are_promised(bound: str, minutes: int) ->
         ("hung_bound", 15 + 900 + 60 + 60 + 30),
         ("vanished_bound", 135 + 60 + 30),
         ("boot_bound", 900 + 60 + 30),
+        ("ended_bound", 120 + 60 + 30),
         ("deadline_bound", 60 + 30),
     ],
 )
@@ -78,8 +80,23 @@ def test_an_agent_outlives_an_outage_that_also_blinds_the_watchdog() -> None:
     assert LIMITS.self_fence > LIMITS.lease
 
 
-def test_a_message_that_is_refused_holds_a_lock_for_two_hours() -> None:
-    assert timedelta(hours=2) == MAX_NOTIFICATION_DELAY
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("MAX_NOTIFICATION_DELAY", timedelta(hours=2)),
+        ("HOLD_NOTICE", timedelta(hours=4)),
+        ("MAX_RECEIPT_DELAY", timedelta(minutes=30)),
+        ("MAX_IDLE_LANES", 500),
+        ("MAX_SWEEP", timedelta(seconds=40)),
+        ("MAX_MESSAGES_PER_HOUR", 60),
+        ("REPEAT_AFTER", timedelta(hours=1)),
+        ("LAUNCHER_TIMEOUT", timedelta(minutes=5)),
+        ("LAUNCH_SLOT", timedelta(minutes=5)),
+        ("TAKE_OVER_AFTER", timedelta(minutes=6)),
+    ],
+)
+def test_the_thresholds_that_no_request_overrides_are_those_of_the_protocol(name: str, value: object) -> None:
+    assert getattr(limits, name) == value
 
 
 def test_force_comes_before_the_alarm() -> None:
@@ -148,13 +165,31 @@ def test_a_stack_allows_what_its_patterns_describe() -> None:
 @pytest.mark.parametrize(
     ("types", "hours", "where", "text"),
     [
-        (("p5.48xlarge",), 1, "--instance-type", "p5.48xlarge (one of g5.*, g4dn.2xlarge, or deploy the stack with it"),
-        (("g5.xlarge", "g4dn.xlarge"), 1, "--instance-type", "does not allow g4dn.xlarge"),
-        (("g5.xlarge", "g5.2xlarge", "g5.4xlarge"), 1, "--instance-type", "3 instance types are more than the 2"),
-        (("g5*xlarge",), 1, "--instance-type", "does not allow g5*xlarge"),
-        (("G5.xlarge",), 1, "--instance-type", "does not allow G5.xlarge"),
-        (("p5\x1b[2J",), 1, "--instance-type", "does not allow p5 [2J"),
-        (("g5.xlarge",), 48.5, "--max-hours", "48.50 is longer than the stack allows (at most 48, or deploy"),
+        (
+            ("p5.48xlarge",),
+            1,
+            "--instance-type",
+            "the stack does not allow p5.48xlarge "
+            "(one of g5.*, g4dn.2xlarge, or deploy the stack with it in AllowedInstanceTypes)",
+        ),
+        (("g5.xlarge", "g4dn.xlarge"), 1, "--instance-type", "does not allow g4dn.xlarge ("),
+        (
+            ("g5.xlarge", "g5.2xlarge", "g5.4xlarge"),
+            1,
+            "--instance-type",
+            "3 instance types are more than the 2 that the stack allows a run "
+            "(name fewer, or deploy the stack with a larger MaxTypesPerRun)",
+        ),
+        (("g5*xlarge",), 1, "--instance-type", "does not allow g5*xlarge ("),
+        (("G5.xlarge",), 1, "--instance-type", "does not allow G5.xlarge ("),
+        (("p5\x1b[2J",), 1, "--instance-type", "does not allow p5 [2J ("),
+        (("x" * 300,), 1, "--instance-type", f"does not allow {'x' * 79}… ("),
+        (
+            ("g5.xlarge",),
+            48.5,
+            "--max-hours",
+            "48.50 is longer than the stack allows (at most 48, or deploy the stack with a larger MaxRunHours)",
+        ),
     ],
 )
 def test_a_stack_refuses_what_exceeds_it_and_says_what_it_allows(

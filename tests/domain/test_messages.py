@@ -20,7 +20,17 @@ from chronos_ec2.domain.decision import FinishRun, Notify, WriteLock
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
-from chronos_ec2.domain.messages import WITH_LOG, Incident, Kind, Message, StackLocation, compose, kind_of_end, links
+from chronos_ec2.domain.messages import (
+    WITH_LOG,
+    WITHHELD,
+    Incident,
+    Kind,
+    Message,
+    StackLocation,
+    compose,
+    kind_of_end,
+    links,
+)
 from chronos_ec2.domain.planning.cost import cost_of
 from chronos_ec2.domain.records.capacity import LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.lane import Lane
@@ -241,6 +251,7 @@ def test_results_are_linked_in_the_stacks_bucket() -> None:
         (Cause.OVER_BUDGET, "the run reached its price cap (over-budget)"),
         (Cause.ORPHAN, "the instance belonged to no run (orphan)"),
         (Cause.INFRA, "the instance, its agent or AWS failed (infra)"),
+        (Cause.NO_CAPACITY, "EC2 had no capacity for the run (no-capacity)"),
     ],
 )
 def test_every_cause_is_explained(cause: Cause, why: str) -> None:
@@ -275,6 +286,58 @@ def test_a_message_shows_text_from_elsewhere_as_text(nasty: str) -> None:
     assert message.chat["metadata"]["relatedResources"] == []
     assert message.document["links"].keys() == {"results"}
     json.dumps(message.chat).encode()
+
+
+def test_chat_shows_five_of_ec2s_answers_and_makes_no_heading_of_any() -> None:
+    refusals = [Refusal(LaunchOption("#g5", f"subnet-{n}"), "code", "x" * 1000) for n in range(7)]
+    message = message_of(Kind.WAITING, run=a_run(waiting=replace(REFUSED, refusals=tuple(refusals))), text="#a")
+    lines = message.chat["content"]["description"].splitlines()
+    assert lines[0] == "\u266fa"
+    assert sum(line.startswith("\u266fg5") for line in lines) == 5
+    answers = [line for line in message.body.splitlines() if line.startswith("  #g5")]
+    assert [len(line) for line in answers] == [2 + 400] * 7
+
+
+def test_the_type_of_an_instance_is_one_short_line_of_a_message() -> None:
+    body = message_of(Kind.FAILED, run=a_run(instance_type="g" * 1000)).body
+    (line,) = [line for line in body.splitlines() if "ggg" in line]
+    assert len(line) == 10 + 200
+
+
+@pytest.mark.parametrize(
+    ("kind", "cause", "shown"),
+    [
+        (Kind.WAITING, None, True),
+        (Kind.FAILED, Cause.NO_CAPACITY, True),
+        (Kind.FAILED, Cause.INFRA, False),
+        (Kind.KILLED, Cause.REQUESTED, False),
+    ],
+)
+def test_what_ec2_said_is_told_by_messages_about_a_wait_alone(kind: Kind, cause: Cause | None, shown: bool) -> None:
+    run = a_run(waiting=REFUSED)
+    if cause:
+        run = replace(run, verdict=Verdict(Outcome.FAILED, cause, "why", DecidedBy.WATCHDOG))
+    message = message_of(kind, run=run)
+    assert (str(REFUSED.refusals[0]) in message.body) is shown
+    assert (str(REFUSED.refusals[0]) in message.chat["content"]["description"]) is shown
+
+
+def test_a_run_that_never_waited_was_refused_nothing() -> None:
+    assert "EC2's last answers" not in message_of(Kind.FAILED, run=ended(Outcome.FAILED, Cause.NO_CAPACITY)).body
+
+
+def test_what_was_completed_without_a_run_has_no_results() -> None:
+    assert "forecasts" not in message_of(Kind.COMPLETED, run=None, name="x").body
+
+
+@pytest.mark.parametrize("kind", [Kind.STARTED, Kind.FAILED])
+def test_the_results_of_a_forecast_are_told_of_when_it_is_complete(kind: Kind) -> None:
+    assert "forecasts/" not in message_of(kind, run=a_run(job=Job.FORECAST)).body
+
+
+def test_an_unreadable_lock_is_called_the_lock_and_an_instance_by_its_id() -> None:
+    assert an_incident(Kind.STUCK, name="unreadable-abc", run=None).title == "the lock"
+    assert an_incident(Kind.ORPHAN, name=INSTANCE_ID, run=None).title == INSTANCE_ID
 
 
 def test_an_id_that_is_none_is_neither_linked_nor_named_as_one() -> None:
@@ -369,6 +432,10 @@ def test_a_message_can_be_filtered_by_run_and_cause() -> None:
 def test_a_message_has_the_log_that_it_is_given_and_no_other(kind: Kind) -> None:
     assert "RuntimeError: out of memory\n" in message_of(kind, log=LOG).body
     assert "last lines" not in message_of(kind, log=None).body
+
+
+def test_what_lasts_waits_while_the_limit_of_messages_is_reached() -> None:
+    assert {Kind.STARTED, Kind.RESUMED, Kind.WAITING, Kind.STUCK, Kind.HELD} == WITHHELD
 
 
 def test_a_log_is_of_use_after_a_failure_alone() -> None:

@@ -28,6 +28,7 @@ OUTPUTS = {
     "DeadlineGroup": "none",
     "DeadlineRoleArn": "arn:aws:iam::000000000000:role/none",
     "LimitOverrides": "{}",
+    "Version": "0.1.0",
     "InstanceChangedFunction": "none",
 }
 

@@ -28,7 +28,7 @@ def shown(env: Environment, run_id: str) -> list[float | None]:
     views = [find_run(env.store, "dev", run_id)]
     views += [view for view in list_runs(env.store, "dev") if isinstance(view, RunView) and view.run.run_id == run_id]
     listed = list_instances(env.fleet, "dev")
-    return [view.cost_usd(env.clock.now(), instances) for view in views for instances in (listed, None)]
+    return [view.cost_usd(env.clock.now(), env.limits, instances) for view in views for instances in (listed, None)]
 
 
 def final(env: Environment, run_id: str) -> Run:

@@ -9,7 +9,8 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import Resource, Stack, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.doctor import Health, check_bucket_region, check_sweep, diagnose_setup
+from chronos_ec2.services.doctor.diagnosis import Health
+from chronos_ec2.services.doctor.setup import check_bucket_region, check_sweep, diagnose_setup
 from chronos_ec2.services.verify import Finding
 from chronos_ec2.testing import Environment, Faults, MemoryAws
 from chronos_ec2.testing.builders import a_stack, seconds

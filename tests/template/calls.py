@@ -157,6 +157,16 @@ def _ended(action: str, kind: str, parameter: str, look: Callable[[str], dict[st
     return needed
 
 
+def _tagged(action: str) -> Needed:
+    """Tags of running instances."""
+
+    def needed(asked: Parameters) -> list[Request]:
+        keys = {"aws:TagKeys": [tag["Key"] for tag in asked["Tags"]]}
+        return [Request(action, f"{EC2}:instance/{each}", _instance(each) | keys) for each in asked["Resources"]]
+
+    return needed
+
+
 def _schedule(action: str) -> Needed:
     def needed(asked: Parameters) -> list[Request]:
         requests = [Request(action, f"arn:aws:scheduler:{_REGIONAL}:schedule/{asked['GroupName']}/{asked['Name']}")]
@@ -207,6 +217,12 @@ NEEDED: dict[str, Needed] = {
     "ec2.DescribeNetworkInterfaces": _anywhere("ec2:DescribeNetworkInterfaces"),
     "ec2.DescribeSpotInstanceRequests": _anywhere("ec2:DescribeSpotInstanceRequests"),
     "ec2.DescribeInstanceTypes": _anywhere("ec2:DescribeInstanceTypes"),
+    "ec2.DescribeImages": _anywhere("ec2:DescribeImages"),
+    "ec2.DescribeInstanceTypeOfferings": _anywhere("ec2:DescribeInstanceTypeOfferings"),
+    "ec2.DescribeLaunchTemplateVersions": _anywhere("ec2:DescribeLaunchTemplateVersions"),
+    "ec2.DescribeSubnets": _anywhere("ec2:DescribeSubnets"),
+    "ec2.GetEbsEncryptionByDefault": _anywhere("ec2:GetEbsEncryptionByDefault"),
+    "cloudwatch.DescribeAlarms": _anywhere("cloudwatch:DescribeAlarms"),
     "ec2.DescribeSpotPriceHistory": _anywhere("ec2:DescribeSpotPriceHistory"),
     "pricing.GetProducts": _anywhere("pricing:GetProducts"),
     "service-quotas.GetServiceQuota": _anywhere("servicequotas:GetServiceQuota"),
@@ -219,6 +235,8 @@ NEEDED: dict[str, Needed] = {
             _instance(asked["InstanceId"]) | {"ec2:Attribute": next(name for name in asked if name != "InstanceId")},
         )
     ],
+    "ec2.CreateTags": _tagged("ec2:CreateTags"),
+    "ec2.DeleteTags": _tagged("ec2:DeleteTags"),
     "ec2.DeleteVolume": _ended("ec2:DeleteVolume", "volume", "VolumeId", _volume),
     "ec2.DeleteNetworkInterface": _ended(
         "ec2:DeleteNetworkInterface", "network-interface", "NetworkInterfaceId", _interface

@@ -26,6 +26,7 @@ ASKED = {"aws:RequestTag/Project": "Chronos-Training", "aws:RequestTag/Environme
 DEADLINE_TAG = {"aws:RequestTag/Deadline": "2026-01-31T23:00:00.000Z"}
 TEMPLATE = {"ec2:LaunchTemplate": f"{EC2}:launch-template/lt-0123456789abcdef0"}
 KIND = {"ec2:InstanceType": "g4dn.2xlarge"}
+KEPT = {"aws:TagKeys": "Hold"}
 UNPROTECT = {"ec2:Attribute": "DisableApiTermination"}
 LAUNCH = ASKED | DEADLINE_TAG | OUR_PROFILE | TEMPLATE | KIND | {"ec2:MetadataHttpTokens": "required"}
 VOLUME = ASKED | {"ec2:VolumeSize": "100", "ec2:VolumeType": "gp3"}
@@ -287,6 +288,24 @@ NOT_ALLOWED = [
     Case(OPERATOR, "iam:CreateRole", f"arn:aws:iam::{ACCOUNT}:role/x"),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE | {"aws:ResourceTag/Environment": "prod"}),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OUR_PROFILE, "our profile, no tags"),
+    *[
+        Case(OPERATOR, action, INSTANCE, context, why)
+        for action in ("ec2:CreateTags", "ec2:DeleteTags")
+        for why, context in {
+            "of our tags": OURS | OUR_PROFILE | {"aws:TagKeys": "ManagedBy"},
+            "without a word on the tags": OURS | OUR_PROFILE,
+            "foreign": OTHER_PROFILE | KEPT,
+            "another profile": OURS | OTHER_PROFILE | KEPT,
+            "our profile, no tags": OUR_PROFILE | KEPT,
+            "another environment": OURS | OUR_PROFILE | KEPT | {"aws:ResourceTag/Environment": "prod"},
+        }.items()
+    ],
+    *[Case(OPERATOR, "ec2:CreateTags", f"{EC2}:volume/vol-1", OURS | KEPT)],
+    *[
+        Case(who, action, INSTANCE, OURS | OUR_PROFILE | KEPT, "whoever holds pays")
+        for who in (AGENT, WATCHDOG, STARTER, DEADLINE)
+        for action in ("ec2:CreateTags", "ec2:DeleteTags")
+    ],
     # Nobody.
     *every("s3:ListBucket", BUCKET, {"s3:prefix": "prod/"}, "another environment"),
     *every("ec2:CreateTags", INSTANCE, OTHER_PROFILE, "a running foreign instance"),
@@ -452,6 +471,8 @@ ALLOWED = [
     Case(DEADLINE, "ec2:TerminateInstances", INSTANCE, OUR_PROFILE, "its tags were taken off"),
     Case(OPERATOR, "ec2:RunInstances", INSTANCE, LAUNCH),
     Case(OPERATOR, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    Case(OPERATOR, "ec2:CreateTags", INSTANCE, OURS | OUR_PROFILE | KEPT),
+    Case(OPERATOR, "ec2:DeleteTags", INSTANCE, OURS | OUR_PROFILE | KEPT),
     Case(OPERATOR, "s3:PutObject", LOCK, CREATED),
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/dev/{RUN}/request.json", CREATED),
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/configs/train.yaml"),

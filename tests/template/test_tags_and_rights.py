@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.domain.instance import MANAGED_BY, owner_tags
+from chronos_ec2.domain.instance import HOLD, MANAGED_BY, owner_tags
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import incident_key, run_key
 from verification.template.scans import policies
@@ -141,10 +141,13 @@ def test_nothing_starts_that_the_watchdog_could_not_end(stack: Template, who: st
 
 
 @pytest.mark.parametrize("who", ["LauncherRole", "LaunchPolicy"])
-def test_nobody_tags_anything_but_at_its_launch(stack: Template, who: str) -> None:
-    (tag,) = [one for one in statements_of(stack, who) if "ec2:CreateTags" in one["Action"]]
-    assert tag["Condition"] == {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
-    assert "ec2:DeleteTags" not in json.dumps(statements_of(stack, who))
+def test_nobody_tags_anything_but_at_its_launch_except_that_people_hold_it(stack: Template, who: str) -> None:
+    tags = [one for one in statements_of(stack, who) if "Tags" in json.dumps(one["Action"])]
+    assert tags[0]["Condition"] == {"StringEquals": {"ec2:CreateAction": "RunInstances"}}
+    assert "ec2:DeleteTags" not in tags[0]["Action"]
+    assert {one["Condition"]["ForAllValues:StringEquals"]["aws:TagKeys"] for one in tags[1:]} == (
+        {HOLD} if who == "LaunchPolicy" else set()
+    )
 
 
 def test_only_the_launcher_and_people_start_instances(stack: Template) -> None:

@@ -203,7 +203,9 @@ def test_only_lists_that_know_no_narrower_right_reach_everything(stack: Template
     assert wide == {
         "ec2:DescribeInstances", "ec2:DescribeVolumes", "ec2:DescribeNetworkInterfaces",
         "ec2:DescribeSpotInstanceRequests", "scheduler:ListSchedules", "ec2:DescribeInstanceTypes",
-        "servicequotas:GetServiceQuota", "ec2:DescribeSpotPriceHistory", "pricing:GetProducts",
+        "servicequotas:GetServiceQuota", "ec2:DescribeSpotPriceHistory", "pricing:GetProducts", "ec2:DescribeImages",
+        "ec2:DescribeInstanceTypeOfferings", "ec2:DescribeLaunchTemplateVersions", "ec2:DescribeSubnets",
+        "ec2:GetEbsEncryptionByDefault", "cloudwatch:DescribeAlarms",
     }  # fmt: skip
 
 
@@ -307,8 +309,13 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
         "MaxRunHours", "VolumeSize", "AgentPackages", "AgentLogGroup", "SubnetIds", "LaunchTemplateId",
         "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
         "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",
-        "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
+        "Version", "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
     }  # fmt: skip
+
+
+def test_the_stack_has_the_version_of_the_package(template: Template) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert template["Outputs"]["Version"]["Value"] == project["version"]
 
 
 def test_each_function_has_the_variables_that_it_needs(stack: Template) -> None:

@@ -139,7 +139,7 @@ class FaultInjector:
     def _hold(self, instance_id: str, _agent: FaultyAgent, _seconds: float) -> None:
         self._system.on_hold.add(instance_id)
         self._oracle.forgive(instance_id)
-        self._system.fleet.hold(instance_id)
+        self._system.fleet.set_hold(instance_id, hold=True)
 
     # --- to a lane ---------------------------------------------------------------------------------------------
 

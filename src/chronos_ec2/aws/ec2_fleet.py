@@ -21,11 +21,13 @@ from chronos_ec2.domain.errors import (
     TerminationProtected,
 )
 from chronos_ec2.domain.instance import (
+    HOLD,
     Instance,
     InstanceLookup,
     InstanceState,
     StateReason,
     client_token,
+    hold_tag,
     owner_tags,
     read_tags,
     run_tags,
@@ -177,6 +179,16 @@ class Ec2Fleet:
                 if code_of(error) != "InvalidInstanceID.NotFound":
                     raise
 
+    def hold(self, instance_id: str, until: datetime | None = None) -> None:
+        """Keep one instance until a time, or until its deadline; an earlier hold is replaced."""
+        with translated(f"put {instance_id} on hold"):
+            self._ec2.create_tags(Resources=[instance_id], Tags=[{"Key": HOLD, "Value": hold_tag(until)}])
+
+    def release(self, instance_id: str) -> None:
+        """Take the tag `Hold` off one instance. Without it, nothing changes."""
+        with translated(f"release {instance_id}"):
+            self._ec2.delete_tags(Resources=[instance_id], Tags=[{"Key": HOLD}])
+
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
         """Volumes and network interfaces with our tags in any state, and unfinished spot requests."""
         wanted = self._ours(environment)
@@ -239,7 +251,7 @@ def _tags(raw: dict[str, Any]) -> dict[str, str]:
 
 
 def _instance(raw: dict[str, Any]) -> Instance:
-    lane, run_id, attempt, deadline, hold = read_tags(_tags(raw))
+    lane, run_id, attempt, deadline, hold, hold_until = read_tags(_tags(raw))
     reason = _reason(raw)
     return Instance(
         instance_id=raw["InstanceId"],
@@ -251,6 +263,7 @@ def _instance(raw: dict[str, Any]) -> Instance:
         attempt=attempt,
         deadline=deadline,
         hold=hold,
+        hold_until=hold_until,
         reclaimed=reason is not None and reason.reclaimed,
         ended_at=_ended_at(raw),
         state_reason=reason,

@@ -1,4 +1,4 @@
-"""The settings of S3, SNS and EventBridge Scheduler, and the account's quotas, as SetupChecks."""
+"""The settings of S3, SNS, CloudWatch and EventBridge Scheduler, and the account's quotas, as SetupChecks."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from chronos_ec2.aws.errors import code_of, text_of, translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.planning.quota import Quota, VcpuQuota, quota_of
 from chronos_ec2.domain.records.capacity import SPOT, Market
-from chronos_ec2.ports import Subscription, SubscriptionState
+from chronos_ec2.ports import Alarm, AlarmState, Subscription, SubscriptionState
 
 # What SNS returns instead of the ARN of a subscription that is not confirmed, or not there any more.
 _PENDING, _DELETED = "PendingConfirmation", "Deleted"
@@ -94,6 +94,20 @@ class StackSetupChecks:
                     return False
                 raise
             return str(found["State"]) == "ENABLED"
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The alarms that are named after the stack."""
+        with translated(f"list the alarms of {self._stack}"):
+            pages = self._client("cloudwatch").get_paginator("describe_alarms")
+            return tuple(
+                Alarm(
+                    alarm["AlarmName"],
+                    AlarmState(alarm["StateValue"]),
+                    bool(alarm.get("ActionsEnabled") and alarm.get("AlarmActions")),
+                )
+                for page in pages.paginate(AlarmNamePrefix=f"{self._stack}-", AlarmTypes=["MetricAlarm"])
+                for alarm in page["MetricAlarms"]
+            )
 
     def _vcpus(self, instance_types: Iterable[str]) -> dict[str, int]:
         kinds, found = sorted(instance_types), dict[str, int]()

@@ -63,6 +63,7 @@ def read_stack(client: Any, environment: str) -> Stack:
             deadline_group=outputs["DeadlineGroup"],
             deadline_role_arn=outputs["DeadlineRoleArn"],
             limit_overrides=json.loads(outputs["LimitOverrides"]),
+            version=outputs["Version"],
             notification_email=parameters.get("NotificationEmail", ""),
         )
     except ValueError as error:

@@ -23,6 +23,8 @@ SUMMARIES = {
     "results": "Download the results of a run: model, evaluation, forecasts, plots, logs.",
     "report": "Fetch the report of a run, one HTML file, and open it.",
     "kill": "End a run after it has saved its work.",
+    "hold": "Keep the instance of a run: the watchdog does not end it for a hang or for silence, and you pay on.",
+    "release": "Let go of an instance that `hold` keeps: the watchdog decides about it again as about any other.",
     "cleanup": "Run one watchdog pass now, and abort orphaned uploads.",
     "verify": "Check that nothing is left: no instance, no upload, no lock.",
     "doctor": "Check everything that a launch depends on, and say how to mend what is wrong.",
@@ -36,12 +38,14 @@ SUMMARIES = {
 }
 """The commands in the order of `--help`, each with the first sentence of its own help."""
 _FOLDERS = {
-    "jobs": {"launch", "forecast", "evaluate", "kill"},
+    "jobs": {"launch", "forecast", "evaluate", "kill", "hold", "release"},
     "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "models", "upload"},
     "account": {"cleanup", "drill", "verify", "doctor", "teardown", "local"},
 }
 """The folder of each command's module in cli/commands."""
+_MODULES = {"release": "hold"}
+"""The modules that are not named like their command."""
 
 
 class LazyGroup(TyperGroup):
@@ -60,7 +64,7 @@ class LazyGroup(TyperGroup):
 def load(name: str) -> Any:
     """Import a command: the function, or the typer app with commands of its own, of that name in the module."""
     folder = next(folder for folder, names in _FOLDERS.items() if name in names)
-    found = getattr(import_module(f"chronos_ec2.cli.commands.{folder}.{name}"), name)
+    found = getattr(import_module(f"chronos_ec2.cli.commands.{folder}.{_MODULES.get(name, name)}"), name)
     if isinstance(found, typer.Typer):
         return typer.main.get_group(found)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)

@@ -21,7 +21,7 @@ class ExitCode(IntEnum):
 
 MEANINGS = {
     ExitCode.OK: "success",
-    ExitCode.FAILED: "a run failed, or something is left",
+    ExitCode.FAILED: "a run failed, something is left, or `doctor` finds something broken",
     ExitCode.MEND: "you have to mend something: arguments, files, credentials, permissions, the stack",
     ExitCode.NO_ANSWER: "AWS did not answer or has no capacity; try again",
     ExitCode.BUG: "a bug in chronos-ec2",

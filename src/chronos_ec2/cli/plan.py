@@ -11,6 +11,7 @@ from chronos_ec2.cli.output import console, dollars
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
 from chronos_ec2.domain.planning.plan import WorstCase, worst_case
+from chronos_ec2.domain.planning.quota import VcpuQuota
 from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig
 from chronos_ec2.job_config.schema import TrainingConfig
@@ -57,6 +58,9 @@ class Plan:
         for offer in self.prepared.offers:
             if offer.kind:
                 yield "", f"{offer.name}: {offer.kind}"
+            if offer.zones:
+                yield "", f"{offer.name}: offered in {', '.join(offer.zones)}"
+        yield from (("quota", _left(offer.quota)) for offer in self.prepared.offers if offer.quota)
         yield "price", ", ".join(f"{kind} {dollars(spec.price_of(kind))} an hour" for kind in spec.instance_types)
         yield from (("", text) for offer in self.prepared.offers if (text := _quoted(offer)))
         yield "limits", ", ".join(self._limits())
@@ -147,6 +151,10 @@ def _work_document(config: JobConfig) -> dict[str, Any]:
             return {"prediction_length": config.prediction_length, "windows": config.evaluation.windows}
 
 
+def _left(quota: VcpuQuota) -> str:
+    return f"{quota.instance_type} needs {quota.vcpus} vCPUs, and {quota.left} ({quota.quota.code})"
+
+
 def _quoted(offer: Offer) -> str:
     """Where the price of an instance type is from, and what spot capacity costs now; empty if it is not known."""
     found = offer.on_demand
@@ -158,7 +166,7 @@ def _quoted(offer: Offer) -> str:
 
 
 def _type_document(offer: Offer, usd_per_hour: float | None) -> dict[str, Any]:
-    kind, price = offer.kind, offer.on_demand
+    kind, price, quota = offer.kind, offer.on_demand, offer.quota
     return {
         "type": offer.name,
         "usd_per_hour": usd_per_hour,
@@ -170,5 +178,7 @@ def _type_document(offer: Offer, usd_per_hour: float | None) -> dict[str, Any]:
         "list_usd": price and price.usd,
         "list_as_of": price and price.as_of.isoformat(),
         "list_is_current": price and price.live,
+        "zones": offer.zones,
+        "quota": quota and {"code": quota.quota.code, "vcpus": quota.vcpus, "limit": quota.limit, "used": quota.used},
         "spot_usd": {zone: each.usd for zone, each in offer.spot.items()},
     }

@@ -41,11 +41,12 @@ def report_of(world: OperatorWorld, environment: str, run_id: str) -> Report:
 
 def _from_records(world: OperatorWorld, details: RunDetails) -> bytes:
     run, now, view = details.run, world.clock.now(), details.view
+    cost = view.cost_usd(now, world.limits, list_instances(world.fleet, run.lane.environment))
     log = LogReader(world.store.objects, run.lane.environment, run.run_id, "trainer")
     lines = [*log.more(), *log.rest()]
     training = dict(details.training)
     material = Material(
-        run, now, run.verdict, details.request, view.cost_usd(now, list_instances(world.fleet, run.lane.environment)),
+        run, now, run.verdict, details.request, cost,
         ended={} if problems(training) else training,
         heartbeat=view.heartbeat if isinstance(view.heartbeat, HeartbeatReceived) else None,
         log="\n".join(lines[-_LOG_LINES:]),

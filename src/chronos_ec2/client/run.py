@@ -59,7 +59,8 @@ class RunHandle:
     @property
     def cost_usd(self) -> float | None:
         """What it has cost until now, in USD; None if the price is unknown."""
-        return self.view.cost_usd(self._world.clock.now(), list_instances(self._world.fleet, self.environment))
+        listed = list_instances(self._world.fleet, self.environment)
+        return self.view.cost_usd(self._world.clock.now(), self._world.limits, listed)
 
     @property
     def scores(self) -> Mapping[str, float]:

@@ -16,6 +16,8 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN
 
 MANAGED_BY = "chronos-ec2"
+HOLD = "Hold"
+"""The tag that keeps an instance: `true`, or until when."""
 
 
 class InstanceState(StrEnum):
@@ -76,7 +78,8 @@ class Instance:
     """One instance with our tags. `run_id` is None when its tag is missing or malformed.
 
     `reclaimed` means that EC2 itself says it reclaimed the spot instance. `ended_at` is when it ended, by EC2: it names
-    the time of a call that terminates an instance, and none for an instance that powers itself off.
+    the time of a call that terminates an instance, and none for an instance that powers itself off. A hold without
+    `hold_until` ends with the instance.
     """
 
     instance_id: str
@@ -91,11 +94,16 @@ class Instance:
     reclaimed: bool = False
     ended_at: datetime | None = None
     state_reason: StateReason | None = None
+    hold_until: datetime | None = None
 
     @property
     def alive(self) -> bool:
         """Whether it still costs money, or may again."""
         return self.state.alive
+
+    def on_hold(self, now: datetime) -> bool:
+        """Whether somebody has asked for it to be kept."""
+        return self.hold and (self.hold_until is None or now < self.hold_until)
 
     def belongs_to(self, run: Run) -> bool:
         """Whether it is the instance of the run's current attempt. Tags decide; the record only narrows."""
@@ -129,25 +137,37 @@ def run_tags(run: Run, project: str, cost_center: str) -> dict[str, str]:
     }
 
 
-def read_tags(tags: Mapping[str, str]) -> tuple[Lane | None, str | None, int, datetime | None, bool]:
-    """Lane, run id, attempt, deadline and hold of an instance; a malformed tag counts as missing."""
+def hold_tag(until: datetime | None) -> str:
+    """The value of the tag that keeps an instance, until a time or until it ends."""
+    return "true" if until is None else format_time(until)
+
+
+def read_tags(
+    tags: Mapping[str, str],
+) -> tuple[Lane | None, str | None, int, datetime | None, bool, datetime | None]:
+    """Lane, run id, attempt, deadline, hold and its end of an instance; a malformed tag counts as missing."""
     try:
         lane: Lane | None = Lane(tags.get("Environment", ""), tags.get("Lane", MAIN_LANE))
     except InvalidInput:
         lane = None
     run_id = tags.get("RunId", "")
     attempt = tags.get("Attempt", "")
-    try:
-        deadline: datetime | None = parse_time(tags.get("Deadline", ""))
-    except ValueError:
-        deadline = None
+    hold, hold_until = tags.get(HOLD, ""), _time(tags.get(HOLD, ""))
     return (
         lane,
         run_id if RUN_ID_PATTERN.fullmatch(run_id) else None,
         int(attempt) if attempt.isascii() and attempt.isdigit() else 0,
-        deadline,
-        tags.get("Hold", "").lower() == "true",
+        _time(tags.get("Deadline", "")),
+        hold_until is not None or hold.lower() == "true",
+        hold_until,
     )
+
+
+def _time(text: str) -> datetime | None:
+    try:
+        return parse_time(text)
+    except ValueError:
+        return None
 
 
 def client_token(run: Run, instance_type: str, subnet_id: str, market: str) -> str:

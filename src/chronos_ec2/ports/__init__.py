@@ -2,8 +2,12 @@
 
 from chronos_ec2.ports.compute import Clock, Deadlines, Fleet, Relauncher, Resource
 from chronos_ec2.ports.environment import (
+    Alarm,
+    AlarmState,
     Catalogue,
     Deployment,
+    Image,
+    LaunchChecks,
     Notifier,
     Price,
     Prices,
@@ -11,6 +15,7 @@ from chronos_ec2.ports.environment import (
     Stack,
     Subscription,
     SubscriptionState,
+    VolumeEncryption,
 )
 from chronos_ec2.ports.model_hub import HubFiles, ModelHub
 from chronos_ec2.ports.storage import (
@@ -24,12 +29,16 @@ from chronos_ec2.ports.storage import (
 )
 
 __all__ = [
+    "Alarm",
+    "AlarmState",
     "Catalogue",
     "Clock",
     "Deadlines",
     "Deployment",
     "Fleet",
     "HubFiles",
+    "Image",
+    "LaunchChecks",
     "ListedObject",
     "LogStreams",
     "ModelHub",
@@ -47,4 +56,5 @@ __all__ = [
     "Subscription",
     "SubscriptionState",
     "Upload",
+    "VolumeEncryption",
 ]

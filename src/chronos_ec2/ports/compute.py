@@ -81,6 +81,14 @@ class Fleet(Protocol):
         """Let one instance be terminated although it was protected. A missing one is no error."""
         ...
 
+    def hold(self, instance_id: str, until: datetime | None = None) -> None:
+        """Keep one instance until a time, or until its deadline, with the tag `Hold`; an earlier hold is replaced."""
+        ...
+
+    def release(self, instance_id: str) -> None:
+        """Take the tag `Hold` off one instance. Without it, nothing changes."""
+        ...
+
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
         """Volumes, network interfaces and spot requests with our tags that may cost money."""
         ...

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
-from datetime import date
+from datetime import date, datetime
 from enum import StrEnum
 from typing import Protocol
 
@@ -12,6 +12,7 @@ from chronos_ec2.domain.limits import StackBounds
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.domain.planning.quota import VcpuQuota
+from chronos_ec2.domain.planning.zones import Zones
 from chronos_ec2.domain.records.capacity import Market
 
 
@@ -84,8 +85,25 @@ class Subscription:
     state: SubscriptionState
 
 
+class AlarmState(StrEnum):
+    """What CloudWatch says of an alarm."""
+
+    OK = "OK"
+    ALARM = "ALARM"
+    NO_DATA = "INSUFFICIENT_DATA"
+
+
+@dataclass(frozen=True, slots=True)
+class Alarm:
+    """An alarm of the stack. `tells`: it has an action, and its actions are switched on."""
+
+    name: str
+    state: AlarmState
+    tells: bool = True
+
+
 class SetupChecks(Protocol):
-    """What may be wrong with a setup although its stack is deployed: the sweep, events, subscriptions, quotas.
+    """What may be wrong with a setup although its stack is deployed: the sweep, events, alarms, subscriptions, quotas.
 
     Every method raises ServiceUnavailable and NotAllowed.
     """
@@ -112,6 +130,64 @@ class SetupChecks(Protocol):
 
     def sweep_is_scheduled(self) -> bool:
         """Whether the sweep runs: its schedule exists and is not switched off."""
+        ...
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The stack's alarms, by name."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Image:
+    """An AMI, as EC2 describes it. `state` is empty if there is none of this id, or none that the account may use."""
+
+    image_id: str
+    state: str = ""
+    words: str = ""
+    created: datetime | None = None
+
+    @property
+    def available(self) -> bool:
+        """Whether an instance can be launched from it."""
+        return self.state == "available"
+
+    @property
+    def names_driver(self) -> bool:
+        """Whether name or description say that it has NVIDIA's driver."""
+        return "nvidia" in self.words.lower()
+
+
+@dataclass(frozen=True, slots=True)
+class VolumeEncryption:
+    """How EC2 encrypts the volumes of a launch.
+
+    Attributes:
+        by_default: whether the account encrypts new volumes in any case; None if AWS does not say.
+        key: of the launch template; None for the account's default.
+        key_state: KMS's word for a key of the account; of AWS's own keys nothing is asked.
+    """
+
+    by_default: bool | None
+    key: str | None = None
+    key_state: str = "Enabled"
+
+
+class LaunchChecks(Protocol):
+    """What a launch of the stack needs of EC2 beside capacity and quota.
+
+    Every method raises ServiceUnavailable and NotAllowed.
+    """
+
+    def image(self) -> Image:
+        """The AMI of the launch template."""
+        ...
+
+    def zones(self, instance_types: Collection[str]) -> Zones:
+        """The zones of the stack's subnets, and those that offer each type."""
+        ...
+
+    def volume_encryption(self) -> VolumeEncryption:
+        """Whether the account encrypts by default, and the key of the launch template's volume."""
         ...
 
 
@@ -160,4 +236,5 @@ class Stack:
     deadline_group: str
     deadline_role_arn: str
     limit_overrides: Mapping[str, float]
+    version: str
     notification_email: str = ""

@@ -1,16 +1,21 @@
-"""End a run at a person's request."""
+"""End a run at a person's request, or keep its instance."""
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld, ReadFailed
+from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.planning.cost import price_in, time_left
 from chronos_ec2.domain.records.run import Run, check_run_id
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
-from chronos_ec2.ports import Clock
+from chronos_ec2.ports import Clock, Fleet
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.run_queries import find_run
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 
 _TRIES = 5
@@ -70,3 +75,65 @@ def kill(
             reconciler.lane(written.lane)
         return written
     raise LostRace(f"the lock in {reconciler.environment} kept changing; kill again")
+
+
+@dataclass(frozen=True, slots=True)
+class Kept:
+    """The living instances of a run, and what keeping them costs.
+
+    Attributes:
+        until: When the hold ends, None if it ends with the instances alone.
+        usd_per_hour: Of all of them, None if a price is unknown.
+        gone_by: When deadline or cap end them, whatever is asked for.
+    """
+
+    run: Run
+    instances: tuple[Instance, ...]
+    until: datetime | None
+    usd_per_hour: float | None
+    gone_by: datetime
+
+
+def hold(
+    run_id: str | None,
+    environment: str,
+    store: RunStore,
+    fleet: Fleet,
+    limits: Limits,
+    now: datetime,
+    span: timedelta | None = None,
+) -> Kept:
+    """Keep the instances of a run, for a while or as long as they live. Deadline, cap and `kill --now` end them still.
+
+    Raises:
+        RunNotFound, InvalidInput: there is no such run, or it has no instance now.
+        ServiceUnavailable, NotAllowed: they may not be on hold; hold them again.
+    """
+    run, instances = _living(run_id, environment, store, fleet)
+    until = None if span is None else now + span
+    for instance in instances:
+        fleet.hold(instance.instance_id, until)
+    prices = [price_in(run, instance.instance_type) for instance in instances]
+    known = [price for price in prices if price is not None]
+    usd = sum(known) if len(known) == len(prices) else None
+    return Kept(run, instances, until, usd, now + time_left(run, limits, now))
+
+
+def release(run_id: str | None, environment: str, store: RunStore, fleet: Fleet) -> tuple[Run, tuple[Instance, ...]]:
+    """Let go of the instances of a run: the watchdog decides about them as about any other. Raises what `hold` does."""
+    run, instances = _living(run_id, environment, store, fleet)
+    for instance in instances:
+        fleet.release(instance.instance_id)
+    return run, instances
+
+
+def _living(run_id: str | None, environment: str, store: RunStore, fleet: Fleet) -> tuple[Run, tuple[Instance, ...]]:
+    """The run and its instances, those that EC2 lists: the id in the record may be anybody's."""
+    if run_id is None:
+        run_id = find_active(store, environment, None).run.run_id
+    run = find_run(store, environment, run_id).run
+    found = tuple(one for one in fleet.instances(environment) if one.run_id == run_id and one.alive)
+    if not found:
+        remedy = f"`chronos-ec2 runs show {run_id}` says how it stands"
+        raise InvalidInput("RUN", f"run {run_id} has no instance now", remedy)
+    return run, found

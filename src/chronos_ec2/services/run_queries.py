@@ -13,6 +13,7 @@ from datetime import datetime
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput, NotAllowed, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld, LockRead, ReadFailed, Unreadable
 from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, load_json
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.planning.cost import cost_until
@@ -55,9 +56,9 @@ class RunView:
             return f"{self.unit} {heartbeat.step} of {heartbeat.total_steps}{loss}"
         return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
 
-    def cost_usd(self, now: datetime, listed: Iterable[Instance] | None) -> float | None:
+    def cost_usd(self, now: datetime, limits: Limits, listed: Iterable[Instance] | None) -> float | None:
         """USD until `now`, None if unknown. `listed` is what EC2 lists, None if it was not asked or did not answer."""
-        return cost_until(now, self.run, listed, self.heartbeat)
+        return cost_until(now, self.run, limits, listed, self.heartbeat)
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 
 from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.domain.planning.instance_type import InstanceType, unknown_type
 from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of
+from chronos_ec2.domain.planning.zones import Zones
 from chronos_ec2.domain.records.capacity import Market
-from chronos_ec2.ports import Price, Subscription
+from chronos_ec2.ports import Alarm, AlarmState, Image, Price, Subscription, VolumeEncryption
 from chronos_ec2.testing.clock import MemoryClock
 from chronos_ec2.testing.deadlines import MemoryDeadlines
 from chronos_ec2.testing.faults import Faults, Interceptor
@@ -60,6 +61,7 @@ class MemorySetupChecks:
         """vCPUs by the code of the quota. Of any other, AWS tells nothing."""
         self.vcpus_in_use: dict[str, int] = {}
         """By the code of the quota."""
+        self.alarmed: list[Alarm] = [Alarm("chronos-ec2-dev-sweep-silent", AlarmState.OK)]
 
     def bucket_sends_events(self) -> bool:
         """Whether the bucket tells EventBridge of its objects."""
@@ -89,6 +91,45 @@ class MemorySetupChecks:
         """Whether the sweep runs."""
         self._faults.before("setup_checks.sweep_is_scheduled", "")
         return self.sweeps
+
+    def alarms(self) -> tuple[Alarm, ...]:
+        """The stack's alarms."""
+        self._faults.before("setup_checks.alarms", "")
+        return tuple(self.alarmed)
+
+
+class MemoryLaunchChecks:
+    """A launch template from which an instance of any type starts in any zone, until a test changes an attribute."""
+
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
+        self.template_image = Image(
+            "ami-0123456789abcdef0", "available", "Deep Learning OSS Nvidia Driver AMI GPU PyTorch 2.9 (Ubuntu 24.04)",
+            datetime(2026, 1, 1, tzinfo=UTC),
+        )  # fmt: skip
+        self.stack_zones = ("us-east-1a", "us-east-1b", "us-east-1c")
+        self.missing: dict[str, set[str]] = {}
+        """The zones that do not offer a type."""
+        self.encryption = VolumeEncryption(by_default=True, key="alias/aws/ebs")
+
+    def image(self) -> Image:
+        """The AMI of the launch template."""
+        self._faults.before("launch_checks.image", "")
+        return self.template_image
+
+    def zones(self, instance_types: Collection[str]) -> Zones:
+        """The zones, and those that offer each type."""
+        self._faults.before("launch_checks.zones", "")
+        offering = {
+            kind: tuple(zone for zone in self.stack_zones if zone not in self.missing.get(kind, ()))
+            for kind in instance_types
+        }
+        return Zones(self.stack_zones, offering)
+
+    def volume_encryption(self) -> VolumeEncryption:
+        """How volumes are encrypted."""
+        self._faults.before("launch_checks.volume_encryption", "")
+        return self.encryption
 
 
 class MemoryPrices:
@@ -164,3 +205,4 @@ class MemoryAws:
         self.catalogue = MemoryCatalogue(faults)
         self.streams = MemoryStreams(faults)
         self.setup_checks = MemorySetupChecks(faults)
+        self.launch_checks = MemoryLaunchChecks(faults)

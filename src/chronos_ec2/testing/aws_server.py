@@ -12,6 +12,7 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
+from importlib.metadata import version
 from typing import Any
 
 from moto.server import ThreadedMotoServer
@@ -125,6 +126,7 @@ def deploy_outputs() -> Network:
         "DeadlineRoleArn": DEADLINE_ROLE_ARN,
         "LauncherFunction": LAUNCHER,
         "LimitOverrides": "{}",
+        "Version": version("chronos-ec2"),
     }
     template: dict[str, Any] = {
         "Resources": {"Queue": {"Type": "AWS::SQS::Queue"}},
@@ -166,8 +168,12 @@ def _network() -> Network:
     iam.add_role_to_instance_profile(
         InstanceProfileName=profile["InstanceProfileName"], RoleName="chronos-ec2-dev-instancerole"
     )
+    image = ec2.register_image(
+        Name="Deep Learning OSS Nvidia Driver AMI GPU PyTorch", RootDeviceName="/dev/sda1",
+        BlockDeviceMappings=[{"DeviceName": "/dev/sda1", "Ebs": {"VolumeSize": 8}}],
+    )  # fmt: skip
     launch = {
-        "ImageId": "ami-12c6146b", "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
+        "ImageId": image["ImageId"], "SecurityGroupIds": [group], "IamInstanceProfile": {"Arn": profile["Arn"]},
     }  # fmt: skip
     template = ec2.create_launch_template(LaunchTemplateName=LAUNCH_TEMPLATE, LaunchTemplateData=launch)
     return Network(vpc, tuple(subnets), group, template["LaunchTemplate"]["LaunchTemplateId"], profile["Arn"])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from importlib.metadata import version
 from typing import Any
 
 from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, LockHeld
@@ -77,6 +78,7 @@ def a_stack(**changes: Any) -> Stack:
         deadline_group="chronos-ec2-dev-deadlines",
         deadline_role_arn="arn:aws:iam::123456789012:role/chronos-ec2-dev-deadlinerole",
         limit_overrides={},
+        version=version("chronos-ec2"),
     )
     return replace(stack, **changes)
 

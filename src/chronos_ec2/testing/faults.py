@@ -34,6 +34,8 @@ AWS_CALLS = {
     "fleet.launch": "ec2:RunInstances",
     "fleet.terminate": "ec2:TerminateInstances",
     "fleet.lift_protection": "ec2:ModifyInstanceAttribute",
+    "fleet.hold": "ec2:CreateTags",
+    "fleet.release": "ec2:DeleteTags",
     "fleet.leftovers": "ec2:DescribeVolumes",
     "fleet.delete": "ec2:DeleteVolume",
     "deadlines.schedule": "scheduler:CreateSchedule",
@@ -51,6 +53,10 @@ AWS_CALLS = {
     "setup_checks.subscriptions": "sns:ListSubscriptionsByTopic",
     "setup_checks.vcpu_quotas": "servicequotas:GetServiceQuota",
     "setup_checks.sweep_is_scheduled": "scheduler:GetSchedule",
+    "setup_checks.alarms": "cloudwatch:DescribeAlarms",
+    "launch_checks.image": "ec2:DescribeImages",
+    "launch_checks.zones": "ec2:DescribeInstanceTypeOfferings",
+    "launch_checks.volume_encryption": "ec2:GetEbsEncryptionByDefault",
 }
 """The call of AWS behind each operation."""
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection
 from dataclasses import dataclass, field, replace
+from datetime import datetime
 
 from chronos_ec2.domain.errors import CapacityUnavailable, TerminationProtected
 from chronos_ec2.domain.instance import (
@@ -121,6 +122,18 @@ class MemoryFleet:
         self.protected.discard(instance_id)
         self.faults.after("fleet.lift_protection", instance_id)
 
+    def hold(self, instance_id: str, until: datetime | None = None) -> None:
+        """Keep one instance until a time, or until its deadline; an earlier hold is replaced."""
+        self.faults.before("fleet.hold", instance_id)
+        self.set_hold(instance_id, hold=True, until=until)
+        self.faults.after("fleet.hold", instance_id)
+
+    def release(self, instance_id: str) -> None:
+        """Take the hold off one instance."""
+        self.faults.before("fleet.release", instance_id)
+        self.set_hold(instance_id, hold=False)
+        self.faults.after("fleet.release", instance_id)
+
     def leftovers(self, environment: str, run_id: str | None = None) -> tuple[Resource, ...]:
         """The volume of each living instance, and what a test put in `left`."""
         self.faults.before("fleet.leftovers", run_id or "")
@@ -142,10 +155,11 @@ class MemoryFleet:
     def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
         """Start an instance with these tags and return its id."""
         instance_id = f"i-{len(self._instances) + 1:017x}"
-        lane, run_id, attempt, deadline, hold = read_tags(tags)
+        lane, run_id, attempt, deadline, hold, hold_until = read_tags(tags)
         instance = Instance(
-            instance_id, InstanceState.RUNNING, self.clock.now(), instance_type, lane, run_id, attempt, deadline, hold
-        )
+            instance_id, InstanceState.RUNNING, self.clock.now(), instance_type, lane, run_id, attempt, deadline, hold,
+            hold_until=hold_until,
+        )  # fmt: skip
         environment = tags.get("Environment", "")
         ours = owner_tags(self.project, environment).items() <= tags.items()
         self._instances[instance_id] = _Listed(instance, environment if ours else None, tags.get("Lane"))
@@ -167,6 +181,11 @@ class MemoryFleet:
         found = self._instances[instance_id]
         if found.instance.ended_at is None:
             found.instance = replace(found.instance, ended_at=self.clock.now())
+
+    def set_hold(self, instance_id: str, *, hold: bool, until: datetime | None = None) -> None:
+        """Tag an instance as held, or take the tag off."""
+        found = self._instances[instance_id]
+        found.instance = replace(found.instance, hold=hold, hold_until=until)
 
     def untag(self, instance_id: str) -> None:
         """Take our owner tags off an instance."""

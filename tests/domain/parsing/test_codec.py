@@ -11,7 +11,7 @@ import pytest
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import MAX_DOCUMENT_BYTES, Fields, dump_json, load_json
-from chronos_ec2.domain.parsing.names import check_bucket, check_name, one_line
+from chronos_ec2.domain.parsing.names import check_bucket, check_name, one_line, split_instance_types
 from chronos_ec2.domain.parsing.times import format_time, parse_time
 
 # --- names -----------------------------------------------------------------------------------------------------
@@ -47,10 +47,33 @@ def test_any_other_bucket_is_refused(bucket: str) -> None:
         check_bucket(bucket, "--bucket")
 
 
+def test_instance_types_are_a_list_without_repetitions() -> None:
+    assert split_instance_types("g5.xlarge, u-6tb1.56xlarge,g5.xlarge") == ("g5.xlarge", "u-6tb1.56xlarge")
+
+
+@pytest.mark.parametrize(
+    "given", ["", "g5", "g5.xlarge,", "XXg5.xlarge", "g5.xlargeXX", f"g{'5' * 31}.x", f"g5.{'x' * 31}"]
+)
+def test_any_other_instance_type_is_refused(given: str) -> None:
+    with pytest.raises(InvalidInput) as refusal:
+        split_instance_types(given)
+    shown = given.rsplit(",", maxsplit=1)[-1]
+    assert str(refusal.value) == (
+        f"--instance-type: {shown!r} is not an instance type "
+        "(one such as g5.2xlarge, or several: g5.2xlarge,g4dn.2xlarge)"
+    )
+
+
+def test_the_refusal_of_an_instance_type_quotes_80_characters_of_it() -> None:
+    with pytest.raises(InvalidInput, match=f"'{'x' * 79}…' is not an instance type"):
+        split_instance_types("x" * 300)
+
+
 def test_the_refusal_of_a_bucket_quotes_80_characters_of_it() -> None:
     with pytest.raises(InvalidInput) as refusal:
         check_bucket("A" * 200, "--bucket")
-    assert refusal.value.problem == f"--bucket: '{'A' * 79}…' is not a valid bucket name"
+    problem = f"--bucket: '{'A' * 79}…' is not a valid bucket name"
+    assert str(refusal.value) == f"{problem} (3 to 63 lower-case letters, digits, '-' and '.')"
 
 
 # --- lines -----------------------------------------------------------------------------------------------------
@@ -117,7 +140,8 @@ def tokyo(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 @pytest.mark.usefixtures("tokyo")
 def test_a_time_is_written_in_utc_wherever_the_machine_is() -> None:
-    assert format_time(datetime(2026, 1, 31, 12, 0, tzinfo=UTC)) == "2026-01-31T12:00:00.000Z"
+    # A time of its own: what was written before is remembered.
+    assert format_time(datetime(2026, 2, 3, 4, 5, 6, tzinfo=UTC)) == "2026-02-03T04:05:06.000Z"
 
 
 @pytest.mark.parametrize("text", ["2026-01-31T12:30:05Z", "2026-01-31T14:30:05+02:00", "2026-01-31T12:30:05.000Z"])
@@ -170,6 +194,8 @@ def test_a_document_may_have_64_kib() -> None:
         (b'{"a": NaN}', "x.json: not JSON: NaN is not JSON"),
         (b'{"a": -Infinity}', "x.json: not JSON: -Infinity is not JSON"),
         (b"[" * 60_000, "x.json: not JSON: "),
+        (b'{"a": ' + b"[" * 64 + b"]" * 64 + b"}", "x.json: not JSON: nested more than 64 deep"),
+        (b'{"a": ' + b"1" * 400 + b".0}", f"x.json: not JSON: {'1' * 40} is too large"),
         (b"[1]", "x.json: a JSON list, not an object"),
         (b"7", "x.json: a JSON int, not an object"),
     ],
@@ -383,6 +409,7 @@ def test_a_text_has_a_length(name: str) -> None:
     assert getattr(Fields({"a": "x" * 4096}, "x.json"), name)("a") == "x" * 4096
     with pytest.raises(InvalidDocument, match="'a' has more than 4096 characters"):
         getattr(Fields({"a": "x" * 4097}, "x.json"), name)("a")
+    assert Fields({"a": ["x" * 4096]}, "x.json").texts("a") == ["x" * 4096]
     with pytest.raises(InvalidDocument):
         Fields({"a": ["x" * 4097]}, "x.json").texts("a")
 

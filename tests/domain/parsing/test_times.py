@@ -26,14 +26,16 @@ def test_a_duration_has_a_number_and_a_unit(text: str, span: timedelta) -> None:
     ["", "2", "h", "-2h", "2 h", " 2h", "2H", "2d", "1e3s", "nan", "infh", "٢h", "2h\n", "2h30m", "9" * 400 + "h"],
 )
 def test_anything_else_is_none(text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"^--wait: .* is not a duration") as refused:
+    with pytest.raises(InvalidInput) as refused:
         check_span(text, "--wait", LEAST, MOST)
-    assert len(str(refused.value)) < 200
+    assert str(refused.value) == (
+        f"--wait: {text[:40]!r} is not a duration (between 1m and 168h, such as 90s, 30m or 2h)"
+    )
 
 
 @pytest.mark.parametrize("text", ["59s", "0h", "169h", "999999999h"])
 def test_a_duration_out_of_range_names_the_range(text: str) -> None:
-    with pytest.raises(InvalidInput, match=r"out of range \(between 1m and 168h"):
+    with pytest.raises(InvalidInput, match=r"^--wait: .* is out of range \(between 1m and 168h"):
         check_span(text, "--wait", LEAST, MOST)
 
 

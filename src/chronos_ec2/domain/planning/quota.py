@@ -48,6 +48,11 @@ class VcpuQuota:
     used: int
 
     @property
+    def left(self) -> str:
+        """How much is not in use."""
+        return f"{self.limit - self.used:g} of the account's {self.limit:g} are left"
+
+    @property
     def problem(self) -> str | None:
         """Why an instance of this type does not fit; None if it does."""
         if self.used + self.vcpus <= self.limit:

@@ -70,7 +70,7 @@ class _Case:
 
     def cost_at(self, moment: datetime) -> float | None:
         """USD that the run will have cost by then, if its instances last."""
-        return cost_until(moment, self.run, self.facts.instances, self.facts.heartbeat)
+        return cost_until(moment, self.run, self.limits, self.facts.instances, self.facts.heartbeat)
 
     @property
     def boot_timed_out(self) -> bool:
@@ -152,7 +152,7 @@ def _ended_by_watchdog(case: _Case) -> Decision | None:
 
 
 def _on_hold(case: _Case) -> Decision | None:
-    return held(case.instance, case.deadline, case.now, case.run) if case.instance.hold else None
+    return held(case.instance, case.deadline, case.now, case.run) if case.instance.on_hold(case.now) else None
 
 
 def _ended_by_agent(case: _Case) -> Decision | None:

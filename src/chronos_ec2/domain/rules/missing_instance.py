@@ -82,7 +82,7 @@ def _finish_or_resume(run: Run, facts: LaneFacts, now: datetime, limits: Limits,
         return Decision(reason, (FinishRun(ended),))
     if isinstance(facts.heartbeat, ReadFailed):
         return Decision(f"{reason}; whether it left a checkpoint could not be read ({facts.heartbeat.problem})")
-    spent = settled(now, ended, facts.instances, facts.heartbeat).spent_usd
+    spent = settled(now, ended, limits, facts.instances, facts.heartbeat).spent_usd
     again = ended.next_attempt(verdict.cause, spent, now)
     how = "resumes from its checkpoint" if _has_checkpoint(run, facts) else "starts over without a checkpoint"
     text = f"attempt {run.attempt} was lost ({verdict.message}); attempt {again.attempt} {how}"
@@ -113,7 +113,7 @@ def _can_pay_for_boot(run: Run, cause: Cause, facts: LaneFacts, now: datetime, l
     """Whether the next attempt could do anything before it has reached the cap."""
     if run.max_cost_usd is None:
         return True
-    spent = cost_until(now, run, facts.instances, facts.heartbeat)
+    spent = cost_until(now, run, limits, facts.instances, facts.heartbeat)
     price = price_in(run.next_attempt(cause, run.spent_usd, now))
     return spent is not None and price is not None and spent + price * (limits.boot / _HOUR) < run.max_cost_usd
 

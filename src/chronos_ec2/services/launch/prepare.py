@@ -21,17 +21,17 @@ from chronos_ec2.job_config.jobs import JobConfig, model_references
 from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.job_config.schema import TrainingConfig
 from chronos_ec2.model_registry import Registry
-from chronos_ec2.ports import Catalogue, ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
+from chronos_ec2.ports import Catalogue, LaunchChecks, ModelHub, ObjectTransfer, Prices, SetupChecks, Stack
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.doctor import check_bucket_region, check_sweep
+from chronos_ec2.services.doctor.setup import check_bucket_region, check_sweep
+from chronos_ec2.services.launch.account import ask_image, ask_quota, ask_zones
 from chronos_ec2.services.launch.config import default_config, with_champion
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.models import FoundModel, ModelFinder
-from chronos_ec2.services.launch.quotas import check_quota
 from chronos_ec2.services.launch.resume import Resumed, find_resumable, has_bundle
 from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
-from chronos_ec2.services.launch.types import Offer, find_types, offers_of
+from chronos_ec2.services.launch.types import Offer, find_types
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.data import LocalData
@@ -77,6 +77,7 @@ class LaunchPreparation:
     store: RunStore
     transfer: ObjectTransfer
     setup_checks: SetupChecks
+    launch_checks: LaunchChecks
     prices: Prices
     hub: ModelHub
     catalogue: Catalogue
@@ -90,8 +91,8 @@ class LaunchPreparation:
         The lane is checked here so that nothing is uploaded for a launch that would be refused; only the lock decides.
 
         Raises:
-            InvalidInput: an option, the configuration or the data set is wrong.
-            StackNotReady: the stack is changing, a change has failed, or its sweep is switched off.
+            InvalidInput: an option, the configuration or the data set is wrong, or no zone offers the instance types.
+            StackNotReady: the stack is changing, a change has failed, its sweep is switched off, or its AMI is gone.
             LaneBusy: another run holds the lane.
             QuotaExceeded: the account's vCPU quota allows none of the instance types.
             ServiceUnavailable, NotAllowed: AWS did not answer, or refused.
@@ -109,11 +110,11 @@ class LaunchPreparation:
         config = resolved.config
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
         spec = replace(spec, promotion=promotion)
+        offers = self._offers(request, instance_types, kinds)
         dataset = () if spec.data_path == PROBE_DATA_PATH else self._files(request.data or spec.data_path, "data.path")
         future = () if request.future is None else self._files(request.future, "--future")
         check_request_size(spec.config, dataset + future)
         found = {given: self._models.find(key, given) for key, given in model_references(config).items()}
-        offers = self._offers(request, instance_types, kinds)
         return Prepared(spec, config, dataset, resolved.chosen, None, offers, future, tuple(found.values()))
 
     @property
@@ -195,7 +196,23 @@ class LaunchPreparation:
     def _offers(
         self, request: LaunchRequest, instance_types: tuple[str, ...], kinds: Mapping[str, InstanceType]
     ) -> tuple[Offer, ...]:
-        return offers_of(instance_types, kinds, self.prices, self.stack.region, request.market)
+        """What EC2 offers of each type, in their order; refused if an instance of none of them can start."""
+        ask_image(self.launch_checks, self.stack.environment, self.warn)
+        zones = ask_zones(self.launch_checks, instance_types, self.warn)
+        quotas = {
+            each.instance_type: each for each in ask_quota(self.setup_checks, instance_types, request.market, self.warn)
+        }
+        return tuple(
+            Offer(
+                name,
+                kinds.get(name),
+                self.prices.on_demand(self.stack.region, name),
+                self.prices.spot(self.stack.region, name) if request.market == SPOT else {},
+                zones.offering.get(name) if zones else None,
+                quotas.get(name),
+            )
+            for name in instance_types
+        )
 
     def _spec(
         self, request: LaunchRequest, config: Mapping[str, Any], data_path: str, instance_types: tuple[str, ...]
@@ -210,7 +227,6 @@ class LaunchPreparation:
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)
         refuse_if_busy(self.store, request.lane)
-        check_quota(self.setup_checks, instance_types, request.market, self.warn)
         return LaunchSpec(
             lane=request.lane,
             config=config,

@@ -8,33 +8,28 @@ from dataclasses import dataclass
 from chronos_ec2.bundled.instance_types import bundled_types
 from chronos_ec2.domain.errors import NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.planning.instance_type import InstanceType, check_usable
-from chronos_ec2.domain.records.capacity import SPOT, Market
-from chronos_ec2.ports import Catalogue, Price, Prices
+from chronos_ec2.domain.planning.quota import VcpuQuota
+from chronos_ec2.ports import Catalogue, Price
 
 
 @dataclass(frozen=True, slots=True)
 class Offer:
-    """An instance type as EC2 offers it: what it is, its list price, and with spot capacity the price in each zone."""
+    """An instance type as EC2 offers it.
+
+    Attributes:
+        kind: what it is.
+        on_demand: its list price.
+        spot: with spot capacity, the price in each zone.
+        zones: those of the stack that offer it, None if EC2 does not say.
+        quota: what it needs of the account's quota, None if AWS does not say.
+    """
 
     name: str
     kind: InstanceType | None
     on_demand: Price | None
     spot: Mapping[str, Price]
-
-
-def offers_of(
-    instance_types: Collection[str], kinds: Mapping[str, InstanceType], prices: Prices, region: str, market: Market
-) -> tuple[Offer, ...]:
-    """What EC2 offers of each type, in their order."""
-    return tuple(
-        Offer(
-            name,
-            kinds.get(name),
-            prices.on_demand(region, name),
-            prices.spot(region, name) if market == SPOT else {},
-        )
-        for name in instance_types
-    )
+    zones: tuple[str, ...] | None = None
+    quota: VcpuQuota | None = None
 
 
 def find_types(

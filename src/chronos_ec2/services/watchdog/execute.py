@@ -28,7 +28,7 @@ from chronos_ec2.domain.facts import (
     LockHeld,
     ReadFailed,
 )
-from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY
+from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY, MAX_RECEIPT_DELAY, Limits
 from chronos_ec2.domain.messages import WITH_LOG, WITHHELD, Incident, Kind, Message, StackLocation, compose, kind_of_end
 from chronos_ec2.domain.parsing.codec import dump_json
 from chronos_ec2.domain.parsing.times import format_time
@@ -59,6 +59,7 @@ class Executor:
     notifier: Notifier
     relauncher: Relauncher
     clock: Clock
+    limits: Limits
     place: StackLocation
     prices: Prices
     limit: MessageLimit
@@ -177,7 +178,7 @@ class Executor:
         now = self.clock.now()
         if held.run.ended_at is None:
             # What comes next may fail for hours, and EC2 forgets the instance meanwhile.
-            held = self.store.replace_lock(settled(now, run, facts.instances, facts.heartbeat), held)
+            held = self.store.replace_lock(settled(now, run, self.limits, facts.instances, facts.heartbeat), held)
         run = held.run
         since = held.since(run.phases[-1][1]) if run.phases else held.written_at
         tolerated = Exception if now - since >= MAX_RECEIPT_DELAY else NotAllowed
@@ -191,7 +192,7 @@ class Executor:
             *self._promotion(final, outcome, tolerated),
             (kind_of_end(run), run.verdict.message if run.verdict else ""),
         ]
-        cost_usd, overdue = cost_until(now, run), now - since >= MAX_NOTIFICATION_DELAY
+        cost_usd, overdue = cost_until(now, run, self.limits), now - since >= MAX_NOTIFICATION_DELAY
         # The lock is released after the notifications: without a lock no later reconcile would send them.
         try:
             incidents = [Incident(kind, facts.lane, run.run_id, text, run, cost_usd) for kind, text in told]
@@ -242,7 +243,7 @@ class Executor:
         instance = next((each for each in facts.instances if each.instance_id == notify.incident), None)
         price = hourly_price(self.prices, self.place.region, instance.instance_type) if instance else None
         if notify.run:
-            cost = cost_until(now, notify.run, facts.instances, facts.heartbeat)
+            cost = cost_until(now, notify.run, self.limits, facts.instances, facts.heartbeat)
         else:
             cost = cost_of(instance, price, now) if instance else None
         incident = Incident(notify.kind, facts.lane, notify.incident, notify.text, notify.run, cost)

@@ -83,7 +83,7 @@ class Reconciler:
         self._observer = Observer(self.environment, self.store, self.fleet, self.deadlines, self.clock, self.limits)
         self._executor = Executor(
             self.environment, self.store, self.fleet, self.deadlines, self.notifier, self.relauncher, self.clock,
-            self.place, self.prices, MessageLimit(self.environment, self.store.objects),
+            self.limits, self.place, self.prices, MessageLimit(self.environment, self.store.objects),
         )  # fmt: skip
         self._turn = LaneTurn(self.environment, self.store)
 

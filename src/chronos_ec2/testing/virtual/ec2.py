@@ -152,11 +152,6 @@ class VirtualFleet(MemoryFleet):
         """Every instance that ever was."""
         return [found.instance for found in self._instances.values()]
 
-    def hold(self, instance_id: str) -> None:
-        """Somebody tags an instance Hold=true."""
-        found = self._instances[instance_id]
-        found.instance = replace(found.instance, hold=True)
-
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
         """As EC2 does; `on_refusal` is called with the run for which it has no capacity."""
         try:
@@ -185,7 +180,10 @@ class VirtualFleet(MemoryFleet):
     def _as_seen(self, instance: Instance) -> Instance | None:
         now = self._time.seconds
         known = [state for since, state in self._seen_from[instance.instance_id] if since <= now]
-        return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold) if known else None
+        if not known:
+            return None
+        # Tags do not lag.
+        return replace(known[-1], launched_at=instance.launched_at, hold=instance.hold, hold_until=instance.hold_until)
 
 
 class VirtualDeadlines(MemoryDeadlines):

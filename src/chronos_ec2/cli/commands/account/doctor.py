@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from dataclasses import asdict
 from datetime import UTC, datetime
+from importlib.metadata import version
 
 import typer
 
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, styled
-from chronos_ec2.services.doctor import Health, diagnose
+from chronos_ec2.services.doctor.account import Doctor
+from chronos_ec2.services.doctor.diagnosis import Health
 
 _COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
 
@@ -20,13 +22,14 @@ def doctor(
 ) -> None:
     """Check everything that a launch depends on, and say how to mend what is wrong. Changes nothing.
 
-    Exit code 2 if something is broken: a guarantee does not hold, or nothing can be launched.
+    Exit code 1 if something is broken: a guarantee does not hold, or nothing can be launched.
     """
     world = connect(environment, region, bucket)
-    aws_time, own_time = world.clock.now(), datetime.now(UTC)
-    found = tuple(
-        diagnose(world.stack, world.store, world.setup_checks, world.catalogue, world.prices, aws_time, own_time)
-    )
+    doctor = Doctor(
+        world.stack, world.store, world.setup_checks, world.launch_checks, world.catalogue, world.prices,
+        version("chronos-ec2"),
+    )  # fmt: skip
+    found = tuple(doctor.diagnose(world.clock.now(), datetime.now(UTC)))
     if json:
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})
     else:
@@ -35,4 +38,4 @@ def doctor(
             if each.remedy:
                 console.print(f"{'':18} {each.remedy}")
     if any(each.health is Health.BROKEN for each in found):
-        raise typer.Exit(ExitCode.MEND)
+        raise typer.Exit(ExitCode.FAILED)

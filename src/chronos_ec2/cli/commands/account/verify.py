@@ -8,7 +8,8 @@ import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_findings, print_json, styled
-from chronos_ec2.services.doctor import Health, diagnose_setup
+from chronos_ec2.services.doctor.diagnosis import Health
+from chronos_ec2.services.doctor.setup import diagnose_setup
 from chronos_ec2.services.verify import verify as find_what_is_left
 
 

@@ -122,4 +122,4 @@ def _show(reader: PatientReader, environment: str, run_id: str, interval: float)
 def _look(world: OperatorWorld, environment: str, run_id: str) -> tuple[RunView, float | None]:
     """The run, and what it has cost until now."""
     snapshot = find_run(world.store, environment, run_id)
-    return snapshot, snapshot.cost_usd(world.clock.now(), list_instances(world.fleet, environment))
+    return snapshot, snapshot.cost_usd(world.clock.now(), world.limits, list_instances(world.fleet, environment))

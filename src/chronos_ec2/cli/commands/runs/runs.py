@@ -62,7 +62,7 @@ def list_(
     def row(run: RunView | UnreadRun) -> tuple[str | Text, ...]:
         if isinstance(run, UnreadRun):
             return run.run_id, "", "", "unknown", "", "unknown", f"could not be read: {run.problem}"
-        status, cost = coloured_status(run.run), dollars(run.cost_usd(now, listed))
+        status, cost = coloured_status(run.run), dollars(run.cost_usd(now, world.limits, listed))
         about = filter(None, (verdict_line(run.run) or joined(run.progress), joined(_takes_up(run.run))))
         return (
             run.run.run_id,
@@ -79,7 +79,7 @@ def list_(
             [
                 {"run_id": run.run_id, "error": run.problem}
                 if isinstance(run, UnreadRun)
-                else as_document(run, run.cost_usd(now, listed))
+                else as_document(run, run.cost_usd(now, world.limits, listed))
                 for run in found
             ]
         )
@@ -168,7 +168,7 @@ def _takes_up(run: Run) -> str:
 
 def _costs(world: OperatorWorld, environment: str) -> Callable[[RunDetails], float | None]:
     now, listed = world.clock.now(), list_instances(world.fleet, environment)
-    return lambda details: details.view.cost_usd(now, listed)
+    return lambda details: details.view.cost_usd(now, world.limits, listed)
 
 
 def _scores(details: RunDetails) -> str:
