@@ -96,6 +96,7 @@ agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machin
 .PHONY: bench
 bench: venv ## Measure training, sweep and data download on this machine
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.forecast
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.data_sync
 
