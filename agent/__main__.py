@@ -19,6 +19,7 @@ from pathlib import Path
 from types import FrameType
 
 from agent.boot.imds import Metadata, MetadataUnavailable
+from agent.boot.packages import Packages
 from agent.boot.request import connect
 from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FENCED, run_agent
@@ -68,7 +69,8 @@ def _run(options: argparse.Namespace, workdir: Workdir) -> int:
         return FENCED
     # Started first: a spot instance can be interrupted while it boots.
     with InterruptionWatch(metadata, control, world.clock.now):
-        return run_agent(world, options.bucket, identity, workdir, control)
+        packages = Packages.of_bundle(os.environ.get("PYTHON_ENV_SHA256"), Path(__file__).resolve().parents[1])
+        return run_agent(world, options.bucket, identity, workdir, control, packages)
 
 
 def _handle_shutdown(control: Control) -> None:

@@ -7,6 +7,7 @@ from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
+from agent.boot.packages import PackageInstallation
 from agent.checkpoint.restore import restore, restore_metrics
 from agent.data.dataset import DataSet, download
 from agent.data.trainer_code import fetch_code
@@ -25,8 +26,9 @@ _log = logging.getLogger(__name__)
 class DataSync:
     """Brings onto the instance what the work needs."""
 
-    def __init__(self, context: RunContext) -> None:
+    def __init__(self, context: RunContext, packages: PackageInstallation) -> None:
         self._ctx = context
+        self._packages = packages
         self._checkpoints_known = False
 
     def find_checkpoints(self) -> None:
@@ -58,7 +60,8 @@ class DataSync:
         dataset.write_hashes(ctx.workdir.data_hashes)
         if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
             raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
-        # pyarrow and numpy take as long to import as all that the claim needs.
+        self._packages.wait(ctx.control.check)
+        # pyarrow and numpy take as long to import as all that the claim needs, and are installed after it.
         from agent.data.columns import count_rows  # noqa: PLC0415
 
         try:

@@ -7,9 +7,10 @@ import logging
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import dataclass, replace
 
 from agent.boot import systemd
+from agent.boot.packages import PackageInstallation, Packages
 from agent.boot.request import World, read_request
 from agent.data_sync import DataSync
 from agent.errors import RunFailed
@@ -45,14 +46,22 @@ _STEPS = {Job.TRAIN: "training", Job.FORECAST: "forecasting", Job.EVALUATE: "eva
 """The step of each job in the phase that works."""
 
 
+@dataclass(frozen=True, slots=True)
+class Pacing:
+    """How to pause between retries, and how often to report the current step."""
+
+    sleep: Callable[[float], None] = time.sleep
+    step_seconds: float = STEP_SECONDS
+
+
 def run_agent(
     world: World, bucket: str, identity: Identity, workdir: Workdir, control: Control,
-    sleep: Callable[[float], None] = time.sleep, step_seconds: float = STEP_SECONDS,
+    packages: Packages | None = None, pacing: Pacing = Pacing(),
 ) -> int:  # fmt: skip
     """Claim the run, and run it to its end. Returns the exit code. Never raises ChronosError."""
     try:
-        request = read_request(world.store, identity, sleep)
-        session = RunSession(world.store, world.clock, request.lane, identity, sleep)
+        request = read_request(world.store, identity, pacing.sleep)
+        session = RunSession(world.store, world.clock, request.lane, identity, pacing.sleep)
         run = session.claim()
     except ChronosError as error:
         # Nothing was touched. The instance powers off, and the watchdog concludes the run.
@@ -61,7 +70,8 @@ def run_agent(
     workdir.claimed.touch()
     systemd.ready()
     _log.info("claimed run %s, attempt %d", run.run_id, run.attempt)
-    agent_run = AgentRun(compose(world, bucket, request, session, identity, workdir, control), step_seconds)
+    context = compose(world, bucket, request, session, identity, workdir, control)
+    agent_run = AgentRun(context, pacing.step_seconds, packages)
     try:
         return agent_run.run()
     except Fenced as error:
@@ -78,10 +88,13 @@ def run_agent(
 class AgentRun:
     """A claimed run. A phase ends the run by raising RunFailed, Stopped or Fenced."""
 
-    def __init__(self, context: RunContext, step_seconds: float = STEP_SECONDS) -> None:
+    def __init__(
+        self, context: RunContext, step_seconds: float = STEP_SECONDS, packages: Packages | None = None
+    ) -> None:
         self._ctx = context
         self._step_seconds = step_seconds
-        self._data = DataSync(context)
+        self._packages = PackageInstallation(packages, context.world.transfer, context.progress.synced)
+        self._data = DataSync(context, self._packages)
         self._run_document_written = False
 
     def run(self) -> int:
@@ -90,6 +103,7 @@ class AgentRun:
         self._data.find_checkpoints()
         with HeartbeatThread(ctx.lease.tick, ctx.request.limits.heartbeat_retry.total_seconds()):
             with ExitStack() as threads:
+                threads.enter_context(self._packages)
                 threads.enter_context(ctx.gpu_utilisation)
                 threads.enter_context(ctx.checkpoints)
                 threads.enter_context(ctx.logs)

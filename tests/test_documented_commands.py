@@ -59,6 +59,8 @@ def documented(prefix: str) -> list[str]:
 
 def parse(arguments: list[str]) -> None:
     """Take arguments as the command does, up to the point where it would run."""
+    # Typer does this while it parses, in the home of whoever runs the tests.
+    assert "--install-completion" not in arguments
     command: Any = typer.main.get_command(app)
     context = command.make_context("chronos-ec2", arguments)
     while hasattr(command, "resolve_command"):

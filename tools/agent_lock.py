@@ -15,6 +15,7 @@ from packaging.utils import parse_wheel_filename
 
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.publish.wheels import (
+    CLAIM_PACKAGES,
     LOCK,
     REFERENCE,
     PythonEnv,
@@ -42,8 +43,8 @@ def main(arguments: list[str]) -> int:
             _renew(scratch)
         env = read_python_env(CHECKOUT)
         wheels, installed = _install(CHECKOUT / LOCK, env.python, scratch / "image-python")
-        if (found := _packed(wheels, scratch)) != env.sha256:
-            print(f"{REFERENCE} names archive {env.sha256}, the lock's wheels make {found}")
+        if (found := _packed(wheels, scratch)) != (env.claim_sha256, env.sha256):
+            print(f"{REFERENCE} names archives {env.claim_sha256}, {env.sha256}, the lock's wheels make {found}")
             return 1
         print(
             f"{len(list(wheels.iterdir()))} wheels for Python {env.python}: {_megabytes(wheels)} MB, "
@@ -67,7 +68,7 @@ def _renew(scratch: Path) -> None:
         name, version, *_ = parse_wheel_filename(wheel.name)
         pins.append(f"{name}=={version} \\\n    --hash=sha256:{file_sha256(wheel)}\n")
     (CHECKOUT / LOCK).write_text(_HEADER + "".join(sorted(pins)))
-    env = PythonEnv(PYTHON, _packed(wheels, scratch), file_sha256(CHECKOUT / LOCK))
+    env = PythonEnv(PYTHON, *_packed(wheels, scratch), file_sha256(CHECKOUT / LOCK))
     (CHECKOUT / REFERENCE).write_text(str(env))
 
 
@@ -84,10 +85,13 @@ def _resolve(python: str, scratch: Path) -> Path:
     return lock
 
 
-def _packed(wheels: Path, scratch: Path) -> str:
+def _packed(wheels: Path, scratch: Path) -> tuple[str, str]:
+    """The hashes of both archives."""
     archive = scratch / "python-env.tar"
+    pack(wheels, archive, CLAIM_PACKAGES)
+    claim = file_sha256(archive)
     pack(wheels, archive)
-    return file_sha256(archive)
+    return claim, file_sha256(archive)
 
 
 def _megabytes(folder: Path) -> int:

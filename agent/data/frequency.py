@@ -1,4 +1,4 @@
-"""The common time step of a data set: a fixed number of ticks, or calendar months."""
+"""The common time step of a data set: a fixed number of ticks, or one of the calendar's."""
 
 from __future__ import annotations
 
@@ -11,28 +11,30 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from agent.data.ingest.months import DAY_SECONDS, FIRST_MONDAY, first_weekday, last_weekday, month_start, months_of
 from agent.data.panel import Indices, Panel
 
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 _SAMPLE = 100_000
-_DAY_SECONDS = 86_400
 _CLOCK_CHANGES = (3, 4, 9, 10, 11)
 """Months with changes, on both hemispheres."""
-_FIRST_MONDAY = 4
-"""Days from the epoch, a Thursday, to the first Monday after it."""
+_ALIASES = {"business days": "B", "business month starts": "BMS", "business month ends": "BME"}
 _TICKS_PER_SECOND = {"s": 1, "ms": 10**3, "us": 10**6, "ns": 10**9}
+
+
+Calendar = Literal["months", "business month starts", "business month ends", "business days"]
 
 
 @dataclass(frozen=True, slots=True)
 class Spacing:
-    """A step of `step` ticks, or on a calendar of `step` months or business days.
+    """A step of `step` ticks, or on a calendar of `step` months, business days, or first or last ones of a month.
 
     On a calendar, `into` is the offset in ticks from the start of the month or day, for months the negative offset from
     the start of the next month if that is what all times share, and `ticks_per_day` is set.
     """
 
     step: int
-    calendar: Literal["months", "business days"] | None = None
+    calendar: Calendar | None = None
     into: int = 0
     ticks_per_day: int = 0
 
@@ -59,9 +61,13 @@ class Spacing:
             case None:
                 return raw
             case "months":
-                return _month_start(raw + (self.into < 0), self.ticks_per_day) + self.into
+                return month_start(raw + (self.into < 0), self.ticks_per_day) + self.into
+            case "business month starts":
+                return first_weekday(raw, self.ticks_per_day) + self.into
+            case "business month ends":
+                return last_weekday(raw, self.ticks_per_day) + self.into
             case "business days":
-                return (raw // 5 * 7 + raw % 5 + _FIRST_MONDAY) * self.ticks_per_day + self.into
+                return (raw // 5 * 7 + raw % 5 + FIRST_MONDAY) * self.ticks_per_day + self.into
             case _:
                 assert_never(self.calendar)
 
@@ -70,24 +76,27 @@ class Spacing:
         return self._count(ticks) % self.step
 
     def name(self, ticks_per_second: int | None, times: int = 1) -> str:
-        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; B for business days, which have none.
+        """`times` steps as an ISO 8601 duration such as PT30M, P1D or P1M; pandas's B, BMS and BME have none.
 
         A plain number for integer times.
         """
         step = self.step * times
-        if self.calendar == "business days":
-            return "B" if step == 1 else f"{step}B"
-        return f"P{step}M" if self.calendar else name_of(step, ticks_per_second)
+        if self.calendar is None:
+            return name_of(step, ticks_per_second)
+        alias = _ALIASES.get(self.calendar)
+        if alias is None:
+            return f"P{step}M"
+        return alias if step == 1 else f"{step}{alias}"
 
     def _count(self, ticks: Indices) -> Indices:
         """(n,) the months or business days up to each time; ticks without a calendar."""
         match self.calendar:
             case None:
                 return ticks
-            case "months":
-                return _months(ticks, self.ticks_per_day)
+            case "months" | "business month starts" | "business month ends":
+                return months_of(ticks, self.ticks_per_day)
             case "business days":
-                days = ticks // self.ticks_per_day - _FIRST_MONDAY
+                days = ticks // self.ticks_per_day - FIRST_MONDAY
                 return days // 7 * 5 + np.minimum(days % 7, 4)
             case _:
                 assert_never(self.calendar)
@@ -105,7 +114,7 @@ def name_of(ticks: int, ticks_per_second: int | None) -> str:
     """A number of ticks as an ISO 8601 duration; a plain number for integer times."""
     if ticks_per_second is None:
         return str(ticks)
-    for unit, seconds in (("P{}D", _DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
+    for unit, seconds in (("P{}D", DAY_SECONDS), ("PT{}H", 3600), ("PT{}M", 60)):
         if ticks % (seconds * ticks_per_second) == 0:
             return unit.format(ticks // (seconds * ticks_per_second))
     return f"PT{Decimal(ticks) / ticks_per_second:f}S"
@@ -157,7 +166,7 @@ def find_grid(ticks: Indices, inside: Mask, time_type: pa.DataType, *, business:
 def frequency_of(panel: Panel) -> str | None:
     """The step of the longest series as an ISO 8601 duration such as PT30M, P1D or P1M; None if it has none.
 
-    Business days have no such name: theirs is B. Integer times have no unit: their step is a number.
+    Business days have no such name: theirs are B, BMS and BME. Integer times have no unit: their step is a number.
     """
     longest = int(np.argmax(panel.lengths))
     ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
@@ -172,7 +181,7 @@ def ticks_per_second(time_type: pa.DataType) -> int | None:
 
 def ticks_per_day(time_type: pa.DataType) -> int:
     """0 for integer times, which have no days."""
-    return (ticks_per_second(time_type) or 0) * _DAY_SECONDS
+    return (ticks_per_second(time_type) or 0) * DAY_SECONDS
 
 
 def usual_step(steps: Indices) -> int:
@@ -199,6 +208,22 @@ def local_ticks(ticks: Indices, time_type: pa.DataType) -> Indices:
     return local
 
 
+def local_readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
+    """Instants as local times; then as those that they stand for on a day on which that time of day does not exist.
+
+    In Santiago clocks change at midnight: a day then begins at one o'clock.
+    """
+    local = local_ticks(ticks, time_type)
+    yield local
+    per_day = ticks_per_day(time_type)
+    usual = usual_step(local % per_day + 1) - 1
+    moved = np.flatnonzero(local % per_day != usual)
+    meant = local[moved] // per_day * per_day + usual
+    named = local.copy()
+    named[moved] = np.where(instants_of(meant, time_type) == ticks[moved], meant, local[moved])
+    yield named
+
+
 def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
     """Whether all these times, without a zone or in UTC, are around a night in which clocks change somewhere.
 
@@ -207,25 +232,17 @@ def clock_change(ticks: Indices, time_type: pa.DataType) -> bool:
     per_second = ticks_per_second(time_type)
     if per_second is None or time_type.tz not in {None, "UTC"}:
         return False
-    per_day = _DAY_SECONDS * per_second
-    half_days = (2 * ticks // per_day - 2 * _FIRST_MONDAY) % 14
-    months = _months(ticks, per_day) % 12 + 1
+    per_day = DAY_SECONDS * per_second
+    half_days = (2 * ticks // per_day - 2 * FIRST_MONDAY) % 14
+    months = months_of(ticks, per_day) % 12 + 1
     return bool((np.isin(half_days, (11, 12)) & np.isin(months, _CLOCK_CHANGES)).all())
-
-
-def days_of_month(ticks: Indices, per_second: int) -> Indices:
-    """(n,) offset of each time from the start of its month, in ticks; negative on the last day, from the end."""
-    per_day = per_second * _DAY_SECONDS
-    months = _months(ticks, per_day)
-    last = ticks - _month_start(months + 1, per_day)
-    return np.where(last >= -per_day, last, ticks - _month_start(months, per_day))
 
 
 def _readings(ticks: Indices, time_type: pa.DataType) -> Iterator[Indices]:
     """The ticks, and for times with a zone also local times, in which days have equal length despite DST."""
     yield ticks
     if pa.types.is_timestamp(time_type) and time_type.tz:
-        yield local_ticks(ticks, time_type)
+        yield from local_readings(ticks, time_type)
 
 
 def _smallest(steps: Indices) -> int:
@@ -233,18 +250,32 @@ def _smallest(steps: Indices) -> int:
 
 
 def _monthly(ticks: Indices, step: int, per_day: int) -> list[Spacing]:
-    """A monthly step, if all times are equally long after the start of their month, or before its end."""
+    """A monthly step, if all times are equally long after the start of their month, or before its end.
+
+    Or on its first or last weekday at one time of day. Holidays are not known.
+    """
     months = max(1, round(step / (30.44 * per_day)))
-    numbers = _months(ticks, per_day)
-    for into in (ticks - _month_start(numbers, per_day), ticks - _month_start(numbers + 1, per_day)):
+    numbers = months_of(ticks, per_day)
+    for into in (ticks - month_start(numbers, per_day), ticks - month_start(numbers + 1, per_day)):
         if (into == into[0]).all():
             return [Spacing(months, "months", int(into[0]), per_day)]
-    return []
+    into = ticks % per_day
+    if not (into == into[0]).all():
+        return []
+    weekdays: dict[Calendar, Indices] = {
+        "business month starts": first_weekday(numbers, per_day),
+        "business month ends": last_weekday(numbers, per_day),
+    }
+    return [
+        Spacing(months, calendar, int(into[0]), per_day)
+        for calendar, expected in weekdays.items()
+        if np.array_equal(expected, ticks - into)
+    ]
 
 
 def _business_days(ticks: Indices, steps: Indices, per_day: int) -> list[Spacing]:
     """A step of business days, if no time is on a weekend and most weeks are crossed from Friday to Monday."""
-    weekdays = (ticks // per_day - _FIRST_MONDAY) % 7
+    weekdays = (ticks // per_day - FIRST_MONDAY) % 7
     into = ticks % per_day
     if (weekdays > 4).any() or (into != into[0]).any():
         return []
@@ -252,13 +283,3 @@ def _business_days(ticks: Indices, steps: Indices, per_day: int) -> list[Spacing
     if not over_weekends.any() or (steps[over_weekends] == 3 * per_day).mean() < 0.5:
         return []
     return [Spacing(1, "business days", int(into[0]), per_day)]
-
-
-def _months(ticks: Indices, per_day: int) -> Indices:
-    months: Indices = (ticks // per_day).astype("datetime64[D]").astype("datetime64[M]").astype(np.int64)
-    return months
-
-
-def _month_start(months: Any, per_day: int) -> Indices:
-    days: Indices = np.asarray(months).astype("datetime64[M]").astype("datetime64[D]").astype(np.int64)
-    return days * per_day

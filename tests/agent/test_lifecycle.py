@@ -21,7 +21,7 @@ from chronos import BaseChronosPipeline
 from agent.boot.request import read_request
 from agent.checkpoint.upload import CheckpointUploader, store_checkpoint
 from agent.host import nvml
-from agent.lifecycle import FAILED, FENCED, SUCCEEDED, AgentRun, run_agent
+from agent.lifecycle import FAILED, FENCED, SUCCEEDED, AgentRun, Pacing, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
 from agent.results.schema import problems
@@ -72,7 +72,7 @@ def workdir(tmp_path: Path) -> Iterator[Workdir]:
 
 def run_to_end(world: World, workdir: Workdir, control: Control | None = None, step_seconds: float = 60) -> int:
     identity = an_identity(attempt=the_run(world).attempt)
-    return run_agent(world, "bucket", identity, workdir, control or Control(), step_seconds=step_seconds)
+    return run_agent(world, "bucket", identity, workdir, control or Control(), pacing=Pacing(step_seconds=step_seconds))
 
 
 def when(world: World, seen: Callable[[Run], bool], then: Callable[[], None]) -> threading.Thread:
@@ -422,7 +422,7 @@ def test_the_first_request_is_retried(world: World, workdir: Workdir) -> None:
     flaky.reads_refused, world.objects = 3, flaky
     slept: list[float] = []
 
-    assert run_agent(world, "bucket", an_identity(), workdir, Control(), slept.append) == SUCCEEDED
+    assert run_agent(world, "bucket", an_identity(), workdir, Control(), pacing=Pacing(slept.append)) == SUCCEEDED
 
     assert slept == [1, 2, 4]
 

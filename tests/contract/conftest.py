@@ -41,6 +41,8 @@ class Ports:
     begin_upload: Callable[[str], object]
     protect: Callable[[str], object]
     """Switch on the termination protection of an instance."""
+    withhold: Callable[[str, bytes], object]
+    """Put an object that nobody else can read."""
 
 
 @pytest.fixture(params=["memory", "moto", pytest.param("embedded", marks=pytest.mark.embedded_aws)])
@@ -64,7 +66,7 @@ def _memory() -> Ports:
     return Ports(
         "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
         ("subnet-a", "subnet-b"), published, world.fleet.add, world.streams, world.streams.lines.__getitem__,
-        world.objects.begin, world.fleet.protected.add,
+        world.objects.begin, world.fleet.protected.add, world.objects.withhold,
     )  # fmt: skip
 
 
@@ -131,6 +133,7 @@ def _on_aws(name: str) -> Ports:
         lambda instance_id: ec2.modify_instance_attribute(
             InstanceId=instance_id, DisableApiTermination={"Value": True}
         ),
+        lambda key, body: s3.put_object(Bucket=BUCKET, Key=key, Body=body, StorageClass="DEEP_ARCHIVE"),
     )  # fmt: skip
 
 

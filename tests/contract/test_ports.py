@@ -38,6 +38,20 @@ class TestObjects:
         assert found.body == b"one"
         assert found.written_at.utcoffset() == timedelta(0)
 
+    def test_what_nobody_can_read_is_there_and_empty(self, ports: Ports) -> None:
+        ports.objects.write("dev/a-readable-one", b"{}")
+        ports.withhold("dev/a", b'{"schema_version": 1}')
+        found = ports.objects.read("dev/a")
+        assert found is not None
+        assert found.body == b""
+        assert [found.etag] == [one.etag for one in ports.objects.listed("dev/a") if one.key == "dev/a"]
+        with pytest.raises(LostRace):
+            ports.objects.create("dev/a", b"one")
+        ports.objects.write("dev/a", b"one")
+        again = ports.objects.read("dev/a")
+        assert again is not None
+        assert again.body == b"one"
+
     def test_the_tail_of_an_object_is_its_last_bytes(self, ports: Ports) -> None:
         ports.objects.write("dev/log", b"0123456789")
         ports.objects.write("dev/empty", b"")

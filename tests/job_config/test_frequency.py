@@ -37,12 +37,23 @@ def test_business_days_are_a_step_of_their_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("one", "other"), [("P1M", "PT1M"), ("P1M", "P30D"), ("MS", "ms"), ("2", "PT2S"), ("W", "P6D"), ("h", "min")]
+    "names",
+    [("BME", "1BME", "BM"), ("3BME", "BQE", "BQ", "BQE-DEC"), ("12BME", "BYE", "BY", "BA", "4BQE"), ("BMS", "1BMS"),
+     ("3BMS", "BQS-JAN"), ("12BMS", "BYS", "BAS-JAN")],
+)  # fmt: skip
+def test_the_first_and_last_business_days_of_months_are_steps_of_their_own(names: tuple[str, ...]) -> None:
+    assert all(same_frequency(names[0], other) for other in names)
+    assert not any(same_frequency(names[0], other) for other in ("B", "ME", "MS", "2BME", "2BMS", "P1M"))
+
+
+@pytest.mark.parametrize(
+    ("one", "other"),
+    [("BME", "BMS"), ("P1M", "PT1M"), ("P1M", "P30D"), ("MS", "ms"), ("2", "PT2S"), ("W", "P6D"), ("h", "min")],
 )
 def test_names_of_different_steps_differ(one: str, other: str) -> None:
     assert not same_frequency(one, other)
 
 
-@pytest.mark.parametrize("name", ["monthly", "", "P", "PT", "-1D", "1.5D", "D W"])
+@pytest.mark.parametrize("name", ["monthly", "", "P", "PT", "-1D", "1.5D", "D W", "BX", "BMX", "SME"])
 def test_other_names_have_no_length(name: str) -> None:
     assert length_of(name) is None

@@ -19,7 +19,15 @@ from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.builders import LIMITS
 
 CLAIMS, OUTCOMES, STATUS = "*/claims/*.json", "*/outcomes/*.json", "*/status.json"
-GARBAGE = [b"", b"\xff", b"[" * 60_000, b'{"schema_version": 1}', b"x" * 70_000, b'{"message": "\\ud800"}']
+GARBAGE = [b"", b"\xff", b"[" * 60_000, b'{"schema_version": 1}', b"x" * 70_000, b'{"message": "\\ud800"}', None]
+"""None: whatever it is, S3 gives it to nobody."""
+
+
+def spoil(env: Environment, key: str, garbage: bytes | None) -> None:
+    if garbage is None:
+        env.objects.withhold(key, b"archived")
+    else:
+        env.objects.write(key, garbage)
 
 
 def past_boot(env: Environment) -> Launched:
@@ -304,10 +312,10 @@ def test_a_lock_without_a_verdict_is_released_only_if_nobody_has_claimed(env: En
 
 
 @pytest.mark.parametrize("garbage", GARBAGE)
-def test_an_unreadable_claim_gives_no_lease_beyond_the_boot(env: Environment, garbage: bytes) -> None:
+def test_an_unreadable_claim_gives_no_lease_beyond_the_boot(env: Environment, garbage: bytes | None) -> None:
     """Heartbeats and reports beside it prove nothing: no agent of ours works under it."""
     launched = env.launch()
-    env.objects.write(claim_key("dev", launched.run_id, 1), garbage)
+    spoil(env, claim_key("dev", launched.run_id, 1), garbage)
     with pytest.raises(Fenced):
         env.agent.claim()
     for _ in range(int(LIMITS.boot / LIMITS.sweep) - 1):
@@ -323,10 +331,12 @@ def test_an_unreadable_claim_gives_no_lease_beyond_the_boot(env: Environment, ga
 
 @pytest.mark.parametrize("garbage", GARBAGE)
 @pytest.mark.parametrize("key", [STATUS, OUTCOMES])
-def test_unreadable_reports_neither_stop_a_run_nor_its_conclusion(env: Environment, key: str, garbage: bytes) -> None:
+def test_unreadable_reports_neither_stop_a_run_nor_its_conclusion(
+    env: Environment, key: str, garbage: bytes | None
+) -> None:
     launched = in_training(env)
     place = status_key("dev", launched.run_id) if key == STATUS else outcome_key("dev", launched.run_id, 1)
-    env.objects.write(place, garbage)
+    spoil(env, place, garbage)
     env.watchdog.sweep()
     assert env.lock().run.status is Status.TRAINING
     env.agent.behaviour = AgentBehaviour.SILENT
@@ -334,6 +344,24 @@ def test_unreadable_reports_neither_stop_a_run_nor_its_conclusion(env: Environme
     assert env.settled
     assert env.kinds()[-1] == "failed"
     assert json.loads(env.objects.body(run_key("dev", launched.run_id, "cleanup_status.json")))["agent"] is None
+
+
+def test_a_heartbeat_that_nobody_can_read_keeps_a_dead_agent_no_longer_than_its_lease(env: Environment) -> None:
+    launched = in_training(env)
+    env.agent.behaviour = AgentBehaviour.SILENT
+    spoil(env, run_key("dev", launched.run_id, "heartbeat.json"), None)
+    started = env.clock.now()
+    while not env.fleet.terminate_calls and env.clock.now() - started < timedelta(hours=1):
+        env.sweeps(LIMITS.sweep)
+    assert env.clock.now() - started <= LIMITS.dead_agent_bound
+    env.sweeps(timedelta(minutes=5))
+    assert env.settled
+
+
+def test_a_lock_that_nobody_can_read_is_set_aside_like_any_other_unreadable_one(env: Environment) -> None:
+    env.objects.withhold(env.lane.state_key, b"archived")
+    env.sweeps(LIMITS.boot + timedelta(minutes=10))
+    assert env.settled
 
 
 def test_reports_that_keep_coming_without_a_heartbeat_prolong_no_life(env: Environment) -> None:

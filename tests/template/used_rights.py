@@ -26,7 +26,7 @@ NOT_BY_OUR_CALLS = {
     "* sqs:SendMessage *-failedinvocations": "Lambda keeps what failed, in the function's role",
     "WatchdogRole sqs:* *-stateevents": "Lambda takes the events from the queue, in the function's role",
     "InstanceRole s3:GetObject *:::*/cached-datasets/agent/*": "the boot script downloads the agent",
-    "InstanceRole s3:GetObject *:::*/cached-datasets/python-env/*": "the boot script downloads its packages",
+    "InstanceRole s3:GetObject *:::*/cached-datasets/python-env/*": "the boot script and the agent download packages",
     "InstanceRole s3:GetObject *:::*/cached-datasets/code/*": "the boot script downloads a custom trainer",
     "InstanceRole s3:GetObject *:::*/cached-datasets/models/*": "the probe, whose calls are recorded, loads no model",
     "OperatorPolicy s3:AbortMultipartUpload *:::*/cached-datasets/models/*": "no upload of the tests is that large",

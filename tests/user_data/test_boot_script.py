@@ -55,7 +55,7 @@ echo "$*" >> "$ROOT/aws"
 case "$*" in
   *request.json*) cp "$ROOT/source/request.json" request.json;;
   *agent/*.tar.gz*) cp "$ROOT/source/bundle.tar.gz" bundle.tar.gz;;
-  *python-env/*.tar*) cp "$ROOT/source/python-env.tar" python-env.tar;;
+  *python-env/*.tar*) cp "$ROOT/source/claim-env.tar" claim-env.tar;;
   *--recursive*/logs) mkdir -p "$ROOT/bucket/${@: -1}"; cp "${@: -2:1}"/* "$ROOT/bucket/${@: -1}";;
 esac
 """
@@ -132,7 +132,7 @@ class FakeInstance:
             archive.writestr(f"{about}/METADATA", "Metadata-Version: 2.1\nName: forecasting\nVersion: 1\n")
             archive.writestr(f"{about}/WHEEL", "Wheel-Version: 1.0\nRoot-Is-Purelib: true\nTag: py3-none-any\n")
             archive.writestr(f"{about}/RECORD", "")
-        pack(wheel.parent, self.root / "source/python-env.tar")
+        pack(wheel.parent, self.root / "source/claim-env.tar")
         return f"forecasting==1 --hash=sha256:{file_sha256(wheel)}\n"
 
     def upload(self, lock: str, python: str | None = HERE) -> None:
@@ -140,7 +140,7 @@ class FakeInstance:
         files = {"agent/requirements.txt": lock} | {name: (CHECKOUT / name).read_text() for name in REDACTION}
         if python:
             files["agent/python-env"] = str(
-                PythonEnv(python, file_sha256(self.root / "source/python-env.tar"), "0" * 64)
+                PythonEnv(python, file_sha256(self.root / "source/claim-env.tar"), "1" * 64, "0" * 64)
             )
         bundle = self.root / "source/bundle.tar.gz"
         with tarfile.open(bundle, "w:gz") as archive:
@@ -225,7 +225,10 @@ def test_a_boot_without_faults_starts_the_agent_and_does_not_power_off(instance:
     assert instance.boot() == STARTED
     identity = (instance.disk / "etc/chronos-ec2/instance").read_text().splitlines()
     assert identity[0] == "INSTANCE_ID=i-0123456789abcdef0"
-    assert identity[2:] == ["AWS_DEFAULT_REGION=us-east-1", f"PYTHON={instance.disk}/opt/pytorch/bin/python"]
+    assert identity[2:] == [
+        "AWS_DEFAULT_REGION=us-east-1", f"PYTHON={instance.disk}/opt/pytorch/bin/python",
+        f"PYTHON_ENV_SHA256={'1' * 64}",
+    ]  # fmt: skip
 
 
 @pytest.mark.parametrize(
@@ -260,15 +263,25 @@ def test_the_agents_packages_shadow_those_of_the_image(instance: FakeInstance) -
     unit = instance.files["/etc/systemd/system/chronos-agent.service"]
     (path,) = (line for line in unit.splitlines() if line.startswith("Environment=PYTHONPATH="))
     folders = [Path(folder) for folder in path.removeprefix("Environment=PYTHONPATH=").split(":")]
-    assert [folder.name for folder in folders] == ["bundle", "packages"]
+    assert [folder.name for folder in folders] == ["bundle", "packages", "claim-packages"]
     assert (folders[0] / "agent/requirements.txt").exists()
-    assert (folders[1] / "forecasting.py").exists()
+    assert not folders[1].exists(), "the agent installs them, and a process that starts meanwhile sees all or none"
+    assert (folders[2] / "forecasting.py").exists()
+
+
+def test_what_the_agent_imports_before_the_claim_is_compiled(instance: FakeInstance) -> None:
+    instance.boot()
+    folder = instance.disk / "opt/chronos-ec2"
+    for source in ("bundle/agent/logs/redaction.py", "claim-packages/forecasting.py"):
+        path = folder / source
+        assert list((path.parent / "__pycache__").glob(f"{path.stem}.*.pyc")), source
 
 
 def test_a_bundle_without_packages_uses_those_of_the_image(instance: FakeInstance) -> None:
     instance.upload("", python=None)
     assert instance.boot() == STARTED
-    assert not list((instance.disk / "opt/chronos-ec2/packages").iterdir())
+    assert "PYTHON_ENV_SHA256=\n" in (instance.disk / "etc/chronos-ec2/instance").read_text()
+    assert not (instance.disk / "opt/chronos-ec2/claim-packages").exists()
 
 
 @pytest.mark.parametrize(
@@ -468,21 +481,10 @@ def test_a_bundle_with_another_hash_than_the_request_names_is_not_started(instan
 
 
 def test_packages_with_another_hash_than_the_bundle_names_are_not_installed(instance: FakeInstance) -> None:
-    with (instance.root / "source/python-env.tar").open("ab") as archive:
+    with (instance.root / "source/claim-env.tar").open("ab") as archive:
         archive.write(b"more")
     assert never_started(instance, ".tar: expected SHA-256 ")
     assert not list((instance.disk / "opt/chronos-ec2/wheels").iterdir())
-
-
-def test_a_wheel_with_another_hash_than_the_lock_is_not_installed(instance: FakeInstance) -> None:
-    instance.upload(f"forecasting==1 --hash=sha256:{'0' * 64}\n")
-    assert never_started(instance, "boot failed: could not install the packages")
-    assert not list((instance.disk / "opt/chronos-ec2/packages").iterdir())
-
-
-def test_packages_missing_from_the_archive_are_not_downloaded_from_an_index(instance: FakeInstance) -> None:
-    instance.upload(f"six==1.17.0 --hash=sha256:{'0' * 64}\n")
-    assert never_started(instance, "boot failed: could not install the packages")
 
 
 def test_an_image_with_the_wrong_python_version_is_refused(instance: FakeInstance) -> None:

@@ -5,9 +5,8 @@ from __future__ import annotations
 import math
 import shutil
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 from agent.chronos.batching.held_out import HeldOutWindows
@@ -78,13 +77,24 @@ def evaluate(
     """
     panel, test = split.training.panel, split.test
     models = EvaluatedModels(test)
-    trained, naive = forecaster.forecast(family, test), naive_forecasts(panel, test)
+    found = forecast_models(family, references, split, forecaster)
+    _, _, trained, chosen = next(found)
+    naive = naive_forecasts(panel, test)
     acceptance.forecasts_finite(trained)
     acceptance.same_after_reload(*forecaster.forecast_reloaded(family, workdir.model, test))
     models.add("trained", trained)
     models.add("seasonal_naive", naive)
-    exported = ExportedModel("trained", family.name, trained)
-    exported = _evaluate_references(family, exported, references, split.selection, workdir.model, forecaster, models)
+    exported, lowest = ExportedModel("trained", family.name, trained), _wql(split, chosen)
+    for name, model, forecasts, chosen in found:
+        models.add(name, forecasts)
+        wql = _wql(split, chosen)
+        # A trained model without a WQL has no claim to replace the reference.
+        if chosen is not None and (wql < lowest or math.isnan(lowest)):
+            exported, lowest = ExportedModel(name, model.name, forecasts), wql
+            shutil.rmtree(workdir.model)
+            model.save(workdir.model)
+        # The next one is loaded when this one has left the GPU's memory.
+        del model
     comparisons = models.compare()
     document = {
         "exported": exported.name,
@@ -110,31 +120,31 @@ def evaluate(
     }
 
 
-def _evaluate_references(
-    family: Family,
-    exported: ExportedModel,
-    references: Sequence[ReferenceModel],
-    selection: HeldOutWindows | None,
-    folder: Path,
-    forecaster: Forecaster,
-    models: EvaluatedModels,
-) -> ExportedModel:
-    """Evaluate each reference model. One with a lower WQL on `selection` replaces the trained model in the folder."""
-    lowest = math.nan if selection is None else forecaster.wql(family, selection)
+def forecast_models(
+    family: Family, references: Sequence[ReferenceModel], split: Split, forecaster: Forecaster
+) -> Iterator[tuple[str, Family, Floats, Floats | None]]:
+    """Each model by name, the trained one first, with its forecasts of the test windows and of those for selection.
+
+    With several processes each of them goes through all models; only rank 0 gets the forecasts.
+    """
+
+    def both(model: Family) -> tuple[Floats, Floats | None]:
+        test = forecaster.forecast(model, split.test)
+        return test, None if split.selection is None else forecaster.forecast(model, split.selection)
+
+    yield "trained", family, *both(family)
     for reference in references:
         model = reference.load(family, cached=True)
-        forecasts = forecaster.forecast(model, models.test)
-        models.add(reference.name, forecasts)
-        if selection is not None:
-            wql = forecaster.wql(model, selection)
-            # A trained model without a WQL has no claim to replace the reference.
-            if wql < lowest or math.isnan(lowest):
-                exported, lowest = ExportedModel(reference.name, model.name, forecasts), wql
-                shutil.rmtree(folder)
-                model.save(folder)
+        yield reference.name, model, *both(model)
         del model
         free_memory()
-    return exported
+
+
+def _wql(split: Split, forecasts: Floats | None) -> float:
+    """Of forecasts of the windows for selection; NaN without any."""
+    if split.selection is None or forecasts is None:
+        return math.nan
+    return scores(errors(split.selection, forecasts))["wql"]
 
 
 def flat_scores(models: dict[str, Errors], exported: str) -> dict[str, float | None]:

@@ -27,9 +27,12 @@ def evaluation_seconds(
     family: Family,
     references: Sequence[ReferenceModel],
     split: Split,
+    processes: int = 1,
     monotonic: Callable[[], float] = time.monotonic,
 ) -> float:
     """Seconds to reserve for loading, forecasting with and comparing every model, and for uploading the results.
+
+    `processes` share the forecasts.
 
     Raises:
         InvalidInput: a reference model cannot be loaded, or its horizon is shorter.
@@ -38,13 +41,13 @@ def evaluation_seconds(
     windows = test.cutoffs.size
     if split.selection is not None:
         windows += split.selection.cutoffs.size
-    seconds = _forecast_seconds(family, panel, test, windows, monotonic)
+    seconds = _forecast_seconds(family, panel, test, windows, processes, monotonic)
     load_seconds = [0.0]
     for reference in references:
         began = monotonic()
         model = reference.load(family, cached=reference.name == "base")
         load_seconds.append(monotonic() - began)
-        seconds += _forecast_seconds(model, panel, test, windows, monotonic)
+        seconds += _forecast_seconds(model, panel, test, windows, processes, monotonic)
         del model
         free_memory()
     # The trained model is loaded once too, to check that it was saved correctly.
@@ -53,7 +56,7 @@ def evaluation_seconds(
 
 
 def _forecast_seconds(
-    family: Family, panel: Panel, test: HeldOutWindows, windows: int, monotonic: Callable[[], float]
+    family: Family, panel: Panel, test: HeldOutWindows, windows: int, processes: int, monotonic: Callable[[], float]
 ) -> float:
     """Seconds for forecasts of so many windows and their errors, extrapolated from one batch."""
     size = min(family.forecast_windows(panel.columns), len(test.series))
@@ -63,6 +66,8 @@ def _forecast_seconds(
     next(forecast_batches(family, panel, WindowBatch(batch.series[:1], batch.cutoffs[:1])))
     began = monotonic()
     forecasts = np.concatenate(list(forecast_batches(family, panel, batch)))[None]
+    forecast = monotonic()
     errors(sample, forecasts)
     by_horizon(sample, forecasts)
-    return (monotonic() - began) * -(-windows // size)
+    batches = -(-windows // size)
+    return (forecast - began) * -(-batches // processes) + (monotonic() - forecast) * batches

@@ -100,18 +100,19 @@ def add_lora(family: Family, lora: Lora) -> None:
     family.replace_model(get_peft_model(model, settings))
 
 
-def merge_lora(family: Family, folder: Path, base: Mapping[str, Any]) -> None:
-    """Merge the adapter, if any, into the weights, so the model loads without its base.
+def save_lora(family: Family, folder: Path, base: Mapping[str, Any]) -> None:
+    """Save the adapter, if any, with the origin of its base in `base.json`: it fits no other weights."""
+    if isinstance(family.model, PeftModel):
+        family.model.save_pretrained(str(folder))
+        write_json(folder / "base.json", base)
 
-    The adapter is also saved in the folder, with the origin of its base in `base.json`: it fits no other weights.
-    """
-    model = family.model
-    if not isinstance(model, PeftModel):
-        return
-    model.save_pretrained(str(folder))
-    write_json(folder / "base.json", base)
-    merged: Any = model.merge_and_unload()
-    family.replace_model(merged)
+
+def for_forecasts(family: Family) -> None:
+    """Merge the adapter, if any, and set evaluation mode: the library leaves a model in train mode, with dropout."""
+    if isinstance(family.model, PeftModel):
+        merged: Any = family.model.merge_and_unload()
+        family.replace_model(merged)
+    family.model.eval()
 
 
 def extend_context(model: Chronos2Model, context_length: int, prediction_length: int) -> None:

@@ -1,7 +1,8 @@
 """One process per GPU of the instance, with torch.distributed (docs/adr/0010-ranks.md).
 
 Rank 0 is the trainer that the agent started. It starts the others as workers and alone handles signals, metrics and the
-result. The workers die with it, and it ends as soon as one of them fails, with the same exit code or signal.
+result. They train together and share the forecasts of the evaluation. The workers die with rank 0, and it ends as soon
+as one of them fails, with the same exit code or signal.
 """
 
 from __future__ import annotations
@@ -20,6 +21,8 @@ import torch
 from torch import distributed
 from torch.distributed import Store, TCPStore  # type: ignore[attr-defined]
 
+from agent.chronos.evaluate.predict import Ranks
+from agent.data.panel import Floats
 from chronos_ec2.domain.errors import InvalidInput
 
 ERROR_DELAY_SECONDS = 20.0
@@ -83,7 +86,7 @@ def start_workers(world_size: int, command: Sequence[str], error_delay: float = 
     try:
         with process_group(Process(0, world_size), store, error_delay):
             yield
-            # Training is complete: how the workers end no longer matters.
+            # All forecasts are made: how the workers end no longer matters.
             done.set()
     finally:
         # Before they are killed, which the monitor must not take for a failure.
@@ -167,6 +170,25 @@ def sum_over_processes(*numbers: float) -> list[float]:
     gathered = [torch.empty_like(ours) for _ in range(world_size())]
     distributed.all_gather(gathered, ours)
     return [float(number) for number in sum(gathered, start=torch.zeros_like(ours))]
+
+
+def ranks() -> Ranks:
+    """How the processes share forecasts."""
+    if not is_distributed():
+        return Ranks()
+    return Ranks(distributed.get_rank(), world_size(), _gather, _smallest)
+
+
+def _gather(block: Floats | None) -> list[Floats | None]:
+    found: list[Floats | None] = [None] * world_size()
+    distributed.gather_object(block, found if distributed.get_rank() == 0 else None)
+    return found if distributed.get_rank() == 0 else []
+
+
+def _smallest(number: int) -> int:
+    tensor = torch.tensor(number)
+    distributed.all_reduce(tensor, distributed.ReduceOp.MIN)
+    return int(tensor)
 
 
 def _start(command: Sequence[str], process: Process, port: int) -> subprocess.Popen[bytes]:

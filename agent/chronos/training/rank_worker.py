@@ -1,6 +1,7 @@
 """A worker process for one more GPU, started by rank 0 (`agent.chronos.training.distributed`).
 
-It opens the data set that rank 0 has read, and trains. It writes nothing, and leaves signals to rank 0.
+It opens the data set that rank 0 has read, trains, and makes its share of the forecasts of the evaluation. It writes
+nothing, and leaves signals to rank 0.
 """
 
 from __future__ import annotations
@@ -14,6 +15,10 @@ from pathlib import Path
 import torch
 
 from agent.chronos.batching.load import panel_folder
+from agent.chronos.evaluate.evaluate import forecast_models
+from agent.chronos.evaluate.predict import Forecaster
+from agent.chronos.evaluate.reference_models import reference_models
+from agent.chronos.model.load import for_forecasts
 from agent.chronos.training import distributed
 from agent.chronos.training.distributed import Process
 from agent.chronos.training.engine import fit
@@ -57,9 +62,14 @@ def main() -> int:
             config = parse_training(json.loads(workdir.config.read_text()), workdir.config.name)
             panel = open_panel(panel_folder(workdir, options.data))
             device = "cuda" if torch.cuda.is_available() else "cpu"
-            family, _, job = prepare(config, panel, options.data, device, process, workdir)
+            family, split, job = prepare(config, panel, options.data, device, process, workdir)
             family.use_attention(options.attention, panel.columns)
-            fit(job, workdir.checkpoints, Metrics(Path(os.devnull)), stop)
+            metrics = Metrics(Path(os.devnull))
+            if fit(job, workdir.checkpoints, metrics, stop).complete:
+                for_forecasts(family)
+                forecaster = Forecaster(panel, metrics, stop, ranks=distributed.ranks())
+                for _ in forecast_models(family, reference_models(config, workdir), split, forecaster):
+                    pass
     except (UserError, LossNotFinite) as error:
         return report_error(error)
     return 0

@@ -26,7 +26,7 @@ from agent.chronos.evaluate.reference_models import reference_models
 from agent.chronos.evaluate.report import how_to_forecast, write_model_card
 from agent.chronos.evaluate.time_budget import evaluation_seconds
 from agent.chronos.model.families import Batch, Family
-from agent.chronos.model.load import add_lora, initial_model, merge_lora, origin
+from agent.chronos.model.load import add_lora, for_forecasts, initial_model, origin, save_lora
 from agent.chronos.training import distributed
 from agent.chronos.training.distributed import Process
 from agent.chronos.training.engine import TrainingJob, fit
@@ -65,7 +65,7 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         "loading", what="training", attention=attention, precision=job.precision, processes=process.world_size
     )
     references = reference_models(config, workdir)
-    reserved = evaluation_seconds(family, references, split)
+    reserved = evaluation_seconds(family, references, split, process.world_size)
     stop_at = stop.ends_at - reserved
     if config.training.minutes is not None:
         stop_at = min(stop_at, time.monotonic() + 60 * config.training.minutes)
@@ -78,9 +78,12 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
     before = acceptance.sample_weights(family.model)
     # The workers read the panel and the base's weights, which are on disk by now.
     worker = [sys.executable, "-m", "agent.chronos.training.rank_worker", "--workdir", str(workdir.root)]
-    with statistical.fitting(panel, split.test, config.evaluation) as fits:
-        with distributed.start_workers(process.world_size, [*worker, "--data", data_sha256, "--attention", attention]):
-            outcome = fit(job, workdir.checkpoints, metrics, stop)
+    options = ["--data", data_sha256, "--attention", attention]
+    with (
+        statistical.fitting(panel, split.test, config.evaluation) as fits,
+        distributed.start_workers(process.world_size, [*worker, *options]),
+    ):
+        outcome = fit(job, workdir.checkpoints, metrics, stop)
         result: dict[str, Any] = {
             "stopped_early": not outcome.complete,
             "steps": outcome.steps,
@@ -98,14 +101,14 @@ def run(workdir: Workdir, config: TrainingConfig, metrics: Metrics, stop: StopSi
         acceptance.weights_changed(before, acceptance.sample_weights(family.model))
         trained = time.monotonic()
         _save_model(family, facts, workdir.model)
-        forecaster = Forecaster(panel, metrics, stop)
+        forecaster = Forecaster(panel, metrics, stop, ranks=distributed.ranks())
         document, evaluation = evaluate(family, references, split, config, workdir, forecaster, fits)
-        write_covariates(workdir.model, config.data, panel)
-        use = how_to_forecast(f"run:{workdir.root.name}", config.data, config.prediction_length)
-        write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256, use)
-        result |= evaluation
-        result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
-        return result
+    write_covariates(workdir.model, config.data, panel)
+    use = how_to_forecast(f"run:{workdir.root.name}", config.data, config.prediction_length)
+    write_model_card(workdir.model, document, facts, config.evaluation.champion, data_sha256, use)
+    result |= evaluation
+    result["seconds"]["evaluation"] = round(time.monotonic() - trained, 3)
+    return result
 
 
 def _facts(family: Family, panel: Panel, config: TrainingConfig, attention: str, precision: str) -> dict[str, Any]:
@@ -173,10 +176,9 @@ def _training_job(
 
 
 def _save_model(family: Family, facts: Mapping[str, Any], folder: Path) -> None:
-    """Save the trained model in evaluation mode; the library leaves it in train mode, with dropout in forecasts."""
-    merge_lora(family, folder / "adapter", facts["base"])
-    model = family.model
-    model.eval()
-    acceptance.weights_finite(model)
-    acceptance.evaluation_mode(model)
+    """Save the trained model, which forecasts from now on."""
+    save_lora(family, folder / "adapter", facts["base"])
+    for_forecasts(family)
+    acceptance.weights_finite(family.model)
+    acceptance.evaluation_mode(family.model)
     family.save(folder)

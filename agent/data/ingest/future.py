@@ -16,7 +16,7 @@ import pyarrow.compute as pc
 from agent.data.columns import check_columns
 from agent.data.covariate_schema import recoded
 from agent.data.findings import Findings, for_instance, some_of
-from agent.data.frequency import Grid, find_grid, instants_of, local_ticks, ticks_per_day
+from agent.data.frequency import Grid, find_grid, instants_of, local_readings, local_ticks, ticks_per_day
 from agent.data.ingest.parts import open_parts
 from agent.data.ingest.scan import scan
 from agent.data.ingest.sorting import Rows, sort
@@ -52,11 +52,12 @@ class Horizon:
     def ticks(self, series: Indices) -> Indices:
         """(n, h) times of the points to forecast."""
         spacing, kind = self.grid.spacing, self.panel.time_type
-        last = self.panel.ticks[self.panel.offsets[series + 1] - 1]
+        first, last = self.panel.ticks[self.panel.offsets[series]], self.panel.ticks[self.panel.offsets[series + 1] - 1]
         if self.grid.local:
-            last = local_ticks(last, kind)
+            first, last = (local_ticks(one, kind) for one in (first, last))
         positions = spacing.positions(last)[:, None] + np.arange(1, self.length + 1)
-        found = spacing.ticks(positions.ravel(), np.repeat(spacing.phase(last), self.length))
+        # Not of the last time, which clocks may have moved.
+        found = spacing.ticks(positions.ravel(), np.repeat(spacing.phase(first), self.length))
         return (instants_of(found, kind) if self.grid.local else found).reshape(positions.shape)
 
     def steps(self, series: Indices, ticks: Indices) -> Indices:
@@ -71,9 +72,10 @@ def _grid(ticks: Indices, kind: pa.DataType, *, business: bool) -> Grid | None:
     """The common step; days and months are those of the times' zone, also if its clocks change only in the future."""
     inside = np.ones(len(ticks) - 1, dtype=bool)
     if getattr(kind, "tz", None):
-        local = find_grid(local_ticks(ticks, kind), inside, pa.timestamp(kind.unit), business=business)
-        if local is not None and (local.spacing.calendar or local.spacing.step % ticks_per_day(kind) == 0):
-            return replace(local, local=True)
+        for reading in local_readings(ticks, kind):
+            local = find_grid(reading, inside, pa.timestamp(kind.unit), business=business)
+            if local is not None and (local.spacing.calendar or local.spacing.step % ticks_per_day(kind) == 0):
+                return replace(local, local=True)
     return find_grid(ticks, inside, kind, business=business)
 
 

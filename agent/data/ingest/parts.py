@@ -82,7 +82,10 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
         try:
             return path, fragment, fragment.metadata, _keys(path)
         except (pa.ArrowException, OSError) as error:
-            raise InvalidInput(path.name, f"is not Parquet: {one_line(str(error), 160)}") from error
+            reason = str(error).partition(f"'{path}': ")[2] or str(error)
+            raise InvalidInput(
+                path.name, f"is not Parquet: {one_line(reason, 160)}", "write it again, or leave it out of the data set"
+            ) from error
 
     with ThreadPoolExecutor(_THREADS) as pool:
         found = [one for one in pool.map(opened, files) if one[2].num_rows]

@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 
 from agent.data.findings import EXAMPLES, Finding, Findings, for_instance, setting_for, some_of
-from agent.data.frequency import Grid, clock_change, days_of_month, find_grid, name_of, usual_step
+from agent.data.frequency import Grid, clock_change, find_grid, name_of, usual_step
+from agent.data.ingest.months import days_of_month
 from agent.data.ingest.scan import Mask
 from agent.data.ingest.sorting import Numbers, Rows
 from agent.data.panel import Indices
@@ -120,11 +121,8 @@ def place(rows: Rows, data: Data, findings: Findings) -> Placed:
     missing = grid.jumps > 1
     if not missing.any():
         return Placed(replace(rows, spacing=grid.spacing), None, counts)
-    if rows.ticks_per_second is None and _dates_as_numbers(rows.ticks):
-        raise InvalidInput(
-            where, "its integers are dates, and 20240131 and 20240201 are 70 apart",
-            "write times: pandas.to_datetime(column, format='%Y%m%d')",
-        )  # fmt: skip
+    if rows.ticks_per_second is None:
+        _refuse_dates_as_numbers(rows.ticks, where)
     series = rows.codes[1:][missing]
     examples, affected = some_of(rows.names, series), len(np.unique(series))
     absent = int((grid.jumps[missing] - 1).sum())
@@ -216,11 +214,12 @@ def _irregular(rows: Rows, inside: Mask, where: str) -> Finding:
     steps, second = np.diff(rows.ticks), rows.ticks_per_second
     steps[~inside] = 0
     usual = usual_step(steps)
-    name = name_of(usual, second)
+    name, month_starts = name_of(usual, second), ""
     if second and usual >= _MONTH_SECONDS * second:
         days = days_of_month(rows.ticks, second)
         values, counts = np.unique(days, return_counts=True)
         odd, name = inside & (days[1:] != values[np.argmax(counts)]), "a month"
+        month_starts = "df[column].dt.to_period('M').dt.to_timestamp() makes them starts of months, if each has one; "
     else:
         odd = steps % usual != 0
     if not odd.any():
@@ -229,7 +228,7 @@ def _irregular(rows: Rows, inside: Mask, where: str) -> Finding:
     examples, affected = some_of(rows.names, series), len(np.unique(series))
     problem = f"the times have no common step: {int(odd.sum())} of {int(inside.sum())} steps are not multiples of "
     problem += f"{name}, in {affected} of {len(rows.names)} series{for_instance(examples, 'in')}"
-    remedy = setting_for("gaps", ADJACENT)
+    remedy = month_starts + setting_for("gaps", ADJACENT)
     by_an_hour = second is not None and (np.abs(steps[odd] - usual) == 3600 * second).all()
     if by_an_hour and clock_change(rows.ticks[:-1][odd], rows.time_type):
         problem += "; they are at a change of clocks, which UTC and times without a zone do not have"
@@ -237,9 +236,27 @@ def _irregular(rows: Rows, inside: Mask, where: str) -> Finding:
     return Finding("steps", where, problem, remedy, {"steps": int(odd.sum()), "series": affected}, examples)
 
 
-def _dates_as_numbers(ticks: Indices) -> bool:
-    """Whether integer times are all dates such as 20240131."""
-    if ticks.min() < _FIRST_DATE or ticks.max() > _LAST_DATE:
-        return False
-    months, days = ticks // 100 % 100, ticks % 100
-    return bool(((months >= 1) & (months <= 12) & (days >= 1) & (days <= 31)).all())
+def _refuse_dates_as_numbers(ticks: Indices, where: str) -> None:
+    """Refuse integer times with gaps that are all dates such as 20240131, months such as 202401, or weeks."""
+    first, last = int(ticks.min()), int(ticks.max())
+    if first >= _FIRST_DATE and last <= _LAST_DATE:
+        if _between(ticks // 100 % 100, 12) and _between(ticks % 100, 31):
+            raise InvalidInput(
+                where, "its integers are dates, and 20240131 and 20240201 are 70 apart",
+                "write times: pandas.to_datetime(column, format='%Y%m%d')",
+            )  # fmt: skip
+    elif first >= _FIRST_DATE // 100 and last <= _LAST_DATE // 100:
+        if _between(ticks % 100, 12):
+            raise InvalidInput(
+                where, "its integers are months of years, and 202312 and 202401 are 89 apart",
+                "write times: pandas.to_datetime(column, format='%Y%m')",
+            )  # fmt: skip
+        if _between(ticks % 100, 53):
+            raise InvalidInput(
+                where, "its integers are weeks of years, and 202352 and 202401 are 49 apart",
+                "write times: pandas.to_datetime(column.astype(str) + '1', format='%G%V%u')",
+            )  # fmt: skip
+
+
+def _between(parts: Indices, last: int) -> bool:
+    return bool(((parts >= 1) & (parts <= last)).all())

@@ -146,7 +146,7 @@ class _Encoder:
         if not _same_buffers(encoded.dictionary, self._last):
             # Chunks of a row group share a dictionary: keeping it keeps its address from being used again.
             self._last = encoded.dictionary
-            texts = cast_column(encoded.dictionary, self._kind, part, name).to_pylist()
+            texts = _plain(encoded.dictionary, self._kind, part, name)
             known = self._known
             codes = (-1 if one is None else known.setdefault(one, len(known)) for one in texts)
             self._into = np.array([*codes, -1], np.int32)
@@ -222,6 +222,20 @@ def cast_column(chunk: pa.Array, kind: pa.DataType, part: Part, name: str, *, sa
             # The finest unit of all files is the common one, and nanoseconds end in 2262.
             remedy = "remove rows whose times are not real, or write all files with the same unit of time"
         raise InvalidInput(part.name, problem, remedy) from error
+
+
+def _plain(values: pa.Array, kind: pa.DataType, part: Part, name: str) -> list[Any]:
+    """The values as Python's. Raises InvalidInput, with an example, for text that is not UTF-8."""
+    try:
+        if is_text(values.type) and pa.types.is_string(kind):
+            return [None if one is None else one.decode() for one in values.cast(pa.large_binary()).to_pylist()]
+        found: list[Any] = cast_column(values, kind, part, name).to_pylist()
+    except UnicodeDecodeError as error:
+        problem = f"column {name!r} has text that is not UTF-8, for instance {bytes(error.object[:40])!r}"
+        raise InvalidInput(
+            part.name, problem, "decode it in its own encoding, df[column].str.decode('latin-1'), and write it again"
+        ) from error
+    return found
 
 
 def _same_buffers(one: pa.Array, other: pa.Array | None) -> bool:

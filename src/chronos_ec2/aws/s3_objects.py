@@ -20,6 +20,8 @@ from chronos_ec2.ports import ListedObject, Source, StoredObject, Upload
 
 EXPIRES = "Expires=soon"
 """The tag that a lifecycle rule in template.yaml selects."""
+_OF_A_KEY = "Server Side Encryption"
+"""In what S3 says of an object that only the key of its writer decrypts. The code is one of many other errors."""
 _SHA256 = "chronos-ec2-sha256"
 """Metadata of an object. S3 returns it with each piece."""
 _CHUNK = 256 * 1024
@@ -47,10 +49,20 @@ class S3Objects:
             except ClientError as error:
                 if code_of(error) in _MISSING:
                     return None
+                if _is_withheld(error):
+                    return self._without_body(key)
                 raise
             with closing(response["Body"]) as stream:
                 body = stream.read(limit + 1)
             return StoredObject(body, response["ETag"], response["LastModified"].astimezone(UTC))
+
+    def _without_body(self, key: str) -> StoredObject | None:
+        """An object as a list shows it: S3 tells no more about one that was encrypted with a key of its writer."""
+        page = _of_s3(self._s3.list_objects_v2(Bucket=self.bucket, Prefix=key, MaxKeys=1), "IsTruncated")
+        for entry in page.get("Contents", ()):
+            if entry["Key"] == key:
+                return StoredObject(b"", entry["ETag"], entry["LastModified"].astimezone(UTC))
+        return None
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or None if the key does not exist."""
@@ -160,6 +172,11 @@ class S3Objects:
             except ClientError as error:
                 if code_of(error) != "NoSuchUpload":
                     raise
+
+
+def _is_withheld(error: ClientError) -> bool:
+    """Whether S3 has the object and gives it to nobody: it is archived, or encrypted with a key of its writer."""
+    return code_of(error) == "InvalidObjectState" or _OF_A_KEY in str(error)
 
 
 def _of_s3(answer: Any, field: str) -> Any:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from contextlib import suppress
 from importlib import import_module
 from typing import Any
 
@@ -88,6 +89,8 @@ def run(arguments: list[str]) -> int:
     """Run the command that the arguments name, and return its exit code. Every error is raised."""
     command = typer.main.get_command(app)
     if _COMPLETION in os.environ:
+        with suppress(OSError, AttributeError):  # the first process of a job keeps it; Windows has no sessions
+            os.setsid()  # gives the terminal away: a profile with MFA would ask on it for a code
         command.main(arguments, _NAME)  # answers the shell, and exits
     try:
         with command.make_context(_NAME, arguments) as context:

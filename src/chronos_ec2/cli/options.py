@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.cli.completion import environments, run_ids
 from chronos_ec2.cli.errors import notes_of
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
@@ -50,7 +51,13 @@ def confirm(question: str) -> None:
 
 Environment = Annotated[
     str,
-    typer.Option("--environment", "-e", envvar="ENVIRONMENT", help="The environment: dev, stage, prod or another."),
+    typer.Option(
+        "--environment",
+        "-e",
+        envvar="ENVIRONMENT",
+        help="The environment: dev, stage, prod or another.",
+        autocompletion=environments,
+    ),
 ]
 Region = Annotated[str | None, typer.Option(envvar="AWS_REGION", help="AWS region. Default: the profile's.")]
 Bucket = Annotated[str | None, typer.Option(envvar="BUCKET", help="Must be the stack's bucket if given.")]
@@ -59,7 +66,10 @@ Interval = Annotated[
     typer.Option(help="Seconds between reads.", callback=within("--interval", 0.2, 3600)),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_no_progress_with_json)]
-OptionalRunId = Annotated[str | None, typer.Argument(help="A run id, see `runs`. Default: the only active run.")]
+RunId = Annotated[str, typer.Argument(help="A run id, see `runs`.", autocompletion=run_ids)]
+OptionalRunId = Annotated[
+    str | None, typer.Argument(help="A run id, see `runs`. Default: the only active run.", autocompletion=run_ids)
+]
 
 
 def connect(environment: str, region: str | None, bucket: str | None) -> OperatorWorld:

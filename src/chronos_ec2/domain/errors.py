@@ -83,8 +83,9 @@ class StillInUse(UserError):
 class RunNotFound(UserError):
     """No run in this environment has that id."""
 
-    def __init__(self, run_id: str, environment: str) -> None:
-        super().__init__(f"no run {run_id} in environment {environment}", "`chronos-ec2 runs` lists the runs")
+    def __init__(self, run_id: str, environment: str, near: str = "") -> None:
+        hint = f"{near} `chronos-ec2 runs` lists the runs".lstrip()
+        super().__init__(f"no run {run_id} in environment {environment}", hint)
 
 
 class InvalidDocument(ChronosError):

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import PurePosixPath
 from typing import Annotated, Any, Literal
 
@@ -20,6 +21,8 @@ def one_or_more(value: Any) -> Any:
     """A list, also of a single text."""
     return [value] if isinstance(value, str) else value
 
+
+_OUTPUT_COLUMN = re.compile(r"target|target_name|seasonal_naive|0?\.\d+|(mase|wql)_.+")
 
 Columns = Annotated[list[str], BeforeValidator(one_or_more)]
 
@@ -73,6 +76,14 @@ class Data(Section):
         columns = (*self.item_id, self.timestamp, *self.values)
         if duplicates := [name for name in dict.fromkeys(columns) if columns.count(name) > 1]:
             raise ValueError(f"column {duplicates[0]!r} is named twice")
+        return self
+
+    @model_validator(mode="after")
+    def _no_column_of_the_outputs(self) -> Data:
+        """Items and times keep their names in forecasts and scores, beside columns of those."""
+        for name in (*self.item_id, self.timestamp):
+            if _OUTPUT_COLUMN.fullmatch(name):
+                raise ValueError(f"column {name!r} has the name of a column of the forecasts or scores: rename it")
         return self
 
     @model_validator(mode="after")

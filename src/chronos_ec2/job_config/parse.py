@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import difflib
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +9,7 @@ import yaml
 from pydantic import ValidationError
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import did_you_mean, one_line
 from chronos_ec2.job_config.data import Section
 from chronos_ec2.job_config.jobs import JOBS, JobConfig
 from chronos_ec2.job_config.schema import TrainingConfig
@@ -87,7 +86,7 @@ def _explain(problem: Any, schema: type[Section]) -> str:
             return f"unknown key {name}: {_UNSUPPORTED[path[-1]]}"
         if others := [job for job, other in JOBS.items() if len(path) == 1 and name in other.model_fields]:
             return f"unknown key {name}, which is for job: {' or '.join(others)}"
-        return f"unknown key {name}" + (f", did you mean {near}?" if (near := _suggestion(path, schema)) else "")
+        return f"unknown key {name}" + (f", {near}" if (near := _suggestion(path, schema)) else "")
     if problem["type"] == "missing":
         return f"{name} is missing"
     return f"{name or 'configuration'}: {problem['msg'].removeprefix('Value error, ')}"
@@ -97,14 +96,14 @@ _STATIC = "Chronos-2 scales each row by itself, so a constant row carries no inf
 _UNSUPPORTED = {"static": _STATIC, "static_covariates": _STATIC, "static_features": _STATIC}
 
 
-def _suggestion(path: tuple[str, ...], schema: type[Section]) -> str | None:
+def _suggestion(path: tuple[str, ...], schema: type[Section]) -> str:
     """Suggest the key of the same name in another section, or a similar one in the same section."""
     *section, name = path
     sections = _sections(schema.model_json_schema())
     elsewhere = [(*other, name) for other, keys in sections.items() if name in keys]
     if elsewhere:
-        return ".".join(elsewhere[0])
-    return next(iter(difflib.get_close_matches(name, sections.get(tuple(section), []), n=1)), None)
+        return f"did you mean {'.'.join(elsewhere[0])}?"
+    return did_you_mean(name, sections.get(tuple(section), []))
 
 
 def _sections(schema: dict[str, Any]) -> dict[tuple[str, ...], list[str]]:

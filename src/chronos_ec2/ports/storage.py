@@ -45,7 +45,10 @@ class ObjectStore(Protocol):
     """
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
-        """A document, or None if the key does not exist. A larger one is cut one byte above the limit."""
+        """A document, or None if the key does not exist. A larger one is cut one byte above the limit.
+
+        One that S3 gives to nobody, because it is archived or encrypted with a key of its writer, is read as empty.
+        """
 
     def tail(self, key: str, limit: int) -> bytes | None:
         """The last `limit` bytes of an object, or None if the key does not exist."""

@@ -5,17 +5,17 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.errors import InvalidInput, LostRace, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidInput, LostRace, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld, ReadFailed
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.planning.cost import price_in, time_left
-from chronos_ec2.domain.records.run import Run, check_run_id
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
 from chronos_ec2.ports import Clock, Fleet
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.run_queries import find_run
+from chronos_ec2.services.run_queries import check_known, find_run, not_found
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 
 _TRIES = 5
@@ -30,7 +30,7 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHe
         ServiceUnavailable: not found, and a lock could not be read.
     """
     if run_id is not None:
-        check_run_id(run_id)
+        check_known(store, environment, run_id)
     locks = [store.read_lock(lane) for lane in store.lanes(environment)]
     held = [lock for lock in locks if isinstance(lock, LockHeld) and run_id in (None, lock.run.run_id)]
     if len(held) == 1:
@@ -38,7 +38,7 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHe
     if not held and (failed := next((lock for lock in locks if isinstance(lock, ReadFailed)), None)):
         raise ServiceUnavailable(failed.problem)
     if run_id is not None:
-        raise RunNotFound(run_id, environment)
+        raise not_found(store, environment, run_id)
     active = ", ".join(lock.run.run_id for lock in held) or "none"
     raise InvalidInput("run id", f"is required unless exactly one run is active (active: {active})", "name one")
 

@@ -15,7 +15,7 @@ from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld,
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, load_json
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import did_you_mean, one_line
 from chronos_ec2.domain.planning.cost import cost_until
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import WAITING, Run, check_run_id
@@ -77,7 +77,7 @@ def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
         ServiceUnavailable: it could not be read, or a lock that may be its own: try again.
         NotAllowed, InvalidDocument: its final record cannot be read.
     """
-    check_run_id(run_id)
+    check_known(store, environment, run_id)
     locks = {lane: store.read_lock(lane) for lane in store.lanes(environment)}
     for lock in locks.values():
         if isinstance(lock, LockHeld) and lock.run.run_id == run_id:
@@ -86,8 +86,34 @@ def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
     if run is None:
         if problems := _problems(locks):
             raise ServiceUnavailable(f"run {run_id} could not be read: {problems[0]}")
-        raise RunNotFound(run_id, environment)
+        raise not_found(store, environment, run_id)
     return RunView(run, active=False, heartbeat=store.read_heartbeat(environment, run_id))
+
+
+def check_known(store: RunStore, environment: str, run_id: str) -> None:
+    """Raise InvalidInput for what is no run id, with the id that is most like it."""
+    try:
+        check_run_id(run_id)
+    except InvalidInput as error:
+        near = _nearest(store, environment, run_id)
+        raise InvalidInput(error.where, error.detail, near or error.hint) from error
+
+
+def not_found(store: RunStore, environment: str, run_id: str) -> RunNotFound:
+    """The error for a run that does not exist, with the id that is most like it."""
+    return RunNotFound(run_id, environment, _nearest(store, environment, run_id))
+
+
+def _nearest(store: RunStore, environment: str, run_id: str) -> str:
+    try:
+        return did_you_mean(run_id, sorted(run_ids(store, environment), reverse=True))
+    except (ServiceUnavailable, NotAllowed):
+        return ""  # the name is wrong whatever the list says
+
+
+def run_ids(store: RunStore, environment: str) -> set[str]:
+    """The ids of all runs that have left anything in the bucket. Raises ServiceUnavailable, NotAllowed."""
+    return {name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)}
 
 
 def list_runs(store: RunStore, environment: str, limit: int | None = None) -> tuple[RunView | UnreadRun, ...]:
@@ -97,7 +123,7 @@ def list_runs(store: RunStore, environment: str, limit: int | None = None) -> tu
         locks = dict(zip(lanes, pool.map(store.read_lock, lanes), strict=True))
         active = {lock.run.run_id: lock.run for lock in locks.values() if isinstance(lock, LockHeld)}
         problems = _problems(locks)
-        names = {name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)}
+        names = run_ids(store, environment)
 
         def view(run_id: str) -> RunView | UnreadRun | None:
             try:

@@ -99,7 +99,9 @@ def deploy_outputs() -> Network:
     The bucket has the agent's packages, as from the second launch on: nobody reads them, so they are not the real ones.
     """
     client("s3").create_bucket(Bucket=BUCKET)
-    client("s3").put_object(Bucket=BUCKET, Key=python_env_key(read_python_env(CHECKOUT).sha256), Body=b"wheels")
+    env = read_python_env(CHECKOUT)
+    for sha256 in (env.claim_sha256, env.sha256):
+        client("s3").put_object(Bucket=BUCKET, Key=python_env_key(sha256), Body=b"wheels")
     topic_arn, alarm_topic_arn = (
         client("sns").create_topic(Name=name)["TopicArn"] for name in ("chronos-ec2-dev", "chronos-ec2-dev-alarms")
     )

@@ -25,11 +25,14 @@ class MemoryObjects:
         self._upload_ids = count(1)
         self.begun: dict[Upload, datetime] = {}
         """Unfinished multipart uploads, and when each was begun."""
+        self._withheld: set[str] = set()
 
     def read(self, key: str, limit: int = MAX_DOCUMENT_BYTES) -> StoredObject | None:
         """A document, None when the key does not exist. Of a larger one, `limit` + 1 bytes."""
         self._faults.before("objects.read", key)
         found = self._objects.get(key)
+        if found is not None and key in self._withheld:
+            found = replace(found, body=b"")
         if found is not None and len(found.body) > limit:
             found = replace(found, body=found.body[: limit + 1])
         self._faults.after("objects.read", key)
@@ -77,6 +80,7 @@ class MemoryObjects:
         # S3 keeps whole seconds.
         new = StoredObject(bytes(body), _etag(body), self._clock.now().replace(microsecond=0))
         self._objects[key] = new
+        self._withheld.discard(key)
         return new.etag
 
     def remove(self, key: str, etag: str | None = None) -> None:
@@ -125,6 +129,11 @@ class MemoryObjects:
         upload = Upload(key, f"upload-{next(self._upload_ids)}")
         self.begun[upload] = self._clock.now()
         return upload
+
+    def withhold(self, key: str, body: bytes) -> None:
+        """Put an object that nobody else can read: archived, or encrypted with a key of one's own."""
+        self._put(key, body)
+        self._withheld.add(key)
 
     def body(self, key: str) -> bytes:
         """The whole content of an object, for transfers and assertions. Raises KeyError."""

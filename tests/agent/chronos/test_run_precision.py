@@ -17,7 +17,7 @@ from agent.chronos.batching.held_out import hold_out
 from agent.chronos.evaluate import acceptance
 from agent.chronos.evaluate.predict import Forecaster
 from agent.chronos.model.families import Batch
-from agent.chronos.model.load import merge_lora
+from agent.chronos.model.load import for_forecasts
 from agent.chronos.training.hf_trainer import StepTrainer
 from agent.data.panel import Panel
 from agent.protocol.metrics_log import Metrics
@@ -77,8 +77,7 @@ def test_training_in_half_precision_leaves_no_trace_in_the_model(
     job = a_job(panel, family, lora=lora, precision="fp32" if precision == "fp16" else precision)
     chronos.replace_model(job.model)
     fit_job(job, tmp_path / "run", trainer_class=trainer)
-    merge_lora(chronos, tmp_path / "adapter", {})
-    chronos.model.eval()
+    for_forecasts(chronos)
     chronos.save(tmp_path / "model")
     test = hold_out(panel, HORIZON, 1, 6)
     with closing(Metrics(tmp_path / "metrics.jsonl")) as metrics:

@@ -281,3 +281,54 @@ def test_a_date_beyond_nanoseconds_says_what_to_do(tmp_path: Path) -> None:
     message = refusal(files, tmp_path)
     assert "2.parquet: column 'timestamp' is timestamp[us] and cannot be read as timestamp[ns]" in message
     assert "(remove rows whose times are not real, or write all files with the same unit of time)" in message
+
+
+@pytest.mark.parametrize(
+    ("times", "what", "format_"),
+    [
+        ([202311, 202312, 202401, 202402], "months of years, and 202312 and 202401 are 89 apart", "'%Y%m'"),
+        ([202351, 202352, 202401, 202402], "weeks of years, and 202352 and 202401 are 49 apart", "'%G%V%u'"),
+    ],
+)
+def test_months_and_weeks_as_numbers_are_refused(tmp_path: Path, times: list[int], what: str, format_: str) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=times, target=[1.0, 2.0, 3.0, 4.0])
+    found = refusal([path], tmp_path)
+    assert what in found
+    assert format_ in found
+
+
+def test_numbers_that_only_look_like_months_are_times(tmp_path: Path) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=[202350, 202351, 202353, 202354], target=[1.0, 2.0, 3.0, 4.0])
+    assert len(read([path], tmp_path).ticks) == 5
+
+
+INVALID = pa.array([b"a", b"caf\xe9"], pa.binary())
+
+
+def unchecked(values: pa.Array) -> pa.StringArray:
+    """Bytes as text, which Arrow does not check."""
+    return pa.StringArray.from_buffers(len(values), values.buffers()[1], values.buffers()[2])
+
+
+@pytest.mark.parametrize(
+    "values",
+    [INVALID, unchecked(INVALID), pa.DictionaryArray.from_arrays([0, 1], unchecked(INVALID))],
+    ids=["binary", "string", "dictionary"],
+)
+@pytest.mark.parametrize("role", ["item_id", "known_covariates"])
+def test_text_that_is_not_utf8_is_refused_with_an_example(tmp_path: Path, values: pa.Array, role: str) -> None:
+    columns = {"item_id": ["a", "a"]} | {"item_id" if role == "item_id" else "kind": values}
+    path = a_file(tmp_path, **columns, timestamp=days(1, 2), target=[1.0, 2.0])
+    found = refusal([path], tmp_path, **({} if role == "item_id" else {role: ["kind"]}))
+    assert f"{path.name}: column {'item_id' if role == 'item_id' else 'kind'!r} has text that is not UTF-8" in found
+    assert "b'caf\\xe9'" in found
+    assert "decode" in found
+
+
+def test_one_time_a_month_on_no_calendar_says_how_to_make_it_one(tmp_path: Path) -> None:
+    """The last trading days of 2018: in March the Thursday before Good Friday."""
+    times = ["2018-01-31", "2018-02-28", "2018-03-29", "2018-04-30", "2018-05-31", "2018-06-29"]
+    path = a_file(
+        tmp_path, item_id=["a"] * 6, timestamp=pa.array(np.array(times, "datetime64[D]")), target=[1.0, 2, 3, 4, 5, 6]
+    )
+    assert "dt.to_period('M').dt.to_timestamp()" in refusal([path], tmp_path)

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import io
 import re
+import subprocess
 import sys
 import tarfile
 import tomllib
 import venv
+from dataclasses import replace
 from importlib import metadata
 from pathlib import Path
 
@@ -22,6 +24,7 @@ from chronos_ec2.domain.records.s3_keys import bundle_key, python_env_key
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_bundle
 from chronos_ec2.services.publish.wheels import (
+    CLAIM_PACKAGES,
     LOCK,
     REFERENCE,
     PythonEnv,
@@ -98,20 +101,28 @@ class Checkout:
         wheels.mkdir()
         self.fill(wheels)
         pack(wheels, root / "archive.tar")
-        self.env = PythonEnv("3.13", file_sha256(root / "archive.tar"), file_sha256(root / LOCK))
+        pack(wheels, root / "claim.tar", CLAIM_PACKAGES)
+        hashes = (file_sha256(root / name) for name in ("claim.tar", "archive.tar", LOCK))
+        self.env = PythonEnv("3.13", *hashes)
         (root / REFERENCE).write_text(str(self.env))
         self.world = MemoryAws()
         self.store = RunStore(self.world.objects)
         self.said: list[str] = []
 
     def fill(self, folder: Path) -> None:
-        for name in ("b.whl", "a.whl"):
+        for name in ("b-1-py3-none-any.whl", "Pydantic_Core-1-py3-none-any.whl"):
             (folder / name).write_bytes(name.encode())
 
     def fetch(self, lock: Path, python: str, folder: Path) -> None:
         assert (lock, python) == (self.root / LOCK, "3.13")
         self.fetched += 1
         self.fill(folder)
+
+    def names(self, sha256: str) -> list[str]:
+        """The wheels in an archive in the bucket."""
+        body = self.world.objects.body(python_env_key(sha256))
+        with tarfile.open(fileobj=io.BytesIO(body)) as archive:
+            return archive.getnames()
 
     def publish(self) -> None:
         publish_python_env(self.root, self.store, self.world.transfer, self.said.append, self.fetch)
@@ -128,12 +139,35 @@ def test_the_packages_are_fetched_and_uploaded_once_for_each_lock(checkout: Chec
     assert checkout.fetched == 1
     assert checkout.said[0].startswith("downloading")
     assert "uploading" in checkout.said[-1]
-    with tarfile.open(fileobj=io.BytesIO(checkout.world.objects.body(python_env_key(checkout.env.sha256)))) as archive:
-        assert archive.getnames() == ["a.whl", "b.whl"]
+    assert checkout.names(checkout.env.sha256) == ["Pydantic_Core-1-py3-none-any.whl", "b-1-py3-none-any.whl"]
+
+
+def test_an_archive_of_its_own_has_what_the_agent_claims_its_run_with(checkout: Checkout) -> None:
+    checkout.publish()
+    assert checkout.names(checkout.env.claim_sha256) == ["Pydantic_Core-1-py3-none-any.whl"]
+
+
+def test_an_archive_that_is_missing_is_uploaded_again(checkout: Checkout) -> None:
+    checkout.publish()
+    checkout.world.objects.remove(python_env_key(checkout.env.claim_sha256))
+    checkout.publish()
+    assert checkout.names(checkout.env.claim_sha256) == ["Pydantic_Core-1-py3-none-any.whl"]
+
+
+def test_the_agent_imports_nothing_before_the_claim_but_what_it_claims_with() -> None:
+    code = "import sys, agent.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
+    modules = set(done.stdout.split()) & metadata.packages_distributions().keys()
+    imported = {canonicalize_name(name) for one in modules for name in metadata.packages_distributions()[one]}
+    ours = {"chronos-ec2"}
+    assert imported & locked().keys() - ours <= CLAIM_PACKAGES
+    needed = {canonicalize_name(one.name) for name in CLAIM_PACKAGES for one in wanted(metadata.requires(name) or [])}
+    assert needed <= CLAIM_PACKAGES <= locked().keys()
 
 
 def test_packages_that_are_not_what_the_reference_names_are_not_uploaded(checkout: Checkout) -> None:
-    (checkout.root / REFERENCE).write_text(str(PythonEnv("3.13", "0" * 64, checkout.env.lock_sha256)))
+    (checkout.root / REFERENCE).write_text(str(replace(checkout.env, sha256="0" * 64)))
     with pytest.raises(InvalidInput, match="make lock"):
         checkout.publish()
     assert list(checkout.world.objects.keys(CACHED)) == []
@@ -149,7 +183,7 @@ def test_a_lock_that_was_changed_alone_is_refused_before_anything_is_fetched(che
 @pytest.mark.parametrize("text", ["", "PYTHON_VERSION=3.13; reboot\n", "PYTHON_VERSION=3.13\nPYTHON_ENV_SHA256=1\n"])
 def test_a_damaged_reference_is_refused(checkout: Checkout, text: str) -> None:
     (checkout.root / REFERENCE).write_text(text)
-    with pytest.raises(InvalidInput, match="is not three lines"):
+    with pytest.raises(InvalidInput, match="is not four lines"):
         checkout.publish()
 
 

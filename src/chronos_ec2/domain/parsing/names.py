@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
+from difflib import get_close_matches
 from functools import lru_cache
 
 from chronos_ec2.domain.errors import InvalidInput
@@ -53,6 +55,19 @@ def split_instance_types(value: str) -> tuple[str, ...]:
                 "--instance-type", problem, "one such as g5.2xlarge, or several: g5.2xlarge,g4dn.2xlarge"
             )
     return found
+
+
+def did_you_mean(name: str, known: Iterable[str], otherwise: str = "") -> str:
+    """A remedy for a name that does not exist: the one that is most like it, `otherwise` if none is.
+
+    Part of a name, of at least four characters, is like the first name that has it.
+    """
+    names = [*known]
+    having = [one for one in names if len(name) >= 4 and name in one]
+    near = next(iter([*having, *get_close_matches(name, names, n=1)]), None)
+    if near is None or name in names:  # it exists: something else is wrong
+        return otherwise
+    return f"did you mean {near}?" + (f" {otherwise}" if otherwise else "")
 
 
 def printable(text: str) -> str:

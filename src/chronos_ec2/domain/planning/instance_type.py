@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from difflib import get_close_matches
 from types import MappingProxyType
 
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import did_you_mean
 
 IMAGE_ARCHITECTURE = "x86_64"
 """Of the image in template.yaml, and of the agent's packages."""
@@ -50,8 +50,7 @@ class InstanceType:
 
 def unknown_type(name: str, known: Iterable[str]) -> InvalidInput:
     """The error for a type that EC2 does not have, with the nearest one that is known."""
-    nearest = get_close_matches(name, [*known], n=1)
-    remedy = f"did you mean {nearest[0]}?" if nearest and nearest[0] != name else "not every region has every type"
+    remedy = did_you_mean(name, known) or "not every region has every type"
     return InvalidInput("--instance-type", f"EC2 has no {name} in this region", remedy)
 
 

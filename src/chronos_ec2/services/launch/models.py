@@ -16,6 +16,7 @@ from pathlib import Path
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
+from chronos_ec2.domain.parsing.names import did_you_mean
 from chronos_ec2.domain.records.model_source import (
     ChampionModel,
     HubModel,
@@ -105,7 +106,8 @@ class ModelFinder:
                 champion = Registry(self.environment, self.store.objects).champion(model)
                 if champion is None:
                     remedy = "`chronos-ec2 models` makes one; `launch --promote better` makes the first by itself"
-                    raise InvalidInput(key, f"model {model} has no champion", remedy)
+                    known = Registry(self.environment, self.store.objects).models()
+                    raise InvalidInput(key, f"model {model} has no champion", did_you_mean(model, known, remedy))
                 return self._in_run(key, given, champion.run_id, champion.files)
             case StoredModel():
                 return self._of_bucket(key, given, source)

@@ -2,7 +2,7 @@
 
 `agent/requirements.txt` pins each wheel by hash. The archive of these wheels has no other content and no dates, so its
 hash depends on the lock alone, and `agent/python-env` can name it before anything is downloaded. That file is in the
-agent's bundle: the bundle's hash pins both.
+agent's bundle: the bundle's hash pins both. A second archive has the few of them that the agent claims its run with.
 """
 
 from __future__ import annotations
@@ -10,12 +10,11 @@ from __future__ import annotations
 import hashlib
 import os
 import re
-import shutil
 import subprocess
 import sys
 import tarfile
 import tempfile
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -28,33 +27,46 @@ from chronos_ec2.run_store import RunStore
 LOCK = "agent/requirements.txt"
 REFERENCE = "agent/python-env"
 RENEW = "`make lock` in a checkout renews both"
+CLAIM_PACKAGES = frozenset({
+    "annotated-types", "boto3", "botocore", "jmespath", "nvidia-ml-py", "pydantic", "pydantic-core", "python-dateutil",
+    "pyyaml", "s3transfer", "six", "typing-extensions", "typing-inspection", "urllib3",
+})  # fmt: skip
+"""What the agent imports before it has installed all."""
+
 # Platform tags that the image's C library supports; pip matches them exactly.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")
 
 PIP_ANYWHERE = {"PIP_USER": "0", "PIP_REQUIRE_VIRTUALENV": "0"}
 """For pip: a user may have set these for other environments, and then pip refuses."""
 
-_REFERENCE = re.compile(r"PYTHON_VERSION=(3\.[0-9]+)\nPYTHON_ENV_SHA256=([0-9a-f]{64})\nLOCK_SHA256=([0-9a-f]{64})\n")
+_SHA256 = "([0-9a-f]{64})"
+_REFERENCE = re.compile(
+    rf"PYTHON_VERSION=(3\.[0-9]+)\nCLAIM_ENV_SHA256={_SHA256}\nPYTHON_ENV_SHA256={_SHA256}\nLOCK_SHA256={_SHA256}\n"
+)
 
 
 @dataclass(frozen=True, slots=True)
 class PythonEnv:
-    """The image's Python (`3.13`), the hash of the archive of wheels, and the hash of the lock that it is made from."""
+    """The image's Python (`3.13`), and the hashes of both archives and of the lock that they are made from."""
 
     python: str
+    claim_sha256: str
     sha256: str
     lock_sha256: str
 
     def __str__(self) -> str:
         """The content of `agent/python-env`, which bash reads."""
-        return f"PYTHON_VERSION={self.python}\nPYTHON_ENV_SHA256={self.sha256}\nLOCK_SHA256={self.lock_sha256}\n"
+        return (
+            f"PYTHON_VERSION={self.python}\nCLAIM_ENV_SHA256={self.claim_sha256}\n"
+            f"PYTHON_ENV_SHA256={self.sha256}\nLOCK_SHA256={self.lock_sha256}\n"
+        )
 
 
 def read_python_env(checkout: Path) -> PythonEnv:
     """Parse `agent/python-env`. Raises InvalidInput if it is damaged or names another lock than the one beside it."""
     found = _REFERENCE.fullmatch((checkout / REFERENCE).read_text())
     if found is None:
-        raise InvalidInput(REFERENCE, "is not three lines of NAME=VALUE", RENEW)
+        raise InvalidInput(REFERENCE, "is not four lines of NAME=VALUE", RENEW)
     env = PythonEnv(*found.groups())
     if file_sha256(checkout / LOCK) != env.lock_sha256:
         raise InvalidInput(LOCK, f"is not the lock that {REFERENCE} names", RENEW)
@@ -86,10 +98,13 @@ def download_wheels(lock: Path, python: str, folder: Path) -> None:
         )
 
 
-def pack(wheels: Path, archive: Path) -> None:
-    """Write the files of a folder to a tar; the same files give the same bytes. Wheels are compressed already."""
+def pack(wheels: Path, archive: Path, packages: Collection[str] | None = None) -> None:
+    """Write the wheels in a folder, or only those of some packages, to a tar; the same wheels give the same bytes."""
+    # Wheels are compressed already.
     with tarfile.open(archive, "w", format=tarfile.USTAR_FORMAT) as tar:
         for path in sorted(wheels.iterdir()):
+            if packages is not None and path.name.split("-")[0].replace("_", "-").lower() not in packages:
+                continue
             entry = tarfile.TarInfo(path.name)
             entry.size, entry.mode = path.stat().st_size, 0o644
             with path.open("rb") as content:
@@ -103,26 +118,27 @@ def publish_python_env(
     say: Callable[[str], None],
     fetch: Callable[[Path, str, Path], None] = download_wheels,
 ) -> PythonEnv:
-    """Upload the archive of wheels unless the bucket has it. `say` gets each slow step.
+    """Upload the archives of wheels unless the bucket has them. `say` gets each slow step.
 
     Raises:
         UserError: the wheels do not match the lock, or pip failed.
-        ServiceUnavailable: the upload failed.
+        ServiceUnavailable: an upload failed.
     """
     env = read_python_env(checkout)
-    key = python_env_key(env.sha256)
-    if key in dict(store.objects.keys(key)):
+    archives = {env.claim_sha256: CLAIM_PACKAGES, env.sha256: None}
+    if all(key in dict(store.objects.keys(key)) for key in map(python_env_key, archives)):
         return env
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as scratch:
-        wheels, archive = Path(scratch, "wheels"), Path(scratch, "python-env.tar")
+        wheels = Path(scratch, "wheels")
         wheels.mkdir()
         say("downloading the agent's packages (once per lock)")
         fetch(checkout / LOCK, env.python, wheels)
-        pack(wheels, archive)
-        shutil.rmtree(wheels)
-        if (found := file_sha256(archive)) != env.sha256:
-            raise InvalidInput(REFERENCE, f"names archive {env.sha256}, but the lock's wheels make {found}", RENEW)
-        transfer.upload(archive, key, _progress(archive.stat().st_size, say))
+        for sha256, packages in archives.items():
+            pack(wheels, Path(scratch, sha256), packages)
+            if (found := file_sha256(Path(scratch, sha256))) != sha256:
+                raise InvalidInput(REFERENCE, f"names archive {sha256}, but the lock's wheels make {found}", RENEW)
+        for archive in (Path(scratch, sha256) for sha256 in archives):
+            transfer.upload(archive, python_env_key(archive.name), _progress(archive.stat().st_size, say))
     return env
 
 

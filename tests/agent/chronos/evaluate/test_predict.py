@@ -16,7 +16,7 @@ from agent.chronos.batching.held_out import QUANTILES, HeldOutWindows, hold_out
 from agent.chronos.batching.sampler import WindowBatch
 from agent.chronos.batching.split import Split
 from agent.chronos.evaluate import time_budget
-from agent.chronos.evaluate.predict import Forecaster
+from agent.chronos.evaluate.predict import Forecaster, Ranks
 from agent.chronos.evaluate.reference_models import ReferenceModel, reference_models
 from agent.chronos.model.block_attention import BlockEncoder
 from agent.chronos.model.families import Chronos2Family, Family
@@ -67,6 +67,34 @@ def test_forecasts_that_do_not_fit_into_memory_are_made_in_smaller_batches(tmp_p
     parts = forecasts(small, panel, test, tmp_path)
     assert small.tried == [8, 4, *(2 * [2, 2, 2, 2])]
     np.testing.assert_allclose(parts, whole, rtol=1e-4)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("name", ["chronos-2", "chronos-t5"])
+def test_ranks_share_the_batches_and_make_the_forecasts_of_one(tmp_path: Path, name: str, processes: int) -> None:
+    panel, family = a_panel(tmp_path), a_family(name, dropout=0.0)
+    family.model.eval()
+    family.fitting = 3
+    test = hold_out(panel, HORIZON, 2, 6)
+    alone = forecasts(family, panel, test, tmp_path)
+    # More would fit into the memory of these ranks, but not of another one.
+    family.fitting = 5
+    turns: list[list[Floats | None]] = []
+    for rank in reversed(range(processes)):
+        blocks: list[Floats | None] = []
+        turns.insert(0, blocks)
+
+        def gather(block: Floats | None, blocks: list[Floats | None] = blocks) -> list[Floats | None]:
+            blocks.append(block)
+            return [one[len(blocks) - 1] for one in turns] if len(turns) == processes else []
+
+        with closing(Metrics(tmp_path / "metrics.jsonl")) as metrics:
+            shares = Ranks(rank, processes, gather, smallest=lambda number: min(number, 3))
+            shared = Forecaster(panel, metrics, StopSignal(), ranks=shares).forecast(family, test)
+    assert shared.tobytes() == alone.tobytes()
+    # Eight series in batches of three are three batches for each window.
+    assert sum(block is not None for blocks in turns for block in blocks) == 2 * 3
+    assert max(map(len, turns)) == -(-2 * 3 // processes)
 
 
 def test_every_model_forecasts_with_block_attention(tmp_path: Path) -> None:

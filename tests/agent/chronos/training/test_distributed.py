@@ -18,6 +18,13 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
+from agent.chronos.batching.split import Split
+from agent.chronos.evaluate.evaluate import EvaluatedModels, forecast_models
+from agent.chronos.evaluate.metrics import table
+from agent.chronos.evaluate.predict import Forecaster
+from agent.chronos.evaluate.reference_models import reference_models
+from agent.chronos.model.families import family_of
+from agent.chronos.model.load import load_pipeline
 from agent.chronos.training import distributed
 from agent.chronos.training.engine import latest_checkpoint
 from agent.chronos.training.run import run
@@ -28,7 +35,8 @@ from agent.supervise.diagnosis import last_error
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.job_config.parse import parse_config
 from tests.agent.builders import a_workdir, tiny_chronos, toy_series
-from tests.agent.chronos.builders import a_panel
+from tests.agent.chronos.builders import a_family, a_panel
+from tests.agent.chronos.runs import a_base, panel_of
 from tests.agent.chronos.training import two_processes
 from tests.agent.chronos.training.jobs import STEPS, assert_equal
 
@@ -48,6 +56,8 @@ def test_two_processes_train_like_one_with_the_batches_of_both(
     assert found.two[0].keys() == found.one.keys()
     for name, weight in found.two[0].items():
         torch.testing.assert_close(weight, found.one[name], rtol=1e-3, atol=2e-5)
+    shared, alone = found.forecasts
+    assert shared.tobytes() == alone.tobytes()
 
 
 @pytest.mark.thorough
@@ -60,9 +70,10 @@ def test_out_of_memory_in_one_process_ends_both_with_advice(tmp_path: Path) -> N
 
 
 @pytest.mark.thorough
-def test_an_error_in_the_worker_is_diagnosed(tmp_path: Path) -> None:
+@pytest.mark.parametrize("when", ["hardware", "forecast"])
+def test_an_error_in_the_worker_is_diagnosed(tmp_path: Path, when: str) -> None:
     a_panel(tmp_path)
-    done = two_processes.run_both(tmp_path, "--fail", "hardware")
+    done = two_processes.run_both(tmp_path, "--fail", when)
     log = tmp_path / "trainer.log"
     log.write_text(done.stderr)
     assert last_error(log, done.returncode) == f"RuntimeError: {two_processes.HARDWARE}"
@@ -154,6 +165,31 @@ def test_resume_after_a_kill_is_exact_bit_for_bit(tmp_path: Path) -> None:
 def single(config: dict[str, Any]) -> dict[str, Any]:
     """The same with one process."""
     return config | {"training": config["training"] | {"processes": 1}}
+
+
+@pytest.mark.thorough
+def test_the_evaluation_of_two_processes_has_the_scores_of_one(tmp_path: Path) -> None:
+    """With a base and a champion, an adapter to merge, and windows for the selection."""
+    champion = tmp_path / "champion"
+    a_family("chronos-bolt").save(champion)
+    workdir = ready(tmp_path / "run", 4)
+    settings = config(4) | {"model": {"base": a_base(tmp_path, "chronos-2"), "lora": {"rank": 2}}}
+    settings["evaluation"] = {"champion": str(champion), "windows": 2, "export": "trained", "baselines": []}
+    workdir.config.write_text(json.dumps(settings))
+    with trainer(workdir) as rank_0:
+        assert rank_0.wait(timeout=600) == 0, rank_0.communicate()
+    parsed = parse_config(settings, "test")
+    panel = panel_of(workdir, parsed)
+    trained = family_of(load_pipeline(str(workdir.model), "cpu"), parsed.context_length, parsed.prediction_length)
+    split, references = Split.of(panel, parsed), reference_models(parsed, workdir)
+    models = EvaluatedModels(split.test)
+    with closing(Metrics(Path(os.devnull))) as metrics:
+        alone = Forecaster(panel, metrics, StopSignal())
+        for name, _, forecasts, _ in forecast_models(trained, references, split, alone):
+            models.add(name, forecasts)
+    found = json.loads((workdir.evaluation / "report.json").read_text())["models"]
+    assert found.keys() == {"trained", "base", "champion", "seasonal_naive"}
+    assert {name: found[name] for name in models.errors} == table(models.errors)
 
 
 @pytest.mark.thorough

@@ -10,18 +10,21 @@ import hashlib
 import os
 import subprocess
 import sys
+from contextlib import closing
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 import numpy as np
 import torch
 
+from agent.chronos.batching.held_out import hold_out
 from agent.chronos.batching.sampler import Sampler, TrainingWindows, WindowBatch
+from agent.chronos.evaluate.predict import Forecaster
 from agent.chronos.model.families import Batch, Family
 from agent.chronos.training import distributed
 from agent.chronos.training.distributed import Process
 from agent.chronos.training.engine import TrainingJob, fit
-from agent.data.panel import Panel, open_panel
+from agent.data.panel import Floats, Panel, open_panel
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal, report_error
 from chronos_ec2.domain.errors import UserError
@@ -46,6 +49,8 @@ class Comparison:
     two: tuple[Weights, Weights]
     """Of each of the two."""
     one: Weights
+    forecasts: tuple[Floats, Floats]
+    """By the first of the two with the help of the second, and by one with its weights."""
 
 
 def compare(folder: Path) -> Comparison:
@@ -58,7 +63,10 @@ def compare(folder: Path) -> Comparison:
     first, second = (torch.load(folder / f"weights-{rank}.pt", weights_only=True) for rank in (0, 1))
     pairs = zip(losses(folder / "two"), losses(folder / "one"), strict=True)
     gap = max(abs(ours - theirs) / abs(theirs) for ours, theirs in pairs)
-    return Comparison(len(batches), len(set(batches)), gap, (first, second), one)
+    alone = _family(panel)
+    alone.model.load_state_dict(first)
+    forecasts = np.load(folder / "forecasts.npy"), _forecasts(alone, panel, folder)
+    return Comparison(len(batches), len(set(batches)), gap, (first, second), one, forecasts)
 
 
 def run_both(folder: Path, *more: str) -> subprocess.CompletedProcess[str]:
@@ -78,11 +86,20 @@ def _combined_job(panel: Panel) -> TrainingJob:
     return replace(a_job(panel, "chronos-2", dropout=0.0), model=family.model, batch=batch)
 
 
+def _forecasts(family: Family, panel: Panel, folder: Path) -> Floats:
+    """Forecasts of three windows in ten batches, the last one of each window shorter."""
+    family.model.eval()
+    family.fitting = 3
+    with closing(Metrics(folder / "forecasts.jsonl")) as metrics:
+        forecaster = Forecaster(panel, metrics, StopSignal(), ranks=distributed.ranks())
+        return forecaster.forecast(family, hold_out(panel, HORIZON, 3, 6))
+
+
 def main() -> int:
     """Be rank 0, or the worker."""
     parser = argparse.ArgumentParser()
     parser.add_argument("folder", type=Path)
-    parser.add_argument("--fail", choices=["memory", "hardware"])
+    parser.add_argument("--fail", choices=["memory", "hardware", "forecast"])
     parser.add_argument("--parent", type=int)
     parser.add_argument("--rank", type=int, default=0)
     parser.add_argument("--processes", type=int, default=2)
@@ -117,8 +134,11 @@ def main() -> int:
             weights = {name: weight.detach() for name, weight in family.model.named_parameters()}
             torch.save(weights, folder / f"weights-{process.rank}.pt")
             assert distributed.sum_over_processes(process.rank + 1.0, 0.5) == [3.0, 1.0]
-            # Rank 0 ends the worker when it leaves.
-            torch.distributed.barrier()
+            if options.fail == "forecast" and process.rank == 1:
+                raise RuntimeError(HARDWARE)
+            forecasts = _forecasts(family, panel, folder)
+            if process.rank == 0:
+                np.save(folder / "forecasts.npy", forecasts)
     except UserError as error:
         return report_error(error)
     return 0

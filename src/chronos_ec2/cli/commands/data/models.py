@@ -8,17 +8,18 @@ from typing import Annotated, Any
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.completion import registered, run_ids
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect
 from chronos_ec2.cli.output import console, joined, print_json, print_table
 from chronos_ec2.domain.errors import InvalidInput, LostRace
-from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.parsing.names import check_name, did_you_mean
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Champion
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.model_registry import Registry
 from chronos_ec2.services.run_queries import find_run
 
-Model = Annotated[str, typer.Argument(help="The name of a model.")]
+Model = Annotated[str, typer.Argument(help="The name of a model.", autocompletion=registered)]
 models = typer.Typer(name="models", rich_markup_mode=None, no_args_is_help=True)
 
 
@@ -52,7 +53,7 @@ def show(
     registry, world = _registry(environment, region, bucket)
     versions = registry.history(_checked(model))
     if not versions:
-        raise _no_champion(model)
+        raise _no_champion(model, registry)
     if json:
         print_json([_as_document(one, world) for one in versions])
         return
@@ -62,8 +63,10 @@ def show(
 
 @models.command()
 def promote(
-    run_id: Annotated[str, typer.Argument(help="The run whose model is to be the champion, see `runs`.")],
-    model: Annotated[str, typer.Option(help="The name of the model.")] = DEFAULT_MODEL,
+    run_id: Annotated[
+        str, typer.Argument(help="The run whose model is to be the champion, see `runs`.", autocompletion=run_ids)
+    ],
+    model: Annotated[str, typer.Option(help="The name of the model.", autocompletion=registered)] = DEFAULT_MODEL,
     reason: Annotated[str, typer.Option(help="Why, for the history.")] = "by hand",
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     environment: Environment = "dev",
@@ -93,7 +96,7 @@ def rollback(
     registry, world = _registry(environment, region, bucket)
     before = registry.champion(_checked(model))
     if before is None:
-        raise _no_champion(model)
+        raise _no_champion(model, registry)
     if not yes:
         confirm(f"take back run {before.run_id} as the champion of model {model}?")
     _told(_changed(lambda: registry.roll_back(model, world.clock.now()), model), world, json=json)
@@ -108,9 +111,9 @@ def _checked(model: str) -> str:
     return check_name(model, "model")
 
 
-def _no_champion(model: str) -> InvalidInput:
+def _no_champion(model: str, registry: Registry) -> InvalidInput:
     remedy = "`chronos-ec2 models list` lists all; `launch --promote better` makes the first one"
-    return InvalidInput("model", f"{model} has no champion", remedy)
+    return InvalidInput("model", f"{model} has no champion", did_you_mean(model, registry.models(), remedy))
 
 
 def _changed(change: Callable[[], Champion], model: str) -> Champion:

@@ -9,6 +9,7 @@ import typer
 from chronos_ec2.cli.commands.jobs import job_flags as flags
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions, with_launch_options
 from chronos_ec2.cli.commands.jobs.start import Work, start
+from chronos_ec2.cli.completion import datasets, models
 from chronos_ec2.cli.convert import TimestampFormat
 from chronos_ec2.domain.records.status import Job
 
@@ -21,12 +22,17 @@ def forecast(
     model: Annotated[
         str | None,
         typer.Option(
-            help="A hub id, s3://…, run:RUN_ID, champion or a folder such as ./model. Default: amazon/chronos-2."
+            help="A hub id, s3://…, run:RUN_ID, champion or a folder such as ./model. Default: amazon/chronos-2.",
+            autocompletion=models,
         ),
     ] = None,
     future: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="The data set with the known covariates of the points to forecast."),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="The data set with the known covariates of the points to forecast.",
+            autocompletion=datasets,
+        ),
     ] = None,
     quantiles: Annotated[
         str | None, typer.Option(help="A column for each of these levels. Default: 0.1,0.2,…,0.9.")

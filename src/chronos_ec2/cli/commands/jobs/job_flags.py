@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from chronos_ec2.cli.commands.jobs.inputs import UNNAMED
+from chronos_ec2.cli.completion import datasets
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.job_config.jobs import JobConfig
@@ -16,7 +17,11 @@ from chronos_ec2.job_config.parse import load_document, parse_config
 
 Data = Annotated[
     str | None,
-    typer.Option(metavar="NAME|PATH", help="A data set of the bucket; or a folder or file: checked, then uploaded."),
+    typer.Option(
+        metavar="NAME|PATH",
+        help="A data set of the bucket; or a folder or file: checked, then uploaded.",
+        autocompletion=datasets,
+    ),
 ]
 Config = Annotated[Path | None, typer.Option(help="A configuration (YAML); other options change single keys of it.")]
 Horizon = Annotated[int | None, typer.Option(min=1, help="Points to forecast.")]

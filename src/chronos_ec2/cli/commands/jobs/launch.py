@@ -11,6 +11,7 @@ import typer
 from chronos_ec2.cli.commands.jobs import job_flags as flags
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions, with_launch_options
 from chronos_ec2.cli.commands.jobs.start import Work, start
+from chronos_ec2.cli.completion import datasets, registered, run_ids
 from chronos_ec2.cli.convert import TimestampFormat
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
@@ -27,7 +28,11 @@ def launch(
     data: flags.Data = None,
     future: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="Of a forecast: the data set with the covariates that are known ahead."),
+        typer.Option(
+            metavar="NAME|PATH",
+            help="Of a forecast: the data set with the covariates that are known ahead.",
+            autocompletion=datasets,
+        ),
     ] = None,
     timestamp_format: TimestampFormat = None,
     trainer: Annotated[
@@ -40,12 +45,16 @@ def launch(
         typer.Option(help="Make the model the champion at the end: if it is significantly better, or always."),
     ] = None,
     model_name: Annotated[
-        str | None, typer.Option(help=f"With --promote: which model of the registry. Default: {DEFAULT_MODEL}.")
+        str | None,
+        typer.Option(
+            help=f"With --promote: which model of the registry. Default: {DEFAULT_MODEL}.", autocompletion=registered
+        ),
     ] = None,
     resume: Annotated[
         str | None,
         typer.Option(
             metavar="RUN",
+            autocompletion=run_ids,
             help="Take up a run that ended before its training was complete, from its latest checkpoint, as a new run.",
         ),
     ] = None,

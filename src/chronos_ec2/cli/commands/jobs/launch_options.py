@@ -10,6 +10,7 @@ from typing import Annotated, Any, get_type_hints
 
 import typer
 
+from chronos_ec2.cli.completion import lanes
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region
 from chronos_ec2.domain.parsing.times import check_span
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
@@ -30,7 +31,9 @@ class LaunchOptions:
             help="EC2 instance type, or several to try in order: a,b,c. Default: the stack's to train, else small.",
         ),
     ] = None
-    lane: Annotated[str, typer.Option(help="The lane to run in; each has one run at a time.")] = MAIN_LANE
+    lane: Annotated[str, typer.Option(help="The lane to run in; each has one run at a time.", autocompletion=lanes)] = (
+        MAIN_LANE
+    )
     max_hours: Annotated[
         float | None, typer.Option(help="Hard deadline of the run. Default: 12 to train, 4 to forecast and evaluate.")
     ] = None

@@ -7,14 +7,14 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect
 from chronos_ec2.cli.output import console, print_json, verdict_line
 from chronos_ec2.client.report import report_of
 from chronos_ec2.services.report import REPORT
 
 
 def report(
-    run_id: Annotated[str, typer.Argument(help="A run id, see `runs`.")],
+    run_id: RunId,
     to: Annotated[Path | None, typer.Option(help="The file to write. Default: RUN/report.html.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     environment: Environment = "dev",

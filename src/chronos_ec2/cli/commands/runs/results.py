@@ -8,14 +8,14 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect, on_interrupt
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
 from chronos_ec2.services.results import fetch_result, list_results, missing_files
 from chronos_ec2.services.run_queries import find_run
 
 
 def results(
-    run_id: Annotated[str, typer.Argument(help="A run id, see `runs`.")],
+    run_id: RunId,
     to: Annotated[Path | None, typer.Option(help="The folder to write to. Default: one named like the run.")] = None,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="The checkpoints too.")] = False,
     environment: Environment = "dev",

@@ -10,7 +10,8 @@ import typer
 from rich.text import Text
 
 from chronos_ec2.bootstrap import OperatorWorld
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
+from chronos_ec2.cli.completion import run_ids
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect
 from chronos_ec2.cli.output import (
     as_document,
     coloured_status,
@@ -92,7 +93,7 @@ def list_(
 
 @runs.command()
 def show(
-    run_id: Annotated[str, typer.Argument(help="A run id, see `runs`.")],
+    run_id: RunId,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
@@ -129,7 +130,9 @@ def show(
 
 @runs.command()
 def compare(
-    run_ids: Annotated[list[str], typer.Argument(metavar="RUN RUN...", help="Run ids, see `runs`.")],
+    run_ids: Annotated[
+        list[str], typer.Argument(metavar="RUN RUN...", help="Run ids, see `runs`.", autocompletion=run_ids)
+    ],
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
