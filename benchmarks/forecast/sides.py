@@ -141,7 +141,7 @@ def _tensors(folder: Path, model: Path) -> int:
         for history, _ in _groups(folder):
             ids = history["item_id"].to_numpy()
             count = len(np.unique(ids))
-            values = np.array(history["target"]).reshape(count, 1, -1)
+            values = history["target"].to_numpy().copy().reshape(count, 1, -1)
             found = torch.stack(
                 pipeline.predict(values, prediction_length=HORIZON, context_length=CONTEXT, batch_size=_BATCH)
             )
