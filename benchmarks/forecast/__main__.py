@@ -120,7 +120,7 @@ def text(rows: Sequence[dict[str, Any]], limit_gb: float = LIMIT_GB) -> str:
                 lines.append(f"{about}| {side} | | | | over {limit_gb * 1000:,.0f} | out of memory |")
                 continue
             lines.append(
-                f"{about}| {side} | {found['seconds']:.1f} | {found['cpu_seconds']:.1f} "
+                f"{about}| {side} | {found['seconds']:.1f} | {found['cpu_seconds']:.2f} "
                 f"| {row['series'] / found['cpu_seconds']:,.0f} | {found['peak_mb']:,} "
                 f"| {found['cpu_seconds'] / ours['cpu_seconds']:.2f} |"
             )
