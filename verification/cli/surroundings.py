@@ -91,7 +91,7 @@ def files() -> Iterator[Situation]:
 def _tables() -> Iterator[Situation]:
     """Data sets that a laptop can see through. What an encoding or an id makes of a file is refused or shown safely."""
     forecast = ("forecast", "--horizon", "6", "--model", "champion", "--json", "--data")
-    for name in ("good.csv", "windows.csv", "semicolons.csv"):
+    for name in ("good.csv", "windows.csv", "semicolons.csv", "utf-16.csv"):
         yield Situation(f"data check: {name}", ("data", "check", name, "--json"), OK)
     for name in ("control.csv", "long-id.csv", "gaps.csv", "ragged.csv", "quote.csv", "nul.csv"):
         for json in ((), ("--json",)):
@@ -99,7 +99,7 @@ def _tables() -> Iterator[Situation]:
             yield Situation(" ".join(line), line, OK | MEND, reports=True)
         yield Situation(f"forecast: {name}", (*forecast, f"./{name}"), OK | MEND, renews=True)
     for name in (
-        "latin-1.csv", "utf-16.csv", "long-header.csv", "header.csv", "empty.csv", "words.csv", "damaged.parquet",
+        "latin-1.csv", "long-header.csv", "header.csv", "empty.csv", "words.csv", "damaged.parquet",
         "damaged.feather", "pointer.parquet", "empty", "none", "a-file", "loop.yaml", "nowhere",
     ):  # fmt: skip
         yield Situation(f"data check {name}", ("data", "check", name, "--json"), MEND, reports=True)
