@@ -67,3 +67,9 @@ def test_what_fits(limit: float, used: int, problem: str | None) -> None:
     quota = quota_of("g4dn.2xlarge", ON_DEMAND)
     assert quota is not None
     assert VcpuQuota("g4dn.2xlarge", 8, quota, limit, used).problem == problem
+
+
+def test_what_is_left_of_a_quota() -> None:
+    quota = quota_of("g4dn.2xlarge", ON_DEMAND)
+    assert quota is not None
+    assert VcpuQuota("g4dn.2xlarge", 8, quota, 16.0, 12).left == "4 of the account's 16 are left"
