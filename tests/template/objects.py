@@ -17,19 +17,23 @@ from chronos_ec2.domain.records.s3_keys import (
     claim_key,
     code_key,
     exit_report_key,
+    followed_key,
     hub_model_key,
     idle_unreadable_key,
     incident_key,
     judgement_key,
     lane_turn_key,
+    ledger_key,
     log_key,
     model_key,
     outcome_key,
     python_env_key,
     run_key,
+    schedule_key,
     set_aside_key,
     shared_key,
     status_key,
+    success_key,
     suspect_key,
     teardown_key,
 )
@@ -68,18 +72,20 @@ OBJECTS: dict[str, Sequence[str]] = {
         run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),
         log_key(ENVIRONMENT, RUN, "trainer.log", 1), run_key(ENVIRONMENT, RUN, "metrics.jsonl"),
     ],
-    "the final record: `RUN/state.json`, `RUN/cleanup_status.json`": [
-        run_key(ENVIRONMENT, RUN, "state.json"), run_key(ENVIRONMENT, RUN, "cleanup_status.json"),
-    ],
-    "markers of messages: `notified/`, `incidents/`": [
-        incident_key(ENVIRONMENT, RUN, "failed", 1), incident_key(ENVIRONMENT, "i-0123456789abcdef0", "orphan", None),
-    ],
+    "the final record: `RUN/state.json`": [run_key(ENVIRONMENT, RUN, "state.json")],
+    "the receipt: `RUN/cleanup_status.json`": [run_key(ENVIRONMENT, RUN, "cleanup_status.json")],
+    "markers of messages about runs: `notified/`": [incident_key(ENVIRONMENT, RUN, "failed", 1)],
+    "about instances: `incidents/`": [incident_key(ENVIRONMENT, "i-0123456789abcdef0", "orphan", None)],
+    "about schedules: `incidents/schedule-NAME/`": [incident_key(ENVIRONMENT, "schedule-nightly", "skipped", None)],
     "`suspects/`": [suspect_key(ENVIRONMENT, "i-0123456789abcdef0"), idle_unreadable_key(LANE, "etag")],
     "`unreadable/`": [set_aside_key(LANE, "etag")],
     "the champion of a model: `models/MODEL/champion.json`": [champion_key(ENVIRONMENT, "default")],
     "`models/MODEL/` `history/` `judgements/`": [
         champion_version_key(ENVIRONMENT, "default", 1), judgement_key(ENVIRONMENT, "default", RUN),
     ],
+    "the order of a schedule: `schedules/NAME/order.json`": [schedule_key(ENVIRONMENT, "nightly")],
+    "what it has started: `schedules/NAME/ledger.json`": [ledger_key(ENVIRONMENT, "nightly")],
+    "what follows a run: `followed/RUN.json`": [followed_key(ENVIRONMENT, RUN)],
     "`sweep.json`": [lane_turn_key(ENVIRONMENT)],
     "`teardown.json`": [teardown_key(ENVIRONMENT)],
     "`cached-datasets/` `agent/` `code/` `python-env/`, by hash": [
@@ -88,6 +94,9 @@ OBJECTS: dict[str, Sequence[str]] = {
     "`cached-datasets/models/`, by hash": [model_key(HASH, "model.safetensors")],
     "`cached-datasets/ENV/models/`": [hub_model_key(ENVIRONMENT, "amazon/chronos-2", HASH[:40])],
     "`cached-datasets/ENV/training-data/`": [shared_key(ENVIRONMENT, "training-data/sales/a.parquet")],
+    "data are whole: `cached-datasets/ENV/training-data/NAME/_SUCCESS`": [
+        success_key(ENVIRONMENT, "training-data/sales/"),
+    ],
     "`cached-datasets/ENV/configs/`": [shared_key(ENVIRONMENT, "configs/train.yaml")],
 }  # fmt: skip
 """Each row of the table, with keys that the policies have to treat alike."""
@@ -117,14 +126,15 @@ def may(of: Policies, who: str, action: str, key: str) -> bool:
     )
 
 
-def rows() -> list[Row]:
+@cache
+def rows() -> tuple[Row, ...]:
     """The table. Raises AssertionError if the keys of a row are not treated alike."""
     found = []
     for name, keys in OBJECTS.items():
         first, *rest = ({action: _allowed(action, key) for action in ACTIONS} for key in keys)
         assert all(other == first for other in rest), f"{name}: {keys}"
         found.append(Row(name, first))
-    return found
+    return tuple(found)
 
 
 def _allowed(action: str, key: str) -> tuple[str, ...]:
