@@ -13,7 +13,7 @@ from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.convert import as_parquet
 from chronos_ec2.cli.output import console, print_warning
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import is_name, one_line
+from chronos_ec2.domain.parsing.names import counted, is_name, one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.job_config.jobs import ForecastConfig, JobConfig
 from chronos_ec2.job_config.parse import parse_config
@@ -100,7 +100,9 @@ class InputFinder:
             rows = sum(one.rows for one in converted)
             series = sum(len(one.series) for one in converted)
             wide = f"; {series} columns are series" if series else ""
-            console.print(f"converted {len(converted)} files of {one_line(text, 200)} to Parquet, {rows} rows{wide}")
+            console.print(
+                f"converted {counted(len(converted), 'file')} of {one_line(text, 200)} to Parquet, {rows} rows{wide}"
+            )
         return folder
 
     def _path(self, option: str, text: str) -> str:
