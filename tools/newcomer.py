@@ -1,7 +1,7 @@
 """Do what README says, in a fresh clone and from its own lines: `make newcomer`.
 
-The demo first, then the lines of `On AWS` on an embedded AWS: a check, a first training on a CSV file, a forecast by its
-model, the report, and what is left. What a machine without AWS account and GPU cannot do as it stands is changed, and
+The demo first, then the lines of `On AWS` on an embedded AWS: a check, a first training on a CSV file, a forecast by
+its model, the report, and what is left. What a machine without AWS account and GPU cannot do as it stands is changed, and
 each change is said: sam has deployed already, a CPU trains, and the model is a small new one.
 """
 
@@ -85,7 +85,7 @@ def _on_aws(clone: Path, shell: list[str], yaml: str) -> None:
                     _do([*_adapted(waiting, program), "--model", f"run:{trained}"], clone, environ)
                 _do([str(program), "report", trained], clone, environ)
                 later = []
-            elif command[1] == "launch":
+            elif command[1:3] == ["launch", "--trainer"]:
                 _do([str(program), "monitor"], clone, environ)
     finally:
         _do([str(program), "local", "down"], clone)
