@@ -1,8 +1,8 @@
 """Do what README says, in a fresh clone and from its own lines: `make newcomer`.
 
 The demo first, then the lines of `On AWS` on an embedded AWS: a check, a first training on a CSV file, a forecast by
-its model, the report, and what is left. What a machine without AWS account and GPU cannot do as it stands is changed, and
-each change is said: sam has deployed already, a CPU trains, and the model is a small new one.
+its model, the report, and what is left. What a machine without AWS account and GPU cannot do is changed: sam has
+deployed already, a CPU trains, and the model is a small new one.
 """
 
 from __future__ import annotations
