@@ -7,7 +7,6 @@ from datetime import timedelta
 from itertools import chain
 from pathlib import Path
 
-from agent.boot.packages import PackageInstallation
 from agent.checkpoint.restore import restore, restore_metrics
 from agent.data.dataset import DataSet, download
 from agent.data.trainer_code import fetch_code
@@ -26,9 +25,8 @@ _log = logging.getLogger(__name__)
 class DataSync:
     """Brings onto the instance what the work needs."""
 
-    def __init__(self, context: RunContext, packages: PackageInstallation) -> None:
+    def __init__(self, context: RunContext) -> None:
         self._ctx = context
-        self._packages = packages
         self._checkpoints_known = False
 
     def find_checkpoints(self) -> None:
@@ -50,8 +48,8 @@ class DataSync:
         environment = self._ctx.identity.environment
         return (own,) if parent is None else (own, run_key(environment, parent.checkpoints_of, CHECKPOINTS))
 
-    def download(self, config: JobConfig) -> None:
-        """Download exactly what the request names, and check the columns of the data set. Raises RunFailed."""
+    def download(self) -> None:
+        """Download exactly the data set that the request names. Raises RunFailed."""
         ctx = self._ctx
         ctx.record.dataset = dataset = self._download(ctx.request.dataset_keys, ctx.workdir.data)
         if ctx.request.future_keys:
@@ -60,12 +58,18 @@ class DataSync:
         dataset.write_hashes(ctx.workdir.data_hashes)
         if (parent := ctx.request.parent) and parent.data_sha256 not in (None, dataset.sha256):
             raise RunFailed(Cause.USER_CODE, f"data set: its files have changed since run {parent.run_id}")
-        self._packages.wait(ctx.control.check)
+        _log.info("data set: %d files, %d bytes", len(dataset.files), dataset.size)
+
+    def prepare(self, config: JobConfig) -> None:
+        """Check the columns of the data set, and download models and code. Raises RunFailed."""
+        ctx = self._ctx
+        assert ctx.record.dataset is not None
+        files = [one.path for one in ctx.record.dataset.files]
         # pyarrow and numpy take as long to import as all that the claim needs, and are installed after it.
         from agent.data.columns import count_rows  # noqa: PLC0415
 
         try:
-            rows = count_rows([one.path for one in dataset.files], config.data)
+            rows = count_rows(files, config.data)
         except InvalidInput as error:
             raise RunFailed(Cause.USER_CODE, str(error)) from error
         ctx.record.rows = rows
@@ -73,7 +77,7 @@ class DataSync:
         self._download_models(config)
         if ctx.request.code_sha256 is not None:
             fetch_code(ctx.world.store.objects, ctx.request.code_sha256, ctx.workdir.code)
-        _log.info("data set: %d files, %d bytes, %d rows", len(dataset.files), dataset.size, rows)
+        _log.info("data set: %d rows", rows)
 
     def _download_models(self, config: JobConfig) -> None:
         """Download the models of the request. A model that it does not pin is never loaded."""

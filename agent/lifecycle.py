@@ -16,7 +16,7 @@ from agent.data_sync import DataSync
 from agent.errors import RunFailed
 from agent.host import nvml
 from agent.logs.redaction import redacted
-from agent.preflight.checks import Check, Needs, preflight
+from agent.preflight.checks import Check, Needs, check_packages, preflight
 from agent.protocol.workdir import Workdir
 from agent.results.cleanup import clean, delete_all
 from agent.results.upload import RUN
@@ -94,7 +94,7 @@ class AgentRun:
         self._ctx = context
         self._step_seconds = step_seconds
         self._packages = PackageInstallation(packages, context.world.transfer, context.progress.synced)
-        self._data = DataSync(context, self._packages)
+        self._data = DataSync(context)
         self._run_document_written = False
 
     def run(self) -> int:
@@ -120,7 +120,10 @@ class AgentRun:
                 config = self._initialize()
             with record.phase(Status.DATA_SYNC):
                 self._enter(Status.DATA_SYNC, "downloading")
-                self._data.download(config)
+                self._data.download()
+                self._packages.wait(self._ctx.control.check)
+                check_packages(self._checked)
+                self._data.prepare(config)
                 self._data.restore()
             with record.phase(Status.TRAINING):
                 self._work()

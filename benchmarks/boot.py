@@ -112,7 +112,7 @@ def _boot(checkout: Path, environment: str, endpoint: str) -> Steps:
     command = [sys.executable, "-c", _LAUNCH, _BUCKET, environment]
     done = subprocess.run(command, env=variables, cwd=checkout, check=True, stdout=subprocess.PIPE, text=True)
     instance_id, _, user_data = done.stdout.partition("\n")
-    instance = InstanceContainer.create(instance_id, user_data, endpoint, "test")
+    instance = InstanceContainer.create(instance_id, user_data, endpoint, "test", packages_in_image=False)
     try:
         instance.start()
         steps = _steps(_lines(instance))
@@ -171,7 +171,9 @@ def _text(figures: dict[str, Any]) -> str:
     rows.append(f"| imports before the claim, of processor time | {before.get('imports_cpu_seconds', '')} | "
                 f"{figures['imports_cpu_seconds']} |")  # fmt: skip
     table = "\n".join(["| step | before, s | now, s |", "|---|---:|---:|", *rows])
-    return f"""{table}
+    return f"""`python -m benchmarks.boot [COMMIT]`, as root, with Docker
+
+{table}
 
 From the start of boot.sh in an instance container (systemd, cloud-init, the real user data; the packages come from moto
 over the network) to the claim: medians of {ROUNDS} boots each, made in turn on two cores with other work beside them.

@@ -1,4 +1,4 @@
-"""Starts the instance of a run that waits for one, for the watchdog, which may not start instances itself."""
+"""Starts instances for the watchdog, which may not start them itself, and the runs of schedules."""
 
 from __future__ import annotations
 
@@ -9,26 +9,54 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chronos_ec2.bootstrap import launcher as make_launcher
+from chronos_ec2.bootstrap import schedules as make_schedules
 from chronos_ec2.domain.errors import InvalidDocument, LaunchRefused, NotAllowed, Superseded
 from chronos_ec2.domain.events import Ignored, parse_relaunch
 from chronos_ec2.domain.parsing.times import format_time
+from chronos_ec2.domain.schedules.decide import Nothing
+from chronos_ec2.domain.schedules.events import DataArrived, RunSucceeded, TimeHasCome, parse_invocation
 from chronos_ec2.services.launch import Launched, WaitsForCapacity
+from chronos_ec2.services.schedules import Started
 
 logger = Logger()
-launcher = cache(make_launcher)
+schedules = cache(make_schedules)
 
 
 @logger.inject_lambda_context
 def handler(event: object, _context: object) -> None:
-    """Start the instance, or note that EC2 has no capacity for it. Repeating the request starts no second one."""
-    wanted = parse_relaunch(event, os.environ["ENVIRONMENT"])
+    """Start an instance, or the run of a schedule. Repeating the request starts no second one."""
+    environment = os.environ["ENVIRONMENT"]
+    match parse_invocation(event, environment):
+        case TimeHasCome(schedule, at):
+            _log(schedule, schedules().invoke(schedule, at))
+        case RunSucceeded(schedule, run_id):
+            _log(schedule, schedules().after(schedule, run_id))
+        case DataArrived(data_set, at):
+            found = schedules().data_arrived(data_set, at)
+            for schedule, done in found.items():
+                _log(schedule, done)
+            if not found:
+                logger.info("nothing to start", reason=f"no schedule waits for data set {data_set}")
+        case Ignored(reason):
+            logger.info("ignored", reason=reason)
+        case None:
+            _start_instance(event, environment)
+
+
+def _log(schedule: str, done: Started | Nothing) -> None:
+    run_id = done.run_id if isinstance(done, Started) else None
+    message = "run of a schedule started" if run_id else "schedule starts nothing"
+    logger.info(message, extra={"schedule": schedule, "run_id": run_id}, reason=done.reason)
+
+
+def _start_instance(event: object, environment: str) -> None:
+    wanted = parse_relaunch(event, environment)
     if isinstance(wanted, Ignored):
         logger.info("ignored", reason=wanted.reason)
         return
     about = {"environment": wanted.lane.environment, "lane": wanted.lane.name, "run_id": wanted.run_id}
     try:
-        found = launcher().start(wanted.lane, wanted.run_id)
+        found = schedules().launcher.start(wanted.lane, wanted.run_id)
     except (InvalidDocument, LaunchRefused, NotAllowed, Superseded) as error:
         # In the lock, which the watchdog reads next: a retry would find nothing to do.
         logger.warning("not started", extra=about, reason=str(error))

@@ -18,7 +18,7 @@ _PEOPLE_SEE = ("src/chronos_ec2", "agent")
 _NOT_SEEN = ("src/chronos_ec2/testing/",)
 _TREE = ROOT / "src/chronos_ec2/domain/errors.py"
 _ROOTS = {"ChronosError"}
-_INTERNAL = {"LostRace", "Fenced", "EndedByWatchdog", "Stopped", "InvalidDocument"}
+_INTERNAL = {"LostRace", "Fenced", "EndedByWatchdog", "Stopped", "InvalidDocument", "ObjectChanged"}
 """Errors that no person meets: they end an agent, or make the watchdog look again."""
 
 
@@ -50,12 +50,27 @@ def errors() -> dict[str, list[tuple[str, str]]]:
 
 def as_markdown() -> str:
     """The section with all errors."""
-    lines = [HEADING, "Written by `python -m tools.error_list`; `…` stands for what differs.\n"]
+    lines = [
+        HEADING,
+        "Written by `python -m tools.error_list`; `…` stands for what differs.\n",
+    ]
+    taken: set[str] = set()
     for name, rows in errors().items():
-        lines += [f"**{name}**\n", "| The error says | The hint says |", "|---|---|"]
-        lines += [f"| {_cell(problem)} | {_cell(hint)} |" for problem, hint in rows]
+        lines += [f"**[{name}](#{name.lower()})**\n", "| The error says | The hint says |", "|---|---|"]
+        for problem, hint in rows:
+            anchor = _anchor(problem, taken)
+            taken.add(anchor)
+            lines.append(f'| <a id="{anchor}"></a>{_cell(problem)} | {_cell(hint)} |')
         lines.append("")
     return "\n".join(lines)
+
+
+def _anchor(problem: str, taken: set[str]) -> str:
+    """The first words of an error, as many as make its anchor one of its own."""
+    words = re.findall(r"[a-z0-9]+", problem.lower())
+    shortest = next((n for n in range(6, len(words)) if "error-" + "-".join(words[:n]) not in taken), len(words))
+    anchor = "error-" + "-".join(words[:shortest])
+    return next(each for each in (anchor, *(f"{anchor}-{n}" for n in range(2, 99))) if each not in taken)
 
 
 def with_errors(document: str) -> str:

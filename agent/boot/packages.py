@@ -77,7 +77,7 @@ class PackageInstallation(Background):
             if self._packages is not None:
                 self._install(self._packages)
                 _log.info("packages installed within %.1f s", time.monotonic() - began)
-        except (ServiceUnavailable, OSError, tarfile.TarError, subprocess.CalledProcessError, ValueError) as error:
+        except Exception as error:  # noqa: BLE001 - whatever it is, the run must not go on without the packages
             output = getattr(error, "stderr", None) or str(error)
             self._problem = one_line(output.strip().splitlines()[-1] if output.strip() else repr(error), 300)
             _log.exception("packages not installed")

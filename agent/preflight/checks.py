@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import logging
 import os
@@ -9,7 +10,7 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from functools import cache
@@ -68,8 +69,17 @@ def preflight(
     Raises:
         RunFailed: a check failed. The message names every failed check and its remedy.
     """
+    _report(_checks(workdir, needs, driver, clock_offset), on_check)
+
+
+def check_packages(on_check: Callable[[Check], None]) -> None:
+    """Run the check of what the agent has installed beside the others. Raises RunFailed."""
+    _report([check_versions()], on_check)
+
+
+def _report(checks: Iterable[Check], on_check: Callable[[Check], None]) -> None:
     failed = []
-    for check in _checks(workdir, needs, driver, clock_offset):
+    for check in checks:
         _log.log(logging.INFO if check.ok else logging.ERROR, "preflight %s: %s", check.name, check.value)
         on_check(check)
         if not check.ok:
@@ -84,7 +94,6 @@ def preflight(
 def _checks(
     workdir: Path, needs: Needs, driver: nvml.Driver | nvml.NoDriver, clock_offset: timedelta | None
 ) -> Iterator[Check]:
-    yield check_versions()
     yield check_disk(workdir, needs.dataset_bytes, needs.allow_cpu)
     yield check_clock(clock_offset)
     yield check_driver(driver, needs)
@@ -95,11 +104,10 @@ def _checks(
 
 def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
     """The training packages are installed, and Chronos is recent enough."""
-    try:
-        found = versions(installed)
-    except metadata.PackageNotFoundError as error:
+    found = versions(installed)
+    if missing := [name for name in _PACKAGES if name not in found]:
         remedy = "an AMI with AgentPackages=image has to have all of agent/requirements.txt"
-        return Check("versions", ok=False, value=f"{error.name} is not installed", remedy=remedy)
+        return Check("versions", ok=False, value=f"{missing[0]} is not installed", remedy=remedy)
     value = ", ".join(f"{name} {version}" for name, version in found.items())
     chronos = tuple(int(part) for part in found["chronos-forecasting"].split(".")[:3] if part.isdigit())
     remedy = "install chronos-forecasting 2.3.2 or later"
@@ -107,8 +115,12 @@ def check_versions(installed: Callable[[str], str] = metadata.version) -> Check:
 
 
 def versions(installed: Callable[[str], str] = metadata.version) -> dict[str, str]:
-    """Versions by package name. Raises PackageNotFoundError."""
-    return {"python": platform.python_version()} | {name: installed(name) for name in _PACKAGES}
+    """Versions by package name, as far as the packages are installed."""
+    found = {"python": platform.python_version()}
+    for name in _PACKAGES:
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            found[name] = installed(name)
+    return found
 
 
 def check_disk(

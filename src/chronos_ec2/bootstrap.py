@@ -18,7 +18,7 @@ from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -41,10 +41,12 @@ from chronos_ec2.ports import (
     Prices,
     SetupChecks,
     Stack,
+    Timetable,
 )
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.prices import CurrentPrices
+from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
@@ -52,7 +54,7 @@ if TYPE_CHECKING:
     from chronos_ec2.services.launch.prepare import LaunchPreparation
 
 __all__ = [
-    "AgentWorld", "OperatorWorld", "agent_world", "deployment", "forget_credentials", "launcher", "operator_world",
+    "AgentWorld", "OperatorWorld", "agent_world", "deployment", "forget_credentials", "operator_world", "schedules",
     "watchdog",
 ]  # fmt: skip
 _PARALLEL_LANES = 32
@@ -90,6 +92,8 @@ class OperatorWorld:
     catalogue: Catalogue
     clock: Clock
     limits: Limits
+    schedules: Schedules
+    timetable: Timetable
 
     def launch_preparation(self, report: Callable[[str], None], warn: Callable[[str], None]) -> LaunchPreparation:
         """What prepares launches; `report` gets each slow step, `warn` each likely mistake."""
@@ -140,9 +144,17 @@ def watchdog() -> Reconciler:
     )
 
 
-def launcher() -> Launcher:
-    """The launcher of the launcher function, from its environment variables."""
+def schedules() -> Schedules:
+    """The schedules, and the launcher, of the launcher function, from its environment variables."""
     settings = LauncherSettings.read(os.environ)
+    place = StackLocation.of(settings.topic_arn, settings.stack.bucket)
+    notifier = SnsNotifier(client("sns"), settings.topic_arn)
+    launcher = _launcher(settings)
+    environment = settings.stack.environment
+    return Schedules(environment, launcher.store, launcher, notifier, launcher.clock, place, settings.stack_id)
+
+
+def _launcher(settings: LauncherSettings) -> Launcher:
     stack = settings.stack
     return Launcher(
         bucket=stack.bucket,
@@ -197,7 +209,8 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     place = StackLocation.of(stack.topic_arn, stack.bucket)
     prices = CurrentPrices(AwsPrices(lambda service, where: client(service, where, brief=True)), BundledPrices())
     # The operator may start instances, so no function is asked.
-    relauncher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock, stack.bounds)
+    launcher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock, stack.bounds)
+    schedules = Schedules(environment, store, launcher, notifier, clock, place, stack.stack_id)
     return OperatorWorld(
         stack=stack,
         store=store,
@@ -215,7 +228,11 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             lambda service: client(service, region), stack.launch_template_id, stack.subnet_ids
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, relauncher, clock, limits, place, prices),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, schedules, clock, limits, place, prices),
+        schedules=schedules,
+        timetable=SchedulerTimetable(
+            scheduler, stack.schedule_group, stack.schedule_role_arn, stack.launcher_function_arn
+        ),
         prices=prices,
         hub=HuggingFaceHub(),
         catalogue=Ec2Catalogue(ec2),

@@ -68,6 +68,8 @@ class LauncherSettings:
     subnet_ids: tuple[str, ...]
     launch_template_id: str
     bounds: StackBounds
+    topic_arn: str
+    stack_id: str
 
     @classmethod
     def read(cls, variables: Mapping[str, str]) -> LauncherSettings:
@@ -77,6 +79,8 @@ class LauncherSettings:
             stack=stack,
             subnet_ids=tuple(_required(variables, "SUBNET_IDS").split(",")),
             launch_template_id=_required(variables, "LAUNCH_TEMPLATE_ID"),
+            topic_arn=_required(variables, "TOPIC_ARN"),
+            stack_id=_required(variables, "STACK_ID"),
             bounds=StackBounds(
                 instance_types=tuple(_required(variables, "ALLOWED_INSTANCE_TYPES").split(",")),
                 max_types=_whole(variables, "MAX_TYPES_PER_RUN"),

@@ -18,6 +18,7 @@ import pytest
 import torch
 from chronos import BaseChronosPipeline
 
+from agent.boot.packages import Packages
 from agent.boot.request import read_request
 from agent.checkpoint.upload import CheckpointUploader, store_checkpoint
 from agent.host import nvml
@@ -31,7 +32,7 @@ from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.request import ModelReference
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.s3_keys import python_env_key, run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.testing import Faults, MemoryAws, MemoryClock, MemoryObjects, MemoryTransfer
 from chronos_ec2.worker.control import Control
@@ -175,6 +176,22 @@ def test_a_run_leaves_a_report_however_it_ended(world: World, workdir: Workdir, 
     assert all(part in report for part in ("Time line", "data_sync", "Loss", "<svg", "step_seconds: 0.01"))
 
 
+def test_packages_that_cannot_be_installed_end_the_run_on_this_instance(
+    world: World, workdir: Workdir, tmp_path: Path
+) -> None:
+    launch(world, a_config())
+    packages = Packages("0" * 64, tmp_path / "requirements.txt", tmp_path / "packages")
+    world.memory.objects.write(python_env_key("0" * 64), b"forged")
+    assert run_agent(world, "bucket", an_identity(), workdir, Control(), packages) == FAILED
+    verdict = the_run(world).verdict
+    assert verdict is not None
+    assert verdict.cause is Cause.INFRA
+    assert verdict.message.startswith("the trainer's packages: their archive has the SHA-256 ")
+    document = world.document("training.json")
+    assert document["retry_elsewhere"] is True
+    assert "training" not in document["phases"]
+
+
 @pytest.mark.skipif(nvml.utilisation() is not None, reason="this machine has a GPU")
 def test_a_failed_preflight_reports_its_checks_and_whether_another_instance_may_work(
     world: World, workdir: Workdir
@@ -182,7 +199,7 @@ def test_a_failed_preflight_reports_its_checks_and_whether_another_instance_may_
     launch(world, a_config(), allow_cpu=False)
     assert run_to_end(world, workdir) == FAILED
     checks = {check["name"]: check for check in world.document("run.json")["preflight"]}
-    assert (len(checks), checks["versions"]["ok"], checks["gpu"]["ok"]) == (7, True, False)
+    assert (len(checks), checks["disk"]["ok"], checks["gpu"]["ok"]) == (6, True, False)
     assert "launch a GPU instance type" in checks["gpu"]["remedy"]
     assert world.document("training.json")["retry_elsewhere"] is False
     assert problems(world.document("training.json")) == []

@@ -15,9 +15,9 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
 from chronos_ec2.aws.sns_notifier import SnsNotifier
-from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer
+from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer, Timetable
 from chronos_ec2.testing import MemoryAws
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
@@ -32,6 +32,7 @@ class Ports:
     transfer: ObjectTransfer
     fleet: Fleet
     deadlines: Deadlines
+    timetable: Timetable
     notifier: Notifier
     subnet_ids: tuple[str, ...]
     published: Callable[[], list[dict[str, Any]]]
@@ -64,7 +65,7 @@ def _memory() -> Ports:
         ]
 
     return Ports(
-        "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.notifier,
+        "memory", world.objects, world.transfer, world.fleet, world.deadlines, world.timetable, world.notifier,
         ("subnet-a", "subnet-b"), published, world.fleet.add, world.streams, world.streams.lines.__getitem__,
         world.objects.begin, world.fleet.protected.add, world.objects.withhold,
     )  # fmt: skip
@@ -126,9 +127,12 @@ def _on_aws(name: str) -> Ports:
     scheduler.create_schedule_group(Name=unique)
     fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template, profile)
     deadlines = SchedulerDeadlines(scheduler, unique, "arn:aws:iam::123456789012:role/deadlines")
+    scheduler.create_schedule_group(Name=f"{unique}-runs")
+    function = "arn:aws:lambda:us-east-1:123456789012:function:launcher"
+    timetable = SchedulerTimetable(scheduler, f"{unique}-runs", "arn:aws:iam::123456789012:role/runs", function)
     return Ports(
-        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, SnsNotifier(sns, topic), subnets,
-        published, add_instance, CloudWatchStreams(logs, unique), logged,
+        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, timetable, SnsNotifier(sns, topic),
+        subnets, published, add_instance, CloudWatchStreams(logs, unique), logged,
         lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
         lambda instance_id: ec2.modify_instance_attribute(
             InstanceId=instance_id, DisableApiTermination={"Value": True}

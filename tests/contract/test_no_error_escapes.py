@@ -29,7 +29,7 @@ from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -165,6 +165,11 @@ def _deadlines(wire: Wire) -> SchedulerDeadlines:
     return SchedulerDeadlines(wire.client("scheduler"), DEADLINE_GROUP, DEADLINE_ROLE_ARN)
 
 
+def _timetable(wire: Wire) -> SchedulerTimetable:
+    launcher = "arn:aws:lambda:us-east-1:123456789012:function:launcher"
+    return SchedulerTimetable(wire.client("scheduler"), GROUP, "arn:aws:iam::123456789012:role/runs", launcher)
+
+
 def _checks(wire: Wire) -> StackSetupChecks:
     return StackSetupChecks(wire.client, BUCKET, (TOPIC,), "team@example.com", "chronos-ec2-dev")
 
@@ -231,6 +236,10 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "CloudFormationDeployment.delete": lambda wire: _deployment(wire).delete(),
     "CloudFormationDeployment.unfinished": lambda wire: _deployment(wire).unfinished(),
     "LambdaRelauncher.relaunch": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").relaunch(launching()),
+    "LambdaRelauncher.follow": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").follow(launching(), "nightly"),
+    "SchedulerTimetable.put": lambda wire: _timetable(wire).put("nightly", "cron(0 3 * * ? *)"),
+    "SchedulerTimetable.remove": lambda wire: _timetable(wire).remove("nightly"),
+    "SchedulerTimetable.listed": lambda wire: _timetable(wire).listed(),
     "read_stack": lambda wire: read_stack(wire.client("cloudformation"), "dev"),
 }
 """A call of each public method and function that asks AWS. moto refuses some: what counts is the fault."""
@@ -253,6 +262,7 @@ OF_ONE_METHOD: dict[str, dict[str, Expected]] = {
     "S3Objects.create": {"PreconditionFailed": LostRace},
     "S3Objects.replace": {"PreconditionFailed": LostRace, "NoSuchKey": LostRace},
     "read_stack": {"ValidationError": NotDeployed},
+    "SchedulerTimetable.put": {"ValidationException": InvalidInput},
 }
 NO_BUCKET: dict[str, Expected] = {"NoSuchBucket": InvalidInput}
 TRANSFERS = {name for name in METHODS if name.startswith("S3Transfer.")}

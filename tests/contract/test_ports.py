@@ -323,6 +323,22 @@ class TestLogStreams:
         assert [line for _, line in ports.logged("run/1/trainer.log")] == lines
 
 
+class TestTimetable:
+    def test_what_is_put_is_listed_until_it_is_removed(self, ports: Ports) -> None:
+        assert ports.timetable.listed() == {}
+        ports.timetable.put("nightly", "cron(0 3 * * ? *)")
+        ports.timetable.put("hourly", "rate(1 hour)", enabled=False)
+        assert ports.timetable.listed() == {"nightly": True, "hourly": False}
+        ports.timetable.remove("hourly")
+        ports.timetable.remove("hourly")
+        assert ports.timetable.listed() == {"nightly": True}
+
+    def test_putting_again_replaces(self, ports: Ports) -> None:
+        ports.timetable.put("nightly", "cron(0 3 * * ? *)")
+        ports.timetable.put("nightly", "cron(0 4 * * ? *)", enabled=False)
+        assert ports.timetable.listed() == {"nightly": False}
+
+
 class TestFleet:
     @pytest.fixture(autouse=True)
     def _end_everything(self, ports: Ports) -> Iterator[None]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,7 @@ from chronos_ec2.domain.events import (
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.schedules.events import DataArrived, RunSucceeded, TimeHasCome, parse_invocation
 from chronos_ec2.testing.builders import INSTANCE_ID, LANE, RUN_ID
 
 CREATED, DELETED = ("aws.s3", "Object Created"), ("aws.s3", "Object Deleted")
@@ -251,6 +253,9 @@ MEANING: dict[str, Event] = {
     "dlq-failed-instance-changed": _TERMINATED,
     "dlq-failed-instance-changed-twice": _TERMINATED,
     "relaunch": Ignored("no detail"),
+    "schedule-time": Ignored("no detail"),
+    "schedule-after": Ignored("no detail"),
+    "s3-object-created-data": _ANOTHER_KEY,
     "dlq-failed-launcher": Ignored("no detail"),
     "dlq-failed-sweep": Ignored("no detail"),
     **{name: Ignored("no detail") for name in ("sqs-state-event", "sqs-state-events", "malformed-batch")},
@@ -274,6 +279,34 @@ def test_a_golden_event_means_to_the_launcher(name: str) -> None:
     asked = name in ("relaunch", "dlq-failed-launcher")
     expected = RelaunchWanted(Lane("dev"), "20261123T115900Z-1a2b3c") if asked else Ignored("no lane or run id")
     assert parse_relaunch(json.loads((GOLDEN_EVENTS / f"{name}.json").read_bytes()), "dev") == expected
+
+
+@pytest.mark.parametrize("name", MEANING)
+def test_a_golden_event_means_to_the_schedules(name: str) -> None:
+    raw = json.loads((GOLDEN_EVENTS / f"{name}.json").read_bytes())
+    expected = {
+        "schedule-time": TimeHasCome("nightly", datetime(2026, 11, 23, 3, tzinfo=UTC)),
+        "schedule-after": RunSucceeded("nightly", "20261123T030000Z-1a2b3c"),
+        "s3-object-created-data": DataArrived("sales", datetime(2026, 11, 23, 12, tzinfo=UTC)),
+    }
+    found = parse_invocation(raw, "dev")
+    assert found == expected[name] if name in expected else found is None or isinstance(found, Ignored)
+
+
+@pytest.mark.parametrize(
+    "raw",
+    [
+        {"schedule": "nightly"}, {"schedule": "nightly", "at": "soon"},
+        {"schedule": "../x", "at": "2026-11-23T03:00:00Z"},
+        {"schedule": "nightly", "after": "x"}, {"schedule": 1, "at": "2026-11-23T03:00:00Z"},
+        {"schedule": "a-name-that-is-too-long-for-a-lane", "at": "2026-11-23T03:00:00Z"}, {"source": "aws.s3"},
+        {"source": "aws.s3", "time": "2026-11-23T03:00:00Z",
+         "detail": {"object": {"key": "cached-datasets/prod/training-data/sales/_SUCCESS"}}},
+        {"source": "aws.s3", "detail": {"object": {"key": "cached-datasets/dev/training-data/sales/_SUCCESS"}}},
+    ],
+)  # fmt: skip
+def test_what_names_no_schedule_and_time_is_ignored(raw: object) -> None:
+    assert isinstance(parse_invocation(raw, "dev"), Ignored)
 
 
 def test_every_golden_event_has_a_meaning() -> None:

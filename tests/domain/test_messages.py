@@ -108,6 +108,9 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
     if kind is Kind.LIMIT:  # of the whole environment: no lane decides it
         text = "60 messages in this hour are the limit; waiting for the next: 940 stuck"
         return replace(Incident(kind, LANE, "message-limit", text), **changes)
+    if kind is Kind.SKIPPED:  # the launcher decides it
+        text = f"run {RUN_ID} holds the main lane (training)"
+        return replace(Incident(kind, LANE, "schedule nightly", text), **changes)
     if kind in (Kind.PROMOTED, Kind.KEPT):  # the registry decides it when the run completes
         name, _, run = decided(Kind.COMPLETED)
         text = "significantly better than the champion on the test windows"

@@ -56,6 +56,7 @@ def function_variables(deployed: str, monkeypatch: pytest.MonkeyPatch) -> None:
         "LAUNCH_TEMPLATE_ID": stack.launch_template_id,
         "INSTANCE_PROFILE_ARN": stack.instance_profile_arn,
         "ALLOWED_INSTANCE_TYPES": ",".join(stack.bounds.instance_types),
+        "STACK_ID": stack.stack_id,
         "MAX_TYPES_PER_RUN": str(stack.bounds.max_types),
         "MAX_RUN_HOURS": f"{stack.bounds.max_runtime.total_seconds() / 3600:.0f}",
     }

@@ -38,7 +38,7 @@ ORDER = {"lane": "main", "run_id": RUN_ID}
 def handle(function_variables: None, calls: Recorder) -> Any:
     """The handler, with its stack's settings."""
     module = importlib.import_module("functions.launcher")
-    module.launcher.cache_clear()
+    module.schedules.cache_clear()
 
     def handle(event: Any) -> None:
         with calls.acting("LauncherRole"):

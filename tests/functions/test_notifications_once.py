@@ -22,11 +22,13 @@ from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.records.champion import Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Comparison, OutcomeReport
+from chronos_ec2.domain.records.s3_keys import success_key
 from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.agent import COMPLETED
-from chronos_ec2.testing.builders import LIMITS, seconds
+from chronos_ec2.testing.builders import LIMITS, a_schedule, seconds
+from chronos_ec2.testing.environment import DATA
 from tests.functions.conftest import CONTEXT
 
 EVENTS = Path(__file__).parents[2] / "events"
@@ -158,6 +160,15 @@ def one_whose_model(comparison: Comparison) -> Story:
     return story
 
 
+def a_schedule_whose_lane_is_busy(env: Environment) -> Iterator[None]:
+    env.objects.write(success_key(env.name, DATA), b"")
+    env.schedules.orders.create(a_schedule())
+    for _ in a_run_that_works(env):
+        env.schedules.invoke("nightly", env.clock.now())
+        env.schedules.invoke("nightly", env.clock.now())
+        yield
+
+
 STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.STARTED: (a_run_that_works, [Kind.STARTED]),
     Kind.COMPLETED: (one_that_ends(Outcome.SUCCEEDED, Cause.COMPLETED), [Kind.STARTED, Kind.COMPLETED]),
@@ -174,6 +185,7 @@ STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.ORPHAN: (an_instance_of_nobody, [Kind.ORPHAN]),
     Kind.WAITING: (one_that_waits_for_capacity, [Kind.WAITING]),
     Kind.HELD: (one_on_hold, [Kind.HELD]),
+    Kind.SKIPPED: (a_schedule_whose_lane_is_busy, [Kind.STARTED, Kind.SKIPPED]),
     Kind.LIMIT: (more_unreadable_locks_than_messages, [*[Kind.STUCK] * MAX_MESSAGES_PER_HOUR, Kind.LIMIT]),
 }  # fmt: skip
 

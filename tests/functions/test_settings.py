@@ -26,6 +26,8 @@ LAUNCHER = STACK | {
     "LAUNCH_TEMPLATE_ID": "lt-1",
     "ALLOWED_INSTANCE_TYPES": "g5.*,g4dn.2xlarge",
     "MAX_TYPES_PER_RUN": "4",
+    "TOPIC_ARN": "arn:aws:sns:us-east-1:123456789012:t",
+    "STACK_ID": "arn:aws:cloudformation:us-east-1:123456789012:stack/chronos-ec2-dev/1",
 }
 READ_STACK = StackSettings(
     "dev",

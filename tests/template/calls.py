@@ -246,6 +246,7 @@ NEEDED: dict[str, Needed] = {
     "scheduler.CreateSchedule": _schedule("scheduler:CreateSchedule"),
     "scheduler.DeleteSchedule": _schedule("scheduler:DeleteSchedule"),
     "scheduler.GetSchedule": _schedule("scheduler:GetSchedule"),
+    "scheduler.UpdateSchedule": _schedule("scheduler:UpdateSchedule"),
     "scheduler.ListSchedules": _anywhere("scheduler:ListSchedules"),
     "logs.CreateLogStream": _stream("logs:CreateLogStream"),
     "logs.PutLogEvents": _stream("logs:PutLogEvents"),

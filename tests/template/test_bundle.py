@@ -18,6 +18,7 @@ HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "ty
 SETTINGS = (
     "ENVIRONMENT", "BUCKET", "PROJECT", "COST_CENTER", "TOPIC_ARN", "DEADLINE_GROUP", "DEADLINE_ROLE_ARN",
     "LAUNCHER_FUNCTION", "LAUNCH_TEMPLATE_ID", "INSTANCE_PROFILE_ARN", "SUBNET_IDS", "ALLOWED_INSTANCE_TYPES",
+    "STACK_ID",
 )  # fmt: skip
 AT_MOST_BYTES = 6_000_000
 
@@ -74,7 +75,7 @@ def test_each_client_can_be_made_from_the_pruned_bundle(bundles: dict[str, Path]
 @pytest.mark.parametrize(
     ("module", "world"),
     [("state_written", "watchdog"), ("instance_changed", "watchdog"), ("sweep", "watchdog"),
-     ("launcher", "launcher")],
+     ("launcher", "schedules")],
 )  # fmt: skip
 def test_each_handler_can_be_imported_and_composed_from_the_bundle(
     bundles: dict[str, Path], module: str, world: str

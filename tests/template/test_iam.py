@@ -140,7 +140,15 @@ def test_no_right_is_to_a_pattern_of_actions() -> None:
 
 
 def test_everybody_who_may_do_something_is_known() -> None:
-    assert {right.who for right in granted()} == {AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR, "SweepScheduleRole"}
+    assert {right.who for right in granted()} == {
+        AGENT,
+        WATCHDOG,
+        STARTER,
+        DEADLINE,
+        OPERATOR,
+        "SweepScheduleRole",
+        "RunScheduleRole",
+    }
 
 
 def test_a_right_that_nothing_uses_is_named() -> None:

@@ -45,9 +45,16 @@ def test_orders_claims_and_outcomes_are_replaced_by_nobody() -> None:
         assert not once & which("replace", who)
 
 
-def test_a_run_begins_by_the_hand_of_an_operator_alone() -> None:
+def test_a_run_begins_by_the_hand_of_an_operator_or_of_the_launcher() -> None:
     for new in ("system-state.json", "RUN/request.json"):
-        assert [who for who in objects.WHO if new in which("create", who)] == ["operator"]
+        assert [who for who in objects.WHO if new in which("create", who)] == ["launcher", "operator"]
+
+
+def test_only_an_operator_orders_a_schedule_and_no_instance_touches_one() -> None:
+    assert [who for who in objects.WHO if "schedules/NAME/order.json" in which("create", who)] == ["operator"]
+    for action in ("create", "replace", "delete"):
+        for name in ("schedules/NAME/order.json", "schedules/NAME/ledger.json", "followed/RUN.json"):
+            assert not {"instance", "watchdog"} & {who for who in objects.WHO if name in which(action, who)}
 
 
 def test_an_environment_reaches_of_another_only_what_is_named_by_its_hash() -> None:

@@ -45,9 +45,12 @@ UNDELIVERED, FAILED, STATE_EVENTS = (
     for queue in ("undeliveredevents", "failedinvocations", "stateevents")
 )
 LAUNCHER = f"arn:aws:lambda:us-east-1:{ACCOUNT}:function:chronos-ec2-dev-launcher"
-AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR = (
-    "InstanceRole", "WatchdogRole", "LauncherRole", "DeadlineRole", "OperatorPolicy",
+AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR, TIMER = (
+    "InstanceRole", "WatchdogRole", "LauncherRole", "DeadlineRole", "OperatorPolicy", "RunScheduleRole",
 )  # fmt: skip
+TIMES = f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/chronos-ec2-dev-runs/nightly"
+TIMER_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-runschedulerole"
+ORDERS = ("schedules/nightly/order.json", "schedules/nightly/ledger.json", f"followed/{RUN}.json")
 EVERYBODY = (AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR)
 
 
@@ -108,6 +111,12 @@ UNREADABLE = {
 }
 
 NOT_ALLOWED = [
+    Case(TIMER, "lambda:InvokeFunction", LAUNCHER),
+    *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{name}", CREATED) for name in
+      ("system-state.json", f"{RUN}/request.json", f"followed/{RUN}.json", "schedules/nightly/ledger.json")],
+    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", REPLACED),
+    Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/_SUCCESS"),
+    Case(OPERATOR, "scheduler:UpdateSchedule", TIMES),
     # The agent: nothing of EC2, nothing of SNS, no delete, no other environment.
     Case(AGENT, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE, "even its own"),
     Case(AGENT, "ec2:DescribeInstances", "*"),
@@ -205,8 +214,26 @@ NOT_ALLOWED = [
     Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/{RUN}/request.json", CREATED, "an order"),
     Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/dev/teardown.json", CREATED),
     Case(WATCHDOG, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/training-data/a.parquet", CREATED),
-    *[Case(who, "s3:PutObject", lock, CREATED, "a run of its own") for who in (WATCHDOG, STARTER)
-      for lock in (LOCK, LANE_LOCK)],
+    *[Case(WATCHDOG, "s3:PutObject", lock, CREATED, "a run of its own") for lock in (LOCK, LANE_LOCK)],
+    # Schedules: operators order them, the launcher keeps their ledgers, Scheduler invokes the launcher alone.
+    *[Case(who, "s3:PutObject", f"{BUCKET}/dev/{name}", context) for who in (AGENT, WATCHDOG)
+      for context in (CREATED, REPLACED) for name in ORDERS],
+    *[Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/_SUCCESS", context)
+      for context in ({}, CREATED)],
+    *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/order.json", context)
+      for context in ({}, CREATED, REPLACED)],
+    *[Case(STARTER, "s3:DeleteObject", f"{BUCKET}/dev/{name}") for name in ORDERS],
+    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/followed/{RUN}.json", REPLACED, "a second time"),
+    Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet", why="the data"),
+    *[Case(who, action, TIMES) for who in (AGENT, WATCHDOG, STARTER, DEADLINE, TIMER)
+      for action in ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")],
+    *[Case(TIMER, "lambda:InvokeFunction", LAUNCHER.replace("launcher", name))
+      for name in ("sweep", "state-written", "instance-changed")],
+    Case(TIMER, "s3:GetObject", LOCK),
+    Case(TIMER, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
+    *[Case(who, "iam:PassRole", TIMER_ROLE, {"iam:PassedToService": "scheduler.amazonaws.com"})
+      for who in (AGENT, WATCHDOG, STARTER)],
+    Case(OPERATOR, "iam:PassRole", TIMER_ROLE, {"iam:PassedToService": "lambda.amazonaws.com"}),
     *[Case(AGENT, "s3:PutObject", f"{BUCKET}/dev/{run}/request.json", CREATED, "an order") for run in (RUN, OTHER_RUN)],
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/claims/1.json"),
     Case(WATCHDOG, "s3:DeleteObject", f"{BUCKET}/dev/{RUN}/request.json"),
@@ -266,11 +293,11 @@ NOT_ALLOWED = [
     ],
     Case(STARTER, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE),
     Case(STARTER, "s3:DeleteObject", LOCK, {"s3:if-match": "e"}),
-    Case(STARTER, "sns:Publish", TOPIC),
+    Case(STARTER, "sns:Publish", f"{TOPIC}-alarms"),
     Case(STARTER, "scheduler:DeleteSchedule", SCHEDULE, why="the deadline of another"),
     Case(STARTER, "scheduler:ListSchedules", "*"),
     *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{name}", CREATED) for name in
-      (f"{RUN}/request.json", f"{RUN}/outcomes/1.json", f"{RUN}/state.json", f"notified/{RUN}/failed-1")],
+      (f"{RUN}/outcomes/1.json", f"{RUN}/state.json", f"notified/{RUN}/failed-1", "incidents/i-1/orphan")],
     *[Case(STARTER, "s3:GetObject", f"{BUCKET}/dev/{RUN}/{name}", why="an instance's word") for name in
       ("heartbeat.json", "status.json", "outcomes/1.json")],
     # The schedules end our profile's instances and do nothing else.
@@ -338,6 +365,12 @@ DENIED = [
         for name in ("request.json", "claims/1.json", "outcomes/1.json")
         for context in ({}, REPLACED)
         for case in every("s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}", context, "a second time")
+    ],
+    *every("s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", {}, "without a condition"),
+    *[
+        case
+        for context in ({}, REPLACED)
+        for case in every("s3:PutObject", f"{BUCKET}/dev/followed/{RUN}.json", context, "a second time")
     ],
     *every("s3:PutObject", f"{BUCKET}/prod/{RUN}/outcomes/1.json", {"s3:if-match": "e"}, "a second time"),
     *every("s3:DeleteObject", LOCK, {}, "without a condition"),
@@ -629,7 +662,9 @@ def test_who_launches_may_use_the_volumes_key_through_ec2_alone(who: str, action
     assert own.ask(who, Request(action, KEY, FOR_EC2)) is Answer.ALLOWED
     assert own.ask(who, Request(action, f"{KEY[:-1]}1", FOR_EC2)) is Answer.NOT_ALLOWED
     elsewhere = FOR_EC2 | {"kms:ViaService": "s3.us-east-1.amazonaws.com"}
-    assert own.ask(who, Request(action, KEY, elsewhere)) is Answer.NOT_ALLOWED
+    # Doctor looks at the key.
+    sees = (who, action) == (OPERATOR, "kms:DescribeKey")
+    assert own.ask(who, Request(action, KEY, elsewhere)) is (Answer.ALLOWED if sees else Answer.NOT_ALLOWED)
     for role in EVERYBODY:
         assert policies().ask(role, Request(action, KEY, FOR_EC2)) is Answer.NOT_ALLOWED
 

@@ -60,6 +60,7 @@ LOCK = "StateWrites"
 STATE, SPOT, REBALANCE = (
     f"InstanceChanged{event}" for event in ("InstanceStateChanged", "SpotInterruption", "Rebalance")
 )
+DATA = "LauncherDataArrived"
 GOLDEN = {
     "s3-object-created-state": LOCK,
     "s3-object-created-state-unversioned": LOCK,
@@ -78,6 +79,9 @@ GOLDEN = {
     # What Scheduler, Lambda and the watchdog give to a function themselves comes over no rule.
     "sweep-tick": None,
     "relaunch": None,
+    "schedule-time": None,
+    "schedule-after": None,
+    "s3-object-created-data": DATA,
     **{f"dlq-{name}": None for name in
        ("failed-instance-changed", "failed-instance-changed-twice", "failed-launcher", "failed-sweep")},
     **{f"sqs-{name}": None for name in ("state-event", "state-events")},
@@ -130,6 +134,11 @@ NEAR_MISSES = [
         "prod/20260131T120000Z-1a2b3c/status.json", "dev/20260131T120000Z-1a2b3c/status.json.bak",
         "dev/20260131T120000Z-1a2b3c/claims", "dev/20260131T120000Z-1a2b3c/run.json", "dev/claims/1.json",
     )],
+    *[("s3-object-created-data", KEY, key) for key in (
+        "cached-datasets/prod/training-data/sales/_SUCCESS", "cached-datasets/dev/training-data/sales/a.parquet",
+        "cached-datasets/dev/training-data/_SUCCESS", "dev/training-data/sales/_SUCCESS",
+        "cached-datasets/dev/training-data/sales/_SUCCESS.bak",
+    )],
     *[(name, "detail|bucket|name", bucket) for name in ("s3-object-created-state", "s3-object-deleted-lane")
       for bucket in ("another-bucket", f"{BUCKET}-2", BUCKET[:-1])],
     *[("s3-object-created-state", "detail-type", kind) for kind in
@@ -159,7 +168,9 @@ def test_the_lock_of_every_lane_matches_the_rule(stack: Template, lane: str, kin
 
 
 QUEUE = ARN.format(service="sqs", rest="chronos-ec2-dev-stateevents")
-TARGETS = {LOCK: None, STATE: "instance-changed", SPOT: "instance-changed", REBALANCE: "instance-changed"}
+TARGETS = {
+    LOCK: None, STATE: "instance-changed", SPOT: "instance-changed", REBALANCE: "instance-changed", DATA: "launcher",
+}  # fmt: skip
 
 
 def test_every_rule_has_one_target_with_few_retries_and_a_queue_for_what_it_cannot_deliver(stack: Template) -> None:

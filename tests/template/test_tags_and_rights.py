@@ -99,7 +99,14 @@ def test_the_deadline_ends_our_instances_even_without_their_tags(stack: Template
     )
 
 
-@pytest.mark.parametrize(("role", "group"), [("DeadlineRole", "DeadlineGroup"), ("SweepScheduleRole", "ScheduleGroup")])
+@pytest.mark.parametrize(
+    ("role", "group"),
+    [
+        ("DeadlineRole", "DeadlineGroup"),
+        ("SweepScheduleRole", "ScheduleGroup"),
+        ("RunScheduleRole", "RunScheduleGroup"),
+    ],
+)
 def test_a_scheduler_role_serves_the_schedules_of_its_group_alone(stack: Template, role: str, group: str) -> None:
     (trust,) = stack[role]["Properties"]["AssumeRolePolicyDocument"]["Statement"]
     assert trust["Principal"] == {"Service": "scheduler.amazonaws.com"}
@@ -122,6 +129,7 @@ def test_roles_trust_one_service_each(stack: Template) -> None:
         "LauncherRole": "lambda.amazonaws.com",
         "DeadlineRole": "scheduler.amazonaws.com",
         "SweepScheduleRole": "scheduler.amazonaws.com",
+        "RunScheduleRole": "scheduler.amazonaws.com",
     }
 
 
@@ -167,6 +175,7 @@ def test_each_role_is_passed_to_its_own_service(stack: Template) -> None:
     assert passed == {
         ("chronos-ec2-dev-instancerole", "ec2.amazonaws.com"),
         ("chronos-ec2-dev-deadlinerole", "scheduler.amazonaws.com"),
+        ("chronos-ec2-dev-runschedulerole", "scheduler.amazonaws.com"),
     }
 
 

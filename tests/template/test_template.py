@@ -310,6 +310,7 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
         "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
         "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",
         "Version", "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
+        "RunScheduleGroup", "RunScheduleRoleArn", "LauncherFunctionArn",
     }  # fmt: skip
 
 
@@ -324,7 +325,7 @@ def test_each_function_has_the_variables_that_it_needs(stack: Template) -> None:
               "LIMIT_OVERRIDES", "POWERTOOLS_SERVICE_NAME", "POWERTOOLS_LOG_LEVEL", "INSTANCE_PROFILE_ARN",
               "MAX_RUN_HOURS"}  # fmt: skip
     for name, variables in given.items():
-        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "ALLOWED_INSTANCE_TYPES", "MAX_TYPES_PER_RUN"}
+        launching = {"SUBNET_IDS", "LAUNCH_TEMPLATE_ID", "ALLOWED_INSTANCE_TYPES", "MAX_TYPES_PER_RUN", "STACK_ID"}
         own = launching if name == "Launcher" else {"LAUNCHER_FUNCTION"}
         assert set(variables) == common | own, name
     assert given["Sweep"]["LAUNCHER_FUNCTION"] == stack["Launcher"]["Properties"]["FunctionName"]

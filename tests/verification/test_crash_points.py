@@ -30,6 +30,7 @@ def test_every_service_is_among_them(result: CrashPointResult) -> None:
         "cleanup",
         "agent",
         "read",
+        "schedule",
     }
     assert result.enumerated > 3000
     assert min(result.by_case.values()) > 0

@@ -23,6 +23,8 @@ from verification.model.check import (
     REGISTRY,
     REGISTRY_MUTANTS,
     SAFETY_MUTANTS,
+    SCHEDULE_MUTANTS,
+    SCHEDULES,
     SETTLES,
     CannotCheck,
     Check,
@@ -48,6 +50,7 @@ ASSERTIONS = {
         "FOREIGN_TERMINATED",
     },
     LAUNCHERS: {"ONE_INSTANCE", "NOTHING_STARTED"},
+    SCHEDULES: {"DOUBLE_RUN", "UNCHANGED_DATA_TRAINED", "OVER_CAP", "LOST_RUN", "LOST_FORECAST"},
     REGISTRY: {"WORSE_PROMOTED", "PROMOTED_TWICE", "LOST_PROMOTION", "UNTRUE_MESSAGE", "HISTORY_CHANGED"},
 }
 
@@ -137,6 +140,39 @@ def test_a_mutant_of_the_registry_is_caught(mutant: str, violated: str) -> None:
 
 @pytest.mark.thorough
 @with_spin
+def test_a_trigger_starts_one_run_in_every_reachable_state() -> None:
+    found = check(SCHEDULES)
+    assert found.failed is None, found.trail
+    assert found.states > 5_000_000
+
+
+_SLOW = {"ID_NOT_DERIVED", "RECORDS_BEFORE_LANE", "TAKE_AFTER_RESERVATION", "TWO_AT_WORK", "UNCONDITIONAL_RESERVATION"}
+
+
+@with_spin
+@pytest.mark.parametrize(
+    ("mutant", "violated"),
+    [
+        pytest.param(mutant, violated, marks=[pytest.mark.thorough] if mutant in _SLOW else [])
+        for mutant, violated in (
+            ("ID_NOT_DERIVED", "DOUBLE_RUN"),
+            ("CLAIM_NOT_READ", "DOUBLE_RUN"),
+            ("DATA_DONE_WHEN_RESERVED", "LOST_RUN"),
+            ("RECORDS_BEFORE_LANE", "OVER_CAP"),
+            ("UNCONDITIONAL_RESERVATION", "OVER_CAP"),
+            ("TAKE_AFTER_RESERVATION", "OVER_CAP"),
+            ("TWO_AT_WORK", "UNCHANGED_DATA_TRAINED"),
+            ("RELEASE_BEFORE_FOLLOW", "LOST_FORECAST"),
+            ("TELL_BEFORE_FORECAST", "LOST_FORECAST"),
+        )
+    ],
+)
+def test_a_mutant_of_the_schedules_is_caught(mutant: str, violated: str) -> None:
+    assert check(SCHEDULES, (mutant,)).failed == violated
+
+
+@pytest.mark.thorough
+@with_spin
 @pytest.mark.parametrize("mutant", LAUNCHER_LIVENESS_MUTANTS)
 def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
     assert check(LAUNCHERS, (LIVENESS, mutant)).failed == FREES
@@ -148,6 +184,7 @@ def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
         (MODEL, {*SAFETY_MUTANTS, *LIVENESS_MUTANTS}),
         (LAUNCHERS, {*LAUNCHER_MUTANTS, *LAUNCHER_LIVENESS_MUTANTS}),
         (REGISTRY, {*REGISTRY_MUTANTS}),
+        (SCHEDULES, {*SCHEDULE_MUTANTS}),
     ],
 )
 def test_every_define_is_checked_and_every_assertion_has_a_name(model: Path, mutants: set[str]) -> None:
@@ -199,7 +236,7 @@ def test_violations_and_survivors_are_counted_and_fail_the_command(
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()
-    assert (result.states, result.violations) == (50, 0)
+    assert (result.states, result.violations) == (60, 0)
     assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(SAFETY_MUTANTS))
     assert result.failed_property["TERMINATE_ONCE"] is None
     assert result.seconds == len(BASE) + len(MUTANTS)

@@ -170,13 +170,13 @@ def _launcher_dies(env: Environment) -> None:
 
 
 SUCCEEDED = _finish(Outcome.SUCCEEDED, Cause.COMPLETED)
-_TERMINATED = _move(InstanceState.TERMINATED)
+TERMINATED = _move(InstanceState.TERMINATED)
 _WAITS = (drought, lambda env: env.try_launch(), pass_time(timedelta(minutes=1)))
 _SECOND_LOOK = (reconcile, pass_time(LIMITS.confirmation))
 SILENT, _DEAF = _training_as(AgentBehaviour.SILENT), _training_as(AgentBehaviour.DEAF)
 _DEAD = (SILENT, pass_time(LIMITS.lease + timedelta(seconds=60)))
 _HUNG = (_training_as(AgentBehaviour.HUNG), pass_time(LIMITS.progress + timedelta(seconds=1)))
-_LOST_WITH_CHECKPOINT = (training, _checkpoint, _TERMINATED)
+_LOST_WITH_CHECKPOINT = (training, _checkpoint, TERMINATED)
 SECOND_ATTEMPT = (_with(crashes_left=1), *_LOST_WITH_CHECKPOINT, reconcile)
 _KILLED_SLOWLY = (_slow_ec2, training, kill(at_once=True))
 
@@ -206,10 +206,10 @@ SITUATIONS: tuple[tuple[str, tuple[Step, ...], tuple[Kind, ...] | Promise], ...]
     ("never claimed", (Environment.launch, behave(AgentBehaviour.SILENT), pass_time(LIMITS.boot)), (Kind.FAILED,)),
     ("stopping", (SILENT, _move(InstanceState.STOPPING)), (Kind.FAILED,)),
     ("stopped", (SILENT, _move(InstanceState.STOPPED)), (Kind.FAILED,)),
-    ("terminated, succeeded", (training, SUCCEEDED, _leave_resources, _TERMINATED), (Kind.COMPLETED,)),
-    ("terminated, failed", (training, _finish(Outcome.FAILED, Cause.USER_CODE), _TERMINATED), (Kind.FAILED,)),
-    ("terminated, killed", (training, _finish(Outcome.KILLED, Cause.REQUESTED), _TERMINATED), (Kind.KILLED,)),
-    ("terminated without a verdict", (training, _TERMINATED), (Kind.FAILED,)),
+    ("terminated, succeeded", (training, SUCCEEDED, _leave_resources, TERMINATED), (Kind.COMPLETED,)),
+    ("terminated, failed", (training, _finish(Outcome.FAILED, Cause.USER_CODE), TERMINATED), (Kind.FAILED,)),
+    ("terminated, killed", (training, _finish(Outcome.KILLED, Cause.REQUESTED), TERMINATED), (Kind.KILLED,)),
+    ("terminated without a verdict", (training, TERMINATED), (Kind.FAILED,)),
     ("absent, first look", (training, _forget), (Kind.FAILED,)),
     ("absent, second look", (training, _forget, reconcile, pass_time(LIMITS.absence)), (Kind.FAILED,)),
     ("lock alone", (_lock_alone,), (Kind.FAILED,)),
@@ -232,7 +232,7 @@ SITUATIONS: tuple[tuple[str, tuple[Step, ...], tuple[Kind, ...] | Promise], ...]
     (
         "resume after a preemption",
         (
-            _with(preemptions_left=1), training, _checkpoint, _finish(Outcome.FAILED, Cause.PREEMPTED), _TERMINATED,
+            _with(preemptions_left=1), training, _checkpoint, _finish(Outcome.FAILED, Cause.PREEMPTED), TERMINATED,
         ),
         (Kind.RESUMED, Kind.COMPLETED),
     ),

@@ -14,6 +14,7 @@ from chronos_ec2.domain.events import (
     parse_event,
     parse_relaunch,
 )
+from chronos_ec2.domain.schedules.events import DataArrived, parse_invocation
 from chronos_ec2.local import local_aws
 from chronos_ec2.local.sam_invoke import Invocation, built_functions, ensure_image, functions
 
@@ -64,6 +65,10 @@ def expected(function: str, event: object) -> str:
             return _DECIDED
         case "InstanceChanged", _:
             return "ignored"  # no event of EC2 is about an instance of ours
+        case "Launcher", _ if (invocation := parse_invocation(event, _ENVIRONMENT)) is not None:
+            if isinstance(invocation, Ignored):
+                return "ignored"
+            return "nothing to start" if isinstance(invocation, DataArrived) else "schedule starts nothing"
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"
         case "Sweep", _:

@@ -215,7 +215,7 @@ def inject(testbed: Testbed, fault: Fault) -> Row:
     """Launch an instance, inject the fault, wait for the end. Raises LocalAwsFailed if it cannot be injected."""
     lane = Lane(ENVIRONMENT, fault.name.replace(" ", "-"))
     launched = testbed.launch(lane, fault.probe, fault.bundle, fault.limits)
-    instance = testbed.instance(launched)
+    instance = testbed.instance(launched, fault.bundle)
     try:
         instance.start()
         case = Case(testbed, lane, launched.run_id, instance, fault.limits, time.monotonic())

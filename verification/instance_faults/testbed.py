@@ -33,6 +33,7 @@ from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
 from chronos_ec2.services.run_queries import find_run
+from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
 
@@ -74,10 +75,13 @@ class Testbed:
         assert isinstance(launched, Launched), launched
         return launched
 
-    def instance(self, launched: Launched) -> InstanceContainer:
-        """The instance's container, not started yet."""
+    def instance(self, launched: Launched, bundle: str) -> InstanceContainer:
+        """The instance's container, not started yet; without the packages that its bundle brings."""
         user_data = self.fleet.user_data[launched.instance_id]
-        return InstanceContainer.create(launched.instance_id, user_data, self.endpoint, self.access_key)
+        return InstanceContainer.create(
+            launched.instance_id, user_data, self.endpoint, self.access_key,
+            packages_in_image=bundle != "agent with packages",
+        )  # fmt: skip
 
     def conclude(self, lane: Lane, launched: Launched) -> Run:
         """Terminate the instance in EC2 and let the watchdog conclude the run.
@@ -130,11 +134,13 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
         )
         clock = SystemClock()
         fleet, deadlines = MemoryFleet(clock), MemoryDeadlines(clock)
-        # No run here may have another attempt, so nothing is relaunched.
+        place = StackLocation("aws", aws.region, stack.bucket)
+        launcher = Launcher(stack.bucket, (), store, fleet, deadlines, clock, stack.bounds)
+        # No run here may have another attempt, or is of a schedule, so nothing is started.
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
-            Launcher(stack.bucket, (), store, fleet, deadlines, clock, stack.bounds), clock, Limits(),
-            StackLocation("aws", aws.region, stack.bucket), BundledPrices(),
+            Schedules(ENVIRONMENT, store, launcher, MemoryNotifier(), clock, place, stack.stack_id), clock, Limits(),
+            place, BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
         yield Testbed(stack.bucket, endpoint, aws.access_key, store, transfer, fleet, watchdog, threading.Lock())

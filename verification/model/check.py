@@ -1,8 +1,8 @@
 """Model checking: `python -m verification.model.check` expects no error in the protocol, and one in every mutant.
 
-There are three models: the protocol of a lane, the launchers of one attempt, the registry of models. A mutant is a
-model without one rule, selected by a preprocessor define. For each variant spin generates a verifier in C, which visits
-every reachable state or stops at the first error.
+There are four models: the protocol of a lane, the launchers of one attempt, the registry of models, and schedules. A
+mutant is a model without one rule, selected by a preprocessor define. For each variant spin generates a verifier in C,
+which visits every reachable state or stops at the first error.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ SETTLES, FREES = "settles", "frees"
 """The liveness properties. The safety properties are named in the comments behind their assertions."""
 LAUNCHERS = MODEL.with_name("launchers.pml")
 REGISTRY = MODEL.with_name("registry.pml")
+SCHEDULES = MODEL.with_name("schedules.pml")
 
 SAFETY_MUTANTS = (
     "LAUNCH_BEFORE_RECORD",
@@ -67,20 +68,33 @@ REGISTRY_MUTANTS = (
     "UNCONDITIONAL_ROLLBACK",
     "VERSION_RECURS",
 )
+SCHEDULE_MUTANTS = (
+    "ID_NOT_DERIVED",
+    "CLAIM_NOT_READ",
+    "DATA_DONE_WHEN_RESERVED",
+    "RECORDS_BEFORE_LANE",
+    "UNCONDITIONAL_RESERVATION",
+    "TAKE_AFTER_RESERVATION",
+    "TWO_AT_WORK",
+    "RELEASE_BEFORE_FOLLOW",
+    "TELL_BEFORE_FORECAST",
+)
 
 Variant = tuple[Path, tuple[str, ...]]
 """A model and its defines."""
 
 BASE: tuple[Variant, ...] = (
     (MODEL, ()), (MODEL, (LIVENESS,)), (LAUNCHERS, ()), (LAUNCHERS, (LIVENESS,)), (REGISTRY, ()),
+    (SCHEDULES, ()),
 )  # fmt: skip
-"""The protocol itself: each whole model for safety, a smaller one for liveness. The registry waits for nothing."""
+"""The protocol itself: each whole model for safety, a smaller one for liveness, where anything waits."""
 MUTANTS: tuple[Variant, ...] = (
     *((MODEL, (mutant,)) for mutant in SAFETY_MUTANTS),
     *((MODEL, (LIVENESS, mutant)) for mutant in LIVENESS_MUTANTS),
     *((LAUNCHERS, (mutant,)) for mutant in LAUNCHER_MUTANTS),
     *((LAUNCHERS, (LIVENESS, mutant)) for mutant in LAUNCHER_LIVENESS_MUTANTS),
     *((REGISTRY, (mutant,)) for mutant in REGISTRY_MUTANTS),
+    *((SCHEDULES, (mutant,)) for mutant in SCHEDULE_MUTANTS),
 )
 
 _MEMORY_MB = 4000

@@ -24,6 +24,7 @@ PSEUDO = {
     "AWS::Partition": "aws",
     "AWS::Region": "us-east-1",
     "AWS::StackName": "chronos-ec2-dev",
+    "AWS::StackId": "arn:aws:cloudformation:us-east-1:123456789012:stack/chronos-ec2-dev/1",
 }
 _REGIONAL = "arn:aws:{service}:us-east-1:123456789012:{rest}"
 _ARNS = {

@@ -21,6 +21,8 @@ from chronos_ec2.job_config.data import Data
 
 _LARGEST = 1e17
 """The models square values, and sum the squares of a context, in float32, which ends at 3e38."""
+_SMALLEST = 1e-22
+"""Smaller deviations have squares that float32 rounds to 0, and series of them are constants to the models."""
 _MIN_SPREAD = 2**-14
 """Smallest difference of a series' numbers, relative to the largest, of which float32 leaves a thousandth exact."""
 _GB = 1e9
@@ -183,7 +185,14 @@ def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> tuple
     complete = np.ones(len(rows.codes), dtype=bool)
     for index in range(len(data.target)):
         values = rows.of(block.read(index))
-        empty &= ~(np.fmin.reduceat(values, starts) < np.fmax.reduceat(values, starts))
+        spread = np.fmax.reduceat(values, starts) - np.fmin.reduceat(values, starts)
+        empty &= ~(spread > 0)
+        if (tiny := (spread > 0) & (spread < _SMALLEST)).any():
+            problem = (
+                f"{int(tiny.sum())} of {len(tiny)} series vary by less than {_SMALLEST:.0e}, too little for the "
+                f"models' arithmetic{for_instance(some_of(rows.names, np.flatnonzero(tiny)))}"
+            )
+            raise InvalidInput(f"column {data.target[index]!r}", problem, "write them in a smaller unit")
         present = np.isfinite(values)
         observed |= present
         complete &= present

@@ -18,8 +18,14 @@ class LambdaRelauncher:
 
     def relaunch(self, run: Run) -> None:
         """Ask for the instance of a run's current attempt. Raises ServiceUnavailable, NotAllowed."""
-        request = {"lane": run.lane.name, "run_id": run.run_id}
-        with translated(f"ask for attempt {run.attempt} of run {run.run_id}"):
+        self._ask(f"ask for attempt {run.attempt} of run {run.run_id}", lane=run.lane.name, run_id=run.run_id)
+
+    def follow(self, run: Run, schedule: str) -> None:
+        """Ask for what a schedule does after a run. Raises ServiceUnavailable, NotAllowed."""
+        self._ask(f"ask for what follows run {run.run_id}", schedule=schedule, after=run.run_id)
+
+    def _ask(self, what: str, **request: str) -> None:
+        with translated(what):
             self._lambda.invoke(
                 FunctionName=self._function, InvocationType="Event", Payload=json.dumps(request).encode()
             )

@@ -1,4 +1,4 @@
-"""EventBridge Scheduler as Deadlines: a group with a one-time schedule per instance, named by its id."""
+"""EventBridge Scheduler as Deadlines and as Timetable: each a group, with a schedule per instance, or per name."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ from typing import Any
 from botocore.exceptions import ClientError
 
 from chronos_ec2.aws.errors import code_of, translated
+from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import one_line
 
 
 class SchedulerDeadlines:
@@ -70,3 +72,66 @@ def _next_minute(at: datetime) -> datetime:
     """The first whole minute at or after `at`: Scheduler fires at any second of the minute that it is given."""
     whole = at.astimezone(UTC).replace(second=0, microsecond=0)
     return whole if whole == at else whole + timedelta(minutes=1)
+
+
+class SchedulerTimetable:
+    """One schedule group, the role with which its schedules invoke the launcher, and the launcher."""
+
+    def __init__(self, client: Any, group: str, role_arn: str, launcher_arn: str) -> None:
+        self._scheduler = client
+        self._group = group
+        self._role_arn = role_arn
+        self._launcher_arn = launcher_arn
+
+    def put(self, name: str, expression: str, *, enabled: bool = True) -> None:
+        """Create or replace the times of a schedule. Raises InvalidInput if Scheduler refuses the expression."""
+        wanted = {
+            "GroupName": self._group,
+            "Name": name,
+            "Description": "Starts a run of chronos-ec2; `chronos-ec2 schedule` changes it",
+            "ScheduleExpression": expression,
+            "FlexibleTimeWindow": {"Mode": "OFF"},
+            "State": "ENABLED" if enabled else "DISABLED",
+            "Target": {
+                "Arn": self._launcher_arn,
+                "RoleArn": self._role_arn,
+                # Scheduler puts in the time that the invocation is for: the same when it is delivered twice.
+                "Input": json.dumps({"schedule": name, "at": "<aws.scheduler.scheduled-time>"}),
+                "RetryPolicy": {"MaximumEventAgeInSeconds": 900, "MaximumRetryAttempts": 10},
+            },
+        }
+        with translated(f"write the times of schedule {name}"):
+            try:
+                self._scheduler.create_schedule(**wanted)
+            except ClientError as error:
+                if code_of(error) == "ValidationException":
+                    raise _refused(expression, error) from error
+                if code_of(error) != "ConflictException":
+                    raise
+                self._scheduler.update_schedule(**wanted)
+
+    def remove(self, name: str) -> None:
+        """Remove the times of a schedule. A missing one is no error."""
+        with translated(f"remove the times of schedule {name}"):
+            try:
+                self._scheduler.delete_schedule(GroupName=self._group, Name=name)
+            except ClientError as error:
+                if code_of(error) != "ResourceNotFoundException":
+                    raise
+
+    def listed(self) -> dict[str, bool]:
+        """By name of each schedule that has times, whether they are switched on."""
+        with translated(f"list the times of {self._group}"):
+            pages = self._scheduler.get_paginator("list_schedules").paginate(GroupName=self._group)
+            try:
+                return {each["Name"]: each["State"] == "ENABLED" for page in pages for each in page["Schedules"]}
+            except ClientError as error:
+                if code_of(error) != "ResourceNotFoundException":
+                    raise
+                return {}
+
+
+def _refused(expression: str, error: ClientError) -> InvalidInput:
+    words = one_line(str(error.response.get("Error", {}).get("Message", "")), 200)
+    problem = f"EventBridge Scheduler refuses {one_line(expression, 80)}: {words}"
+    return InvalidInput("--cron", problem, 'six fields in UTC, such as "0 3 * * ? *", each night at three')

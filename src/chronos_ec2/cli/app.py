@@ -34,12 +34,13 @@ SUMMARIES = {
     "teardown": "Delete an environment's stack; the bucket stays.",
     "data": "Check a data set before anything is paid for.",
     "models": "Show which model is in use, its champion; change it, take a change back.",
+    "schedule": "Start runs by themselves: at a time, or when new data are there.",
     "upload": "Upload a data set, a configuration or the agent.",
     "local": "Run the whole system on an embedded AWS on this machine.",
 }
 """The commands in the order of `--help`, each with the first sentence of its own help."""
 _FOLDERS = {
-    "jobs": {"launch", "forecast", "evaluate", "kill", "hold", "release"},
+    "jobs": {"launch", "forecast", "evaluate", "kill", "hold", "release", "schedule"},
     "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "models", "upload"},
     "account": {"cleanup", "drill", "verify", "doctor", "teardown", "local"},

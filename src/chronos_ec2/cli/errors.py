@@ -75,7 +75,7 @@ _HINTS: tuple[tuple[type[ChronosError], str], ...] = (
 
 def _default_hint(error: ChronosError) -> str:
     found = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
-    return found or "docs/troubleshooting.md has each error with its cause and its remedy"
+    return found or f"docs/troubleshooting.md#{type(error).__name__.lower()} has its cause and its remedy"
 
 
 def notes_of(error: BaseException) -> list[str]:

@@ -76,7 +76,8 @@ class StillInUse(UserError):
     def __init__(self, environment: str, left: list[str]) -> None:
         super().__init__(
             f"environment {environment} is still in use ({', '.join(left)})",
-            "let its runs end or `chronos-ec2 kill` them, then check with `chronos-ec2 verify`",
+            "let its runs end or `chronos-ec2 kill` them, `chronos-ec2 schedule delete` its schedules; then "
+            "check with `chronos-ec2 verify`",
         )
 
 

@@ -73,7 +73,7 @@ Event = StateWritten | RunReported | InstanceStateChanged | SpotInterruption | R
 
 def parse_event(raw: object) -> Event:
     """The event in `raw`. Never raises."""
-    raw = _original(raw)
+    raw = original(raw)
     if not isinstance(raw, Mapping):
         return Ignored("not a JSON object")
     kind = (raw.get("source"), raw.get("detail-type"))
@@ -112,7 +112,7 @@ def _body(record: object) -> object:
 
 def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
     """The watchdog's request to the launcher in `raw`. Never raises because of `raw`."""
-    raw = _original(raw)
+    raw = original(raw)
     lane, run_id = (raw.get("lane"), raw.get("run_id")) if isinstance(raw, Mapping) else (None, None)
     if not isinstance(lane, str) or not isinstance(run_id, str) or not RUN_ID_PATTERN.fullmatch(run_id):
         return Ignored("no lane or run id")
@@ -122,7 +122,7 @@ def parse_relaunch(raw: object, environment: str) -> RelaunchWanted | Ignored:
         return Ignored(one_line(str(error), 120))
 
 
-def _original(raw: object) -> object:
+def original(raw: object) -> object:
     """The original event, if `raw` is Lambda's record of a failed invocation that an operator sends again."""
     while isinstance(raw, Mapping) and "requestPayload" in raw:  # a record of a repeated failure contains another
         raw = raw["requestPayload"]

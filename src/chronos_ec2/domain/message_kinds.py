@@ -24,6 +24,7 @@ class Kind(StrEnum):
     LIMIT = "limit"
     PROMOTED = "promoted"
     KEPT = "kept"
+    SKIPPED = "skipped"
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
@@ -45,6 +46,7 @@ SEVERITY = {
     Kind.RESUMED: "warning",
     Kind.WAITING: "warning",
     Kind.HELD: "warning",
+    Kind.SKIPPED: "warning",
     Kind.FAILED: "error",
     Kind.STUCK: "error",
     Kind.LIMIT: "error",
@@ -80,4 +82,5 @@ SAYS = {
     Kind.LIMIT: "is reached",
     Kind.PROMOTED: "has the new champion",
     Kind.KEPT: "leaves the champion in place",
+    Kind.SKIPPED: "has started nothing",
 }

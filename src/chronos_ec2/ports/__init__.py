@@ -15,6 +15,7 @@ from chronos_ec2.ports.environment import (
     Stack,
     Subscription,
     SubscriptionState,
+    Timetable,
     VolumeEncryption,
 )
 from chronos_ec2.ports.model_hub import HubFiles, ModelHub
@@ -55,6 +56,7 @@ __all__ = [
     "StoredObject",
     "Subscription",
     "SubscriptionState",
+    "Timetable",
     "Upload",
     "VolumeEncryption",
 ]

@@ -118,8 +118,12 @@ class Deadlines(Protocol):
 
 
 class Relauncher(Protocol):
-    """Starts instances for the watchdog, which may not start them itself."""
+    """Starts instances and runs for the watchdog, which may not start them itself."""
 
     def relaunch(self, run: Run) -> None:
         """Ask for the instance of a run's current attempt. Raises ServiceUnavailable."""
+        ...
+
+    def follow(self, run: Run, schedule: str) -> None:
+        """Ask for what a schedule does after a run; its register says when that was done. Raises ServiceUnavailable."""
         ...

@@ -191,6 +191,25 @@ class LaunchChecks(Protocol):
         ...
 
 
+class Timetable(Protocol):
+    """EventBridge Scheduler: what invokes the launcher when a schedule's time has come.
+
+    Every method raises ServiceUnavailable and NotAllowed.
+    """
+
+    def put(self, name: str, expression: str, *, enabled: bool = True) -> None:
+        """Create or replace the times of a schedule. Raises InvalidInput if Scheduler refuses the expression."""
+        ...
+
+    def remove(self, name: str) -> None:
+        """Remove the times of a schedule. A missing one is no error."""
+        ...
+
+    def listed(self) -> Mapping[str, bool]:
+        """By name of each schedule that has times, whether they are switched on."""
+        ...
+
+
 class Deployment(Protocol):
     """The CloudFormation stack of one environment."""
 
@@ -235,6 +254,9 @@ class Stack:
     alarm_topic_arn: str
     deadline_group: str
     deadline_role_arn: str
+    schedule_group: str
+    schedule_role_arn: str
+    launcher_function_arn: str
     limit_overrides: Mapping[str, float]
     version: str
     notification_email: str = ""

@@ -82,7 +82,7 @@ def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
     for lock in locks.values():
         if isinstance(lock, LockHeld) and lock.run.run_id == run_id:
             return RunView(lock.run, active=True, heartbeat=store.read_heartbeat(environment, run_id))
-    run = _final(store, environment, run_id)
+    run = final_record(store, environment, run_id)
     if run is None:
         if problems := _problems(locks):
             raise ServiceUnavailable(f"run {run_id} could not be read: {problems[0]}")
@@ -127,7 +127,7 @@ def list_runs(store: RunStore, environment: str, limit: int | None = None) -> tu
 
         def view(run_id: str) -> RunView | UnreadRun | None:
             try:
-                run = active.get(run_id) or _final(store, environment, run_id)
+                run = active.get(run_id) or final_record(store, environment, run_id)
             except (ServiceUnavailable, NotAllowed, InvalidDocument) as error:
                 return UnreadRun(run_id, one_line(str(error)))
             if run is None:
@@ -158,7 +158,8 @@ def _problems(locks: dict[Lane, LockRead]) -> list[str]:
     return [one_line(lock.problem) for lock in failed]
 
 
-def _final(store: RunStore, environment: str, run_id: str) -> Run | None:
+def final_record(store: RunStore, environment: str, run_id: str) -> Run | None:
+    """The final record of a run, None if it has none. Raises InvalidDocument."""
     key = run_key(environment, run_id, FINAL_RECORD)
     found = store.objects.read(key)
     if found is None:

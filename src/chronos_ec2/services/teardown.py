@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from chronos_ec2.domain.errors import InvalidInput, LostRace, NotAllowed, ServiceUnavailable, StillInUse, UserError
 from chronos_ec2.domain.parsing.codec import dump_json, load_json
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.domain.records.s3_keys import teardown_key
+from chronos_ec2.domain.records.s3_keys import schedules_prefix, teardown_key
 from chronos_ec2.ports import Deadlines, Deployment, Fleet
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.verify import verify
@@ -52,8 +52,12 @@ class Teardown:
             raise
 
     def _refuse_if_in_use(self) -> None:
-        if left := verify(self.environment, self.store, self.fleet, self.deadlines):
-            raise StillInUse(self.environment, [f"{found.kind} {found.name}" for found in left])
+        found = verify(self.environment, self.store, self.fleet, self.deadlines)
+        left = [f"{one.kind} {one.name}" for one in found]
+        # Without the stack nothing starts their runs; in the next one, they would start what nobody remembers.
+        orders = self.store.objects.children(schedules_prefix(self.environment))
+        if left or orders:
+            raise StillInUse(self.environment, [*left, *(f"the order of schedule {name}" for name in orders)])
 
     def _mark(self) -> str | None:
         """Mark the environment. Returns the mark's ETag, None if another teardown of this stack has marked it."""

@@ -13,7 +13,7 @@ from chronos_ec2.domain.planning.zones import Zones
 from chronos_ec2.domain.records.capacity import Market
 from chronos_ec2.ports import Alarm, AlarmState, Image, Price, Subscription, VolumeEncryption
 from chronos_ec2.testing.clock import MemoryClock
-from chronos_ec2.testing.deadlines import MemoryDeadlines
+from chronos_ec2.testing.deadlines import MemoryDeadlines, MemoryTimetable
 from chronos_ec2.testing.faults import Faults, Interceptor
 from chronos_ec2.testing.fleet import MemoryFleet
 from chronos_ec2.testing.objects import MemoryObjects, MemoryTransfer
@@ -200,6 +200,7 @@ class MemoryAws:
         self.transfer = MemoryTransfer(self.objects)
         self.fleet = MemoryFleet(self.clock, faults)
         self.deadlines = MemoryDeadlines(self.clock, faults)
+        self.timetable = MemoryTimetable(faults)
         self.notifier = notifier or MemoryNotifier(faults)
         self.prices = MemoryPrices()  # the watchdog has a list, which cannot fail
         self.catalogue = MemoryCatalogue(faults)

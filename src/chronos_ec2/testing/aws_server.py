@@ -31,6 +31,7 @@ from chronos_ec2.testing.builders import BOUNDS
 ENVIRONMENT = "dev"
 BUCKET = "chronos-ec2-dev-bucket"
 DEADLINE_GROUP = "chronos-ec2-dev-deadlines"
+SCHEDULE_GROUP = "chronos-ec2-dev-runs"
 DEADLINE_ROLE_ARN = "arn:aws:iam::123456789012:role/chronos-ec2-dev-deadlinerole"
 LAUNCHER = "chronos-ec2-dev-launcher"
 LAUNCH_TEMPLATE = "instances"
@@ -105,7 +106,8 @@ def deploy_outputs() -> Network:
     topic_arn, alarm_topic_arn = (
         client("sns").create_topic(Name=name)["TopicArn"] for name in ("chronos-ec2-dev", "chronos-ec2-dev-alarms")
     )
-    client("scheduler").create_schedule_group(Name=DEADLINE_GROUP)
+    for group in (DEADLINE_GROUP, SCHEDULE_GROUP):
+        client("scheduler").create_schedule_group(Name=group)
     schedule_sweep(f"chronos-ec2-{ENVIRONMENT}")
     network = _network()
     outputs = {
@@ -126,6 +128,9 @@ def deploy_outputs() -> Network:
         "AlarmTopicArn": alarm_topic_arn,
         "DeadlineGroup": DEADLINE_GROUP,
         "DeadlineRoleArn": DEADLINE_ROLE_ARN,
+        "RunScheduleGroup": SCHEDULE_GROUP,
+        "RunScheduleRoleArn": "arn:aws:iam::123456789012:role/chronos-ec2-dev-runschedulerole",
+        "LauncherFunctionArn": f"arn:aws:lambda:us-east-1:123456789012:function:{LAUNCHER}",
         "LauncherFunction": LAUNCHER,
         "LimitOverrides": "{}",
         "Version": version("chronos-ec2"),

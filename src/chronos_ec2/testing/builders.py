@@ -12,8 +12,10 @@ from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits, StackBounds
 from chronos_ec2.domain.records.heartbeat import Heartbeat
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.request import Budget, Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Status
+from chronos_ec2.domain.records.status import Job, Status
+from chronos_ec2.domain.schedules.order import UNNAMED_RUN, Planned, Schedule
 from chronos_ec2.ports import Stack
 
 NOW = datetime(2026, 1, 31, 12, 0, tzinfo=UTC)
@@ -77,6 +79,9 @@ def a_stack(**changes: Any) -> Stack:
         alarm_topic_arn="arn:aws:sns:us-east-1:123456789012:chronos-ec2-dev-alarms",
         deadline_group="chronos-ec2-dev-deadlines",
         deadline_role_arn="arn:aws:iam::123456789012:role/chronos-ec2-dev-deadlinerole",
+        schedule_group="chronos-ec2-dev-runs",
+        schedule_role_arn="arn:aws:iam::123456789012:role/chronos-ec2-dev-runschedulerole",
+        launcher_function_arn="arn:aws:lambda:us-east-1:123456789012:function:chronos-ec2-dev-launcher",
         limit_overrides={},
         version=version("chronos-ec2"),
     )
@@ -139,6 +144,33 @@ def some_facts(**changes: Any) -> LaneFacts:
     facts = replace(facts, **changes)
     scheduled = frozenset(instance.instance_id for instance in facts.instances if instance.alive)
     return replace(facts, scheduled=changes.get("scheduled", scheduled))
+
+
+def a_planned(job: Job = Job.TRAIN, lane: Lane = LANE, max_cost_usd: float | None = None) -> Planned:
+    """What a run of a schedule is like."""
+    config = {"job": str(job), "data": {"path": "training-data/sales/"}}
+    request = Request(
+        UNNAMED_RUN, lane, config, ("g4dn.2xlarge",), "0" * 64, (), LIMITS,
+        wait_for_capacity=timedelta(hours=2), job=job,
+        budget=Budget(NOW, max_cost_usd, 0.752),
+    )  # fmt: skip
+    return Planned(request)
+
+
+def a_schedule(
+    name: str = "nightly",
+    *,
+    data_set: str | None = None,
+    lane: Lane = LANE,
+    then: Job | None = None,
+    max_cost_usd: float | None = None,
+    max_cost_per_month_usd: float | None = None,
+) -> Schedule:
+    """A schedule that trains each night, or on new data of a data set."""
+    after = None if then is None else a_planned(then, Lane("dev", f"{name}-then"), max_cost_usd)
+    expression = None if data_set else "cron(0 3 * * ? *)"
+    run = a_planned(lane=lane, max_cost_usd=max_cost_usd)
+    return Schedule(name, expression, data_set, run, after, max_cost_per_month_usd)
 
 
 NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

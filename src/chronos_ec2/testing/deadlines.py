@@ -1,4 +1,4 @@
-"""The deadline schedules of EventBridge Scheduler in memory."""
+"""The deadlines and the timetable of EventBridge Scheduler in memory."""
 
 from __future__ import annotations
 
@@ -37,3 +37,29 @@ class MemoryDeadlines:
         self._faults.before("deadlines.cancel", instance_id)
         self.schedules.pop(instance_id, None)
         self._faults.after("deadlines.cancel", instance_id)
+
+
+class MemoryTimetable:
+    """Times that are kept; whoever holds the clock makes them come."""
+
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
+        self.times: dict[str, tuple[str, bool]] = {}
+        """The expression by name, and whether it is switched on."""
+
+    def put(self, name: str, expression: str, *, enabled: bool = True) -> None:
+        """Keep the times of a schedule."""
+        self._faults.before("timetable.put", name)
+        self.times[name] = (expression, enabled)
+        self._faults.after("timetable.put", name)
+
+    def remove(self, name: str) -> None:
+        """Forget the times of a schedule."""
+        self._faults.before("timetable.remove", name)
+        self.times.pop(name, None)
+        self._faults.after("timetable.remove", name)
+
+    def listed(self) -> dict[str, bool]:
+        """By name, whether they are switched on."""
+        self._faults.before("timetable.listed", "")
+        return {name: enabled for name, (_, enabled) in self.times.items()}

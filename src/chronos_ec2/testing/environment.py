@@ -23,6 +23,7 @@ from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, WaitsForCapacity, launch
+from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.services.verify import Finding, verify
 from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
 from chronos_ec2.testing.agent import Agent, AgentBehaviour
@@ -103,8 +104,23 @@ class Environment:
 
     def relaunch(self, run: Run) -> None:
         """Start the next attempt of a run, as the launcher function does."""
+        self.launcher.relaunch(run)
+
+    def follow(self, run: Run, schedule: str) -> None:
+        """Start what a schedule does after a run, as the launcher function does."""
+        self.schedules.follow(run, schedule)
+
+    @property
+    def launcher(self) -> Launcher:
+        """The launcher of the launcher function."""
         subnets = self.defaults["subnet_ids"]
-        Launcher(BUCKET, subnets, self.store, self.fleet, self.deadlines, self.clock, self.bounds).relaunch(run)
+        return Launcher(BUCKET, subnets, self.store, self.fleet, self.deadlines, self.clock, self.bounds)
+
+    @property
+    def schedules(self) -> Schedules:
+        """The schedules, as the launcher function sees them."""
+        place = StackLocation("aws", REGION, BUCKET)
+        return Schedules(self.name, self.store, self.launcher, self.notifier, self.clock, place, "a-stack")
 
     def kill(self, run_id: str | None = None, *, at_once: bool = False, reason: str = "by hand") -> Run:
         """Ask a run to stop, or end it at once. Raises what `kill` raises."""

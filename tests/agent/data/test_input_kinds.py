@@ -332,3 +332,12 @@ def test_one_time_a_month_on_no_calendar_says_how_to_make_it_one(tmp_path: Path)
         tmp_path, item_id=["a"] * 6, timestamp=pa.array(np.array(times, "datetime64[D]")), target=[1.0, 2, 3, 4, 5, 6]
     )
     assert "dt.to_period('M').dt.to_timestamp()" in refusal([path], tmp_path)
+
+
+@pytest.mark.parametrize(("size", "accepted"), [(1e-21, True), (1e-30, False)])
+def test_values_whose_squares_vanish_are_refused(tmp_path: Path, size: float, accepted: bool) -> None:
+    path = a_file(tmp_path, item_id=["a"] * 4, timestamp=days(1, 2, 3, 4), target=[size, 3 * size, 2 * size, size])
+    if accepted:
+        assert len(read([path], tmp_path).ticks) == 4
+    else:
+        assert "column 'target': 1 of 1 series vary by less than 1e-22, too little" in refusal([path], tmp_path)

@@ -23,8 +23,10 @@ from agent.preflight.checks import (
     check_disk,
     check_driver,
     check_kernel_log,
+    check_packages,
     check_versions,
     preflight,
+    versions,
 )
 from agent.preflight.cuda_probe import supports
 from chronos_ec2.bundled.instance_types import gpus_of
@@ -143,22 +145,26 @@ def test_a_missing_package_is_named() -> None:
         raise metadata.PackageNotFoundError(name)
 
     assert check_versions(missing).value == "torch is not installed"
+    assert set(versions(missing)) == {"python"}, "run.json has what is there, however early a run ends"
 
 
 def test_this_machine_passes_if_the_cpu_is_allowed(tmp_path: Path) -> None:
     checks: list[Check] = []
     preflight(tmp_path, CPU_ALLOWED, nvml.query_driver(), checks.append)
     assert [check.name for check in checks] == [
-        "versions", "disk", "clock", "gpu", "gpu_health", "kernel_log", "cuda"
+        "disk", "clock", "gpu", "gpu_health", "kernel_log", "cuda"
     ]  # fmt: skip
     assert all(check.ok for check in checks)
+    check_packages(checks.append)
+    assert checks[-1].name == "versions"
+    assert checks[-1].ok
 
 
 def test_failed_checks_are_reported_too(tmp_path: Path) -> None:
     checks: list[Check] = []
     with pytest.raises(RunFailed) as caught:
         preflight(tmp_path, GPU_NEEDED, nvml.GpuLost("GPU is lost"), checks.append)
-    assert (len(checks), checks[3].ok, checks[3].elsewhere) == (7, False, True)
+    assert (len(checks), checks[2].ok, checks[2].elsewhere) == (6, False, True)
     assert caught.value.verdict.cause is Cause.INFRA
 
 

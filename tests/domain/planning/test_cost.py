@@ -210,3 +210,43 @@ def test_an_instance_whose_end_nobody_names_lasts_as_long_as_the_limits_of_its_s
     ended = a_second_attempt().end(COMPLETED, NOW - 15 * MINUTE)
     assert cost_until(NOW, ended, patient, [gone()]) == pytest.approx(7.0)
     assert cost_until(NOW, ended, LIMITS, [gone()]) == pytest.approx(5.0 + 2.0 * 45.5 / 60)
+
+
+def test_a_run_without_an_instance_is_settled_now() -> None:
+    run = settled(NOW, a_run(instance_id=None, launched_at=None), LIMITS, (), Absent())
+    assert (run.ended_at, run.spent_usd) == (NOW, 0.0)
+
+
+def test_a_run_is_settled_at_the_last_sign_of_life_of_an_instance_whose_end_ec2_does_not_name() -> None:
+    run = settled(NOW, a_second_attempt(), LIMITS, [gone()], a_beat(40 * MINUTE))
+    assert run.ended_at == NOW - 40 * MINUTE + timedelta(seconds=30)
+
+
+def test_an_instance_that_was_never_heard_of_ended_when_its_time_for_booting_was_over() -> None:
+    run = a_run(phases=(), launched_at=NOW - HOUR)
+    assert settled(NOW, run, LIMITS, [an_instance(state=InstanceState.TERMINATED)], Absent()).ended_at == (
+        NOW - HOUR + LIMITS.boot
+    )
+
+
+@pytest.mark.parametrize("verdict", [COMPLETED, LOST, None])
+def test_an_instance_that_has_just_fallen_silent_may_have_ended_now(verdict: Verdict | None) -> None:
+    silence = LIMITS.grace if verdict is COMPLETED else LIMITS.dead_agent_bound
+    run = a_run(verdict=verdict, phases=())
+    for late, ended in ((timedelta(0), NOW), (timedelta(seconds=1), NOW - silence - timedelta(seconds=1))):
+        heartbeat = a_beat(silence + timedelta(seconds=30) + late)
+        found = settled(NOW, run, LIMITS, [an_instance(state=InstanceState.TERMINATED)], heartbeat)
+        assert found.ended_at == ended
+
+
+def test_the_watchdogs_verdict_is_no_sign_of_life_but_every_phase_before_it_is() -> None:
+    run = a_second_attempt(
+        verdict=LOST,
+        phases=(
+            (Status.INITIALIZATION, NOW - HOUR),
+            (Status.DATA_SYNC, NOW - 55 * MINUTE),
+            (Status.TRAINING, NOW - 50 * MINUTE),
+            (Status.FAILED, NOW),
+        ),
+    )
+    assert settled(NOW, run, LIMITS, [gone()], Absent()).ended_at == NOW - 50 * MINUTE + timedelta(seconds=30)

@@ -15,6 +15,7 @@ G5 = bundled_types()["g5.12xlarge"]
 
 def test_a_type_is_shown_in_words() -> None:
     assert str(G5) == "4 x A10G 22 GiB, 48 cores, 192 GiB"
+    assert str(replace(G5, gpu_memory_mib=1000 * 1024)) == "4 x A10G 1000 GiB, 48 cores, 192 GiB"
     assert str(bundled_types()["t3.small"]) == "2 cores, 2 GiB, no GPU"
 
 
@@ -24,6 +25,19 @@ def test_every_gpu_of_the_list_has_a_compute_capability() -> None:
     assert {name for name, kind in with_gpu.items() if kind.compute_capability is None} == set()
     assert bundled_types()["g5.xlarge"].compute_capability == "8.6"
     assert replace(G5, gpu="Radeon Pro V520", cuda=False).compute_capability is None
+
+
+@pytest.mark.parametrize(
+    ("name", "capability"),
+    [
+        ("p3dn.24xlarge", "7.0"), ("g4dn.xlarge", "7.5"), ("g5g.xlarge", "7.5"), ("p4d.24xlarge", "8.0"),
+        ("g5.xlarge", "8.6"), ("g6.xlarge", "8.9"), ("g6e.xlarge", "8.9"), ("p5.48xlarge", "9.0"),
+        ("p5e.48xlarge", "9.0"), ("p6-b200.48xlarge", "10.0"), ("p6-b300.48xlarge", "10.3"),
+        ("g7.2xlarge", "12.0"), ("g7e.2xlarge", "12.0"),
+    ],
+)  # fmt: skip
+def test_the_compute_capabilities_are_nvidias(name: str, capability: str) -> None:
+    assert bundled_types()[name].compute_capability == capability
 
 
 @pytest.mark.parametrize("family", ["g4dn", "g5", "g6", "g6e", "gr6", "p4d", "p4de", "p5", "p5e", "p5en", "p6-b200"])
@@ -45,8 +59,11 @@ def test_a_type_without_a_cuda_gpu_needs_a_word_for_it() -> None:
 
 @pytest.mark.parametrize("allow_cpu", [True, False])
 def test_no_run_can_use_a_type_of_another_architecture(allow_cpu: bool) -> None:
-    with pytest.raises(InvalidInput, match=r"g5g\.xlarge is arm64, and the stack's image is for x86_64"):
+    with pytest.raises(InvalidInput) as refused:
         check_usable(bundled_types()["g5g.xlarge"], allow_cpu=allow_cpu)
+    assert str(refused.value) == (
+        "--instance-type: g5g.xlarge is arm64, and the stack's image is for x86_64 (take a type such as g5.xlarge)"
+    )
 
 
 @pytest.mark.parametrize(
@@ -64,4 +81,6 @@ def test_the_error_about_an_unknown_type_names_the_nearest(name: str, hint: str)
 
 
 def test_a_type_says_nothing_of_what_it_does_not_have() -> None:
-    assert InstanceType("x1.large", 2, 4096).gpus == 0
+    kind = InstanceType("x1.large", 2, 4096)
+    assert (kind.gpus, kind.gpu, kind.gpu_memory_mib, kind.local_disk_gb, kind.network) == (0, "", 0, 0, "")
+    assert (kind.architecture, kind.cuda, kind.compute_capability) == ("x86_64", False, None)

@@ -9,6 +9,7 @@ from pathlib import Path, PureWindowsPath
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput, ServiceUnavailable
+from chronos_ec2.domain.records.s3_keys import SUCCESS
 from chronos_ec2.services.publish.data import Uploaded, _key, upload_config, upload_data
 from chronos_ec2.testing import Environment
 
@@ -31,7 +32,7 @@ def upload(env: Environment, folder: Path, *, replace: bool = False) -> Uploaded
 
 
 def keys(env: Environment) -> list[str]:
-    return [key.removeprefix(PREFIX) for key, _ in env.objects.keys(PREFIX)]
+    return [name for key, _ in env.objects.keys(PREFIX) if (name := key.removeprefix(PREFIX)) != SUCCESS]
 
 
 def link(at: Path, to: Path) -> None:
@@ -158,3 +159,15 @@ def test_a_path_that_is_too_long_for_s3_is_named() -> None:
     folder = PureWindowsPath(r"C:\data")
     with pytest.raises(InvalidInput, match="S3 allows 1024"):
         _key(PREFIX, folder / ("ä" * 500 + ".parquet"), folder)
+
+
+def test_a_data_set_is_marked_as_whole_after_its_files_and_not_while_they_are_replaced(folder: Path) -> None:
+    env = Environment()
+    upload(env, folder)
+    upload(env, folder)
+    written = [key.removeprefix(PREFIX) for operation, key in env.faults.calls if "read" not in operation]
+    assert [name for name in written if name] == 2 * [SUCCESS, "2025/a.parquet", SUCCESS]
+    env.faults.fail("objects.write", on="*.parquet")
+    with pytest.raises(ServiceUnavailable):
+        upload(env, folder)
+    assert env.objects.read(PREFIX + SUCCESS) is None

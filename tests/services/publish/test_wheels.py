@@ -154,8 +154,9 @@ def test_an_archive_that_is_missing_is_uploaded_again(checkout: Checkout) -> Non
     assert checkout.names(checkout.env.claim_sha256) == ["Pydantic_Core-1-py3-none-any.whl"]
 
 
-def test_the_agent_imports_nothing_before_the_claim_but_what_it_claims_with() -> None:
-    code = "import sys, agent.__main__; print(*{name.partition('.')[0] for name in sys.modules})"
+def test_the_agent_claims_and_reports_with_nothing_but_what_it_has_then() -> None:
+    names = "print(*{name.partition('.')[0] for name in sys.modules})"
+    code = f"import sys, agent.__main__, agent.report.page, agent.report.sections; {names}"
     command = [sys.executable, "-c", code]
     done = subprocess.run(command, cwd=CHECKOUT, capture_output=True, text=True, check=True)
     modules = set(done.stdout.split()) & metadata.packages_distributions().keys()

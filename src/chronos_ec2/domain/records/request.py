@@ -11,7 +11,7 @@ from typing import Any, NamedTuple
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.codec import Fields, dump_json, load_json
-from chronos_ec2.domain.parsing.names import SHA256_PATTERN, one_line
+from chronos_ec2.domain.parsing.names import SHA256_PATTERN, check_name, one_line
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.capacity import ON_DEMAND, Market, read_market
 from chronos_ec2.domain.records.champion import Promotion
@@ -142,6 +142,7 @@ class Request:
         promotion: Which champion its model may replace, and when; None: none.
         job: What the run does.
         future_keys: Exactly the objects with the known covariates of the points to forecast; empty without them.
+        schedule: The schedule that has a job to do after this run, if any.
     """
 
     run_id: str
@@ -164,6 +165,7 @@ class Request:
     job: Job = Job.TRAIN
     future_keys: tuple[DataObject, ...] = ()
     models: tuple[ModelReference, ...] = ()
+    schedule: str | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -191,6 +193,7 @@ class Request:
                 "on_demand_after_seconds": _seconds(self.on_demand_after),
                 "budget": self.budget and self.budget.to_dict(),
                 "promotion": self.promotion and self.promotion.to_dict(),
+                "schedule": self.schedule,
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "models": [one.to_dict() for one in self.models],
@@ -227,6 +230,7 @@ class Request:
                 job=Job(fields.text("job")),
                 future_keys=_objects(fields, "future"),
                 models=tuple(ModelReference.from_fields(one) for one in fields.children("models")),
+                schedule=check_name(fields.text("schedule"), "schedule") if fields.has("schedule") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

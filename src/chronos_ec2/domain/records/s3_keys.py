@@ -17,6 +17,8 @@ COPIED_MODELS = f"{CACHED}/models/"
 """Prefix of the models that were copied into the bucket."""
 FORECASTS = "forecasts/"
 """Prefix of a forecast job's output below the prefix of the run: its parts, and manifest.json last."""
+SUCCESS = "_SUCCESS"
+"""Name of the mark that a data set is whole, as Spark and others write it."""
 _REPORT = re.compile(
     rf"(?P<environment>[a-z][a-z0-9-]{{0,30}})/(?P<run_id>{RUN_ID_PATTERN.pattern})/"
     r"(?:status|claims/[0-9]{1,9}|outcomes/[0-9]{1,9})\.json"
@@ -127,6 +129,37 @@ def judgement_key(environment: str, model: str, run_id: str) -> str:
 def models_prefix(environment: str) -> str:
     """Prefix of an environment's model registry."""
     return f"{environment}/models/"
+
+
+def schedules_prefix(environment: str) -> str:
+    """Prefix of an environment's schedules."""
+    return f"{environment}/schedules/"
+
+
+def schedule_key(environment: str, name: str) -> str:
+    """Key of the order of a schedule."""
+    return f"{schedules_prefix(environment)}{name}/order.json"
+
+
+def ledger_key(environment: str, name: str) -> str:
+    """Key of the ledger of a schedule: its runs and what they cost. Replaced on condition."""
+    return f"{schedules_prefix(environment)}{name}/ledger.json"
+
+
+def followed_key(environment: str, run_id: str) -> str:
+    """Key of the word of the launcher on what it has started after a run. Written once."""
+    return f"{environment}/followed/{run_id}.json"
+
+
+def success_key(environment: str, data_path: str) -> str:
+    """Key of the mark that a data set is whole, written after all of its files."""
+    return shared_key(environment, f"{data_path.rstrip('/')}/{SUCCESS}")
+
+
+def data_set_of(environment: str, key: str) -> str | None:
+    """The data set that the mark at a key says is whole; None for any other key."""
+    match = re.fullmatch(rf"{CACHED}/{re.escape(environment)}/training-data/([^/]+)/{SUCCESS}", key)
+    return None if match is None else match[1]
 
 
 def bundle_key(sha256: str) -> str:

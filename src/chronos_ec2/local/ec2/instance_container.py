@@ -31,6 +31,17 @@ _EARLY_UNITS = {
     "early.path": "[Unit]\nDefaultDependencies=no\n[Path]\nPathExists=/etc/chronos-ec2/run\n",
     "early.service": "[Service]\nType=oneshot\nRemainAfterExit=yes\nExecStart=/bin/true\n",
 }
+_SITE = "/opt/pytorch/lib/python3.13/site-packages"
+# As on an AMI whose agents bring their packages: it has torch and pip alone.
+_HIDE_PACKAGES = f"""\
+import os, sys
+bare = "/run/image-packages"
+os.makedirs(bare, exist_ok=True)
+for name in os.listdir("{_SITE}"):
+    if name.startswith(("torch", "pip")) and not os.path.lexists(f"{{bare}}/{{name}}"):
+        os.symlink(f"{_SITE}/{{name}}", f"{{bare}}/{{name}}")
+sys.path[:] = [bare if path == "{_SITE}" else path for path in sys.path]
+"""
 # CAP_NET_ADMIN: the metadata service adds its address to the loopback interface.
 _OPTIONS = (
     "--cap-add=NET_ADMIN", "--security-opt=seccomp=unconfined", "--tmpfs=/run", "--tmpfs=/run/lock",
@@ -52,7 +63,9 @@ class InstanceContainer:
     name: str
 
     @classmethod
-    def create(cls, instance_id: str, user_data: str, endpoint: str, access_key: str) -> InstanceContainer:
+    def create(
+        cls, instance_id: str, user_data: str, endpoint: str, access_key: str, *, packages_in_image: bool = True
+    ) -> InstanceContainer:
         """Create an instance, not yet started, whose AWS is the one at `endpoint`; its role has `access_key`."""
         name = f"chronos-ec2-{secrets.token_hex(4)}"
         _docker("create", f"--name={name}", f"--hostname={instance_id}", *_OPTIONS, IMAGE)
@@ -65,6 +78,8 @@ class InstanceContainer:
             "/var/lib/cloud/seed/nocloud/user-data": user_data,
             "/var/lib/cloud/seed/nocloud/meta-data": f"instance-id: {instance_id}\n",
         }
+        if not packages_in_image:
+            files[f"{_SITE}/sitecustomize.py"] = _HIDE_PACKAGES
         _docker("cp", "-", f"{name}:/", stdin=_tar(files))
         return instance
 

@@ -18,17 +18,17 @@ from chronos_ec2.domain.errors import (
 )
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.limits import LAUNCHER_TIMEOUT, TAKE_OVER_AFTER, StackBounds
-from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Waiting
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import REQUEST, Budget, Request, check_request_size
-from chronos_ec2.domain.records.run import LAUNCHING, Run, new_run_id
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.domain.records.request import REQUEST, Request, check_request_size
+from chronos_ec2.domain.records.run import Run, new_run_id
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.attempt import Attempt, NoCapacity, as_stored, may_launch
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, StartsInstances, refuse_if_busy, take_lane
-from chronos_ec2.services.launch.spec import Launched, LaunchSpec, WaitsForCapacity
+from chronos_ec2.services.launch.spec import Launched, LaunchSpec, WaitsForCapacity, first_run, order_of
 from chronos_ec2.services.prices import check_cap
 from chronos_ec2.services.teardown import refuse_teardown
 
@@ -50,41 +50,13 @@ def launch(
         Superseded: the run was ended or stopped meanwhile; the watchdog ends whatever was started.
         ServiceUnavailable: AWS did not answer.
     """
-    prices, price = _prices(spec)
+    prices, price = prices_of(spec)
     dataset = find_dataset(store, spec.lane.environment, spec.data_path) if spec.dataset is None else spec.dataset
     check_request_size(spec.config, dataset)
     now = as_stored(clock.now())
-    deadline, wait = now + spec.limits.max_runtime, spec.wait_for_capacity
-    run = Run(
-        run_id=new_run_id(now, secrets.token_bytes(3)),
-        lane=spec.lane,
-        status=Status.INITIALIZATION,
-        current_step=LAUNCHING,
-        attempt=1,
-        seq=0,
-        nonce="",
-        instance_type=max(spec.instance_types, key=lambda kind: prices.get(kind, 0.0)),
-        created_at=now,
-        updated_at=now,
-        deadline=deadline,
-        price_per_hour_usd=price,
-        max_cost_usd=spec.max_cost_usd,
-        preemptions_left=spec.preemptions_left,
-        crashes_left=spec.crashes_left,
-        phases=((Status.INITIALIZATION, now),),
-        prices=tuple(prices.items()),
-        launching=Launching(LaunchOption(spec.instance_types[0], spec.subnet_ids[0], spec.market), now),
-        waiting=None if wait is None else Waiting(now, min(now + wait, deadline - spec.limits.boot), 0, now),
-        parent=None if spec.parent is None else spec.parent.run_id,
-        job=spec.job,
-    )
-    request = Request(
-        run.run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
-        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
-        spec.on_demand_after, spec.parent,
-        Budget(deadline, run.max_cost_usd, price, run.prices, run.preemptions_left, run.crashes_left),
-        spec.promotion, spec.job, spec.future, spec.models,
-    )  # fmt: skip
+    request = order_of(spec, new_run_id(now, secrets.token_bytes(3)), now, dataset, prices, price)
+    option = LaunchOption(spec.instance_types[0], spec.subnet_ids[0], spec.market)
+    run = replace(first_run(request, now), launching=Launching(option, now))
     refuse_if_busy(store, run.lane)
     started, attempt = StartedInstances(fleet), None
     try:
@@ -205,7 +177,7 @@ class Launcher:
             self.store.replace_lock(replace(held.run.end(verdict, self.clock.now()), launching=None), held)
 
 
-def _prices(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
+def prices_of(spec: LaunchSpec) -> tuple[dict[str, float], float | None]:
     """The hourly price of each type, and the one to assume for a type that is not listed: the highest.
 
     With one unknown price all are unknown: a sum that lacks an attempt would be wrong.

@@ -13,6 +13,7 @@ from chronos_ec2.domain.parsing.names import counted, split_instance_types
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.domain.records.capacity import SPOT
+from chronos_ec2.domain.records.model_source import ChampionModel, parse_reference
 from chronos_ec2.domain.records.request import DataObject, check_request_size
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.stack_status import check_status
@@ -111,10 +112,15 @@ class LaunchPreparation:
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
         spec = replace(spec, promotion=promotion)
         offers = self._offers(request, instance_types, kinds)
-        dataset = () if spec.data_path == PROBE_DATA_PATH else self._files(request.data or spec.data_path, "data.path")
+        no_files = spec.data_path == PROBE_DATA_PATH or request.later
+        dataset = () if no_files else self._files(request.data or spec.data_path, "data.path")
         future = () if request.future is None else self._files(request.future, "--future")
         check_request_size(spec.config, dataset + future)
-        found = {given: self._models.find(key, given) for key, given in model_references(config).items()}
+        found = {
+            given: self._models.find(key, given)
+            for key, given in model_references(config).items()
+            if not (request.later and isinstance(parse_reference(given), ChampionModel))
+        }
         return Prepared(spec, config, dataset, resolved.chosen, None, offers, future, tuple(found.values()))
 
     @property
@@ -226,7 +232,8 @@ class LaunchPreparation:
         check_status(self.stack.name, self.stack.status, self.stack.environment)
         check_sweep(self.setup_checks)
         check_bucket_region(self.setup_checks, region)
-        refuse_if_busy(self.store, request.lane)
+        if not request.later:
+            refuse_if_busy(self.store, request.lane)
         return LaunchSpec(
             lane=request.lane,
             config=config,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,8 +14,9 @@ from chronos_ec2.domain.parsing.numbers import check_number
 from chronos_ec2.domain.records.capacity import ON_DEMAND, LaunchOption, Market, Waiting
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.records.request import DataObject, ModelReference, Parent
-from chronos_ec2.domain.records.status import Job
+from chronos_ec2.domain.records.request import Budget, DataObject, ModelReference, Parent, Request
+from chronos_ec2.domain.records.run import LAUNCHING, Run
+from chronos_ec2.domain.records.status import Job, Status
 
 if TYPE_CHECKING:
     from chronos_ec2.job_config.jobs import JobConfig
@@ -37,6 +38,7 @@ class LaunchRequest:
             be uploaded.
         config_path: the file that `config` was read from; the user's own trainer is beside it.
         instance_types: comma-separated, tried in order.
+        later: whether its runs start later: data, champion and a free lane are needed then, not now.
         resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
     """
 
@@ -58,6 +60,7 @@ class LaunchRequest:
     model_name: str = DEFAULT_MODEL
     data: LocalData | None = None
     future: LocalData | str | None = None
+    later: bool = False
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""
@@ -154,3 +157,53 @@ class WaitsForCapacity:
     waiting: Waiting
     instance_id: None = None
     option: None = None
+
+
+def order_of(
+    spec: LaunchSpec,
+    run_id: str,
+    now: datetime,
+    dataset: tuple[DataObject, ...],
+    prices: dict[str, float],
+    price: float | None,
+) -> Request:
+    """The request of a run. `price` is that of a type that has none in `prices`, in USD per hour."""
+    budget = Budget(
+        now + spec.limits.max_runtime, spec.max_cost_usd, price, tuple(prices.items()), spec.preemptions_left,
+        spec.crashes_left,
+    )  # fmt: skip
+    return Request(
+        run_id, spec.lane, spec.config, spec.instance_types, spec.bundle_sha256, dataset, spec.limits,
+        spec.allow_cpu, spec.market, spec.log_group, spec.code_sha256, spec.commit, spec.wait_for_capacity,
+        spec.on_demand_after, spec.parent, budget, spec.promotion, spec.job, spec.future, spec.models,
+    )  # fmt: skip
+
+
+def first_run(request: Request, now: datetime) -> Run:
+    """The record of a run whose instance nobody has asked for yet. Raises ValueError for a request without a budget."""
+    budget, wait = request.budget, request.wait_for_capacity
+    if budget is None:
+        raise ValueError("a run needs a budget")
+    prices = dict(budget.prices)
+    return Run(
+        run_id=request.run_id,
+        lane=request.lane,
+        status=Status.INITIALIZATION,
+        current_step=LAUNCHING,
+        attempt=1,
+        seq=0,
+        nonce="",
+        instance_type=max(request.instance_types, key=lambda kind: prices.get(kind, 0.0)),
+        created_at=now,
+        updated_at=now,
+        deadline=budget.deadline,
+        price_per_hour_usd=budget.price_per_hour_usd,
+        max_cost_usd=budget.max_cost_usd,
+        preemptions_left=budget.preemptions,
+        crashes_left=budget.crashes,
+        phases=((Status.INITIALIZATION, now),),
+        prices=budget.prices,
+        waiting=None if wait is None else Waiting(now, min(now + wait, budget.deadline - request.limits.boot), 0, now),
+        parent=None if request.parent is None else request.parent.run_id,
+        job=request.job,
+    )

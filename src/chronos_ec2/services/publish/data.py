@@ -13,7 +13,7 @@ from pathlib import Path, PurePath
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.domain.records.request import DataObject
-from chronos_ec2.domain.records.s3_keys import shared_key
+from chronos_ec2.domain.records.s3_keys import shared_key, success_key
 from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.run_store import RunStore
@@ -55,7 +55,7 @@ def upload_data(
     """Upload every Parquet file below a folder, with its SHA-256 for the instance to verify.
 
     All files are checked before the first is sent. With `replace`, files of an earlier upload that the folder no longer
-    has are removed afterwards.
+    has are removed afterwards. The mark that the data set is whole, `_SUCCESS`, is removed first and written last.
 
     Raises:
         InvalidInput: the folder has no Parquet file or an unusable one, or without `replace` files of an earlier upload
@@ -71,8 +71,12 @@ def upload_data(
         problem = f"data set {name} has {len(stale)} files that {_shown(folder)} has not, and runs would train on both"
         raise InvalidInput("NAME", f"{problem}: {listed}", "give --replace to remove them, or another NAME")
 
+    # Without the mark no schedule takes the data, and its event starts those that wait for them.
+    mark = success_key(environment, data_path)
+    store.objects.remove(mark)
     _in_parallel(lambda key: _upload(files[key], key, transfer, on_bytes), files)
     _in_parallel(store.objects.remove, stale)
+    store.objects.write(mark, b"", "application/octet-stream")
     return Uploaded(data_path, len(files), len(stale))
 
 

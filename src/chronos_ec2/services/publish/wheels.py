@@ -28,10 +28,11 @@ LOCK = "agent/requirements.txt"
 REFERENCE = "agent/python-env"
 RENEW = "`make lock` in a checkout renews both"
 CLAIM_PACKAGES = frozenset({
-    "annotated-types", "boto3", "botocore", "jmespath", "nvidia-ml-py", "pydantic", "pydantic-core", "python-dateutil",
-    "pyyaml", "s3transfer", "six", "typing-extensions", "typing-inspection", "urllib3",
+    "annotated-types", "boto3", "botocore", "jinja2", "jmespath", "markupsafe", "nvidia-ml-py", "pydantic",
+    "pydantic-core", "python-dateutil", "pyyaml", "s3transfer", "six", "typing-extensions", "typing-inspection",
+    "urllib3",
 })  # fmt: skip
-"""What the agent imports before it has installed all."""
+"""What the agent imports before it has installed all, and the report of a run that ends before that."""
 
 # Platform tags that the image's C library supports; pip matches them exactly.
 PLATFORMS = ("manylinux_2_28_x86_64", "manylinux_2_27_x86_64", "manylinux2014_x86_64")

@@ -44,6 +44,7 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.prices import hourly_price
 from chronos_ec2.services.watchdog.cleanup_receipt import EndedRun, write_receipt
 from chronos_ec2.services.watchdog.deadline_schedules import scheduler_errors
+from chronos_ec2.services.watchdog.follow import is_followed
 from chronos_ec2.services.watchdog.outbox import MessageLimit, Outbox, last_lines
 from chronos_ec2.services.watchdog.recheck import check_heartbeat, check_lock
 
@@ -197,13 +198,15 @@ class Executor:
         try:
             incidents = [Incident(kind, facts.lane, run.run_id, text, run, cost_usd) for kind, text in told]
             notified = all(self._send(incident, overdue=overdue) for incident in incidents)
+            # Without the lock nobody would ask again.
+            followed = overdue or is_followed(final, self.store, self.relauncher)
         except ServiceUnavailable:
             raise
         except Exception:
             if overdue:
                 self.store.release_lock(held)
             raise
-        if notified:
+        if notified and followed:
             self.store.release_lock(held)
 
     def _promotion(self, run: Run, outcome: OutcomeReport | None, tolerated: type[Exception]) -> list[tuple[Kind, str]]:

@@ -13,6 +13,7 @@ from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, joined, print_json, styled
 from chronos_ec2.services.doctor.account import Doctor
 from chronos_ec2.services.doctor.diagnosis import Health
+from chronos_ec2.services.schedules.checks import diagnose_schedules
 
 _COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
 
@@ -29,7 +30,10 @@ def doctor(
         world.stack, world.store, world.setup_checks, world.launch_checks, world.catalogue, world.prices,
         version("chronos-ec2"),
     )  # fmt: skip
-    found = tuple(doctor.diagnose(world.clock.now(), datetime.now(UTC)))
+    found = (
+        *doctor.diagnose(world.clock.now(), datetime.now(UTC)),
+        *diagnose_schedules(world.schedules.orders, world.timetable),
+    )
     if json:
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})
     else:
