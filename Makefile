@@ -102,10 +102,11 @@ agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machin
 	$(BIN)/python -m benchmarks.data_sync
 
 .PHONY: bench
-bench: venv ## Measure training, sweep and data download on this machine
+bench: venv ## Measure training, sweep, data download and boot on this machine: BEFORE=COMMIT to compare the boot with
 	$(BIN)/python -m benchmarks.training
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.data_sync
+	$(BIN)/python -m benchmarks.boot $(BEFORE)
 
 .PHONY: bench-gpu
 bench-gpu: ## Measure on a GPU what only it can show, in nine minutes: build/bench-gpu.json

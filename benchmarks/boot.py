@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.publish import ROOT, publish
+from chronos_ec2.local import LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import InstanceContainer, ensure_image
 from chronos_ec2.testing.aws_server import s3_server
@@ -70,8 +71,12 @@ Steps = dict[str, float]
 
 
 def main(arguments: list[str]) -> int:
-    """Measure, publish, and print."""
-    ensure_image()
+    """Measure, publish, and print; nothing where Docker cannot run an instance."""
+    try:
+        ensure_image()
+    except LocalAwsFailed as reason:
+        print(f"boot not measured: {reason}")
+        return 0
     found: dict[str, list[Steps]] = {"before": [], "after": []}
     with (
         tempfile.TemporaryDirectory() as scratch,

@@ -90,17 +90,26 @@ def calls() -> Iterator[Recorder]:
 pytest_plugins = ["tests.template.used_rights"]
 
 EMBEDDED = ("tests/containers/", "tests/contract/test_setup_checks.py", "tests/end_to_end/", "tests/local/test_ec2")
-ORDER = (
+LONGEST = (
     "tests/containers/",
     "tests/end_to_end/test_embedded_aws.py::test_a_second_launch",  # launches all runs
-    "tests/contract/",
+    "tests/contract/test_setup_checks.py",
     "tests/end_to_end/test_embedded_aws.py",
     "tests/end_to_end/test_deployment.py",
     "tests/end_to_end/",
+    "tests/agent/test_jobs.py",
+    "tests/agent/test_lifecycle.py",
     "tests/verification/",
+    "tests/contract/",
+    "tests/functions/",
+    "tests/template/",
+    "tests/cli/",
+    "tests/user_data/",
+    "tests/agent/chronos/",
+    "tests/benchmarks/",
     "tests/agent/",
 )
-"""Of the rest, what takes long is not left for the end, when one worker has nothing to do."""
+"""What takes long begins first, so that no worker is left with it at the end when the other one has nothing to do."""
 
 
 class Scheduling(LoadScopeScheduling):
@@ -123,7 +132,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if item.get_closest_marker("embedded_aws"):
             item.add_marker("thorough")
     # The embedded AWS first. There, runs whose end takes minutes are looked at last: meanwhile other tests run.
-    items.sort(key=lambda item: next((n for n, place in enumerate(ORDER) if item.nodeid.startswith(place)), len(ORDER)))
+    items.sort(
+        key=lambda item: next((n for n, place in enumerate(LONGEST) if item.nodeid.startswith(place)), len(LONGEST))
+    )
 
 
 def pytest_collection_finish() -> None:

@@ -119,7 +119,7 @@ def _times(found: dict[str, Any]) -> str:
     return (
         "## Seconds from failure to termination\n\n"
         "Histories in which EC2 and S3 answer and no tick is lost; each failed call or lost tick may add a minute. "
-        "`bound` is computed from `limits.py`. If somebody overwrites the record of a run that is suspected or already "
+        "`bound` is what README guarantees. If somebody overwrites the record of a run that is suspected or already "
         "has its verdict, the seconds of a dead or hung instance count from that write: whoever may write the lock can "
         "delay that end, until the deadline at the latest.\n\n"
         + _table(("Failure", "n", "p50", "p99", "max", "bound"), rows)
@@ -176,7 +176,7 @@ def _crash_points(found: dict[str, Any]) -> str:
 
 def _model(found: dict[str, Any]) -> str:
     return (
-        "## Protocol model\n\n`verification/model/protocol.pml`, checked by spin: {states:,} states, {violations} "
+        "## Protocol models\n\nThe three of `verification/model/`, checked by spin: {states:,} states, {violations} "
         "violations; {mutants_caught} of {mutants} mutants caught.\n"
     ).format_map(found["model"])
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
-import shutil
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -74,11 +74,35 @@ def rows(world: World) -> pa.Table:
     return pa.concat_tables(pq.read_table(io.BytesIO(world.memory.objects.body(key))) for key in keys)
 
 
-def test_a_forecast_goes_through_all_phases_and_leaves_parts_and_a_manifest(
-    world: World, tmp_path: Path, model: ModelReference
-) -> None:
+@dataclass(frozen=True)
+class Forecast:
+    """A forecast job at its end, and each step that it has reported."""
+
+    world: World
+    model: ModelReference
+    exit_code: int
+    steps: tuple[str, ...]
+
+
+@pytest.fixture(scope="module")
+def forecast(tmp_path_factory: pytest.TempPathFactory) -> Forecast:
+    """Runs once, because its trainer imports torch for seconds. Nobody may write into its world."""
+    folder, steps, faults = tmp_path_factory.mktemp("forecast"), list[str](), Faults()
+    world = World(MemoryAws(faults))
+    put_toy_series(world, folder)
+    model = a_model(world, folder)
     launch(world, FORECAST, job=Job.FORECAST, models=(model,))
-    assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
+
+    def seen(_key: str) -> None:
+        steps.append(world.document("status.json")["step"])
+
+    faults.hook("objects.write", seen, after=True, on="*/status.json")
+    return Forecast(world, model, run_to_end(world, a_workdir(folder)), tuple(steps))
+
+
+def test_a_forecast_goes_through_all_phases_and_leaves_parts_and_a_manifest(forecast: Forecast) -> None:
+    world = forecast.world
+    assert forecast.exit_code == SUCCEEDED
 
     run, manifest = the_run(world), world.document("forecasts/manifest.json")
     assert run.verdict is not None
@@ -99,35 +123,20 @@ def test_a_forecast_goes_through_all_phases_and_leaves_parts_and_a_manifest(
     assert {"eval/report.md", "plots/forecast.png"} < world.names()
 
 
-def test_the_documents_of_a_forecast_name_its_job_model_and_result(
-    world: World, tmp_path: Path, model: ModelReference
-) -> None:
-    launch(world, FORECAST, job=Job.FORECAST, models=(model,))
-    run_to_end(world, a_workdir(tmp_path))
-    training, run = world.document("training.json"), world.document("run.json")
+def test_the_documents_of_a_forecast_name_its_job_model_and_result(forecast: Forecast) -> None:
+    training, run = forecast.world.document("training.json"), forecast.world.document("run.json")
     assert problems(training) == []
     assert (training["job"], training["forecast"]["items"], training["model_uri"]) == ("forecast", 12, None)
     assert (run["job"], run["models"][0]["given"]) == ("forecast", GIVEN)
     assert run["training"]["family"] == "chronos-2"
 
 
-def test_heartbeats_count_series_and_the_step_says_what_the_job_does(tmp_path: Path) -> None:
-    steps, faults = list[str](), Faults()
-    world = World(MemoryAws(faults))
-    put_toy_series(world, tmp_path)
-    model = a_model(world, tmp_path)
-    launch(world, FORECAST, job=Job.FORECAST, models=(model,))
-
-    def seen(_key: str) -> None:
-        steps.append(world.document("status.json")["step"])
-
-    faults.hook("objects.write", seen, after=True, on="*/status.json")
-    run_to_end(world, a_workdir(tmp_path))
-    heartbeat = world.store.read_heartbeat("dev", RUN_ID)
+def test_heartbeats_count_series_and_the_step_says_what_the_job_does(forecast: Forecast) -> None:
+    heartbeat = forecast.world.store.read_heartbeat("dev", RUN_ID)
     assert isinstance(heartbeat, HeartbeatReceived)
     assert (heartbeat.heartbeat.step, heartbeat.heartbeat.total_steps) == (12, 12)
-    assert "forecasting" in steps
-    assert not any(step.startswith("step_") for step in steps)
+    assert "forecasting" in forecast.steps
+    assert not any(step.startswith("step_") for step in forecast.steps)
 
 
 def test_known_covariates_come_from_a_second_data_set(world: World, tmp_path: Path, model: ModelReference) -> None:
@@ -144,31 +153,26 @@ def test_known_covariates_come_from_a_second_data_set(world: World, tmp_path: Pa
     assert world.document("run.json")["future"]["files"][0]["key"] == key
 
 
-def lost(tmp_path: Path, name: str) -> Workdir:
-    """The empty disk of another instance."""
-    workdir = Workdir(tmp_path / name)
-    shutil.rmtree(workdir.root, ignore_errors=True)
-    workdir.create()
-    return workdir
+def last_checkpoint(forecast: Forecast, folder: Path) -> Path:
+    folder.mkdir()
+    (folder / PARTS).write_bytes(body(forecast.world, f"checkpoints/12/{PARTS}"))
+    return folder
 
 
 @pytest.mark.parametrize("torn", [None, "forecasts/part-00000.parquet", "forecasts/part-00001.parquet"])
 def test_another_attempt_goes_on_with_the_first_part_that_is_not_whole(
-    world: World, tmp_path: Path, model: ModelReference, torn: str | None
+    forecast: Forecast, tmp_path: Path, torn: str | None
 ) -> None:
     """The union of the parts is that of an uninterrupted run, byte for byte."""
-    launch(world, FORECAST, job=Job.FORECAST, models=(model,))
-    run_to_end(world, lost(tmp_path, "whole"))
+    world, first = World(), forecast.world.memory.objects
     names = [f"forecasts/part-{number:05d}.parquet" for number in range(3)]
-    whole = [body(world, name) for name in names]
-    objects = world.memory.objects
+    whole = [body(forecast.world, name) for name in names]
     # What an instance leaves that is lost while it uploads the third part.
-    (tmp_path / "last").mkdir()
-    (tmp_path / "last" / PARTS).write_bytes(body(world, f"checkpoints/12/{PARTS}"))
-    step = done_parts(tmp_path / "last").first(2).save(tmp_path)
-    for key, _ in list(objects.keys(run_key("dev", RUN_ID, ""))):
-        if not key.endswith(("request.json", *names[:2])):
-            objects.remove(key)
+    step = done_parts(last_checkpoint(forecast, tmp_path / "last")).first(2).save(tmp_path)
+    objects = world.memory.objects
+    for key, _ in first.keys(""):
+        if key.startswith("cached-datasets/") or key.endswith(("request.json", *names[:2])):
+            objects.write(key, first.body(key))
     prefix = run_key("dev", RUN_ID, CHECKPOINTS)
     store_checkpoint(objects, world.transfer, prefix, tmp_path, step, lambda _: None)
     objects.write(run_key("dev", RUN_ID, names[2]), whole[2][:100])
@@ -177,10 +181,9 @@ def test_another_attempt_goes_on_with_the_first_part_that_is_not_whole(
         content = bytearray(body(world, torn))
         content[50] ^= 1
         objects.write(run_key("dev", RUN_ID, torn), bytes(content))
-    objects.remove("dev/system-state.json")
-    launch(world, FORECAST, job=Job.FORECAST, models=(model,), attempt=2)
+    launch(world, FORECAST, job=Job.FORECAST, models=(forecast.model,), attempt=2)
 
-    assert run_to_end(world, lost(tmp_path, "next")) == SUCCEEDED
+    assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
 
     assert [body(world, name) for name in names] == whole
     expected = {None: 10, names[0]: None, names[1]: 5}[torn]

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import cache
 from typing import Any
 
 import pytest
@@ -19,6 +20,7 @@ from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTim
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.ports import Deadlines, Fleet, LogStreams, Notifier, ObjectStore, ObjectTransfer, Timetable
 from chronos_ec2.testing import MemoryAws
+from chronos_ec2.testing.aws_snapshot import bring_back, keep
 
 PROJECT, COST_CENTER, BUCKET = "Chronos-Training", "train", "chronos-ec2-contract"
 
@@ -50,9 +52,19 @@ class Ports:
 def ports(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Ports:
     if request.param == "memory":
         return _memory()
-    endpoint = request.getfixturevalue("moto_endpoint" if request.param == "moto" else "embedded_endpoint")
-    monkeypatch.setenv("AWS_ENDPOINT_URL", endpoint)
-    return _on_aws(request.param)
+    if request.param == "moto":
+        request.getfixturevalue("aws")
+        resources, kept = _in_moto()
+        bring_back(kept)
+        return _on_aws("moto", resources)
+    monkeypatch.setenv("AWS_ENDPOINT_URL", request.getfixturevalue("embedded_endpoint"))
+    return _on_aws("embedded", _made())
+
+
+@cache
+def _in_moto() -> tuple[Resources, bytes]:
+    """What the ports need, and all that AWS holds then. Made once, in an AWS with nothing in it."""
+    return _made(), keep()
 
 
 def _memory() -> Ports:
@@ -71,9 +83,24 @@ def _memory() -> Ports:
     )  # fmt: skip
 
 
-def _on_aws(name: str) -> Ports:
-    s3, ec2, sns, sqs, scheduler = (client(service) for service in ("s3", "ec2", "sns", "sqs", "scheduler"))
-    _empty_bucket(s3)
+@dataclass(frozen=True)
+class Resources:
+    """What the ports need of AWS. `name` is that of the log group, and begins those of the schedule groups."""
+
+    name: str
+    topic: str
+    queue: str
+    subnets: tuple[str, ...]
+    template: str
+    profile: str
+
+
+_IMAGE = "ami-12c6146b"  # one that moto knows
+
+
+def _made() -> Resources:
+    sns, sqs, ec2 = client("sns"), client("sqs"), client("ec2")
+    _empty_bucket(client("s3"))
     unique = f"contract-{uuid.uuid4().hex[:8]}"
     topic = sns.create_topic(Name=unique)["TopicArn"]
     queue = sqs.create_queue(QueueName=unique)["QueueUrl"]
@@ -83,16 +110,19 @@ def _on_aws(name: str) -> Ports:
     subnets = tuple(
         ec2.create_subnet(VpcId=vpc, CidrBlock=f"10.0.{index}.0/24")["Subnet"]["SubnetId"] for index in (1, 2)
     )
-    image = "ami-12c6146b"  # one that moto knows
-    template = ec2.create_launch_template(
-        LaunchTemplateName=unique,
-        LaunchTemplateData={"ImageId": image},
-    )["LaunchTemplate"]["LaunchTemplateId"]
-
+    template = ec2.create_launch_template(LaunchTemplateName=unique, LaunchTemplateData={"ImageId": _IMAGE})
     profile = client("iam").create_instance_profile(InstanceProfileName=unique)["InstanceProfile"]["Arn"]
+    client("logs").create_log_group(logGroupName=unique)
+    for group in (unique, f"{unique}-runs"):
+        client("scheduler").create_schedule_group(Name=group)
+    return Resources(unique, topic, queue, subnets, template["LaunchTemplate"]["LaunchTemplateId"], profile)
+
+
+def _on_aws(name: str, made: Resources) -> Ports:
+    s3, ec2, sqs, logs = (client(service) for service in ("s3", "ec2", "sqs", "logs"))
 
     def published() -> list[dict[str, Any]]:
-        found = sqs.receive_message(QueueUrl=queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
+        found = sqs.receive_message(QueueUrl=made.queue, MaxNumberOfMessages=10, WaitTimeSeconds=1).get("Messages", [])
         bodies = [json.loads(message["Body"]) for message in found]
         return [
             {
@@ -105,34 +135,31 @@ def _on_aws(name: str) -> Ports:
 
     def add_instance(tags: dict[str, str]) -> str:
         response = ec2.run_instances(
-            ImageId=image, MinCount=1, MaxCount=1, InstanceType="t3.micro", SubnetId=subnets[0],
-            IamInstanceProfile={"Arn": profile},
+            ImageId=_IMAGE, MinCount=1, MaxCount=1, InstanceType="t3.micro", SubnetId=made.subnets[0],
+            IamInstanceProfile={"Arn": made.profile},
             TagSpecifications=[
                 {"ResourceType": "instance", "Tags": [{"Key": key, "Value": value} for key, value in tags.items()]}
             ],
         )  # fmt: skip
         return str(response["Instances"][0]["InstanceId"])
 
-    logs = client("logs")
-    logs.create_log_group(logGroupName=unique)
-
     def logged(stream: str) -> list[tuple[datetime, str]]:
-        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=unique, logStreamNames=[stream])
+        pages = logs.get_paginator("filter_log_events").paginate(logGroupName=made.name, logStreamNames=[stream])
         return [
             (datetime.fromtimestamp(event["timestamp"] / 1000, UTC), event["message"])
             for page in pages
             for event in page["events"]
         ]
 
-    scheduler.create_schedule_group(Name=unique)
-    fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, template, profile)
-    deadlines = SchedulerDeadlines(scheduler, unique, "arn:aws:iam::123456789012:role/deadlines")
-    scheduler.create_schedule_group(Name=f"{unique}-runs")
+    scheduler, role = client("scheduler"), "arn:aws:iam::123456789012:role"
+    fleet = Ec2Fleet(ec2, PROJECT, COST_CENTER, made.template, made.profile)
+    deadlines = SchedulerDeadlines(scheduler, made.name, f"{role}/deadlines")
     function = "arn:aws:lambda:us-east-1:123456789012:function:launcher"
-    timetable = SchedulerTimetable(scheduler, f"{unique}-runs", "arn:aws:iam::123456789012:role/runs", function)
+    timetable = SchedulerTimetable(scheduler, f"{made.name}-runs", f"{role}/runs", function)
     return Ports(
-        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, timetable, SnsNotifier(sns, topic),
-        subnets, published, add_instance, CloudWatchStreams(logs, unique), logged,
+        name, S3Objects(s3, BUCKET), S3Transfer(s3, BUCKET), fleet, deadlines, timetable,
+        SnsNotifier(client("sns"), made.topic), made.subnets,
+        published, add_instance, CloudWatchStreams(logs, made.name), logged,
         lambda key: s3.create_multipart_upload(Bucket=BUCKET, Key=key),
         lambda instance_id: ec2.modify_instance_attribute(
             InstanceId=instance_id, DisableApiTermination={"Value": True}

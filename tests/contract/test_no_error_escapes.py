@@ -93,7 +93,9 @@ class Wire:
     operation: str = ""
     answer: Answer = lambda _operation, _url: None
     fetching: Exception | None = None
+    now: datetime = field(default_factory=lambda: datetime.now(UTC))
     asked: list[tuple[str, OperationModel]] = field(default_factory=list)
+    doomed_exists: bool = False
     _clients: dict[str, Any] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
@@ -115,18 +117,19 @@ class Wire:
             return self.answer(operation, request.url)
         if "dev/large" in request.url and operation in OF_PARTS:
             return raw_answer(request.url, OF_PARTS[operation], 200, ETag='"e"')
+        if operation == "DeleteStack":
+            self.doomed_exists = False
         return None
 
     def credentials(self) -> dict[str, str]:
         if self.fetching:
             raise self.fetching
-        expiry = (datetime.now(UTC) + timedelta(hours=1)).isoformat()
+        expiry = (self.now + timedelta(hours=1)).isoformat()
         return {"access_key": "a", "secret_key": "b", "token": "c", "expiry_time": expiry}
 
     def without_credentials(self) -> None:
-        """The next call fetches credentials."""
-        self.session._session._credentials = DeferredRefreshableCredentials(self.credentials, "custom-process")
-        self._clients.clear()
+        """The next call fetches credentials: those that the clients have are over."""
+        self.now += timedelta(hours=2)
 
 
 @pytest.fixture(scope="module")
@@ -139,7 +142,7 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         core = botocore.session.Session()
         core.register_component("data_loader", MODELS)
         wire = Wire(network.launch_template, tmp_path_factory.mktemp("files"), boto3.Session(botocore_session=core))
-        wire.without_credentials()
+        core._credentials = DeferredRefreshableCredentials(wire.credentials, "custom-process", lambda: wire.now)
         wire.client("logs").create_log_group(logGroupName=GROUP)
         wire.client("s3").put_object(Bucket=BUCKET, Key="dev/there", Body=b"there")
         (wire.folder / "file").write_bytes(b"x" * 100)
@@ -175,11 +178,10 @@ def _checks(wire: Wire) -> StackSetupChecks:
 
 
 def _deployment(wire: Wire) -> CloudFormationDeployment:
-    others = client("cloudformation")
-    if "doomed" not in {stack["StackName"] for stack in others.describe_stacks()["Stacks"]}:
-        others.create_stack(
-            StackName="doomed", TemplateBody=json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
-        )
+    if not wire.doomed_exists:
+        template = json.dumps({"Resources": {"Q": {"Type": "AWS::SQS::Queue"}}})
+        client("cloudformation").create_stack(StackName="doomed", TemplateBody=template)
+        wire.doomed_exists = True
     return CloudFormationDeployment(wire.client("cloudformation"), "doomed")
 
 

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -44,6 +45,31 @@ def test_a_column_may_be_a_name_or_a_list() -> None:
     data = {"path": "x", "target": "sales", "known_covariates": ["price", "holiday"]}
     found = parse_config(a_config(data=data), "test").data
     assert found.values == ("sales", "price", "holiday")
+
+
+BOMBS = {
+    "sequences": b"a: &a [1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\n",
+    "mappings": b"a: &a {p: 1, q: 1, r: 1, s: 1, t: 1, u: 1, v: 1, w: 1, x: 1, y: 1}\n",
+    "merged": b"a: &a {p: 1}\n",
+}
+
+
+@pytest.mark.parametrize("kind", [*BOMBS, "itself"])
+def test_a_few_lines_that_stand_for_billions_of_values_are_refused(kind: str) -> None:
+    names = "abcdefghij"
+    raw = BOMBS.get(kind, b"a: &a [*a, *a]\n")
+    for one, other in pairwise(names) if kind != "itself" else ():
+        many = b", ".join([b"*" + one.encode()] * 10)
+        raw += b"%s: &%s %s\n" % (
+            other.encode(), other.encode(), b"{<<: [%s]}" % many if kind == "merged" else b"[%s]" % many,
+        )  # fmt: skip
+    with pytest.raises(InvalidInput, match="has more than 100,000 values, its aliases replaced"):
+        parse_yaml(raw, "test")
+
+
+def test_an_alias_is_allowed() -> None:
+    found = parse_yaml(b"{data: {path: x}, prediction_length: &six 6, training: {steps: *six}}", "test")
+    assert found == parse_yaml(b"{data: {path: x}, prediction_length: 6, training: {steps: 6}}", "test")
 
 
 def test_numbers_in_scientific_notation_need_no_dot() -> None:

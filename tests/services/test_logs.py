@@ -126,3 +126,29 @@ def test_only_what_is_new_of_a_log_is_read() -> None:
     assert reader.more() == ["more"]
     assert reader.more() == []
     assert objects.served == len(body) + 5
+
+
+def test_of_a_log_that_is_too_large_its_end_is_read() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer", max_bytes=10)
+    aws.objects.write(KEY, b"a long beginning\n")
+    aws.objects.write(f"{KEY}.0002", b"two\nthree\n")
+    assert reader.more() == ["(17 bytes are left out)", "two", "three"]
+    aws.objects.write(f"{KEY}.0002", b"two\nthree\nfour\n")
+    assert reader.more() == ["four"]
+    aws.objects.write(f"{KEY}.0002", b"two\nthree\nfour\nfive, six\nseven\n")
+    assert reader.more() == ["(6 bytes are left out)", "six", "seven"]
+
+
+def test_a_line_without_an_end_is_shown_in_pieces() -> None:
+    aws = MemoryAws()
+    reader = LogReader(aws.objects, "dev", RUN_ID, "trainer")
+    aws.objects.write(KEY, b"x" * (9 * 1024 * 1024))
+    assert [len(line) for line in reader.more()] == [8 * 1024 * 1024]
+
+
+def test_so_many_parts_of_logs_are_listed_and_no_more() -> None:
+    aws = MemoryAws()
+    for number in range(10_001):
+        aws.objects.write(f"dev/{RUN_ID}/logs/{number:05}.log", b"x")
+    assert len(log_names(aws.objects, "dev", RUN_ID)) == 10_000

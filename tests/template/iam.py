@@ -14,8 +14,8 @@ from enum import Enum
 from typing import Any
 
 Statement = Mapping[str, Any]
-ATTACHED_WITH = {"OperatorPolicy": ("LaunchPolicy",)}
-"""An operator has both managed policies, and acts under the name of the first."""
+ATTACHED_WITH = {"OperatorPolicy": ("LaunchPolicy", "SchedulePolicy")}
+"""An operator has all managed policies, and acts under the name of the first."""
 _STANDING = ("AWS::SNS::TopicPolicy", "AWS::SQS::QueuePolicy")
 _VARIABLE = re.compile(r"\$\{([^}*?$]+)\}")
 

@@ -126,14 +126,15 @@ def may(of: Policies, who: str, action: str, key: str) -> bool:
     )
 
 
-def rows() -> list[Row]:
+@cache
+def rows() -> tuple[Row, ...]:
     """The table. Raises AssertionError if the keys of a row are not treated alike."""
     found = []
     for name, keys in OBJECTS.items():
         first, *rest = ({action: _allowed(action, key) for action in ACTIONS} for key in keys)
         assert all(other == first for other in rest), f"{name}: {keys}"
         found.append(Row(name, first))
-    return found
+    return tuple(found)
 
 
 def _allowed(action: str, key: str) -> tuple[str, ...]:

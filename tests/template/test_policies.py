@@ -111,12 +111,6 @@ UNREADABLE = {
 }
 
 NOT_ALLOWED = [
-    Case(TIMER, "lambda:InvokeFunction", LAUNCHER),
-    *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{name}", CREATED) for name in
-      ("system-state.json", f"{RUN}/request.json", f"followed/{RUN}.json", "schedules/nightly/ledger.json")],
-    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", REPLACED),
-    Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/_SUCCESS"),
-    Case(OPERATOR, "scheduler:UpdateSchedule", TIMES),
     # The agent: nothing of EC2, nothing of SNS, no delete, no other environment.
     Case(AGENT, "ec2:TerminateInstances", INSTANCE, OURS | OUR_PROFILE, "even its own"),
     Case(AGENT, "ec2:DescribeInstances", "*"),
@@ -217,13 +211,12 @@ NOT_ALLOWED = [
     *[Case(WATCHDOG, "s3:PutObject", lock, CREATED, "a run of its own") for lock in (LOCK, LANE_LOCK)],
     # Schedules: operators order them, the launcher keeps their ledgers, Scheduler invokes the launcher alone.
     *[Case(who, "s3:PutObject", f"{BUCKET}/dev/{name}", context) for who in (AGENT, WATCHDOG)
-      for context in (CREATED, REPLACED) for name in ORDERS],
+      for context in (CREATED, REPLACED) for name in ORDERS if (context, name) != (REPLACED, ORDERS[2])],
     *[Case(AGENT, "s3:PutObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/_SUCCESS", context)
       for context in ({}, CREATED)],
     *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/order.json", context)
       for context in ({}, CREATED, REPLACED)],
     *[Case(STARTER, "s3:DeleteObject", f"{BUCKET}/dev/{name}") for name in ORDERS],
-    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/followed/{RUN}.json", REPLACED, "a second time"),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet", why="the data"),
     *[Case(who, action, TIMES) for who in (AGENT, WATCHDOG, STARTER, DEADLINE, TIMER)
       for action in ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")],
@@ -413,6 +406,19 @@ DENIED = [
 ]
 
 ALLOWED = [
+    Case(TIMER, "lambda:InvokeFunction", LAUNCHER),
+    *[
+        Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{name}", CREATED)
+        for name in (
+            "system-state.json",
+            f"{RUN}/request.json",
+            f"followed/{RUN}.json",
+            "schedules/nightly/ledger.json",
+        )
+    ],
+    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", REPLACED),
+    Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/_SUCCESS"),
+    Case(OPERATOR, "scheduler:UpdateSchedule", TIMES),
     Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet"),
     Case(AGENT, "s3:GetObject", f"{BUCKET}/cached-datasets/models/0/model.safetensors"),
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/cached-datasets/models/0/model.safetensors"),

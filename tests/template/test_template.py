@@ -310,7 +310,7 @@ def test_the_outputs_that_the_command_line_reads(template: Template) -> None:
         "InstanceProfileArn", "TopicArn", "AlarmTopicArn",
         "DeadlineGroup", "DeadlineRoleArn", "OperatorPolicyArn", "LaunchPolicyArn", "LimitOverrides",
         "Version", "StateWrittenFunction", "InstanceChangedFunction", "SweepFunction", "LauncherFunction",
-        "RunScheduleGroup", "RunScheduleRoleArn", "LauncherFunctionArn",
+        "RunScheduleGroup", "RunScheduleRoleArn", "LauncherFunctionArn", "SchedulePolicyArn",
     }  # fmt: skip
 
 

@@ -480,6 +480,13 @@ def test_a_bundle_with_another_hash_than_the_request_names_is_not_started(instan
     assert never_started(instance, ".tar.gz: expected SHA-256 ")
 
 
+def test_a_hash_with_anything_beside_it_verifies_nothing(instance: FakeInstance) -> None:
+    request = instance.root / "source/request.json"
+    sha256 = json.loads(request.read_text())["bundle_sha256"]
+    request.write_text(json.dumps({"bundle_sha256": f"{sha256}  bundle.tar.gz\nany"}))
+    assert never_started(instance, ".tar.gz: expected SHA-256 ")
+
+
 def test_packages_with_another_hash_than_the_bundle_names_are_not_installed(instance: FakeInstance) -> None:
     with (instance.root / "source/claim-env.tar").open("ab") as archive:
         archive.write(b"more")

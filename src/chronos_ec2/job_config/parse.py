@@ -22,6 +22,10 @@ _ELSEWHERE = {
 """The other three configuration files of the previous system, and the sections that replace them."""
 
 
+MAX_VALUES = 100_000
+"""How many keys and values a document may have once its aliases are replaced: a few lines can stand for billions."""
+
+
 def moved_to(name: str) -> str | None:
     """The keys of train.yaml that replace a configuration file of this name; None for any other name."""
     return _ELSEWHERE.get(name.partition(".")[0])
@@ -72,10 +76,24 @@ def parse_training(document: Any, where: str) -> TrainingConfig:
 
 def _document(raw: bytes, where: str) -> Any:
     try:
-        return yaml.safe_load(raw)
+        loader = yaml.SafeLoader(raw)
+        node = loader.get_single_node()
+        if _has_more_than(MAX_VALUES, node):
+            raise InvalidInput(where, f"has more than {MAX_VALUES:,} values, its aliases replaced", "shorten it")
+        return None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         remedy = "mend the line that it names; docs/configuration.md has an example of each key"
         raise InvalidInput(where, "is not YAML: " + " ".join(str(error).split()), remedy) from error
+
+
+def _has_more_than(limit: int, node: yaml.Node | None) -> bool:
+    """Whether a document has more nodes, each counted wherever an alias stands for it."""
+    left, seen = [node] if node else [], 0
+    while left and seen <= limit:
+        value, seen = left.pop().value, seen + 1
+        if isinstance(value, list):  # of a sequence, or pairs of a mapping
+            left += [part for parts in value for part in (parts if isinstance(parts, tuple) else (parts,))]
+    return bool(left)
 
 
 def _explain(problem: Any, schema: type[Section]) -> str:

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from itertools import islice
 from pathlib import PurePosixPath
 
 from chronos_ec2.domain.records.s3_keys import LOGS, log_of_part, run_key
@@ -16,6 +17,9 @@ from chronos_ec2.ports import ObjectStore
 
 _SUFFIX = ".log"
 _PIECE_BYTES = 8 * 1024 * 1024
+_MAX_PARTS = 10_000
+"""Parts of logs that are listed. An agent writes far fewer."""
+_MAX_LINE_BYTES = 1024 * 1024
 _Logs = dict[str, dict[int, list[tuple[str, int]]]]
 """Key and size in bytes of the parts of each log, by name and attempt."""
 _NUMBERED = re.compile(r"(?P<name>.+)-(?P<attempt>[1-9][0-9]*)")
@@ -39,7 +43,7 @@ def _names(logs: _Logs) -> Iterator[str]:
 def _logs(objects: ObjectStore, prefix: str) -> _Logs:
     found: _Logs = {}
     # Not in the order of their names: .9999 comes before .10000 in time, and after it in a listing.
-    for key, size in sorted(objects.keys(prefix), key=lambda part: log_of_part(part[0])):
+    for key, size in sorted(islice(objects.keys(prefix), _MAX_PARTS), key=lambda part: log_of_part(part[0])):
         log, _ = log_of_part(key)
         if log.endswith(_SUFFIX):
             name, attempt = _split(PurePosixPath(log).stem)
@@ -60,6 +64,8 @@ class LogReader:
     environment: str
     run_id: str
     name: str
+    max_bytes: int = 64 * 1024 * 1024
+    """How much is read at a time. Of more, the end is read."""
     _key: str = field(default="", init=False)
     _read: int = field(default=0, init=False)
     _rest: bytes = field(default=b"", init=False)
@@ -75,6 +81,11 @@ class LogReader:
         parts = attempts.get(attempt or max(attempts, default=0), [])
         known = next((index for index, (key, _) in enumerate(parts) if key == self._key), 0)
         lines: list[str] = []
+        added = sum(size for _, size in parts[known:])
+        added -= self._read if parts[known:] and parts[known][0] == self._key else 0
+        excess = added - self.max_bytes
+        if excess > 0:
+            lines.append(f"({excess:,} bytes are left out)")
         for key, size in parts[known:]:
             if key == self._key and size == self._read - len(self._rest):
                 # A part that is over ends with its last whole line; the next one begins with the rest.
@@ -82,6 +93,9 @@ class LogReader:
             elif key != self._key or size < self._read:
                 lines += self.rest()
                 self._key, self._read = key, 0
+            if (left_out := min(excess, size - self._read)) > 0:
+                excess -= left_out
+                self._read, self._rest = self._read + left_out, b""
             lines += self._added(size)
         return lines
 
@@ -94,6 +108,8 @@ class LogReader:
             self._read += len(piece)
             *whole, self._rest = (self._rest + piece).split(b"\n")
             yield from map(_text, whole)
+            if len(self._rest) > _MAX_LINE_BYTES:
+                yield from self.rest()
 
     def rest(self) -> list[str]:
         """The last line if it has no end, once: the end of a log that does not grow any more."""

@@ -6,6 +6,7 @@ import hashlib
 import io
 import os
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -21,7 +22,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.s3_keys import code_key, run_key
 from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.publish.trainer import MAX_CODE_BYTES, pack, publish_code
+from chronos_ec2.services.publish.trainer import MAX_CODE_BYTES, MAX_CODE_FILES, MAX_UNPACKED_BYTES, pack, publish_code
 from chronos_ec2.testing import MemoryAws
 from chronos_ec2.worker.control import Control
 from tests.agent.builders import (
@@ -180,6 +181,26 @@ def test_code_that_cannot_be_packed_is_refused_at_the_launch(tmp_path: Path, siz
         (config.parent / "own.py").write_bytes(np.random.default_rng(0).bytes(size))
     with pytest.raises(InvalidInput, match=message):
         pack("own", config.parent)
+
+
+def test_code_that_becomes_too_large_is_refused_at_the_launch(tmp_path: Path) -> None:
+    config = a_config_file(tmp_path, own="")
+    os.truncate(config.parent / "own.py", MAX_UNPACKED_BYTES + 1)
+    with pytest.raises(InvalidInput, match="own has more than 5,000 files or 64 MiB"):
+        pack("own", config.parent)
+
+
+@pytest.mark.parametrize(("files", "size"), [(1, MAX_UNPACKED_BYTES + 1), (MAX_CODE_FILES + 1, 0)])
+def test_an_archive_that_becomes_too_large_is_not_unpacked(tmp_path: Path, files: int, size: int) -> None:
+    archive = io.BytesIO()
+    with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED, compresslevel=1) as packed:
+        for number in range(files):
+            packed.writestr(f"own{number}.py", bytes(size))
+    objects, sha256 = MemoryAws().objects, hashlib.sha256(archive.getvalue()).hexdigest()
+    objects.write(code_key(sha256), archive.getvalue())
+    with pytest.raises(RunFailed, match="too large once it is unpacked"):
+        fetch_code(objects, sha256, tmp_path / "code")
+    assert not (tmp_path / "code").exists()
 
 
 def test_a_configuration_in_the_bucket_cannot_bring_code() -> None:

@@ -79,7 +79,11 @@ class InstanceContainer:
             "/var/lib/cloud/seed/nocloud/meta-data": f"instance-id: {instance_id}\n",
         }
         if not packages_in_image:
-            files[f"{_SITE}/sitecustomize.py"] = _HIDE_PACKAGES
+            # Not sitecustomize, of which Debian has one.
+            files |= {
+                f"{_SITE}/hide_packages.pth": "import hide_packages\n",
+                f"{_SITE}/hide_packages.py": _HIDE_PACKAGES,
+            }
         _docker("cp", "-", f"{name}:/", stdin=_tar(files))
         return instance
 

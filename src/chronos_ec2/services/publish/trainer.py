@@ -15,6 +15,8 @@ from chronos_ec2.domain.records.s3_keys import code_key
 from chronos_ec2.run_store import RunStore
 
 MAX_CODE_BYTES = 8 * 1024 * 1024
+MAX_UNPACKED_BYTES, MAX_CODE_FILES = 64 * 1024 * 1024, 5000
+"""What an archive may become: whoever unpacks one compares before."""
 """Limit of an archive. Anything larger is data and belongs in the data set."""
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
@@ -49,6 +51,9 @@ def pack(module: str, folder: Path) -> bytes:
         files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     else:
         raise InvalidInput("trainer", f"no {module}.py beside the configuration, nor {module}/__init__.py", str(folder))
+    if len(files) > MAX_CODE_FILES or sum(path.stat().st_size for path in files) > MAX_UNPACKED_BYTES:
+        limit = f"{MAX_CODE_FILES:,} files or {MAX_UNPACKED_BYTES // 2**20} MiB"
+        raise InvalidInput("trainer", f"{module} has more than {limit}", "put data into the data set")
     archive = io.BytesIO()
     with zipfile.ZipFile(archive, "w", zipfile.ZIP_DEFLATED) as packed:
         for path in files:
