@@ -104,6 +104,7 @@ agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machin
 .PHONY: bench
 bench: venv ## Measure training, sweep, data download and boot on this machine: BEFORE=COMMIT to compare the boot with
 	$(BIN)/python -m benchmarks.training
+	$(BIN)/python -m benchmarks.forecast
 	$(BIN)/python -m benchmarks.sweep
 	$(BIN)/python -m benchmarks.data_sync
 	$(BIN)/python -m benchmarks.boot $(BEFORE)

@@ -80,7 +80,8 @@ def check_data(
     with tempfile.TemporaryDirectory(prefix="chronos-ec2-") as folder:
         try:
             panel = read_panel(
-                files, config.data, min_series_length(config), Path(folder) / "panel", progress, findings
+                files, config.data, min_series_length(config), Path(folder) / "panel", progress, findings,
+                constant=isinstance(config, ForecastConfig),
             )  # fmt: skip
             summary = _summary(panel, min_series_length(config))
             look(panel)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import re
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
@@ -85,6 +86,9 @@ def _as_parquet(table: pa.Table, source: Path, folder: Path, names: Names, times
     series = _series_of(table, names)
     if series:
         table = _long(table, series, names)
+    elif _is_one_series(table, names):
+        name = source.name.partition(".")[0]
+        table = table.add_column(0, names.item_id[0], pa.repeat(pa.scalar(name), table.num_rows))
     path = folder / f"{source.name}{PARQUET}"
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
@@ -96,9 +100,10 @@ def _read(source: Path) -> pa.Table:
     try:
         if kind in ARROW_TABLES:
             return feather.read_table(source, memory_map=False)
-        delimiter, decimal_point = _dialect(source)
+        delimiter, decimal_point, encoding = _dialect(source)
         return pa_csv.read_csv(
             source,
+            read_options=pa_csv.ReadOptions(encoding=encoding),
             parse_options=pa_csv.ParseOptions(delimiter=delimiter),
             convert_options=pa_csv.ConvertOptions(decimal_point=decimal_point),
         )
@@ -107,14 +112,20 @@ def _read(source: Path) -> pa.Table:
         raise InvalidInput(_shown(source), f"cannot be read: {one_line(str(error), 300)}", remedy) from error
 
 
-def _dialect(source: Path) -> tuple[str, str]:
-    """The delimiter of a CSV file, and its decimal point: a comma where fields end with semicolons, as in Europe."""
+def _dialect(source: Path) -> tuple[str, str, str]:
+    """The delimiter of a CSV file, its decimal point, and its encoding.
+
+    The point is a comma where fields end with semicolons, as in Europe. UTF-16, Excel's "Unicode text", has a mark.
+    """
     with pa.input_stream(source) as stream:
         head = stream.read(_HEAD_BYTES)
+    encoding = "utf-16" if head[:2] in {codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE} else "utf-8"
+    if encoding == "utf-16":
+        head = head.decode(encoding, errors="ignore").encode()
     first = head.partition(b"\n")[0]
     delimiter = max((b",", b";", b"\t", b"|"), key=first.count)
     comma = delimiter != b"," and re.search(rb"[0-9],[0-9]", head) and not re.search(rb"[0-9]\.[0-9]", head)
-    return delimiter.decode(), "," if comma else "."
+    return delimiter.decode(), "," if comma else ".", encoding
 
 
 def _named_index(table: pa.Table, timestamp: str) -> pa.Table:
@@ -158,6 +169,16 @@ def _series_of(table: pa.Table, names: Names) -> list[str]:
     others = [field for field in table.schema if field.name != names.timestamp]
     numeric = all(_is_number(field.type) for field in others)
     return [field.name for field in others] if numeric and len(names.item_id) == len(names.target) == 1 else []
+
+
+def _is_one_series(table: pa.Table, names: Names) -> bool:
+    """Whether a table with times and targets has no column that could name its series: it is one, named like the file.
+
+    If it has more than one, its times are found to occur twice.
+    """
+    found = set(table.column_names)
+    texts = any(pa.types.is_string(field.type) for field in table.schema if field.name != names.timestamp)
+    return len(names.item_id) == 1 and not texts and {names.timestamp, *names.target} <= found - {*names.item_id}
 
 
 def _is_number(kind: Any) -> bool:

@@ -7,6 +7,7 @@ all parts so far. The agent uploads the parts that a checkpoint names before the
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -40,12 +41,14 @@ class DoneParts:
 
     `ends`: for each part, the shard of the data and the number of its series up to the part's end. `attention` and
     `windows`: how the model forecasts, and how many windows at once after some number did not fit into memory.
+    `findings`: what was accepted about the data, each with its `shard`.
     """
 
     parts: tuple[ForecastPart, ...] = ()
     ends: tuple[tuple[int, int], ...] = ()
     attention: str | None = None
     windows: int | None = None
+    findings: tuple[dict[str, Any], ...] = ()
 
     @property
     def items(self) -> int:
@@ -59,6 +62,16 @@ class DoneParts:
     def add(self, part: ForecastPart, end: tuple[int, int], attention: str | None, windows: int | None) -> DoneParts:
         """With one more part."""
         return replace(self, parts=(*self.parts, part), ends=(*self.ends, end), attention=attention, windows=windows)
+
+    def of_data(self, shard: int, findings: Iterable[Mapping[str, Any]]) -> DoneParts:
+        """With the findings of a shard of the data."""
+        others = (one for one in self.findings if one["shard"] != shard)
+        return replace(self, findings=(*others, *({"shard": shard, **one} for one in findings)))
+
+    @property
+    def left_out(self) -> int:
+        """Series without any number, which have no forecast."""
+        return sum(int(one["counts"]["series"]) for one in self.findings if one["kind"] == "empty")
 
     def first(self, count: int) -> DoneParts:
         """The first parts alone."""
@@ -79,7 +92,7 @@ def done_parts(folder: Path) -> DoneParts:
     found: dict[str, Any] = json.loads((folder / PARTS).read_text())
     parts = tuple(ForecastPart(**part) for part in found["parts"])
     ends = tuple((int(shard), int(series)) for shard, series in found["ends"])
-    return DoneParts(parts, ends, found["attention"], found["windows"])
+    return DoneParts(parts, ends, found["attention"], found["windows"], tuple(found["findings"]))
 
 
 def latest_parts(checkpoints: Path) -> DoneParts:

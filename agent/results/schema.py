@@ -141,11 +141,13 @@ class Comparison(_Part):
 class Forecast(_Part):
     """What a forecast job has written: rows of `items` series, between two times, in parts.
 
-    `quantiles_cross`: the rows in which a quantile is below one of a lower level.
+    `left_out`: series without any number, which have no forecast. `quantiles_cross`: the rows in which a quantile is
+    below one of a lower level.
     """
 
     rows: Count
     items: Count
+    left_out: Count
     first_timestamp: str
     last_timestamp: str
     quantiles_cross: Count

@@ -21,7 +21,8 @@ def _trained(_result: Mapping[str, Any]) -> str:
 def _forecast(result: Mapping[str, Any]) -> str:
     found = result["forecast"]
     parts = "part" if found["parts"] == 1 else "parts"
-    return f"forecast {found['items']:,} series, {found['rows']:,} rows in {found['parts']:,} {parts}"
+    message = f"forecast {found['items']:,} series, {found['rows']:,} rows in {found['parts']:,} {parts}"
+    return message + (f"; {found['left_out']:,} series without any number left out" if found["left_out"] else "")
 
 
 def _evaluated(result: Mapping[str, Any]) -> str:

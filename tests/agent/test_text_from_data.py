@@ -70,6 +70,15 @@ def test_a_name_stays_in_the_code_that_says_how_to_forecast(nasty: str) -> None:
     assert all(line.isprintable() for line in shown)
 
 
+def test_the_command_that_forecasts_names_the_columns_of_the_data() -> None:
+    data = Data.model_validate(
+        {"path": "x", "item_id": ["store nbr", "product"], "target": "Ventes (€)", "known_covariates": "promo"}
+    )
+    command = "chronos-ec2 forecast --model run:20260131T120000Z-1a2b3c --data DATA --horizon 9 --future NEXT"
+    flags = "--item-id 'store nbr,product' --target 'Ventes (€)' --known promo"
+    assert f"{command} {flags}\n" in how_to_forecast("run:20260131T120000Z-1a2b3c", data, 9)
+
+
 @pytest.mark.parametrize("nasty", [*NASTY, "x" * 10_000], ids=lambda text: ascii(text[:40]))
 def test_an_item_is_a_title_of_one_short_line(tmp_path: Path, nasty: str) -> None:
     example = {

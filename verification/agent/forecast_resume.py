@@ -1,4 +1,7 @@
-"""`python -m verification.agent.forecast_resume [TRIALS]`: forecasts whose upload is cut off at a random byte.
+"""`python -m verification.agent.forecast_resume [TRIALS]`: forecasts that are interrupted.
+
+The trainer's process gets SIGKILL, or SIGTERM as after a spot notice, after each of its first parts. In the other
+trials an upload is cut off at a random byte.
 
 A forecast job writes parts; the agent's own code uploads them, each before the checkpoint that names it, and the
 instance is lost in the middle. The next instance restores, compares the parts with their hashes, and goes on. The
@@ -8,11 +11,14 @@ beginning, which S3 does not.
 
 from __future__ import annotations
 
+import json
 import logging
 import random
 import shutil
+import signal
+import subprocess
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -41,13 +47,18 @@ from chronos_ec2.worker.progress import Progress
 from verification.agent.figures import note
 
 TRIALS = 20
+SIGNALS = tuple((number, after) for number in (signal.SIGKILL, signal.SIGTERM) for after in (0, 1, 3))
 _RUN_ID, _MODEL, _SERIES = "20260131T120000Z-1a2b3c", "amazon/chronos-2", 24
+_CONFIG = {
+    "job": "forecast", "data": {"path": "data"}, "prediction_length": 6, "context_length": 24, "model": _MODEL,
+    "output": {"series_per_part": 4},
+}  # fmt: skip
 Parts = Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
 class ForecastResume:
-    """Of the forecasts whose upload was `cut`, how many ended `equal` to an uninterrupted one."""
+    """Of the forecasts that were `cut` short, how many ended `equal` to an uninterrupted one."""
 
     cut: int
     equal: int
@@ -83,15 +94,27 @@ class Instance:
 
     def forecast(self, model: Path, data: Path) -> None:
         """Run the job on what is on the disk."""
+        self.prepare(model, data)
+        config = ForecastConfig.model_validate(_CONFIG)
+        with closing(Metrics(self.workdir.metrics)) as metrics:
+            run(self.workdir, config, metrics, StopSignal())
+
+    def prepare(self, model: Path, data: Path) -> None:
+        """Put model and data on the disk."""
         for target, source in ((self.workdir.reference(_MODEL), model), (self.workdir.data / "data.parquet", data)):
             target.parent.mkdir(parents=True, exist_ok=True)
             target.symlink_to(source)
-        config = ForecastConfig.model_validate(
-            {"job": "forecast", "data": {"path": "data"}, "prediction_length": 6, "context_length": 24, "model": _MODEL,
-             "output": {"series_per_part": 4}}
-        )  # fmt: skip
-        with closing(Metrics(self.workdir.metrics)) as metrics:
-            run(self.workdir, config, metrics, StopSignal())
+
+    def forecast_in_process(self, after: int = 0, number: signal.Signals | None = None) -> int:
+        """Run the trainer's process, and send it a signal once it has done `after` parts; returns its exit code."""
+        self.workdir.config.write_text(json.dumps(_CONFIG))
+        command = [sys.executable, "-m", "agent.trainer", "--workdir", str(self.workdir.root)]
+        with subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL) as trainer:
+            while number is not None and trainer.poll() is None:
+                if len(latest_parts(self.workdir.checkpoints).parts) >= after:
+                    trainer.send_signal(number)
+                    break
+            return trainer.wait()
 
     def upload(self) -> None:
         """Upload part by part, each before the checkpoint that names it, as the agent of a running job does."""
@@ -132,8 +155,19 @@ def trial(seed: int, model: Path, data: Path, whole: Parts, scratch: Path) -> bo
     return dict(following.parts()) == dict(whole)
 
 
-def measure(trials: int, scratch: Path) -> ForecastResume:
-    """Run the trials with seeds from 0, against one uninterrupted forecast."""
+def signal_trial(number: signal.Signals, after: int, model: Path, data: Path, whole: Parts, scratch: Path) -> bool:
+    """Whether a process that gets a signal after some parts, and one that follows it, write the same parts."""
+    instance = Instance(scratch / "signalled", MemoryAws().objects)
+    instance.prepare(model, data)
+    instance.forecast_in_process(after, number)
+    if instance.forecast_in_process():
+        return False
+    found = {path.name: path.read_bytes() for path in instance.workdir.forecast_parts.glob("part-*")}
+    return found == dict(whole)
+
+
+def measure(trials: int, scratch: Path, signals: Sequence[tuple[signal.Signals, int]] = SIGNALS) -> ForecastResume:
+    """Run the trials with signals, and those with seeds from 0, against one uninterrupted forecast."""
     model, data = scratch / "model", scratch / "data.parquet"
     shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6)
     family_of(new_pipeline(shape, 24, 6), 24, 6).save(model)
@@ -146,10 +180,13 @@ def measure(trials: int, scratch: Path) -> ForecastResume:
     uninterrupted.upload()
     whole = uninterrupted.parts()
     equal = 0
+    for number, after in signals:
+        with TemporaryDirectory(dir=scratch) as folder:
+            equal += signal_trial(number, after, model, data, whole, Path(folder))
     for seed in range(trials):
         with TemporaryDirectory(dir=scratch) as folder:
             equal += trial(seed, model, data, whole, Path(folder))
-    return ForecastResume(trials, equal)
+    return ForecastResume(trials + len(signals), equal)
 
 
 if __name__ == "__main__":

@@ -6,6 +6,7 @@ import html
 import json
 import math
 import re
+import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -101,13 +102,27 @@ def how_to_forecast(model: str, data: Data, horizon: int) -> str:
     return f"""Forecast with it on a GPU that is gone afterwards, or here with `folder`, a download of the model:{coded}
 
 ```sh
-chronos-ec2 forecast --model {one_line(model)} --data DATA --horizon {horizon}{future}
+chronos-ec2 forecast --model {one_line(model)} --data DATA --horizon {horizon}{future}{_flags(data)}
 ```
 
 ```python
 pipeline = BaseChronosPipeline.from_pretrained(folder)
 forecasts = pipeline.predict_df(history{known}, prediction_length={horizon}{own})
 ```"""
+
+
+def _flags(data: Data) -> str:
+    """The flags for columns of other names; without those that a shell or Markdown might read otherwise."""
+    columns = {
+        "--item-id": (data.item_id, ["item_id"]), "--timestamp": ([data.timestamp], ["timestamp"]),
+        "--target": (data.target, ["target"]), "--past": (data.past_covariates, []),
+        "--known": (data.known_covariates, []),
+    }  # fmt: skip
+    return "".join(
+        f" {flag} {shlex.quote(','.join(names))}"
+        for flag, (names, usual) in columns.items()
+        if names != usual and all(name.isprintable() and not set(name) & {",", "`"} for name in names)
+    )
 
 
 def without_nan(value: Any) -> Any:

@@ -89,7 +89,6 @@ class _Job:
     stop: StopSignal
     family: Family
     done: DoneParts
-    findings: list[str] = field(default_factory=list)
     examples: list[dict[str, Any]] = field(default_factory=list)
     frequency: str | None = None
 
@@ -119,7 +118,7 @@ class _Job:
             self.stop.check()
 
         self.metrics.event("loading", what="data")
-        panel = read_panel(shard.files, self.config.data, 1, folder, progress)
+        panel = read_panel(shard.files, self.config.data, 1, folder, progress, constant=True)
         categories = shard.categories | categories_of(self.workdir.reference(self.config.model))
         return with_categories(panel, self.config.data, categories, folder / "recoded.npy")
 
@@ -137,7 +136,7 @@ class _Job:
             problem = f"some series have the step {self.frequency}, others {frequency}"
             raise InvalidInput("data.path", problem, "forecast each frequency by itself")
         self.frequency = frequency
-        self.findings += [str(finding["problem"]) for finding in panel.findings]
+        self.done = self.done.of_data(shard.number, panel.findings)
         # Of the shards that are not read yet nobody knows the series: about as many as of those that are.
         self.total = round((self.done.items - self.done.of_shard(shard.number) + count) * shard.of / (shard.number + 1))
         write_json(self.workdir.facts, self._facts(panel))
@@ -219,6 +218,7 @@ class _Job:
         return {
             "rows": sum(part.rows for part in parts),
             "items": self.done.items,
+            "left_out": self.done.left_out,
             "first_timestamp": min(part.first_timestamp for part in parts),
             "last_timestamp": max(part.last_timestamp for part in parts),
             "quantiles_cross": sum(part.quantiles_cross for part in parts),
@@ -231,5 +231,5 @@ class _Job:
             "attention": self.family.attention,
             "cross_learning": self.config.cross_learning,
             "frequency": self.frequency,
-            "findings": self.findings,
+            "findings": [str(one["problem"]) for one in self.done.findings],
         }

@@ -41,8 +41,13 @@ def read_panel(
     folder: Path,
     progress: Progress = ignore_progress,
     findings: Findings | None = None,
+    *,
+    constant: bool = False,
 ) -> Panel:
     """Read all series into a panel in a folder. Text covariates become codes from 0.
+
+    `constant`: whether series of a single number stay, which can be forecast; nothing can be learnt from them. Series
+    without any number are then left out and counted.
 
     Rows before the first and after the last observation of a series are left out. Of all rows only item, time and
     position are in memory, and of the values one column at a time.
@@ -66,7 +71,7 @@ def read_panel(
         _check_values(found, rows, order, block, findings)
         folders = _folder_columns(found, order, data)
         rows = drop_duplicates(rows, data, folders, findings)
-        rows, complete = _observed(rows, data, block, findings)
+        rows, complete = _observed(rows, data, block, findings, constant)
         placed = drop_short(place(rows, data, findings), data.problems.short, min_length, findings)
         about = {
             "names": data.values,
@@ -175,8 +180,10 @@ def _folder_columns(found: Scan, order: Numbers | None, data: Data) -> FolderCol
     return FolderColumns(found.ends, keys, order)
 
 
-def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> tuple[Rows, bool]:
+def _observed(rows: Rows, data: Data, block: Block, findings: Findings, constant: bool) -> tuple[Rows, bool]:
     """Leave out what is before the first and after the last observation, and series with nothing to learn from.
+
+    If `constant` series stay, only those without any number are left out.
 
     Also says whether all targets of all rows that are left are observed.
     """
@@ -185,8 +192,9 @@ def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> tuple
     complete = np.ones(len(rows.codes), dtype=bool)
     for index in range(len(data.target)):
         values = rows.of(block.read(index))
-        spread = np.fmax.reduceat(values, starts) - np.fmin.reduceat(values, starts)
-        empty &= ~(spread > 0)
+        low = np.fmin.reduceat(values, starts)
+        spread = np.fmax.reduceat(values, starts) - low
+        empty &= np.isnan(low) if constant else ~(spread > 0)
         if (tiny := (spread > 0) & (spread < _SMALLEST)).any():
             problem = (
                 f"{int(tiny.sum())} of {len(tiny)} series vary by less than {_SMALLEST:.0e}, too little for the "
@@ -198,12 +206,14 @@ def _observed(rows: Rows, data: Data, block: Block, findings: Findings) -> tuple
         complete &= present
     if empty.any():
         examples = some_of(rows.names, np.flatnonzero(empty))
-        problem = f"{int(empty.sum())} of {len(empty)} series have no two different numbers{for_instance(examples)}"
+        lack = "number, so there is nothing to forecast from" if constant else "two different numbers"
+        problem = f"{int(empty.sum())} of {len(empty)} series have no {lack}{for_instance(examples)}"
         where = "column " + ", ".join(map(repr, data.target))
-        remedy = setting_for("empty", "drop removes them")
+        remedy = "write observations" if constant else setting_for("empty", "drop removes them")
         if empty.all():
             raise InvalidInput(where, problem, remedy)
-        findings.report(Finding("empty", where, problem, remedy, {"series": int(empty.sum())}, examples))
+        counts = {"series": int(empty.sum())}
+        findings.report(Finding("empty", where, problem, remedy, counts, examples, accepted=constant))
         observed = observed[~empty[rows.codes]]
         rows = rows.without(empty)
     if observed.all():

@@ -115,3 +115,24 @@ def test_what_cannot_be_read_is_named(tmp_path: Path, name: str, content: str | 
 def test_only_tables_are_convertible() -> None:
     names = ("a.csv", "a.CSV.GZ", "a.tsv", "a.arrow", "a.parquet", "a.json", "README.txt", "csv")
     assert [table_kind(Path(name)) for name in names] == [".csv", ".csv", ".tsv", ".arrow", None, None, None, None]
+
+
+def test_a_table_of_times_and_values_alone_is_one_series_named_like_its_file(tmp_path: Path) -> None:
+    source = tmp_path / "Café sales.csv"
+    source.write_text("timestamp,target\n2024-01-01,1\n2024-01-02,2.5\n")
+    table = pq.read_table(convert(source, tmp_path / "out").path)
+    assert table.column_names == ["item_id", "timestamp", "target"]
+    assert table["item_id"].to_pylist() == ["Café sales"] * 2
+
+
+def test_a_table_with_text_that_may_name_its_series_is_left_as_it_is(tmp_path: Path) -> None:
+    source = tmp_path / "sales.csv"
+    source.write_text("Shop,timestamp,target\na,2024-01-01,1\nb,2024-01-01,2\n")
+    assert pq.read_table(convert(source, tmp_path / "out").path).column_names == ["Shop", "timestamp", "target"]
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-16-le"])
+def test_text_of_excel_is_read_in_its_encoding(tmp_path: Path, encoding: str) -> None:
+    source, mark = tmp_path / "sales.csv", "\ufeff" if encoding == "utf-16-le" else ""
+    source.write_bytes((mark + "item_id\ttimestamp\ttarget\nGröße\t2024-01-01\t1\n").encode(encoding))
+    assert pq.read_table(convert(source, tmp_path / "out").path)["item_id"].to_pylist() == ["Größe"]

@@ -22,7 +22,9 @@ from agent.chronos.model.families import family_of
 from agent.data.ingest.read import read_panel
 from agent.protocol.forecast_parts import latest_parts
 from agent.protocol.trainer import StoppedEarly, StopSignal
+from agent.results.verdict import completed
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.records.status import Job
 from chronos_ec2.job_config.data import Data
 from tests.agent.builders import toy_series
 from tests.agent.chronos.builders import CONTEXT, FAMILIES, HORIZON
@@ -177,6 +179,38 @@ def test_a_pattern_names_the_series(tmp_path: Path) -> None:
     assert rows(workdir)["item_id"].unique().to_pylist() == ["item-01", "item-03"]
     with pytest.raises(InvalidInput, match="'shop' matches no series"):
         forecast(forecast_workdir(tmp_path / "none"), series="shop")
+
+
+def test_series_of_one_number_or_one_point_are_forecast_and_those_without_any_are_counted(tmp_path: Path) -> None:
+    """As `predict_df` has it for a constant; training refuses them."""
+    flat, new = toy_series(2).slice(0, 60), toy_series(1, 1)
+    flat = flat.set_column(0, "item_id", [["flat"] * 60]).set_column(2, "target", [np.full(60, 7.0)])
+    new = new.set_column(0, "item_id", [["new"]])
+    empty = flat.set_column(0, "item_id", [["empty"] * 60]).set_column(2, "target", [np.full(60, np.nan)])
+    workdir = forecast_workdir(tmp_path, pa.concat_tables([toy_series(3), flat, empty, new]))
+    result = forecast(workdir)
+
+    found = rows(workdir)
+    assert found["item_id"].unique().to_pylist() == ["flat", "item-00", "item-01", "item-02", "new"]
+    constant = found.filter(pc.equal(found["item_id"], "flat"))
+    pipeline = BaseChronosPipeline.from_pretrained(str(workdir.reference(MODEL)))
+    theirs = pipeline.predict_df(flat.to_pandas(), prediction_length=HORIZON, context_length=CONTEXT, freq="D")
+    np.testing.assert_allclose(constant.to_pandas()[LEVELS], np.sort(theirs[LEVELS], axis=1), rtol=1e-4)
+    message = completed(Job.FORECAST, result).message
+    assert message == "forecast 5 series, 30 rows in 1 part; 1 series without any number left out"
+    report = (workdir.evaluation / "report.md").read_text()
+    assert "1 of 6 series have no number, so there is nothing to forecast from, for instance empty" in report
+
+
+def test_a_resumed_forecast_reports_the_data_of_all_shards(tmp_path: Path) -> None:
+    table = toy_series()
+    target = table["target"].to_numpy().copy()
+    target[:60] = np.nan
+    workdir = forecast_workdir(tmp_path, table.set_column(2, "target", [target]))
+    settings: dict[str, Any] = {"shard_rows": 200, "output": {"series_per_part": 1}, "batch_size": 2}
+    whole = forecast(workdir, **settings)["forecast"]
+    assert whole["left_out"] == 1
+    assert forecast(workdir, **settings)["forecast"] == whole
 
 
 def test_known_covariates_are_joined_to_each_series(tmp_path: Path) -> None:
