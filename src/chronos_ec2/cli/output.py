@@ -55,7 +55,7 @@ class Output:
         lines: Sequence[Text] = [content]
         if self.width and first.cell_len + content.cell_len > self.width:
             room = max(self.width - first.cell_len, _MIN_ROOM)
-            lines = content.wrap(_console(stderr=False), room, overflow="ignore")
+            lines = [*content.wrap(_console(stderr=False), room, overflow="ignore")]
         for line in lines:
             line.rstrip()
             self.print(first, line)
