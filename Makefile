@@ -31,16 +31,8 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: demo
-demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run, drill: build/demo
+demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: build/demo
 	$(BIN)/chronos-ec2 local demo
-
-.PHONY: screens
-screens: venv ## Draw every screen from real runs into docs/img, and measure the command: build/operator.json
-	$(BIN)/python -m tools.screens
-
-.PHONY: newcomer
-newcomer: ## Do what README says in a fresh clone: demo, forecast, training, report, verify
-	$(PYTHON) -m tools.newcomer
 
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes

@@ -1,4 +1,4 @@
-"""The demo: a training run, a hung run and a short drill on the embedded AWS, with the commands that a user types."""
+"""The demo: a training run and a hung run on the embedded AWS, with the commands that a user would type."""
 
 from __future__ import annotations
 
@@ -28,7 +28,6 @@ HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
 HORIZON, SEASON, DATA_SET = "18", "12", "m3-monthly"
 M3 = "N*"
 """The items of M3; the data set has others to learn from."""
-DRILL = "agent-killed,kill"
 _MAX_RUN_SECONDS = 1800
 _DOWNLOADED = (
     "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
@@ -43,7 +42,7 @@ class DemoFailed(UserError):
 
 
 def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
-    """Train on M3 monthly, forecast, let the watchdog end a hung run, and drill. Returns the summary, and writes it.
+    """Train on M3 monthly, forecast, and let the watchdog end a hung run. Returns the summary, and writes it.
 
     Raises:
         DemoFailed: a step failed; the message says why.
@@ -58,7 +57,6 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
         trained = demo.train()
         jobs = {"forecast": demo.forecast(trained["run_id"]), "evaluate": demo.evaluate(trained["run_id"])}
         hung = demo.hang()
-        drilled = demo.drill()
         residue = demo.residue()
         summary = (
             trained
@@ -66,7 +64,6 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
             | {
                 "messages": demo.messages,
                 "hung_run": hung,
-                "drill": drilled,
                 "residue": residue,
                 "seconds": round(time.monotonic() - start, 1),
             }
@@ -171,18 +168,6 @@ class _Demo:
             "reason": run.verdict and run.verdict.message,
             "seconds_to_terminate": seconds,
         }
-
-    def drill(self) -> list[dict[str, Any]]:
-        """Kill an agent and a run, as `chronos-ec2 drill` does, and measure how long their instances live on."""
-        self._say("harming two probe runs")
-        drilled = self._command(
-            "drill", "--only", DRILL, "--interval", "1", "--output", str(self._output / "drill.json")
-        )
-        for row in drilled["rows"]:
-            self._expect(row["kept"], True)
-            self._say(f"  {row['what']}: gone after {row['seconds']:.0f} s, guaranteed are {row['guaranteed']:.0f} s")
-        self._expect(drilled["left"], [])
-        return [{name: row[name] for name in ("fault", "seconds", "guaranteed", "kept")} for row in drilled["rows"]]
 
     def residue(self) -> list[dict[str, Any]]:
         """Check with `chronos-ec2 verify` that nothing is left."""
