@@ -117,13 +117,15 @@ def test_what_is_wrong_is_named_and_nothing_is_started(
 
 
 def test_a_frame_is_trained_on(dev: Client, tmp_path: Path) -> None:
-    run = dev.fit(long_frame(), 2, config=NEW_MODEL, max_cost=1)
+    later = long_frame().assign(timestamp=lambda rows: rows.timestamp + timedelta(days=3))
+    frame = pd.concat([long_frame(), later]).sort_values(["item_id", "timestamp"], ignore_index=True)
+    run = dev.fit(frame, 2, config=NEW_MODEL, max_cost=1)
     assert run.record.max_cost_usd == 1
     (path,) = {view.run.run_id for view in dev.runs() if isinstance(view, RunView)}
     assert path == run.run_id
     details = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="cached-datasets/dev/training-data/frame-")
     name = details["Contents"][0]["Key"].split("/")[3]
-    assert uploaded(f"training-data/{name}/", tmp_path).to_pydict() == pa.table(long_frame()).to_pydict()
+    assert uploaded(f"training-data/{name}/", tmp_path).to_pydict() == pa.table(frame).to_pydict()
 
 
 def test_the_same_frame_gets_the_same_name(dev: Client) -> None:

@@ -3,6 +3,7 @@
     from chronos_ec2 import Client
 
     client = Client("dev")
+    ahead = client.forecast(sales, horizon=28)
     run = client.fit(sales, horizon=28, max_cost=5)
     run.wait()
     print(run.scores, run.cost_usd)

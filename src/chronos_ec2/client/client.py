@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Protocol
+from typing import Any
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.client.inputs import UNNAMED, Frame, frame_inputs
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.client.run import RunHandle
 from chronos_ec2.domain.errors import InvalidInput
@@ -29,13 +31,6 @@ _log = logging.getLogger(__name__)
 _PAUSE_SECONDS = 5.0
 Config = JobConfig | Mapping[str, Any] | Path | str
 """A configuration: the parsed one, its keys, or a YAML file."""
-
-
-class Frame(Protocol):
-    """A table of pandas, polars or any other library that exports Arrow streams."""
-
-    def __arrow_c_stream__(self, requested_schema: object | None = None) -> object:
-        """The table as an Arrow stream."""
 
 
 class Client:
@@ -62,6 +57,9 @@ class Client:
         self,
         config: Config | None = None,
         *,
+        data: Frame | None = None,
+        future: Frame | None = None,
+        name: str = "frame",
         instance_type: str | None = None,
         lane: str = MAIN_LANE,
         max_hours: float | None = None,
@@ -79,6 +77,9 @@ class Client:
 
         Args:
             config: its configuration; without one that in the bucket, `configs/train.yaml`.
+            data: a frame in place of the configuration's data set, see `upload`; it is checked before anything is paid.
+            future: with `data`, a frame with the known covariates of the points to forecast.
+            name: what the name of the uploaded data set begins with.
             instance_type: an EC2 instance type, or several to try in order, with commas between them.
             lane: the lane to run in; each has one run at a time.
             max_hours: the deadline.
@@ -98,9 +99,11 @@ class Client:
         """
         if resume is not None and config is not None:
             raise InvalidInput("resume", "and config exclude each other", "a resumed run trains as that run did")
-        world = self._world
+        if future is not None and data is None:
+            raise InvalidInput("future", "is for data", "give the data that it goes on from too")
+        parsed = _parsed(config)
         request = LaunchRequest(
-            config=_parsed(config),
+            config=parsed,
             config_path=Path(config) if isinstance(config, Path | str) else None,
             lane=Lane(self.environment, lane),
             instance_types=instance_type,
@@ -115,6 +118,15 @@ class Client:
             wait_for_capacity=wait_for_capacity,
             on_demand_after=on_demand_after,
         )
+        if data is None:
+            return self._launched(request)
+        if parsed is None:
+            raise InvalidInput("data", "needs a configuration", "give one with at least prediction_length")
+        with frame_inputs(parsed, self.environment, name, data, future) as found:
+            return self._launched(replace(request, config=found.config, data=found.data, future=found.future))
+
+    def _launched(self, request: LaunchRequest) -> RunHandle:
+        world = self._world
         preparation = world.launch_preparation(_log.info, _log.warning)
         spec = preparation.publish(request, preparation.plan(request))
         return self.run(launch(spec, world.store, world.fleet, world.deadlines, world.clock).run_id)
@@ -140,32 +152,85 @@ class Client:
                 folder, name, self.environment, world.store, world.transfer, lambda _count: None, replace=replace
             )
 
-    def fit(
-        self,
-        frame: Frame,
-        horizon: int,
-        *,
-        name: str | None = None,
-        config: Mapping[str, Any] | None = None,
-        **options: Any,
-    ) -> RunHandle:
-        """Train on a frame: upload it, and launch a run.
+    def fit(self, frame: Frame, horizon: int, *, config: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+        """Train on a frame: check it, launch a run, upload it.
 
         Args:
             frame: see `upload`.
             horizon: how many points to forecast, `prediction_length`.
-            name: the name of the data set, by default one made of its content.
             config: further keys of the configuration, such as `{"training": {"steps": 500}}`.
             options: those of `launch`.
 
         Raises:
             InvalidInput: the frame, a key or an option is wrong; whatever `launch` raises.
         """
-        document = dict(config or {})
-        data = dict(document.get("data", {}))
-        _parsed(document | {"data": {"path": "training-data/frame/"} | data, "prediction_length": horizon})
-        path = self.upload(frame, name).data_path
-        return self.launch(document | {"data": data | {"path": path}, "prediction_length": horizon}, **options)
+        return self.launch(_described(config, prediction_length=horizon), data=frame, **options)
+
+    def forecast(
+        self,
+        frame: Frame,
+        horizon: int,
+        *,
+        future: Frame | None = None,
+        model: str | None = None,
+        config: Mapping[str, Any] | None = None,
+        interval: float = 15.0,
+        **options: Any,
+    ) -> Any:
+        """Forecast the points after the end of each series of a frame, on an instance that is gone afterwards.
+
+        Args:
+            frame: see `upload`.
+            horizon: how many points to forecast.
+            future: a frame with the known covariates of these points.
+            model: by default `amazon/chronos-2`; or `run:RUN_ID`, `champion`, another hub id, a folder.
+            config: further keys of the configuration, such as `{"quantile_levels": [0.1, 0.5, 0.9]}`.
+            interval: seconds between two looks at the run.
+            options: those of `launch`.
+
+        Returns:
+            A row for each series and point, with a column for each quantile: a frame of pandas for one of pandas, else
+            a `pyarrow.Table`, which `polars.from_arrow` takes.
+
+        Raises:
+            RunUnsuccessful: the run has ended without success.
+            InvalidInput: the frame, a key or an option is wrong; whatever `launch` raises.
+        """
+        chosen = {} if model is None else {"model": model}
+        document = _described(config, job="forecast", prediction_length=horizon, **chosen)
+        run = self.launch(document, data=frame, future=future, **options).succeeded(interval=interval)
+        with TemporaryDirectory(prefix="chronos-ec2-") as folder:
+            return _like(frame, run.forecasts(folder))
+
+    def evaluate(
+        self,
+        frame: Frame,
+        horizon: int,
+        models: Sequence[str] = ("amazon/chronos-2",),
+        *,
+        config: Mapping[str, Any] | None = None,
+        interval: float = 15.0,
+        **options: Any,
+    ) -> Mapping[str, Mapping[str, float]]:
+        """Compare models on the last points of each series of a frame, without training.
+
+        Args:
+            frame: see `upload`.
+            horizon: how many points to forecast.
+            models: named like the model of `forecast`.
+            config: further keys of the configuration, such as `{"evaluation": {"windows": 3}}`.
+            interval: seconds between two looks at the run.
+            options: those of `launch`.
+
+        Returns:
+            The scores of each model, baselines too, by metric; lower is better. The best model is the first.
+
+        Raises:
+            RunUnsuccessful: the run has ended without success.
+            InvalidInput: the frame, a key or an option is wrong; whatever `launch` raises.
+        """
+        document = _described(config, job="evaluate", prediction_length=horizon, models=list(models))
+        return self.launch(document, data=frame, **options).succeeded(interval=interval).leaderboard
 
     def run(self, run_id: str) -> RunHandle:
         """A run by its id, active or past. It is read when it is asked something."""
@@ -198,3 +263,14 @@ def _parsed(config: Config | None) -> JobConfig | None:
         case Mapping():
             return parse_config(dict(config), "config")
     return config
+
+
+def _described(config: Mapping[str, Any] | None, **keys: Any) -> dict[str, Any]:
+    """The document of a configuration whose data are a frame."""
+    document = dict(config or {})
+    return document | keys | {"data": {"path": UNNAMED} | dict(document.get("data", {}))}
+
+
+def _like(frame: Frame, table: Any) -> Any:
+    """An Arrow table as a frame of pandas if another frame is one."""
+    return table.to_pandas() if type(frame).__module__.partition(".")[0] == "pandas" else table

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.client.patience import PatientReader
-from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.errors import InvalidInput, RunUnsuccessful
 from chronos_ec2.domain.records.run import Run, check_run_id
-from chronos_ec2.domain.records.status import Verdict
-from chronos_ec2.services.kill import kill
+from chronos_ec2.domain.records.status import Outcome, Verdict
+from chronos_ec2.services.kill import hold, kill, release
 from chronos_ec2.services.logs import LogReader
 from chronos_ec2.services.report import REPORT
 from chronos_ec2.services.results import fetch_result, list_results, missing_files
@@ -67,6 +68,11 @@ class RunHandle:
         """The scores of the model in its results, empty without an evaluation; lower is better."""
         return run_details(self._world.store, self.environment, self.run_id).scores
 
+    @property
+    def leaderboard(self) -> Mapping[str, Mapping[str, float]]:
+        """The scores of every model that it has compared, the best first; empty without an evaluation."""
+        return run_details(self._world.store, self.environment, self.run_id).leaderboard
+
     def wait(self, *, interval: float = 15.0, on_change: Callable[[RunView], None] | None = None) -> Verdict:
         """Wait until the run has ended and its instance is gone. Ctrl-C ends the waiting, not the run.
 
@@ -87,6 +93,22 @@ class RunHandle:
             if not view.active and view.run.verdict is not None:
                 return view.run.verdict
             time.sleep(interval)
+
+    def succeeded(self, *, interval: float = 15.0) -> RunHandle:
+        """Wait for its end; the run itself. Raises RunUnsuccessful unless it has succeeded, whatever `wait` raises."""
+        verdict = self.wait(interval=interval)
+        if verdict.outcome is not Outcome.SUCCEEDED:
+            raise RunUnsuccessful(self.run_id, f"{verdict.outcome} ({verdict.cause}): {verdict.message}")
+        return self
+
+    def hold(self, span: timedelta | None = None) -> None:
+        """Keep its instance, for a while or as long as it lives, see `chronos-ec2 hold`."""
+        world = self._world
+        hold(self.run_id, self.environment, world.store, world.fleet, world.limits, world.clock.now(), span)
+
+    def release(self) -> None:
+        """Let go of an instance that `hold` keeps."""
+        release(self.run_id, self.environment, self._world.store, self._world.fleet)
 
     def logs(self, log: str = "trainer", *, follow: bool = False, interval: float = 5.0) -> Iterator[str]:
         """The lines of a log: `trainer`, `agent` or `boot`; with `follow` until the run has ended."""

@@ -9,6 +9,7 @@ ChronosError
 │   ├── LaneBusy             another run holds the lane
 │   ├── StillInUse           the environment cannot be torn down, because it is in use
 │   └── RunNotFound          no run has that id
+├── RunUnsuccessful          a run that was waited for has ended without success
 ├── InvalidDocument          a document in S3 does not have the expected form
 ├── NotAllowed               AWS refused a call; retrying does not help
 │   └── TerminationProtected the instance cannot be terminated until its protection is lifted
@@ -87,6 +88,13 @@ class RunNotFound(UserError):
     def __init__(self, run_id: str, environment: str, near: str = "") -> None:
         hint = f"{near} `chronos-ec2 runs` lists the runs".lstrip()
         super().__init__(f"no run {run_id} in environment {environment}", hint)
+
+
+class RunUnsuccessful(ChronosError):
+    """A run that was waited for has ended without success."""
+
+    def __init__(self, run_id: str, how: str) -> None:
+        super().__init__(f"run {run_id} has not succeeded: {how}", f"`chronos-ec2 report {run_id}` has all of it")
 
 
 class InvalidDocument(ChronosError):

@@ -20,6 +20,7 @@ from chronos_ec2.services.run_queries import RunView, find_run
 
 TRAINING = "training.json"
 FORECASTS = "forecasts/manifest.json"
+_RANKED_BY = "wql"
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,6 +40,14 @@ class RunDetails:
     scores: Mapping[str, float] = field(default_factory=dict)
     exported: str | None = None
     forecasts: Mapping[str, int] = field(default_factory=dict)
+
+    @property
+    def leaderboard(self) -> Mapping[str, Mapping[str, float]]:
+        """The scores of every model that was compared, the best first."""
+        evaluation = self.training.get("evaluation")
+        models = evaluation.get("models") if isinstance(evaluation, Mapping) else None
+        found = {str(name): _numbers(one) for name, one in models.items()} if isinstance(models, Mapping) else {}
+        return dict(sorted(found.items(), key=lambda each: each[1].get(_RANKED_BY, math.inf)))
 
     @property
     def run(self) -> Run:
@@ -96,7 +105,12 @@ def _scores(document: Mapping[str, Any]) -> tuple[dict[str, float], str | None]:
     scores = models.get(exported) if isinstance(models, Mapping) and isinstance(exported, str) else None
     if not isinstance(exported, str) or not isinstance(scores, Mapping):
         return {}, None
-    return {str(name): float(value) for name, value in scores.items() if _is_number(value)}, exported
+    return _numbers(scores), exported
+
+
+def _numbers(scores: object) -> dict[str, float]:
+    entries = scores.items() if isinstance(scores, Mapping) else ()
+    return {str(name): float(value) for name, value in entries if _is_number(value)}
 
 
 def _is_number(value: object) -> bool:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
-from typing import TYPE_CHECKING, Any
 
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.convert import as_parquet
 from chronos_ec2.cli.output import console, print_warning
+from chronos_ec2.client.inputs import changed, data_checks, refuse_bad_data
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import is_name, one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.job_config.jobs import ForecastConfig, JobConfig
-from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.publish.data import LocalData, find_files, local_data
 
-if TYPE_CHECKING:
-    from types import ModuleType
-
-UNNAMED = "training-data/unnamed/"
-"""The path of data that have no place in the bucket yet."""
 _READ_BYTES = 1 << 30
 """How much is downloaded to check known covariates before a launch. More is checked by the instance alone."""
 _DATA, _FUTURE = "--data", "--future"
@@ -61,7 +54,7 @@ class InputFinder:
             raise InvalidInput(_FUTURE, problem, "name the data set that has them")
         here, ahead_here = self._folder(_DATA, data, config), self._folder(_FUTURE, future, config)
         if data is not None and here is None:
-            config = _changed(config, data={"path": self._path(_DATA, data)})
+            config = changed(config, data={"path": self._path(_DATA, data)})
         if future is None:
             if here is not None:
                 self._check(here, config, None)
@@ -85,7 +78,7 @@ class InputFinder:
         if here is None or data is None:
             return Inputs(config, None, future)
         uploaded = local_data(here, Path(data).stem, self._environment)
-        return Inputs(_changed(config, data={"path": uploaded.data_path}), uploaded, future)
+        return Inputs(changed(config, data={"path": uploaded.data_path}), uploaded, future)
 
     def _folder(self, option: str, text: str | None, config: JobConfig) -> Path | None:
         """A folder with the files of this machine as Parquet; None for a data set in the bucket."""
@@ -134,32 +127,11 @@ class InputFinder:
         if not known:
             if ahead is None:
                 raise InvalidInput(_FUTURE, "is too large to read its columns here", "name them with --known")
-            known = _checks(_FUTURE).columns_ahead(find_files(ahead), config.data)
-        return _changed(config, future=True, data={"known_covariates": known})
+            known = data_checks(_FUTURE).columns_ahead(find_files(ahead), config.data)
+        return changed(config, future=True, data={"known_covariates": known})
 
     def _check(self, folder: Path, config: JobConfig, ahead: Path | None) -> None:
         """Check data as an instance does, and with them the known covariates of the points to forecast."""
-        checks = _checks(_DATA if ahead is None else _FUTURE)
+        checks = data_checks(_DATA if ahead is None else _FUTURE)
         with console.status("checking the data"):
-            look = {} if ahead is None else {"look": checks.future_check(find_files(ahead), config)}
-            report = checks.check_data(find_files(folder), config, **look)
-        if report.accepted:
-            return
-        first, *more = [finding for finding in report.findings if not finding.accepted]
-        others = f" and {len(more)} more; `chronos-ec2 data check` lists them" if more else ""
-        raise InvalidInput(first.where, f"a run would refuse the data: {first.problem}{others}", first.remedy)
-
-
-def _checks(option: str) -> ModuleType:
-    try:
-        from agent.data import check  # noqa: PLC0415 - needs the extra `data`
-    except ModuleNotFoundError as error:
-        remedy = "pip install -e '.[data]', or upload the data with `chronos-ec2 upload data`"
-        raise InvalidInput(option, f"files are checked before a launch, which needs {error.name}", remedy) from error
-    return check
-
-
-def _changed(config: JobConfig, data: Mapping[str, Any], **keys: Any) -> JobConfig:
-    """A configuration with other values of some keys."""
-    document = config.model_dump(mode="json", exclude_unset=True)
-    return parse_config(document | keys | {"data": document["data"] | data}, "the options")
+            refuse_bad_data(checks, folder, config, ahead)

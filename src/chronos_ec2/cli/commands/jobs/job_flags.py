@@ -8,8 +8,8 @@ from typing import Annotated, Any
 
 import typer
 
-from chronos_ec2.cli.commands.jobs.inputs import UNNAMED
 from chronos_ec2.cli.completion import datasets
+from chronos_ec2.client.inputs import UNNAMED
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.job_config.jobs import JobConfig
