@@ -31,7 +31,9 @@ def test_without_a_price_the_end_is_known_and_the_cost_is_not() -> None:
     assert worst_case(NOW, None, None, LIMITS) == WorstCase(NOW + timedelta(hours=10) + BOUND, None)
 
 
-@pytest.mark.parametrize(("steps", "hours"), [(None, 2.0), ((100, 100), 2.0), ((100, 300), 6.0), ((0, 300), 2.0)])
+@pytest.mark.parametrize(
+    ("steps", "hours"), [(None, 2.0), ((100, 100), 2.0), ((100, 300), 6.0), ((1, 2), 4.0), ((0, 300), 2.0)]
+)
 def test_a_run_takes_as_long_as_the_last_one_by_its_steps(steps: tuple[int, int] | None, hours: float) -> None:
     former = a_run(created_at=NOW, ended_at=NOW + timedelta(hours=2), verdict=SUCCEEDED)
     assert expected(former, steps, 3.0) == Expected(timedelta(hours=hours), 3.0 * hours, RUN_ID)

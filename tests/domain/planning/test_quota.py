@@ -7,6 +7,17 @@ import pytest
 from chronos_ec2.domain.planning.quota import VcpuQuota, quota_of, quota_remedy
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
 
+NAMES = {
+    "L-1216C47A": "Running On-Demand Standard (A, C, D, H, I, M, R, T, Z) instances",
+    "L-DB2E81BA": "Running On-Demand G and VT instances",
+    "L-417A185B": "Running On-Demand P instances",
+    "L-34B43A08": "All Standard (A, C, D, H, I, M, R, T, Z) Spot Instance Requests",
+    "L-3819A6DF": "All G and VT Spot Instance Requests",
+    "L-7212CCBC": "All P4, P3 and P2 Spot Instance Requests",
+    "L-C4BD4855": "All P5 Spot Instance Requests",
+}
+"""As Service Quotas has them."""
+
 
 @pytest.mark.parametrize(
     ("instance_type", "on_demand", "spot"),
@@ -22,6 +33,7 @@ from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
         ("c7i.2xlarge", "L-1216C47A", "L-34B43A08"),
         ("m5.xlarge", "L-1216C47A", "L-34B43A08"),
         ("im4gn.xlarge", "L-1216C47A", "L-34B43A08"),
+        *((f"{letters}4.xlarge", "L-1216C47A", "L-34B43A08") for letters in ["a", "d", "h", "i", "is", "r", "t", "z"]),
         ("inf2.xlarge", None, None),
         ("trn1.2xlarge", None, None),
         ("hpc7a.12xlarge", None, None),
@@ -33,7 +45,12 @@ def test_each_type_counts_against_its_quota(instance_type: str, on_demand: str |
     for market, code in ((ON_DEMAND, on_demand), (SPOT, spot)):
         quota = quota_of(instance_type, market)
         assert (quota.code if quota else None) == code
-        assert (code or "servicequotas") in quota_remedy(instance_type, market)
+        console = "https://console.aws.amazon.com/servicequotas/home/services/ec2/quotas"
+        assert quota_remedy(instance_type, market) == (
+            f'ask for more of the quota "{NAMES[code]}", {code}, in the region of the stack: {console}/{code}'
+            if code
+            else f"ask for more in Service Quotas: {console}"
+        )
 
 
 @pytest.mark.parametrize(
@@ -50,3 +67,9 @@ def test_what_fits(limit: float, used: int, problem: str | None) -> None:
     quota = quota_of("g4dn.2xlarge", ON_DEMAND)
     assert quota is not None
     assert VcpuQuota("g4dn.2xlarge", 8, quota, limit, used).problem == problem
+
+
+def test_what_is_left_of_a_quota() -> None:
+    quota = quota_of("g4dn.2xlarge", ON_DEMAND)
+    assert quota is not None
+    assert VcpuQuota("g4dn.2xlarge", 8, quota, 16.0, 12).left == "4 of the account's 16 are left"
