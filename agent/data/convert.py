@@ -177,8 +177,10 @@ def _is_one_series(table: pa.Table, names: Names) -> bool:
     If it has more than one, its times are found to occur twice.
     """
     found = set(table.column_names)
-    texts = any(pa.types.is_string(field.type) for field in table.schema if field.name != names.timestamp)
-    return len(names.item_id) == 1 and not texts and {names.timestamp, *names.target} <= found - {*names.item_id}
+    others = [field.type for field in table.schema if field.name != names.timestamp]
+    if len(names.item_id) != 1 or any(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in others):
+        return False
+    return {names.timestamp, *names.target} <= found and names.item_id[0] not in found
 
 
 def _is_number(kind: Any) -> bool:
