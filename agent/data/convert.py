@@ -86,9 +86,9 @@ def _as_parquet(table: pa.Table, source: Path, folder: Path, names: Names, times
     series = _series_of(table, names)
     if series:
         table = _long(table, series, names)
-    elif _is_one_series(table, names):
+    elif _is_one_series(table, names, source):
         name = source.name.partition(".")[0]
-        table = table.add_column(0, names.item_id[0], pa.repeat(pa.scalar(name), table.num_rows))
+        table = table.add_column(0, ITEM_ID, pa.repeat(pa.scalar(name), table.num_rows))
     path = folder / f"{source.name}{PARQUET}"
     folder.mkdir(parents=True, exist_ok=True)
     pq.write_table(table, path)
@@ -171,16 +171,16 @@ def _series_of(table: pa.Table, names: Names) -> list[str]:
     return [field.name for field in others] if numeric and len(names.item_id) == len(names.target) == 1 else []
 
 
-def _is_one_series(table: pa.Table, names: Names) -> bool:
+def _is_one_series(table: pa.Table, names: Names, source: Path) -> bool:
     """Whether a table with times and targets has no column that could name its series: it is one, named like the file.
 
-    If it has more than one, its times are found to occur twice.
+    If it has more than one, its times are found to occur twice. An id that the configuration or a folder names is not
+    made up.
     """
     found = set(table.column_names)
-    others = [field.type for field in table.schema if field.name != names.timestamp]
-    if len(names.item_id) != 1 or any(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in others):
-        return False
-    return {names.timestamp, *names.target} <= found and names.item_id[0] not in found
+    texts = any(pa.types.is_string(field.type) for field in table.schema if field.name != names.timestamp)
+    unnamed = [*names.item_id] == [ITEM_ID] and not any(part.startswith(f"{ITEM_ID}=") for part in source.parts)
+    return unnamed and not texts and {names.timestamp, *names.target} <= found - {ITEM_ID}
 
 
 def _is_number(kind: Any) -> bool:

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from benchmarks.cases.jobs import problems_of_evaluation, problems_of_forecast
 from benchmarks.cases.right import RIGHT
 from benchmarks.cases.runner import DATA, run_case
 
@@ -28,3 +29,16 @@ def test_a_case_ends_as_it_should(tmp_path: Path, name: str) -> None:
 @pytest.mark.parametrize("name", sorted(RIGHT.keys() - _QUICK))
 def test_each_other_case_ends_as_it_should(tmp_path: Path, name: str) -> None:
     assert RIGHT[name].problems(run_case(name, tmp_path / "run")) == []
+
+
+@pytest.mark.parametrize("name", ["01-constant/train", "01-constant/drop", "12-int-ids-own-names/train"])
+def test_a_case_is_forecast_and_evaluated_as_it_should(tmp_path: Path, name: str) -> None:
+    assert problems_of_forecast(name, tmp_path / "forecast") == []
+    assert problems_of_evaluation(name, tmp_path / "evaluation") == []
+
+
+@pytest.mark.thorough
+@pytest.mark.parametrize("name", sorted(RIGHT))
+def test_each_case_is_forecast_and_evaluated_as_it_should(tmp_path: Path, name: str) -> None:
+    assert problems_of_forecast(name, tmp_path / "forecast") == []
+    assert problems_of_evaluation(name, tmp_path / "evaluation") == []

@@ -18,7 +18,7 @@ def test_good_data_are_described(run: Command, tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text(GOOD)
     done = run("data", "check", str(tmp_path), "--horizon", "3")
     assert done.code == 0
-    assert "1 files, 1 series, 14 points, 14 of them observed, 1 series long enough" in done.out
+    assert "1 file, 1 series, 14 points, 14 of them observed, 1 series long enough" in done.out
     assert "step P1D, 2024-01-01" in done.out
     assert "a run would train on these data" in done.out
 

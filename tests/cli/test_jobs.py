@@ -171,7 +171,7 @@ def test_files_of_this_machine_are_converted_checked_and_uploaded(run: Command, 
 def test_one_file_is_enough(run: Command, tmp_path: Path) -> None:
     a_folder(tmp_path / "sales")
     text = run("forecast", "--data", "sales/sales.csv", "--horizon", "3", *COLUMNS).out
-    assert "converted 1 files of sales/sales.csv to Parquet, 24 rows" in text
+    assert "converted 1 file of sales/sales.csv to Parquet, 24 rows" in text
     assert "forecasts 3 points" in text
 
 

@@ -28,6 +28,7 @@ _COLOURS = {Status.FAILED: "red", Status.KILLED: "yellow", Status.CLEANUP: "gree
 _OUTCOME_COLOURS = {Outcome.SUCCEEDED: "green", Outcome.FAILED: "red", Outcome.KILLED: "yellow"}
 _GAP = "  "
 _MAX_CELL = 4000
+_MIN_ROOM = 20
 
 
 class Output:
@@ -47,6 +48,18 @@ class Output:
         """Print one line."""
         with self.without_progress():
             _console(stderr=False).print(joined(*parts), soft_wrap=True)
+
+    def field(self, name: str | Text, text: str | Text) -> None:
+        """Print a line that begins with a name. A terminal that is narrower shows the rest of the text below it."""
+        first, content = joined(name), joined(text)
+        lines: Sequence[Text] = [content]
+        if self.width and first.cell_len + content.cell_len > self.width:
+            room = max(self.width - first.cell_len, _MIN_ROOM)
+            lines = [*content.wrap(_console(stderr=False), room, overflow="ignore")]
+        for line in lines:
+            line.rstrip()
+            self.print(first, line)
+            first = Text(" " * first.cell_len)
 
     @property
     def width(self) -> int | None:

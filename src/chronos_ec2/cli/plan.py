@@ -8,7 +8,7 @@ from datetime import datetime
 from typing import Any
 
 from chronos_ec2.cli.output import console, dollars
-from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.domain.parsing.names import counted, one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
 from chronos_ec2.domain.planning.plan import WorstCase, worst_case
 from chronos_ec2.domain.planning.quota import VcpuQuota
@@ -40,7 +40,7 @@ class Plan:
     def print(self) -> None:
         """Print it for people, a line for each question."""
         for name, text in self._lines():
-            console.print(f"  {name:<10}{one_line(text, 400)}")
+            console.field(f"  {name:<10}", one_line(text, 400))
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         spec, resumed = self.prepared.spec, self.prepared.resumed
@@ -54,7 +54,8 @@ class Plan:
             yield "data", f"{spec.data_path}: {_amount(self.prepared.dataset)}"
         if self.prepared.future:
             yield "future", _amount(self.prepared.future)
-        yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {len(spec.subnet_ids)} zones"
+        zones = counted(len(spec.subnet_ids), "zone")
+        yield "instance", f"{' or '.join(spec.instance_types)}, {spec.market}, in {zones}"
         for offer in self.prepared.offers:
             if offer.kind:
                 yield "", f"{offer.name}: {offer.kind}"
@@ -76,7 +77,8 @@ class Plan:
         spec = self.prepared.spec
         yield short_span(spec.limits.max_runtime)
         yield "no cap" if spec.max_cost_usd is None else f"cap {dollars(spec.max_cost_usd)}"
-        yield f"resumes after {spec.preemptions_left} preemptions and {spec.crashes_left} crashes"
+        preemptions, crashes = counted(spec.preemptions_left, "preemption"), counted(spec.crashes_left, "crash", "es")
+        yield f"resumes after {preemptions} and {crashes}"
         if spec.wait_for_capacity is not None:
             yield f"waits {short_span(spec.wait_for_capacity)} for capacity"
         if spec.on_demand_after is not None:
@@ -124,7 +126,7 @@ class Plan:
 
 
 def _amount(files: Sequence[DataObject]) -> str:
-    return f"{len(files)} files, {sum(one.size for one in files) / 1e6:.1f} MB"
+    return f"{counted(len(files), 'file')}, {sum(one.size for one in files) / 1e6:.1f} MB"
 
 
 def _work(config: JobConfig) -> tuple[str, str]:

@@ -242,3 +242,9 @@ class TrainingConfig(Section):
         if self.options and self.custom_module is None:
             raise ValueError(f"options are for custom trainers: {self.trainer} has none")
         return self
+
+    @model_validator(mode="after")
+    def _only_a_probe_comes_to_harm(self) -> TrainingConfig:
+        if self.probe.ending != "ok" and self.trainer != "probe":
+            raise ValueError(f"probe.ending is for trainer probe, and this one is {self.trainer}")
+        return self

@@ -68,7 +68,7 @@ def test_the_names_of_a_configuration_count(tmp_path: Path) -> None:
     names = Names(item_id=("shop",), timestamp="day", target=("sold",))
     (first, *_) = rows(tmp_path, "wide.csv", WIDE.replace("timestamp", "day"), names=names)
     assert first == {"shop": "north", "day": date(2024, 1, 1), "sold": 1.0}
-    # With a target it is one long series without an id, which the checks of the data name.
+    # It names a column of ids, which the checks of the data miss.
     assert [*rows(tmp_path, "one.csv", "day,sold,price\n2024-01-01,1,2\n", names=names)[0]] == ["day", "sold", "price"]
 
 
@@ -123,6 +123,10 @@ def test_a_table_of_times_and_values_alone_is_one_series_named_like_its_file(tmp
     table = pq.read_table(convert(source, tmp_path / "out").path)
     assert table.column_names == ["item_id", "timestamp", "target"]
     assert table["item_id"].to_pylist() == ["Café sales"] * 2
+    folder = tmp_path / "item_id=a"
+    folder.mkdir()
+    table = pq.ParquetFile(convert(source.rename(folder / "1.csv"), tmp_path / "out").path).read()
+    assert table.column_names == ["timestamp", "target"]
 
 
 def test_a_table_with_text_that_may_name_its_series_is_left_as_it_is(tmp_path: Path) -> None:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import ast
 import io
 import json
 import tarfile
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
+from typing import get_args
 
 import pytest
 
@@ -19,10 +21,13 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Status
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.schema import Ending
 from chronos_ec2.services.drill.case import Row
 from chronos_ec2.services.drill.drill import Drill
 from chronos_ec2.services.drill.faults import FAULTS, Fault, Harm, chosen_faults, hanging_bundle
 from chronos_ec2.services.launch import LaunchSpec
+from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.agent import AgentBehaviour
 from chronos_ec2.testing.environment import BUCKET, DATA
@@ -166,6 +171,37 @@ def test_only_an_order_of_the_drill_names_an_agent_that_never_claims(stage: Stag
     assert len({*hashes.values()}) == 3
     with tarfile.open(fileobj=io.BytesIO(hanging_bundle())) as tar:
         assert tar.getnames() == ["agent/__init__.py", "agent/__main__.py"]
+
+
+@pytest.mark.parametrize("ending", [ending for ending in get_args(Ending) if ending != "ok"])
+@pytest.mark.parametrize("trainer", ["chronos", "mine:Trainer"])
+def test_no_run_but_a_probe_can_be_told_to_come_to_harm(trainer: str, ending: str) -> None:
+    asked = {"trainer": trainer, "data": {"path": DATA}, "prediction_length": 1, "probe": {"ending": ending}}
+    with pytest.raises(InvalidInput, match=r"probe\.ending is for trainer probe"):
+        parse_config(asked, "a test")
+    assert parse_config(asked | {"trainer": "probe"}, "a test")
+
+
+@pytest.mark.parametrize("job", ["forecast", "evaluate"])
+def test_no_other_job_knows_endings(job: str) -> None:
+    asked = {"job": job, "data": {"path": DATA}, "prediction_length": 1, "probe": {"ending": "hang"}}
+    with pytest.raises(InvalidInput, match="probe"):
+        parse_config(asked, "a test")
+
+
+def test_only_the_probe_reads_its_ending() -> None:
+    readers = {
+        path.relative_to(CHECKOUT).as_posix()
+        for root in ("agent", "src", "functions")
+        for path in (CHECKOUT / root).rglob("*.py")
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.Attribute) and node.attr == "ending"
+    }
+    # The drill fills it in, the schema refuses it elsewhere.
+    assert readers == {
+        "agent/trainer/probe.py", "src/chronos_ec2/cli/commands/account/drill.py",
+        "src/chronos_ec2/job_config/schema.py",
+    }  # fmt: skip
 
 
 def test_a_lost_launcher_leaves_the_instance_to_its_agent(stage: Stage) -> None:

@@ -89,3 +89,8 @@ def _spaced(text: str) -> str:
     if text.isprintable():
         return text
     return "".join(character if character.isprintable() else " " for character in text)
+
+
+def counted(number: int, noun: str, plural: str = "s") -> str:
+    """`1 file`, `2 files`."""
+    return f"{number} {noun}{'' if number == 1 else plural}"

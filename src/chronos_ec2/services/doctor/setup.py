@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from chronos_ec2.domain.errors import InvalidInput, StackNotReady
+from chronos_ec2.domain.parsing.names import counted
 from chronos_ec2.domain.stack_status import check_status
 from chronos_ec2.ports import SetupChecks, Stack, Subscription, SubscriptionState
 from chronos_ec2.run_store import RunStore
@@ -43,7 +44,7 @@ def diagnose_setup(stack: Stack, store: RunStore, setup_checks: SetupChecks) -> 
 def _locks(store: RunStore, environment: str) -> Iterator[Diagnosis]:
     found = store.list_lanes(environment)
     yield Diagnosis(
-        "locks", Health.WARNING if found.warning else Health.OK, found.warning or f"{len(found.lanes)} lanes"
+        "locks", Health.WARNING if found.warning else Health.OK, found.warning or counted(len(found.lanes), "lane")
     )
 
 

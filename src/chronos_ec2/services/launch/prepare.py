@@ -9,7 +9,7 @@ from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.limits import Limits
-from chronos_ec2.domain.parsing.names import split_instance_types
+from chronos_ec2.domain.parsing.names import counted, split_instance_types
 from chronos_ec2.domain.parsing.times import short_span
 from chronos_ec2.domain.planning.instance_type import InstanceType
 from chronos_ec2.domain.records.capacity import SPOT
@@ -171,7 +171,7 @@ class LaunchPreparation:
                 put_probe_data(self.store, self.stack.environment)
             for data in (request.data, request.future):
                 if isinstance(data, LocalData):
-                    self.report(f"uploading {len(data.files)} files as {data.data_path}")
+                    self.report(f"uploading {counted(len(data.files), 'file')} as {data.data_path}")
                     data.upload(self.store, self.transfer, lambda _count: None)
             spec = replace(
                 spec,

@@ -10,7 +10,7 @@ import typer
 
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
-from chronos_ec2.cli.output import console, print_json, styled
+from chronos_ec2.cli.output import console, joined, print_json, styled
 from chronos_ec2.services.doctor.account import Doctor
 from chronos_ec2.services.doctor.diagnosis import Health
 from chronos_ec2.services.schedules.checks import diagnose_schedules
@@ -38,8 +38,8 @@ def doctor(
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})
     else:
         for each in found:
-            console.print(styled(f"{each.health:<8}", _COLOURS[each.health]), f" {each.part:<9} {each.text}")
+            console.field(joined(styled(f"{each.health:<8}", _COLOURS[each.health]), f" {each.part:<9} "), each.text)
             if each.remedy:
-                console.print(f"{'':18} {each.remedy}")
+                console.field(" " * 19, each.remedy)
     if any(each.health is Health.BROKEN for each in found):
         raise typer.Exit(ExitCode.FAILED)

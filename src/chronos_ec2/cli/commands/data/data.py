@@ -10,8 +10,9 @@ import typer
 from chronos_ec2.cli.convert import TimestampFormat, as_parquet
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson
-from chronos_ec2.cli.output import console, print_json, styled
+from chronos_ec2.cli.output import console, joined, print_json, styled
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import counted
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import load_config, parse_config
 from chronos_ec2.services.publish.data import find_files
@@ -76,17 +77,18 @@ def _checked(files: list[Path], settings: JobConfig, picture: Path | None) -> Da
 
 def _print(report: DataReport, files: int) -> None:
     if summary := report.summary:
-        console.print(
-            f"{files} files, {summary.series} series, {summary.points} points, {summary.observations} of them "
-            f"observed, {summary.evaluated} series long enough to be evaluated"
+        console.field(
+            "",
+            f"{counted(files, 'file')}, {summary.series} series, {summary.points} points, {summary.observations} of "
+            f"them observed, {summary.evaluated} series long enough to be evaluated",
         )
         step = f"step {summary.frequency}" if summary.frequency else "no common step"
         console.print(f"{step}, {summary.first} to {summary.last}")
     for finding in report.findings:
         mark = styled("accepted", "green") if finding.accepted else styled("refused ", "red")
-        console.print(mark, f"  {finding.where}: {finding.problem}")
+        console.field(joined(mark, "  "), f"{finding.where}: {finding.problem}")
         if not finding.accepted:
-            console.print(f"{'':10}{finding.remedy}")
+            console.field(" " * 10, finding.remedy)
     if report.settings:
         console.print("these lines of the configuration settle what is refused:")
         for line in report.settings:

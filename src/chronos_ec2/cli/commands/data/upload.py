@@ -11,6 +11,7 @@ import typer
 from chronos_ec2.cli.convert import ForConfig, TimestampFormat, as_parquet
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.domain.parsing.names import counted
 from chronos_ec2.domain.records.s3_keys import bundle_key
 from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.services.publish.agent import publish_agent
@@ -56,10 +57,10 @@ def data(
         return
     if converted:
         wide = f"; {len(series)} columns became series: {', '.join(series[:_NAMED])}" if series else ""
-        console.print(f"converted {len(converted)} files to Parquet, {rows} rows{wide}")
+        console.print(f"converted {counted(len(converted), 'file')} to Parquet, {rows} rows{wide}")
     removed = f", {done.removed} old files removed" if done.removed else ""
     size = f"{sum(sent) / 1e6:.1f} MB"
-    console.print(f"{done.files} files, {size}{removed}; in train.yaml:  data: {{path: {done.data_path}}}")
+    console.print(f"{counted(done.files, 'file')}, {size}{removed}; in train.yaml:  data: {{path: {done.data_path}}}")
 
 
 @upload.command()

@@ -12,7 +12,7 @@ from chronos_ec2.cli.convert import as_parquet
 from chronos_ec2.cli.output import console, print_warning
 from chronos_ec2.client.inputs import changed, data_checks, refuse_bad_data
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.names import is_name, one_line
+from chronos_ec2.domain.parsing.names import counted, is_name, one_line
 from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.job_config.jobs import ForecastConfig, JobConfig
 from chronos_ec2.services.launch.dataset import find_dataset
@@ -93,7 +93,9 @@ class InputFinder:
             rows = sum(one.rows for one in converted)
             series = sum(len(one.series) for one in converted)
             wide = f"; {series} columns are series" if series else ""
-            console.print(f"converted {len(converted)} files of {one_line(text, 200)} to Parquet, {rows} rows{wide}")
+            console.print(
+                f"converted {counted(len(converted), 'file')} of {one_line(text, 200)} to Parquet, {rows} rows{wide}"
+            )
         return folder
 
     def _path(self, option: str, text: str) -> str:

@@ -10,6 +10,7 @@ import typer
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
+from chronos_ec2.domain.parsing.names import counted
 from chronos_ec2.services.results import fetch_result, list_results, missing_files
 from chronos_ec2.services.run_queries import find_run
 
@@ -57,4 +58,4 @@ def download_results(
         print_json({"folder": str(folder), "files": names, "bytes": size, "downloaded": len(wanted)})
         return
     kept = f", {len(files) - len(wanted)} of them were there already" if len(wanted) < len(files) else ""
-    console.print(f"{len(files)} files, {size / 1e6:.1f} MB in {folder}{kept}")
+    console.print(f"{counted(len(files), 'file')}, {size / 1e6:.1f} MB in {folder}{kept}")

@@ -123,9 +123,9 @@ def show(
     ]
     for name, text in lines:
         if text:
-            console.print(f"{name:<10}", text)
-    console.print(f"config    {one_line(jsonlib.dumps(details.config), 4000)}")
-    console.print(f"results   s3://{world.stack.bucket}/{environment}/{run_id}/")
+            console.field(f"{name:<10}", text)
+    console.field("config    ", one_line(jsonlib.dumps(details.config), 4000))
+    console.field("results   ", f"s3://{world.stack.bucket}/{environment}/{run_id}/")
 
 
 @runs.command()
