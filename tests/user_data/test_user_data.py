@@ -87,6 +87,19 @@ def test_the_agent_survives_an_oom_killed_trainer() -> None:
     }
 
 
+def test_the_agent_and_its_trainer_write_where_they_work_only() -> None:
+    unit = files()["/etc/systemd/system/chronos-agent.service"].splitlines()
+    assert {
+        "NoNewPrivileges=yes", "ProtectSystem=strict", "ReadWritePaths=/opt/chronos-ec2 -/opt/dlami/nvme",
+        "PrivateTmp=yes", "ProtectHome=yes", "Environment=HOME=/tmp", "RestrictNamespaces=yes",
+    } <= {*unit}  # fmt: skip
+    # Nothing that would hide the GPUs, their driver, or the cgroup of the trainer.
+    closed = ("PrivateDevices", "DevicePolicy", "DeviceAllow", "ProtectClock", "ProtectControlGroups",
+              "ProtectKernelModules", "ProtectKernelLogs", "MemoryDenyWriteExecute", "PrivateNetwork")  # fmt: skip
+    assert not [line for line in unit if line.startswith(closed)]
+    assert "ExecStopPost=-+/opt/chronos-ec2/ship-logs.sh" in unit
+
+
 @pytest.mark.skipif(shutil.which("bash") is None, reason="needs bash")
 def test_the_boot_script_is_bash() -> None:
     script = files()["/opt/chronos-ec2/boot.sh"]
