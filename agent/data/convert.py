@@ -200,9 +200,10 @@ def _is_one_series(table: pa.Table, names: Names, source: Path) -> bool:
     made up.
     """
     found = set(table.column_names)
-    texts = any(pa.types.is_string(field.type) for field in table.schema if field.name != names.timestamp)
+    kinds = [field.type for field in table.schema if field.name != names.timestamp]
+    texts = any(pa.types.is_string(kind) or pa.types.is_large_string(kind) for kind in kinds)
     unnamed = [*names.item_id] == [ITEM_ID] and not any(part.startswith(f"{ITEM_ID}=") for part in source.parts)
-    return unnamed and not texts and {names.timestamp, *names.target} <= found - {ITEM_ID}
+    return unnamed and not texts and ITEM_ID not in found and {names.timestamp, *names.target} <= found
 
 
 def _is_number(kind: Any) -> bool:
