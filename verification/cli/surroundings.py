@@ -135,6 +135,8 @@ def processes() -> Iterator[Situation]:
     ascii_only = {"PYTHONIOENCODING": "ascii"}
     c_locale = {"LC_ALL": "C", "PYTHONUTF8": "0", "PYTHONCOERCECLOCALE": "0"}
     slow = (Fault("s3", Answer("no answer yet", delay=30)),)
+    for line in _INTERRUPTED:
+        yield Situation(f"{line}: Ctrl-C, as a process", tuple(line.split()), INTERRUPTED, slow, shell=_INTERRUPT)
     for name, line, exits, shell, changes, faults in (
         ("nobody reads", "runs", NO_READER, '"$@" | true', {}, ()),
         ("head reads a line", f"logs {FAILED} --log agent", NO_READER, '"$@" | head -1', {}, ()),
@@ -155,7 +157,6 @@ def processes() -> Iterator[Situation]:
         ("Ctrl-C", "cleanup --wait 60", INTERRUPTED, _INTERRUPT, {}, ()),
         ("Ctrl-C", "verify --json", INTERRUPTED, _INTERRUPT, {}, slow),
         ("Ctrl-C", "launch --trainer probe --json", INTERRUPTED, _INTERRUPT, {}, slow),
-        *(("Ctrl-C", line, INTERRUPTED, _INTERRUPT, {}, slow) for line in _INTERRUPTED),
         ("Ctrl-C", "launch --trainer probe --allow-cpu --yes --watch", INTERRUPTED, _INTERRUPT, {}, ()),
         ("a browser", f"report {FAILED} --open --to report.html", OK, '"$@"', {"BROWSER": "true"}, ()),
         ("MFA and no terminal", "runs", MEND, '"$@" <&-', _MFA, ()),
