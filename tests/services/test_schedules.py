@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from dataclasses import replace
 from datetime import datetime, timedelta
+from functools import cached_property
 
 import pytest
 
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.records.champion import Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import followed_key, run_key, shared_key, success_key
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.schedules.decide import Nothing
@@ -223,9 +226,38 @@ def test_a_delivery_that_pauses_until_its_run_is_over_starts_no_second_instance(
     first = started(invoke(env, at))
     env.faults.hook("objects.create", lambda _: run_to_its_end(env), on=env.lane.state_key, times=1)
     assert started(invoke(env, at)) == first
+    assert [operation for operation, _ in env.faults.calls].count("fleet.launch") == 1
     run_to_its_end(env)
     assert len(env.fleet.instances(env.name)) == 1
     assert env.kinds() == ["started", "completed"]
+
+
+def test_a_lane_stays_held_until_what_follows_its_run_is_done() -> None:
+    env = Deaf()
+    finish_data(env, "1")
+    ordered(env, a_schedule(then=Job.FORECAST))
+    first = started(invoke(env))
+    for _ in range(40):
+        env.tick()
+    assert len(env.asked) > 1
+    assert set(env.asked) == {(first, "nightly")}
+    assert isinstance(env.store.read_lock(env.lane), LockHeld)
+    started(env.schedules.after("nightly", first))
+    run_to_its_end(env, 80)
+    assert isinstance(env.store.read_lock(env.lane), Absent)
+    assert env.kinds().count("completed") == 2
+
+
+class Deaf(Environment):
+    """Its launcher function is told what to start after a run, and dies of it."""
+
+    @cached_property
+    def asked(self) -> list[tuple[str, str]]:
+        """The runs, and their schedules."""
+        return []
+
+    def follow(self, run: Run, schedule: str) -> None:
+        self.asked.append((run.run_id, schedule))
 
 
 def test_two_times_at_once_cannot_both_spend_the_rest_of_a_month(env: Environment) -> None:
