@@ -186,7 +186,7 @@ def test_a_data_set_is_uploaded_and_replaced(run: Command, tmp_path: Path) -> No
         "series": [],
     }
     listed = client("s3").list_objects_v2(Bucket=BUCKET, Prefix="cached-datasets/dev/training-data/sales/")["Contents"]
-    assert [entry["Key"].rpartition("/")[2] for entry in listed] == ["new.parquet"]
+    assert [entry["Key"].rpartition("/")[2] for entry in listed] == ["_SUCCESS", "new.parquet"]
 
 
 def test_a_new_environment_has_no_runs(run: Command) -> None:

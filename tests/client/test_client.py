@@ -50,9 +50,10 @@ def long_frame() -> pd.DataFrame:
 
 def uploaded(path: str, tmp_path: Path) -> pa.Table:
     prefix = f"cached-datasets/dev/{path}"
-    (listed,) = client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]
+    keys = [one["Key"] for one in client("s3").list_objects_v2(Bucket=BUCKET, Prefix=prefix)["Contents"]]
+    (key,) = (key for key in keys if key.endswith(".parquet"))
     copy = tmp_path / "uploaded.parquet"
-    copy.write_bytes(client("s3").get_object(Bucket=BUCKET, Key=listed["Key"])["Body"].read())
+    copy.write_bytes(client("s3").get_object(Bucket=BUCKET, Key=key)["Body"].read())
     return pq.read_table(copy)
 
 

@@ -35,7 +35,7 @@ def test_a_run_that_is_not_found_is_named_with_the_way_to_list_runs() -> None:
 def test_an_environment_in_use_names_what_lives_in_it_and_the_way_out() -> None:
     assert str(StillInUse("dev", ["instance i-1", "lock a"])) == (
         "environment dev is still in use (instance i-1, lock a) (let its runs end or `chronos-ec2 kill` them, "
-        "then check with `chronos-ec2 verify`)"
+        "`chronos-ec2 schedule delete` its schedules; then check with `chronos-ec2 verify`)"
     )
 
 

@@ -363,7 +363,7 @@ def after_the_agent(
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text((CHECKOUT / name).read_text() if redacts else "damaged!")
     unit = instance.files["/etc/systemd/system/chronos-agent.service"].splitlines()
-    (command,) = (line.removeprefix("ExecStopPost=-") for line in unit if line.startswith("ExecStopPost="))
+    (command,) = (line.removeprefix("ExecStopPost=-+") for line in unit if line.startswith("ExecStopPost="))
     instance.run(*command.split(), **variables)
 
 
