@@ -122,10 +122,11 @@ class HostileHistory(History):
             return
         if target.run_id != self._system.fleet.bill[instance_id].run_id:
             self._hostile.attacked(target.run_id)
-        self._system.tell(f"! {instance_id} writes {key}: {writing.body[:300]!r}")
+        withheld = ", which S3 gives to nobody" if writing.withheld else ""
+        self._system.tell(f"! {instance_id} writes {key}{withheld}: {writing.body[:300]!r}")
         self._writes = True
         try:
-            objects.overwrite(key, writing.body)
+            (objects.withhold if writing.withheld else objects.overwrite)(key, writing.body)
         finally:
             self._writes = False
 

@@ -40,10 +40,11 @@ class Target:
 
 @dataclass(frozen=True, slots=True)
 class Writing:
-    """One write: the name of the object below the prefix of its run, and its content."""
+    """One write: the name of the object below the prefix of its run, its content, and whether nobody can read it."""
 
     name: str
     body: bytes
+    withheld: bool = False
 
 
 class Writer:
@@ -59,8 +60,10 @@ class Writer:
 
     def writing(self, target: Target) -> Writing:
         """Anything about an attempt; half of it can be read."""
-        honest = self._random.choice(self._kinds)(target)
-        return honest if self._random.random() < 0.5 else Writing(honest.name, self._spoilt(honest.body))
+        honest, kind = self._random.choice(self._kinds)(target), self._random.random()
+        if kind < 0.05:
+            return Writing(honest.name, honest.body, withheld=True)
+        return honest if kind < 0.5 else Writing(honest.name, self._spoilt(honest.body))
 
     def beat(self, target: Target, instance_id: str) -> Writing:
         """A sign of life as an agent of ours gives it, and of progress that never ends."""

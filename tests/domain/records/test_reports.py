@@ -209,3 +209,15 @@ def test_whatever_is_read_can_be_written_again(
     except InvalidDocument:
         return
     assert read(type(report), found.to_json()) == found
+
+
+@pytest.mark.parametrize(
+    "change",
+    [{"outcome": "succeeded", "cause": "completed"}, {"models": {"model.safetensors": "0" * 64}}],
+)
+def test_what_only_an_agent_can_say_is_not_believed_in_the_name_of_the_watchdog(change: dict[str, Any]) -> None:
+    own = {"outcome": "failed", "cause": "infra", "decided_by": "watchdog", "cleanup": None, "models": {}}
+    own |= {"comparison": None}
+    assert isinstance(read(OutcomeReport, changed(OUTCOME, **own)), OutcomeReport)
+    with pytest.raises(InvalidDocument, match="a verdict of the watchdog is no success"):
+        read(OutcomeReport, changed(OUTCOME, **(own | change)))

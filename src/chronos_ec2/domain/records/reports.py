@@ -234,15 +234,12 @@ class OutcomeReport:
         if _OUTCOME_OF.get(verdict.cause, Outcome.FAILED) is not verdict.outcome:
             raise InvalidDocument(f"outcome: no run is {verdict.outcome} because of {verdict.cause}")
         cleanup = CleanupReport.from_fields(fields.child("cleanup")) if fields.has("cleanup") else None
-        return cls(
-            run_id,
-            attempt,
-            fields.matching("nonce", _NONCE),
-            verdict,
-            cleanup,
-            read_model_hashes(fields, "models"),
-            Comparison.from_fields(fields.child("comparison")) if fields.has("comparison") else None,
-        )
+        models = read_model_hashes(fields, "models")
+        comparison = Comparison.from_fields(fields.child("comparison")) if fields.has("comparison") else None
+        of_agent = verdict.outcome is Outcome.SUCCEEDED or cleanup or models or comparison
+        if verdict.decided_by is DecidedBy.WATCHDOG and of_agent:
+            raise InvalidDocument("outcome: a verdict of the watchdog is no success, and has nothing of an agent")
+        return cls(run_id, attempt, fields.matching("nonce", _NONCE), verdict, cleanup, models, comparison)
 
 
 _OUTCOME_OF = {Cause.COMPLETED: Outcome.SUCCEEDED, Cause.REQUESTED: Outcome.KILLED}
