@@ -76,6 +76,14 @@ BOMBS = {
 }
 
 
+def test_a_file_without_an_end_is_no_configuration(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"^/dev/zero: is larger than 1 MiB \(give a configuration"):
+        load_config(Path("/dev/zero"))
+    largest = tmp_path / "train.yaml"
+    largest.write_text("{data: {path: a/}, prediction_length: 7}\n".ljust(1 << 20, "#"))
+    assert load_config(largest).prediction_length == 7
+
+
 @pytest.mark.parametrize("kind", [*BOMBS, "itself"])
 def test_a_few_lines_that_stand_for_billions_of_values_are_refused(kind: str) -> None:
     names = "abcdefghij"

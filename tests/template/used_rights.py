@@ -35,12 +35,11 @@ NOT_BY_OUR_CALLS = {
         f"InstanceRole s3:PutObject *-??????/{name}": "the probe, whose calls are recorded, trains no model"
         for name in ("eval/[*]", "forecasts.parquet", "forecasts/[*]", "models/[*]", "tensorboard/[*]")
     },
-    "LauncherRole s3:GetObject *-??????/claims/[*]": "whose claim it is, if an instance was first to create it",
     "WatchdogRole s3:PutObject *-??????/claims/[*]": "void, for an attempt that nobody has claimed",
     "* s3:PutObject */sweep.json": "of an environment with more lanes than a sweep can reconcile",
     **{
         f"OperatorPolicy s3:PutObject *{name}": "the watchdog's work by hand, with which the watchdog is tested"
-        for name in ("/outcomes/[*]", "/suspects/[*]", "/unreadable/[*]")
+        for name in ("/outcomes/[*]", "/suspects/[*]", "/unreadable/[*]", "/followed/[*]")
     },
     "* logs:CreateLogStream *": "Lambda writes the log, in the function's role",
     "* logs:PutLogEvents *": "Lambda writes the log, in the function's role",

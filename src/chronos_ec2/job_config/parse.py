@@ -22,6 +22,8 @@ _ELSEWHERE = {
 """The other three configuration files of the previous system, and the sections that replace them."""
 
 
+MAX_BYTES = 1 << 20
+"""How large a configuration file may be."""
 MAX_VALUES = 100_000
 """How many keys and values a document may have once its aliases are replaced: a few lines can stand for billions."""
 
@@ -41,9 +43,12 @@ def load_document(path: Path) -> Any:
     if (section := moved_to(path.name)) is not None:
         raise InvalidInput(str(path), "is no longer a separate file", f"put its content under {section} in train.yaml")
     try:
-        raw = path.read_bytes()
+        with path.open("rb") as file:  # also of a device, which has no end
+            raw = file.read(MAX_BYTES + 1)
     except OSError as error:
         raise InvalidInput(str(path), "cannot be read", str(error.strerror)) from error
+    if len(raw) > MAX_BYTES:
+        raise InvalidInput(str(path), f"is larger than {MAX_BYTES >> 20} MiB", "give a configuration in YAML")
     return _document(raw, str(path))
 
 
