@@ -107,6 +107,11 @@ def test_another_archive_than_the_bundle_names_is_not_installed(bundle: Bundle) 
     assert f"expected {bundle.sha256}" in str(failure(bundle))
 
 
+def test_a_lock_without_hashes_installs_nothing(bundle: Bundle) -> None:
+    bundle.lock.write_text("late-arrival==1\n")
+    failure(bundle)
+
+
 def test_a_wheel_that_the_lock_does_not_know_is_not_installed(bundle: Bundle) -> None:
     bundle.lock.write_text(f"late-arrival==1 --hash=sha256:{'0' * 64}\n")
     assert str(failure(bundle)).startswith("the trainer's packages: ")
