@@ -69,7 +69,7 @@ def test_forecasts_that_do_not_fit_into_memory_are_made_in_smaller_batches(tmp_p
     np.testing.assert_allclose(parts, whole, rtol=1e-4)
 
 
-@pytest.mark.parametrize("processes", [2, 3])
+@pytest.mark.parametrize("processes", [2, 3, 4])
 @pytest.mark.parametrize("name", ["chronos-2", "chronos-t5"])
 def test_ranks_share_the_batches_and_make_the_forecasts_of_one(tmp_path: Path, name: str, processes: int) -> None:
     panel, family = a_panel(tmp_path), a_family(name, dropout=0.0)
