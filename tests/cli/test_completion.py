@@ -155,7 +155,8 @@ def test_wrong_settings_offer_nothing_and_say_nothing(settings: dict[str, str]) 
 def test_the_completion_can_be_installed(tmp_path: Path) -> None:
     done = subprocess.run(
         [sys.executable, "-m", "chronos_ec2.cli", "--show-completion", "bash"],
-        env=os.environ | {"HOME": str(tmp_path)},
+        # Not by the shell that the tests were started from: CI may have none.
+        env=os.environ | {"HOME": str(tmp_path), "_TYPER_COMPLETE_TEST_DISABLE_SHELL_DETECTION": "1"},
         capture_output=True,
         text=True,
         check=True,
