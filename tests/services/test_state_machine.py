@@ -104,7 +104,12 @@ class LaneMachine(RuleBasedStateMachine):
     def claim(self) -> None:
         assert self.launched
         with self.calm():
-            self.env.claim(self.launched)
+            try:
+                self.env.claim(self.launched)
+            except LostRace:  # a kill came first and got no further: the instance may not begin, and powers itself off
+                assert not self.well
+                self.env.power_off(self.launched)
+                return
         self.well, self.stalled = True, None
 
     @precondition(lambda self: not self.works())
