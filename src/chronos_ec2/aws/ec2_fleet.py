@@ -240,7 +240,9 @@ def _launch_errors(action: str, option: LaunchOption) -> Iterator[None]:
         if code_of(error) in QUOTA_EXCEEDED:
             raise QuotaExceeded(problem, quota_remedy(option.instance_type, option.market)) from error
         if code_of(error) == "IdempotentParameterMismatch":
-            raise ServiceUnavailable(f"{problem}; an instance of this attempt exists") from error
+            raise ServiceUnavailable(
+                f"{problem}; an instance of this attempt exists", "`chronos-ec2 verify` shows it"
+            ) from error
         if refusal(error, action) is None:
             raise LaunchRefused(problem) from error
         raise

@@ -32,6 +32,7 @@ _MAX_RUN_SECONDS = 1800
 _DOWNLOADED = (
     "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
 )  # fmt: skip
+_AGAIN = "`chronos-ec2 local down`, then try again; the logs say what was wrong"
 _CLI = [sys.executable, "-m", "chronos_ec2.cli"]
 
 Say = Callable[[str], None]
@@ -192,7 +193,7 @@ class _Demo:
                 yield snapshot
                 if time.monotonic() > end:
                     monitor.terminate()
-                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
+                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s", _AGAIN)
 
     def _run(self, run_id: str) -> Run:
         return find_run(self._world.store, self._aws.environment, run_id).run
@@ -251,13 +252,15 @@ class _Demo:
         )
         if done.returncode:
             last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
-            raise DemoFailed("\n".join([f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:", *last]))
+            text = f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:"
+            raise DemoFailed("\n".join([text, *last]), _AGAIN)
         return done.stdout
 
     def _expect(self, found: object, wanted: object) -> None:
         if found != wanted:
             state = StateDir(self._aws.state_dir)
-            raise DemoFailed(f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}")
+            text = f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}"
+            raise DemoFailed(text, _AGAIN)
 
 
 def _seconds_to_verdict(run: Run, since: datetime) -> float:

@@ -74,7 +74,7 @@ def kill(
         if at_once:
             reconciler.lane(written.lane)
         return written
-    raise LostRace(f"the lock in {reconciler.environment} kept changing; kill again")
+    raise LostRace(f"the lock in {reconciler.environment} kept changing", "kill again")
 
 
 @dataclass(frozen=True, slots=True)

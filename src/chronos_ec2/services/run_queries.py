@@ -25,6 +25,7 @@ from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
 
 FINAL_RECORD = "state.json"
+_UNREAD = "try again; if it stays so, `chronos-ec2 verify` shows every lock that cannot be read"
 _SIDE_BY_SIDE = 8
 """Records read at a time: fewer than a client has connections."""
 
@@ -85,7 +86,7 @@ def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
     run = final_record(store, environment, run_id)
     if run is None:
         if problems := _problems(locks):
-            raise ServiceUnavailable(f"run {run_id} could not be read: {problems[0]}")
+            raise ServiceUnavailable(f"run {run_id} could not be read: {problems[0]}", _UNREAD)
         raise not_found(store, environment, run_id)
     return RunView(run, active=False, heartbeat=store.read_heartbeat(environment, run_id))
 

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.s3_keys import code_key
+from chronos_ec2.input_files import read_input
 from chronos_ec2.run_store import RunStore
 
 MAX_CODE_BYTES = 8 * 1024 * 1024
@@ -59,7 +60,7 @@ def pack(module: str, folder: Path) -> bytes:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _ZIP_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            packed.writestr(entry, path.read_bytes())
+            packed.writestr(entry, read_input(path, MAX_UNPACKED_BYTES))
             if archive.tell() > MAX_CODE_BYTES:
                 limit = f"{MAX_CODE_BYTES // 2**20} MiB"
                 raise InvalidInput("trainer", f"{module} packs to more than {limit}", "put data into the data set")
