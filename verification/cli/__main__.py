@@ -25,8 +25,6 @@ def main() -> int:
     report = {"commit": commit(), "seconds": round(time.monotonic() - start, 1), **found}
     REPORT.parent.mkdir(exist_ok=True)
     REPORT.write_text(json.dumps(report, indent=1) + "\n")
-    for failure in found["failures"]:
-        print(f"{failure['kind']}: {failure['situation']}\n    {failure['words'].strip()[-500:]}", file=sys.stderr)
     print(json.dumps({name: value for name, value in report.items() if name != "failures"}))
     return 1 if found["failures"] else 0
 

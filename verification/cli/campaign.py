@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import tempfile
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping
@@ -15,7 +16,7 @@ from verification.cli.invoke import Result, as_process, asked_once, in_this_proc
 from verification.cli.judge import KINDS, Complaint, complaints
 from verification.cli.situations import Situation, answers_of_aws
 from verification.cli.surroundings import files, processes, terminals, variables, write_settings
-from verification.cli.world import World, renewed, world_in
+from verification.cli.world import World, world_in
 
 WORKERS = 2
 
@@ -35,15 +36,14 @@ class Check:
         self.tried[situation.name] = situation, result
         if situation.command:
             self.commands.add(situation.command)
-        # A closed stream shows nothing.
-        if situation.shell is not None and "&-" in situation.shell:
-            if result.code not in situation.exits:
-                self.found.append((situation.name, ("wrong_exit_codes", f"{result.code}: {result.err[-400:]}")))
-            return
         wrong = complaints(
             result, situation.exits, as_json=situation.as_json, colours=situation.colours, reports=situation.reports
         )
+        if situation.shell is not None and "&-" in situation.shell:  # a closed stream shows nothing
+            wrong = [(kind, words) for kind, words in wrong if kind == "wrong_exit_codes"]
         self.found += [(situation.name, complaint) for complaint in wrong]
+        for kind, words in wrong:
+            print(f"{kind}: {situation.name}\n    {words.strip()[-500:]}", file=sys.stderr, flush=True)
 
     def add(self, other: Check) -> None:
         """Add what another process has tried."""
@@ -92,7 +92,7 @@ def check(world: World, chosen: Iterable[Situation]) -> Check:
         done.judge(situation, result)
         # What fails before it knows the bucket has changed nothing.
         if situation.renews and not any(fault.service == "cloudformation" for fault in situation.faults):
-            renewed(world)
+            world.renew()
     return done
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.model_registry import Registry
 from chronos_ec2.ports import ObjectStore
 from chronos_ec2.testing.aws_server import BUCKET, deploy_outputs, forget_everything, moto_server, store
+from chronos_ec2.testing.aws_snapshot import bring_back, keep
 from chronos_ec2.testing.builders import NOW, a_run
 from verification.cli.invoke import new_session
 from verification.cli.proxy import Proxy, proxy_before
@@ -31,13 +33,28 @@ _MODEL = {"config.json": b'{"chronos_config": {"context_length": 512}}', "model.
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "TMPDIR")
 
 
-@dataclass(frozen=True)
+_FRESH_SECONDS = 300.0
+"""For how long a run that is being launched is not overdue."""
+
+
+@dataclass
 class World:
-    """Where a command is run."""
+    """Where a command is run. `outputs` are the stack's."""
 
     proxy: Proxy
     folder: Path
-    outputs: Mapping[str, str]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    _kept: bytes = b""
+    _made: float = 0.0
+
+    def renew(self) -> None:
+        """Make AWS as new, whatever a command has left in it."""
+        if time.monotonic() - self._made < _FRESH_SECONDS:
+            forget_everything(self.proxy.aws)
+            bring_back(self._kept)
+            return
+        self.outputs = _made_anew(self)
+        self._kept, self._made = keep(), time.monotonic()
 
     @property
     def variables(self) -> dict[str, str]:
@@ -64,13 +81,15 @@ def world_in(folder: Path) -> Iterator[World]:
     with moto_server() as aws, proxy_before(aws) as proxy:
         os.chdir(folder)
         try:
-            yield renewed(World(proxy, folder, {}))
+            world = World(proxy, folder)
+            world.renew()
+            yield world
         finally:
             os.chdir(before)
 
 
-def renewed(world: World) -> World:
-    """The same world as new, whatever a command has left in it."""
+def _made_anew(world: World) -> dict[str, str]:
+    """Deploy a stack and put runs into its bucket. Returns the outputs of the stack."""
     aws = world.proxy.aws
     kept = dict(os.environ)
     os.environ |= world.variables | {"AWS_ENDPOINT_URL": aws}
@@ -82,7 +101,7 @@ def renewed(world: World) -> World:
     forget_credentials()
     os.environ.clear()
     os.environ |= kept
-    return replace(world, outputs={each["OutputKey"]: each["OutputValue"] for each in found})
+    return {each["OutputKey"]: each["OutputValue"] for each in found}
 
 
 def _put_runs() -> None:
