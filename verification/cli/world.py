@@ -30,6 +30,7 @@ TRAINED, BEST = "20260131T080000Z-00000c", "20260131T090000Z-00000d"
 _DATA = "data: {path: training-data/sales/}\nprediction_length: 6\n"
 _CONFIG = f"{_DATA}model: {{from_scratch: {{}}}}\n"
 _MODEL = {"config.json": b'{"chronos_config": {"context_length": 512}}', "model.safetensors": b"weights" * 100}
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "TMPDIR")
 
 
@@ -154,6 +155,12 @@ def _write_files(folder: Path) -> None:
     _write_tables(folder)
     (folder / "latin-1.yaml").write_bytes("data: {path: größe/}".encode("latin-1"))
     (folder / "loop.yaml").symlink_to("loop.yaml")
+    for kind in ("yaml", "csv"):
+        os.mkfifo(folder / f"fifo.{kind}")
+        (folder / f"zero.{kind}").symlink_to("/dev/zero")
+        (folder / f"pointer.{kind}").write_bytes(_POINTER)
+    (folder / "huge.yaml").touch()
+    os.truncate(folder / "huge.yaml", 1 << 40)
     (folder / "a-file").write_text("x")
     (folder / os.fsdecode(b"caf\xe9.yaml")).write_text(_CONFIG)
     (folder / os.fsdecode(b"caf\xe9")).mkdir()
@@ -184,7 +191,7 @@ def _write_tables(folder: Path) -> None:
         "words.csv": good.replace("2026-01-05", "last Monday").encode(),
         "damaged.parquet": b"PAR1damagedPAR1",
         "damaged.feather": b"ARROW1\0\0damagedARROW1",
-        "pointer.parquet": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "pointer.parquet": _POINTER,
     }.items():
         (folder / name).write_bytes(body)
     for name, text in {
