@@ -15,7 +15,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
 from chronos_ec2.ports import Clock, Fleet
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.run_queries import check_known, find_run, not_found, unread
+from chronos_ec2.services.run_queries import check_known, final_record, find_run, not_found, unread
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 
 _TRIES = 5
@@ -25,8 +25,8 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHe
     """The lock of a run, or without a run id that of the only active run.
 
     Raises:
-        RunNotFound: the run holds no lane.
-        InvalidInput: no run id was given, and not exactly one run is active, or maybe another beside it.
+        RunNotFound: no run has that id.
+        InvalidInput: the run has ended; or no run id was given, and not exactly one run is active, as far as is known.
         ServiceUnavailable, NotAllowed: not found, and a lock could not be read.
     """
     if run_id is not None:
@@ -39,6 +39,9 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHe
     if not held and error:
         raise error
     if run_id is not None:
+        if ended := final_record(store, environment, run_id):
+            how = f" ({ended.verdict.outcome})" if ended.verdict else ""
+            raise InvalidInput("run id", f"run {run_id} has ended{how}", f"`chronos-ec2 runs show {run_id}` shows how")
         raise not_found(store, environment, run_id)
     active = ", ".join(lock.run.run_id for lock in held) or "none"
     if error:
