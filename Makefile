@@ -34,6 +34,10 @@ $(INSTALLED): pyproject.toml constraints.txt
 demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: build/demo
 	$(BIN)/chronos-ec2 local demo
 
+.PHONY: demo-lifecycle
+demo-lifecycle: venv ## Retrain, promote and forecast on new data, by themselves: build/demo-lifecycle
+	$(BIN)/python -m chronos_ec2.local.retraining_demo
+
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough'
