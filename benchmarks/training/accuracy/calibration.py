@@ -36,7 +36,7 @@ def false_improved() -> Section:
     error = 100 * (0.025 * 0.975 / _TRIALS) ** 0.5
     text = (
         "Two models with errors of the same distribution, on series of very different sizes, with heavy tails. At "
-        "most 2.5 % may be called improved; fewer than six series never are. The test is exact for more, so that a "
+        "most 2.5 % may be called improved; fewer than six series never are. With more the test is exact, so that a "
         f"share of {_TRIALS:,} trials differs from 2.5 % by chance alone: its standard error is {error:.2f} %.\n\n"
         "| series | improved, % |\n|---:|---:|\n" + "\n".join(rows)
     )
