@@ -169,7 +169,7 @@ class _Retraining(Demo):
         found = self._command("models", "show")[0]
         self._expect(found["run_id"], run_id)
         told = next(one for one in reversed(self.messages) if one["kind"] in ("promoted", "kept"))
-        self._say(f"  champion: run {run_id}; {told['text']}")
+        self._say(f"  {told['kind']}, because: {told['text']}; the champion is run {run_id}")
 
     # --- what there is -----------------------------------------------------------------------------------------
 
