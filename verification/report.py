@@ -186,9 +186,9 @@ def _lifecycle(found: dict[str, Any]) -> str:
         f"## {row['histories']:,} histories of schedules\n\n"
         "One schedule starts runs at times, one when data arrive; both retrain one model, and forecast after that. "
         "Their triggers come twice, late and in any order, the data change or do not, lanes are busy, months are "
-        "spent, runs fail and are killed, functions crash between two calls and have clocks that are wrong, and somebody "
-        f"takes the champion back. {row['triggers']:,} triggers and ends of runs started {row['runs']:,} runs, of which "
-        f"{row['promotions']:,} were promoted.\n\n" + _table(("Outcome", "count"), rows)
+        "spent, runs fail and are killed, functions crash between two calls and have clocks that are wrong, and "
+        f"somebody takes the champion back. {row['triggers']:,} triggers and ends of runs started {row['runs']:,} runs; "
+        f"{row['promotions']:,} of their models were promoted.\n\n" + _table(("Outcome", "count"), rows)
     )
 
 
