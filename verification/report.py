@@ -187,7 +187,7 @@ def _lifecycle(found: dict[str, Any]) -> str:
         "One schedule starts runs at times, one when data arrive; both retrain one model, and forecast after that. "
         "Their triggers come twice, late and in any order, the data change or do not, lanes are busy, months are "
         "spent, runs fail and are killed, functions crash between two calls and have clocks that are wrong, and "
-        f"somebody takes the champion back. {row['triggers']:,} triggers and ends of runs started {row['runs']:,} runs; "
+        f"somebody takes the champion back. {row['triggers']:,} triggers and ends started {row['runs']:,} runs; "
         f"{row['promotions']:,} of their models were promoted.\n\n" + _table(("Outcome", "count"), rows)
     )
 
