@@ -272,12 +272,13 @@ def test_two_times_at_once_cannot_both_spend_the_rest_of_a_month(env: Environmen
     assert len(env.schedules.orders.ledger("nightly").ledger.entries) == 1
 
 
-def test_of_two_that_order_one_name_at_once_the_first_keeps_its_times(env: Environment) -> None:
+def test_of_two_that_order_one_name_at_once_the_winner_keeps_its_times(env: Environment) -> None:
     orders, timetable = env.schedules.orders, env.aws.timetable
-    first = replace(a_schedule(), expression="rate(1 day)")
-    order_key = schedule_key(env.name, first.name)
-    env.faults.hook("objects.create", lambda _: create_schedule(first, orders, timetable), on=order_key, times=1)
+    winner = replace(a_schedule(), expression="rate(1 day)")
+    timetable.put(winner.name, "rate(1 day)")
+    order_key = schedule_key(env.name, winner.name)
+    env.faults.hook("objects.create", lambda _: orders.create(winner), on=order_key, times=1)
     with pytest.raises(LostRace):
         create_schedule(a_schedule(), orders, timetable)
-    assert orders.order(first.name) == first
-    assert timetable.times == {first.name: ("rate(1 day)", True)}
+    assert orders.order(winner.name) == winner
+    assert timetable.times == {winner.name: ("rate(1 day)", True)}
