@@ -109,6 +109,8 @@ class LifecycleOracle(Oracle):
         super().lock_was_written(key)
         lane = Lane.from_state_key(key)
         record = self._system.record_in(lane)
+        if lane is None:
+            return
         if record is not None:
             self._holders[lane] = record["run_id"]
         elif (run_id := self._holders.pop(lane, None)) is not None:
