@@ -11,8 +11,6 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 
-from chronos_ec2.domain import errors as kinds
-
 ROOT = Path(__file__).resolve().parents[1]
 DOCUMENT = ROOT / "docs" / "troubleshooting.md"
 HEADING = "## Every error by its words\n"
@@ -38,13 +36,29 @@ def error_classes() -> set[str]:
     return found - _ROOTS - _INTERNAL
 
 
+def usual_hints() -> dict[str, str]:
+    """The hint of each class that has one for all of its errors, or whose base has."""
+    found: dict[str, str] = {}
+    for tree in _trees():
+        for node in ast.walk(tree):
+            if isinstance(node, ast.ClassDef):
+                of_base = (found[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in found)
+                if hint := next(of_base, ""):
+                    found[node.name] = hint
+                for child in node.body:
+                    match child:
+                        case ast.Assign(targets=[ast.Name(id="usual_hint")], value=ast.Constant(value=str(text))):
+                            found[node.name] = text
+    return found
+
+
 def errors() -> dict[str, list[tuple[str, str]]]:
     """By class, the words of each error and of its hint, sorted."""
-    classes, found = error_classes(), defaultdict(set)
+    classes, usual, found = error_classes(), usual_hints(), defaultdict(set)
     for tree in _trees():
         for node, values in _calls(tree, {}):
             if (name := _name(node.func)) in classes:
-                problem, hint = _words(name, node, values)
+                problem, hint = _words(name, node, values, usual)
                 if re.search(r"[a-z]{3}", problem):
                     found[name].add((problem, hint))
     return {name: sorted(found[name]) for name in sorted(found)}
@@ -114,7 +128,7 @@ def _name(function: ast.expr) -> str:
     )
 
 
-def _words(name: str, call: ast.Call, values: Mapping[str, ast.expr]) -> tuple[str, str]:
+def _words(name: str, call: ast.Call, values: Mapping[str, ast.expr], usual: Mapping[str, str]) -> tuple[str, str]:
     parts = [_text(argument, values) for argument in call.args]
     named = {keyword.arg: _text(keyword.value, values) for keyword in call.keywords}
     if name == "InvalidInput":
@@ -122,7 +136,7 @@ def _words(name: str, call: ast.Call, values: Mapping[str, ast.expr]) -> tuple[s
         parts = [f"{where}: {parts[0] if parts else named.get('problem', '…')}", *parts[1:]]
     problem = parts[0] if parts else named.get("problem", "…")
     hint = parts[1] if len(parts) > 1 else named.get("hint", named.get("remedy", ""))
-    return problem, hint or getattr(getattr(kinds, name, None), "usual_hint", "")
+    return problem, hint or usual.get(name, "")
 
 
 def _text(node: ast.expr, values: Mapping[str, ast.expr]) -> str:
