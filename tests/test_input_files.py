@@ -23,8 +23,11 @@ def bad(tmp_path: Path) -> dict[str, Path]:
     os.truncate(tmp_path / "huge", 1 << 40)
     (tmp_path / "pointer").write_bytes(POINTER)
     (tmp_path / "loop").symlink_to("loop")
+    (tmp_path / "dangling").symlink_to("nowhere")
     (tmp_path / "device").symlink_to("/dev/zero")
-    found = {name: tmp_path / name for name in ("folder", "fifo", "huge", "pointer", "loop", "device", "nothing")}
+    found = {
+        name: tmp_path / name for name in ("folder", "fifo", "huge", "pointer", "loop", "device", "nothing", "dangling")
+    }
     return found | {"nul": Path("a\0b"), "long": tmp_path / ("x" * 300)}
 
 
@@ -37,6 +40,7 @@ def bad(tmp_path: Path) -> dict[str, Path]:
         ("huge", "is larger than 1 MiB"),
         ("pointer", "is a git-LFS pointer"),
         ("loop", "cannot be read: Too many levels"),
+        ("dangling", "is a link to none"),
         ("nothing", "cannot be read: No such file"),
         ("nul", "cannot be read: "),
         ("long", "cannot be read: File name too long"),

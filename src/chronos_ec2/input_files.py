@@ -48,6 +48,8 @@ def check_input(path: Path, where: str = "", remedy: str = "") -> None:
         with path.open("rb") as file:
             start = file.read(len(_LFS))
     except (OSError, ValueError) as error:  # ValueError: a null byte in the name
+        if isinstance(error, FileNotFoundError) and path.is_symlink():
+            raise InvalidInput(where, "is a link to none", "remove it, or bring back what it names") from error
         raise unreadable(where, error, remedy) from error
     if start == _LFS:
         raise InvalidInput(where, "is a git-LFS pointer, not the file itself", "run `git lfs pull`")
