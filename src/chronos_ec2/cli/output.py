@@ -223,6 +223,12 @@ def coloured_status(run: Run) -> Text:
     return styled(run.status, _COLOURS.get(run.status, "cyan"))
 
 
+def coloured_end(run: Run) -> Text:
+    """How a run has ended; its status while it has not."""
+    verdict = run.verdict
+    return styled(verdict.outcome, _OUTCOME_COLOURS[verdict.outcome]) if verdict else coloured_status(run)
+
+
 def verdict_line(run: Run) -> Text:
     """Outcome, cause and message of a run that has ended; empty for an active run."""
     verdict = run.verdict
