@@ -28,6 +28,8 @@ from chronos_ec2.domain.planning.cost import price_in
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Job, Outcome, Status, Verdict
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.usage import by_command, by_library, must_be_coded
 
 Part = TypeVar("Part")
 _log = logging.getLogger(__name__)
@@ -222,15 +224,21 @@ def _usage(material: Material, _pictures: bool) -> Iterator[Section]:
     run, uri = material.run, material.ended.get("model_uri")
     if not uri:
         return
+    if material.request is None:
+        return
+    config = parse_config(dict(material.request.config), "request.json")
     environment = "" if run.lane.environment == "dev" else f" --environment {run.lane.environment}"
     lines = [
-        f"chronos-ec2 results {run.run_id}{environment}",
+        by_command(f"run:{run.run_id}", config.data, config.prediction_length) + environment,
         "",
+        f"chronos-ec2 results {run.run_id}{environment}",
         "# python",
         "from chronos import BaseChronosPipeline",
-        f'pipeline = BaseChronosPipeline.from_pretrained("{run.run_id}/models")   # or, with access to the bucket:',
-        f'pipeline = BaseChronosPipeline.from_pretrained("{uri}")',
+        by_library(f'"{run.run_id}/models"', config.data, config.prediction_length),
+        f'# with access to the bucket also BaseChronosPipeline.from_pretrained("{uri}")',
     ]
+    if note := must_be_coded(config.data):
+        lines.append(f"# {note}")
     yield Section("Use the model", code="\n".join(lines))
 
 

@@ -16,6 +16,7 @@ from typing import Any
 from chronos_ec2.local.lifecycle import local_aws
 from tools.error_list import ROOT
 from tools.screens.browser import NoBrowser, console_errors, overflows, picture
+from tools.screens.drill_table import with_table
 from tools.screens.measured import commands, help_ms, said_by_errors, worst_case_held
 from tools.screens.session import Session, program
 from tools.screens.terminal import WIDTHS, draw, widest
@@ -23,6 +24,7 @@ from tools.screens.terminal import WIDTHS, draw, widest
 IMAGES, BUILD = ROOT / "docs" / "img", ROOT / "build"
 LOOKED_AT = Path(__file__).with_name("looked_at.json")
 """When somebody last looked at each screen, in all widths and colours."""
+DRILL = ROOT / "docs" / "guides" / "drill.md"
 REPORTS = ("train", "forecast", "evaluate")
 
 
@@ -51,6 +53,8 @@ def main() -> None:
             "plan": {"worst_case_held": worst_case_held(session.costs())},
             "help_ms": started,
         }
+    if not options.faults:
+        DRILL.write_text(with_table(DRILL.read_text(), session.drill["rows"]))
     (BUILD / "operator.json").write_text(json.dumps(document, indent=1) + "\n")
     print(f"{len(session.screens)} screens in {IMAGES.relative_to(ROOT)}, figures in build/operator.json")
 

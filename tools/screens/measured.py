@@ -13,16 +13,23 @@ from typing import Any
 
 from chronos_ec2.cli.app import SUMMARIES, load
 from tools.error_list import DOCUMENT, ROOT, as_markdown, errors
+from tools.newcomer import first_steps
 
 _EVIDENCE = ROOT / "build" / "evidence.json"
 _RUNS_A_COMMAND = {"run", "cli", "command", "_command", "_cli", "_json", "_show", "_shoot"}
 """The names under which tests call the command."""
 _MODULE = "chronos_ec2.cli"
+_COMMAND = re.compile(r"chronos-ec2 ([a-z]+(?: [a-z]+)?)")
+_DEMO = "chronos-ec2 local demo"
+"""What `make demo` runs."""
 
 
 def commands(tests: Path = ROOT / "tests") -> dict[str, bool]:
-    """Each command, and whether a test runs it, in its own process or in another one."""
+    """Each command, and whether a test runs it, in its own process, in another one, or in README's first steps."""
     called = {words for path in tests.rglob("*.py") for words in _called(ast.parse(path.read_text()))}
+    if any("first_steps" in path.read_text() for path in tests.rglob("*.py")):
+        steps = "\n".join(first_steps((ROOT / "README.md").read_text()))
+        called |= {tuple(words.split()) for words in _COMMAND.findall(steps.replace("make demo", _DEMO))}
     return {" ".join(name): any(words[: len(name)] == name for words in called) for name in _names()}
 
 

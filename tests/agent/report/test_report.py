@@ -134,7 +134,10 @@ def test_a_report_has_every_part(tmp_path: Path) -> None:
     text = shown(material(tmp_path))
     parts = ("Time line", "Training", "Step time", "GPU utilisation", "Forecasts and what was observed",
              "one of the worst forecasts", "Models compared", "Errors by forecast step", "Cost", "$0.41 of $5.00",
-             "Use the model", "from_pretrained", "ab" * 32, "Configuration", "prediction_length: 6", "torch",
+             "Use the model", "from_pretrained",
+             f"chronos-ec2 forecast --model run:{RUN_ID} --data DATA --horizon 6",
+             "pipeline.predict_df(history, prediction_length=6)",
+             "ab" * 32, "Configuration", "prediction_length: 6", "torch",
              "Tesla T4, 16 GiB", "weights of step 30")  # fmt: skip
     assert [part for part in parts if part not in text] == []
 
