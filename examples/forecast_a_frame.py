@@ -34,7 +34,9 @@ sales.tail(3)
 # The frame is checked here, uploaded, and forecast on a new instance. At most a dollar is spent, whatever happens.
 
 # %%
-ahead = client.forecast(sales, horizon=28, model=model, max_cost=1, allow_cpu=environment == "local", interval=5)
+ahead = client.forecast(
+    sales, horizon=28, model=model, lane="notebook", max_cost=1, allow_cpu=environment == "local", interval=5
+)
 ahead.head(3)
 
 # %%
