@@ -66,6 +66,22 @@ def test_on_a_narrow_terminal_each_cell_has_its_own_line(shown: Callable[[int | 
     assert lines[:2] == [f"run      {RUN_ID}", "lane     main"]
 
 
+def test_a_long_text_goes_on_below_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", stream := Terminal())
+    output.console.field("changed   ", f"a much longer text than the line has room for, since {RUN_ID}")
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("changed   a much longer")
+    assert all(line.startswith(" " * 10) and len(line) <= 40 for line in lines[1:])
+    assert " ".join(" ".join(lines).split()).endswith(f"for, since {RUN_ID}")
+
+
+def test_a_long_text_in_a_pipe_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", stream := io.StringIO())
+    output.console.field("changed   ", "word " * 60)
+    assert len(stream.getvalue().splitlines()) == 1
+
+
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])
 def test_no_character_is_an_error(encoding: str, monkeypatch: pytest.MonkeyPatch) -> None:
     raw = io.BytesIO()

@@ -91,10 +91,10 @@ class Session:
             for number in range(_STORES)
         )  # fmt: skip
         stores.to_csv(self.folder / "sales" / "sales.csv", index=False)
-        twice, closed = stores.iloc[100:103], stores.item_id == "store-07"
-        pd.concat([stores[~closed], stores[closed].assign(target=0.0), twice]).drop(index=[250, 251]).to_csv(
-            self.folder / "raw.csv", index=False
-        )
+        # What somebody's file may have: rows that are there twice, a closed store, days that are missing.
+        closed, missing = stores.item_id == "store-07", (stores.item_id == "store-11") & stores.index.isin([250, 251])
+        raw = pd.concat([stores[~closed & ~missing], stores[closed].assign(target=0.0), stores.iloc[100:103]])
+        raw.to_csv(self.folder / "raw.csv", index=False)
         (self.folder / "train.yaml").write_text(_CONFIG.format(steps=1500, rate="2e-3"))
         (self.folder / "slower.yaml").write_text(_CONFIG.format(steps=500, rate="5e-4"))
         (self.folder / "wrong.yaml").write_text(_CONFIG.format(steps=500, rate="5e-4").replace("steps:", "stepps:", 1))

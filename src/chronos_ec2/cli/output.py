@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
@@ -54,8 +55,9 @@ class Output:
         first, content = joined(name), joined(text)
         lines: Sequence[Text] = [content]
         if self.width and first.cell_len + content.cell_len > self.width:
-            room = max(self.width - first.cell_len, _MIN_ROOM)
-            lines = [*content.wrap(_console(stderr=False), room, overflow="ignore")]
+            longest = max(map(cell_len, content.plain.split()), default=0)  # no id or path is broken
+            room = max(self.width - first.cell_len, _MIN_ROOM, longest)
+            lines = [*content.wrap(_console(stderr=False), room)]
         for line in lines:
             line.rstrip()
             self.print(first, line)
