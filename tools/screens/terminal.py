@@ -15,14 +15,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from rich.console import Console
-from rich.terminal_theme import DEFAULT_TERMINAL_THEME, SVG_EXPORT_THEME, TerminalTheme
+from rich.terminal_theme import SVG_EXPORT_THEME, TerminalTheme
 from rich.text import Text
 
 _TAKEN_AWAY = re.compile(r"\r?(?:\x1b\[1A|\x1b\[2K)+")
 """How rich takes a screen away to draw the next one."""
 _OTHER = re.compile(r"\x1b\[\?\d+[hl]|\r")
 _FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
-THEMES: Mapping[str, TerminalTheme] = {"light": DEFAULT_TERMINAL_THEME, "dark": SVG_EXPORT_THEME}
+_LIGHT = TerminalTheme(
+    (246, 248, 250), (31, 35, 40),
+    [(31, 35, 40), (207, 34, 46), (17, 99, 41), (149, 98, 0), (9, 105, 218), (130, 80, 223), (27, 124, 131),
+     (110, 119, 129)],
+)  # fmt: skip
+THEMES: Mapping[str, TerminalTheme] = {"light": _LIGHT, "dark": SVG_EXPORT_THEME}
 WIDTHS = (80, 120)
 _LINES = 60
 
