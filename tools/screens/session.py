@@ -21,9 +21,10 @@ data: {{path: training-data/sales/}}
 prediction_length: 14
 context_length: 96
 model: {{from_scratch: {{d_model: 16, d_kv: 8, d_ff: 32, num_layers: 1, num_heads: 2, patch: 7}}}}
-training: {{steps: {steps}, batch_size: 16, learning_rate: {rate}, checkpoint_steps: 500}}
-evaluation: {{season_length: 7}}
+training: {{steps: {steps}, minutes: 1.5, batch_size: 16, learning_rate: {rate}, checkpoint_steps: 500}}
+evaluation: {{season_length: 7, baselines: []}}
 """
+_EVALUATION = "job: evaluate\ndata: {path: training-data/sales/}\nevaluation: {season_length: 7, baselines: []}\n"
 _DAYS, _STORES = 400, 24
 _LAUNCH = ("launch", "--config", "train.yaml", "--allow-cpu", "--max-cost", "2")
 
@@ -59,8 +60,8 @@ class Session:
         model = f"run:{first}"
         forecast = self._launch("forecast", "--data", "sales", "--horizon", "14", "--model", model, "--allow-cpu")
         self._json("monitor", forecast)
-        evaluated = ("--models", f"{model},run:{second}", "--season", "7")
-        evaluation = self._launch("evaluate", "--data", "sales", "--horizon", "14", *evaluated, "--allow-cpu")
+        compared = ("--config", "evaluate.yaml", "--models", f"{model},run:{second}", "--horizon", "14")
+        evaluation = self._launch("evaluate", *compared, "--allow-cpu")
         self._json("monitor", evaluation)
         self._shoot("plan", "launch", "--config", "slower.yaml", *_LAUNCH[3:], "--plan")
         self._shoot("runs", "runs")
@@ -95,7 +96,8 @@ class Session:
         closed, missing = stores.item_id == "store-07", (stores.item_id == "store-11") & stores.index.isin([250, 251])
         raw = pd.concat([stores[~closed & ~missing], stores[closed].assign(target=0.0), stores.iloc[100:103]])
         raw.to_csv(self.folder / "raw.csv", index=False)
-        (self.folder / "train.yaml").write_text(_CONFIG.format(steps=1500, rate="2e-3"))
+        (self.folder / "evaluate.yaml").write_text(_EVALUATION)
+        (self.folder / "train.yaml").write_text(_CONFIG.format(steps=3000, rate="2e-3"))
         (self.folder / "slower.yaml").write_text(_CONFIG.format(steps=500, rate="5e-4"))
         (self.folder / "wrong.yaml").write_text(_CONFIG.format(steps=500, rate="5e-4").replace("steps:", "stepps:", 1))
 
