@@ -49,6 +49,7 @@ def test_a_run_is_shown(run: Command) -> None:
     assert lines[0] == f"run       {ONE}, train, in lane main, attempt 1"
     assert "took      initialization 5 min, training 55 min" in lines
     assert {"cost      $0.75", "scores    mase 0.9123, wql 0.1 (trained)"} <= {*lines}
+    assert "config    data.path training-data/sales/, training.steps 100" in lines
     shown = run("runs", "show", ONE, "--json").json
     assert (shown["scores"], shown["config"]["training"]) == ({"mase": 0.912345, "wql": 0.1}, {"steps": 100})
 

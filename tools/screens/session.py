@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
@@ -25,6 +26,7 @@ training: {{steps: {steps}, minutes: 1.5, batch_size: 16, learning_rate: {rate},
 evaluation: {{season_length: 7, baselines: []}}
 """
 _EVALUATION = "job: evaluate\ndata: {path: training-data/sales/}\nevaluation: {season_length: 7, baselines: []}\n"
+_STEP, _SHARE = re.compile(r"step (\d+) of (\d+)"), 0.7
 _DAYS, _STORES = 400, 24
 _LAUNCH = ("launch", "--config", "train.yaml", "--allow-cpu", "--max-cost", "2")
 
@@ -63,7 +65,7 @@ class Session:
         compared = ("--config", "evaluate.yaml", "--models", f"{model},run:{second}", "--horizon", "14")
         evaluation = self._launch("evaluate", *compared, "--allow-cpu")
         self._json("monitor", evaluation)
-        self._shoot("plan", "launch", "--config", "slower.yaml", *_LAUNCH[3:], "--plan")
+        self._shoot("plan", *_LAUNCH, "--plan")
         self._shoot("runs", "runs")
         self._shoot("runs-show", "runs", "show", first)
         self._shoot("runs-compare", "runs", "compare", first, second)
@@ -144,6 +146,6 @@ def program() -> str:
 
 
 def _in_training(screens: Sequence[str]) -> str:
-    """A screen of the middle of the training."""
-    training = [each for each in screens if "progress" in each and "left" in each] or list(screens)
-    return training[len(training) * 2 // 3]
+    """A screen of the second half of the training; without one, the last screen."""
+    seen = [(abs(int(found[1]) / int(found[2]) - _SHARE), each) for each in screens if (found := _STEP.search(each))]
+    return min(seen)[1] if seen else screens[-1]

@@ -18,14 +18,14 @@ from rich.console import Console
 from rich.terminal_theme import SVG_EXPORT_THEME, TerminalTheme
 from rich.text import Text
 
-_TAKEN_AWAY = re.compile(r"\r?(?:\x1b\[1A|\x1b\[2K)+")
-"""How rich takes a screen away to draw the next one."""
-_OTHER = re.compile(r"\x1b\[\?\d+[hl]|\r")
+_CONTROL = re.compile(r"(\n|\x1b\[1A|\x1b\[2K|\x1b\[\?\d+[hl]|\r)")
 _FONT_FACES = re.compile(r"@font-face \{.*?\}\s*", re.DOTALL)
 _LIGHT = TerminalTheme(
     (246, 248, 250), (31, 35, 40),
     [(31, 35, 40), (207, 34, 46), (17, 99, 41), (149, 98, 0), (9, 105, 218), (130, 80, 223), (27, 124, 131),
      (110, 119, 129)],
+    [(175, 184, 193), (164, 14, 38), (26, 127, 55), (99, 60, 1), (33, 139, 255), (163, 117, 236), (49, 146, 170),
+     (140, 149, 159)],
 )  # fmt: skip
 THEMES: Mapping[str, TerminalTheme] = {"light": _LIGHT, "dark": SVG_EXPORT_THEME}
 WIDTHS = (80, 120)
@@ -34,7 +34,7 @@ _LINES = 60
 
 @dataclass(frozen=True, slots=True)
 class Shown:
-    """What a command has shown: each screen that it drew in place of another, and what is left at its end."""
+    """What a command has shown: the screen each time before something was taken away, and what is left at its end."""
 
     command: str
     columns: int
@@ -55,9 +55,29 @@ def show(command: Sequence[str], columns: int, environ: Mapping[str, str], folde
         os.close(child)
         received = b"".join(_pieces(parent))
     os.close(parent)
-    parts = [_OTHER.sub("", part) for part in _TAKEN_AWAY.split(received.decode())]
+    *screens, left = screens_of(received.decode())
     words = " ".join([Path(command[0]).name, *command[1:]])
-    return Shown(words, columns, tuple(part for part in parts[:-1] if part.strip()), parts[-1], process.returncode)
+    return Shown(words, columns, tuple(dict.fromkeys(screens)), left, process.returncode)
+
+
+def screens_of(output: str) -> Iterator[str]:
+    """The screen each time before a line is taken away, and the last one. Nothing else that rich writes moves text."""
+    lines, row, cleared = [""], 0, False
+    for piece in _CONTROL.split(output):
+        match piece:
+            case "\n":
+                row += 1
+                lines += [""] * (row + 1 - len(lines))
+            case "\x1b[1A":
+                row = max(row - 1, 0)
+            case "\x1b[2K":
+                if not cleared:
+                    yield "\n".join(lines).rstrip()
+                lines[row], cleared = "", True
+            case _ if piece and not _CONTROL.fullmatch(piece):
+                lines[row] += piece
+                cleared = False
+    yield "\n".join(lines).rstrip()
 
 
 def draw(shown: Shown, output: str, folder: Path, name: str) -> None:

@@ -55,8 +55,12 @@ class Output:
         first, content = joined(name), joined(text)
         lines: Sequence[Text] = [content]
         if self.width and first.cell_len + content.cell_len > self.width:
-            longest = max(map(cell_len, content.plain.split()), default=0)  # no id or path is broken
-            room = max(self.width - first.cell_len, _MIN_ROOM, longest)
+            room = max(self.width - first.cell_len, _MIN_ROOM)
+            longest = max(map(cell_len, content.plain.split()), default=0)
+            if longest > room:  # no id or path is broken
+                first.rstrip()
+                self.print(first)
+                first, room = Text(_GAP), max(longest, room)
             lines = [*content.wrap(_console(stderr=False), room)]
         for line in lines:
             line.rstrip()
@@ -179,12 +183,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) ->
     """
     cells = [[_cell(cell) for cell in row] for row in (columns, *rows)]
     lines, without_last = _aligned(cells), _aligned([row[:-1] for row in cells])
+    lines[0].stylize("bold")
+    if not _fits(lines) and _fits(without_last):
+        without_last[0].stylize("bold")
+        for line, row in zip(without_last, cells, strict=True):
+            console.print(line)
+            if row[-1].plain:
+                row[-1].stylize("dim")
+                console.field(_GAP, row[-1])
+        return
     if not _fits(lines):
-        if _fits(without_last):
-            pairs = zip(without_last, cells, strict=True)
-            lines = [line for first, row in pairs for line in (first, Text(_GAP) + row[-1]) if line.plain.strip()]
-        else:
-            lines = [line for row in cells[1:] for line in _aligned([*zip(cells[0], row, strict=True)])]
+        lines = [line for row in cells[1:] for line in _aligned([*zip(cells[0], row, strict=True)])]
     for line in lines:
         console.print(line)
 

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 from rich.text import Text
@@ -30,6 +30,7 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import brief_span, human_span
 from chronos_ec2.domain.records.lane import MAIN_LANE
+from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.services.run_details import RunDetails, config_differences, phases, run_details
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_instances, list_runs
 
@@ -112,7 +113,7 @@ def show(
     for name, text in lines:
         if text:
             console.field(f"{name:<10}", text)
-    console.field("config    ", one_line(jsonlib.dumps(details.config), 4000))
+    console.field("config    ", ", ".join(_chosen(details.config)))
     console.field("results   ", f"s3://{world.stack.bucket}/{environment}/{run_id}/")
 
 
@@ -167,6 +168,23 @@ def _row(run: RunView | UnreadRun, cost: float | None, now: datetime) -> tuple[s
         record.run_id, brief_span(now - record.created_at), str(record.job), coloured_end(record),
         brief_span(run.lasted(now)), dollars(cost), record.instance_type, ", ".join(filter(None, about)),
     )  # fmt: skip
+
+
+def _chosen(config: Mapping[str, Any]) -> Iterator[str]:
+    """What a configuration says beside the defaults; all of it if it is not one of this release."""
+    try:
+        given = parse_config(dict(config), "request.json").model_dump(mode="json", exclude_defaults=True)
+    except InvalidInput:
+        given = dict(config)
+    yield from _keys(given, "")
+
+
+def _keys(section: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key} {one_line(value if isinstance(value, str) else jsonlib.dumps(value), 200)}"
 
 
 def _costs(world: OperatorWorld, environment: str) -> Callable[[RunDetails], float | None]:
