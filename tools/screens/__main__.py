@@ -1,7 +1,7 @@
 """Draw every screen into docs/img, and write build/operator.json: `make screens`.
 
-The pictures are of a real session on an embedded AWS. Those in 120 columns, which no document shows, are in
-build/screens, as PNG too if there is a Chromium.
+The pictures are of a real session on an embedded AWS. Those that no document shows, and all in 120 columns, are in
+build/screens.
 """
 
 from __future__ import annotations
@@ -67,12 +67,14 @@ def note_looks() -> None:
 
 
 def _draw(session: Session) -> dict[str, Any]:
-    wide = BUILD / "screens"
-    wide.mkdir(parents=True, exist_ok=True)
+    others = BUILD / "screens"
+    others.mkdir(parents=True, exist_ok=True)
+    documents = "".join(path.read_text() for path in (ROOT / "README.md", *(ROOT / "docs").rglob("*.md")))
     for name, shown in session.screens.items():
         for each, output in shown:
-            folder = IMAGES if each.columns == WIDTHS[0] else wide
-            draw(each, output, folder, name)
+            if each.columns == WIDTHS[0] and f"img/{name}-light.svg" in documents:
+                draw(each, output, IMAGES, name)
+            draw(each, output, others, f"{name}-{each.columns}")
     looked_at = json.loads(LOOKED_AT.read_text())
     return {
         name: {

@@ -8,6 +8,8 @@ import subprocess
 import tempfile
 from pathlib import Path
 
+from PIL import Image
+
 PROGRAMS = ("chromium", "chromium-browser", "google-chrome")
 PHONE = 400
 _ERRORS = re.compile(r":(?:ERROR|WARNING):CONSOLE|:CONSOLE[:(]\d+\)?\] \"(?:Uncaught|Failed|Refused)")
@@ -19,10 +21,12 @@ class NoBrowser(Exception):
     """There is no Chromium on this machine."""
 
 
-def picture(page: Path, output: Path, *, dark: bool = False, width: int = 1000, height: int = 2600) -> None:
-    """Write a PNG of a page. Raises NoBrowser."""
-    scheme = [f"--blink-settings=preferredColorScheme={0 if dark else 1}"]
-    _chromium(page, f"--screenshot={output.resolve()}", f"--window-size={width},{height}", *scheme)
+def picture(page: Path, output: Path, *, dark: bool = False, width: int = 1000, height: int = 1100) -> None:
+    """Write a PNG of the top of a page, in few colours. Raises NoBrowser."""
+    scheme = f"--blink-settings=preferredColorScheme={0 if dark else 1}"
+    _chromium(page, f"--screenshot={output.resolve()}", f"--window-size={width},{height}", scheme)
+    with Image.open(output) as shown:
+        shown.convert("RGB").quantize(64).save(output, optimize=True)
 
 
 def console_errors(page: Path) -> int:
