@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -17,7 +18,7 @@ SMALL = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patc
 
 
 def test_its_cells_begin_as_notebooks_of_plain_text_do() -> None:
-    cells = NOTEBOOK.read_text().split("# %%")
+    cells = re.split(r"^# %%", NOTEBOOK.read_text(), flags=re.MULTILINE)
     assert cells[0] == ""
     assert sum(cell.startswith(" [markdown]\n#") for cell in cells) > 3
     assert all(cell.startswith((" [markdown]\n#", "\n")) for cell in cells[1:])
