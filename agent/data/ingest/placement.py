@@ -9,8 +9,8 @@ from typing import Any
 import numpy as np
 
 from agent.data.findings import EXAMPLES, Finding, Findings, for_instance, setting_for, some_of
-from agent.data.frequency import DAY_SECONDS, Grid, clock_change, find_grid, name_of, usual_step
-from agent.data.ingest.months import days_of_month
+from agent.data.frequency import Grid, clock_change, find_grid, name_of, usual_step
+from agent.data.ingest.months import DAY_SECONDS, days_of_month
 from agent.data.ingest.scan import Mask
 from agent.data.ingest.sorting import Numbers, Rows
 from agent.data.panel import Indices
