@@ -68,6 +68,11 @@ class StackNotReady(UserError):
 class NoCredentials(UserError):
     """Credentials are missing, or AWS does not accept them."""
 
+    usual_hint = "set AWS_PROFILE, or run `aws configure`, `aws login` or `aws sso login`"
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem, hint)
+
 
 class LaneBusy(UserError):
     """Another run holds the lane."""

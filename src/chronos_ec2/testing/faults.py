@@ -14,7 +14,7 @@ from fnmatch import fnmatchcase
 from math import inf
 from typing import Protocol
 
-from chronos_ec2.domain.errors import ServiceUnavailable, UserError
+from chronos_ec2.domain.errors import ServiceUnavailable
 
 AWS_CALLS = {
     "objects.read": "s3:GetObject",
@@ -235,9 +235,6 @@ class Faults:
 
 def _raising(error: BaseException | type[BaseException]) -> Callable[[str, str], None]:
     def raise_it(operation: str, _target: str) -> None:
-        if isinstance(error, BaseException):
-            raise error
-        hint = ("mend it",) if issubclass(error, UserError) else ()
-        raise error(f"{AWS_CALLS[operation]} is refused", *hint)
+        raise error if isinstance(error, BaseException) else error(f"{AWS_CALLS[operation]} is refused")
 
     return raise_it
