@@ -90,11 +90,3 @@ from chronos_ec2.bootstrap import {world}
 print(callable(handler), sorted(name for name in {HEAVY!r} if name in sys.modules))
 """
     assert run_in_bundle(bundles["Sweep"], code).strip() == "True []"
-
-
-def test_the_lock_has_the_versions_of_the_constraints_and_a_hash_for_each() -> None:
-    lock = (ROOT / "functions" / "requirements.txt").read_text()
-    entry = r"[a-z0-9-]+==\S+(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
-    assert re.fullmatch(rf"(#.*\n)*({entry})+", lock)
-    pins = set(re.findall(r"^([a-z0-9-]+==\S+)", lock, flags=re.MULTILINE))
-    assert pins <= set((ROOT / "constraints.txt").read_text().splitlines())
