@@ -10,7 +10,6 @@ import pytest
 
 from chronos_ec2.local import LocalAwsFailed, tool_venv
 
-
 NO_SUCH = f"chronos-ec2-no-such-package==1 --hash=sha256:{'0' * 64}\n"
 
 
