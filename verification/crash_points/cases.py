@@ -22,6 +22,7 @@ from verification.crash_points.promises import (
     of_an_agent,
     of_two_lanes,
 )
+from verification.crash_points.registry import REGISTRY
 from verification.crash_points.schedules import SCHEDULES
 from verification.crash_points.situations import (
     SECOND_ATTEMPT,
@@ -136,6 +137,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"agent: {name}", prepare, _act(act), of_an_agent)
     for name, begin, invoke, promise in SCHEDULES:
         yield Case(f"schedule: {name}", begin, invoke, promise, repeated=name != "a forecast follows")
+    for name, begin, act_on, promise in REGISTRY:
+        yield Case(f"registry: {name}", begin, act_on, promise, repeated=True)
     for name, read in (
         ("verify", lambda env: env.findings()),
         ("runs", lambda env: list_runs(env.store, env.name)),

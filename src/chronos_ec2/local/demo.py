@@ -53,7 +53,7 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
     with local_aws(state_dir, say=say) as aws, aws.exported():
         world = operator_world(aws.environment)
         say(f"deployed stack {world.stack.name} with bucket {world.stack.bucket} to {aws.endpoint}")
-        demo = _Demo(aws, world, output, say)
+        demo = _Training(aws, world, output, say)
         trained = demo.train()
         jobs = {"forecast": demo.forecast(trained["run_id"]), "evaluate": demo.evaluate(trained["run_id"])}
         hung = demo.hang()
@@ -72,7 +72,9 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
     return summary
 
 
-class _Demo:
+class Demo:
+    """What every demo does: commands that a user would type, and messages read from a queue."""
+
     def __init__(self, aws: LocalAws, world: OperatorWorld, output: Path, say: Say) -> None:
         self._aws = aws
         self._world = world
@@ -81,7 +83,80 @@ class _Demo:
         self._queue = self._subscribe()
         self.messages: list[dict[str, str]] = []
 
-    # --- the steps ---------------------------------------------------------------------------------------------
+    def residue(self) -> list[dict[str, Any]]:
+        """Check with `chronos-ec2 verify` that nothing is left."""
+        found = self._command("verify")["left"]
+        self._expect(found, [])
+        self._say("nothing is left")
+        return list(found)
+
+    def _monitor(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """Yield each change of a run's record that `chronos-ec2 monitor` prints, until its instance is gone."""
+        command = [*_CLI, "monitor", run_id, "--json", "--interval", "1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._aws.environ()) as monitor:
+            end = time.monotonic() + _MAX_RUN_SECONDS
+            printed = 0
+            for line in monitor.stdout or ():
+                snapshot = json.loads(line)
+                for phase in snapshot["timestamps"][printed:]:
+                    self._say(f"  {parse_time(phase['at']):%H:%M:%S}  {phase['status']}")
+                printed = len(snapshot["timestamps"])
+                yield snapshot
+                if time.monotonic() > end:
+                    monitor.terminate()
+                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
+
+    def _run(self, run_id: str) -> Run:
+        return find_run(self._world.store, self._aws.environment, run_id).run
+
+    def _subscribe(self) -> str:
+        """Subscribe a queue to the topic. Returns its URL."""
+        sqs, sns = client("sqs"), client("sns")
+        queue: str = sqs.create_queue(QueueName="chronos-ec2-demo")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=self._world.stack.topic_arn, Protocol="sqs", Endpoint=arn)
+        return queue
+
+    def _receive_messages(self, run_id: str) -> None:
+        """Receive the messages about a run. All of them were sent before its lock was released."""
+        sqs = client("sqs")
+        while True:
+            found = sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
+            if not (received := found.get("Messages", [])):
+                break
+            for message in received:
+                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+                body = json.loads(message["Body"])
+                document = json.loads(body["Message"])
+                about = {"run_id": document["run_id"] or run_id, "subject": body["Subject"]}
+                self.messages.append({"kind": document["kind"], **about, "text": document["text"]})
+                self._say(f"  SNS message: {body['Subject']}")
+
+    def _command(self, *arguments: str) -> Any:
+        """Run `chronos-ec2 …`. Returns its JSON."""
+        self._say(f"$ chronos-ec2 {' '.join(arguments)}")
+        return json.loads(self._execute([*_CLI, *arguments, "--json"]))
+
+    def _python(self, *arguments: str) -> str:
+        return self._execute([sys.executable, *arguments])
+
+    def _execute(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=self._aws.environ(), cwd=CHECKOUT, check=False
+        )
+        if done.returncode:
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
+            raise DemoFailed("\n".join([f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:", *last]))
+        return done.stdout
+
+    def _expect(self, found: object, wanted: object) -> None:
+        if found != wanted:
+            state = StateDir(self._aws.state_dir)
+            raise DemoFailed(f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}")
+
+
+class _Training(Demo):
+    """A training run and its forecasts, and a run that hangs."""
 
     def train(self) -> dict[str, Any]:
         """Prepare and upload the data, launch, follow the run, download the results, forecast with the model."""
@@ -169,57 +244,6 @@ class _Demo:
             "seconds_to_terminate": seconds,
         }
 
-    def residue(self) -> list[dict[str, Any]]:
-        """Check with `chronos-ec2 verify` that nothing is left."""
-        found = self._command("verify")["left"]
-        self._expect(found, [])
-        self._say("nothing is left")
-        return list(found)
-
-    # --- their parts -------------------------------------------------------------------------------------------
-
-    def _monitor(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Yield each change of a run's record that `chronos-ec2 monitor` prints, until its instance is gone."""
-        command = [*_CLI, "monitor", run_id, "--json", "--interval", "1"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._aws.environ()) as monitor:
-            end = time.monotonic() + _MAX_RUN_SECONDS
-            printed = 0
-            for line in monitor.stdout or ():
-                snapshot = json.loads(line)
-                for phase in snapshot["timestamps"][printed:]:
-                    self._say(f"  {parse_time(phase['at']):%H:%M:%S}  {phase['status']}")
-                printed = len(snapshot["timestamps"])
-                yield snapshot
-                if time.monotonic() > end:
-                    monitor.terminate()
-                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
-
-    def _run(self, run_id: str) -> Run:
-        return find_run(self._world.store, self._aws.environment, run_id).run
-
-    def _subscribe(self) -> str:
-        """Subscribe a queue to the topic. Returns its URL."""
-        sqs, sns = client("sqs"), client("sns")
-        queue: str = sqs.create_queue(QueueName="chronos-ec2-demo")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        sns.subscribe(TopicArn=self._world.stack.topic_arn, Protocol="sqs", Endpoint=arn)
-        return queue
-
-    def _receive_messages(self, run_id: str) -> None:
-        """Receive the messages about a run. All of them were sent before its lock was released."""
-        sqs = client("sqs")
-        while True:
-            found = sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
-            if not (received := found.get("Messages", [])):
-                break
-            for message in received:
-                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-                body = json.loads(message["Body"])
-                self.messages.append(
-                    {"kind": body["MessageAttributes"]["kind"]["Value"], "run_id": run_id, "subject": body["Subject"]}
-                )
-                self._say(f"  SNS message: {body['Subject']}")
-
     def _download(self, run_id: str) -> None:
         prefix = run_prefix(self._aws.environment, run_id)
         for name in _DOWNLOADED:
@@ -236,28 +260,6 @@ class _Demo:
         )  # fmt: skip
         for name in ("plots/loss.png", "plots/forecast.png", picture.name):
             self._say(f"  {self._output / name}")
-
-    def _command(self, *arguments: str) -> Any:
-        """Run `chronos-ec2 …`. Returns its JSON."""
-        self._say(f"$ chronos-ec2 {' '.join(arguments)}")
-        return json.loads(self._execute([*_CLI, *arguments, "--json"]))
-
-    def _python(self, *arguments: str) -> str:
-        return self._execute([sys.executable, *arguments])
-
-    def _execute(self, command: list[str]) -> str:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=self._aws.environ(), cwd=CHECKOUT, check=False
-        )
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
-            raise DemoFailed("\n".join([f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:", *last]))
-        return done.stdout
-
-    def _expect(self, found: object, wanted: object) -> None:
-        if found != wanted:
-            state = StateDir(self._aws.state_dir)
-            raise DemoFailed(f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}")
 
 
 def _seconds_to_verdict(run: Run, since: datetime) -> float:
