@@ -7,6 +7,8 @@ the same time, each in its own lane.
 from __future__ import annotations
 
 import json
+import os
+import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
@@ -23,8 +25,10 @@ from pyarrow import feather
 
 from agent.chronos.model.families import family_of
 from agent.chronos.model.from_scratch import new_pipeline
+from chronos_ec2.bootstrap import operator_world
 from chronos_ec2.job_config.schema import FromScratch
 from chronos_ec2.local.lifecycle import LocalAws
+from tests.end_to_end.conftest import Launched, Runs
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
@@ -214,6 +218,48 @@ def test_an_id_is_what_it_was(operator: Operator, name: str) -> None:
     column = list(CASES[name].ids)[-1]
     found = {one for part in parts for one in pq.read_table(part, partitioning=None)[column].to_pylist()}
     assert found == set((NUMBERS if column == "shop" else SHOPS).to_pylist())
+
+
+MANY = 400
+
+
+@pytest.fixture(scope="module")
+def many(operator: Operator) -> tuple[str, str]:
+    """The runs of two forecasts of many series in parts of one: one uninterrupted, one whose agent is killed."""
+    data = {"item_id": pa.array([f"s{number:03d}" for number in range(MANY)])}
+    (operator.folder / "many").mkdir()
+    pq.write_table(long_table(data), operator.folder / "many" / "a.parquet")
+    document = {"job": "forecast", "data": {"path": "training-data/many/"}, "prediction_length": HORIZON,
+                "context_length": CONTEXT, "model": "./tiny", "output": {"series_per_part": 1}}  # fmt: skip
+    (operator.folder / "many.yaml").write_text(json.dumps(document))
+    operator.run("upload", "data", "./many", "many")
+    launched = [
+        json.loads(operator.run("forecast", "--config", "many.yaml", "--lane", lane, "--allow-cpu", "--json"))
+        for lane in ("lost", "whole")
+    ]
+    lost, whole = (Launched(one["run_id"], one["instance_id"]) for one in launched)
+    with operator.aws.exported():
+        world = operator_world(operator.aws.environment)
+        runs = Runs(operator.aws, world, {"lost": lost, "whole": whole}, "")
+        runs.wait_for("a checkpoint", lambda: runs.training("lost", saved=True))
+        os.kill(runs.agent_pid("lost"), signal.SIGKILL)
+        records = [runs.final_record(lane) for lane in ("lost", "whole")]
+    assert [record.verdict and str(record.verdict.outcome) for record in records] == ["succeeded"] * 2
+    assert [record.attempt for record in records] == [2, 1]
+    return lost.run_id, whole.run_id
+
+
+def test_a_forecast_whose_instance_is_killed_ends_as_one_without_it(operator: Operator, many: tuple[str, str]) -> None:
+    found = []
+    for run_id in many:
+        operator.run("results", run_id, "--to", run_id)
+        parts = (operator.folder / run_id / "forecasts").glob("part-*")
+        found.append({part.name: part.read_bytes() for part in parts})
+    lost, whole = found
+    assert len(whole) == MANY
+    assert lost == whole
+    resumed = json.loads((operator.folder / many[0] / "training.json").read_text())["resumed_from_step"]
+    assert 0 < resumed < MANY
 
 
 @pytest.mark.parametrize("evaluated", EVALUATED)

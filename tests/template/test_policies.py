@@ -525,9 +525,17 @@ CASES = [
 ]
 
 
-def outcomes() -> tuple[int, int]:
-    """How many cases there are, and how many the policies decide as they should."""
-    return len(CASES), sum(case.answer is expected for expected, case in CASES)
+def outcomes() -> dict[str, int]:
+    """How many cases there are, how many of them are forbidden, and how many the policies decide as they should."""
+    return {
+        "total": len(CASES),
+        "forbidden": sum(expected is not Answer.ALLOWED for expected, _ in CASES),
+        "passed": sum(case.answer is expected for expected, case in CASES),
+    }
+
+
+def test_forbidden_cases_are_counted_and_most_of_all() -> None:
+    assert outcomes()["forbidden"] == len(NOT_ALLOWED) + len(DENIED) > len(CASES) / 2
 
 
 @pytest.mark.parametrize(("expected", "case"), CASES, ids=lambda part: getattr(part, "value", str(part)))

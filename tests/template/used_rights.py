@@ -114,9 +114,8 @@ class UsedRights:
             return
         self._add(own)
         if self._report:
-            total, passed = outcomes()
             found: dict[str, Any] = {"calls_recorded": self._recorded, "calls_denied": self._denied}
-            found |= {"policy_cases": {"total": total, "passed": passed}, "objects": objects.document()}
+            found |= {"policy_cases": outcomes(), "objects": objects.document()}
             self._report.parent.mkdir(exist_ok=True)
             self._report.write_text(json.dumps(found) + "\n")
         if session.testsfailed or not self._complete or not self._files >= set(map(str, ACTING)):
