@@ -32,10 +32,10 @@ PACKAGE := $(INSTALL) --no-build-isolation -e .
 PYTHON_VENV := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: \
   make PYTHON=python3.x")' && $(PYTHON) -m venv $(VENV)
 
-$(INSTALLED): pyproject.toml requirements/dev.txt requirements/cuda.txt
+$(INSTALLED): pyproject.toml requirements/dev.txt requirements/cpu.txt requirements/cuda.txt
 	$(PYTHON_VENV)
 	$(LOCKED)/dev.txt
-	if $(BIN)/python -m pip show torch | grep -q '^Requires:.*nvidia'; then $(LOCKED)/cuda.txt; fi
+	$(LOCKED)/cpu.txt 2> /dev/null || $(LOCKED)/cuda.txt
 	$(PACKAGE)
 	$(BIN)/python -m pip check
 	touch $@
@@ -138,13 +138,10 @@ PIN = $(BIN)/uv pip compile --quiet --no-config --custom-compile-command 'make l
 TOOL = $(PIN) --universal --python-version 3.11.2 - -o
 LAMBDA = $(PIN) --python-platform x86_64-manylinux_2_28 --python-version 3.13 - -o
 LOCAL := src/chronos_ec2/local
-TORCH := 2.13.0
-# PyTorch's build without CUDA for Python 3.11 on x86_64, which pip prefers to the index's where it finds it.
-TORCH_CPU := 6746dbcbeb526eb61330b76b41ff1b4eb848951103a892eeb080dfa2b264667b
-# What torch needs for CUDA has a lock of its own.
+TORCH = $(shell sed -n 's/^torch==\([0-9.]*\)+cpu.*/\1/p' requirements/cpu.txt)
+# torch and what it needs for CUDA have a lock of their own.
 SPLIT := /^\#/ { print > dev; print > cuda; next } \
-  /^[a-z]/ { to = /^(cuda-|nvidia-|triton=)/ && !/^nvidia-ml-py=/ ? cuda : dev } \
-  { print > to } /^torch==/ { print "    --hash=sha256:$(TORCH_CPU) \\" > to }
+  /^[a-z]/ { to = /^(cuda-|nvidia-|torch=|triton=)/ && !/^nvidia-ml-py=/ ? cuda : dev } { print > to }
 
 .PHONY: lock
 lock: venv ## Pin all dependencies again, with hashes: UPGRADE=1 for the newest versions

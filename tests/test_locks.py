@@ -22,6 +22,7 @@ LOCKS = sorted(
 )
 OURS = ("requirements/dev.txt", "requirements/cuda.txt", "requirements/cli.txt", "functions/requirements.txt",
         "agent/requirements.txt")  # fmt: skip
+
 """The locks of our own code, which runs on the instance as it was tested."""
 _ENTRY = r"[a-z0-9-]+==[^\s\\]+(?: ; [^\\\n]+)?(?:(?: \\\n   )? --hash=sha256:[0-9a-f]{64})+\n"
 
@@ -67,20 +68,22 @@ def test_the_locks_have_what_the_project_asks_for_and_the_backend_that_builds_it
     project, backend = document["project"], document["build-system"]["requires"]
     extras = project["optional-dependencies"]
     asked = {
-        "requirements/dev.txt": [project["dependencies"], backend, *extras.values()],
+        "requirements/dev.txt requirements/cpu.txt": [project["dependencies"], backend, *extras.values()],
         "requirements/cli.txt": [project["dependencies"], backend, extras["data"], extras["hub"]],
     }
     for lock, lists in asked.items():
-        found = on_linux(lock, python)
+        found = {name: version for one in lock.split() for name, version in on_linux(one, python).items()}
         for one in (Requirement(text) for texts in lists for text in texts):
             version = found.get(canonicalize_name(one.name), "==0").removeprefix("==")
             assert one.specifier.contains(version), f"{lock}: {one}"
 
 
-def test_torch_needs_nothing_of_cuda_unless_its_build_does() -> None:
-    cuda = re.compile(r"cuda-|triton$|nvidia-(?!ml-py$)")
+def test_torch_is_of_one_version_with_cuda_or_without() -> None:
+    cuda = re.compile(r"cuda-|torch$|triton$|nvidia-(?!ml-py$)")
     assert [pin.name for pin in pins("requirements/dev.txt") if cuda.match(pin.name)] == []
-    assert {pin.name for pin in pins("requirements/cuda.txt") if not cuda.match(pin.name)} == set()
+    found = {pin.name: str(pin.specifier) for pin in pins("requirements/cuda.txt")}
+    assert all(cuda.match(name) for name in found)
+    assert [str(pin) for pin in pins("requirements/cpu.txt")] == [f"torch{found['torch']}+cpu"]
 
 
 @pytest.mark.parametrize("target", ["venv", "cli"])
@@ -88,9 +91,9 @@ def test_an_environment_is_installed_by_hash_and_the_project_without_its_depende
     done = subprocess.run(
         ["make", "--dry-run", "--always-make", target], cwd=ROOT, capture_output=True, text=True, check=True
     )
-    installs = [line for line in done.stdout.splitlines() if "pip install" in line]
-    *locked, project = installs
-    assert all({"--require-hashes", "--no-deps", "--only-binary"} <= set(line.split()) for line in locked)
+    *locked, project = [line for line in done.stdout.splitlines() if "pip install" in line]
+    calls = [call for line in locked for call in line.split(" || ")]
+    assert all({"--require-hashes", "--no-deps", "--only-binary"} <= set(call.split()) for call in calls)
     assert {"--no-deps", "--no-build-isolation", "-e", "."} < set(project.split())
 
 
