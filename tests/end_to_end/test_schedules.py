@@ -1,4 +1,4 @@
-"""Schedules on the embedded AWS, by the commands that a user would type; the deployed launcher function starts the runs."""
+"""Schedules on the embedded AWS, by the commands that a user would type, with the deployed launcher function."""
 
 from __future__ import annotations
 

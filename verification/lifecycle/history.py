@@ -230,7 +230,8 @@ class LifecycleHistory(History):
                 raise
             finally:
                 if not done and retries:
-                    self._time.after(retries[0], partial(self._invoke_launcher, trigger, call, retries[1:]))
+                    again = partial(self._invoke_launcher, trigger, call, retries[1:])
+                    self._at(self._time.seconds - self._plan.begins + retries[0], again)
 
         self._system.noise.run_as(caller, invocation, timeout=LAUNCHER_TIMEOUT)
 
