@@ -188,7 +188,7 @@ class LifecycleHistory(History):
 
     def _follow(self, run: Run, schedule: str) -> None:
         ended = run.ended_at or self._time.now()
-        trigger = Trigger(schedule, ended.isoformat(), asked=True)
+        trigger = Trigger(schedule, ended.isoformat(), asked=True, after=run.run_id)
         for _ in range(1 + (self._random.random() < self._plan.doubled)):
             call = partial(self._invoke_launcher, trigger, lambda found: found.after(schedule, run.run_id))
             self._time.after(self._random.uniform(0.1, 3.0), call)

@@ -30,11 +30,12 @@ _REPORTED = SWEEP + _CALLS
 
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a run is started for: the time that a schedule's invocation is about, or the run that it follows."""
+    """What a run is started for: the time that a schedule's invocation is for, or the run that it comes after."""
 
     schedule: str
-    about: str
+    at: str
     asked: bool = False
+    after: str = ""
 
 
 @dataclass(slots=True)
@@ -228,4 +229,4 @@ def _data(request: Mapping[str, Any]) -> str:
 
 
 def _month(trigger: Trigger) -> str:
-    return f"{datetime.fromisoformat(trigger.about):%Y-%m}"
+    return f"{datetime.fromisoformat(trigger.at):%Y-%m}"
