@@ -32,12 +32,21 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: demo
-demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: build/demo
+demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run, drill: build/demo
 	$(BIN)/chronos-ec2 local demo
 
 .PHONY: demo-lifecycle
 demo-lifecycle: venv ## Retrain, promote and forecast on new data, by themselves: build/demo-lifecycle
 	$(BIN)/python -m chronos_ec2.local.retraining_demo
+
+.PHONY: newcomer
+newcomer: ## Do what README's first steps say, in a fresh clone
+	$(PYTHON) -m tools.newcomer
+
+.PHONY: screens
+screens: venv ## Draw the pictures of docs/img from real runs, and measure the command: build/operator.json
+	@mkdir -p build
+	$(BIN)/python -m tools.screens
 
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes

@@ -1,8 +1,9 @@
-"""The demo: a training run and a hung run on the embedded AWS, with the commands that a user would type."""
+"""The demo: a training, a forecast, a hung run and a short drill on the embedded AWS, with a user's own commands."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,14 +25,14 @@ from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.run_queries import find_run
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
+DRILL = "drill.json"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
 HORIZON, SEASON, DATA_SET = "18", "12", "m3-monthly"
 M3 = "N*"
 """The items of M3; the data set has others to learn from."""
+FAULTS = "agent-killed,boot-fails,kill"
+"""What the drill does in the demo: faults that end soon."""
 _MAX_RUN_SECONDS = 1800
-_DOWNLOADED = (
-    "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
-)  # fmt: skip
 _CLI = [sys.executable, "-m", "chronos_ec2.cli"]
 
 Say = Callable[[str], None]
@@ -42,7 +43,7 @@ class DemoFailed(UserError):
 
 
 def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
-    """Train on M3 monthly, forecast, and let the watchdog end a hung run. Returns the summary, and writes it.
+    """Train on M3 monthly, forecast, let the watchdog end a hung run, and drill. Returns the summary, and writes it.
 
     Raises:
         DemoFailed: a step failed; the message says why.
@@ -57,6 +58,7 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
         trained = demo.train()
         jobs = {"forecast": demo.forecast(trained["run_id"]), "evaluate": demo.evaluate(trained["run_id"])}
         hung = demo.hang()
+        drilled = demo.drill()
         residue = demo.residue()
         summary = (
             trained
@@ -64,6 +66,7 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
             | {
                 "messages": demo.messages,
                 "hung_run": hung,
+                "drill": drilled,
                 "residue": residue,
                 "seconds": round(time.monotonic() - start, 1),
             }
@@ -171,8 +174,8 @@ class _Training(Demo):
         self._receive_messages(run_id)
         verdict = self._run(run_id).verdict
         self._expect(verdict and str(verdict.outcome), "succeeded")
-        self._download(run_id)
-        metrics = json.loads((self._output / "training.json").read_text())["metrics"]
+        results = self._results(run_id, "train")
+        metrics = json.loads((results / "training.json").read_text())["metrics"]
         for name in ("mase", "wql"):
             score, baseline = metrics[name], metrics[f"{name}_seasonal_naive"]
             self._say(f"held-out {name.upper()}: {score:.4f} (seasonal naive: {baseline:.4f})")
@@ -193,8 +196,7 @@ class _Training(Demo):
         self._say("forecasting what comes after M3 with the model just trained")
         started = time.monotonic()
         run_id = self._finished("forecast", "--model", f"run:{trained}", "--horizon", HORIZON)
-        folder = self._output / "forecast"
-        self._command("results", run_id, "--to", str(folder))
+        folder = self._results(run_id, "forecast")
         manifest: dict[str, Any] = json.loads((folder / "forecasts" / "manifest.json").read_text())
         self._expect(manifest["quantiles_cross"], 0)
         self._say(f"  {manifest['rows']} rows for {manifest['items']} series from {manifest['first_timestamp']} on")
@@ -244,12 +246,20 @@ class _Training(Demo):
             "seconds_to_terminate": seconds,
         }
 
-    def _download(self, run_id: str) -> None:
-        prefix = run_prefix(self._aws.environment, run_id)
-        for name in _DOWNLOADED:
-            path = self._output / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._world.transfer.download(prefix + name, path, lambda _: None)
+    def drill(self) -> list[dict[str, Any]]:
+        """Harm three probe runs, and measure how long their instances live on."""
+        self._say("harming probe runs")
+        found = self._command("drill", "--only", FAULTS, "--interval", "1", "--output", str(self._output / DRILL))
+        for row in found["rows"]:
+            self._say(f"  {row['what']}: its instance ended {max(row['seconds'], 0):.0f} s after {row['since']}")
+        return [{name: row[name] for name in ("fault", "seconds", "guaranteed", "kept")} for row in found["rows"]]
+
+    def _results(self, run_id: str, name: str) -> Path:
+        """Download the results of a run in place of those of an earlier demo; their folder."""
+        folder = self._output / name
+        shutil.rmtree(folder, ignore_errors=True)
+        self._command("results", run_id, "--to", str(folder))
+        return folder
 
     def _forecast(self, model_uri: str, data: Path) -> None:
         self._say(f"forecasting with BaseChronosPipeline.from_pretrained({model_uri!r})")
@@ -258,7 +268,7 @@ class _Training(Demo):
             "-m", "agent.chronos.evaluate.forecast_plot", "--model", model_uri, "--data", str(data),
             "--prediction-length", HORIZON, "--season-length", SEASON, "--output", str(picture),
         )  # fmt: skip
-        for name in ("plots/loss.png", "plots/forecast.png", picture.name):
+        for name in ("train/plots/loss.png", "train/plots/forecast.png", picture.name):
             self._say(f"  {self._output / name}")
 
 
