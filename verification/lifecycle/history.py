@@ -27,7 +27,7 @@ from chronos_ec2.testing import Crash
 from chronos_ec2.testing.builders import BOUNDS, a_schedule
 from chronos_ec2.testing.environment import BUCKET, DATA, REGION
 from chronos_ec2.worker.run_session import RunSession
-from verification.lifecycle.oracle import Findings, LifecycleOracle, Trigger
+from verification.lifecycle.oracle import Findings, LifecycleOracle, Measured, Trigger
 from verification.lifecycle.plan import BY_DATA, BY_TIME, CAP, Plan, Upload
 from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.faulty_aws import Caller
@@ -72,11 +72,16 @@ def run_lifecycle(
     schedules: type[Schedules] = Schedules,
 ) -> Findings:
     """Let a plan happen, and return what the oracle found."""
-    compared: list[Callable[[str], tuple[tuple[str, ...], tuple[str, ...]] | None]] = []
+    session = _measuring(lambda run_id: oracle.comparison(run_id))
+    system = System(plan.scenario, limits, log, replace(parts, agent_session=session))
+    oracle = LifecycleOracle(system, plan)
+    return LifecycleHistory(plan, system, oracle, schedules).judged()
+
+
+def _measuring(measure: Callable[[str], Measured | None]) -> type[RunSession]:
+    """An agent's session that reports at its end how good the model of its run is."""
 
     class Measuring(RunSession):
-        """An agent that reports how good its model is."""
-
         def finish(
             self,
             verdict: Verdict,
@@ -84,15 +89,12 @@ def run_lifecycle(
             models: tuple[tuple[str, str], ...] = (),
             comparison: Comparison | None = None,
         ) -> None:
-            found = compared[0](self.run.run_id) if verdict.outcome is Outcome.SUCCEEDED else None
+            found = measure(self.run.run_id) if verdict.outcome is Outcome.SUCCEEDED else None
             if found is not None:
                 models, comparison = _FILES, Comparison("trained", *found)
             super().finish(verdict, cleanup, models, comparison)
 
-    system = System(plan.scenario, limits, log, replace(parts, agent_session=Measuring))
-    oracle = LifecycleOracle(system, plan)
-    compared.append(oracle.comparison)
-    return LifecycleHistory(plan, system, oracle, schedules).judged()
+    return Measuring
 
 
 class LifecycleHistory(History):
@@ -123,7 +125,7 @@ class LifecycleHistory(History):
             self._muted(partial(self._function().orders.create, self._ordered(name, lane)))
         system.lanes += [Lane("dev", f"{name}-then") for name in _NAMES]
         for at in plan.times:
-            self._at(at, partial(self._time_comes, at))
+            self._at(at, self._time_comes)
         for at in plan.asked:
             self._at(at, self._is_asked)
         for upload in plan.uploads:
@@ -176,7 +178,7 @@ class LifecycleHistory(History):
         trigger = Trigger(_NAMES[BY_DATA], at.isoformat())
         self._deliver_trigger(trigger, lambda found: found.data_arrived("sales", at))
 
-    def _time_comes(self, _seconds: float) -> None:
+    def _time_comes(self) -> None:
         at = self._time.now().replace(microsecond=0)
         trigger = Trigger(_NAMES[BY_TIME], at.isoformat())
         self._deliver_trigger(trigger, lambda found: found.invoke(_NAMES[BY_TIME], at))

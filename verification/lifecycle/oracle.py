@@ -28,6 +28,10 @@ _REPORTED = SWEEP + _CALLS
 """By how many seconds the books of a run may differ from EC2's."""
 
 
+Measured = tuple[tuple[str, ...], tuple[str, ...]]
+"""The models that one is compared with, and those that it is better than."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trigger:
     """What a run is started for: the time that a schedule's invocation is for, or the run that it comes after."""
@@ -155,7 +159,7 @@ class LifecycleOracle(Oracle):
 
     # --- promotions --------------------------------------------------------------------------------------------
 
-    def comparison(self, run_id: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    def comparison(self, run_id: str) -> Measured | None:
         """What an instance measures: the models that its own is compared with, and those that it is better than."""
         promotion = self._request(run_id)["promotion"]
         if promotion is None:
