@@ -72,8 +72,11 @@ def run_lifecycle(
     schedules: type[Schedules] = Schedules,
 ) -> Findings:
     """Let a plan happen, and return what the oracle found."""
-    session = _measuring(lambda run_id: oracle.comparison(run_id))
-    system = System(plan.scenario, limits, log, replace(parts, agent_session=session))
+
+    def measure(run_id: str) -> Measured | None:
+        return oracle.comparison(run_id)
+
+    system = System(plan.scenario, limits, log, replace(parts, agent_session=_measuring(measure)))
     oracle = LifecycleOracle(system, plan)
     return LifecycleHistory(plan, system, oracle, schedules).judged()
 
