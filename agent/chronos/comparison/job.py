@@ -91,7 +91,8 @@ class _Comparison:
     @property
     def step(self) -> int:
         """The windows of the models so far."""
-        return len(self.models.errors) * self._test.cutoffs.size
+        windows: int = self._test.cutoffs.size
+        return len(self.models.errors) * windows
 
     def add(self, given: str, device: str) -> None:
         """Load a model, forecast the windows with it, and save its scores, with the forecasts of the best so far."""
