@@ -33,6 +33,7 @@ from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
 from chronos_ec2.services.run_queries import find_run
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier
@@ -139,7 +140,8 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
         # No run here may have another attempt, or is of a schedule, so nothing is started.
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
-            Schedules(ENVIRONMENT, store, launcher, MemoryNotifier(), clock, place, stack.stack_id), clock, Limits(),
+            Groups(Schedules(ENVIRONMENT, store, launcher, MemoryNotifier(), clock, place, stack.stack_id)), clock,
+            Limits(),
             place, BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)
