@@ -29,11 +29,11 @@ from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import InstanceContainer
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
 from chronos_ec2.services.run_queries import find_run
-from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing import MemoryDeadlines, MemoryFleet, MemoryNotifier

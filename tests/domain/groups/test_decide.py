@@ -25,7 +25,7 @@ def entries(group: Group, *ends: tuple[float, bool] | float) -> tuple[Entry, ...
     return tuple(found)
 
 
-def decided(group: Group, *ends: tuple[float, bool] | float, held: tuple[int, ...] | None = None, **changes: Any) -> Any:
+def decided(group: Group, *ends: Any, held: tuple[int, ...] | None = None, **changes: Any) -> Any:
     known = entries(group, *ends)
     working = [index for index, one in enumerate(known) if one.succeeded is None] if held is None else held
     ledger = Ledger(known, stopped=changes.pop("stopped", None))
