@@ -208,8 +208,7 @@ def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> li
 
 def _next(incident: Incident) -> str:
     environment, run = incident.lane.environment, incident.run
-    if incident.kind in (Kind.SKIPPED, Kind.ENDED):
-        show = "schedule show" if incident.kind is Kind.SKIPPED else "runs show"
+    if show := {Kind.SKIPPED: "schedule show", Kind.ENDED: "runs show"}.get(incident.kind):
         return f"chronos-ec2 {show} {incident.name.partition(' ')[2]} --environment {environment}"
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"

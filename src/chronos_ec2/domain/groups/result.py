@@ -26,6 +26,7 @@ class Result:
         reason: Why no further member has started.
         succeeded: How many `of` its members have.
         spent_usd: What all have cost.
+        problem: Why what they have made could not be put together; None if it was, or if not all have succeeded.
     """
 
     name: str
@@ -34,22 +35,23 @@ class Result:
     succeeded: int
     of: int
     spent_usd: float
+    problem: str | None = None
 
     @property
     def whole(self) -> bool:
-        """Whether every member has succeeded."""
-        return self.succeeded == self.of
+        """Whether every member has succeeded, and what they have made is put together."""
+        return self.succeeded == self.of and self.problem is None
 
     @property
     def sentence(self) -> str:
         """The result for people."""
         counts = f"{self.succeeded} of {self.of} runs have succeeded, for ${self.spent_usd:.2f}"
-        return counts if self.whole else f"{counts}: {self.reason}"
+        return counts if self.whole else f"{counts}: {self.problem or self.reason}"
 
     def to_json(self) -> bytes:
         """The result as stored in S3."""
         document: dict[str, Any] = {"schema_version": SCHEMA_VERSION, "name": self.name}
-        document |= {"ended_at": format_time(self.ended_at), "reason": self.reason}
+        document |= {"ended_at": format_time(self.ended_at), "reason": self.reason, "problem": self.problem}
         return dump_json(document | {"succeeded": self.succeeded, "of": self.of, "spent_usd": self.spent_usd})
 
     @classmethod
@@ -63,7 +65,7 @@ class Result:
             raise InvalidDocument(f"{what}: the result of another group")
         return cls(
             name, fields.time("ended_at"), fields.line("reason", _REASON), fields.count("succeeded"),
-            fields.count("of"), fields.number("spent_usd"),
+            fields.count("of"), fields.number("spent_usd"), fields.text_or_none("problem"),
         )  # fmt: skip
 
 

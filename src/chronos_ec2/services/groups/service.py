@@ -9,7 +9,7 @@ from datetime import datetime
 from chronos_ec2.domain.errors import InvalidDocument, LostRace, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed
 from chronos_ec2.domain.groups.decide import Over, Situation, Start, Wait, decide
-from chronos_ec2.domain.groups.order import Group
+from chronos_ec2.domain.groups.order import Group, Purpose
 from chronos_ec2.domain.groups.result import Result, result_of
 from chronos_ec2.domain.limits import LAUNCH_SLOT
 from chronos_ec2.domain.message_kinds import Kind
@@ -22,7 +22,7 @@ from chronos_ec2.domain.records.s3_keys import followed_key, incident_key
 from chronos_ec2.domain.schedules.ledger import Entry, Ledger
 from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.kill import kill
-from chronos_ec2.services.launch.begin import begin, write_once
+from chronos_ec2.services.schedules.begin import begin, write_once
 from chronos_ec2.services.schedules.service import Schedules
 from chronos_ec2.services.watchdog.outbox import Outbox
 from chronos_ec2.services.watchdog.reconcile import Reconciler
@@ -149,10 +149,22 @@ class Groups:
     def _end(self, group: Group, ledger: Ledger, reason: str) -> None:
         """Write the result, then tell people."""
         now = self.schedules.clock.now()
-        result = self.orders.result(group.name) or result_of(group, ledger, reason, now)
-        with suppress(LostRace):
-            self.orders.end(result)
+        result = self.orders.result(group.name)
+        if result is None:
+            result = self._put_together(group, result_of(group, ledger, reason, now))
+            with suppress(LostRace):
+                self.orders.end(result)
         self._tell(group, result, now)
+
+    def _put_together(self, group: Group, result: Result) -> Result:
+        """The result, once one manifest names the forecasts of all members."""
+        if group.purpose is not Purpose.SHARDS or not result.whole:
+            return result
+        try:
+            self.orders.put_together(group)
+        except (InvalidDocument, LostRace) as error:
+            return replace(result, problem=one_line(str(error), 200))
+        return result
 
     def _tell(self, group: Group, result: Result, now: datetime) -> None:
         environment, name = group.environment, f"group {group.name}"

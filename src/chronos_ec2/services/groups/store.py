@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from chronos_ec2.domain.errors import InvalidDocument
+from chronos_ec2.domain.groups.manifest import ShardPart, manifest, parts_of, read_manifest
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.groups.result import Result
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES
-from chronos_ec2.domain.records.s3_keys import group_key, groups_prefix
+from chronos_ec2.domain.records.s3_keys import FORECASTS, group_key, groups_prefix, run_key
 from chronos_ec2.domain.schedules.ledger import Ledger
 from chronos_ec2.ports import ObjectStore
 from chronos_ec2.services.ledgers import LedgerRead, create_once, read_ledger, write_ledger
 
-ORDER, LEDGER, RESULT = "order.json", "ledger.json", "result.json"
+ORDER, LEDGER, RESULT, MANIFEST = "order.json", "ledger.json", "result.json", "manifest.json"
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,6 +56,22 @@ class GroupStore:
     def end(self, result: Result) -> None:
         """Write how a group has ended. Raises LostRace if that is written already."""
         create_once(self.objects, self._key(result.name, RESULT), result.to_json())
+
+    def put_together(self, group: Group) -> None:
+        """Write one manifest over the forecasts of all members. Raises InvalidDocument."""
+        parts: list[ShardPart] = []
+        for shard, run_id in enumerate(group.run_ids):
+            key = run_key(self.environment, run_id, f"{FORECASTS}{MANIFEST}")
+            found = self.objects.read(key, MAX_REQUEST_BYTES)
+            if found is None:
+                raise InvalidDocument(f"{key} is missing")
+            parts += parts_of(found.body, self.environment, run_id, shard)
+        create_once(self.objects, self._key(group.name, MANIFEST), manifest(group.name, len(group.members), parts))
+
+    def forecasts(self, name: str) -> tuple[ShardPart, ...]:
+        """The files with the forecasts of all members; empty before they are put together. Raises InvalidDocument."""
+        found = self.objects.read(self._key(name, MANIFEST), MAX_REQUEST_BYTES)
+        return read_manifest(found.body, name) if found else ()
 
     def _key(self, name: str, document: str) -> str:
         return group_key(self.environment, name, document)

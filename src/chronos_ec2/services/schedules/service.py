@@ -21,10 +21,10 @@ from chronos_ec2.domain.schedules.order import Planned, Schedule, data_sha256, r
 from chronos_ec2.model_registry import Registry
 from chronos_ec2.ports import Clock, Notifier
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch.begin import begin, write_once
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.launcher import Launcher
 from chronos_ec2.services.run_queries import final_record
+from chronos_ec2.services.schedules.begin import begin, write_once
 from chronos_ec2.services.schedules.store import ScheduleStore
 from chronos_ec2.services.teardown import refuse_teardown
 from chronos_ec2.services.watchdog.outbox import Outbox

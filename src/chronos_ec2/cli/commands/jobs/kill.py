@@ -8,6 +8,8 @@ import typer
 
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, styled
+from chronos_ec2.domain.schedules.ledger import Ledger
+from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.kill import kill as kill_run
 
 
@@ -20,9 +22,16 @@ def kill(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """End a run after it has saved its work. If it takes too long, the watchdog terminates its instance."""
+    """End a run after it has saved its work. If it takes too long, the watchdog terminates its instance.
+
+    Of a group: none of its runs starts any more, and those that are active end.
+    """
     world = connect(environment, region, bucket)
     with on_interrupt("the request may have been written; `chronos-ec2 runs` shows it, and kill again is safe"):
+        if run_id is not None and find_group(world.store, environment, run_id):
+            ledger = world.groups.kill(run_id, world.reconciler, reason, at_once=now)
+            _print_group(run_id, ledger, environment, at_once=now, json=json)
+            return
         run = kill_run(run_id, world.store, world.reconciler, world.clock, reason, at_once=now)
     if json:
         print_json({"run_id": run.run_id, "status": run.status, "at_once": now})
@@ -31,3 +40,12 @@ def kill(
     how = "its instance is being terminated" if now else f"it has {grace:.0f} s to save its work"
     console.print("run ", styled(run.run_id, "bold"), f": {how}")
     console.print(f"  next      chronos-ec2 monitor {run.run_id} --environment {environment}")
+
+
+def _print_group(name: str, ledger: Ledger, environment: str, *, at_once: bool, json: bool) -> None:
+    ended = [one.run_id for one in ledger.entries if one.succeeded is None]
+    if json:
+        print_json({"group": name, "runs": ended, "at_once": at_once})
+        return
+    console.print("group ", styled(name, "bold"), f": no run starts any more, {len(ended)} are being ended")
+    console.print(f"  next      chronos-ec2 monitor {name} --environment {environment}")
