@@ -11,6 +11,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
@@ -49,8 +50,9 @@ def end(group: Group, index: int, verdict: Verdict = DONE) -> None:
     """The run of a member is over, with forecasts of one series; its lane is free."""
     objects, lane, run_id = store().objects, group.lanes[index], group.run_ids[index]
     held = store().read_lock(lane)
+    assert isinstance(held, LockHeld)
     now = world().clock.now()
-    put("state.json", replace(held.run.end(verdict, now), ended_at=now, spent_usd=0.5).to_json(), run_id)  # type: ignore[union-attr]
+    put("state.json", replace(held.run.end(verdict, now), ended_at=now, spent_usd=0.5).to_json(), run_id)
     body = f"rows of shard {index}".encode()
     put("forecasts/part-00000.parquet", body, run_id)
     key = run_key("dev", run_id, "forecasts/part-00000.parquet")
@@ -134,7 +136,8 @@ def test_kill_verify_doctor_and_teardown_know_a_group(run: Command) -> None:
     assert sorted(killed.json["runs"]) == sorted(order("sales").run_ids[:2])
     for index in range(2):
         held = store().read_lock(order("sales").lanes[index])
-        assert held.run.stop  # type: ignore[union-attr]
+        assert isinstance(held, LockHeld)
+        assert held.run.stop
     assert "(killed: requested by the operator)" in run("runs", "show", "sales").out
     assert run("verify", "others").code == 2
 

@@ -103,6 +103,7 @@ def test_the_lane_of_a_member_is_held_until_the_next_one_has_started() -> None:
         env.tick()
     assert len(env.asked) > 1
     assert isinstance(env.store.read_lock(group.lanes[0]), LockHeld)
+    assert env.objects.read(followed_key(env.name, group.run_ids[0])) is None
     env.groups.after("sales", group.run_ids[0])
     assert isinstance(env.store.read_lock(group.lanes[1]), LockHeld)
     assert env.objects.read(followed_key(env.name, group.run_ids[0]))

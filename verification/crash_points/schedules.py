@@ -29,7 +29,7 @@ def _ordered(schedule: Schedule) -> Step:
     return prepare
 
 
-def _delivered(call: Step) -> Step:
+def delivered(call: Step) -> Step:
     """A call that Lambda repeats while it fails; when its process dies, the test does."""
 
     def deliver(env: Environment) -> object:
@@ -72,20 +72,20 @@ _SUCCEEDS = (_ordered(a_schedule(then=Job.FORECAST)), _works, SUCCEEDED, TERMINA
 _BOTH = always(Kind.COMPLETED, Kind.COMPLETED)
 
 SCHEDULES: tuple[tuple[str, Step, Step, Promise], ...] = (
-    ("its time", _PLAIN, _delivered(_invoke), always(Kind.COMPLETED)),
+    ("its time", _PLAIN, delivered(_invoke), always(Kind.COMPLETED)),
     (
         "new data", _ordered(a_schedule(_NAME, data_set="sales")),
-        _delivered(lambda env: env.schedules.data_arrived("sales", NOW)), always(Kind.COMPLETED),
+        delivered(lambda env: env.schedules.data_arrived("sales", NOW)), always(Kind.COMPLETED),
     ),
-    ("delivered twice", then(_PLAIN, _works), _delivered(_invoke), always(Kind.COMPLETED)),
-    ("delivered twice, its run over", then(_PLAIN, _works, _ends), _delivered(_invoke), always(Kind.COMPLETED)),
+    ("delivered twice", then(_PLAIN, _works), delivered(_invoke), always(Kind.COMPLETED)),
+    ("delivered twice, its run over", then(_PLAIN, _works, _ends), delivered(_invoke), always(Kind.COMPLETED)),
     (
-        "unchanged data", then(_PLAIN, _works, _ends, _a_day_later), _delivered(_next_day), always(Kind.COMPLETED),
+        "unchanged data", then(_PLAIN, _works, _ends, _a_day_later), delivered(_next_day), always(Kind.COMPLETED),
     ),
-    ("busy lane", then(training, _PLAIN), _delivered(_invoke), always(Kind.SKIPPED, Kind.COMPLETED)),
+    ("busy lane", then(training, _PLAIN), delivered(_invoke), always(Kind.SKIPPED, Kind.COMPLETED)),
     (
         "spent month", _ordered(a_schedule(max_cost_usd=5.0, max_cost_per_month_usd=4.0)),
-        _delivered(_invoke), always(Kind.SKIPPED),
+        delivered(_invoke), always(Kind.SKIPPED),
     ),
     ("a forecast follows", then(*_SUCCEEDS), lambda env: env.watchdog.lane(env.lane), _BOTH),
 )  # fmt: skip

@@ -22,6 +22,7 @@ from chronos_ec2.domain.records.s3_keys import followed_key, incident_key
 from chronos_ec2.domain.schedules.ledger import Entry, Ledger
 from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.kill import kill
+from chronos_ec2.services.run_queries import final_record
 from chronos_ec2.services.schedules.begin import begin, write_once
 from chronos_ec2.services.schedules.service import Schedules
 from chronos_ec2.services.watchdog.outbox import Outbox
@@ -61,6 +62,8 @@ class Groups:
         environment, objects = self.schedules.environment, self.schedules.store.objects
         if objects.read(followed_key(environment, run_id)) is not None:
             return Wait(f"the group has gone on after run {run_id} already")
+        if final_record(self.schedules.store, environment, run_id) is None:
+            return Wait(f"run {run_id} has not ended")
         try:
             done = self.go_on(name)
         except InvalidDocument as error:  # nobody can go on with it
