@@ -11,6 +11,7 @@ HISTORIES ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
+CALLS := build/policy-calls.json
 SAM := $(BIN)/python -m chronos_ec2.local.sam_cli
 export SAM_CLI_TELEMETRY := 0
 # A user's own pip settings that would keep it from installing into an environment or a folder.
@@ -31,12 +32,25 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 .PHONY: demo
-demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run: build/demo
+demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run, drill: build/demo
 	$(BIN)/chronos-ec2 local demo
+
+.PHONY: demo-lifecycle
+demo-lifecycle: venv ## Retrain, promote and forecast on new data, by themselves: build/demo-lifecycle
+	$(BIN)/python -m chronos_ec2.local.retraining_demo
+
+.PHONY: newcomer
+newcomer: ## Do what README's first steps say, in a fresh clone
+	$(PYTHON) -m tools.newcomer
+
+.PHONY: screens
+screens: venv ## Draw the pictures of docs/img from real runs, and measure the command: build/operator.json
+	@mkdir -p build
+	$(BIN)/python -m tools.screens
 
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough'
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough' --policy-calls $(CALLS)
 
 .PHONY: test-thorough
 test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 processes
@@ -63,11 +77,13 @@ scan: venv
 check-cli: venv ## Run every command in over a thousand situations that go wrong: build/cli.json
 	$(BIN)/python -m verification.cli
 
+# What `make test` has recorded of the calls of each role, unless the code has changed since.
+$(CALLS): $(INSTALLED) template.yaml $(shell git ls-files agent functions src tests/cli tests/functions tests/template)
+	$(BIN)/python -m pytest -q -m 'not thorough' --policy-calls $@ tests/cli tests/functions tests/template tests/agent/test_process.py
+
 .PHONY: check-stack
-check-stack: venv ## Build the functions and run each with every event in a container: build/stack.json
-	@mkdir -p build
+check-stack: $(CALLS) ## Build the functions and run each with every event in a container: build/stack.json
 	$(SAM) build > build/sam-build.log 2>&1 || { cat build/sam-build.log; exit 1; }
-	$(BIN)/python -m pytest -q -m "not thorough" --policy-calls build/policy-calls.json tests/cli tests/functions tests/template tests/agent/test_process.py
 	$(BIN)/python -m verification.functions $(if $(WITHOUT_CONTAINERS),--without-containers)
 
 .PHONY: invoke

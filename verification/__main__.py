@@ -1,7 +1,7 @@
 """`python -m verification [--histories N] [PART...]`: check the guarantees and write down the figures.
 
-Each part merges its keys into build/evidence.json, with the commit that it ran on. docs/evidence.md and the table in
-README.md are generated from that file.
+Each part merges its keys into build/evidence.json, with the commit that it ran on. docs/evidence.md, the table in
+README.md and build/lifecycle.json are generated from that file.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from verification.fuzz.campaign import fuzz
 from verification.histories import histories, layers, silent_sweep_seconds
 from verification.hostile import oracle as hostile_oracle
 from verification.hostile.campaign import hostile_histories
+from verification.lifecycle import oracle as lifecycle_oracle
+from verification.lifecycle.campaign import lifecycle_histories
+from verification.lifecycle.document import LIFECYCLE, write_lifecycle
 from verification.model.check import check_model
 from verification.report import as_markdown, with_summary
 from verification.seeded_defects.runner import defects, run_defects
@@ -46,9 +49,10 @@ def main() -> int:
         found["made_from"] = found.get("made_from", {}) | {name: made_from}
         BUILD.parent.mkdir(exist_ok=True)
         BUILD.write_text(json.dumps(found, indent=1) + "\n")
+    write_lifecycle(found)
     DOCUMENT.write_text(as_markdown(found))
     README.write_text(with_summary(README.read_text(), found))
-    print(f"{BUILD}, {DOCUMENT}, {README}")
+    print(f"{BUILD}, {LIFECYCLE}, {DOCUMENT}, {README}")
     return 1 if violations(found) else 0
 
 
@@ -58,12 +62,13 @@ def violations(found: dict[str, Any]) -> int:
     crash = found.get("crash_points", {"enumerated": 0, "converged": 0})
     seeded = found.get("defect_mutants", {"total": 0, "caught": 0})
     model = found.get("model", {"violations": 0, "mutants": 0, "mutants_caught": 0})
-    hostile = found.get("hostile", {})
+    hostile, lifecycle = found.get("hostile", {}), found.get("lifecycle", {})
     listed = mutation.equivalents()
     return int(
         simulated
         + crash["enumerated"] - crash["converged"]
         + sum(hostile.get(name, 0) for name in hostile_oracle.VIOLATIONS)
+        + sum(lifecycle.get(name, 0) for name in lifecycle_oracle.VIOLATIONS)
         + seeded["total"] - seeded["caught"]
         + model["violations"] + model["mutants"] - model["mutants_caught"]
         + len(found.get("fuzz", {"failures": []})["failures"])
@@ -99,6 +104,8 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "model": lambda _: {"model": asdict(check_model())},
     "histories": histories,
     "hostile": lambda count: {"hostile": hostile_histories(max(count // 10, 2000)).as_document()},
+    # Of schedules one for 500: it lasts for hours, and ten runs.
+    "lifecycle": lambda count: {"lifecycle": lifecycle_histories(max(count // 500, 200)).as_document()},
     # One history per layer setting for 50 with all layers, one fuzzed input per target for 100 histories.
     "layers": lambda count: {"layers": layers(max(count // 50, 200)), "alarm_seconds": silent_sweep_seconds()},
     "fuzz": lambda count: {"fuzz": asdict(fuzz(min(max(count // 100, 200), 20_000)))},

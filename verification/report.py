@@ -56,6 +56,11 @@ _SUMMARY: tuple[tuple[str, Callable[[Any, dict[str, Any]], Rows]], ...] = (
          row["instances_bought"] + row["past_deadline"] + row["over_cap"]),
         ("others harmed, messages silenced", row["others_harmed"] + row["silenced"]),
     ]),
+    ("lifecycle", lambda row, _: [
+        ("schedules: runs of unchanged data, double runs, spent months exceeded",
+         row["runs_of_unchanged_data"] + row["double_runs"] + row["over_month_cap"]),
+        ("worse models promoted, better ones not", row["worse_promoted"] + row["lost_promotions"]),
+    ]),
     ("crash_points", lambda row, _: [("crash points that converge", _share(row, "converged", "enumerated"))]),
     ("model", lambda row, _: [("protocol model states, violations", f"{row['states']:,}, {row['violations']}")]),
     ("fuzz", lambda row, _: [("fuzzed inputs, failures", f"{row['inputs']:,}, {len(row['failures'])}")]),
@@ -167,6 +172,26 @@ def _hostile(found: dict[str, Any]) -> str:
     )
 
 
+def _lifecycle(found: dict[str, Any]) -> str:
+    row = found["lifecycle"]
+    rows: Rows = [
+        ("runs that train again on data that have not changed", row["runs_of_unchanged_data"]),
+        ("triggers that started two runs", row["double_runs"]),
+        ("runs beyond what a month may cost", row["over_month_cap"]),
+        ("trainings that no forecast followed", row["lost_forecasts"]),
+        ("worse models promoted, better ones not", row["worse_promoted"] + row["lost_promotions"]),
+        ("instances and locks that stay", row["left"]),
+    ]
+    return (
+        f"## {row['histories']:,} histories of schedules\n\n"
+        "One schedule starts runs at times, one when data arrive; both retrain one model, and forecast after that. "
+        "Their triggers come twice, late and in any order, the data change or do not, lanes are busy, months are "
+        "spent, runs fail and are killed, functions crash between two calls and have clocks that are wrong, and "
+        f"somebody takes the champion back. {row['triggers']:,} triggers and ends started {row['runs']:,} runs; "
+        f"{row['promotions']:,} of their models were promoted.\n\n" + _table(("Outcome", "count"), rows)
+    )
+
+
 def _crash_points(found: dict[str, Any]) -> str:
     return (
         "## Crash points\n\nEvery AWS call of every use case: a crash before it, a crash after it, a refusal, and a "
@@ -214,6 +239,7 @@ _SECTIONS: tuple[tuple[str, Callable[[dict[str, Any]], str]], ...] = (
     ("time_to_terminate", _times),
     ("layers", _layers),
     ("hostile", _hostile),
+    ("lifecycle", _lifecycle),
     ("crash_points", _crash_points),
     ("model", _model),
     ("fuzz", _fuzz),

@@ -76,7 +76,8 @@ def _compared(
     baselines = evaluation.get("baselines") or {}
     if baselines.get("models"):
         sample = f"Beside statistical models, on {baselines['series']:,} of {baselines['of']:,} series"
-        tables.append(_leaderboard(baselines["models"], baselines["trained_minus"], ours, exported, sample))
+        minus = baselines["trained_minus" if ours == "trained" else "best_minus"]
+        tables.append(_leaderboard(baselines["models"], minus, ours, exported, sample))
     series = evaluation["series"]
     judged = f"Judged on {series['judged']:,} of {series['of']:,} series."
     text = f"{judged} Lower is better, but for coverage, which should be 80 %."

@@ -28,6 +28,8 @@ from chronos_ec2.domain.planning.cost import price_in
 from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Job, Outcome, Status, Verdict
+from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.job_config.usage import by_command, by_library, must_be_coded
 
 Part = TypeVar("Part")
 _log = logging.getLogger(__name__)
@@ -137,21 +139,21 @@ def _facts(material: Material) -> Iterator[tuple[str, str]]:
         yield "steps", f"{ended['steps']:,}" + (f", weights of step {best:,}" if best else "")
 
 
-def _timeline(material: Material, _pictures: bool) -> Iterator[Section]:
-    run = material.run
+def spans(run: Run, now: datetime) -> tuple[Span, ...]:
+    """The phases of a run as bars on its time line."""
     if not run.phases:
-        return
-    end = run.ended_at or material.now
+        return ()
+    end = run.ended_at or now
     began = run.phases[0][1]
     whole = max((end - began).total_seconds(), 1e-3)
     ends = [moment for _, moment in run.phases[1:]] + [max(end, run.phases[-1][1])]
-    attempt, spans = 0, []
+    attempt, found = 0, []
     for (status, moment), until in zip(run.phases, ends, strict=True):
         attempt += status is Status.INITIALIZATION
         over = status in (Status.FAILED, Status.KILLED)
         name = f"{status}, attempt {attempt}" if run.attempt > 1 and status is Status.INITIALIZATION else str(status)
         left = 100 * (moment - began).total_seconds() / whole
-        spans.append(
+        found.append(
             Span(
                 name,
                 f"{moment:%H:%M:%S}" if over else human_span(until - moment),
@@ -160,6 +162,13 @@ def _timeline(material: Material, _pictures: bool) -> Iterator[Section]:
                 kind=_KINDS.get(status, ""),
             )
         )
+    return tuple(found)
+
+
+def _timeline(material: Material, _pictures: bool) -> Iterator[Section]:
+    run = material.run
+    if not run.phases:
+        return
     text = (
         [f"Attempt {run.attempt}: its instance {run.instance_id} was launched at {run.launched_at:{_TIME}}."]
         if (run.instance_id and run.launched_at)
@@ -171,7 +180,7 @@ def _timeline(material: Material, _pictures: bool) -> Iterator[Section]:
     ]
     if not run.claimed:
         text.append("No agent has claimed this attempt.")
-    yield Section("Time line", text=tuple(text), spans=tuple(spans))
+    yield Section("Time line", text=tuple(text), spans=spans(run, material.now))
 
 
 def _log_end(material: Material, _pictures: bool) -> Iterator[Section]:
@@ -215,15 +224,21 @@ def _usage(material: Material, _pictures: bool) -> Iterator[Section]:
     run, uri = material.run, material.ended.get("model_uri")
     if not uri:
         return
+    if material.request is None:
+        return
+    config = parse_config(dict(material.request.config), "request.json")
     environment = "" if run.lane.environment == "dev" else f" --environment {run.lane.environment}"
     lines = [
-        f"chronos-ec2 results {run.run_id}{environment}",
+        by_command(f"run:{run.run_id}", config.data, config.prediction_length) + environment,
         "",
+        f"chronos-ec2 results {run.run_id}{environment}",
         "# python",
         "from chronos import BaseChronosPipeline",
-        f'pipeline = BaseChronosPipeline.from_pretrained("{run.run_id}/models")   # or, with access to the bucket:',
-        f'pipeline = BaseChronosPipeline.from_pretrained("{uri}")',
+        by_library(f'"{run.run_id}/models"', config.data, config.prediction_length),
+        f'# with access to the bucket also BaseChronosPipeline.from_pretrained("{uri}")',
     ]
+    if note := must_be_coded(config.data):
+        lines.append(f"# {note}")
     yield Section("Use the model", code="\n".join(lines))
 
 

@@ -65,7 +65,7 @@ def scaling() -> Section:
                 pa.table({"item_id": range(count)}),
                 np.arange(count + 1) * _POINTS,
                 np.arange(count * _POINTS),
-                pa.int64(),
+                (pa.int64(), pa.int64()),
             )
             opened, built = [], []
             for _ in range(ROUNDS):

@@ -159,7 +159,14 @@ def last_checkpoint(forecast: Forecast, folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.parametrize("torn", [None, "forecasts/part-00000.parquet", "forecasts/part-00001.parquet"])
+@pytest.mark.parametrize(
+    "torn",
+    [
+        pytest.param(None, marks=pytest.mark.thorough),
+        pytest.param("forecasts/part-00000.parquet", marks=pytest.mark.thorough),
+        "forecasts/part-00001.parquet",
+    ],
+)
 def test_another_attempt_goes_on_with_the_first_part_that_is_not_whole(
     forecast: Forecast, tmp_path: Path, torn: str | None
 ) -> None:

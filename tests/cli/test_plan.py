@@ -41,7 +41,7 @@ def test_a_plan_tells_the_worst_case_and_writes_nothing(run: Command, config: Pa
     before = keys()
     options = ("launch", "--config", str(config), "--max-hours", "2", "--max-cost", "1", "--plan")
     text = run(*options).out
-    assert "training-data/sales/: 1 file, 0.0 MB" in text
+    assert "training-data/sales/: 1 file, 0.0 kB" in text
     assert "2h, cap $1.00, resumes after 5 preemptions and 1 crash" in text
     assert "unknown: no run of the same data has succeeded yet" in text
     assert re.search(r"at most +\$1\.\d\d, and gone by 20\d\d-\d\d-\d\d \d\d:\d\d UTC", text)

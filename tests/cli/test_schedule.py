@@ -78,6 +78,16 @@ def test_times_that_an_interrupted_creation_has_left_are_replaced(run: Command, 
     )
 
 
+def test_times_that_an_interrupted_creation_has_left_do_not_start_a_schedule_that_waits_for_data(
+    run: Command, train: str
+) -> None:
+    assert create(run, train).code == 0
+    store().objects.remove(schedule_key("dev", "nightly"))
+    assert times() == ["nightly"]
+    assert create(run, train, "--on-data", "sales").code == 0
+    assert times() == []
+
+
 def test_run_starts_it_now_with_what_was_ordered(run: Command, train: str) -> None:
     then = str(Path(train).with_name("forecast.yaml"))
     options = ("--on-data", "sales", "--promote", "better", "--then", then, "--max-cost", "5", "--max-cost-per-month")

@@ -57,13 +57,31 @@ def test_in_a_pipe_a_row_is_a_line_however_long(shown: Callable[[int | None], li
 
 
 def test_on_a_terminal_the_last_cell_has_its_own_line(shown: Callable[[int | None], list[str]]) -> None:
-    _, header, first, verdict, _ = shown(80)
-    assert (header.strip(), first.split()[0], verdict) == ("verdict", RUN_ID, "  " + VERDICT.strip())
+    _, header, first, *verdict, _ = shown(80)
+    assert (header.strip(), first.split()[0]) == ("verdict", RUN_ID)
+    assert all(line.startswith("  ") and len(line) <= 80 for line in verdict)
+    assert " ".join(map(str.strip, verdict)) == VERDICT.strip()
 
 
 def test_on_a_narrow_terminal_each_cell_has_its_own_line(shown: Callable[[int | None], list[str]]) -> None:
     lines = shown(40)
     assert lines[:2] == [f"run      {RUN_ID}", "lane     main"]
+
+
+def test_a_long_text_goes_on_below_its_beginning(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "40")
+    monkeypatch.setattr("sys.stdout", stream := Terminal())
+    output.console.field("changed   ", f"a much longer text than the line has room for, since {RUN_ID}")
+    lines = stream.getvalue().splitlines()
+    assert lines[0].startswith("changed   a much longer")
+    assert all(line.startswith(" " * 10) and len(line) <= 40 for line in lines[1:])
+    assert " ".join(" ".join(lines).split()).endswith(f"for, since {RUN_ID}")
+
+
+def test_a_long_text_in_a_pipe_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sys.stdout", stream := io.StringIO())
+    output.console.field("changed   ", "word " * 60)
+    assert len(stream.getvalue().splitlines()) == 1
 
 
 @pytest.mark.parametrize("encoding", ["ascii", "latin-1", "utf-8"])

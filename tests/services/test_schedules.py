@@ -8,15 +8,17 @@ from functools import cached_property
 
 import pytest
 
+from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.records.champion import Promote, Promotion
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import followed_key, run_key, shared_key, success_key
+from chronos_ec2.domain.records.s3_keys import followed_key, run_key, schedule_key, shared_key, success_key
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.schedules.decide import Nothing
 from chronos_ec2.domain.schedules.order import Schedule
 from chronos_ec2.services.schedules import Started
+from chronos_ec2.services.schedules.ordering import create_schedule
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.builders import a_schedule
 from chronos_ec2.testing.environment import DATA
@@ -268,3 +270,15 @@ def test_two_times_at_once_cannot_both_spend_the_rest_of_a_month(env: Environmen
     assert isinstance(done, Nothing)
     assert len(env.alive) == 1
     assert len(env.schedules.orders.ledger("nightly").ledger.entries) == 1
+
+
+def test_of_two_that_order_one_name_at_once_the_winner_keeps_its_times(env: Environment) -> None:
+    orders, timetable = env.schedules.orders, env.aws.timetable
+    winner = replace(a_schedule(), expression="rate(1 day)")
+    timetable.put(winner.name, "rate(1 day)")
+    order_key = schedule_key(env.name, winner.name)
+    env.faults.hook("objects.create", lambda _: orders.create(winner), on=order_key, times=1)
+    with pytest.raises(LostRace):
+        create_schedule(a_schedule(), orders, timetable)
+    assert orders.order(winner.name) == winner
+    assert timetable.times == {winner.name: ("rate(1 day)", True)}

@@ -117,6 +117,7 @@ class UsedRights:
             total, passed = outcomes()
             found: dict[str, Any] = {"calls_recorded": self._recorded, "calls_denied": self._denied}
             found |= {"policy_cases": {"total": total, "passed": passed}, "objects": objects.document()}
+            self._report.parent.mkdir(exist_ok=True)
             self._report.write_text(json.dumps(found) + "\n")
         if session.testsfailed or not self._complete or not self._files >= set(map(str, ACTING)):
             return
@@ -144,7 +145,7 @@ class UsedRights:
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add the option that `make check-stack` uses."""
+    """Add the option that `make test` and `make check-stack` use."""
     parser.addoption("--policy-calls", type=Path, help="Write what was recorded of calls and policies to this file.")
 
 

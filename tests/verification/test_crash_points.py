@@ -32,6 +32,7 @@ def test_every_service_is_among_them(result: CrashPointResult) -> None:
         "read",
         "schedule",
         "group",
+        "registry",
     }
     assert result.enumerated > 3000
     assert min(result.by_case.values()) > 0

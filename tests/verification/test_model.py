@@ -130,6 +130,7 @@ def test_no_worse_model_is_promoted_in_any_reachable_state() -> None:
     found = check(REGISTRY)
     assert found.failed is None, found.trail
     assert found.states > 500_000
+    assert found.model == "registry"
 
 
 @with_spin
@@ -282,3 +283,15 @@ def test_violations_and_survivors_are_counted_and_fail_the_command(
     assert main() == 1
     assert f"{len(SAFETY_MUTANTS)} of {len(MUTANTS)} mutants caught" in capsys.readouterr().out
     assert summary([Check("SAFETY", 1, 0.0, "ONE_AGENT")], []).violations == 1
+
+
+def test_the_figures_of_each_model_are_its_own() -> None:
+    base = [Check("REGISTRY SAFETY", 7, 1.0, model="registry"), Check("SCHEDULES SAFETY", 5, 1.0, model="schedules")]
+    mutants = [
+        Check("ANY_CHAMPION", 1, 1.0, "WORSE_PROMOTED", model="registry"),
+        Check("LAX", 2, 1.0, model="registry"),
+    ]
+    assert summary(base, mutants).by_model == {
+        "registry": {"states": 7, "violations": 0, "mutants": 2, "caught": 1},
+        "schedules": {"states": 5, "violations": 0, "mutants": 0, "caught": 0},
+    }

@@ -23,6 +23,7 @@ from verification.crash_points.promises import (
     of_an_agent,
     of_two_lanes,
 )
+from verification.crash_points.registry import REGISTRY
 from verification.crash_points.schedules import SCHEDULES
 from verification.crash_points.situations import (
     SECOND_ATTEMPT,
@@ -139,6 +140,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"schedule: {name}", begin, invoke, promise, repeated=name != "a forecast follows")
     for name, begin, call, promise, repeated in GROUPS:
         yield Case(f"group: {name}", begin, call, promise, repeated=repeated)
+    for name, begin, act_on, promise in REGISTRY:
+        yield Case(f"registry: {name}", begin, act_on, promise, repeated=True)
     for name, read in (
         ("verify", lambda env: env.findings()),
         ("runs", lambda env: list_runs(env.store, env.name)),

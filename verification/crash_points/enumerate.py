@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import sys
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from enum import StrEnum
 
 from chronos_ec2.domain.errors import ChronosError
@@ -59,6 +59,7 @@ class CrashPointResult:
     failures: list[str]
     by_case: dict[str, int]
     duplicates: int = 0
+    failed_by_case: dict[str, int] = field(default_factory=dict)
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,6 +106,7 @@ def enumerate_crash_points() -> CrashPointResult:
     """Play every case with every fault at every call."""
     failures: list[str] = []
     by_case: dict[str, int] = {}
+    failed: Counter[str] = Counter()
     converged = duplicates = 0
     for case in cases():
         by_case[case.name] = 0
@@ -119,8 +121,9 @@ def enumerate_crash_points() -> CrashPointResult:
                 problems = _problems(case, played, clean)
                 failures += [f"{case.name}: {mode} {at} {call}: {problem}" for problem in problems]
                 converged += not problems
+                failed[case.name] += bool(problems)
                 duplicates += played.duplicates
-    return CrashPointResult(sum(by_case.values()), converged, failures, by_case, duplicates)
+    return CrashPointResult(sum(by_case.values()), converged, failures, by_case, duplicates, dict(+failed))
 
 
 def _play(case: Case, fault: tuple[FaultMode, int] | None = None) -> _History:

@@ -34,7 +34,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     containers = not parser.parse_args(arguments).without_containers
     scanned = _timed("scans", scan)
     findings = scanned.pop("findings")
-    found: dict[str, Any] = scanned | _policy_calls()
+    found: dict[str, Any] = scanned | json.loads(_POLICY_CALLS.read_text())
     found["bundle_bytes"] = max(map(_zipped_bytes, functions()))
     found["handler_import_ms"] = _timed("imports", lambda: handler_import_ms(_BUILT))
     found["local_gate"], wrong = _timed("gate of the embedded AWS", local_gate)
@@ -71,14 +71,6 @@ def denials(found: Mapping[str, Any]) -> list[str]:
 def _zipped_bytes(function: str) -> int:
     with tempfile.TemporaryDirectory() as folder:
         return Path(shutil.make_archive(f"{folder}/bundle", "zip", _BUILT / function)).stat().st_size
-
-
-def _policy_calls() -> dict[str, Any]:
-    """The AWS calls of each role, as recorded by the tests."""
-    if not _POLICY_CALLS.exists():
-        print(f"no {_POLICY_CALLS}: calls and policies are not checked")
-        return {}
-    return dict(json.loads(_POLICY_CALLS.read_text()))
 
 
 def _timed(name: str, part: Callable[[], Any]) -> Any:

@@ -131,6 +131,7 @@ class Check:
     seconds: float
     failed: str | None = None
     trail: str = ""
+    model: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,6 +145,8 @@ class ModelResult:
     seconds: float
     failed_property: dict[str, str | None] = field(default_factory=dict)
     """By mutant: the violated property, None if it survived."""
+    by_model: dict[str, dict[str, int]] = field(default_factory=dict)
+    """By model: its states, violations, mutants, and how many of them are caught."""
 
 
 def check_model() -> ModelResult:
@@ -160,7 +163,18 @@ def summary(base: list[Check], mutants: list[Check]) -> ModelResult:
         mutants_caught=sum(one.failed is not None for one in mutants),
         seconds=round(sum(one.seconds for one in base + mutants), 1),
         failed_property={one.name: one.failed for one in mutants},
+        by_model={name: _of(name, base, mutants) for name in dict.fromkeys(one.model for one in base)},
     )
+
+
+def _of(model: str, base: list[Check], mutants: list[Check]) -> dict[str, int]:
+    own, changed = ([one for one in checks if one.model == model] for checks in (base, mutants))
+    return {
+        "states": sum(one.states for one in own),
+        "violations": sum(one.failed is not None for one in own),
+        "mutants": len(changed),
+        "caught": sum(one.failed is not None for one in changed),
+    }
 
 
 def check(model: Path, defines: tuple[str, ...] = ()) -> Check:
@@ -183,9 +197,9 @@ def check(model: Path, defines: tuple[str, ...] = ()) -> Check:
         seconds = time.monotonic() - started
         errors, states = _figures(found)
         if not errors:
-            return Check(name, states, seconds)
+            return Check(name, states, seconds, model=model.stem)
         trail = _run(["spin", *given, "-t", "-p", model.name], folder)
-    return Check(name, states, seconds, _violated(model, found, trail), trail)
+    return Check(name, states, seconds, _violated(model, found, trail), trail, model.stem)
 
 
 def variant_name(model: Path, defines: tuple[str, ...]) -> str:

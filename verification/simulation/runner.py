@@ -64,22 +64,31 @@ class History:
         system.fleet.on_change = self._instance_changed
         system.fleet.on_terminate = self._oracle.terminate_was_called
         system.fleet.on_schedule = self._oracle.schedule_fired
-        for index, lane in enumerate(system.lanes):
-            dies = [at.seconds for at in scenario.faults if at.kind is FaultKind.LAUNCHER_DIES and at.lane == index]
-            self._time.at(1.0 + index, partial(system.environment.begin_launch, lane, int(dies[0]) if dies else None))
+        self._begin()
         for fault in scenario.faults:
             self._time.at(fault.after, partial(self._inject, fault))
         if Layer.SWEEP not in scenario.layers_off:
             self._time.at(system.random.uniform(0, 60), self._sweep)
         for _ in range(scenario.forged_events):
             self._time.at(system.random.uniform(0, 900), self._forge)
-        last = max((at.after for at in scenario.faults), default=0.0)
-        self._time.run(partial(self._oracle.ending.is_over, last), _HORIZON_SECONDS)
+        self._time.run(self._is_over(), _HORIZON_SECONDS)
         system.noise.kill_all()
         self._oracle.at_the_end()
         if self._in_transit and not self._oracle.verdicts.failed:
             self._deliver_the_rest()
         return self._oracle.verdicts
+
+    def _begin(self) -> None:
+        """Somebody launches in each lane."""
+        for index, lane in enumerate(self._system.lanes):
+            faults = [at for at in self._scenario.faults if at.kind is FaultKind.LAUNCHER_DIES and at.lane == index]
+            dies = int(faults[0].seconds) if faults else None
+            self._time.at(1.0 + index, partial(self._system.environment.begin_launch, lane, dies))
+
+    def _is_over(self) -> Callable[[], bool]:
+        """Whether everything has happened, and nothing is left to do."""
+        last = max((at.after for at in self._scenario.faults), default=0.0)
+        return partial(self._oracle.ending.is_over, last)
 
     def _inject(self, fault: InjectedFault) -> None:
         self._idle.disturb()

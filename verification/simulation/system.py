@@ -34,7 +34,7 @@ from verification.simulation.scenario import FaultKind, Layer, Scenario
 
 SUBNETS = ("subnet-a", "subnet-b")
 Traces = tuple[int, int, int, int]
-_LAUNCHER_TIMEOUT, _LAMBDA_RETRIES = 300.0, (60.0, 120.0)
+LAUNCHER_TIMEOUT, LAMBDA_RETRIES = 300.0, (60.0, 120.0)
 """As the template and Lambda have them: after so many seconds an invocation is killed, and a failed one repeated."""
 _TO_ASK_SECONDS = 300.0
 """Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
@@ -89,6 +89,12 @@ class _Environment(Environment):
 
     system: System
     relaunchers_die: dict[Lane, int]
+    on_follow: Callable[[Run, str], None]
+    """Whoever invokes the launcher function with a run that a schedule goes on after."""
+
+    def follow(self, run: Run, schedule: str) -> None:
+        """The launcher function is asked for what follows a run."""
+        self.on_follow(run, schedule)
 
     def begin_launch(self, lane: Lane, dies_after: int | None) -> None:
         """Somebody launches in a lane, and crashes after so many fault points."""
@@ -99,7 +105,7 @@ class _Environment(Environment):
         """The launcher function is invoked asynchronously: a moment later, and now and then twice."""
         system, random = self.system, self.system.random
         for _ in range(1 + (random.random() < system.scenario.doubled_requests)):
-            system.time.after(random.uniform(0.1, 3.0), partial(self._invoke_launcher, run, _LAMBDA_RETRIES))
+            system.time.after(random.uniform(0.1, 3.0), partial(self._invoke_launcher, run, LAMBDA_RETRIES))
 
     def _invoke_launcher(self, run: Run, retries: Sequence[float]) -> None:
         system = self.system
@@ -112,7 +118,7 @@ class _Environment(Environment):
                 system.time.after(retries[0], partial(self._invoke_launcher, run, retries[1:]))
 
         caller = Caller(in_function=True, in_launch=True, calls_to_crash=dies)
-        system.noise.run_as(caller, start, timeout=_LAUNCHER_TIMEOUT)
+        system.noise.run_as(caller, start, timeout=LAUNCHER_TIMEOUT)
 
     def _told(self, start: Callable[[], Launched | WaitsForCapacity | None]) -> bool:
         """Start an instance, and tell what came of it. Returns whether Lambda would call it a success."""

@@ -6,7 +6,6 @@ import html
 import json
 import math
 import re
-import shlex
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from agent.chronos.evaluate.forecast_table import nulls_for_nan
 from agent.chronos.evaluate.metrics import Errors, series_mase, series_wql
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
+from chronos_ec2.job_config.usage import by_command, by_library, must_be_coded
 
 _COLUMNS = {"mase": "MASE", "wql": "WQL", "sql": "SQL", "smape": "sMAPE, %", "coverage_80": "80 % coverage"}
 _HASHES = {"revision": "revision", "sha256": "SHA-256"}
@@ -89,40 +89,16 @@ def _origin(exported: str, facts: Mapping[str, Any], champion: str | None) -> st
 
 def how_to_forecast(model: str, data: Data, horizon: int) -> str:
     """How to forecast with a model, by the command and by the library, as Markdown."""
-    names = {
-        "id_column": data.item_id[0] if len(data.item_id) == 1 else data.item_id,
-        "timestamp_column": data.timestamp,
-        "target": data.target[0] if len(data.target) == 1 else data.target,
-    }
-    usual = {"id_column": "item_id", "timestamp_column": "timestamp", "target": "target"}
-    own = "".join(f", {name}={value!a}" for name, value in names.items() if value != usual[name]).replace("`", "\\x60")
-    known = ", future_df=future" if data.known_covariates else ""
-    future = " --future NEXT" if data.known_covariates else ""
-    coded = " Text covariates must be coded as in `covariates.json` first." if len(data.values) > 1 else ""
+    coded = f" {text}" if (text := must_be_coded(data)) else ""
     return f"""Forecast with it on a GPU that is gone afterwards, or here with `folder`, a download of the model:{coded}
 
 ```sh
-chronos-ec2 forecast --model {one_line(model)} --data DATA --horizon {horizon}{future}{_flags(data)}
+{by_command(model, data, horizon)}
 ```
 
 ```python
-pipeline = BaseChronosPipeline.from_pretrained(folder)
-forecasts = pipeline.predict_df(history{known}, prediction_length={horizon}{own})
+{by_library("folder", data, horizon)}
 ```"""
-
-
-def _flags(data: Data) -> str:
-    """The flags for columns of other names; without those that a shell or Markdown might read otherwise."""
-    columns = {
-        "--item-id": (data.item_id, ["item_id"]), "--timestamp": ([data.timestamp], ["timestamp"]),
-        "--target": (data.target, ["target"]), "--past": (data.past_covariates, []),
-        "--known": (data.known_covariates, []),
-    }  # fmt: skip
-    return "".join(
-        f" {flag} {shlex.quote(','.join(names))}"
-        for flag, (names, usual) in columns.items()
-        if names != usual and all(name.isprintable() and not set(name) & {",", "`"} for name in names)
-    )
 
 
 def without_nan(value: Any) -> Any:

@@ -10,7 +10,7 @@ import numpy as np
 
 from agent.data.findings import EXAMPLES, Finding, Findings, for_instance, setting_for, some_of
 from agent.data.frequency import Grid, clock_change, find_grid, name_of, usual_step
-from agent.data.ingest.months import days_of_month
+from agent.data.ingest.months import DAY_SECONDS, days_of_month
 from agent.data.ingest.scan import Mask
 from agent.data.ingest.sorting import Numbers, Rows
 from agent.data.panel import Indices
@@ -129,7 +129,7 @@ def place(rows: Rows, data: Data, findings: Findings) -> Placed:
     problem = f"{absent} times are missing from the step {step}, in {affected} of {len(counts)} series"
     problem += for_instance(examples, "in")
     remedy = setting_for("gaps", f"fill inserts missing observations, {ADJACENT}")
-    if absent and clock_change(rows.ticks[:-1][missing], rows.time_type):
+    if absent and _within_a_day(rows, missing) and clock_change(rows.ticks[:-1][missing], rows.time_type):
         problem += "; they are at a change of clocks, where local times are skipped"
         remedy = f"write times with their zone, df[column].dt.tz_localize(…); {remedy}"
     _check_bound(rows, grid, counts, where, adjacent)
@@ -139,6 +139,11 @@ def place(rows: Rows, data: Data, findings: Findings) -> Placed:
     slots -= np.repeat(slots[firsts], counts)
     filled = replace(rows, spacing=grid.spacing, ticks=grid.ticks, local=grid.local)
     return Placed(filled, slots, slots[firsts + counts - 1] + 1)
+
+
+def _within_a_day(rows: Rows, missing: Mask) -> bool:
+    """Whether no gap is a day long: clocks skip hours."""
+    return bool((np.diff(rows.ticks)[missing] < DAY_SECONDS * (rows.ticks_per_second or 0)).all())
 
 
 def drop_short(placed: Placed, setting: str, min_length: int, findings: Findings) -> Placed:

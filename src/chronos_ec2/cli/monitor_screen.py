@@ -158,5 +158,9 @@ def _bar(done: float, total: float, text: str) -> RenderableType:
     grid = Table.grid(padding=(0, 1))
     grid.add_column(width=_BAR)
     grid.add_column(no_wrap=True, overflow="ellipsis")
-    grid.add_row(ProgressBar(total=max(total, 1e-9), completed=min(done, total), width=_BAR), Text(text))
+    bar = ProgressBar(
+        total=max(total, 1e-9), completed=min(done, total), width=_BAR, style="bright_black", complete_style="cyan",
+        finished_style="green",
+    )  # fmt: skip
+    grid.add_row(bar, Text(text))
     return grid

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
+from rich.cells import cell_len
 from rich.console import Console, RenderableType
 from rich.live import Live
 from rich.spinner import Spinner
@@ -55,7 +56,12 @@ class Output:
         lines: Sequence[Text] = [content]
         if self.width and first.cell_len + content.cell_len > self.width:
             room = max(self.width - first.cell_len, _MIN_ROOM)
-            lines = [*content.wrap(_console(stderr=False), room, overflow="ignore")]
+            longest = max(map(cell_len, content.plain.split()), default=0)
+            if longest > room:  # no id or path is broken
+                first.rstrip()
+                self.print(first)
+                first, room = Text(_GAP), max(longest, room)
+            lines = [*content.wrap(_console(stderr=False), room)]
         for line in lines:
             line.rstrip()
             self.print(first, line)
@@ -177,12 +183,17 @@ def print_table(columns: Sequence[str], rows: Sequence[Sequence[str | Text]]) ->
     """
     cells = [[_cell(cell) for cell in row] for row in (columns, *rows)]
     lines, without_last = _aligned(cells), _aligned([row[:-1] for row in cells])
+    lines[0].stylize("bold")
+    if not _fits(lines) and _fits(without_last):
+        without_last[0].stylize("bold")
+        for line, row in zip(without_last, cells, strict=True):
+            console.print(line)
+            if row[-1].plain:
+                row[-1].stylize("dim")
+                console.field(_GAP, row[-1])
+        return
     if not _fits(lines):
-        if _fits(without_last):
-            pairs = zip(without_last, cells, strict=True)
-            lines = [line for first, row in pairs for line in (first, Text(_GAP) + row[-1]) if line.plain.strip()]
-        else:
-            lines = [line for row in cells[1:] for line in _aligned([*zip(cells[0], row, strict=True)])]
+        lines = [line for row in cells[1:] for line in _aligned([*zip(cells[0], row, strict=True)])]
     for line in lines:
         console.print(line)
 
@@ -221,6 +232,12 @@ def _aligned(rows: Sequence[Sequence[Text]]) -> list[Text]:
 def coloured_status(run: Run) -> Text:
     """The status of a run."""
     return styled(run.status, _COLOURS.get(run.status, "cyan"))
+
+
+def coloured_end(run: Run) -> Text:
+    """How a run has ended; its status while it has not."""
+    verdict = run.verdict
+    return styled(verdict.outcome, _OUTCOME_COLOURS[verdict.outcome]) if verdict else coloured_status(run)
 
 
 def verdict_line(run: Run) -> Text:

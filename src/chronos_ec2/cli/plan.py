@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Any
 
-from chronos_ec2.cli.output import console, dollars
+from chronos_ec2.cli.output import console, dollars, styled
 from chronos_ec2.domain.parsing.names import counted, one_line
 from chronos_ec2.domain.parsing.times import format_time, human_span, short_span
 from chronos_ec2.domain.planning.plan import WorstCase, worst_case
@@ -19,6 +19,7 @@ from chronos_ec2.services.launch.former import Former
 from chronos_ec2.services.launch.prepare import Prepared
 from chronos_ec2.services.launch.types import Offer
 
+_WORST = "at most"
 _CHANGES = 6
 """How many changed keys are named; JSON has all of them."""
 
@@ -40,7 +41,8 @@ class Plan:
     def print(self) -> None:
         """Print it for people, a line for each question."""
         for name, text in self._lines():
-            console.field(f"  {name:<10}", one_line(text, 400))
+            line = one_line(text, 400)
+            console.field(f"  {name:<10}", styled(line, "bold") if name == _WORST else line)
 
     def _lines(self) -> Iterator[tuple[str, str]]:
         spec, resumed = self.prepared.spec, self.prepared.resumed
@@ -71,7 +73,7 @@ class Plan:
         if self.former and self.former.changed:
             yield "changed", f"{self._changes()} since run {self.former.run_id}"
         worst = self.worst
-        yield "at most", f"{dollars(worst.usd)}, and gone by {worst.gone_by:%Y-%m-%d %H:%M} UTC"
+        yield _WORST, f"{dollars(worst.usd)}, and gone by {worst.gone_by:%Y-%m-%d %H:%M} UTC"
 
     def _limits(self) -> Iterator[str]:
         spec = self.prepared.spec
@@ -126,7 +128,8 @@ class Plan:
 
 
 def _amount(files: Sequence[DataObject]) -> str:
-    return f"{counted(len(files), 'file')}, {sum(one.size for one in files) / 1e6:.1f} MB"
+    size = sum(one.size for one in files)
+    return f"{counted(len(files), 'file')}, {f'{size / 1e6:.1f} MB' if size >= 1e5 else f'{size / 1e3:.1f} kB'}"
 
 
 def _work(config: JobConfig) -> tuple[str, str]:

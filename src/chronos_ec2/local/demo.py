@@ -1,8 +1,9 @@
-"""The demo: a training run and a hung run on the embedded AWS, with the commands that a user would type."""
+"""The demo: a training, a forecast, a hung run and a short drill on the embedded AWS, with a user's own commands."""
 
 from __future__ import annotations
 
 import json
+import shutil
 import subprocess
 import sys
 import time
@@ -24,14 +25,14 @@ from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.services.run_queries import find_run
 
 EXAMPLE = CHECKOUT / "examples" / "m3_monthly"
+DRILL = "drill.json"
 HANG = CHECKOUT / "examples" / "hang" / "train.yaml"
 HORIZON, SEASON, DATA_SET = "18", "12", "m3-monthly"
 M3 = "N*"
 """The items of M3; the data set has others to learn from."""
+FAULTS = "agent-killed,boot-fails,kill"
+"""What the drill does in the demo: faults that end soon."""
 _MAX_RUN_SECONDS = 1800
-_DOWNLOADED = (
-    "training.json", "eval/report.md", "plots/loss.png", "plots/forecast.png", "cleanup_status.json", "state.json"
-)  # fmt: skip
 _CLI = [sys.executable, "-m", "chronos_ec2.cli"]
 
 Say = Callable[[str], None]
@@ -42,7 +43,7 @@ class DemoFailed(UserError):
 
 
 def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
-    """Train on M3 monthly, forecast, and let the watchdog end a hung run. Returns the summary, and writes it.
+    """Train on M3 monthly, forecast, let the watchdog end a hung run, and drill. Returns the summary, and writes it.
 
     Raises:
         DemoFailed: a step failed; the message says why.
@@ -53,10 +54,11 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
     with local_aws(state_dir, say=say) as aws, aws.exported():
         world = operator_world(aws.environment)
         say(f"deployed stack {world.stack.name} with bucket {world.stack.bucket} to {aws.endpoint}")
-        demo = _Demo(aws, world, output, say)
+        demo = _Training(aws, world, output, say)
         trained = demo.train()
         jobs = {"forecast": demo.forecast(trained["run_id"]), "evaluate": demo.evaluate(trained["run_id"])}
         hung = demo.hang()
+        drilled = demo.drill()
         residue = demo.residue()
         summary = (
             trained
@@ -64,6 +66,7 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
             | {
                 "messages": demo.messages,
                 "hung_run": hung,
+                "drill": drilled,
                 "residue": residue,
                 "seconds": round(time.monotonic() - start, 1),
             }
@@ -72,7 +75,9 @@ def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
     return summary
 
 
-class _Demo:
+class Demo:
+    """What every demo does: commands that a user would type, and messages read from a queue."""
+
     def __init__(self, aws: LocalAws, world: OperatorWorld, output: Path, say: Say) -> None:
         self._aws = aws
         self._world = world
@@ -81,7 +86,80 @@ class _Demo:
         self._queue = self._subscribe()
         self.messages: list[dict[str, str]] = []
 
-    # --- the steps ---------------------------------------------------------------------------------------------
+    def residue(self) -> list[dict[str, Any]]:
+        """Check with `chronos-ec2 verify` that nothing is left."""
+        found = self._command("verify")["left"]
+        self._expect(found, [])
+        self._say("nothing is left")
+        return list(found)
+
+    def _monitor(self, run_id: str) -> Iterator[dict[str, Any]]:
+        """Yield each change of a run's record that `chronos-ec2 monitor` prints, until its instance is gone."""
+        command = [*_CLI, "monitor", run_id, "--json", "--interval", "1"]
+        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._aws.environ()) as monitor:
+            end = time.monotonic() + _MAX_RUN_SECONDS
+            printed = 0
+            for line in monitor.stdout or ():
+                snapshot = json.loads(line)
+                for phase in snapshot["timestamps"][printed:]:
+                    self._say(f"  {parse_time(phase['at']):%H:%M:%S}  {phase['status']}")
+                printed = len(snapshot["timestamps"])
+                yield snapshot
+                if time.monotonic() > end:
+                    monitor.terminate()
+                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
+
+    def _run(self, run_id: str) -> Run:
+        return find_run(self._world.store, self._aws.environment, run_id).run
+
+    def _subscribe(self) -> str:
+        """Subscribe a queue to the topic. Returns its URL."""
+        sqs, sns = client("sqs"), client("sns")
+        queue: str = sqs.create_queue(QueueName="chronos-ec2-demo")["QueueUrl"]
+        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
+        sns.subscribe(TopicArn=self._world.stack.topic_arn, Protocol="sqs", Endpoint=arn)
+        return queue
+
+    def _receive_messages(self, run_id: str) -> None:
+        """Receive the messages about a run. All of them were sent before its lock was released."""
+        sqs = client("sqs")
+        while True:
+            found = sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
+            if not (received := found.get("Messages", [])):
+                break
+            for message in received:
+                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
+                body = json.loads(message["Body"])
+                document = json.loads(body["Message"])
+                about = {"run_id": document["run_id"] or run_id, "subject": body["Subject"]}
+                self.messages.append({"kind": document["kind"], **about, "text": document["text"]})
+                self._say(f"  SNS message: {body['Subject']}")
+
+    def _command(self, *arguments: str) -> Any:
+        """Run `chronos-ec2 …`. Returns its JSON."""
+        self._say(f"$ chronos-ec2 {' '.join(arguments)}")
+        return json.loads(self._execute([*_CLI, *arguments, "--json"]))
+
+    def _python(self, *arguments: str) -> str:
+        return self._execute([sys.executable, *arguments])
+
+    def _execute(self, command: list[str]) -> str:
+        done = subprocess.run(
+            command, capture_output=True, text=True, env=self._aws.environ(), cwd=CHECKOUT, check=False
+        )
+        if done.returncode:
+            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
+            raise DemoFailed("\n".join([f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:", *last]))
+        return done.stdout
+
+    def _expect(self, found: object, wanted: object) -> None:
+        if found != wanted:
+            state = StateDir(self._aws.state_dir)
+            raise DemoFailed(f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}")
+
+
+class _Training(Demo):
+    """A training run and its forecasts, and a run that hangs."""
 
     def train(self) -> dict[str, Any]:
         """Prepare and upload the data, launch, follow the run, download the results, forecast with the model."""
@@ -96,8 +174,8 @@ class _Demo:
         self._receive_messages(run_id)
         verdict = self._run(run_id).verdict
         self._expect(verdict and str(verdict.outcome), "succeeded")
-        self._download(run_id)
-        metrics = json.loads((self._output / "training.json").read_text())["metrics"]
+        results = self._results(run_id, "train")
+        metrics = json.loads((results / "training.json").read_text())["metrics"]
         for name in ("mase", "wql"):
             score, baseline = metrics[name], metrics[f"{name}_seasonal_naive"]
             self._say(f"held-out {name.upper()}: {score:.4f} (seasonal naive: {baseline:.4f})")
@@ -118,8 +196,7 @@ class _Demo:
         self._say("forecasting what comes after M3 with the model just trained")
         started = time.monotonic()
         run_id = self._finished("forecast", "--model", f"run:{trained}", "--horizon", HORIZON)
-        folder = self._output / "forecast"
-        self._command("results", run_id, "--to", str(folder))
+        folder = self._results(run_id, "forecast")
         manifest: dict[str, Any] = json.loads((folder / "forecasts" / "manifest.json").read_text())
         self._expect(manifest["quantiles_cross"], 0)
         self._say(f"  {manifest['rows']} rows for {manifest['items']} series from {manifest['first_timestamp']} on")
@@ -169,63 +246,20 @@ class _Demo:
             "seconds_to_terminate": seconds,
         }
 
-    def residue(self) -> list[dict[str, Any]]:
-        """Check with `chronos-ec2 verify` that nothing is left."""
-        found = self._command("verify")["left"]
-        self._expect(found, [])
-        self._say("nothing is left")
-        return list(found)
+    def drill(self) -> list[dict[str, Any]]:
+        """Harm three probe runs, and measure how long their instances live on."""
+        self._say("harming probe runs")
+        found = self._command("drill", "--only", FAULTS, "--interval", "1", "--output", str(self._output / DRILL))
+        for row in found["rows"]:
+            self._say(f"  {row['what']}: its instance ended {max(row['seconds'], 0):.0f} s after {row['since']}")
+        return [{name: row[name] for name in ("fault", "seconds", "guaranteed", "kept")} for row in found["rows"]]
 
-    # --- their parts -------------------------------------------------------------------------------------------
-
-    def _monitor(self, run_id: str) -> Iterator[dict[str, Any]]:
-        """Yield each change of a run's record that `chronos-ec2 monitor` prints, until its instance is gone."""
-        command = [*_CLI, "monitor", run_id, "--json", "--interval", "1"]
-        with subprocess.Popen(command, stdout=subprocess.PIPE, text=True, env=self._aws.environ()) as monitor:
-            end = time.monotonic() + _MAX_RUN_SECONDS
-            printed = 0
-            for line in monitor.stdout or ():
-                snapshot = json.loads(line)
-                for phase in snapshot["timestamps"][printed:]:
-                    self._say(f"  {parse_time(phase['at']):%H:%M:%S}  {phase['status']}")
-                printed = len(snapshot["timestamps"])
-                yield snapshot
-                if time.monotonic() > end:
-                    monitor.terminate()
-                    raise DemoFailed(f"run {run_id} did not end within {_MAX_RUN_SECONDS} s")
-
-    def _run(self, run_id: str) -> Run:
-        return find_run(self._world.store, self._aws.environment, run_id).run
-
-    def _subscribe(self) -> str:
-        """Subscribe a queue to the topic. Returns its URL."""
-        sqs, sns = client("sqs"), client("sns")
-        queue: str = sqs.create_queue(QueueName="chronos-ec2-demo")["QueueUrl"]
-        arn = sqs.get_queue_attributes(QueueUrl=queue, AttributeNames=["QueueArn"])["Attributes"]["QueueArn"]
-        sns.subscribe(TopicArn=self._world.stack.topic_arn, Protocol="sqs", Endpoint=arn)
-        return queue
-
-    def _receive_messages(self, run_id: str) -> None:
-        """Receive the messages about a run. All of them were sent before its lock was released."""
-        sqs = client("sqs")
-        while True:
-            found = sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
-            if not (received := found.get("Messages", [])):
-                break
-            for message in received:
-                sqs.delete_message(QueueUrl=self._queue, ReceiptHandle=message["ReceiptHandle"])
-                body = json.loads(message["Body"])
-                self.messages.append(
-                    {"kind": body["MessageAttributes"]["kind"]["Value"], "run_id": run_id, "subject": body["Subject"]}
-                )
-                self._say(f"  SNS message: {body['Subject']}")
-
-    def _download(self, run_id: str) -> None:
-        prefix = run_prefix(self._aws.environment, run_id)
-        for name in _DOWNLOADED:
-            path = self._output / name
-            path.parent.mkdir(parents=True, exist_ok=True)
-            self._world.transfer.download(prefix + name, path, lambda _: None)
+    def _results(self, run_id: str, name: str) -> Path:
+        """Download the results of a run in place of those of an earlier demo; their folder."""
+        folder = self._output / name
+        shutil.rmtree(folder, ignore_errors=True)
+        self._command("results", run_id, "--to", str(folder))
+        return folder
 
     def _forecast(self, model_uri: str, data: Path) -> None:
         self._say(f"forecasting with BaseChronosPipeline.from_pretrained({model_uri!r})")
@@ -234,30 +268,8 @@ class _Demo:
             "-m", "agent.chronos.evaluate.forecast_plot", "--model", model_uri, "--data", str(data),
             "--prediction-length", HORIZON, "--season-length", SEASON, "--output", str(picture),
         )  # fmt: skip
-        for name in ("plots/loss.png", "plots/forecast.png", picture.name):
+        for name in ("train/plots/loss.png", "train/plots/forecast.png", picture.name):
             self._say(f"  {self._output / name}")
-
-    def _command(self, *arguments: str) -> Any:
-        """Run `chronos-ec2 …`. Returns its JSON."""
-        self._say(f"$ chronos-ec2 {' '.join(arguments)}")
-        return json.loads(self._execute([*_CLI, *arguments, "--json"]))
-
-    def _python(self, *arguments: str) -> str:
-        return self._execute([sys.executable, *arguments])
-
-    def _execute(self, command: list[str]) -> str:
-        done = subprocess.run(
-            command, capture_output=True, text=True, env=self._aws.environ(), cwd=CHECKOUT, check=False
-        )
-        if done.returncode:
-            last = (done.stderr.strip() or done.stdout.strip()).splitlines()[-15:]
-            raise DemoFailed("\n".join([f"`{' '.join(command[1:4])}` ended with exit code {done.returncode}:", *last]))
-        return done.stdout
-
-    def _expect(self, found: object, wanted: object) -> None:
-        if found != wanted:
-            state = StateDir(self._aws.state_dir)
-            raise DemoFailed(f"expected {wanted!r}, found {found!r}; logs are in {state.root}{newest_logs(state)}")
 
 
 def _seconds_to_verdict(run: Run, since: datetime) -> float:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput, NotAllowed, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import HeartbeatRead, HeartbeatReceived, LockHeld, LockRead, ReadFailed, Unreadable
@@ -55,6 +55,12 @@ class RunView:
             loss = "" if heartbeat.loss is None else f", loss {heartbeat.loss:.4g}"
             return f"{self.unit} {heartbeat.step} of {heartbeat.total_steps}{loss}"
         return f"{heartbeat.bytes_synced / 1e6:.1f} MB" if heartbeat.bytes_synced else ""
+
+    def lasted(self, now: datetime) -> timedelta:
+        """From its creation until its instance was gone; until `now` if that is still to come."""
+        run = self.run
+        ended = run.ended_at or (run.phases[-1][1] if run.verdict and run.phases else now)
+        return ended - run.created_at
 
     def cost_usd(self, now: datetime, limits: Limits, listed: Iterable[Instance] | None) -> float | None:
         """USD until `now`, None if unknown. `listed` is what EC2 lists, None if it was not asked or did not answer."""
@@ -114,6 +120,15 @@ def _nearest(store: RunStore, environment: str, run_id: str) -> str:
 def run_ids(store: RunStore, environment: str) -> set[str]:
     """The ids of all runs that have left anything in the bucket. Raises ServiceUnavailable, NotAllowed."""
     return {name for name in store.objects.children(f"{environment}/") if RUN_ID_PATTERN.fullmatch(name)}
+
+
+def newest_run(store: RunStore, environment: str) -> str:
+    """The id of the newest run. Raises InvalidInput if there is none, ServiceUnavailable, NotAllowed."""
+    found = list_runs(store, environment, limit=1)
+    if not found:
+        raise InvalidInput("RUN", f"environment {environment} has no runs yet", "`chronos-ec2 launch` starts one")
+    newest = found[0]
+    return newest.run_id if isinstance(newest, UnreadRun) else newest.run.run_id
 
 
 def list_runs(store: RunStore, environment: str, limit: int | None = None) -> tuple[RunView | UnreadRun, ...]:

@@ -226,9 +226,10 @@ class Environment:
 
     @property
     def settled(self) -> bool:
-        """Whether no instance, schedule, upload, unused resource of a run or lock is left."""
+        """Whether no instance, deadline, upload, unused resource of a run, lock or time without an order is left."""
         left = [*self.alive, *self.deadlines.schedules, *self.objects.begun]
         left += [resource for resource, run_id in self.fleet.left.items() if resource.unused and run_id]
+        left += self.aws.timetable.times.keys() - set(self.schedules.orders.names())
         states = (self.store.read_lock(lane) for lane in self.store.lanes(self.name))
         return not left and all(isinstance(state, Absent) for state in states)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import closing
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -26,13 +27,18 @@ from chronos_ec2.job_config.parse import parse_config
 from tests.agent.builders import tiny_chronos, toy_series
 from tests.agent.chronos.builders import FAMILIES, a_family
 from tests.agent.chronos.runs import a_base, metrics_lines, report, toy_workdir, train
+from tests.combinations import combinations
 
 
-@pytest.mark.parametrize("lora", [None, {"rank": 2, "alpha": 4}], ids=["full", "lora"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_every_family_is_trained_evaluated_and_loaded_by_the_library(
-    tmp_path: Path, family: str, lora: dict[str, Any] | None
-) -> None:
+@pytest.mark.parametrize(
+    ("family", "weights"),
+    combinations(
+        product(FAMILIES, ("full", "lora")),
+        quick={("chronos-2", "full"), ("chronos-bolt", "full"), ("chronos-t5", "lora")},
+    ),
+)
+def test_every_family_is_trained_evaluated_and_loaded_by_the_library(tmp_path: Path, family: str, weights: str) -> None:
+    lora = {"rank": 2, "alpha": 4} if weights == "lora" else None
     workdir = toy_workdir(tmp_path)
     base = a_base(tmp_path, family)
     config = tiny_chronos(steps=4, learning_rate=1e-2) | {
@@ -46,8 +52,8 @@ def test_every_family_is_trained_evaluated_and_loaded_by_the_library(
 
     assert (result["family"], result["steps"], result["stopped_early"]) == (family, 4, False)
     facts = json.loads(workdir.facts.read_text())
-    weights = sha256_of(tmp_path / "base" / "model.safetensors")
-    assert facts["base"] == {"name": base, "revision": None, "sha256": weights}
+    sha256 = sha256_of(tmp_path / "base" / "model.safetensors")
+    assert facts["base"] == {"name": base, "revision": None, "sha256": sha256}
     assert (facts["frequency"], facts["series"], facts["observations"]) == ("P1D", 12, 720)
     # A series without covariates is a group of its own in Chronos-2, which needs no queries and keys.
     assert (result["parameters_trained"] < result["parameters"]) is (lora is not None or family == "chronos-2")
@@ -59,7 +65,7 @@ def test_every_family_is_trained_evaluated_and_loaded_by_the_library(
     assert set(report(workdir)["trained_minus"]) == {"seasonal_naive", "base"}
     assert result["examples"][0]["model"] == family
     card = (workdir.model / "MODEL_CARD.md").read_text()
-    assert f"{family}: fine-tuned from `{base}`, SHA-256 `{weights}`, with chronos-ec2, context length 24." in card
+    assert f"{family}: fine-tuned from `{base}`, SHA-256 `{sha256}`, with chronos-ec2, context length 24." in card
     if with_baselines:
         assert set(report(workdir)["baselines"]["models"]) == {*report(workdir)["models"], "auto_ets", "auto_theta"}
         assert "| AutoTheta |" in (workdir.evaluation / "report.md").read_text()

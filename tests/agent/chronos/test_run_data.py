@@ -129,7 +129,9 @@ def test_held_out_points_do_not_affect_the_weights(tmp_path: Path) -> None:
     assert all(torch.equal(weights[0][name], weights[1][name]) for name in weights[0])
 
 
-@pytest.mark.parametrize(("export", "held_out"), [("better", True), ("trained", False)])
+@pytest.mark.parametrize(
+    ("export", "held_out"), [("better", True), pytest.param("trained", False, marks=pytest.mark.thorough)]
+)
 def test_the_validation_window_is_not_trained_on(tmp_path: Path, export: str, held_out: bool) -> None:
     """Other points in it do not change the losses, unless nothing is selected and it is training data."""
     base = a_base(tmp_path, "chronos-2")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import closing, nullcontext
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from tests.agent.chronos.builders import FAMILIES, HORIZON, a_family, a_panel
 from tests.agent.chronos.runs import a_base, report, train
 from tests.agent.chronos.training.jobs import Fp16OnTheCpu, a_job
 from tests.agent.chronos.training.jobs import train as fit_job
+from tests.combinations import combinations
 
 SCRATCH = {"d_model": 16, "d_kv": 8, "d_ff": 32, "num_layers": 1, "num_heads": 2}
 NEGLIGIBLE = 1e-10
@@ -42,8 +44,13 @@ def without_level(tmp_path: Path) -> Workdir:
     return workdir
 
 
-@pytest.mark.parametrize("model", ["full", "lora", "scratch"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "model"),
+    combinations(
+        product(FAMILIES, ("full", "lora", "scratch")),
+        quick={("chronos-t5", "full"), ("chronos-bolt", "lora"), ("chronos-2", "scratch")},
+    ),
+)
 def test_all_models_of_a_bf16_run_are_judged_in_bf16(tmp_path: Path, family: str, model: str) -> None:
     """Trained with a negligible learning rate, so trained model and base would differ by their precision alone."""
     workdir, base = without_level(tmp_path), a_base(tmp_path, family)
@@ -65,14 +72,21 @@ def test_all_models_of_a_bf16_run_are_judged_in_bf16(tmp_path: Path, family: str
         assert scores["trained"]["wql"] == pytest.approx(scores["base"]["wql"], rel=1e-6)
 
 
-@pytest.mark.parametrize("trainer", [StepTrainer, Fp16OnTheCpu], ids=["bf16", "fp16"])
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize(
+    ("family", "weights", "precision"),
+    combinations(
+        product(FAMILIES, ("full", "lora"), ("bf16", "fp16")),
+        quick={
+            ("chronos-t5", "lora", "fp16"), ("chronos-bolt", "full", "fp16"), ("chronos-bolt", "lora", "bf16"),
+            ("chronos-2", "full", "bf16"), ("chronos-2", "lora", "fp16"), ("chronos-t5", "full", "bf16"),
+        },
+    ),
+)  # fmt: skip
 def test_training_in_half_precision_leaves_no_trace_in_the_model(
-    panel: Panel, tmp_path: Path, family: str, lora: bool, trainer: type[StepTrainer]
+    panel: Panel, tmp_path: Path, family: str, weights: str, precision: str
 ) -> None:
     """Its forecasts, in fp32 and in half precision, are those of the saved model."""
-    precision = "fp16" if trainer is Fp16OnTheCpu else "bf16"
+    lora, trainer = weights == "lora", {"bf16": StepTrainer, "fp16": Fp16OnTheCpu}[precision]
     chronos = a_family(family)
     job = a_job(panel, family, lora=lora, precision="fp32" if precision == "fp16" else precision)
     chronos.replace_model(job.model)

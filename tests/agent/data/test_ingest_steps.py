@@ -193,7 +193,11 @@ def test_a_change_of_clocks_is_named_as_the_likely_reason(tmp_path: Path) -> Non
     midnights = np.datetime64("2024-03-25T23:00", "ms") + np.arange(14) * np.timedelta64(1, "D")
     midnights[6:] -= np.timedelta64(1, "h")
     outage = quarters[(quarters < np.datetime64("2024-04-01T02:00")) | (quarters >= np.datetime64("2024-04-01T03:00"))]
-    for name, found, said in (("s", spring, True), ("a", autumn, True), ("m", midnights, True), ("o", outage, False)):
+    days = np.datetime64("2024-03-01", "ms") + np.arange(60) * np.timedelta64(1, "D")
+    closed = np.delete(days, 31)  # the whole Monday after it, which no change of clocks takes away
+    named = {"s": spring, "a": autumn, "m": midnights, "o": outage, "c": closed}
+    for name, found in named.items():
+        said = name not in ("o", "c")
         zone = pa.timestamp("ms", "UTC") if name == "m" else pa.timestamp("ms")
         path = a_file(
             tmp_path, item_id=["a"] * len(found), timestamp=pa.array(found).cast(zone), target=range(len(found))

@@ -134,7 +134,10 @@ def test_a_report_has_every_part(tmp_path: Path) -> None:
     text = shown(material(tmp_path))
     parts = ("Time line", "Training", "Step time", "GPU utilisation", "Forecasts and what was observed",
              "one of the worst forecasts", "Models compared", "Errors by forecast step", "Cost", "$0.41 of $5.00",
-             "Use the model", "from_pretrained", "ab" * 32, "Configuration", "prediction_length: 6", "torch",
+             "Use the model", "from_pretrained",
+             f"chronos-ec2 forecast --model run:{RUN_ID} --data DATA --horizon 6",
+             "pipeline.predict_df(history, prediction_length=6)",
+             "ab" * 32, "Configuration", "prediction_length: 6", "torch",
              "Tesla T4, 16 GiB", "weights of step 30")  # fmt: skip
     assert [part for part in parts if part not in text] == []
 
@@ -161,9 +164,14 @@ def test_an_evaluate_job_shows_its_models_beside_the_best_one(tmp_path: Path) ->
         "series": {"judged": 40, "of": 41},
         "best_minus": {"amazon/chronos-2": {"wql": difference, "mase": difference}},
         "by_horizon": {"run:A": [{"mase": 0.5, "wql": 0.1}], "amazon/chronos-2": [{"mase": 0.6, "wql": 0.2}]},
-        "baselines": None,
-    }
+        "baselines": {
+            "series": 30, "of": 40, "models": {"run:A": SCORES, "auto_ets": NAIVE},
+            "best_minus": {"auto_ets": {"wql": difference, "mase": difference}},
+        },
+    }  # fmt: skip
     text = shown(of_job(tmp_path, Job.EVALUATE, ended={"steps": 12, "comparison": comparison}))
+    assert "Beside statistical models, on 30 of 40 series" in text
+    assert "AutoETS 0.8000" in text
     assert "WQL of run:A minus this, 95 % interval" in text
     assert "amazon/chronos-2 0.8000 0.1432" in text
     assert "-0.0168 (-0.0300 to -0.0012)" in text

@@ -7,7 +7,7 @@ from datetime import timedelta
 import pytest
 
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.parsing.times import check_span, short_span
+from chronos_ec2.domain.parsing.times import brief_span, check_span, short_span
 
 LEAST, MOST = timedelta(minutes=1), timedelta(days=7)
 
@@ -42,3 +42,14 @@ def test_a_duration_out_of_range_names_the_range(text: str) -> None:
 @pytest.mark.parametrize("text", ["45s", "90m", "2h", "100s"])
 def test_a_duration_is_written_as_it_is_read(text: str) -> None:
     assert short_span(check_span(text, "--wait", timedelta(0), MOST)) == text
+
+
+@pytest.mark.parametrize(
+    ("seconds", "text"),
+    [
+        (-3, "0s"), (0.9, "0s"), (119.9, "119s"), (120, "2m"), (7199, "119m"), (7200, "2.0h"), (172_799, "48.0h"),
+        (172_800, "2d"), (863_999, "9d"),
+    ],
+)  # fmt: skip
+def test_a_column_has_short_durations(seconds: float, text: str) -> None:
+    assert brief_span(timedelta(seconds=seconds)) == text

@@ -131,6 +131,9 @@ ONCE_FAILED: dict[str, Scenario] = {
         lost_events=1.0,
         faults=(InjectedFault(FaultKind.PANIC, 156.59), InjectedFault(FaultKind.FORGED_SUSPECT, 358.74)),
     ),
+    "a trainer failed before S3 had let its agent claim the run": Scenario(
+        1, lost_events=1.0, outages=(Outage("s3", 60, 120),), faults=(InjectedFault(FaultKind.USER_CODE, 120),)
+    ),
     "launchers of one attempt overlapped, and each started an instance": Scenario(
         1,
         preemptions_left=5,

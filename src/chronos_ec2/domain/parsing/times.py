@@ -39,6 +39,15 @@ def human_span(span: timedelta) -> str:
     return f"{seconds // 60} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
 
 
+def brief_span(span: timedelta) -> str:
+    """A duration for a column of a table: 45s, 55m, 3.2h, 12d."""
+    seconds = max(span.total_seconds(), 0.0)
+    for size, unit, most in ((1, "s", 120), (60, "m", 120)):
+        if seconds < size * most:
+            return f"{int(seconds / size)}{unit}"
+    return f"{seconds / 3600:.1f}h" if seconds < 48 * 3600 else f"{int(seconds / 86400)}d"
+
+
 def check_span(value: str, where: str, least: timedelta, most: timedelta) -> timedelta:
     """The duration in `value`, such as 90s, 30m or 2h. Raises InvalidInput for `where`."""
     remedy = f"between {short_span(least)} and {short_span(most)}, such as 90s, 30m or 2h"

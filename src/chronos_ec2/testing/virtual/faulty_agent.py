@@ -17,9 +17,9 @@ class FaultyAgent(VirtualAgent):
     _cut_until: float = 0.0
 
     def fail(self) -> None:
-        """The trainer fails, and its agent records it."""
+        """The trainer fails, and its agent records it. Before the claim there is no trainer."""
         self.catch_up()
-        if self.alive:
+        if self.alive and self.claimed:
             self._leave(FAILED)
 
     def interrupt(self) -> None:

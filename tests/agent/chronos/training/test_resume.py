@@ -24,28 +24,24 @@ from agent.data.panel import Panel
 from chronos_ec2.domain.errors import InvalidInput
 from tests.agent.chronos.builders import FAMILIES
 from tests.agent.chronos.training.jobs import STEPS, Fp16OnTheCpu, Killed, a_job, assert_equal, train
+from tests.combinations import combinations
 
 BY_PAIRS = {
-    ("chronos-2", False, "fp32", 0), ("chronos-2", True, "fp16", 2), ("chronos-bolt", False, "fp16", 2),
-    ("chronos-bolt", True, "fp32", 0), ("chronos-t5", False, "fp32", 2), ("chronos-t5", True, "fp16", 0),
+    ("chronos-2", "full", "fp32", 0), ("chronos-2", "lora", "fp16", 2), ("chronos-bolt", "full", "fp16", 2),
+    ("chronos-bolt", "lora", "fp32", 0), ("chronos-t5", "full", "fp32", 2), ("chronos-t5", "lora", "fp16", 0),
 }  # fmt: skip
-"""Every pair of family, weights, precision and workers; the other combinations are thorough."""
+"""Every pair of family, weights, precision and workers."""
+EACH_FAMILY = {("chronos-2", "full"), ("chronos-bolt", "lora"), ("chronos-t5", "full")}
 
 
 @pytest.mark.parametrize(
-    ("family", "lora", "precision", "workers"),
-    [
-        pytest.param(
-            *one,
-            marks=() if one in BY_PAIRS else pytest.mark.thorough,
-            id=f"{one[0]}-{'lora' if one[1] else 'full'}-{one[2]}-{one[3]}",
-        )
-        for one in product(FAMILIES, (False, True), ("fp32", "fp16"), (0, 2))
-    ],
+    ("family", "weights", "precision", "workers"),
+    combinations(product(FAMILIES, ("full", "lora"), ("fp32", "fp16"), (0, 2)), quick=BY_PAIRS),
 )
 def test_resume_is_bit_for_bit_after_a_kill_between_checkpoints(
-    panel: Panel, tmp_path: Path, family: str, lora: bool, precision: str, workers: int
+    panel: Panel, tmp_path: Path, family: str, weights: str, precision: str, workers: int
 ) -> None:
+    lora = weights == "lora"
     trainer_class = Fp16OnTheCpu if precision == "fp16" else StepTrainer
     settings = {"precision": precision, "workers": workers}
     _, straight = train(a_job(panel, family, lora, **settings), tmp_path / "straight", None, trainer_class)
@@ -61,13 +57,13 @@ def test_resume_is_bit_for_bit_after_a_kill_between_checkpoints(
     assert changed
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
-@pytest.mark.parametrize("family", FAMILIES)
-def test_a_complete_run_is_not_trained_further(panel: Panel, tmp_path: Path, family: str, lora: bool) -> None:
-    _, weights = train(a_job(panel, family, lora, schedule="constant"), tmp_path / "run")
+@pytest.mark.parametrize(("family", "weights"), combinations(product(FAMILIES, ("full", "lora")), quick=EACH_FAMILY))
+def test_a_complete_run_is_not_trained_further(panel: Panel, tmp_path: Path, family: str, weights: str) -> None:
+    lora = weights == "lora"
+    _, trained = train(a_job(panel, family, lora, schedule="constant"), tmp_path / "run")
     again, same = train(a_job(panel, family, lora, schedule="constant"), tmp_path / "run")
     assert (again.steps, again.resumed_from, again.complete) == (STEPS, STEPS, True)
-    assert_equal(same, weights)
+    assert_equal(same, trained)
 
 
 def test_the_best_weights_of_a_complete_run_stay_bit_for_bit(panel: Panel, tmp_path: Path) -> None:
@@ -79,7 +75,7 @@ def test_the_best_weights_of_a_complete_run_stay_bit_for_bit(panel: Panel, tmp_p
     assert_equal(same, weights)
 
 
-@pytest.mark.parametrize("lora", [False, True], ids=["full", "lora"])
+@pytest.mark.parametrize("lora", [pytest.param(False, marks=pytest.mark.thorough), True], ids=["full", "lora"])
 def test_resume_of_the_ema_is_bit_for_bit(panel: Panel, tmp_path: Path, lora: bool) -> None:
     early = {"every_steps": 2, "patience": 100}
     settings: dict[str, Any] = {"ema": 0.9, "early_stopping": early, "learning_rate": 0.1}
@@ -113,7 +109,7 @@ def test_the_ema_does_not_affect_the_weights_themselves(panel: Panel, tmp_path: 
     assert_equal(ours, theirs)
 
 
-@pytest.mark.parametrize(("before", "after"), [(0, 2), (2, 0)])
+@pytest.mark.parametrize(("before", "after"), [(0, 2), pytest.param(2, 0, marks=pytest.mark.thorough)])
 def test_resume_is_bit_for_bit_with_another_number_of_workers(
     panel: Panel, tmp_path: Path, before: int, after: int
 ) -> None:

@@ -24,14 +24,17 @@ DEFAULT_STATE = Path(".chronos-ec2/local")
 
 @local.command()
 def up(state: State = DEFAULT_STATE, json: AsJson = False) -> None:
-    """Start the embedded AWS, deploy the stack with sam and simulate EC2. Runs until `local down`."""
+    """Start the embedded AWS, deploy the stack with sam and simulate EC2. Runs until `local down`.
+
+    Prints the lines that point a shell at it: eval "$(chronos-ec2 local up)"
+    """
     from chronos_ec2.local.lifecycle import up as start  # noqa: PLC0415 - needs the extra `local`
 
-    aws = start(state, say=_silent if json else _say)
+    aws = start(state, say=_silent if json else _say_on_stderr)
     if json:
         print_json({"endpoint": aws.endpoint, "variables": aws.variables, "unset": aws.unset})
         return
-    console.print(styled("up", "green"), f" at {aws.endpoint}; to point every AWS client at it, run")
+    _say_on_stderr(f"up at {aws.endpoint}; these lines point a shell at it:")
     for line in aws.shell():
         print(line)
 

@@ -27,6 +27,7 @@ from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.former import find_former
 from chronos_ec2.services.schedules import Started
+from chronos_ec2.services.schedules.ordering import create_schedule, delete_schedule
 from chronos_ec2.services.schedules.plan import planned_run
 
 Name = Annotated[str, typer.Argument(help="The name of a schedule.")]
@@ -90,10 +91,8 @@ def create(
     made = Schedule(name, expression, on_data, run, afterwards, max_cost_per_month)
     if options.plan:
         return
-    if expression:
-        world.timetable.put(name, expression)
     try:
-        world.schedules.orders.create(made)
+        create_schedule(made, world.schedules.orders, world.timetable)
     except LostRace as error:
         raise _exists(name) from error
     if options.json:
@@ -184,8 +183,7 @@ def delete(
         raise _missing(name)
     if not yes:
         confirm(f"delete schedule {name}?")
-    world.schedules.orders.delete(name)
-    world.timetable.remove(name)
+    delete_schedule(name, world.schedules.orders, world.timetable)
     if json:
         print_json({"deleted": name})
     else:

@@ -71,7 +71,7 @@ def follow_run(
     if not json:
         console.print(verdict_line(run))
         console.print(f"cost      {dollars(cost)}")
-        console.print(f"results   s3://{reader.world.stack.bucket}/{environment}/{followed}/")
+        console.field("results   ", f"s3://{reader.world.stack.bucket}/{environment}/{followed}/")
     return run.verdict is not None and run.verdict.outcome is Outcome.SUCCEEDED
 
 

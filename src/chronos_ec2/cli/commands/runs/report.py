@@ -8,15 +8,19 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.commands.runs.groups import report_on_group
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect
+from chronos_ec2.cli.completion import run_ids
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, verdict_line
 from chronos_ec2.client.report import report_of
 from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.report import REPORT
+from chronos_ec2.services.run_queries import newest_run
 
 
 def report(
-    run_id: RunId,
+    run_id: Annotated[
+        str | None, typer.Argument(help="A run id, see `runs`. Default: the newest run.", autocompletion=run_ids)
+    ] = None,
     to: Annotated[Path | None, typer.Option(help="The file to write. Default: RUN/report.html.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,
     environment: Environment = "dev",
@@ -30,6 +34,7 @@ def report(
     started, a smaller one is made here from the records. Of a group: what its runs have brought, as text.
     """
     world = connect(environment, region, bucket)
+    run_id = run_id or newest_run(world.store, environment)
     if group := find_group(world.store, environment, run_id):
         report_on_group(world, group, to, json=json)
         return

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json as jsonlib
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Mapping
+from datetime import datetime
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -12,9 +14,10 @@ from rich.text import Text
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.commands.runs.groups import show_group
 from chronos_ec2.cli.completion import run_ids
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, check_target, connect
 from chronos_ec2.cli.output import (
     as_document,
+    coloured_end,
     coloured_status,
     console,
     dollars,
@@ -23,14 +26,17 @@ from chronos_ec2.cli.output import (
     print_table,
     verdict_line,
 )
+from chronos_ec2.client.comparison import Comparison
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.domain.parsing.times import human_span
-from chronos_ec2.domain.records.run import Run
+from chronos_ec2.domain.parsing.times import brief_span, human_span
+from chronos_ec2.domain.records.lane import MAIN_LANE
+from chronos_ec2.job_config.parse import parse_config
 from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.run_details import RunDetails, config_differences, phases, run_details
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_instances, list_runs
 
+_COLUMNS = ("run", "age", "job", "status", "took", "cost", "type", "")
 Limit = Annotated[int, typer.Option(min=1, help="How many runs to list.")]
 runs = typer.Typer(name="runs", rich_markup_mode=None)
 
@@ -61,36 +67,19 @@ def list_(
     world = connect(environment, region, bucket)
     found, now = list_runs(world.store, environment, limit), world.clock.now()
     listed = list_instances(world.fleet, environment)
-
-    def row(run: RunView | UnreadRun) -> tuple[str | Text, ...]:
-        if isinstance(run, UnreadRun):
-            return run.run_id, "", "", "unknown", "", "unknown", f"could not be read: {run.problem}"
-        status, cost = coloured_status(run.run), dollars(run.cost_usd(now, world.limits, listed))
-        about = filter(None, (verdict_line(run.run) or joined(run.progress), joined(_takes_up(run.run))))
-        return (
-            run.run.run_id,
-            str(run.run.job),
-            run.run.lane.name,
-            status,
-            str(run.run.attempt),
-            cost,
-            Text(", ").join(about),
-        )
-
+    costs = [None if isinstance(run, UnreadRun) else run.cost_usd(now, world.limits, listed) for run in found]
     if json:
         print_json(
             [
-                {"run_id": run.run_id, "error": run.problem}
-                if isinstance(run, UnreadRun)
-                else as_document(run, run.cost_usd(now, world.limits, listed))
-                for run in found
+                {"run_id": run.run_id, "error": run.problem} if isinstance(run, UnreadRun) else as_document(run, cost)
+                for run, cost in zip(found, costs, strict=True)
             ]
         )
         return
     if not found:
         console.print(f"no runs yet in environment {environment}")
         return
-    print_table(("run", "job", "lane", "status", "attempt", "cost", ""), [row(run) for run in found])
+    print_table(_COLUMNS, [_row(run, cost, now) for run, cost in zip(found, costs, strict=True)])
 
 
 @runs.command()
@@ -132,7 +121,7 @@ def show(
     for name, text in lines:
         if text:
             console.field(f"{name:<10}", text)
-    console.field("config    ", one_line(jsonlib.dumps(details.config), 4000))
+    console.field("config    ", ", ".join(_chosen(details.config)))
     console.field("results   ", f"s3://{world.stack.bucket}/{environment}/{run_id}/")
 
 
@@ -141,6 +130,7 @@ def compare(
     run_ids: Annotated[
         list[str], typer.Argument(metavar="RUN RUN...", help="Run ids, see `runs`.", autocompletion=run_ids)
     ],
+    html: Annotated[Path | None, typer.Option(help="Also write the comparison into this HTML file.")] = None,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
@@ -149,32 +139,60 @@ def compare(
     """Compare runs: outcome, time, cost, scores, and the keys in which their configurations differ."""
     if len(run_ids) < 2:
         raise InvalidInput("RUN", "one run cannot be compared", "give two or more; `chronos-ec2 runs` lists them")
+    if html:
+        check_target("--html", html, folder=False)
     world = connect(environment, region, bucket)
     found, cost_of = [run_details(world.store, environment, run_id) for run_id in run_ids], _costs(world, environment)
-    differing = config_differences(found)
+    comparison = Comparison(found, [cost_of(each) for each in found], world.clock.now())
+    if html:
+        html.parent.mkdir(parents=True, exist_ok=True)
+        html.write_bytes(comparison.page())
     if json:
         rows = [
-            dict(as_document(each.view, cost_of(each))) | {"exported": each.exported, "scores": dict(each.scores)}
-            for each in found
+            dict(as_document(each.view, cost)) | {"exported": each.exported, "scores": dict(each.scores)}
+            for each, cost in zip(found, comparison.costs, strict=True)
         ]
-        print_json({"runs": rows, "config": differing})
+        print_json({"runs": rows, "config": config_differences(found), "html": html and str(html)})
         return
-    metrics = sorted({name for each in found for name in each.scores})
-    table: list[tuple[str, Sequence[str | Text]]] = [
-        ("job", [str(each.run.job) for each in found]),
-        ("status", [coloured_status(each.run) for each in found]),
-        ("took", [_took(each.run) for each in found]),
-        ("cost", [dollars(cost_of(each)) for each in found]),
-        ("instance", [each.run.instance_type for each in found]),
-        ("model", [each.exported or "" for each in found]),
-        *((name, [_number(each.scores.get(name)) for each in found]) for name in metrics),
-        *((key, [_value(value) for value in values]) for key, values in differing.items()),
+    print_table(
+        ("", *run_ids),
+        [(name, *values) for name, values in (*comparison.results(), *comparison.configuration())],
+    )
+    if html:
+        console.print(f"comparison  {html}")
+
+
+def _row(run: RunView | UnreadRun, cost: float | None, now: datetime) -> tuple[str | Text, ...]:
+    if isinstance(run, UnreadRun):
+        return run.run_id, "", "", "unknown", "", "unknown", "", f"could not be read: {run.problem}"
+    record, verdict = run.run, run.run.verdict
+    about = [
+        f"lane {record.lane.name}" if record.lane.name != MAIN_LANE else "",
+        f"attempt {record.attempt}" if record.attempt > 1 else "",
+        f"{verdict.cause}: {verdict.message}" if verdict else run.progress,
+        f"takes up {record.parent}" if record.parent else "",
     ]
-    print_table(("", *run_ids), [(name, *cells) for name, cells in table])
+    return (
+        record.run_id, brief_span(now - record.created_at), str(record.job), coloured_end(record),
+        brief_span(run.lasted(now)), dollars(cost), record.instance_type, ", ".join(filter(None, about)),
+    )  # fmt: skip
 
 
-def _takes_up(run: Run) -> str:
-    return f"takes up {run.parent}" if run.parent else ""
+def _chosen(config: Mapping[str, Any]) -> Iterator[str]:
+    """What a configuration says beside the defaults; all of it if it is not one of this release."""
+    try:
+        given = parse_config(dict(config), "request.json").model_dump(mode="json", exclude_defaults=True)
+    except InvalidInput:
+        given = dict(config)
+    yield from _keys(given, "")
+
+
+def _keys(section: Mapping[str, Any], prefix: str) -> Iterator[str]:
+    for key, value in section.items():
+        if isinstance(value, Mapping) and value:
+            yield from _keys(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key} {one_line(value if isinstance(value, str) else jsonlib.dumps(value), 200)}"
 
 
 def _costs(world: OperatorWorld, environment: str) -> Callable[[RunDetails], float | None]:
@@ -187,14 +205,5 @@ def _scores(details: RunDetails) -> str:
     return f"{scores} ({details.exported})" if scores else ""
 
 
-def _took(run: Run) -> str:
-    ended = run.ended_at or (run.phases[-1][1] if run.verdict and run.phases else None)
-    return human_span(ended - run.created_at) if ended else ""
-
-
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.4g}"
-
-
-def _value(value: Any) -> str:
-    return one_line(value if isinstance(value, str) else jsonlib.dumps(value), 60)

@@ -1,0 +1,231 @@
+"""What must hold of schedules and promotions, by the documents in the bucket and by what EC2 bills.
+
+Nothing here calls the code that it judges: documents are read as JSON, and which trigger a run belongs to is known from
+which invocation wrote its request.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from random import Random
+from typing import Any
+
+from chronos_ec2.domain.records.lane import Lane
+from verification.lifecycle.plan import CAP, Plan
+from verification.simulation.faulty_aws import Caller
+from verification.simulation.guarantees import SWEEP
+from verification.simulation.ledger import USD_PER_HOUR, Record
+from verification.simulation.oracles.oracle import Oracle
+from verification.simulation.system import System
+
+_MARGIN, _NAIVE = 0.1, 0.3
+"""By how much a model must be better to be significantly better; how good the seasonal naive forecast is."""
+_CALLS = 30.0
+_REPORTED = SWEEP + _CALLS
+"""By how many seconds the books of a run may differ from EC2's."""
+
+
+@dataclass(frozen=True, slots=True)
+class Trigger:
+    """What a run is started for: the time that a schedule's invocation is about, or the run that it follows."""
+
+    schedule: str
+    about: str
+    asked: bool = False
+
+
+@dataclass(slots=True)
+class Findings:
+    """What a history showed. Each list says what went wrong."""
+
+    runs_of_unchanged_data: list[str] = field(default_factory=list)
+    double_runs: list[str] = field(default_factory=list)
+    over_month_cap: list[str] = field(default_factory=list)
+    lost_forecasts: list[str] = field(default_factory=list)
+    worse_promoted: list[str] = field(default_factory=list)
+    lost_promotions: list[str] = field(default_factory=list)
+    left: list[str] = field(default_factory=list)
+    runs: int = 0
+    promotions: int = 0
+    triggers: int = 0
+
+    @property
+    def failed(self) -> list[str]:
+        """Everything that went wrong."""
+        return [text for name in VIOLATIONS for text in getattr(self, name)]
+
+
+VIOLATIONS = (
+    "runs_of_unchanged_data", "double_runs", "over_month_cap", "lost_forecasts", "worse_promoted", "lost_promotions",
+    "left",
+)  # fmt: skip
+"""The lists of Findings."""
+
+
+class LifecycleOracle(Oracle):
+    """Watches requests, instances, final records and the champion pointer."""
+
+    def __init__(self, system: System, plan: Plan) -> None:
+        super().__init__(system)
+        self._plan = plan
+        self.found = Findings()
+        self.working_for: dict[Caller, Trigger] = {}
+        self._triggers: dict[str, Trigger] = {}
+        """By run."""
+        self._fired: dict[Trigger, str] = {}
+        self._begun: dict[str, int] = {}
+        """By run, how many of its attempts have an instance."""
+        self._trained: dict[str, str] = {}
+        """By schedule, the data of its last training that has succeeded."""
+        self.champions: list[str] = []
+        """The run of each version of the pointer, the first first."""
+        self._by_conclusion: set[str] = set()
+        self._holders: dict[Lane, str] = {}
+
+    # --- what is written ---------------------------------------------------------------------------------------
+
+    def was_written(self, key: str, body: bytes) -> None:
+        """An object of the bucket was written."""
+        name = key.rpartition("/")[2]
+        if name == "champion.json":
+            self._promoted(json.loads(body))
+            return
+        if name not in ("request.json", "state.json"):
+            return
+        run_id = key.split("/")[1]
+        trigger = self.working_for.get(self._system.noise.caller)
+        if name == "request.json" and trigger is not None:
+            self._triggers.setdefault(run_id, trigger)
+        elif name == "state.json" and self._succeeded(json.loads(body)) and run_id in self._triggers:
+            request = self._request(run_id)
+            if request["job"] == "train":
+                self._trained[self._triggers[run_id].schedule] = _data(request)
+
+    def lock_was_written(self, key: str) -> None:
+        """A lane is taken, or free: then its run is concluded."""
+        super().lock_was_written(key)
+        lane = Lane.from_state_key(key)
+        record = self._system.record_in(lane)
+        if lane is None:
+            return
+        if record is not None:
+            self._holders[lane] = record["run_id"]
+        elif (run_id := self._holders.pop(lane, None)) is not None:
+            self._concluded(run_id)
+
+    # --- runs --------------------------------------------------------------------------------------------------
+
+    def begins(self, instance_id: str) -> None:
+        """EC2 starts an instance: if it is the first of a run of a schedule, that run begins."""
+        one = self._system.fleet.bill[instance_id]
+        run_id, trigger = one.run_id, self._triggers.get(one.run_id)
+        if trigger is None:
+            return
+        before = self._fired.setdefault(trigger, run_id)
+        if before != run_id or self._begun.get(run_id, 0) >= one.attempt:
+            self.found.double_runs.append(f"{run_id} begins for {trigger}, for which {before} had begun")
+        self._begun[run_id] = max(one.attempt, self._begun.get(run_id, 0))
+        request = self._request(run_id)
+        unchanged = request["job"] == "train" and self._trained.get(trigger.schedule) == _data(request)
+        if unchanged and not trigger.asked:
+            self.found.runs_of_unchanged_data.append(f"{run_id} begins, with the data of the last that succeeded")
+        self._month_must_suffice(run_id, trigger)
+
+    def _month_must_suffice(self, run_id: str, trigger: Trigger) -> None:
+        limit, month = self._plan.month, _month(trigger)
+        if limit is None:
+            return
+        committed = allowed = 0.0
+        for other, its in self._triggers.items():
+            if other not in self._begun or its.schedule != trigger.schedule or _month(its) != month:
+                continue
+            over = other != run_id and self._system.objects.holds(f"dev/{other}/state.json")
+            bills = [one for one in self._system.fleet.bill.values() if one.run_id == other]
+            for one in bills if over else ():
+                price = USD_PER_HOUR[one.instance_type] / 3600
+                committed += price * ((one.ended or self._system.time.seconds) - one.launched)
+                allowed += price * _REPORTED
+            committed += 0.0 if over else CAP
+        if committed > limit + allowed:
+            self.found.over_month_cap.append(f"{run_id} begins, and ${committed:.2f} of ${limit:.2f} are committed")
+
+    # --- promotions --------------------------------------------------------------------------------------------
+
+    def comparison(self, run_id: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+        """What an instance measures: the models that its own is compared with, and those that it is better than."""
+        promotion = self._request(run_id)["promotion"]
+        if promotion is None:
+            return None
+        champion = self._version(promotion["compared_with"])
+        compared = ("seasonal_naive", "champion") if champion else ("seasonal_naive",)
+        better = [name for name in compared if self._better(run_id, champion if name == "champion" else None)]
+        return compared, tuple(better)
+
+    def _promoted(self, document: Mapping[str, Any]) -> None:
+        run_id, former = document["run_id"], self.champions[-1] if self.champions else None
+        self.champions.append(run_id)
+        if document["seq"] != len(self.champions):
+            self.found.lost_promotions.append(f"version {document['seq']} is written as the {len(self.champions)}.")
+        if document["how"] != "conclusion":
+            return
+        self.found.promotions += 1
+        if not self._better(run_id, former) or run_id in self._by_conclusion:
+            self.found.worse_promoted.append(f"{run_id} takes the place of {former}")
+        self._by_conclusion.add(run_id)
+
+    def _concluded(self, run_id: str) -> None:
+        """A run is over: its model is the champion if it is better than the one that is still the champion."""
+        objects = self._system.objects
+        if run_id not in self._triggers or not objects.holds(f"dev/{run_id}/state.json"):
+            return
+        promotion = self._request(run_id)["promotion"]
+        if not self._succeeded(json.loads(objects.body(f"dev/{run_id}/state.json"))) or promotion is None:
+            return
+        better = self._better(run_id, self._version(promotion["compared_with"]))
+        if better and promotion["compared_with"] == len(self.champions) and run_id not in self._by_conclusion:
+            self.found.lost_promotions.append(f"{run_id} is better than the champion, and is not promoted")
+
+    def _version(self, seq: int) -> str | None:
+        return self.champions[seq - 1] if seq else None
+
+    def _better(self, run_id: str, other: str | None) -> bool:
+        return self._quality(run_id) > (_NAIVE if other is None else self._quality(other)) + _MARGIN
+
+    def _quality(self, run_id: str) -> float:
+        return Random(f"{self._plan.scenario.seed} {run_id}").random()
+
+    # --- at the end --------------------------------------------------------------------------------------------
+
+    def at_the_end(self) -> None:
+        """Nothing lives and nothing is locked; each training that has succeeded was followed."""
+        found = self.found
+        found.left = [*self.ending.leaks(), *self.ending.stuck()]
+        found.runs, found.triggers = len(self._begun), len(set(self.working_for.values()))
+        objects = self._system.objects
+        for run_id in self._begun:
+            state = f"dev/{run_id}/state.json"
+            follows = self._request(run_id)["schedule"] is not None
+            if not (follows and objects.holds(state) and self._succeeded(json.loads(objects.body(state)))):
+                continue
+            note = f"dev/followed/{run_id}.json"
+            following = json.loads(objects.body(note))["run_id"] if objects.holds(note) else ""
+            if following is not None and following not in self._begun:
+                found.lost_forecasts.append(f"{run_id} has succeeded, and no forecast follows")
+
+    def _request(self, run_id: str) -> dict[str, Any]:
+        return dict(json.loads(self._system.objects.body(f"dev/{run_id}/request.json")))
+
+    @staticmethod
+    def _succeeded(record: Record) -> bool:
+        return bool((record["verdict"] or {}).get("outcome") == "succeeded")
+
+
+def _data(request: Mapping[str, Any]) -> str:
+    return json.dumps(request["dataset"])
+
+
+def _month(trigger: Trigger) -> str:
+    return f"{datetime.fromisoformat(trigger.about):%Y-%m}"
