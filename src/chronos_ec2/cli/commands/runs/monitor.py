@@ -32,7 +32,7 @@ def monitor(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Follow a run until it is over and its instance is gone, or a group until it has ended.
+    """Follow a run until it is over and its instance is gone. A group is followed until all of its runs have ended.
 
     Shows progress, cost and the latest end on a terminal; elsewhere a line for each change.
 
