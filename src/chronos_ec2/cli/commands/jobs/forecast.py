@@ -79,7 +79,8 @@ def forecast(
         raise InvalidInput("--parallel" if name is None else "--name", "is for --shards", "give --shards too")
     group = None
     if shards is not None:
-        group = Grouping(name, Purpose.SHARDS, shards, parallel or flags.PARALLEL, lambda one: _split(one, shards))
+        at_a_time = flags.PARALLEL if parallel is None else parallel
+        group = Grouping(name, Purpose.SHARDS, shards, at_a_time, lambda one: _split(one, shards))
     start(Work(described, config, None, data, future, timestamp_format, to, group=group), options)
 
 
