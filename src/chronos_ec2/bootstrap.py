@@ -18,7 +18,7 @@ from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerSweep, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -41,6 +41,7 @@ from chronos_ec2.ports import (
     Prices,
     SetupChecks,
     Stack,
+    SweepSchedule,
     Timetable,
 )
 from chronos_ec2.run_store import RunStore
@@ -96,6 +97,7 @@ class OperatorWorld:
     schedules: Schedules
     groups: Groups
     timetable: Timetable
+    sweep: SweepSchedule
 
     def launch_preparation(self, report: Callable[[str], None], warn: Callable[[str], None]) -> LaunchPreparation:
         """What prepares launches; `report` gets each slow step, `warn` each likely mistake."""
@@ -237,6 +239,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
         timetable=SchedulerTimetable(
             scheduler, stack.schedule_group, stack.schedule_role_arn, stack.launcher_function_arn
         ),
+        sweep=SchedulerSweep(scheduler, stack.name),
         prices=prices,
         hub=HuggingFaceHub(),
         catalogue=Ec2Catalogue(ec2),

@@ -32,7 +32,7 @@ from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerSweep, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -239,6 +239,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "SchedulerDeadlines.schedule": lambda wire: _deadlines(wire).schedule("i-0123456789abcdef0", AT),
     "SchedulerDeadlines.scheduled": lambda wire: _deadlines(wire).scheduled(),
     "SchedulerDeadlines.cancel": lambda wire: _deadlines(wire).cancel("i-0123456789abcdef0"),
+    "SchedulerSweep.switch": lambda wire: SchedulerSweep(wire.client("scheduler"), "chronos-ec2-dev").switch(on=False),
     "SnsNotifier.publish": lambda wire: SnsNotifier(wire.client("sns"), TOPIC).publish(_MESSAGE),
     "StackSetupChecks.bucket_sends_events": lambda wire: _checks(wire).bucket_sends_events(),
     "StackSetupChecks.bucket_region": lambda wire: _checks(wire).bucket_region(),

@@ -28,13 +28,18 @@ _REPORTED = SWEEP + _CALLS
 """By how many seconds the books of a run may differ from EC2's."""
 
 
+Measured = tuple[tuple[str, ...], tuple[str, ...]]
+"""The models that one is compared with, and those that it is better than."""
+
+
 @dataclass(frozen=True, slots=True)
 class Trigger:
-    """What a run is started for: the time that a schedule's invocation is about, or the run that it follows."""
+    """What a run is started for: the time that a schedule's invocation is for, or the run that it comes after."""
 
     schedule: str
-    about: str
+    at: str
     asked: bool = False
+    after: str = ""
 
 
 @dataclass(slots=True)
@@ -154,7 +159,7 @@ class LifecycleOracle(Oracle):
 
     # --- promotions --------------------------------------------------------------------------------------------
 
-    def comparison(self, run_id: str) -> tuple[tuple[str, ...], tuple[str, ...]] | None:
+    def comparison(self, run_id: str) -> Measured | None:
         """What an instance measures: the models that its own is compared with, and those that it is better than."""
         promotion = self._request(run_id)["promotion"]
         if promotion is None:
@@ -228,4 +233,4 @@ def _data(request: Mapping[str, Any]) -> str:
 
 
 def _month(trigger: Trigger) -> str:
-    return f"{datetime.fromisoformat(trigger.about):%Y-%m}"
+    return f"{datetime.fromisoformat(trigger.at):%Y-%m}"

@@ -121,6 +121,7 @@ class Schedules:
             if isinstance(lock, ReadFailed):
                 raise ServiceUnavailable(lock.problem)
             ledger = self.with_ends(read.ledger)
+            marked = self._marked(invocation)
             request, existing = self._request(invocation)
             now = self.clock.now()
             budget = request.budget
@@ -131,7 +132,9 @@ class Schedules:
             decision = decide(
                 Situation(
                     entry, ledger, lock, now, invocation.schedule.max_cost_per_month_usd,
-                    enabled=invocation.schedule.enabled, asked=invocation.asked, complete=self._complete(invocation),
+                    enabled=invocation.schedule.enabled, asked=invocation.asked,
+                    # The same mark before and after the files were listed: none of them is of another upload.
+                    complete=marked is not None and marked == self._marked(invocation),
                 )
             )  # fmt: skip
             if isinstance(decision, Nothing):
@@ -180,8 +183,10 @@ class Schedules:
         final = final_record(self.store, self.environment, entry.run_id)
         return entry if final is None else entry.ended(final)
 
-    def _complete(self, invocation: _Invocation) -> bool:
-        return self.store.objects.read(success_key(self.environment, invocation.planned.data_path)) is not None
+    def _marked(self, invocation: _Invocation) -> datetime | None:
+        """When the data set was whole, None if it is not now."""
+        found = self.store.objects.read(success_key(self.environment, invocation.planned.data_path))
+        return found.written_at if found else None
 
     def _tell(self, schedule: Schedule, nothing: Nothing) -> None:
         name, now, lane = f"schedule-{schedule.name}", self.clock.now(), schedule.run.request.lane
