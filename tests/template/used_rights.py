@@ -45,7 +45,7 @@ NOT_BY_OUR_CALLS = {
     "* logs:PutLogEvents *": "Lambda writes the log, in the function's role",
     f"{DEADLINE} ec2:TerminateInstances *": "Scheduler ends an instance at its deadline",
     "RunScheduleRole lambda:InvokeFunction *-launcher": "Scheduler calls the launcher",
-    "LauncherRole s3:DeleteObject */incidents/schedule-[*]": "a message that SNS refuses",
+    "LauncherRole s3:DeleteObject */incidents/*": "a message that SNS refuses",
     "SweepScheduleRole lambda:InvokeFunction *-sweep": "Scheduler calls the sweep",
     "* ec2:DeleteVolume *:network-interface/*": "of one statement with the next, which EC2 never asks for",
     "* ec2:DeleteNetworkInterface *:volume/*": "of one statement with the one before, which EC2 never asks for",
