@@ -26,7 +26,7 @@ from verification.lifecycle.plan import Upload, draw
 from verification.simulation.system import Parts
 
 
-@pytest.mark.parametrize(("first", "count"), [(0, 30), pytest.param(1000, 600, marks=pytest.mark.thorough)])
+@pytest.mark.parametrize(("first", "count"), [(0, 20), pytest.param(1000, 600, marks=pytest.mark.thorough)])
 def test_each_trigger_starts_one_run_within_its_month_and_no_worse_model_is_promoted(first: int, count: int) -> None:
     found = lifecycle_histories(count, first)
     assert found.violations == 0, found.failed
@@ -162,6 +162,7 @@ def test_an_oracle_finds_what_it_guards_broken(name: str) -> None:
     assert any(getattr(found_in(defect, seed), defect.finding) for seed in range(20))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize("name", DEFECTS)
 def test_without_the_defect_it_finds_nothing(name: str) -> None:
     whole = replace(DEFECTS[name], parts=PARTS, schedules=Schedules)
