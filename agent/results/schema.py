@@ -141,17 +141,18 @@ class Comparison(_Part):
 class Forecast(_Part):
     """What a forecast job has written: rows of `items` series, between two times, in parts.
 
-    `left_out`: series without any number, which have no forecast. `quantiles_cross`: the rows in which a quantile is
+    There is none if no series falls to the run's shard. `left_out`: series without any number, which have no forecast.
+    `quantiles_cross`: the rows in which a quantile is
     below one of a lower level.
     """
 
     rows: Count
     items: Count
     left_out: Count
-    first_timestamp: str
-    last_timestamp: str
+    first_timestamp: str | None
+    last_timestamp: str | None
     quantiles_cross: Count
-    parts: Annotated[int, Field(ge=1)]
+    parts: Count
     format: Literal["parquet", "csv"]
     model: str
     family: str

@@ -45,6 +45,7 @@ from chronos_ec2.ports import (
     Timetable,
 )
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.services.schedules import Schedules
@@ -94,6 +95,7 @@ class OperatorWorld:
     clock: Clock
     limits: Limits
     schedules: Schedules
+    groups: Groups
     timetable: Timetable
     sweep: SweepSchedule
 
@@ -213,6 +215,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     # The operator may start instances, so no function is asked.
     launcher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock, stack.bounds)
     schedules = Schedules(environment, store, launcher, notifier, clock, place, stack.stack_id)
+    groups = Groups(schedules)
     return OperatorWorld(
         stack=stack,
         store=store,
@@ -230,8 +233,9 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             lambda service: client(service, region), stack.launch_template_id, stack.subnet_ids
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, schedules, clock, limits, place, prices),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, groups, clock, limits, place, prices),
         schedules=schedules,
+        groups=groups,
         timetable=SchedulerTimetable(
             scheduler, stack.schedule_group, stack.schedule_role_arn, stack.launcher_function_arn
         ),

@@ -221,3 +221,15 @@ def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
     assert problems(training) == []
     assert {"eval/report.md", "eval/report.json", "eval/series.parquet", "forecasts.parquet"} < world.names()
     assert not any(name.startswith("models/") for name in world.names())
+
+    # What an instance leaves that is lost after its only model: the next one loads none, and says the same.
+    following, lost = World(), world.memory.objects
+    for key, _ in lost.keys(""):
+        if key.startswith("cached-datasets/") or "/checkpoints/" in key:
+            following.memory.objects.write(key, lost.body(key))
+    launch(following, EVALUATE, job=Job.EVALUATE, models=(model,), attempt=2)
+    assert run_to_end(following, a_workdir(tmp_path / "following")) == SUCCEEDED
+    again = following.document("training.json")
+    assert again["resumed_from_step"] == 12
+    assert again["comparison"] == training["comparison"]
+    assert body(following, "forecasts.parquet") == body(world, "forecasts.parquet")

@@ -259,6 +259,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "AwsPrices.spot": lambda wire: _prices(wire).spot("us-east-1", "g5.xlarge"),
     "AwsPrices.gib_month": lambda wire: _prices(wire).gib_month("us-east-1"),
     "AwsPrices.public_ipv4": lambda wire: _prices(wire).public_ipv4("us-east-1"),
+    "LambdaRelauncher.advance": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").advance(launching(), "sales"),
     "LambdaRelauncher.follow": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").follow(launching(), "nightly"),
     "SchedulerTimetable.put": lambda wire: _timetable(wire).put("nightly", "cron(0 3 * * ? *)"),
     "SchedulerTimetable.remove": lambda wire: _timetable(wire).remove("nightly"),

@@ -121,7 +121,7 @@ COMMANDS = (
             ("launch --config train.yaml --promote better --model-name demand --json", OK, "scheduler s3 ec2", True),
             (f"launch --resume {FAILED} --json", MEND, "s3", False),
             ("launch --config train.yaml --data ./good.csv --plan --json", OK, "s3", False),
-            (_FORECAST, OK, "s3", False),
+            (f"{_FORECAST} --shards 3 --parallel 2 --name parts", OK, "s3", False),
             (_EVALUATE, OK, "s3", False),
             (f"monitor {FAILED} --compact", LEFT, "s3", False),
             (f"results {TRAINED} --to results --checkpoints --json", OK, "s3", False),

@@ -68,7 +68,7 @@ A_REQUEST = Request(
     Promotion("default", Promote.BETTER, 3),
     Job.FORECAST, (DataObject("cached-datasets/b.parquet", 5, '"0a1c"'),),
     (ModelReference("amazon/chronos-2", "s3://bucket/cached-datasets/models/4/", (("config.json", "4" * 64),)),),
-    schedule="nightly",
+    schedule="nightly", group="sales",
 )  # fmt: skip
 A_CLAIM = Claim(RUN_ID, 2, INSTANCE_ID, "3f8e2a6c-boot", "00ff")
 A_STATUS = StatusReport(
@@ -115,7 +115,18 @@ OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
     | {"launching", "waiting", "launched_at", "claimed_at", "ended_at", "parent", "models"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit", "parent", "budget", "promotion", "schedule", *SPANS},
+    "request": {
+        "market",
+        "log_group",
+        "code_sha256",
+        "commit",
+        "parent",
+        "budget",
+        "promotion",
+        "schedule",
+        "group",
+        *SPANS,
+    },
     "claim": set(),
     "status": set(),
     "outcome": {"cleanup", "comparison"},
