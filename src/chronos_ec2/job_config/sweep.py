@@ -95,10 +95,10 @@ def _combinations(grid: Grid, path: Path) -> tuple[dict[str, Any], ...]:
 
 def _combination(values: Mapping[str, list[Any]], number: int) -> dict[str, Any]:
     found = {}
-    for key, each in reversed(values.items()):
+    for key, each in reversed([*values.items()]):
         number, index = divmod(number, len(each))
         found[key] = each[index]
-    return dict(reversed(found.items()))
+    return dict(reversed([*found.items()]))
 
 
 def _check_windows(config: TrainingConfig, path: Path) -> None:
