@@ -25,11 +25,26 @@ help: ## Show this list
 .PHONY: venv
 venv: $(INSTALLED) ## Install the package and everything it needs into .venv
 
-$(INSTALLED): pyproject.toml constraints.txt
-	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: make PYTHON=python3.x")'
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -c constraints.txt -e '.[agent,local,dev]'
+# Wheels alone, each with its hash, and no other: a source archive would be built with packages that no lock names.
+INSTALL := $(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps
+LOCKED := $(INSTALL) --only-binary :all: --require-hashes -r requirements
+PACKAGE := $(INSTALL) --no-build-isolation -e .
+PYTHON_VENV := $(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11) and "Python 3.11 or later is needed: \
+  make PYTHON=python3.x")' && $(PYTHON) -m venv $(VENV)
+
+$(INSTALLED): pyproject.toml requirements/dev.txt requirements/cpu.txt requirements/cuda.txt
+	$(PYTHON_VENV)
+	$(LOCKED)/dev.txt
+	$(LOCKED)/cpu.txt 2> /dev/null || $(LOCKED)/cuda.txt
+	$(PACKAGE)
+	$(BIN)/python -m pip check
 	touch $@
+
+.PHONY: cli
+cli: ## Install the command line alone into .venv, as a laptop needs it
+	$(PYTHON_VENV)
+	$(LOCKED)/cli.txt
+	$(PACKAGE)
 
 .PHONY: demo
 demo: venv ## Deploy onto an embedded AWS, train, forecast, end a hung run, drill: build/demo
@@ -128,21 +143,31 @@ bench-gpu: ## Measure on a GPU what only it can show, in nine minutes: build/ben
 agent-env: venv ## Install the instance's locked packages and train with them
 	$(BIN)/python -m tools.agent_lock
 
-# uv resolves for the oldest Python that README admits, and keeps what is pinned unless UPGRADE is set.
+# uv resolves for every Python from the oldest that README admits on, or for that of Lambda and the instance, and keeps
+# what is pinned unless UPGRADE is set. A lock has the hashes of all files of a version, so that it serves each platform.
 PIN = $(BIN)/uv pip compile --quiet --no-config --custom-compile-command 'make lock' --no-annotate --only-binary :all: \
-  --python-platform x86_64-manylinux_2_28 $(if $(UPGRADE),--upgrade)
-TOOL = $(PIN) --python-version 3.11.2 - -o
-LAMBDA = $(PIN) --python-version 3.13 - -o
+  --generate-hashes $(if $(UPGRADE),--upgrade)
+TOOL = $(PIN) --universal --python-version 3.11.2 - -o
+LAMBDA = $(PIN) --python-platform x86_64-manylinux_2_28 --python-version 3.13 - -o
 LOCAL := src/chronos_ec2/local
+TORCH = $(shell sed -n 's/^torch==\([0-9.]*\)+cpu.*/\1/p' requirements/cpu.txt)
+# torch and what it needs for CUDA have a lock of their own.
+SPLIT := /^\#/ { print > dev; print > cuda; next } \
+  /^[a-z]/ { to = /^(cuda-|nvidia-|torch=|triton=)/ && !/^nvidia-ml-py=/ ? cuda : dev } { print > to }
 
 .PHONY: lock
-lock: venv ## Pin all dependencies again: UPGRADE=1 for the newest versions
-	$(PIN) --python-version 3.11.2 -c <(echo 'torch==2.13.0') --all-extras pyproject.toml -o constraints.txt
-	printf '%s\n' boto3 aws-lambda-powertools | $(LAMBDA) functions/requirements.txt -c constraints.txt --generate-hashes
+lock: venv ## Pin all dependencies again, with hashes: UPGRADE=1 for the newest versions
+	@mkdir -p build
+	cat requirements/dev.txt requirements/cuda.txt > build/lock.txt
+	printf '%s\n' setuptools torch==$(TORCH) | $(TOOL) build/lock.txt --all-extras pyproject.toml
+	awk -v dev=requirements/dev.txt -v cuda=requirements/cuda.txt '$(SPLIT)' build/lock.txt
+	echo setuptools | $(TOOL) requirements/cli.txt -c requirements/dev.txt --extra data --extra hub pyproject.toml
+	printf '%s\n' boto3 aws-lambda-powertools | $(LAMBDA) functions/requirements.txt -c requirements/dev.txt
 	$(BIN)/python -m tools.agent_lock --renew
 	echo 'aws-sam-cli' | $(TOOL) $(LOCAL)/sam-requirements.txt
 	echo 'ministack[full]' | $(TOOL) $(LOCAL)/emulator-requirements.txt
-	echo 'awscli<2' | $(LAMBDA) $(LOCAL)/instance-requirements.txt
+	echo 'awscli<2' | $(LAMBDA) $(LOCAL)/ec2/instance-requirements.txt
+	echo 'pip' | $(LAMBDA) $(LOCAL)/ec2/pip-requirements.txt
 	printf '%s\n' awslambdaric boto3 | $(LAMBDA) $(LOCAL)/lambda-runtime-requirements.txt
 	printf '%s\n' checkov cloudsplaining | $(TOOL) verification/template/scan-requirements.txt
 	echo 'c7n' | $(TOOL) verification/functions/peer-requirements.txt

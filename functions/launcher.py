@@ -1,4 +1,4 @@
-"""Starts instances for the watchdog, which may not start them itself, and the runs of schedules."""
+"""Starts instances for the watchdog, which may not start them itself, and the runs of schedules and groups."""
 
 from __future__ import annotations
 
@@ -14,7 +14,8 @@ from chronos_ec2.domain.errors import InvalidDocument, LaunchRefused, NotAllowed
 from chronos_ec2.domain.events import Ignored, parse_relaunch
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.schedules.decide import Nothing
-from chronos_ec2.domain.schedules.events import DataArrived, RunSucceeded, TimeHasCome, parse_invocation
+from chronos_ec2.domain.schedules.events import DataArrived, MemberEnded, RunSucceeded, TimeHasCome, parse_invocation
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.launch import Launched, WaitsForCapacity
 from chronos_ec2.services.schedules import Started
 
@@ -24,13 +25,16 @@ schedules = cache(make_schedules)
 
 @logger.inject_lambda_context
 def handler(event: object, _context: object) -> None:
-    """Start an instance, or the run of a schedule. Repeating the request starts no second one."""
+    """Start an instance, or the run of a schedule or a group. Repeating the request starts no second one."""
     environment = os.environ["ENVIRONMENT"]
     match parse_invocation(event, environment):
         case TimeHasCome(schedule, at):
             _log(schedule, schedules().invoke(schedule, at))
         case RunSucceeded(schedule, run_id):
             _log(schedule, schedules().after(schedule, run_id))
+        case MemberEnded(group, run_id):
+            reason = Groups(schedules()).after(group, run_id).reason
+            logger.info("group goes on", extra={"group": group, "run_id": run_id}, reason=reason)
         case DataArrived(data_set, at):
             found = schedules().data_arrived(data_set, at)
             for schedule, done in found.items():

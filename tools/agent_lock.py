@@ -1,7 +1,8 @@
 """`python -m tools.agent_lock`: do the agent's locked packages fit the image? `--renew` makes the lock first.
 
-uv resolves `chronos-ec2[agent]` against constraints.txt for the image's Python, without torch, which is the image's
-own, and without what torch alone needs. Of each package the lock keeps the hash of the one wheel that pip chooses.
+uv resolves `chronos-ec2[agent]` against requirements/dev.txt for the image's Python, without torch, which is the
+image's own, and without what torch alone needs. Of each package the lock keeps the hash of the one wheel that pip
+chooses.
 """
 
 from __future__ import annotations
@@ -31,7 +32,7 @@ PYTHON = "3.13"
 """The Python of the default AMI, the PyTorch Deep Learning AMI that `ImageIdParameter` in template.yaml names."""
 _HEADER = """\
 # What travels to the instance: `chronos-ec2[agent]` without torch, which is the AMI's own. Made by `make lock` from
-# pyproject.toml and constraints.txt, together with agent/python-env.
+# pyproject.toml and requirements/dev.txt, together with agent/python-env.
 """
 
 
@@ -79,8 +80,8 @@ def _resolve(python: str, scratch: Path) -> Path:
     _run(
         str(Path(sys.executable).with_name("uv")), "pip", "compile", "--quiet", "--no-config", "--generate-hashes",
         "--only-binary", ":all:", "--python-platform", "x86_64-manylinux_2_28", "--python-version", python,
-        "--override", str(without_torch), "--constraint", str(CHECKOUT / "constraints.txt"), "--extra", "agent",
-        str(CHECKOUT / "pyproject.toml"), "--output-file", str(lock),
+        "--override", str(without_torch), "--constraint", str(CHECKOUT / "requirements" / "dev.txt"),
+        "--extra", "agent", str(CHECKOUT / "pyproject.toml"), "--output-file", str(lock),
     )  # fmt: skip
     return lock
 

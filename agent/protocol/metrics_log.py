@@ -11,7 +11,8 @@ since the first step, and other numbers (docs/training.md). All other lines are 
 - `validating` (`step`): a validation is going on
 - `evaluating` (`done`, `total`): windows, or series of the baselines
 
-A forecast's steps are series, and its checkpoints the parts of its output (`agent.protocol.forecast_parts`).
+A forecast's steps are series, and its checkpoints the parts of its output (`agent.protocol.forecast_parts`). The steps
+of a comparison are windows, those of all models, and it has a checkpoint after each model.
 """
 
 from __future__ import annotations

@@ -101,13 +101,14 @@ class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them was `exported` to models/.
 
     `undefined`: the scores without a value, and why. `trained_minus` is the score of the trained model minus that of
-    each other model.
+    each other model. `selection`: the WQL by which the model to export was chosen, on the windows before the test.
     """
 
     exported: str
     series: JudgedSeries
     verdict: Verdict
     models: dict[str, dict[str, float | None]]
+    selection: dict[str, float | None] = Field(default_factory=dict)
     undefined: dict[str, str] = Field(default_factory=dict)
     trained_minus: dict[str, Differences] = Field(default_factory=dict)
     baselines: Baselines | None = None
@@ -141,17 +142,18 @@ class Comparison(_Part):
 class Forecast(_Part):
     """What a forecast job has written: rows of `items` series, between two times, in parts.
 
-    `left_out`: series without any number, which have no forecast. `quantiles_cross`: the rows in which a quantile is
+    There is none if no series falls to the run's shard. `left_out`: series without any number, which have no forecast.
+    `quantiles_cross`: the rows in which a quantile is
     below one of a lower level.
     """
 
     rows: Count
     items: Count
     left_out: Count
-    first_timestamp: str
-    last_timestamp: str
+    first_timestamp: str | None
+    last_timestamp: str | None
     quantiles_cross: Count
-    parts: Annotated[int, Field(ge=1)]
+    parts: Count
     format: Literal["parquet", "csv"]
     model: str
     family: str

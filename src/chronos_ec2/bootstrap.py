@@ -18,7 +18,7 @@ from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerSweep, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -41,9 +41,11 @@ from chronos_ec2.ports import (
     Prices,
     SetupChecks,
     Stack,
+    SweepSchedule,
     Timetable,
 )
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.services.schedules import Schedules
@@ -93,7 +95,9 @@ class OperatorWorld:
     clock: Clock
     limits: Limits
     schedules: Schedules
+    groups: Groups
     timetable: Timetable
+    sweep: SweepSchedule
 
     def launch_preparation(self, report: Callable[[str], None], warn: Callable[[str], None]) -> LaunchPreparation:
         """What prepares launches; `report` gets each slow step, `warn` each likely mistake."""
@@ -211,6 +215,7 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
     # The operator may start instances, so no function is asked.
     launcher = Launcher(stack.bucket, stack.subnet_ids, store, fleet, deadlines, clock, stack.bounds)
     schedules = Schedules(environment, store, launcher, notifier, clock, place, stack.stack_id)
+    groups = Groups(schedules)
     return OperatorWorld(
         stack=stack,
         store=store,
@@ -228,11 +233,13 @@ def operator_world(environment: str, region: str | None = None, bucket: str | No
             lambda service: client(service, region), stack.launch_template_id, stack.subnet_ids
         ),
         deployment=CloudFormationDeployment(cloudformation, stack.name),
-        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, schedules, clock, limits, place, prices),
+        reconciler=Reconciler(environment, store, fleet, deadlines, notifier, groups, clock, limits, place, prices),
         schedules=schedules,
+        groups=groups,
         timetable=SchedulerTimetable(
             scheduler, stack.schedule_group, stack.schedule_role_arn, stack.launcher_function_arn
         ),
+        sweep=SchedulerSweep(scheduler, stack.name),
         prices=prices,
         hub=HuggingFaceHub(),
         catalogue=Ec2Catalogue(ec2),

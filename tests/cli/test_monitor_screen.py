@@ -13,7 +13,7 @@ from chronos_ec2.cli.monitor_screen import History, screen, sparkline
 from chronos_ec2.domain.facts import Absent, HeartbeatRead, HeartbeatReceived
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause, Stop, Suspect
+from chronos_ec2.domain.records.status import Cause, Job, Stop, Suspect
 from chronos_ec2.services.run_queries import RunView
 from chronos_ec2.testing.builders import NOW, a_heartbeat, a_run
 
@@ -42,6 +42,16 @@ def test_no_line_is_wider_than_the_terminal(width: int) -> None:
     lines = shown(PRICED, beat(390, 15), history, width)
     assert max(map(len, lines)) <= width
     assert len(lines) == 10
+
+
+@pytest.mark.parametrize(
+    ("job", "unit", "units"),
+    [(Job.TRAIN, "step", "steps"), (Job.FORECAST, "series", "series"), (Job.EVALUATE, "window", "windows")],
+)
+def test_progress_counts_what_the_job_goes_through(job: Job, unit: str, units: str) -> None:
+    run, history = replace(PRICED, job=job), History()
+    shown(run, beat(100, 60), history)
+    assert row(shown(run, beat(220, 0), history), "progress").endswith(f"{unit} 220 of 1000, 2 {units}/s, 6 min left")
 
 
 def test_the_time_that_is_left_follows_from_the_steps_seen() -> None:

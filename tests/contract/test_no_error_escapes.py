@@ -32,7 +32,7 @@ from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
 from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerTimetable
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerSweep, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
 from chronos_ec2.aws.sns_notifier import SnsNotifier
 from chronos_ec2.aws.stack_outputs import read_stack
@@ -239,6 +239,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "SchedulerDeadlines.schedule": lambda wire: _deadlines(wire).schedule("i-0123456789abcdef0", AT),
     "SchedulerDeadlines.scheduled": lambda wire: _deadlines(wire).scheduled(),
     "SchedulerDeadlines.cancel": lambda wire: _deadlines(wire).cancel("i-0123456789abcdef0"),
+    "SchedulerSweep.switch": lambda wire: SchedulerSweep(wire.client("scheduler"), "chronos-ec2-dev").switch(on=False),
     "SnsNotifier.publish": lambda wire: SnsNotifier(wire.client("sns"), TOPIC).publish(_MESSAGE),
     "StackSetupChecks.bucket_sends_events": lambda wire: _checks(wire).bucket_sends_events(),
     "StackSetupChecks.bucket_region": lambda wire: _checks(wire).bucket_region(),
@@ -258,6 +259,7 @@ METHODS: dict[str, Callable[[Wire], object]] = {
     "AwsPrices.spot": lambda wire: _prices(wire).spot("us-east-1", "g5.xlarge"),
     "AwsPrices.gib_month": lambda wire: _prices(wire).gib_month("us-east-1"),
     "AwsPrices.public_ipv4": lambda wire: _prices(wire).public_ipv4("us-east-1"),
+    "LambdaRelauncher.advance": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").advance(launching(), "sales"),
     "LambdaRelauncher.follow": lambda wire: LambdaRelauncher(wire.client("lambda"), "f").follow(launching(), "nightly"),
     "SchedulerTimetable.put": lambda wire: _timetable(wire).put("nightly", "cron(0 3 * * ? *)"),
     "SchedulerTimetable.remove": lambda wire: _timetable(wire).remove("nightly"),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines
+from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerSweep
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, DEADLINE_ROLE_ARN
 
@@ -61,3 +61,18 @@ def test_no_answer_is_one_of_our_errors(deployed: str, monkeypatch: pytest.Monke
     deadlines = SchedulerDeadlines(client("scheduler"), DEADLINE_GROUP, DEADLINE_ROLE_ARN)
     with pytest.raises(ServiceUnavailable, match=f"schedule the termination of {INSTANCE_ID}"):
         deadlines.schedule(INSTANCE_ID, AT)
+
+
+def test_the_sweep_is_switched_off_and_on_and_nothing_else_of_its_schedule_changes(deployed: str) -> None:
+    scheduler = client("scheduler")
+    where = {"GroupName": "chronos-ec2-dev", "Name": "chronos-ec2-dev-sweep"}
+
+    def found() -> Any:
+        kept = scheduler.get_schedule(**where)
+        return kept.pop("State"), {key: kept[key] for key in kept.keys() - {"LastModificationDate", "ResponseMetadata"}}
+
+    state, before = found()
+    assert state == "ENABLED"
+    for on in (False, True):
+        SchedulerSweep(scheduler, "chronos-ec2-dev").switch(on=on)
+        assert found() == ("ENABLED" if on else "DISABLED", before)

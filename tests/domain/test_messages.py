@@ -111,6 +111,9 @@ def an_incident(kind: Kind, **changes: Any) -> Incident:
     if kind is Kind.SKIPPED:  # the launcher decides it
         text = f"run {RUN_ID} holds the main lane (training)"
         return replace(Incident(kind, LANE, "schedule nightly", text), **changes)
+    if kind is Kind.ENDED:  # the launcher sees it
+        text = "7 of 8 runs have succeeded, for $3.10: killed: by hand"
+        return replace(Incident(kind, LANE, "group sales", text, cost_usd=3.1), **changes)
     if kind in (Kind.PROMOTED, Kind.KEPT):  # the registry decides it when the run completes
         name, _, run = decided(Kind.COMPLETED)
         text = "significantly better than the champion on the test windows"

@@ -100,6 +100,13 @@ def test_a_few_lines_that_stand_for_billions_of_values_are_refused(kind: str) ->
         parse_yaml(raw, "test")
 
 
+@pytest.mark.parametrize("depth", [100, 400, 1_000, 60_000])
+@pytest.mark.parametrize(("opens", "closes"), [(b"[", b"]"), (b"{a: ", b"}"), (b"- ", b"")])
+def test_a_document_of_any_depth_is_an_error_of_its_writer(depth: int, opens: bytes, closes: bytes) -> None:
+    with pytest.raises(InvalidInput, match=r"^test"):
+        parse_yaml(b"data: {path: x}\nprediction_length: 6\nmodel:\n  " + opens * depth + b"x" + closes * depth, "test")
+
+
 def test_an_alias_is_allowed() -> None:
     found = parse_yaml(b"{data: {path: x}, prediction_length: &six 6, training: {steps: *six}}", "test")
     assert found == parse_yaml(b"{data: {path: x}, prediction_length: 6, training: {steps: 6}}", "test")

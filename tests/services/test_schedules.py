@@ -282,3 +282,28 @@ def test_of_two_that_order_one_name_at_once_the_winner_keeps_its_times(env: Envi
         create_schedule(a_schedule(), orders, timetable)
     assert orders.order(winner.name) == winner
     assert timetable.times == {winner.name: ("rate(1 day)", True)}
+
+
+@pytest.mark.parametrize("whole_before", [True, False])
+def test_data_that_are_uploaded_while_they_are_listed_start_nothing_until_they_are_whole(
+    env: Environment, whole_before: bool
+) -> None:
+    """A listing then has files of both uploads."""
+    ordered(env)
+    if not whole_before:
+        env.objects.remove(success_key(env.name, DATA))
+
+    listed: list[str] = []
+
+    def finish(_: str) -> None:
+        if len(listed) == 1:
+            listed.append("it is whole now")
+            env.clock.advance(timedelta(seconds=5))
+            finish_data(env, "2")
+
+    env.faults.hook("objects.listed", listed.append, on=f"*{DATA}*")
+    env.faults.hook("objects.read", finish, on=success_key(env.name, DATA))
+    done = invoke(env)
+    assert isinstance(done, Nothing)
+    assert done.about == "incomplete"
+    started(invoke(env))

@@ -18,6 +18,7 @@ from chronos_ec2.domain.records.s3_keys import (
     code_key,
     exit_report_key,
     followed_key,
+    group_key,
     hub_model_key,
     idle_unreadable_key,
     incident_key,
@@ -65,8 +66,11 @@ OBJECTS: dict[str, Sequence[str]] = {
     ],
     "results: `RUN/` `models/` `forecasts/` `eval/` `plots/` `tensorboard/` and the files beside them": [
         run_key(ENVIRONMENT, RUN, name)
-        for name in ("models/model.safetensors", "forecasts/manifest.json", "eval/metrics.json", "plots/loss.png",
+        for name in ("models/model.safetensors", "forecasts/part-00000.parquet", "eval/metrics.json", "plots/loss.png",
                      "tensorboard/events", "forecasts.parquet", "report.html", "run.json", "training.json")
+    ],
+    "what a forecast consists of: `RUN/forecasts/manifest.json`": [
+        run_key(ENVIRONMENT, RUN, "forecasts/manifest.json")
     ],
     "`RUN/checkpoints/`, `RUN/logs/`, `RUN/metrics.jsonl`": [
         run_key(ENVIRONMENT, RUN, "checkpoints/100/manifest.json"), exit_report_key(ENVIRONMENT, RUN, 1),
@@ -76,7 +80,10 @@ OBJECTS: dict[str, Sequence[str]] = {
     "the receipt: `RUN/cleanup_status.json`": [run_key(ENVIRONMENT, RUN, "cleanup_status.json")],
     "markers of messages about runs: `notified/`": [incident_key(ENVIRONMENT, RUN, "failed", 1)],
     "about instances: `incidents/`": [incident_key(ENVIRONMENT, "i-0123456789abcdef0", "orphan", None)],
-    "about schedules: `incidents/schedule-NAME/`": [incident_key(ENVIRONMENT, "schedule-nightly", "skipped", None)],
+    "about schedules and groups: `incidents/` `schedule-NAME/` `group-NAME/`": [
+        incident_key(ENVIRONMENT, "schedule-nightly", "skipped", None),
+        incident_key(ENVIRONMENT, "group-sales", "ended", None),
+    ],
     "`suspects/`": [suspect_key(ENVIRONMENT, "i-0123456789abcdef0"), idle_unreadable_key(LANE, "etag")],
     "`unreadable/`": [set_aside_key(LANE, "etag")],
     "the champion of a model: `models/MODEL/champion.json`": [champion_key(ENVIRONMENT, "default")],
@@ -85,6 +92,11 @@ OBJECTS: dict[str, Sequence[str]] = {
     ],
     "the order of a schedule: `schedules/NAME/order.json`": [schedule_key(ENVIRONMENT, "nightly")],
     "what it has started: `schedules/NAME/ledger.json`": [ledger_key(ENVIRONMENT, "nightly")],
+    "the order of a group: `groups/NAME/order.json`": [group_key(ENVIRONMENT, "sales", "order.json")],
+    "what it has started: `groups/NAME/ledger.json`": [group_key(ENVIRONMENT, "sales", "ledger.json")],
+    "how it has ended: `groups/NAME/` `result.json` `manifest.json`": [
+        group_key(ENVIRONMENT, "sales", name) for name in ("result.json", "manifest.json")
+    ],
     "what follows a run: `followed/RUN.json`": [followed_key(ENVIRONMENT, RUN)],
     "`sweep.json`": [lane_turn_key(ENVIRONMENT)],
     "`teardown.json`": [teardown_key(ENVIRONMENT)],

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import subprocess
 import sys
 import zipfile
@@ -11,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from chronos_ec2.local.sam_invoke import functions
-from tests.template.conftest import ROOT
 
 FUNCTIONS = functions()
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}
@@ -90,11 +88,3 @@ from chronos_ec2.bootstrap import {world}
 print(callable(handler), sorted(name for name in {HEAVY!r} if name in sys.modules))
 """
     assert run_in_bundle(bundles["Sweep"], code).strip() == "True []"
-
-
-def test_the_lock_has_the_versions_of_the_constraints_and_a_hash_for_each() -> None:
-    lock = (ROOT / "functions" / "requirements.txt").read_text()
-    entry = r"[a-z0-9-]+==\S+(?: \\\n    --hash=sha256:[0-9a-f]{64})+\n"
-    assert re.fullmatch(rf"(#.*\n)*({entry})+", lock)
-    pins = set(re.findall(r"^([a-z0-9-]+==\S+)", lock, flags=re.MULTILINE))
-    assert pins <= set((ROOT / "constraints.txt").read_text().splitlines())

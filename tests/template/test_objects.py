@@ -24,7 +24,7 @@ def which(action: str, who: str) -> set[str]:
     return {row.name.split("`")[1] for row in rows() if who in row.allowed[action]}
 
 
-BY_INSTANCES = {"RUN/heartbeat.json", "RUN/", "RUN/checkpoints/"}
+BY_INSTANCES = {"RUN/forecasts/manifest.json", "RUN/heartbeat.json", "RUN/", "RUN/checkpoints/"}
 
 
 def test_an_instance_writes_its_registers_once_and_replaces_only_what_decides_nothing() -> None:
@@ -53,7 +53,13 @@ def test_a_run_begins_by_the_hand_of_an_operator_or_of_the_launcher() -> None:
 def test_only_an_operator_orders_a_schedule_and_no_instance_touches_one() -> None:
     assert [who for who in objects.WHO if "schedules/NAME/order.json" in which("create", who)] == ["operator"]
     for action in ("create", "replace", "delete"):
-        for name in ("schedules/NAME/order.json", "schedules/NAME/ledger.json", "followed/RUN.json"):
+        for name in (
+            "schedules/NAME/order.json",
+            "schedules/NAME/ledger.json",
+            "followed/RUN.json",
+            "groups/NAME/order.json",
+            "groups/NAME/ledger.json",
+        ):
             assert not {"instance", "watchdog"} & {who for who in objects.WHO if name in which(action, who)}
 
 

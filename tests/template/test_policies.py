@@ -50,6 +50,7 @@ AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR, TIMER = (
 )  # fmt: skip
 TIMES = f"arn:aws:scheduler:us-east-1:{ACCOUNT}:schedule/chronos-ec2-dev-runs/nightly"
 TIMER_ROLE = f"arn:aws:iam::{ACCOUNT}:role/chronos-ec2-dev-runschedulerole"
+GROUP = tuple(f"groups/sales/{name}.json" for name in ("order", "ledger", "result", "manifest"))
 ORDERS = ("schedules/nightly/order.json", "schedules/nightly/ledger.json", f"followed/{RUN}.json")
 EVERYBODY = (AGENT, WATCHDOG, STARTER, DEADLINE, OPERATOR)
 
@@ -216,7 +217,11 @@ NOT_ALLOWED = [
       for context in ({}, CREATED)],
     *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/order.json", context)
       for context in ({}, CREATED, REPLACED)],
-    *[Case(STARTER, "s3:DeleteObject", f"{BUCKET}/dev/{name}") for name in ORDERS],
+    *[Case(STARTER, "s3:DeleteObject", f"{BUCKET}/dev/{name}") for name in (*ORDERS, *GROUP)],
+    *[Case(who, "s3:PutObject", f"{BUCKET}/dev/{GROUP[index]}", context, "a group") for who in (AGENT, WATCHDOG)
+      for index, context in ((0, CREATED), (1, CREATED), (1, REPLACED), (2, CREATED), (3, CREATED))],
+    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{GROUP[0]}", CREATED, "the order of a group"),
+    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{RUN}/forecasts/manifest.json", CREATED, "an instance's"),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet", why="the data"),
     *[Case(who, action, TIMES) for who in (AGENT, WATCHDOG, STARTER, DEADLINE, TIMER)
       for action in ("scheduler:CreateSchedule", "scheduler:UpdateSchedule", "scheduler:DeleteSchedule")],
@@ -360,6 +365,13 @@ DENIED = [
         for case in every("s3:PutObject", f"{BUCKET}/dev/{RUN}/{name}", context, "a second time")
     ],
     *every("s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", {}, "without a condition"),
+    *every("s3:PutObject", f"{BUCKET}/dev/{GROUP[1]}", {}, "without a condition"),
+    *[
+        case
+        for name in (GROUP[0], *GROUP[2:])
+        for context in ({}, REPLACED)
+        for case in every("s3:PutObject", f"{BUCKET}/dev/{name}", context, "a second time")
+    ],
     *[
         case
         for context in ({}, REPLACED)
@@ -414,8 +426,12 @@ ALLOWED = [
             f"{RUN}/request.json",
             f"followed/{RUN}.json",
             "schedules/nightly/ledger.json",
+            *GROUP[1:],
         )
     ],
+    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{GROUP[1]}", REPLACED),
+    Case(STARTER, "s3:GetObject", f"{BUCKET}/dev/{RUN}/forecasts/manifest.json"),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/dev/{GROUP[0]}", CREATED),
     Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", REPLACED),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/_SUCCESS"),
     Case(OPERATOR, "scheduler:UpdateSchedule", TIMES),
@@ -525,9 +541,17 @@ CASES = [
 ]
 
 
-def outcomes() -> tuple[int, int]:
-    """How many cases there are, and how many the policies decide as they should."""
-    return len(CASES), sum(case.answer is expected for expected, case in CASES)
+def outcomes() -> dict[str, int]:
+    """How many cases there are, how many of them are forbidden, and how many the policies decide as they should."""
+    return {
+        "total": len(CASES),
+        "forbidden": sum(expected is not Answer.ALLOWED for expected, _ in CASES),
+        "passed": sum(case.answer is expected for expected, case in CASES),
+    }
+
+
+def test_forbidden_cases_are_counted_and_most_of_all() -> None:
+    assert outcomes()["forbidden"] == len(NOT_ALLOWED) + len(DENIED) > len(CASES) / 2
 
 
 @pytest.mark.parametrize(("expected", "case"), CASES, ids=lambda part: getattr(part, "value", str(part)))

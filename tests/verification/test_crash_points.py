@@ -31,6 +31,7 @@ def test_every_service_is_among_them(result: CrashPointResult) -> None:
         "agent",
         "read",
         "schedule",
+        "group",
         "registry",
     }
     assert result.enumerated > 3000

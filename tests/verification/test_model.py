@@ -13,6 +13,8 @@ from verification.model import check as checking
 from verification.model.check import (
     BASE,
     FREES,
+    GROUP_MUTANTS,
+    GROUPS,
     LAUNCHER_LIVENESS_MUTANTS,
     LAUNCHER_MUTANTS,
     LAUNCHERS,
@@ -51,6 +53,15 @@ ASSERTIONS = {
     },
     LAUNCHERS: {"ONE_INSTANCE", "NOTHING_STARTED"},
     SCHEDULES: {"DOUBLE_RUN", "UNCHANGED_DATA_TRAINED", "OVER_CAP", "LOST_RUN", "LOST_FORECAST"},
+    GROUPS: {
+        "STARTED_TWICE",
+        "TOO_MANY_AT_WORK",
+        "STARTED_AFTER_KILL",
+        "GROUP_OVER_CAP",
+        "LOST_MEMBER",
+        "LOST_GROUP",
+        "NOT_KILLED",
+    },
     REGISTRY: {"WORSE_PROMOTED", "PROMOTED_TWICE", "LOST_PROMOTION", "UNTRUE_MESSAGE", "HISTORY_CHANGED"},
 }
 
@@ -174,6 +185,33 @@ def test_a_mutant_of_the_schedules_is_caught(mutant: str, violated: str) -> None
 
 @pytest.mark.thorough
 @with_spin
+def test_a_group_is_whole_within_its_budget_in_every_reachable_state() -> None:
+    found = check(GROUPS)
+    assert found.failed is None, found.trail
+    assert found.states > 5_000_000
+
+
+@with_spin
+@pytest.mark.parametrize(
+    ("mutant", "violated"),
+    [
+        ("UNCONDITIONAL_ENTRY", "STARTED_AFTER_KILL"),
+        ("LANE_BEFORE_ENTRY", "GROUP_OVER_CAP"),
+        ("MEMBER_CLAIM_NOT_READ", "STARTED_TWICE"),
+        ("FOLLOW_WHILE_STARTING", "LOST_GROUP"),
+        ("FOLLOW_BEFORE_NEXT", "LOST_GROUP"),
+        ("RELEASE_BEFORE_NEXT", "LOST_GROUP"),
+        ("STOP_NOT_READ", "STARTED_AFTER_KILL"),
+        ("KILL_LANES_FIRST", "STARTED_AFTER_KILL"),
+        ("UNCONDITIONAL_STOP", "GROUP_OVER_CAP"),
+    ],
+)
+def test_a_mutant_of_the_groups_is_caught(mutant: str, violated: str) -> None:
+    assert check(GROUPS, (mutant,)).failed == violated
+
+
+@pytest.mark.thorough
+@with_spin
 @pytest.mark.parametrize("mutant", LAUNCHER_LIVENESS_MUTANTS)
 def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
     assert check(LAUNCHERS, (LIVENESS, mutant)).failed == FREES
@@ -186,6 +224,7 @@ def test_a_mutant_keeps_the_lane_of_a_killed_run(mutant: str) -> None:
         (LAUNCHERS, {*LAUNCHER_MUTANTS, *LAUNCHER_LIVENESS_MUTANTS}),
         (REGISTRY, {*REGISTRY_MUTANTS}),
         (SCHEDULES, {*SCHEDULE_MUTANTS}),
+        (GROUPS, {*GROUP_MUTANTS}),
     ],
 )
 def test_every_define_is_checked_and_every_assertion_has_a_name(model: Path, mutants: set[str]) -> None:
@@ -237,7 +276,7 @@ def test_violations_and_survivors_are_counted_and_fail_the_command(
 
     monkeypatch.setattr(checking, "check", pretend)
     result = check_model()
-    assert (result.states, result.violations) == (60, 0)
+    assert (result.states, result.violations) == (70, 0)
     assert (result.mutants, result.mutants_caught) == (len(MUTANTS), len(SAFETY_MUTANTS))
     assert result.failed_property["TERMINATE_ONCE"] is None
     assert result.seconds == len(BASE) + len(MUTANTS)

@@ -39,6 +39,8 @@ _OPTIONS: tuple[tuple[tuple[str, ...], tuple[str, ...]], ...] = (
     ((f"{_FORECAST} --crashes", f"{_EVALUATE} --preemptions"), _NO_COUNTS),
     ((f"{_FORECAST} --horizon", f"{_EVALUATE} --context", f"{_EVALUATE} --windows"), (*_NO_COUNTS, "0")),
     ((f"{_FORECAST} --lane", f"{_EVALUATE} --environment"), _NO_NAMES),
+    ((f"{_FORECAST} --shards", f"{_FORECAST} --shards 2 --parallel"), (*_NO_COUNTS, "0", "101")),
+    ((f"{_FORECAST} --shards 2 --name",), _NO_NAMES),
     ((f"{_EVALUATE} --instance-type",), _NO_TYPES),
     ((f"{_FORECAST} --wait-for-capacity", f"{_EVALUATE} --spot --on-demand-after"), _NO_SPANS),
     (("forecast --data sales --horizon 6 --model", "evaluate --data sales --horizon 6 --json --models"), _NO_MODELS),
@@ -169,6 +171,14 @@ release {_UNKNOWN} --json
 verify --json --bogus
 verify --bucket somewhere-else --json
 verify -e stage --json
+verify no-group --json
+sweep
+sweep grid.yaml --json
+sweep nowhere.yaml --max-cost 9 --json
+sweep train.yaml --max-cost 9 --json
+sweep empty.yaml --max-cost 9 --json
+forecast --data sales --horizon 6 --model champion --parallel 2
+forecast --data sales --horizon 6 --model champion --name parts
 drill --only nothing --yes
 drill --only , --yes --json
 drill --instance-type , --yes --json

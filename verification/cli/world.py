@@ -137,6 +137,7 @@ def _write_files(folder: Path) -> None:
         if body is not None:
             (folder / name / "a.parquet").write_bytes(body)
     for name, text in {
+        "grid.yaml": "base: train.yaml\nvalues: {training.steps: [1, 2]}\n",
         "not-yaml.yaml": "a: [",
         "a-list.yaml": "- a\n- b\n",
         "empty.yaml": "",

@@ -12,6 +12,7 @@ from chronos_ec2.services.watchdog.orphan_uploads import abort_orphan_uploads
 from chronos_ec2.testing import Agent, AgentBehaviour, Crash, Environment
 from chronos_ec2.testing.agent import COMPLETED
 from chronos_ec2.testing.builders import LIMITS
+from verification.crash_points.groups import GROUPS
 from verification.crash_points.promises import (
     NEIGHBOUR,
     Promise,
@@ -137,6 +138,8 @@ def cases() -> Iterator[Case]:
         yield Case(f"agent: {name}", prepare, _act(act), of_an_agent)
     for name, begin, invoke, promise in SCHEDULES:
         yield Case(f"schedule: {name}", begin, invoke, promise, repeated=name != "a forecast follows")
+    for name, begin, call, promise, repeated in GROUPS:
+        yield Case(f"group: {name}", begin, call, promise, repeated=repeated)
     for name, begin, act_on, promise in REGISTRY:
         yield Case(f"registry: {name}", begin, act_on, promise, repeated=True)
     for name, read in (

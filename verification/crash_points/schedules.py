@@ -34,7 +34,7 @@ def _ordered(schedule: Schedule) -> Step:
     return prepare
 
 
-def _delivered(call: Step) -> Step:
+def delivered(call: Step) -> Step:
     """A call that Lambda repeats while it fails; when its process dies, the test does."""
 
     def deliver(env: Environment) -> object:
@@ -118,19 +118,19 @@ _SUCCEEDS = (_ordered(a_schedule(then=Job.FORECAST)), _works, SUCCEEDED, TERMINA
 _BOTH = always(Kind.COMPLETED, Kind.COMPLETED)
 
 SCHEDULES: tuple[tuple[str, Step, Step, Promise], ...] = (
-    ("its time", _PLAIN, _delivered(_invoke), always(Kind.COMPLETED)),
+    ("its time", _PLAIN, delivered(_invoke), always(Kind.COMPLETED)),
     (
-        "new data", _ordered(_ON_SALES), _delivered(_data_arrive), always(Kind.COMPLETED),
+        "new data", _ordered(_ON_SALES), delivered(_data_arrive), always(Kind.COMPLETED),
     ),
-    ("delivered twice", then(_PLAIN, _works), _delivered(_invoke), always(Kind.COMPLETED)),
-    ("delivered twice, its run over", then(_PLAIN, _works, _ends), _delivered(_invoke), always(Kind.COMPLETED)),
+    ("delivered twice", then(_PLAIN, _works), delivered(_invoke), always(Kind.COMPLETED)),
+    ("delivered twice, its run over", then(_PLAIN, _works, _ends), delivered(_invoke), always(Kind.COMPLETED)),
     (
-        "unchanged data", then(_PLAIN, _works, _ends, _a_day_later), _delivered(_next_day), always(Kind.COMPLETED),
+        "unchanged data", then(_PLAIN, _works, _ends, _a_day_later), delivered(_next_day), always(Kind.COMPLETED),
     ),
-    ("busy lane", then(training, _PLAIN), _delivered(_invoke), always(Kind.SKIPPED, Kind.COMPLETED)),
+    ("busy lane", then(training, _PLAIN), delivered(_invoke), always(Kind.SKIPPED, Kind.COMPLETED)),
     (
         "spent month", _ordered(a_schedule(max_cost_usd=5.0, max_cost_per_month_usd=4.0)),
-        _delivered(_invoke), always(Kind.SKIPPED),
+        delivered(_invoke), always(Kind.SKIPPED),
     ),
     ("create", _interrupted, _create(a_schedule()), _whole(_invoke)),
     ("create, waits for data", _interrupted, _create(_ON_SALES), _whole(_data_arrive)),

@@ -29,6 +29,7 @@ from chronos_ec2.local import LocalAws, LocalAwsFailed
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.ec2.instance_container import InstanceContainer
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, launch
 from chronos_ec2.services.logs import LogReader, log_names
 from chronos_ec2.services.publish.agent import CHECKOUT, build_bundle, publish_agent, publish_bundle
@@ -140,7 +141,8 @@ def open_testbed(aws: LocalAws) -> Iterator[Testbed]:
         # No run here may have another attempt, or is of a schedule, so nothing is started.
         watchdog = Reconciler(
             ENVIRONMENT, store, fleet, deadlines, MemoryNotifier(),
-            Schedules(ENVIRONMENT, store, launcher, MemoryNotifier(), clock, place, stack.stack_id), clock, Limits(),
+            Groups(Schedules(ENVIRONMENT, store, launcher, MemoryNotifier(), clock, place, stack.stack_id)), clock,
+            Limits(),
             place, BundledPrices(),
         )  # fmt: skip
         transfer = S3Transfer(client("s3"), stack.bucket)

@@ -27,7 +27,7 @@ from chronos_ec2.testing import Crash
 from chronos_ec2.testing.builders import BOUNDS, a_schedule
 from chronos_ec2.testing.environment import BUCKET, DATA, REGION
 from chronos_ec2.worker.run_session import RunSession
-from verification.lifecycle.oracle import Findings, LifecycleOracle, Trigger
+from verification.lifecycle.oracle import Findings, LifecycleOracle, Measured, Trigger
 from verification.lifecycle.plan import BY_DATA, BY_TIME, CAP, Plan, Upload
 from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.faulty_aws import Caller
@@ -72,11 +72,19 @@ def run_lifecycle(
     schedules: type[Schedules] = Schedules,
 ) -> Findings:
     """Let a plan happen, and return what the oracle found."""
-    compared: list[Callable[[str], tuple[tuple[str, ...], tuple[str, ...]] | None]] = []
+
+    def measure(run_id: str) -> Measured | None:
+        return oracle.comparison(run_id)
+
+    system = System(plan.scenario, limits, log, replace(parts, agent_session=_measuring(measure)))
+    oracle = LifecycleOracle(system, plan)
+    return LifecycleHistory(plan, system, oracle, schedules).judged()
+
+
+def _measuring(measure: Callable[[str], Measured | None]) -> type[RunSession]:
+    """An agent's session that reports at its end how good the model of its run is."""
 
     class Measuring(RunSession):
-        """An agent that reports how good its model is."""
-
         def finish(
             self,
             verdict: Verdict,
@@ -84,15 +92,12 @@ def run_lifecycle(
             models: tuple[tuple[str, str], ...] = (),
             comparison: Comparison | None = None,
         ) -> None:
-            found = compared[0](self.run.run_id) if verdict.outcome is Outcome.SUCCEEDED else None
+            found = measure(self.run.run_id) if verdict.outcome is Outcome.SUCCEEDED else None
             if found is not None:
                 models, comparison = _FILES, Comparison("trained", *found)
             super().finish(verdict, cleanup, models, comparison)
 
-    system = System(plan.scenario, limits, log, replace(parts, agent_session=Measuring))
-    oracle = LifecycleOracle(system, plan)
-    compared.append(oracle.comparison)
-    return LifecycleHistory(plan, system, oracle, schedules).judged()
+    return Measuring
 
 
 class LifecycleHistory(History):
@@ -123,7 +128,7 @@ class LifecycleHistory(History):
             self._muted(partial(self._function().orders.create, self._ordered(name, lane)))
         system.lanes += [Lane("dev", f"{name}-then") for name in _NAMES]
         for at in plan.times:
-            self._at(at, partial(self._time_comes, at))
+            self._at(at, self._time_comes)
         for at in plan.asked:
             self._at(at, self._is_asked)
         for upload in plan.uploads:
@@ -166,9 +171,11 @@ class LifecycleHistory(History):
         self._version += upload.changed
         self._system.tell(f"! data of version {self._version} are uploaded")
         self._muted(partial(objects.remove, key))
-        part = partial(objects.write, shared_key("dev", f"{DATA}part-0.parquet"), f"PAR1{self._version}".encode())
-        self._time.after(3.0, partial(self._muted, part))
-        self._time.after(5.0, partial(self._whole, key))
+        for number in range(2):
+            part = shared_key("dev", f"{DATA}part-{number}.parquet")
+            write = partial(objects.write, part, f"PAR1 {self._version} {number}".encode())
+            self._time.after(2.0 + 10.0 * number, partial(self._muted, write))
+        self._time.after(14.0, partial(self._whole, key))
 
     def _whole(self, key: str) -> None:
         self._muted(partial(self._system.objects.write, key, b""))
@@ -176,7 +183,7 @@ class LifecycleHistory(History):
         trigger = Trigger(_NAMES[BY_DATA], at.isoformat())
         self._deliver_trigger(trigger, lambda found: found.data_arrived("sales", at))
 
-    def _time_comes(self, _seconds: float) -> None:
+    def _time_comes(self) -> None:
         at = self._time.now().replace(microsecond=0)
         trigger = Trigger(_NAMES[BY_TIME], at.isoformat())
         self._deliver_trigger(trigger, lambda found: found.invoke(_NAMES[BY_TIME], at))
@@ -188,7 +195,7 @@ class LifecycleHistory(History):
 
     def _follow(self, run: Run, schedule: str) -> None:
         ended = run.ended_at or self._time.now()
-        trigger = Trigger(schedule, ended.isoformat(), asked=True)
+        trigger = Trigger(schedule, ended.isoformat(), asked=True, after=run.run_id)
         for _ in range(1 + (self._random.random() < self._plan.doubled)):
             call = partial(self._invoke_launcher, trigger, lambda found: found.after(schedule, run.run_id))
             self._time.after(self._random.uniform(0.1, 3.0), call)
@@ -230,7 +237,8 @@ class LifecycleHistory(History):
                 raise
             finally:
                 if not done and retries:
-                    self._time.after(retries[0], partial(self._invoke_launcher, trigger, call, retries[1:]))
+                    again = partial(self._invoke_launcher, trigger, call, retries[1:])
+                    self._at(self._time.seconds - self._plan.begins + retries[0], again)
 
         self._system.noise.run_as(caller, invocation, timeout=LAUNCHER_TIMEOUT)
 

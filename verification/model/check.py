@@ -1,8 +1,8 @@
 """Model checking: `python -m verification.model.check` expects no error in the protocol, and one in every mutant.
 
-There are four models: the protocol of a lane, the launchers of one attempt, the registry of models, and schedules. A
-mutant is a model without one rule, selected by a preprocessor define. For each variant spin generates a verifier in C,
-which visits every reachable state or stops at the first error.
+There are five models: the protocol of a lane, the launchers of one attempt, the registry of models, schedules, and
+groups. A mutant is a model without one rule, selected by a preprocessor define. For each variant spin generates a
+verifier in C, which visits every reachable state or stops at the first error.
 """
 
 from __future__ import annotations
@@ -23,6 +23,7 @@ SETTLES, FREES = "settles", "frees"
 LAUNCHERS = MODEL.with_name("launchers.pml")
 REGISTRY = MODEL.with_name("registry.pml")
 SCHEDULES = MODEL.with_name("schedules.pml")
+GROUPS = MODEL.with_name("groups.pml")
 
 SAFETY_MUTANTS = (
     "LAUNCH_BEFORE_RECORD",
@@ -79,13 +80,24 @@ SCHEDULE_MUTANTS = (
     "RELEASE_BEFORE_FOLLOW",
     "TELL_BEFORE_FORECAST",
 )
+GROUP_MUTANTS = (
+    "UNCONDITIONAL_ENTRY",
+    "LANE_BEFORE_ENTRY",
+    "MEMBER_CLAIM_NOT_READ",
+    "FOLLOW_WHILE_STARTING",
+    "FOLLOW_BEFORE_NEXT",
+    "RELEASE_BEFORE_NEXT",
+    "STOP_NOT_READ",
+    "KILL_LANES_FIRST",
+    "UNCONDITIONAL_STOP",
+)
 
 Variant = tuple[Path, tuple[str, ...]]
 """A model and its defines."""
 
 BASE: tuple[Variant, ...] = (
     (MODEL, ()), (MODEL, (LIVENESS,)), (LAUNCHERS, ()), (LAUNCHERS, (LIVENESS,)), (REGISTRY, ()),
-    (SCHEDULES, ()),
+    (SCHEDULES, ()), (GROUPS, ()),
 )  # fmt: skip
 """The protocol itself: each whole model for safety, a smaller one for liveness, where anything waits."""
 MUTANTS: tuple[Variant, ...] = (
@@ -95,6 +107,7 @@ MUTANTS: tuple[Variant, ...] = (
     *((LAUNCHERS, (LIVENESS, mutant)) for mutant in LAUNCHER_LIVENESS_MUTANTS),
     *((REGISTRY, (mutant,)) for mutant in REGISTRY_MUTANTS),
     *((SCHEDULES, (mutant,)) for mutant in SCHEDULE_MUTANTS),
+    *((GROUPS, (mutant,)) for mutant in GROUP_MUTANTS),
 )
 
 _MEMORY_MB = 4000

@@ -25,6 +25,8 @@ _LARGEST, _HIGHEST = 64 * 1024, 2**63 - 1
 _CENT = 0.0002
 """Messages have four decimals."""
 _WAITS = 60.0
+_HELD_UP = 300.0
+"""How long a launcher may take from noting what it asks for to asking."""
 _NOT_REPORTED = ("attempt", "stop", "suspect", "launching", "waiting", "deadline")
 """What a watchdog does not copy from the reports of an instance."""
 
@@ -56,6 +58,8 @@ class Account:
     """What it was charged."""
     said: tuple[Any, ...] = ()
     """What its record said that no agent reports."""
+    updated: str = ""
+    """When it was updated, as it says: what somebody forges may be older than what it replaces."""
     killed: float | None = None
     freed: float | None = None
     instances: list[Billed] = field(default_factory=list)
@@ -118,8 +122,10 @@ class Ledger:
             account.killed = now
         lives = any(one.attempt == record["attempt"] and one.ended is None for one in account.instances)
         said, account.said = account.said, tuple(map(record.get, _NOT_REPORTED))
-        if account.said != said and lives and not record["suspect"] and verdict.get("decided_by") != "watchdog":
+        told = account.said != said and record["updated_at"] > account.updated
+        if told and lives and not record["suspect"] and verdict.get("decided_by") != "watchdog":
             account.signs[record["attempt"]] = now
+        account.updated = record["updated_at"]
         self._check_budgets(account, record)
         if record["attempt"] > account.attempt:
             self._check_money(account, record["spent_usd"], f"attempt {record['attempt']}", record["attempt"])
@@ -173,8 +179,9 @@ class Ledger:
     def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
         """The least and the most that a run's books may say at a time, in USD: right within one sweep."""
         least = most = 0.0
-        # While EC2 does not list an instance, only its launcher knows about when it was launched.
-        unlisted = self._scenario.option_seconds if self._scenario.list_lag else 0.0
+        # While EC2 does not list an instance, only its launcher knows when it was launched: after it noted what for.
+        held_up = _HELD_UP if self._scenario.pauses else self._scenario.option_seconds
+        unlisted = held_up if self._scenario.list_lag else 0.0
         for one in self.accounts[run_id].instances:
             if one.attempt < before_attempt and one.launched <= at:
                 price = USD_PER_HOUR[one.instance_type] / 3600

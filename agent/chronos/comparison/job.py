@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import time
 from typing import Any
 
@@ -10,6 +11,7 @@ import torch
 from agent.chronos.batching.held_out import HeldOutWindows
 from agent.chronos.batching.load import load_panel
 from agent.chronos.batching.split import held_out_for_test, with_observations
+from agent.chronos.comparison.checkpoint import BestModel, load, save
 from agent.chronos.comparison.report import write_report
 from agent.chronos.comparison.verdict import NAIVE, ranking, verdict
 from agent.chronos.evaluate import statistical
@@ -20,12 +22,11 @@ from agent.chronos.evaluate.predict import Forecaster, free_memory
 from agent.chronos.evaluate.report import without_nan
 from agent.chronos.evaluate.seasonal_naive import naive_forecasts
 from agent.chronos.evaluate.significance import documents
-from agent.chronos.model.family import Family
 from agent.chronos.model.load import forecasting_model
 from agent.data.covariate_schema import categories_of, with_categories
 from agent.data.frequency import frequency_of
-from agent.data.panel import Floats, Panel
-from agent.protocol.metrics_log import BEGAN, Metrics
+from agent.data.panel import Panel
+from agent.protocol.metrics_log import BEGAN, CHECKPOINT, Metrics
 from agent.protocol.trainer import StopSignal, write_json
 from agent.protocol.workdir import Workdir
 from chronos_ec2.job_config.jobs import EvaluateConfig
@@ -34,9 +35,11 @@ from chronos_ec2.job_config.jobs import EvaluateConfig
 def run(workdir: Workdir, config: EvaluateConfig, metrics: Metrics, stop: StopSignal) -> dict[str, Any]:
     """Forecast the same windows with every model, and compare them. Writes `eval/` and `forecasts.parquet`.
 
+    After each model it writes a checkpoint, and goes on after the models of one.
+
     Raises:
         InvalidInput: the data or a model cannot be used.
-        StoppedEarly: SIGTERM before the models were compared.
+        StoppedEarly: SIGTERM before the models were compared; those so far count.
     """
     started = time.monotonic()
     device = "cuda" if torch.cuda.is_available() else "cpu"
@@ -45,10 +48,10 @@ def run(workdir: Workdir, config: EvaluateConfig, metrics: Metrics, stop: StopSi
     stop.check()
     named, test = held_out_for_test(panel, config)
     test = with_observations(test, f"its last {config.evaluation.windows * config.prediction_length} points")
-    metrics.event(BEGAN, step=0)
+    job = _Comparison(workdir, config, metrics, stop, panel, test, data_sha256)
+    metrics.event(BEGAN, step=job.step)
     with statistical.fitting(panel, test, config.evaluation) as fits:
-        job = _Comparison(workdir, config, metrics, stop, panel, test)
-        for given in config.models:
+        for given in config.models[len(job.models.errors) :]:
             job.add(given, device)
         document = job.compare(fits) | {
             "series": {"judged": len(test.series), "of": len(named)},
@@ -73,18 +76,27 @@ class _Comparison:
 
     def __init__(
         self, workdir: Workdir, config: EvaluateConfig, metrics: Metrics, stop: StopSignal, panel: Panel,
-        test: HeldOutWindows,
+        test: HeldOutWindows, data_sha256: str,
     ) -> None:  # fmt: skip
         self._workdir, self._config, self._metrics, self._stop = workdir, config, metrics, stop
         self._panel, self._test = panel, test
         self._naive = naive_forecasts(panel, test)
         self.models = EvaluatedModels(test)
-        self._best: tuple[str, Family, Floats] | None = None
+        self._best: BestModel | None = None
         self.facts: dict[str, Any] = {"series": len(panel), "frequency": frequency_of(panel), "models": {}}
+        self._named = hashlib.sha256((config.model_dump_json() + data_sha256).encode()).hexdigest()
+        if found := load(workdir.checkpoints, self._named, self.models):
+            self.facts["models"], self._best = found
+
+    @property
+    def step(self) -> int:
+        """The windows of the models so far."""
+        windows: int = self._test.cutoffs.size
+        return len(self.models.errors) * windows
 
     def add(self, given: str, device: str) -> None:
-        """Load a model and forecast the windows with it; keep the forecasts if they are the best so far."""
-        config, number = self._config, len(self.models.errors)
+        """Load a model, forecast the windows with it, and save its scores, with the forecasts of the best so far."""
+        config, number, begun = self._config, len(self.models.errors), self.step
         self._metrics.event("loading", what=f"model {given}")
         folder = self._workdir.reference(given)
         family = forecasting_model(folder, config, device)
@@ -96,7 +108,7 @@ class _Comparison:
         windows = self._test.cutoffs.size
 
         def done(count: int) -> None:
-            self._metrics.step(number * windows + count, len(config.models) * windows)
+            self._metrics.step(begun + count, len(config.models) * windows)
 
         forecasts = Forecaster(panel, self._metrics, self._stop, done).forecast(family, self._test)
         self.models.add(given, forecasts)
@@ -105,7 +117,10 @@ class _Comparison:
             "attention": family.attention, "device": family.device,
         }  # fmt: skip
         if ranking(table(self.models.errors))[1][0] == given:
-            self._best = given, family, forecasts
+            self._best = BestModel(given, family.name, forecasts)
+        assert self._best is not None
+        save(self._workdir.checkpoints, self.step, self._named, self.models, self.facts["models"], self._best)
+        self._metrics.event(CHECKPOINT, step=self.step)
         free_memory()
 
     def compare(self, fits: statistical.Fits) -> dict[str, Any]:
@@ -128,11 +143,11 @@ class _Comparison:
     def write_forecasts(self) -> None:
         """The best model's forecasts of the windows."""
         assert self._best is not None
-        write_forecasts(self._workdir.forecasts, self._panel, self._test, self._config.data, self._best[2], self._naive)
+        forecasts = self._best.forecasts
+        write_forecasts(self._workdir.forecasts, self._panel, self._test, self._config.data, forecasts, self._naive)
 
     def examples(self) -> list[dict[str, Any]]:
         """Series to plot, with the best model's forecasts."""
         assert self._best is not None
-        given, family, forecasts = self._best
-        mase = series_mase(self.models.errors[given])
-        return examples(self._panel, self._test, family.name, forecasts, self._naive, mase)
+        best, mase = self._best, series_mase(self.models.errors[self._best.given])
+        return examples(self._panel, self._test, best.family, best.forecasts, self._naive, mase)

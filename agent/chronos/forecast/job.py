@@ -63,7 +63,8 @@ def run(
         stop.check()
 
     files, future = (sorted(folder.rglob("*.parquet")) for folder in (workdir.data, workdir.future))
-    shards = split(files, future, config.data, workdir.panels / "shards", progress, shard_rows)
+    part = (config.shard.index, config.shard.of) if config.shard else (0, 1)
+    shards = split(files, future, config.data, workdir.panels / "shards", progress, shard_rows, part)
     for shard in shards:
         if not job.has(shard):
             job.forecast(shard)
@@ -213,14 +214,14 @@ class _Job:
     def summary(self) -> dict[str, Any]:
         """What was forecast. Raises InvalidInput if nothing was."""
         parts = self.done.parts
-        if not parts:
+        if not parts and self.config.shard is None:
             raise InvalidInput("series", f"{self.config.series!r} matches no series", "use a pattern such as 'shop-*'")
         return {
             "rows": sum(part.rows for part in parts),
             "items": self.done.items,
             "left_out": self.done.left_out,
-            "first_timestamp": min(part.first_timestamp for part in parts),
-            "last_timestamp": max(part.last_timestamp for part in parts),
+            "first_timestamp": min((part.first_timestamp for part in parts), default=None),
+            "last_timestamp": max((part.last_timestamp for part in parts), default=None),
             "quantiles_cross": sum(part.quantiles_cross for part in parts),
             "parts": len(parts),
             "format": self.config.output.format,

@@ -19,8 +19,7 @@ def write_report(folder: Path, found: Mapping[str, Any], config: ForecastConfig)
     lines = [
         "# Forecast",
         "",
-        f"{found['items']} series, {found['rows']} rows in {found['parts']} "
-        f"{'part' if found['parts'] == 1 else 'parts'}, from {found['first_timestamp']} to {found['last_timestamp']}.",
+        _extent(found),
         f"Model: {code(config.model)} ({found['family']}), context length {found['context_length']}, "
         f"{found['precision']}.",
         *([cross] if found["cross_learning"] else []),
@@ -29,3 +28,11 @@ def write_report(folder: Path, found: Mapping[str, Any], config: ForecastConfig)
         how_to_forecast(config.model, config.data, config.prediction_length),
     ]
     (folder / "report.md").write_text("\n".join(lines) + "\n")
+
+
+def _extent(found: Mapping[str, Any]) -> str:
+    if not found["parts"]:
+        return "No series falls to this shard."
+    parts = "part" if found["parts"] == 1 else "parts"
+    times = f"from {found['first_timestamp']} to {found['last_timestamp']}"
+    return f"{found['items']} series, {found['rows']} rows in {found['parts']} {parts}, {times}."

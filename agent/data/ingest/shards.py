@@ -1,4 +1,7 @@
-"""A data set in shards of bounded size, each with all rows of its series: reading one takes as much memory as any."""
+"""A data set in shards of bounded size, each with all rows of its series: reading one takes as much memory as any.
+
+A run that forecasts one of N parts of the series reads each N-th shard, by the same hash.
+"""
 
 from __future__ import annotations
 
@@ -46,25 +49,30 @@ def split(
     folder: Path,
     progress: Callable[[int, int], None],
     max_rows: int = SHARD_ROWS,
+    part: tuple[int, int] = (0, 1),
 ) -> list[Shard]:
     """The shards, the same ones each time; a data set of one shard stays in its files. A series is in one by its name.
+
+    `part`: the index of a part of the series, and how many there are.
 
     Raises InvalidInput, which names file and column.
     """
     parts = open_parts(files, data)
     rows = check_columns(parts, data, Findings(data.problems))
-    of = -(-rows // max_rows)
+    index, count = part
+    of = count * -(-rows // (count * max_rows))
     if of == 1:
         return [Shard(0, 1, files, future)]
+    wanted = range(index, of, count)
     texts: dict[str, set[str]] = {}
-    history = _write(parts, data, folder / "history", of, texts, progress)
+    history = _write(parts, data, folder / "history", wanted, texts, progress)
     ahead: dict[int, Path] = {}
     if future:
         asked = data.model_copy(update={"target": [], "past_covariates": []})
-        ahead = _write(open_parts(future, asked), asked, folder / "future", of, {}, progress)
+        ahead = _write(open_parts(future, asked), asked, folder / "future", wanted, {}, progress)
     categories = {name: sorted(found) for name, found in texts.items()}
     return [
-        Shard(number, of, [path], [ahead[number]] if number in ahead else [], categories)
+        Shard(number // count, len(wanted), [path], [ahead[number]] if number in ahead else [], categories)
         for number, path in sorted(history.items())
     ]
 
@@ -73,12 +81,13 @@ def _write(
     parts: Sequence[Part],
     data: Data,
     folder: Path,
-    of: int,
+    wanted: range,
     texts: dict[str, set[str]],
     progress: Callable[[int, int], None],
 ) -> dict[int, Path]:
-    """Write the rows of each shard into a file of its own; returns those of the shards that have rows."""
+    """Write the rows of each wanted shard into a file of its own; returns those of the shards that have rows."""
     folder.mkdir(parents=True, exist_ok=True)
+    of = wanted.stop
     kinds = _types(parts, data)
     shards: dict[int, _ShardFile] = {}
     done, total = 0, sum(part.rows for part in parts)
@@ -95,6 +104,8 @@ def _write(
         table = pa.table(columns).take(pa.array(order))
         bounds = np.searchsorted(shard[order], np.arange(of + 1))
         for one in np.flatnonzero(np.diff(bounds)).tolist():
+            if one not in wanted:
+                continue
             if one not in shards:
                 shards[one] = _ShardFile(folder / f"{one:05d}.parquet", table.schema, _BUFFERED_ROWS // of)
             shards[one].add(table.slice(bounds[one], bounds[one + 1] - bounds[one]))

@@ -24,6 +24,10 @@ class LambdaRelauncher:
         """Ask for what a schedule does after a run. Raises ServiceUnavailable, NotAllowed."""
         self._ask(f"ask for what follows run {run.run_id}", schedule=schedule, after=run.run_id)
 
+    def advance(self, run: Run, group: str) -> None:
+        """Ask a group to go on after one of its members. Raises ServiceUnavailable, NotAllowed."""
+        self._ask(f"ask for what follows run {run.run_id}", group=group, after=run.run_id)
+
     def _ask(self, what: str, **request: str) -> None:
         with translated(what):
             self._lambda.invoke(

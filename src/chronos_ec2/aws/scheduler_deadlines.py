@@ -1,4 +1,7 @@
-"""EventBridge Scheduler as Deadlines and as Timetable: each a group, with a schedule per instance, or per name."""
+"""EventBridge Scheduler as Deadlines and as Timetable: each a group, with a schedule per instance, or per name.
+
+And as SweepSchedule, which is one schedule.
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,12 @@ from botocore.exceptions import ClientError
 from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
+
+_WRITTEN = (
+    "Description", "ScheduleExpression", "ScheduleExpressionTimezone", "FlexibleTimeWindow", "Target", "KmsKeyArn",
+    "StartDate", "EndDate", "ActionAfterCompletion",
+)  # fmt: skip
+"""What an update of a schedule takes; what it leaves out would be lost."""
 
 
 class SchedulerDeadlines:
@@ -72,6 +81,22 @@ def _next_minute(at: datetime) -> datetime:
     """The first whole minute at or after `at`: Scheduler fires at any second of the minute that it is given."""
     whole = at.astimezone(UTC).replace(second=0, microsecond=0)
     return whole if whole == at else whole + timedelta(minutes=1)
+
+
+class SchedulerSweep:
+    """The schedule of a stack's sweep, in the group with the name of the stack."""
+
+    def __init__(self, client: Any, stack: str) -> None:
+        self._scheduler = client
+        self._stack = stack
+
+    def switch(self, *, on: bool) -> None:
+        """Switch it on or off; all else stays. Needs the rights of whoever deploys the stack."""
+        state, name = "ENABLED" if on else "DISABLED", f"{self._stack}-sweep"
+        with translated(f"switch schedule {name} {'on' if on else 'off'}"):
+            found = self._scheduler.get_schedule(GroupName=self._stack, Name=name)
+            kept = {key: found[key] for key in _WRITTEN if found.get(key) is not None}
+            self._scheduler.update_schedule(**kept, GroupName=self._stack, Name=name, State=state)
 
 
 class SchedulerTimetable:

@@ -124,7 +124,8 @@ def _work(heartbeat: Heartbeat, history: History, unit: str, *, unicode: bool) -
         text = f"{unit} {heartbeat.step} of {heartbeat.total_steps}"
         if speed:
             left = timedelta(seconds=(heartbeat.total_steps - heartbeat.step) / speed)
-            text += f", {speed:.3g} {'steps' if unit == 'step' else unit}/s, {human_span(max(left, timedelta(0)))} left"
+            units = unit if unit == "series" else f"{unit}s"
+            text += f", {speed:.3g} {units}/s, {human_span(max(left, timedelta(0)))} left"
         rows.append(("progress", _bar(heartbeat.step, heartbeat.total_steps, text)))
     elif heartbeat.bytes_synced:
         rows.append(("synced", Text(f"{heartbeat.bytes_synced / 1e6:.1f} MB")))

@@ -25,6 +25,7 @@ class Kind(StrEnum):
     PROMOTED = "promoted"
     KEPT = "kept"
     SKIPPED = "skipped"
+    ENDED = "ended"
 
 
 WITH_LOG = frozenset({Kind.FAILED, Kind.STUCK, Kind.OVER_BUDGET})
@@ -42,6 +43,7 @@ SEVERITY = {
     Kind.COMPLETED: "info",
     Kind.PROMOTED: "info",
     Kind.KEPT: "info",
+    Kind.ENDED: "info",
     Kind.KILLED: "warning",
     Kind.RESUMED: "warning",
     Kind.WAITING: "warning",
@@ -83,4 +85,5 @@ SAYS = {
     Kind.PROMOTED: "has the new champion",
     Kind.KEPT: "leaves the champion in place",
     Kind.SKIPPED: "has started nothing",
+    Kind.ENDED: "has ended",
 }

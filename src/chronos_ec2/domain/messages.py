@@ -208,8 +208,8 @@ def _instance_facts(instance: Instance, incident: Incident, now: datetime) -> li
 
 def _next(incident: Incident) -> str:
     environment, run = incident.lane.environment, incident.run
-    if incident.kind is Kind.SKIPPED:
-        return f"chronos-ec2 schedule show {incident.name.partition(' ')[2]} --environment {environment}"
+    if show := {Kind.SKIPPED: "schedule show", Kind.ENDED: "runs show"}.get(incident.kind):
+        return f"chronos-ec2 {show} {incident.name.partition(' ')[2]} --environment {environment}"
     if run is None:
         return f"chronos-ec2 verify --environment {environment}"
     if incident.kind in (Kind.PROMOTED, Kind.KEPT):

@@ -33,6 +33,19 @@ class Output(Section):
     """Series in a file. A file that is uploaded is a checkpoint: an interrupted run goes on with the next one."""
 
 
+class Shard(Section):
+    """A part of the series: those whose name, by a stable hash, falls to it."""
+
+    index: int = Field(ge=0)
+    of: int = Field(ge=2)
+
+    @model_validator(mode="after")
+    def _one_of_them(self) -> Shard:
+        if self.index >= self.of:
+            raise ValueError(f"index must be less than of, which is {self.of}")
+        return self
+
+
 class ForecastConfig(Section):
     """Forecast the points after the end of each series."""
 
@@ -58,6 +71,14 @@ class ForecastConfig(Section):
     output: Annotated[Output, Field(default_factory=Output)]
     series: str = "*"
     """Pattern of the items to forecast, such as `shop-*`."""
+    shard: Shard | None = None
+    """Forecast one of several parts of the series; `--shards` makes a run for each."""
+
+    @model_validator(mode="after")
+    def _shards_are_independent(self) -> ForecastConfig:
+        if self.shard and self.cross_learning:
+            raise ValueError("cross_learning makes forecasts depend on each other, so they cannot be made in shards")
+        return self
 
     @model_validator(mode="after")
     def _future_has_columns(self) -> ForecastConfig:

@@ -34,7 +34,7 @@ root=$work/root
 debootstrap --variant=minbase --include=python3,ca-certificates trixie "$root" > "$work/log" 2>&1 ||
   fail "debootstrap: $(tail -1 "$work/log")"
 mkdir -p "$root/var/runtime" "$root/var/task"
-"$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: \
+"$python" -m pip install --quiet --disable-pip-version-check --require-hashes --no-deps --only-binary=:all: \
   --platform manylinux2014_x86_64 --python-version 3.13 --implementation cp \
   --target "$root/var/runtime" -r "$here/lambda-runtime-requirements.txt" > "$work/log" 2>&1 ||
   fail "pip: $(tail -1 "$work/log")"

@@ -60,6 +60,8 @@ def _install(tool: str, home: Path, lock: str, log: Path) -> None:
     requirements = home / "requirements.txt"
     requirements.write_text(lock)
     command = [str(home / "bin" / "python"), "-m", "pip", "install", "--disable-pip-version-check", "--no-deps"]
+    # Of a source archive the build would fetch what no lock names.
+    command += ["--only-binary=:all:", "--require-hashes"]
     with log.open("w") as output:
         done = subprocess.run(
             [*command, "-r", str(requirements)],

@@ -15,6 +15,7 @@ from chronos_ec2.ports.environment import (
     Stack,
     Subscription,
     SubscriptionState,
+    SweepSchedule,
     Timetable,
     VolumeEncryption,
 )
@@ -56,6 +57,7 @@ __all__ = [
     "StoredObject",
     "Subscription",
     "SubscriptionState",
+    "SweepSchedule",
     "Timetable",
     "Upload",
     "VolumeEncryption",

@@ -127,3 +127,7 @@ class Relauncher(Protocol):
     def follow(self, run: Run, schedule: str) -> None:
         """Ask for what a schedule does after a run; its register says when that was done. Raises ServiceUnavailable."""
         ...
+
+    def advance(self, run: Run, group: str) -> None:
+        """Ask a group to go on after one of its members; the same register says so. Raises ServiceUnavailable."""
+        ...

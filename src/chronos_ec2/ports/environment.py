@@ -210,6 +210,14 @@ class Timetable(Protocol):
         ...
 
 
+class SweepSchedule(Protocol):
+    """What runs the sweep of one environment each minute."""
+
+    def switch(self, *, on: bool) -> None:
+        """Switch it on or off. Raises ServiceUnavailable, NotAllowed."""
+        ...
+
+
 class Deployment(Protocol):
     """The CloudFormation stack of one environment."""
 

@@ -26,6 +26,7 @@ from chronos_ec2.run_store import RunStore
 
 FINAL_RECORD = "state.json"
 _UNREAD = "try again; if it stays so, `chronos-ec2 verify` shows every lock that cannot be read"
+_UNITS = {Job.TRAIN: "step", Job.FORECAST: "series", Job.EVALUATE: "window"}
 _SIDE_BY_SIDE = 8
 """Records read at a time: fewer than a client has connections."""
 
@@ -41,7 +42,7 @@ class RunView:
     @property
     def unit(self) -> str:
         """What its progress counts."""
-        return "step" if self.run.job is Job.TRAIN else "series"
+        return _UNITS[self.run.job]
 
     @property
     def progress(self) -> str:

@@ -15,6 +15,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.s3_keys import schedules_prefix, teardown_key
 from chronos_ec2.ports import Deadlines, Deployment, Fleet
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.verify import verify
 
 
@@ -56,8 +57,10 @@ class Teardown:
         left = [f"{one.kind} {one.name}" for one in found]
         # Without the stack nothing starts their runs; in the next one, they would start what nobody remembers.
         orders = self.store.objects.children(schedules_prefix(self.environment))
-        if left or orders:
-            raise StillInUse(self.environment, [*left, *(f"the order of schedule {name}" for name in orders)])
+        groups = GroupStore(self.environment, self.store.objects).open()
+        left += [f"the order of schedule {name}" for name in orders] + [f"group {name}" for name in groups]
+        if left:
+            raise StillInUse(self.environment, left)
 
     def _mark(self) -> str | None:
         """Mark the environment. Returns the mark's ETag, None if another teardown of this stack has marked it."""

@@ -8,6 +8,7 @@ from importlib.metadata import version
 from typing import Any
 
 from chronos_ec2.domain.facts import Absent, HeartbeatReceived, LaneFacts, LockHeld
+from chronos_ec2.domain.groups.order import Group, Member, Purpose
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits, StackBounds
 from chronos_ec2.domain.records.heartbeat import Heartbeat
@@ -171,6 +172,22 @@ def a_schedule(
     expression = None if data_set else "cron(0 3 * * ? *)"
     run = a_planned(lane=lane, max_cost_usd=max_cost_usd)
     return Schedule(name, expression, data_set, run, after, max_cost_per_month_usd)
+
+
+def a_group(
+    name: str = "sales",
+    members: int = 3,
+    *,
+    parallel: int = 2,
+    purpose: Purpose = Purpose.SHARDS,
+    max_cost_usd: float | None = 9.0,
+) -> Group:
+    """A group of forecasts or trainings, at $0.752 an hour each."""
+    job = Job.FORECAST if purpose is Purpose.SHARDS else Job.TRAIN
+    request = a_planned(job).request
+    request = replace(request, budget=Budget(NOW + timedelta(days=2), max_cost_usd, 0.752))
+    runs = tuple(Member(dict(request.config) | {"number": index}, (), {"number": index}) for index in range(members))
+    return Group(name, purpose, NOW, request, runs, parallel)
 
 
 NO_FACTS = LaneFacts(LANE, (), NOW, Absent())

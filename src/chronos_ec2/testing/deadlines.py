@@ -39,6 +39,23 @@ class MemoryDeadlines:
         self._faults.after("deadlines.cancel", instance_id)
 
 
+class MemorySweep:
+    """Whether the sweep is switched on; whoever holds the clock sweeps."""
+
+    def __init__(self, faults: Interceptor | None = None) -> None:
+        self._faults = faults or Faults()
+        self.on = True
+        self.switched: list[bool] = []
+        """Each state that it was given."""
+
+    def switch(self, *, on: bool) -> None:
+        """Switch it on or off."""
+        self._faults.before("sweep.switch", str(on))
+        self.on = on
+        self.switched.append(on)
+        self._faults.after("sweep.switch", str(on))
+
+
 class MemoryTimetable:
     """Times that are kept; whoever holds the clock makes them come."""
 

@@ -21,6 +21,7 @@ from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.domain.rules.as_reported import as_reported
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.kill import kill
 from chronos_ec2.services.launch import Launched, Launcher, LaunchSpec, WaitsForCapacity, launch
 from chronos_ec2.services.schedules import Schedules
@@ -108,7 +109,11 @@ class Environment:
 
     def follow(self, run: Run, schedule: str) -> None:
         """Start what a schedule does after a run, as the launcher function does."""
-        self.schedules.follow(run, schedule)
+        self.groups.follow(run, schedule)
+
+    def advance(self, run: Run, group: str) -> None:
+        """Let a group go on after one of its members, as the launcher function does."""
+        self.groups.advance(run, group)
 
     @property
     def launcher(self) -> Launcher:
@@ -121,6 +126,11 @@ class Environment:
         """The schedules, as the launcher function sees them."""
         place = StackLocation("aws", REGION, BUCKET)
         return Schedules(self.name, self.store, self.launcher, self.notifier, self.clock, place, "a-stack")
+
+    @property
+    def groups(self) -> Groups:
+        """The groups, as the launcher function sees them."""
+        return Groups(self.schedules)
 
     def kill(self, run_id: str | None = None, *, at_once: bool = False, reason: str = "by hand") -> Run:
         """Ask a run to stop, or end it at once. Raises what `kill` raises."""

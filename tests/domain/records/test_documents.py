@@ -68,7 +68,7 @@ A_REQUEST = Request(
     Promotion("default", Promote.BETTER, 3),
     Job.FORECAST, (DataObject("cached-datasets/b.parquet", 5, '"0a1c"'),),
     (ModelReference("amazon/chronos-2", "s3://bucket/cached-datasets/models/4/", (("config.json", "4" * 64),)),),
-    schedule="nightly",
+    schedule="nightly", group="sales",
 )  # fmt: skip
 A_CLAIM = Claim(RUN_ID, 2, INSTANCE_ID, "3f8e2a6c-boot", "00ff")
 A_STATUS = StatusReport(
@@ -81,7 +81,7 @@ AN_OUTCOME = OutcomeReport(
     Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT),
     CleanupReport((CleanedUp("folder", "checkpoints", "deleted"),), 12, 4096, 3, True),
     (("config.json", "a" * 64), ("parts/model-00001.safetensors", "b" * 64)),
-    Comparison("trained", ("base", "champion", "seasonal_naive"), ("seasonal_naive",)),
+    Comparison("trained", ("base", "champion", "seasonal_naive"), ("seasonal_naive",), 0.125),
 )
 A_CHAMPION = Champion(
     "default", 3, RUN_ID, (("config.json", "a" * 64),), How.CONCLUSION, "significantly better than the champion", NOW
@@ -115,7 +115,18 @@ OPTIONAL = {
     "run": {"verdict", "stop", "suspect", "instance_id", "price_per_hour_usd", "max_cost_usd", "prices"}
     | {"launching", "waiting", "launched_at", "claimed_at", "ended_at", "parent", "models"},
     "heartbeat": {"loss", "trainer_pid", "checkpoint_age_seconds", "gpu_utilisation"},
-    "request": {"market", "log_group", "code_sha256", "commit", "parent", "budget", "promotion", "schedule", *SPANS},
+    "request": {
+        "market",
+        "log_group",
+        "code_sha256",
+        "commit",
+        "parent",
+        "budget",
+        "promotion",
+        "schedule",
+        "group",
+        *SPANS,
+    },
     "claim": set(),
     "status": set(),
     "outcome": {"cleanup", "comparison"},

@@ -30,15 +30,16 @@ from chronos_ec2.services.launch import LaunchSpec
 from chronos_ec2.services.publish.agent import CHECKOUT
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.agent import AgentBehaviour
+from chronos_ec2.testing.deadlines import MemorySweep
 from chronos_ec2.testing.environment import BUCKET, DATA
 
 IN_TRAINING = {
     "hang": AgentBehaviour.HUNG, "agent-killed": AgentBehaviour.CRASHED, "agent-frozen": AgentBehaviour.SILENT,
     "past-deadline": AgentBehaviour.DEAF, "past-cap": AgentBehaviour.DEAF, "kill": AgentBehaviour.DEAF,
-    "power-off-refused": AgentBehaviour.LINGERING,
+    "power-off-refused": AgentBehaviour.LINGERING, "sweep-off": AgentBehaviour.SILENT,
 }  # fmt: skip
 NEVER_CLAIM = ("boot-hangs", "no-record")
-CRASHING = [fault for fault in FAULTS if fault.name != "crash"]
+CRASHING = [fault for fault in FAULTS if fault.name != "crash" and not fault.opt_in]
 """The agent of the testkit has no trainer that could crash."""
 
 
@@ -48,12 +49,15 @@ class Stage:
 
     env: Environment
     specs: dict[str, LaunchSpec] = field(default_factory=dict)
+    sweep: MemorySweep = field(default_factory=MemorySweep)
+    deadlines_fire: bool = False
 
     def drill(self) -> Drill:
         env = self.env
         return Drill(
-            env.name, env.store, env.fleet, env.deadlines, env.watchdog, env.clock, env.limits, self.prepare, 4
-        )
+            env.name, env.store, env.fleet, env.deadlines, env.watchdog, env.clock, env.limits, self.sweep,
+            self.prepare, 4,
+        )  # fmt: skip
 
     def prepare(self, fault: Fault, lane: Lane) -> LaunchSpec:
         spec = LaunchSpec(
@@ -76,7 +80,11 @@ class Stage:
                 agent.live()
                 if agent.claimed and agent.session.run.status is Status.TRAINING:
                     agent.behaviour = IN_TRAINING.get(name, agent.behaviour)
-        if env.clock.now().second < 30:
+        for instance_id, at in [*env.deadlines.schedules.items()]:
+            if self.deadlines_fire and env.clock.now() >= at + timedelta(minutes=1):
+                env.fleet.terminate(instance_id)
+                env.deadlines.cancel(instance_id)
+        if self.sweep.on and env.clock.now().second < 30:
             env.watchdog.sweep()
 
     def rows(self, faults: Sequence[Fault] = CRASHING) -> dict[str, Row]:
@@ -211,14 +219,50 @@ def test_a_lost_launcher_leaves_the_instance_to_its_agent(stage: Stage) -> None:
 
 def test_faults_are_chosen_by_name_and_pattern() -> None:
     assert [fault.name for fault in chosen_faults("agent-*, kill")] == ["agent-killed", "agent-frozen", "kill"]
-    assert chosen_faults(None) is FAULTS
+    assert [fault.name for fault in FAULTS if fault not in chosen_faults(None)] == ["sweep-off"]
+    assert "sweep-off" not in [fault.name for fault in chosen_faults("*")]
+    assert [fault.name for fault in chosen_faults("sweep-off, kill")] == ["kill", "sweep-off"]
     with pytest.raises(InvalidInput, match=r"--only: no fault is named 'reboot' \(one of good-end, crash"):
         chosen_faults("kill,reboot")
 
 
 def test_each_harm_has_a_fault_and_each_fault_its_own_name() -> None:
     assert {fault.harm for fault in FAULTS} == {*Harm}
-    assert len({fault.name for fault in FAULTS}) == len(FAULTS) == 13
+    assert len({fault.name for fault in FAULTS}) == len(FAULTS) == 14
+
+
+def test_with_the_sweep_off_the_scheduler_ends_an_instance_and_the_sweep_is_on_again(stage: Stage) -> None:
+    stage.deadlines_fire = True
+    rows = stage.rows(chosen_faults("sweep-off,good-end"))
+    assert [*rows] == ["good-end", "sweep-off"]
+    row = rows["sweep-off"]
+    assert (row.kept, row.since) == (True, "its deadline")
+    assert row.seconds is not None
+    assert 0 <= row.seconds <= row.guaranteed == 150
+    assert (stage.sweep.switched[0], stage.sweep.switched[-1], stage.sweep.on) == (False, True, True)
+    assert stage.env.alive == []
+
+
+def test_with_the_sweep_off_an_instance_that_nothing_ends_is_found_and_the_sweep_is_on_again() -> None:
+    stage = Stage(Environment())
+    (row,) = stage.rows(chosen_faults("sweep-off")).values()
+    assert (row.kept, stage.sweep.on) == (False, True)
+
+
+def test_a_drill_that_is_interrupted_leaves_the_sweep_on(stage: Stage) -> None:
+    def interrupt() -> None:
+        raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        list(stage.drill().run(chosen_faults("sweep-off"), interrupt))
+    assert stage.sweep.switched == [False, True]
+
+
+def test_the_sweep_stays_on_while_anybody_elses_run_is_active(stage: Stage) -> None:
+    stage.env.launch()
+    (row,) = stage.rows(chosen_faults("sweep-off")).values()
+    assert (row.kept, "lane main is busy" in row.problem) == (False, True)
+    assert False not in stage.sweep.switched
 
 
 def test_a_wrong_verdict_breaks_the_promise_although_the_instance_ends(stage: Stage) -> None:

@@ -73,12 +73,10 @@ def test_the_lock_has_everything_that_its_packages_need(package: str) -> None:
     assert lacking(wanted(metadata.requires(package) or [])) == []
 
 
-def test_the_lock_has_a_hash_for_each_and_the_versions_of_the_constraints() -> None:
+def test_the_lock_has_one_hash_for_each() -> None:
     text = (CHECKOUT / LOCK).read_text()
     entry = r"[a-z0-9-]+==\S+ \\\n    --hash=sha256:[0-9a-f]{64}\n"
     assert re.fullmatch(rf"(#.*\n)+({entry})+", text)
-    constraints = (CHECKOUT / "constraints.txt").read_text().splitlines()
-    assert {f"{name}=={version}" for name, version in locked().items()} <= set(constraints)
 
 
 def test_torch_and_what_it_brings_are_the_images() -> None:

@@ -134,6 +134,36 @@ ONCE_FAILED: dict[str, Scenario] = {
     "a trainer failed before S3 had let its agent claim the run": Scenario(
         1, lost_events=1.0, outages=(Outage("s3", 60, 120),), faults=(InjectedFault(FaultKind.USER_CODE, 120),)
     ),
+    "a launcher could not record its instance, so its run waited for capacity by its record alone": Scenario(
+        31644,
+        boot=55.26909361164002,
+        training=2215.9706280555693,
+        shutting_down=1e9,
+        call_errors=0.3,
+        lost_events=1.0,
+        forged_events=5,
+        droughts=(Drought(419.3382951380586, 534.7733707391365, "g4dn.2xlarge"),),
+        wait_for_capacity=5626.614645384883,
+        option_seconds=37.18844959549688,
+        doubled_requests=0.3,
+    ),
+    "a forged stop, older than the record, was taken for a sign of life": Scenario(
+        63751,
+        boot=31.63,
+        training=338,
+        lost_events=1.0,
+        outages=(Outage("s3", 102.7, 444.6),),
+        faults=(InjectedFault(FaultKind.TERMINATED, 507.6), InjectedFault(FaultKind.FORGED_STOP, 204.9)),
+    ),
+    "a launcher was held up before it asked for an instance that EC2 listed late": Scenario(
+        67695,
+        boot=147.00616686548136,
+        training=90.42914675293353,
+        shutting_down=45.39176021969058,
+        list_lag=129.34015652012653,
+        pauses=0.1,
+        lost_events=1.0,
+    ),
     "launchers of one attempt overlapped, and each started an instance": Scenario(
         1,
         preemptions_left=5,

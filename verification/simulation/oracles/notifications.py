@@ -133,7 +133,7 @@ class NotificationOracle:
             return
         if record["current_step"] == "waiting-for-capacity":
             waiting = record["waiting"]
-            if waiting and waiting["tries"] and not self._gave_up(waiting["until"]):
+            if waiting and waiting["tries"] and not self._gave_up(waiting["until"]) and not self._has_instance(record):
                 self._expect("waiting", record["run_id"], record["attempt"])
             return
         instance_id = str(record["instance_id"])
@@ -141,6 +141,11 @@ class NotificationOracle:
             age = system.time.seconds - system.fleet.bill[instance_id].launched
             if age > system.scenario.list_lag and system.lives(instance_id) and system.healthy(instance_id):
                 self._expect(kind, record["run_id"], record["attempt"])
+
+    def _has_instance(self, record: Record) -> bool:
+        """Whether EC2 has started one for the attempt, which its launcher could not record."""
+        of_attempt = record["run_id"], record["attempt"]
+        return any((one.run_id, one.attempt) == of_attempt for one in self._system.fleet.bill.values())
 
     def _gave_up(self, until: str) -> bool:
         return self._system.time.now() >= datetime.fromisoformat(until)

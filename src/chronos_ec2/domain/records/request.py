@@ -143,6 +143,7 @@ class Request:
         job: What the run does.
         future_keys: Exactly the objects with the known covariates of the points to forecast; empty without them.
         schedule: The schedule that has a job to do after this run, if any.
+        group: The group that it is a member of, if any.
     """
 
     run_id: str
@@ -166,6 +167,7 @@ class Request:
     future_keys: tuple[DataObject, ...] = ()
     models: tuple[ModelReference, ...] = ()
     schedule: str | None = None
+    group: str | None = None
 
     def to_json(self) -> bytes:
         """The request as stored in S3."""
@@ -194,6 +196,7 @@ class Request:
                 "budget": self.budget and self.budget.to_dict(),
                 "promotion": self.promotion and self.promotion.to_dict(),
                 "schedule": self.schedule,
+                "group": self.group,
                 "limits": self.limits.to_seconds(),
                 "config": dict(self.config),
                 "models": [one.to_dict() for one in self.models],
@@ -231,6 +234,7 @@ class Request:
                 future_keys=_objects(fields, "future"),
                 models=tuple(ModelReference.from_fields(one) for one in fields.children("models")),
                 schedule=check_name(fields.text("schedule"), "schedule") if fields.has("schedule") else None,
+                group=check_name(fields.text("group"), "group") if fields.has("group") else None,
             )
         except (ValueError, InvalidInput) as error:
             raise InvalidDocument(f"{REQUEST}: {one_line(str(error), 120)}") from error

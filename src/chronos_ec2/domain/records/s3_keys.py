@@ -146,8 +146,18 @@ def ledger_key(environment: str, name: str) -> str:
     return f"{schedules_prefix(environment)}{name}/ledger.json"
 
 
+def groups_prefix(environment: str) -> str:
+    """Prefix of an environment's groups."""
+    return f"{environment}/groups/"
+
+
+def group_key(environment: str, name: str, document: str) -> str:
+    """Key of a document of a group: `order.json` and `result.json`, written once, and `ledger.json`."""
+    return f"{groups_prefix(environment)}{name}/{document}"
+
+
 def followed_key(environment: str, run_id: str) -> str:
-    """Key of the word of the launcher on what it has started after a run. Written once."""
+    """Key of the word of the launcher that what comes after a run has been seen to. Written once."""
     return f"{environment}/followed/{run_id}.json"
 
 

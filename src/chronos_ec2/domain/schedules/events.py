@@ -1,4 +1,4 @@
-"""Parses what invokes the schedules. Total: anything else is None, or `Ignored` with a reason."""
+"""Parses what invokes schedules and groups. Total: anything else is None, or `Ignored` with a reason."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from datetime import datetime
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
 from chronos_ec2.domain.events import Ignored, original
+from chronos_ec2.domain.groups.order import check_group_name
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.domain.records.run import check_run_id
@@ -32,6 +33,14 @@ class DataArrived:
 
 
 @dataclass(frozen=True, slots=True)
+class MemberEnded:
+    """A run of a group has ended; the watchdog asks the group to go on."""
+
+    group: str
+    run_id: str
+
+
+@dataclass(frozen=True, slots=True)
 class RunSucceeded:
     """A run of a schedule has succeeded; the watchdog asks for what follows it."""
 
@@ -39,14 +48,19 @@ class RunSucceeded:
     run_id: str
 
 
-def parse_invocation(raw: object, environment: str) -> TimeHasCome | DataArrived | RunSucceeded | Ignored | None:
-    """The invocation of schedules in `raw`; None if it is about something else. Never raises because of `raw`."""
+Invocation = TimeHasCome | DataArrived | RunSucceeded | MemberEnded
+
+
+def parse_invocation(raw: object, environment: str) -> Invocation | Ignored | None:
+    """The invocation of schedules or groups in `raw`, None if it is about something else. Never raises."""
     raw = original(raw)
     if not isinstance(raw, Mapping):
         return None
     try:
         if raw.get("source") == "aws.s3":
             return _data_arrived(raw, environment)
+        if "group" in raw:
+            return _of_group(raw)
         if "schedule" in raw:
             return _of_schedule(raw)
     except (InvalidInput, InvalidDocument, ValueError) as error:
@@ -61,6 +75,13 @@ def _of_schedule(raw: Mapping[str, object]) -> TimeHasCome | RunSucceeded | Igno
     if isinstance(name, str) and isinstance(at, str):
         return TimeHasCome(check_schedule_name(name), parse_time(at))
     return Ignored("no schedule and time")
+
+
+def _of_group(raw: Mapping[str, object]) -> MemberEnded | Ignored:
+    name, after = raw.get("group"), raw.get("after")
+    if isinstance(name, str) and isinstance(after, str):
+        return MemberEnded(check_group_name(name), check_run_id(after))
+    return Ignored("no group and run id")
 
 
 def _data_arrived(raw: Mapping[str, object], environment: str) -> DataArrived | Ignored:

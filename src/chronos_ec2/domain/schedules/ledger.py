@@ -1,4 +1,4 @@
-"""The ledger of a schedule: the runs that it has started or is about to start, and what they cost.
+"""The ledger of a schedule or a group: the runs that it has started or is about to start, and what they cost.
 
 The launcher replaces it on condition before it starts a run, so two that overlap cannot both spend the rest of a month.
 verification/model/schedules.pml is the protocol.
@@ -91,10 +91,14 @@ class Entry:
 
 @dataclass(frozen=True, slots=True)
 class Ledger:
-    """The entries, oldest first. `seq` grows by one with each write, so no content recurs."""
+    """The entries, oldest first. `seq` grows by one with each write, so no content recurs.
+
+    `stopped`: why no run is entered any more, None if one may be. That is for groups: a schedule's order is paused.
+    """
 
     entries: tuple[Entry, ...] = ()
     seq: int = 0
+    stopped: str | None = None
 
     def of(self, run_id: str) -> Entry | None:
         """The entry of a run."""
@@ -108,12 +112,13 @@ class Ledger:
             for one in self.entries
             if one.run_id != entry.run_id and (entry.reserved_at - one.at < _KEPT or one in trained[-1:])
         ]
-        return Ledger((*kept, entry), self.seq + 1)
+        return replace(self, entries=(*kept, entry), seq=self.seq + 1)
 
     def to_json(self) -> bytes:
         """The ledger as stored in S3."""
         entries = [one.to_dict() for one in self.entries]
-        return dump_json({"schema_version": SCHEMA_VERSION, "seq": self.seq, "entries": entries})
+        header = {"schema_version": SCHEMA_VERSION, "seq": self.seq, "stopped": self.stopped}
+        return dump_json(header | {"entries": entries})
 
     @classmethod
     def from_json(cls, raw: bytes) -> Ledger:
@@ -121,4 +126,5 @@ class Ledger:
         fields = Fields(load_json(raw, "ledger", MAX_REQUEST_BYTES), "ledger")
         if (version := fields.count("schema_version")) != SCHEMA_VERSION:
             raise InvalidDocument(f"ledger: schema_version {version}, this release reads {SCHEMA_VERSION}")
-        return cls(tuple(map(Entry.from_fields, fields.children("entries"))), fields.count("seq"))
+        entries = tuple(map(Entry.from_fields, fields.children("entries")))
+        return cls(entries, fields.count("seq"), fields.text_or_none("stopped"))

@@ -11,7 +11,7 @@ readonly MARK=chronos-ec2.instance
 python=$1 image=$2
 here=$(cd "$(dirname "$0")" && pwd)
 lock=$here/../../../../agent/requirements.txt
-recipe=$(cat "$0" "$here/instance-requirements.txt" "$here/imds.py" "$lock" | sha256sum | cut -c1-16)
+recipe=$(cat "$0" "$here"/{instance,pip}-requirements.txt "$here/imds.py" "$lock" | sha256sum | cut -c1-16)
 
 fail() {
   echo "$1" >&2
@@ -34,17 +34,17 @@ debootstrap --variant=minbase --include="$packages" trixie "$root" > "$work/log"
   fail "debootstrap: $(tail -1 "$work/log")"
 
 install() {
-  local target=$1
-  shift
-  "$python" -m pip install --quiet --disable-pip-version-check --no-deps --only-binary=:all: --no-compile \
+  local target=$1 lock=$2
+  "$python" -m pip install --quiet --disable-pip-version-check --no-compile \
+    --require-hashes --no-deps --only-binary=:all: \
     --platform manylinux_2_28_x86_64 --platform manylinux2014_x86_64 --python-version 3.13 --implementation cp \
-    --target "$target" "$@" > "$work/log" 2>&1 || fail "pip: $(tail -1 "$work/log")"
+    --target "$target" -r "$lock" > "$work/log" 2>&1 || fail "pip: $(tail -1 "$work/log")"
 }
 
 chroot "$root" python3 -m venv --without-pip /opt/pytorch
 site=$root/opt/pytorch/lib/python3.13/site-packages
-install "$site" --require-hashes -r "$lock"
-install "$site" pip
+install "$site" "$lock"
+install "$site" "$here/pip-requirements.txt"
 mkdir -p "$site/torch" "$site/torch-2.13.0.dist-info"
 printf 'Metadata-Version: 2.1\nName: torch\nVersion: 2.13.0\n' > "$site/torch-2.13.0.dist-info/METADATA"
 cat > "$site/torch/__init__.py" << 'TORCH'
@@ -56,7 +56,7 @@ version = SimpleNamespace(cuda=None)
 cuda = SimpleNamespace(is_available=lambda: False)
 TORCH
 
-install "$root/opt/aws-cli" -r "$here/instance-requirements.txt"
+install "$root/opt/aws-cli" "$here/instance-requirements.txt"
 cat > "$root/usr/local/bin/aws" << 'AWS'
 #!/bin/sh
 PYTHONPATH=/opt/aws-cli exec /usr/bin/python3 -m awscli "$@"

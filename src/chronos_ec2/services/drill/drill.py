@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterator, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.errors import ChronosError
-from chronos_ec2.domain.facts import LockHeld
+from chronos_ec2.domain.errors import ChronosError, InvalidInput
+from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Status
-from chronos_ec2.ports import Clock, Deadlines, Fleet
+from chronos_ec2.ports import Clock, Deadlines, Fleet, SweepSchedule
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.drill.case import Case, Row
 from chronos_ec2.services.drill.faults import MISSING_BUNDLE, Fault, Harm, hanging_bundle
@@ -60,6 +60,7 @@ class Drill:
     reconciler: Reconciler
     clock: Clock
     limits: Limits
+    sweep: SweepSchedule
     prepare: Callable[[Fault, Lane], LaunchSpec]
     at_once: int = 6
 
@@ -69,8 +70,22 @@ class Drill:
         return min(self.limits.max_runtime, self.limits.boot + self.limits.hung_bound + _SLACK)
 
     def run(self, faults: Sequence[Fault], pause: Callable[[], None]) -> Iterator[tuple[Row, ...]]:
-        """The table, each time after a pause, until every instance is gone. The last one is the result."""
-        waiting, cases = list(faults), list[Case]()
+        """The table, each time after a pause, until every instance is gone. The last one is the result.
+
+        With the sweep switched off there is one fault at a time. However this ends, the sweep is on again.
+        """
+        alone = [fault for fault in faults if fault.harm is Harm.SWEEP_OFF]
+        ended = yield from self._run([fault for fault in faults if fault not in alone], (), pause)
+        for fault in alone:
+            try:
+                ended = yield from self._run([fault], ended, pause)
+            finally:
+                self.sweep.switch(on=True)
+
+    def _run(
+        self, faults: Sequence[Fault], ended: Sequence[Case], pause: Callable[[], None]
+    ) -> Generator[tuple[Row, ...], None, list[Case]]:
+        waiting, cases = list(faults), [*ended]
         while waiting or any(not case.over for case in cases):
             while waiting and sum(not case.over for case in cases) < self.at_once:
                 cases.append(self._begin(waiting.pop(0)))
@@ -78,6 +93,7 @@ class Drill:
             yield self._rows(cases)
             if waiting or any(not case.over for case in cases):
                 pause()
+        return cases
 
     def left(self) -> tuple[Finding, ...]:
         """What the lanes and runs of drills have left in the environment."""
@@ -91,11 +107,22 @@ class Drill:
         guaranteed = fault.guaranteed(self.limits)
         give_up = self.clock.now() + self.max_runtime + guaranteed + _SLACK
         try:
+            if fault.harm is Harm.SWEEP_OFF:
+                self._switch_off()
             spec = self._harmed(fault, self.prepare(fault, lane))
             run_id = self._launch(fault, spec)
         except ChronosError as error:
             return Case(fault, "", lane.name, guaranteed, give_up, None, problem=f"not launched: {error}")
         return Case(fault, run_id, lane.name, guaranteed, give_up, spec.highest_price, spec.max_cost_usd)
+
+    def _switch_off(self) -> None:
+        """Switch the sweep off. Raises InvalidInput if that would leave somebody's run without it."""
+        for lane in self.store.lanes(self.environment):
+            lock = self.store.read_lock(lane)
+            if not isinstance(lock, Absent):
+                problem = f"needs an environment without other runs, and lane {lane.name} is busy"
+                raise InvalidInput("sweep-off", problem, "wait until they have ended, or drill in another environment")
+        self.sweep.switch(on=False)
 
     def _harmed(self, fault: Fault, spec: LaunchSpec) -> LaunchSpec:
         spec = replace(spec, limits=replace(spec.limits, max_runtime=self.max_runtime))
@@ -104,7 +131,7 @@ class Drill:
                 return replace(spec, bundle_sha256=MISSING_BUNDLE)
             case Harm.BUNDLE_HANGS | Harm.NO_RECORD:
                 return replace(spec, bundle_sha256=publish_bundle(self.store, hanging_bundle()))
-            case Harm.SHORT_DEADLINE:
+            case Harm.SHORT_DEADLINE | Harm.SWEEP_OFF:
                 return replace(spec, limits=replace(spec.limits, max_runtime=self.limits.boot))
             case Harm.SMALL_CAP:
                 price = spec.highest_price or _UNKNOWN_PRICE
@@ -137,6 +164,8 @@ class Drill:
     def _seen(self, case: Case, listed: tuple[Instance, ...], now: datetime) -> Case:
         view = self._view(case)
         case = case.seen(listed, view, now)
+        if case.fault.harm is Harm.SWEEP_OFF and case.ended_at:
+            self.sweep.switch(on=True)  # the rest of the run is the watchdog's
         in_training = view is not None and view.run.status is Status.TRAINING
         if case.fault.harm is Harm.KILL and in_training and not case.killed:
             kill(case.run_id, self.store, self.reconciler, self.clock, "the drill ends its own run")

@@ -27,6 +27,8 @@ _NEVER_CLAIMS = (
     '"""The agent of a drill: it boots, and never claims its run."""\nimport threading\nthreading.Event().wait()\n'
 )
 _SHORT, _LONG = 0.1, 120.0
+_SCHEDULER = timedelta(seconds=150)
+"""EventBridge Scheduler calls EC2 in the first whole minute after a deadline, at any second of it."""
 
 
 class Since(Enum):
@@ -52,11 +54,15 @@ class Harm(Enum):
     KILL = "the run is killed"
     SHORT_DEADLINE = "the deadline is before the end of the work"
     SMALL_CAP = "the cap is spent before the end of the work"
+    SWEEP_OFF = "the sweep is switched off until the instance has ended, and the deadline is soon"
 
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """A fault. `causes` are those that the verdict may have, none for an instance without a record."""
+    """A fault. `causes` are those that the verdict may have, none for an instance without a record.
+
+    `opt_in`: only who names it gets it.
+    """
 
     name: str
     what: str
@@ -66,6 +72,7 @@ class Fault:
     ending: Ending = "ok"
     minutes: float = _SHORT
     harm: Harm = Harm.NONE
+    opt_in: bool = False
 
 
 FAULTS: tuple[Fault, ...] = (
@@ -112,19 +119,31 @@ FAULTS: tuple[Fault, ...] = (
         "lost-launcher", "the launcher dies after RunInstances", Since.END, lambda it: it.ended_bound,
         (Cause.COMPLETED,), harm=Harm.LAUNCHER_LOST,
     ),
+    Fault(
+        "sweep-off", "the sweep is off, the agent frozen", Since.DEADLINE, lambda _it: _SCHEDULER,
+        (Cause.INFRA, Cause.HUNG, Cause.OVER_DEADLINE), "freeze-agent", harm=Harm.SWEEP_OFF, opt_in=True,
+    ),
 )  # fmt: skip
 
 
 def chosen_faults(only: str | None) -> Sequence[Fault]:
-    """The faults that a comma-separated list of names or patterns asks for. Raises InvalidInput."""
+    """The faults that a comma-separated list of names or patterns asks for, opt-in ones last and only by their names.
+
+    Raises:
+        InvalidInput: there is no such fault.
+    """
     if only is None:
-        return FAULTS
+        return [fault for fault in FAULTS if not fault.opt_in]
     patterns = [each.strip() for each in only.split(",")]
     names = [fault.name for fault in FAULTS]
     for pattern in patterns:
         if not any(fnmatchcase(name, pattern) for name in names):
             raise InvalidInput("--only", f"no fault is named {pattern[:40]!r}", f"one of {', '.join(names)}")
-    return [fault for fault in FAULTS if any(fnmatchcase(fault.name, pattern) for pattern in patterns)]
+    return [
+        fault
+        for fault in FAULTS
+        if fault.name in patterns or (not fault.opt_in and any(fnmatchcase(fault.name, each) for each in patterns))
+    ]
 
 
 def hanging_bundle() -> bytes:

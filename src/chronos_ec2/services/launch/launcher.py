@@ -25,6 +25,7 @@ from chronos_ec2.domain.records.run import Run, new_run_id
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.ports import Clock, Deadlines, Fleet
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.launch.attempt import Attempt, NoCapacity, as_stored, may_launch
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import FailedLaunch, StartedInstances, StartsInstances, refuse_if_busy, take_lane
@@ -126,6 +127,9 @@ class Launcher:
             return None
         try:
             request = self._request(run)
+            if request.group and (stopped := self._stopped(run, request.group)):
+                self._end(held, Verdict(Outcome.KILLED, Cause.REQUESTED, stopped, DecidedBy.WATCHDOG))
+                return None
             ordered = self._as_ordered(run, request, now)
         except (InvalidDocument, LaunchRefused) as error:
             self._refuse(held, error)
@@ -150,6 +154,13 @@ class Launcher:
             raise InvalidDocument(f"run {run.run_id} has no {REQUEST}")
         return request
 
+    def _stopped(self, run: Run, group: str) -> str | None:
+        """Why no run of a group gets an instance any more, None if it does.
+
+        Read after the lane was taken: so a kill of the group sees the run, or this sees the kill.
+        """
+        return GroupStore(run.lane.environment, self.store.objects).ledger(group).ledger.stopped
+
     def _as_ordered(self, run: Run, request: Request, now: datetime) -> Run:
         """The run with the deadline, cap and prices of its order, whatever its lock says.
 
@@ -172,7 +183,9 @@ class Launcher:
 
     def _refuse(self, held: LockHeld, error: Exception) -> None:
         """Give the run its verdict: no launcher will do better. The watchdog frees the lane."""
-        verdict = Verdict(Outcome.FAILED, Cause.INFRA, str(error), DecidedBy.WATCHDOG)
+        self._end(held, Verdict(Outcome.FAILED, Cause.INFRA, str(error), DecidedBy.WATCHDOG))
+
+    def _end(self, held: LockHeld, verdict: Verdict) -> None:
         with suppress(LostRace):
             self.store.replace_lock(replace(held.run.end(verdict, self.clock.now()), launching=None), held)
 

@@ -7,13 +7,13 @@ from dataclasses import dataclass, replace
 from datetime import datetime
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput, LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed
+from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.message_kinds import Kind
 from chronos_ec2.domain.messages import Incident, StackLocation, compose
 from chronos_ec2.domain.parsing.codec import dump_json
-from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST, Request
+from chronos_ec2.domain.records.request import Request
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import followed_key, incident_key, run_key, success_key
+from chronos_ec2.domain.records.s3_keys import followed_key, incident_key, success_key
 from chronos_ec2.domain.records.status import Job, Outcome
 from chronos_ec2.domain.schedules.decide import Nothing, Situation, Start, decide
 from chronos_ec2.domain.schedules.ledger import Entry, Ledger
@@ -23,8 +23,8 @@ from chronos_ec2.ports import Clock, Notifier
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.launcher import Launcher
-from chronos_ec2.services.launch.spec import first_run
 from chronos_ec2.services.run_queries import final_record
+from chronos_ec2.services.schedules.begin import begin, write_once
 from chronos_ec2.services.schedules.store import ScheduleStore
 from chronos_ec2.services.teardown import refuse_teardown
 from chronos_ec2.services.watchdog.outbox import Outbox
@@ -84,14 +84,6 @@ class Schedules:
         found = ((name, self.orders.order(name)) for name in self.orders.names())
         return {name: self.invoke(name, at) for name, order in found if order and order.data_set == data_set}
 
-    def relaunch(self, run: Run) -> None:
-        """Be the Relauncher of whoever may start runs: start an instance for the current attempt of a run."""
-        self.launcher.relaunch(run)
-
-    def follow(self, run: Run, schedule: str) -> None:
-        """Be its Relauncher: start the job after a run."""
-        self.after(schedule, run.run_id)
-
     def after(self, name: str, run_id: str) -> Started | Nothing:
         """Start the job after a run of a schedule, and note for the watchdog what became of it."""
         if self.store.objects.read(followed_key(self.environment, run_id)) is not None:
@@ -128,7 +120,8 @@ class Schedules:
             lock = self.store.read_lock(invocation.planned.request.lane)
             if isinstance(lock, ReadFailed):
                 raise ServiceUnavailable(lock.problem)
-            ledger = self._with_ends(read.ledger)
+            ledger = self.with_ends(read.ledger)
+            marked = self._marked(invocation)
             request, existing = self._request(invocation)
             now = self.clock.now()
             budget = request.budget
@@ -139,12 +132,14 @@ class Schedules:
             decision = decide(
                 Situation(
                     entry, ledger, lock, now, invocation.schedule.max_cost_per_month_usd,
-                    enabled=invocation.schedule.enabled, asked=invocation.asked, complete=self._complete(invocation),
+                    enabled=invocation.schedule.enabled, asked=invocation.asked,
+                    # The same mark before and after the files were listed: none of them is of another upload.
+                    complete=marked is not None and marked == self._marked(invocation),
                 )
             )  # fmt: skip
             if isinstance(decision, Nothing):
                 return decision
-            if not existing and self._write_once(request) != request:
+            if not existing and write_once(self.store, request) != request:
                 continue  # another delivery was faster, and its request counts
             if decision.enter:
                 try:
@@ -159,20 +154,9 @@ class Schedules:
         now = self.clock.now()
         if not decision.entry.may_start(now):
             return Nothing(f"the start of run {request.run_id} was held up for too long")
-        run = first_run(request, now)
-        try:
-            held = self.store.create_lock(run)
-        except LostRace:
-            lock = self.store.read_lock(run.lane)
-            if isinstance(lock, LockHeld) and lock.run.run_id != run.run_id:
-                return Nothing(f"run {lock.run.run_id} holds {run.lane}", f"busy {lock.run.run_id}")
-            return Started(run.run_id, "it was started already")
-        # The lane may have been free because this very run is over. Then the watchdog concludes it again.
-        if not isinstance(self.store.read_claim(held.run), Absent):
-            return Started(run.run_id, "it was started already")
-        with suppress(ServiceUnavailable):  # the watchdog asks again within a minute
-            self.launcher.relaunch(held.run)
-        return Started(run.run_id, "its time has come" if request.job is Job.TRAIN else "a run has succeeded")
+        if holder := begin(request, self.store, self.launcher, now):
+            return Nothing(f"run {holder} holds {request.lane}", f"busy {holder}")
+        return Started(request.run_id, "its time has come" if request.job is Job.TRAIN else "a run has succeeded")
 
     def _request(self, invocation: _Invocation) -> tuple[Request, bool]:
         """The request of the run, and whether it is written already: then that one counts."""
@@ -190,19 +174,8 @@ class Schedules:
         follows = invocation.schedule.then if planned is invocation.schedule.run else None
         return replace(request, schedule=invocation.schedule.name if follows else None), False
 
-    def _write_once(self, request: Request) -> Request:
-        """Write a request unless there is one of the run; the one that there is."""
-        key = run_key(self.environment, request.run_id, REQUEST)
-        with suppress(LostRace):
-            self.store.objects.create(key, request.to_json())
-            return request
-        found = self.store.objects.read(key, MAX_REQUEST_BYTES)
-        if found is None:
-            raise ServiceUnavailable(f"{key} was deleted")
-        return Request.from_json(found.body)
-
-    def _with_ends(self, ledger: Ledger) -> Ledger:
-        """The ledger with the end of each run that has ended since."""
+    def with_ends(self, ledger: Ledger) -> Ledger:
+        """A ledger with the end of each run that has ended since."""
         ended = (one if one.succeeded is not None else self._with_end(one) for one in ledger.entries)
         return replace(ledger, entries=tuple(ended))
 
@@ -210,8 +183,10 @@ class Schedules:
         final = final_record(self.store, self.environment, entry.run_id)
         return entry if final is None else entry.ended(final)
 
-    def _complete(self, invocation: _Invocation) -> bool:
-        return self.store.objects.read(success_key(self.environment, invocation.planned.data_path)) is not None
+    def _marked(self, invocation: _Invocation) -> datetime | None:
+        """When the data set was whole, None if it is not now."""
+        found = self.store.objects.read(success_key(self.environment, invocation.planned.data_path))
+        return found.written_at if found else None
 
     def _tell(self, schedule: Schedule, nothing: Nothing) -> None:
         name, now, lane = f"schedule-{schedule.name}", self.clock.now(), schedule.run.request.lane

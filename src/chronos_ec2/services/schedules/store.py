@@ -4,20 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from chronos_ec2.domain.errors import LostRace
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES
 from chronos_ec2.domain.records.s3_keys import ledger_key, schedule_key, schedules_prefix
 from chronos_ec2.domain.schedules.ledger import Ledger
 from chronos_ec2.domain.schedules.order import Schedule
 from chronos_ec2.ports import ObjectStore
-
-
-@dataclass(frozen=True, slots=True)
-class LedgerRead:
-    """A ledger as it was read, and its ETag; None if there is none yet."""
-
-    ledger: Ledger
-    etag: str | None
+from chronos_ec2.services.ledgers import LedgerRead, create_once, read_ledger, write_ledger
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,13 +30,7 @@ class ScheduleStore:
 
     def create(self, schedule: Schedule) -> None:
         """Write a new order. Raises LostRace if there is one of its name."""
-        key, body = schedule_key(self.environment, schedule.name), schedule.to_json()
-        try:
-            self.objects.create(key, body)
-        except LostRace:
-            found = self.objects.read(key, MAX_REQUEST_BYTES)
-            if found is None or found.body != body:  # a retry finds its own write
-                raise
+        create_once(self.objects, schedule_key(self.environment, schedule.name), schedule.to_json())
 
     def enable(self, name: str, *, enabled: bool) -> Schedule | None:
         """Pause or resume a schedule; None if there is none. Raises InvalidDocument."""
@@ -64,18 +50,8 @@ class ScheduleStore:
 
     def ledger(self, name: str) -> LedgerRead:
         """The ledger of a schedule. Raises InvalidDocument."""
-        found = self.objects.read(ledger_key(self.environment, name), MAX_REQUEST_BYTES)
-        return LedgerRead(Ledger.from_json(found.body), found.etag) if found else LedgerRead(Ledger(), None)
+        return read_ledger(self.objects, ledger_key(self.environment, name))
 
     def replace_ledger(self, name: str, ledger: Ledger, expected: LedgerRead) -> None:
         """Write the next version of a ledger. Raises LostRace if it was written since."""
-        key, body = ledger_key(self.environment, name), ledger.to_json()
-        try:
-            if expected.etag is None:
-                self.objects.create(key, body)
-            else:
-                self.objects.replace(key, body, expected.etag)
-        except LostRace:
-            found = self.objects.read(key, MAX_REQUEST_BYTES)
-            if found is None or found.body != body:
-                raise
+        write_ledger(self.objects, ledger_key(self.environment, name), ledger, expected)

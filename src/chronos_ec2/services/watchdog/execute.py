@@ -199,7 +199,7 @@ class Executor:
             incidents = [Incident(kind, facts.lane, run.run_id, text, run, cost_usd) for kind, text in told]
             notified = all(self._send(incident, overdue=overdue) for incident in incidents)
             # Without the lock nobody would ask again.
-            followed = overdue or is_followed(final, self.store, self.relauncher)
+            followed = is_followed(final, self.store, self.relauncher, overdue=overdue)
         except ServiceUnavailable:
             raise
         except Exception:

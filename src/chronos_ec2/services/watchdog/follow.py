@@ -1,4 +1,4 @@
-"""What a schedule does after a run: the launcher is asked for it until it says that it was done."""
+"""What schedules and groups do after a run: the launcher is asked for it until it says that it was done."""
 
 from __future__ import annotations
 
@@ -9,19 +9,25 @@ from chronos_ec2.ports import Relauncher
 from chronos_ec2.run_store import RunStore
 
 
-def is_followed(run: Run, store: RunStore, relauncher: Relauncher) -> bool:
+def is_followed(run: Run, store: RunStore, relauncher: Relauncher, *, overdue: bool) -> bool:
     """Whether what follows a run that has ended is done, or nothing does. If not, the launcher is asked for it.
+
+    What is `overdue` is given up, but a group is not: without this lane nobody would go on with it.
 
     Raises:
         ServiceUnavailable, NotAllowed, InvalidDocument: unknown, or it could not be asked.
     """
-    if run.verdict is None or run.verdict.outcome is not Outcome.SUCCEEDED:
-        return True
     request = store.read_request(run.lane.environment, run.run_id)
-    if request is None or request.schedule is None:
+    if request is None or (request.group is None and overdue):
+        return True
+    succeeded = run.verdict is not None and run.verdict.outcome is Outcome.SUCCEEDED
+    if request.group is None and not (request.schedule and succeeded):
         return True
     key = followed_key(run.lane.environment, run.run_id)
     if store.objects.read(key) is not None:
         return True
-    relauncher.follow(run, request.schedule)
+    if request.group is not None:
+        relauncher.advance(run, request.group)
+    elif request.schedule is not None:
+        relauncher.follow(run, request.schedule)
     return store.objects.read(key) is not None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from contextlib import closing
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from agent.chronos.comparison.job import run
+from agent.protocol.checkpoint_dir import steps_in
 from agent.protocol.metrics_log import Metrics
 from agent.protocol.trainer import StopSignal
 from agent.protocol.workdir import Workdir
@@ -30,6 +32,10 @@ def compared(tmp_path: Path, **changes: Any) -> tuple[Workdir, dict[str, Any]]:
     pq.write_table(toy_series(), workdir.data / "toy.parquet")
     for given, family in MODELS.items():
         a_family(family).save(workdir.reference(given))
+    return workdir, compare(workdir, **changes)
+
+
+def compare(workdir: Workdir, **changes: Any) -> dict[str, Any]:
     document = {
         "job": "evaluate", "data": {"path": "x"}, "prediction_length": 6, "context_length": 24, "models": list(MODELS),
         "evaluation": {"season_length": 6, "windows": 2, "baselines": []},
@@ -37,7 +43,15 @@ def compared(tmp_path: Path, **changes: Any) -> tuple[Workdir, dict[str, Any]]:
     config = parse_config(document | changes, "test")
     assert isinstance(config, EvaluateConfig)
     with closing(Metrics(workdir.metrics)) as metrics:
-        return workdir, run(workdir, config, metrics, StopSignal())
+        return run(workdir, config, metrics, StopSignal())
+
+
+RESULTS = ("metrics", "comparison", "examples")
+
+
+def documents(workdir: Workdir) -> dict[str, bytes]:
+    """What a comparison leaves, by name."""
+    return {path.name: path.read_bytes() for path in (workdir.forecasts, *sorted(workdir.evaluation.iterdir()))}
 
 
 def test_all_models_are_judged_on_the_same_windows(tmp_path: Path) -> None:
@@ -90,3 +104,42 @@ def test_progress_counts_the_windows_of_all_models(tmp_path: Path) -> None:
 def test_a_model_that_cannot_be_loaded_is_named(tmp_path: Path) -> None:
     with pytest.raises(InvalidInput, match="cannot be loaded"):
         compared(tmp_path, models=["amazon/chronos-2", "amazon/other"])
+
+
+@pytest.mark.parametrize("order", [list(MODELS), list(MODELS)[::-1]], ids=["first is Chronos-2", "first is Bolt"])
+def test_an_interrupted_comparison_goes_on_with_the_next_model_and_ends_as_without_it(
+    tmp_path: Path, order: list[str]
+) -> None:
+    whole, expected = compared(tmp_path / "whole", models=order)
+    workdir = a_workdir(tmp_path / "interrupted")
+    pq.write_table(toy_series(), workdir.data / "toy.parquet")
+    shutil.copytree(whole.reference(order[0]), workdir.reference(order[0]))
+    with pytest.raises(InvalidInput, match="cannot be loaded"):
+        compare(workdir, models=order)
+    # The next instance has the second model, and the first one's scores alone.
+    shutil.rmtree(workdir.reference(order[0]))
+    shutil.copytree(whole.reference(order[1]), workdir.reference(order[1]))
+
+    found = compare(workdir, models=order)
+
+    assert {name: found[name] for name in RESULTS} == {name: expected[name] for name in RESULTS}
+    assert documents(workdir) == documents(whole)
+    assert json.loads(workdir.facts.read_text()) == json.loads(whole.facts.read_text())
+    began = [line["step"] for line in metrics_lines(workdir) if line.get("event") == "began"]
+    assert began == [0, 24]
+
+
+def test_each_model_is_a_checkpoint_of_its_windows(tmp_path: Path) -> None:
+    workdir, _ = compared(tmp_path)
+    assert [line["step"] for line in metrics_lines(workdir) if line.get("event") == "checkpoint"] == [24, 48]
+    assert steps_in(workdir.checkpoints) == [24, 48]
+
+
+@pytest.mark.parametrize("change", [{"context_length": 12}, {"models": list(MODELS)[::-1]}])
+def test_the_scores_of_another_comparison_do_not_count(tmp_path: Path, change: dict[str, Any]) -> None:
+    workdir, _ = compared(tmp_path / "one")
+    found = compare(workdir, **change)
+    _, expected = compared(tmp_path / "another", **change)
+    assert {name: found[name] for name in RESULTS} == {name: expected[name] for name in RESULTS}
+    began = [line["step"] for line in metrics_lines(workdir) if line.get("event") == "began"]
+    assert began == [0, 0]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from agent.chronos.batching.sampler import WindowBatch
 from agent.chronos.evaluate.predict import forecast_batches
 from agent.chronos.model.families import family_of
 from agent.data.ingest.read import read_panel
+from agent.data.ingest.shards import _shard_of
 from agent.protocol.forecast_parts import latest_parts
 from agent.protocol.trainer import StoppedEarly, StopSignal
 from agent.results.verdict import completed
@@ -265,3 +267,55 @@ def test_cross_learning_is_an_option_of_chronos_2_and_in_the_report(tmp_path: Pa
     bolt = forecast_workdir(tmp_path / "bolt", family="chronos-bolt")
     with pytest.raises(InvalidInput, match="chronos-bolt forecasts each series by itself"):
         forecast(bolt, cross_learning=True)
+
+
+def by_item(table: pa.Table) -> pa.Table:
+    return table.sort_by([("item_id", "ascending"), ("timestamp", "ascending"), ("target_name", "ascending")])
+
+
+@pytest.mark.parametrize("shard_rows", [1 << 24, 100])
+def test_the_shards_together_are_the_forecast_row_for_row_and_each_series_is_in_one(
+    tmp_path: Path, shard_rows: int
+) -> None:
+    history, future = with_covariates(toy_series())
+    config: dict[str, Any] = {"data": {"path": "x", "known_covariates": ["price", "day"]}, "future": True}
+
+    def made(name: str, **shard: Any) -> pa.Table:
+        workdir = forecast_workdir(tmp_path / name, history)
+        workdir.future.mkdir()
+        pq.write_table(future, workdir.future / "future.parquet")
+        found = forecast(workdir, shard_rows=shard_rows, **config, **shard)["forecast"]
+        table = rows(workdir)
+        assert found["items"] == len(table["item_id"].unique())
+        return table
+
+    whole = made("whole")
+    parts = [made(f"shard-{index}", shard={"index": index, "of": 3}) for index in range(3)]
+    series = [set(part["item_id"].to_pylist()) for part in parts]
+    assert all(series)
+    assert sum(map(len, series)) == len(set.union(*series)) == 12
+    together = by_item(pa.concat_tables(parts))
+    whole = by_item(whole)
+    for name in ("item_id", "timestamp", "target_name"):
+        assert together[name].equals(whole[name])
+    for name in ["predictions", *LEVELS]:
+        np.testing.assert_allclose(together[name], whole[name], rtol=1e-4, atol=1e-4)
+
+
+def test_a_shard_without_a_series_is_an_empty_forecast(tmp_path: Path) -> None:
+    empty = []
+    for index in range(40):
+        workdir = forecast_workdir(tmp_path / str(index))
+        found = forecast(workdir, shard={"index": index, "of": 40})["forecast"]
+        if not found["items"]:
+            empty.append(found)
+            break
+    assert (empty[0]["rows"], empty[0]["parts"], empty[0]["first_timestamp"]) == (0, 0, None)
+    assert "No series falls to this shard." in (workdir.evaluation / "report.md").read_text()
+    assert completed(Job.FORECAST, {"forecast": empty[0]}).message == "forecast 0 series, 0 rows in 0 parts"
+
+
+def test_the_shard_of_a_series_is_the_crc_32_of_its_name() -> None:
+    """What the documentation says of it, so that others can tell where a series is."""
+    names = pa.array(["a", "item-07", "\u00e4"])
+    assert _shard_of([names], 8).tolist() == [zlib.crc32(name.encode()) % 8 for name in names.to_pylist()]

@@ -13,6 +13,7 @@ from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, joined, print_json, styled
 from chronos_ec2.services.doctor.account import Doctor
 from chronos_ec2.services.doctor.diagnosis import Health
+from chronos_ec2.services.groups.checks import diagnose_groups
 from chronos_ec2.services.schedules.checks import diagnose_schedules
 
 _COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
@@ -33,6 +34,7 @@ def doctor(
     found = (
         *doctor.diagnose(world.clock.now(), datetime.now(UTC)),
         *diagnose_schedules(world.schedules.orders, world.timetable),
+        *diagnose_groups(world.groups.orders, world.store),
     )
     if json:
         print_json({"environment": environment, "parts": [asdict(each) for each in found]})

@@ -47,7 +47,8 @@ _COLUMNS = ("fault", "seconds", "guaranteed", "ended", "verdict")
 
 def drill(
     only: Annotated[
-        str | None, typer.Option(help="Only these faults, by name or pattern: hang,agent-*. Default: all.")
+        str | None,
+        typer.Option(help="Only these faults, by name or pattern: hang,agent-*. Default: all but sweep-off."),
     ] = None,
     instance_type: Annotated[str, typer.Option(help="The type of the instances that come to harm.")] = "t3.small",
     at_once: Annotated[int, typer.Option(help="Instances at a time.", callback=within("--at-once", 1, 50))] = 6,
@@ -77,6 +78,11 @@ def drill(
         console.print(
             f"{len(faults)} runs on {instance_type}, each for {human_span(drill.max_runtime)} at the longest: "
             f"at most {dollars(most)}"
+        )
+    if any(fault.opt_in for fault in faults):
+        print_warning(
+            f"sweep-off switches the sweep of environment {environment} off: until it is on again, only "
+            "EventBridge Scheduler and the instances themselves end instances"
         )
     if not (yes or json) and sys.stdin.isatty() and sys.stderr.isatty():
         confirm("start them?")
@@ -112,7 +118,7 @@ def _drill(world: OperatorWorld, instance_type: str, at_once: int) -> Drill:
 
     return Drill(
         world.stack.environment, world.store, world.fleet, world.deadlines, world.reconciler, world.clock,
-        world.limits, prepare, at_once,
+        world.limits, world.sweep, prepare, at_once,
     )  # fmt: skip
 
 

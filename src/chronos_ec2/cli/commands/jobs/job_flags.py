@@ -33,6 +33,10 @@ Known = Annotated[str | None, typer.Option(help="Columns that are also known ahe
 Past = Annotated[str | None, typer.Option(help="Further columns, known for the past alone: a,b.")]
 To = Annotated[Path | None, typer.Option(help="Wait for the end, and download the results into this folder.")]
 
+PARALLEL = 4
+Parallel = Annotated[int | None, typer.Option(help=f"How many of its runs are active at a time. Default: {PARALLEL}.")]
+GroupName = Annotated[str | None, typer.Option(help="The name of the group. Default: one is made up.")]
+
 
 def job_config(job: Job, path: Path | None, data: str | None, keys: Mapping[str, Any]) -> JobConfig:
     """The configuration that a file and options describe. `keys` are dotted, None where there is no option.

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,20 +14,28 @@ import typer
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.commands.jobs.inputs import InputFinder, Inputs
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions
+from chronos_ec2.cli.commands.runs.groups import follow_group, group_results
 from chronos_ec2.cli.commands.runs.monitor import follow_run
-from chronos_ec2.cli.commands.runs.results import download_results
+from chronos_ec2.cli.commands.runs.results import download, download_results
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import check_target, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
 from chronos_ec2.cli.plan import Plan
-from chronos_ec2.domain.parsing.names import check_name
+from chronos_ec2.domain.groups.order import Purpose
+from chronos_ec2.domain.parsing.names import check_name, counted
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
+from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.s3_keys import group_key
 from chronos_ec2.job_config.jobs import JobConfig
+from chronos_ec2.services.groups.create import Variant, check_group, order_group
+from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.launch import Launched, WaitsForCapacity, launch
 from chronos_ec2.services.launch.config import default_config
+from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.former import find_former
 from chronos_ec2.services.launch.prepare import Prepared
-from chronos_ec2.services.launch.spec import LaunchRequest
+from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
+from chronos_ec2.services.teardown import refuse_teardown
 
 
 @dataclass(frozen=True, slots=True)
@@ -40,6 +48,7 @@ class Work:
         resume: the run to take up.
         data: the data set, or files of this machine; None: the configuration names it.
         future: the same for the known covariates of the points to forecast.
+        group: the group that it is split into; None: it is one run.
         promote: when the model becomes the champion of `model_name` by itself.
         to: where the results go once the run is over; None: they stay in the bucket.
     """
@@ -53,6 +62,21 @@ class Work:
     to: Path | None = None
     promote: Promote | None = None
     model_name: str = DEFAULT_MODEL
+    group: Grouping | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Grouping:
+    """A group to make of a launch. `variants`: the configuration of each member, from the launch as it is planned.
+
+    `name`: None: one is made up.
+    """
+
+    name: str | None
+    purpose: Purpose
+    members: int
+    parallel: int
+    variants: Callable[[Prepared], list[Variant]]
 
 
 def start(work: Work, options: LaunchOptions) -> None:
@@ -68,7 +92,13 @@ def start(work: Work, options: LaunchOptions) -> None:
             data=inputs and inputs.data, future=inputs and inputs.future,
             promote=work.promote, model_name=check_name(work.model_name, "--model-name"),
         )  # fmt: skip
-        started = _launch(request, world, options)
+        if work.group is not None:
+            name = _begin_group(work.group, request, world, options)
+            started = None
+        else:
+            name, started = None, _launch(request, world, options)
+    if name is not None:
+        _follow_group(name, work.to, world, options)
     if started is None:
         return
     run_id, environment = started.run_id, options.environment
@@ -92,6 +122,56 @@ def _inputs(work: Work, world: OperatorWorld, temporary: ExitStack) -> Inputs | 
 
 def _launch(request: LaunchRequest, world: OperatorWorld, options: LaunchOptions) -> Launched | WaitsForCapacity | None:
     """Plan, ask, publish, launch. None if only the plan is asked for."""
+    prepared, shown, spec = _prepare(request, world, options)
+    if spec is None:
+        return None
+    with _terminated_like_interrupted():
+        launched = launch(spec, world.store, world.fleet, world.deadlines, world.clock)
+    _print(launched, prepared, shown, f"s3://{world.stack.bucket}/{options.environment}/{launched.run_id}/", options)
+    return launched
+
+
+def _begin_group(
+    grouping: Grouping, request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
+) -> str | None:
+    """Plan, ask, publish, order a group and start its first members; its name, None if only the plan is asked for."""
+    orders, environment = world.groups.orders, options.environment
+    name = check_group(grouping.name, grouping.purpose, grouping.members, grouping.parallel, orders)
+    prepared, _, spec = _prepare(replace(request, lane=Lane(environment, f"{name}-0")), world, options)
+    variants = grouping.variants(prepared)
+    if spec is None:
+        return None
+    spec = replace(spec, dataset=find_dataset(world.store, environment, spec.data_path))
+    group = order_group(name, grouping.purpose, spec, variants, grouping.parallel, world.clock.now())
+    with on_interrupt(f"`chronos-ec2 runs show {name}` shows what was started, `chronos-ec2 kill {name}` ends it"):
+        orders.create(group)
+        refuse_teardown(world.store, environment, world.stack.stack_id)
+        world.groups.go_on(name)
+    uri = f"s3://{world.stack.bucket}/{group_key(environment, name, '')}"
+    if options.json:
+        print_json({"group": name, "uri": uri, "runs": list(group.run_ids)})
+        return name
+    members = counted(len(group.members), "run")
+    console.print("group ", styled(name, "bold"), f": {members}, {group.parallel} at a time")
+    console.print(f"  results   {uri}")
+    console.print(f"  next      chronos-ec2 monitor {name} --environment {environment}")
+    return name
+
+
+def _follow_group(name: str, to: Path | None, world: OperatorWorld, options: LaunchOptions) -> None:
+    if not (options.watch or to is not None):
+        return
+    succeeded = follow_group(options.environment, options.region, options.bucket, name, json=options.json)
+    if to is not None and succeeded and (view := find_group(world.store, options.environment, name)):
+        download(world, f"group {name}", group_results(world, view), to, json=options.json)
+    if not succeeded:
+        raise typer.Exit(ExitCode.FAILED)
+
+
+def _prepare(
+    request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
+) -> tuple[Prepared, Plan, LaunchSpec | None]:
+    """Plan, ask, publish. Without a spec only the plan is asked for."""
     with console.status("checking the launch") as show:
         preparation = world.launch_preparation(show, print_warning)
         prepared = preparation.plan(request)
@@ -101,15 +181,11 @@ def _launch(request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
     elif not options.json:
         shown.print()
     if options.plan:
-        return None
+        return prepared, shown, None
     if not (options.yes or options.json) and sys.stdin.isatty() and sys.stderr.isatty():
         confirm("start it?")
     with console.status("preparing the launch") as show:
-        spec = replace(preparation, report=show).publish(request, prepared)
-    with _terminated_like_interrupted():
-        launched = launch(spec, world.store, world.fleet, world.deadlines, world.clock)
-    _print(launched, prepared, shown, f"s3://{world.stack.bucket}/{options.environment}/{launched.run_id}/", options)
-    return launched
+        return prepared, shown, replace(preparation, report=show).publish(request, prepared)
 
 
 def _print(

@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.commands.runs.groups import follow_group
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.monitor_screen import History, screen
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
@@ -16,6 +17,7 @@ from chronos_ec2.cli.output import as_document, console, dollars, print_json, pr
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.records.run import WAITING
 from chronos_ec2.domain.records.status import Outcome
+from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.kill import find_active
 from chronos_ec2.services.logs import LogReader
 from chronos_ec2.services.run_queries import RunView, find_run, list_instances
@@ -30,14 +32,18 @@ def monitor(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Follow a run until it is over and its instance is gone.
+    """Follow a run until it is over and its instance is gone. A group is followed until all of its runs have ended.
 
     Shows progress, cost and the latest end on a terminal; elsewhere a line for each change.
 
     Exit code 0 only if it succeeded. Ctrl-C stops following; the run continues. While AWS does not answer or the
     credentials are expired, it says so and goes on, for up to an hour.
     """
-    if not follow_run(environment, region, bucket, run_id, interval, compact=compact, json=json):
+    if run_id is not None and find_group(connect(environment, region, bucket).store, environment, run_id):
+        succeeded = follow_group(environment, region, bucket, run_id, interval, json=json)
+    else:
+        succeeded = follow_run(environment, region, bucket, run_id, interval, compact=compact, json=json)
+    if not succeeded:
         raise typer.Exit(ExitCode.FAILED)
 
 

@@ -7,10 +7,12 @@ from typing import Annotated
 
 import typer
 
+from chronos_ec2.cli.commands.runs.groups import report_on_group
 from chronos_ec2.cli.completion import run_ids
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, verdict_line
 from chronos_ec2.client.report import report_of
+from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.report import REPORT
 from chronos_ec2.services.run_queries import newest_run
 
@@ -29,10 +31,13 @@ def report(
     """Fetch the report of a run, one HTML file, and open it.
 
     The instance makes it at its end. Of a run whose instance left none, because it is active, was lost or never
-    started, a smaller one is made here from the records.
+    started, a smaller one is made here from the records. Of a group: what its runs have brought, as text.
     """
     world = connect(environment, region, bucket)
     run_id = run_id or newest_run(world.store, environment)
+    if group := find_group(world.store, environment, run_id):
+        report_on_group(world, group, to, json=json)
+        return
     with console.status(f"report of run {run_id}"):
         made = report_of(world, environment, run_id)
     path = Path(run_id, REPORT) if to is None else to

@@ -8,10 +8,12 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.commands.runs.groups import group_results
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
 from chronos_ec2.domain.parsing.names import counted
-from chronos_ec2.services.results import fetch_result, list_results, missing_files
+from chronos_ec2.services.groups.status import find_group
+from chronos_ec2.services.results import ResultFile, fetch_result, list_results, missing_files
 from chronos_ec2.services.run_queries import find_run
 
 
@@ -26,9 +28,13 @@ def results(
 ) -> None:
     """Download the results of a run: model, evaluation, forecasts, plots, logs.
 
-    Files that are there already are kept, so that an interrupted download goes on where it was.
+    Of a group of shards: all of their forecasts; of a sweep: the results of the best run. Files that are there already
+    are kept, so that an interrupted download goes on where it was.
     """
     world = connect(environment, region, bucket)
+    if group := find_group(world.store, environment, run_id):
+        download(world, f"group {run_id}", group_results(world, group), Path(run_id) if to is None else to, json=json)
+        return
     if find_run(world.store, environment, run_id).active:
         print_warning(f"run {run_id} is still active, so more may come", f"`chronos-ec2 monitor {run_id}` follows it")
     download_results(world, environment, run_id, Path(run_id) if to is None else to, checkpoints=checkpoints, json=json)
@@ -45,10 +51,15 @@ def download_results(
 ) -> None:
     """Download what a folder does not have of the results of a run."""
     files = list_results(world.store.objects, environment, run_id, checkpoints=checkpoints)
+    download(world, f"run {run_id}", files, folder, json=json)
+
+
+def download(world: OperatorWorld, what: str, files: tuple[ResultFile, ...], folder: Path, *, json: bool) -> None:
+    """Download the files that a folder does not have."""
     wanted = missing_files(files, folder)
     with (
         on_interrupt(f"whole files stay in {folder}; the same command goes on"),
-        console.progress(f"run {run_id}", sum(file.size for file in wanted)) as on_bytes,
+        console.progress(what, sum(file.size for file in wanted)) as on_bytes,
     ):
         for file in wanted:
             fetch_result(file, folder, world.transfer, on_bytes)

@@ -12,6 +12,7 @@ import typer
 from rich.text import Text
 
 from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.commands.runs.groups import show_group
 from chronos_ec2.cli.completion import run_ids
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, check_target, connect
 from chronos_ec2.cli.output import (
@@ -31,6 +32,7 @@ from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.parsing.times import brief_span, human_span
 from chronos_ec2.domain.records.lane import MAIN_LANE
 from chronos_ec2.job_config.parse import parse_config
+from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.run_details import RunDetails, config_differences, phases, run_details
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_instances, list_runs
 
@@ -88,8 +90,14 @@ def show(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Show a run: how it ended, what it took, what it cost, how good its model is, what it was told to do."""
+    """Show a run: how it ended, what it took, what it cost, how good its model is, what it was told to do.
+
+    Of a group: its runs, and by what they differ.
+    """
     world = connect(environment, region, bucket)
+    if group := find_group(world.store, environment, run_id):
+        show_group(world, group, json=json)
+        return
     details, cost_of = run_details(world.store, environment, run_id), _costs(world, environment)
     if json:
         document = as_document(details.view, cost_of(details))
