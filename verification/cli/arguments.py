@@ -190,7 +190,7 @@ data sideways
 data check
 data check good.csv --config none.yaml
 data check good.csv --horizon 0
-data check good.csv --picture none/x/y.png
+data check good.csv --picture a-file/x/y.png
 data check words.csv --timestamp-format %
 schedule
 schedule create
@@ -237,7 +237,6 @@ local invoke Sweep none.json --state a-file
 local up --state a-file/below
 local up --state a-file
 local up --state a-file --json
-local down --state a-file/below
 local demo --state a-file/below
 local demo --output a-file/below
 local demo --output a-file/below --json

@@ -92,7 +92,7 @@ def telling_situations(outputs: Mapping[str, str]) -> Iterator[Situation]:
     """Those of the quick check: every command with the most telling answers, and some of each other kind."""
     chosen = [situation for situation in answers_of_aws(outputs) if situation.name.endswith(_TELLING)]
     chosen += [situation for kind, step in _OTHERS for situation in islice(kind(), 0, None, step)]
-    first = {situation.command: situation for situation in reversed([*arguments()])}
+    first = {situation.command: situation for situation in reversed([*situations(outputs)])}
     tried = {situation.command for situation in chosen}
     yield from (*chosen, *(situation for command, situation in first.items() if command not in tried))
 

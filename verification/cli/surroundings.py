@@ -85,12 +85,15 @@ def files() -> Iterator[Situation]:
         yield wrong("launch", "--config", name, "--json")
         if name not in ("outside.yaml", "own-trainer.yaml"):
             yield wrong("upload", "config", name, "--json")
-        yield wrong("forecast", "--config", name, "--data", "sales", "--horizon", "6", "--json")
-        yield wrong("evaluate", "--config", name, "--data", "sales", "--horizon", "6", "--json")
+        if name != "no-data.yaml":  # --data names what it lacks
+            yield wrong("forecast", "--config", name, "--data", "sales", "--horizon", "6", "--json")
+            yield wrong("evaluate", "--config", name, "--data", "sales", "--horizon", "6", "--json")
     for name, line in product(_NO_FILES, _TAKE_A_FILE):
         yield wrong(*line.split(), name)
     yield wrong("launch", "--config", "no-such-data.yaml")
     yield from _tables()
+    # Nothing can run in a folder that cannot exist, so there is nothing to end.
+    yield Situation("local down: no such folder", ("local", "down", "--state", "a-file/below"), OK)
     for name in ("nowhere", "none", "empty", "a-file", "loop.yaml", os.fsdecode(b"caf\xe9"), "a-file/below"):
         yield wrong("upload", "data", name, "name", "--json")
     latin = os.fsdecode(b"caf\xe9.yaml")
@@ -116,7 +119,8 @@ def _tables() -> Iterator[Situation]:
         yield Situation(f"data check {name}", ("data", "check", name, "--json"), MEND, reports=True)
         yield Situation(f"data check {name}, in words", ("data", "check", name), MEND, reports=True)
         yield wrong(*forecast, f"./{name}")
-        yield wrong("upload", "data", name, "x", "--config", "train.yaml", "--json")
+        if name != "long-header.csv":  # another configuration may name its columns
+            yield wrong("upload", "data", name, "x", "--config", "train.yaml", "--json")
 
 
 def terminals() -> Iterator[Situation]:

@@ -137,7 +137,8 @@ def _write_files(folder: Path) -> None:
         if body is not None:
             (folder / name / "a.parquet").write_bytes(body)
     for name, text in {
-        "grid.yaml": "base: train.yaml\nvalues: {training.steps: [1, 2]}\n",
+        "grid.yaml": "base: tuned.yaml\nvalues: {training.steps: [1, 2]}\n",
+        "tuned.yaml": _DATA + f"model: {{base: 'run:{TRAINED}'}}\n",
         "not-yaml.yaml": "a: [",
         "a-list.yaml": "- a\n- b\n",
         "empty.yaml": "",
