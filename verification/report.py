@@ -176,6 +176,7 @@ def _lifecycle(found: dict[str, Any]) -> str:
     row = found["lifecycle"]
     rows: Rows = [
         ("runs that train again on data that have not changed", row["runs_of_unchanged_data"]),
+        ("runs on files of two uploads", row["runs_of_torn_data"]),
         ("triggers that started two runs", row["double_runs"]),
         ("runs beyond what a month may cost", row["over_month_cap"]),
         ("trainings that no forecast followed", row["lost_forecasts"]),

@@ -101,13 +101,14 @@ class Evaluation(_Part):
     """How the models compare on the held-out points, and which of them was `exported` to models/.
 
     `undefined`: the scores without a value, and why. `trained_minus` is the score of the trained model minus that of
-    each other model.
+    each other model. `selection`: the WQL by which the model to export was chosen, on the windows before the test.
     """
 
     exported: str
     series: JudgedSeries
     verdict: Verdict
     models: dict[str, dict[str, float | None]]
+    selection: dict[str, float | None] = Field(default_factory=dict)
     undefined: dict[str, str] = Field(default_factory=dict)
     trained_minus: dict[str, Differences] = Field(default_factory=dict)
     baselines: Baselines | None = None

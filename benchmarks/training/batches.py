@@ -66,6 +66,7 @@ def scaling() -> Section:
                 np.arange(count + 1) * _POINTS,
                 np.arange(count * _POINTS),
                 (pa.int64(), pa.int64()),
+                {"complete": True},
             )
             opened, built = [], []
             for _ in range(ROUNDS):

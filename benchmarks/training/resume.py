@@ -53,7 +53,7 @@ def ddp() -> Section:
 
 
 def _run_tests(tests: str, report: Path) -> int:
-    command = [sys.executable, "-m", "pytest", "-q", tests, f"--junit-xml={report}"]
+    command = [sys.executable, "-m", "pytest", "-q", "-o", "junit_family=xunit1", tests, f"--junit-xml={report}"]
     environment = os.environ | {"OMP_NUM_THREADS": "1"}
     return subprocess.run(command, check=False, capture_output=True, cwd=ROOT, env=environment).returncode
 

@@ -68,14 +68,15 @@ def random_series(count: int, length: int) -> list[Any]:
 
 
 def write_panel(folder: Path, series: Sequence[Any]) -> Panel:
-    """A panel of series with one target."""
+    """A panel of series with one target, of which no value is missing."""
     lengths = [len(one) for one in series]
     writer = PanelWriter(folder, Columns(1))
     block = writer.new_block(sum(lengths))
     block.write(0, 0, np.concatenate(series))
     offsets = np.concatenate([[0], np.cumsum(lengths)])
     ids = pa.table({"item_id": range(len(series))})
-    return writer.finish(block, ids, offsets, np.arange(sum(lengths)), (pa.int64(), pa.int64()))
+    times = np.arange(sum(lengths)), (pa.int64(), pa.int64())
+    return writer.finish(block, ids, offsets, *times, {"complete": True})
 
 
 def ratio(stock: Sequence[float], ours: Sequence[float]) -> dict[str, float]:

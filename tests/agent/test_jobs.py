@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import io
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -151,6 +152,20 @@ def test_known_covariates_come_from_a_second_data_set(world: World, tmp_path: Pa
     assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
     assert rows(world).num_rows == 72
     assert world.document("run.json")["future"]["files"][0]["key"] == key
+
+
+def test_a_shard_to_which_no_series_falls_is_an_empty_forecast(
+    world: World, tmp_path: Path, model: ModelReference
+) -> None:
+    put_toy_series(world, tmp_path, toy_series())
+    taken = {zlib.crc32(f"item-{number:02d}".encode()) % 40 for number in range(12)}
+    index = next(index for index in range(40) if index not in taken)
+    launch(world, FORECAST | {"shard": {"index": index, "of": 40}}, job=Job.FORECAST, models=(model,))
+    assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
+    manifest, training = world.document("forecasts/manifest.json"), world.document("training.json")
+    assert (manifest["rows"], manifest["items"], manifest["parts"]) == (0, 0, [])
+    assert problems(training) == []
+    assert training["message"] == "forecast 0 series, 0 rows in 0 parts"
 
 
 def last_checkpoint(forecast: Forecast, folder: Path) -> Path:

@@ -14,6 +14,7 @@ from chronos_ec2.bootstrap import OperatorWorld, operator_world
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Comparison, OutcomeReport
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.services.groups.store import GroupStore
@@ -91,7 +92,7 @@ def test_its_results_are_in_one_folder_and_monitor_ends_with_it(run: Command, tm
     group = order("sales")
     early = run("results", "sales")
     assert early.code == 2
-    assert "no forecast as a whole" in early.err
+    assert "no result as a whole" in early.err
     for index in range(3):
         end(group, index)
         world().groups.after("sales", group.run_ids[index])
@@ -185,3 +186,71 @@ def test_plan_orders_nothing_and_a_name_is_taken_once(run: Command, hub: MemoryH
     again = run(*FORECAST, "--shards", "2", "--name", "sales", "--json")
     assert again.code == 2
     assert "there is a group sales already" in again.err
+
+
+GRID = """\
+base:
+  data: {path: training-data/sales/}
+  prediction_length: 6
+values:
+  training.learning_rate: [0.00001, 0.0001]
+  training.steps: [100, 200]
+"""
+
+
+def trained(group: Group, index: int, selection: float | None, test: float) -> None:
+    """The run of a member has trained a model with these scores before and on the test windows."""
+    end(group, index)
+    run_id = group.run_ids[index]
+    comparison = Comparison("trained", ("base",), (), selection)
+    put("outcomes/1.json", OutcomeReport(run_id, 1, "00ff", DONE, comparison=comparison).to_json(), run_id)
+    models = {"trained": {"wql": test}, "base": {"wql": 0.9}}
+    put("training.json", json.dumps({"evaluation": {"exported": "trained", "models": models}}).encode(), run_id)
+
+
+def test_a_sweep_is_ranked_before_the_test_windows_which_are_shown_for_the_best_alone(
+    run: Command, tmp_path: Path
+) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID)
+    options = ("--max-cost", "8", "--parallel", "2", "--name", "rates", "--json")
+    started = run("sweep", "grid.yaml", *options)
+    assert started.code == 0, started.err
+    group = order("rates")
+    assert [one.config["training"]["steps"] for one in group.members] == [100, 200, 100, 200]
+    assert [one.config["training"]["learning_rate"] for one in group.members] == [1e-5, 1e-5, 1e-4, 1e-4]
+    assert {one.config["data"]["path"] for one in group.members} == {"training-data/sales/"}
+    for index, (selection, test) in enumerate([(0.5, 0.41), (0.3, 0.62), (None, 0.1), (0.4, 0.13)]):
+        trained(group, index, selection, test)
+        if index < 3:
+            world().groups.after("rates", group.run_ids[index])
+            assert "best" not in run("runs", "show", "rates").out
+    world().groups.after("rates", group.run_ids[3])
+    document = run("report", "rates", "--json").json
+    assert (document["compared"], document["best"]) == (3, {"run_id": group.run_ids[1], "test": {"wql": 0.62}})
+    shown = run("report", "rates").out
+    assert f"best      run {group.run_ids[1]}, of 3 configurations compared before the test windows" in shown
+    assert "on those: wql 0.62" in shown
+    assert "0.41" not in shown
+    assert "0.13" not in shown
+    ranked = [line.split()[0] for line in shown.splitlines() if line.strip().startswith("2")]
+    assert ranked == [group.run_ids[index] for index in (1, 3, 0, 2)]
+    assert run("results", "rates", "--to", "best", "--json").code == 0
+    assert (tmp_path / "best" / "training.json").exists()
+
+
+@pytest.mark.parametrize(
+    ("grid", "options", "error"),
+    [
+        (GRID, (), "--max-cost: is missing"),
+        (GRID.replace("training.steps", "data.path"), ("--max-cost", "8"), "data.path cannot be varied"),
+        (GRID, ("--max-cost", "8", "--parallel", "0"), "--parallel"),
+    ],
+)
+def test_what_no_sweep_can_be_is_refused(
+    run: Command, tmp_path: Path, grid: str, options: tuple[str, ...], error: str
+) -> None:
+    (tmp_path / "grid.yaml").write_text(grid)
+    result = run("sweep", "grid.yaml", *options)
+    assert result.code == 2
+    assert error in result.err
+    assert list(store().objects.keys("dev/")) == []

@@ -25,7 +25,7 @@ from chronos_ec2.domain.events import (
 )
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
-from chronos_ec2.domain.schedules.events import DataArrived, RunSucceeded, TimeHasCome, parse_invocation
+from chronos_ec2.domain.schedules.events import DataArrived, MemberEnded, RunSucceeded, TimeHasCome, parse_invocation
 from chronos_ec2.testing.builders import INSTANCE_ID, LANE, RUN_ID
 
 CREATED, DELETED = ("aws.s3", "Object Created"), ("aws.s3", "Object Deleted")
@@ -255,6 +255,7 @@ MEANING: dict[str, Event] = {
     "relaunch": Ignored("no detail"),
     "schedule-time": Ignored("no detail"),
     "schedule-after": Ignored("no detail"),
+    "group-after": Ignored("no detail"),
     "s3-object-created-data": _ANOTHER_KEY,
     "dlq-failed-launcher": Ignored("no detail"),
     "dlq-failed-sweep": Ignored("no detail"),
@@ -287,6 +288,7 @@ def test_a_golden_event_means_to_the_schedules(name: str) -> None:
     expected = {
         "schedule-time": TimeHasCome("nightly", datetime(2026, 11, 23, 3, tzinfo=UTC)),
         "schedule-after": RunSucceeded("nightly", "20261123T030000Z-1a2b3c"),
+        "group-after": MemberEnded("sales", "20261123T030000Z-1a2b3c"),
         "s3-object-created-data": DataArrived("sales", datetime(2026, 11, 23, 12, tzinfo=UTC)),
     }
     found = parse_invocation(raw, "dev")
@@ -298,6 +300,8 @@ def test_a_golden_event_means_to_the_schedules(name: str) -> None:
     [
         {"schedule": "nightly"}, {"schedule": "nightly", "at": "soon"},
         {"schedule": "../x", "at": "2026-11-23T03:00:00Z"},
+        {"group": "sales"}, {"group": "Sales", "after": "20261123T030000Z-1a2b3c"}, {"group": "sales", "after": "x"},
+        {"group": 1, "after": "20261123T030000Z-1a2b3c"},
         {"schedule": "nightly", "after": "x"}, {"schedule": 1, "at": "2026-11-23T03:00:00Z"},
         {"schedule": "a-name-that-is-too-long-for-a-lane", "at": "2026-11-23T03:00:00Z"}, {"source": "aws.s3"},
         {"source": "aws.s3", "time": "2026-11-23T03:00:00Z",

@@ -81,6 +81,7 @@ GOLDEN = {
     "relaunch": None,
     "schedule-time": None,
     "schedule-after": None,
+    "group-after": None,
     "s3-object-created-data": DATA,
     **{f"dlq-{name}": None for name in
        ("failed-instance-changed", "failed-instance-changed-twice", "failed-launcher", "failed-sweep")},

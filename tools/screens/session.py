@@ -122,7 +122,8 @@ class Session:
         chosen = ["--only", self.faults] if self.faults else []
         shown = self._show(WIDTHS[0], "drill", *chosen, "--interval", "1", "--yes")
         self.drill = json.loads((self.folder / "drill.json").read_text())
-        self.screens["drill"] = [(shown, shown.left)]
+        wide = self._show(WIDTHS[1], "drill", "--only", "good-end", "--interval", "1", "--yes")
+        self.screens["drill"] = [(each, each.left) for each in (shown, wide)]
 
     def _shoot(self, name: str, *arguments: str) -> None:
         shown = [self._show(width, *arguments) for width in WIDTHS]

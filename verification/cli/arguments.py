@@ -148,6 +148,8 @@ runs compare
 runs --limit 0
 runs show {_UNKNOWN} --json
 runs compare {FAILED} {_UNKNOWN} --json
+runs compare {FAILED} {TRAINED} --html a-file/below --json
+runs compare {FAILED} {TRAINED} --html sales --json
 monitor a b
 monitor {_UNKNOWN}
 kill {_UNKNOWN} --json
@@ -170,6 +172,11 @@ verify --json --bogus
 verify --bucket somewhere-else --json
 verify -e stage --json
 verify no-group --json
+sweep
+sweep grid.yaml --json
+sweep nowhere.yaml --max-cost 9 --json
+sweep train.yaml --max-cost 9 --json
+sweep empty.yaml --max-cost 9 --json
 forecast --data sales --horizon 6 --model champion --parallel 2
 forecast --data sales --horizon 6 --model champion --name parts
 drill --only nothing --yes

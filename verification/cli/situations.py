@@ -94,6 +94,11 @@ _EVERYTHING = (
 )
 _FORECAST = f"forecast --config forecast.yaml --data ./good.csv --instance-type g5.2xlarge {_EVERYTHING}"
 _EVALUATE = f"evaluate --lane x --crashes 0 --max-hours 2 --models champion --data ./good.csv --horizon 3 {_EVERYTHING}"
+_SWEEP = (
+    "sweep grid.yaml --data ./good.csv --instance-type g5.2xlarge --lane x --max-hours 2 --max-cost 9 --price 1 --spot "
+    "--wait-for-capacity 2h --on-demand-after 1h --preemptions 2 --crashes 0 --allow-cpu --yes --watch --plan "
+    "--parallel 2 --name rates"
+)
 COMMANDS = (
     _command("launch --trainer probe --json", OK, "scheduler s3 ec2", changes=True),
     _command("launch --config train.yaml --lane second", OK, "scheduler s3 ec2", changes=True),
@@ -123,6 +128,7 @@ COMMANDS = (
             ("launch --config train.yaml --data ./good.csv --plan --json", OK, "s3", False),
             (f"{_FORECAST} --shards 3 --parallel 2 --name parts", OK, "s3", False),
             (_EVALUATE, OK, "s3", False),
+            (_SWEEP, OK, "s3", False),
             (f"monitor {FAILED} --compact", LEFT, "s3", False),
             (f"results {TRAINED} --to results --checkpoints --json", OK, "s3", False),
             ("runs list --json", OK, "s3", False),
@@ -142,6 +148,7 @@ COMMANDS = (
             ("models rollback --yes --json", OK, "s3", True),
             ("runs list --limit 3", OK, "s3", False),
             (f"runs compare {TRAINED} {BEST} --json", OK, "s3", False),
+            (f"runs compare {FAILED} {BEST} --html compared.html --json", OK, "s3", False),
             (f"kill {ACTIVE} --now --reason enough", OK, "s3", True),
             ("upload data good.csv good --replace", OK, "s3", True),
         )

@@ -14,7 +14,7 @@ from chronos_ec2.domain.events import (
     parse_event,
     parse_relaunch,
 )
-from chronos_ec2.domain.schedules.events import DataArrived, parse_invocation
+from chronos_ec2.domain.schedules.events import DataArrived, MemberEnded, parse_invocation
 from chronos_ec2.local import local_aws
 from chronos_ec2.local.sam_invoke import Invocation, built_functions, ensure_image, functions
 
@@ -68,6 +68,8 @@ def expected(function: str, event: object) -> str:
         case "Launcher", _ if (invocation := parse_invocation(event, _ENVIRONMENT)) is not None:
             if isinstance(invocation, Ignored):
                 return "ignored"
+            if isinstance(invocation, MemberEnded):
+                return "group goes on"
             return "nothing to start" if isinstance(invocation, DataArrived) else "schedule starts nothing"
         case "Launcher", _:
             return "ignored" if isinstance(parse_relaunch(event, _ENVIRONMENT), Ignored) else "nothing to start"

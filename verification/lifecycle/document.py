@@ -22,7 +22,14 @@ def lifecycle_document(found: Mapping[str, Any], demo: Mapping[str, Any] | None)
     document = {name: found[name] for name in _OF_GROUPS if name in found}
     if histories := found.get("lifecycle"):
         document["champion"] = {name: histories[name] for name in ("worse_promoted", "lost_promotions")}
-        names = ("runs_of_unchanged_data", "double_runs", "over_month_cap", "lost_forecasts", "left")
+        names = (
+            "runs_of_unchanged_data",
+            "runs_of_torn_data",
+            "double_runs",
+            "over_month_cap",
+            "lost_forecasts",
+            "left",
+        )
         document["schedules"] = {name: histories[name] for name in ("histories", "runs", "triggers", *names)}
     if by_model := found.get("model", {}).get("by_model"):
         document["model"] = _sum([by_model[name] for name in _MODELS if name in by_model])

@@ -171,9 +171,11 @@ class LifecycleHistory(History):
         self._version += upload.changed
         self._system.tell(f"! data of version {self._version} are uploaded")
         self._muted(partial(objects.remove, key))
-        part = partial(objects.write, shared_key("dev", f"{DATA}part-0.parquet"), f"PAR1{self._version}".encode())
-        self._time.after(3.0, partial(self._muted, part))
-        self._time.after(5.0, partial(self._whole, key))
+        for number in range(2):
+            part = shared_key("dev", f"{DATA}part-{number}.parquet")
+            write = partial(objects.write, part, f"PAR1 {self._version} {number}".encode())
+            self._time.after(2.0 + 10.0 * number, partial(self._muted, write))
+        self._time.after(14.0, partial(self._whole, key))
 
     def _whole(self, key: str) -> None:
         self._muted(partial(self._system.objects.write, key, b""))

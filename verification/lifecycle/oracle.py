@@ -47,6 +47,7 @@ class Findings:
     """What a history showed. Each list says what went wrong."""
 
     runs_of_unchanged_data: list[str] = field(default_factory=list)
+    runs_of_torn_data: list[str] = field(default_factory=list)
     double_runs: list[str] = field(default_factory=list)
     over_month_cap: list[str] = field(default_factory=list)
     lost_forecasts: list[str] = field(default_factory=list)
@@ -64,8 +65,8 @@ class Findings:
 
 
 VIOLATIONS = (
-    "runs_of_unchanged_data", "double_runs", "over_month_cap", "lost_forecasts", "worse_promoted", "lost_promotions",
-    "left",
+    "runs_of_unchanged_data", "runs_of_torn_data", "double_runs", "over_month_cap", "lost_forecasts",
+    "worse_promoted", "lost_promotions", "left",
 )  # fmt: skip
 """The lists of Findings."""
 
@@ -85,6 +86,8 @@ class LifecycleOracle(Oracle):
         """By run, how many of its attempts have an instance."""
         self._trained: dict[str, str] = {}
         """By schedule, the data of its last training that has succeeded."""
+        self._versions: dict[tuple[str, str], str] = {}
+        """By key and ETag of a file, which version of the data it is of."""
         self.champions: list[str] = []
         """The run of each version of the pointer, the first first."""
         self._by_conclusion: set[str] = set()
@@ -95,12 +98,14 @@ class LifecycleOracle(Oracle):
     def was_written(self, key: str, body: bytes) -> None:
         """An object of the bucket was written."""
         name = key.rpartition("/")[2]
-        if name == "champion.json":
+        if name.endswith(".parquet"):
+            self._versions[key, self._system.objects.stored(key).etag] = body.decode().split(" ")[1]
+        elif name == "champion.json":
             self._promoted(json.loads(body))
-            return
-        if name not in ("request.json", "state.json"):
-            return
-        run_id = key.split("/")[1]
+        elif name in ("request.json", "state.json"):
+            self._written_about(key.split("/")[1], name, body)
+
+    def _written_about(self, run_id: str, name: str, body: bytes) -> None:
         trigger = self.working_for.get(self._system.noise.caller)
         if name == "request.json" and trigger is not None:
             self._triggers.setdefault(run_id, trigger)
@@ -137,6 +142,9 @@ class LifecycleOracle(Oracle):
         unchanged = request["job"] == "train" and self._trained.get(trigger.schedule) == _data(request)
         if unchanged and not trigger.asked:
             self.found.runs_of_unchanged_data.append(f"{run_id} begins, with the data of the last that succeeded")
+        versions = {self._versions[each["key"], each["etag"]] for each in request["dataset"]}
+        if len(versions) > 1:
+            self.found.runs_of_torn_data.append(f"{run_id} begins, with files of versions {sorted(versions)}")
         self._month_must_suffice(run_id, trigger)
 
     def _month_must_suffice(self, run_id: str, trigger: Trigger) -> None:

@@ -87,7 +87,9 @@ def draw(seed: int) -> Plan:
         scenario,
         begins,
         times=(0.0, *moments(5)),
-        uploads=tuple(Upload(at, random.random() < 0.6) for at in moments(5)),
+        uploads=tuple(
+            Upload(at, random.random() < 0.6) for at in sorted({60.0 * (at // 60.0 + 1) for at in moments(5)})
+        ),
         asked=moments(1),
         by_hand=tuple((random.choice((BY_TIME, BY_DATA)), at) for at in moments(2)),
         rollbacks=moments(2),

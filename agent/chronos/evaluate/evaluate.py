@@ -85,10 +85,13 @@ def evaluate(
     models.add("trained", trained)
     models.add("seasonal_naive", naive)
     exported, lowest = ExportedModel("trained", family.name, trained), _wql(split, chosen)
+    selection = {} if split.selection is None else {"trained": lowest}
     for name, model, forecasts, chosen in found:
         models.add(name, forecasts)
         wql = _wql(split, chosen)
         # A trained model without a WQL has no claim to replace the reference.
+        if split.selection is not None:
+            selection[name] = wql
         if chosen is not None and (wql < lowest or math.isnan(lowest)):
             exported, lowest = ExportedModel(name, model.name, forecasts), wql
             shutil.rmtree(workdir.model)
@@ -104,6 +107,7 @@ def evaluate(
         "findings": [one["problem"] for one in panel.findings],
         "verdict": verdict(comparisons, len(test.cutoffs)),
         "models": table(models.errors),
+        "selection": selection,
         "undefined": undefined(test),
         "trained_minus": documents(comparisons),
         "by_horizon": models.by_horizon,
@@ -112,7 +116,7 @@ def evaluate(
     write_forecasts(workdir.forecasts, panel, test, config.data, exported.forecasts, naive)
     write_report(workdir.evaluation, document, models.errors, ids_of(panel, test.series))
     mase = series_mase(models.errors[exported.name])
-    keys = ("exported", "series", "verdict", "models", "undefined", "trained_minus", "baselines")
+    keys = ("exported", "series", "verdict", "models", "selection", "undefined", "trained_minus", "baselines")
     return document, {
         "metrics": flat_scores(models.errors, exported.name),
         "evaluation": without_nan({name: document[name] for name in keys}),

@@ -19,6 +19,7 @@ SUMMARIES = {
     "launch": "Start a run on a new instance.",
     "forecast": "Forecast the points after the end of each series, on a new instance.",
     "evaluate": "Compare models on the last points of each series, on a new instance, without training.",
+    "sweep": "Train with several configurations, and compare them.",
     "monitor": "Follow a run until it is over and its instance is gone.",
     "logs": "Print a log of a run.",
     "results": "Download the results of a run: model, evaluation, forecasts, plots, logs.",
@@ -40,7 +41,7 @@ SUMMARIES = {
 }
 """The commands in the order of `--help`, each with the first sentence of its own help."""
 _FOLDERS = {
-    "jobs": {"launch", "forecast", "evaluate", "kill", "hold", "release", "schedule"},
+    "jobs": {"launch", "forecast", "evaluate", "sweep", "kill", "hold", "release", "schedule"},
     "runs": {"monitor", "logs", "report", "results", "runs"},
     "data": {"data", "models", "upload"},
     "account": {"cleanup", "drill", "verify", "doctor", "teardown", "local"},

@@ -35,6 +35,11 @@ def test_a_worse_model_is_not_exported_and_not_improved(tmp_path: Path) -> None:
     result = train(second, worse)
     assert result["evaluation"]["exported"] == "base"
     assert result["evaluation"]["verdict"]["verdict"] == "not improved"
+    selection = result["evaluation"]["selection"]
+    assert selection.keys() == {"trained", "base"}
+    assert selection["base"] < selection["trained"]
+    # On windows of their own: these scores are not those of the test windows.
+    assert selection["trained"] != result["metrics"]["wql_trained"]
     assert result["metrics"]["wql"] < result["metrics"]["wql_trained"]
     ours, theirs = (BaseChronosPipeline.from_pretrained(one).model.state_dict() for one in (second.model, good))
     assert all(torch.equal(ours[name], theirs[name]) for name in theirs)

@@ -43,5 +43,11 @@ def test_what_is_undefined_is_no_better(by: str | None, high: float | None) -> N
     assert comparison(by, base=high) == Comparison("trained", ("base",), ())
 
 
+def test_the_score_before_the_test_windows_is_that_of_the_trained_model() -> None:
+    scores = {"trained": 0.25, "base": 0.2}
+    found = {"exported": "base", "verdict": {"by": None}, "trained_minus": {}, "selection": scores}
+    assert RunRecord(REQUEST, Progress(), result={"evaluation": found}).comparison == Comparison("base", (), (), 0.25)
+
+
 def test_a_run_without_an_evaluation_compares_nothing() -> None:
     assert RunRecord(REQUEST, Progress()).comparison is None

@@ -81,7 +81,7 @@ AN_OUTCOME = OutcomeReport(
     Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "trained", DecidedBy.AGENT),
     CleanupReport((CleanedUp("folder", "checkpoints", "deleted"),), 12, 4096, 3, True),
     (("config.json", "a" * 64), ("parts/model-00001.safetensors", "b" * 64)),
-    Comparison("trained", ("base", "champion", "seasonal_naive"), ("seasonal_naive",)),
+    Comparison("trained", ("base", "champion", "seasonal_naive"), ("seasonal_naive",), 0.125),
 )
 A_CHAMPION = Champion(
     "default", 3, RUN_ID, (("config.json", "a" * 64),), How.CONCLUSION, "significantly better than the champion", NOW

@@ -162,15 +162,18 @@ class Comparison:
     """Which model a training run has exported, `trained` or a reference model, and how the trained one compares.
 
     `better_than` names the models than which the trained one is significantly better, out of those `compared`.
+    `selection` is its WQL on the windows before the test, None if there are none.
     """
 
     exported: str
     compared: tuple[str, ...]
     better_than: tuple[str, ...]
+    selection: float | None = None
 
     def to_dict(self) -> dict[str, Any]:
         """The comparison in an outcome."""
-        return {"exported": self.exported, "compared": list(self.compared), "better_than": list(self.better_than)}
+        names = {"exported": self.exported, "compared": list(self.compared), "better_than": list(self.better_than)}
+        return names | {"selection": self.selection}
 
     @classmethod
     def from_fields(cls, fields: Fields) -> Comparison:
@@ -181,7 +184,7 @@ class Comparison:
             raise InvalidDocument("outcome: field 'compared' does not have its form")
         if not set(better_than) <= set(compared):
             raise InvalidDocument("outcome: field 'better_than' names models that were not compared")
-        return cls(exported, compared, better_than)
+        return cls(exported, compared, better_than, fields.number_or_none("selection"))
 
 
 @dataclass(frozen=True, slots=True)

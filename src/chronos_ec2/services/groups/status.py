@@ -8,11 +8,13 @@ from datetime import datetime
 from typing import Any
 
 from chronos_ec2.domain.errors import RunNotFound
-from chronos_ec2.domain.groups.order import Group
+from chronos_ec2.domain.facts import Found
+from chronos_ec2.domain.groups.order import Group, Purpose
 from chronos_ec2.domain.groups.result import Result
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import is_name
+from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.run_queries import RunView, find_run
@@ -20,12 +22,16 @@ from chronos_ec2.services.run_queries import RunView, find_run
 
 @dataclass(frozen=True, slots=True)
 class MemberView:
-    """A member: its run, None if none has started; what it may cost, and by what it differs from the others."""
+    """A member: its run, None if none has started; what it may cost, and by what it differs from the others.
+
+    `score`: of its model, by which a sweep compares them: the WQL on the windows before those of the test.
+    """
 
     run_id: str
     run: RunView | None
     cap_usd: float | None
     differs_in: Mapping[str, Any]
+    score: float | None = None
 
     @property
     def status(self) -> str:
@@ -49,6 +55,12 @@ class GroupView:
         return sum(known) if len(known) == len(costs) else None
 
     @property
+    def ranking(self) -> tuple[MemberView, ...]:
+        """The members with a score, the best first. Of equal ones the first in the order counts."""
+        scored = (one for one in self.members if one.score is not None)
+        return tuple(sorted(scored, key=lambda one: one.score or 0.0))
+
+    @property
     def summary(self) -> str:
         """How far it is, for people."""
         if self.result:
@@ -70,14 +82,13 @@ def find_group(store: RunStore, environment: str, name: str) -> GroupView | None
         return None
     result = orders.result(name)
     ledger = orders.ledger(name).ledger
-    members = tuple(
-        MemberView(
-            run_id, _run(store, environment, run_id) if ledger.of(run_id) else None,
-            entry.cap_usd if (entry := ledger.of(run_id)) else None, member.differs_in,
-        )
-        for run_id, member in zip(group.run_ids, group.members, strict=True)
-    )  # fmt: skip
-    return GroupView(group, members, ledger.stopped, result)
+    members = []
+    for run_id, member in zip(group.run_ids, group.members, strict=True):
+        entry = ledger.of(run_id)
+        run = _run(store, environment, run_id) if entry else None
+        score = _score(store, run) if run and group.purpose is Purpose.SWEEP else None
+        members.append(MemberView(run_id, run, entry.cap_usd if entry else None, member.differs_in, score))
+    return GroupView(group, tuple(members), ledger.stopped, result)
 
 
 def _run(store: RunStore, environment: str, run_id: str) -> RunView | None:
@@ -86,3 +97,13 @@ def _run(store: RunStore, environment: str, run_id: str) -> RunView | None:
         return find_run(store, environment, run_id)
     except RunNotFound:
         return None
+
+
+def _score(store: RunStore, view: RunView) -> float | None:
+    """What the instance of a run that has succeeded says of its model; None without a comparison."""
+    verdict = view.run.verdict
+    if view.active or verdict is None or verdict.outcome is not Outcome.SUCCEEDED:
+        return None
+    outcome = store.read_outcome(view.run)
+    comparison = outcome.document.comparison if isinstance(outcome, Found) else None
+    return comparison.selection if comparison else None

@@ -80,7 +80,7 @@ def forecast(
     group = None
     if shards is not None:
         at_a_time = flags.PARALLEL if parallel is None else parallel
-        group = Grouping(name, Purpose.SHARDS, shards, at_a_time, lambda one: _split(one, shards))
+        group = Grouping(name, Purpose.SHARDS, shards, at_a_time, lambda one: _split(one.config, shards))
     start(Work(described, config, None, data, future, timestamp_format, to, group=group), options)
 
 

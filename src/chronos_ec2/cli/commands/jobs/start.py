@@ -67,7 +67,7 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A group to make of a launch. `variants`: the configuration of each member, from the resolved one of the launch.
+    """A group to make of a launch. `variants`: the configuration of each member, from the launch as it is planned.
 
     `name`: None: one is made up.
     """
@@ -76,7 +76,7 @@ class Grouping:
     purpose: Purpose
     members: int
     parallel: int
-    variants: Callable[[JobConfig], list[Variant]]
+    variants: Callable[[Prepared], list[Variant]]
 
 
 def start(work: Work, options: LaunchOptions) -> None:
@@ -138,7 +138,7 @@ def _begin_group(
     orders, environment = world.groups.orders, options.environment
     name = check_group(grouping.name, grouping.purpose, grouping.members, grouping.parallel, orders)
     prepared, _, spec = _prepare(replace(request, lane=Lane(environment, f"{name}-0")), world, options)
-    variants = grouping.variants(prepared.config)
+    variants = grouping.variants(prepared)
     if spec is None:
         return None
     spec = replace(spec, dataset=find_dataset(world.store, environment, spec.data_path))

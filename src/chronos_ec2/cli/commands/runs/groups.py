@@ -13,7 +13,8 @@ from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.groups.order import Purpose
 from chronos_ec2.services.groups.status import GroupView, find_group
-from chronos_ec2.services.results import ResultFile
+from chronos_ec2.services.results import ResultFile, list_results
+from chronos_ec2.services.run_details import RunDetails, run_details
 from chronos_ec2.services.run_queries import list_instances
 
 
@@ -22,8 +23,10 @@ def group_as_document(world: OperatorWorld, view: GroupView) -> dict[str, Any]:
     result = view.result
     members = [
         {"run_id": one.run_id, "status": one.status, "max_cost_usd": one.cap_usd, "differs_in": dict(one.differs_in)}
+        | ({"score": one.score} if view.group.purpose is Purpose.SWEEP else {})
         for one in view.members
     ]
+    best = _best(world, view)
     return {
         "group": view.group.name,
         "purpose": view.group.purpose,
@@ -33,6 +36,11 @@ def group_as_document(world: OperatorWorld, view: GroupView) -> dict[str, Any]:
         "cost_usd": _cost(world, view),
         "max_cost_usd": view.group.budget.max_cost_usd,
         "runs": members,
+        **(
+            {"compared": len(view.ranking), "best": best and {"run_id": best.run.run_id, "test": dict(best.scores)}}
+            if view.group.purpose is Purpose.SWEEP
+            else {}
+        ),
     }
 
 
@@ -45,10 +53,19 @@ def show_group(world: OperatorWorld, view: GroupView, *, json: bool) -> None:
     limit = "" if cap is None else f" of {dollars(cap)}"
     console.print(f"group {group.name}, {group.purpose}, {group.parallel} at a time: {view.summary}")
     console.print(f"cost      {dollars(_cost(world, view))}{limit}")
+    ranked = view.ranking
+    if best := _best(world, view):
+        scores = ", ".join(f"{name} {value:.4g}" for name, value in best.scores.items())
+        among = f"of {len(ranked)} configurations compared before the test windows; on those: {scores}"
+        console.print(f"best      run {best.run.run_id}, {among}")
+    rest = [one for one in view.members if one not in ranked]
     rows = [
-        (one.run_id, one.status, one.run.progress if one.run else "", _differs(one.differs_in)) for one in view.members
-    ]
-    print_table(("run", "status", "", "differs in"), rows)
+        (one.run_id, one.status, "" if one.score is None else f"{one.score:.4g}",
+         one.run.progress if one.run and one.run.active else "", _differs(one.differs_in))
+        for one in (*ranked, *rest)
+    ]  # fmt: skip
+    score = "wql before the test" if view.group.purpose is Purpose.SWEEP else ""
+    print_table(("run", "status", score, "", "differs in"), rows)
 
 
 def follow_group(
@@ -72,10 +89,12 @@ def follow_group(
 
 
 def group_results(world: OperatorWorld, view: GroupView) -> tuple[ResultFile, ...]:
-    """The files with the forecasts of all shards. Raises InvalidInput if they are not whole."""
+    """The forecasts of all shards, or the results of the best run. Raises InvalidInput if there are none as a whole."""
     name = view.group.name
+    if best := _best(world, view):
+        return list_results(world.store.objects, view.group.environment, best.run.run_id)
     if view.group.purpose is not Purpose.SHARDS or not (view.result and view.result.whole):
-        problem = f"group {name} has no forecast as a whole: {view.summary}"
+        problem = f"group {name} has no result as a whole: {view.summary}"
         raise InvalidInput(
             "RUN", problem, f"`chronos-ec2 runs show {name}` names its runs; each has results of its own"
         )
@@ -89,6 +108,13 @@ def report_on_group(world: OperatorWorld, view: GroupView, path: Path | None, *,
         problem = f"group {view.group.name} has no page of its own"
         raise InvalidInput("--to", problem, "leave it out, or name one of its runs")
     show_group(world, view, json=json)
+
+
+def _best(world: OperatorWorld, view: GroupView) -> RunDetails | None:
+    """The best run of a sweep that has ended; its scores on the test windows played no part."""
+    if view.result is None or not view.ranking:
+        return None
+    return run_details(world.store, view.group.environment, view.ranking[0].run_id)
 
 
 def _known(world: OperatorWorld, environment: str, name: str) -> GroupView:

@@ -28,8 +28,8 @@ def results(
 ) -> None:
     """Download the results of a run: model, evaluation, forecasts, plots, logs.
 
-    Of a group of shards: the forecasts of all of them, in one folder. Files that are there already are kept, so that an
-    interrupted download goes on where it was.
+    Of a group of shards: all of their forecasts; of a sweep: the results of the best run. Files that are there already
+    are kept, so that an interrupted download goes on where it was.
     """
     world = connect(environment, region, bucket)
     if group := find_group(world.store, environment, run_id):
