@@ -72,10 +72,10 @@ test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 p
 	$(BIN)/python -m pytest -n $(WORKERS) -m thorough
 
 .PHONY: check
-check: venv ## Lint, type checks, import contracts, template validation, security scans
-	@$(MAKE) --no-print-directory --jobs --output-sync lint validate scan
+check: venv ## Lint, type checks, import contracts, template validation, security scans, commands in situations that go wrong
+	@$(MAKE) --no-print-directory --jobs --output-sync lint validate scan commands
 
-.PHONY: lint validate scan
+.PHONY: lint validate scan commands
 lint: venv
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -88,8 +88,11 @@ validate: venv
 scan: venv
 	$(BIN)/python -m verification.template.scans
 
+commands: venv
+	$(BIN)/python -m verification.cli --quick
+
 .PHONY: check-cli
-check-cli: venv ## Run every command in over a thousand situations that go wrong: build/cli.json
+check-cli: venv ## Run every command in thousands of situations that go wrong: build/cli.json
 	$(BIN)/python -m verification.cli
 
 # What `make test` has recorded of the calls of each role, unless the code has changed since.

@@ -8,7 +8,7 @@ from __future__ import annotations
 import ast
 import re
 from collections import defaultdict
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -36,13 +36,29 @@ def error_classes() -> set[str]:
     return found - _ROOTS - _INTERNAL
 
 
-def errors() -> dict[str, list[tuple[str, str]]]:
-    """By class, the words of each error and of its hint, sorted."""
-    classes, found = error_classes(), defaultdict(set)
+def usual_hints() -> dict[str, str]:
+    """The hint of each class that has one for all of its errors, or whose base has."""
+    found: dict[str, str] = {}
     for tree in _trees():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and (name := _name(node.func)) in classes:
-                problem, hint = _words(name, node)
+            if isinstance(node, ast.ClassDef):
+                of_base = (found[base.id] for base in node.bases if isinstance(base, ast.Name) and base.id in found)
+                if hint := next(of_base, ""):
+                    found[node.name] = hint
+                for child in node.body:
+                    match child:
+                        case ast.Assign(targets=[ast.Name(id="usual_hint")], value=ast.Constant(value=str(text))):
+                            found[node.name] = text
+    return found
+
+
+def errors() -> dict[str, list[tuple[str, str]]]:
+    """By class, the words of each error and of its hint, sorted."""
+    classes, usual, found = error_classes(), usual_hints(), defaultdict(set)
+    for tree in _trees():
+        for node, values in _calls(tree, {}):
+            if (name := _name(node.func)) in classes:
+                problem, hint = _words(name, node, values, usual)
                 if re.search(r"[a-z]{3}", problem):
                     found[name].add((problem, hint))
     return {name: sorted(found[name]) for name in sorted(found)}
@@ -85,32 +101,59 @@ def _trees() -> Iterator[ast.Module]:
                 yield ast.parse(path.read_text())
 
 
+def _calls(node: ast.AST, values: Mapping[str, ast.expr]) -> Iterator[tuple[ast.Call, Mapping[str, ast.expr]]]:
+    """Each call in a module, with what the names around it were last given: constants, and variables of its function.
+
+    A parameter hides a constant of the same name.
+    """
+    if isinstance(node, ast.FunctionDef | ast.Lambda):
+        arguments = node.args
+        hidden = {each.arg for each in (*arguments.posonlyargs, *arguments.args, *arguments.kwonlyargs)}
+        values = {name: value for name, value in values.items() if name not in hidden}
+    for child in ast.iter_child_nodes(node):
+        if isinstance(child, ast.Call):
+            yield child, values
+        yield from _calls(child, values)
+        match child:
+            case (
+                ast.Assign(targets=[ast.Name(id=name)], value=value)
+                | ast.AnnAssign(target=ast.Name(id=name), value=ast.expr() as value)
+            ):
+                values = {**values, name: value}
+
+
 def _name(function: ast.expr) -> str:
     return (
         function.id if isinstance(function, ast.Name) else function.attr if isinstance(function, ast.Attribute) else ""
     )
 
 
-def _words(name: str, call: ast.Call) -> tuple[str, str]:
-    parts = [_text(argument) for argument in call.args]
-    named = {keyword.arg: _text(keyword.value) for keyword in call.keywords}
+def _words(name: str, call: ast.Call, values: Mapping[str, ast.expr], usual: Mapping[str, str]) -> tuple[str, str]:
+    parts = [_text(argument, values) for argument in call.args]
+    named = {keyword.arg: _text(keyword.value, values) for keyword in call.keywords}
     if name == "InvalidInput":
         where, *parts = parts or [named.get("where", "…")]
         parts = [f"{where}: {parts[0] if parts else named.get('problem', '…')}", *parts[1:]]
     problem = parts[0] if parts else named.get("problem", "…")
-    return problem, parts[1] if len(parts) > 1 else named.get("hint", named.get("remedy", ""))
+    hint = parts[1] if len(parts) > 1 else named.get("hint", named.get("remedy", ""))
+    return problem, hint or usual.get(name, "")
 
 
-def _text(node: ast.expr) -> str:
+def _text(node: ast.expr, values: Mapping[str, ast.expr]) -> str:
     match node:
+        case ast.Name(id=name) if name in values:
+            without = {other: value for other, value in values.items() if other != name}
+            found = _text(values[name], without)
         case ast.Constant(value=str(text)):
             found = text
-        case ast.JoinedStr(values=values):
-            found = "".join(_text(value) for value in values)
+        case ast.JoinedStr(values=parts):
+            found = "".join(_text(part, values) for part in parts)
+        case ast.FormattedValue(value=ast.Name() as inner):
+            found = _text(inner, values)
         case ast.BinOp(left=left, op=ast.Add(), right=right):
-            found = _text(left) + _text(right)
+            found = _text(left, values) + _text(right, values)
         case ast.IfExp(body=body, orelse=orelse):
-            found = " / ".join(text for text in (_text(body), _text(orelse)) if text)
+            found = " / ".join(text for text in (_text(body, values), _text(orelse, values)) if text)
         case _:
             found = "…"
     return re.sub(r"…(\s*…)+", "…", " ".join(found.split(" ")))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import importlib
 import logging
+import shutil
 import subprocess
 import sys
 import tarfile
@@ -91,8 +92,7 @@ class PackageInstallation(Background):
             found = hashlib.file_digest(stream, "sha256").hexdigest()
         if found != packages.sha256:
             raise ValueError(f"their archive has the SHA-256 {found}, expected {packages.sha256}")
-        with tarfile.open(archive) as tar:
-            tar.extractall(wheels, filter="data")
+        _unpack(archive, wheels)
         archive.unlink()
         # Renamed once complete: a process that starts meanwhile sees all of them or none.
         target = packages.folder.with_suffix(".new")
@@ -116,3 +116,15 @@ class PackageInstallation(Background):
                     raise
                 _log.warning("%s; retrying in %s s", error, delay)
                 self._sleep(delay)
+
+
+def _unpack(archive: Path, folder: Path) -> None:
+    """Extract an archive of files without folders. `extractall(filter=)` needs Python 3.11.4."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with tarfile.open(archive) as tar:
+        for member in tar:
+            content = tar.extractfile(member) if member.isfile() else None
+            if content is None or Path(member.name).name != member.name:
+                raise ValueError(f"{member.name} in their archive is not a file beside the others")
+            with (folder / member.name).open("wb") as file:
+                shutil.copyfileobj(content, file)

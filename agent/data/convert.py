@@ -18,6 +18,7 @@ from pyarrow import feather
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
+from chronos_ec2.input_files import shown
 from chronos_ec2.services.publish.data import ARROW_TABLES, TEXT_TABLES, table_kind
 
 PARQUET = ".parquet"
@@ -113,14 +114,12 @@ def _read(source: Path) -> pa.Table:
             name for name, kind in zip(table.column_names, table.schema.types, strict=True) if kind == pa.binary()
         ]
     except UnicodeDecodeError as error:
-        raise InvalidInput(
-            _shown(source), "has a header that is not UTF-8", _AS_UTF_8.format("WINDOWS-1252")
-        ) from error
+        raise InvalidInput(shown(source), "has a header that is not UTF-8", _AS_UTF_8.format("WINDOWS-1252")) from error
     except (pa.ArrowException, OSError, ValueError) as error:
         remedy = "check it with pandas.read_csv" if kind in TEXT_TABLES else "write it again"
-        raise InvalidInput(_shown(source), f"cannot be read: {one_line(str(error), 300)}", remedy) from error
+        raise InvalidInput(shown(source), f"cannot be read: {one_line(str(error), 300)}", remedy) from error
     if not_text:
-        where = f"{_shown(source)}: column {one_line(not_text[0], 100)!r}"
+        where = f"{shown(source)}: column {one_line(not_text[0], 100)!r}"
         raise InvalidInput(where, "holds text that is not UTF-8", _AS_UTF_8.format("WINDOWS-1252"))
     return table
 
@@ -152,9 +151,9 @@ def _named_index(table: pa.Table, timestamp: str) -> pa.Table:
 def _check_columns(table: pa.Table, source: Path) -> None:
     names = table.column_names
     if not table.num_rows:
-        raise InvalidInput(_shown(source), "has no rows", "delete it, or write it again")
+        raise InvalidInput(shown(source), "has no rows", "delete it, or write it again")
     if twice := [name for name in dict.fromkeys(names) if names.count(name) > 1]:
-        raise InvalidInput(_shown(source), f"has column {twice[0]!r} twice", "rename one of them")
+        raise InvalidInput(shown(source), f"has column {twice[0]!r} twice", "rename one of them")
 
 
 def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None) -> pa.Table:
@@ -164,7 +163,7 @@ def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None)
     times = table.column(index)
     if not (pa.types.is_string(times.type) or pa.types.is_large_string(times.type)):
         return table
-    where = f"{_shown(source)}: column {timestamp!r}"
+    where = f"{shown(source)}: column {timestamp!r}"
     if form is None:
         example = next((text for text in times.drop_null().to_pylist() if not _is_iso(text)), "")
         problem = f"holds text such as {one_line(example, 40)!r}, which is no time in ISO 8601"
@@ -226,7 +225,3 @@ def _long(table: pa.Table, series: Iterable[str], names: Names) -> pa.Table:
         for name in series
     ]
     return pa.concat_tables(parts)
-
-
-def _shown(path: Path) -> str:
-    return one_line(str(path).encode(errors="backslashreplace").decode(), 300)

@@ -48,7 +48,9 @@ def categories_of(model: Path) -> dict[str, list[str]]:
         found: Any = json.loads(path.read_bytes())["categories"]
         return {str(name): sorted(map(str, codes), key=codes.__getitem__) for name, codes in found.items()}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
-        raise InvalidInput("model", f"its {_FILE} cannot be read: {one_line(str(error), 120)}") from error
+        raise InvalidInput(
+            "model", f"its {_FILE} cannot be read: {one_line(str(error), 120)}", "train it again"
+        ) from error
 
 
 def with_categories(panel: Panel, data: Data, categories: Mapping[str, Sequence[str]], path: Path) -> Panel:

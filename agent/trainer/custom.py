@@ -34,6 +34,10 @@ class Trainer(Protocol):
         ...
 
 
+_TRY = "import it on your machine with `python -c`; an instance has those of agent/requirements.txt"
+_RESULT = "return names with numbers, texts, lists or mappings, such as {'loss': 0.1}; NaN is none"
+
+
 def load_trainer(config: TrainingConfig, folder: Path) -> Trainer:
     """Import and create a custom trainer. Raises InvalidInput with a one-line message."""
     module_name, _, class_name = config.trainer.partition(":")
@@ -42,12 +46,12 @@ def load_trainer(config: TrainingConfig, folder: Path) -> Trainer:
     try:
         module = importlib.import_module(module_name)
     except Exception as error:
-        raise InvalidInput("trainer", f"{module_name} cannot be imported: {_described(error, folder)}") from error
+        raise InvalidInput("trainer", f"{module_name} cannot be imported: {_described(error, folder)}", _TRY) from error
     if not str(module.__file__).startswith(f"{folder}/"):
         raise InvalidInput("trainer", f"{module_name} is the name of another installed module", "rename yours")
     trainer = getattr(module, class_name, None)
     if not isinstance(trainer, type):
-        raise InvalidInput("trainer", f"{module_name} has no class {class_name}")
+        raise InvalidInput("trainer", f"{module_name} has no class {class_name}", "name one as module:Class")
     if not _accepts(trainer, 1):
         raise InvalidInput("trainer", f"{class_name} has no __init__(self, config)", "see docs/trainer.md")
     if not _accepts(getattr(trainer, "train", None), 4):
@@ -59,12 +63,13 @@ def load_trainer(config: TrainingConfig, folder: Path) -> Trainer:
 def check_result(result: Any, trainer: str) -> dict[str, Any]:
     """Check what a custom trainer returned. Raises InvalidInput if it is not JSON."""
     if not isinstance(result, Mapping):
-        raise InvalidInput("trainer", f"{trainer} returned {type(result).__name__} instead of a mapping")
+        problem = f"{trainer} returned {type(result).__name__} instead of a mapping"
+        raise InvalidInput("trainer", problem, _RESULT)
     try:
         json.dumps(dict(result), allow_nan=False)
     except (TypeError, ValueError) as error:
         raise InvalidInput(
-            "trainer", f"{trainer} returned a result that is not JSON: {one_line(str(error))}"
+            "trainer", f"{trainer} returned a result that is not JSON: {one_line(str(error))}", _RESULT
         ) from error
     return dict(result)
 

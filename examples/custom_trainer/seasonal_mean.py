@@ -25,7 +25,7 @@ class SeasonalMean:
         self.season = config.evaluation.season_length
         self.seasons = config.options.get("seasons", 3)
         if not isinstance(self.seasons, int) or self.seasons < 1:
-            raise InvalidInput("options.seasons", "must be an integer of at least 1")
+            raise InvalidInput("options.seasons", "must be an integer of at least 1", "such as 3")
 
     def train(self, workdir: Workdir, metrics: Metrics, stop: StopSignal) -> Mapping[str, Any]:
         """One step per series: learn its means, and compare them with the held-out points."""

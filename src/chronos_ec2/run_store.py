@@ -130,7 +130,7 @@ class RunStore:
         try:
             found = self.objects.read(lane.state_key)
         except (ServiceUnavailable, NotAllowed) as error:
-            return ReadFailed(str(error))
+            return ReadFailed(str(error), isinstance(error, NotAllowed))
         if found is None:
             return Absent()
         try:

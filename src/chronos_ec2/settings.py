@@ -113,5 +113,5 @@ def _required(variables: Mapping[str, str], name: str) -> str:
 def _whole(variables: Mapping[str, str], name: str) -> int:
     value = _required(variables, name)
     if not value.isascii() or not value.isdigit():
-        raise InvalidInput(name, f"{value!r} is not a whole number")
+        raise InvalidInput(name, f"{value!r} is not a whole number", "the template sets it: deploy the stack again")
     return int(value)

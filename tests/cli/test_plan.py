@@ -20,7 +20,7 @@ from chronos_ec2.ports import Price
 from chronos_ec2.services.launch.types import Offer
 from chronos_ec2.testing.aws_server import BUCKET, store
 from chronos_ec2.testing.builders import NOW, a_run
-from tests.cli.conftest import Command
+from tests.cli.conftest import CONFIG, Command
 
 pytestmark = pytest.mark.usefixtures("data")
 SUCCEEDED = Verdict(Outcome.SUCCEEDED, Cause.COMPLETED, "done", DecidedBy.AGENT)
@@ -51,6 +51,16 @@ def test_a_plan_tells_the_worst_case_and_writes_nothing(run: Command, config: Pa
     assert plan["worst_case"]["usd"] == pytest.approx(1 + price * 90 / 3600)
     assert keys() == before
     assert client("ec2").describe_instances()["Reservations"] == []
+
+
+def test_a_plan_needs_the_trainer_that_the_configuration_names(run: Command, config: Path) -> None:
+    """Found at the upload, it would be after the data."""
+    config.write_text(CONFIG + "trainer: 'mine:Mine'\n")
+    result = run("launch", "--config", str(config), "--plan")
+    assert (result.code, result.out) == (2, "")
+    assert "trainer: no mine.py in " in result.err
+    config.with_name("mine.py").write_text("class Mine: ...")
+    assert run("launch", "--config", str(config), "--plan").code == 0
 
 
 def test_a_run_like_a_former_one_is_expected_to_take_as_long(run: Command, config: Path) -> None:

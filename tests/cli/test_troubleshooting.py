@@ -38,12 +38,12 @@ def test_each_exit_code_is_in_the_table(code: ExitCode) -> None:
 @pytest.mark.parametrize(
     ("error", "code"),
     [
-        (errors.InvalidInput("--x", "is wrong"), 2),
-        (errors.NoCredentials("none"), 2),
+        (errors.InvalidInput("--x", "is wrong", "mend it"), 2),
+        (errors.NoCredentials("none", "log in"), 2),
         (errors.NotAllowed("no"), 2),
         (errors.InvalidDocument("damaged"), 2),
         (errors.LaunchRefused("no such AMI"), 2),
-        (errors.QuotaExceeded("0 vCPUs"), 2),
+        (errors.QuotaExceeded("0 vCPUs", "ask for more"), 2),
         (errors.CapacityUnavailable("none now"), 3),
         (errors.ServiceUnavailable("no answer"), 3),
         (errors.LostRace("somebody was faster"), 3),

@@ -104,6 +104,16 @@ def test_of_a_denied_call_nothing_is_cut_and_the_hint_decodes_it() -> None:
     assert "aws sts decode-authorization-message" in caught.value.hint
 
 
+def test_of_a_long_denied_call_the_end_is_kept_which_names_the_policy() -> None:
+    resource = "arn:aws:s3:::a-bucket/" + "k" * 1024
+    denied = f"User: ann is not authorized to perform: s3:PutObject on resource: {resource}"
+    with pytest.raises(NotAllowed) as caught, translated("write"):
+        raise refusal("AccessDenied", 403, f"{denied} with an explicit deny in a resource control policy")
+    assert "User: ann is not authorized to perform: s3:PutObject" in caught.value.problem
+    assert caught.value.problem.endswith("with an explicit deny in a resource control policy")
+    assert len(caught.value.problem) < 700
+
+
 def test_an_endless_error_is_cut() -> None:
     with pytest.raises(NotAllowed) as caught, translated("do it"):
         raise refusal("AccessDenied", 403, "x" * 100_000)

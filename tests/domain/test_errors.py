@@ -6,12 +6,8 @@ from chronos_ec2.domain.errors import CapacityUnavailable, ChronosError, Invalid
 
 
 def test_invalid_input_says_where_and_what() -> None:
-    error = InvalidInput("--lane", "is empty")
-    assert (str(error), error.where, error.detail) == ("--lane: is empty", "--lane", "is empty")
-
-
-def test_invalid_input_gives_the_remedy_if_there_is_one() -> None:
     error = InvalidInput("--lane", "is empty", "give a name")
+    assert (error.where, error.detail) == ("--lane", "is empty")
     assert str(error) == "--lane: is empty (give a name)"
     assert (error.problem, error.hint) == ("--lane: is empty", "give a name")
 

@@ -123,7 +123,8 @@ def test_a_threshold_is_above_zero_and_at_most_a_year(value: float) -> None:
 def test_any_other_threshold_is_refused(value: object) -> None:
     with pytest.raises(InvalidInput) as refusal:
         Limits.from_overrides({"lease": value})
-    assert str(refusal.value) == f"limits: lease must be a number of seconds above zero, not {value!r}"
+    assert refusal.value.problem == f"limits: lease must be a number of seconds above zero, not {value!r}"
+    assert refusal.value.hint == "at most 31622400, such as lease: 900"
 
 
 def test_an_unknown_threshold_is_refused_and_the_known_ones_are_named() -> None:
@@ -146,7 +147,8 @@ def test_an_unknown_threshold_is_refused_and_the_known_ones_are_named() -> None:
 def test_thresholds_that_would_end_healthy_runs_are_refused(overrides: dict[str, float], problem: str) -> None:
     with pytest.raises(InvalidInput) as refusal:
         Limits.from_overrides(overrides)
-    assert str(refusal.value) == f"limits: {problem}: it would end healthy runs"
+    assert refusal.value.problem == f"limits: {problem}: it would end healthy runs"
+    assert refusal.value.hint == f"at least {problem.split()[4]} s, or a shorter heartbeat"
 
 
 def test_thresholds_that_just_do_are_taken() -> None:

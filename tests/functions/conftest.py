@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import importlib
+from collections.abc import Callable
 from dataclasses import replace
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 
@@ -14,6 +17,7 @@ from chronos_ec2.domain.messages import Message
 from chronos_ec2.ports import Notifier
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 from chronos_ec2.testing.aws_server import LAUNCHER
+from tests.template.calls import Recorder
 
 CONTEXT = SimpleNamespace(
     function_name="f", memory_limit_in_mb=256, invoked_function_arn="arn:aws:lambda:::f", aws_request_id="id"
@@ -37,6 +41,19 @@ class RefusingNotifier:
 def watchdog_that_cannot_notify(error: Exception, lane: str | None = None) -> Reconciler:
     reconciler = watchdog()
     return replace(reconciler, notifier=RefusingNotifier(reconciler.notifier, error, lane))
+
+
+@pytest.fixture
+def run_launcher(function_variables: None, calls: Recorder) -> Callable[[Any], None]:
+    """Invokes the launcher function, with its stack's settings and the rights of its role."""
+    module = importlib.import_module("functions.launcher")
+    module.schedules.cache_clear()
+
+    def invoke(event: Any) -> None:
+        with calls.acting("LauncherRole"):
+            module.handler(event, CONTEXT)
+
+    return invoke
 
 
 @pytest.fixture

@@ -26,25 +26,10 @@ from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.testing.aws_answers import no_room_but_in
 from chronos_ec2.testing.aws_server import DEADLINE_GROUP, store
 from chronos_ec2.testing.builders import NOW, RUN_ID, launching
-from tests.functions.conftest import CONTEXT
-from tests.template.calls import Recorder
 from verification.template.synthesis import synthesised
 
 LANE = Lane("dev")
 ORDER = {"lane": "main", "run_id": RUN_ID}
-
-
-@pytest.fixture
-def handle(function_variables: None, calls: Recorder) -> Any:
-    """The handler, with its stack's settings."""
-    module = importlib.import_module("functions.launcher")
-    module.schedules.cache_clear()
-
-    def handle(event: Any) -> None:
-        with calls.acting("LauncherRole"):
-            module.handler(event, CONTEXT)
-
-    return handle
 
 
 def waits(lane: Lane, market: Market = "on-demand", deadline: datetime | None = None, **order: Any) -> None:
@@ -71,8 +56,8 @@ def running() -> list[str]:
     ]
 
 
-def test_it_starts_the_instance_names_it_in_the_record_and_schedules_its_end(handle: Any, waiting: None) -> None:
-    handle(ORDER)
+def test_it_starts_the_instance_names_it_in_the_record_and_schedules_its_end(run_launcher: Any, waiting: None) -> None:
+    run_launcher(ORDER)
     (instance_id,) = running()
     state = store().read_lock(LANE)
     assert isinstance(state, LockHeld)
@@ -82,7 +67,7 @@ def test_it_starts_the_instance_names_it_in_the_record_and_schedules_its_end(han
 
 
 @pytest.fixture
-def said(handle: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
+def said(run_launcher: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[str, Any]]:
     """Call the handler; the one line that it logs."""
 
     stream = io.StringIO()
@@ -91,7 +76,7 @@ def said(handle: Any, monkeypatch: pytest.MonkeyPatch) -> Callable[[Any], dict[s
 
     def said(event: Any) -> dict[str, Any]:
         before = len(stream.getvalue())
-        handle(event)
+        run_launcher(event)
         (line,) = stream.getvalue()[before:].splitlines()
         return dict(json.loads(line))
 
@@ -124,41 +109,41 @@ def test_where_there_is_no_room_the_line_says_so(said: Callable[[Any], dict[str,
     assert again["message"] == "nothing to start"
 
 
-def test_another_lanes_run_gets_its_instance_too(handle: Any, deployed: str) -> None:
+def test_another_lanes_run_gets_its_instance_too(run_launcher: Any, deployed: str) -> None:
     second = Lane("dev", "second")
     waits(second)
-    handle({"lane": second.name, "run_id": RUN_ID})
+    run_launcher({"lane": second.name, "run_id": RUN_ID})
     state = store().read_lock(second)
     assert isinstance(state, LockHeld)
     assert [state.run.instance_id] == running()
 
 
-def test_a_run_on_spare_capacity_goes_on_there(handle: Any, deployed: str) -> None:
+def test_a_run_on_spare_capacity_goes_on_there(run_launcher: Any, deployed: str) -> None:
     waits(LANE, "spot")
-    handle(ORDER)
+    run_launcher(ORDER)
     instances = client("ec2").describe_instances(InstanceIds=running())["Reservations"][0]["Instances"]
     assert [instance["InstanceLifecycle"] for instance in instances] == ["spot"]
 
 
 @pytest.mark.usefixtures("asked_once")
-def test_it_tries_every_subnet(handle: Any, waiting: None) -> None:
+def test_it_tries_every_subnet(run_launcher: Any, waiting: None) -> None:
     last = client("ec2").describe_subnets(Filters=[{"Name": "cidr-block", "Values": ["10.0.3.0/24"]}])["Subnets"][0]
     with no_room_but_in(last["SubnetId"]):
-        handle(ORDER)
+        run_launcher(ORDER)
     assert len(running()) == 1
 
 
-def test_asked_twice_it_starts_one(handle: Any, waiting: None) -> None:
-    handle(ORDER)
-    handle(ORDER)
+def test_asked_twice_it_starts_one(run_launcher: Any, waiting: None) -> None:
+    run_launcher(ORDER)
+    run_launcher(ORDER)
     assert len(running()) == 1
 
 
-def test_a_run_that_was_stopped_meanwhile_gets_none(handle: Any, waiting: None) -> None:
+def test_a_run_that_was_stopped_meanwhile_gets_none(run_launcher: Any, waiting: None) -> None:
     state = store().read_lock(LANE)
     assert isinstance(state, LockHeld)
     store().replace_lock(replace(state.run, stop=Stop(Cause.REQUESTED, "by hand", NOW)), state)
-    handle(ORDER)
+    run_launcher(ORDER)
     assert running() == []
 
 
@@ -169,8 +154,8 @@ def test_a_run_that_was_stopped_meanwhile_gets_none(handle: Any, waiting: None) 
         {"lane": "main", "run_id": "20200101T000000Z-ffffff"}, {"lane": "other", "run_id": RUN_ID},
     ],
 )  # fmt: skip
-def test_what_no_lane_waits_for_starts_nothing(handle: Any, waiting: None, event: Any) -> None:
-    handle(event)
+def test_what_no_lane_waits_for_starts_nothing(run_launcher: Any, waiting: None, event: Any) -> None:
+    run_launcher(event)
     assert running() == []
 
 
@@ -185,10 +170,10 @@ def test_what_no_lane_waits_for_starts_nothing(handle: Any, waiting: None, event
     ],
 )
 def test_an_order_beyond_what_the_stack_allows_starts_nothing_and_ends_its_run(
-    handle: Any, deployed: str, beyond: dict[str, Any]
+    run_launcher: Any, deployed: str, beyond: dict[str, Any]
 ) -> None:
     waits(LANE, **beyond)
-    handle(ORDER)
+    run_launcher(ORDER)
     assert running() == []
     state = store().read_lock(LANE)
     assert isinstance(state, LockHeld)
@@ -200,13 +185,13 @@ def test_an_order_beyond_what_the_stack_allows_starts_nothing_and_ends_its_run(
     ("forged", "words"), [({"attempt": 3}, "beyond the budget of its order"), ({"budget": None}, "has no budget")]
 )
 def test_an_attempt_beyond_its_order_starts_nothing_and_ends_its_run(
-    handle: Any, deployed: str, forged: dict[str, Any], words: str
+    run_launcher: Any, deployed: str, forged: dict[str, Any], words: str
 ) -> None:
     waits(LANE, **{name: value for name, value in forged.items() if name == "budget"})
     if "attempt" in forged:
         run = replace(launching(), attempt=forged["attempt"], preemptions_left=1000, crashes_left=1000)
         store().objects.write(LANE.state_key, run.to_json())
-    handle(ORDER)
+    run_launcher(ORDER)
     assert running() == []
     state = store().read_lock(LANE)
     assert isinstance(state, LockHeld)
@@ -214,14 +199,14 @@ def test_an_attempt_beyond_its_order_starts_nothing_and_ends_its_run(
     assert words in state.run.verdict.message
 
 
-def test_deadline_cap_and_prices_come_from_the_order_whatever_the_lock_says(handle: Any, deployed: str) -> None:
+def test_deadline_cap_and_prices_come_from_the_order_whatever_the_lock_says(run_launcher: Any, deployed: str) -> None:
     waits(LANE)
     ordered = launching().deadline
     forged = replace(
         launching(), attempt=2, deadline=ordered + timedelta(days=300), max_cost_usd=1e6, prices=(("x", 0.0),)
     )
     store().objects.write(LANE.state_key, forged.to_json())
-    handle(ORDER)
+    run_launcher(ORDER)
     (instance_id,) = running()
     tags = client("ec2").describe_instances(InstanceIds=[instance_id])["Reservations"][0]["Instances"][0]["Tags"]
     assert {tag["Key"]: tag["Value"] for tag in tags}["Deadline"] == format_time(ordered)

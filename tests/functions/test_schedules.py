@@ -21,25 +21,10 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Job, Outcome, Ve
 from chronos_ec2.services.schedules.store import ScheduleStore
 from chronos_ec2.testing.aws_server import store
 from chronos_ec2.testing.builders import NOW, a_schedule, launching
-from tests.functions.conftest import CONTEXT
 from tests.functions.test_launcher import running
-from tests.template.calls import Recorder
 
 EVENTS = Path(__file__).parents[2] / "events"
 DATA = "training-data/sales/"
-
-
-@pytest.fixture
-def handle(function_variables: None, calls: Recorder) -> Any:
-    """The handler, with its stack's settings and the rights of its role."""
-    module = importlib.import_module("functions.launcher")
-    module.schedules.cache_clear()
-
-    def handle(event: Any) -> None:
-        with calls.acting("LauncherRole"):
-            module.handler(event, CONTEXT)
-
-    return handle
 
 
 def now() -> str:
@@ -63,35 +48,37 @@ def of(name: str = "nightly") -> dict[str, str]:
     return {"schedule": name, "at": now()}
 
 
-def test_a_schedule_starts_one_run_however_often_it_is_invoked(handle: Any, orders: ScheduleStore) -> None:
+def test_a_schedule_starts_one_run_however_often_it_is_invoked(run_launcher: Any, orders: ScheduleStore) -> None:
     orders.create(a_schedule())
     event = of()
-    handle(event)
-    handle(event)
+    run_launcher(event)
+    run_launcher(event)
     assert len(running()) == 1
     lock = store().read_lock(Lane("dev"))
     assert isinstance(lock, LockHeld)
     assert [one.run_id for one in orders.ledger("nightly").ledger.entries] == [lock.run.run_id]
 
 
-def test_new_data_start_the_run_of_the_schedule_that_waits_for_them(handle: Any, orders: ScheduleStore) -> None:
+def test_new_data_start_the_run_of_the_schedule_that_waits_for_them(run_launcher: Any, orders: ScheduleStore) -> None:
     orders.create(a_schedule(data_set="sales", lane=Lane("dev", "nights")))
     event = json.loads((EVENTS / "s3-object-created-data.json").read_bytes()) | {"time": now()}
-    handle(event)
+    run_launcher(event)
     assert len(running()) == 1
     assert isinstance(store().read_lock(Lane("dev", "nights")), LockHeld)
 
 
-def test_of_a_busy_lane_people_are_told_and_of_the_next_holder_again(handle: Any, orders: ScheduleStore) -> None:
+def test_of_a_busy_lane_people_are_told_and_of_the_next_holder_again(run_launcher: Any, orders: ScheduleStore) -> None:
     orders.create(a_schedule())
     store().create_lock(launching())
     for _ in range(2):
-        handle(of())
+        run_launcher(of())
     assert running() == []
     assert [key for key, _ in store().objects.keys("dev/incidents/")] == ["dev/incidents/schedule-nightly/skipped"]
 
 
-def test_after_a_run_comes_a_forecast_with_the_champion_in_another_lane(handle: Any, orders: ScheduleStore) -> None:
+def test_after_a_run_comes_a_forecast_with_the_champion_in_another_lane(
+    run_launcher: Any, orders: ScheduleStore
+) -> None:
     schedule = a_schedule(then=Job.FORECAST)
     assert schedule.then
     config = {**schedule.then.request.config, "model": "champion"}
@@ -99,7 +86,7 @@ def test_after_a_run_comes_a_forecast_with_the_champion_in_another_lane(handle: 
     orders.create(replace(schedule, then=then))
     champion = Champion("default", 1, "20260130T110000Z-00000a", (("config.json", "0" * 64),), How.PROMOTED, "", NOW)
     store().objects.write(champion_key("dev", "default"), champion.to_json())
-    handle(of())
+    run_launcher(of())
     (entry,) = orders.ledger("nightly").ledger.entries
     lock = store().read_lock(Lane("dev"))
     assert isinstance(lock, LockHeld)
@@ -107,7 +94,7 @@ def test_after_a_run_comes_a_forecast_with_the_champion_in_another_lane(handle: 
     final = replace(lock.run.end(verdict, module_clock()), ended_at=module_clock() - timedelta(seconds=1))
     store().objects.write(run_key("dev", entry.run_id, "state.json"), final.to_json())
     for _ in range(2):
-        handle({"schedule": "nightly", "after": entry.run_id})
+        run_launcher({"schedule": "nightly", "after": entry.run_id})
     assert len(running()) == 2
     follower = store().read_lock(Lane("dev", "nightly-then"))
     assert isinstance(follower, LockHeld)
@@ -119,8 +106,8 @@ def test_after_a_run_comes_a_forecast_with_the_champion_in_another_lane(handle: 
 
 @pytest.mark.parametrize("event", [{"schedule": "nightly"}, {"schedule": "none", "at": "2026-11-23T03:00:00Z"}])
 def test_what_is_no_invocation_and_a_schedule_that_is_not_there_start_nothing(
-    handle: Any, orders: ScheduleStore, event: Any
+    run_launcher: Any, orders: ScheduleStore, event: Any
 ) -> None:
-    handle(event)
+    run_launcher(event)
     assert running() == []
     assert client("s3").list_objects_v2(Bucket="chronos-ec2-dev-bucket", Prefix="dev/")["KeyCount"] == 0

@@ -77,9 +77,12 @@ BOMBS = {
 
 
 def test_a_file_without_an_end_is_no_configuration(tmp_path: Path) -> None:
-    with pytest.raises(InvalidInput, match=r"^/dev/zero: is larger than 1 MiB \(give a configuration"):
+    with pytest.raises(InvalidInput, match=r"^/dev/zero: is not a regular file"):
         load_config(Path("/dev/zero"))
     largest = tmp_path / "train.yaml"
+    largest.write_bytes(b"#" * (1 + (1 << 20)))
+    with pytest.raises(InvalidInput, match=r"is larger than 1 MiB \(name a configuration"):
+        load_config(largest)
     largest.write_text("{data: {path: a/}, prediction_length: 7}\n".ljust(1 << 20, "#"))
     assert load_config(largest).prediction_length == 7
 

@@ -11,7 +11,14 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.decision import Decision, Terminate
-from chronos_ec2.domain.errors import CapacityUnavailable, LostRace, NotAllowed, ServiceUnavailable, Superseded
+from chronos_ec2.domain.errors import (
+    CapacityUnavailable,
+    InvalidInput,
+    LostRace,
+    NotAllowed,
+    ServiceUnavailable,
+    Superseded,
+)
 from chronos_ec2.domain.facts import Absent
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.limits import MAX_NOTIFICATION_DELAY
@@ -377,8 +384,19 @@ def test_kill_says_that_it_could_not_look_and_not_that_there_is_no_run(
 ) -> None:
     launched = env.launch()
     faults.fail("s3:GetObject", error)
-    with pytest.raises(ServiceUnavailable, match="is refused"):
+    with pytest.raises(error, match="is refused"):
         env.kill(launched.run_id)
+
+
+def test_beside_an_unreadable_lock_kill_takes_the_run_that_is_named_and_no_other(env: Environment) -> None:
+    launched, other = env.launch(), env.launch(Lane("dev", "second"))
+    env.objects.write("dev/lanes/second/system-state.json", b"{")
+    with pytest.raises(InvalidInput, match=rf"active: {launched.run_id}, and another may be: .*second.*\(name one\)"):
+        env.kill(None)
+    with pytest.raises(ServiceUnavailable, match=f"run {other.run_id} could not be read: .*second"):
+        env.kill(other.run_id)
+    env.kill(launched.run_id)
+    assert env.lock().run.stop
 
 
 def rewrite_at_each_read(env: Environment, change: Callable[[Run], Run] = lambda run: run) -> None:

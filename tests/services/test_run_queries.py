@@ -7,7 +7,7 @@ from threading import Barrier
 
 import pytest
 
-from chronos_ec2.domain.errors import NotAllowed, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidInput, NotAllowed, RunNotFound, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key
@@ -39,7 +39,7 @@ def a_past_run(env: Environment, lane: str = "main") -> str:
 def test_a_lock_that_cannot_be_read_does_not_make_its_run_disappear(env: Environment, error: Exception) -> None:
     run_id = env.launch().run_id
     env.faults.fail("objects.read", error, on=LOCK)
-    with pytest.raises(ServiceUnavailable, match=f"{run_id} could not be read: .*{error}"):
+    with pytest.raises(type(error), match=f"{run_id} could not be read: .*{error}"):
         find_run(env.store, "dev", run_id)
     (found,) = list_runs(env.store, "dev")
     assert found == UnreadRun(run_id, str(error))
@@ -88,6 +88,12 @@ def test_a_damaged_final_record_is_listed_with_its_problem(env: Environment) -> 
         (found,) = list_runs(env.store, "dev")
         assert isinstance(found, UnreadRun)
         assert "state.json" in found.problem
+
+
+def test_a_run_that_has_ended_is_not_said_to_be_unknown_by_kill(env: Environment) -> None:
+    run_id = a_past_run(env)
+    with pytest.raises(InvalidInput, match=rf"run {run_id} has ended \(succeeded\) \(`chronos-ec2 runs show {run_id}`"):
+        env.kill(run_id)
 
 
 def test_a_run_that_does_not_exist_is_not_found(env: Environment) -> None:

@@ -18,6 +18,10 @@ def test_words_are_read_from_the_code() -> None:
     assert sum(map(len, found.values())) > 150
 
 
+def test_every_error_has_a_hint() -> None:
+    assert [(name, problem) for name, rows in errors().items() for problem, hint in rows if not hint] == []
+
+
 def test_every_error_has_an_anchor_of_its_own_and_every_anchor_an_error() -> None:
     document = DOCUMENT.read_text()
     anchors = re.findall(r'<a id="(error-[a-z0-9-]+)"></a>', document)

@@ -2,20 +2,22 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
-from itertools import islice
 from pathlib import Path
+from unittest.mock import patch
 
 import pytest
 
+from chronos_ec2.aws.clients import client
+from chronos_ec2.testing.aws_server import BUCKET, store
 from verification.cli.answers import Answer
-from verification.cli.arguments import arguments
-from verification.cli.campaign import Check, check, situations
+from verification.cli.campaign import Check, check, situations, telling_situations
 from verification.cli.invoke import Result, asked_once
 from verification.cli.judge import complaints
 from verification.cli.proxy import Fault, Proxy
-from verification.cli.situations import Situation, answers_of_aws, leaves
-from verification.cli.surroundings import files, terminals, variables, write_settings
+from verification.cli.situations import Situation, leaves
+from verification.cli.surroundings import write_settings
 from verification.cli.world import World, world_in
 
 GOOD = Result(2, "", "error: it is wrong\nhint: mend it\n", 0.1)
@@ -66,17 +68,29 @@ def world(tmp_path: Path) -> Iterator[World]:
         yield world
 
 
-@pytest.mark.thorough
-def test_a_sample_of_the_situations(world: World) -> None:
-    parts = (answers_of_aws(world.outputs), arguments(), variables(), files(), terminals())
-    chosen = [
-        situation
-        for part, step in zip(parts, (97, 41, 23, 19, 17), strict=True)
-        for situation in islice(part, 0, None, step)
-    ]
-    found = check(world, chosen).summary()
-    assert len(chosen) > 25
-    assert found["failures"] == []
+def test_the_quick_check_tries_every_command_in_a_few_of_all_situations() -> None:
+    quick, whole = [*telling_situations({})], [*situations({})]
+    assert {each.command for each in quick} == {each.command for each in whole}
+    assert {each.name for each in quick} < {each.name for each in whole}
+    assert 300 <= len(quick) <= len(whole) / 5
+    assert any(each.shell for each in quick)
+
+
+def test_some_situations_pass(world: World) -> None:
+    chosen = [*telling_situations(world.outputs)][7::60]
+    assert check(world, chosen).summary()["failures"] == []
+
+
+def test_a_world_is_as_it_was_whatever_a_command_has_left(world: World) -> None:
+    def keys() -> list[str]:
+        return [each["Key"] for each in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]]
+
+    with patch.dict(os.environ, world.variables | {"AWS_ENDPOINT_URL": world.proxy.aws}):
+        before = keys()
+        store().objects.write("dev/left", b"x")
+        assert keys() != before
+        world.renew()
+        assert keys() == before
 
 
 def test_a_report_of_what_is_refused_needs_no_line_of_error() -> None:

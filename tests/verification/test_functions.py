@@ -73,7 +73,7 @@ def test_an_unknown_function_has_no_expectation() -> None:
 
 def test_a_machine_without_containers_is_a_problem_unless_accepted() -> None:
     def nowhere() -> Matrix:
-        raise LocalAwsFailed("there is no Docker here")
+        raise LocalAwsFailed("there is no Docker here", "install it")
 
     told, wrong = invocations(nowhere)
     assert (told, len(wrong)) == ("not run", 1)

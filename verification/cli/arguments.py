@@ -148,6 +148,8 @@ runs compare
 runs --limit 0
 runs show {_UNKNOWN} --json
 runs compare {FAILED} {_UNKNOWN} --json
+runs compare {FAILED} {TRAINED} --html a-file/below --json
+runs compare {FAILED} {TRAINED} --html sales --json
 monitor a b
 monitor {_UNKNOWN}
 kill {_UNKNOWN} --json

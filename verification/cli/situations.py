@@ -148,6 +148,7 @@ COMMANDS = (
             ("models rollback --yes --json", OK, "s3", True),
             ("runs list --limit 3", OK, "s3", False),
             (f"runs compare {TRAINED} {BEST} --json", OK, "s3", False),
+            (f"runs compare {FAILED} {BEST} --html compared.html --json", OK, "s3", False),
             (f"kill {ACTIVE} --now --reason enough", OK, "s3", True),
             ("upload data good.csv good --replace", OK, "s3", True),
         )

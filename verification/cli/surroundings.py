@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 from collections.abc import Iterator
 from dataclasses import replace
+from itertools import product
 from pathlib import Path
 
 from verification.cli.answers import MEND, Answer
@@ -64,6 +65,13 @@ def variables() -> Iterator[Situation]:
     yield Situation("launch: INSTANCE_TYPE is a comma", _LAUNCH, MEND, variables={"INSTANCE_TYPE": ","})
 
 
+_NO_FILES = ("fifo.yaml", "huge.yaml", "zero.yaml", "pointer.yaml")
+_TAKE_A_FILE = (
+    "data check good.csv --config", "upload data good.csv x --config", "schedule create nightly --rate 1d --config",
+    "schedule create nightly --rate 1d --config train.yaml --then", "local invoke Sweep",
+)  # fmt: skip
+
+
 def files() -> Iterator[Situation]:
     """Files that cannot be what they are given for."""
     for name in (
@@ -72,13 +80,15 @@ def files() -> Iterator[Situation]:
         "nul.yaml", "unknown-key.yaml",
         "wrong-type.yaml", "no-data.yaml", "outside.yaml", "own-trainer.yaml", "infinite.yaml", "deep.yaml",
         "latin-1.yaml", "loop.yaml", "a-file/train.yaml", "parquet_loader_config.yaml", "x" * 300 + ".yaml", "é.yaml",
-        os.fsdecode(b"none-\xe9.yaml"),
+        os.fsdecode(b"none-\xe9.yaml"), *_NO_FILES,
     ):  # fmt: skip
         yield wrong("launch", "--config", name, "--json")
         if name not in ("outside.yaml", "own-trainer.yaml"):
             yield wrong("upload", "config", name, "--json")
         yield wrong("forecast", "--config", name, "--data", "sales", "--horizon", "6", "--json")
         yield wrong("evaluate", "--config", name, "--data", "sales", "--horizon", "6", "--json")
+    for name, line in product(_NO_FILES, _TAKE_A_FILE):
+        yield wrong(*line.split(), name)
     yield wrong("launch", "--config", "no-such-data.yaml")
     yield from _tables()
     for name in ("nowhere", "none", "empty", "a-file", "loop.yaml", os.fsdecode(b"caf\xe9"), "a-file/below"):
@@ -100,7 +110,8 @@ def _tables() -> Iterator[Situation]:
         yield Situation(f"forecast: {name}", (*forecast, f"./{name}"), OK | MEND, renews=True)
     for name in (
         "latin-1.csv", "long-header.csv", "header.csv", "empty.csv", "words.csv", "damaged.parquet",
-        "damaged.feather", "pointer.parquet", "empty", "none", "a-file", "loop.yaml", "nowhere",
+        "damaged.feather", "pointer.parquet", "pointer.csv", "fifo.csv", "zero.csv", "empty", "none", "a-file",
+        "loop.yaml", "nowhere",
     ):  # fmt: skip
         yield Situation(f"data check {name}", ("data", "check", name, "--json"), MEND, reports=True)
         yield Situation(f"data check {name}, in words", ("data", "check", name), MEND, reports=True)

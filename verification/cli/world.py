@@ -5,9 +5,10 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
+import time
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from itertools import pairwise
 from pathlib import Path
@@ -19,6 +20,7 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.model_registry import Registry
 from chronos_ec2.ports import ObjectStore
 from chronos_ec2.testing.aws_server import BUCKET, deploy_outputs, forget_everything, moto_server, store
+from chronos_ec2.testing.aws_snapshot import bring_back, keep
 from chronos_ec2.testing.builders import NOW, a_run
 from verification.cli.invoke import new_session
 from verification.cli.proxy import Proxy, proxy_before
@@ -28,16 +30,32 @@ TRAINED, BEST = "20260131T080000Z-00000c", "20260131T090000Z-00000d"
 _DATA = "data: {path: training-data/sales/}\nprediction_length: 6\n"
 _CONFIG = f"{_DATA}model: {{from_scratch: {{}}}}\n"
 _MODEL = {"config.json": b'{"chronos_config": {"context_length": 512}}', "model.safetensors": b"weights" * 100}
+_POINTER = b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n"
 _KEPT = ("PATH", "HOME", "PYTHONPATH", "VIRTUAL_ENV", "OMP_NUM_THREADS", "TMPDIR")
 
 
-@dataclass(frozen=True)
+_FRESH_SECONDS = 300.0
+"""For how long a run that is being launched is not overdue."""
+
+
+@dataclass
 class World:
-    """Where a command is run."""
+    """Where a command is run. `outputs` are the stack's."""
 
     proxy: Proxy
     folder: Path
-    outputs: Mapping[str, str]
+    outputs: Mapping[str, str] = field(default_factory=dict)
+    _kept: bytes = b""
+    _made: float = 0.0
+
+    def renew(self) -> None:
+        """Make AWS as new, whatever a command has left in it."""
+        if time.monotonic() - self._made < _FRESH_SECONDS:
+            forget_everything(self.proxy.aws)
+            bring_back(self._kept)
+            return
+        self.outputs = _made_anew(self)
+        self._kept, self._made = keep(), time.monotonic()
 
     @property
     def variables(self) -> dict[str, str]:
@@ -64,13 +82,15 @@ def world_in(folder: Path) -> Iterator[World]:
     with moto_server() as aws, proxy_before(aws) as proxy:
         os.chdir(folder)
         try:
-            yield renewed(World(proxy, folder, {}))
+            world = World(proxy, folder)
+            world.renew()
+            yield world
         finally:
             os.chdir(before)
 
 
-def renewed(world: World) -> World:
-    """The same world as new, whatever a command has left in it."""
+def _made_anew(world: World) -> dict[str, str]:
+    """Deploy a stack and put runs into its bucket. Returns the outputs of the stack."""
     aws = world.proxy.aws
     kept = dict(os.environ)
     os.environ |= world.variables | {"AWS_ENDPOINT_URL": aws}
@@ -82,7 +102,7 @@ def renewed(world: World) -> World:
     forget_credentials()
     os.environ.clear()
     os.environ |= kept
-    return replace(world, outputs={each["OutputKey"]: each["OutputValue"] for each in found})
+    return {each["OutputKey"]: each["OutputValue"] for each in found}
 
 
 def _put_runs() -> None:
@@ -136,6 +156,12 @@ def _write_files(folder: Path) -> None:
     _write_tables(folder)
     (folder / "latin-1.yaml").write_bytes("data: {path: größe/}".encode("latin-1"))
     (folder / "loop.yaml").symlink_to("loop.yaml")
+    for kind in ("yaml", "csv"):
+        os.mkfifo(folder / f"fifo.{kind}")
+        (folder / f"zero.{kind}").symlink_to("/dev/zero")
+        (folder / f"pointer.{kind}").write_bytes(_POINTER)
+    (folder / "huge.yaml").touch()
+    os.truncate(folder / "huge.yaml", 1 << 40)
     (folder / "a-file").write_text("x")
     (folder / os.fsdecode(b"caf\xe9.yaml")).write_text(_CONFIG)
     (folder / os.fsdecode(b"caf\xe9")).mkdir()
@@ -166,7 +192,7 @@ def _write_tables(folder: Path) -> None:
         "words.csv": good.replace("2026-01-05", "last Monday").encode(),
         "damaged.parquet": b"PAR1damagedPAR1",
         "damaged.feather": b"ARROW1\0\0damagedARROW1",
-        "pointer.parquet": b"version https://git-lfs.github.com/spec/v1\noid sha256:0\nsize 1\n",
+        "pointer.parquet": _POINTER,
     }.items():
         (folder / name).write_bytes(body)
     for name, text in {

@@ -60,7 +60,8 @@ class Case:
         end = time.monotonic() + self.limits.boot.total_seconds()
         while not until(self.run):
             if time.monotonic() > end or not self.instance.running:
-                raise LocalAwsFailed(f"{self.lane.name}: the run stays in {self.run.status}, {self.run.current_step}")
+                text = f"{self.lane.name}: the run stays in {self.run.status}, {self.run.current_step}"
+                raise LocalAwsFailed(text, "see the logs of its container")
             time.sleep(0.2)
         return time.monotonic()
 

@@ -94,7 +94,8 @@ class Testbed:
         end = time.monotonic() + _CONCLUDED_WITHIN
         while not isinstance(self.store.read_lock(lane), Absent):
             if time.monotonic() > end:
-                raise LocalAwsFailed(f"the watchdog does not conclude the run of lane {lane.name}")
+                text = f"the watchdog does not conclude the run of lane {lane.name}"
+                raise LocalAwsFailed(text, "see what EC2 lists")
             self.watchdog.lane(lane)
         return find_run(self.store, ENVIRONMENT, launched.run_id).run
 

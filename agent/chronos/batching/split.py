@@ -86,7 +86,8 @@ def sampling_weights(panel: Panel, config: TrainingConfig) -> Weights | None:
 
     weights = np.array([weight(item) for item in panel.items.to_pylist()])
     if not weights.any():
-        raise InvalidInput("training.weights", "leaves no series to train on: all weights are 0")
+        problem = "leaves no series to train on: all weights are 0"
+        raise InvalidInput("training.weights", problem, "give some series a weight above 0")
     return weights
 
 

@@ -61,7 +61,8 @@ def load_pipeline(base: str, device: str, cached: bool = False, key: str = "mode
             base, device_map=device, dtype=torch.float32, use_safetensors=True, trust_remote_code=False, **forced
         )
     except (OSError, ValueError) as error:
-        raise InvalidInput(key, f"{base} cannot be loaded: {one_line(str(error), 200)}") from error
+        remedy = "name the folder or hub id of a whole model, as save_pretrained writes it"
+        raise InvalidInput(key, f"{base} cannot be loaded: {one_line(str(error), 200)}", remedy) from error
     return pipeline
 
 

@@ -68,7 +68,8 @@ def _guarded(
             return
         except (pa.ArrowException, OSError) as error:
             _find_damage([parts[number] for number in numbers], names)
-            raise InvalidInput("data.path", f"cannot be read: {one_line(str(error), 160)}") from error
+            problem = f"cannot be read: {one_line(str(error), 160)}"
+            raise InvalidInput("data.path", problem, "write the files again") from error
         yield batch
 
 

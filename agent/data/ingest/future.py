@@ -172,7 +172,8 @@ def _as_history(rows: Rows, panel: Panel, where: str) -> Indices:
     try:
         cast: Indices = pa.array(rows.ticks).cast(mine).cast(theirs).cast(pa.int64()).to_numpy()
     except pa.ArrowException as error:
-        raise InvalidInput(where, f"is {mine}, and {theirs} in the data: {one_line(str(error), 120)}") from error
+        problem = f"is {mine}, and {theirs} in the data: {one_line(str(error), 120)}"
+        raise InvalidInput(where, problem, "write both alike") from error
     return cast
 
 

@@ -90,7 +90,7 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
     with ThreadPoolExecutor(_THREADS) as pool:
         found = [one for one in pool.map(opened, files) if one[2].num_rows]
     if not found:
-        raise InvalidInput("data.path", "the data set has no rows")
+        raise InvalidInput("data.path", "the data set has no rows", "upload files that have some")
     values: dict[str, list[str | None]] = {}
     for *_, keys in found:
         for name, value in keys.items():

@@ -217,7 +217,7 @@ def cast_column(chunk: pa.Array, kind: pa.DataType, part: Part, name: str, *, sa
         return chunk.cast(kind, safe=safe)
     except pa.ArrowException as error:
         problem = f"column {name!r} is {chunk.type} and cannot be read as {kind}: {one_line(str(error), 160)}"
-        remedy = ""
+        remedy = "write the column with one type in all files"
         if pa.types.is_timestamp(kind):
             # The finest unit of all files is the common one, and nanoseconds end in 2262.
             remedy = "remove rows whose times are not real, or write all files with the same unit of time"

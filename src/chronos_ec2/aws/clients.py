@@ -28,6 +28,8 @@ _BRIEF = Config(
 # For locks and heartbeats. A separate client, because adaptive mode limits all calls of one client: a SlowDown for
 # large objects would delay heartbeats. It gives up within two heartbeats, and the caller retries.
 _SMALL_CONFIG = Config(connect_timeout=3, read_timeout=9, retries={"mode": "standard", "total_max_attempts": 2})
+PAGES = {"PageSize": 1000}
+"""EC2's maximum, for every list: it may time out over a long one that is asked for whole. Each page is a call."""
 
 
 @cache

@@ -42,7 +42,9 @@ class CloudFormationDeployment:
         try:
             self._wait(stack_id)
         except (NotAllowed, UserError) as error:
-            raise ServiceUnavailable(f"stack {self._name} is being deleted; {error}") from error
+            raise ServiceUnavailable(
+                f"stack {self._name} is being deleted; {error}", "tear down again to see it end"
+            ) from error
 
     def _wait(self, stack_id: str) -> None:
         with translated(f"follow the deletion of stack {self._name}"):

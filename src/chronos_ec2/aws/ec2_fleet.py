@@ -12,6 +12,7 @@ from typing import Any, TypeVar
 
 from botocore.exceptions import ClientError
 
+from chronos_ec2.aws.clients import PAGES
 from chronos_ec2.aws.errors import NO_CAPACITY, QUOTA_EXCEEDED, code_of, refusal, text_of, translated
 from chronos_ec2.domain.errors import (
     CapacityUnavailable,
@@ -51,8 +52,6 @@ _TAGGED = {
     SPOT: ("instance", _VOLUME, _INTERFACE, _REQUEST),
 }
 _TIME_OF_CALL = re.compile(r"\((\d{4}-\d\d-\d\d \d\d:\d\d:\d\d) (?:GMT|UTC)\)")
-_PAGES = {"PageSize": 1000}
-"""EC2's maximum; each page is a call."""
 _FILTER_VALUES = 200
 """Maximum per filter: https://docs.aws.amazon.com/AWSEC2/latest/APIReference/API_DescribeInstances.html"""
 
@@ -125,8 +124,8 @@ class Ec2Fleet:
                     yield from map(read, reservation["Instances"])
 
     def _pages(self, operation: str, filters: list[dict[str, Any]]) -> Iterator[dict[str, Any]]:
-        """The pages of a list. With a page size, because EC2 may time out over a long list that is asked for whole."""
-        yield from self._ec2.get_paginator(operation).paginate(Filters=filters, PaginationConfig=_PAGES)
+        """The pages of a list."""
+        yield from self._ec2.get_paginator(operation).paginate(Filters=filters, PaginationConfig=PAGES)
 
     def _ours(self, environment: str) -> list[dict[str, Any]]:
         return [
@@ -240,7 +239,9 @@ def _launch_errors(action: str, option: LaunchOption) -> Iterator[None]:
         if code_of(error) in QUOTA_EXCEEDED:
             raise QuotaExceeded(problem, quota_remedy(option.instance_type, option.market)) from error
         if code_of(error) == "IdempotentParameterMismatch":
-            raise ServiceUnavailable(f"{problem}; an instance of this attempt exists") from error
+            raise ServiceUnavailable(
+                f"{problem}; an instance of this attempt exists", "`chronos-ec2 verify` shows it"
+            ) from error
         if refusal(error, action) is None:
             raise LaunchRefused(problem) from error
         raise

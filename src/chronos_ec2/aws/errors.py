@@ -136,6 +136,8 @@ _TRANSIENT = frozenset(
      "KMS.ThrottlingException"}
 )  # fmt: skip
 _TRANSIENT_STATUS = frozenset({408, 425, 429})
+_LONG, _END, _LONGEST = 600, 250, 3500
+"""How much of an error is kept; of a longer one its end, which says which policy forbids it; at most."""
 _ENCODED = "Encoded authorization failure message"
 _DECODE = "`aws sts decode-authorization-message --encoded-message …` explains the encoded part"
 _ANY_SETTING = "AWS settings"
@@ -153,9 +155,11 @@ def status_of(error: ClientError) -> int:
 
 
 def text_of(error: Exception) -> str:
-    """The text of an error on one line. What a user can have decoded is never cut."""
-    text = str(error)
-    return one_line(text, 3500 if _ENCODED in text else 600)
+    """The text of an error on one line. What a user can have decoded is never cut, nor the reason at its end."""
+    text = one_line(str(error), _LONGEST)
+    if _ENCODED in text or len(text) <= _LONG:
+        return text
+    return f"{text[: _LONG - _END]} … {text[-_END:]}"
 
 
 @contextmanager

@@ -214,7 +214,9 @@ class S3Transfer:
                 if not (path.parent.is_dir() and str(error.filename).startswith(str(path))):
                     raise
                 # s3transfer has written nothing of an object that was emptied meanwhile.
-                raise ServiceUnavailable(f"s3://{self._bucket}/{key} has changed during its download") from error
+                raise ServiceUnavailable(
+                    f"s3://{self._bucket}/{key} has changed during its download", "try again"
+                ) from error
 
     def download_piece(self, key: str, path: Path, piece: range | None, on_bytes: Callable[[int], None]) -> Source:
         """Write a range of bytes of an object, or all of it, to the same place in a file. Raises ServiceUnavailable."""

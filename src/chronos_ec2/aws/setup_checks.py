@@ -8,6 +8,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chronos_ec2.aws.clients import PAGES
 from chronos_ec2.aws.errors import code_of, text_of, translated
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.planning.quota import Quota, VcpuQuota, quota_of
@@ -137,7 +138,7 @@ class StackSetupChecks:
         pages = self._client("ec2").get_paginator("describe_instances")
         counting = Counter(
             instance["InstanceType"]
-            for page in pages.paginate(Filters=filters, PaginationConfig={"PageSize": 1000})
+            for page in pages.paginate(Filters=filters, PaginationConfig=PAGES)
             for reservation in page["Reservations"]
             for instance in reservation["Instances"]
             if (instance.get("InstanceLifecycle") == SPOT) == (market == SPOT)

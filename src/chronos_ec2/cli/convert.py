@@ -13,6 +13,7 @@ import typer
 
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.input_files import check_input
 from chronos_ec2.job_config.data import Data
 from chronos_ec2.services.launch.dataset import PARQUET
 from chronos_ec2.services.publish.data import table_kind
@@ -74,6 +75,7 @@ def _converted(
     done = []
     with console.status("converting to Parquet") as show:
         for table in tables:
+            check_input(table)
             show(f"converting {table.name} to Parquet")
             target = folder / table.parent.relative_to(path) if path.is_dir() else folder
             done.append(convert(table, target, names, timestamp_format))

@@ -9,7 +9,7 @@ import traceback
 
 from chronos_ec2.cli.exit_codes import ExitCode, exit_code
 from chronos_ec2.cli.terminal import discard_output
-from chronos_ec2.domain.errors import ChronosError, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.parsing.names import one_line, printable
 
 DEBUG = "CHRONOS_EC2_DEBUG"
@@ -46,7 +46,7 @@ def explain(error: Exception | KeyboardInterrupt) -> tuple[ExitCode, str, str]:
         case KeyboardInterrupt():
             return ExitCode.INTERRUPTED, ": ".join(["interrupted", *notes_of(error)]), ""
         case ChronosError():
-            return exit_code(error), error.problem or type(error).__name__, error.hint or _default_hint(error)
+            return exit_code(error), error.problem or type(error).__name__, error.hint
         case EOFError():
             return ExitCode.MEND, "an answer was needed, and standard input has none", "run the command in a terminal"
         case OSError(errno=errno.ENOSPC):
@@ -65,17 +65,6 @@ def print_problem(problem: str, hint: str = "", kind: str = "error") -> None:
     lines = [f"{kind}: {first}", *rest, *([f"hint: {hint}"] if hint else [])]
     for line in lines:
         print(one_line(line, _MAX_LINE), file=sys.stderr)
-
-
-_HINTS: tuple[tuple[type[ChronosError], str], ...] = (
-    (NotAllowed, "docs/deploying.md has the permissions of an operator; ask whoever manages the AWS account"),
-    (ServiceUnavailable, "try again; https://health.aws.amazon.com shows whether AWS has a problem"),
-)
-
-
-def _default_hint(error: ChronosError) -> str:
-    found = next((hint for kind, hint in _HINTS if isinstance(error, kind)), None)
-    return found or f"docs/troubleshooting.md#{type(error).__name__.lower()} has its cause and its remedy"
 
 
 def notes_of(error: BaseException) -> list[str]:

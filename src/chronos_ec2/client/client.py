@@ -241,7 +241,7 @@ class Client:
         return list_runs(self._world.store, self.environment, limit)
 
     def kill(self, run_id: str, *, now: bool = False, reason: str = "requested by the operator") -> None:
-        """End a run after it has saved its work, or `now`. Raises RunNotFound if it is not active."""
+        """End a run after it has saved its work, or `now`. Raises InvalidInput if it has ended."""
         self.run(run_id).kill(now=now, reason=reason)
 
     def verify(self) -> tuple[Finding, ...]:

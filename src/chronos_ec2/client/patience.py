@@ -54,7 +54,8 @@ class PatientReader:
     def _wait(self, error: ServiceUnavailable | NoCredentials | NotAllowed, since: float | None) -> float:
         now = time.monotonic()
         if since is None:
-            self._warn(f"{error.problem}; trying again for up to {GIVES_UP_AFTER / 60:.0f} min", error.hint)
+            hint = "" if error.hint == error.usual_hint else error.hint
+            self._warn(f"{error.problem}; trying again for up to {GIVES_UP_AFTER / 60:.0f} min", hint)
         elif now - since > GIVES_UP_AFTER:
             raise error
         time.sleep(self._pause)

@@ -161,7 +161,7 @@ class RunHandle:
         return path
 
     def kill(self, *, now: bool = False, reason: str = "requested by the operator") -> None:
-        """End the run after it has saved its work, or `now`. Raises RunNotFound if it has ended."""
+        """End the run after it has saved its work, or `now`. Raises InvalidInput if it has ended."""
         kill(self.run_id, self._world.store, self._world.reconciler, self._world.clock, reason, at_once=now)
 
     @property

@@ -24,24 +24,34 @@ ChronosError
 
 from __future__ import annotations
 
+from typing import ClassVar
+
 
 class ChronosError(Exception):
-    """Root of the tree above. `problem` says what is wrong, `hint` what to do about it; a hint may be missing."""
+    """Root of the tree above. `problem` says what is wrong, `hint` what to do about it.
+
+    The text of the error has the hint only if it was given: the usual one of its kind is for the end of a command.
+    """
+
+    usual_hint: ClassVar[str] = ""
 
     def __init__(self, problem: str = "", hint: str = "") -> None:
         super().__init__(f"{problem} ({hint})" if hint else problem)
         self.problem = problem
-        self.hint = hint
+        self.hint = hint or self.usual_hint
 
 
 class UserError(ChronosError):
     """A request that cannot be met. The message says what is wrong and what to do."""
 
+    def __init__(self, problem: str, hint: str) -> None:
+        super().__init__(problem, hint)
+
 
 class InvalidInput(UserError):
     """A value from outside is wrong. `where` names the flag, field, file or variable; `detail` says what is wrong."""
 
-    def __init__(self, where: str, problem: str, remedy: str = "") -> None:
+    def __init__(self, where: str, problem: str, remedy: str) -> None:
         super().__init__(f"{where}: {problem}", remedy)
         self.where = where
         self.detail = problem
@@ -57,6 +67,11 @@ class StackNotReady(UserError):
 
 class NoCredentials(UserError):
     """Credentials are missing, or AWS does not accept them."""
+
+    usual_hint = "set AWS_PROFILE, or run `aws configure`, `aws login` or `aws sso login`"
+
+    def __init__(self, problem: str, hint: str = "") -> None:
+        super().__init__(problem, hint)
 
 
 class LaneBusy(UserError):
@@ -100,29 +115,43 @@ class RunUnsuccessful(ChronosError):
 class InvalidDocument(ChronosError):
     """A document in S3 does not have the expected form. Its content is never acted on."""
 
+    usual_hint = "`chronos-ec2 verify` shows how the environment stands; the watchdog sets a damaged lock aside"
+
 
 class NotAllowed(ChronosError):
     """AWS refused a call: a permission is missing, or the target forbids it. Retrying does not help."""
+
+    usual_hint = "docs/deploying.md has the permissions of an operator; ask whoever manages the AWS account"
 
 
 class TerminationProtected(NotAllowed):
     """EC2 does not terminate an instance whose attribute DisableApiTermination is set."""
 
+    usual_hint = "the watchdog lifts the protection within a minute; `chronos-ec2 verify` shows what is left"
+
 
 class LostRace(ChronosError):
     """The condition of a conditional write did not hold: another writer was first."""
+
+    usual_hint = "give the command again"
 
 
 class Superseded(LostRace):
     """A launcher must not go on: the run has ended, was stopped, or has another launcher or instance."""
 
+    usual_hint = "`chronos-ec2 runs` shows how it stands"
+
 
 class Fenced(ChronosError):
     """This agent does not own the run, or not any more. It stops, and its instance powers off."""
 
+    usual_hint = "nothing is to be done: another instance has the run"
+
 
 class CapacityUnavailable(ChronosError):
     """EC2 has no such instance in this subnet or market now. `code` and `words` are EC2's."""
+
+    usual_hint = "wait for it with --wait-for-capacity, such as 2h, or name other types with --instance-type a,b"
 
     def __init__(self, problem: str = "", hint: str = "", *, code: str = "", words: str = "") -> None:
         super().__init__(problem, hint)
@@ -133,6 +162,8 @@ class CapacityUnavailable(ChronosError):
 class LaunchRefused(ChronosError):
     """EC2 will not launch this in any subnet."""
 
+    usual_hint = "`chronos-ec2 doctor` checks AMI, zones, quotas and volumes; then launch again"
+
 
 class QuotaExceeded(LaunchRefused, UserError):
     """The account's quota does not allow it, in any subnet. Waiting does not help, unlike with capacity."""
@@ -140,3 +171,5 @@ class QuotaExceeded(LaunchRefused, UserError):
 
 class ServiceUnavailable(ChronosError):
     """An AWS call failed; it may have taken effect."""
+
+    usual_hint = "try again; https://health.aws.amazon.com shows whether AWS has a problem"

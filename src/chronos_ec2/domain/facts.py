@@ -33,9 +33,13 @@ class Unreadable:
 
 @dataclass(frozen=True, slots=True)
 class ReadFailed:
-    """The read failed. Absence of evidence: nothing may be terminated because of it."""
+    """The read failed. Absence of evidence: nothing may be terminated because of it.
+
+    `refused`: AWS does not allow it, so that trying again does not help.
+    """
 
     problem: str
+    refused: bool = False
 
 
 @dataclass(frozen=True, slots=True)

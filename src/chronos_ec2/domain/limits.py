@@ -81,7 +81,8 @@ class Limits:
                 or not isinstance(value, int | float)
                 or not 0 < value <= MAX_LIMIT.total_seconds()
             ):
-                raise InvalidInput("limits", f"{name} must be a number of seconds above zero, not {value!r}")
+                problem = f"{name} must be a number of seconds above zero, not {value!r}"
+                raise InvalidInput("limits", problem, f"at most {MAX_LIMIT.total_seconds():.0f}, such as {name}: 900")
             changes[name] = timedelta(seconds=value)
         return _checked(replace(cls(), **changes))
 
@@ -184,6 +185,7 @@ def _checked(limits: Limits) -> Limits:
         ("progress", 2 * limits.heartbeat, "two heartbeats"),
     ):
         if getattr(limits, name) < least:
-            shortest = f"{least.total_seconds():g} s, {why}"
-            raise InvalidInput("limits", f"{name} is shorter than {shortest}: it would end healthy runs")
+            shortest = f"{least.total_seconds():g} s"
+            problem = f"{name} is shorter than {shortest}, {why}: it would end healthy runs"
+            raise InvalidInput("limits", problem, f"at least {shortest}, or a shorter heartbeat")
     return limits

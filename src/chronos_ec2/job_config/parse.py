@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import did_you_mean, one_line
+from chronos_ec2.input_files import read_input, shown
 from chronos_ec2.job_config.data import Section
 from chronos_ec2.job_config.jobs import JOBS, JobConfig
 from chronos_ec2.job_config.schema import TrainingConfig
@@ -35,21 +36,21 @@ def moved_to(name: str) -> str | None:
 
 def load_config(path: Path) -> JobConfig:
     """Read a YAML file. Raises InvalidInput, which names file and key."""
-    return parse_config(load_document(path), str(path))
+    return parse_config(load_document(path), shown(path))
 
 
 def load_document(path: Path) -> Any:
     """Read a YAML file without validating it. Raises InvalidInput."""
+    return _document(read_config(path), shown(path))
+
+
+def read_config(path: Path) -> bytes:
+    """The content of a YAML file. Raises InvalidInput."""
     if (section := moved_to(path.name)) is not None:
-        raise InvalidInput(str(path), "is no longer a separate file", f"put its content under {section} in train.yaml")
-    try:
-        with path.open("rb") as file:  # also of a device, which has no end
-            raw = file.read(MAX_BYTES + 1)
-    except OSError as error:
-        raise InvalidInput(str(path), "cannot be read", str(error.strerror)) from error
-    if len(raw) > MAX_BYTES:
-        raise InvalidInput(str(path), f"is larger than {MAX_BYTES >> 20} MiB", "give a configuration in YAML")
-    return _document(raw, str(path))
+        raise InvalidInput(
+            shown(path), "is no longer a separate file", f"put its content under {section} in train.yaml"
+        )
+    return read_input(path, MAX_BYTES, remedy="name a configuration in YAML, such as train.yaml")
 
 
 def parse_yaml(raw: bytes, where: str) -> JobConfig:
@@ -64,18 +65,20 @@ def parse_config(document: Any, where: str) -> JobConfig:
     job = document.get("job", "train")
     schema = JOBS.get(job) if isinstance(job, str) else None
     if schema is None:
-        raise InvalidInput(where, f"job: must be train, forecast or evaluate, not {one_line(str(job), 40)!r}")
+        problem = f"job: must be train, forecast or evaluate, not {one_line(str(job), 40)!r}"
+        raise InvalidInput(where, problem, "leave it out to train")
     try:
         return schema.model_validate(document)
     except ValidationError as error:
-        raise InvalidInput(where, "; ".join(_explain(problem, schema) for problem in error.errors())) from error
+        problems = "; ".join(_explain(problem, schema) for problem in error.errors())
+        raise InvalidInput(where, problems, f"docs/configuration.md has every key of job: {job}") from error
 
 
 def parse_training(document: Any, where: str) -> TrainingConfig:
     """Validate the document of a training job. Raises InvalidInput."""
     config = parse_config(document, where)
     if not isinstance(config, TrainingConfig):
-        raise InvalidInput(where, f"is of job {config.job}, not train")
+        raise InvalidInput(where, f"is of job {config.job}, not train", "write job: train, or leave it out")
     return config
 
 

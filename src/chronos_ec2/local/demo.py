@@ -41,6 +41,11 @@ Say = Callable[[str], None]
 class DemoFailed(UserError):
     """A step of the demo failed, or had another result than it should."""
 
+    usual_hint = "`chronos-ec2 local down`, then try again; the logs say what was wrong"
+
+    def __init__(self, problem: str) -> None:
+        super().__init__(problem, self.usual_hint)
+
 
 def run_demo(state_dir: Path, output: Path, say: Say) -> dict[str, Any]:
     """Train on M3 monthly, forecast, let the watchdog end a hung run, and drill. Returns the summary, and writes it.

@@ -15,6 +15,7 @@ from chronos_ec2.local.state_dir import LocalAwsFailed
 
 _BRIDGE = b"docker0"
 _SIOCGIFADDR = 0x8915
+_BRIDGED = "Docker's daemon has to run on this machine as root, with its bridge docker0: see `ip address show docker0`"
 
 
 @contextmanager
@@ -35,7 +36,7 @@ def relay(endpoint: str) -> Iterator[str]:
     try:
         port = asyncio.run_coroutine_threadsafe(ready.get(), loop).result(timeout=10)
         if isinstance(port, OSError):
-            raise LocalAwsFailed(f"containers cannot reach this machine: cannot listen on {address}: {port}")
+            raise LocalAwsFailed(f"containers cannot reach this machine: cannot listen on {address}: {port}", _BRIDGED)
         yield f"http://{address}:{port}"
     finally:
         loop.call_soon_threadsafe(server.cancel)
@@ -49,7 +50,9 @@ def _address_of_bridge() -> str:
             answer = fcntl.ioctl(probe, _SIOCGIFADDR, struct.pack("256s", _BRIDGE))
         except OSError as error:
             name = _BRIDGE.decode()
-            raise LocalAwsFailed(f"containers cannot reach this machine: no network interface {name}") from error
+            raise LocalAwsFailed(
+                f"containers cannot reach this machine: no network interface {name}", _BRIDGED
+            ) from error
     return socket.inet_ntoa(answer[20:24])
 
 

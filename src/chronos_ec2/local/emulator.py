@@ -64,6 +64,9 @@ def start(python: Path, state: StateDir, token: str, access_key: str) -> tuple[i
     return start_detached(command, variables, state.log("emulator")), f"http://127.0.0.1:{port}"
 
 
+_AGAIN = "`chronos-ec2 local down`, then try again; a busy machine may need more than a minute"
+
+
 def wait_until_ready(record: Record, log: Path) -> None:
     """Return when ministack answers. Raises LocalAwsFailed if it ends, or does not answer within a minute."""
     end = time.monotonic() + _READY_WITHIN
@@ -71,7 +74,7 @@ def wait_until_ready(record: Record, log: Path) -> None:
         # A process shows its environment only after its exec.
         alive = _alive(record.emulator) or is_marked(record.emulator, MARK, record.token)
         if time.monotonic() > end or not alive:
-            raise LocalAwsFailed(f"the embedded AWS did not start, see {log}:\n{last_lines(log)}")
+            raise LocalAwsFailed(f"the embedded AWS did not start, see {log}:\n{last_lines(log)}", _AGAIN)
         time.sleep(0.1)
 
 

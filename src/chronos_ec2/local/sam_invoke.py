@@ -17,12 +17,15 @@ from samtranslator.yaml_helper import yaml_parse
 from chronos_ec2.aws.clients import client
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.stack_status import stack_name
+from chronos_ec2.input_files import read_input, shown
 from chronos_ec2.local import sam_cli
 from chronos_ec2.local.docker_relay import relay
 from chronos_ec2.local.lifecycle import LocalAws
-from chronos_ec2.local.state_dir import LocalAwsFailed, StateDir
+from chronos_ec2.local.state_dir import NEEDS_DOCKER, LocalAwsFailed, StateDir
 
 _FUNCTION = "AWS::Serverless::Function"
+_MAX_EVENT_BYTES = 6 << 20
+"""What Lambda takes."""
 _IMAGE = Path(__file__).with_name("lambda-image.sh")
 
 
@@ -55,7 +58,8 @@ class BuiltFunctions:
             LocalAwsFailed: `sam local invoke` itself failed, or the deployed stack lacks the function.
         """
         if function not in self.variables:
-            raise LocalAwsFailed(f"the deployed stack has no {function} yet; `chronos-ec2 local down`, then try again")
+            problem = f"the deployed stack has no {function} yet"
+            raise LocalAwsFailed(problem, "`chronos-ec2 local down`, then try again")
         overrides = self.template.with_name(f"{function}.variables.json")
         overrides.write_text(json.dumps({function: {**self.variables[function], **variables}}))
         command = [str(sam_cli.sam()), "local", "invoke", function, "--template-file", str(self.template)]
@@ -63,7 +67,8 @@ class BuiltFunctions:
         environ = self.aws.environ() | {"SAM_CLI_TELEMETRY": "0"}
         done = subprocess.run(command, env=environ, capture_output=True, text=True, check=False)
         if done.returncode or not done.stdout.strip():
-            raise LocalAwsFailed(f"`sam local invoke {function}` failed: {done.stderr.strip()[-1000:]}")
+            reason = done.stderr.strip()[-1000:]
+            raise LocalAwsFailed(f"`sam local invoke {function}` failed: {reason}", NEEDS_DOCKER)
         answer = json.loads(done.stdout)
         failed = isinstance(answer, dict) and "errorType" in answer
         return Invocation(answer, f"{answer['errorType']}: {answer['errorMessage']}" if failed else None, done.stderr)
@@ -91,19 +96,18 @@ def ensure_image() -> None:
     """Pull Lambda's image, or build a substitute, unless Docker has one. Raises LocalAwsFailed with the reason."""
     done = subprocess.run([str(_IMAGE), sys.executable], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise LocalAwsFailed(done.stderr.strip().splitlines()[-1])
+        raise LocalAwsFailed(done.stderr.strip().splitlines()[-1], NEEDS_DOCKER)
 
 
 def check_request(function: str, event: Path) -> None:
     """Raise InvalidInput unless the function and the event file exist."""
     if function not in (known := functions()):
         raise InvalidInput("FUNCTION", f"no function named {function!r}", f"one of {', '.join(known)}")
+    remedy = "events/ has one of each kind"
     try:
-        json.loads(event.read_bytes())
-    except OSError as error:
-        raise InvalidInput("EVENT", f"{event}: {error.strerror}", "the golden events are in events/") from error
-    except ValueError as error:
-        raise InvalidInput("EVENT", f"{event} is not JSON: {error}", "events/ has one of each kind") from error
+        json.loads(read_input(event, _MAX_EVENT_BYTES, option="EVENT", remedy=remedy))
+    except (ValueError, RecursionError) as error:
+        raise InvalidInput("EVENT", f"{shown(event)} is not JSON: {error}", remedy) from error
 
 
 def functions() -> tuple[str, ...]:

@@ -45,6 +45,9 @@ class LocalAwsFailed(UserError):
     """The embedded AWS could not be started or used, or is running already."""
 
 
+NEEDS_DOCKER = "`docker info` has to answer: install Docker, start its daemon, and be in the group that may use it"
+
+
 def aws_variables(endpoint: str, access_key: str) -> dict[str, str]:
     """The environment variables that point an AWS client at `endpoint`, bypassing any proxy."""
     return _VARIABLES | no_proxy() | {"AWS_ENDPOINT_URL": endpoint, "AWS_ACCESS_KEY_ID": access_key}

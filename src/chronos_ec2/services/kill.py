@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
-from chronos_ec2.domain.errors import InvalidInput, LostRace, ServiceUnavailable
-from chronos_ec2.domain.facts import LockHeld, ReadFailed
+from chronos_ec2.domain.errors import InvalidInput, LostRace
+from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import one_line
@@ -15,7 +15,7 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Stop, Verdict
 from chronos_ec2.ports import Clock, Fleet
 from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.run_queries import check_known, find_run, not_found
+from chronos_ec2.services.run_queries import check_known, final_record, find_run, not_found, unread
 from chronos_ec2.services.watchdog.reconcile import Reconciler
 
 _TRIES = 5
@@ -25,21 +25,27 @@ def find_active(store: RunStore, environment: str, run_id: str | None) -> LockHe
     """The lock of a run, or without a run id that of the only active run.
 
     Raises:
-        RunNotFound: the run holds no lane.
-        InvalidInput: no run id was given, and not exactly one run is active.
-        ServiceUnavailable: not found, and a lock could not be read.
+        RunNotFound: no run has that id.
+        InvalidInput: the run has ended; or no run id was given, and not exactly one run is active, as far as is known.
+        ServiceUnavailable, NotAllowed: not found, and a lock could not be read.
     """
     if run_id is not None:
         check_known(store, environment, run_id)
     locks = [store.read_lock(lane) for lane in store.lanes(environment)]
     held = [lock for lock in locks if isinstance(lock, LockHeld) and run_id in (None, lock.run.run_id)]
-    if len(held) == 1:
+    error = unread(f"run {run_id}" if run_id else "what is active", locks)
+    if len(held) == 1 and (run_id or not error):
         return held[0]
-    if not held and (failed := next((lock for lock in locks if isinstance(lock, ReadFailed)), None)):
-        raise ServiceUnavailable(failed.problem)
+    if not held and error:
+        raise error
     if run_id is not None:
+        if ended := final_record(store, environment, run_id):
+            how = f" ({ended.verdict.outcome})" if ended.verdict else ""
+            raise InvalidInput("run id", f"run {run_id} has ended{how}", f"`chronos-ec2 runs show {run_id}` shows how")
         raise not_found(store, environment, run_id)
     active = ", ".join(lock.run.run_id for lock in held) or "none"
+    if error:
+        active += f", and another may be: {error.problem}"
     raise InvalidInput("run id", f"is required unless exactly one run is active (active: {active})", "name one")
 
 
@@ -74,7 +80,7 @@ def kill(
         if at_once:
             reconciler.lane(written.lane)
         return written
-    raise LostRace(f"the lock in {reconciler.environment} kept changing; kill again")
+    raise LostRace(f"the lock in {reconciler.environment} kept changing", "kill again")
 
 
 @dataclass(frozen=True, slots=True)

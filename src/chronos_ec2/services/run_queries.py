@@ -25,6 +25,7 @@ from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
 
 FINAL_RECORD = "state.json"
+_UNREAD = "try again; if it stays so, `chronos-ec2 verify` shows every lock that cannot be read"
 _UNITS = {Job.TRAIN: "step", Job.FORECAST: "series", Job.EVALUATE: "window"}
 _SIDE_BY_SIDE = 8
 """Records read at a time: fewer than a client has connections."""
@@ -81,8 +82,8 @@ def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
 
     Raises:
         RunNotFound: it has neither a lock nor a final record.
-        ServiceUnavailable: it could not be read, or a lock that may be its own: try again.
-        NotAllowed, InvalidDocument: its final record cannot be read.
+        ServiceUnavailable, NotAllowed: it could not be read, or a lock that may be its own.
+        InvalidDocument: its final record cannot be read.
     """
     check_known(store, environment, run_id)
     locks = {lane: store.read_lock(lane) for lane in store.lanes(environment)}
@@ -91,10 +92,21 @@ def find_run(store: RunStore, environment: str, run_id: str) -> RunView:
             return RunView(lock.run, active=True, heartbeat=store.read_heartbeat(environment, run_id))
     run = final_record(store, environment, run_id)
     if run is None:
-        if problems := _problems(locks):
-            raise ServiceUnavailable(f"run {run_id} could not be read: {problems[0]}")
+        if error := unread(f"run {run_id}", locks.values()):
+            raise error
         raise not_found(store, environment, run_id)
     return RunView(run, active=False, heartbeat=store.read_heartbeat(environment, run_id))
+
+
+def unread(what: str, locks: Iterable[LockRead]) -> ServiceUnavailable | NotAllowed | None:
+    """The error for what may be in a lock that could not be read; None if all could."""
+    failed = next((lock for lock in locks if isinstance(lock, ReadFailed | Unreadable)), None)
+    if failed is None:
+        return None
+    text = f"{what} could not be read: {one_line(failed.problem)}"
+    if isinstance(failed, ReadFailed) and failed.refused:
+        return NotAllowed(text)
+    return ServiceUnavailable(text, _UNREAD)
 
 
 def check_known(store: RunStore, environment: str, run_id: str) -> None:

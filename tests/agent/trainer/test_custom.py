@@ -171,7 +171,7 @@ def test_code_is_named_by_its_hash(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("size", "message"),
     [
-        (None, r"no own\.py beside the configuration, nor own/__init__\.py"),
+        (None, r"no own\.py in .*, where the configuration is, nor own/__init__\.py"),
         (MAX_CODE_BYTES, "packs to more than 8 MiB"),
     ],
 )

@@ -120,13 +120,13 @@ def test_a_launch_beyond_the_quota_is_refused_once_a_type_and_frees_the_lane() -
 
 def test_a_launch_beyond_the_quota_of_one_type_takes_the_next() -> None:
     env = Environment()
-    env.faults.fail("ec2:RunInstances", QuotaExceeded("VcpuLimitExceeded"), times=1)
+    env.faults.fail("ec2:RunInstances", QuotaExceeded("VcpuLimitExceeded", "ask for more"), times=1)
     assert env.launch(instance_types=("p4d.24xlarge", "g5.xlarge")).option.instance_type == "g5.xlarge"
 
 
 def test_where_one_type_has_no_quota_and_the_other_no_capacity_it_is_the_capacity() -> None:
     env = Environment()
-    env.faults.fail("ec2:RunInstances", QuotaExceeded("VcpuLimitExceeded"), times=1)
+    env.faults.fail("ec2:RunInstances", QuotaExceeded("VcpuLimitExceeded", "ask for more"), times=1)
     env.fleet.no_capacity.add("g5.xlarge")
     with pytest.raises(CapacityUnavailable):
         env.launch(instance_types=("p4d.24xlarge", "g5.xlarge"))

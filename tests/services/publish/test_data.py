@@ -59,7 +59,7 @@ def unreadable(path: Path) -> None:
         (lambda at: (at / "b\x1b[2J.parquet").write_bytes(ROWS), ["b", "cannot be printed", "rename"]),
         (lambda at: link(at / "b.parquet", at / "gone"), ["b.parquet", "a link to none"]),
         (lambda at: unreadable(at / "b.parquet"), ["b.parquet"]),
-        (lambda at: os.mkfifo(at / "b.parquet"), ["b.parquet", "is no file"]),
+        (lambda at: os.mkfifo(at / "b.parquet"), ["b.parquet", "is not a regular file"]),
         (lambda at: link(at / "b.parquet", at / "a.parquet"), ["b.parquet", "is the same as", "a.parquet", "link"]),
         (lambda at: link(at / "loop", at), ["loop", "is the same as", "remove the link"]),
         (lambda at: link(at / "up", at.parent.parent), ["up", "a folder that it is in itself"]),

@@ -7,6 +7,7 @@ from typing import Any
 
 from botocore.exceptions import ClientError
 
+from chronos_ec2.aws.clients import PAGES
 from chronos_ec2.aws.errors import code_of, translated
 from chronos_ec2.domain.parsing.times import parse_time
 from chronos_ec2.domain.planning.zones import Zones
@@ -56,7 +57,9 @@ class Ec2LaunchChecks:
                 pages = self._client("ec2").get_paginator("describe_instance_type_offerings")
                 offered = [
                     (each["InstanceType"], each["Location"])
-                    for page in pages.paginate(LocationType="availability-zone", Filters=filters)
+                    for page in pages.paginate(
+                        LocationType="availability-zone", Filters=filters, PaginationConfig=PAGES
+                    )
                     for each in page["InstanceTypeOfferings"]
                 ]
             except ClientError as error:

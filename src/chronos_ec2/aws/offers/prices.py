@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from typing import Any
 
+from chronos_ec2.aws.clients import PAGES
 from chronos_ec2.aws.errors import translated
 from chronos_ec2.ports import Price
 
@@ -44,6 +45,7 @@ class AwsPrices:
                 InstanceTypes=[instance_type],
                 ProductDescriptions=["Linux/UNIX", "Linux/UNIX (Amazon VPC)"],
                 StartTime=now - _LOOK_BACK,
+                PaginationConfig=PAGES,
             ):
                 for entry in page["SpotPriceHistory"]:
                     zone, usd = entry["AvailabilityZone"], _usd(entry["SpotPrice"])

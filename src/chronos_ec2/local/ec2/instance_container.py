@@ -18,7 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from chronos_ec2.local.ec2.imds import metadata
-from chronos_ec2.local.state_dir import REGION, LocalAwsFailed
+from chronos_ec2.local.state_dir import NEEDS_DOCKER, REGION, LocalAwsFailed
 
 IMAGE = "chronos-ec2-instance"
 _SCRIPT = Path(__file__).with_name("instance-image.sh")
@@ -53,7 +53,7 @@ def ensure_image() -> None:
     """Build the image of an instance unless Docker has it. Raises LocalAwsFailed with the reason."""
     done = subprocess.run([str(_SCRIPT), sys.executable, IMAGE], stderr=subprocess.PIPE, text=True, check=False)
     if done.returncode:
-        raise LocalAwsFailed(done.stderr.strip().splitlines()[-1])
+        raise LocalAwsFailed(done.stderr.strip().splitlines()[-1], NEEDS_DOCKER)
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,5 +138,5 @@ def _tar(files: Mapping[str, str]) -> bytes:
 def _docker(*arguments: str, stdin: bytes | None = None) -> str:
     done = subprocess.run(["docker", *arguments], input=stdin, capture_output=True, check=False)
     if done.returncode:
-        raise LocalAwsFailed(f"docker {arguments[0]}: {done.stderr.decode(errors='replace').strip()}")
+        raise LocalAwsFailed(f"docker {arguments[0]}: {done.stderr.decode(errors='replace').strip()}", NEEDS_DOCKER)
     return done.stdout.decode()

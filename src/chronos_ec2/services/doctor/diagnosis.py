@@ -35,13 +35,12 @@ class Diagnosis:
 
 def checked(part: str, text: str, check: Callable[[], None]) -> Diagnosis:
     """Ok with `text` if a check passes."""
-    try:
+
+    def ask() -> Iterator[Diagnosis]:
         check()
-    except UserError as error:
-        return Diagnosis(part, Health.BROKEN, error.problem, error.hint)
-    except (ServiceUnavailable, NotAllowed) as error:
-        return Diagnosis(part, Health.WARNING, error.problem, error.hint)
-    return Diagnosis(part, Health.OK, text)
+        yield Diagnosis(part, Health.OK, text)
+
+    return next(asked(part, ask))
 
 
 def asked(part: str, ask: Callable[[], Iterator[Diagnosis]]) -> Iterator[Diagnosis]:

@@ -205,7 +205,11 @@ class Attempt:
             self._owned = True
         if self.run.launching and self._clock.now() - self.run.launching.since >= LAUNCH_SLOT:
             text = f"the launch of run {self.run.run_id} was held up for too long, so nothing was started"
-            raise Superseded(text, f"`chronos-ec2 monitor {self.run.run_id}` shows how it goes on")
+            raise Superseded(text, f"{self._monitor} shows how it goes on")
+
+    @property
+    def _monitor(self) -> str:
+        return f"`chronos-ec2 monitor {self.run.run_id}`"
 
     def _write(self, change: Callable[[Run], Run]) -> None:
         """Write the changed run, if nobody else has decided about it since this launcher wrote it."""
@@ -216,16 +220,19 @@ class Attempt:
                 self.held = self._read_again()
             else:
                 return
-        raise ServiceUnavailable(f"the lock of run {self.run.run_id} kept changing")
+        text = f"the lock of run {self.run.run_id} kept changing"
+        raise ServiceUnavailable(text, f"{self._monitor} shows how it goes on")
 
     def _read_again(self) -> LockHeld:
         found = self._store.read_lock(self.run.lane)
         if isinstance(found, ReadFailed):
             raise ServiceUnavailable(found.problem)
         if not isinstance(found, LockHeld) or not may_launch(found.run, self.run):
-            raise Superseded(f"run {self.run.run_id} {why_superseded(found, self.run)}, so nothing more was started")
+            text = f"run {self.run.run_id} {why_superseded(found, self.run)}, so nothing more was started"
+            raise Superseded(text, f"{self._monitor} shows how it has ended")
         if found.run.launching != self.run.launching:
-            raise Superseded(f"another launcher has taken over run {self.run.run_id}")
+            text = f"another launcher has taken over run {self.run.run_id}"
+            raise Superseded(text, f"{self._monitor} shows how it goes on")
         return found
 
 

@@ -35,6 +35,7 @@ from chronos_ec2.domain.records.s3_keys import (
     run_key,
     shared_key,
 )
+from chronos_ec2.input_files import check_input, read_input, shown
 from chronos_ec2.model_registry import Registry
 from chronos_ec2.ports import HubFiles, ModelHub, ObjectTransfer
 from chronos_ec2.run_store import RunStore
@@ -49,6 +50,7 @@ _WEIGHTS = ".safetensors"
 _KEPT = re.compile(r"[0-9A-Za-z][0-9A-Za-z._-]{0,99}\.(?:json|safetensors)")
 """Files of a model without folders. Weights as pickles are left out, because loading one can run any code."""
 _SCHEMA_VERSION = 1
+_MAX_CONFIG_BYTES = 1 << 20
 _CHRONOS = ("chronos_config", "chronos_pipeline_class")
 
 
@@ -266,9 +268,11 @@ def _hashes(key: str, given: str, folder: Path, names: Iterable[str]) -> Hashes:
     """The SHA-256 of each file that is kept. Raises InvalidInput if it is not a model of Chronos."""
     kept = _kept(key, given, names)
     try:
-        config = json.loads((folder / CONFIG).read_bytes())
+        config = json.loads(read_input(folder / CONFIG, _MAX_CONFIG_BYTES, option=key))
+        for name in kept:
+            check_input(folder / name, f"{key}: {shown(folder / name)}")
         hashes = tuple((name, file_sha256(folder / name)) for name in kept)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise InvalidInput(key, f"{CONFIG} of {given} is not JSON", "save the model again") from error
     except OSError as error:
         remedy = "check the path and its permissions"

@@ -36,7 +36,7 @@ from chronos_ec2.services.launch.types import Offer, find_types
 from chronos_ec2.services.prices import at_price, check_cap, list_prices
 from chronos_ec2.services.publish.agent import CHECKOUT, commit_of, publish_agent
 from chronos_ec2.services.publish.data import LocalData
-from chronos_ec2.services.publish.trainer import publish_code
+from chronos_ec2.services.publish.trainer import find_code, publish_code
 from chronos_ec2.services.smoke_test import PROBE_DATA_PATH, put_probe_data
 
 SMALL_GPUS = ("g6.xlarge", "g5.xlarge", "g4dn.xlarge")
@@ -109,6 +109,7 @@ class LaunchPreparation:
         # A run that may train on a CPU gets no defaults for a GPU.
         resolved = resolve(config, None if request.allow_cpu else kinds.get(instance_types[0]))
         config = resolved.config
+        find_code(_custom_module(config), request.config_path)
         spec = self._spec(request, config.model_dump(mode="json"), config.data.path, instance_types)
         spec = replace(spec, promotion=promotion)
         offers = self._offers(request, instance_types, kinds)

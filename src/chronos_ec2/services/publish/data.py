@@ -14,7 +14,8 @@ from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, one_line
 from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.domain.records.s3_keys import shared_key, success_key
-from chronos_ec2.job_config.parse import load_config
+from chronos_ec2.input_files import check_input, shown, unreadable
+from chronos_ec2.job_config.parse import parse_yaml, read_config
 from chronos_ec2.ports import ObjectTransfer
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch.dataset import PARQUET
@@ -25,7 +26,6 @@ _MAGIC = b"PAR1"
 """A Parquet file begins and ends with it."""
 TEXT_TABLES, ARROW_TABLES = frozenset({".csv", ".tsv"}), frozenset({".feather", ".arrow", ".ipc"})
 _COMPRESSED = (".gz", ".bz2", ".zst")
-_LFS = b"version https://git-lfs.github.com/spec/"
 _MAX_KEY_BYTES = 1024
 _DIGITS, _READABLE = 10, 20
 """How much a data set's name has of its hash and of its folder's name."""
@@ -68,7 +68,7 @@ def upload_data(
     stale = [key for key, _ in store.objects.keys(prefix) if key.endswith(PARQUET) and key not in files]
     if stale and not replace:
         listed = _listed([key.removeprefix(prefix) for key in stale])
-        problem = f"data set {name} has {len(stale)} files that {_shown(folder)} has not, and runs would train on both"
+        problem = f"data set {name} has {len(stale)} files that {shown(folder)} has not, and runs would train on both"
         raise InvalidInput("NAME", f"{problem}: {listed}", "give --replace to remove them, or another NAME")
 
     # Without the mark no schedule takes the data, and its event starts those that wait for them.
@@ -109,7 +109,7 @@ def local_data(folder: Path, name: str, environment: str) -> LocalData:
     try:
         hashes = [f"{file_sha256(path)}  {path.relative_to(folder).as_posix()}\n" for path in paths]
     except OSError as error:
-        raise _unreadable(Path(error.filename or folder), error) from error
+        raise unreadable(shown(Path(error.filename or folder)), error) from error
     digest = hashlib.sha256("".join(hashes).encode()).hexdigest()[:_DIGITS]
     readable = re.sub(r"[^a-z0-9]+", "-", name.lower()).strip("-")[:_READABLE].strip("-")
     data_path = f"training-data/{readable or 'data'}-{digest}/"
@@ -121,7 +121,7 @@ def _upload(path: Path, key: str, transfer: ObjectTransfer, on_bytes: Callable[[
     try:
         transfer.upload(path, key, on_bytes, sha256=file_sha256(path))
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(shown(path), error) from error
 
 
 def _in_parallel(action: Callable[[str], None], keys: Iterable[str]) -> None:
@@ -141,10 +141,10 @@ def find_files(folder: Path) -> list[Path]:
         InvalidInput: there is none, or one of them or its folder cannot be used.
     """
     if not folder.is_dir():
-        raise InvalidInput(_shown(folder), "is not a folder", "name the folder that holds the files")
+        raise InvalidInput(shown(folder), "is not a folder", "name the folder that holds the files")
     files = sorted(_walk(folder), key=PurePath.as_posix)
     if not files:
-        raise InvalidInput(_shown(folder), f"holds no {PARQUET} files", "CSV and Feather files are converted too")
+        raise InvalidInput(shown(folder), f"holds no {PARQUET} files", "CSV and Feather files are converted too")
     for path in files:
         _check(path, folder)
     return files
@@ -155,18 +155,18 @@ def _walk(folder: Path) -> Iterator[Path]:
     found: dict[Path, Path] = {}
 
     def fail(error: OSError) -> None:
-        raise _unreadable(Path(error.filename or folder), error)
+        raise unreadable(shown(Path(error.filename or folder)), error)
 
     def once(path: Path) -> Path:
         before = found.setdefault(_real(path), path)
         if before != path:
-            raise InvalidInput(_shown(path), f"is the same as {_shown(before)}, by a link", "remove the link")
+            raise InvalidInput(shown(path), f"is the same as {shown(before)}, by a link", "remove the link")
         return path
 
     for root, folders, names in os.walk(once(folder), onerror=fail, followlinks=True):
         for path in [Path(root, name) for name in folders]:
             if _real(folder).is_relative_to(_real(path)):
-                raise InvalidInput(_shown(path), "is a link to a folder that it is in itself", "remove the link")
+                raise InvalidInput(shown(path), "is a link to a folder that it is in itself", "remove the link")
             once(path)
         yield from (once(Path(root, name)) for name in names if name.lower().endswith(PARQUET))
 
@@ -177,7 +177,7 @@ def _real(path: Path) -> Path:
 
 def _check(path: Path, folder: Path) -> None:
     """Refuse what no instance could train on, before it is paid for."""
-    where = _shown(path)
+    where = shown(path)
     if not str(path.relative_to(folder)).isprintable():
         raise InvalidInput(where, "its name has a character that cannot be printed, or is not UTF-8", "rename it")
     if path.name.startswith("._"):
@@ -186,14 +186,11 @@ def _check(path: Path, folder: Path) -> None:
         )
     if not path.name.endswith(PARQUET):
         raise InvalidInput(where, f"its name does not end in {PARQUET}, so no run would read it", "rename it")
-    if not path.is_file():
-        raise InvalidInput(where, "is no file, or a link to none", "remove it")
+    check_input(path)
     start, end, size = _ends(path)
     if size == 0:
         raise InvalidInput(where, "is empty", "delete it, or write it again")
-    if start == _LFS:
-        raise InvalidInput(where, "is a git-LFS pointer, not the file itself", "run `git lfs pull`")
-    if not start.startswith(_MAGIC) or end != _MAGIC or size < 3 * len(_MAGIC):
+    if start != _MAGIC or end != _MAGIC or size < 3 * len(_MAGIC):
         raise InvalidInput(where, "is no whole Parquet file: it lacks PAR1 at its start or end", "write it again")
 
 
@@ -201,12 +198,12 @@ def _ends(path: Path) -> tuple[bytes, bytes, int]:
     """The first and last bytes of a file, and its size."""
     try:
         with path.open("rb") as stream:
-            start = stream.read(len(_LFS))
+            start = stream.read(len(_MAGIC))
             size = stream.seek(0, os.SEEK_END)
             stream.seek(max(0, size - len(_MAGIC)))
             return start, stream.read(), size
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise unreadable(shown(path), error) from error
 
 
 def _key(prefix: str, path: PurePath, folder: PurePath) -> str:
@@ -214,19 +211,8 @@ def _key(prefix: str, path: PurePath, folder: PurePath) -> str:
     key = prefix + path.relative_to(folder).as_posix()
     if len(key.encode()) > _MAX_KEY_BYTES:
         problem = f"its key would have {len(key.encode())} bytes, and S3 allows {_MAX_KEY_BYTES}"
-        raise InvalidInput(_shown(path), problem, "shorten its path")
+        raise InvalidInput(shown(path), problem, "shorten its path")
     return key
-
-
-def _shown(path: PurePath) -> str:
-    """A path on one line, whatever bytes its names have."""
-    return one_line(str(path).encode(errors="backslashreplace").decode(), 300)
-
-
-def _unreadable(path: Path, error: OSError) -> InvalidInput:
-    return InvalidInput(
-        _shown(path), f"cannot be read: {error.strerror or error}", "check the path and its permissions"
-    )
 
 
 def _listed(names: list[str]) -> str:
@@ -245,11 +231,10 @@ def table_kind(path: PurePath) -> str | None:
 
 def upload_config(path: Path, environment: str, store: RunStore) -> str:
     """Check and upload a configuration. Returns its key. Raises InvalidInput."""
-    load_config(path)
+    content = read_config(path)
+    parse_yaml(content, shown(path))
     if not path.name.isprintable():
-        raise InvalidInput(
-            _shown(path), "its name has a character that cannot be printed, or is not UTF-8", "rename it"
-        )
+        raise InvalidInput(shown(path), "its name has a character that cannot be printed, or is not UTF-8", "rename it")
     key = shared_key(environment, f"configs/{path.name}")
-    store.objects.write(key, path.read_bytes(), "application/yaml")
+    store.objects.write(key, content, "application/yaml")
     return key

@@ -12,6 +12,7 @@ from pathlib import Path, PurePath
 
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.s3_keys import code_key
+from chronos_ec2.input_files import read_input, shown
 from chronos_ec2.run_store import RunStore
 
 MAX_CODE_BYTES = 8 * 1024 * 1024
@@ -21,8 +22,8 @@ MAX_UNPACKED_BYTES, MAX_CODE_FILES = 64 * 1024 * 1024, 5000
 _ZIP_EPOCH = (1980, 1, 1, 0, 0, 0)
 
 
-def publish_code(module: str | None, config: Path | None, store: RunStore) -> str | None:
-    """Upload a module that is beside a configuration. Returns its SHA-256, None if there is no module.
+def find_code(module: str | None, config: Path | None) -> bytes | None:
+    """A module that is beside a configuration, as an archive. None if there is no module.
 
     Raises:
         InvalidInput: the module does not exist or is too large.
@@ -31,7 +32,14 @@ def publish_code(module: str | None, config: Path | None, store: RunStore) -> st
         return None
     if config is None:
         raise InvalidInput("trainer", f"module {module} must be beside a configuration", "give --config FILE")
-    archive = pack(module, config.resolve().parent)
+    return pack(module, config.resolve().parent)
+
+
+def publish_code(module: str | None, config: Path | None, store: RunStore) -> str | None:
+    """Upload what `find_code` finds. Returns its SHA-256, None if there is nothing. Raises InvalidInput."""
+    archive = find_code(module, config)
+    if archive is None:
+        return None
     sha256 = hashlib.sha256(archive).hexdigest()
     store.objects.write(code_key(sha256), archive, "application/zip")
     return sha256
@@ -50,7 +58,8 @@ def pack(module: str, folder: Path) -> bytes:
         found = sorted(package.rglob("*"), key=PurePath.as_posix)
         files = [path for path in found if path.is_file() and "__pycache__" not in path.parts]
     else:
-        raise InvalidInput("trainer", f"no {module}.py beside the configuration, nor {module}/__init__.py", str(folder))
+        problem = f"no {module}.py in {shown(folder)}, where the configuration is, nor {module}/__init__.py"
+        raise InvalidInput("trainer", problem, "put the module of the trainer beside the configuration")
     if len(files) > MAX_CODE_FILES or sum(path.stat().st_size for path in files) > MAX_UNPACKED_BYTES:
         limit = f"{MAX_CODE_FILES:,} files or {MAX_UNPACKED_BYTES // 2**20} MiB"
         raise InvalidInput("trainer", f"{module} has more than {limit}", "put data into the data set")
@@ -59,7 +68,7 @@ def pack(module: str, folder: Path) -> bytes:
         for path in files:
             entry = zipfile.ZipInfo(path.relative_to(folder).as_posix(), _ZIP_EPOCH)
             entry.compress_type = zipfile.ZIP_DEFLATED
-            packed.writestr(entry, path.read_bytes())
+            packed.writestr(entry, read_input(path, MAX_UNPACKED_BYTES))
             if archive.tell() > MAX_CODE_BYTES:
                 limit = f"{MAX_CODE_BYTES // 2**20} MiB"
                 raise InvalidInput("trainer", f"{module} packs to more than {limit}", "put data into the data set")

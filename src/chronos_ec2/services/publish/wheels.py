@@ -95,7 +95,8 @@ def download_wheels(lock: Path, python: str, folder: Path) -> None:
     if done.returncode:
         reason = one_line(" ".join(done.stderr.split("ERROR:", 1)[-1].split()) or "nothing", 300)
         raise UserError(
-            f"{LOCK}: pip could not download the agent's packages (its package index must be reachable): {reason}"
+            f"{LOCK}: pip could not download the agent's packages: {reason}",
+            "its package index must be reachable: see `python -m pip config list`, PIP_INDEX_URL and HTTPS_PROXY",
         )
 
 

@@ -11,7 +11,7 @@ import typer
 from chronos_ec2.cli.convert import ForConfig, TimestampFormat, as_parquet
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json
-from chronos_ec2.domain.parsing.names import counted
+from chronos_ec2.domain.parsing.names import check_name, counted
 from chronos_ec2.domain.records.s3_keys import bundle_key
 from chronos_ec2.job_config.parse import load_config
 from chronos_ec2.services.publish.agent import publish_agent
@@ -45,9 +45,10 @@ def data(
     per series each column becomes a series. Links are followed. Files that no run could read are refused before
     anything is sent.
     """
+    check_name(name, "NAME")
+    columns = load_config(config).data if config else None
     world = connect(environment, region, bucket)
     sent: list[int] = []
-    columns = load_config(config).data if config else None
     with as_parquet(folder, columns, timestamp_format) as (ready, converted), console.status(f"uploading {folder}"):
         done = upload_data(ready, name, environment, world.store, world.transfer, sent.append, replace=replace)
     rows = sum(each.rows for each in converted)
