@@ -86,7 +86,7 @@ def shard_figures(series: int = 2000) -> dict[str, int]:
     table = pa.table(
         {"item_id": names, "timestamp": pa.array([0] * series, pa.timestamp("s")), "target": [1.0] * series}
     )
-    wrong = 0
+    wrong, data = 0, Data.model_validate({"path": "x"})
     with tempfile.TemporaryDirectory() as folder:
         file = Path(folder, "data.parquet")
         pq.write_table(table, file)
@@ -94,7 +94,7 @@ def shard_figures(series: int = 2000) -> dict[str, int]:
             counts: Counter[str] = Counter()
             for index in range(of):
                 into = Path(folder, f"{of}-{rows}-{index}")
-                shards = split([file], [], Data(path="x"), into, lambda _done, _total: None, rows, (index, of))
+                shards = split([file], [], data, into, lambda _done, _total: None, rows, (index, of))
                 for shard in shards:
                     counts.update(pq.read_table([*shard.files], columns=["item_id"])["item_id"].to_pylist())
             wrong += sum(counts[name] != 1 for name in names)
