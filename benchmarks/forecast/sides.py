@@ -11,6 +11,7 @@ limit in GB that was not enough.
 from __future__ import annotations
 
 import json
+import re
 import resource
 import shutil
 import sys
@@ -54,8 +55,8 @@ def main(side: str, folder: Path, model: Path, limit_gb: float) -> None:
     began, used = time.perf_counter(), time.process_time()
     try:
         rows = SIDES[side](folder, model)
-    except (MemoryError, pa.ArrowMemoryError, RuntimeError) as error:
-        if isinstance(error, RuntimeError) and "memory" not in str(error):
+    except (MemoryError, pa.ArrowException, RuntimeError) as error:
+        if not out_of_memory(error):
             raise
         sys.stdout.write(json.dumps({"out_of_memory_gb": limit_gb}) + "\n")
         return
@@ -65,6 +66,11 @@ def main(side: str, folder: Path, model: Path, limit_gb: float) -> None:
         "peak_mb": round(_status("VmHWM") / 1024), "rows": rows,
     }  # fmt: skip
     sys.stdout.write(json.dumps(found) + "\n")
+
+
+def out_of_memory(error: BaseException) -> bool:
+    """Whether memory was not enough: torch says so in words, and Arrow that it cannot make a Python object."""
+    return isinstance(error, MemoryError) or bool(re.search(r"memory|Wrapping .* failed", str(error)))
 
 
 def _status(name: str) -> int:

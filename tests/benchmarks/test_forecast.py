@@ -13,7 +13,7 @@ from agent.chronos.model.families import family_of
 from agent.chronos.model.from_scratch import new_pipeline
 from benchmarks.forecast.__main__ import TINY, figures, text
 from benchmarks.forecast.dataset import CONTEXT, write_dataset
-from benchmarks.forecast.sides import SIDES
+from benchmarks.forecast.sides import SIDES, out_of_memory
 from benchmarks.training.workload import HORIZON
 
 _ROW = {"seconds": 2.0, "cpu_seconds": 1.9, "peak_mb": 700, "rows": 24}
@@ -55,6 +55,21 @@ def test_the_figures_are_those_of_100_000_series_without_covariates() -> None:
     found = figures(rows)["forecast"]
     assert (found["series"], found["ours"], found["stock"], found["ratio"]) == (100_000, 1.9, 5.7, 3.0)
     assert found["peak_mb"] == {"ours": 700, "stock": 700}
+
+
+@pytest.mark.parametrize(
+    ("error", "short"),
+    [
+        (MemoryError(), True),
+        (pa.ArrowMemoryError("malloc of size 64 failed: out of memory"), True),
+        (pa.ArrowException("Unknown error: Wrapping item_0175394 failed"), True),
+        (RuntimeError("DefaultCPUAllocator: can't allocate memory"), True),
+        (pa.ArrowInvalid("Could not open Parquet input source"), False),
+        (RuntimeError("the model is not there"), False),
+    ],
+)
+def test_memory_that_is_not_enough_is_told_from_what_is_wrong(error: Exception, short: bool) -> None:
+    assert out_of_memory(error) is short
 
 
 def test_a_side_without_enough_memory_says_so() -> None:

@@ -1,17 +1,15 @@
 """Data as people have them, through the commands: checked, uploaded, forecast and evaluated by the real agent.
 
-The forecasts have the names, the types and the series of the data, and go on where each series ends. All jobs run at
-the same time, each in its own lane.
+The forecasts have the names, the types and the series of the data, and go on where each series ends.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import signal
 import subprocess
 import sys
 from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -25,10 +23,8 @@ from pyarrow import feather
 
 from agent.chronos.model.families import family_of
 from agent.chronos.model.from_scratch import new_pipeline
-from chronos_ec2.bootstrap import operator_world
 from chronos_ec2.job_config.schema import FromScratch
 from chronos_ec2.local.lifecycle import LocalAws
-from tests.end_to_end.conftest import Launched, Runs
 
 pytestmark = [pytest.mark.embedded_aws, pytest.mark.thorough]
 
@@ -36,6 +32,8 @@ LENGTH, HORIZON, CONTEXT = 40, 6, 24
 DAYS = (np.datetime64("2024-01-01", "D") + np.arange(LENGTH + HORIZON)).astype("datetime64[ms]")
 PAST, NEXT = DAYS[:LENGTH], DAYS[LENGTH]
 _TIMEOUT_SECONDS = 900
+AT_ONCE = 2
+"""Jobs at a time, each in its own lane: an import of torch that takes half a minute is a run that hangs."""
 
 
 def values(series: int = 3, length: int = LENGTH) -> Any:
@@ -136,15 +134,15 @@ class Operator:
     aws: LocalAws
     folder: Path
 
-    def start(self, *arguments: str) -> subprocess.Popen[str]:
-        command = [sys.executable, "-m", "chronos_ec2.cli", *arguments]
-        return subprocess.Popen(
-            command, text=True, env=self.aws.environ(), cwd=self.folder, stdout=subprocess.PIPE, stderr=subprocess.PIPE
-        )
-
     def run(self, *arguments: str) -> str:
         """The output of a command that succeeds."""
-        return finished(self.start(*arguments))
+        command = [sys.executable, "-m", "chronos_ec2.cli", *arguments]
+        done = subprocess.run(
+            command, text=True, env=self.aws.environ(), cwd=self.folder, capture_output=True, check=False,
+            timeout=_TIMEOUT_SECONDS,
+        )  # fmt: skip
+        assert done.returncode == 0, (arguments, done.stdout[-2000:], done.stderr[-2000:])
+        return done.stdout
 
     def config(self, name: str) -> str:
         """A configuration that names the columns of a case."""
@@ -152,24 +150,18 @@ class Operator:
         (self.folder / f"{name}.yaml").write_text(json.dumps({"data": data, "prediction_length": HORIZON}))
         return f"{name}.yaml"
 
-    def job(self, job: str, name: str, *more: str) -> subprocess.Popen[str]:
-        """Start a job on the data of a case; its results go into a folder named after both."""
+    def job(self, job: str, name: str, *more: str) -> None:
+        """Run a job on the data of a case; its results go into a folder named after both."""
         case = CASES[name]
-        return self.start(
+        self.run(
             job, "--data", case.given, *case.names, *case.form, "--horizon", str(HORIZON), "--context", str(CONTEXT),
             "--lane", f"{job}-{name}", "--allow-cpu", "--to", f"{job}-{name}", "--yes", *more,
         )  # fmt: skip
 
 
-def finished(started: subprocess.Popen[str]) -> str:
-    out, err = started.communicate(timeout=_TIMEOUT_SECONDS)
-    assert started.returncode == 0, (started.args, out[-2000:], err[-2000:])
-    return out
-
-
 @pytest.fixture(scope="module")
 def operator(embedded_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -> Operator:
-    """After all jobs, which are started at once and have ended."""
+    """After all jobs."""
     user = Operator(embedded_aws, tmp_path_factory.mktemp("jobs"))
     shape = FromScratch(d_model=16, d_kv=8, d_ff=32, num_layers=1, num_heads=2, patch=6)
     family_of(new_pipeline(shape, CONTEXT, HORIZON), CONTEXT, HORIZON).save(user.folder / "tiny")
@@ -178,10 +170,10 @@ def operator(embedded_aws: LocalAws, tmp_path_factory: pytest.TempPathFactory) -
         case.write(user.folder / name)
         if not case.given.startswith("."):
             user.run("upload", "data", f"./{name}", name)
-    jobs = [user.job("forecast", name, "--model", "./tiny") for name in CASES]
-    jobs += [user.job("evaluate", name, "--models", "./tiny", "--windows", "2", "--season", "7") for name in EVALUATED]
-    for job in jobs:
-        finished(job)
+    jobs = [("forecast", name, "--model", "./tiny") for name in CASES]
+    jobs += [("evaluate", name, "--models", "./tiny", "--windows", "2", "--season", "7") for name in EVALUATED]
+    with ThreadPoolExecutor(AT_ONCE) as pool:
+        list(pool.map(lambda job: user.job(*job), jobs))
     return user
 
 
@@ -218,48 +210,6 @@ def test_an_id_is_what_it_was(operator: Operator, name: str) -> None:
     column = list(CASES[name].ids)[-1]
     found = {one for part in parts for one in pq.read_table(part, partitioning=None)[column].to_pylist()}
     assert found == set((NUMBERS if column == "shop" else SHOPS).to_pylist())
-
-
-MANY = 400
-
-
-@pytest.fixture(scope="module")
-def many(operator: Operator) -> tuple[str, str]:
-    """The runs of two forecasts of many series in parts of one: one uninterrupted, one whose agent is killed."""
-    data = {"item_id": pa.array([f"s{number:03d}" for number in range(MANY)])}
-    (operator.folder / "many").mkdir()
-    pq.write_table(long_table(data), operator.folder / "many" / "a.parquet")
-    document = {"job": "forecast", "data": {"path": "training-data/many/"}, "prediction_length": HORIZON,
-                "context_length": CONTEXT, "model": "./tiny", "output": {"series_per_part": 1}}  # fmt: skip
-    (operator.folder / "many.yaml").write_text(json.dumps(document))
-    operator.run("upload", "data", "./many", "many")
-    launched = [
-        json.loads(operator.run("forecast", "--config", "many.yaml", "--lane", lane, "--allow-cpu", "--json"))
-        for lane in ("lost", "whole")
-    ]
-    lost, whole = (Launched(one["run_id"], one["instance_id"]) for one in launched)
-    with operator.aws.exported():
-        world = operator_world(operator.aws.environment)
-        runs = Runs(operator.aws, world, {"lost": lost, "whole": whole}, "")
-        runs.wait_for("a checkpoint", lambda: runs.training("lost", saved=True))
-        os.kill(runs.agent_pid("lost"), signal.SIGKILL)
-        records = [runs.final_record(lane) for lane in ("lost", "whole")]
-    assert [record.verdict and str(record.verdict.outcome) for record in records] == ["succeeded"] * 2
-    assert [record.attempt for record in records] == [2, 1]
-    return lost.run_id, whole.run_id
-
-
-def test_a_forecast_whose_instance_is_killed_ends_as_one_without_it(operator: Operator, many: tuple[str, str]) -> None:
-    found = []
-    for run_id in many:
-        operator.run("results", run_id, "--to", run_id)
-        parts = (operator.folder / run_id / "forecasts").glob("part-*")
-        found.append({part.name: part.read_bytes() for part in parts})
-    lost, whole = found
-    assert len(whole) == MANY
-    assert lost == whole
-    resumed = json.loads((operator.folder / many[0] / "training.json").read_text())["resumed_from_step"]
-    assert 0 < resumed < MANY
 
 
 @pytest.mark.parametrize("evaluated", EVALUATED)

@@ -30,6 +30,8 @@ BAD: dict[str, dict[str, Any]] = {
     "a lost message": {"lost_messages": 1},
     "a wrong cost": {"wrong_money": 1},
     "a run harmed by a hostile instance": {"hostile": {"others_harmed": 1}},
+    "a member of a group that was lost": {"members": {"lost": 1}},
+    "a series in two shards": {"shards": {"items_in_no_or_two_shards": 1}},
     "a trigger that started two runs": {"lifecycle": {"double_runs": 1}},
 }
 
