@@ -107,6 +107,12 @@ def test_a_document_of_any_depth_is_an_error_of_its_writer(depth: int, opens: by
         parse_yaml(b"data: {path: x}\nprediction_length: 6\nmodel:\n  " + opens * depth + b"x" + closes * depth, "test")
 
 
+@pytest.mark.parametrize("where", ["prediction_length: 7", "training: {steps: 1, steps: 2}", "a: [{b: 1, b: 2}]"])
+def test_a_key_that_is_there_twice_is_refused(where: str) -> None:
+    with pytest.raises(InvalidInput, match=r"has key \w+ twice in one mapping \(leave out one of them\)"):
+        parse_yaml(f"data: {{path: x}}\nprediction_length: 6\n{where}\n".encode(), "test")
+
+
 def test_an_alias_is_allowed() -> None:
     found = parse_yaml(b"{data: {path: x}, prediction_length: &six 6, training: {steps: *six}}", "test")
     assert found == parse_yaml(b"{data: {path: x}, prediction_length: 6, training: {steps: 6}}", "test")

@@ -88,6 +88,8 @@ def _document(raw: bytes, where: str) -> Any:
         node = loader.get_single_node()
         if _has_more_than(MAX_VALUES, node):
             raise InvalidInput(where, f"has more than {MAX_VALUES:,} values, its aliases replaced", "shorten it")
+        if (key := _twice(node)) is not None:
+            raise InvalidInput(where, f"has key {one_line(key, 80)} twice in one mapping", "leave out one of them")
         return None if node is None else loader.construct_document(node)
     except (yaml.YAMLError, UnicodeDecodeError, RecursionError) as error:
         remedy = "mend the line that it names; docs/configuration.md has an example of each key"
@@ -102,6 +104,22 @@ def _has_more_than(limit: int, node: yaml.Node | None) -> bool:
         if isinstance(value, list):  # of a sequence, or pairs of a mapping
             left += [part for parts in value for part in (parts if isinstance(parts, tuple) else (parts,))]
     return bool(left)
+
+
+def _twice(node: yaml.Node | None) -> str | None:
+    """A key that a mapping of the document has twice, of which YAML would take the last."""
+    left, seen = [node] if node else [], set[int]()
+    while left:
+        one = left.pop()
+        if id(one) in seen or not isinstance(one.value, list):
+            continue
+        seen.add(id(one))
+        pairs = one.value if isinstance(one, yaml.MappingNode) else []
+        names = [key.value for key, _ in pairs if isinstance(key, yaml.ScalarNode)]
+        if twice := [name for name in names if names.count(name) > 1]:
+            return str(twice[0])
+        left += [value for _, value in pairs] if pairs else one.value
+    return None
 
 
 def _explain(problem: Any, schema: type[Section]) -> str:
