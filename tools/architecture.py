@@ -95,6 +95,7 @@ LEFT_OUT = {"chronos_ec2.settings", "chronos_ec2.observability", "agent.backgrou
 """Small modules that many packages import."""
 PART_OF = {
     "chronos_ec2.client": "chronos_ec2.cli",
+    "chronos_ec2.input_files": "chronos_ec2.job_config",
     "chronos_ec2.model_registry": "chronos_ec2.run_store",
     "chronos_ec2.model_hub": "chronos_ec2.aws",
     "agent.report": "agent.results",
