@@ -88,6 +88,7 @@ def draw(shown: Shown, output: str, folder: Path, name: str) -> None:
     )  # fmt: skip
     console.print(Text.assemble(("$ ", "bold green"), (shown.command, "bold")))
     console.print(Text.from_ansi(output.rstrip()))
+    console.print()  # fonts other than rich's need room below the last line
     for theme, colours in THEMES.items():
         svg = console.export_svg(title="", theme=colours, clear=False, unique_id=f"{name}-{theme}")
         # A picture in a page loads no font from elsewhere.
