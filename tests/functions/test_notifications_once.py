@@ -16,6 +16,7 @@ from typing import Any
 
 import pytest
 
+from chronos_ec2.domain.groups.order import Purpose
 from chronos_ec2.domain.instance import InstanceState, owner_tags
 from chronos_ec2.domain.limits import HOLD_NOTICE, MAX_MESSAGES_PER_HOUR
 from chronos_ec2.domain.messages import Kind
@@ -27,7 +28,7 @@ from chronos_ec2.domain.records.status import Cause, Outcome, Status
 from chronos_ec2.services.launch import Launched
 from chronos_ec2.testing import Environment
 from chronos_ec2.testing.agent import COMPLETED
-from chronos_ec2.testing.builders import LIMITS, a_schedule, seconds
+from chronos_ec2.testing.builders import LIMITS, a_group, a_schedule, seconds
 from chronos_ec2.testing.environment import DATA
 from tests.functions.conftest import CONTEXT
 
@@ -169,6 +170,15 @@ def a_schedule_whose_lane_is_busy(env: Environment) -> Iterator[None]:
         yield
 
 
+def a_group_that_is_killed(env: Environment) -> Iterator[None]:
+    group = a_group(members=3, purpose=Purpose.SWEEP)
+    env.groups.orders.create(group)
+    env.groups.go_on(group.name)
+    yield
+    env.groups.kill(group.name, env.watchdog, "not needed", at_once=True)
+    yield from minutes(env, 4)
+
+
 STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.STARTED: (a_run_that_works, [Kind.STARTED]),
     Kind.COMPLETED: (one_that_ends(Outcome.SUCCEEDED, Cause.COMPLETED), [Kind.STARTED, Kind.COMPLETED]),
@@ -186,6 +196,7 @@ STORIES: dict[Kind, tuple[Story, list[Kind]]] = {
     Kind.WAITING: (one_that_waits_for_capacity, [Kind.WAITING]),
     Kind.HELD: (one_on_hold, [Kind.HELD]),
     Kind.SKIPPED: (a_schedule_whose_lane_is_busy, [Kind.STARTED, Kind.SKIPPED]),
+    Kind.ENDED: (a_group_that_is_killed, [Kind.KILLED, Kind.KILLED, Kind.ENDED]),
     Kind.LIMIT: (more_unreadable_locks_than_messages, [*[Kind.STUCK] * MAX_MESSAGES_PER_HOUR, Kind.LIMIT]),
 }  # fmt: skip
 

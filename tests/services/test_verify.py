@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from chronos_ec2.domain.errors import InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady
+from chronos_ec2.domain.errors import ChronosError, InvalidInput, NotAllowed, ServiceUnavailable, StackNotReady
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.ports import Resource, Stack, Subscription, SubscriptionState
@@ -132,10 +132,10 @@ def test_each_subscription_that_receives_nothing_is_warned_of(state: Subscriptio
         "s3:ListBucket",
     ],
 )
-def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[Exception]) -> None:
+def test_what_cannot_be_asked_is_a_warning_and_no_end_of_the_proof(call: str, error: type[ChronosError]) -> None:
     faults = Faults()
     faults.fail(call, error(f"not allowed: {call}"))
-    assert warned(MemoryAws(faults)) == (f"not allowed: {call}",)
+    assert warned(MemoryAws(faults)) == (f"not allowed: {call} ({error.usual_hint})",)
 
 
 def test_a_bucket_in_another_region_is_warned_of_and_nothing_is_launched_on_it() -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from chronos_ec2.domain.errors import InvalidDocument, InvalidInput
-from chronos_ec2.domain.groups.order import MAX_MEMBERS, Group, Purpose, check_group_name
+from chronos_ec2.domain.groups.order import MAX_MEMBERS, Group, Purpose, check_group_name, may_be_of_a_group
 from chronos_ec2.domain.groups.result import Result, result_of
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.request import Request
@@ -93,3 +93,8 @@ def test_a_result_that_is_written_is_read_again_and_says_what_is_missing() -> No
     for changes in ({"schema_version": 0}, {"name": "others"}, {"spent_usd": -1}):
         with pytest.raises(InvalidDocument):
             Result.from_json(json.dumps(json.loads(result.to_json()) | changes).encode(), "sales")
+
+
+def test_the_lanes_of_members_are_known_by_their_names() -> None:
+    assert all(map(may_be_of_a_group, a_group().lanes))
+    assert not any(may_be_of_a_group(Lane("dev", name)) for name in ("main", "sales", "a-b", "a1"))

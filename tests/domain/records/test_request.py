@@ -48,7 +48,10 @@ def test_limits_that_were_overridden_are_those_of_the_run() -> None:
         ({"schema_version": 2}, "schema_version 2, this release reads 1"),
         ({"schema_version": 0}, "schema_version 0, this release reads 1"),
         ({"run_id": "mine"}, "run id: 'mine' is not a run id (like 20260131T120000Z-1a2b3c)"),
-        ({"limits": {"lease": 0}}, "limits: lease must be a number of seconds above zero, not 0"),
+        (
+            {"limits": {"lease": 0}},
+            "limits: lease must be a number of seconds above zero, not 0 (at most 31622400, such as lease: 900)",
+        ),
         ({"allow_cpu": 1}, "field 'allow_cpu' is missing or of the wrong type"),
         ({"instance_types": "g5.xlarge"}, "field 'instance_types' is missing or of the wrong type"),
         ({"bundle_sha256": "0" * 64 + "  /etc/passwd\n"}, "field 'bundle_sha256' does not have its form"),

@@ -157,6 +157,12 @@ class Group:
         return made
 
 
+def may_be_of_a_group(lane: Lane) -> bool:
+    """Whether the lane is named like those of members. Other lanes may be, too."""
+    name, _, index = lane.name.rpartition("-")
+    return bool(name) and index.isdecimal()
+
+
 def check_group_name(name: str, where: str = "GROUP") -> str:
     """Return `name` if a group may have it, else raise InvalidInput."""
     if not is_name(name) or len(name) > MAX_NAME:

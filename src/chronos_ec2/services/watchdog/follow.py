@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chronos_ec2.domain.groups.order import may_be_of_a_group
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import followed_key
 from chronos_ec2.domain.records.status import Outcome
@@ -17,10 +18,12 @@ def is_followed(run: Run, store: RunStore, relauncher: Relauncher, *, overdue: b
     Raises:
         ServiceUnavailable, NotAllowed, InvalidDocument: unknown, or it could not be asked.
     """
+    succeeded = run.verdict is not None and run.verdict.outcome is Outcome.SUCCEEDED
+    if not succeeded and not may_be_of_a_group(run.lane):
+        return True
     request = store.read_request(run.lane.environment, run.run_id)
     if request is None or (request.group is None and overdue):
         return True
-    succeeded = run.verdict is not None and run.verdict.outcome is Outcome.SUCCEEDED
     if request.group is None and not (request.schedule and succeeded):
         return True
     key = followed_key(run.lane.environment, run.run_id)
