@@ -128,6 +128,7 @@ def test_the_first_launch_has_no_champion_to_compare_with(run: Command, config: 
         ("evaluation: {champion: amazon/chronos-2}", (), "evaluation.champion is amazon/chronos-2"),
         ("trainer: probe", (), "trainer probe trains no model"),
         ("", ("--model-name", "No Name"), "--model-name: 'No Name' is not a valid name"),
+        ("", ("--model-name", ""), "--model-name: '' is not a valid name"),
     ],
 )
 def test_a_promotion_that_cannot_be_is_refused_before_anything_is_started(

@@ -132,3 +132,9 @@ def test_the_report_is_by_default_that_of_the_newest_run(
     put_run(ONE, 100, {})
     put_run(TWO, 100, {})
     assert run("report", "--json").json["run_id"] == TWO
+    refused = run("report", "--", "")
+    assert (refused.code, "run id: '' is not a run id" in refused.err) == (2, True)
+
+
+def test_more_runs_than_there_can_be_are_not_listed(run: Command) -> None:
+    assert run("runs", "--limit", str(10**20)).code == 2

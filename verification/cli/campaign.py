@@ -14,7 +14,7 @@ from typing import Any
 from verification.cli.arguments import arguments
 from verification.cli.invoke import Result, as_process, asked_once, in_this_process
 from verification.cli.judge import KINDS, Complaint, complaints
-from verification.cli.situations import Situation, answers_of_aws
+from verification.cli.situations import NO_SUCCESS, Situation, answers_of_aws
 from verification.cli.surroundings import files, processes, terminals, variables, write_settings
 from verification.cli.world import World, world_in
 
@@ -112,7 +112,8 @@ def check(world: World, chosen: Iterable[Situation]) -> Check:
                 result = as_process(situation.arguments, environment, shell=situation.shell)
         done.judge(situation, result)
         # What fails before it knows the bucket has changed nothing.
-        if situation.renews and not any(fault.service == "cloudformation" for fault in situation.faults):
+        early = result.code in NO_SUCCESS and any(fault.service == "cloudformation" for fault in situation.faults)
+        if situation.renews and not early:
             world.renew()
     return done
 

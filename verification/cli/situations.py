@@ -141,7 +141,7 @@ COMMANDS = (
             ("schedule list --json", OK, "s3", False),
             *((f"schedule {name} nightly --json", MEND, "s3", False) for name in ("show", "pause", "resume", "run")),
             ("schedule delete nightly --yes --json", MEND, "s3", False),
-            ("schedule create nightly --config none.yaml --rate 1d --json", MEND, "", False),
+            ("schedule create nightly --config train.yaml --rate 1d --json", OK, "s3", True),
             ("models list --json", OK, "s3", False),
             ("models show", OK, "s3", False),
             (f"models promote {TRAINED} --reason because --yes --json", OK, "s3", True),
@@ -180,7 +180,10 @@ def _refusals() -> Iterator[Situation]:
             for refusal in _one_of_each(refusals) if command.brief else refusals:
                 fault = Fault(service, refusal.answer(service))
                 name = f"{command.name}: {service} answers {refusal.code}"
-                yield Situation(name, command.arguments, refusal.exits, (fault,), renews=command.changes)
+                # Whoever may wait for capacity also waits for an answer.
+                waits = service == "ec2" and "--wait-for-capacity" in command.arguments
+                exits = refusal.exits | OK if waits else refusal.exits
+                yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)
     launch = COMMANDS[0]
     for refusal in LAUNCH_REFUSALS:
         fault = Fault("ec2", refusal.answer("ec2"), holds="Action=RunInstances")
@@ -236,7 +239,7 @@ _WITH_OUTPUTS = (
 
 
 _TYPICAL = ("ROLLBACK_COMPLETE", "UPDATE_IN_PROGRESS")
-_STARTS = ("launch", "forecast", "evaluate", "drill")
+_STARTS = ("launch", "forecast", "evaluate", "sweep", "drill")
 
 
 def _stacks(outputs: Mapping[str, str]) -> Iterator[Situation]:

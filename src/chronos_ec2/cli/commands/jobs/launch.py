@@ -73,7 +73,14 @@ def launch(
         raise InvalidInput("--model-name", "is for --promote", "give --promote better or --promote always too")
     asked = requested_config(config, trainer, minutes, ending)
     work = Work(
-        asked, config, resume, data, future, timestamp_format, promote=promote, model_name=model_name or DEFAULT_MODEL
+        asked,
+        config,
+        resume,
+        data,
+        future,
+        timestamp_format,
+        promote=promote,
+        model_name=DEFAULT_MODEL if model_name is None else model_name,
     )
     start(work, options)
 

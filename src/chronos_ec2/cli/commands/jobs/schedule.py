@@ -85,7 +85,7 @@ def create(
         raise _exists(name)
     if expression:
         find_dataset(world.store, options.environment, trained.data.path)
-    run = _planned(world, options, trained, config, None, promote, model_name or DEFAULT_MODEL)
+    run = _planned(world, options, trained, config, None, promote, DEFAULT_MODEL if model_name is None else model_name)
     follows = replace(options, lane=f"{name}-then", instance_type=None)
     afterwards = _planned(world, follows, after, then, then_future) if after and then else None
     made = Schedule(name, expression, on_data, run, afterwards, max_cost_per_month)

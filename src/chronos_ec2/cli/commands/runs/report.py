@@ -34,7 +34,7 @@ def report(
     started, a smaller one is made here from the records. Of a group: what its runs have brought, as text.
     """
     world = connect(environment, region, bucket)
-    run_id = run_id or newest_run(world.store, environment)
+    run_id = newest_run(world.store, environment) if run_id is None else run_id
     if group := find_group(world.store, environment, run_id):
         report_on_group(world, group, to, json=json)
         return

@@ -37,7 +37,7 @@ from chronos_ec2.services.run_details import RunDetails, config_differences, pha
 from chronos_ec2.services.run_queries import RunView, UnreadRun, list_instances, list_runs
 
 _COLUMNS = ("run", "age", "job", "status", "took", "cost", "type", "")
-Limit = Annotated[int, typer.Option(min=1, help="How many runs to list.")]
+Limit = Annotated[int, typer.Option(min=1, max=100_000, help="How many runs to list.")]
 runs = typer.Typer(name="runs", rich_markup_mode=None)
 
 
