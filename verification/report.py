@@ -202,7 +202,7 @@ def _crash_points(found: dict[str, Any]) -> str:
 
 def _model(found: dict[str, Any]) -> str:
     return (
-        "## Protocol models\n\nThe three of `verification/model/`, checked by spin: {states:,} states, {violations} "
+        "## Protocol models\n\nThose of `verification/model/`, checked by spin: {states:,} states, {violations} "
         "violations; {mutants_caught} of {mutants} mutants caught.\n"
     ).format_map(found["model"])
 
