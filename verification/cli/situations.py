@@ -239,7 +239,7 @@ _WITH_OUTPUTS = (
 
 
 _TYPICAL = ("ROLLBACK_COMPLETE", "UPDATE_IN_PROGRESS")
-_STARTS = ("launch", "forecast", "evaluate", "sweep", "drill")
+_STARTS = ("launch", "forecast", "evaluate", "sweep", "drill", "schedule create")
 
 
 def _stacks(outputs: Mapping[str, str]) -> Iterator[Situation]:
@@ -254,8 +254,8 @@ def _stacks(outputs: Mapping[str, str]) -> Iterator[Situation]:
     for status in _WITH_OUTPUTS:
         for command in COMMANDS:
             if command.arguments[:1] != deleting and (not command.brief or status in _TYPICAL):
-                broken = {"doctor": LEFT} | dict.fromkeys(_STARTS, MEND)
-                exits = broken.get(command.arguments[0], command.exits)
+                exits = LEFT if command.name.startswith("doctor") else command.exits
+                exits = MEND if command.name.startswith(_STARTS) else exits
                 name = f"{command.name}: the stack is {status}"
                 fault = Fault("cloudformation", stack(status, outputs))
                 yield Situation(name, command.arguments, exits, (fault,), renews=command.changes)
