@@ -23,7 +23,7 @@ from tools.screens.terminal import WIDTHS, draw, widest
 
 IMAGES, BUILD = ROOT / "docs" / "img", ROOT / "build"
 LOOKED_AT = Path(__file__).with_name("looked_at.json")
-"""When somebody last looked at each screen, in all widths and colours."""
+"""When somebody last looked at the pictures of each screen, light and dark."""
 DRILL = ROOT / "docs" / "guides" / "drill.md"
 REPORTS = ("train", "forecast", "evaluate")
 
