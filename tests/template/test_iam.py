@@ -2,18 +2,15 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tests.template.conftest import ROOT
 from tests.template.iam import Answer, Request, answer
 from tests.template.test_policies import AGENT, DEADLINE, OPERATOR, STARTER, WATCHDOG
-from tests.template.used_rights import ACTING, NOT_BY_OUR_CALLS, granted, superfluous
+from tests.template.used_rights import NOT_BY_OUR_CALLS, granted, superfluous
 
 CONTEXT = {
     "s3:prefix": "dev/x", "tags": ["a", "b"], "n": "1.1", "letters": "Abc", "account": "1",
@@ -123,16 +120,7 @@ def test_the_order_of_statements_does_not_matter(some: list[dict[str, str]], oth
     assert answer(PUT, some + others, []) is answer(PUT, others + some, [])
 
 
-# --- rights that nothing uses: `used_rights` compares at the end of a session with all tests in which roles act -------
-
-
-@pytest.mark.thorough
-def test_every_right_is_used_by_a_call() -> None:
-    """In a session of its own, so that it can fail alone."""
-    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", *map(str, sorted(ACTING))]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
-    assert [line for line in done.stdout.splitlines() if line.startswith("ERROR template.yaml")] == []
-    assert done.returncode == 0, done.stdout[-4000:] + done.stderr
+# --- rights that nothing uses: `used_rights` compares at the end of `make test` -------------------------------------
 
 
 def test_no_right_is_to_a_pattern_of_actions() -> None:
