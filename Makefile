@@ -65,7 +65,7 @@ screens: venv ## Draw the pictures of docs/img from real runs, and measure the c
 
 .PHONY: test
 test: venv ## Run the tests, in WORKERS=2 processes
-	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough' --policy-calls $(CALLS)
+	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough' --policy-calls=$(CALLS)
 
 .PHONY: test-thorough
 test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 processes
@@ -97,7 +97,7 @@ check-cli: venv ## Run every command in thousands of situations that go wrong: b
 
 # What `make test` has recorded of the calls of each role, unless the code has changed since.
 $(CALLS): $(INSTALLED) template.yaml $(shell git ls-files agent functions src tests/cli tests/functions tests/template)
-	$(BIN)/python -m pytest -q -m 'not thorough' --policy-calls $@ tests/cli tests/functions tests/template tests/agent/test_process.py
+	$(BIN)/python -m pytest -q -m 'not thorough' --policy-calls=$@ tests/cli tests/functions tests/template tests/agent/test_process.py
 
 .PHONY: check-stack
 check-stack: $(CALLS) ## Build the functions and run each with every event in a container: build/stack.json
