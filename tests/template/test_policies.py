@@ -220,7 +220,7 @@ NOT_ALLOWED = [
     *[Case(STARTER, "s3:DeleteObject", f"{BUCKET}/dev/{name}") for name in (*ORDERS, *GROUP)],
     *[Case(who, "s3:PutObject", f"{BUCKET}/dev/{GROUP[index]}", context, "a group") for who in (AGENT, WATCHDOG)
       for index, context in ((0, CREATED), (1, CREATED), (1, REPLACED), (2, CREATED), (3, CREATED))],
-    Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{GROUP[0]}", CREATED, "the order of a group"),
+    *[Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{name}", CREATED, "whoever orders a group") for name in GROUP[:2]],
     Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{RUN}/forecasts/manifest.json", CREATED, "an instance's"),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/cached-datasets/dev/training-data/sales/a.parquet", why="the data"),
     *[Case(who, action, TIMES) for who in (AGENT, WATCHDOG, STARTER, DEADLINE, TIMER)
@@ -426,10 +426,11 @@ ALLOWED = [
             f"{RUN}/request.json",
             f"followed/{RUN}.json",
             "schedules/nightly/ledger.json",
-            *GROUP[1:],
+            *GROUP[2:],
         )
     ],
     Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/{GROUP[1]}", REPLACED),
+    Case(OPERATOR, "s3:PutObject", f"{BUCKET}/dev/{GROUP[1]}", CREATED),
     Case(STARTER, "s3:GetObject", f"{BUCKET}/dev/{RUN}/forecasts/manifest.json"),
     Case(OPERATOR, "s3:PutObject", f"{BUCKET}/dev/{GROUP[0]}", CREATED),
     Case(STARTER, "s3:PutObject", f"{BUCKET}/dev/schedules/nightly/ledger.json", REPLACED),
