@@ -20,11 +20,12 @@ from chronos_ec2.cli.commands.runs.results import download, download_results
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import check_target, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
-from chronos_ec2.cli.plan import Plan
+from chronos_ec2.cli.plan import GroupSize, Plan
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.groups.order import Purpose
 from chronos_ec2.domain.parsing.names import check_name, counted
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
-from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.domain.records.s3_keys import group_key
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.services.groups.create import Variant, check_group, order_group
@@ -67,9 +68,12 @@ class Work:
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A group to make of a launch. `variants`: the configuration of each member, from the launch as it is planned.
+    """A group to make of a launch.
 
-    `name`: None: one is made up.
+    Attributes:
+        name: None: one is made up.
+        variants: the configuration of each member, from the launch as it is planned.
+        others: the configurations that name other models than that of the launch.
     """
 
     name: str | None
@@ -77,11 +81,14 @@ class Grouping:
     members: int
     parallel: int
     variants: Callable[[Prepared], list[Variant]]
+    others: tuple[JobConfig, ...] = ()
 
 
 def start(work: Work, options: LaunchOptions) -> None:
     """Start a run as a command asks for it, and print what has become of it."""
     options.request(config=work.config)  # refuses wrong numbers and names before anything is read
+    if work.group is not None and options.lane != MAIN_LANE:
+        raise InvalidInput("--lane", "is for a single run", "leave it out: each run of a group has a lane of its own")
     if work.to is not None:
         check_target("--to", work.to, folder=True)
     world = connect(options.environment, options.region, options.bucket)
@@ -137,7 +144,8 @@ def _begin_group(
     """Plan, ask, publish, order a group and start its first members; its name, None if only the plan is asked for."""
     orders, environment = world.groups.orders, options.environment
     name = check_group(grouping.name, grouping.purpose, grouping.members, grouping.parallel, orders)
-    prepared, _, spec = _prepare(replace(request, lane=Lane(environment, f"{name}-0")), world, options)
+    request = replace(request, lane=Lane(environment, f"{name}-0"), variants=grouping.others)
+    prepared, _, spec = _prepare(request, world, options, GroupSize(grouping.members, grouping.parallel))
     variants = grouping.variants(prepared)
     if spec is None:
         return None
@@ -169,13 +177,13 @@ def _follow_group(name: str, to: Path | None, world: OperatorWorld, options: Lau
 
 
 def _prepare(
-    request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
+    request: LaunchRequest, world: OperatorWorld, options: LaunchOptions, group: GroupSize | None = None
 ) -> tuple[Prepared, Plan, LaunchSpec | None]:
     """Plan, ask, publish. Without a spec only the plan is asked for."""
     with console.status("checking the launch") as show:
         preparation = world.launch_preparation(show, print_warning)
         prepared = preparation.plan(request)
-        shown = Plan(prepared, find_former(world.store, prepared.spec), world.clock.now())
+        shown = Plan(prepared, find_former(world.store, prepared.spec), world.clock.now(), group)
     if options.plan and options.json:
         print_json({"plan": shown.as_document()})
     elif not options.json:
