@@ -31,7 +31,7 @@ def check_group(name: str | None, purpose: Purpose, members: int, parallel: int,
     check_number(members, option, 2, MAX_MEMBERS)
     check_number(parallel, "--parallel", 1, MAX_MEMBERS)
     chosen = check_group_name(f"{purpose}-{secrets.token_hex(3)}" if name is None else name, "--name")
-    if orders.order(chosen) is not None:
+    if orders.taken(chosen):
         raise InvalidInput("--name", f"there is a group {chosen} already", "choose another one, or leave it out")
     return chosen
 
