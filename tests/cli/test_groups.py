@@ -282,6 +282,21 @@ def test_the_plan_of_a_group_is_about_all_of_its_runs(run: Command) -> None:
     assert plan["worst_case"]["usd"] == pytest.approx(6 + 4 * price * 90 / 3600)
 
 
+def test_a_cap_that_does_not_pay_for_one_run_is_refused(run: Command) -> None:
+    result = run(*FORECAST, "--shards", "2", "--max-cost", "0.01")
+    assert result.code == 2
+    assert "--max-cost: $0.01 may be spent before an instance has started to work" in result.err
+    assert list(store().objects.keys("dev/groups/")) == []
+
+
+def test_a_group_is_not_ordered_while_a_run_holds_a_lane_of_one_of_its_members(run: Command) -> None:
+    held = run("forecast", "--data", "sales", "--horizon", "28", "--lane", "sales-1", "--json").json["run_id"]
+    result = run(*FORECAST, "--shards", "2", "--name", "sales", "--json")
+    assert result.code == 2
+    assert held in result.err
+    assert list(store().objects.keys("dev/groups/")) == []
+
+
 def test_a_lane_is_not_for_a_group(run: Command) -> None:
     result = run(*FORECAST, "--shards", "2", "--lane", "mine")
     assert result.code == 2

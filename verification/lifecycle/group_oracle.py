@@ -153,7 +153,9 @@ class GroupOracle(Oracle):
         super().at_the_end()
         found = self.found
         found.left = [*self.ending.leaks(), *self.ending.stuck()]
-        found.of_the_protocol = [text for text in self.verdicts.failed if text not in found.left]
+        # A lane is kept until its group has gone on, also after a kill, and launchers die.
+        known = {*found.left, *self.verdicts.kept_by_a_kill}
+        found.of_the_protocol = [text for text in self.verdicts.failed if text not in known]
         found.members, found.killed = len(self._begun), self._stopped
         found.lost += [f"{run_id} is entered and has no end" for run_id in self._unended()]
         if self.result is None:

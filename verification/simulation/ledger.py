@@ -27,6 +27,7 @@ _CENT = 0.0002
 _WAITS = 60.0
 _HELD_UP = 300.0
 """How long a launcher may take from noting what it asks for to asking."""
+_LONG, _SKEW = 43_200.0, 60.0
 _NOT_REPORTED = ("attempt", "stop", "suspect", "launching", "waiting", "deadline")
 """What a watchdog does not copy from the reports of an instance."""
 
@@ -244,6 +245,11 @@ class Ledger:
         if account and (limits := self.ordered.get(account.run_id)):
             return limits.deadline - 1.0, limits.deadline + 1.0
         return (account.ordered + runtime - 1.0, account.created + runtime) if account else None
+
+    def deadline_is_near(self, account: Account) -> bool:
+        """Whether a run may reach its deadline, which is half a day after its order otherwise."""
+        limits = self.ordered.get(account.run_id)
+        return (limits.deadline - account.created + _SKEW if limits else self._scenario.max_runtime) < _LONG
 
     def cap(self, run_id: str) -> float | None:
         """USD that a run may cost, by its order."""

@@ -9,6 +9,7 @@ from datetime import datetime, timedelta
 from typing import Any
 
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.groups.decide import least_usd
 from chronos_ec2.domain.groups.order import MAX_MEMBERS, Group, Member, Purpose, check_group_name
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.numbers import check_number
@@ -41,7 +42,7 @@ def order_group(
 ) -> Group:
     """The order of a group whose members are launched like `spec`, each with its configuration.
 
-    Raises InvalidInput: the price cap cannot be kept, or the order is too large to be read again.
+    Raises InvalidInput: the price cap cannot be kept or is too low, or the order is too large to be read again.
     """
     prices, price = prices_of(spec)
     spec = replace(spec, wait_for_capacity=spec.wait_for_capacity or WAIT)
@@ -54,6 +55,9 @@ def order_group(
     if (size := len(group.to_json())) > MAX_REQUEST_BYTES:
         problem = f"the order of {len(members)} runs has {size / 1e6:.1f} MB, and there is room for 16.8 MB"
         raise InvalidInput("data.path", problem, "merge small files into larger ones")
+    if spec.max_cost_usd is not None and spec.max_cost_usd < (least := least_usd(group)):
+        problem = f"${spec.max_cost_usd:.2f} may be spent before an instance has started to work"
+        raise InvalidInput("--max-cost", problem, f"at least ${least + 0.01:.2f}, for all runs together")
     return group
 
 

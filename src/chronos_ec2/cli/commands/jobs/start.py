@@ -34,6 +34,7 @@ from chronos_ec2.services.launch import Launched, WaitsForCapacity, launch
 from chronos_ec2.services.launch.config import default_config
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.former import find_former
+from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.prepare import Prepared
 from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
 from chronos_ec2.services.teardown import refuse_teardown
@@ -151,6 +152,8 @@ def _begin_group(
         return None
     spec = replace(spec, dataset=find_dataset(world.store, environment, spec.data_path))
     group = order_group(name, grouping.purpose, spec, variants, grouping.parallel, world.clock.now())
+    for lane in group.lanes:
+        refuse_if_busy(world.store, lane)
     with on_interrupt(f"`chronos-ec2 runs show {name}` shows what was started, `chronos-ec2 kill {name}` ends it"):
         orders.create(group)
         refuse_teardown(world.store, environment, world.stack.stack_id)
