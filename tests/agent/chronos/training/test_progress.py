@@ -35,6 +35,14 @@ def test_a_loss_that_is_not_finite_ends_the_run(panel: Panel, tmp_path: Path) ->
         train(replace(job, batch=broken), tmp_path / "run")
 
 
+def test_the_log_tells_of_the_loss_but_not_at_every_step(
+    panel: Panel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(a_job(panel, "chronos-2"), tmp_path / "run")
+    (first, *_) = lines_with_a_loss(tmp_path / "run")
+    assert capsys.readouterr().err.splitlines() == [f"step 1 of {STEPS}, loss {first['loss']:.4g}"]
+
+
 def test_training_ends_at_the_time_limit(panel: Panel, tmp_path: Path) -> None:
     done, _ = train(replace(a_job(panel, "chronos-2"), stop_at=0.0), tmp_path / "run")
     assert (done.steps, done.complete, done.stopped_by) == (1, True, "time")

@@ -58,10 +58,11 @@ def forecast(
     parallel: flags.Parallel = None,
     name: flags.GroupName = None,
 ) -> None:
-    """Forecast the points after the end of each series, on a new instance.
+    """Forecast what comes after the end of each series.
 
-    Without training, the default model forecasts data that it has never seen. Forecasts are Parquet or CSV files below
-    forecasts/ of the run; --to downloads them. With --shards several runs make a part each, with one manifest over all.
+    On a new instance. Without training, the default model forecasts data that it has never seen. Forecasts are Parquet
+    or CSV files below forecasts/ of the run; --to downloads them. With --shards several runs make a part each, with one
+    manifest over all.
     """
     keys = {
         "prediction_length": horizon,

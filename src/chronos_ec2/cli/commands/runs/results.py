@@ -26,7 +26,7 @@ def results(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Download the results of a run: model, evaluation, forecasts, plots, logs.
+    """Download what a run has left: model, scores, forecasts, logs.
 
     Of a group of shards: all of their forecasts; of a sweep: the results of the best run. Files that are there already
     are kept, so that an interrupted download goes on where it was.

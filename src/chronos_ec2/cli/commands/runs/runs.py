@@ -50,7 +50,7 @@ def runs_by_default(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """List the runs of an environment, newest first; show one, compare several."""
+    """List the runs of an environment; show one, compare several."""
     if context.invoked_subcommand is None:
         list_(limit, environment, region, bucket, json)
 
