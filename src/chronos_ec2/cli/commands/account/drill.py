@@ -76,8 +76,8 @@ def drill(
     most = None if price is None else price * hours * len(faults)
     if not json:
         console.print(
-            f"{counted(len(faults), 'run')} on {instance_type}, for {human_span(drill.max_runtime)} each at the longest: "
-            f"at most {dollars(most)}"
+            f"{counted(len(faults), 'run')} on {instance_type}, for {human_span(drill.max_runtime)} each at the longest: at "
+            f"most {dollars(most)}"
         )
     if any(fault.opt_in for fault in faults):
         print_warning(
