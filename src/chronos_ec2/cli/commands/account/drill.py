@@ -75,10 +75,9 @@ def drill(
     hours = (drill.max_runtime + world.limits.deadline_bound) / timedelta(hours=1)
     most = None if price is None else price * hours * len(faults)
     if not json:
-        console.print(
-            f"{counted(len(faults), 'run')} on {instance_type}, for {human_span(drill.max_runtime)} each at the longest: at "
-            f"most {dollars(most)}"
-        )
+        longest = human_span(drill.max_runtime)
+        runs = counted(len(faults), "run")
+        console.print(f"{runs} on {instance_type}, each for {longest} at the longest: at most {dollars(most)}")
     if any(fault.opt_in for fault in faults):
         print_warning(
             f"sweep-off switches the sweep of environment {environment} off: until it is on again, only "
