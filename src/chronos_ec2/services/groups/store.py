@@ -35,6 +35,10 @@ class GroupStore:
         """Whether anything is there of a group of this name, also of one whose order was deleted."""
         return next(iter(self.objects.keys(self._key(name, ""))), None) is not None
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all groups, also of those that have ended."""
+        return self.objects.children(groups_prefix(self.environment))
+
     def order(self, name: str) -> Group | None:
         """The order of a group; None if there is none. Raises InvalidDocument."""
         found = self.objects.read(self._key(name, ORDER), MAX_REQUEST_BYTES)
