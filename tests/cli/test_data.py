@@ -74,3 +74,27 @@ main()
 """
     done = subprocess.run([sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=False)
     assert (done.returncode, "pip install -e '.[data]'" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("noise.parquet", b"noise", "{path}: is no whole Parquet file"),
+        ("sales.json", b"{}", "{path}: is no Parquet, CSV or Feather file"),
+        (
+            "sales.csv",
+            b"item_id,timestamp,target\na,2025-01-01,one\n",
+            "refused   sales.csv: column 'target' is string",
+        ),
+        ("nothing.csv", None, "{path}: there is no such file or folder"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_file_that_was_given(
+    run: Command, tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    done = run("data", "check", str(path))
+    assert (done.code, words.format(path=path) in done.out + done.err) == (2, True), done.out + done.err
+    assert "/chronos-ec2-" not in done.err

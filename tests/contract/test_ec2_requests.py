@@ -27,7 +27,7 @@ from chronos_ec2.domain.errors import (
 from chronos_ec2.domain.instance import StateReason, owner_tags
 from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.testing.aws_answers import refused
-from chronos_ec2.testing.builders import launching
+from chronos_ec2.testing.builders import NOW, launching
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/instances"
 OPTION = LaunchOption("g4dn.2xlarge", "subnet-a")
@@ -42,7 +42,7 @@ class Ec2:
 
     def run_instances(self, **words: Any) -> dict[str, Any]:
         self.asked.append(("run", words))
-        return {"Instances": [{"InstanceId": "i-0123456789abcdef0"}]}
+        return {"Instances": [{"InstanceId": "i-0123456789abcdef0", "LaunchTime": NOW}]}
 
     def terminate_instances(self, **words: Any) -> None:
         self.asked.append(("terminate", words))

@@ -351,13 +351,14 @@ class TestFleet:
 
     def test_an_instance_carries_what_its_run_says(self, ports: Ports) -> None:
         run = launching(run_id="20260131T120000Z-aaaaaa", deadline=datetime(2027, 1, 1, tzinfo=UTC))
-        instance_id = ports.fleet.launch(run, LaunchOption("g4dn.2xlarge", ports.subnet_ids[0]), "#cloud-config\n")
-        found = ports.fleet.find("dev", instance_id)
+        started = ports.fleet.launch(run, LaunchOption("g4dn.2xlarge", ports.subnet_ids[0]), "#cloud-config\n")
+        found = ports.fleet.find("dev", started.instance_id)
         assert found is not None
+        assert started.launched_at == found.launched_at
         assert (found.run_id, found.attempt, found.lane, found.deadline) == (run.run_id, 1, LANE, run.deadline)
         assert found.instance_type == "g4dn.2xlarge"
         assert found.alive
-        assert instance_id in self.alive(ports)
+        assert started.instance_id in self.alive(ports)
 
     def test_launching_again_does_not_double(self, ports: Ports) -> None:
         if ports.name != "memory":

@@ -91,7 +91,9 @@ def test_what_an_attempt_costs_begins_with_its_instance_and_not_with_its_wait(en
     env.sweeps(4 * HOUR)
     env.fleet.no_capacity = set()
     until_it_runs(env)
-    launched = Launched(env.lock().run.run_id, 2, env.alive[0].instance_id, LaunchOption("g4dn.2xlarge", "subnet-a"))
+    (one,) = env.alive
+    option = LaunchOption("g4dn.2xlarge", "subnet-a")
+    launched = Launched(env.lock().run.run_id, 2, one.instance_id, one.launched_at, option)
     env.claim(launched)
     env.train()
     env.heartbeat(launched, attempt=2, checkpoint_age=seconds(30))

@@ -121,7 +121,7 @@ def test_attempts_add_up_and_the_time_between_them_is_free(env: Environment) -> 
         env.sweeps(MINUTE)
     (second,) = env.alive
     assert (env.lock().run.attempt, env.lock().run.instance_id) == (2, second.instance_id)
-    again = Launched(first.run_id, 2, second.instance_id, first.option)
+    again = Launched(first.run_id, 2, second.instance_id, second.launched_at, first.option)
     env.claim(again)
     env.train()
     for minute in range(30):
@@ -146,6 +146,24 @@ def test_a_fresh_launch_and_a_claim_know_when_their_instance_was_launched(env: E
     env.copy_reports()
     assert env.lock().run.launched_at == instance.launched_at
     assert env.lock().run.instance_id == launched.instance_id
+
+
+@pytest.mark.parametrize("claimed_first", [False, True])
+def test_what_holds_up_a_launcher_before_ec2_starts_its_instance_costs_nothing(
+    env: Environment, claimed_first: bool
+) -> None:
+    def claim(_instance_id: str) -> None:
+        env.agent.claim()
+        env.copy_reports()
+
+    env.faults.hook("fleet.launch", lambda _run_id: env.clock.advance(4 * MINUTE), times=1)
+    if claimed_first:
+        env.faults.hook("deadlines.schedule", claim, times=1)
+    launched = env.launch()
+    (instance,) = env.alive
+    assert env.lock().run.launched_at == instance.launched_at == env.clock.now()
+    assert env.lock().run.claimed == claimed_first
+    assert shown(env, launched.run_id) == [0.0] * 4
 
 
 def test_a_claim_knows_the_launch_although_the_launcher_died_before_it_could_say(env: Environment) -> None:

@@ -299,7 +299,9 @@ def test_what_a_lost_attempt_has_cost_is_published_by_ec2s_type_though_its_launc
         env.launch(crashes_left=1, **FALLS_BACK)
     assert env.lock().run.instance_type == "g5.4xlarge"
     (instance,) = env.fleet.instances("dev")
-    launched = Launched(env.lock().run.run_id, 1, instance.instance_id, LaunchOption(type_left, "subnet-a"))
+    launched = Launched(
+        instance.run_id or "", 1, instance.instance_id, instance.launched_at, LaunchOption(type_left, "subnet-a")
+    )
     env.claim(launched)
     env.train()
     env.heartbeat(launched, checkpoint_age=seconds(30))

@@ -25,8 +25,6 @@ _LARGEST, _HIGHEST = 64 * 1024, 2**63 - 1
 _CENT = 0.0002
 """Messages have four decimals."""
 _WAITS = 60.0
-_HELD_UP = 300.0
-"""How long a launcher may take from noting what it asks for to asking."""
 _NOT_REPORTED = ("attempt", "stop", "suspect", "launching", "waiting", "deadline")
 """What a watchdog does not copy from the reports of an instance."""
 
@@ -179,15 +177,12 @@ class Ledger:
     def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
         """The least and the most that a run's books may say at a time, in USD: right within one sweep."""
         least = most = 0.0
-        # While EC2 does not list an instance, only its launcher knows when it was launched: after it noted what for.
-        held_up = _HELD_UP if self._scenario.pauses else self._scenario.option_seconds
-        unlisted = held_up if self._scenario.list_lag else 0.0
         for one in self.accounts[run_id].instances:
             if one.attempt < before_attempt and one.launched <= at:
                 price = USD_PER_HOUR[one.instance_type] / 3600
                 ended = at if one.ended is None else min(self._known_end(one), at)
                 least += price * max(ended - SWEEP - self._scenario.list_lag - one.launched, 0.0)
-                most += price * (min(self._known_gone(one), at) - one.launched + unlisted + SWEEP)
+                most += price * (min(self._known_gone(one), at) - one.launched + SWEEP)
         return least - _CENT, most + _CENT + self.unsure.get(run_id, 0.0)
 
     def _known_end(self, one: Billed) -> float:

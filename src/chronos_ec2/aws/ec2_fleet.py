@@ -26,6 +26,7 @@ from chronos_ec2.domain.instance import (
     Instance,
     InstanceLookup,
     InstanceState,
+    NewInstance,
     StateReason,
     client_token,
     hold_tag,
@@ -132,8 +133,8 @@ class Ec2Fleet:
             {"Name": f"tag:{key}", "Values": [value]} for key, value in owner_tags(self._project, environment).items()
         ]
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
-        """Start one instance for this attempt and return its id. Repeating the call never starts a second."""
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
+        """Start one instance for this attempt. Repeating the call never starts a second, and names the first."""
         tags = [{"Key": key, "Value": value} for key, value in run_tags(run, self._project, self._cost_center).items()]
         action = f"launch {option.instance_type} in {option.subnet_id}"
         market = {"InstanceMarketOptions": _SPOT} if option.market == SPOT else {}
@@ -154,7 +155,8 @@ class Ec2Fleet:
                 TagSpecifications=[{"ResourceType": kind, "Tags": tags} for kind in _TAGGED[option.market]],
                 **market,
             )
-            return str(response["Instances"][0]["InstanceId"])
+            started = response["Instances"][0]
+            return NewInstance(started["InstanceId"], started["LaunchTime"].astimezone(UTC))
 
     def terminate(self, instance_id: str, *, force: bool = False) -> None:
         """Ask EC2 to terminate one instance. One id per call, because a batch fails as a whole."""

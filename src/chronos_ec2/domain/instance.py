@@ -74,6 +74,14 @@ class StateReason:
 
 
 @dataclass(frozen=True, slots=True)
+class NewInstance:
+    """EC2's answer to a launch: which instance it started, and when, which may be long before it answers."""
+
+    instance_id: str
+    launched_at: datetime
+
+
+@dataclass(frozen=True, slots=True)
 class Instance:
     """One instance with our tags. `run_id` is None when its tag is missing or malformed.
 

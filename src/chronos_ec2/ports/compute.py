@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
-from chronos_ec2.domain.instance import Instance, InstanceLookup
+from chronos_ec2.domain.instance import Instance, InstanceLookup, NewInstance
 from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.run import Run
 
@@ -59,8 +59,8 @@ class Fleet(Protocol):
         """
         ...
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
-        """Start one instance for this attempt and return its id. Repeating the call never starts a second.
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
+        """Start one instance for this attempt. Repeating the call never starts a second, and names the first.
 
         Raises:
             CapacityUnavailable: not available with this option now; another may work.

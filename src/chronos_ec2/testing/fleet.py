@@ -11,6 +11,7 @@ from chronos_ec2.domain.instance import (
     Instance,
     InstanceLookup,
     InstanceState,
+    NewInstance,
     StateReason,
     client_token,
     owner_tags,
@@ -82,8 +83,8 @@ class MemoryFleet:
         self.faults.after("fleet.look_up", "")
         return found
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
-        """Start one instance for this attempt and return its id; repeating the call never starts a second."""
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
+        """Start one instance for this attempt; repeating the call never starts a second, and names the first."""
         self.faults.before("fleet.launch", run.run_id)
         token = client_token(run, option.instance_type, option.subnet_id, option.market)
         if token not in self._by_token:
@@ -94,7 +95,8 @@ class MemoryFleet:
             self._by_token[token] = instance_id
             self.user_data[instance_id] = user_data
         self.faults.after("fleet.launch", run.run_id)
-        return self._by_token[token]
+        instance_id = self._by_token[token]
+        return NewInstance(instance_id, self._instances[instance_id].instance.launched_at)
 
     def _lacks(self, option: LaunchOption) -> bool:
         return bool(self.no_capacity & {option.instance_type, option.subnet_id, option.market})

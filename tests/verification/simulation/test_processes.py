@@ -78,7 +78,7 @@ def test_a_drought_is_of_a_place_and_passes(place: str) -> None:
     if place:
         fleet.launch(a_run(attempt=2), other, "")
     time.seconds = 30.0
-    instance_id = fleet.launch(a_run(), asked, "")
+    instance_id = fleet.launch(a_run(), asked, "").instance_id
     assert fleet.bill[instance_id].launched == 30.0
     fleet.shut_down(instance_id, 7)
     time.run(lambda: False, 100)

@@ -8,7 +8,7 @@ from datetime import datetime, timedelta
 
 from chronos_ec2.domain.errors import ChronosError, InvalidInput
 from chronos_ec2.domain.facts import Absent, LockHeld
-from chronos_ec2.domain.instance import Instance
+from chronos_ec2.domain.instance import Instance, NewInstance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.lane import Lane
@@ -43,7 +43,7 @@ class _LosesLauncher:
 
     fleet: StartsInstances
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
         """Start one instance, see Fleet."""
         self.fleet.launch(run, option, user_data)
         raise LauncherLost

@@ -91,13 +91,13 @@ class Attempt:
                 raise NoCapacity(tuple(refusals), option)
             self._record(option)
             try:
-                instance_id = fleet.launch(self.run, option, render_user_data(bucket, self.run, self._request.limits))
+                started = fleet.launch(self.run, option, render_user_data(bucket, self.run, self._request.limits))
             except CapacityUnavailable as error:
                 refusals.append(Refusal(option, error.code, error.words))
             except QuotaExceeded as error:  # another type or market may have its own
                 beyond_quota[option.instance_type, option.market] = error
             else:
-                return Launched(self.run.run_id, self.run.attempt, instance_id, option)
+                return Launched(self.run.run_id, self.run.attempt, started.instance_id, started.launched_at, option)
         if beyond_quota and not refusals:
             raise next(iter(beyond_quota.values()))
         raise NoCapacity(tuple(refusals))
@@ -133,7 +133,6 @@ class Attempt:
         # The instance runs and other safeguards already cover it; the next reconcile arms a deadline that failed here.
         with suppress(ServiceUnavailable, NotAllowed), scheduler_errors():
             deadlines.schedule(launched.instance_id, self.run.deadline)
-        launching = self.run.launching
         state: LockRead = self.held
         for _ in range(_TRIES):
             if isinstance(state, ReadFailed | Unreadable):
@@ -144,7 +143,7 @@ class Attempt:
                 state.run,
                 instance_id=launched.instance_id,
                 instance_type=launched.option.instance_type,
-                launched_at=state.run.launched_at or (launching.since if launching else self.run.updated_at),
+                launched_at=launched.launched_at,
                 current_step=state.run.current_step if state.run.claimed else LAUNCHING,
                 waiting=None,
             )

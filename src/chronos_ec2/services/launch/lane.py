@@ -20,6 +20,7 @@ from chronos_ec2.domain.errors import (
     UserError,
 )
 from chronos_ec2.domain.facts import LockHeld, ReadFailed, Unreadable
+from chronos_ec2.domain.instance import NewInstance
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.domain.records.capacity import Launching, LaunchOption
 from chronos_ec2.domain.records.lane import Lane
@@ -76,7 +77,7 @@ def _put_request(store: RunStore, request: Request) -> None:
 class StartsInstances(Protocol):
     """The part of Fleet that a launch uses."""
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
         """Start one instance, see Fleet."""
         ...
 
@@ -89,16 +90,16 @@ class StartedInstances:
         self.possible = ""
         """What may be running, for people; empty if nothing can be."""
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
         """Start one instance, see Fleet."""
         before, self.possible = self.possible, f"an instance ({option.instance_type}, {option.subnet_id})"
         try:
-            instance_id = self._fleet.launch(run, option, user_data)
+            started = self._fleet.launch(run, option, user_data)
         except _REFUSALS:
             self.possible = before
             raise
-        self.possible = f"instance {instance_id}"
-        return instance_id
+        self.possible = f"instance {started.instance_id}"
+        return started
 
 
 @dataclass(frozen=True, slots=True)

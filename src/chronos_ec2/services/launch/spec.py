@@ -145,6 +145,7 @@ class Launched:
     run_id: str
     attempt: int
     instance_id: str
+    launched_at: datetime
     option: LaunchOption
 
 

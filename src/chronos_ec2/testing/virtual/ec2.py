@@ -8,7 +8,7 @@ from datetime import datetime
 from random import Random
 
 from chronos_ec2.domain.errors import CapacityUnavailable
-from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.instance import Instance, InstanceState, NewInstance
 from chronos_ec2.domain.records.capacity import LaunchOption
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.testing.clock import ORIGIN, VirtualTime
@@ -152,7 +152,7 @@ class VirtualFleet(MemoryFleet):
         """Every instance that ever was."""
         return [found.instance for found in self._instances.values()]
 
-    def launch(self, run: Run, option: LaunchOption, user_data: str) -> str:
+    def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
         """As EC2 does; `on_refusal` is called with the run for which it has no capacity."""
         try:
             return super().launch(run, option, user_data)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from chronos_ec2.cli.convert import TimestampFormat, as_parquet
+from chronos_ec2.cli.convert import TimestampFormat, as_given, as_parquet
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import AsJson
 from chronos_ec2.cli.output import console, joined, print_json, styled
@@ -49,6 +50,9 @@ def check(
         files = find_files(folder)
         with console.status(f"checking {path}"):
             report = _checked(files, settings, picture)
+        sources = [one.source for one in converted]
+        named = (replace(one, where=as_given(one.where, folder, sources)) for one in report.findings)
+        report = replace(report, findings=tuple(named))
     if json:
         print_json(report.to_document() | {"files": len(files), "converted": len(converted)})
     else:
