@@ -27,12 +27,13 @@ from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.testing import Crash
 from chronos_ec2.testing.builders import BOUNDS, a_group
 from chronos_ec2.testing.environment import BUCKET, REGION
+from chronos_ec2.testing.virtual.ec2 import Drought
 from chronos_ec2.worker.run_session import RunSession
 from verification.lifecycle.group_oracle import GroupFindings, GroupOracle
 from verification.lifecycle.history import PARTS, SkewedClock, WatchedObjects
 from verification.simulation.faulty_aws import Caller
 from verification.simulation.runner import History
-from verification.simulation.scenario import Drought, FaultKind, InjectedFault, Scenario
+from verification.simulation.scenario import FaultKind, InjectedFault, Scenario
 from verification.simulation.system import LAMBDA_RETRIES, LAUNCHER_TIMEOUT, SUBNETS, Parts, System
 
 NAME = "group"
