@@ -238,6 +238,7 @@ def test_a_sweep_is_ranked_before_the_test_windows_which_are_shown_for_the_best_
     assert "0.13" not in shown
     ranked = [line.split()[0] for line in shown.splitlines() if line.strip().startswith("2")]
     assert ranked == [group.run_ids[index] for index in (1, 3, 0, 2)]
+    assert {one["status"] for one in document["runs"]} == {"succeeded"}
     assert run("results", "rates", "--to", "best", "--json").code == 0
     assert (tmp_path / "best" / "training.json").exists()
 
