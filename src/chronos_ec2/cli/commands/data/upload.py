@@ -8,9 +8,10 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.cli.convert import ForConfig, TimestampFormat, as_parquet
+from chronos_ec2.cli.convert import TimestampFormat, as_parquet
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json
+from chronos_ec2.client.inputs import data_checks, refuse_bad_data
 from chronos_ec2.domain.parsing.names import check_name, counted
 from chronos_ec2.domain.records.s3_keys import bundle_key
 from chronos_ec2.job_config.parse import load_config
@@ -32,7 +33,9 @@ def data(
     replace: Annotated[
         bool, typer.Option("--replace", help="Remove files of an earlier upload that FOLDER no longer has.")
     ] = False,
-    config: ForConfig = None,
+    config: Annotated[
+        Path | None, typer.Option(help="Name the columns as this configuration does, and check the data for its runs.")
+    ] = None,
     timestamp_format: TimestampFormat = None,
     environment: Environment = "dev",
     region: Region = None,
@@ -43,14 +46,19 @@ def data(
 
     CSV and Feather files are converted to Parquet first, wide tables to long ones: of a table with times and a column
     per series each column becomes a series. Links are followed. Files that no run could read are refused before
-    anything is sent.
+    anything is sent; with --config also what only a run with this configuration would refuse, as `data check` does.
     """
     check_name(name, "NAME")
-    columns = load_config(config).data if config else None
+    settings = load_config(config) if config else None
+    checks = data_checks("--config") if settings else None
     world = connect(environment, region, bucket)
     sent: list[int] = []
-    with as_parquet(folder, columns, timestamp_format) as (ready, converted), console.status(f"uploading {folder}"):
-        done = upload_data(ready, name, environment, world.store, world.transfer, sent.append, replace=replace)
+    with as_parquet(folder, settings.data if settings else None, timestamp_format) as (ready, converted):
+        if settings and checks:
+            with console.status(f"checking {folder}"):
+                refuse_bad_data(checks, ready, settings, None)
+        with console.status(f"uploading {folder}"):
+            done = upload_data(ready, name, environment, world.store, world.transfer, sent.append, replace=replace)
     rows = sum(each.rows for each in converted)
     series = sorted({name for each in converted for name in each.series})
     if json:
