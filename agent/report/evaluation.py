@@ -55,10 +55,10 @@ def evaluation_sections(
 def comparison_sections(
     comparison: Mapping[str, Any], examples: Sequence[Mapping[str, Any]], season_length: int, *, pictures: bool
 ) -> Iterator[Section]:
-    """The same of an evaluate job, whose best model is compared with each other one."""
-    yield from evaluation_sections({}, examples, season_length, pictures=pictures)
+    """The models of an evaluate job beside each other, the best one against each other one, then its forecasts."""
     best = comparison["verdict"]["best"] or next(iter(comparison["models"]))
     yield from _compared(comparison, comparison["best_minus"], best, best, pictures)
+    yield from evaluation_sections({}, examples, season_length, pictures=pictures)
 
 
 def forecast_sections(examples: Sequence[Mapping[str, Any]], *, pictures: bool) -> Iterator[Section]:

@@ -76,6 +76,18 @@ def test_data_sets_and_models_are_those_of_the_environment(offered: Offered) -> 
     assert "amazon/chronos-2" in offered("forecast", "model", "amazon/")
 
 
+@pytest.mark.usefixtures("data", "hub")
+def test_groups_are_offered_first_where_a_name_of_one_will_do(offered: Offered, run: Command) -> None:
+    forecast = ("forecast", "--data", "sales", "--horizon", "28", "--shards", "2", "--name", "parts", "--json")
+    runs = sorted(run(*forecast).json["runs"], reverse=True)
+    for command in ("kill", "monitor", "results", "report", "runs show"):
+        assert offered(command, "run_id") == ["parts", *runs], command
+        assert offered(command, "run_id", "p") == ["parts"], command
+    for command in ("hold", "release", "logs"):
+        assert offered(command, "run_id") == runs, command
+    assert offered("verify", "group") == ["parts"]
+
+
 def test_environments_are_offered_without_asking_aws(offered: Offered, monkeypatch: pytest.MonkeyPatch) -> None:
     assert offered("runs list", "environment") == ["dev", "stage", "prod"]
     monkeypatch.setenv("ENVIRONMENT", "prague")

@@ -96,7 +96,9 @@ def test_text_among_numbers_is_shown(run: Command, tmp_path: Path) -> None:
 def test_the_proposed_settings_are_written_into_the_configuration(run: Command, tmp_path: Path) -> None:
     (tmp_path / "sales.csv").write_text(BAD)
     config = tmp_path / "train.yaml"
-    config.write_text("# ours\ndata: {path: x, target: 'target'}  # all of it\n\nprediction_length: 3\ncontext_length: 7\n")
+    config.write_text(
+        "# ours\ndata: {path: x, target: 'target'}  # all of it\n\nprediction_length: 3\ncontext_length: 7\n"
+    )
     config.chmod(0o640)
     check = ("data", "check", str(tmp_path / "sales.csv"), "--config", str(config))
     assert run(*check).code == 2
@@ -152,3 +154,27 @@ def test_an_upload_without_a_configuration_tells_what_defaults_would_refuse(
     assert (done.code, "a run with default settings would refuse the data" in done.err) == (0, True)
     (tmp_path / "sales.csv").write_text(GOOD)
     assert run("upload", "data", str(tmp_path / "sales.csv"), "daily").err == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "content", "words"),
+    [
+        ("noise.parquet", b"noise", "{path}: is no whole Parquet file"),
+        ("sales.json", b"{}", "{path}: is no Parquet, CSV or Feather file"),
+        (
+            "sales.csv",
+            b"item_id,timestamp,target\na,2025-01-01,one\n",
+            "refused   sales.csv: column 'target' is string",
+        ),
+        ("nothing.csv", None, "{path}: there is no such file or folder"),
+    ],
+)
+def test_what_is_wrong_is_said_of_the_file_that_was_given(
+    run: Command, tmp_path: Path, name: str, content: bytes | None, words: str
+) -> None:
+    path = tmp_path / name
+    if content is not None:
+        path.write_bytes(content)
+    done = run("data", "check", str(path))
+    assert (done.code, words.format(path=path) in done.out + done.err) == (2, True), done.out + done.err
+    assert "/chronos-ec2-" not in done.err

@@ -40,6 +40,19 @@ def test_without_a_list_of_the_runs_the_error_is_the_same(run: Command, run_id: 
     assert (answer.code, hint(answer.err)) == (2, "hint: like 20260131T120000Z-1a2b3c")
 
 
+@pytest.mark.usefixtures("hub")
+def test_a_group(run: Command) -> None:
+    assert run("forecast", "--data", "sales", "--horizon", "3", "--shards", "2", "--name", "parts", "--json").code == 0
+    for command in (["kill"], ["monitor"], ["results"], ["report"], ["runs", "show"], ["verify"]):
+        answer = run(*command, "partz")
+        assert (answer.code, hint(answer.err).startswith("hint: did you mean parts?")) == (2, True), command
+    for command in (["logs"], ["hold"], ["release"]):
+        answer = run(*command, "parts")
+        assert answer.code == 2, command
+        assert "parts is a group of runs" in answer.err, command
+        assert hint(answer.err) == "hint: `chronos-ec2 runs show parts` names its runs", command
+
+
 def test_a_data_set(run: Command, config: Path) -> None:
     config.write_text(config.read_text().replace("sales", "slaes"))
     answer = run("launch", "--config", str(config))

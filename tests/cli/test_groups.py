@@ -6,7 +6,6 @@ import json
 from dataclasses import replace
 from pathlib import Path
 
-import boto3
 import pytest
 
 from chronos_ec2.aws.clients import client
@@ -21,6 +20,7 @@ from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.testing.aws_server import BUCKET, store
 from tests.cli.conftest import Command
 from tests.model_hub import MemoryHub
+from tests.template.calls import aside
 
 pytestmark = pytest.mark.usefixtures("data", "hub")
 FORECAST = ("forecast", "--data", "sales", "--horizon", "28")
@@ -44,7 +44,7 @@ def world() -> OperatorWorld:
 
 
 def put(name: str, body: bytes, run_id: str) -> None:
-    boto3.Session().client("s3").put_object(Bucket=BUCKET, Key=run_key("dev", run_id, name), Body=body)
+    aside("s3").put_object(Bucket=BUCKET, Key=run_key("dev", run_id, name), Body=body)
 
 
 def end(group: Group, index: int, verdict: Verdict = DONE) -> None:

@@ -35,5 +35,10 @@ def test_the_summary_of_a_command_is_the_first_sentence_of_its_help(run: Command
     assert f" {SUMMARIES[name]} " in text
 
 
+def test_no_summary_is_cut_on_a_terminal_of_80_columns(run: Command, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    assert "..." not in run("--help").out.replace("COMMAND [ARGS]...", "")
+
+
 def test_a_mistyped_command_gets_a_suggestion(run: Command) -> None:
     assert "launch" in run("lunch").err

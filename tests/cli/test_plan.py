@@ -108,7 +108,8 @@ def test_nothing_is_asked_that_has_its_answer(
 def test_a_plan_says_what_the_instance_is_and_of_what_day_its_price_is(run: Command, config: Path) -> None:
     done = run("launch", "--config", str(config), "--instance-type", "g5.xlarge,g4dn.2xlarge", "--plan")
     assert "g5.xlarge: 1 x A10G 22 GiB, 4 cores, 16 GiB" in done.out
-    assert "g5.xlarge $1.006 on demand, from this release's list of 2026-07-20: AWS does not tell" in done.out
+    assert "g5.xlarge alone $1.006 on demand, from this release's list of 2026-07-20" in done.out
+    assert "g5.xlarge $1.02 an hour with volume and address" in done.out
     assert "spot now" not in done.out
     document = run("launch", "--config", str(config), "--plan", "--json").json["plan"]["instance_types"]
     assert [(one["type"], one["gpu"], one["compute_capability"], one["list_is_current"]) for one in document] == [
@@ -120,4 +121,6 @@ def test_a_plan_with_spot_capacity_names_the_price_in_each_zone_the_lowest_first
     day = date(2026, 1, 31)
     zones = {"us-east-1a": Price(0.25, day, live=True), "us-east-1b": Price(0.24, day, live=True)}
     text = _quoted(Offer("g5.xlarge", None, Price(1.006, day, live=True), zones))
-    assert text == ("g5.xlarge $1.006 on demand, as AWS lists it now; spot now us-east-1b $0.240, us-east-1a $0.250")
+    assert text == (
+        "g5.xlarge alone $1.006 on demand, as AWS lists it now; spot now us-east-1b $0.240, us-east-1a $0.250"
+    )

@@ -97,6 +97,12 @@ def test_a_configuration_may_be_a_file(dev: Client, tmp_path: Path) -> None:
     assert dev.launch(path).status == "initialization"
 
 
+def test_an_option_that_there_is_not_is_an_error(dev: Client) -> None:
+    with pytest.raises(TypeError, match="no option max_costs"):
+        dev.launch(CONFIG, max_costs=5)  # type: ignore[call-arg]
+    assert dev.runs() == ()
+
+
 @pytest.mark.parametrize(
     ("config", "options", "named"),
     [

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 
+from chronos_ec2.services.drill.faults import FAULTS
 from tools.error_list import ROOT
 from tools.screens import browser
 from tools.screens.browser import NoBrowser, console_errors, overflows, picture
@@ -91,9 +92,11 @@ def test_the_table_of_a_drill_is_put_in_place() -> None:
         with_table(before, [ROW | {"kept": False}])
 
 
-def test_the_guide_has_a_place_for_it() -> None:
-    guide = (ROOT / "docs" / "guides" / "drill.md").read_text()
-    assert "| `hang` | it hangs" in with_table(guide, [ROW | {"kept": True}])
+@pytest.mark.parametrize("document", ["README.md", "docs/guides/drill.md"])
+def test_the_documents_have_the_table_of_a_whole_drill(document: str) -> None:
+    text = (ROOT / document).read_text()
+    assert "| `hang` | it hangs" in with_table(text, [ROW | {"kept": True}])
+    assert all(f"| `{fault.name}` | {fault.what} |" in text for fault in FAULTS if not fault.opt_in)
 
 
 def test_every_screen_in_a_document_was_looked_at() -> None:

@@ -24,8 +24,10 @@ from tools.screens.terminal import WIDTHS, draw, widest
 IMAGES, BUILD = ROOT / "docs" / "img", ROOT / "build"
 LOOKED_AT = Path(__file__).with_name("looked_at.json")
 """When somebody last looked at the pictures of each screen, light and dark."""
-DRILL = ROOT / "docs" / "guides" / "drill.md"
-REPORTS = ("train", "forecast", "evaluate")
+WITH_DRILL = (ROOT / "README.md", ROOT / "docs" / "guides" / "drill.md")
+"""The documents with the table of a drill."""
+REPORTS = {"train": 980, "forecast": 1100, "evaluate": 1100}
+"""Those that are drawn, and how much of each: as many pixels as end between two of its parts."""
 
 
 def main() -> None:
@@ -54,7 +56,8 @@ def main() -> None:
             "help_ms": started,
         }
     if not options.faults:
-        DRILL.write_text(with_table(DRILL.read_text(), session.drill["rows"]))
+        for path in WITH_DRILL:
+            path.write_text(with_table(path.read_text(), session.drill["rows"]))
     (BUILD / "operator.json").write_text(json.dumps(document, indent=1) + "\n")
     print(f"{len(session.screens)} screens in {IMAGES.relative_to(ROOT)}, figures in build/operator.json")
 
@@ -91,9 +94,9 @@ def _reports(folder: Path) -> dict[str, Any]:
     page = folder / "train.html"
     found: dict[str, Any] = {"bytes": page.stat().st_size, "console_errors": None, "overflow_400px": None}
     try:
-        for name in REPORTS:
+        for name, height in REPORTS.items():
             for theme, dark in (("light", False), ("dark", True)):
-                picture(folder / f"{name}.html", IMAGES / f"report-{name}-{theme}.png", dark=dark)
+                picture(folder / f"{name}.html", IMAGES / f"report-{name}-{theme}.png", dark=dark, height=height)
         return found | {"console_errors": console_errors(page), "overflow_400px": overflows(page)}
     except NoBrowser as missing:
         print(f"the reports are not drawn: {missing}")

@@ -1,4 +1,4 @@
-"""The table of a drill in its guide."""
+"""The table of a drill in its guide, and in README."""
 
 from __future__ import annotations
 

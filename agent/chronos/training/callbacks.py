@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -20,6 +21,8 @@ from agent.protocol.trainer import LossNotFinite, StopSignal, write_json
 MADE_WITH = "made_with.json"
 """The last file of a checkpoint, with what it was made with. Without it the checkpoint is incomplete."""
 _BEST = "best"
+_SAYS_EVERY = 10.0
+"""Seconds between two lines about the loss, for whoever follows the log."""
 
 
 class SeedEachStep(TrainerCallback):
@@ -112,6 +115,7 @@ class ProgressCallback(TrainerCallback):
         self._checkpoints = checkpoints
         self._best = best
         self._saved_at = time.monotonic()
+        self._said_at = -_SAYS_EVERY
         self._warned = False
 
     def on_step_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
@@ -152,6 +156,9 @@ class ProgressCallback(TrainerCallback):
         self._metrics.step(state.global_step, state.max_steps, loss, rate, grad_norm=grad_norm, **found)
         if not torch.isfinite(torch.tensor(loss)):
             raise LossNotFinite(f"the loss of step {state.global_step} is {loss}")
+        if state.is_world_process_zero and (now := time.monotonic()) - self._said_at >= _SAYS_EVERY:
+            self._said_at = now
+            sys.stderr.write(f"step {state.global_step} of {state.max_steps}, loss {loss:.4g}\n")
 
     def on_prediction_step(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:  # noqa: ARG002
         """Report that a validation makes progress, which may take longer than the watchdog waits for a step."""

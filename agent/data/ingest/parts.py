@@ -54,9 +54,8 @@ class Part:
 
     @property
     def name(self) -> str:
-        """The file's name for messages, with the folders that are columns; of a converted one that of its source."""
-        name = self.path.stem if self.converted else self.path.name
-        return "/".join([*(one for one in self.path.parts[:-1] if "=" in one), name])
+        """The file's name for messages, with the folders that are columns."""
+        return "/".join([*(one for one in self.path.parts[:-1] if "=" in one), self.path.name])
 
     @property
     def converted(self) -> bool:

@@ -1,4 +1,4 @@
-"""What the shell offers for an argument: run ids, lanes, data sets, models. It asks AWS, briefly, and never fails."""
+"""What the shell offers for runs, groups, lanes, data sets and models. It asks AWS, briefly, and never fails."""
 
 from __future__ import annotations
 
@@ -34,6 +34,16 @@ def environments(incomplete: str) -> list[str]:
 def run_ids(context: typer.Context, incomplete: str) -> list[str]:
     """The ids of the latest runs, newest first."""
     return _asked(context, incomplete, _runs)
+
+
+def runs_and_groups(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of groups, and the ids of the latest runs."""
+    return _asked(context, incomplete, lambda world: [*world.groups.orders.names(), *_runs(world)])
+
+
+def groups(context: typer.Context, incomplete: str) -> list[str]:
+    """The names of groups."""
+    return _asked(context, incomplete, lambda world: world.groups.orders.names())
 
 
 def lanes(context: typer.Context, incomplete: str) -> list[str]:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -35,19 +35,35 @@ def as_parquet(
     `data` names the columns.
 
     Raises:
-        InvalidInput: a file cannot be converted, or there are files of both kinds.
+        InvalidInput: there is no such file, it cannot be converted, or there are files of both kinds. What is wrong
+            with a temporary file is said of the one that it was made of.
     """
     tables = _tables(path)
+    if (path.is_file() and not tables and not path.name.lower().endswith(PARQUET)) or not path.exists():
+        problem = "is no Parquet, CSV or Feather file" if path.exists() else "there is no such file or folder"
+        raise InvalidInput(str(path), problem, "name a folder, or a file that ends in .parquet, .csv or .feather")
     if not tables and not path.is_file():
         yield path, []
         return
     with TemporaryDirectory(prefix="chronos-ec2-") as temporary:
         folder = Path(temporary)
-        if tables:
-            yield folder, _converted(tables, path, folder, data, timestamp_format)
-        else:
-            (folder / path.name).symlink_to(path.resolve())
-            yield folder, []
+        try:
+            if tables:
+                yield folder, _converted(tables, path, folder, data, timestamp_format)
+            else:
+                (folder / path.name).symlink_to(path.resolve())
+                yield folder, []
+        except InvalidInput as error:
+            where = as_given(error.where, folder, tables)
+            raise InvalidInput(str(path) if where == path.name else where, error.detail, error.hint) from error
+
+
+def as_given(where: str, folder: Path, tables: Iterable[Path]) -> str:
+    """A place in a temporary folder with the name of the file that somebody has given."""
+    where = where.removeprefix(f"{folder}/")
+    for table in tables:
+        where = where.replace(f"{table.name}{PARQUET}", table.name)
+    return where
 
 
 def _tables(path: Path) -> list[Path]:

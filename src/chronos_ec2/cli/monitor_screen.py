@@ -103,7 +103,8 @@ def sparkline(values: list[float], *, unicode: bool = True) -> str:
 
 
 def _title(run: Run) -> RenderableType:
-    return joined(f"{run.run_id}  ", coloured_status(run), f" ({run.current_step})")
+    step = "" if run.current_step == run.status else f" ({run.current_step})"
+    return joined(f"{run.run_id}  ", coloured_status(run), step)
 
 
 def _instance(run: Run) -> RenderableType:

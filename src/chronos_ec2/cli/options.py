@@ -12,7 +12,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
-from chronos_ec2.cli.completion import environments, run_ids
+from chronos_ec2.cli.completion import environments, run_ids, runs_and_groups
 from chronos_ec2.cli.errors import notes_of
 from chronos_ec2.cli.output import console
 from chronos_ec2.domain.errors import InvalidInput
@@ -80,7 +80,16 @@ Interval = Annotated[
     typer.Option(help="Seconds between reads.", callback=within("--interval", 0.2, 3600)),
 ]
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON instead of text.", callback=_no_progress_with_json)]
-RunId = Annotated[str, typer.Argument(help="A run id, see `runs`.", autocompletion=run_ids)]
+RunOrGroup = Annotated[
+    str, typer.Argument(help="A run id, see `runs`, or the name of a group.", autocompletion=runs_and_groups)
+]
+OptionalRunOrGroup = Annotated[
+    str | None,
+    typer.Argument(
+        help="A run id, see `runs`, or the name of a group. Default: the only active run.",
+        autocompletion=runs_and_groups,
+    ),
+]
 OptionalRunId = Annotated[
     str | None, typer.Argument(help="A run id, see `runs`. Default: the only active run.", autocompletion=run_ids)
 ]

@@ -64,7 +64,9 @@ class Plan:
             if offer.zones:
                 yield "", f"{offer.name}: offered in {', '.join(offer.zones)}"
         yield from (("quota", _left(offer.quota)) for offer in self.prepared.offers if offer.quota)
-        yield "price", ", ".join(f"{kind} {dollars(spec.price_of(kind))} an hour" for kind in spec.instance_types)
+        parts = " with volume and address" if spec.price_per_hour_usd is None else ""
+        prices = (f"{kind} {dollars(spec.price_of(kind))} an hour{parts}" for kind in spec.instance_types)
+        yield "price", ", ".join(prices)
         yield from (("", text) for offer in self.prepared.offers if (text := _quoted(offer)))
         yield "limits", ", ".join(self._limits())
         if self.prepared.chosen:
@@ -165,9 +167,9 @@ def _quoted(offer: Offer) -> str:
     found = offer.on_demand
     if found is None:
         return ""
-    source = "as AWS lists it now" if found.live else f"from this release's list of {found.as_of}: AWS does not tell"
+    source = "as AWS lists it now" if found.live else f"from this release's list of {found.as_of}"
     spot = ", ".join(f"{zone} ${price.usd:.3f}" for zone, price in sorted(offer.spot.items(), key=lambda it: it[1].usd))
-    return f"{offer.name} ${found.usd:.3f} on demand, {source}" + (f"; spot now {spot}" if spot else "")
+    return f"{offer.name} alone ${found.usd:.3f} on demand, {source}" + (f"; spot now {spot}" if spot else "")
 
 
 def _type_document(offer: Offer, usd_per_hour: float | None) -> dict[str, Any]:

@@ -14,6 +14,8 @@ may work a moment later. The command line is a layer over the same services.
 """
 
 from chronos_ec2.client.client import Client
+from chronos_ec2.client.group import GroupHandle
+from chronos_ec2.client.options import LaunchOptions
 from chronos_ec2.client.run import RunHandle
 
-__all__ = ["Client", "RunHandle"]
+__all__ = ["Client", "GroupHandle", "LaunchOptions", "RunHandle"]

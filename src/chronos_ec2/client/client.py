@@ -4,21 +4,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, Unpack
 
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.client.group import GroupHandle, Grouping, begin, sharded
 from chronos_ec2.client.inputs import UNNAMED, Frame, frame_inputs
+from chronos_ec2.client.options import LaunchOptions, launch_request
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.client.run import RunHandle
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name
-from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT
-from chronos_ec2.domain.records.lane import MAIN_LANE, Lane
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import load_config, parse_config
 from chronos_ec2.services.launch import launch
@@ -60,18 +60,7 @@ class Client:
         data: Frame | None = None,
         future: Frame | None = None,
         name: str = "frame",
-        instance_type: str | None = None,
-        lane: str = MAIN_LANE,
-        max_hours: float | None = None,
-        max_cost: float | None = None,
-        price: float | None = None,
-        spot: bool = False,
-        wait_for_capacity: timedelta | None = None,
-        on_demand_after: timedelta | None = None,
-        preemptions: int = 5,
-        crashes: int = 1,
-        allow_cpu: bool = False,
-        resume: str | None = None,
+        **options: Unpack[LaunchOptions],
     ) -> RunHandle:
         """Start a run on a new instance. The options are those of `chronos-ec2 launch`.
 
@@ -80,56 +69,46 @@ class Client:
             data: a frame in place of the configuration's data set, see `upload`; it is checked before anything is paid.
             future: with `data`, a frame with the known covariates of the points to forecast.
             name: what the name of the uploaded data set begins with.
-            instance_type: an EC2 instance type, or several to try in order, with commas between them.
-            lane: the lane to run in; each has one run at a time.
-            max_hours: the deadline.
-            max_cost: the price cap in USD over all attempts.
-            price: USD per hour of the instance, by default the list price.
-            spot: cheaper, but EC2 may take the instance back; the run then resumes on another one.
-            wait_for_capacity: how long to wait if EC2 has no capacity; without it the launch fails at once.
-            on_demand_after: with `spot`, after how long of a wait on-demand capacity will do too.
-            preemptions: how often the run resumes after EC2 took its instance.
-            crashes: how often the run resumes after its instance died.
-            allow_cpu: whether it may train on a CPU.
-            resume: the run that it takes up; the configuration is then that of that run.
+            options: see `LaunchOptions`, such as `max_cost=5, spot=True`.
 
         Raises:
             InvalidInput, LaneBusy, StackNotReady, QuotaExceeded: nothing was started.
             CapacityUnavailable, LaunchRefused: EC2 has none of the instance types now, or refuses them.
         """
-        if resume is not None and config is not None:
-            raise InvalidInput("resume", "and config exclude each other", "a resumed run trains as that run did")
+        with self._request(config, data, future, name, options) as request:
+            return self._launched(request)
+
+    @contextmanager
+    def _request(
+        self, config: Config | None, data: Frame | None, future: Frame | None, name: str, options: LaunchOptions
+    ) -> Iterator[LaunchRequest]:
+        """What a launch asks for, with the files of its frames, which last as long as this context."""
         if future is not None and data is None:
             raise InvalidInput("future", "is for data", "give the data that it goes on from too")
-        parsed = _parsed(config)
-        request = LaunchRequest(
-            config=parsed,
-            config_path=Path(config) if isinstance(config, Path | str) else None,
-            lane=Lane(self.environment, lane),
-            instance_types=instance_type,
-            max_hours=max_hours,
-            max_cost_usd=max_cost,
-            price_per_hour_usd=price,
-            market=SPOT if spot else ON_DEMAND,
-            preemptions=preemptions,
-            crashes=crashes,
-            allow_cpu=allow_cpu,
-            resume=resume,
-            wait_for_capacity=wait_for_capacity,
-            on_demand_after=on_demand_after,
-        )
+        parsed, path = _parsed(config), Path(config) if isinstance(config, Path | str) else None
+        request = launch_request(self.environment, parsed, path, options)
         if data is None:
-            return self._launched(request)
+            yield request
+            return
         if parsed is None:
             raise InvalidInput("data", "needs a configuration", "give one with at least prediction_length")
         with frame_inputs(parsed, self.environment, name, data, future) as found:
-            return self._launched(replace(request, config=found.config, data=found.data, future=found.future))
+            yield replace(request, config=found.config, data=found.data, future=found.future)
 
     def _launched(self, request: LaunchRequest) -> RunHandle:
         world = self._world
         preparation = world.launch_preparation(_log.info, _log.warning)
         spec = preparation.publish(request, preparation.plan(request))
         return self.run(launch(spec, world.store, world.fleet, world.deadlines, world.clock).run_id)
+
+    def _grouped(self, grouping: Grouping, request: LaunchRequest) -> GroupHandle:
+        world = self._world
+        preparation = world.launch_preparation(_log.info, _log.warning)
+        name, request = grouping.first(request, world)
+        prepared = preparation.plan(request)
+        variants = grouping.variants(prepared)
+        begin(grouping.order(name, preparation.publish(request, prepared), variants, world), world)
+        return self.group(name)
 
     def upload(self, frame: Frame, name: str | None = None, *, replace: bool = True) -> Uploaded:
         """Upload a frame as a data set.
@@ -152,14 +131,16 @@ class Client:
                 folder, name, self.environment, world.store, world.transfer, lambda _count: None, replace=replace
             )
 
-    def fit(self, frame: Frame, horizon: int, *, config: Mapping[str, Any] | None = None, **options: Any) -> RunHandle:
+    def fit(
+        self, frame: Frame, horizon: int, *, config: Mapping[str, Any] | None = None, **options: Unpack[LaunchOptions]
+    ) -> RunHandle:
         """Train on a frame: check it, launch a run, upload it.
 
         Args:
             frame: see `upload`.
             horizon: how many points to forecast, `prediction_length`.
             config: further keys of the configuration, such as `{"training": {"steps": 500}}`.
-            options: those of `launch`.
+            options: see `LaunchOptions`.
 
         Raises:
             InvalidInput: the frame, a key or an option is wrong; whatever `launch` raises.
@@ -174,8 +155,11 @@ class Client:
         future: Frame | None = None,
         model: str | None = None,
         config: Mapping[str, Any] | None = None,
+        shards: int | None = None,
+        parallel: int | None = None,
+        group: str | None = None,
         interval: float = 15.0,
-        **options: Any,
+        **options: Unpack[LaunchOptions],
     ) -> Any:
         """Forecast the points after the end of each series of a frame, on an instance that is gone afterwards.
 
@@ -185,8 +169,11 @@ class Client:
             future: a frame with the known covariates of these points.
             model: by default `amazon/chronos-2`; or `run:RUN_ID`, `champion`, another hub id, a folder.
             config: further keys of the configuration, such as `{"quantile_levels": [0.1, 0.5, 0.9]}`.
+            shards: split the series among so many runs; `max_cost` is for all of them.
+            parallel: with `shards`, how many of them are active at a time, by default 4.
+            group: with `shards`, the name of the group, for `group(name)`.
             interval: seconds between two looks at the run.
-            options: those of `launch`.
+            options: see `LaunchOptions`.
 
         Returns:
             A row for each series and point, with a column for each quantile: a frame of pandas for one of pandas, else
@@ -198,9 +185,15 @@ class Client:
         """
         chosen = {} if model is None else {"model": model}
         document = _described(config, job="forecast", prediction_length=horizon, **chosen)
-        run = self.launch(document, data=frame, future=future, **options).succeeded(interval=interval)
+        if shards is None and not (parallel is None and group is None):
+            raise InvalidInput("parallel" if group is None else "group", "is for shards", "give shards too")
+        with self._request(document, frame, future, "frame", options) as request:
+            started = (
+                self._launched(request) if shards is None else self._grouped(sharded(shards, parallel, group), request)
+            )
+        done = started.succeeded(interval=interval)
         with TemporaryDirectory(prefix="chronos-ec2-") as folder:
-            return _like(frame, run.forecasts(folder))
+            return _like(frame, done.forecasts(folder))
 
     def evaluate(
         self,
@@ -210,7 +203,7 @@ class Client:
         *,
         config: Mapping[str, Any] | None = None,
         interval: float = 15.0,
-        **options: Any,
+        **options: Unpack[LaunchOptions],
     ) -> Mapping[str, Mapping[str, float]]:
         """Compare models on the last points of each series of a frame, without training.
 
@@ -220,7 +213,7 @@ class Client:
             models: named like the model of `forecast`.
             config: further keys of the configuration, such as `{"evaluation": {"windows": 3}}`.
             interval: seconds between two looks at the run.
-            options: those of `launch`.
+            options: see `LaunchOptions`.
 
         Returns:
             The scores of each model, baselines too, by metric; lower is better. The best model is the first.
@@ -235,6 +228,10 @@ class Client:
     def run(self, run_id: str) -> RunHandle:
         """A run by its id, active or past. It is read when it is asked something."""
         return RunHandle(run_id, self.environment, self._reader)
+
+    def group(self, name: str) -> GroupHandle:
+        """A group by its name: of a forecast in shards, or of a sweep. It is read when it is asked something."""
+        return GroupHandle(name, self.environment, self._reader)
 
     def runs(self, limit: int | None = 20) -> tuple[RunView | UnreadRun, ...]:
         """The runs of the environment, newest first. Raises ServiceUnavailable, NotAllowed."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -16,7 +16,7 @@ from chronos_ec2.domain.records.status import Outcome, Verdict
 from chronos_ec2.services.kill import hold, kill, release
 from chronos_ec2.services.logs import LogReader
 from chronos_ec2.services.report import REPORT
-from chronos_ec2.services.results import fetch_result, list_results, missing_files
+from chronos_ec2.services.results import ResultFile, fetch_result, list_results, missing_files
 from chronos_ec2.services.run_details import run_details
 from chronos_ec2.services.run_queries import RunView, find_run, list_instances
 
@@ -127,11 +127,8 @@ class RunHandle:
 
         Files that are there already are kept, so that an interrupted download goes on where it was.
         """
-        folder = Path(self.run_id if to is None else to)
         files = list_results(self._world.store.objects, self.environment, self.run_id, checkpoints=checkpoints)
-        for file in missing_files(files, folder):
-            fetch_result(file, folder, self._world.transfer, _ignored)
-        return folder
+        return fetch(files, self.run_id if to is None else to, self._world)
 
     def forecasts(self, to: Path | str | None = None) -> Any:
         """Download its forecasts; a `pyarrow.Table`, from which `to_pandas()` and `polars.from_arrow` make frames.
@@ -139,16 +136,8 @@ class RunHandle:
         Raises:
             InvalidInput: the run has no forecasts.
         """
-        from agent.data.convert import read_parts  # noqa: PLC0415 - needs the extra `data`
-
-        folder = Path(self.run_id if to is None else to)
         files = list_results(self._world.store.objects, self.environment, self.run_id)
-        parts = [file for file in files if file.name.startswith(_FORECASTS) and file.name.endswith(".parquet")]
-        if not parts:
-            raise InvalidInput("run id", f"run {self.run_id} has no forecasts", "wait until it has succeeded")
-        for file in missing_files(parts, folder):
-            fetch_result(file, folder, self._world.transfer, _ignored)
-        return read_parts([file.path(folder) for file in parts])
+        return read_forecasts(self._world, files, f"run {self.run_id}", self.run_id if to is None else to)
 
     def report(self, to: Path | str | None = None) -> Path:
         """Write its report, one HTML file, by default RUN/report.html; see `chronos-ec2 report`."""
@@ -172,5 +161,20 @@ class RunHandle:
         return find_run(world.store, self.environment, self.run_id)
 
 
-def _ignored(_count: int) -> None:
-    pass
+def fetch(files: Iterable[ResultFile], to: Path | str, world: OperatorWorld) -> Path:
+    """Download what a folder does not have of the files; the folder."""
+    folder = Path(to)
+    for file in missing_files(files, folder):
+        fetch_result(file, folder, world.transfer, lambda _count: None)
+    return folder
+
+
+def read_forecasts(world: OperatorWorld, files: Iterable[ResultFile], of: str, to: Path | str) -> Any:
+    """Download the forecasts among the files, and read them as one table. Raises InvalidInput if there are none."""
+    from agent.data.convert import read_parts  # noqa: PLC0415 - needs the extra `data`
+
+    parts = [file for file in files if file.name.startswith(_FORECASTS) and file.name.endswith(".parquet")]
+    if not parts:
+        raise InvalidInput("run id", f"{of} has no forecasts", "wait until it has succeeded")
+    folder = fetch(parts, to, world)
+    return read_parts([file.path(folder) for file in parts])

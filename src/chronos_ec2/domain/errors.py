@@ -106,10 +106,10 @@ class RunNotFound(UserError):
 
 
 class RunUnsuccessful(ChronosError):
-    """A run that was waited for has ended without success."""
+    """A run or a group that was waited for has ended without success."""
 
-    def __init__(self, run_id: str, how: str) -> None:
-        super().__init__(f"run {run_id} has not succeeded: {how}", f"`chronos-ec2 report {run_id}` has all of it")
+    def __init__(self, name: str, how: str, what: str = "run") -> None:
+        super().__init__(f"{what} {name} has not succeeded: {how}", f"`chronos-ec2 report {name}` has all of it")
 
 
 class InvalidDocument(ChronosError):

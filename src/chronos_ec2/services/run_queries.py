@@ -23,6 +23,7 @@ from chronos_ec2.domain.records.s3_keys import RUN_ID_PATTERN, run_key
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.ports import Fleet
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.groups.store import GroupStore
 
 FINAL_RECORD = "state.json"
 _UNREAD = "try again; if it stays so, `chronos-ec2 verify` shows every lock that cannot be read"
@@ -114,6 +115,9 @@ def check_known(store: RunStore, environment: str, run_id: str) -> None:
     try:
         check_run_id(run_id)
     except InvalidInput as error:
+        if run_id in _groups(store, environment):
+            remedy = f"`chronos-ec2 runs show {run_id}` names its runs"
+            raise InvalidInput(error.where, f"{run_id} is a group of runs", remedy) from error
         near = _nearest(store, environment, run_id)
         raise InvalidInput(error.where, error.detail, near or error.hint) from error
 
@@ -125,9 +129,17 @@ def not_found(store: RunStore, environment: str, run_id: str) -> RunNotFound:
 
 def _nearest(store: RunStore, environment: str, run_id: str) -> str:
     try:
-        return did_you_mean(run_id, sorted(run_ids(store, environment), reverse=True))
+        known = sorted(run_ids(store, environment), reverse=True)
     except (ServiceUnavailable, NotAllowed):
         return ""  # the name is wrong whatever the list says
+    return did_you_mean(run_id, [*known, *_groups(store, environment)])
+
+
+def _groups(store: RunStore, environment: str) -> tuple[str, ...]:
+    try:
+        return GroupStore(environment, store.objects).names()
+    except (ServiceUnavailable, NotAllowed):
+        return ()
 
 
 def run_ids(store: RunStore, environment: str) -> set[str]:

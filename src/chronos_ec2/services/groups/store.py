@@ -31,6 +31,10 @@ class GroupStore:
         ended = {name for name, *rest in names if rest == [RESULT]}
         return tuple(name for name, *rest in names if rest == [ORDER] and name not in ended)
 
+    def names(self) -> tuple[str, ...]:
+        """The names of all groups, also of those that have ended."""
+        return self.objects.children(groups_prefix(self.environment))
+
     def order(self, name: str) -> Group | None:
         """The order of a group; None if there is none. Raises InvalidDocument."""
         found = self.objects.read(self._key(name, ORDER), MAX_REQUEST_BYTES)

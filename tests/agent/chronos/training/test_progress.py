@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import time
 from collections.abc import Iterator
 from contextlib import closing
@@ -33,6 +34,15 @@ def test_a_loss_that_is_not_finite_ends_the_run(panel: Panel, tmp_path: Path) ->
 
     with pytest.raises(LossNotFinite, match="loss of step 1 is nan"):
         train(replace(job, batch=broken), tmp_path / "run")
+
+
+def test_the_log_tells_of_the_loss_but_not_at_every_step(
+    panel: Panel, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    train(a_job(panel, "chronos-2"), tmp_path / "run")
+    (first, *_) = lines_with_a_loss(tmp_path / "run")
+    said = re.findall(r"step \d+ of \d+, loss .*", capsys.readouterr().err)
+    assert said == [f"step 1 of {STEPS}, loss {first['loss']:.4g}"]
 
 
 def test_training_ends_at_the_time_limit(panel: Panel, tmp_path: Path) -> None:

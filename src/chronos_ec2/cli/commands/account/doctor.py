@@ -22,7 +22,7 @@ _COLOURS = {Health.OK: "green", Health.WARNING: "yellow", Health.BROKEN: "red"}
 def doctor(
     environment: Environment = "dev", region: Region = None, bucket: Bucket = None, json: AsJson = False
 ) -> None:
-    """Check everything that a launch depends on, and say how to mend what is wrong. Changes nothing.
+    """Check what a launch depends on, and say how to mend it. Changes nothing.
 
     Exit code 1 if something is broken: a guarantee does not hold, or nothing can be launched.
     """

@@ -31,7 +31,7 @@ from chronos_ec2.cli.options import (
 from chronos_ec2.cli.output import console, dollars, print_json, print_table, print_warning, styled
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.codec import dump_json
-from chronos_ec2.domain.parsing.names import split_instance_types
+from chronos_ec2.domain.parsing.names import counted, split_instance_types
 from chronos_ec2.domain.parsing.times import format_time, human_span
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.services.drill.case import Row
@@ -60,7 +60,7 @@ def drill(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Prove on your own account that instances end, whatever happens to them. Costs cents.
+    """Harm probe runs, to prove that their instances end in time. Costs cents.
 
     Launches probe runs in lanes of their own, harms each in another way, and takes from EC2 how long its instance
     lives on. Exit code 1 if one outlives its guarantee, if a verdict is wrong, or if anything is left.
@@ -75,10 +75,9 @@ def drill(
     hours = (drill.max_runtime + world.limits.deadline_bound) / timedelta(hours=1)
     most = None if price is None else price * hours * len(faults)
     if not json:
-        console.print(
-            f"{len(faults)} runs on {instance_type}, each for {human_span(drill.max_runtime)} at the longest: "
-            f"at most {dollars(most)}"
-        )
+        longest = human_span(drill.max_runtime)
+        runs = counted(len(faults), "run")
+        console.print(f"{runs} on {instance_type}, each for {longest} at the longest: at most {dollars(most)}")
     if any(fault.opt_in for fault in faults):
         print_warning(
             f"sweep-off switches the sweep of environment {environment} off: until it is on again, only "

@@ -8,9 +8,11 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.cli.completion import groups
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_findings, print_json, styled
 from chronos_ec2.domain.errors import InvalidInput
+from chronos_ec2.domain.parsing.names import did_you_mean
 from chronos_ec2.services.doctor.diagnosis import Health
 from chronos_ec2.services.doctor.setup import diagnose_setup
 from chronos_ec2.services.groups.checks import diagnose_groups
@@ -21,7 +23,9 @@ from chronos_ec2.services.verify import verify as find_what_is_left
 
 
 def verify(
-    group: Annotated[str | None, typer.Argument(help="Only what belongs to the runs of this group.")] = None,
+    group: Annotated[
+        str | None, typer.Argument(help="Only what belongs to the runs of this group.", autocompletion=groups)
+    ] = None,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
@@ -57,6 +61,10 @@ def _of_group(world: OperatorWorld, environment: str, name: str, left: tuple[Fin
     """What is left of the runs of a group. Raises InvalidInput if there is none of that name."""
     view = find_group(world.store, environment, name)
     if view is None:
-        raise InvalidInput("GROUP", f"there is no group {name}", f"`chronos-ec2 verify --environment {environment}`")
+        raise InvalidInput(
+            "GROUP",
+            f"there is no group {name}",
+            did_you_mean(name, world.groups.orders.names(), f"`chronos-ec2 verify --environment {environment}`"),
+        )
     runs = {one.run_id for one in view.members}
     return tuple(one for one in left if one.run_id in runs or runs & set(one.name.split("/")))

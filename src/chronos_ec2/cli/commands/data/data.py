@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import ModuleType
 from typing import TYPE_CHECKING, Annotated, Any
@@ -16,7 +16,7 @@ from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.commands.data.fix import write_settings
 from chronos_ec2.cli.commands.jobs.inputs import downloaded
 from chronos_ec2.cli.commands.jobs.job_flags import ItemId, Known, Past, Target, Timestamp, columns
-from chronos_ec2.cli.convert import TimestampFormat, as_parquet
+from chronos_ec2.cli.convert import TimestampFormat, as_given, as_parquet
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.monitor_screen import sparkline
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
@@ -152,16 +152,22 @@ def show(
 
 @dataclass(frozen=True, slots=True)
 class _Found:
-    """The Parquet files of a data set, of which so many were converted."""
+    """The Parquet files of a data set, and the files that some of them were converted from."""
 
     path: str
+    folder: Path
     files: list[Path]
-    converted: int
+    sources: tuple[Path, ...] = ()
+
+    @property
+    def converted(self) -> int:
+        return len(self.sources)
 
     def report(self, checks: ModuleType, settings: JobConfig, look: Callable[[Any], None]) -> DataReport:
         with console.status(f"reading {one_line(self.path, 200)}"):
             report: DataReport = checks.check_data(self.files, settings, look=look)
-        return report
+        named = (replace(one, where=as_given(one.where, self.folder, self.sources)) for one in report.findings)
+        return replace(report, findings=tuple(named))
 
 
 @contextmanager
@@ -172,11 +178,11 @@ def _found(
     here = Path(path).expanduser()
     with ExitStack() as temporary:
         if path.startswith(("s3://", "training-data/")) and not here.exists():
-            folder, converted = _from_bucket(world(), temporary, path), 0
+            folder = _from_bucket(world(), temporary, path)
+            yield _Found(path, folder, find_files(folder))
         else:
             folder, made = temporary.enter_context(as_parquet(here, settings.data, timestamp_format))
-            converted = len(made)
-        yield _Found(path, find_files(folder), converted)
+            yield _Found(path, folder, find_files(folder), tuple(one.source for one in made))
 
 
 def _from_bucket(world: OperatorWorld, temporary: ExitStack, path: str) -> Path:

@@ -25,7 +25,7 @@ models = typer.Typer(name="models", rich_markup_mode=None, no_args_is_help=True)
 
 @models.callback()
 def _models() -> None:
-    """Show which model is in use, its champion; change it, take a change back."""
+    """Show the model in use, its champion; change it, or change back."""
 
 
 @models.command("list")

@@ -42,10 +42,10 @@ def evaluate(
     timestamp_format: TimestampFormat = None,
     config: flags.Config = None,
 ) -> None:
-    """Compare models on the last points of each series, on a new instance, without training.
+    """Compare models on the last points of each series.
 
-    Every model and some statistical baselines forecast the same windows. The report has a leaderboard and a verdict: is
-    it worth it to train?
+    On a new instance, without training. Every model and some statistical baselines forecast the same windows. The
+    report has a leaderboard and a verdict: is it worth it to train?
     """
     named = flags.names(models)
     keys = {

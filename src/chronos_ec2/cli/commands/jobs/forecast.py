@@ -8,15 +8,12 @@ import typer
 
 from chronos_ec2.cli.commands.jobs import job_flags as flags
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions, with_launch_options
-from chronos_ec2.cli.commands.jobs.start import Grouping, Work, start
+from chronos_ec2.cli.commands.jobs.start import Work, start
 from chronos_ec2.cli.completion import datasets, models
 from chronos_ec2.cli.convert import TimestampFormat
+from chronos_ec2.client.group import sharded
 from chronos_ec2.domain.errors import InvalidInput
-from chronos_ec2.domain.groups.order import Purpose
 from chronos_ec2.domain.records.status import Job
-from chronos_ec2.job_config.jobs import JobConfig
-from chronos_ec2.job_config.parse import parse_config
-from chronos_ec2.services.groups.create import Variant
 
 
 @with_launch_options
@@ -61,10 +58,11 @@ def forecast(
     parallel: flags.Parallel = None,
     name: flags.GroupName = None,
 ) -> None:
-    """Forecast the points after the end of each series, on a new instance.
+    """Forecast what comes after the end of each series.
 
-    Without training, the default model forecasts data that it has never seen. Forecasts are Parquet or CSV files below
-    forecasts/ of the run; --to downloads them. With --shards several runs make a part each, with one manifest over all.
+    On a new instance. Without training, the default model forecasts data that it has never seen. Forecasts are Parquet
+    or CSV files below forecasts/ of the run; --to downloads them. With --shards several runs make a part each, with one
+    manifest over all.
     """
     keys = {
         "prediction_length": horizon,
@@ -77,16 +75,5 @@ def forecast(
     described = flags.job_config(Job.FORECAST, config, data, keys)
     if shards is None and not (parallel is None and name is None):
         raise InvalidInput("--parallel" if name is None else "--name", "is for --shards", "give --shards too")
-    group = None
-    if shards is not None:
-        at_a_time = flags.PARALLEL if parallel is None else parallel
-        group = Grouping(name, Purpose.SHARDS, shards, at_a_time, lambda one: _split(one.config, shards))
+    group = None if shards is None else sharded(shards, parallel, name)
     start(Work(described, config, None, data, future, timestamp_format, to, group=group), options)
-
-
-def _split(config: JobConfig, of: int) -> list[Variant]:
-    """A configuration for each shard. Raises InvalidInput for a forecast that cannot be split."""
-    document = config.model_dump(mode="json")
-    shards = [{"index": index, "of": of} for index in range(of)]
-    parse_config(document | {"shard": shards[0]}, "--shards")
-    return [(document | {"shard": shard}, {"shard.index": shard["index"]}) for shard in shards]

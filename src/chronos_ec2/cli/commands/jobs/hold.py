@@ -27,9 +27,10 @@ def hold(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Keep the instance of a run: the watchdog does not end it for a hang or for silence, and you pay on.
+    """Keep an instance that hangs or is silent, to look at it.
 
-    Its deadline, its cap and `kill --now` still end it, and it powers itself off when its work is done.
+    The watchdog does not end it for that, and you pay on. Its deadline, its cap and `kill --now` still end it, and it
+    powers itself off when its work is done.
     """
     span = None if for_ is None else check_span(for_, "--for", _LEAST, MAX_LIMIT)
     world = connect(environment, region, bucket)
@@ -57,7 +58,7 @@ def release(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Let go of an instance that `hold` keeps: the watchdog decides about it again as about any other."""
+    """Let go of an instance that `hold` keeps. The watchdog decides about it again as about any other."""
     world = connect(environment, region, bucket)
     run, instances = release_run(run_id, environment, world.store, world.fleet)
     ids = [one.instance_id for one in instances]

@@ -9,6 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from chronos_ec2.cli.completion import datasets
+from chronos_ec2.client.group import PARALLEL
 from chronos_ec2.client.inputs import UNNAMED
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.records.status import Job
@@ -33,7 +34,6 @@ Known = Annotated[str | None, typer.Option(help="Columns that are also known ahe
 Past = Annotated[str | None, typer.Option(help="Further columns, known for the past alone: a,b.")]
 To = Annotated[Path | None, typer.Option(help="Wait for the end, and download the results into this folder.")]
 
-PARALLEL = 4
 Parallel = Annotated[int | None, typer.Option(help=f"How many of its runs are active at a time. Default: {PARALLEL}.")]
 GroupName = Annotated[str | None, typer.Option(help="The name of the group. Default: one is made up.")]
 

@@ -7,14 +7,14 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunId, Region, connect, on_interrupt
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunOrGroup, Region, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.kill import kill as kill_run
 
 
 def kill(
-    run_id: OptionalRunId = None,
+    run_id: OptionalRunOrGroup = None,
     now: Annotated[bool, typer.Option("--now", help="Terminate the instance at once, without saving.")] = False,
     reason: Annotated[str, typer.Option(help="Goes into the record and the message.")] = "requested by the operator",
     environment: Environment = "dev",

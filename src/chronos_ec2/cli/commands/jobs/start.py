@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -14,28 +14,24 @@ import typer
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.commands.jobs.inputs import InputFinder, Inputs
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions
-from chronos_ec2.cli.commands.runs.groups import follow_group, group_results
+from chronos_ec2.cli.commands.runs.groups import follow_group
 from chronos_ec2.cli.commands.runs.monitor import follow_run
 from chronos_ec2.cli.commands.runs.results import download, download_results
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import check_target, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
 from chronos_ec2.cli.plan import Plan
-from chronos_ec2.domain.groups.order import Purpose
+from chronos_ec2.client.group import Grouping, begin, group_results
 from chronos_ec2.domain.parsing.names import check_name, counted
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
-from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import group_key
 from chronos_ec2.job_config.jobs import JobConfig
-from chronos_ec2.services.groups.create import Variant, check_group, order_group
 from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.launch import Launched, WaitsForCapacity, launch
 from chronos_ec2.services.launch.config import default_config
-from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.former import find_former
 from chronos_ec2.services.launch.prepare import Prepared
 from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
-from chronos_ec2.services.teardown import refuse_teardown
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,20 +59,6 @@ class Work:
     promote: Promote | None = None
     model_name: str = DEFAULT_MODEL
     group: Grouping | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Grouping:
-    """A group to make of a launch. `variants`: the configuration of each member, from the launch as it is planned.
-
-    `name`: None: one is made up.
-    """
-
-    name: str | None
-    purpose: Purpose
-    members: int
-    parallel: int
-    variants: Callable[[Prepared], list[Variant]]
 
 
 def start(work: Work, options: LaunchOptions) -> None:
@@ -135,18 +117,15 @@ def _begin_group(
     grouping: Grouping, request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
 ) -> str | None:
     """Plan, ask, publish, order a group and start its first members; its name, None if only the plan is asked for."""
-    orders, environment = world.groups.orders, options.environment
-    name = check_group(grouping.name, grouping.purpose, grouping.members, grouping.parallel, orders)
-    prepared, _, spec = _prepare(replace(request, lane=Lane(environment, f"{name}-0")), world, options)
+    environment = options.environment
+    name, request = grouping.first(request, world)
+    prepared, _, spec = _prepare(request, world, options)
     variants = grouping.variants(prepared)
     if spec is None:
         return None
-    spec = replace(spec, dataset=find_dataset(world.store, environment, spec.data_path))
-    group = order_group(name, grouping.purpose, spec, variants, grouping.parallel, world.clock.now())
+    group = grouping.order(name, spec, variants, world)
     with on_interrupt(f"`chronos-ec2 runs show {name}` shows what was started, `chronos-ec2 kill {name}` ends it"):
-        orders.create(group)
-        refuse_teardown(world.store, environment, world.stack.stack_id)
-        world.groups.go_on(name)
+        begin(group, world)
     uri = f"s3://{world.stack.bucket}/{group_key(environment, name, '')}"
     if options.json:
         print_json({"group": name, "uri": uri, "runs": list(group.run_ids)})

@@ -9,7 +9,8 @@ import typer
 
 from chronos_ec2.cli.commands.jobs import job_flags as flags
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions, with_launch_options
-from chronos_ec2.cli.commands.jobs.start import Grouping, Work, start
+from chronos_ec2.cli.commands.jobs.start import Work, start
+from chronos_ec2.client.group import PARALLEL, Grouping
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.groups.order import Purpose
 from chronos_ec2.job_config.defaults import resolve
@@ -38,7 +39,7 @@ def sweep(
     def variants(prepared: Prepared) -> list[Variant]:
         return [_variant(found, prepared, index) for index in range(len(found.changes))]
 
-    at_a_time = flags.PARALLEL if parallel is None else parallel
+    at_a_time = PARALLEL if parallel is None else parallel
     group = Grouping(name, Purpose.SWEEP, len(found.changes), at_a_time, variants)
     start(Work(found.config({}), found.path, data=data, group=group), options)
 

@@ -12,7 +12,16 @@ from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.commands.runs.groups import follow_group
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.monitor_screen import History, screen
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
+from chronos_ec2.cli.options import (
+    AsJson,
+    Bucket,
+    Environment,
+    Interval,
+    OptionalRunOrGroup,
+    Region,
+    connect,
+    on_interrupt,
+)
 from chronos_ec2.cli.output import as_document, console, dollars, print_json, print_waiting, print_warning, verdict_line
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.records.run import WAITING
@@ -24,7 +33,7 @@ from chronos_ec2.services.run_queries import RunView, find_run, list_instances
 
 
 def monitor(
-    run_id: OptionalRunId = None,
+    run_id: OptionalRunOrGroup = None,
     interval: Interval = 5.0,
     compact: Annotated[bool, typer.Option("--compact", help="A line for each change, as without a terminal.")] = False,
     environment: Environment = "dev",

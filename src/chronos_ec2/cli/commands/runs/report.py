@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.cli.commands.runs.groups import report_on_group
-from chronos_ec2.cli.completion import run_ids
+from chronos_ec2.cli.completion import runs_and_groups
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_json, verdict_line
 from chronos_ec2.client.report import report_of
@@ -19,7 +19,11 @@ from chronos_ec2.services.run_queries import newest_run
 
 def report(
     run_id: Annotated[
-        str | None, typer.Argument(help="A run id, see `runs`. Default: the newest run.", autocompletion=run_ids)
+        str | None,
+        typer.Argument(
+            help="A run id, see `runs`, or the name of a group. Default: the newest run.",
+            autocompletion=runs_and_groups,
+        ),
     ] = None,
     to: Annotated[Path | None, typer.Option(help="The file to write. Default: RUN/report.html.")] = None,
     open_: Annotated[bool, typer.Option("--open", help="Open it in the browser.")] = False,

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from chronos_ec2.bootstrap import OperatorWorld
-from chronos_ec2.cli.commands.runs.groups import group_results
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, connect, on_interrupt
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunOrGroup, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
+from chronos_ec2.client.group import group_results
 from chronos_ec2.domain.parsing.names import counted
 from chronos_ec2.services.groups.status import find_group
 from chronos_ec2.services.results import ResultFile, fetch_result, list_results, missing_files
@@ -18,7 +18,7 @@ from chronos_ec2.services.run_queries import find_run
 
 
 def results(
-    run_id: RunId,
+    run_id: RunOrGroup,
     to: Annotated[Path | None, typer.Option(help="The folder to write to. Default: one named like the run.")] = None,
     checkpoints: Annotated[bool, typer.Option("--checkpoints", help="The checkpoints too.")] = False,
     environment: Environment = "dev",
@@ -26,7 +26,7 @@ def results(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """Download the results of a run: model, evaluation, forecasts, plots, logs.
+    """Download what a run has left: model, scores, forecasts, logs.
 
     Of a group of shards: all of their forecasts; of a sweep: the results of the best run. Files that are there already
     are kept, so that an interrupted download goes on where it was.

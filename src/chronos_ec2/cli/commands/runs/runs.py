@@ -14,7 +14,7 @@ from rich.text import Text
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.cli.commands.runs.groups import show_group
 from chronos_ec2.cli.completion import run_ids
-from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunId, check_target, connect
+from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunOrGroup, check_target, connect
 from chronos_ec2.cli.output import (
     as_document,
     coloured_end,
@@ -50,7 +50,7 @@ def runs_by_default(
     bucket: Bucket = None,
     json: AsJson = False,
 ) -> None:
-    """List the runs of an environment, newest first; show one, compare several."""
+    """List the runs of an environment; show one, compare several."""
     if context.invoked_subcommand is None:
         list_(limit, environment, region, bucket, json)
 
@@ -84,7 +84,7 @@ def list_(
 
 @runs.command()
 def show(
-    run_id: RunId,
+    run_id: RunOrGroup,
     environment: Environment = "dev",
     region: Region = None,
     bucket: Bucket = None,
