@@ -141,8 +141,7 @@ def find_files(folder: Path) -> list[Path]:
         InvalidInput: there is none, or one of them or its folder cannot be used.
     """
     if not folder.is_dir():
-        problem = "is not a folder" if folder.exists() else "does not exist"
-        raise InvalidInput(shown(folder), problem, "name a folder or a file that holds the data")
+        raise InvalidInput(shown(folder), "is not a folder", "name the folder that holds the files")
     files = sorted(_walk(folder), key=PurePath.as_posix)
     if not files:
         raise InvalidInput(shown(folder), f"holds no {PARQUET} files", "CSV and Feather files are converted too")
