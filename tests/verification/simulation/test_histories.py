@@ -177,6 +177,21 @@ ONCE_FAILED: dict[str, Scenario] = {
         option_seconds=43.24839858779919,
         faults=(InjectedFault(FaultKind.FOREIGN_ID, 418.1688234322263),),
     ),
+    "two sweeps overlapped, the first held up while it counted the messages of the hour": Scenario(
+        106529,
+        boot=46.907052941057955,
+        training=396.6054968217585,
+        shutting_down=44.53615073639646,
+        preemptions_left=5,
+        checkpoint_after=95.75131087164664,
+        pauses=0.1,
+        lost_events=1.0,
+        faults=(
+            InjectedFault(FaultKind.FORGED_SUSPECT, 499.79408086569987),
+            InjectedFault(FaultKind.LATE_DEADLINE, 624.8797087643879),
+            InjectedFault(FaultKind.USER_CODE, 704.416168733362),
+        ),
+    ),
     "launchers of one attempt overlapped, and each started an instance": Scenario(
         1,
         preemptions_left=5,
