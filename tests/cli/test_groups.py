@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.client.group import begin
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.records.lane import Lane
@@ -235,6 +238,7 @@ def test_a_sweep_is_ranked_before_the_test_windows_which_are_shown_for_the_best_
     assert "0.13" not in shown
     ranked = [line.split()[0] for line in shown.splitlines() if line.strip().startswith("2")]
     assert ranked == [group.run_ids[index] for index in (1, 3, 0, 2)]
+    assert {one["status"] for one in document["runs"]} == {"succeeded"}
     assert run("results", "rates", "--to", "best", "--json").code == 0
     assert (tmp_path / "best" / "training.json").exists()
 
@@ -280,6 +284,15 @@ def test_the_plan_of_a_group_is_about_all_of_its_runs(run: Command) -> None:
     assert plan["group"] == {"runs": 4, "parallel": 2}
     price = max(each["usd_per_hour"] for each in plan["instance_types"])
     assert plan["worst_case"]["usd"] == pytest.approx(6 + 4 * price * 90 / 3600)
+
+
+def test_of_two_orders_of_one_name_at_the_same_time_the_second_starts_nothing(run: Command) -> None:
+    """Both have found the name free."""
+    assert run(*FORECAST, "--shards", "2", "--name", "sales", "--json").code == 0
+    second = replace(order("sales"), created_at=order("sales").created_at + timedelta(seconds=1))
+    with pytest.raises(InvalidInput, match="there is a group sales already"):
+        begin(second, world())
+    assert store().read_request("dev", second.run_ids[0]) is None
 
 
 def test_a_cap_that_does_not_pay_for_one_run_is_refused(run: Command) -> None:

@@ -19,7 +19,7 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import StackLocation
 from chronos_ec2.domain.records.reports import CleanupReport, Comparison
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.s3_keys import run_key
+from chronos_ec2.domain.records.s3_keys import group_key, run_key
 from chronos_ec2.domain.records.status import Outcome, Verdict
 from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.launch import Launcher
@@ -59,6 +59,7 @@ class GroupPlan:
         doubled: how often it comes twice.
         dies: how often an invocation dies between two calls.
         skew: how wrong a function's clock may be.
+        deleted_at: when somebody deletes its order; None: never.
     """
 
     scenario: Scenario
@@ -74,6 +75,7 @@ class GroupPlan:
     doubled: float
     dies: float
     skew: float
+    deleted_at: float | None
 
 
 def draw(seed: int) -> GroupPlan:
@@ -115,6 +117,7 @@ def draw(seed: int) -> GroupPlan:
         doubled=random.choice((0.0, 0.5)),
         dies=random.choice((0.0, 0.3)),
         skew=random.choice((0.0, 20.0)),
+        deleted_at=random.uniform(1, 2000) if random.random() < 0.05 else None,
     )  # fmt: skip
 
 
@@ -188,6 +191,8 @@ class GroupHistory(History):
         self._at(1.0, partial(self._operator, caller, lambda found: found.go_on(NAME), self._looks))
         if plan.killed_at is not None:
             self._at(plan.killed_at, self._kill)
+        if plan.deleted_at is not None:
+            self._at(plan.deleted_at, self._delete)
 
     def _is_over(self) -> Callable[[], bool]:
         ending, faults = self._oracle.ending, self._scenario.faults
@@ -225,6 +230,12 @@ class GroupHistory(History):
         if not held and self._judge.result is None:
             self._kill()
 
+    def _delete(self) -> None:
+        """Somebody deletes the order: members at work go on to their end, and no other one starts."""
+        self._system.tell("! the order is deleted")
+        self._system.objects.overwrite(group_key("dev", NAME, "order.json"), None)
+        self._judge.deleted = True
+
     def _kill(self) -> None:
         self._judge.is_killed()
 
@@ -246,7 +257,8 @@ class GroupHistory(History):
         if random.random() < plan.late:
             delays.append(random.uniform(60.0, 5400.0))
         for each in delays:
-            self._time.after(each, partial(self._invoke_launcher, run.run_id, group, LAMBDA_RETRIES))
+            # The history lasts until then: who comes when the group has ended must find nothing to do.
+            self._at(self._time.seconds + each, partial(self._invoke_launcher, run.run_id, group, LAMBDA_RETRIES))
 
     def _invoke_launcher(self, run_id: str, group: str, retries: tuple[float, ...]) -> None:
         """Lambda runs the function, and again some time after it has failed, crashed or taken too long."""

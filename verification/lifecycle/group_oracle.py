@@ -59,6 +59,8 @@ class GroupOracle(Oracle):
         super().__init__(system)
         self.found = GroupFindings()
         self.result: dict[str, Any] | None = None
+        self.deleted = False
+        """Whether somebody has deleted the order: then nobody can say how the group has ended."""
         self._group = group
         self._prefix = f"{group.environment}/groups/{group.name}/"
         self._entered: dict[str, float | None] = {}
@@ -158,6 +160,8 @@ class GroupOracle(Oracle):
         found.of_the_protocol = [text for text in self.verdicts.failed if text not in known]
         found.members, found.killed = len(self._begun), self._stopped
         found.lost += [f"{run_id} is entered and has no end" for run_id in self._unended()]
+        if self.result is None and self.deleted:
+            return
         if self.result is None:
             found.lost.append("the group has no result")
             return
@@ -175,7 +179,7 @@ class GroupOracle(Oracle):
     def _unended(self) -> list[str]:
         """The members that have no final record, of which a kill may leave those that never held a lane."""
         without = self._entered.keys() - self._final.keys()
-        return sorted(without & self._begun.keys() if self._stopped else without)
+        return sorted(without & self._begun.keys() if self._stopped or self.deleted else without)
 
     def _must_have_a_reason(self, left: int, succeeded: int) -> None:
         """Members were never entered: the group was killed, a shard has failed, money or time were too short."""

@@ -11,14 +11,14 @@ from typing import Any
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.client.run import RunHandle, fetch, read_forecasts
-from chronos_ec2.domain.errors import InvalidInput, RunUnsuccessful
+from chronos_ec2.domain.errors import InvalidInput, LostRace, RunUnsuccessful
 from chronos_ec2.domain.groups.order import Group, Purpose, check_group_name
 from chronos_ec2.domain.groups.result import Result
 from chronos_ec2.domain.parsing.names import did_you_mean
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import parse_config
-from chronos_ec2.services.groups.create import Variant, check_group, order_group
+from chronos_ec2.services.groups.create import Variant, check_group, name_taken, order_group
 from chronos_ec2.services.groups.status import GroupView, find_group
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.launch.lane import refuse_if_busy
@@ -71,8 +71,11 @@ def sharded(shards: int, parallel: int | None = None, name: str | None = None) -
 
 
 def begin(group: Group, world: OperatorWorld) -> None:
-    """Order a group, and start the first of its runs. Raises LostRace if there is one of its name by now."""
-    world.groups.orders.create(group)
+    """Order a group, and start the first of its runs. Raises InvalidInput if there is one of its name by now."""
+    try:
+        world.groups.orders.create(group)
+    except LostRace as error:
+        raise name_taken(group.name) from error
     refuse_teardown(world.store, group.environment, world.stack.stack_id)
     world.groups.go_on(group.name)
 

@@ -33,8 +33,13 @@ def check_group(name: str | None, purpose: Purpose, members: int, parallel: int,
     check_number(parallel, "--parallel", 1, MAX_MEMBERS)
     chosen = check_group_name(f"{purpose}-{secrets.token_hex(3)}" if name is None else name, "--name")
     if orders.taken(chosen):
-        raise InvalidInput("--name", f"there is a group {chosen} already", "choose another one, or leave it out")
+        raise name_taken(chosen)
     return chosen
+
+
+def name_taken(name: str) -> InvalidInput:
+    """What somebody hears whose group cannot have its name."""
+    return InvalidInput("--name", f"there is a group {name} already", "choose another one, or leave it out")
 
 
 def order_group(

@@ -38,8 +38,11 @@ class MemberView:
 
     @property
     def status(self) -> str:
-        """What became of it."""
-        return "not started" if self.run is None else str(self.run.run.status)
+        """How it has ended, or where it is."""
+        if self.run is None:
+            return "not started"
+        run = self.run.run
+        return str(run.verdict.outcome if run.verdict else run.status)
 
 
 @dataclass(frozen=True, slots=True)
