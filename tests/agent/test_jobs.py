@@ -227,11 +227,21 @@ def test_a_model_that_has_changed_ends_the_run_before_it_is_loaded(
     assert "forecasts/manifest.json" not in world.names()
 
 
-def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
-    world: World, tmp_path: Path, model: ModelReference
-) -> None:
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, ModelReference]:
+    """An evaluation at its end, and its model. Nobody may write into its world."""
+    world, folder = World(), tmp_path_factory.mktemp("evaluation")
+    put_toy_series(world, folder)
+    model = a_model(world, folder)
     launch(world, EVALUATE, job=Job.EVALUATE, models=(model,))
-    assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
+    assert run_to_end(world, a_workdir(folder)) == SUCCEEDED
+    return world, model
+
+
+def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
+    evaluation: tuple[World, ModelReference],
+) -> None:
+    world, _ = evaluation
     training, verdict = world.document("training.json"), the_run(world).verdict
     assert verdict is not None
     assert verdict.message == training["comparison"]["verdict"]["sentence"]
@@ -239,7 +249,14 @@ def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
     assert {"eval/report.md", "eval/report.json", "eval/series.parquet", "forecasts.parquet"} < world.names()
     assert not any(name.startswith("models/") for name in world.names())
 
-    # What an instance leaves that is lost after its only model: the next one loads none, and says the same.
+
+@pytest.mark.thorough
+def test_another_attempt_loads_no_model_that_is_scored_and_says_the_same(
+    evaluation: tuple[World, ModelReference], tmp_path: Path
+) -> None:
+    """In `make test` its parts stand alone: the next attempt of a forecast, and an interrupted comparison."""
+    world, model = evaluation
+    training = world.document("training.json")
     following, lost = World(), world.memory.objects
     for key, _ in lost.keys(""):
         if key.startswith("cached-datasets/") or "/checkpoints/" in key:
