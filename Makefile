@@ -116,7 +116,8 @@ evidence: venv ## Prove the guarantees again, up to an hour: HISTORIES=20000 for
 	$(BIN)/python -m verification --histories $(HISTORIES)
 
 .PHONY: agent-faults
-agent-faults: venv ## Inject faults into instances in containers: build/agent.json
+agent-faults: venv ## Inject faults into forecasts, and into instances in containers: build/agent.json
+	$(BIN)/python -m verification.agent.interrupted_forecasts
 	$(BIN)/python -m verification.instance_faults.faults
 
 .PHONY: torn-uploads
