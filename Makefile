@@ -6,7 +6,8 @@ SHELL := /bin/bash
 .DELETE_ON_ERROR:
 
 PYTHON ?= python3
-WORKERS ?= 2
+# One more than CI has cores: tests wait, above all those on the embedded AWS.
+WORKERS ?= 3
 HISTORIES ?= 1000000
 VENV := .venv
 BIN := $(VENV)/bin
@@ -17,6 +18,8 @@ export SAM_CLI_TELEMETRY := 0
 # A user's own pip settings that would keep it from installing into an environment or a folder.
 export PIP_USER := 0
 export PIP_REQUIRE_VIRTUALENV := 0
+# Without byte code each process that a test or a demo starts would compile all that it imports.
+export PYTHONDONTWRITEBYTECODE :=
 
 .PHONY: help
 help: ## Show this list
@@ -64,11 +67,11 @@ screens: venv ## Draw the pictures of docs/img from real runs, and measure the c
 	$(BIN)/python -m tools.screens
 
 .PHONY: test
-test: venv ## Run the tests, in WORKERS=2 processes
+test: venv ## Run the tests, in WORKERS=3 processes
 	$(BIN)/python -m pytest -n $(WORKERS) -m 'not thorough' --policy-calls=$(CALLS)
 
 .PHONY: test-thorough
-test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=2 processes
+test-thorough: venv ## Run the tests that `make test` leaves out, in WORKERS=3 processes
 	$(BIN)/python -m pytest -n $(WORKERS) -m thorough
 
 .PHONY: check
@@ -113,7 +116,8 @@ evidence: venv ## Prove the guarantees again, up to an hour: HISTORIES=20000 for
 	$(BIN)/python -m verification --histories $(HISTORIES)
 
 .PHONY: agent-faults
-agent-faults: venv ## Inject faults into instances in containers: build/agent.json
+agent-faults: venv ## Inject faults into forecasts, and into instances in containers: build/agent.json
+	$(BIN)/python -m verification.agent.interrupted_forecasts
 	$(BIN)/python -m verification.instance_faults.faults
 
 .PHONY: torn-uploads

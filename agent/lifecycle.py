@@ -101,7 +101,8 @@ class AgentRun:
         """Go through all phases, and return the exit code. Raises Fenced."""
         ctx = self._ctx
         self._data.find_checkpoints()
-        with HeartbeatThread(ctx.lease.tick, ctx.request.limits.heartbeat_retry.total_seconds()):
+        retry = ctx.request.limits.heartbeat_retry.total_seconds()
+        with HeartbeatThread(ctx.lease.tick, retry, ctx.progress.news):
             with ExitStack() as threads:
                 threads.enter_context(self._packages)
                 threads.enter_context(ctx.gpu_utilisation)

@@ -45,6 +45,7 @@ os.environ |= {
 
 
 MODELS = create_loader()
+gc.disable()  # while tests are collected: what the imports make stays
 
 
 class RecordingSession(Session):
@@ -89,14 +90,24 @@ def calls() -> Iterator[Recorder]:
 
 pytest_plugins = ["tests.template.used_rights"]
 
-EMBEDDED = ("tests/containers/", "tests/contract/test_setup_checks.py", "tests/end_to_end/", "tests/local/test_ec2")
-LONGEST = (
+END_TO_END = "tests/end_to_end/test_"
+SLOW_ENDINGS = f"{END_TO_END}slow_endings.py"
+BESIDE_THE_RUNS = (
+    f"{END_TO_END}embedded_aws.py::test_a_second_launch",  # launches all runs
     "tests/containers/",
-    "tests/end_to_end/test_embedded_aws.py::test_a_second_launch",  # launches all runs
     "tests/contract/test_setup_checks.py",
-    "tests/end_to_end/test_embedded_aws.py",
-    "tests/end_to_end/test_deployment.py",
+    f"{END_TO_END}embedded_aws.py",
+    f"{END_TO_END}deployment.py",
+    f"{END_TO_END}events.py",
+    SLOW_ENDINGS,
+)
+"""What is tested on the embedded AWS of the runs, in this order."""
+LONGEST = (
+    *BESIDE_THE_RUNS,
     "tests/end_to_end/",
+    "tests/verification/simulation/test_histories.py",
+    "tests/verification/test_model.py",
+    "tests/local/test_retraining_demo.py",
     "tests/agent/test_jobs.py",
     "tests/agent/test_lifecycle.py",
     "tests/verification/",
@@ -113,11 +124,15 @@ LONGEST = (
 
 
 class Scheduling(LoadScopeScheduling):
-    """A worker takes a file at a time, or everything that shares the embedded AWS, which is started once."""
+    """A worker takes a file at a time, or everything that shares an embedded AWS.
+
+    There are two of them, because their tests mostly wait: one with the runs, one for whoever has an operator's day.
+    """
 
     def _split_scope(self, nodeid: str) -> str:
-        embedded = nodeid.startswith(EMBEDDED) or "[embedded" in nodeid
-        return "embedded AWS" if embedded else nodeid.split("::", 1)[0]
+        if nodeid.startswith(BESIDE_THE_RUNS) or "[embedded" in nodeid:
+            return "embedded AWS with runs"
+        return "embedded AWS" if nodeid.startswith(END_TO_END) else nodeid.split("::", 1)[0]
 
 
 @pytest.hookimpl(optionalhook=True)
@@ -126,21 +141,27 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> LoadScopeSch
     return Scheduling(config, log)
 
 
+def _place(nodeid: str) -> int:
+    """When a test runs. Ends of runs that take minutes are looked at last: meanwhile other tests run."""
+    if nodeid.startswith(SLOW_ENDINGS):
+        return len(LONGEST) + 1
+    return next((n for n, place in enumerate(LONGEST) if nodeid.startswith(place)), len(LONGEST))
+
+
 @pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     for item in items:
         if item.get_closest_marker("embedded_aws"):
             item.add_marker("thorough")
-    # The embedded AWS first. There, runs whose end takes minutes are looked at last: meanwhile other tests run.
-    items.sort(
-        key=lambda item: next((n for n, place in enumerate(LONGEST) if item.nodeid.startswith(place)), len(LONGEST))
-    )
+    items.sort(key=lambda item: _place(item.nodeid))
 
 
 def pytest_collection_finish() -> None:
     """Keep what the imports made out of later garbage collections, which accelerate asks for after each training."""
     gc.collect()
     gc.freeze()
+    gc.set_threshold(50_000, 20, 100)  # a tenth of the time of a simulation went into collections
+    gc.enable()
 
 
 @pytest.fixture(scope="session")

@@ -20,8 +20,9 @@ def oversized(root: Path) -> list[str]:
     lines = {path: len(text.splitlines()) for path, text in modules.items()}
     plain = [path for path in modules if path.name != "__init__.py"]
     folders = Counter(path.parent.relative_to(root) for path in plain)
-    users = Counter(name for path, text in modules.items() for name in imports(text) if name != dotted(path, root))
     short = [path for path in plain if lines[path] < FEW_LINES and path.name != "__main__.py"]
+    importing = modules.items() if short else ()
+    users = Counter(name for path, text in importing for name in imports(text) if name != dotted(path, root))
     return [
         *(f"{path.relative_to(root)} has {count} lines" for path, count in lines.items() if count > LINES),
         *(f"{folder} has {count} modules" for folder, count in folders.items() if count > MODULES),

@@ -9,6 +9,7 @@ import ast
 import re
 from collections import defaultdict
 from collections.abc import Iterator, Mapping
+from functools import cache
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[1]
@@ -22,6 +23,7 @@ _INTERNAL = {"LostRace", "Fenced", "EndedByWatchdog", "Stopped", "InvalidDocumen
 """Errors that no person meets: they end an agent, or make the watchdog look again."""
 
 
+@cache
 def error_classes() -> set[str]:
     """The names of our error classes, from all modules that people's errors come from."""
     bases = {
@@ -36,6 +38,7 @@ def error_classes() -> set[str]:
     return found - _ROOTS - _INTERNAL
 
 
+@cache
 def usual_hints() -> dict[str, str]:
     """The hint of each class that has one for all of its errors, or whose base has."""
     found: dict[str, str] = {}
@@ -52,6 +55,7 @@ def usual_hints() -> dict[str, str]:
     return found
 
 
+@cache
 def errors() -> dict[str, list[tuple[str, str]]]:
     """By class, the words of each error and of its hint, sorted."""
     classes, usual, found = error_classes(), usual_hints(), defaultdict(set)
@@ -94,11 +98,10 @@ def with_errors(document: str) -> str:
     return document.partition(HEADING)[0].rstrip() + "\n\n" + as_markdown()
 
 
-def _trees() -> Iterator[ast.Module]:
-    for folder in _PEOPLE_SEE:
-        for path in sorted((ROOT / folder).rglob("*.py")):
-            if not str(path.relative_to(ROOT)).startswith(_NOT_SEEN):
-                yield ast.parse(path.read_text())
+@cache
+def _trees() -> list[ast.Module]:
+    paths = (path for folder in _PEOPLE_SEE for path in sorted((ROOT / folder).rglob("*.py")))
+    return [ast.parse(path.read_text()) for path in paths if not str(path.relative_to(ROOT)).startswith(_NOT_SEEN)]
 
 
 def _calls(node: ast.AST, values: Mapping[str, ast.expr]) -> Iterator[tuple[ast.Call, Mapping[str, ast.expr]]]:

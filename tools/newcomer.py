@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import re
 import subprocess
+import sys
 import tempfile
 import time
 from datetime import date, timedelta
@@ -44,6 +45,14 @@ def follow(lines: list[str], checkout: Path) -> None:
     subprocess.run(["bash", "-c", _STOPS_AT_AN_ERROR + "set -x\n" + "\n".join(lines)], cwd=checkout, check=True)
 
 
+def missing(checkout: Path) -> str:
+    """What the first steps should have left in a checkout and have not; empty if all is there."""
+    if not (checkout / "ahead" / "forecasts" / "manifest.json").is_file():
+        return "no forecast was downloaded"
+    reports = [path.read_text() for path in checkout.glob("2*/report.html")]
+    return "" if len(reports) == 1 and "Succeeded." in reports[0] else "no report says that the training has succeeded"
+
+
 def main() -> None:
     """Clone the checkout, and follow README there."""
     parser = argparse.ArgumentParser(description=main.__doc__)
@@ -54,6 +63,8 @@ def main() -> None:
         subprocess.run(["git", "clone", "--quiet", ROOT.as_uri(), str(clone)], check=True)
         write_own_file(clone / OWN)
         follow(first_steps((clone / "README.md").read_text()), clone)
+        if problem := missing(clone):
+            sys.exit(problem)
     print(f"README's first steps: done in {time.monotonic() - began:.0f} s")
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable, Mapping, Sequence, Sized
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
 from zoneinfo import ZoneInfo
@@ -11,7 +11,7 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from agent.data.findings import EXAMPLES, Finding, Findings, setting_for
-from agent.data.ingest.parts import Part, open_parts
+from agent.data.ingest.parts import Part, alike, open_parts
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
@@ -29,9 +29,10 @@ def check_columns(parts: Sequence[Part], data: Data, findings: Findings) -> int:
     Raises:
         InvalidInput: names file and column.
     """
+    groups = alike(parts)
     for role, allows in _ROLES.items():
         for column in getattr(data, role) if role != "timestamp" else [data.timestamp]:
-            _check_column(parts, column, role, allows)
+            _check_column(groups, column, role, allows)
     _check_zones(parts, data, findings)
     return sum(part.rows for part in parts)
 
@@ -55,7 +56,7 @@ def is_text(kind: pa.DataType) -> bool:
 
 def common_time(parts: Sequence[Part], column: str) -> pa.DataType:
     """int64, or a timestamp with the finest unit, in the common zone, or in UTC if zones differ."""
-    kinds = [value_type(field.type) for part in parts if (field := part.field(column)) is not None]
+    kinds = [value_type(field.type) for part, *_ in alike(parts) if (field := part.field(column)) is not None]
     known = [kind for kind in kinds if not pa.types.is_null(kind)]
     if known and pa.types.is_integer(known[0]):
         return pa.int64()
@@ -67,7 +68,7 @@ def common_time(parts: Sequence[Part], column: str) -> pa.DataType:
 
 def stored_time(parts: Sequence[Part], column: str, common: pa.DataType) -> pa.DataType:
     """The type of the times for outputs: dates if they are dates in all files, else the common one."""
-    kinds = {field.type for part in parts if (field := part.field(column)) is not None}
+    kinds = {field.type for part, *_ in alike(parts) if (field := part.field(column)) is not None}
     only = kinds.pop() if len(kinds) == 1 else common
     return only if pa.types.is_date(only) else common
 
@@ -89,10 +90,11 @@ def names_of(paths: Iterable[Part]) -> str:
     return ", ".join(one_line(part.name, 80) for part in islice(paths, EXAMPLES))
 
 
-def _check_column(parts: Sequence[Part], column: str, role: str, allows: Callable[[pa.DataType], bool]) -> None:
+def _check_column(groups: Sequence[list[Part]], column: str, role: str, allows: Callable[[pa.DataType], bool]) -> None:
     """Check that each file has the column once, with a type its role allows, and that all types are of one kind."""
     kinds: dict[str, list[Part]] = {}
-    for part in parts:
+    for group in groups:
+        part = group[0]
         field = part.field(column)
         if field is None:
             names = one_line(", ".join([*part.schema.names, *part.keys]), 160)
@@ -112,15 +114,17 @@ def _check_column(parts: Sequence[Part], column: str, role: str, allows: Callabl
             raise InvalidInput(part.name, problem, _HINTS[role](kind))
         # Items are read as text if their types differ; a column without any value has no kind.
         if role != "item_id" and not pa.types.is_null(kind):
-            kinds.setdefault(_kind(kind), []).append(part)
+            kinds.setdefault(_kind(kind), []).extend(group)
     if len(kinds) > 1:
-        problem = "; ".join(f"{kind} in {_of_files(group, parts)}" for kind, group in _rarest_first(kinds))
+        count = sum(map(len, groups))
+        problem = "; ".join(f"{kind} in {_of_files(group, count)}" for kind, group in _rarest_first(kinds))
         raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be of one kind in all files")
 
 
 def _check_zones(parts: Sequence[Part], data: Data, findings: Findings) -> None:
     zones: dict[str, list[Part]] = {}
-    for part in parts:
+    for group in alike(parts):
+        part = group[0]
         field = part.field(data.timestamp)
         if field is None or pa.types.is_null(field.type):
             continue
@@ -128,9 +132,9 @@ def _check_zones(parts: Sequence[Part], data: Data, findings: Findings) -> None:
         if zone is not None and not _known_zone(zone):
             problem = f"column {data.timestamp!r} is in the time zone {one_line(field.type.tz, 40)!r}, which is unknown"
             raise InvalidInput(part.name, problem, "write its times in UTC or in a zone such as Europe/Berlin")
-        zones.setdefault(f"in {zone}" if zone else "without a zone", []).append(part)
+        zones.setdefault(f"in {zone}" if zone else "without a zone", []).extend(group)
     if len(zones) > 1:
-        problem = "; ".join(f"times {zone} in {_of_files(group, parts)}" for zone, group in _rarest_first(zones))
+        problem = "; ".join(f"times {zone} in {_of_files(group, len(parts))}" for zone, group in _rarest_first(zones))
         remedy = setting_for("zones", "utc treats times as instants, those without a zone as UTC")
         counts = {zone: len(group) for zone, group in zones.items()}
         findings.report(Finding("zones", f"column {data.timestamp!r}", problem, remedy, counts))
@@ -160,8 +164,8 @@ def _rarest_first(groups: Mapping[str, list[Part]]) -> list[tuple[str, list[Part
     return sorted(groups.items(), key=lambda group: len(group[1]))
 
 
-def _of_files(group: Sequence[Part], all_files: Sized) -> str:
-    return f"{len(group)} of {len(all_files)} files, for instance {names_of(group)}"
+def _of_files(group: Sequence[Part], count: int) -> str:
+    return f"{len(group)} of {count} files, for instance {names_of(group)}"
 
 
 def _kind(kind: pa.DataType) -> str:

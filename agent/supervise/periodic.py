@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import logging
+import threading
 from collections.abc import Callable
+from types import TracebackType
 
 from agent.background import Background
 from chronos_ec2.domain.errors import Fenced
@@ -13,15 +15,27 @@ _log = logging.getLogger(__name__)
 
 
 class HeartbeatThread(Background):
-    """Calls `tick`, which returns the seconds until the next call, until the context ends."""
+    """Calls `tick`, which returns the seconds until the next call, until the context ends.
 
-    def __init__(self, tick: Callable[[], float], join_seconds: float) -> None:
+    Setting `wake` calls it at once.
+    """
+
+    def __init__(self, tick: Callable[[], float], join_seconds: float, wake: threading.Event | None = None) -> None:
         super().__init__("heartbeat", join_seconds)
         self._tick = tick
+        self._wake = threading.Event() if wake is None else wake
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._over.set()
+        self._wake.set()
+        super().__exit__(kind, error, trace)
 
     def _run(self) -> None:
-        while not self._over.wait(self._tick()):
-            pass
+        while not self._over.is_set():
+            self._wake.wait(self._tick())
+            self._wake.clear()
 
 
 class PeriodicTask(Background):

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
-import boto3
 import pytest
 
 from chronos_ec2.aws.clients import client
@@ -19,6 +18,7 @@ from chronos_ec2.testing.aws_server import BUCKET
 from chronos_ec2.testing.builders import a_run
 from tests.cli.conftest import Command
 from tests.model_hub import FILES, MemoryHub
+from tests.template.calls import aside
 
 pytestmark = pytest.mark.usefixtures("data", "hub")
 NAME, TRAINED = "amazon/chronos-2", "20260131T100000Z-00000a"
@@ -42,7 +42,7 @@ def trained(deployed: str) -> str:
 
 def put(name: str, body: bytes, run_id: str) -> None:
     """Write as the watchdog or an instance does, which nobody asks the operator's rights for."""
-    boto3.Session().client("s3").put_object(Bucket=BUCKET, Key=run_key("dev", run_id, name), Body=body)
+    aside("s3").put_object(Bucket=BUCKET, Key=run_key("dev", run_id, name), Body=body)
 
 
 def read(key: str) -> Any:
@@ -290,7 +290,7 @@ def test_results_are_downloaded_once_the_run_is_over(
 ) -> None:
     def conclude(_seconds: float) -> None:
         """What agent and watchdog do meanwhile."""
-        s3 = boto3.Session().client("s3")
+        s3 = aside("s3")
         lock = json.loads(s3.get_object(Bucket=BUCKET, Key="dev/system-state.json")["Body"].read())
         run_id, now = lock["run_id"], datetime.fromisoformat(lock["created_at"])
         ended = a_run(

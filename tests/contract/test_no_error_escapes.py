@@ -19,7 +19,9 @@ import urllib3.exceptions
 from botocore.awsrequest import AWSResponse
 from botocore.config import Config
 from botocore.credentials import DeferredRefreshableCredentials
+from botocore.httpsession import URLLib3Session
 from botocore.model import OperationModel
+from moto.core.botocore_stubber import MockRawResponse
 
 import chronos_ec2.aws
 from chronos_ec2.aws.clients import client
@@ -88,9 +90,10 @@ OF_PARTS = {
 
 @dataclass
 class Wire:
-    """AWS, with a fault on the way. Everything else is moto's answer."""
+    """AWS, with a fault on the way. Everything else is moto's answer, for which it is asked once."""
 
     template: str
+    subnets: tuple[str, ...]
     folder: Path
     session: Any
     operation: str = ""
@@ -100,6 +103,7 @@ class Wire:
     asked: list[tuple[str, OperationModel]] = field(default_factory=list)
     doomed_exists: bool = False
     _clients: dict[str, Any] = field(default_factory=dict)
+    _answers: dict[tuple[str, str, object], AWSResponse] = field(default_factory=dict)
 
     def client(self, service: str) -> Any:
         if service not in self._clients:
@@ -122,7 +126,16 @@ class Wire:
             return raw_answer(request.url, OF_PARTS[operation], 200, ETag='"e"')
         if operation == "DeleteStack":
             self.doomed_exists = False
-        return None
+        return None if ".cloudformation." in event_name else self._answered(operation, request)
+
+    def _answered(self, operation: str, request: Any) -> AWSResponse | None:
+        if not isinstance(request.body, bytes | str | None):
+            return None
+        asked = (operation, request.url, request.body)
+        if asked not in self._answers:
+            self._answers[asked] = URLLib3Session().send(request)
+        found = self._answers[asked]
+        return AWSResponse(found.url, found.status_code, found.headers, MockRawResponse(found.content))
 
     def credentials(self) -> dict[str, str]:
         if self.fetching:
@@ -144,7 +157,8 @@ def wire(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Wire]:
         network = deploy_outputs()
         core = botocore.session.Session()
         core.register_component("data_loader", MODELS)
-        wire = Wire(network.launch_template, tmp_path_factory.mktemp("files"), boto3.Session(botocore_session=core))
+        session, folder = boto3.Session(botocore_session=core), tmp_path_factory.mktemp("files")
+        wire = Wire(network.launch_template, network.subnets, folder, session)
         core._credentials = DeferredRefreshableCredentials(wire.credentials, "custom-process", lambda: wire.now)
         wire.client("logs").create_log_group(logGroupName=GROUP)
         wire.client("s3").put_object(Bucket=BUCKET, Key="dev/there", Body=b"there")
@@ -181,8 +195,7 @@ def _checks(wire: Wire) -> StackSetupChecks:
 
 
 def _launch_checks(wire: Wire) -> Ec2LaunchChecks:
-    subnets = client("ec2").describe_subnets()["Subnets"]
-    return Ec2LaunchChecks(wire.client, wire.template, [subnet["SubnetId"] for subnet in subnets])
+    return Ec2LaunchChecks(wire.client, wire.template, wire.subnets)
 
 
 def _prices(wire: Wire) -> AwsPrices:

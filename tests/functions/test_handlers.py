@@ -25,6 +25,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
 from chronos_ec2.observability import log_report
 from chronos_ec2.services.watchdog.reconcile import Report
+from chronos_ec2.testing import Environment
 from chronos_ec2.testing.aws_server import start_instance, store
 from chronos_ec2.testing.builders import RUN_ID, a_run
 from tests.functions.conftest import CONTEXT, watchdog_that_cannot_notify
@@ -171,11 +172,22 @@ def test_an_event_for_nobody_is_ignored(handle: Any, function: str) -> None:
         assert not released(), event
 
 
-def test_the_sweep_reconciles_whatever_its_event_says(handle: Any) -> None:
+def test_the_sweep_releases_the_lock_of_a_finished_run(handle: Any) -> None:
+    a_finished_run()
+    handle("sweep", "sweep-tick.json")
+    assert released()
+
+
+def test_the_sweep_reconciles_whatever_its_event_says(monkeypatch: pytest.MonkeyPatch) -> None:
+    env, sweep = Environment(), importlib.import_module("functions.sweep")
+    monkeypatch.setattr(sweep, "reconciler", lambda: env.watchdog)
     for event in ALL_EVENTS:
-        a_finished_run()
-        handle("sweep", event)
-        assert released(), event
+        launched = env.launch()
+        env.claim(launched)
+        env.end(Outcome.SUCCEEDED, Cause.COMPLETED)
+        env.power_off(launched)
+        sweep.handler(json.loads((EVENTS / event).read_text()), CONTEXT)
+        assert env.settled, event
 
 
 def test_a_sweep_with_a_failed_lane_reconciles_the_others_and_fails(

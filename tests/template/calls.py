@@ -31,16 +31,20 @@ THE_DEPLOYERS = frozenset({"cloudformation:DeleteStack"})
 # --- what a call names, as EC2 and IAM have it -------------------------------------------------------------------
 
 
+def aside(service: str) -> Any:
+    """A client of a session of its own, so that nobody hears of what it is asked."""
+    return _aside(service, os.environ.get("AWS_ENDPOINT_URL"))
+
+
 @cache
 def _aside(service: str, _endpoint: str | None) -> Any:
-    """A client of a session of its own, so that nobody hears of what it is asked."""
     return boto3.Session().client(service)
 
 
 def _described(operation: str, kind: str, **which: Any) -> Mapping[str, Any]:
     """The one thing that a `describe` finds, empty if there is none."""
     try:
-        found = getattr(_aside("ec2", os.environ.get("AWS_ENDPOINT_URL")), operation)(**which)[kind]
+        found = getattr(aside("ec2"), operation)(**which)[kind]
     except ClientError:
         return {}
     return dict(found[0]) if found else {}
@@ -82,8 +86,7 @@ def _template(template_id: str) -> dict[str, Any]:
 
 
 def _roles(profile_arn: str) -> list[str]:
-    iam = _aside("iam", os.environ.get("AWS_ENDPOINT_URL"))
-    profile = iam.get_instance_profile(InstanceProfileName=profile_arn.rpartition("/")[2])["InstanceProfile"]
+    profile = aside("iam").get_instance_profile(InstanceProfileName=profile_arn.rpartition("/")[2])["InstanceProfile"]
     return [role["Arn"] for role in profile["Roles"]]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
 from dataclasses import replace
 from datetime import timedelta
@@ -180,6 +181,26 @@ def test_the_thread_sends_heartbeats_until_the_context_ends() -> None:
         assert thread.alive
     assert not thread.alive
     assert lease.sender.sent >= 3
+
+
+def test_the_first_checkpoint_is_told_at_once() -> None:
+    """A run that is lost before a heartbeat has told of its checkpoint ends."""
+    told, progress = threading.Semaphore(0), Progress()
+    ages: list[timedelta | None] = []
+
+    def tick() -> float:
+        ages.append(progress.snapshot().checkpoint_age)
+        told.release()
+        return 3600.0
+
+    with HeartbeatThread(tick, 1, progress.news):
+        assert told.acquire(timeout=60)
+        progress.checkpointed()
+        assert told.acquire(timeout=60)
+        progress.checkpointed()
+    assert ages[0] is None
+    assert ages[1] is not None
+    assert len(ages) == 2
 
 
 def test_systemd_is_pinged_even_if_heartbeats_fail(

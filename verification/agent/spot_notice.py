@@ -15,7 +15,6 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
-from http.server import ThreadingHTTPServer
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -28,7 +27,7 @@ from chronos_ec2.domain.records.checkpoint import MANIFEST
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.s3_keys import run_key, shared_key
 from chronos_ec2.domain.records.status import Cause
-from chronos_ec2.local.ec2.imds import Metadata, metadata
+from chronos_ec2.local.ec2.imds import announce_interruption, metadata, server_of
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.checkpoints import stored_checkpoints
 from chronos_ec2.services.launch import Launched, LaunchSpec, launch
@@ -65,7 +64,7 @@ def measure(megabytes: int, scratch: Path) -> SpotNotice:
         try:
             _wait(agent, lambda: _step(store, launched) > 0)
             begin = time.monotonic()
-            _send_notice(answers)
+            announce_interruption(answers, time.time())
             prefix = run_key(_LANE.environment, launched.run_id, "checkpoints/")
             _wait(agent, lambda: any(key.endswith(MANIFEST) for key, _ in store.objects.keys(prefix)))
             seconds = time.monotonic() - begin
@@ -114,18 +113,9 @@ def _agent(launched: Launched, workdir: Path, endpoint: str) -> subprocess.Popen
     return subprocess.Popen(command, env=os.environ | imds, stderr=subprocess.DEVNULL)
 
 
-def _send_notice(answers: Path) -> None:
-    notice = {"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(time.time() + 120))}
-    draft = answers.with_suffix(".draft")
-    known = json.loads(answers.read_text())
-    draft.write_text(json.dumps(known | {"meta-data/spot/instance-action": json.dumps(notice)}))
-    draft.replace(answers)
-
-
 @contextmanager
 def _metadata_service(answers: Path) -> Iterator[str]:
-    handler = type("Answers", (Metadata,), {"source": answers, "log_message": lambda *_: None})
-    with ThreadingHTTPServer(("127.0.0.1", 0), handler) as server:
+    with server_of(answers) as server:
         threading.Thread(target=server.serve_forever, args=[0.05], daemon=True).start()
         yield f"http://127.0.0.1:{server.server_port}"
         server.shutdown()

@@ -91,10 +91,16 @@ class _Environment(Environment):
     relaunchers_die: dict[Lane, int]
     on_follow: Callable[[Run, str], None]
     """Whoever invokes the launcher function with a run that a schedule goes on after."""
+    on_advance: Callable[[Run, str], None]
+    """The same for a group."""
 
     def follow(self, run: Run, schedule: str) -> None:
         """The launcher function is asked for what follows a run."""
         self.on_follow(run, schedule)
+
+    def advance(self, run: Run, group: str) -> None:
+        """The launcher function is asked to go on with a group."""
+        self.on_advance(run, group)
 
     def begin_launch(self, lane: Lane, dies_after: int | None) -> None:
         """Somebody launches in a lane, and crashes after so many fault points."""
@@ -281,7 +287,8 @@ class System:
 
     def near_a_limit(self, instance_id: str) -> bool:
         """Whether deadline or cap allow to end an instance now."""
-        soon, one, cap = self.time.seconds + GRACE, self.fleet.bill[instance_id], self.scenario.max_cost
+        soon, one = self.time.seconds + GRACE, self.fleet.bill[instance_id]
+        cap = self.ledger.cap(one.run_id)
         deadlines = self.ledger.deadlines(one.run_id)
         if deadlines is None or soon >= deadlines[0]:
             return deadlines is not None

@@ -9,7 +9,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 from pyarrow.fs import LocalFileSystem
 
-from agent.data.ingest.parts import Part
+from agent.data.ingest.parts import Part, alike
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 
@@ -22,10 +22,11 @@ def batches(parts: Sequence[Part], names: Sequence[str]) -> Iterator[tuple[int, 
     """Yields the number of a file and its next rows by column, in order. Raises InvalidInput for a damaged file."""
     import pyarrow.dataset as ds  # noqa: PLC0415 - imports pandas, which would delay the claim
 
-    def layout(number: int) -> list[tuple[str, pa.DataType]]:
-        return [(name, field.type) for name in names if (field := parts[number].stored.get(name)) is not None]
-
-    for _, group in groupby(range(len(parts)), layout):
+    layouts = {
+        id(one.stored): [(name, field.type) for name in names if (field := one.stored.get(name)) is not None]
+        for one, *_ in alike(parts)
+    }
+    for _, group in groupby(range(len(parts)), lambda number: layouts[id(parts[number].stored)]):
         numbers = list(group)
         first = parts[numbers[0]]
         stored = [name for name in names if name in first.stored]

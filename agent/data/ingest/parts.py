@@ -6,7 +6,6 @@ import re
 from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 from urllib.parse import unquote
@@ -22,34 +21,25 @@ from chronos_ec2.job_config.data import Data
 _THREADS = 8
 """Files opened at a time."""
 _NO_KEY = "__HIVE_DEFAULT_PARTITION__"
+_ARROW_SCHEMA = b"ARROW:schema"
+"""In the footer of a file that Arrow has written: types that Parquet does not have."""
 _INTEGER = re.compile(r"0|-?[1-9]\d{0,17}")
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, slots=True)
 class Part:
-    """A Parquet file with rows. `keys`: the columns in the names of its folders, NAME=VALUE, as Arrow scalars."""
+    """A Parquet file with rows, of which it has at least one.
+
+    `schema`: the types as they were written; `stored`: the columns by name, of those with the same name the first.
+    Files with the same columns share both. `keys`: the columns in its folders' names, NAME=VALUE, as Arrow scalars.
+    """
 
     path: Path
     fragment: Any
-    metadata: pq.FileMetaData
+    rows: int
+    schema: pa.Schema
+    stored: Mapping[str, pa.Field]
     keys: Mapping[str, Any]
-
-    @cached_property
-    def schema(self) -> pa.Schema:
-        """The types as they were written."""
-        schema: pa.Schema = self.metadata.schema.to_arrow_schema()
-        return schema
-
-    @cached_property
-    def stored(self) -> Mapping[str, pa.Field]:
-        """The columns in the file by name; the first of those with the same name."""
-        return {field.name: field for field in reversed(self.schema)}
-
-    @property
-    def rows(self) -> int:
-        """At least one."""
-        rows: int = self.metadata.num_rows
-        return rows
 
     @property
     def name(self) -> str:
@@ -61,6 +51,14 @@ class Part:
         if column in self.stored:
             return self.stored[column]
         return pa.field(column, self.keys[column].type) if column in self.keys else None
+
+
+def alike(parts: Iterable[Part]) -> list[list[Part]]:
+    """The files by their columns. What is said of columns is the same for all files of a group, and groups are few."""
+    groups: dict[tuple[Any, ...], list[Part]] = {}
+    for part in parts:
+        groups.setdefault((id(part.stored), *part.keys), []).append(part)
+    return list(groups.values())
 
 
 def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
@@ -96,10 +94,31 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
         for name, value in keys.items():
             values.setdefault(name, []).append(value)
     kinds = {name: _key_type(texts, is_time=name == data.timestamp) for name, texts in values.items()}
+    columns = _SharedColumns()
     return [
-        Part(path, fragment, metadata, {name: pa.scalar(value).cast(kinds[name]) for name, value in keys.items()})
+        Part(
+            path, fragment, metadata.num_rows, *columns.of(metadata),
+            {name: pa.scalar(value).cast(kinds[name]) for name, value in keys.items()},
+        )
         for path, fragment, metadata, keys in found
-    ]
+    ]  # fmt: skip
+
+
+class _SharedColumns:
+    """The columns of each file, once for all files that have the same: there may be many thousand files."""
+
+    def __init__(self) -> None:
+        self._known: dict[bytes | None, list[tuple[Any, pa.Schema, Mapping[str, pa.Field]]]] = {}
+
+    def of(self, metadata: pq.FileMetaData) -> tuple[pa.Schema, Mapping[str, pa.Field]]:
+        """The schema, and the columns by name."""
+        known = self._known.setdefault((metadata.metadata or {}).get(_ARROW_SCHEMA), [])
+        for stored, schema, fields in known:
+            if stored.equals(metadata.schema):
+                return schema, fields
+        schema = metadata.schema.to_arrow_schema()
+        known.append((metadata.schema, schema, {field.name: field for field in reversed(schema)}))
+        return known[-1][1:]
 
 
 def _keys(path: Path) -> dict[str, str | None]:

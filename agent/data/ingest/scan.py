@@ -14,7 +14,7 @@ import pyarrow as pa
 
 from agent.data.columns import common_time, is_text, names_of, value_type
 from agent.data.ingest.batches import CHUNK_ROWS, batches
-from agent.data.ingest.parts import Part
+from agent.data.ingest.parts import Part, alike
 from agent.data.panel import Block, Floats, Indices
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
@@ -228,7 +228,7 @@ def _plain(values: pa.Array, kind: pa.DataType, part: Part, name: str) -> list[A
     """The values as Python's. Raises InvalidInput, with an example, for text that is not UTF-8."""
     try:
         if is_text(values.type) and pa.types.is_string(kind):
-            return [None if one is None else one.decode() for one in values.cast(pa.large_binary()).to_pylist()]
+            return [one.decode() if isinstance(one, bytes) else one for one in values.to_pylist()]
         found: list[Any] = cast_column(values, kind, part, name).to_pylist()
     except UnicodeDecodeError as error:
         problem = f"column {name!r} has text that is not UTF-8, for instance {bytes(error.object[:40])!r}"
@@ -247,7 +247,7 @@ def _same_buffers(one: pa.Array, other: pa.Array | None) -> bool:
 
 def _kinds(parts: Sequence[Part], name: str) -> list[pa.DataType]:
     """The distinct types of a column in all files, apart from null."""
-    found = {value_type(field.type) for part in parts if (field := part.field(name)) is not None}
+    found = {value_type(field.type) for part, *_ in alike(parts) if (field := part.field(name)) is not None}
     return [kind for kind in found if not pa.types.is_null(kind)]
 
 

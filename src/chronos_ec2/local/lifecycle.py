@@ -56,7 +56,7 @@ class LocalAws:
         return without_aws(os.environ if base is None else base) | self.variables
 
     def disk(self, instance_id: str) -> Path:
-        """The folder of an instance: `boot.log`, `agent.pid` once the agent runs, `bundle/`, `work/`."""
+        """The folder of an instance: `boot.log`, `imds.json`, `agent.pid` once the agent runs, `bundle/`, `work/`."""
         return StateDir(self.state_dir).instances / instance_id
 
     @property

@@ -20,6 +20,8 @@ MARK = "CHRONOS_EC2_LOCAL"
 """Environment variable of every process of an embedded AWS; its value is the token of that AWS."""
 INSTANCE_MARK = "CHRONOS_EC2_LOCAL_INSTANCE"
 """Environment variable of every process on a simulated instance; its value is the instance id."""
+METADATA = "imds.json"
+"""On the disk of a simulated instance: what its metadata service answers. A spot notice is written there."""
 ENVIRONMENT = "local"
 REGION = "us-east-1"
 

@@ -25,7 +25,10 @@ class Snapshot:
 
 
 class Progress:
-    """The counters, updated from any thread. Time is the monotonic clock of the instance."""
+    """The counters, updated from any thread. Time is the monotonic clock of the instance.
+
+    `news` is set when the next heartbeat must not wait: with the first checkpoint, without which a lost run ends.
+    """
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
@@ -38,6 +41,7 @@ class Progress:
         self._loss: float | None = None
         self._pid: int | None = None
         self._checkpoint_at: float | None = None
+        self.news = threading.Event()
 
     def work(self) -> None:
         """Count work of any other kind."""
@@ -74,6 +78,8 @@ class Progress:
     def checkpointed(self, age: timedelta = timedelta(0)) -> None:
         """Record a complete checkpoint in S3, written `age` ago."""
         with self._lock:
+            if self._checkpoint_at is None:
+                self.news.set()
             self._checkpoint_at = self._monotonic() - age.total_seconds()
             self._move()
 

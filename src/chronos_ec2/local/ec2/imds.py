@@ -11,6 +11,7 @@ import os
 import secrets
 import socket
 import sys
+import time
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 
@@ -61,10 +62,24 @@ def metadata(instance_id: str, region: str, access_key: str) -> dict[str, str]:
     }
 
 
+def server_of(source: Path, host: str = "127.0.0.1", port: int = 0) -> ThreadingHTTPServer:
+    """A server of the paths in a file, which listens already. Port 0: one that is free."""
+    answers = type("Answers", (Metadata,), {"source": source, "log_message": lambda *_: None})
+    return ThreadingHTTPServer((host, port), answers)
+
+
+def announce_interruption(source: Path, now: float) -> None:
+    """Add the notice that EC2 gives a spot instance two minutes ahead; `now` is in seconds since 1970."""
+    notice = {"action": "terminate", "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime(now + 120))}
+    draft = source.with_suffix(".draft")
+    known = json.loads(source.read_text())
+    draft.write_text(json.dumps(known | {"meta-data/spot/instance-action": json.dumps(notice)}))
+    draft.replace(source)
+
+
 def main(source: str) -> None:
     """Serve at the address of EC2's own service, and notify systemd when ready."""
-    Metadata.source = Path(source)
-    server = ThreadingHTTPServer(("169.254.169.254", 80), Metadata)
+    server = server_of(Path(source), "169.254.169.254", 80)
     if address := os.environ.get("NOTIFY_SOCKET"):
         with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
             systemd.sendto(b"READY=1", address)

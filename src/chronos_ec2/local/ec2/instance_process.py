@@ -15,6 +15,7 @@ import signal
 import subprocess
 import sys
 import tarfile
+import threading
 import uuid
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
@@ -24,8 +25,9 @@ from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.records.request import MAX_REQUEST_BYTES, REQUEST
 from chronos_ec2.domain.records.s3_keys import bundle_key, run_key
+from chronos_ec2.local.ec2.imds import metadata, server_of
 from chronos_ec2.local.processes import die_with_parent, kill_marked
-from chronos_ec2.local.state_dir import INSTANCE_MARK
+from chronos_ec2.local.state_dir import INSTANCE_MARK, METADATA, REGION
 from chronos_ec2.ports import ObjectStore, ObjectTransfer
 from chronos_ec2.services.publish.wheels import REFERENCE
 
@@ -109,16 +111,23 @@ def _run_agent(options: argparse.Namespace, bundle: Path) -> int:
     command += ["--run-id", options.run_id, "--attempt", options.attempt, "--instance-id", options.instance_id]
     command += ["--boot-id", str(uuid.uuid4()), "--workdir", str(workdir)]
     instance_pid = os.getpid()
-    agent = subprocess.Popen(
-        command,
-        cwd=bundle,
-        env=os.environ | {"PYTHONPATH": str(bundle)},
-        start_new_session=True,
-        preexec_fn=lambda: die_with_parent(instance_pid),  # noqa: PLW1509 - this process has one thread
-    )
-    (options.disk / "agent.pid").write_text(f"{agent.pid}\n")
-    logger.info("agent started, pid %d", agent.pid)
-    code = agent.wait()
+    answers = options.disk / METADATA
+    answers.write_text(json.dumps(metadata(options.instance_id, REGION, os.environ["AWS_ACCESS_KEY_ID"])))
+    with server_of(answers) as service:
+        endpoint = f"http://127.0.0.1:{service.server_port}"
+        imds = {"AWS_EC2_METADATA_SERVICE_ENDPOINT": endpoint, "AWS_EC2_METADATA_DISABLED": "false"}
+        agent = subprocess.Popen(
+            command,
+            cwd=bundle,
+            env=os.environ | imds | {"PYTHONPATH": str(bundle)},
+            start_new_session=True,
+            preexec_fn=lambda: die_with_parent(instance_pid),  # noqa: PLW1509 - this process has one thread until now
+        )
+        threading.Thread(target=service.serve_forever, daemon=True).start()
+        (options.disk / "agent.pid").write_text(f"{agent.pid}\n")
+        logger.info("agent started, pid %d", agent.pid)
+        code = agent.wait()
+        service.shutdown()
     logger.info("agent ended with %d: power off", code)
     kill_marked(INSTANCE_MARK, options.instance_id)
     return 0
