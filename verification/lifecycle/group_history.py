@@ -240,7 +240,7 @@ class GroupHistory(History):
         self._judge.is_killed()
 
         def kill(found: Groups) -> object:
-            return found.kill(NAME, self._system.watchdog, "by hand", at_once=self._plan.at_once)
+            return found.kill(NAME, self._system.environment.watchdog, "by hand", at_once=self._plan.at_once)
 
         dies = self._random.randrange(1, 60) if self._random.random() < self._plan.dies else None
         again = self._time.seconds + _AGAIN

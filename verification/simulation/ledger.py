@@ -110,10 +110,10 @@ class Ledger:
                 self.two_instances.append(f"{text}, at {self._time.seconds:.0f} s")
         account.instances.append(one)
 
-    def refused(self, run_id: str) -> None:
-        """EC2 has no capacity for a run."""
+    def refused(self, run_id: str, attempt: int) -> None:
+        """EC2 has no capacity for an attempt."""
         if account := self.accounts.get(run_id):
-            account.refused.setdefault(account.attempt, self._time.seconds)
+            account.refused.setdefault(attempt, self._time.seconds)
 
     def lock_written(self, lane: str, record: Record | None) -> None:
         """A record that nobody forged was written, or the lane is free or unreadable."""
@@ -177,9 +177,9 @@ class Ledger:
         """Whether a run that holds its lane may still wait for capacity: EC2 has refused it, and it has no instance."""
         limit = self._scenario.wait_for_capacity or self._scenario.max_runtime
         for account in map(self.accounts.__getitem__, self._holders.values()):
-            began = account.refused.get(account.attempt)
-            launched = any(one.attempt == account.attempt for one in account.instances)
-            if began is not None and not launched and self._time.seconds < began + limit + SWEEP:
+            attempt = max(account.refused, default=0)
+            launched = any(one.attempt == attempt for one in account.instances)
+            if attempt and not launched and self._time.seconds < account.refused[attempt] + limit + SWEEP:
                 return True
         return False
 

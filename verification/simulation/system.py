@@ -18,7 +18,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, WaitsForCapacity
-from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
+from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.builders import BOUNDS
 from chronos_ec2.testing.environment import BUCKET
@@ -162,6 +162,8 @@ class System:
     """Lanes whose lock somebody made unreadable, or worse."""
     robbed: set[Lane] = field(default_factory=set)
     """Lanes whose lock was deleted, or names another instance: nobody can know that their run is healthy."""
+    _idle: list[Reconciler] = field(default_factory=list)
+    """Those of sweeps that have ended."""
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -181,12 +183,19 @@ class System:
         )  # fmt: skip
         self.environment.system = self
         self.noise.muted = False
-        self.store, self.watchdog = self.environment.store, self.environment.watchdog
+        self.store = self.environment.store
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
         die = {at.lane: int(at.seconds) for at in scenario.faults if at.kind is FaultKind.RELAUNCHER_DIES}
         self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in die.items()}
         self.foreign = self.fleet.add({"Project": "another"})
         self.ledger = Ledger(scenario, self.time, self.fleet, self.noise)
+
+    def sweep(self) -> list[Report]:
+        """A sweep as Lambda runs it: where none is under way, because what it remembers serves one at a time."""
+        watchdog = self._idle.pop() if self._idle else self.environment.watchdog
+        reports = watchdog.sweep()
+        self._idle.append(watchdog)
+        return reports
 
     def tell(self, text: str) -> None:
         """Log that something happened."""
