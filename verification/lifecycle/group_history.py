@@ -166,6 +166,8 @@ class GroupHistory(History):
         super().__init__(system, self._judge)
         self._random = Random(plan.scenario.seed ^ 0xDA7A)
         self._latest = 0.0
+        self._commands = 0
+        """Of the operator that are not done: a closed laptop opens again."""
 
     def judged(self) -> GroupFindings:
         """Let it happen, and return what the oracle found."""
@@ -197,7 +199,7 @@ class GroupHistory(History):
     def _is_over(self) -> Callable[[], bool]:
         ending, faults = self._oracle.ending, self._scenario.faults
         self._latest = max([self._latest, *(at.after for at in faults)])
-        return lambda: ending.is_over(self._latest)
+        return lambda: ending.is_over(self._latest) and not self._commands
 
     def _at(self, seconds: float, call: Callable[[], None]) -> None:
         self._latest = max(self._latest, seconds)
@@ -210,12 +212,14 @@ class GroupHistory(History):
 
         def command() -> None:
             done = False
+            self._commands += 1
             try:
                 self._system.tell(f"! operator: {call(self._function())}")
                 done = True
             except ChronosError as error:
                 self._system.tell(f"! operator: failed: {error}")
             finally:
+                self._commands -= 1
                 if not done:
                     failed()
 
