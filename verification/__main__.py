@@ -22,9 +22,10 @@ from verification.histories import histories, layers, silent_sweep_seconds
 from verification.hostile import oracle as hostile_oracle
 from verification.hostile.campaign import hostile_histories
 from verification.lifecycle import oracle as lifecycle_oracle
-from verification.lifecycle.campaign import lifecycle_histories
+from verification.lifecycle.campaign import histories as lifecycle_histories
 from verification.lifecycle.document import LIFECYCLE, write_lifecycle
-from verification.lifecycle.groups import MEMBERS, group_histories, shard_figures
+from verification.lifecycle.group_oracle import GROUP_VIOLATIONS
+from verification.lifecycle.shards import shard_figures
 from verification.model.check import check_model
 from verification.report import as_markdown, with_summary
 from verification.seeded_defects.runner import defects, run_defects
@@ -70,7 +71,7 @@ def violations(found: dict[str, Any]) -> int:
         + crash["enumerated"] - crash["converged"]
         + sum(hostile.get(name, 0) for name in hostile_oracle.VIOLATIONS)
         + sum(lifecycle.get(name, 0) for name in lifecycle_oracle.VIOLATIONS)
-        + sum(found.get("members", {}).get(name, 0) for name in MEMBERS)
+        + sum(found.get("members", {}).get(name, 0) for name in GROUP_VIOLATIONS)
         + found.get("shards", {}).get("items_in_no_or_two_shards", 0)
         + seeded["total"] - seeded["caught"]
         + model["violations"] + model["mutants"] - model["mutants_caught"]
@@ -108,8 +109,11 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "histories": histories,
     "hostile": lambda count: {"hostile": hostile_histories(max(count // 10, 2000)).as_document()},
     # Of schedules one for 500: it lasts for hours, and ten runs.
-    "lifecycle": lambda count: {"lifecycle": lifecycle_histories(max(count // 500, 200)).as_document()},
-    "groups": lambda count: {"members": group_histories(max(count // 1000, 50)), "shards": shard_figures()},
+    "lifecycle": lambda count: {"lifecycle": lifecycle_histories("schedules", max(count // 500, 200)).as_document()},
+    "groups": lambda count: {
+        "members": lifecycle_histories("groups", max(count // 20, 200)).as_document(),
+        "shards": shard_figures(),
+    },
     # One history per layer setting for 50 with all layers, one fuzzed input per target for 100 histories.
     "layers": lambda count: {"layers": layers(max(count // 50, 200)), "alarm_seconds": silent_sweep_seconds()},
     "fuzz": lambda count: {"fuzz": asdict(fuzz(min(max(count // 100, 200), 20_000)))},

@@ -111,7 +111,10 @@ def columns_ahead(files: Sequence[Path], data: Data) -> list[str]:
 
 
 def some_series(panel: Panel, count: int = 6) -> list[dict[str, Any]]:
-    """A few series from the shortest to the longest, each with its name, its times and the values of its target."""
+    """A few series from the shortest to the longest, each with its name, its times and the values of its target.
+
+    Missing observations are NaN.
+    """
     order = np.argsort(panel.lengths, kind="stable")
     chosen = order[np.unique(np.linspace(0, len(order) - 1, min(count, len(order))).astype(int))]
     names, lengths = panel.items, panel.lengths
@@ -123,6 +126,27 @@ def some_series(panel: Panel, count: int = 6) -> list[dict[str, Any]]:
         }
         for index in chosen
     ]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """A column of a data set: its type as it was written, and its key in `data`, empty if no run reads it."""
+
+    name: str
+    type: str
+    role: str
+
+
+def columns_of(files: Sequence[Path], data: Data) -> list[Column]:
+    """The columns of the first file with rows, and of the names of its folders. Raises InvalidInput."""
+    first = open_parts(files, data)[0]
+    roles = {data.timestamp: "timestamp"}
+    for role in ("item_id", "target", "past_covariates", "known_covariates"):
+        roles |= dict.fromkeys(getattr(data, role), role)
+    kinds = [(field.name, field.type) for field in first.schema] + [
+        (name, one.type) for name, one in first.keys.items()
+    ]
+    return [Column(name, str(kind), roles.get(name, "")) for name, kind in kinds]
 
 
 def _summary(panel: Panel, min_length: int) -> Summary:

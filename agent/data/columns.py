@@ -11,13 +11,17 @@ from zoneinfo import ZoneInfo
 import pyarrow as pa
 
 from agent.data.findings import EXAMPLES, Finding, Findings, setting_for
+from agent.data.ingest.likely import columns_hint
 from agent.data.ingest.parts import Part, alike, open_parts
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
 
+_LOOKED_AT = 1000
+"""How many rows of a file are looked at for a hint."""
 _UNITS = ("s", "ms", "us", "ns")
 _OFFSET = re.compile(r"(?:UTC|GMT|Etc/UTC)?([+-])(\d{1,2}):?(\d{2})?", re.IGNORECASE)
+_NUMBER = re.compile(r"\s*(?:[+-]?[\d.]+(?:e[+-]?\d+)?|nan|na|n/a|null)?\s*", re.IGNORECASE)
 _PERIOD = "pandas.period"
 _RESERVED = {"__fragment_index", "__batch_index", "__last_in_fragment", "__filename"}
 """Columns that Arrow adds to what it reads."""
@@ -32,7 +36,7 @@ def check_columns(parts: Sequence[Part], data: Data, findings: Findings) -> int:
     groups = alike(parts)
     for role, allows in _ROLES.items():
         for column in getattr(data, role) if role != "timestamp" else [data.timestamp]:
-            _check_column(groups, column, role, allows)
+            _check_column(groups, data, column, role, allows)
     _check_zones(parts, data, findings)
     return sum(part.rows for part in parts)
 
@@ -90,15 +94,17 @@ def names_of(paths: Iterable[Part]) -> str:
     return ", ".join(one_line(part.name, 80) for part in islice(paths, EXAMPLES))
 
 
-def _check_column(groups: Sequence[list[Part]], column: str, role: str, allows: Callable[[pa.DataType], bool]) -> None:
+def _check_column(
+    groups: Sequence[list[Part]], data: Data, column: str, role: str, allows: Callable[[pa.DataType], bool]
+) -> None:
     """Check that each file has the column once, with a type its role allows, and that all types are of one kind."""
     kinds: dict[str, list[Part]] = {}
     for group in groups:
         part = group[0]
         field = part.field(column)
         if field is None:
-            names = one_line(", ".join([*part.schema.names, *part.keys]), 160)
-            raise InvalidInput(part.name, f"has no column {column!r} for data.{role}", f"its columns: {names}")
+            hint = columns_hint(part.head(_LOOKED_AT), data, converted=part.converted)
+            raise InvalidInput(part.name, f"has no column {column!r} for data.{role}", hint)
         if part.schema.names.count(column) > 1:
             times = part.schema.names.count(column)
             raise InvalidInput(part.name, f"has {times} columns of the name {column!r}", "rename all but one")
@@ -110,7 +116,8 @@ def _check_column(groups: Sequence[list[Part]], column: str, role: str, allows: 
         kind = value_type(field.type)
         # A column without any value may have been written as null.
         if not pa.types.is_null(kind) and not allows(kind):
-            problem = f"column {column!r} is {field.type}, which cannot be data.{role}"
+            example = _example(part, column) if is_text(kind) else ""
+            problem = f"column {column!r} is {field.type}{example}, which cannot be data.{role}"
             raise InvalidInput(part.name, problem, _HINTS[role](kind))
         # Items are read as text if their types differ; a column without any value has no kind.
         if role != "item_id" and not pa.types.is_null(kind):
@@ -119,6 +126,11 @@ def _check_column(groups: Sequence[list[Part]], column: str, role: str, allows: 
         count = sum(map(len, groups))
         problem = "; ".join(f"{kind} in {_of_files(group, count)}" for kind, group in _rarest_first(kinds))
         raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be of one kind in all files")
+
+
+def _example(part: Part, column: str) -> str:
+    values = [str(value) for value in part.head(_LOOKED_AT)[column].drop_null().to_pylist()]
+    return next((f", such as {one_line(value, 40)!r}" for value in values if not _NUMBER.fullmatch(value)), "")
 
 
 def _check_zones(parts: Sequence[Part], data: Data, findings: Findings) -> None:

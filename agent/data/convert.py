@@ -16,6 +16,7 @@ import pyarrow.csv as pa_csv
 import pyarrow.parquet as pq
 from pyarrow import feather
 
+from agent.data.ingest.likely import forms_of
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.input_files import shown
@@ -25,6 +26,8 @@ PARQUET = ".parquet"
 _UNNAMED = ("", "Unnamed: 0", "__index_level_0__")
 """What pandas calls an index without a name."""
 _HEAD_BYTES = 65536
+_DECIMAL, _DECIMAL_COMMA = re.compile(rb"[+-]?\d+\.\d+"), re.compile(rb"[+-]?\d+,\d+")
+_MONTH = re.compile(r"\d{4}-\d{2}")
 _AS_UTF_8 = "save it as UTF-8, such as with `iconv -f {} -t UTF-8 FILE`"
 ITEM_ID, TIMESTAMP, TARGET = "item_id", "timestamp", "target"
 
@@ -136,7 +139,10 @@ def _dialect(source: Path) -> tuple[str, str, str]:
         head = head.decode(encoding, errors="ignore").encode()
     first = head.partition(b"\n")[0]
     delimiter = max((b",", b";", b"\t", b"|"), key=first.count)
-    comma = delimiter != b"," and re.search(rb"[0-9],[0-9]", head) and not re.search(rb"[0-9]\.[0-9]", head)
+    fields = [field.strip(b'" ') for line in head.splitlines() for field in line.split(delimiter)]
+    comma = (
+        delimiter != b"," and any(map(_DECIMAL_COMMA.fullmatch, fields)) and not any(map(_DECIMAL.fullmatch, fields))
+    )
     return delimiter.decode(), "," if comma else ".", encoding
 
 
@@ -165,9 +171,7 @@ def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None)
         return table
     where = f"{shown(source)}: column {timestamp!r}"
     if form is None:
-        example = next((text for text in times.drop_null().to_pylist() if not _is_iso(text)), "")
-        problem = f"holds text such as {one_line(example, 40)!r}, which is no time in ISO 8601"
-        raise InvalidInput(where, problem, "give its form, such as --timestamp-format '%d.%m.%Y %H:%M'")
+        return table.set_column(index, timestamp, _iso_times(times, where))
     try:
         parsed = pc.strptime(times, format=form, unit="us")
     except (pa.ArrowException, ValueError) as error:
@@ -175,12 +179,23 @@ def _with_times(table: pa.Table, source: Path, timestamp: str, form: str | None)
     return table.set_column(index, timestamp, parsed)
 
 
-def _is_iso(text: str) -> bool:
-    try:
-        datetime.fromisoformat(text)
-    except ValueError:
-        return False
-    return True
+def _iso_times(texts: pa.ChunkedArray, where: str) -> pa.Array:
+    """Times of ISO 8601 that Arrow leaves as text, such as 2024-W07 and 2024-02."""
+    times = []
+    for text in texts.to_pylist():
+        try:
+            times.append(text and datetime.fromisoformat(f"{text}-01" if _MONTH.fullmatch(text) else text))
+        except ValueError:
+            problem = f"holds text such as {one_line(text, 40)!r}, which is no time in ISO 8601"
+            likely = " or ".join(f"--timestamp-format '{form}'" for form in forms_of(texts)[:2])
+            form = likely or "such as --timestamp-format '%d.%m.%Y %H:%M'; of a quarter or the like write the first day"
+            raise InvalidInput(where, problem, f"give its form: {form}") from None
+    zones = {time.tzinfo is None for time in times if time}
+    if not zones:
+        raise InvalidInput(where, "has no times", "write one in each row")
+    if len(zones) > 1:
+        raise InvalidInput(where, "has times with and without a zone", "write all of them with their zone, or none")
+    return pa.array([time or None for time in times], pa.timestamp("us", None if zones == {True} else "UTC"))
 
 
 def _series_of(table: pa.Table, names: Names) -> list[str]:

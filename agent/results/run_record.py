@@ -101,7 +101,8 @@ class RunRecord:
         score, differences = found["verdict"]["by"], found["trained_minus"]
         highs = {name: one[score]["interval"][1] for name, one in differences.items()} if score else {}
         better_than = tuple(name for name, high in highs.items() if high is not None and high < 0)
-        return Comparison(found["exported"], tuple(differences), better_than, found.get("selection", {}).get("trained"))
+        exported = found["exported"]
+        return Comparison(exported, tuple(differences), better_than, found.get("selection", {}).get(exported))
 
     def training_document(self, run: Run, verdict: Verdict, model_uri: str | None = None) -> dict[str, Any]:
         """training.json. The current phase counts up to now."""

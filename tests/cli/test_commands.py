@@ -320,6 +320,19 @@ def test_tables_are_uploaded_as_parquet(run: Command, tmp_path: Path) -> None:
     assert (refused.code, "--timestamp-format" in refused.err) == (2, True)
 
 
+def test_data_are_checked_for_the_runs_of_a_configuration_before_they_are_uploaded(
+    run: Command, config: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "sales.csv").write_text("item_id,timestamp,target\na,2024-01-01,1\na,2024-01-01,2\n")
+    upload = ("upload", "data", str(tmp_path / "sales.csv"), "twice")
+    refused = run(*upload, "--config", str(config))
+    assert (refused.code, "a run would refuse the data" in refused.err) == (2, True)
+    assert "Contents" not in client("s3").list_objects_v2(
+        Bucket=BUCKET, Prefix="cached-datasets/dev/training-data/twice/"
+    )
+    assert run(*upload).code == 0
+
+
 def test_an_unknown_price_with_a_cap_is_refused_before_anything_is_uploaded(run: Command, config: Path) -> None:
     run("upload", "agent")
     before = {entry["Key"] for entry in client("s3").list_objects_v2(Bucket=BUCKET)["Contents"]}

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.client.group import begin
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.records.lane import Lane
@@ -19,7 +22,7 @@ from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.testing.aws_server import BUCKET, store
 from tests.cli.conftest import Command
-from tests.model_hub import MemoryHub
+from tests.model_hub import FILES, MemoryHub
 from tests.template.calls import aside
 
 pytestmark = pytest.mark.usefixtures("data", "hub")
@@ -198,14 +201,14 @@ values:
 """
 
 
-def trained(group: Group, index: int, selection: float | None, test: float) -> None:
-    """The run of a member has trained a model with these scores before and on the test windows."""
+def trained(group: Group, index: int, selection: float | None, test: float, exported: str = "trained") -> None:
+    """The run of a member has exported a model with these scores before and on the test windows."""
     end(group, index)
     run_id = group.run_ids[index]
-    comparison = Comparison("trained", ("base",), (), selection)
+    comparison = Comparison(exported, ("base",), (), selection)
     put("outcomes/1.json", OutcomeReport(run_id, 1, "00ff", DONE, comparison=comparison).to_json(), run_id)
-    models = {"trained": {"wql": test}, "base": {"wql": 0.9}}
-    put("training.json", json.dumps({"evaluation": {"exported": "trained", "models": models}}).encode(), run_id)
+    models = {"trained": {"wql": 0.7}, "base": {"wql": 0.9}} | {exported: {"wql": test}}
+    put("training.json", json.dumps({"evaluation": {"exported": exported, "models": models}}).encode(), run_id)
 
 
 def test_a_sweep_is_ranked_before_the_test_windows_which_are_shown_for_the_best_alone(
@@ -226,7 +229,8 @@ def test_a_sweep_is_ranked_before_the_test_windows_which_are_shown_for_the_best_
             assert "best" not in run("runs", "show", "rates").out
     world().groups.after("rates", group.run_ids[3])
     document = run("report", "rates", "--json").json
-    assert (document["compared"], document["best"]) == (3, {"run_id": group.run_ids[1], "test": {"wql": 0.62}})
+    best = {"run_id": group.run_ids[1], "exported": "trained", "test": {"wql": 0.62}}
+    assert (document["compared"], document["best"]) == (3, best)
     shown = run("report", "rates").out
     assert f"best      run {group.run_ids[1]}, of 3 configurations compared before the test windows" in shown
     assert "on those: wql 0.62" in shown
@@ -234,8 +238,83 @@ def test_a_sweep_is_ranked_before_the_test_windows_which_are_shown_for_the_best_
     assert "0.13" not in shown
     ranked = [line.split()[0] for line in shown.splitlines() if line.strip().startswith("2")]
     assert ranked == [group.run_ids[index] for index in (1, 3, 0, 2)]
+    assert {one["status"] for one in document["runs"]} == {"succeeded"}
     assert run("results", "rates", "--to", "best", "--json").code == 0
     assert (tmp_path / "best" / "training.json").exists()
+
+
+def test_a_sweep_over_base_models_gives_each_run_its_own_and_tells_that_no_training_has_helped(
+    run: Command, hub: MemoryHub, tmp_path: Path
+) -> None:
+    hub.put("amazon/chronos-bolt-tiny", FILES | {"model.safetensors": b"tiny"})
+    hub.put("amazon/chronos-bolt-small", FILES | {"model.safetensors": b"small"})
+    names = ["amazon/chronos-bolt-tiny", "amazon/chronos-bolt-small"]
+    grid = {"base": "train.yaml", "values": {"model.base": names}}
+    (tmp_path / "grid.yaml").write_text(json.dumps(grid))
+    (tmp_path / "train.yaml").write_text("data: {path: training-data/sales/}\nprediction_length: 6\n")
+    assert run("sweep", "grid.yaml", "--max-cost", "8", "--name", "origins", "--json").code == 0
+    group = order("origins")
+    assert [[one.given for one in member.models] for member in group.members] == [[name] for name in names]
+    assert len({one.models for one in group.members}) == 2
+    for index, run_id in enumerate(group.run_ids):
+        request = store().read_request("dev", run_id)
+        assert request
+        assert [one.given for one in request.models] == [names[index]]
+    assert "amazon/chronos-2" not in " ".join(hub.asked)
+    for index, (score, exported) in enumerate([(0.5, "trained"), (0.4, "base")]):
+        trained(group, index, score, 0.6, exported)
+        world().groups.after("origins", group.run_ids[index])
+    shown = run("report", "origins").out
+    assert f"best      run {group.run_ids[1]}" in shown
+    assert "its model is the one that it began with (base): training did not help" in shown
+
+
+def test_a_sweep_with_a_model_that_does_not_exist_starts_nothing(run: Command, tmp_path: Path) -> None:
+    (tmp_path / "grid.yaml").write_text(GRID + "  model.base: [amazon/chronos-2, amazon/chronos-9]\n")
+    result = run("sweep", "grid.yaml", "--max-cost", "8")
+    assert result.code == 2
+    assert "amazon/chronos-9" in result.err
+    assert list(store().objects.keys("dev/")) == []
+
+
+def test_the_plan_of_a_group_is_about_all_of_its_runs(run: Command) -> None:
+    options = ("--shards", "4", "--parallel", "2", "--max-hours", "2", "--max-cost", "6", "--plan")
+    assert "4 runs, 2 at a time, 2h each, cap $6.00 over all runs" in run(*FORECAST, *options).out
+    plan = run(*FORECAST, *options, "--json").json["plan"]
+    assert plan["group"] == {"runs": 4, "parallel": 2}
+    price = max(each["usd_per_hour"] for each in plan["instance_types"])
+    assert plan["worst_case"]["usd"] == pytest.approx(6 + 4 * price * 90 / 3600)
+
+
+def test_of_two_orders_of_one_name_at_the_same_time_the_second_starts_nothing(run: Command) -> None:
+    """Both have found the name free."""
+    assert run(*FORECAST, "--shards", "2", "--name", "sales", "--json").code == 0
+    second = replace(order("sales"), created_at=order("sales").created_at + timedelta(seconds=1))
+    with pytest.raises(InvalidInput, match="there is a group sales already"):
+        begin(second, world())
+    assert store().read_request("dev", second.run_ids[0]) is None
+
+
+def test_a_cap_that_does_not_pay_for_one_run_is_refused(run: Command) -> None:
+    result = run(*FORECAST, "--shards", "2", "--max-cost", "0.01")
+    assert result.code == 2
+    assert "--max-cost: $0.01 may be spent before an instance has started to work" in result.err
+    assert list(store().objects.keys("dev/groups/")) == []
+
+
+def test_a_group_is_not_ordered_while_a_run_holds_a_lane_of_one_of_its_members(run: Command) -> None:
+    held = run("forecast", "--data", "sales", "--horizon", "28", "--lane", "sales-1", "--json").json["run_id"]
+    result = run(*FORECAST, "--shards", "2", "--name", "sales", "--json")
+    assert result.code == 2
+    assert held in result.err
+    assert list(store().objects.keys("dev/groups/")) == []
+
+
+def test_a_lane_is_not_for_a_group(run: Command) -> None:
+    result = run(*FORECAST, "--shards", "2", "--lane", "mine")
+    assert result.code == 2
+    assert "--lane: is for a single run" in result.err
+    assert list(store().objects.keys("dev/")) == []
 
 
 @pytest.mark.parametrize(

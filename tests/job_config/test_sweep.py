@@ -60,7 +60,9 @@ def test_the_base_may_be_in_the_file_and_a_section_be_new(tmp_path: Path) -> Non
         ({"random": 7}, "random: at most 6"),
         ({"colour": 1}, "colour"),
         *(({"values": {key: [1, 2]}}, f"{key} cannot be varied") for key in
-          ("data.path", "prediction_length", "evaluation.windows", "model.base", "model", "trainer")),
+          ("data.path", "data", "prediction_length", "evaluation.windows", "evaluation.champion", "trainer", "job")),
+        ({"values": {"model": [{"from_scratch": {}}, {"base": "amazon/chronos-2"}]}}, "no windows before the test"),
+        ({"values": {"model.base": ["amazon/chronos-2", "nothing of the kind"]}}, "model.base"),
         ({"base": BASE | {"model": {"from_scratch": {}}}}, "no windows before the test"),
         ({"base": BASE | {"evaluation": {"export": "trained"}}}, "no windows before the test"),
         ({"base": BASE | {"trainer": "probe"}}, "trainer probe"),
@@ -79,3 +81,30 @@ def _whole(path: Path, document: dict[str, Any]) -> Path:
     grid = path / "grid.yaml"
     grid.write_text(yaml.safe_dump({"values": RATES} | document))
     return grid
+
+
+@pytest.mark.parametrize(
+    ("key", "why"),
+    [
+        ("data.path", "other series or windows"),
+        ("prediction_length", "a shorter horizon has better scores and is no better"),
+        ("evaluation.windows", "other windows"),
+        ("job", "job: evaluate compares models without training"),
+    ],
+)
+def test_a_refusal_says_why_the_scores_could_not_be_compared(tmp_path: Path, key: str, why: str) -> None:
+    with pytest.raises(InvalidInput) as refused:
+        load_sweep(written(tmp_path, {key: [1, 2]}))
+    assert why in (refused.value.hint or "")
+
+
+def test_models_of_several_origins_are_compared(tmp_path: Path) -> None:
+    names = ["amazon/chronos-bolt-tiny", "amazon/chronos-bolt-small"]
+    sweep = load_sweep(written(tmp_path, {"model.base": names, "training.steps": [100, 200]}))
+    assert [sweep.config(one).model.base for one in sweep.changes] == [names[0]] * 2 + [names[1]] * 2
+
+
+def test_shapes_of_new_models_are_compared_if_there_is_a_champion_to_beat(tmp_path: Path) -> None:
+    base = BASE | {"model": {"from_scratch": {}}, "evaluation": {"champion": "amazon/chronos-2"}}
+    sweep = load_sweep(written(tmp_path, {"model.from_scratch.d_model": [32, 64]}, base))
+    assert len(sweep.changes) == 2

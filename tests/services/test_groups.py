@@ -9,7 +9,7 @@ from functools import cached_property
 
 import pytest
 
-from chronos_ec2.domain.errors import LostRace, NotAllowed, ServiceUnavailable
+from chronos_ec2.domain.errors import InvalidDocument, LostRace, NotAllowed, ServiceUnavailable
 from chronos_ec2.domain.facts import Absent, LockHeld
 from chronos_ec2.domain.groups.decide import Over, Wait
 from chronos_ec2.domain.groups.order import Group, Purpose
@@ -17,6 +17,7 @@ from chronos_ec2.domain.records.request import REQUEST
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import followed_key, group_key, run_key
 from chronos_ec2.domain.records.status import Cause, Outcome
+from chronos_ec2.domain.schedules.ledger import Ledger
 from chronos_ec2.services.run_queries import final_record
 from chronos_ec2.testing import Crash, Environment
 from chronos_ec2.testing.agent import AgentBehaviour
@@ -290,3 +291,54 @@ def test_a_silent_member_is_ended_and_followed(env: Environment) -> None:
     env.behaviour = AgentBehaviour.HEALTHY
     to_its_end(env)
     assert len(ends(env, group)) == 2
+
+
+def test_a_member_that_ends_while_the_group_is_killed_keeps_no_other_one_alive(env: Environment) -> None:
+    group = begun(env, a_group(members=2, purpose=Purpose.SWEEP))
+    first = group.run_ids[0]
+
+    def meanwhile(_: object) -> None:
+        env.kill(first, at_once=True)
+        for _ in range(20):
+            env.tick()
+            if isinstance(env.store.read_lock(group.lanes[0]), Absent):
+                return
+        raise AssertionError("the first run holds its lane")
+
+    env.faults.hook("objects.replace", meanwhile, on="*/ledger.json", times=1)
+    env.behaviour = AgentBehaviour.HEALTHY
+    env.groups.kill("sales", env.watchdog, "by hand", at_once=True)
+    assert [run.verdict.outcome for run in ends(env, group) if run.verdict][:1] == [Outcome.KILLED]
+    assert isinstance(env.store.read_lock(group.lanes[1]), Absent) or env.lock(group.lanes[1]).run.verdict
+
+
+def test_people_who_cannot_be_told_for_hours_hold_up_no_member(env: Environment) -> None:
+    group = begun(env, a_group(members=3, parallel=1, purpose=Purpose.SWEEP))
+    env.faults.fail("notifier.publish", times=100_000, error=lambda _: NotAllowed("the topic is gone"))
+    for _ in range(40):
+        env.tick()
+    assert [run.verdict.outcome for run in ends(env, group) if run.verdict] == [Outcome.SUCCEEDED] * 3
+    for _ in range(200):
+        env.tick()
+    assert env.settled, env.findings()
+    assert env.groups.orders.result("sales")
+
+
+def test_a_ledger_of_another_group_of_the_same_name_starts_nothing(env: Environment) -> None:
+    begun(env, a_group(members=1, parallel=1, purpose=Purpose.SWEEP))
+    env.objects.remove(group_key(env.name, "sales", "order.json"))
+    to_its_end(env)
+    later = replace(a_group(members=2, purpose=Purpose.SWEEP), created_at=env.clock.now())
+    env.objects.write(group_key(env.name, "sales", "order.json"), later.to_json())
+    with pytest.raises(InvalidDocument, match="another group"):
+        env.groups.go_on("sales")
+    assert launches(env) == 1
+
+
+def test_a_group_that_takes_months_forgets_no_member_and_no_cost(env: Environment) -> None:
+    group = ordered(env, a_group(members=3, parallel=1, purpose=Purpose.SWEEP))
+    ledger = Ledger()
+    for index in range(3):
+        entry = group.entry(index, 3.0, group.created_at + timedelta(days=40 * index))
+        ledger = ledger.with_entry(replace(entry, spent_usd=2.5, succeeded=False))
+    assert [one.run_id for one in ledger.entries] == list(group.run_ids)

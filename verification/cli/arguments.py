@@ -190,6 +190,19 @@ data sideways
 data check
 data check good.csv --config none.yaml
 data check good.csv --horizon 0
+data check good.csv --fix
+data check good.csv --item-id ,
+data check good.csv --past item_id
+data check s3://elsewhere/x/
+data check s3:// --bucket none
+data check training-data/nothing/ --environment dev --region us-east-1
+data show
+data show none.csv
+data show training-data/nothing/ --environment dev --region us-east-1 --bucket none --json
+data show good.csv --config none.yaml
+data show good.csv --series 0
+data show good.csv --picture a-file/x/y.png
+data show words.csv --timestamp-format %
 data check good.csv --picture a-file/x/y.png
 data check words.csv --timestamp-format %
 schedule

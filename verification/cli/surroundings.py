@@ -106,6 +106,7 @@ def _tables() -> Iterator[Situation]:
     forecast = ("forecast", "--horizon", "6", "--model", "champion", "--json", "--data")
     for name in ("good.csv", "windows.csv", "semicolons.csv", "utf-16.csv"):
         yield Situation(f"data check: {name}", ("data", "check", name, "--json"), OK)
+        yield Situation(f"data show: {name}", ("data", "show", name), OK)
     for name in ("control.csv", "long-id.csv", "gaps.csv", "ragged.csv", "quote.csv", "nul.csv"):
         for json in ((), ("--json",)):
             line = ("data", "check", name, *json)
@@ -119,9 +120,15 @@ def _tables() -> Iterator[Situation]:
         yield Situation(f"data check {name}", ("data", "check", name, "--json"), MEND, reports=True)
         yield Situation(f"data check {name}, in words", ("data", "check", name), MEND, reports=True)
         yield wrong(*forecast, f"./{name}")
-        # Another configuration may name its columns; of a Parquet file an upload looks at both ends alone.
-        if name not in ("long-header.csv", "damaged.parquet"):
-            yield wrong("upload", "data", name, "x", "--config", "train.yaml", "--json")
+        yield wrong("upload", "data", name, "x", "--config", "train.yaml", "--json")
+    for option in ("--item-id", "--timestamp", "--target", "--known", "--past"):
+        for action in ("check", "show"):
+            line = ("data", action, "good.csv", option, "none")
+            yield Situation(" ".join(line), line, MEND, reports=True)
+            yield Situation(f"{' '.join(line)}, as JSON", (*line, "--json"), MEND, reports=True)
+    for action in ("check", "show"):
+        line = ("data", action, "training-data/sales/")
+        yield Situation(f"data {action}: a data set of the bucket without Parquet", line, MEND, reports=True)
 
 
 def terminals() -> Iterator[Situation]:

@@ -53,7 +53,7 @@ class WatchedObjects(SimulatedObjects):
 PARTS = Parts(objects=WatchedObjects)
 
 
-class _Skewed:
+class SkewedClock:
     """The clock of a function, which is wrong by so many seconds."""
 
     def __init__(self, clock: Clock, seconds: float) -> None:
@@ -245,7 +245,7 @@ class LifecycleHistory(History):
     def _function(self) -> Schedules:
         """The launcher function of one invocation, whose clock may be wrong."""
         env, skew = self._system.environment, self._plan.skew
-        clock = _Skewed(env.clock, self._random.uniform(-skew, skew))
+        clock = SkewedClock(env.clock, self._random.uniform(-skew, skew))
         launcher = Launcher(BUCKET, SUBNETS, env.store, env.fleet, env.deadlines, clock, BOUNDS)
         place = StackLocation("aws", REGION, BUCKET)
         return self._schedules(env.name, env.store, launcher, env.notifier, clock, place, "a-stack")

@@ -25,6 +25,7 @@ _LARGEST, _HIGHEST = 64 * 1024, 2**63 - 1
 _CENT = 0.0002
 """Messages have four decimals."""
 _WAITS = 60.0
+_LONG, _SKEW = 43_200.0, 60.0
 _NOT_REPORTED = ("attempt", "stop", "suspect", "launching", "waiting", "deadline")
 """What a watchdog does not copy from the reports of an instance."""
 
@@ -69,6 +70,14 @@ class Account:
     """USD in its record that no instance cost."""
 
 
+@dataclass(frozen=True, slots=True)
+class OrderedLimits:
+    """The cap in USD and the deadline of a run that was ordered with its own."""
+
+    cap: float | None
+    deadline: float
+
+
 class Ledger:
     """Keeps the accounts, and says what is wrong with the books of the system."""
 
@@ -79,6 +88,8 @@ class Ledger:
         """What happened to each instance."""
         self.unsure: dict[str, float] = {}
         """USD that the books of a run may be too high: somebody claims in the name of instances that do not exist."""
+        self.ordered: dict[str, OrderedLimits] = {}
+        """By run: the limits of those that have other ones than the scenario says."""
         self._holders: dict[str, str] = {}
         self.two_instances: list[str] = []
         self.wrong_budgets: list[str] = []
@@ -99,10 +110,10 @@ class Ledger:
                 self.two_instances.append(f"{text}, at {self._time.seconds:.0f} s")
         account.instances.append(one)
 
-    def refused(self, run_id: str) -> None:
-        """EC2 has no capacity for a run."""
+    def refused(self, run_id: str, attempt: int) -> None:
+        """EC2 has no capacity for an attempt."""
         if account := self.accounts.get(run_id):
-            account.refused.setdefault(account.attempt, self._time.seconds)
+            account.refused.setdefault(attempt, self._time.seconds)
 
     def lock_written(self, lane: str, record: Record | None) -> None:
         """A record that nobody forged was written, or the lane is free or unreadable."""
@@ -166,9 +177,9 @@ class Ledger:
         """Whether a run that holds its lane may still wait for capacity: EC2 has refused it, and it has no instance."""
         limit = self._scenario.wait_for_capacity or self._scenario.max_runtime
         for account in map(self.accounts.__getitem__, self._holders.values()):
-            began = account.refused.get(account.attempt)
-            launched = any(one.attempt == account.attempt for one in account.instances)
-            if began is not None and not launched and self._time.seconds < began + limit + SWEEP:
+            attempt = max(account.refused, default=0)
+            launched = any(one.attempt == attempt for one in account.instances)
+            if attempt and not launched and self._time.seconds < account.refused[attempt] + limit + SWEEP:
                 return True
         return False
 
@@ -226,11 +237,24 @@ class Ledger:
     def deadlines(self, run_id: str | None) -> tuple[float, float] | None:
         """Between which seconds the deadline of a run lies, by its order."""
         account, runtime = self.accounts.get(str(run_id)), self._scenario.max_runtime
+        if account and (limits := self.ordered.get(account.run_id)):
+            return limits.deadline - 1.0, limits.deadline + 1.0
         return (account.ordered + runtime - 1.0, account.created + runtime) if account else None
+
+    def deadline_is_near(self, account: Account) -> bool:
+        """Whether a run may reach its deadline, which is half a day after its order otherwise."""
+        limits = self.ordered.get(account.run_id)
+        return (limits.deadline - account.created + _SKEW if limits else self._scenario.max_runtime) < _LONG
+
+    def cap(self, run_id: str) -> float | None:
+        """USD that a run may cost, by its order."""
+        limits = self.ordered.get(run_id)
+        return limits.cap if limits else self._scenario.max_cost
 
     def spent_at(self, instance_id: str) -> float | None:
         """When the run of an instance has spent its cap on it; None without a cap or a run."""
-        one, cap = self._fleet.bill[instance_id], self._scenario.max_cost
+        one = self._fleet.bill[instance_id]
+        cap = self.cap(one.run_id)
         if cap is None or one.run_id not in self.accounts:
             return None
         before, _ = self.cost(one.run_id, one.launched, one.attempt)

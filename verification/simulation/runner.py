@@ -120,7 +120,7 @@ class History:
 
     def _one_sweep(self) -> None:
         self._idle.begin()
-        reports = self._system.watchdog.sweep()
+        reports = self._system.sweep()
         self._idle.end(reports)
         if self._system.log:
             for report in reports:
@@ -129,7 +129,7 @@ class History:
 
     def _cleanup(self) -> None:
         """A pass of the watchdog by hand."""
-        self._invoke(Caller(), self._system.watchdog.sweep, lambda _failed: None)
+        self._invoke(Caller(), self._system.environment.watchdog.sweep, lambda _failed: None)
 
     def _invoke(self, caller: Caller, call: Callable[[], object], ended: Callable[[bool], None]) -> None:
         """An invocation, which may crash or fail; `ended` gets whether it did. The next try is the next tick."""

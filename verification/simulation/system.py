@@ -18,7 +18,7 @@ from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.launch import Launched, Launcher, WaitsForCapacity
-from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler
+from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
 from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
 from chronos_ec2.testing.builders import BOUNDS
 from chronos_ec2.testing.environment import BUCKET
@@ -91,10 +91,16 @@ class _Environment(Environment):
     relaunchers_die: dict[Lane, int]
     on_follow: Callable[[Run, str], None]
     """Whoever invokes the launcher function with a run that a schedule goes on after."""
+    on_advance: Callable[[Run, str], None]
+    """The same for a group."""
 
     def follow(self, run: Run, schedule: str) -> None:
         """The launcher function is asked for what follows a run."""
         self.on_follow(run, schedule)
+
+    def advance(self, run: Run, group: str) -> None:
+        """The launcher function is asked to go on with a group."""
+        self.on_advance(run, group)
 
     def begin_launch(self, lane: Lane, dies_after: int | None) -> None:
         """Somebody launches in a lane, and crashes after so many fault points."""
@@ -156,6 +162,8 @@ class System:
     """Lanes whose lock somebody made unreadable, or worse."""
     robbed: set[Lane] = field(default_factory=set)
     """Lanes whose lock was deleted, or names another instance: nobody can know that their run is healthy."""
+    _idle: list[Reconciler] = field(default_factory=list)
+    """Those of sweeps that have ended."""
 
     def __post_init__(self) -> None:
         scenario = self.scenario
@@ -175,12 +183,19 @@ class System:
         )  # fmt: skip
         self.environment.system = self
         self.noise.muted = False
-        self.store, self.watchdog = self.environment.store, self.environment.watchdog
+        self.store = self.environment.store
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
         die = {at.lane: int(at.seconds) for at in scenario.faults if at.kind is FaultKind.RELAUNCHER_DIES}
         self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in die.items()}
         self.foreign = self.fleet.add({"Project": "another"})
         self.ledger = Ledger(scenario, self.time, self.fleet, self.noise)
+
+    def sweep(self) -> list[Report]:
+        """A sweep as Lambda runs it: where none is under way, because what it remembers serves one at a time."""
+        watchdog = self._idle.pop() if self._idle else self.environment.watchdog
+        reports = watchdog.sweep()
+        self._idle.append(watchdog)
+        return reports
 
     def tell(self, text: str) -> None:
         """Log that something happened."""
@@ -281,7 +296,8 @@ class System:
 
     def near_a_limit(self, instance_id: str) -> bool:
         """Whether deadline or cap allow to end an instance now."""
-        soon, one, cap = self.time.seconds + GRACE, self.fleet.bill[instance_id], self.scenario.max_cost
+        soon, one = self.time.seconds + GRACE, self.fleet.bill[instance_id]
+        cap = self.ledger.cap(one.run_id)
         deadlines = self.ledger.deadlines(one.run_id)
         if deadlines is None or soon >= deadlines[0]:
             return deadlines is not None

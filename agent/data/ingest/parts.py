@@ -17,6 +17,7 @@ from pyarrow.fs import LocalFileSystem
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
+from chronos_ec2.services.publish.data import table_kind
 
 _THREADS = 8
 """Files opened at a time."""
@@ -45,6 +46,18 @@ class Part:
     def name(self) -> str:
         """The file's name for messages, with the folders that are columns."""
         return "/".join([*(one for one in self.path.parts[:-1] if "=" in one), self.path.name])
+
+    @property
+    def converted(self) -> bool:
+        """Whether it was made from a CSV or Feather file, whose whole name it has before its own ending."""
+        return table_kind(self.path.with_suffix("")) is not None
+
+    def head(self, rows: int) -> pa.Table:
+        """The first rows, with the columns in the names of its folders."""
+        table = self.fragment.head(rows)
+        for name, value in self.keys.items():
+            table = table.append_column(name, pa.repeat(value, table.num_rows))
+        return table
 
     def field(self, column: str) -> pa.Field | None:
         """The column in the file, or in the names of its folders; None if it has none."""

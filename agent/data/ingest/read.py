@@ -207,9 +207,9 @@ def _observed(rows: Rows, data: Data, block: Block, findings: Findings, constant
         lack = "number, so there is nothing to forecast from" if constant else "two different numbers"
         problem = f"{int(empty.sum())} of {len(empty)} series have no {lack}{for_instance(examples)}"
         where = "column " + ", ".join(map(repr, data.target))
-        remedy = "write observations" if constant else setting_for("empty", "drop removes them")
         if empty.all():
-            raise InvalidInput(where, problem, remedy)
+            raise InvalidInput(where, problem, "write observations" if constant else "write values that change")
+        remedy = setting_for("empty", "drop removes them")
         counts = {"series": int(empty.sum())}
         findings.report(Finding("empty", where, problem, remedy, counts, examples, accepted=constant))
         observed = observed[~empty[rows.codes]]

@@ -21,7 +21,6 @@ from chronos_ec2.services.publish.data import table_kind
 if TYPE_CHECKING:
     from agent.data.convert import Converted
 
-ForConfig = Annotated[Path | None, typer.Option(help="The configuration whose column names count.")]
 TimestampFormat = Annotated[
     str | None, typer.Option(help="Form of times in CSV files that are not ISO 8601, such as '%d.%m.%Y %H:%M'.")
 ]

@@ -15,6 +15,7 @@ from chronos_ec2.domain.planning.quota import VcpuQuota
 from chronos_ec2.domain.records.request import DataObject
 from chronos_ec2.job_config.jobs import EvaluateConfig, ForecastConfig, JobConfig
 from chronos_ec2.job_config.schema import TrainingConfig
+from chronos_ec2.services.groups.create import longest
 from chronos_ec2.services.launch.former import Former
 from chronos_ec2.services.launch.prepare import Prepared
 from chronos_ec2.services.launch.types import Offer
@@ -25,18 +26,30 @@ _CHANGES = 6
 
 
 @dataclass(frozen=True, slots=True)
+class GroupSize:
+    """How many runs a group has, and how many of them run at a time."""
+
+    runs: int
+    parallel: int
+
+
+@dataclass(frozen=True, slots=True)
 class Plan:
-    """What a launch at `now` would start."""
+    """What a launch at `now` would start; a group of such runs if it has a size."""
 
     prepared: Prepared
     former: Former | None
     now: datetime
+    group: GroupSize | None = None
 
     @property
     def worst(self) -> WorstCase:
-        """The most that the run can cost, and when it is gone at the latest."""
-        spec = self.prepared.spec
-        return worst_case(self.now, spec.highest_price, spec.max_cost_usd, spec.limits)
+        """The most that all can cost, and when the last instance is gone at the latest."""
+        spec, group = self.prepared.spec, self.group
+        if group is None:
+            return worst_case(self.now, spec.highest_price, spec.max_cost_usd, spec.limits)
+        takes = longest(group.runs, group.parallel, spec.limits, spec.wait_for_capacity)
+        return worst_case(self.now, spec.highest_price, spec.max_cost_usd, spec.limits, group.runs, takes)
 
     def print(self) -> None:
         """Print it for people, a line for each question."""
@@ -79,8 +92,11 @@ class Plan:
 
     def _limits(self) -> Iterator[str]:
         spec = self.prepared.spec
-        yield short_span(spec.limits.max_runtime)
-        yield "no cap" if spec.max_cost_usd is None else f"cap {dollars(spec.max_cost_usd)}"
+        if self.group:
+            yield f"{counted(self.group.runs, 'run')}, {self.group.parallel} at a time"
+        yield short_span(spec.limits.max_runtime) + (" each" if self.group else "")
+        cap = "no cap" if spec.max_cost_usd is None else f"cap {dollars(spec.max_cost_usd)}"
+        yield f"{cap} over all runs" if self.group else cap
         preemptions, crashes = counted(spec.preemptions_left, "preemption"), counted(spec.crashes_left, "crash", "es")
         yield f"resumes after {preemptions} and {crashes}"
         if spec.wait_for_capacity is not None:
@@ -92,7 +108,8 @@ class Plan:
         likely = self.former and self.former.expected
         if not likely:
             return "unknown: no run of the same data has succeeded yet"
-        return f"{human_span(likely.duration)}, {dollars(likely.usd)}, as run {likely.like} took"
+        each = " for each run" if self.group else ""
+        return f"{human_span(likely.duration)}, {dollars(likely.usd)}{each}, as run {likely.like} took"
 
     def _changes(self) -> str:
         changed = self.former.changed if self.former else ()
@@ -116,6 +133,7 @@ class Plan:
                 for one in self.prepared.models
             ],
             "instance_types": [_type_document(offer, spec.price_of(offer.name)) for offer in self.prepared.offers],
+            **({"group": {"runs": self.group.runs, "parallel": self.group.parallel}} if self.group else {}),
             "market": spec.market,
             "zones": len(spec.subnet_ids),
             "max_hours": spec.limits.max_runtime.total_seconds() / 3600,

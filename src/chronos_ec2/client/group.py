@@ -11,16 +11,17 @@ from typing import Any
 from chronos_ec2.bootstrap import OperatorWorld
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.client.run import RunHandle, fetch, read_forecasts
-from chronos_ec2.domain.errors import InvalidInput, RunUnsuccessful
+from chronos_ec2.domain.errors import InvalidInput, LostRace, RunUnsuccessful
 from chronos_ec2.domain.groups.order import Group, Purpose, check_group_name
 from chronos_ec2.domain.groups.result import Result
 from chronos_ec2.domain.parsing.names import did_you_mean
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.job_config.parse import parse_config
-from chronos_ec2.services.groups.create import Variant, check_group, order_group
+from chronos_ec2.services.groups.create import Variant, check_group, name_taken, order_group
 from chronos_ec2.services.groups.status import GroupView, find_group
 from chronos_ec2.services.launch.dataset import find_dataset
+from chronos_ec2.services.launch.lane import refuse_if_busy
 from chronos_ec2.services.launch.prepare import Prepared
 from chronos_ec2.services.launch.spec import LaunchRequest, LaunchSpec
 from chronos_ec2.services.results import ResultFile, list_results
@@ -34,9 +35,12 @@ PARALLEL = 4
 
 @dataclass(frozen=True, slots=True)
 class Grouping:
-    """A group to make of a launch. `variants`: the configuration of each member, from the launch as it is planned.
+    """A group to make of a launch.
 
-    `name`: None: one is made up.
+    Attributes:
+        name: None: one is made up.
+        variants: the configuration of each member, from the launch as it is planned.
+        others: the configurations that may name other models than that of the launch.
     """
 
     name: str | None
@@ -44,16 +48,20 @@ class Grouping:
     members: int
     parallel: int
     variants: Callable[[Prepared], Sequence[Variant]]
+    others: tuple[JobConfig, ...] = ()
 
     def first(self, request: LaunchRequest, world: OperatorWorld) -> tuple[str, LaunchRequest]:
         """The name of the group, and the request of the first of its runs. Raises InvalidInput."""
         name = check_group(self.name, self.purpose, self.members, self.parallel, world.groups.orders)
-        return name, replace(request, lane=Lane(request.lane.environment, f"{name}-0"))
+        return name, replace(request, lane=Lane(request.lane.environment, f"{name}-0"), variants=self.others)
 
     def order(self, name: str, spec: LaunchSpec, variants: Sequence[Variant], world: OperatorWorld) -> Group:
-        """The order of the group, whose data are in the bucket by now. Raises InvalidInput."""
+        """The order of the group, whose data are in the bucket by now. Raises InvalidInput, and LaneBusy."""
         spec = replace(spec, dataset=find_dataset(world.store, spec.lane.environment, spec.data_path))
-        return order_group(name, self.purpose, spec, variants, self.parallel, world.clock.now())
+        group = order_group(name, self.purpose, spec, variants, self.parallel, world.clock.now())
+        for lane in group.lanes:
+            refuse_if_busy(world.store, lane)
+        return group
 
 
 def sharded(shards: int, parallel: int | None = None, name: str | None = None) -> Grouping:
@@ -63,8 +71,11 @@ def sharded(shards: int, parallel: int | None = None, name: str | None = None) -
 
 
 def begin(group: Group, world: OperatorWorld) -> None:
-    """Order a group, and start the first of its runs. Raises LostRace if there is one of its name by now."""
-    world.groups.orders.create(group)
+    """Order a group, and start the first of its runs. Raises InvalidInput if there is one of its name by now."""
+    try:
+        world.groups.orders.create(group)
+    except LostRace as error:
+        raise name_taken(group.name) from error
     refuse_teardown(world.store, group.environment, world.stack.stack_id)
     world.groups.go_on(group.name)
 

@@ -68,7 +68,7 @@ def data_checks(where: str) -> ModuleType:
     try:
         from agent.data import check  # noqa: PLC0415 - needs the extra `data`
     except ModuleNotFoundError as error:
-        remedy = "pip install -e '.[data]', or upload the data with `chronos-ec2 upload data`"
+        remedy = "pip install -e '.[data]', or `chronos-ec2 upload data` without --config"
         raise InvalidInput(where, f"files are checked before a launch, which needs {error.name}", remedy) from error
     return check
 

@@ -20,8 +20,14 @@ from chronos_ec2.job_config.held_out import choices
 from chronos_ec2.job_config.parse import load_document, parse_training
 from chronos_ec2.job_config.schema import TrainingConfig
 
-_SAME = ("job", "trainer", "data", "prediction_length", "evaluation", "model.base", "model.from_scratch")
-"""What no configuration may differ in: all are compared on the same windows, by models of one origin."""
+_SAME = {
+    "job": "a sweep compares trainings; job: evaluate compares models without training",
+    "trainer": "a sweep compares trainings of trainer: chronos, which scores them all in the same way",
+    "data": "scores on other series or windows cannot be compared; a sweep for each data set tells more",
+    "prediction_length": "a shorter horizon has better scores and is no better; a sweep for each horizon tells more",
+    "evaluation": "scores on other windows cannot be compared; set it in the base, the same for all",
+}
+"""What no configuration may differ in, and why: all are compared on the same windows."""
 
 
 class Grid(Section):
@@ -69,8 +75,8 @@ def load_sweep(path: Path) -> Sweep:
         remedy = "base: train.yaml, and values: {training.learning_rate: [0.00001, 0.0001]}"
         raise InvalidInput(str(path), f"{where}: {first['msg']}", remedy) from error
     for key in grid.values:
-        if any(key == same or key.startswith(f"{same}.") or same.startswith(f"{key}.") for same in _SAME):
-            raise InvalidInput(str(path), f"{key} cannot be varied", "the models are compared on the same windows")
+        if why := _SAME.get(key.partition(".")[0]):
+            raise InvalidInput(str(path), f"values: {key} cannot be varied", why)
     base_path = path.parent / grid.base if isinstance(grid.base, str) else path
     base = load_document(base_path) if isinstance(grid.base, str) else grid.base
     if not isinstance(base, dict):

@@ -90,6 +90,7 @@ class Demo:
         self._say = say
         self._queue = self._subscribe()
         self.messages: list[dict[str, str]] = []
+        self._untold: list[dict[str, str]] = []
 
     def residue(self) -> list[dict[str, Any]]:
         """Check with `chronos-ec2 verify` that nothing is left."""
@@ -126,7 +127,10 @@ class Demo:
         return queue
 
     def _receive_messages(self, run_id: str) -> None:
-        """Receive the messages about a run. All of them were sent before its lock was released."""
+        """Receive the messages about a run, and tell them. All of them were sent before its lock was released.
+
+        Those about another run are kept until that one is told of.
+        """
         sqs = client("sqs")
         while True:
             found = sqs.receive_message(QueueUrl=self._queue, MaxNumberOfMessages=10, WaitTimeSeconds=2)
@@ -137,8 +141,12 @@ class Demo:
                 body = json.loads(message["Body"])
                 document = json.loads(body["Message"])
                 about = {"run_id": document["run_id"] or run_id, "subject": body["Subject"]}
-                self.messages.append({"kind": document["kind"], **about, "text": document["text"]})
-                self._say(f"  SNS message: {body['Subject']}")
+                self._untold.append({"kind": document["kind"], **about, "text": document["text"]})
+        told = [one for one in self._untold if one["run_id"] == run_id]
+        self._untold = [one for one in self._untold if one["run_id"] != run_id]
+        self.messages += told
+        for one in told:
+            self._say(f"  SNS message: {one['subject']}")
 
     def _command(self, *arguments: str) -> Any:
         """Run `chronos-ec2 …`. Returns its JSON."""

@@ -149,3 +149,36 @@ def test_text_of_excel_is_read_in_its_encoding(tmp_path: Path, encoding: str) ->
     source, mark = tmp_path / "sales.csv", "\ufeff" if encoding == "utf-16-le" else ""
     source.write_bytes((mark + "item_id\ttimestamp\ttarget\nGröße\t2024-01-01\t1\n").encode(encoding))
     assert pq.read_table(convert(source, tmp_path / "out").path)["item_id"].to_pylist() == ["Größe"]
+
+
+@pytest.mark.parametrize(
+    ("texts", "first"),
+    [
+        (["2024-02", "2024-03"], datetime.fromisoformat("2024-02-01")),
+        (["2024-W02", "2024-W03"], datetime.fromisoformat("2024-01-08")),
+        (["2024-W02", ""], datetime.fromisoformat("2024-01-08")),
+    ],
+)
+def test_months_and_weeks_are_times(tmp_path: Path, texts: list[str], first: datetime) -> None:
+    content = "item_id,timestamp,target\n" + "".join(f"a,{text},1\n" for text in texts)
+    assert rows(tmp_path, "periods.csv", content)[0]["timestamp"] == first
+
+
+def test_the_hint_has_the_form_of_the_times(tmp_path: Path) -> None:
+    content = "item_id,timestamp,target\na,1/13/2024,1\n"
+    with pytest.raises(InvalidInput, match=r"'1/13/2024'.*--timestamp-format '%m/%d/%Y'\)?$"):
+        rows(tmp_path, "american.csv", content)
+
+
+def test_times_with_and_without_a_zone_are_refused(tmp_path: Path) -> None:
+    content = "item_id,timestamp,target\na,2024-W02,1\na,2024-01-15T00:00:00+01:00,2\n"
+    with pytest.raises(InvalidInput, match="with and without a zone"):
+        rows(tmp_path, "mixed.csv", content)
+
+
+def test_a_decimal_comma_stands_beside_dates_with_points(tmp_path: Path) -> None:
+    content = "item_id;timestamp;target\na;31.12.2023;788,12\na;01.01.2024;3\n"
+    first, _ = rows(tmp_path, "german.csv", content, timestamp_format="%d.%m.%Y")
+    assert first["target"] == 788.12
+    content = "item_id;timestamp;target;note\na;2023-12-31;788.12;1,5 l\n"
+    assert rows(tmp_path, "points.csv", content)[0]["target"] == 788.12

@@ -43,10 +43,12 @@ def test_what_is_undefined_is_no_better(by: str | None, high: float | None) -> N
     assert comparison(by, base=high) == Comparison("trained", ("base",), ())
 
 
-def test_the_score_before_the_test_windows_is_that_of_the_trained_model() -> None:
+@pytest.mark.parametrize(("exported", "score"), [("base", 0.2), ("trained", 0.25)])
+def test_the_score_before_the_test_windows_is_that_of_the_exported_model(exported: str, score: float) -> None:
     scores = {"trained": 0.25, "base": 0.2}
-    found = {"exported": "base", "verdict": {"by": None}, "trained_minus": {}, "selection": scores}
-    assert RunRecord(REQUEST, Progress(), result={"evaluation": found}).comparison == Comparison("base", (), (), 0.25)
+    found = {"exported": exported, "verdict": {"by": None}, "trained_minus": {}, "selection": scores}
+    comparison = RunRecord(REQUEST, Progress(), result={"evaluation": found}).comparison
+    assert comparison == Comparison(exported, (), (), score)
 
 
 def test_a_run_without_an_evaluation_compares_nothing() -> None:

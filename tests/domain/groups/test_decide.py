@@ -51,6 +51,11 @@ def test_as_many_start_as_run_at_a_time_and_share_the_money() -> None:
     assert caps(a_group(members=7, parallel=3, max_cost_usd=10.0)) == [3.33, 3.33, 3.34]
 
 
+def test_fewer_start_at_a_time_if_there_is_no_money_for_as_many() -> None:
+    assert caps(a_group(members=6, parallel=3, max_cost_usd=0.5)) == [0.25, 0.25]
+    assert caps(a_group(members=6, parallel=3, max_cost_usd=0.3)) == [0.3]
+
+
 def test_without_a_cap_none_is_reserved() -> None:
     assert caps(a_group(max_cost_usd=None)) == [None, None]
 

@@ -27,6 +27,12 @@ def test_a_cap_holds_but_for_the_time_until_it_is_enforced() -> None:
     assert worst_case(NOW, 2.0, 500.0, LIMITS).usd == 2.0 * (10 + 90 / 3600)
 
 
+def test_the_cap_of_a_group_is_for_all_its_runs_and_each_may_go_over_it_by_a_sweep() -> None:
+    found = worst_case(NOW, 2.0, 5.0, LIMITS, runs=3, longest=timedelta(hours=24))
+    assert found == WorstCase(NOW + timedelta(hours=24) + BOUND, 5.0 + 3 * 2.0 * 90 / 3600)
+    assert worst_case(NOW, 2.0, None, LIMITS, runs=3, longest=timedelta(hours=24)).usd == 3 * 2.0 * (10 + 90 / 3600)
+
+
 def test_without_a_price_the_end_is_known_and_the_cost_is_not() -> None:
     assert worst_case(NOW, None, None, LIMITS) == WorstCase(NOW + timedelta(hours=10) + BOUND, None)
 

@@ -19,7 +19,7 @@ from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.schedules import Schedules, Started
 from chronos_ec2.services.schedules.store import LedgerRead, ScheduleStore
 from chronos_ec2.testing.builders import LIMITS, NOW
-from verification.lifecycle.campaign import lifecycle_histories, main
+from verification.lifecycle.campaign import histories, main
 from verification.lifecycle.history import PARTS, WatchedObjects, run_lifecycle
 from verification.lifecycle.oracle import VIOLATIONS, Findings
 from verification.lifecycle.plan import Upload, draw
@@ -28,7 +28,7 @@ from verification.simulation.system import Parts
 
 @pytest.mark.parametrize(("first", "count"), [(0, 20), pytest.param(1000, 600, marks=pytest.mark.thorough)])
 def test_each_trigger_starts_one_run_within_its_month_and_no_worse_model_is_promoted(first: int, count: int) -> None:
-    found = lifecycle_histories(count, first)
+    found = histories("schedules", count, first)
     assert found.violations == 0, found.failed
     assert found.counts["runs"] > count
     assert found.counts["triggers"] > found.counts["runs"]

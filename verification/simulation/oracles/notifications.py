@@ -29,7 +29,6 @@ _ENDS_OF = {
 _ON_ITS_WAY_OUT = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
 _PENDING_SECONDS = 120.0
 """A message that is pending for less may still be published by whoever reserved it."""
-_LONG = 43_200.0
 _REPEAT_AFTER_SECONDS = 3600.0
 _PUT_OFF_SWEEPS = 5
 """Publishing delays a termination by no more than three sweeps; one before and one after for the two looks."""
@@ -232,9 +231,9 @@ class NotificationOracle:
         kinds = {_ENDS_OF.get(kind, "failed") for kind in happened}
         if account.killed is not None:
             kinds.add("killed")
-        if scenario.max_cost is not None:
+        if system.ledger.cap(account.run_id) is not None:
             kinds.add("over-budget")
-        limited = scenario.max_runtime < _LONG or scenario.layers_off or scenario.list_lag
+        limited = system.ledger.deadline_is_near(account) or scenario.layers_off or scenario.list_lag
         if agent is None or not agent.claimed or limited or not scenario.clean:
             kinds.add("failed")
         return kinds or {"completed"}

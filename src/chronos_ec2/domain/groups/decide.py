@@ -52,7 +52,7 @@ class Over:
 
 def decide(situation: Situation) -> Start | Wait | Over:
     """What the group does next."""
-    ledger = situation.ledger
+    ledger, group = situation.ledger, situation.group
     at_work = [one for one in ledger.entries if one.succeeded is None]
     if ledger.stopped is not None:
         working = sum(one.run_id in situation.held for one in at_work)
@@ -60,13 +60,13 @@ def decide(situation: Situation) -> Start | Wait | Over:
     if homeless := next((one for one in at_work if one.run_id not in situation.held), None):
         return Start(homeless, enter=False)
     closed = _closed(situation)
-    if closed is None and len(at_work) < situation.group.parallel:
+    if closed is None and len(at_work) < group.parallel:
         cap_usd = _share(situation, len(at_work))
-        if cap_usd is None or cap_usd >= _least(situation):
-            return Start(situation.group.entry(len(ledger.entries), cap_usd, situation.now))
-        closed = f"${_left(situation):.2f} of ${_cap(situation.group):.2f} are left, too little for another run"
+        if cap_usd is None or cap_usd >= least_usd(group):
+            return Start(group.entry(len(ledger.entries), cap_usd, situation.now))
+        closed = f"${_left(situation):.2f} of ${_cap(group):.2f} are left, too little for another run"
     if at_work:
-        return _waits(len(at_work), closed or f"{situation.group.parallel} at a time")
+        return _waits(len(at_work), closed or f"{group.parallel} at a time")
     return Over(closed or "")
 
 
@@ -102,16 +102,20 @@ def _used(entry: Entry) -> float:
 
 
 def _share(situation: Situation, working: int) -> float | None:
-    """What the next member may cost: its share of what is left, as many as may start now; None without a limit."""
-    group = situation.group
+    """What the next member may cost: its share of what is left, if as many start now as may, and as there is money for.
+
+    None without a limit.
+    """
+    group, left, least = situation.group, _left(situation), least_usd(situation.group)
     if group.budget.max_cost_usd is None:
         return None
     starting = min(group.parallel - working, len(group.members) - len(situation.ledger.entries))
-    return int(_left(situation) / starting * 100) / 100  # cents, rounded down
+    if starting * least > left:
+        starting = max(1, int(left / least))
+    return int(left / starting * 100) / 100  # cents, rounded down
 
 
-def _least(situation: Situation) -> float:
+def least_usd(group: Group) -> float:
     """What booting an instance may cost: with less than that, none does any work."""
-    budget = situation.group.budget
-    prices = [price for _, price in budget.prices] or [budget.price_per_hour_usd or 0.0]
-    return max(prices) * (situation.group.request.limits.boot / timedelta(hours=1))
+    prices = [price for _, price in group.budget.prices] or [group.budget.price_per_hour_usd or 0.0]
+    return max(prices) * (group.request.limits.boot / timedelta(hours=1))

@@ -20,23 +20,32 @@ class WorstCase:
     usd: float | None
 
 
-def worst_case(now: datetime, price_per_hour_usd: float | None, cap_usd: float | None, limits: Limits) -> WorstCase:
-    """The worst case of a run that starts now.
+def worst_case(
+    now: datetime,
+    price_per_hour_usd: float | None,
+    cap_usd: float | None,
+    limits: Limits,
+    runs: int = 1,
+    longest: timedelta | None = None,
+) -> WorstCase:
+    """The worst case of a run that starts now, or of a group of runs.
 
     As all guarantees it holds while EC2 and S3 answer; each failed sweep adds its interval.
 
     Args:
         now: AWS time.
         price_per_hour_usd: of the most expensive instance that the run may get.
-        cap_usd: the price cap over all attempts, if any.
-        limits: `max_runtime` is the time to the deadline, which spans all attempts.
+        cap_usd: the price cap over all attempts of all runs, if any.
+        limits: `max_runtime` is the time to the deadline of a run, which spans all attempts.
+        runs: how many there are.
+        longest: the time to the deadline of a group.
     """
-    gone_by = now + limits.max_runtime + limits.deadline_bound
+    gone_by = now + (longest or limits.max_runtime) + limits.deadline_bound
     if price_per_hour_usd is None:
         return WorstCase(gone_by, None)
-    usd = price_per_hour_usd * _hours(gone_by - now)
+    usd = runs * price_per_hour_usd * _hours(limits.max_runtime + limits.deadline_bound)
     if cap_usd is not None:
-        usd = min(usd, cap_usd + price_per_hour_usd * _hours(limits.deadline_bound))
+        usd = min(usd, cap_usd + runs * price_per_hour_usd * _hours(limits.deadline_bound))
     return WorstCase(gone_by, usd)
 
 

@@ -162,7 +162,7 @@ class Comparison:
     """Which model a training run has exported, `trained` or a reference model, and how the trained one compares.
 
     `better_than` names the models than which the trained one is significantly better, out of those `compared`.
-    `selection` is its WQL on the windows before the test, None if there are none.
+    `selection` is the WQL of the exported model on the windows before the test, None if there are none.
     """
 
     exported: str

@@ -105,14 +105,14 @@ class Ledger:
         return next((one for one in self.entries if one.run_id == run_id), None)
 
     def with_entry(self, entry: Entry) -> Ledger:
-        """The next version, with an entry in place of an older one of the same run, without what is long over."""
-        trained = [one for one in self.entries if one.job is Job.TRAIN and one.succeeded]
-        kept = [
-            one
-            for one in self.entries
-            if one.run_id != entry.run_id and (entry.reserved_at - one.at < _KEPT or one in trained[-1:])
-        ]
+        """The next version, with an entry in place of an older one of the same run."""
+        kept = (one for one in self.entries if one.run_id != entry.run_id)
         return replace(self, entries=(*kept, entry), seq=self.seq + 1)
+
+    def without_old(self, now: datetime) -> Ledger:
+        """Without what is long over, of which a schedule needs the last training that has succeeded."""
+        trained = [one for one in self.entries if one.job is Job.TRAIN and one.succeeded]
+        return replace(self, entries=tuple(one for one in self.entries if now - one.at < _KEPT or one in trained[-1:]))
 
     def to_json(self) -> bytes:
         """The ledger as stored in S3."""

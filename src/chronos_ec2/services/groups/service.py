@@ -6,12 +6,19 @@ from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 
-from chronos_ec2.domain.errors import InvalidDocument, LostRace, RunNotFound, ServiceUnavailable
+from chronos_ec2.domain.errors import (
+    InvalidDocument,
+    InvalidInput,
+    LostRace,
+    NotAllowed,
+    RunNotFound,
+    ServiceUnavailable,
+)
 from chronos_ec2.domain.facts import Absent, LockHeld, ReadFailed
 from chronos_ec2.domain.groups.decide import Over, Situation, Start, Wait, decide
 from chronos_ec2.domain.groups.order import Group, Purpose
 from chronos_ec2.domain.groups.result import Result, result_of
-from chronos_ec2.domain.limits import LAUNCH_SLOT
+from chronos_ec2.domain.limits import LAUNCH_SLOT, MAX_NOTIFICATION_DELAY
 from chronos_ec2.domain.message_kinds import Kind
 from chronos_ec2.domain.messages import Incident, compose
 from chronos_ec2.domain.parsing.codec import dump_json
@@ -77,13 +84,14 @@ class Groups:
 
         Raises:
             ServiceUnavailable: it has to be called again.
-            InvalidDocument: order or ledger cannot be read.
+            InvalidDocument: order or ledger cannot be read, or is of another group.
         """
         group = self.orders.order(name)
         if group is None:
             return Over(f"there is no group {name}")
         for _ in range(len(group.members) + _TRIES):
             looked_at, read = self.schedules.clock.now(), self.orders.ledger(name)
+            _check_ledger(read.ledger, group)
             held = frozenset(self._held(group, read.ledger))
             ledger = self.schedules.with_ends(read.ledger)
             match decide(Situation(group, ledger, held, self.schedules.clock.now())):
@@ -107,11 +115,17 @@ class Groups:
             LostRace: it changes too fast; kill again.
         """
         ledger = self._stop(name, one_line(f"killed: {reason}", 200))
-        store, clock = self.schedules.store, self.schedules.clock
+        store, clock, failed = self.schedules.store, self.schedules.clock, None
         for entry in ledger.entries:
             if entry.succeeded is None:
-                with suppress(RunNotFound):  # it has ended, or holds no lane yet and gets no instance
+                try:
                     kill(entry.run_id, store, reconciler, clock, reason, at_once=at_once)
+                except (RunNotFound, InvalidInput):
+                    pass  # it has ended, or holds no lane yet and gets no instance
+                except (ServiceUnavailable, LostRace) as error:
+                    failed = error  # the others cost money meanwhile
+        if failed:
+            raise failed
         self.go_on(name)
         return ledger
 
@@ -174,5 +188,18 @@ class Groups:
         incident = Incident(Kind.ENDED, Lane(environment), name, result.sentence, cost_usd=result.spent_usd)
         marker = incident_key(environment, f"group-{group.name}", Kind.ENDED, None)
         outbox = Outbox(self.schedules.store.objects, self.schedules.notifier)
-        if not outbox.send(marker, lambda: compose(incident, self.schedules.place, now), now):
+        overdue = now - result.ended_at >= MAX_NOTIFICATION_DELAY
+        try:
+            sent = outbox.send(marker, lambda: compose(incident, self.schedules.place, now), now, overdue=overdue)
+        except NotAllowed:
+            if not overdue:
+                raise
+            return  # as the watchdog gives up the message about a run
+        if not sent:
             raise ServiceUnavailable("people are being told by another invocation, or it has died in doing so")
+
+
+def _check_ledger(ledger: Ledger, group: Group) -> None:
+    known = group.run_ids
+    if foreign := next((one.run_id for one in ledger.entries if one.run_id not in known), None):
+        raise InvalidDocument(f"the ledger of group {group.name} has run {foreign}, so it is of another group")

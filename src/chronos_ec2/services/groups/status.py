@@ -14,6 +14,7 @@ from chronos_ec2.domain.groups.result import Result
 from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.parsing.names import is_name
+from chronos_ec2.domain.records.reports import Comparison
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.run_store import RunStore
 from chronos_ec2.services.groups.store import GroupStore
@@ -24,7 +25,8 @@ from chronos_ec2.services.run_queries import RunView, find_run
 class MemberView:
     """A member: its run, None if none has started; what it may cost, and by what it differs from the others.
 
-    `score`: of its model, by which a sweep compares them: the WQL on the windows before those of the test.
+    `score`: of the model that it has `exported`, by which a sweep compares them: the WQL on the windows before those of
+    the test.
     """
 
     run_id: str
@@ -32,11 +34,15 @@ class MemberView:
     cap_usd: float | None
     differs_in: Mapping[str, Any]
     score: float | None = None
+    exported: str | None = None
 
     @property
     def status(self) -> str:
-        """What became of it."""
-        return "not started" if self.run is None else str(self.run.run.status)
+        """How it has ended, or where it is."""
+        if self.run is None:
+            return "not started"
+        run = self.run.run
+        return str(run.verdict.outcome if run.verdict else run.status)
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,8 +92,9 @@ def find_group(store: RunStore, environment: str, name: str) -> GroupView | None
     for run_id, member in zip(group.run_ids, group.members, strict=True):
         entry = ledger.of(run_id)
         run = _run(store, environment, run_id) if entry else None
-        score = _score(store, run) if run and group.purpose is Purpose.SWEEP else None
-        members.append(MemberView(run_id, run, entry.cap_usd if entry else None, member.differs_in, score))
+        found = _comparison(store, run) if run and group.purpose is Purpose.SWEEP else None
+        judged = (found.selection, found.exported) if found else (None, None)
+        members.append(MemberView(run_id, run, entry.cap_usd if entry else None, member.differs_in, *judged))
     return GroupView(group, tuple(members), ledger.stopped, result)
 
 
@@ -99,11 +106,10 @@ def _run(store: RunStore, environment: str, run_id: str) -> RunView | None:
         return None
 
 
-def _score(store: RunStore, view: RunView) -> float | None:
-    """What the instance of a run that has succeeded says of its model; None without a comparison."""
+def _comparison(store: RunStore, view: RunView) -> Comparison | None:
+    """What the instance of a run that has succeeded says of its models; None if it compared none."""
     verdict = view.run.verdict
     if view.active or verdict is None or verdict.outcome is not Outcome.SUCCEEDED:
         return None
     outcome = store.read_outcome(view.run)
-    comparison = outcome.document.comparison if isinstance(outcome, Found) else None
-    return comparison.selection if comparison else None
+    return outcome.document.comparison if isinstance(outcome, Found) else None

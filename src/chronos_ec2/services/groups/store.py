@@ -31,6 +31,10 @@ class GroupStore:
         ended = {name for name, *rest in names if rest == [RESULT]}
         return tuple(name for name, *rest in names if rest == [ORDER] and name not in ended)
 
+    def taken(self, name: str) -> bool:
+        """Whether anything is there of a group of this name, also of one whose order was deleted."""
+        return next(iter(self.objects.keys(self._key(name, ""))), None) is not None
+
     def names(self) -> tuple[str, ...]:
         """The names of all groups, also of those that have ended."""
         return self.objects.children(groups_prefix(self.environment))

@@ -117,9 +117,10 @@ class LaunchPreparation:
         dataset = () if no_files else self._files(request.data or spec.data_path, "data.path")
         future = () if request.future is None else self._files(request.future, "--future")
         check_request_size(spec.config, dataset + future)
+        references = [pair for each in (config, *request.variants) for pair in model_references(each).items()]
         found = {
             given: self._models.find(key, given)
-            for key, given in model_references(config).items()
+            for given, key in {given: key for key, given in references}.items()
             if not (request.later and isinstance(parse_reference(given), ChampionModel))
         }
         return Prepared(spec, config, dataset, resolved.chosen, None, offers, future, tuple(found.values()))

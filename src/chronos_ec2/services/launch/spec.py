@@ -39,6 +39,7 @@ class LaunchRequest:
         config_path: the file that `config` was read from; the user's own trainer is beside it.
         instance_types: comma-separated, tried in order.
         later: whether its runs start later: data, champion and a free lane are needed then, not now.
+        variants: further configurations that runs of the same launch have; the models of all are found.
         resume: the run to take up; configuration, data, trainer and `allow_cpu` are then those of that run.
     """
 
@@ -61,6 +62,7 @@ class LaunchRequest:
     data: LocalData | None = None
     future: LocalData | str | None = None
     later: bool = False
+    variants: tuple[JobConfig, ...] = ()
 
     def __post_init__(self) -> None:
         """Raise InvalidInput for a number or a name that no run can have, before anything is read or written."""

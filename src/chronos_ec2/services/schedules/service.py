@@ -142,8 +142,9 @@ class Schedules:
             if not existing and write_once(self.store, request) != request:
                 continue  # another delivery was faster, and its request counts
             if decision.enter:
+                after = ledger.without_old(now).with_entry(decision.entry)
                 try:
-                    self.orders.replace_ledger(invocation.schedule.name, ledger.with_entry(decision.entry), read)
+                    self.orders.replace_ledger(invocation.schedule.name, after, read)
                 except LostRace:
                     continue
             return self._launch(request, decision)

@@ -195,19 +195,19 @@ class Executor:
         ]
         cost_usd, overdue = cost_until(now, run, self.limits), now - since >= MAX_NOTIFICATION_DELAY
         # The lock is released after the notifications: without a lock no later reconcile would send them.
+        refused: Exception | None = None
         try:
             incidents = [Incident(kind, facts.lane, run.run_id, text, run, cost_usd) for kind, text in told]
             notified = all(self._send(incident, overdue=overdue) for incident in incidents)
-            # Without the lock nobody would ask again.
-            followed = is_followed(final, self.store, self.relauncher, overdue=overdue)
         except ServiceUnavailable:
             raise
-        except Exception:
-            if overdue:
-                self.store.release_lock(held)
-            raise
-        if notified and followed:
+        except Exception as error:  # noqa: BLE001 - raised below
+            notified, refused = overdue, error
+        # Without the lock nobody would ask again. What follows does not wait for people to be told.
+        if is_followed(final, self.store, self.relauncher, overdue=overdue) and notified:
             self.store.release_lock(held)
+        if refused:
+            raise refused
 
     def _promotion(self, run: Run, outcome: OutcomeReport | None, tolerated: type[Exception]) -> list[tuple[Kind, str]]:
         """Let the run's model become the champion if it is to; what to tell people about it."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from chronos_ec2.domain.errors import InvalidDocument, NotAllowed
 from chronos_ec2.domain.groups.order import may_be_of_a_group
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import followed_key
@@ -13,7 +14,8 @@ from chronos_ec2.run_store import RunStore
 def is_followed(run: Run, store: RunStore, relauncher: Relauncher, *, overdue: bool) -> bool:
     """Whether what follows a run that has ended is done, or nothing does. If not, the launcher is asked for it.
 
-    What is `overdue` is given up, but a group is not: without this lane nobody would go on with it.
+    What is `overdue` is given up, but a group is not: without this lane nobody would go on with it. A request that
+    cannot be read then is one without a group.
 
     Raises:
         ServiceUnavailable, NotAllowed, InvalidDocument: unknown, or it could not be asked.
@@ -21,7 +23,12 @@ def is_followed(run: Run, store: RunStore, relauncher: Relauncher, *, overdue: b
     succeeded = run.verdict is not None and run.verdict.outcome is Outcome.SUCCEEDED
     if not succeeded and not may_be_of_a_group(run.lane):
         return True
-    request = store.read_request(run.lane.environment, run.run_id)
+    try:
+        request = store.read_request(run.lane.environment, run.run_id)
+    except (InvalidDocument, NotAllowed):
+        if not overdue:
+            raise
+        return True
     if request is None or (request.group is None and overdue):
         return True
     if request.group is None and not (request.schedule and succeeded):

@@ -78,7 +78,7 @@ class VirtualFleet(MemoryFleet):
         self.bill: dict[str, Billed] = {}
         self.on_change: Callable[[str, InstanceState], None] = lambda _id, _state: None
         self.on_terminate: Callable[[str], None] = lambda _id: None
-        self.on_refusal: Callable[[str], None] = lambda _run_id: None
+        self.on_refusal: Callable[[str, int], None] = lambda _run_id, _attempt: None
         self.on_schedule: Callable[[str], None] = lambda _id: None
 
     def add(self, tags: dict[str, str], instance_type: str = "g4dn.2xlarge") -> str:
@@ -153,11 +153,11 @@ class VirtualFleet(MemoryFleet):
         return [found.instance for found in self._instances.values()]
 
     def launch(self, run: Run, option: LaunchOption, user_data: str) -> NewInstance:
-        """As EC2 does; `on_refusal` is called with the run for which it has no capacity."""
+        """As EC2 does; `on_refusal` is called with the run and the attempt for which it has no capacity."""
         try:
             return super().launch(run, option, user_data)
         except CapacityUnavailable:
-            self.on_refusal(run.run_id)
+            self.on_refusal(run.run_id, run.attempt)
             raise
 
     def reclaim(self, instance_id: str) -> None:

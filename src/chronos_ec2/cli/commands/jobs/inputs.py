@@ -18,8 +18,8 @@ from chronos_ec2.job_config.jobs import ForecastConfig, JobConfig
 from chronos_ec2.services.launch.dataset import find_dataset
 from chronos_ec2.services.publish.data import LocalData, find_files, local_data
 
-_READ_BYTES = 1 << 30
-"""How much is downloaded to check known covariates before a launch. More is checked by the instance alone."""
+READ_BYTES = 1 << 30
+"""How much is read to check data that the instance checks as well."""
 _DATA, _FUTURE = "--data", "--future"
 
 
@@ -60,9 +60,9 @@ class InputFinder:
                 self._check(here, config, None)
             return self._inputs(config, data, here, None)
         path = None if ahead_here else self._path(_FUTURE, future)
-        ahead = ahead_here or self._downloaded(path or "", _FUTURE)
+        ahead = ahead_here or downloaded(self.world, self.temporary, path or "", _FUTURE)
         config = self._with_known(config, ahead)
-        past = here or self._downloaded(config.data.path, "data.path")
+        past = here or downloaded(self.world, self.temporary, config.data.path, "data.path")
         if past and ahead:
             self._check(past, config, ahead)
         else:
@@ -107,22 +107,6 @@ class InputFinder:
             raise InvalidInput(option, f"the bucket has no data set {text}", remedy)
         return path
 
-    def _downloaded(self, path: str, where: str) -> Path | None:
-        """A folder with a data set of the bucket, None if it is too large for that."""
-        files = find_dataset(self.world.store, self._environment, path, where)
-        size = sum(one.size for one in files)
-        if size > _READ_BYTES:
-            return None
-        folder = Path(self.temporary.enter_context(TemporaryDirectory(prefix="chronos-ec2-")))
-        with console.progress(f"reading {path}", size) as on_bytes:
-            for index, one in enumerate(files):
-                key = PurePosixPath(one.key)
-                columns = [part for part in key.parts[:-1] if "=" in part]
-                target = folder.joinpath(f"{index:05d}", *columns, key.name)
-                target.parent.mkdir(parents=True)
-                self.world.transfer.download(one.key, target, on_bytes)
-        return folder
-
     def _with_known(self, config: JobConfig, ahead: Path | None) -> JobConfig:
         """The configuration with its known covariates: those of the second data set if it names none."""
         known = config.data.known_covariates
@@ -137,3 +121,24 @@ class InputFinder:
         checks = data_checks(_DATA if ahead is None else _FUTURE)
         with console.status("checking the data"):
             refuse_bad_data(checks, folder, config, ahead)
+
+
+def downloaded(world: OperatorWorld, temporary: ExitStack, path: str, where: str) -> Path | None:
+    """A folder with a data set of the bucket, as long as `temporary` lives; None if it is too large for that.
+
+    Raises:
+        InvalidInput: there is none; `where` names the option.
+    """
+    files = find_dataset(world.store, world.stack.environment, path, where)
+    size = sum(one.size for one in files)
+    if size > READ_BYTES:
+        return None
+    folder = Path(temporary.enter_context(TemporaryDirectory(prefix="chronos-ec2-")))
+    with console.progress(f"reading {path}", size) as on_bytes:
+        for index, one in enumerate(files):
+            key = PurePosixPath(one.key)
+            columns = [part for part in key.parts[:-1] if "=" in part]
+            target = folder.joinpath(f"{index:05d}", *columns, key.name)
+            target.parent.mkdir(parents=True)
+            world.transfer.download(one.key, target, on_bytes)
+    return folder

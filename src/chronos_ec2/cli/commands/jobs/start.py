@@ -20,10 +20,12 @@ from chronos_ec2.cli.commands.runs.results import download, download_results
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.options import check_target, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_waiting, print_warning, styled
-from chronos_ec2.cli.plan import Plan
+from chronos_ec2.cli.plan import GroupSize, Plan
 from chronos_ec2.client.group import Grouping, begin, group_results
+from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import check_name, counted
 from chronos_ec2.domain.records.champion import DEFAULT_MODEL, Promote
+from chronos_ec2.domain.records.lane import MAIN_LANE
 from chronos_ec2.domain.records.s3_keys import group_key
 from chronos_ec2.job_config.jobs import JobConfig
 from chronos_ec2.services.groups.status import find_group
@@ -64,6 +66,8 @@ class Work:
 def start(work: Work, options: LaunchOptions) -> None:
     """Start a run as a command asks for it, and print what has become of it."""
     options.request(config=work.config)  # refuses wrong numbers and names before anything is read
+    if work.group is not None and options.lane != MAIN_LANE:
+        raise InvalidInput("--lane", "is for a single run", "leave it out: each run of a group has a lane of its own")
     if work.to is not None:
         check_target("--to", work.to, folder=True)
     world = connect(options.environment, options.region, options.bucket)
@@ -119,7 +123,7 @@ def _begin_group(
     """Plan, ask, publish, order a group and start its first members; its name, None if only the plan is asked for."""
     environment = options.environment
     name, request = grouping.first(request, world)
-    prepared, _, spec = _prepare(request, world, options)
+    prepared, _, spec = _prepare(request, world, options, GroupSize(grouping.members, grouping.parallel))
     variants = grouping.variants(prepared)
     if spec is None:
         return None
@@ -148,13 +152,13 @@ def _follow_group(name: str, to: Path | None, world: OperatorWorld, options: Lau
 
 
 def _prepare(
-    request: LaunchRequest, world: OperatorWorld, options: LaunchOptions
+    request: LaunchRequest, world: OperatorWorld, options: LaunchOptions, group: GroupSize | None = None
 ) -> tuple[Prepared, Plan, LaunchSpec | None]:
     """Plan, ask, publish. Without a spec only the plan is asked for."""
     with console.status("checking the launch") as show:
         preparation = world.launch_preparation(show, print_warning)
         prepared = preparation.plan(request)
-        shown = Plan(prepared, find_former(world.store, prepared.spec), world.clock.now())
+        shown = Plan(prepared, find_former(world.store, prepared.spec), world.clock.now(), group)
     if options.plan and options.json:
         print_json({"plan": shown.as_document()})
     elif not options.json:

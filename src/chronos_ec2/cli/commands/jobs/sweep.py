@@ -40,8 +40,9 @@ def sweep(
         return [_variant(found, prepared, index) for index in range(len(found.changes))]
 
     at_a_time = PARALLEL if parallel is None else parallel
-    group = Grouping(name, Purpose.SWEEP, len(found.changes), at_a_time, variants)
-    start(Work(found.config({}), found.path, data=data, group=group), options)
+    first, *others = map(found.config, found.changes)
+    group = Grouping(name, Purpose.SWEEP, len(found.changes), at_a_time, variants, tuple(others))
+    start(Work(first, found.path, data=data, group=group), options)
 
 
 def _variant(sweep: Sweep, prepared: Prepared, index: int) -> Variant:

@@ -13,6 +13,10 @@ from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.groups.order import Purpose
 from chronos_ec2.services.groups.status import GroupView
+from chronos_ec2.services.run_details import RunDetails
+
+_TRAINED = "trained"
+"""The name of the model that a run has trained, among those that it has compared."""
 
 
 def group_as_document(world: OperatorWorld, view: GroupView) -> dict[str, Any]:
@@ -20,7 +24,7 @@ def group_as_document(world: OperatorWorld, view: GroupView) -> dict[str, Any]:
     result = view.result
     members = [
         {"run_id": one.run_id, "status": one.status, "max_cost_usd": one.cap_usd, "differs_in": dict(one.differs_in)}
-        | ({"score": one.score} if view.group.purpose is Purpose.SWEEP else {})
+        | ({"score": one.score, "exported": one.exported} if view.group.purpose is Purpose.SWEEP else {})
         for one in view.members
     ]
     best = best_run(world, view)
@@ -34,7 +38,7 @@ def group_as_document(world: OperatorWorld, view: GroupView) -> dict[str, Any]:
         "max_cost_usd": view.group.budget.max_cost_usd,
         "runs": members,
         **(
-            {"compared": len(view.ranking), "best": best and {"run_id": best.run.run_id, "test": dict(best.scores)}}
+            {"compared": len(view.ranking), "best": best and _best_document(best)}
             if view.group.purpose is Purpose.SWEEP
             else {}
         ),
@@ -55,14 +59,16 @@ def show_group(world: OperatorWorld, view: GroupView, *, json: bool) -> None:
         scores = ", ".join(f"{name} {value:.4g}" for name, value in best.scores.items())
         among = f"of {len(ranked)} configurations compared before the test windows; on those: {scores}"
         console.print(f"best      run {best.run.run_id}, {among}")
+        if best.exported != _TRAINED:
+            console.print(f"          its model is the one that it began with ({best.exported}): training did not help")
     rest = [one for one in view.members if one not in ranked]
     rows = [
-        (one.run_id, one.status, "" if one.score is None else f"{one.score:.4g}",
+        (one.run_id, one.status, "" if one.score is None else f"{one.score:.4g}", one.exported or "",
          one.run.progress if one.run and one.run.active else "", _differs(one.differs_in))
         for one in (*ranked, *rest)
     ]  # fmt: skip
-    score = "wql before the test" if view.group.purpose is Purpose.SWEEP else ""
-    print_table(("run", "status", score, "", "differs in"), rows)
+    judged = ("wql before the test", "model") if view.group.purpose is Purpose.SWEEP else ("", "")
+    print_table(("run", "status", *judged, "", "differs in"), rows)
 
 
 def follow_group(
@@ -87,6 +93,10 @@ def report_on_group(world: OperatorWorld, view: GroupView, path: Path | None, *,
         problem = f"group {view.group.name} has no page of its own"
         raise InvalidInput("--to", problem, "leave it out, or name one of its runs")
     show_group(world, view, json=json)
+
+
+def _best_document(best: RunDetails) -> dict[str, Any]:
+    return {"run_id": best.run.run_id, "exported": best.exported, "test": dict(best.scores)}
 
 
 def _differs(keys: Any) -> str:
