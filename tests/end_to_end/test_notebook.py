@@ -32,12 +32,12 @@ def test_it_is_committed_as_nobody_has_run_it() -> None:
 def test_it_forecasts_a_frame_draws_it_and_leaves_nothing(embedded_aws: LocalAws, tmp_path: Path) -> None:
     new_pipeline(SMALL, 140, 14).model.save_pretrained(tmp_path / "model")
     notebook = nbformat.read(NOTEBOOK, as_version=4)
-    notebook.cells.append(new_code_cell("list(ahead.columns[:3]), ahead.groupby('item_id').size().to_dict()"))
+    notebook.cells.append(new_code_cell("ahead.groupby('item_id').predictions.count().to_dict()"))
     client = NotebookClient(notebook, resources={"metadata": {"path": tmp_path}}, timeout=900)
     client.execute(env=os.environ | embedded_aws.environ() | {"MODEL": "./model"})
     *_, plot, _, ahead = (cell.outputs for cell in notebook.cells if cell.cell_type == "code")
     assert [list(output.data) for output in plot] == [["text/plain", "image/png"]]
-    assert ahead[0].data["text/plain"] == "(['item_id', 'timestamp', 'predictions'], {'north': 14, 'south': 14})"
+    assert ahead[0].data["text/plain"] == "{'north': 14, 'south': 14}"
     with embedded_aws.exported():
         here = Client(embedded_aws.environment)
         (run_id,) = (found.run.run_id for found in here.runs(None) if found.run.lane.name == "notebook")
