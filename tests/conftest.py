@@ -19,6 +19,7 @@ from xdist.scheduler import LoadScopeScheduling
 from chronos_ec2.aws import clients
 from chronos_ec2.aws.clients import forget_credentials
 from chronos_ec2.local.lifecycle import LocalAws, local_aws
+from chronos_ec2.services.publish import agent as publish
 from chronos_ec2.testing.aws_answers import without_price_list
 from chronos_ec2.testing.aws_server import Network, deploy_outputs, forget_everything, moto_server
 from chronos_ec2.testing.aws_snapshot import bring_back, keep
@@ -186,9 +187,13 @@ def stack() -> tuple[Network, bytes]:
     return deploy_outputs(), keep()
 
 
+build_bundle = cache(publish.build_bundle)
+
+
 @pytest.fixture
-def deployed(aws: str) -> str:
-    """An AWS with the outputs of `dev`'s stack and what they name."""
+def deployed(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
+    """An AWS with the outputs of `dev`'s stack and what they name. All launches share one bundle of the agent."""
+    monkeypatch.setattr(publish, "build_bundle", build_bundle)
     network, kept = stack()
     bring_back(kept)
     CALLS.policies = policies_of(network.vpc, network.security_group, network.launch_template)

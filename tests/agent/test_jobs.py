@@ -33,6 +33,8 @@ FORECAST: dict[str, Any] = {
     "job": "forecast", "data": {"path": "training-data/toy/"}, "prediction_length": 6, "context_length": 24,
     "model": GIVEN, "output": {"series_per_part": 5},
 }  # fmt: skip
+WITH_PRICES = FORECAST | {"data": {"path": "training-data/toy/", "known_covariates": ["price"]}, "future": True}
+FUTURE = "cached-datasets/dev/training-data/next/part.parquet"
 EVALUATE: dict[str, Any] = {
     "job": "evaluate", "data": {"path": "training-data/toy/"}, "prediction_length": 6, "context_length": 24,
     "models": [GIVEN], "evaluation": {"season_length": 6, "baselines": []},
@@ -85,14 +87,22 @@ class Forecast:
     steps: tuple[str, ...]
 
 
+def future_of(world: World) -> tuple[DataObject, ...]:
+    """The file with the known covariates of the future."""
+    return tuple(DataObject(one.key, one.size, one.etag) for one in world.memory.objects.listed(FUTURE))
+
+
 @pytest.fixture(scope="module")
 def forecast(tmp_path_factory: pytest.TempPathFactory) -> Forecast:
     """Runs once, because its trainer imports torch for seconds. Nobody may write into its world."""
     folder, steps, faults = tmp_path_factory.mktemp("forecast"), list[str](), Faults()
     world = World(MemoryAws(faults))
-    put_toy_series(world, folder)
+    history, future = with_covariates(toy_series())
+    put_toy_series(world, folder, history.drop(["day"]))
+    pq.write_table(future.drop(["day"]), folder / "future.parquet")
+    world.memory.objects.write(FUTURE, (folder / "future.parquet").read_bytes())
     model = a_model(world, folder)
-    launch(world, FORECAST, job=Job.FORECAST, models=(model,))
+    launch(world, WITH_PRICES, job=Job.FORECAST, models=(model,), future=future_of(world))
 
     def seen(_key: str) -> None:
         steps.append(world.document("status.json")["step"])
@@ -140,18 +150,10 @@ def test_heartbeats_count_series_and_the_step_says_what_the_job_does(forecast: F
     assert not any(step.startswith("step_") for step in forecast.steps)
 
 
-def test_known_covariates_come_from_a_second_data_set(world: World, tmp_path: Path, model: ModelReference) -> None:
-    history, future = with_covariates(toy_series())
-    put_toy_series(world, tmp_path, history.drop(["day"]))
-    pq.write_table(future.drop(["day"]), tmp_path / "future.parquet")
-    key = "cached-datasets/dev/training-data/next/part.parquet"
-    world.memory.objects.write(key, (tmp_path / "future.parquet").read_bytes())
-    (listed,) = world.memory.objects.listed(key)
-    config = FORECAST | {"data": {"path": "training-data/toy/", "known_covariates": ["price"]}, "future": True}
-    launch(world, config, job=Job.FORECAST, models=(model,), future=(DataObject(listed.key, listed.size, listed.etag),))
-    assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
-    assert rows(world).num_rows == 72
-    assert world.document("run.json")["future"]["files"][0]["key"] == key
+def test_known_covariates_come_from_a_second_data_set(forecast: Forecast) -> None:
+    assert forecast.exit_code == SUCCEEDED
+    assert rows(forecast.world).num_rows == 72
+    assert forecast.world.document("run.json")["future"]["files"][0]["key"] == FUTURE
 
 
 def test_a_shard_to_which_no_series_falls_is_an_empty_forecast(
@@ -203,7 +205,7 @@ def test_another_attempt_goes_on_with_the_first_part_that_is_not_whole(
         content = bytearray(body(world, torn))
         content[50] ^= 1
         objects.write(run_key("dev", RUN_ID, torn), bytes(content))
-    launch(world, FORECAST, job=Job.FORECAST, models=(forecast.model,), attempt=2)
+    launch(world, WITH_PRICES, job=Job.FORECAST, models=(forecast.model,), future=future_of(world), attempt=2)
 
     assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
 
@@ -225,11 +227,21 @@ def test_a_model_that_has_changed_ends_the_run_before_it_is_loaded(
     assert "forecasts/manifest.json" not in world.names()
 
 
-def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
-    world: World, tmp_path: Path, model: ModelReference
-) -> None:
+@pytest.fixture(scope="module")
+def evaluation(tmp_path_factory: pytest.TempPathFactory) -> tuple[World, ModelReference]:
+    """An evaluation at its end, and its model. Nobody may write into its world."""
+    world, folder = World(), tmp_path_factory.mktemp("evaluation")
+    put_toy_series(world, folder)
+    model = a_model(world, folder)
     launch(world, EVALUATE, job=Job.EVALUATE, models=(model,))
-    assert run_to_end(world, a_workdir(tmp_path)) == SUCCEEDED
+    assert run_to_end(world, a_workdir(folder)) == SUCCEEDED
+    return world, model
+
+
+def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
+    evaluation: tuple[World, ModelReference],
+) -> None:
+    world, _ = evaluation
     training, verdict = world.document("training.json"), the_run(world).verdict
     assert verdict is not None
     assert verdict.message == training["comparison"]["verdict"]["sentence"]
@@ -237,7 +249,14 @@ def test_an_evaluation_ends_with_its_sentence_and_uploads_the_comparison(
     assert {"eval/report.md", "eval/report.json", "eval/series.parquet", "forecasts.parquet"} < world.names()
     assert not any(name.startswith("models/") for name in world.names())
 
-    # What an instance leaves that is lost after its only model: the next one loads none, and says the same.
+
+@pytest.mark.thorough
+def test_another_attempt_loads_no_model_that_is_scored_and_says_the_same(
+    evaluation: tuple[World, ModelReference], tmp_path: Path
+) -> None:
+    """In `make test` its parts stand alone: the next attempt of a forecast, and an interrupted comparison."""
+    world, model = evaluation
+    training = world.document("training.json")
     following, lost = World(), world.memory.objects
     for key, _ in lost.keys(""):
         if key.startswith("cached-datasets/") or "/checkpoints/" in key:

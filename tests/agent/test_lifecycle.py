@@ -504,6 +504,7 @@ def test_a_verdict_has_no_secrets(world: World, workdir: Workdir) -> None:
     assert "[hidden]" in verdict.message
 
 
+@pytest.mark.thorough
 def test_series_that_are_too_short_are_user_code(tmp_path: Path, workdir: Workdir) -> None:
     world = World()
     put_toy_series(world, tmp_path, toy_series(count=3, length=10))

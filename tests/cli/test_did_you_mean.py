@@ -24,13 +24,13 @@ def run_id(run: Command, config: Path) -> str:
     return str(run("launch", "--config", str(config), "--json").json["run_id"])
 
 
-@pytest.mark.parametrize("command", [["kill"], ["hold"], ["monitor"], ["logs"], ["results"], ["runs", "show"]])
-def test_a_run_id(run: Command, run_id: str, command: list[str]) -> None:
+def test_a_run_id(run: Command, run_id: str) -> None:
     other = "0" if run_id[-1] != "0" else "1"
-    for wrong in (run_id[:-1] + other, run_id[:-1], run_id[-6:], run_id.lower()):
-        answer = run(*command, wrong)
-        assert answer.code == 2, wrong
-        assert hint(answer.err).startswith(f"hint: did you mean {run_id}?"), wrong
+    for command in (["kill"], ["hold"], ["monitor"], ["logs"], ["results"], ["runs", "show"]):
+        for wrong in (run_id[:-1] + other, run_id[:-1], run_id[-6:], run_id.lower()):
+            answer = run(*command, wrong)
+            assert answer.code == 2, (command, wrong)
+            assert hint(answer.err).startswith(f"hint: did you mean {run_id}?"), (command, wrong)
 
 
 @pytest.mark.usefixtures("asked_once")

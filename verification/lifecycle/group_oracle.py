@@ -60,7 +60,7 @@ class GroupOracle(Oracle):
         self.found = GroupFindings()
         self.result: dict[str, Any] | None = None
         self.deleted = False
-        """Whether somebody has deleted the order: then nobody can say how the group has ended."""
+        """Whether somebody has deleted the order: then nobody can say how the group has ended, or tell."""
         self._group = group
         self._prefix = f"{group.environment}/groups/{group.name}/"
         self._entered: dict[str, float | None] = {}
@@ -160,7 +160,7 @@ class GroupOracle(Oracle):
         found.of_the_protocol = [text for text in self.verdicts.failed if text not in known]
         found.members, found.killed = len(self._begun), self._stopped
         found.lost += [f"{run_id} is entered and has no end" for run_id in self._unended()]
-        if self.result is None and self.deleted:
+        if self.deleted:
             return
         if self.result is None:
             found.lost.append("the group has no result")
