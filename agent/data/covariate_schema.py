@@ -54,8 +54,13 @@ def categories_of(model: Path) -> dict[str, list[str]]:
 
 
 def with_categories(panel: Panel, data: Data, categories: Mapping[str, Sequence[str]], path: Path) -> Panel:
-    """The panel with the codes of these categories, its values in a file; a text that they do not have is missing."""
+    """The panel with the codes of these categories, its values in a file; a text that they do not have is missing.
+
+    Raises InvalidInput if a covariate is a number here and text there.
+    """
     known = panel.categories
+    for name in set(categories) & {*data.past_covariates, *data.known_covariates}:
+        check_kind(name, known.get(name), categories, "of the data", "what the model was trained with")
     other = {name: texts for name, texts in categories.items() if name in known and texts != known[name]}
     if not other:
         return panel
@@ -65,6 +70,18 @@ def with_categories(panel: Panel, data: Data, categories: Mapping[str, Sequence[
     block.close()
     values = np.asarray(np.load(path, mmap_mode="r"))
     return replace(panel, values=values, categories={**panel.categories, **other})
+
+
+def check_kind(
+    name: str, texts: Sequence[str] | None, categories: Mapping[str, Sequence[str]], here: str, there: str
+) -> None:
+    """Refuse a covariate that is text in one place and a number in the other: codes of texts are no numbers.
+
+    `texts`: those of the column, None for numbers. `categories`: of the text covariates `there`.
+    """
+    if (texts is None) == (name in categories):
+        kinds = ("text", "a number") if texts is not None else ("a number", "text")
+        raise InvalidInput(f"column {name!r} {here}", f"is {kinds[0]}, and {kinds[1]} in {there}", "write both alike")
 
 
 def recoded(codes: Floats, texts: Sequence[str], wanted: Sequence[str]) -> Floats:

@@ -146,6 +146,10 @@ def test_numbers_in_scientific_notation_need_no_dot() -> None:
         ({"data": {"path": "x", "target": "a", "past_covariates": "a"}}, "column 'a' is named twice"),
         ({"data": {"path": "x", "target": "a", "item_id": "target"}}, "column 'target' has the name of a column of"),
         ({"data": {"path": "x", "item_id": ["shop", "0.5"]}}, "column '0.5' has the name of a column of the forecasts"),
+        (
+            {"data": {"path": "x", "item_id": "predictions"}},
+            "column 'predictions' has the name of a column of the fore",
+        ),
         ({"data": {"path": "x", "timestamp": "seasonal_naive"}}, "column 'seasonal_naive' has the name of a column"),
         ({"data": {"path": "x", "target": []}}, "data.target"),
         ({"data": {"path": "x", "problems": {"gaps": "close"}}}, "data.problems.gaps"),

@@ -14,11 +14,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from agent.data.columns import check_columns
-from agent.data.covariate_schema import recoded
-from agent.data.findings import Findings, for_instance, some_of
+from agent.data.covariate_schema import check_kind, recoded
+from agent.data.findings import Findings, for_instance, setting_for, some_of
 from agent.data.frequency import Grid, find_grid, instants_of, local_readings, local_ticks, ticks_per_day
 from agent.data.ingest.parts import open_parts
-from agent.data.ingest.scan import scan
+from agent.data.ingest.scan import LARGEST, scan
 from agent.data.ingest.sorting import Rows, sort
 from agent.data.panel import Block, Floats, Indices, Panel, item_names
 from chronos_ec2.domain.errors import InvalidInput
@@ -39,11 +39,16 @@ class Horizon:
 
     @classmethod
     def of(cls, panel: Panel, data: Data, length: int) -> Horizon:
-        """Raises InvalidInput if the times have no common step, so that nobody knows the next ones."""
+        """Raises InvalidInput if there is no common step, so that nobody knows the next times."""
         longest = int(np.argmax(panel.lengths))
         ticks = panel.ticks[panel.offsets[longest] : panel.offsets[longest + 1]]
         business = data.frequency is None or same_frequency(data.frequency, "B")
-        grid = _grid(ticks, panel.time_type, business=business) if len(ticks) > 1 else None
+        if len(ticks) == 1:
+            problem = "no series has two points, so the times to forecast are unknown"
+            raise InvalidInput(
+                f"column {data.timestamp!r}", problem, "add earlier observations, at least to one series"
+            )
+        grid = _grid(ticks, panel.time_type, business=business)
         if grid is None:
             problem = "its times have no common step, so the times to forecast are unknown"
             raise InvalidInput(f"column {data.timestamp!r}", problem, "data.problems.gaps: fill, or regular times")
@@ -86,8 +91,8 @@ def read_future(files: Sequence[Path], data: Data, horizon: Horizon, series: Ind
     and of other series are not needed and make no difference.
 
     Raises:
-        InvalidInput: rows of the past, times that are repeated or not on the common step, or missing points. The text
-            has counts and examples.
+        InvalidInput: a column is text here and a number in the data, or the reverse; values too large; rows of the
+            past; times that are repeated or not on the common step; missing points. The text has counts and examples.
     """
     known, panel = data.known_covariates, horizon.panel
     asked = data.model_copy(update={"target": [], "past_covariates": []})
@@ -102,11 +107,25 @@ def read_future(files: Sequence[Path], data: Data, horizon: Horizon, series: Ind
         places = _places(rows, data, horizon, series)
         filled = np.full((len(known), len(series) * horizon.length), np.nan, dtype=np.float32)
         for index, column in enumerate(found.columns):
+            check_kind(column.name, column.texts, panel.categories, f"of {_WHERE}", "the data")
             values = block.read(index)[places.rows]
             if column.texts is not None:
-                values = recoded(values, column.texts, panel.categories.get(column.name, ()))
-            filled[index, places.points] = values
+                values = recoded(values, column.texts, panel.categories[column.name])
+            filled[index, places.points] = _finite(values, column.name, rows, places, data)
     return filled.reshape(len(known), len(series), horizon.length)
+
+
+def _finite(values: Floats, name: str, rows: Rows, places: _Places, data: Data) -> Floats:
+    """The values; those that are too large for the models are missing, if the settings accept that."""
+    huge = np.abs(values) > LARGEST
+    if not huge.any():
+        return values
+    problem = f"{int(huge.sum())} values are infinite or larger than {LARGEST:.0e}"
+    problem += for_instance(some_of(rows.names, rows.codes[places.rows[huge]]), "in")
+    if data.problems.infinite == "refuse":
+        remedy = setting_for("infinite", "fill treats them as missing")
+        raise InvalidInput(f"column {name!r} of {_WHERE}", problem, remedy)
+    return np.where(huge, np.float32(np.nan), values)
 
 
 @dataclass(frozen=True, slots=True)

@@ -84,7 +84,8 @@ def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
 
     # Text is read as codes and dictionaries; the names of other columns are ignored here.
     text = [*data.item_id, *data.past_covariates, *data.known_covariates]
-    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True)
+    # On a local disk, fetching row groups before they are decoded is one more copy of them.
+    checked = ds.ParquetFragmentScanOptions(page_checksum_verification=True, pre_buffer=False)
     layout = ds.ParquetFileFormat(dictionary_columns=text, default_fragment_scan_options=checked)
     disk = LocalFileSystem()
 

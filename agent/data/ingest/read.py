@@ -13,14 +13,12 @@ from agent.data.columns import check_columns, stored_time
 from agent.data.findings import Finding, Findings, for_instance, setting_for, some_of
 from agent.data.ingest.parts import Part, open_parts
 from agent.data.ingest.placement import FolderColumns, Placed, drop_duplicates, drop_short, place
-from agent.data.ingest.scan import Scan, exact, scan
+from agent.data.ingest.scan import LARGEST, Scan, exact, scan
 from agent.data.ingest.sorting import Numbers, Rows, sort
 from agent.data.panel import Block, Columns, Floats, Panel, PanelWriter
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.job_config.data import Data
 
-_LARGEST = 1e17
-"""The models square values, and sum the squares of a context, in float32, which ends at 3e38."""
 _SMALLEST = 1e-22
 """Smaller deviations have squares that float32 rounds to 0, and series of them are constants to the models."""
 _MIN_SPREAD = 2**-14
@@ -121,7 +119,7 @@ def check_disk(folder: Path, needed: int) -> None:
 def _check_values(found: Scan, rows: Rows, order: Numbers | None, block: Block, findings: Findings) -> None:
     """Find values that are infinite or too large, and series that float32 cannot tell from constants."""
     for index, column in enumerate(found.columns):
-        if column.largest > _LARGEST:
+        if column.largest > LARGEST:
             _check_size(rows, column.name, index, block, findings)
         if column.rounded:
             _check_rounding(found.parts, rows, order, column.name, block.read(index))
@@ -130,11 +128,11 @@ def _check_values(found: Scan, rows: Rows, order: Numbers | None, block: Block, 
 def _check_size(rows: Rows, name: str, index: int, block: Block, findings: Findings) -> None:
     values = block.read(index)
     with np.errstate(invalid="ignore"):
-        huge = np.abs(values) > _LARGEST
+        huge = np.abs(values) > LARGEST
     series, infinite = rows.codes[huge], np.isinf(values).any()
     examples = some_of(rows.names, series)
     counts = {"values": int(huge.sum()), "series": len(np.unique(series))}
-    what = "infinite" if infinite else f"larger than {_LARGEST:.0e}, too large for the models' arithmetic"
+    what = "infinite" if infinite else f"larger than {LARGEST:.0e}, too large for the models' arithmetic"
     problem = f"{counts['values']} values are {what}, in {counts['series']} of {len(rows.names)} series"
     remedy = setting_for("infinite", "fill treats them as missing")
     if not infinite:

@@ -23,6 +23,9 @@ from chronos_ec2.job_config.data import Data
 Codes = np.ndarray[Any, np.dtype[np.int32]]
 Mask = np.ndarray[Any, np.dtype[np.bool_]]
 
+LARGEST = 1e17
+"""The models square values, and sum the squares of a context, in float32, which ends at 3e38."""
+
 
 @dataclass(slots=True)
 class ValueColumn:

@@ -32,7 +32,7 @@ def one_or_more(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-_OUTPUT_COLUMN = re.compile(r"target|target_name|seasonal_naive|0?\.\d+|(mase|wql)_.+")
+_OUTPUT_COLUMN = re.compile(r"target|target_name|predictions|seasonal_naive|0?\.\d+|(mase|wql)_.+")
 
 Columns = Annotated[list[str], BeforeValidator(one_or_more)]
 

@@ -28,7 +28,7 @@ def a_table(tmp_path: Path, name: str, **columns: Any) -> Path:
 def next_times(tmp_path: Path, times: Any, data: dict[str, Any] | None = None, length: int = 3) -> list[str]:
     path = a_table(tmp_path, "history", item_id=["a"] * len(times), timestamp=times, target=np.arange(len(times)) % 5.0)
     settings = Data.model_validate({"path": "x"} | (data or {}))
-    panel = read_panel([path], settings, 1, tmp_path / "panel")
+    panel = read_panel([path], settings, 1, tmp_path / "panel", constant=True)
     horizon = Horizon.of(panel, settings, length)
     found = pa.array(horizon.ticks(np.array([0]))[0]).cast(panel.time_type).cast(panel.stored_type)
     return [str(time)[:19] for time in found.cast(pa.string()).to_pylist()]
@@ -76,15 +76,22 @@ def test_without_a_common_step_nobody_knows_the_next_time(tmp_path: Path) -> Non
         next_times(tmp_path, times, {"problems": {"gaps": "ignore"}})
 
 
-def joined(tmp_path: Path, items: list[str], times: Any, prices: list[float]) -> Any:
+def joined(
+    tmp_path: Path, items: list[str], times: Any, prices: list[Any], data: Data = KNOWN, past: list[Any] | None = None
+) -> Any:
     """Of series a, which ends on the third, and b, which ends on the second of January."""
     ends = np.concatenate([days("2024-01-01", 3), days("2024-01-01", 2)])
     history = a_table(
-        tmp_path, "history", item_id=["a"] * 3 + ["b"] * 2, timestamp=ends, target=[1.0, 2, 3, 4, 5], price=[0.0] * 5
+        tmp_path,
+        "history",
+        item_id=["a"] * 3 + ["b"] * 2,
+        timestamp=ends,
+        target=[1.0, 2, 3, 4, 5],
+        price=past or [0.0] * 5,
     )
-    panel = read_panel([history], KNOWN, 1, tmp_path / "panel")
+    panel = read_panel([history], data, 1, tmp_path / "panel")
     future = a_table(tmp_path, "future", item_id=items, timestamp=times, price=prices)
-    return read_future([future], KNOWN, Horizon.of(panel, KNOWN, 2), np.array([0, 1]))
+    return read_future([future], data, Horizon.of(panel, data, 2), np.array([0, 1]))
 
 
 WHOLE = (["b", "a", "b", "a"], np.array(["2024-01-04", "2024-01-04", "2024-01-03", "2024-01-05"], "datetime64[s]"))
@@ -117,6 +124,38 @@ def test_what_is_wrong_with_the_future_is_named(tmp_path: Path, item: str, time:
     items[2], times[2] = item, np.datetime64(time)
     with pytest.raises(InvalidInput, match=problem):
         joined(tmp_path, items, times, [4.0, 1.0, 3.0, 2.0])
+
+
+def test_series_of_single_points_have_no_next_time(tmp_path: Path) -> None:
+    with pytest.raises(InvalidInput, match=r"no series has two points, .* \(add earlier observations"):
+        next_times(tmp_path, days("2024-01-01", 1))
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, 1e20])
+def test_values_too_large_for_the_models_are_refused_or_missing(tmp_path: Path, value: float) -> None:
+    problem = (
+        r"column 'price' of future: 1 values are infinite or larger than 1e\+17, for instance in b \(data.problems.i"
+    )
+    with pytest.raises(InvalidInput, match=problem):
+        joined(tmp_path, *WHOLE, [value, 1.0, 3.0, 2.0])
+    lenient = Data.model_validate(KNOWN.model_dump() | {"problems": {"infinite": "fill"}})
+    found = joined(tmp_path, *WHOLE, [value, 1.0, 3.0, 2.0], data=lenient)
+    np.testing.assert_array_equal(found, [[[1, 2], [3, np.nan]]])
+
+
+@pytest.mark.parametrize(
+    ("past", "ahead", "problem"),
+    [
+        ([0.0] * 5, ["x"] * 4, "column 'price' of future: is text, and a number in the data"),
+        (["1"] * 5, [1.0] * 4, "column 'price' of future: is a number, and text in the data"),
+    ],
+)
+def test_a_covariate_is_of_one_kind_in_past_and_future(
+    tmp_path: Path, past: list[Any], ahead: list[Any], problem: str
+) -> None:
+    """A text would be missing everywhere, and a number would be taken for the code of a text."""
+    with pytest.raises(InvalidInput, match=problem):
+        joined(tmp_path, *WHOLE, ahead, past=past)
 
 
 def test_times_of_another_kind_are_refused(tmp_path: Path) -> None:

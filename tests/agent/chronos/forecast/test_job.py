@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import json
+import shutil
 import zlib
 from pathlib import Path
 from typing import Any
@@ -245,10 +246,20 @@ def test_text_has_the_codes_that_the_model_was_trained_with(tmp_path: Path) -> N
             texts = [names.get(day, "none of them") for day in table["day"].to_pylist()]
             values = texts if kind == "texts" else pa.array([codes.get(text) for text in texts], pa.float64())
             pq.write_table(table.set_column(table.column_names.index("day"), "day", pa.array(values)), path)
-        (workdir.reference(MODEL) / "covariates.json").write_text(json.dumps({"categories": {"day": codes}}))
-        forecast(workdir, data={"path": "x", "known_covariates": ["price", "day"]}, future=True)
+        given = {"path": "x", "known_covariates": ["price", "day"]}
+        trained = workdir.reference(MODEL) / "covariates.json"
+        if kind == "texts":
+            trained.write_text(json.dumps({"categories": {"day": codes}}))
+        forecast(workdir, data=given, future=True)
         found[kind] = rows(workdir)
     assert found["texts"] == found["codes"]
+    trained.write_text(json.dumps({"categories": {"day": codes}}))
+    shutil.rmtree(workdir.checkpoints)
+    workdir.checkpoints.mkdir()
+    with pytest.raises(
+        InvalidInput, match="column 'day' of the data: is a number, and text in what the model was trai"
+    ):
+        forecast(workdir, data=given, future=True)
 
 
 def test_cross_learning_is_an_option_of_chronos_2_and_in_the_report(tmp_path: Path) -> None:
