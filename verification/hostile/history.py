@@ -15,8 +15,9 @@ from verification.hostile.plan import HOSTILE_LANE, Plan
 from verification.hostile.rights import Right, right_to_write
 from verification.hostile.writing import Target, Writer, Writing
 from verification.simulation.guarantees import LATE, PRICED
+from verification.simulation.parts import REAL_PARTS, Parts
 from verification.simulation.runner import History
-from verification.simulation.system import REAL_PARTS, Parts, System
+from verification.simulation.system import System
 
 _ATTEMPTS = (1, 1, 1, 2, 2, 3, 4)
 """Of which it writes: its own, earlier ones, and those to come."""

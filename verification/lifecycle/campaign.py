@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from chronos_ec2.domain.limits import Limits
-from verification.lifecycle import group_history, history, plan
+from verification.lifecycle import group_history, group_plan, history, plan
 from verification.lifecycle.group_oracle import GROUP_VIOLATIONS
 from verification.lifecycle.oracle import VIOLATIONS
 from verification.simulation.campaign import begin_worker, without_log
@@ -34,7 +34,7 @@ class Kind:
 KINDS: Mapping[str, Kind] = {
     "schedules": Kind(plan.draw, history.run_lifecycle, VIOLATIONS, ("triggers", "runs", "promotions")),
     "groups": Kind(
-        group_history.draw, group_history.run_group, GROUP_VIOLATIONS, ("members", "whole", "killed", "spent_up")
+        group_plan.draw, group_history.run_group, GROUP_VIOLATIONS, ("members", "whole", "killed", "spent_up")
     ),
 }
 

@@ -31,8 +31,9 @@ from verification.lifecycle.oracle import Findings, LifecycleOracle, Measured, T
 from verification.lifecycle.plan import BY_DATA, BY_TIME, CAP, Plan, Upload
 from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.faulty_aws import Caller
+from verification.simulation.parts import Parts
 from verification.simulation.runner import History
-from verification.simulation.system import LAMBDA_RETRIES, LAUNCHER_TIMEOUT, SUBNETS, Parts, System
+from verification.simulation.system import LAMBDA_RETRIES, LAUNCHER_TIMEOUT, SUBNETS, System
 
 _NAMES = ("nightly", "fresh")
 """The schedules, by lane."""

@@ -16,9 +16,9 @@ from typing import Any
 
 from chronos_ec2.domain.limits import Limits
 from verification.simulation.guarantees import VIOLATIONS, Verdicts
+from verification.simulation.parts import REAL_PARTS, Parts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import Layer, Scenario, draw
-from verification.simulation.system import REAL_PARTS, Parts
 
 _BATCH = 500
 _SHOWN = 20

@@ -166,12 +166,16 @@ class Ledger:
 
     def _freed(self, account: Account) -> None:
         account.freed = self._time.seconds
-        if account.killed is None or Layer.SWEEP in self._scenario.layers_off:
+        if account.killed is None or Layer.SWEEP in self._scenario.layers_off or self._untagged(account):
             return
         since = max([account.killed, *(one.gone or 0.0 for one in account.instances)])
         late, guarantee = account.freed - since, KILLED.later(self._scenario.list_lag)
         if late > guarantee.allowed(since, self._noise.disturbed):
             self.kept_by_a_kill.append(f"{account.run_id} kept its lane for {late:.0f} s after its kill")
+
+    def _untagged(self, account: Account) -> bool:
+        """Whether it had an instance that the watchdog cannot see, nor end."""
+        return any(FaultKind.UNTAGGED in self.disturbances[one.instance_id] for one in account.instances)
 
     def may_wait(self) -> bool:
         """Whether a run that holds its lane may still wait for capacity: EC2 has refused it, and it has no instance."""
@@ -223,9 +227,8 @@ class Ledger:
     def _check_money(
         self, account: Account, said: float | None, where: str, before: float = float("inf"), at: float | None = None
     ) -> None:
-        untagged = any(FaultKind.UNTAGGED in self.disturbances[one.instance_id] for one in account.instances)
-        if untagged or Layer.SWEEP in self._scenario.layers_off:
-            return  # the watchdog cannot see it
+        if self._untagged(account) or Layer.SWEEP in self._scenario.layers_off:
+            return
         least, most = self.cost(account.run_id, self._time.seconds if at is None else at, before)
         if said is None or not least <= said <= most:
             says = "no cost" if said is None else f"${said:.4f}"

@@ -20,8 +20,9 @@ from verification.simulation.faulty_aws import Caller
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED, Verdicts
 from verification.simulation.idle_sweep_skipping import IdleSweeps
 from verification.simulation.oracles.oracle import Oracle
+from verification.simulation.parts import REAL_PARTS, Parts
 from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
-from verification.simulation.system import REAL_PARTS, SUBNETS, Parts, System
+from verification.simulation.system import SUBNETS, System
 
 _HORIZON_SECONDS = 60_000.0
 _FUNCTION_TIMEOUT = 60.0
@@ -268,8 +269,7 @@ class History:
         """The instance's own boot timer ends it, if that layer is on."""
         self._oracle.fails(instance_id, NO_BOOT, since=launched_at)
         if Layer.INSTANCE not in self._scenario.layers_off:
-            end = launched_at + self._system.limits.boot.total_seconds()
-            self._time.at(end, partial(self._power_off, instance_id))
+            self._time.at(launched_at + self._system.limits.boot.total_seconds(), partial(self._power_off, instance_id))
 
     def _past_its_deadline(self, instance_id: str) -> None:
         """From now on it should end; its own timer ends it, if that layer is on and the instance alive."""

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta
 from functools import partial
 from random import Random
 
-from chronos_ec2.domain.decide import decide
 from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.instance import Instance, InstanceState
@@ -16,20 +16,18 @@ from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.planning.plan import worst_case
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.run_store import RunStore
-from chronos_ec2.services.launch import Launched, Launcher, WaitsForCapacity
-from chronos_ec2.services.watchdog.reconcile import Decide, Reconciler, Report
-from chronos_ec2.testing import Crash, Environment, MemoryAws, MemoryNotifier, VirtualTime
+from chronos_ec2.domain.records.s3_keys import outcome_key
+from chronos_ec2.services.launch import Launched, WaitsForCapacity
+from chronos_ec2.services.watchdog.reconcile import Reconciler, Report
+from chronos_ec2.testing import Crash, Environment
 from chronos_ec2.testing.builders import BOUNDS
 from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual.agent import AgentRun
-from chronos_ec2.testing.virtual.ec2 import Delays, VirtualDeadlines, VirtualFleet
 from chronos_ec2.testing.virtual.faulty_agent import FaultyAgent
-from chronos_ec2.worker.run_session import RunSession
-from verification.simulation.bucket import SimulatedObjects
-from verification.simulation.faulty_aws import Caller, Noise
+from verification.simulation.faulty_aws import Caller
 from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
+from verification.simulation.parts import REAL_PARTS, Parts, SimulatedAws
 from verification.simulation.scenario import FaultKind, Layer, Scenario
 
 SUBNETS = ("subnet-a", "subnet-b")
@@ -40,48 +38,12 @@ _TO_ASK_SECONDS = 300.0
 """Whoever has worked for so long when a limit comes was asked to stop before: the grace, and some ticks."""
 
 
-@dataclass(frozen=True, slots=True)
-class Parts:
-    """What a history is composed of. A test puts a defective part in, and the oracles must find the defect."""
-
-    decide: Decide = decide
-    store: type[RunStore] = RunStore
-    watchdog: type[Reconciler] = Reconciler
-    launcher: type[Launcher] = Launcher
-    agent_session: type[RunSession] = RunSession
-    objects: type[SimulatedObjects] = SimulatedObjects
-    deadlines: type[VirtualDeadlines] = VirtualDeadlines
-    notifier: type[MemoryNotifier] = MemoryNotifier
-    skip_idle_sweeps: bool = True
-
-
-REAL_PARTS = Parts()
-
-
 @dataclass(slots=True)
 class Failure:
     """What is wrong with an instance, and since when."""
 
     name: str
     since: float
-
-
-class SimulatedAws(MemoryAws):
-    """AWS in virtual time, with noise."""
-
-    objects: SimulatedObjects
-    fleet: VirtualFleet
-    deadlines: VirtualDeadlines
-
-    def __init__(self, scenario: Scenario, random: Random, parts: Parts) -> None:
-        self.time = VirtualTime()
-        self.noise = Noise(scenario, random, self.time)
-        super().__init__(self.noise, self.time, parts.notifier(self.noise))
-        self.objects = parts.objects(self.time, self.noise)
-        delays = Delays(scenario.shutting_down, scenario.by_force, scenario.list_lag)
-        self.fleet = VirtualFleet(self.time, self.noise, delays, random)
-        self.deadlines = parts.deadlines(self.time, self.noise, self.fleet, Random(scenario.seed ^ 0xDEAD))
-        self.deadlines.off = Layer.DEADLINE in scenario.layers_off
 
 
 class _Environment(Environment):
@@ -254,7 +216,7 @@ class System:
         agent = self.agents.get(instance_id)
         if instance_id in self.asked or instance_id in self.failing:
             return False
-        if self.lane_of(instance_id) in self.robbed:
+        if self.lane_of(instance_id) in self.robbed or self.reported_end(instance_id):
             return False
         if agent is None:
             return self._boots_in_time(instance_id) and not self.near_a_limit(instance_id)
@@ -265,6 +227,13 @@ class System:
         silent = now - self.noise.excuse(agent.last_beat) > LEASE - 1.0
         stalled = agent.stalled_since is not None and now - agent.stalled_since > PROGRESS
         return not (silent or stalled or self.near_a_limit(instance_id))
+
+    def reported_end(self, instance_id: str) -> str | None:
+        """The outcome that an instance has reported, whether or not it knows that its report has arrived."""
+        one = self.fleet.bill[instance_id]
+        key = outcome_key("dev", one.run_id, one.attempt)
+        report = json.loads(self.objects.body(key)) if self.objects.holds(key) else {}
+        return str(report["outcome"]) if report.get("decided_by") == "agent" else None
 
     def was_not_asked(self, instance_id: str) -> bool:
         """Whether an instance is ended for a near limit alone, and its agent was not asked to stop before."""
@@ -285,7 +254,7 @@ class System:
         """Whether the lock names, or may yet name, a fresh instance whose agent still has time to claim."""
         record = self.own_record(instance_id)
         young = self.time.seconds - self.fleet.bill[instance_id].launched < BOOT
-        return record is not None and not record["verdict"] and young
+        return record is not None and not (record["verdict"] or record["stop"]) and young
 
     def planned_usd(self) -> float:
         """What the plan of a launch says that a run costs at most."""

@@ -108,6 +108,14 @@ def test_after_an_outage_of_the_watchdog_its_agents_last_sign_of_life_counts(lat
     assert cost_until(NOW + late, a_second_attempt(), LIMITS, instances, heard) == pytest.approx(7.0)
 
 
+def test_what_was_kept_on_hold_may_have_lived_until_somebody_found_it_gone() -> None:
+    """It is silent for as long as somebody looks at it, and its end has no time."""
+    heard = a_beat(50 * MINUTE, attempt=2)
+    assert cost_until(NOW, a_second_attempt(), LIMITS, [gone(hold=True)], heard) == pytest.approx(7.0)
+    named = gone(hold=True, ended_at=NOW - 30 * MINUTE)
+    assert cost_until(NOW, a_second_attempt(), LIMITS, [named], heard) == pytest.approx(6.0)
+
+
 @pytest.mark.parametrize("listed", [None, ()])
 def test_an_agents_verdict_is_a_sign_of_life_and_the_watchdogs_is_none(listed: tuple[()] | None) -> None:
     heard = a_beat(30 * MINUTE + timedelta(seconds=30), attempt=2)

@@ -28,8 +28,8 @@ from verification.hostile.oracle import VIOLATIONS
 from verification.hostile.plan import Plan, draw
 from verification.hostile.rights import Right, right_to_write
 from verification.simulation.bucket import SimulatedObjects
+from verification.simulation.parts import Parts
 from verification.simulation.scenario import Layer
-from verification.simulation.system import Parts
 
 RUN = "dev/20260131T110000Z-1a2b3c"
 

@@ -19,8 +19,9 @@ from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.ledgers import LedgerRead, create_once
 from chronos_ec2.testing.builders import LIMITS
 from verification.lifecycle.campaign import histories, main
-from verification.lifecycle.group_history import draw, run_group
+from verification.lifecycle.group_history import run_group
 from verification.lifecycle.group_oracle import GROUP_VIOLATIONS
+from verification.lifecycle.group_plan import draw
 from verification.lifecycle.shards import shard_figures
 
 

@@ -23,7 +23,7 @@ from verification.lifecycle.campaign import histories, main
 from verification.lifecycle.history import PARTS, WatchedObjects, run_lifecycle
 from verification.lifecycle.oracle import VIOLATIONS, Findings
 from verification.lifecycle.plan import Upload, draw
-from verification.simulation.system import Parts
+from verification.simulation.parts import Parts
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 20), pytest.param(1000, 600, marks=pytest.mark.thorough)])

@@ -35,9 +35,9 @@ from verification.simulation.__main__ import main
 from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.campaign import scenario_of, shrink, study, whole
 from verification.simulation.fault_injection import forged_event
+from verification.simulation.parts import Parts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import HARMLESS, FaultKind, InjectedFault, Layer, Outage, Scenario, crowded, draw
-from verification.simulation.system import Parts
 
 ONCE_FAILED: dict[str, Scenario] = {
     "the lock was released while its message was still pending": Scenario(
@@ -190,6 +190,80 @@ ONCE_FAILED: dict[str, Scenario] = {
             InjectedFault(FaultKind.FORGED_SUSPECT, 499.79408086569987),
             InjectedFault(FaultKind.LATE_DEADLINE, 624.8797087643879),
             InjectedFault(FaultKind.USER_CODE, 704.416168733362),
+        ),
+    ),
+    "the report of a run's end arrived although its agent never learned of it": Scenario(
+        277035,
+        boot=121.26197620599308,
+        training=212.64555527870428,
+        shutting_down=13.49879496370387,
+        call_errors=0.3,
+        function_crashes=0.02,
+        faults=(InjectedFault(FaultKind.FREEZE, 291.9243732485681, 12.07869209976942),),
+    ),
+    "a run was killed whose instance had lost its tags and obeyed nobody": Scenario(
+        342709,
+        boot=201.16419620126962,
+        training=2304.6482814325636,
+        shutting_down=16.350671428592726,
+        max_runtime=1366.0540774537687,
+        lost_events=1.0,
+        faults=(
+            InjectedFault(FaultKind.KILL, 800.9574117958026),
+            InjectedFault(FaultKind.UNTAGGED, 421.8567807889247),
+            InjectedFault(FaultKind.DEAF, 0.0),
+        ),
+    ),
+    "an instance on hold that S3 did not reach powered itself off": Scenario(
+        367992,
+        boot=122.77651484027616,
+        training=2490.6327965161363,
+        shutting_down=23.42124844274944,
+        lost_events=1.0,
+        faults=(
+            InjectedFault(FaultKind.PARTITION, 189.09576461031423, 975.3777510548483),
+            InjectedFault(FaultKind.HOLD, 392.3803057838643),
+        ),
+    ),
+    "a run was killed while its launcher waited for EC2, which started its instance then": Scenario(
+        530744,
+        boot=144.16249069245214,
+        training=286.0328738544334,
+        shutting_down=39.14751447526369,
+        call_errors=0.3,
+        function_crashes=0.02,
+        lost_events=1.0,
+        types=2,
+        market="spot",
+        option_seconds=77.75714120246319,
+        doubled_requests=0.3,
+        droughts=(Drought(0.0, 340.20114008186096, "g4dn.2xlarge"),),
+        faults=(InjectedFault(FaultKind.KILL, 138.2833851857378),),
+    ),
+    "an agent could not read that it was to stop, and read it at a later heartbeat": Scenario(
+        110819,
+        boot=86.05466116862523,
+        training=297.79548629710024,
+        shutting_down=54.40275505643536,
+        call_errors=0.1,
+        function_crashes=0.02,
+        lost_events=1.0,
+        faults=(
+            InjectedFault(FaultKind.KILL, 183.9213124533282),
+            InjectedFault(FaultKind.SECOND_LAUNCH, 429.71844905542076),
+        ),
+    ),
+    "an orphan was suspected long before its lock became unreadable": Scenario(
+        446211,
+        boot=54.2847855556374,
+        training=163.76964937197025,
+        shutting_down=53.777262073339756,
+        call_errors=0.1,
+        lost_events=0.5,
+        doubled_events=0.3,
+        faults=(
+            InjectedFault(FaultKind.NO_RECORD, 143.79666434793526),
+            InjectedFault(FaultKind.OVERSIZED, 410.7455362966485),
         ),
     ),
     "launchers of one attempt overlapped, and each started an instance": Scenario(

@@ -11,9 +11,9 @@ from chronos_ec2.testing import MemoryNotifier
 from chronos_ec2.testing.builders import LIMITS
 from chronos_ec2.testing.virtual.ec2 import Drought
 from verification.simulation.guarantees import Verdicts
+from verification.simulation.parts import Parts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import FaultKind, InjectedFault, Scenario
-from verification.simulation.system import Parts
 
 HISTORIES: dict[Kind, Scenario] = {
     Kind.STARTED: Scenario(1),

@@ -35,9 +35,9 @@ from tests.verification.simulation.test_histories import TakingWhatIsTaken
 from verification.simulation import guarantees
 from verification.simulation.bucket import SimulatedObjects
 from verification.simulation.guarantees import GUARANTEES, VIOLATIONS
+from verification.simulation.parts import Parts
 from verification.simulation.runner import run_history
 from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario, crowded
-from verification.simulation.system import Parts
 
 ROOT = Path(__file__).resolve().parents[3]
 

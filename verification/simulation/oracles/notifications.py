@@ -166,8 +166,9 @@ class NotificationOracle:
         system, lane = self._system, self._system.lane_of(instance_id)
         if system.own_record(instance_id) or system.fleet.state(instance_id) in _ON_ITS_WAY_OUT:
             return
-        # A verdict that was written just now, and made the record unreadable, announces it too.
-        if lane in self._written and lane in system.spoiled:
+        # A verdict that was written just now, and made the record unreadable, announces it too. Of what was suspected
+        # before its lock became unreadable, one call that fails is enough: nothing else waits for as long.
+        if lane in system.spoiled and (lane in self._written or not system.scenario.clean):
             return
         now, deadlines = system.time.seconds, system.ledger.deadlines(system.fleet.bill[instance_id].run_id)
         late = deadlines is not None and deadlines[0] <= now
@@ -225,8 +226,11 @@ class NotificationOracle:
         system, scenario = self._system, self._system.scenario
         last = max(account.instances, key=lambda one: one.attempt, default=None)
         agent = system.agents.get(last.instance_id) if last else None
-        if last is not None and last.attempt == account.attempt and agent and agent.status is Status.CLEANUP:
-            return {"completed"}
+        if last is not None and last.attempt == account.attempt:
+            # A report that arrives completes the run, also if its agent never learns of it.
+            reported = system.reported_end(last.instance_id) == "succeeded"
+            if reported or (agent and agent.status is Status.CLEANUP):
+                return {"completed"}
         happened = system.ledger.disturbances[last.instance_id] if last else set()
         kinds = {_ENDS_OF.get(kind, "failed") for kind in happened}
         if account.killed is not None:

@@ -111,9 +111,10 @@ def _end(now: datetime, run: Run, limits: Limits, instance: Instance, heartbeat:
     if instance.ended_at is not None:
         return min(now, instance.ended_at)
     seen = _last_seen(now, run, limits, instance.instance_id, instance.launched_at, heartbeat)
-    # The watchdog ends what is silent for longer, and EC2 names the time of that. If EC2 does not, nobody has looked.
+    # The watchdog ends what is silent for longer, and EC2 names the time of that. If EC2 does not, nobody has looked,
+    # or somebody has kept it on hold.
     silence = limits.grace if _ended_by_agent(run) else limits.dead_agent_bound
-    return now if now - seen <= silence else seen
+    return now if instance.hold or now - seen <= silence else seen
 
 
 def _last_seen(

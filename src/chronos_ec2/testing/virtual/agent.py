@@ -220,6 +220,16 @@ class VirtualAgent:
             self._leave(Stopped(self._control.stop).verdict)
 
     def news(self) -> None:
-        """The lock was written: the agent learns of it at its next heartbeat."""
-        if self.alive and self._next_beat < FOREVER:
-            self.time.at(self._next_beat, self.catch_up)
+        """The lock was written: the agent learns of it at its next heartbeat that is answered."""
+        written = self.time.seconds
+
+        def hear() -> None:
+            self.catch_up()
+            if self.last_beat is None or self.last_beat < written:
+                wait()
+
+        def wait() -> None:
+            if self.alive and self._next_beat < FOREVER:
+                self.time.at(self._next_beat, hear)
+
+        wait()
