@@ -116,8 +116,7 @@ evidence: venv ## Prove the guarantees again, up to an hour: HISTORIES=20000 for
 	$(BIN)/python -m verification --histories $(HISTORIES)
 
 .PHONY: agent-faults
-agent-faults: venv ## Inject faults into forecasts, and into instances in containers: build/agent.json
-	$(BIN)/python -m verification.agent.interrupted_forecasts
+agent-faults: venv ## Inject faults into instances in containers: build/agent.json
 	$(BIN)/python -m verification.instance_faults.faults
 
 .PHONY: torn-uploads
@@ -126,7 +125,8 @@ torn-uploads: venv ## Cut off uploads of checkpoints and forecasts at random byt
 	$(BIN)/python -m verification.agent.forecast_resume
 
 .PHONY: agent-evidence
-agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machine: spot notice, resume, overhead
+agent-evidence: agent-faults torn-uploads ## Both, and what needs a quiet machine: interruptions, resume, overhead
+	$(BIN)/python -m verification.agent.interrupted_forecasts
 	$(BIN)/python -m verification.agent.spot_notice
 	$(BIN)/python -m benchmarks.training resume agent
 	$(BIN)/python -m benchmarks.data_sync
