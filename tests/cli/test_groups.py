@@ -17,9 +17,11 @@ from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.domain.records.reports import Comparison, OutcomeReport
+from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Verdict
 from chronos_ec2.services.groups.store import GroupStore
+from chronos_ec2.services.run_queries import final_record
 from chronos_ec2.testing.aws_server import BUCKET, store
 from tests.cli.conftest import Command
 from tests.model_hub import FILES, MemoryHub
@@ -48,6 +50,10 @@ def world() -> OperatorWorld:
 
 def put(name: str, body: bytes, run_id: str) -> None:
     aside("s3").put_object(Bucket=BUCKET, Key=run_key("dev", run_id, name), Body=body)
+
+
+def put_lock(group: Group, index: int, run: Run) -> None:
+    aside("s3").put_object(Bucket=BUCKET, Key=group.lanes[index].state_key, Body=run.to_json())
 
 
 def end(group: Group, index: int, verdict: Verdict = DONE) -> None:
@@ -267,6 +273,11 @@ def test_a_sweep_over_base_models_gives_each_run_its_own_and_tells_that_no_train
     shown = run("report", "origins").out
     assert f"best      run {group.run_ids[1]}" in shown
     assert "its model is the one that it began with (base): training did not help" in shown
+    # A group ends before its last run has released its lane.
+    ended = final_record(store(), "dev", group.run_ids[1])
+    assert ended
+    put_lock(group, 1, ended)
+    assert run("report", "origins", "--json").json["compared"] == 2
 
 
 def test_a_sweep_with_a_model_that_does_not_exist_starts_nothing(run: Command, tmp_path: Path) -> None:

@@ -104,8 +104,13 @@ class Operator:
         return json.loads(body)["evaluation"]
 
     def instances(self, run_id: str) -> int:
-        """How many instances there ever were of a run."""
-        return sum(one.run_id == run_id for one in self.world.fleet.instances(self.aws.environment))
+        """How many instances a run has had, by its receipt: the emulator soon forgets them. Waits for its end."""
+        if not self.known(run_id):
+            return 0
+        self.ended(run_id)
+        found = self.world.store.objects.read(f"{self.aws.environment}/{run_id}/cleanup_status.json")
+        assert found
+        return sum(one["kind"] == "instance" for one in json.loads(found.body)["resources"])
 
     def left(self, name: str) -> list[Any]:
         found: list[Any] = self.json("verify", name)["left"]

@@ -107,9 +107,12 @@ def _run(store: RunStore, environment: str, run_id: str) -> RunView | None:
 
 
 def _comparison(store: RunStore, view: RunView) -> Comparison | None:
-    """What the instance of a run that has succeeded says of its models; None if it compared none."""
+    """What the instance of a run that has succeeded says of its models; None if it compared none.
+
+    The run may still hold its lane: its group ends before it is released.
+    """
     verdict = view.run.verdict
-    if view.active or verdict is None or verdict.outcome is not Outcome.SUCCEEDED:
+    if verdict is None or verdict.outcome is not Outcome.SUCCEEDED:
         return None
     outcome = store.read_outcome(view.run)
     return outcome.document.comparison if isinstance(outcome, Found) else None
