@@ -264,7 +264,7 @@ def _print(report: DataReport, files: int) -> None:
         if not finding.accepted:
             console.field(" " * 10, finding.remedy)
     if report.settings:
-        console.print("these lines of the configuration settle what is refused (--fix writes them into --config):")
+        console.print("settled by these lines of the configuration, which --fix writes:")
         for line in report.settings:
             console.print(f"  {line}")
     if report.accepted:
