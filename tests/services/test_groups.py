@@ -208,6 +208,16 @@ def test_a_launcher_that_slept_before_it_took_a_lane_does_not_take_it(env: Envir
     assert launches(env) == 2
 
 
+def test_whoever_was_held_up_since_before_the_end_enters_no_member_after_it(env: Environment) -> None:
+    group = begun(env, a_group(members=3))
+    read = env.groups.orders.ledger("sales")
+    env.kill(group.run_ids[0], at_once=True)
+    to_its_end(env)
+    late = read.ledger.with_entry(group.entry(2, None, env.clock.now()))
+    with pytest.raises(LostRace):
+        env.groups.orders.replace_ledger("sales", late, read)
+
+
 def test_a_delivery_that_pauses_until_its_member_is_over_starts_no_second_instance(env: Environment) -> None:
     group = ordered(env, a_group(members=1, parallel=1, purpose=Purpose.SWEEP))
 

@@ -65,7 +65,7 @@ class GroupOracle(Oracle):
         self._prefix = f"{group.environment}/groups/{group.name}/"
         self._entered: dict[str, float | None] = {}
         """The members in the ledger, and what each may cost."""
-        self._stopped = False
+        self._closed = self._stopped = False
         self._killed = False
         self._final: dict[str, Record] = {}
         self._begun: dict[str, int] = {}
@@ -98,10 +98,11 @@ class GroupOracle(Oracle):
         for one in entries:
             if one["run_id"] in self._entered:
                 continue
-            if self._stopped:
-                found.after_kill.append(f"{one['run_id']} is entered after the kill")
+            if self._closed:
+                found.after_kill.append(f"{one['run_id']} is entered after the end or a kill")
             self._enter(one)
-        self._stopped |= document["stopped"] is not None
+        self._closed |= document["stopped"] is not None
+        self._stopped |= str(document["stopped"]).startswith("killed: ")
 
     def _enter(self, entry: dict[str, Any]) -> None:
         """A member is entered: there must be money for it, beside what the others have cost or may yet cost."""

@@ -100,6 +100,10 @@ class Groups:
                         if enter:
                             self.orders.replace_ledger(name, ledger.with_entry(entry), read)
                         self._start(group, entry, looked_at)
+                case Over(reason) if ledger.stopped is None:
+                    # Whoever was held up since it read the ledger enters nobody after the end.
+                    with suppress(LostRace):
+                        self.orders.replace_ledger(name, replace(ledger, seq=ledger.seq + 1, stopped=reason), read)
                 case Over(reason) as over:
                     self._end(group, ledger, reason)
                     return over
