@@ -174,6 +174,7 @@ verify -e stage --json
 verify no-group --json
 sweep
 sweep grid.yaml --json
+sweep grid.yaml --max-cost 9 --lane x --json
 sweep nowhere.yaml --max-cost 9 --json
 sweep train.yaml --max-cost 9 --json
 sweep empty.yaml --max-cost 9 --json

@@ -95,7 +95,7 @@ _EVERYTHING = (
 _FORECAST = f"forecast --config forecast.yaml --data ./good.csv --instance-type g5.2xlarge {_EVERYTHING}"
 _EVALUATE = f"evaluate --lane x --crashes 0 --max-hours 2 --models champion --data ./good.csv --horizon 3 {_EVERYTHING}"
 _SWEEP = (
-    "sweep grid.yaml --data ./good.csv --instance-type g5.2xlarge --lane x --max-hours 2 --max-cost 9 --price 1 --spot "
+    "sweep grid.yaml --data ./good.csv --instance-type g5.2xlarge --max-hours 2 --max-cost 9 --price 1 --spot "
     "--wait-for-capacity 2h --on-demand-after 1h --preemptions 2 --crashes 0 --allow-cpu --yes --watch --plan "
     "--parallel 2 --name rates"
 )
