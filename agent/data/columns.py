@@ -103,8 +103,7 @@ def _check_column(
         part = group[0]
         field = part.field(column)
         if field is None:
-            hint = columns_hint(part.head(_LOOKED_AT), data, converted=part.converted)
-            raise InvalidInput(part.name, f"has no column {column!r} for data.{role}", hint)
+            raise InvalidInput(part.name, f"has no column {column!r} for data.{role}", _hint(part, data))
         if part.schema.names.count(column) > 1:
             times = part.schema.names.count(column)
             raise InvalidInput(part.name, f"has {times} columns of the name {column!r}", "rename all but one")
@@ -128,8 +127,18 @@ def _check_column(
         raise InvalidInput(f"column {column!r}", problem, f"data.{role} must be of one kind in all files")
 
 
+def _hint(part: Part, data: Data) -> str:
+    try:
+        return columns_hint(part.head(_LOOKED_AT), data, converted=part.converted)
+    except (pa.ArrowException, OSError, KeyError):  # damaged rows, or two columns of one name: reported after this
+        return "its columns: " + one_line(", ".join([*part.schema.names, *part.keys]), 160)
+
+
 def _example(part: Part, column: str) -> str:
-    values = [str(value) for value in part.head(_LOOKED_AT)[column].drop_null().to_pylist()]
+    try:
+        values = [str(value) for value in part.head(_LOOKED_AT)[column].drop_null().to_pylist()]
+    except (pa.ArrowException, OSError):
+        return ""
     return next((f", such as {one_line(value, 40)!r}" for value in values if not _NUMBER.fullmatch(value)), "")
 
 

@@ -341,3 +341,14 @@ def test_values_whose_squares_vanish_are_refused(tmp_path: Path, size: float, ac
         assert len(read([path], tmp_path).ticks) == 4
     else:
         assert "column 'target': 1 of 1 series vary by less than 1e-22, too little" in refusal([path], tmp_path)
+
+
+def test_a_hint_looks_at_no_rows_that_cannot_be_read(tmp_path: Path) -> None:
+    twice = pa.table([["a"], ["b"], [1.0]], names=["shop", "shop", "sold"])
+    pq.write_table(twice, tmp_path / "twice.parquet")
+    assert "its columns: shop, shop, sold" in refusal([tmp_path / "twice.parquet"], tmp_path)
+    path = a_file(tmp_path, shop=["a"] * 500, sold=[float(number) for number in range(500)])
+    body = bytearray(path.read_bytes())
+    body[4:400] = bytes(396)
+    path.write_bytes(body)
+    assert "its columns: shop, sold" in refusal([path], tmp_path)
