@@ -12,7 +12,7 @@ import pyarrow as pa
 
 from agent.data.findings import EXAMPLES, Finding, Findings, setting_for
 from agent.data.ingest.likely import columns_hint
-from agent.data.ingest.parts import Part, alike, open_parts
+from agent.data.ingest.parts import Part, alike, is_text, open_parts, value_type
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
@@ -44,18 +44,6 @@ def check_columns(parts: Sequence[Part], data: Data, findings: Findings) -> int:
 def count_rows(files: Sequence[Path], data: Data) -> int:
     """The number of rows of files whose columns fit. Raises InvalidInput, which names file and column."""
     return check_columns(open_parts(files, data), data, Findings(data.problems))
-
-
-def value_type(kind: pa.DataType) -> pa.DataType:
-    """The type of a dictionary's values; other types as they are."""
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def is_text(kind: pa.DataType) -> bool:
-    """Whether it is text, also as bytes, as which some writers leave it."""
-    types = pa.types
-    kinds = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary)
-    return any(is_it(kind) for is_it in kinds)
 
 
 def common_time(parts: Sequence[Part], column: str) -> pa.DataType:

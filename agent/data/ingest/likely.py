@@ -8,6 +8,7 @@ from itertools import product
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from agent.data.ingest.parts import is_text, value_type
 from chronos_ec2.domain.parsing.names import one_line
 from chronos_ec2.job_config.data import Data
 
@@ -49,8 +50,8 @@ def columns_hint(table: pa.Table, data: Data, *, converted: bool) -> str:
 def _likely(table: pa.Table, data: Data, *, converted: bool) -> dict[str, str]:
     """Names by role, of the roles that the table has no column for and exactly one that fits."""
     given = {*data.item_id, data.timestamp, *data.target, *data.past_covariates, *data.known_covariates}
-    kinds = {field.name: _value_type(field.type) for field in table.schema if field.name not in given}
-    forms = {name: forms_of(table[name].cast(pa.string())) for name, kind in kinds.items() if _is_text(kind)}
+    kinds = {field.name: value_type(field.type) for field in table.schema if field.name not in given}
+    forms = {name: forms_of(table[name].cast(pa.string())) for name, kind in kinds.items() if is_text(kind)}
     times = [name for name, kind in kinds.items() if pa.types.is_temporal(kind)]
     times = times or [name for name, found in forms.items() if found]
     texts = [name for name in forms if name not in times]
@@ -76,11 +77,3 @@ def _has_form(texts: pa.Array | pa.ChunkedArray, form: str) -> bool:
         return False
     first, last = _YEARS
     return bool(pc.all(pc.and_(pc.greater(years, first), pc.less(years, last))).as_py())
-
-
-def _value_type(kind: pa.DataType) -> pa.DataType:
-    return kind.value_type if pa.types.is_dictionary(kind) else kind
-
-
-def _is_text(kind: pa.DataType) -> bool:
-    return bool(pa.types.is_string(kind) or pa.types.is_large_string(kind) or pa.types.is_string_view(kind))

@@ -74,6 +74,18 @@ def alike(parts: Iterable[Part]) -> list[list[Part]]:
     return list(groups.values())
 
 
+def value_type(kind: pa.DataType) -> pa.DataType:
+    """The type of a dictionary's values; other types as they are."""
+    return kind.value_type if pa.types.is_dictionary(kind) else kind
+
+
+def is_text(kind: pa.DataType) -> bool:
+    """Whether it is text, also as bytes, as which some writers leave it."""
+    types = pa.types
+    kinds = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary)
+    return any(is_it(kind) for is_it in kinds)
+
+
 def open_parts(files: Iterable[Path], data: Data) -> list[Part]:
     """The files with rows, by their footers. A file without any makes no difference, whatever its columns.
 

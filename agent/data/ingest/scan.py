@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
-from agent.data.columns import common_time, is_text, names_of, value_type
+from agent.data.columns import common_time, names_of
 from agent.data.ingest.batches import CHUNK_ROWS, batches
-from agent.data.ingest.parts import Part, alike
+from agent.data.ingest.parts import Part, alike, is_text, value_type
 from agent.data.panel import Block, Floats, Indices
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.parsing.names import one_line
