@@ -156,6 +156,7 @@ def test_known_covariates_come_from_a_second_data_set(forecast: Forecast) -> Non
     assert forecast.world.document("run.json")["future"]["files"][0]["key"] == FUTURE
 
 
+@pytest.mark.thorough
 def test_a_shard_to_which_no_series_falls_is_an_empty_forecast(
     world: World, tmp_path: Path, model: ModelReference
 ) -> None:

@@ -205,6 +205,7 @@ def test_a_failed_preflight_reports_its_checks_and_whether_another_instance_may_
     assert problems(world.document("training.json")) == []
 
 
+@pytest.mark.thorough
 def test_run_json_is_written_during_training(world: World, workdir: Workdir) -> None:
     """An instance that is lost later has left it."""
     config = tiny_chronos(steps=100_000, checkpoint_steps=100_000)

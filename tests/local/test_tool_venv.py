@@ -66,6 +66,7 @@ def test_an_index_that_cannot_be_reached_is_named(tmp_path: Path, monkeypatch: p
     assert "package index must be reachable" in caught.value.hint
 
 
+@pytest.mark.thorough
 def test_a_lock_without_hashes_installs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     # A wheel that pip would install if it did not ask for its hash.
     wheel = tmp_path / "nothing-1-py3-none-any.whl"

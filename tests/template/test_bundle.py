@@ -1,4 +1,4 @@
-"""What `sam build` hands to Lambda."""
+"""What `sam build` hands to Lambda. `make check-stack` runs it."""
 
 from __future__ import annotations
 
@@ -10,6 +10,8 @@ from pathlib import Path
 import pytest
 
 from chronos_ec2.local.sam_invoke import functions
+
+pytestmark = pytest.mark.thorough
 
 FUNCTIONS = functions()
 HEAVY = {"torch", "pyarrow", "pandas", "numpy", "pydantic", "pydantic_core", "typer", "rich", "yaml", "matplotlib"}

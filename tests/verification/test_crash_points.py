@@ -1,4 +1,4 @@
-"""All crash points, at each run of the tests: they are enumerated in seconds."""
+"""A third of all crash points, in which each case, each call and each fault has its turn; all of them are thorough."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ import pytest
 from verification.crash_points.enumerate import CrashPointResult, enumerate_crash_points, print_report
 
 
-@pytest.fixture(scope="module")
-def result() -> CrashPointResult:
-    return enumerate_crash_points()
+@pytest.fixture(scope="module", params=[3, pytest.param(1, marks=pytest.mark.thorough)], ids=["a third", "all"])
+def result(request: pytest.FixtureRequest) -> CrashPointResult:
+    return enumerate_crash_points(request.param)
 
 
 def test_every_crash_point_converges(result: CrashPointResult) -> None:
@@ -34,7 +34,7 @@ def test_every_service_is_among_them(result: CrashPointResult) -> None:
         "group",
         "registry",
     }
-    assert result.enumerated > 3000
+    assert result.enumerated > 2500
     assert min(result.by_case.values()) > 0
 
 

@@ -43,9 +43,9 @@ def test_a_violation_counts(what: str) -> None:
 
 
 def test_no_input_breaks_anything() -> None:
-    result = fuzz(100)
+    result = fuzz(50)
     assert result.failures == []
-    assert result.inputs == sum(result.by_target.values()) > 1000
+    assert result.inputs == sum(result.by_target.values()) > 500
 
 
 def test_every_target_is_fed_with_as_much_as_was_asked_for() -> None:

@@ -102,18 +102,21 @@ def _identity(message: Message) -> tuple[str, str]:
 
 
 @without_log()
-def enumerate_crash_points() -> CrashPointResult:
-    """Play every case with every fault at every call."""
+def enumerate_crash_points(every: int = 1) -> CrashPointResult:
+    """Play every case with every fault at every call; of the faults at a call, only one in `every`, in turn."""
     failures: list[str] = []
     by_case: dict[str, int] = {}
     failed: Counter[str] = Counter()
-    converged = duplicates = 0
+    converged = duplicates = turn = 0
     for case in cases():
         by_case[case.name] = 0
         clean = _play(case)
         failures += [f"{case.name}: without a fault: {problem}" for problem in _problems(case, clean, clean)]
-        for mode in FaultMode:
-            for at, call in enumerate(clean.calls):
+        for at, call in enumerate(clean.calls):
+            for mode in FaultMode:
+                turn += 1
+                if turn % every:
+                    continue
                 played = _play(case, (mode, at))
                 if played.fault is None:
                     continue  # a list has no moment after it that is not the moment before the next call

@@ -48,7 +48,7 @@ def without_level(tmp_path: Path) -> Workdir:
     ("family", "model"),
     combinations(
         product(FAMILIES, ("full", "lora", "scratch")),
-        quick={("chronos-t5", "full"), ("chronos-bolt", "lora"), ("chronos-2", "scratch")},
+        quick={("chronos-bolt", "lora"), ("chronos-2", "scratch")},
     ),
 )
 def test_all_models_of_a_bf16_run_are_judged_in_bf16(tmp_path: Path, family: str, model: str) -> None:

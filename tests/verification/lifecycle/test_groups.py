@@ -127,9 +127,9 @@ class Unconditional(Groups):
 @pytest.mark.parametrize(
     ("groups", "violation"),
     [
-        (with_orders(Forgetful), "lost"),
+        pytest.param(with_orders(Forgetful), "lost", marks=pytest.mark.thorough),  # goes on to the end of its time
         (with_orders(FreeOfCharge), "over_cap"),
-        (with_orders(Deaf), "after_kill"),
+        pytest.param(with_orders(Deaf), "after_kill", marks=pytest.mark.thorough),  # likewise
         (with_orders(Eager), "too_many"),
         (with_orders(Scattered), "parts_in_no_or_two_shards"),
         (NotedFirst, "lost"),

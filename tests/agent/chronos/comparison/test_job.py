@@ -46,6 +46,12 @@ def compare(workdir: Workdir, **changes: Any) -> dict[str, Any]:
         return run(workdir, config, metrics, StopSignal())
 
 
+@pytest.fixture(scope="module")
+def comparison(tmp_path_factory: pytest.TempPathFactory) -> tuple[Workdir, dict[str, Any]]:
+    """A comparison at its end. Nobody may write into its folder."""
+    return compared(tmp_path_factory.mktemp("comparison"))
+
+
 RESULTS = ("metrics", "comparison", "examples")
 
 
@@ -54,8 +60,8 @@ def documents(workdir: Workdir) -> dict[str, bytes]:
     return {path.name: path.read_bytes() for path in (workdir.forecasts, *sorted(workdir.evaluation.iterdir()))}
 
 
-def test_all_models_are_judged_on_the_same_windows(tmp_path: Path) -> None:
-    workdir, result = compared(tmp_path)
+def test_all_models_are_judged_on_the_same_windows(comparison: tuple[Workdir, dict[str, Any]]) -> None:
+    workdir, result = comparison
     found = result["comparison"]
     assert set(found["models"]) == {*MODELS, "seasonal_naive"}
     assert (found["series"], found["windows"]) == ({"judged": 12, "of": 12}, 2)
@@ -85,8 +91,10 @@ def test_a_model_has_the_scores_that_it_has_as_the_base_of_a_training(tmp_path: 
     assert report(workdir)["models"]["base"] == result["comparison"]["models"][given]
 
 
-def test_the_report_has_the_verdict_the_leaderboard_and_the_intervals(tmp_path: Path) -> None:
-    workdir, result = compared(tmp_path)
+def test_the_report_has_the_verdict_the_leaderboard_and_the_intervals(
+    comparison: tuple[Workdir, dict[str, Any]],
+) -> None:
+    workdir, result = comparison
     text = (workdir.evaluation / "report.md").read_text()
     found = result["comparison"]
     assert text.splitlines()[2] == f"**{found['verdict']['sentence']}.**"
@@ -95,8 +103,8 @@ def test_the_report_has_the_verdict_the_leaderboard_and_the_intervals(tmp_path: 
     assert f"chronos-ec2 forecast --model {found['verdict']['best']}" in text
 
 
-def test_progress_counts_the_windows_of_all_models(tmp_path: Path) -> None:
-    workdir, _ = compared(tmp_path)
+def test_progress_counts_the_windows_of_all_models(comparison: tuple[Workdir, dict[str, Any]]) -> None:
+    workdir, _ = comparison
     steps = [line for line in metrics_lines(workdir) if "event" not in line]
     assert (steps[-1]["step"], steps[-1]["total_steps"]) == (48, 48)
 
@@ -129,8 +137,8 @@ def test_an_interrupted_comparison_goes_on_with_the_next_model_and_ends_as_witho
     assert began == [0, 24]
 
 
-def test_each_model_is_a_checkpoint_of_its_windows(tmp_path: Path) -> None:
-    workdir, _ = compared(tmp_path)
+def test_each_model_is_a_checkpoint_of_its_windows(comparison: tuple[Workdir, dict[str, Any]]) -> None:
+    workdir, _ = comparison
     assert [line["step"] for line in metrics_lines(workdir) if line.get("event") == "checkpoint"] == [24, 48]
     assert steps_in(workdir.checkpoints) == [24, 48]
 

@@ -16,10 +16,12 @@ from agent.protocol.metrics_log import interruptions
 from chronos_ec2.domain.errors import InvalidInput
 from tests.agent.chronos.builders import FAMILIES
 from tests.agent.chronos.training.jobs import STEPS, a_job, limit_memory, losses, metrics_lines, train
+from tests.combinations import combinations
 
 
-@pytest.mark.parametrize("from_call", [0, 2, 5], ids=["at once", "later", "after a checkpoint"])
+@pytest.mark.parametrize("from_call", combinations([(0,), (2,), (5,)], quick={(5,)}))
 def test_a_batch_that_does_not_fit_is_split(panel: Panel, tmp_path: Path, from_call: int) -> None:
+    """At once, later, or after a checkpoint."""
     settings = {"dropout": 0.0, "learning_rate": 1e-3}
     _, whole = train(a_job(panel, "chronos-2", **settings), tmp_path / "whole")
     job = a_job(panel, "chronos-2", **settings)
@@ -46,7 +48,7 @@ def with_gaps(panel: Panel) -> Panel:
     return replace(panel, values=values)
 
 
-@pytest.mark.parametrize("family", FAMILIES)
+@pytest.mark.parametrize("family", combinations([(family,) for family in FAMILIES], quick={("chronos-t5",)}))
 def test_parts_are_weighted_by_their_size(panel: Panel, tmp_path: Path, family: str) -> None:
     """Three windows in parts of one and two; with gaps the parts of Chronos-T5 have different numbers of tokens."""
     settings: dict[str, Any] = {"dropout": 0.0, "learning_rate": 1e-3, "windows": 3, "gradient_accumulation": 2}

@@ -26,17 +26,15 @@ from tests.agent.chronos.builders import FAMILIES
 from tests.agent.chronos.training.jobs import STEPS, Fp16OnTheCpu, Killed, a_job, assert_equal, train
 from tests.combinations import combinations
 
-BY_PAIRS = {
-    ("chronos-2", "full", "fp32", 0), ("chronos-2", "lora", "fp16", 2), ("chronos-bolt", "full", "fp16", 2),
-    ("chronos-bolt", "lora", "fp32", 0), ("chronos-t5", "full", "fp32", 2), ("chronos-t5", "lora", "fp16", 0),
+EACH_VALUE = {
+    ("chronos-2", "lora", "fp16", 2), ("chronos-bolt", "full", "fp32", 0), ("chronos-t5", "full", "fp32", 2),
 }  # fmt: skip
-"""Every pair of family, weights, precision and workers."""
-EACH_FAMILY = {("chronos-2", "full"), ("chronos-bolt", "lora"), ("chronos-t5", "full")}
+"""Every family, and each value of weights, precision and workers."""
 
 
 @pytest.mark.parametrize(
     ("family", "weights", "precision", "workers"),
-    combinations(product(FAMILIES, ("full", "lora"), ("fp32", "fp16"), (0, 2)), quick=BY_PAIRS),
+    combinations(product(FAMILIES, ("full", "lora"), ("fp32", "fp16"), (0, 2)), quick=EACH_VALUE),
 )
 def test_resume_is_bit_for_bit_after_a_kill_between_checkpoints(
     panel: Panel, tmp_path: Path, family: str, weights: str, precision: str, workers: int
@@ -57,7 +55,9 @@ def test_resume_is_bit_for_bit_after_a_kill_between_checkpoints(
     assert changed
 
 
-@pytest.mark.parametrize(("family", "weights"), combinations(product(FAMILIES, ("full", "lora")), quick=EACH_FAMILY))
+@pytest.mark.parametrize(
+    ("family", "weights"), combinations(product(FAMILIES, ("full", "lora")), quick={("chronos-2", "full")})
+)
 def test_a_complete_run_is_not_trained_further(panel: Panel, tmp_path: Path, family: str, weights: str) -> None:
     lora = weights == "lora"
     _, trained = train(a_job(panel, family, lora, schedule="constant"), tmp_path / "run")
