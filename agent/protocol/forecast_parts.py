@@ -21,7 +21,11 @@ _SCHEMA_VERSION = 1
 
 @dataclass(frozen=True, slots=True)
 class ForecastPart:
-    """One file of forecasts. Items and times are texts; `quantiles_cross` counts rows with quantiles out of order."""
+    """One file of forecasts. Items and times are texts.
+
+    `rows_without_numbers`: of targets without an observation to forecast from. `quantiles_cross`: rows with quantiles
+    out of order.
+    """
 
     name: str
     rows: int
@@ -32,6 +36,7 @@ class ForecastPart:
     last_item: str
     first_timestamp: str
     last_timestamp: str
+    rows_without_numbers: int = 0
     quantiles_cross: int = 0
 
 

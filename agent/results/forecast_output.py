@@ -99,10 +99,11 @@ class ForecastOutput:
         self._results.document(FORECASTS + MANIFEST, self._manifest(summary, parts))
 
     def _manifest(self, summary: dict[str, Any], parts: tuple[ForecastPart, ...]) -> dict[str, Any]:
+        counts = "rows_without_numbers", "quantiles_cross"
         named = [
             {"key": self._results.key_of(FORECASTS + part.name)}
-            | {name: value for name, value in asdict(part).items() if name not in {"name", "quantiles_cross"}}
+            | {name: value for name, value in asdict(part).items() if name not in {"name", *counts}}
             for part in parts
         ]
-        fields = ("format", "rows", "items", "first_timestamp", "last_timestamp", "quantiles_cross", "model")
+        fields = ("format", "rows", "items", "first_timestamp", "last_timestamp", *counts, "model")
         return {"schema_version": 1, **{name: summary[name] for name in fields}, "parts": named}

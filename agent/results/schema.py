@@ -143,8 +143,8 @@ class Forecast(_Part):
     """What a forecast job has written: rows of `items` series, between two times, in parts.
 
     There is none if no series falls to the run's shard. `left_out`: series without any number, which have no forecast.
-    `quantiles_cross`: the rows in which a quantile is
-    below one of a lower level.
+    `rows_without_numbers`: rows of targets without an observation in the model's context, beside others that have some.
+    `quantiles_cross`: the rows in which a quantile is below one of a lower level.
     """
 
     rows: Count
@@ -152,6 +152,7 @@ class Forecast(_Part):
     left_out: Count
     first_timestamp: str | None
     last_timestamp: str | None
+    rows_without_numbers: Count
     quantiles_cross: Count
     parts: Count
     format: Literal["parquet", "csv"]

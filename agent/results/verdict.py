@@ -22,7 +22,11 @@ def _forecast(result: Mapping[str, Any]) -> str:
     found = result["forecast"]
     parts = "part" if found["parts"] == 1 else "parts"
     message = f"forecast {found['items']:,} series, {found['rows']:,} rows in {found['parts']:,} {parts}"
-    return message + (f"; {found['left_out']:,} series without any number left out" if found["left_out"] else "")
+    if found["left_out"]:
+        message += f"; {found['left_out']:,} series without any number left out"
+    if found["rows_without_numbers"]:
+        message += f"; {found['rows_without_numbers']:,} rows of targets without observations have no numbers"
+    return message
 
 
 def _evaluated(result: Mapping[str, Any]) -> str:

@@ -15,11 +15,11 @@ import torch
 
 from agent.chronos.batching.held_out import MEDIAN
 from agent.chronos.batching.split import matching
-from agent.chronos.evaluate.forecast_table import future_examples, points_of, quantile_columns
+from agent.chronos.evaluate.forecast_table import future_examples, nulls_for_nan, points_of, quantile_columns
 from agent.chronos.evaluate.predict import forecast_batches
 from agent.chronos.forecast.part_writer import PartWriter
 from agent.chronos.forecast.report import write_report
-from agent.chronos.forecast.windows import future_windows
+from agent.chronos.forecast.windows import future_windows, unobserved
 from agent.chronos.model.family import Family
 from agent.chronos.model.load import forecasting_model
 from agent.data.covariate_schema import categories_of, with_categories
@@ -179,21 +179,25 @@ class _Job:
                 found.append(block)
                 self.items += len(block)
                 self._report()
-            forecasts = np.concatenate(found)
-            writer.write(self._table(panel, windows.cutoffs, forecasts), panel.ids, config.data.timestamp)
+            forecasts, unknown = np.concatenate(found), unobserved(panel)
+            forecasts[unknown] = np.nan
+            writer.write(self._table(panel, windows.cutoffs, forecasts, unknown), panel.ids, config.data.timestamp)
             self.examples = self.examples or future_examples(panel, windows, self.family.name, forecasts, self.levels)
         self.done = self.done.add(writer.finish(), end, self.family.attention, self.family.fitting)
         self.metrics.event(CHECKPOINT, step=self.done.save(self.workdir.checkpoints))
 
-    def _table(self, panel: Panel, cutoffs: Indices, forecasts: Floats) -> pa.Table:
-        if not np.isfinite(forecasts).all():
-            broken = int(np.flatnonzero(~np.isfinite(forecasts).all(axis=(1, 2, 3)))[0])
-            problem = f"the forecast of {panel.items[broken].as_py()} is not finite"
+    def _table(self, panel: Panel, cutoffs: Indices, forecasts: Floats, unknown: Any) -> pa.Table:
+        broken = ~(np.isfinite(forecasts).all(axis=(2, 3)) | unknown).all(axis=1)
+        if broken.any():
+            problem = f"the forecast of {panel.items[int(broken.argmax())].as_py()} is not finite"
             raise InvalidInput("model", problem, "precision: fp32, or another model")
         columns = points_of(panel, self.config.data, np.arange(len(panel)), cutoffs[None], forecasts.shape[2])
-        columns["predictions"] = quantile_columns(forecasts, self.levels)[str(MEDIAN)]
         wanted = [self.levels.index(level) for level in self.config.quantile_levels]
-        return pa.table(columns | quantile_columns(forecasts[..., wanted], self.config.quantile_levels))
+        numbers = {"predictions": quantile_columns(forecasts, self.levels)[str(MEDIAN)]}
+        numbers |= quantile_columns(forecasts[..., wanted], self.config.quantile_levels)
+        if unknown.any():
+            numbers = {name: nulls_for_nan(values) for name, values in numbers.items()}
+        return pa.table(columns | numbers)
 
     def _chunks(self, panel: Panel, series: Indices) -> Iterator[slice]:
         """Series to have in memory at a time, in whole batches: where a chunk ends does not change any batch."""
@@ -222,6 +226,7 @@ class _Job:
             "left_out": self.done.left_out,
             "first_timestamp": min((part.first_timestamp for part in parts), default=None),
             "last_timestamp": max((part.last_timestamp for part in parts), default=None),
+            "rows_without_numbers": sum(part.rows_without_numbers for part in parts),
             "quantiles_cross": sum(part.quantiles_cross for part in parts),
             "parts": len(parts),
             "format": self.config.output.format,

@@ -26,7 +26,7 @@ class PartWriter:
         self._draft = folder / f"draft-{number:05d}"
         self._csv = kind == "csv"
         self._writer: Any = None
-        self._rows = self._items = self._cross = 0
+        self._rows = self._items = self._nulls = self._cross = 0
         self._edges: list[Any] = []
         self._times: list[Any] = []
 
@@ -37,6 +37,7 @@ class PartWriter:
         self._writer.write_table(table)
         self._rows += table.num_rows
         self._items += len(ids)
+        self._nulls += table["predictions"].null_count
         self._cross += _crossing(table)
         names = item_names(ids)
         self._edges += [names[0].as_py(), names[-1].as_py()]
@@ -64,6 +65,7 @@ class PartWriter:
             last_item=self._edges[-1],
             first_timestamp=first,
             last_timestamp=last,
+            rows_without_numbers=self._nulls,
             quantiles_cross=self._cross,
         )
 

@@ -24,10 +24,17 @@ def write_report(folder: Path, found: Mapping[str, Any], config: ForecastConfig)
         f"{found['precision']}.",
         *([cross] if found["cross_learning"] else []),
         *(f"Data: {escaped(problem)}." for problem in found["findings"]),
+        *_without_numbers(found),
         "",
         how_to_forecast(config.model, config.data, config.prediction_length),
     ]
     (folder / "report.md").write_text("\n".join(lines) + "\n")
+
+
+def _without_numbers(found: Mapping[str, Any]) -> list[str]:
+    if not (rows := found["rows_without_numbers"]):
+        return []
+    return [f"{rows} rows have no numbers: their targets have no observation in the model's context."]
 
 
 def _extent(found: Mapping[str, Any]) -> str:

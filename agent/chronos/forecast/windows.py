@@ -39,3 +39,9 @@ def future_windows(horizon: Horizon, series: Indices, context: int, known: Float
         panel, ids=panel.ids.take(series), offsets=offsets, values=values, ticks=ticks, complete=False
     )  # fmt: skip
     return extended, WindowBatch(np.arange(len(series)), spans)
+
+
+def unobserved(panel: Panel) -> Any:
+    """(n, V) of the series of `future_windows`: which targets have no observation, so nothing to forecast from."""
+    observed = np.isfinite(panel.values[: panel.columns.targets])
+    return ~np.logical_or.reduceat(observed, panel.offsets[:-1], axis=1).T

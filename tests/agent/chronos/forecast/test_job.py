@@ -205,6 +205,30 @@ def test_series_of_one_number_or_one_point_are_forecast_and_those_without_any_ar
     assert "1 of 6 series have no number, so there is nothing to forecast from, for instance empty" in report
 
 
+def test_a_target_without_an_observation_to_forecast_from_has_no_numbers(tmp_path: Path) -> None:
+    """Beside one that has some: the library makes up a forecast around zero."""
+    table = toy_series()
+    sales = table["target"].to_numpy().copy()
+    per_series = len(sales) // 12
+    sales[:per_series] = np.nan  # never observed
+    sales[2 * per_series - CONTEXT : 2 * per_series] = np.nan  # not in the context
+    sales[3 * per_series - CONTEXT + 1 : 3 * per_series] = np.nan  # once in the context
+    workdir = forecast_workdir(tmp_path, table.append_column("sales", [sales]))
+    result = forecast(workdir, data={"path": "x", "target": ["target", "sales"]}, output={"series_per_part": 6})
+    found = rows(workdir)
+    without = found.filter(pc.is_null(found["predictions"]))
+    assert without.select(["item_id", "target_name"]).group_by(["item_id", "target_name"]).aggregate(
+        [([], "count_all")]
+    ).sort_by("item_id").to_pylist() == [
+        {"item_id": name, "target_name": "sales", "count_all": HORIZON} for name in ("item-00", "item-01")
+    ]  # fmt: skip
+    assert {column.null_count for column in found.select(["predictions", *LEVELS]).columns} == {2 * HORIZON}
+    assert result["forecast"]["rows_without_numbers"] == 2 * HORIZON
+    assert completed(Job.FORECAST, result).message.endswith("; 12 rows of targets without observations have no numbers")
+    assert "12 rows have no numbers: their targets" in (workdir.evaluation / "report.md").read_text()
+    assert forecast(workdir, data={"path": "x", "target": ["target", "sales"]})["forecast"] == result["forecast"]
+
+
 def test_a_resumed_forecast_reports_the_data_of_all_shards(tmp_path: Path) -> None:
     table = toy_series()
     target = table["target"].to_numpy().copy()
