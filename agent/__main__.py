@@ -25,7 +25,7 @@ from agent.boot.spot import InterruptionWatch
 from agent.lifecycle import FENCED, run_agent
 from agent.logs.shipper import log_to
 from agent.protocol.workdir import Workdir
-from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.bootstrap.agent import agent_world
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.records.status import Cause, Stop
 from chronos_ec2.worker.control import Control

@@ -33,7 +33,7 @@ _SCRIPT = """
 import sys, time
 from pathlib import Path
 from agent.data.dataset import download
-from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.bootstrap.agent import agent_world
 from chronos_ec2.domain.records.request import DataObject
 bucket, prefix, folder = sys.argv[1:]
 world = agent_world(bucket)

@@ -28,7 +28,7 @@ from moto.ec2.utils import EC2_PREFIX_TO_RESOURCE, get_prefix
 
 from benchmarks.publish import ROOT, publish
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import operator_world
+from chronos_ec2.bootstrap.operator import operator_world
 from chronos_ec2.domain.instance import owner_tags, run_tags
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.lane import Lane

@@ -7,7 +7,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chronos_ec2.bootstrap import watchdog
+from chronos_ec2.bootstrap.watchdog import watchdog
 from chronos_ec2.domain.events import parse_event
 from chronos_ec2.observability import log_outcome
 

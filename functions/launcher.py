@@ -9,7 +9,7 @@ from typing import Any
 
 from aws_lambda_powertools import Logger
 
-from chronos_ec2.bootstrap import schedules as make_schedules
+from chronos_ec2.bootstrap.launcher import schedules as make_schedules
 from chronos_ec2.domain.errors import InvalidDocument, LaunchRefused, NotAllowed, Superseded
 from chronos_ec2.domain.events import Ignored, parse_relaunch
 from chronos_ec2.domain.parsing.times import format_time

@@ -6,7 +6,7 @@ from functools import cache
 
 from aws_lambda_powertools import Logger
 
-from chronos_ec2.bootstrap import watchdog
+from chronos_ec2.bootstrap.watchdog import watchdog
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.observability import log_report
 

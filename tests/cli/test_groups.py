@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.client.group import begin
 from chronos_ec2.domain.errors import InvalidInput
 from chronos_ec2.domain.facts import LockHeld

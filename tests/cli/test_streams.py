@@ -9,7 +9,7 @@ from typing import Any, cast
 
 import pytest
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli import output
 from chronos_ec2.cli.errors import report
 from chronos_ec2.cli.output import print_json, print_table

@@ -15,7 +15,7 @@ import pytest
 
 from chronos_ec2 import Client
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import operator_world
+from chronos_ec2.bootstrap.operator import operator_world
 from chronos_ec2.client import RunHandle
 from chronos_ec2.domain.errors import InvalidInput, LaneBusy, NotDeployed, RunNotFound
 from chronos_ec2.domain.records.s3_keys import run_key

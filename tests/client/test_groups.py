@@ -14,7 +14,7 @@ import pytest
 
 from chronos_ec2 import Client
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import operator_world
+from chronos_ec2.bootstrap.operator import operator_world
 from chronos_ec2.client import GroupHandle
 from chronos_ec2.domain.errors import InvalidInput, RunUnsuccessful
 from chronos_ec2.domain.facts import LockHeld

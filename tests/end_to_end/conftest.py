@@ -19,7 +19,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.instance import owner_tags
 from chronos_ec2.domain.records.run import Run

@@ -21,7 +21,7 @@ import pytest
 from agent.chronos.model.families import family_of
 from agent.chronos.model.from_scratch import new_pipeline
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, Outcome

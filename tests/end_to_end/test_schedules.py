@@ -17,7 +17,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.parsing.times import format_time
 from chronos_ec2.domain.records.status import Outcome
 from chronos_ec2.local.lifecycle import LocalAws

@@ -12,7 +12,7 @@ import pytest
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.stack_outputs import read_stack
-from chronos_ec2.bootstrap import watchdog
+from chronos_ec2.bootstrap.watchdog import watchdog
 from chronos_ec2.domain.messages import Message
 from chronos_ec2.ports import Notifier
 from chronos_ec2.services.watchdog.reconcile import Reconciler

@@ -10,7 +10,7 @@ from typing import Any
 
 import pytest
 
-from chronos_ec2.bootstrap import operator_world
+from chronos_ec2.bootstrap.operator import operator_world
 from chronos_ec2.domain.facts import LockHeld
 from chronos_ec2.domain.groups.order import Group
 from chronos_ec2.domain.records.lane import Lane

@@ -17,7 +17,7 @@ import pytest
 from aws_lambda_powertools import Logger
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import watchdog
+from chronos_ec2.bootstrap.watchdog import watchdog
 from chronos_ec2.domain.decision import Decision, Terminate
 from chronos_ec2.domain.errors import ServiceUnavailable
 from chronos_ec2.domain.facts import Absent

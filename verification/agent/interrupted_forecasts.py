@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 
 from agent.chronos.model.families import family_of
 from agent.chronos.model.from_scratch import new_pipeline
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.status import Cause, Outcome
 from chronos_ec2.job_config.schema import FromScratch

@@ -9,7 +9,7 @@ from threading import Thread
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.parsing.names import check_name
 from chronos_ec2.domain.records.s3_keys import shared_key
 from chronos_ec2.model_registry import Registry

@@ -11,7 +11,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.cli.completion import environments, run_ids, runs_and_groups
 from chronos_ec2.cli.errors import notes_of
 from chronos_ec2.cli.output import console

@@ -11,7 +11,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any, Unpack
 
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.client.group import GroupHandle, Grouping, begin, sharded
 from chronos_ec2.client.inputs import UNNAMED, Frame, frame_inputs
 from chronos_ec2.client.options import LaunchOptions, launch_request

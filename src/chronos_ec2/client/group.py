@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.client.run import RunHandle, fetch, read_forecasts
 from chronos_ec2.domain.errors import InvalidInput, LostRace, RunUnsuccessful

@@ -7,7 +7,7 @@ import time
 from collections.abc import Callable
 from typing import TypeVar
 
-from chronos_ec2.bootstrap import OperatorWorld, forget_credentials
+from chronos_ec2.bootstrap.operator import OperatorWorld, forget_credentials
 from chronos_ec2.domain.errors import NoCredentials, NotAllowed, ServiceUnavailable
 
 Found = TypeVar("Found")

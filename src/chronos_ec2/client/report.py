@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from agent.report.page import render
 from agent.report.sections import Material, report_page
 from agent.results.schema import problems
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.services.logs import LogReader

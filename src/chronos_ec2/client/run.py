@@ -8,7 +8,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.client.patience import PatientReader
 from chronos_ec2.domain.errors import InvalidInput, RunUnsuccessful
 from chronos_ec2.domain.records.run import Run, check_run_id

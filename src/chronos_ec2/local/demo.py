@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import OperatorWorld, operator_world
+from chronos_ec2.bootstrap.operator import OperatorWorld, operator_world
 from chronos_ec2.domain.errors import UserError
 from chronos_ec2.domain.facts import HeartbeatReceived
 from chronos_ec2.domain.parsing.times import parse_time

@@ -18,7 +18,7 @@ from random import Random
 from typing import Any
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import operator_world
+from chronos_ec2.bootstrap.operator import operator_world
 from chronos_ec2.domain.records.s3_keys import run_key
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.schedules.ledger import Entry

@@ -14,7 +14,7 @@ import pytest
 
 from agent.boot.request import connect, read_request
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.bootstrap.agent import agent_world
 from chronos_ec2.domain.errors import InvalidDocument, NoCredentials, ServiceUnavailable
 from chronos_ec2.domain.facts import ReadFailed
 from chronos_ec2.domain.limits import Limits

@@ -16,7 +16,7 @@ from agent.checkpoint.upload import store_checkpoint
 from agent.data.hashing import sha256_of
 from agent.protocol.checkpoint_dir import folder_of, steps_in
 from chronos_ec2.aws.clients import client
-from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.bootstrap.agent import agent_world
 from chronos_ec2.domain.errors import Fenced, InvalidDocument, ServiceUnavailable
 from chronos_ec2.domain.records.checkpoint import MANIFEST, Manifest
 from chronos_ec2.domain.records.s3_keys import log_key
@@ -149,7 +149,7 @@ UPLOAD = """
 import os, signal, sys, threading
 from pathlib import Path
 from agent.checkpoint.upload import store_checkpoint
-from chronos_ec2.bootstrap import agent_world
+from chronos_ec2.bootstrap.agent import agent_world
 prefix, folder, last = sys.argv[1], Path(sys.argv[2]), int(sys.argv[3])
 world, sent, lock = agent_world("bucket"), 0, threading.Lock()
 

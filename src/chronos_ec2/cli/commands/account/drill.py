@@ -16,7 +16,7 @@ import typer
 from rich.table import Table
 from rich.text import Text
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.options import (
     AsJson,
     Bucket,

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import deployment
+from chronos_ec2.bootstrap.operator import deployment
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.domain.errors import NotDeployed

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.completion import groups
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, connect
 from chronos_ec2.cli.output import console, print_findings, print_json, styled

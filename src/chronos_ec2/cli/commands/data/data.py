@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.commands.data.fix import write_settings
 from chronos_ec2.cli.commands.jobs.inputs import downloaded
 from chronos_ec2.cli.commands.jobs.job_flags import ItemId, Known, Past, Target, Timestamp, columns

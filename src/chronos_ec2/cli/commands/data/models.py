@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.completion import registered, run_ids
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect
 from chronos_ec2.cli.output import console, joined, print_json, print_table

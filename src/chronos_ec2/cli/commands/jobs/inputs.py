@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from tempfile import TemporaryDirectory
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.convert import as_parquet
 from chronos_ec2.cli.output import console, print_warning
 from chronos_ec2.client.inputs import changed, data_checks, refuse_bad_data

@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, OptionalRunOrGroup, Region, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, styled
 from chronos_ec2.services.groups.status import find_group

@@ -9,7 +9,7 @@ from typing import Annotated, Any
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions, with_launch_options
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, confirm, connect
 from chronos_ec2.cli.output import console, print_json, print_table, print_warning, styled

@@ -11,7 +11,7 @@ from pathlib import Path
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.commands.jobs.inputs import InputFinder, Inputs
 from chronos_ec2.cli.commands.jobs.launch_options import LaunchOptions
 from chronos_ec2.cli.commands.runs.groups import follow_group

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.options import connect, on_interrupt
 from chronos_ec2.cli.output import console, dollars, print_json, print_table, print_warning
 from chronos_ec2.client.group import GroupHandle, best_run, cost_of_group

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.options import Bucket, Environment, Interval, OptionalRunId, Region, connect, on_interrupt
 from chronos_ec2.cli.output import print_warning
 from chronos_ec2.client.patience import PatientReader

@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.commands.runs.groups import follow_group
 from chronos_ec2.cli.exit_codes import ExitCode
 from chronos_ec2.cli.monitor_screen import History, screen

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunOrGroup, connect, on_interrupt
 from chronos_ec2.cli.output import console, print_json, print_warning
 from chronos_ec2.client.group import group_results

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 import typer
 from rich.text import Text
 
-from chronos_ec2.bootstrap import OperatorWorld
+from chronos_ec2.bootstrap.operator import OperatorWorld
 from chronos_ec2.cli.commands.runs.groups import show_group
 from chronos_ec2.cli.completion import run_ids
 from chronos_ec2.cli.options import AsJson, Bucket, Environment, Region, RunOrGroup, check_target, connect

@@ -1,22 +1,18 @@
-"""The composition root: the only module that gives adapters to services."""
+"""What the command and the client use, with the caller's credentials."""
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from chronos_ec2.aws.clients import client, forget_credentials, instance_s3
-from chronos_ec2.aws.clocks import S3Clock, SystemClock
+from chronos_ec2.aws.clients import client, forget_credentials
+from chronos_ec2.aws.clocks import S3Clock
 from chronos_ec2.aws.cloudformation_deployment import CloudFormationDeployment
-from chronos_ec2.aws.cloudwatch_streams import CloudWatchStreams
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
-from chronos_ec2.aws.errors import unattended
 from chronos_ec2.aws.offers.instance_types import Ec2Catalogue
 from chronos_ec2.aws.offers.launch_checks import Ec2LaunchChecks
 from chronos_ec2.aws.offers.prices import AwsPrices
-from chronos_ec2.aws.relauncher import LambdaRelauncher
 from chronos_ec2.aws.s3_objects import S3Objects, S3Transfer
 from chronos_ec2.aws.scheduler_deadlines import SchedulerDeadlines, SchedulerSweep, SchedulerTimetable
 from chronos_ec2.aws.setup_checks import StackSetupChecks
@@ -35,7 +31,6 @@ from chronos_ec2.ports import (
     Deployment,
     Fleet,
     LaunchChecks,
-    LogStreams,
     ModelHub,
     ObjectTransfer,
     Prices,
@@ -50,30 +45,11 @@ from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.prices import CurrentPrices
 from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.services.watchdog.reconcile import Reconciler
-from chronos_ec2.settings import LauncherSettings, WatchdogSettings
 
 if TYPE_CHECKING:
     from chronos_ec2.services.launch.prepare import LaunchPreparation
 
-__all__ = [
-    "AgentWorld", "OperatorWorld", "agent_world", "deployment", "forget_credentials", "operator_world", "schedules",
-    "watchdog",
-]  # fmt: skip
-_PARALLEL_LANES = 32
-"""As many as the client has connections. A thousand lanes are then read within a few seconds."""
-
-
-@dataclass(frozen=True, slots=True)
-class AgentWorld:
-    """What the agent uses: the bucket, and a log group if its stack has one."""
-
-    store: RunStore
-    transfer: ObjectTransfer
-    clock: Clock
-
-    def log_streams(self, group: str) -> LogStreams:
-        """A CloudWatch log group."""
-        return CloudWatchStreams(client("logs"), group)
+__all__ = ["OperatorWorld", "deployment", "forget_credentials", "operator_world"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -107,75 +83,6 @@ class OperatorWorld:
             self.stack, self.store, self.transfer, self.setup_checks, self.launch_checks, self.prices,
             self.hub, self.catalogue, self.limits, report, warn,
         )  # fmt: skip
-
-
-def agent_world(bucket: str) -> AgentWorld:
-    """What the agent uses. Region and credentials come from the instance.
-
-    Raises:
-        NoCredentials: the instance has no credentials yet; call again once it has.
-    """
-    small, large = instance_s3()
-    store = RunStore(S3Objects(small, bucket, unattended))
-    return AgentWorld(store, S3Transfer(large, bucket, unattended), SystemClock())
-
-
-def watchdog() -> Reconciler:
-    """The reconciler of the watchdog's functions, from their environment variables."""
-    settings = WatchdogSettings.read(os.environ)
-    stack = settings.stack
-    s3, ec2, scheduler, sns, functions = (
-        client(name, brief=True) for name in ("s3", "ec2", "scheduler", "sns", "lambda")
-    )
-    return Reconciler(
-        environment=stack.environment,
-        store=RunStore(S3Objects(s3, stack.bucket)),
-        fleet=Ec2Fleet(
-            ec2,
-            stack.project,
-            stack.cost_center,
-            profile_arn=stack.instance_profile_arn,
-            max_runtime=stack.max_runtime,
-        ),
-        deadlines=SchedulerDeadlines(scheduler, stack.deadline_group, stack.deadline_role_arn),
-        notifier=SnsNotifier(sns, settings.topic_arn),
-        relauncher=LambdaRelauncher(functions, settings.launcher_function),
-        clock=SystemClock(),
-        limits=settings.limits,
-        place=StackLocation.of(settings.topic_arn, stack.bucket),
-        prices=BundledPrices(),
-        parallel_lanes=_PARALLEL_LANES,
-    )
-
-
-def schedules() -> Schedules:
-    """The schedules, and the launcher, of the launcher function, from its environment variables."""
-    settings = LauncherSettings.read(os.environ)
-    place = StackLocation.of(settings.topic_arn, settings.stack.bucket)
-    notifier = SnsNotifier(client("sns"), settings.topic_arn)
-    launcher = _launcher(settings)
-    environment = settings.stack.environment
-    return Schedules(environment, launcher.store, launcher, notifier, launcher.clock, place, settings.stack_id)
-
-
-def _launcher(settings: LauncherSettings) -> Launcher:
-    stack = settings.stack
-    return Launcher(
-        bucket=stack.bucket,
-        subnet_ids=settings.subnet_ids,
-        store=RunStore(S3Objects(client("s3"), stack.bucket)),
-        fleet=Ec2Fleet(
-            client("ec2"),
-            stack.project,
-            stack.cost_center,
-            settings.launch_template_id,
-            stack.instance_profile_arn,
-            stack.max_runtime,
-        ),
-        deadlines=SchedulerDeadlines(client("scheduler"), stack.deadline_group, stack.deadline_role_arn),
-        clock=SystemClock(),
-        bounds=settings.bounds,
-    )
 
 
 def deployment(environment: str, region: str | None = None) -> Deployment:
