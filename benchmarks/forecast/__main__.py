@@ -46,8 +46,9 @@ CASES = (
     Case(256, model="large", sides=("ours", "whole")),
 )  # fmt: skip
 FULL = (
-    Case(1_000_000, sides=("ours", "whole", "chunks")), Case(1_000_000, covariates=True, sides=("ours", "whole")),
-)  # fmt: skip
+    Case(1_000_000, sides=("ours", "whole", "chunks")),
+    Case(1_000_000, covariates=True, sides=("ours", "whole", "chunks")),
+)
 
 
 def measure(cases: Sequence[Case], scratch: Path, limit_gb: float = LIMIT_GB) -> list[dict[str, Any]]:
