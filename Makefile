@@ -13,7 +13,8 @@ VENV := .venv
 BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 CALLS := build/policy-calls.json
-SAM := $(BIN)/python -m chronos_ec2.local.sam_cli
+# Its package imports it too, of which runpy warns.
+SAM := $(BIN)/python -W ignore::RuntimeWarning:runpy -m chronos_ec2.local.sam_cli
 export SAM_CLI_TELEMETRY := 0
 # A user's own pip settings that would keep it from installing into an environment or a folder.
 export PIP_USER := 0
