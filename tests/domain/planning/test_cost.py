@@ -13,7 +13,7 @@ from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.planning.cost import cost_of, cost_until, price_in, settled, time_left, with_volume_and_address
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Verdict
+from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Status, Stop, Verdict
 from chronos_ec2.testing.builders import INSTANCE_ID, LIMITS, NOW, a_beat, a_run, an_instance, launching
 
 HOUR, MINUTE = timedelta(hours=1), timedelta(minutes=1)
@@ -106,6 +106,16 @@ def test_after_an_outage_of_the_watchdog_its_agents_last_sign_of_life_counts(lat
     heard = a_beat(timedelta(seconds=30), attempt=2)
     instances = [gone()] if listed else []
     assert cost_until(NOW + late, a_second_attempt(), LIMITS, instances, heard) == pytest.approx(7.0)
+
+
+@pytest.mark.parametrize("cause", [Cause.OVER_DEADLINE, Cause.OVER_BUDGET])
+def test_an_instance_that_the_watchdog_has_asked_to_stop_at_a_limit_was_there_until_then(cause: Cause) -> None:
+    """It is cut off from S3, and powers itself off at its deadline, whose time EC2 does not name."""
+    heard = a_beat(50 * MINUTE, attempt=2)
+    asked = a_second_attempt(stop=Stop(cause, "the deadline is near", NOW - timedelta(seconds=30)))
+    assert cost_until(NOW + 2 * HOUR, asked, LIMITS, [gone()], heard) == pytest.approx(7.0)
+    by_a_person = replace(asked, stop=Stop(Cause.REQUESTED, "by hand", NOW - timedelta(seconds=30)))
+    assert cost_until(NOW + 2 * HOUR, by_a_person, LIMITS, [gone()], heard) == pytest.approx(5.0 + 2 * 10.5 / 60)
 
 
 def test_what_was_kept_on_hold_may_have_lived_until_somebody_found_it_gone() -> None:

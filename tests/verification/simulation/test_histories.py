@@ -310,6 +310,19 @@ ONCE_FAILED: dict[str, Scenario] = {
         286, lost_events=1.0, outages=(Outage("sns", 489, 2428, refuses=True),)
     ),
     "an instance that EC2 listed late cost nothing": Scenario(130, boot=101, list_lag=288.2, lost_events=1.0),
+    "an instance cut off from S3, which powers itself off at its deadline, cost nothing after its heartbeats": Scenario(
+        468285,
+        boot=87.23624822336015,
+        training=1969.3073785697918,
+        shutting_down=57.14695389041204,
+        max_runtime=1296.3226024144349,
+        call_errors=0.1,
+        function_crashes=0.02,
+        lost_ticks=0.1,
+        pauses=0.1,
+        lost_events=0.5,
+        faults=(InjectedFault(FaultKind.PARTITION, 867.3746552482687, 495.09488746842715),),
+    ),
     "two functions took one stale marker, and both published": crowded(34),
 }
 

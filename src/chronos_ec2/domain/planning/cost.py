@@ -14,7 +14,7 @@ from chronos_ec2.domain.facts import Absent, HeartbeatRead, ReadFailed, last_hea
 from chronos_ec2.domain.instance import Instance, InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.records.run import Run
-from chronos_ec2.domain.records.status import DecidedBy
+from chronos_ec2.domain.records.status import Cause, DecidedBy
 
 HOURS_PER_MONTH = 730
 PUBLIC_IPV4_USD_PER_HOUR = 0.005
@@ -129,6 +129,8 @@ def _last_seen(
     if instance_id == run.instance_id:
         phases = [moment for _, moment in run.phases if moment > run.attempt_started_at]
         signs += phases if run.verdict is None or _ended_by_agent(run) else phases[:-1]
+        if run.stop and run.stop.cause in (Cause.OVER_DEADLINE, Cause.OVER_BUDGET):
+            signs.append(run.stop.requested_at)  # the watchdog asks only instances that EC2 lists as alive
     if not signs:
         return min(now, began + limits.boot)
     if isinstance(heartbeat, ReadFailed):
