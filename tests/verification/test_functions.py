@@ -11,8 +11,8 @@ from verification.functions.imports import slow_handlers
 from verification.functions.invokes import Matrix, failures, status
 
 
-@pytest.mark.parametrize(("milliseconds", "slow"), [(100.0, 0), (200.0, 0), (200.1, 1)])
-def test_a_handler_may_take_twice_as_long_as_its_dependencies(milliseconds: float, slow: int) -> None:
+@pytest.mark.parametrize(("milliseconds", "slow"), [(100.0, 0), (190.0, 0), (190.1, 1)])
+def test_a_handler_may_take_little_longer_than_its_dependencies(milliseconds: float, slow: int) -> None:
     found = slow_handlers({"Sweep": milliseconds, "boto3": 90.0, "boto3 and Logger": 100.0, "c7n.handler": 900.0})
     assert len(found) == slow
     assert all("Sweep" in line for line in found)
