@@ -49,32 +49,43 @@ MODELS = create_loader()
 gc.disable()  # while tests are collected: what the imports make stays
 
 
-class RecordingSession(Session):
-    """Knows whether a client was made from it."""
+class KnownSession(Session):
+    """Knows whether a test may go on with the clients of the last one: making them takes longer than most tests."""
 
-    used = False
+    def __init__(self) -> None:
+        super().__init__()
+        self.register_component("data_loader", MODELS)
+        self.register("needs-retry", self._hear)
+        self.used, self.reusable, self.asks = False, True, {}
 
     def create_client(self, *arguments: Any, **options: Any) -> Any:
         self.used = True
+        self.reusable &= self.asks == _aws_variables()
         return super().create_client(*arguments, **options)
 
+    def _hear(self, response: tuple[Any, Any] | None, **_: Any) -> None:
+        # What fails or is slowed down leaves a client that tries less often.
+        error = response[1].get("Error", {}).get("Code", "") if response else "none"
+        self.reusable &= error != "none" and "Throttl" not in error and response[0].status_code < 500
 
-_session = RecordingSession()
-_session.used = True
+
+def _aws_variables() -> dict[str, str]:
+    return {name: value for name, value in os.environ.items() if name.startswith("AWS_")}
+
+
+_session = KnownSession()
 
 
 @pytest.fixture(autouse=True)
-def _fresh_clients() -> None:
-    """A client made under one emulator must not serve a test under another; what each is asked is heard.
-
-    A session is kept until a client is made from it, and botocore's models for good: making either anew takes longer
-    than most tests.
-    """
+def _clients(request: pytest.FixtureRequest) -> None:
+    """Clients of one emulator, or with one user's settings, must not serve a test with others; all are heard."""
     global _session  # noqa: PLW0603
-    if _session.used or boto3.DEFAULT_SESSION is None:
-        _session = RecordingSession()
-        _session.register_component("data_loader", MODELS)
+    session = boto3.DEFAULT_SESSION
+    known = session is not None and session._session is _session
+    if not known or (_session.used and not (_session.reusable and "aws" in request.fixturenames)):
+        _session = KnownSession()
         boto3.setup_default_session(botocore_session=_session)
+        without_price_list()
     CALLS.policies = policies()
     CALLS.listen()
 
@@ -158,11 +169,15 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 
 
 def pytest_collection_finish() -> None:
-    """Keep what the imports made out of later garbage collections, which accelerate asks for after each training."""
-    gc.collect()
-    gc.freeze()
     gc.set_threshold(50_000, 20, 100)  # a tenth of the time of a simulation went into collections
     gc.enable()
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _kept_out_of_collections() -> None:
+    """What is there stays: accelerate collects after each training, and would look at all of it for a second."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")
@@ -173,12 +188,12 @@ def moto_endpoint() -> Iterator[str]:
 
 
 @pytest.fixture
-def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+def aws(moto_endpoint: str, monkeypatch: pytest.MonkeyPatch) -> str:
     """An AWS with nothing in it; its endpoint."""
     forget_everything(moto_endpoint)
     monkeypatch.setenv("AWS_ENDPOINT_URL", moto_endpoint)
-    with without_price_list():
-        yield moto_endpoint
+    _session.asks = _aws_variables()
+    return moto_endpoint
 
 
 @cache
@@ -204,6 +219,7 @@ def deployed(aws: str, monkeypatch: pytest.MonkeyPatch) -> str:
 def asked_once(monkeypatch: pytest.MonkeyPatch) -> None:
     """Clients give up after one try: how often botocore asks, and how long it waits, is not ours to test."""
     once = Config(retries={"mode": "adaptive", "total_max_attempts": 1})
+    _session.reusable = False
     for name in ("_CONFIG", "_BRIEF"):
         monkeypatch.setattr(clients, name, getattr(clients, name).merge(once))
 

@@ -8,14 +8,13 @@ from contextlib import AbstractContextManager, contextmanager
 from typing import Any
 from urllib.parse import parse_qs
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
 from moto.core.botocore_stubber import MockRawResponse
 
 from chronos_ec2.aws.clients import client
-from chronos_ec2.testing.aws_answers import answered
+from chronos_ec2.testing.aws_answers import answered, heard
 from chronos_ec2.testing.aws_server import switch_sweep
 from tests.cli.conftest import Command
 
@@ -52,14 +51,8 @@ def until_deleted(status: str) -> Iterator[list[str]]:
             body = "<DeleteStackResponse/>"
         return AWSResponse(request.url, 200, HTTPHeaders(), MockRawResponse(body))
 
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register("before-send.cloudformation", answer)
-    client.cache_clear()
-    try:
+    with heard("before-send.cloudformation", answer):
         yield deleted
-    finally:
-        boto3.DEFAULT_SESSION.events.unregister("before-send.cloudformation", answer)
-        client.cache_clear()
 
 
 def instances() -> list[object]:

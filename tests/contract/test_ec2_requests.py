@@ -26,7 +26,7 @@ from chronos_ec2.domain.errors import (
 )
 from chronos_ec2.domain.instance import StateReason, owner_tags
 from chronos_ec2.domain.records.capacity import LaunchOption
-from chronos_ec2.testing.aws_answers import refused
+from chronos_ec2.testing.aws_answers import heard, refused
 from chronos_ec2.testing.builders import NOW, launching
 
 PROFILE = "arn:aws:iam::123456789012:instance-profile/instances"
@@ -281,16 +281,15 @@ def test_what_ec2_refuses_with_which_status_says_whether_to_go_elsewhere(
 def asked_for(code: str, status: int) -> int:
     """How many requests a launch makes of which each gets this answer."""
     asked: list[str] = []
-    ec2 = client("ec2")
 
     def refuse(request: Any, **_: Any) -> AWSResponse:
         asked.append(request.url)
         body = f"<Response><Errors><Error><Code>{code}</Code></Error></Errors></Response>"
         return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(body))
 
-    ec2.meta.events.register("before-send.ec2.RunInstances", refuse)
-    with pytest.raises((CapacityUnavailable, ServiceUnavailable)):
-        Ec2Fleet(ec2, "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")
+    answering = heard("before-send.ec2.RunInstances", refuse)
+    with answering, pytest.raises((CapacityUnavailable, ServiceUnavailable)):
+        Ec2Fleet(client("ec2"), "Chronos-Training", "train", "lt-1", PROFILE).launch(launching(), OPTION, "")
     return len(asked)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Any
 from urllib.parse import parse_qs, quote_plus, urlsplit
 
-import boto3
 import pytest
 from botocore.awsrequest import AWSResponse
 from botocore.compat import HTTPHeaders
@@ -15,6 +14,7 @@ from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.s3_objects import S3Objects
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.testing.aws_answers import heard
 
 BUCKET = "pages"
 
@@ -56,17 +56,11 @@ def test_every_unfinished_upload_is_listed(objects: S3Objects) -> None:
         body = PAGE.format(number=number, more="true" if number < 4 else "false")
         return AWSResponse(request.url, 200, HTTPHeaders(), MockRawResponse(body))
 
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register("before-send.s3.ListMultipartUploads", answer)
-    client.cache_clear()
-    try:
+    with heard("before-send.s3.ListMultipartUploads", answer):
         found = S3Objects(client("s3"), BUCKET).uploads("dev/")
         assert [(upload.key, upload.upload_id) for upload in found] == [
             (f"dev/{number}", f"id-{number}") for number in range(5)
         ]
-    finally:
-        boto3.DEFAULT_SESSION.events.unregister("before-send.s3.ListMultipartUploads", answer)
-        client.cache_clear()
 
 
 @pytest.mark.usefixtures("objects")
@@ -83,13 +77,7 @@ def test_the_keys_of_uploads_are_encoded_by_s3_and_decoded_once() -> None:
         body = body.replace("<Bucket>", "<EncodingType>url</EncodingType><Bucket>")
         return AWSResponse(request.url, 200, HTTPHeaders(), MockRawResponse(body))
 
-    assert boto3.DEFAULT_SESSION is not None
-    boto3.DEFAULT_SESSION.events.register("before-send.s3.ListMultipartUploads", answer)
-    client.cache_clear()
-    try:
+    with heard("before-send.s3.ListMultipartUploads", answer):
         found = S3Objects(client("s3"), BUCKET).uploads("dev/")
         assert [upload.key for upload in found] == [f"dev/{name}" for name in names]
-    finally:
-        boto3.DEFAULT_SESSION.events.unregister("before-send.s3.ListMultipartUploads", answer)
-        client.cache_clear()
     assert asked == [(["url"], None), *((["url"], [f"dev/{name}"]) for name in names[:-1])]

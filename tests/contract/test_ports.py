@@ -372,13 +372,14 @@ class TestFleet:
         if ports.name == "memory":
             pytest.skip("memory has no wire to look at")
         tokens: list[str] = []
-        client("ec2").meta.events.register(
-            "provide-client-params.ec2.RunInstances", lambda params, **_: tokens.append(params["ClientToken"])
-        )
+        events = client("ec2").meta.events
+        event = "provide-client-params.ec2.RunInstances"
+        events.register(event, hear := lambda params, **_: tokens.append(params["ClientToken"]))
         run = launching(run_id="20260131T120000Z-cccccc")
         here, there = (LaunchOption("g4dn.2xlarge", subnet_id) for subnet_id in ports.subnet_ids)
         for attempt, option in ((1, here), (1, here), (1, there), (2, here)):
             ports.fleet.launch(replace(run, attempt=attempt), option, "")
+        events.unregister(event, hear)
         assert tokens[0] == tokens[1]
         assert len(set(tokens)) == 3
 

@@ -11,6 +11,7 @@ import re
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from enum import Enum
+from functools import cache
 from typing import Any
 
 Statement = Mapping[str, Any]
@@ -95,9 +96,13 @@ def _like(pattern: str, value: str, request: Request) -> bool:
 
 
 def _matches(pattern: str, value: str) -> bool:
+    return _regex(pattern).fullmatch(value) is not None
+
+
+@cache
+def _regex(pattern: str) -> re.Pattern[str]:
     parts = re.split(r"([*?])", pattern)
-    regex = "".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts)
-    return re.fullmatch(regex, value, re.DOTALL) is not None
+    return re.compile("".join({"*": ".*", "?": "."}.get(part, re.escape(part)) for part in parts), re.DOTALL)
 
 
 def _substitute(pattern: str, request: Request) -> str:

@@ -30,12 +30,14 @@ def refused(service: str, operation: str, code: str, status: int = 400, but: str
     return answered(service, operation, _REFUSALS[service].format(code=code), status, but)
 
 
-@contextmanager
 def answered(
     service: str, operation: str, body: str | Callable[[str], str], status: int = 200, but: str = ""
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Each call of an operation gets this answer, or that to its body, unless the request holds the text `but`."""
+    return heard(f"before-send.{service}.{operation}", _answer(body, status, but))
 
+
+def _answer(body: str | Callable[[str], str], status: int, but: str = "") -> Callable[..., Any]:
     def answer(request: Any, **_: Any) -> Any:
         asked = request.body.decode() if isinstance(request.body, bytes) else str(request.body)
         if but and but in asked:
@@ -43,14 +45,20 @@ def answered(
         text = body if isinstance(body, str) else body(asked)
         return AWSResponse(request.url, status, HTTPHeaders(), MockRawResponse(text))
 
+    return answer
+
+
+@contextmanager
+def heard(event: str, handler: Callable[..., Any]) -> Iterator[None]:
+    """The handler is called at each of botocore's events of this name, by clients that are made meanwhile."""
     session = boto3.DEFAULT_SESSION
     assert session is not None
-    session.events.register(f"before-send.{service}.{operation}", answer)
+    session.events.register(event, handler)
     client.cache_clear()  # a client has the events that its session had when it was made
     try:
         yield
     finally:
-        session.events.unregister(f"before-send.{service}.{operation}", answer)
+        session.events.unregister(event, handler)
         client.cache_clear()
 
 
@@ -63,15 +71,8 @@ def before_call(service: str, operation: str, url: str, action: Callable[[], obj
         if waiting and url in request.url:
             waiting.pop()()
 
-    session = boto3.DEFAULT_SESSION
-    assert session is not None
-    session.events.register(f"before-send.{service}.{operation}", act)
-    client.cache_clear()
-    try:
+    with heard(f"before-send.{service}.{operation}", act):
         yield
-    finally:
-        session.events.unregister(f"before-send.{service}.{operation}", act)
-        client.cache_clear()
 
 
 def no_room_but_in(subnet_id: str) -> AbstractContextManager[None]:
@@ -79,9 +80,11 @@ def no_room_but_in(subnet_id: str) -> AbstractContextManager[None]:
     return refused("ec2", "RunInstances", "InsufficientInstanceCapacity", status=500, but=subnet_id)
 
 
-def without_price_list() -> AbstractContextManager[None]:
-    """The Price List API, which moto does not have, refuses to answer."""
-    return answered("pricing", "GetProducts", json.dumps({"__type": "AccessDeniedException"}), 400)
+def without_price_list() -> None:
+    """The Price List API, which moto does not have, refuses to answer the clients that are made from now on."""
+    assert boto3.DEFAULT_SESSION is not None
+    refusal = _answer(json.dumps({"__type": "AccessDeniedException"}), 400)
+    boto3.DEFAULT_SESSION.events.register_last("before-send.pricing.GetProducts", refusal)
 
 
 def upload_until_it_breaks(key: str, folder: Path) -> None:

@@ -16,6 +16,7 @@ from importlib.metadata import version
 from typing import Any
 
 from moto.server import ThreadedMotoServer
+from werkzeug.serving import WSGIRequestHandler
 
 from chronos_ec2.aws.clients import client
 from chronos_ec2.aws.ec2_fleet import Ec2Fleet
@@ -40,6 +41,9 @@ LAUNCH_TEMPLATE = "instances"
 @contextmanager
 def moto_server() -> Iterator[str]:
     """An AWS over real HTTP; its endpoint. All servers of one process share what they hold."""
+    # As AWS does, it keeps connections: one for each call, with a thread of its own, takes an eighth of the time.
+    WSGIRequestHandler.protocol_version = "HTTP/1.1"
+    WSGIRequestHandler.disable_nagle_algorithm = True  # head and body are sent apart, and the second waits otherwise
     server = ThreadedMotoServer("127.0.0.1", 0, verbose=False)
     server.start()
     host, port = server.get_host_and_port()
