@@ -161,6 +161,14 @@ def test_what_is_in_the_record_already_changes_nothing() -> None:
     assert run_as_reported(once, reports, (an_instance(),), NOW + seconds(60)) == once
 
 
+def test_of_the_facts_of_a_lane_only_the_run_becomes_what_is_reported() -> None:
+    facts = some_facts(lock=held(launching()), instances=(an_instance(instance_type="p5.48xlarge"),), reports=claim())
+    run = run_as_reported(launching(), claim(), facts.instances, NOW)
+    assert (run.instance_type, run.updated_at) == ("p5.48xlarge", NOW)
+    assert as_reported(facts, NOW) == replace(facts, lock=held(run))
+    assert as_reported(quiet := replace(facts, reports=Reports()), NOW) is quiet
+
+
 @pytest.mark.parametrize("lock", [Absent(), ReadFailed("503"), Unreadable("not JSON", '"e"', NOW)])
 def test_without_a_record_there_is_nothing_to_report_about(lock: Any) -> None:
     facts = some_facts(lock=lock, reports=replace(claim(), outcome=outcome()))

@@ -32,6 +32,7 @@ from chronos_ec2.domain.facts import (
     LockHeld,
     LockRead,
     ReadFailed,
+    Reports,
     Unreadable,
 )
 from chronos_ec2.domain.instance import InstanceLookup, InstanceState, StateReason
@@ -226,6 +227,20 @@ def test_cost_is_counted_by_the_type_that_ec2_reports() -> None:
     ended, again = (action.run for action in decision.actions if isinstance(action, WriteLock))
     assert (ended.attempt, ended.verdict.cause) == (1, Cause.INFRA)
     assert (again.attempt, again.verdict) == (2, None)
+
+
+def test_the_cap_counts_an_instance_that_has_ended_until_its_last_heartbeat() -> None:
+    """An hour of the living one, and half an hour and the time to power off of the other: $1.134."""
+    ended = an_instance(instance_id="i-0bbbbbbbbbbbbbbbb", state=InstanceState.TERMINATED)
+    heard = a_beat(timedelta(minutes=30), instance_id=ended.instance_id)
+    for cap, ends in ((1.134, [(INSTANCE_ID, Cause.OVER_BUDGET)]), (1.135, [])):
+        facts = some_facts(instances=(an_instance(), ended), heartbeat=heard, lock=held(a_run(max_cost_usd=cap)))
+        assert terminated(decided(facts)) == ends
+
+
+def test_why_an_end_is_not_known_is_said() -> None:
+    facts = some_facts(reports=Reports(outcome=ReadFailed("503 of S3")))
+    assert decided(facts).reason.endswith("; whether it has ended could not be read (503 of S3)")
 
 
 def test_a_stop_has_the_grace_and_no_more() -> None:
