@@ -161,6 +161,14 @@ def test_what_is_in_the_record_already_changes_nothing() -> None:
     assert run_as_reported(once, reports, (an_instance(),), NOW + seconds(60)) == once
 
 
+def test_a_phase_is_the_step_until_the_agent_names_one_and_the_record_has_its_time() -> None:
+    run = reported(a_run(status=Status.DATA_SYNC, phases=a_run().phases[:1]), Reports(status=status(Status.TRAINING)))
+    assert (run.status, run.current_step, run.updated_at) == (Status.TRAINING, "step_1", NOW)
+    backwards = ((Status.TRAINING, NOW - seconds(30)), (Status.DATA_SYNC, NOW - seconds(20)))
+    run = reported(a_run(status=Status.DATA_SYNC), Reports(status=Found(StatusReport(RUN_ID, 1, backwards, "x"), NOW)))
+    assert (run.status, run.current_step) == (Status.TRAINING, "training")
+
+
 def test_of_the_facts_of_a_lane_only_the_run_becomes_what_is_reported() -> None:
     facts = some_facts(lock=held(launching()), instances=(an_instance(instance_type="p5.48xlarge"),), reports=claim())
     run = run_as_reported(launching(), claim(), facts.instances, NOW)

@@ -36,12 +36,13 @@ from chronos_ec2.domain.facts import (
     Unreadable,
 )
 from chronos_ec2.domain.instance import InstanceLookup, InstanceState, StateReason
-from chronos_ec2.domain.limits import HOLD_NOTICE, Limits
+from chronos_ec2.domain.limits import HOLD_NOTICE, TAKE_OVER_AFTER, Limits
 from chronos_ec2.domain.messages import Kind
-from chronos_ec2.domain.records.capacity import Waiting
+from chronos_ec2.domain.records.capacity import Launching, LaunchOption, Refusal, Waiting
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import ACTIVE, Cause, DecidedBy, Outcome, Status, Stop, Suspect, Verdict
 from chronos_ec2.domain.rules.missing_instance import is_lost
+from chronos_ec2.domain.rules.not_launched import verdict_without_instance
 from chronos_ec2.domain.rules.schedules import decide_unlisted, unlisted
 from chronos_ec2.testing.builders import (
     INSTANCE_ID,
@@ -397,6 +398,30 @@ def test_people_are_notified_of_an_instance_on_hold_after_hours(facts: dict[str,
     assert notified(HOLD_NOTICE) == [Kind.HELD]
 
 
+def test_what_people_are_told_of_an_instance_on_hold_says_until_when() -> None:
+    nobody: dict[str, Any] = {"lock": Absent(), "heartbeat": Absent()}
+    old, until = {"launched_at": NOW - HOLD_NOTICE}, NOW + timedelta(hours=2)
+    for hold, end in (
+        ({"hold": True, "deadline": NOW + timedelta(hours=1)}, f"{NOW + timedelta(hours=1):%Y-%m-%d %H:%M:%SZ}"),
+        ({"hold": True, "deadline": None}, f"{NOW - HOLD_NOTICE + LIMITS.max_runtime:%Y-%m-%d %H:%M:%SZ}"),
+    ):
+        decision = decided(some_facts(instances=(an_instance(**(old | hold)),), **nobody))
+        (notice,) = (action for action in decision.actions if isinstance(action, Notify))
+        text = f"{INSTANCE_ID} is on hold, so nothing but {end} ends it, and it costs money until then"
+        assert notice.text == text
+        assert decision.reason.endswith("is on hold; notified")
+        ending = an_instance(**(old | hold | {"hold_until": until}))
+        (notice,) = (a for a in decided(some_facts(instances=(ending,), **nobody)).actions if isinstance(a, Notify))
+        assert notice.text == f"{text}; the hold is over at {until:%Y-%m-%d %H:%M:%SZ}"
+
+
+def test_an_instance_on_hold_without_a_deadline_ends_at_the_default_and_the_reason_says_so() -> None:
+    forever = an_instance(hold=True, deadline=None, launched_at=NOW - LIMITS.max_runtime)
+    decision = decided(some_facts(instances=(forever,), lock=Absent(), heartbeat=Absent()))
+    assert terminated(decision) == [(INSTANCE_ID, Cause.OVER_DEADLINE)]
+    assert f"{INSTANCE_ID} is on hold without a deadline in its tags, and past the default" in decision.reason
+
+
 def test_a_silent_instance_stays_suspected_beside_one_on_hold() -> None:
     seen = Suspect(Cause.INFRA, "no heartbeat", NOW - seconds(10))
     run = a_run(instance_id=None, suspect=seen)
@@ -413,6 +438,29 @@ def test_shutting_down_is_not_the_first_observation_of_an_absence() -> None:
     assert recorded(decision).suspect.first_seen == NOW
 
 
+def test_a_missing_instance_is_waited_for_until_the_deadline_and_no_longer_than_its_claim_is_worth() -> None:
+    missed = Suspect(Cause.INFRA, "EC2 lists no instance of the run", NOW - LIMITS.absence)
+
+    def finished(run: Run, heartbeat: HeartbeatRead) -> bool:
+        lock = held(replace(run, suspect=missed), NOW - LIMITS.absence)
+        return any(
+            isinstance(action, FinishRun)
+            for action in decided(some_facts(instances=(), lock=lock, heartbeat=heartbeat)).actions
+        )
+
+    assert finished(a_run(deadline=NOW), ReadFailed("503"))
+    assert not finished(a_run(deadline=NOW + seconds(1)), ReadFailed("503"))
+    assert not finished(a_run(), a_beat())
+    assert finished(a_run(claimed_at=None), a_beat())
+
+
+def test_an_instance_that_the_record_does_not_name_yet_is_lost_like_any_other() -> None:
+    gone = an_instance(state=InstanceState.TERMINATED)
+    beat = a_beat(checkpoint_age=seconds(60))
+    decision = decided(some_facts(instances=(gone,), lock=held(launching(crashes_left=1)), heartbeat=beat))
+    assert [action.run.attempt for action in decision.actions if isinstance(action, WriteLock)] == [1, 2]
+
+
 def test_a_lock_is_kept_while_an_instance_of_an_earlier_attempt_lives() -> None:
     old = an_instance(instance_id="i-aaaaaaaa", attempt=1)
     gone = an_instance(attempt=2, state=InstanceState.TERMINATED)
@@ -424,6 +472,26 @@ def test_a_launch_has_the_boot_time_to_name_its_instance() -> None:
     assert (
         decided(some_facts(instances=(), lock=held(launching(), NOW - seconds(60)), heartbeat=Absent())).actions == ()
     )
+
+
+def test_a_second_attempt_whose_launcher_died_is_launched_again_within_the_time_to_boot() -> None:
+    option = Launching(LaunchOption("g5.xlarge", "subnet-a"), NOW - TAKE_OVER_AFTER)
+    for attempt, asks in ((2, True), (1, False)):
+        run = replace(launching(), attempt=attempt, launching=option)
+        decision = decided(LaneFacts(run.lane, (), NOW, held(run, NOW), Absent()))
+        assert (Relaunch(run) in decision.actions) is asks
+
+
+def test_the_verdict_on_a_run_without_an_instance_has_ec2s_last_words() -> None:
+    refused = [Refusal(LaunchOption(kind, "subnet-a"), "Unsupported", "no") for kind in ("g5.xlarge", "p5.48xlarge")]
+    waits = Waiting(NOW - timedelta(hours=1), NOW + seconds(1), 2, NOW, tuple(refused))
+    for now, refusals, text in (
+        (NOW, (), "no instance was started: no launcher has finished its work"),
+        (NOW + seconds(1), (), "no capacity for 60 min: EC2 did not answer"),
+        (NOW + seconds(1), tuple(refused), f"no capacity for 60 min: {refused[1]}; {refused[0]}"),
+    ):
+        run = replace(launching(), waiting=replace(waits, refusals=refusals), launching=None)
+        assert verdict_without_instance(run, now).message == text
 
 
 @pytest.mark.parametrize(("pause_is_over", "asks"), [(seconds(-1), False), (seconds(0), True)])

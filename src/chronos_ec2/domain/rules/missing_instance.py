@@ -12,7 +12,7 @@ from chronos_ec2.domain.instance import Instance
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.messages import Kind
 from chronos_ec2.domain.parsing.names import one_line
-from chronos_ec2.domain.planning.cost import cost_until, price_in, settled
+from chronos_ec2.domain.planning.cost import cost_until, settled
 from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.records.status import Cause, DecidedBy, Outcome, Suspect, Verdict
 from chronos_ec2.domain.rules.not_launched import decide_not_launched, verdict_without_instance
@@ -101,7 +101,7 @@ def _may_resume(run: Run, verdict: Verdict, facts: LaneFacts, now: datetime, lim
         and (may_have_checkpoint or verdict.cause is Cause.PREEMPTED)
         and run.stop is None
         and now + limits.boot < run.deadline
-        and _can_pay_for_boot(run, verdict.cause, facts, now, limits)
+        and _can_pay_for_boot(run, facts, now, limits)
     )
 
 
@@ -109,12 +109,12 @@ def _had_instance(run: Run, facts: LaneFacts) -> bool:
     return run.launched or any(instance.belongs_to(run) for instance in facts.instances)
 
 
-def _can_pay_for_boot(run: Run, cause: Cause, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
+def _can_pay_for_boot(run: Run, facts: LaneFacts, now: datetime, limits: Limits) -> bool:
     """Whether the next attempt could do anything before it has reached the cap."""
     if run.max_cost_usd is None:
         return True
     spent = cost_until(now, run, limits, facts.instances, facts.heartbeat)
-    price = price_in(run.next_attempt(cause, run.spent_usd, now))
+    price = max((usd for _, usd in run.prices), default=run.price_per_hour_usd)  # of whatever type it gets
     return spent is not None and price is not None and spent + price * (limits.boot / _HOUR) < run.max_cost_usd
 
 

@@ -16,41 +16,32 @@ def judge(run: Run, promotion: Promotion, comparison: Comparison | None, champio
     than one that came since is not known.
     """
     now = champion.seq if champion else 0
-    reason = _against(promotion, comparison, now) if run.models else "the run has left no model"
-    if reason is None:
-        return Judgement(run.run_id, True, now, _for(promotion, comparison, champion))
-    return Judgement(run.run_id, False, now, reason)
+    promote, reason = _promoted(promotion, comparison, now) if run.models else (False, "the run has left no model")
+    return Judgement(run.run_id, promote, now, reason)
 
 
-def _against(promotion: Promotion, comparison: Comparison | None, now: int) -> str | None:
-    """Why the model does not become the champion, None if it does."""
+def _promoted(promotion: Promotion, comparison: Comparison | None, now: int) -> tuple[bool, str]:
+    """Whether the model takes the place of champion number `now`, and why."""
     if comparison is None:
-        return "the run reports no comparison of its model with others"
+        return False, "the run reports no comparison of its model with others"
     if comparison.exported != _TRAINED:
-        return f"the model it exports is not the trained one: {comparison.exported} did better before the test windows"
+        text = f"the model it exports is not the trained one: {comparison.exported} did better before the test windows"
+        return False, text
     if promotion.rule is Promote.ALWAYS:
-        return None
+        return True, "the run asks for it, whatever its scores"
     if promotion.compared_with != now:
-        return "the champion is another than the one it was compared with"
+        return False, "the champion is another than the one it was compared with"
     against = _reference(comparison, now)
     if against is None:
-        return "it was not compared with the champion"
-    if against not in comparison.better_than:
-        return f"it is not significantly better than {_named(against)} on the test windows"
-    return None
+        return False, "it was not compared with the champion"
+    better = against in comparison.better_than
+    return better, f"{'' if better else 'it is not '}significantly better than {_named(against)} on the test windows"
 
 
 def _reference(comparison: Comparison, seq: int) -> str | None:
     """The model that it must be better than: the champion, or without one the base model or the seasonal naive one."""
     candidates = (_CHAMPION,) if seq else ("base", "seasonal_naive")
     return next((name for name in candidates if name in comparison.compared), None)
-
-
-def _for(promotion: Promotion, comparison: Comparison | None, champion: Champion | None) -> str:
-    if promotion.rule is Promote.ALWAYS or comparison is None:
-        return "the run asks for it, whatever its scores"
-    against = _reference(comparison, champion.seq if champion else 0)
-    return f"significantly better than {_named(against or '')} on the test windows"
 
 
 def _named(reference: str) -> str:
