@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field, fields, replace
 
 DEAD = "agent or instance dead"
 HUNG = "training hung, instance alive"
@@ -78,42 +78,25 @@ def without_a_record(guarantee: Guarantee) -> Guarantee:
     return Guarantee(bound, looks=int(bound / SWEEP))
 
 
-VIOLATIONS = {
-    "wrong_terminations": "wrong",
-    "alien_terminations": "alien",
-    "leaks_past_bound": "leaks",
-    "stuck_locks": "stuck",
-    "lost_messages": "lost",
-    "two_agents": "two_agents",
-    "over_cap": "over_cap",
-    "two_instances_of_an_attempt": "two_instances",
-    "lanes_kept_by_a_kill": "kept_by_a_kill",
-    "wrong_money": "wrong_money",
-    "above_the_plan": "above_plan",
-    "wrong_budgets": "wrong_budgets",
-    "double_messages_of_a_marker": "doubled_markers",
-}
-"""What must not happen, by its name in the evidence, and the list of Verdicts that has it."""
-
-
 @dataclass(slots=True)
 class Verdicts:
-    """What a history showed. Each list says what went wrong."""
+    """What a history showed: lists of what must not happen, with their names in the evidence, and figures."""
 
-    wrong: list[str] = field(default_factory=list)
-    alien: list[str] = field(default_factory=list)
-    leaks: list[str] = field(default_factory=list)
-    stuck: list[str] = field(default_factory=list)
-    lost: list[str] = field(default_factory=list)
-    two_agents: list[str] = field(default_factory=list)
-    over_cap: list[str] = field(default_factory=list)
-    two_instances: list[str] = field(default_factory=list)
-    kept_by_a_kill: list[str] = field(default_factory=list)
-    wrong_money: list[str] = field(default_factory=list)
-    above_plan: list[str] = field(default_factory=list)
-    wrong_budgets: list[str] = field(default_factory=list)
-    doubled_markers: list[str] = field(default_factory=list)
+    wrong: list[str] = field(default_factory=list, metadata={"evidence": "wrong_terminations"})
+    alien: list[str] = field(default_factory=list, metadata={"evidence": "alien_terminations"})
+    leaks: list[str] = field(default_factory=list, metadata={"evidence": "leaks_past_bound"})
+    stuck: list[str] = field(default_factory=list, metadata={"evidence": "stuck_locks"})
+    lost: list[str] = field(default_factory=list, metadata={"evidence": "lost_messages"})
+    two_agents: list[str] = field(default_factory=list, metadata={"evidence": "two_agents"})
+    over_cap: list[str] = field(default_factory=list, metadata={"evidence": "over_cap"})
+    two_instances: list[str] = field(default_factory=list, metadata={"evidence": "two_instances_of_an_attempt"})
+    kept_by_a_kill: list[str] = field(default_factory=list, metadata={"evidence": "lanes_kept_by_a_kill"})
+    wrong_money: list[str] = field(default_factory=list, metadata={"evidence": "wrong_money"})
+    above_plan: list[str] = field(default_factory=list, metadata={"evidence": "above_the_plan"})
+    wrong_budgets: list[str] = field(default_factory=list, metadata={"evidence": "wrong_budgets"})
+    doubled_markers: list[str] = field(default_factory=list, metadata={"evidence": "double_messages_of_a_marker"})
     duplicates: int = 0
+    """Messages that went out a second time without a cause."""
     waits: list[tuple[str, float]] = field(default_factory=list)
     """How each wait for capacity ended, and after how many seconds."""
     wasted: float = 0.0
@@ -125,3 +108,7 @@ class Verdicts:
     def failed(self) -> list[str]:
         """Everything that went wrong."""
         return [text for name in VIOLATIONS.values() for text in getattr(self, name)]
+
+
+VIOLATIONS = {one.metadata["evidence"]: one.name for one in fields(Verdicts) if one.metadata}
+"""What must not happen: the lists of Verdicts, by their names in the evidence."""

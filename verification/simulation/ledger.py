@@ -15,7 +15,7 @@ from typing import Any
 from chronos_ec2.testing import VirtualTime
 from chronos_ec2.testing.virtual.ec2 import Billed, VirtualFleet
 from verification.simulation.faulty_aws import Noise
-from verification.simulation.guarantees import KILLED, SEEN, SWEEP
+from verification.simulation.guarantees import KILLED, SEEN, SWEEP, Verdicts
 from verification.simulation.scenario import FaultKind, Layer, Scenario
 
 USD_PER_HOUR = {"g4dn.2xlarge": 0.752, "g5.2xlarge": 1.212}
@@ -79,10 +79,13 @@ class OrderedLimits:
 
 
 class Ledger:
-    """Keeps the accounts, and says what is wrong with the books of the system."""
+    """Keeps the accounts, and adds to the verdicts what is wrong with the books of the system."""
 
-    def __init__(self, scenario: Scenario, time: VirtualTime, fleet: VirtualFleet, noise: Noise) -> None:
+    def __init__(
+        self, scenario: Scenario, time: VirtualTime, fleet: VirtualFleet, noise: Noise, verdicts: Verdicts
+    ) -> None:
         self._scenario, self._time, self._fleet, self._noise = scenario, time, fleet, noise
+        self._verdicts = verdicts
         self.accounts: dict[str, Account] = {}
         self.disturbances: defaultdict[str, set[FaultKind]] = defaultdict(set)
         """What happened to each instance."""
@@ -91,24 +94,15 @@ class Ledger:
         self.ordered: dict[str, OrderedLimits] = {}
         """By run: the limits of those that have other ones than the scenario says."""
         self._holders: dict[str, str] = {}
-        self.two_instances: list[str] = []
-        self.wrong_budgets: list[str] = []
-        self.wrong_money: list[str] = []
-        self.kept_by_a_kill: list[str] = []
-
-    # --- what happens
 
     def instance_launched(self, instance_id: str) -> None:
         """RunInstances started an instance: no other of the same attempt may live."""
         one = self._fleet.bill[instance_id]
-        account = self.accounts.get(one.run_id)
-        if account is None:
-            return
-        for other in account.instances:
-            if other.attempt == one.attempt and other.ended is None:
-                text = f"{instance_id} is a second living instance of {one.run_id}, attempt {one.attempt}"
-                self.two_instances.append(f"{text}, at {self._time.seconds:.0f} s")
-        account.instances.append(one)
+        if account := self.accounts.get(one.run_id):
+            living = [other for other in account.instances if other.attempt == one.attempt and other.ended is None]
+            text = f"{instance_id} is a second living instance of {one.run_id}, attempt {one.attempt}"
+            self._verdicts.two_instances += [f"{text}, at {self._time.seconds:.0f} s" for _ in living]
+            account.instances.append(one)
 
     def refused(self, run_id: str, attempt: int) -> None:
         """EC2 has no capacity for an attempt."""
@@ -137,7 +131,7 @@ class Ledger:
         account.updated = record["updated_at"]
         self._check_budgets(account, record)
         if record["attempt"] > account.attempt:
-            self._check_money(account, record["spent_usd"], f"attempt {record['attempt']}", record["attempt"])
+            self.check_money(run_id, record["spent_usd"], f"attempt {record['attempt']}", record["attempt"])
             account.attempt = record["attempt"]
 
     def reported(self, run_id: str, attempt: int) -> None:
@@ -154,15 +148,16 @@ class Ledger:
         account.crashes, account.preemptions = crashes, preemptions
         lost, text = record["attempt"] - 1, f"{account.run_id}, attempt {record['attempt']}"
         started = {one.attempt for one in account.instances}
+        wrong = self._verdicts.wrong_budgets
         if crashes + preemptions != lost or min(record["crashes_left"], record["preemptions_left"]) < 0:
-            self.wrong_budgets.append(f"{text}: charged for {crashes} crashes and {preemptions} preemptions")
+            wrong.append(f"{text}: charged for {crashes} crashes and {preemptions} preemptions")
         if not started >= set(range(1, lost + 1)) and account.run_id not in self.unsure:
-            self.wrong_budgets.append(f"{text}: charged for an attempt that never had an instance")
+            wrong.append(f"{text}: charged for an attempt that never had an instance")
         happened = [self.disturbances[one.instance_id] for one in account.instances if one.attempt == lost]
         if crashes > before[0] and happened == [{FaultKind.SPOT}] and self._scenario.clean:
-            self.wrong_budgets.append(f"{text}: EC2 reclaimed its instance, and a crash was charged")
+            wrong.append(f"{text}: EC2 reclaimed its instance, and a crash was charged")
         if preemptions > before[1] and not any(FaultKind.SPOT in kinds for kinds in happened):
-            self.wrong_budgets.append(f"{text}: EC2 reclaimed nothing, and a preemption was charged")
+            wrong.append(f"{text}: EC2 reclaimed nothing, and a preemption was charged")
 
     def _freed(self, account: Account) -> None:
         account.freed = self._time.seconds
@@ -171,7 +166,7 @@ class Ledger:
         since = max([account.killed, *(one.gone or 0.0 for one in account.instances)])
         late, guarantee = account.freed - since, KILLED.later(self._scenario.list_lag)
         if late > guarantee.allowed(since, self._noise.disturbed):
-            self.kept_by_a_kill.append(f"{account.run_id} kept its lane for {late:.0f} s after its kill")
+            self._verdicts.kept_by_a_kill.append(f"{account.run_id} kept its lane for {late:.0f} s after its kill")
 
     def _untagged(self, account: Account) -> bool:
         """Whether it had an instance that the watchdog cannot see, nor end."""
@@ -186,8 +181,6 @@ class Ledger:
             if attempt and not launched and self._time.seconds < account.refused[attempt] + limit + SWEEP:
                 return True
         return False
-
-    # --- money
 
     def cost(self, run_id: str, at: float, before_attempt: float = float("inf")) -> tuple[float, float]:
         """The least and the most that a run's books may say at a time, in USD: right within one sweep."""
@@ -205,37 +198,27 @@ class Ledger:
 
         So an instance that is cut off from S3 and powers itself off counts until its last sign of life.
         """
-        told = self._scenario.clean and not {FaultKind.SPOT, FaultKind.PARTITION} & set(
-            self.disturbances[one.instance_id]
-        )
-        last = self.accounts[one.run_id].signs.get(one.attempt, one.launched)
-        return one.ended or 0.0 if told else min(one.ended or 0.0, last)
+        ended, last = one.ended or 0.0, self.accounts[one.run_id].signs.get(one.attempt, one.launched)
+        untold = {FaultKind.SPOT, FaultKind.PARTITION} & self.disturbances[one.instance_id]
+        return min(ended, last) if untold or not self._scenario.clean else ended
 
     def _known_gone(self, one: Billed) -> float:
         if one.gone is None:
             return float("inf")
         return one.gone + SEEN.later(self._scenario.list_lag).allowed(one.gone, self._noise.blinded)
 
-    def message_sent(self, run_id: str, cost: float | None, kind: str) -> None:
-        """A message about a run has a cost."""
-        self._check_money(self.accounts[run_id], cost, f"the message {kind}")
-
-    def final_record(self, run_id: str, record: Record, written_at: float) -> None:
-        """The final record of a run has a cost."""
-        self._check_money(self.accounts[run_id], record["spent_usd"], "its final record", at=written_at)
-
-    def _check_money(
-        self, account: Account, said: float | None, where: str, before: float = float("inf"), at: float | None = None
+    def check_money(
+        self, run_id: str, said: float | None, where: str, before: float = float("inf"), at: float | None = None
     ) -> None:
+        """A record or message says what a run has cost, until a time and in the attempts before one."""
+        account = self.accounts[run_id]
         if self._untagged(account) or Layer.SWEEP in self._scenario.layers_off:
             return
-        least, most = self.cost(account.run_id, self._time.seconds if at is None else at, before)
+        least, most = self.cost(run_id, self._time.seconds if at is None else at, before)
         if said is None or not least <= said <= most:
             says = "no cost" if said is None else f"${said:.4f}"
-            self.wrong_money.append(f"{account.run_id}: {where} says {says}, true ${least:.4f} to ${most:.4f}")
+            self._verdicts.wrong_money.append(f"{run_id}: {where} says {says}, true ${least:.4f} to ${most:.4f}")
             account.wasted = max(account.wasted, (said or 0.0) - most)
-
-    # --- limits
 
     def deadlines(self, run_id: str | None) -> tuple[float, float] | None:
         """Between which seconds the deadline of a run lies, by its order."""
@@ -262,8 +245,6 @@ class Ledger:
             return None
         before, _ = self.cost(one.run_id, one.launched, one.attempt)
         return one.launched + (cap - max(before, 0.0)) / USD_PER_HOUR[one.instance_type] * 3600
-
-    # --- waiting
 
     def waits(self) -> Iterator[tuple[str, float]]:
         """How each wait for capacity ended, and after how many seconds: went on, killed, or gave up."""

@@ -25,7 +25,7 @@ from chronos_ec2.testing.environment import BUCKET
 from chronos_ec2.testing.virtual.agent import AgentRun
 from chronos_ec2.testing.virtual.faulty_agent import FaultyAgent
 from verification.simulation.faulty_aws import Caller
-from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS
+from verification.simulation.guarantees import BOOT, GRACE, LATE, LEASE, PRICED, PROGRESS, Verdicts
 from verification.simulation.ledger import USD_PER_HOUR, Ledger, Record, parse_record
 from verification.simulation.parts import REAL_PARTS, Parts, SimulatedAws
 from verification.simulation.scenario import FaultKind, Layer, Scenario
@@ -150,7 +150,8 @@ class System:
         die = {at.lane: int(at.seconds) for at in scenario.faults if at.kind is FaultKind.RELAUNCHER_DIES}
         self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in die.items()}
         self.foreign = self.fleet.add({"Project": "another"})
-        self.ledger = Ledger(scenario, self.time, self.fleet, self.noise)
+        self.verdicts = Verdicts()
+        self.ledger = Ledger(scenario, self.time, self.fleet, self.noise, self.verdicts)
 
     def sweep(self) -> list[Report]:
         """A sweep as Lambda runs it: where none is under way, because what it remembers serves one at a time."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
 from datetime import datetime
-from typing import Any
 
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
@@ -26,6 +24,8 @@ _ENDS_OF = {
     FaultKind.FORGED_STOP: "killed",
 }
 """How a run ends when this happens to its last instance; as `failed` otherwise."""
+Expected = tuple[str, str, int | None]
+"""The kind of a message, what it is about, and the attempt if it is about one."""
 _ON_ITS_WAY_OUT = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINATED})
 _PENDING_SECONDS = 120.0
 """A message that is pending for less may still be published by whoever reserved it."""
@@ -35,27 +35,20 @@ _PUT_OFF_SWEEPS = 5
 
 
 class NotificationOracle:
-    """Compares the published messages with the truth. `lost` and `duplicates` are what it found."""
+    """Compares the published messages with the truth."""
 
     def __init__(self, system: System) -> None:
         self._system = system
         self._with_record: dict[str, Lane] = {}
         self._written: set[Lane] = set()
         self._leaving_since: dict[str, float] = {}
-        self._missed: set[tuple[str, str, int | None]] = set()
+        self._missed: set[Expected] = set()
         self._takers: dict[str, Caller] = {}
         self._taken_twice: set[str] = set()
         self._unreadable: dict[str, tuple[str, float]] = {}
         """By lane: the lock that was last published as unreadable, and when."""
         self._repeated = 0
         """How many messages about unreadable locks were rightly repeated."""
-
-    @property
-    def lost(self) -> list[str]:
-        """The messages that should have been published, and were not."""
-        return [f"missed notification: {kind} of {name}" for kind, name, _ in sorted(self._missed, key=str)]
-
-    # --- while it runs -----------------------------------------------------------------------------------------
 
     def lock_was_written(self, lane: Lane, record: Record | None) -> None:
         """A run that has a record ends with a message."""
@@ -81,7 +74,8 @@ class NotificationOracle:
             self._unreadable_was_published(document["lane"])
         lane = self._with_record.get(document["incident"])
         if lane is not None and lane not in self._system.spoiled:
-            self._system.ledger.message_sent(document["incident"], document["cost_usd"], document["kind"])
+            where = f"the message {document['kind']}"
+            self._system.ledger.check_money(document["incident"], document["cost_usd"], where)
 
     def _unreadable_was_published(self, name: str) -> None:
         objects, key, now = self._system.objects, Lane("dev", name).state_key, self._system.time.seconds
@@ -118,21 +112,24 @@ class NotificationOracle:
             self._must_know_of_leak(instance_id)
 
     def _must_know_of_unreadable(self, lane: Lane) -> None:
-        if self._system.objects.holds(lane.state_key):
-            etag, now = self._system.objects.stored(lane.state_key).etag, self._system.time.seconds
-            told_etag, told_at = self._unreadable.get(lane.name, (None, now))
-            if told_etag is None:
-                self._expect("stuck", f"unreadable-{lane.name}", None)
-            elif told_etag != etag and now - told_at > _REPEAT_AFTER_SECONDS + SWEEP:
-                self._missed.add(("stuck", f"unreadable-{lane.name}, once more", None))
+        if not self._system.objects.holds(lane.state_key):
+            return
+        etag, now = self._system.objects.stored(lane.state_key).etag, self._system.time.seconds
+        told_etag, told_at = self._unreadable.get(lane.name, (None, now))
+        if told_etag is None:
+            self._expect("stuck", f"unreadable-{lane.name}", None)
+        elif told_etag != etag and now - told_at > _REPEAT_AFTER_SECONDS + SWEEP:
+            self._missed.add(("stuck", f"unreadable-{lane.name}, once more", None))
 
     def _must_know_of_attempt(self, record: Record) -> None:
         system, kind = self._system, "started" if record["attempt"] == 1 else "resumed"
         if record["verdict"] or record["stop"] or record["suspect"] or record["current_step"] == "launching":
             return
         if record["current_step"] == "waiting-for-capacity":
-            waiting = record["waiting"]
-            if waiting and waiting["tries"] and not self._gave_up(waiting["until"]) and not self._has_instance(record):
+            waiting, bill = record["waiting"], system.fleet.bill.values()
+            started = any((one.run_id, one.attempt) == (record["run_id"], record["attempt"]) for one in bill)
+            waits = waiting and waiting["tries"] and system.time.now() < datetime.fromisoformat(waiting["until"])
+            if waits and not started:  # its launcher may not have been able to record that it has an instance
                 self._expect("waiting", record["run_id"], record["attempt"])
             return
         instance_id = str(record["instance_id"])
@@ -140,14 +137,6 @@ class NotificationOracle:
             age = system.time.seconds - system.fleet.bill[instance_id].launched
             if age > system.scenario.list_lag and system.lives(instance_id) and system.healthy(instance_id):
                 self._expect(kind, record["run_id"], record["attempt"])
-
-    def _has_instance(self, record: Record) -> bool:
-        """Whether EC2 has started one for the attempt, which its launcher could not record."""
-        of_attempt = record["run_id"], record["attempt"]
-        return any((one.run_id, one.attempt) == of_attempt for one in self._system.fleet.bill.values())
-
-    def _gave_up(self, until: str) -> bool:
-        return self._system.time.now() >= datetime.fromisoformat(until)
 
     def _must_know_of_leak(self, instance_id: str) -> None:
         system, since = self._system, self._leaving_since[instance_id]
@@ -188,38 +177,39 @@ class NotificationOracle:
         age = (self._system.time.now() - objects.stored(key).written_at).total_seconds()
         return b"pending" in objects.body(key) and age < _PENDING_SECONDS
 
-    def _published(self) -> Counter[tuple[str, str, int | None]]:
-        return Counter(self._identities())
-
-    def _documents(self) -> Iterator[Any]:
-        return (message.document for message in self._system.notifier.messages)
-
-    def _identities(self) -> Iterator[tuple[str, str, int | None]]:
-        for document in self._documents():
-            kind = document["kind"]
-            yield kind, document["incident"], document["attempt"] if kind in _OF_AN_ATTEMPT else None
-
-    # --- at its end --------------------------------------------------------------------------------------------
+    def _published(self) -> Counter[Expected]:
+        documents = (message.document for message in self._system.notifier.messages)
+        return Counter(
+            (each["kind"], each["incident"], each["attempt"] if each["kind"] in _OF_AN_ATTEMPT else None)
+            for each in documents
+        )
 
     def at_the_end(self) -> None:
-        """Each run that had a record has a final one, and that outcome was published, and no other."""
-        published, objects, ledger = self._published(), self._system.objects, self._system.ledger
+        """Each run that had a record has a final one, whose outcome was published, and no other; nothing twice."""
+        published, verdicts = self._published(), self._system.verdicts
         for run_id, lane in self._with_record.items():
-            if lane in self._system.spoiled:
-                continue
-            key = f"dev/{run_id}/state.json"
-            final = parse_record(objects.body(key)) if objects.holds(key) else None
-            if final is None or not final["verdict"]:
-                self._missed.add(("failed", f"{run_id}, which has no final record", None))
-                continue
-            written = (objects.stored(key).written_at - ORIGIN).total_seconds()
-            ledger.final_record(run_id, final, written)
-            if final["instance_id"] is None and final["verdict"]["decided_by"] == "agent":
-                continue  # the launcher reported that EC2 has no capacity
-            told = {kind for kind, name, _ in published if name == run_id and kind in _ENDS}
-            possible = self._possible_ends(ledger.accounts[run_id])
-            if len(told) != 1 or not told <= possible:
-                self._missed.add((" or ".join(sorted(possible)), run_id, None))
+            if lane not in self._system.spoiled:
+                self._must_have_an_end(run_id, {kind for kind, name, _ in published if name == run_id})
+        verdicts.lost = [f"missed notification: {kind} of {name}" for kind, name, _ in sorted(self._missed, key=str)]
+        documents = (message.document for message in self._system.notifier.messages)
+        sent = Counter(_marker(each["kind"], each["incident"], each["attempt"]) for each in documents)
+        twice = sorted(key for key in self._taken_twice if sent[key] > 1)
+        verdicts.doubled_markers = [f"{key} was reserved twice and published twice" for key in twice]
+        verdicts.duplicates = sum(published.values()) - len(published) - self._repeated
+
+    def _must_have_an_end(self, run_id: str, told: set[str]) -> None:
+        objects, ledger, key = self._system.objects, self._system.ledger, f"dev/{run_id}/state.json"
+        final = parse_record(objects.body(key)) if objects.holds(key) else None
+        if final is None or not final["verdict"]:
+            self._missed.add(("failed", f"{run_id}, which has no final record", None))
+            return
+        written = (objects.stored(key).written_at - ORIGIN).total_seconds()
+        ledger.check_money(run_id, final["spent_usd"], "its final record", at=written)
+        if final["instance_id"] is None and final["verdict"]["decided_by"] == "agent":
+            return  # the launcher reported that EC2 has no capacity
+        possible = self._possible_ends(ledger.accounts[run_id])
+        if len(told & _ENDS) != 1 or not told & _ENDS <= possible:
+            self._missed.add((" or ".join(sorted(possible)), run_id, None))
 
     def _possible_ends(self, account: Account) -> set[str]:
         """How a run can have ended, by what was done to its last instance."""
@@ -241,17 +231,6 @@ class NotificationOracle:
         if agent is None or not agent.claimed or limited or not scenario.clean:
             kinds.add("failed")
         return kinds or {"completed"}
-
-    @property
-    def doubled_markers(self) -> list[str]:
-        """The messages that went out twice because two processes reserved them at the same time."""
-        sent = Counter(_marker(each["kind"], each["incident"], each["attempt"]) for each in self._documents())
-        return [f"{key} was reserved twice and published twice" for key in sorted(self._taken_twice) if sent[key] > 1]
-
-    @property
-    def duplicates(self) -> int:
-        """How many messages went out a second time without a cause."""
-        return sum(count - 1 for count in self._published().values()) - self._repeated
 
 
 def _marker(kind: str, name: str, attempt: int | None) -> str:

@@ -19,7 +19,6 @@ from verification.simulation.guarantees import (
     SWEEP,
     UNTAGGED,
     Guarantee,
-    Verdicts,
     without_a_record,
 )
 from verification.simulation.ledger import USD_PER_HOUR, Record
@@ -39,7 +38,7 @@ class Oracle:
     def __init__(self, system: System) -> None:
         self._system = system
         self._with_verdict: set[str] = set()
-        self.verdicts = Verdicts()
+        self.verdicts = system.verdicts
         self.ending = Ending(system)
         self.notifications = NotificationOracle(system)
 
@@ -221,10 +220,6 @@ class Oracle:
         found.leaks += self.ending.leaks()
         found.stuck += self.ending.stuck()
         self.notifications.at_the_end()
-        found.lost, found.duplicates = self.notifications.lost, self.notifications.duplicates
-        found.doubled_markers = self.notifications.doubled_markers
-        found.two_instances, found.kept_by_a_kill = ledger.two_instances, ledger.kept_by_a_kill
-        found.wrong_money, found.wrong_budgets = ledger.wrong_money, ledger.wrong_budgets
         found.above_plan = self._above_plan()
         found.waits = list(ledger.waits())
         found.wasted = max((account.wasted for account in ledger.accounts.values() if account.refused), default=0.0)
