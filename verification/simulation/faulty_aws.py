@@ -67,17 +67,6 @@ class Noise:
     blinded: list[float] = field(default_factory=list)
     """The same without those that only an outage of SNS or Scheduler disturbed."""
     _callers: list[Caller] = field(default_factory=list)
-    _errors: float = field(init=False)
-    _crashes: float = field(init=False)
-    _quiet: bool = field(init=False)
-
-    def __post_init__(self) -> None:
-        """Split each rate over the two fault points of a call."""
-        scenario = self._scenario
-        self._errors, self._crashes = scenario.call_errors / 2, scenario.function_crashes / 2
-        self._quiet = not (self._errors or self._crashes or scenario.outages or scenario.pauses)
-
-    # --- who calls
 
     def run_as(self, caller: Caller, call: Callable[[], object], timeout: float | None = None) -> None:
         """Let a caller begin, as a process if it may be held up; killed after `timeout` seconds."""
@@ -132,57 +121,56 @@ class Noise:
 
     def disturbs(self, tick: float, *, by_chance: bool = True, blind: bool = True) -> None:
         """Note that a tick may have been of no use."""
-        ticks = [(self.disturbed, True), (self.disturbed_by_chance, by_chance), (self.blinded, blind or by_chance)]
-        for noted in (which for which, applies in ticks if applies and tick not in which):
-            insort(noted, tick)
+        ticks = ((self.disturbed, True), (self.disturbed_by_chance, by_chance), (self.blinded, blind or by_chance))
+        for noted, applies in ticks:
+            if applies and tick not in noted:
+                insort(noted, tick)
 
     @property
     def can_fail(self) -> bool:
         """Whether a call may fail, by chance or in an outage."""
-        return bool(self._errors or self._scenario.outages) and not self.muted
+        return bool(self._scenario.call_errors or self._scenario.outages) and not self.muted
 
     @property
     def out(self) -> set[str]:
         """The services that are out now: a tick that did not call one may still depend on it."""
-        now, outages = self._time.seconds, self._scenario.outages
-        return {outage.service for outage in outages if outage.after <= now < outage.after + outage.seconds}
+        return {outage.service for outage in self._scenario.outages if outage.covers(self._time.seconds)}
 
     def excuse(self, last_beat: float) -> float:
         """Since when an agent is silent by its own fault, which an outage of S3 is not."""
         for outage in self._scenario.outages:
-            began_well = outage.after - _BEAT_SECONDS < last_beat < outage.after + outage.seconds
+            began_well = outage.after - _BEAT_SECONDS < last_beat < outage.until
             if outage.service == "s3" and not outage.refuses and began_well and self._time.seconds > outage.after:
                 # A heartbeat that failed is tried again after some seconds.
-                return min(self._time.seconds, outage.after + outage.seconds + _BEAT_SECONDS)
+                return min(self._time.seconds, outage.until + _BEAT_SECONDS)
         return last_beat
-
-    # --- what goes wrong with a call
 
     def before(self, operation: str, _target: str) -> None:
         """The request may be lost, and its sender may die."""
         if self.cut_off:
             raise ServiceUnavailable(f"{operation}: no route")
-        if not self._quiet or self.caller.calls_to_crash is not None:
-            self._in_an_outage(operation)
-            self._maybe(operation)
-        if operation == "fleet.launch" and self._scenario.option_seconds:
-            self.hold_up(self._random.uniform(0.0, self._scenario.option_seconds))
+        self._in_an_outage(operation)
+        self._maybe(operation)
+        self._takes_its_time(operation)
 
     def after(self, operation: str, _target: str) -> None:
         """The answer may be lost, and its receiver may die."""
         if operation == "notifier.publish":
             self.on_publish()
-        if operation == "fleet.launch" and self._scenario.option_seconds:
-            self.hold_up(self._random.uniform(0.0, self._scenario.option_seconds))
-        if self._quiet and self.caller.calls_to_crash is None:
-            return
-        if self.conditional and self._errors and not self.muted and self._random.random() < self._errors / 4:
+        self._takes_its_time(operation)
+        errors = self._scenario.call_errors
+        if self.conditional and errors and not self.muted and self._random.random() < errors / 8:
             # botocore retried after a lost answer, and met its own write.
             self._count()
             raise LostRace(f"{operation}: 412")
         self._maybe(operation)
         if self._scenario.pauses and not self.muted:
             self._may_pause()
+
+    def _takes_its_time(self, operation: str) -> None:
+        """RunInstances is slow, before its effect and after it."""
+        if operation == "fleet.launch" and self._scenario.option_seconds:
+            self.hold_up(self._random.uniform(0.0, self._scenario.option_seconds))
 
     def _may_pause(self) -> None:
         """The caller is held up while everybody else continues."""
@@ -198,28 +186,28 @@ class Noise:
         self.hold_up(seconds)
 
     def _in_an_outage(self, operation: str) -> None:
-        call, now, caller = AWS_CALLS[operation], self._time.seconds, self.caller
-        for outage in self._scenario.outages:
-            if self.muted or not (call.startswith(outage.service) and outage.after <= now):
-                continue
-            if now < outage.after + outage.seconds and (caller.in_function or not outage.refuses):
+        call, caller = AWS_CALLS[operation], self.caller
+        for outage in self._scenario.outages if not self.muted else ():
+            strikes = call.startswith(outage.service) and outage.covers(self._time.seconds)
+            if strikes and (caller.in_function or not outage.refuses):
                 caller.failed = True
                 caller.failed_by_chance |= outage.service == "ec2"
                 caller.blind |= outage.service == "s3"
                 raise (NotAllowed if outage.refuses else ServiceUnavailable)(f"{call}: an outage")
 
     def _maybe(self, operation: str) -> None:
-        caller = self.caller
+        """At each of the two fault points of a call, half of each rate applies."""
+        caller, scenario = self.caller, self._scenario
         if caller.calls_to_crash is not None:
             caller.calls_to_crash -= 1
             if caller.calls_to_crash <= 0:
                 raise Crash
-        if self._quiet or self.muted:
+        if self.muted:
             return
-        if self._errors and self._random.random() < self._errors:
+        if scenario.call_errors and self._random.random() < scenario.call_errors / 2:
             self._count()
             raise ServiceUnavailable(f"{operation}: 503 SlowDown")
-        if self._crashes and caller.in_function and self._random.random() < self._crashes:
+        if scenario.function_crashes and caller.in_function and self._random.random() < scenario.function_crashes / 2:
             self._count()
             raise Crash
 

@@ -90,6 +90,15 @@ class Outage:
     seconds: float
     refuses: bool = False
 
+    @property
+    def until(self) -> float:
+        """When it is over."""
+        return self.after + self.seconds
+
+    def covers(self, seconds: float) -> bool:
+        """Whether the service is out at a time."""
+        return self.after <= seconds < self.until
+
 
 @dataclass(frozen=True, slots=True)
 class Scenario:
