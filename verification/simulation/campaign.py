@@ -162,34 +162,22 @@ def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) 
     return part
 
 
-_SIMPLER: tuple[dict[str, Any], ...] = (
-    {"call_errors": 0.0},
-    {"function_crashes": 0.0},
-    {"lost_ticks": 0.0},
-    {"pauses": 0.0},
-    {"outages": ()},
-    {"list_lag": 0.0},
-    {"doubled_events": 0.0},
-    {"forged_events": 0},
-    {"lost_events": 1.0},
-    {"layers_off": frozenset()},
-    {"full_subnets": 0},
-    {"crashes_left": 0},
-    {"preemptions_left": 0},
-    {"checkpoint_after": None},
-    {"by_force": 30.0},
-    {"max_cost": None},
-    {"max_runtime": 43_200.0},
-)
+_NOISE = (
+    "call_errors", "function_crashes", "lost_ticks", "pauses", "outages", "list_lag", "doubled_events", "forged_events",
+    "layers_off", "full_subnets", "crashes_left", "preemptions_left", "checkpoint_after", "by_force", "max_cost",
+    "max_runtime",
+)  # fmt: skip
+"""What a scenario may not need to fail: without it a field has its default."""
 
 
 def shrink(scenario: Scenario, limits: Limits, parts: Parts = REAL_PARTS) -> Scenario:
     """The smallest scenario that still fails: without each fault and each kind of noise that is not needed."""
-    simpler = [scenario.without(index) for index in range(len(scenario.faults))]
-    simpler += [candidate for change in _SIMPLER if (candidate := replace(scenario, **change)) != scenario]
-    if scenario.lanes > 1 and not any(fault.lane for fault in scenario.faults):
-        simpler.append(replace(scenario, lanes=1))
-    for candidate in simpler:
-        if problems(candidate, run_history(candidate, limits, parts=parts)):
+    faults, plain = scenario.faults, Scenario(scenario.seed)
+    changes: list[dict[str, Any]] = [{"faults": faults[:at] + faults[at + 1 :]} for at in range(len(faults))]
+    changes += [{name: getattr(plain, name)} for name in _NOISE] + [{"lost_events": 1.0}]
+    if not any(fault.lane for fault in faults):
+        changes.append({"lanes": 1})
+    for candidate in (replace(scenario, **change) for change in changes):
+        if candidate != scenario and problems(candidate, run_history(candidate, limits, parts=parts)):
             return shrink(candidate, limits, parts)
     return scenario

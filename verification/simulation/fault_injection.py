@@ -82,7 +82,7 @@ class FaultInjector:
             system.environment.begin_launch(lane, int(at.seconds))
         if to_agent := self._to_agent.get(at.kind):
             for instance_id, agent in list(system.agents.items()):
-                found = system.instance(instance_id)
+                found = system.fleet.truth(instance_id)
                 if found.lane == lane and found.state is InstanceState.RUNNING and agent.run is AgentRun.WORKING:
                     system.ledger.disturbances[instance_id].add(at.kind)
                     to_agent(instance_id, agent, at.seconds)
@@ -119,7 +119,7 @@ class FaultInjector:
         self._deliver(_of_ec2(_WARNING, {"instance-id": instance_id}))
 
         def reclaim() -> None:
-            if system.instance(instance_id).state is InstanceState.RUNNING:
+            if system.fleet.truth(instance_id).state is InstanceState.RUNNING:
                 system.fleet.reclaim(instance_id)
                 system.fleet.shut_down(instance_id, 20.0)
 

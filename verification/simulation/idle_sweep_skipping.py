@@ -77,9 +77,9 @@ class IdleSweeps:
             return 0.0
         boot = system.limits.boot.total_seconds()
         if len(rest) == 1 and rest[0].startswith("booting"):
-            living = (system.instance(instance_id) for instance_id in self._living())
+            living = (system.fleet.truth(instance_id) for instance_id in self._living())
             return min(_seconds(instance.launched_at) for instance in living if instance.lane == lane) + boot
-        alive = any(system.instance(instance_id).lane == lane for instance_id in self._living())
+        alive = any(system.fleet.truth(instance_id).lane == lane for instance_id in self._living())
         if rest or alive:
             return 0.0
         if about == "no run holds the lane":

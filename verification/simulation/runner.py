@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import partial
-from itertools import count
 
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.instance import InstanceState
@@ -46,8 +45,8 @@ class History:
         self._oracle = oracle or Oracle(system)
         self._injector = FaultInjector(system, self._oracle, self._cleanup, self._deliver)
         self._idle = IdleSweeps(system)
-        self._numbers = count()
-        self._in_transit: dict[int, object] = {}
+        self._in_transit: list[Callable[[], None]] = []
+        """The events that have not arrived."""
 
     def run(self) -> Verdicts:
         """Let it happen, and return what the oracles found."""
@@ -81,10 +80,9 @@ class History:
 
     def _begin(self) -> None:
         """Somebody launches in each lane."""
+        dies = self._scenario.calls_to_crash(FaultKind.LAUNCHER_DIES)
         for index, lane in enumerate(self._system.lanes):
-            faults = [at for at in self._scenario.faults if at.kind is FaultKind.LAUNCHER_DIES and at.lane == index]
-            dies = int(faults[0].seconds) if faults else None
-            self._time.at(1.0 + index, partial(self._system.environment.begin_launch, lane, dies))
+            self._time.at(1.0 + index, partial(self._system.environment.begin_launch, lane, dies.get(index)))
 
     def _is_over(self) -> Callable[[], bool]:
         """Whether everything has happened, and nothing is left to do."""
@@ -94,8 +92,6 @@ class History:
     def _inject(self, fault: InjectedFault) -> None:
         self._idle.disturb()
         self._injector.do(fault)
-
-    # --- launcher and watchdog ---------------------------------------------------------------------------------
 
     def _sweep(self) -> None:
         system = self._system
@@ -123,16 +119,17 @@ class History:
         self._idle.begin()
         reports = self._system.sweep()
         self._idle.end(reports)
-        if self._system.log:
-            for report in reports:
-                actions = ", ".join(type(action).__name__ for action in report.decision.actions)
-                self._system.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
+        for report in reports:
+            actions = ", ".join(type(action).__name__ for action in report.decision.actions)
+            self._system.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
 
     def _cleanup(self) -> None:
         """A pass of the watchdog by hand."""
-        self._invoke(Caller(), self._system.environment.watchdog.sweep, lambda _failed: None)
+        self._invoke(Caller(), self._system.environment.watchdog.sweep)
 
-    def _invoke(self, caller: Caller, call: Callable[[], object], ended: Callable[[bool], None]) -> None:
+    def _invoke(
+        self, caller: Caller, call: Callable[[], object], ended: Callable[[bool], None] = lambda _failed: None
+    ) -> None:
         """An invocation, which may crash or fail; `ended` gets whether it did. The next try is the next tick."""
 
         def invocation() -> None:
@@ -149,21 +146,20 @@ class History:
 
         self._system.noise.run_as(caller, invocation, timeout=_FUNCTION_TIMEOUT)
 
-    # --- events ------------------------------------------------------------------------------------------------
-
     def _lock_is_written(self, _key: str) -> None:
         """A heartbeat that is already due does not see what somebody else writes only now."""
-        for agent in self._system.agents.values():
-            if not agent.acts:
-                agent.catch_up()
+        for agent in self._agents_that_wait():
+            agent.catch_up()
 
     def _lock_was_written(self, key: str) -> None:
         self._idle.disturb()
         self._oracle.lock_was_written(key)
-        for agent in self._system.agents.values():
-            if not agent.acts:
-                agent.news()
+        for agent in self._agents_that_wait():
+            agent.news()
         self._deliver(object_event(BUCKET, key))
+
+    def _agents_that_wait(self) -> list[FaultyAgent]:
+        return [agent for agent in self._system.agents.values() if not agent.acts]
 
     def _report_was_written(self, key: str) -> None:
         self._idle.disturb()
@@ -203,13 +199,11 @@ class History:
             self._send(event, delay)
 
     def _send(self, event: object, delay: float) -> None:
-        number = next(self._numbers)
-        self._in_transit[number] = event
-
         def arrives() -> None:
-            del self._in_transit[number]
+            self._in_transit.remove(arrives)
             self._handle(event)
 
+        self._in_transit.append(arrives)
         self._time.after(delay, arrives)
 
     def _forge(self) -> None:
@@ -220,8 +214,7 @@ class History:
         self._handle(event)
 
     def _handle(self, event: object) -> None:
-        handle = partial(self._system.environment.handle, event)
-        self._invoke(Caller(in_function=True), handle, lambda _failed: None)
+        self._invoke(Caller(in_function=True), partial(self._system.environment.handle, event))
 
     def _deliver_the_rest(self) -> None:
         """What arrives after the end finds nothing to do."""
@@ -230,20 +223,21 @@ class History:
         system.noise.muted = True
         # By then EC2's list is up to date.
         self._time.seconds += self._scenario.list_lag
-        for event in self._in_transit.values():
-            self._handle(event)
+        for arrives in tuple(self._in_transit):
+            arrives()
         self._oracle.after_the_end(before)
-
-    # --- instances ---------------------------------------------------------------------------------------------
 
     def _boot(self, instance_id: str) -> None:
         system = self._system
-        found = system.instance(instance_id)
+        found = system.fleet.truth(instance_id)
         if found.state is not InstanceState.RUNNING or found.lane is None or found.run_id is None:
             return
         arranged = {at.kind for at in self._scenario.faults if system.lanes[at.lane] == found.lane}
         if FaultKind.NO_BOOT in arranged:
-            self._never_boots(instance_id, system.fleet.bill[instance_id].launched)
+            launched = system.fleet.bill[instance_id].launched
+            self._oracle.fails(instance_id, NO_BOOT, since=launched)
+            if Layer.INSTANCE not in self._scenario.layers_off:  # its own boot timer ends it
+                self._time.at(launched + system.limits.boot.total_seconds(), partial(self._power_off, instance_id))
             return
         identity = Identity(found.lane.environment, found.run_id, instance_id, "boot", found.attempt)
         agent = FaultyAgent(
@@ -264,12 +258,6 @@ class History:
 
     def _start(self, _instance_id: str, agent: FaultyAgent) -> None:
         agent.start()
-
-    def _never_boots(self, instance_id: str, launched_at: float) -> None:
-        """The instance's own boot timer ends it, if that layer is on."""
-        self._oracle.fails(instance_id, NO_BOOT, since=launched_at)
-        if Layer.INSTANCE not in self._scenario.layers_off:
-            self._time.at(launched_at + self._system.limits.boot.total_seconds(), partial(self._power_off, instance_id))
 
     def _past_its_deadline(self, instance_id: str) -> None:
         """From now on it should end; its own timer ends it, if that layer is on and the instance alive."""

@@ -144,9 +144,9 @@ class Scenario:
         """Whether EC2 and S3 answer and every tick comes: then the guaranteed bounds hold without an allowance."""
         return not (self.call_errors or self.function_crashes or self.lost_ticks or self.outages or self.pauses)
 
-    def without(self, index: int) -> Scenario:
-        """The same without one of the faults."""
-        return replace(self, faults=self.faults[:index] + self.faults[index + 1 :])
+    def calls_to_crash(self, kind: FaultKind) -> dict[int, int]:
+        """By lane, after how many calls the launcher of this kind of fault dies."""
+        return {at.lane: int(at.seconds) for at in reversed(self.faults) if at.kind is kind}
 
 
 _LIMITED = (FaultKind.DEAF, FaultKind.HOLD)

@@ -5,13 +5,13 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from functools import partial
 from random import Random
 
 from chronos_ec2.domain.errors import ChronosError, ServiceUnavailable
 from chronos_ec2.domain.facts import LockHeld
-from chronos_ec2.domain.instance import Instance, InstanceState
+from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.limits import Limits
 from chronos_ec2.domain.planning.plan import worst_case
 from chronos_ec2.domain.records.lane import Lane
@@ -147,8 +147,8 @@ class System:
         self.noise.muted = False
         self.store = self.environment.store
         self.lanes = [self.environment.lane, Lane(self.environment.name, "second")][: scenario.lanes]
-        die = {at.lane: int(at.seconds) for at in scenario.faults if at.kind is FaultKind.RELAUNCHER_DIES}
-        self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in die.items()}
+        dies = scenario.calls_to_crash(FaultKind.RELAUNCHER_DIES)
+        self.environment.relaunchers_die = {self.lanes[lane]: calls for lane, calls in dies.items()}
         self.foreign = self.fleet.add({"Project": "another"})
         self.verdicts = Verdicts()
         self.ledger = Ledger(scenario, self.time, self.fleet, self.noise, self.verdicts)
@@ -174,10 +174,6 @@ class System:
     def lives(self, instance_id: str) -> bool:
         """Whether an instance is not terminated, whatever EC2's list says."""
         return self.fleet.state(instance_id) is not InstanceState.TERMINATED
-
-    def instance(self, instance_id: str) -> Instance:
-        """An instance as it truly is."""
-        return self.fleet.truth(instance_id)
 
     def run_in(self, lane: Lane) -> Run | None:
         """The run that holds a lane, for whoever forges its record. Not for oracles: the code under test reads it."""
@@ -260,7 +256,7 @@ class System:
     def planned_usd(self) -> float:
         """What the plan of a launch says that a run costs at most."""
         highest = max(USD_PER_HOUR[kind] for kind in tuple(USD_PER_HOUR)[: self.scenario.types])
-        planned = worst_case(datetime.now(UTC), highest, self.scenario.max_cost, self.limits).usd
+        planned = worst_case(self.time.now(), highest, self.scenario.max_cost, self.limits).usd
         assert planned is not None
         return planned
 
