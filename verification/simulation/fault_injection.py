@@ -7,6 +7,7 @@ from contextlib import suppress
 from dataclasses import replace
 from datetime import datetime, timedelta
 from random import Random
+from typing import Any
 
 from chronos_ec2.domain.errors import ChronosError
 from chronos_ec2.domain.instance import InstanceState, owner_tags
@@ -45,19 +46,17 @@ class FaultInjector:
             FaultKind.FORGED_STOP: self._forge_stop,
             FaultKind.FORGED_SUSPECT: self._forge_suspect,
             FaultKind.FORGED_SEQ: self._forge_seq,
-            FaultKind.GARBAGE: lambda lane: self._spoil(lane, b"\xef\xbb\xbf{"),
+            FaultKind.GARBAGE: lambda lane: self._overwrite(lane, b"\xef\xbb\xbf{"),
             FaultKind.NEWER_SCHEMA: self._newer_schema,
-            FaultKind.OVERSIZED: lambda lane: self._spoil(lane, b" " * (MAX_DOCUMENT_BYTES + 1)),
+            FaultKind.OVERSIZED: lambda lane: self._overwrite(lane, b" " * (MAX_DOCUMENT_BYTES + 1)),
             FaultKind.LOCK_DELETED: self._delete,
             FaultKind.FOREIGN_ID: self._name_foreign,
-            FaultKind.LATE_DEADLINE: lambda lane: self._forge(
-                lane, lambda run: replace(run, deadline=run.deadline + timedelta(days=300))
-            ),
+            FaultKind.LATE_DEADLINE: self._put_off,
             FaultKind.NO_RECORD: self._no_record,
             FaultKind.CLEANUP: lambda _lane: look(),
         }
         self._to_agent: dict[FaultKind, Callable[[str, FaultyAgent, float], None]] = {
-            FaultKind.CRASH: lambda _id, agent, _s: agent.crash(),
+            FaultKind.CRASH: lambda _id, agent, _: agent.crash(),
             FaultKind.PANIC: self._panic,
             FaultKind.FREEZE: self._freeze,
             FaultKind.HANG: self._hang,
@@ -66,8 +65,8 @@ class FaultInjector:
             FaultKind.SKEW: self._skew,
             FaultKind.SPOT: self._spot,
             FaultKind.STOPPED: self._stop,
-            FaultKind.TERMINATED: lambda instance_id, _agent, _s: system.fleet.shut_down(instance_id, 20.0),
-            FaultKind.USER_CODE: lambda _id, agent, _s: agent.fail(),
+            FaultKind.TERMINATED: lambda instance_id, _agent, _: system.fleet.shut_down(instance_id, 20.0),
+            FaultKind.USER_CODE: lambda _id, agent, _: agent.fail(),
             FaultKind.UNTAGGED: self._untag,
             FaultKind.HOLD: self._hold,
         }
@@ -86,8 +85,6 @@ class FaultInjector:
                 if found.lane == lane and found.state is InstanceState.RUNNING and agent.run is AgentRun.WORKING:
                     system.ledger.disturbances[instance_id].add(at.kind)
                     to_agent(instance_id, agent, at.seconds)
-
-    # --- to an agent -------------------------------------------------------------------------------------------
 
     def _panic(self, instance_id: str, agent: FaultyAgent, _seconds: float) -> None:
         agent.catch_up()
@@ -141,51 +138,52 @@ class FaultInjector:
         self._oracle.forgive(instance_id)
         self._system.fleet.set_hold(instance_id, hold=True)
 
-    # --- to a lane ---------------------------------------------------------------------------------------------
+    def _asks_to_end(self, lane: Lane) -> Run | None:
+        """Somebody ends the run in a lane, if there is one: each of its instances may end from now on."""
+        if run := self._system.run_in(lane):
+            own = (one.instance_id for one in self._system.fleet.everything() if one.run_id == run.run_id)
+            self._system.asked.update(own)
+        return run
 
     def _kill(self, lane: Lane, *, at_once: bool = False) -> None:
-        run = self._system.run_in(lane)
-        if run is None:
-            return
-        self._is_asked_to_end(run)
-        with suppress(ChronosError):
-            self._system.environment.kill(run.run_id, at_once=at_once)
-
-    def _is_asked_to_end(self, run: Run) -> None:
-        self._system.asked |= {one.instance_id for one in self._system.fleet.everything() if one.run_id == run.run_id}
+        if run := self._asks_to_end(lane):
+            with suppress(ChronosError):
+                self._system.environment.kill(run.run_id, at_once=at_once)
 
     def _forge_stop(self, lane: Lane) -> None:
-        if (run := self._system.run_in(lane)) is not None:
-            self._is_asked_to_end(run)
-            stop = Stop(Cause.REQUESTED, "forged", self._yesterday())
-            self._forge(lane, lambda run: replace(run, stop=stop))
+        if self._asks_to_end(lane):
+            self._forge(lane, stop=Stop(Cause.REQUESTED, "forged", self._yesterday()))
 
     def _forge_suspect(self, lane: Lane) -> None:
         cause = self._system.random.choice((Cause.HUNG, Cause.PREEMPTED))
-        suspect = Suspect(cause, "forged", self._yesterday())
-        self._forge(lane, lambda run: replace(run, suspect=suspect))
+        self._forge(lane, suspect=Suspect(cause, "forged", self._yesterday()))
 
     def _forge_seq(self, lane: Lane) -> None:
         """The next write makes it unreadable, also the write of a verdict."""
-        if (run := self._system.run_in(lane)) is not None:
-            self._is_asked_to_end(run)
-            self._system.spoiled.add(lane)
-            self._oracle.lost_its_record(lane)
-            self._forge(lane, lambda run: replace(run, seq=2**63 - 1))
+        if self._asks_to_end(lane):
+            self._spoil(lane)
+            self._forge(lane, seq=2**63 - 1)
+
+    def _put_off(self, lane: Lane) -> None:
+        if run := self._system.run_in(lane):
+            self._forge(lane, deadline=run.deadline + timedelta(days=300))
 
     def _yesterday(self) -> datetime:
         return self._system.time.now() - timedelta(days=1)
 
-    def _spoil(self, lane: Lane, body: bytes) -> None:
+    def _overwrite(self, lane: Lane, body: bytes) -> None:
         """The lock becomes unreadable."""
-        self._system.spoiled.add(lane)
-        self._oracle.lost_its_record(lane)
+        self._spoil(lane)
         self._system.objects.overwrite(lane.state_key, body)
 
+    def _spoil(self, lane: Lane) -> None:
+        self._system.spoiled.add(lane)
+        self._oracle.lost_its_record(lane)
+
     def _newer_schema(self, lane: Lane) -> None:
-        if (run := self._system.run_in(lane)) is not None:
+        if run := self._system.run_in(lane):
             later = b'"schema_version": %d' % (SCHEMA_VERSION + 1)
-            self._spoil(lane, run.to_json().replace(b'"schema_version": %d' % SCHEMA_VERSION, later))
+            self._overwrite(lane, run.to_json().replace(b'"schema_version": %d' % SCHEMA_VERSION, later))
 
     def _delete(self, lane: Lane) -> None:
         if self._system.objects.holds(lane.state_key):
@@ -193,20 +191,19 @@ class FaultInjector:
             self._system.objects.overwrite(lane.state_key, None)
 
     def _name_foreign(self, lane: Lane) -> None:
-        if self._system.run_in(lane) is not None:
+        if self._system.run_in(lane):
             self._rob(lane)
-            self._forge(lane, lambda run: replace(run, instance_id=self._system.foreign))
+            self._forge(lane, instance_id=self._system.foreign)
 
     def _rob(self, lane: Lane) -> None:
-        self._system.spoiled.add(lane)
         self._system.robbed.add(lane)
-        self._oracle.lost_its_record(lane)
+        self._spoil(lane)
 
-    def _forge(self, lane: Lane, change: Callable[[Run], Run]) -> None:
+    def _forge(self, lane: Lane, **fields: Any) -> None:
         """Somebody writes a record that can be read and is not true."""
-        if (run := self._system.run_in(lane)) is not None:
+        if run := self._system.run_in(lane):
             self._oracle.somebody_wrote(lane)
-            self._system.objects.overwrite(lane.state_key, change(run).to_json())
+            self._system.objects.overwrite(lane.state_key, replace(run, **fields).to_json())
 
     def _no_record(self, lane: Lane) -> None:
         tags = owner_tags(self._system.fleet.project, lane.environment)
