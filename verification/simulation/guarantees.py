@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections.abc import Sequence
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, field, fields
 
 DEAD = "agent or instance dead"
 HUNG = "training hung, instance alive"
@@ -37,9 +37,16 @@ class Guarantee:
     bound: float
     looks: int = 1
 
-    def later(self, seconds: float) -> Guarantee:
-        """The same where EC2's list shows everything so much later."""
-        return replace(self, bound=self.bound + seconds)
+    def later(self, seconds: float, sweeps: int = 0) -> Guarantee:
+        """The same where EC2's list shows everything so much later, and so many sweeps more are needed."""
+        return Guarantee(self.bound + seconds + sweeps * SWEEP, self.looks + sweeps)
+
+    @property
+    def without_a_record(self) -> Guarantee:
+        """The slower one of an instance whose record cannot be trusted: its age counts, then two looks."""
+        bound = max(self.bound, GUARANTEES[NO_BOOT].bound) + GUARANTEES[NO_RECORD].bound
+        # Which rule applies depends on what was written when: any tick may have mattered.
+        return Guarantee(bound, looks=int(bound / SWEEP))
 
     def allowed(self, since: float, disturbed: Sequence[float]) -> float:
         """The seconds that may pass after `since`, when the ticks at the times `disturbed` were of no use.
@@ -69,13 +76,6 @@ SEEN = Guarantee(SWEEP + CALLS_SECONDS)
 """Until the watchdog knows that an instance is gone."""
 KILLED = Guarantee(GRACE + 3 * SWEEP + CALLS_SECONDS, looks=5)
 """Until the lane of a killed run is free, from the kill or the end of its last instance."""
-
-
-def without_a_record(guarantee: Guarantee) -> Guarantee:
-    """The slower guarantee of an instance whose record cannot be trusted: its age counts, then two looks."""
-    bound = max(guarantee.bound, GUARANTEES[NO_BOOT].bound) + GUARANTEES[NO_RECORD].bound
-    # Which rule applies depends on what was written when: any tick may have mattered.
-    return Guarantee(bound, looks=int(bound / SWEEP))
 
 
 @dataclass(slots=True)

@@ -193,6 +193,11 @@ class Ledger:
                 most += price * (min(self._known_gone(one), at) - one.launched + SWEEP)
         return least - _CENT, most + _CENT + self.unsure.get(run_id, 0.0)
 
+    def billed(self, account: Account) -> float:
+        """USD for which EC2 bills a run so far."""
+        ends = [(one, self._time.seconds if one.ended is None else one.ended) for one in account.instances]
+        return sum(USD_PER_HOUR[one.instance_type] / 3600 * (end - one.launched) for one, end in ends)
+
     def _known_end(self, one: Billed) -> float:
         """Until when it must be known to have lived: EC2 does not name every end, nor are all heartbeats readable.
 

@@ -8,19 +8,7 @@ from collections import Counter
 from chronos_ec2.domain.instance import InstanceState
 from chronos_ec2.domain.records.lane import Lane
 from chronos_ec2.testing.virtual.agent import AgentRun
-from verification.simulation.guarantees import (
-    DEAD,
-    GUARANTEES,
-    HUNG,
-    LATE,
-    NO_BOOT,
-    NO_RECORD,
-    PRICED,
-    SWEEP,
-    UNTAGGED,
-    Guarantee,
-    without_a_record,
-)
+from verification.simulation.guarantees import DEAD, GUARANTEES, HUNG, LATE, NO_BOOT, NO_RECORD, PRICED, UNTAGGED
 from verification.simulation.ledger import USD_PER_HOUR, Record
 from verification.simulation.oracles.ending import Ending
 from verification.simulation.oracles.notifications import NotificationOracle
@@ -177,7 +165,7 @@ class Oracle:
             return
         spoiled = name != UNTAGGED and system.lane_of(instance_id) in system.spoiled
         if spoiled:
-            name, guarantee = f"{name}, its record overwritten", without_a_record(guarantee)
+            name, guarantee = f"{name}, its record overwritten", guarantee.without_a_record
         if not system.scenario.outages:
             self.verdicts.times.append((name, seconds, guarantee.bound))
         # The price cap has a list of its own.
@@ -187,8 +175,7 @@ class Oracle:
         disturbed = system.noise.disturbed_by_chance if name == LATE else system.noise.disturbed
         # Before EC2's list shows it a tick is of no use, and in some the watchdog only publishes.
         publishing = _PUBLISHING if (spoiled or name == NO_RECORD) and not system.scenario.clean else 0
-        bound = guarantee.bound + system.scenario.list_lag + publishing * SWEEP
-        allowed = Guarantee(bound, guarantee.looks + publishing).allowed(failure.since, disturbed)
+        allowed = guarantee.later(system.scenario.list_lag, publishing).allowed(failure.since, disturbed)
         if seconds > allowed:
             text = f"{instance_id}: {failure.name}, ended after {seconds:.0f} s, allowed {allowed:.0f} s"
             self.verdicts.leaks.append(text)
@@ -212,8 +199,6 @@ class Oracle:
         if late > GUARANTEES[PRICED].allowed(spent, system.noise.disturbed) + system.scenario.list_lag:
             self.verdicts.over_cap.append(f"{instance_id} lived for {late:.0f} s after its run had spent its cap")
 
-    # --- at its end --------------------------------------------------------------------------------------------
-
     def at_the_end(self) -> None:
         """Check that nothing lives, nothing is locked, and everything was published."""
         found, ledger = self.verdicts, self._system.ledger
@@ -229,23 +214,19 @@ class Oracle:
 
         Not those whose instances or records somebody has hidden from the watchdog.
         """
-        system, scenario = self._system, self._system.scenario
-        hidden = {lane.name for lane in system.spoiled | system.robbed}
+        system, scenario, ledger = self._system, self._system.scenario, self._system.ledger
         if not scenario.clean or Layer.SWEEP in scenario.layers_off:
             return []
-        planned, found = system.planned_usd(), []
-        for account in system.ledger.accounts.values():
-            if account.lane in hidden or any(one.instance_id in system.out_of_reach for one in account.instances):
-                continue
-            billed = sum(
-                USD_PER_HOUR[one.instance_type] / 3600 * ((one.ended or system.time.seconds) - one.launched)
-                for one in account.instances
-            )
-            # An instance that EC2 lists late ends so much later.
-            most = planned + max(USD_PER_HOUR.values()) / 3600 * scenario.list_lag
-            if billed > most:
-                found.append(f"{account.run_id} cost ${billed:.4f}, its plan said ${planned:.4f} at most")
-        return found
+        hidden = {lane.name for lane in system.spoiled | system.robbed}
+        # An instance that EC2 lists late ends so much later.
+        planned, late = system.planned_usd(), max(USD_PER_HOUR.values()) / 3600 * scenario.list_lag
+        return [
+            f"{account.run_id} cost ${ledger.billed(account):.4f}, its plan said ${planned:.4f} at most"
+            for account in ledger.accounts.values()
+            if account.lane not in hidden
+            and system.out_of_reach.isdisjoint(one.instance_id for one in account.instances)
+            and ledger.billed(account) > planned + late
+        ]
 
     def after_the_end(self, before: Traces) -> None:
         """Events arrived after the end: they must have done nothing."""
