@@ -139,10 +139,9 @@ class FaultInjector:
         self._system.fleet.set_hold(instance_id, hold=True)
 
     def _asks_to_end(self, lane: Lane) -> Run | None:
-        """Somebody ends the run in a lane, if there is one: each of its instances may end from now on."""
+        """Somebody ends the run in a lane, if there is one."""
         if run := self._system.run_in(lane):
-            own = (one.instance_id for one in self._system.fleet.everything() if one.run_id == run.run_id)
-            self._system.asked.update(own)
+            self._system.ask_to_end(run.run_id)
         return run
 
     def _kill(self, lane: Lane, *, at_once: bool = False) -> None:

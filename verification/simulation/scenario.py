@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from itertools import accumulate
 from random import Random
 
 from chronos_ec2.domain.records.capacity import ON_DEMAND, SPOT, Market
@@ -46,20 +45,6 @@ class FaultKind(StrEnum):
     LOCK_DELETED = "somebody deletes the lock"
     NO_RECORD = "an instance with our tags and no record"
     CLEANUP = "somebody runs a pass of the watchdog"
-
-
-HARMLESS = frozenset(
-    {
-        FaultKind.SLOW,
-        FaultKind.SKEW,
-        FaultKind.SECOND_LAUNCH,
-        FaultKind.SECOND_LAUNCHER_DIES,
-        FaultKind.FORGED_SUSPECT,
-        FaultKind.LATE_DEADLINE,
-        FaultKind.CLEANUP,
-    }
-)
-"""What may end no healthy run."""
 
 
 class Layer(StrEnum):
@@ -163,7 +148,6 @@ _WEIGHTS: dict[FaultKind, int] = dict.fromkeys((kind for kind in FaultKind if ki
 _SHORT_SHARE, _CROWDED_SHARE = 0.08, 0.002
 _LOSSES = (FaultKind.SPOT, FaultKind.SPOT, FaultKind.CRASH, FaultKind.TERMINATED)
 _PLACES = ("", "", "g4dn.2xlarge", "subnet-a", "spot")
-_KINDS, _CUMULATIVE = tuple(_WEIGHTS), tuple(accumulate(_WEIGHTS.values()))
 
 
 def draw(seed: int) -> Scenario:
@@ -222,7 +206,7 @@ def _draw(seed: int) -> Scenario:
     noisy = random.random() < 0.5
     lanes = 2 if random.random() < 0.05 else 1
     count = random.choices((0, 1, 2, 3), (1, 6, 2, 1))[0]
-    kinds = random.choices(_KINDS, cum_weights=_CUMULATIVE, k=count)
+    kinds = random.choices([*_WEIGHTS], [*_WEIGHTS.values()], k=count)
     limited = random.choices((None, "time", "money"), (92, 4, 4))[0]
     training = random.uniform(1500, 2500) if limited else random.uniform(30, 420)
     alone = limited is not None and random.random() < 0.5

@@ -195,9 +195,9 @@ class System:
         tags = self.fleet.bill[instance_id].tags
         return next((lane for lane in self.lanes if tags.get("Lane") == lane.name), None)
 
-    def unreadable(self, lane: Lane | None) -> bool:
-        """Whether the object at the place of a lock is not a lock."""
-        return lane is not None and self.objects.holds(lane.state_key) and self.record_in(lane) is None
+    def ask_to_end(self, run_id: str) -> None:
+        """Somebody ends a run: each of its instances may end from now on."""
+        self.asked |= {one.instance_id for one in self.fleet.bill.values() if one.run_id == run_id}
 
     def own_record(self, instance_id: str) -> Record | None:
         """The record that holds an instance's lane, if the instance belongs to it."""

@@ -59,14 +59,10 @@ class Oracle:
                 self.lost_its_record(lane)
             return
         if record["stop"] and system.noise.caller.in_launch:  # a launch that fails ends what it may have started
-            system.asked |= {one.instance_id for one in system.fleet.bill.values() if one.run_id == record["run_id"]}
+            system.ask_to_end(record["run_id"])
         self._earlier_attempts_must_be_over(record)
-        instance_id, verdict = record["instance_id"], record["verdict"]
-        if not verdict or verdict["decided_by"] != "watchdog":
-            return
-        if instance_id in system.fleet.ours - self._with_verdict:
-            self._with_verdict.add(instance_id)
-            self._must_not_be_healthy(instance_id)
+        if record["verdict"] and record["verdict"]["decided_by"] == "watchdog":
+            self._watchdog_decides(record["instance_id"])
 
     def report_was_written(self, key: str) -> None:
         """An instance has reported, or the watchdog has decided: it does so before it writes the lock."""
@@ -77,8 +73,10 @@ class Oracle:
         if document.get("decided_by") != "watchdog":
             system.ledger.reported(run_id, attempt)
             return
-        instance_id = json.loads(system.objects.body(f"dev/{run_id}/claims/{attempt}.json"))["instance_id"]
-        if instance_id in system.fleet.ours - self._with_verdict:
+        self._watchdog_decides(json.loads(system.objects.body(f"dev/{run_id}/claims/{attempt}.json"))["instance_id"])
+
+    def _watchdog_decides(self, instance_id: str) -> None:
+        if instance_id in self._system.fleet.ours - self._with_verdict:
             self._with_verdict.add(instance_id)
             self._must_not_be_healthy(instance_id)
 
@@ -104,8 +102,7 @@ class Oracle:
             return
         if instance_id in system.on_hold and failure not in (LATE, PRICED):
             return
-        at = system.time.seconds if since is None else since
-        system.failing[instance_id] = Failure(failure, at)
+        system.failing[instance_id] = Failure(failure, system.time.seconds if since is None else since)
         if until is not None:
             system.time.after(until, lambda: self.forgive(instance_id))
 
@@ -119,10 +116,10 @@ class Oracle:
         """A verdict's grace counts from when S3 says that it was written; a first look is taken anew."""
         self.notifications.somebody_wrote(lane)
         record = self._system.record_in(lane)
-        noted = record is not None and (record["verdict"] or record["suspect"])
-        failure = self._system.failing.get(record["instance_id"]) if record is not None and noted else None
-        if failure is not None and failure.name in (DEAD, HUNG):
-            failure.since = self._system.time.seconds
+        if record is not None and (record["verdict"] or record["suspect"]):
+            failure = self._system.failing.get(record["instance_id"])
+            if failure is not None and failure.name in (DEAD, HUNG):
+                failure.since = self._system.time.seconds
 
     def forgive(self, instance_id: str) -> None:
         """The instance is well again, or need not end any more."""
@@ -147,8 +144,9 @@ class Oracle:
 
     def fenced(self, instance_id: str) -> None:
         """An agent leaves by itself: an unreadable record is no reason."""
-        system = self._system
-        if system.unreadable(system.lane_of(instance_id)) and system.healthy(instance_id):
+        system, lane = self._system, self._system.lane_of(instance_id)
+        unreadable = lane is not None and system.objects.holds(lane.state_key) and system.record_in(lane) is None
+        if unreadable and system.healthy(instance_id):
             self.verdicts.wrong.append(f"{instance_id} left a record that it could not read")
 
     def went(self, instance_id: str) -> None:
@@ -177,8 +175,8 @@ class Oracle:
         publishing = _PUBLISHING if (spoiled or name == NO_RECORD) and not system.scenario.clean else 0
         allowed = guarantee.later(system.scenario.list_lag, publishing).allowed(failure.since, disturbed)
         if seconds > allowed:
-            text = f"{instance_id}: {failure.name}, ended after {seconds:.0f} s, allowed {allowed:.0f} s"
-            self.verdicts.leaks.append(text)
+            late = f"{failure.name}, ended after {seconds:.0f} s, allowed {allowed:.0f} s"
+            self.verdicts.leaks.append(f"{instance_id}: {late}")
 
     def claimed(self) -> None:
         """An agent has claimed: it must be the only one that works in its lane."""
