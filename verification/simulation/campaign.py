@@ -43,16 +43,20 @@ class Campaign:
     wasted: float = 0.0
     """The most USD that a run was charged while it waited."""
 
-    def add(self, other: Campaign) -> None:
-        """Include another campaign."""
-        self.seconds += other.seconds
-        self.counts.update(other.counts)
-        self.failed += other.failed[: _SHOWN - len(self.failed)]
-        self.wasted = max(self.wasted, other.wasted)
-        for key, seconds in other.times.items():
-            self.times[key] += seconds
-        for outcome, seconds in other.waits.items():
-            self.waits[outcome] += seconds
+    def add(self, seed: int, scenario: Scenario, found: Verdicts, seconds: float) -> None:
+        """Include what a history showed, which took so many seconds."""
+        self.seconds += seconds
+        self.counts.update({name: len(getattr(found, each)) for name, each in VIOLATIONS.items()})
+        self.counts["histories"] += 1
+        self.counts["duplicate_messages"] += found.duplicates
+        self.counts["doubled_without_cause"] += found.duplicates if scenario.clean else 0
+        self.wasted = max(self.wasted, found.wasted)
+        for outcome, waited in found.waits:
+            self.waits[outcome].append(waited)
+        if len(self.failed) < _SHOWN and problems(scenario, found):
+            self.failed.append(seed)
+        for failure, took, bound in found.times if scenario.clean and not scenario.list_lag else ():
+            self.times[(failure, scenario.lost_events == 1.0, bound)].append(took)
 
     @property
     def violations(self) -> int:
@@ -95,15 +99,21 @@ def shown(seconds: float) -> float:
 def study(
     histories: int, first_seed: int, limits: Limits, layers_off: frozenset[Layer] = frozenset()
 ) -> Iterator[Campaign]:
-    """Run histories of consecutive seeds; yields the campaign so far after each batch."""
-    whole = Campaign()
-    starts = range(first_seed, first_seed + histories, _BATCH)
-    sizes = [min(_BATCH, first_seed + histories - start) for start in starts]
-    run = partial(_batch, limits=limits, layers_off=layers_off)
-    with ProcessPoolExecutor(initializer=begin_worker) if len(starts) > 1 else without_log() as pool:
-        for part in (pool.map if pool else map)(run, starts, sizes):
-            whole.add(part)
-            yield whole
+    """Run histories of consecutive seeds; yields the campaign so far after each few hundred and after the last."""
+    so_far, seeds = Campaign(), range(first_seed, first_seed + histories)
+    run = partial(_timed, limits=limits, layers_off=layers_off)
+    with ProcessPoolExecutor(initializer=begin_worker) if histories > _BATCH else without_log() as pool:
+        results = pool.map(run, seeds, chunksize=_BATCH) if pool else map(run, seeds)
+        for seed, result in zip(seeds, results, strict=True):
+            so_far.add(seed, *result)
+            if so_far.counts["histories"] % _BATCH == 0 or seed == seeds[-1]:
+                yield so_far
+
+
+def _timed(seed: int, limits: Limits, layers_off: frozenset[Layer]) -> tuple[Scenario, Verdicts, float]:
+    begin = time.process_time()
+    scenario = scenario_of(seed, layers_off)
+    return scenario, run_history(scenario, limits), time.process_time() - begin
 
 
 def begin_worker() -> None:
@@ -139,27 +149,6 @@ def problems(scenario: Scenario, found: Verdicts) -> list[str]:
     """Everything that went wrong: also a message that was sent twice although nothing failed."""
     doubled = scenario.clean and found.duplicates
     return [*found.failed, *([f"{found.duplicates} messages were sent twice without a cause"] if doubled else [])]
-
-
-def _batch(start: int, size: int, limits: Limits, layers_off: frozenset[Layer]) -> Campaign:
-    part = Campaign(Counter(histories=size))
-    begin = time.process_time()
-    for seed in range(start, start + size):
-        scenario = scenario_of(seed, layers_off)
-        found = run_history(scenario, limits)
-        part.counts.update({name: len(getattr(found, each)) for name, each in VIOLATIONS.items()})
-        part.counts["duplicate_messages"] += found.duplicates
-        part.counts["doubled_without_cause"] += found.duplicates if scenario.clean else 0
-        part.wasted = max(part.wasted, found.wasted)
-        for outcome, waited in found.waits:
-            part.waits[outcome].append(waited)
-        if problems(scenario, found):
-            part.failed.append(seed)
-        if scenario.clean and not scenario.list_lag:
-            for failure, seconds, bound in found.times:
-                part.times[(failure, scenario.lost_events == 1.0, bound)].append(seconds)
-    part.seconds = time.process_time() - begin
-    return part
 
 
 _NOISE = (
