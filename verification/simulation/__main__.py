@@ -35,11 +35,13 @@ def main(arguments: list[str]) -> int:
                 f"{campaign.counts['histories']} of {options.histories} histories, {campaign.violations} violations",
                 file=sys.stderr,
             )
-        print(
-            json.dumps(campaign.as_document() | {"failed_seeds": campaign.failed}, indent=None if options.json else 1)
-        )
-        if not options.json:
-            _print_failures([(seed, shrink(scenario_of(seed, off), limits)) for seed in campaign.failed], limits)
+        figures = campaign.as_document() | {"failed_seeds": campaign.failed}
+        print(json.dumps(figures, indent=None if options.json else 1))
+        smallest = {} if options.json else {seed: shrink(scenario_of(seed, off), limits) for seed in campaign.failed}
+        for seed, scenario in smallest.items():
+            print(f"seed {seed} fails as {scenario}")
+        if smallest:
+            _print_history(next(iter(smallest.values())), limits)
     return 1 if campaign.violations else 0
 
 
@@ -53,13 +55,6 @@ def _print_history(scenario: Scenario, limits: Limits) -> None:
     print(scenario)
     for problem in problems(scenario, run_history(scenario, limits, print)):
         print(f"FAILED  {problem}")
-
-
-def _print_failures(failures: list[tuple[int, Scenario]], limits: Limits) -> None:
-    for seed, scenario in failures:
-        print(f"seed {seed} fails as {scenario}")
-    if failures:
-        _print_history(failures[0][1], limits)
 
 
 if __name__ == "__main__":

@@ -176,9 +176,9 @@ class Ledger:
         """Whether a run that holds its lane may still wait for capacity: EC2 has refused it, and it has no instance."""
         limit = self._scenario.wait_for_capacity or self._scenario.max_runtime
         for account in map(self.accounts.__getitem__, self._holders.values()):
-            attempt = max(account.refused, default=0)
+            attempt, since = max(account.refused.items(), default=(0, 0.0))
             launched = any(one.attempt == attempt for one in account.instances)
-            if attempt and not launched and self._time.seconds < account.refused[attempt] + limit + SWEEP:
+            if attempt and not launched and self._time.seconds < since + limit + SWEEP:
                 return True
         return False
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from chronos_ec2.domain.records.lane import Lane
 from verification.simulation.guarantees import Guarantee
 from verification.simulation.scenario import FaultKind
 from verification.simulation.system import System
@@ -25,20 +26,15 @@ class Ending:
 
     def is_over(self, last_fault: float) -> bool:
         """Whether nothing of ours lives, every fault has happened, and the watchdog has had its time after that."""
-        system = self._system
-        now = system.time.seconds
-        held = any(system.objects.holds(lane.state_key) for lane in system.lanes)
+        system, now = self._system, self._system.time.seconds
         if now < last_fault + 60 or system.ledger.may_wait() or self._somebody_lives():
             self._all_gone_since = None
             return False
-        if self._all_gone_since is None:
-            self._all_gone_since = now
-        waited = now - self._all_gone_since
-        left = held or self._schedules_left()
+        since = self._all_gone_since = now if self._all_gone_since is None else self._all_gone_since
+        if not self._locked() and not self._schedules_left() and now - since > _SETTLED_SECONDS:
+            return True
         quiet = _QUIET_TWICE if any(at.kind is FaultKind.FORGED_SEQ for at in system.scenario.faults) else _QUIET
-        return (not left and waited > _SETTLED_SECONDS) or waited > quiet.allowed(
-            self._all_gone_since, system.noise.disturbed
-        )
+        return now - since > quiet.allowed(since, system.noise.disturbed)
 
     def leaks(self) -> list[str]:
         """The instances that live."""
@@ -48,21 +44,20 @@ class Ending:
 
     def stuck(self) -> list[str]:
         """Locks, schedules and uploads that are left."""
-        system = self._system
-        locked = [lane for lane in system.lanes if system.objects.holds(lane.state_key)]
         return [
-            *(f"{lane} is locked at the end" for lane in locked),
+            *(f"{lane} is locked at the end" for lane in self._locked()),
             *(f"the schedule of {instance_id} is left" for instance_id in self._schedules_left()),
             *(f"the upload of {key} is left" for key in self._uploads_left()),
         ]
 
+    def _locked(self) -> list[Lane]:
+        return [lane for lane in self._system.lanes if self._system.objects.holds(lane.state_key)]
+
     def _somebody_lives(self) -> bool:
-        out_of_reach, failing = self._system.out_of_reach, self._system.failing
-        return any(
-            self._system.lives(instance_id)
-            and (instance_id not in out_of_reach or instance_id in failing or self._holds_its_lane(instance_id))
-            for instance_id in self._system.fleet.ours
-        )
+        system = self._system
+        ours = filter(system.lives, system.fleet.ours)
+        excused = system.out_of_reach - system.failing.keys()
+        return any(one not in excused or self._holds_its_lane(one) for one in ours)
 
     def _holds_its_lane(self, instance_id: str) -> bool:
         """Whether the agent of an instance without tags still works: its heartbeats keep the lock."""
@@ -80,12 +75,9 @@ class Ending:
         for upload, begun in objects.begun.items():
             receipt = f"dev/{upload.key.split('/')[1]}/cleanup_status.json"
             if objects.holds(receipt) and begun < objects.stored(receipt).written_at:
-                states = {
-                    one["state"]
-                    for one in json.loads(objects.body(receipt))["resources"]
-                    if one["kind"] == "multipart-upload"
-                }
-                if not any(state.startswith("not ") for state in states):
+                resources = json.loads(objects.body(receipt))["resources"]
+                uploads = [one for one in resources if one["kind"] == "multipart-upload"]
+                if not any(one["state"].startswith("not ") for one in uploads):
                     left.append(upload.key)
         return left
 

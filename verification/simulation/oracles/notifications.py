@@ -30,6 +30,8 @@ _ON_ITS_WAY_OUT = frozenset({InstanceState.SHUTTING_DOWN, InstanceState.TERMINAT
 _PENDING_SECONDS = 120.0
 """A message that is pending for less may still be published by whoever reserved it."""
 _REPEAT_AFTER_SECONDS = 3600.0
+_LEAKS = Guarantee(ALARM + 2 * SWEEP, looks=20)
+"""Until an instance that does not go is announced."""
 _PUT_OFF_SWEEPS = 5
 """Publishing delays a termination by no more than three sweeps; one before and one after for the two looks."""
 
@@ -79,8 +81,7 @@ class NotificationOracle:
 
     def _unreadable_was_published(self, name: str) -> None:
         objects, key, now = self._system.objects, Lane("dev", name).state_key, self._system.time.seconds
-        if name in self._unreadable:
-            # S3's times are whole seconds.
+        if name in self._unreadable:  # S3's times are whole seconds
             self._repeated += now - self._unreadable[name][1] >= _REPEAT_AFTER_SECONDS - 1
         self._unreadable[name] = (objects.stored(key).etag if objects.holds(key) else "", now)
 
@@ -101,10 +102,9 @@ class NotificationOracle:
     def tick_ended(self) -> None:
         """A tick in which nothing failed has published whatever was due."""
         for lane in self._system.lanes:
-            record = self._system.record_in(lane)
             if lane in self._written:
                 continue
-            if record is None:
+            if (record := self._system.record_in(lane)) is None:
                 self._must_know_of_unreadable(lane)
             elif lane not in self._system.robbed:
                 self._must_know_of_attempt(record)
@@ -117,7 +117,7 @@ class NotificationOracle:
         etag, now = self._system.objects.stored(lane.state_key).etag, self._system.time.seconds
         told_etag, told_at = self._unreadable.get(lane.name, (None, now))
         if told_etag is None:
-            self._expect("stuck", f"unreadable-{lane.name}", None)
+            self._expect("stuck", f"unreadable-{lane.name}")
         elif told_etag != etag and now - told_at > _REPEAT_AFTER_SECONDS + SWEEP:
             self._missed.add(("stuck", f"unreadable-{lane.name}, once more", None))
 
@@ -140,15 +140,11 @@ class NotificationOracle:
 
     def _must_know_of_leak(self, instance_id: str) -> None:
         system, since = self._system, self._leaving_since[instance_id]
-        guarantee = Guarantee(ALARM + 2 * SWEEP + system.scenario.list_lag, looks=20)
-        late = system.time.seconds - since > guarantee.allowed(since, system.noise.disturbed)
+        allowed = _LEAKS.later(system.scenario.list_lag).allowed(since, system.noise.disturbed)
         leaving = system.fleet.state(instance_id) is InstanceState.SHUTTING_DOWN
-        if not leaving or system.lane_of(instance_id) in system.spoiled or not late:
-            return
-        if record := system.own_record(instance_id):
+        if leaving and system.lane_of(instance_id) not in system.spoiled and system.time.seconds - since > allowed:
+            record = system.own_record(instance_id) or {"run_id": instance_id, "attempt": None}
             self._expect("leak", record["run_id"], record["attempt"])
-        else:
-            self._expect("leak", instance_id, None)
 
     def watchdog_ends(self, instance_id: str) -> None:
         """An orphan is announced before it is terminated, unless publishing was tried for long."""
@@ -163,9 +159,9 @@ class NotificationOracle:
         late = deadlines is not None and deadlines[0] <= now
         tried = any(at > now - _PUT_OFF_SWEEPS * SWEEP for at in system.noise.disturbed)
         if not (late or tried):
-            self._expect("orphan", instance_id, None)
+            self._expect("orphan", instance_id)
 
-    def _expect(self, kind: str, name: str, attempt: int | None) -> None:
+    def _expect(self, kind: str, name: str, attempt: int | None = None) -> None:
         if (kind, name, attempt) not in self._published() and not self._is_pending(kind, name, attempt):
             self._missed.add((kind, name, attempt))
 
