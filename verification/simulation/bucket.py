@@ -57,14 +57,13 @@ class SimulatedObjects(MemoryObjects):
     def _put(self, key: str, body: bytes) -> str:
         if _is_marker(key):
             self.on_marker(key, b"pending" in body)
-        if not key.endswith("system-state.json"):
-            etag = super()._put(key, body)
-            if run_of_report(key):
-                self.on_report(key)
-            return etag
-        self.before_lock(key)
+        if _is_lock(key):
+            self.before_lock(key)
         etag = super()._put(key, body)
-        self.on_lock(key)
+        if _is_lock(key):
+            self.on_lock(key)
+        elif run_of_report(key):
+            self.on_report(key)
         return etag
 
     def remove(self, key: str, etag: str | None = None) -> None:
@@ -76,8 +75,12 @@ class SimulatedObjects(MemoryObjects):
             super().remove(key, etag)
         finally:
             # Also if the answer was lost.
-            if held is not None and key not in self._objects and key.endswith("system-state.json"):
+            if held is not None and key not in self._objects and _is_lock(key):
                 self.on_release(key)
+
+
+def _is_lock(key: str) -> bool:
+    return key.endswith("system-state.json")
 
 
 def _is_marker(key: str) -> bool:

@@ -201,12 +201,9 @@ class System:
 
     def own_record(self, instance_id: str) -> Record | None:
         """The record that holds an instance's lane, if the instance belongs to it."""
-        one, record = self.fleet.bill[instance_id], self.record_in(self.lane_of(instance_id))
-        if record is None or (record["run_id"], record["attempt"]) != (one.run_id, one.attempt):
-            return None
-        return record if record["instance_id"] in (None, instance_id) else None
-
-    # --- health ------------------------------------------------------------------------------------------------
+        one, record = self.fleet.bill[instance_id], self.record_in(self.lane_of(instance_id)) or {}
+        of_its_attempt = (record.get("run_id"), record.get("attempt")) == (one.run_id, one.attempt)
+        return record if of_its_attempt and record["instance_id"] in (None, instance_id) else None
 
     def healthy(self, instance_id: str) -> bool:
         """Whether nothing may end an instance now."""
@@ -249,9 +246,9 @@ class System:
 
     def _boots_in_time(self, instance_id: str) -> bool:
         """Whether the lock names, or may yet name, a fresh instance whose agent still has time to claim."""
-        record = self.own_record(instance_id)
-        young = self.time.seconds - self.fleet.bill[instance_id].launched < BOOT
-        return record is not None and not (record["verdict"] or record["stop"]) and young
+        record, launched = self.own_record(instance_id), self.fleet.bill[instance_id].launched
+        awaited = record is not None and not (record["verdict"] or record["stop"])
+        return awaited and self.time.seconds - launched < BOOT
 
     def planned_usd(self) -> float:
         """What the plan of a launch says that a run costs at most."""
@@ -263,12 +260,10 @@ class System:
     def near_a_limit(self, instance_id: str) -> bool:
         """Whether deadline or cap allow to end an instance now."""
         soon, one = self.time.seconds + GRACE, self.fleet.bill[instance_id]
-        cap = self.ledger.cap(one.run_id)
-        deadlines = self.ledger.deadlines(one.run_id)
-        if deadlines is None or soon >= deadlines[0]:
-            return deadlines is not None
-        if cap is None:
-            return False
+        deadlines, cap = self.ledger.deadlines(one.run_id), self.ledger.cap(one.run_id)
+        late = deadlines is not None and soon >= deadlines[0]
+        if late or deadlines is None or cap is None:
+            return late
         _, most = self.ledger.cost(one.run_id, one.launched, one.attempt)
         return most + USD_PER_HOUR[one.instance_type] * (soon - one.launched) / 3600 >= cap
 
