@@ -15,16 +15,15 @@ from dataclasses import asdict
 from typing import Any
 
 from verification import mutation
+from verification.campaign import run_histories
 from verification.checkout import ROOT, commit
 from verification.crash_points.enumerate import enumerate_crash_points
 from verification.fuzz.campaign import fuzz
 from verification.histories import histories, layers, silent_sweep_seconds
-from verification.hostile import oracle as hostile_oracle
-from verification.hostile.campaign import hostile_histories
-from verification.lifecycle import oracle as lifecycle_oracle
-from verification.lifecycle.campaign import histories as lifecycle_histories
+from verification.hostile.oracle import HostileFindings
 from verification.lifecycle.document import LIFECYCLE, write_lifecycle
-from verification.lifecycle.group_oracle import GROUP_VIOLATIONS
+from verification.lifecycle.group_oracle import GroupFindings
+from verification.lifecycle.oracle import LifecycleFindings
 from verification.lifecycle.shards import shard_figures
 from verification.model.check import check_model
 from verification.report import as_markdown, with_summary
@@ -69,9 +68,9 @@ def violations(found: dict[str, Any]) -> int:
     return int(
         simulated
         + crash["enumerated"] - crash["converged"]
-        + sum(hostile.get(name, 0) for name in hostile_oracle.VIOLATIONS)
-        + sum(lifecycle.get(name, 0) for name in lifecycle_oracle.VIOLATIONS)
-        + sum(found.get("members", {}).get(name, 0) for name in GROUP_VIOLATIONS)
+        + sum(hostile.get(name, 0) for name in HostileFindings.violations())
+        + sum(lifecycle.get(name, 0) for name in LifecycleFindings.violations())
+        + sum(found.get("members", {}).get(name, 0) for name in GroupFindings.violations())
         + found.get("shards", {}).get("items_in_no_or_two_shards", 0)
         + seeded["total"] - seeded["caught"]
         + model["violations"] + model["mutants"] - model["mutants_caught"]
@@ -107,11 +106,11 @@ _PARTS: dict[str, Callable[[int], dict[str, Any]]] = {
     "crash-points": lambda _: {"crash_points": asdict(enumerate_crash_points())},
     "model": lambda _: {"model": asdict(check_model())},
     "histories": histories,
-    "hostile": lambda count: {"hostile": hostile_histories(max(count // 10, 2000)).as_document()},
+    "hostile": lambda count: {"hostile": run_histories("hostile", max(count // 10, 2000))},
     # Of schedules one for 500: it lasts for hours, and ten runs.
-    "lifecycle": lambda count: {"lifecycle": lifecycle_histories("schedules", max(count // 500, 200)).as_document()},
+    "lifecycle": lambda count: {"lifecycle": run_histories("schedules", max(count // 500, 200))},
     "groups": lambda count: {
-        "members": lifecycle_histories("groups", max(count // 20, 200)).as_document(),
+        "members": run_histories("groups", max(count // 20, 200)),
         "shards": shard_figures(),
     },
     # One history per layer setting for 50 with all layers, one fuzzed input per target for 100 histories.

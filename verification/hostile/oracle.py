@@ -5,6 +5,7 @@ from __future__ import annotations
 from bisect import bisect_left
 from dataclasses import dataclass, field
 
+from verification.findings import Findings
 from verification.simulation.guarantees import BOOT, LATE, PRICED
 from verification.simulation.ledger import USD_PER_HOUR, Account
 from verification.simulation.oracles.notifications import NotificationOracle
@@ -19,8 +20,8 @@ _ENDS = frozenset({"completed", "failed", "killed", "stuck", "over-budget"})
 
 
 @dataclass(slots=True)
-class Findings:
-    """What a history showed. Each list says what went wrong."""
+class HostileFindings(Findings):
+    """What a history showed."""
 
     instances_bought: list[str] = field(default_factory=list)
     past_deadline: list[str] = field(default_factory=list)
@@ -28,18 +29,8 @@ class Findings:
     others_harmed: list[str] = field(default_factory=list)
     silenced: list[str] = field(default_factory=list)
     flooded: list[str] = field(default_factory=list)
-    messages_per_hour: int = 0
-    attacked: int = 0
-    """How many runs of others it wrote about."""
-
-    @property
-    def failed(self) -> list[str]:
-        """Everything that went wrong."""
-        return [text for name in VIOLATIONS for text in getattr(self, name)]
-
-
-VIOLATIONS = ("instances_bought", "past_deadline", "over_cap", "others_harmed", "silenced", "flooded")
-"""The lists of Findings."""
+    runs_of_others_attacked: int = 0
+    messages_per_hour_max: int = 0
 
 
 class HostileOracle(Oracle):
@@ -48,21 +39,17 @@ class HostileOracle(Oracle):
     def __init__(self, system: System) -> None:
         super().__init__(system)
         self.notifications: _Notifications = _Notifications(system)
-        self._hostile: set[str] = set()
         self._attacked: set[str] = set()
+        """The runs of others that an instance wrote about."""
 
     def turned(self, instance_id: str) -> None:
         """Nothing is promised to an instance from now on, and nothing that it says is true."""
-        one = self._system.fleet.bill[instance_id]
-        self._hostile.add(instance_id)
-        self.notifications.conceded.add(one.run_id)
-        self._concede(one.run_id)
+        self._concede(self._system.fleet.bill[instance_id].run_id)
 
     def attacked(self, run_id: str) -> None:
         """Environments are the boundary: whoever writes about the run of another may end it, and no more."""
         if run_id not in self.notifications.conceded:
             self._attacked.add(run_id)
-            self.notifications.conceded.add(run_id)
             self._concede(run_id)
 
     def _concede(self, run_id: str) -> None:
@@ -71,17 +58,16 @@ class HostileOracle(Oracle):
         Where a launcher died before it asked EC2, a claim in a made-up name costs that attempt, and the time for a
         boot at most.
         """
-        self._system.ledger.unsure[run_id] = max(USD_PER_HOUR.values()) * BOOT / _HOUR
-        for one in self._system.fleet.bill.values():
+        system = self._system
+        self.notifications.conceded.add(run_id)
+        system.ledger.unsure[run_id] = max(USD_PER_HOUR.values()) * BOOT / _HOUR
+        for one in system.fleet.bill.values():
             if one.run_id == run_id:
-                self._system.asked.add(one.instance_id)
-                self._forget(one.instance_id)
-                self._system.ledger.disturbances[one.instance_id] |= {FaultKind.SPOT, FaultKind.PARTITION}
-
-    def _forget(self, instance_id: str) -> None:
-        failure = self._system.failing.get(instance_id)
-        if failure is not None and failure.name not in (LATE, PRICED):
-            self.forgive(instance_id)
+                system.asked.add(one.instance_id)
+                system.ledger.disturbances[one.instance_id] |= {FaultKind.SPOT, FaultKind.PARTITION}
+                failure = system.failing.get(one.instance_id)
+                if failure is not None and failure.name not in (LATE, PRICED):
+                    self.forgive(one.instance_id)
 
     def fails(self, instance_id: str, failure: str, since: float | None = None, until: float | None = None) -> None:
         """From now on the instance should end. Where heartbeats may lie, only time and money tell that."""
@@ -100,42 +86,38 @@ class HostileOracle(Oracle):
         if key.split("/")[1] not in self.notifications.conceded:
             super().report_was_written(key)
 
-    def findings(self) -> Findings:
+    def findings(self) -> HostileFindings:
         """What was found at the end."""
-        verdicts, published = self.verdicts, self.notifications.published_at
-        harmed = (
-            verdicts.wrong, verdicts.alien, verdicts.stuck, verdicts.two_agents, verdicts.kept_by_a_kill,
-            verdicts.wrong_money, verdicts.wrong_budgets, verdicts.doubled_markers,
-        )  # fmt: skip
-        found = Findings(
+        system, verdicts, published = self._system, self.verdicts, self.notifications.published_at
+        found = HostileFindings(
             instances_bought=[*verdicts.two_instances, *self._bought()],
             past_deadline=verdicts.leaks,
             over_cap=verdicts.over_cap,
-            others_harmed=[text for texts in harmed for text in texts],
+            others_harmed=[
+                *verdicts.wrong, *verdicts.alien, *verdicts.stuck, *verdicts.two_agents, *verdicts.kept_by_a_kill,
+                *verdicts.wrong_money, *verdicts.wrong_budgets, *verdicts.doubled_markers,
+            ],
             silenced=verdicts.lost,
-            messages_per_hour=_most_in_an_hour(published),
-            attacked=len(self._attacked),
-        )
-        system = self._system
+            runs_of_others_attacked=len(self._attacked),
+            messages_per_hour_max=max(
+                (bisect_left(published, at + _HOUR) - index for index, at in enumerate(published)), default=0
+            ),
+        )  # fmt: skip
         allowed = _OF_A_RUN * len(system.ledger.accounts) + _OF_AN_INSTANCE * len(system.fleet.ours)
         # A message is sent twice where SNS's answer was lost, or a function crashed after it.
         allowed += min(verdicts.duplicates, len(system.noise.disturbed))
-        if found.messages_per_hour > allowed:
-            found.flooded.append(f"{found.messages_per_hour} messages within an hour, allowed {allowed}")
+        if found.messages_per_hour_max > allowed:
+            found.flooded.append(f"{found.messages_per_hour_max} messages within an hour, allowed {allowed}")
         return found
 
     def _bought(self) -> list[str]:
         """Instances beyond the order."""
-        system, scenario, bought = self._system, self._system.scenario, []
+        scenario, bought = self._system.scenario, []
         ordered = 1 + scenario.crashes_left + scenario.preemptions_left
-        for account in system.ledger.accounts.values():
-            deadline, late = account.created + scenario.max_runtime, account.instances[ordered:]
-            bought += [f"{one.instance_id} is more than {account.run_id} ordered" for one in late]
-            bought += [
-                f"{one.instance_id} was launched past the deadline of {account.run_id}"
-                for one in account.instances
-                if one.launched > deadline
-            ]
+        for run_id, account in self._system.ledger.accounts.items():
+            late = [one for one in account.instances if one.launched > account.created + scenario.max_runtime]
+            bought += [f"{one.instance_id} is more than {run_id} ordered" for one in account.instances[ordered:]]
+            bought += [f"{one.instance_id} was launched past the deadline of {run_id}" for one in late]
         return bought
 
 
@@ -153,7 +135,3 @@ class _Notifications(NotificationOracle):
 
     def _possible_ends(self, account: Account) -> set[str]:
         return set(_ENDS) if account.run_id in self.conceded else super()._possible_ends(account)
-
-
-def _most_in_an_hour(times: list[float]) -> int:
-    return max((bisect_left(times, at + _HOUR) - index for index, at in enumerate(times)), default=0)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from random import Random
 from typing import Any
 
@@ -62,8 +62,8 @@ class Writer:
         """Anything about an attempt; half of it can be read."""
         honest, kind = self._random.choice(self._kinds)(target), self._random.random()
         if kind < 0.05:
-            return Writing(honest.name, honest.body, withheld=True)
-        return honest if kind < 0.5 else Writing(honest.name, self._spoilt(honest.body))
+            return replace(honest, withheld=True)
+        return honest if kind < 0.5 else replace(honest, body=self._spoilt(honest.body))
 
     def beat(self, target: Target, instance_id: str) -> Writing:
         """A sign of life as an agent of ours gives it, and of progress that never ends."""
@@ -77,33 +77,32 @@ class Writer:
         return _beat(target, random.choice(self._ids()), random.choice(tuple(Status)), self._counter, stalled)
 
     def _claim(self, target: Target) -> Writing:
-        random = self._random
-        own = {"instance_id": random.choice(self._ids()), "boot_id": "boot", "nonce": f"{random.getrandbits(32):08x}"}
-        void = random.random() < 0.2
-        document = _header(target) | {"void": void} | ({} if void else own)
-        return Writing(f"claims/{target.attempt}.json", _json(document))
+        own = {"instance_id": self._random.choice(self._ids()), "boot_id": "boot", "nonce": self._nonce()}
+        void = self._random.random() < 0.2
+        return _document(f"claims/{target.attempt}.json", target, {"void": void} | ({} if void else own))
 
     def _outcome(self, target: Target) -> Writing:
         random = self._random
         cause = random.choice((*Cause, *[Cause.INFRA, Cause.PREEMPTED] * 5))
         truly = {Cause.COMPLETED: Outcome.SUCCEEDED, Cause.REQUESTED: Outcome.KILLED}.get(cause, Outcome.FAILED)
-        document = _header(target) | {
-            "nonce": f"{random.getrandbits(32):08x}", "outcome": random.choice((truly, truly, truly, truly, *Outcome)),
+        return _document(f"outcomes/{target.attempt}.json", target, {
+            "nonce": self._nonce(), "outcome": random.choice((truly, truly, truly, truly, *Outcome)),
             "cause": cause, "message": random.choice(_TEXTS), "decided_by": random.choice(tuple(DecidedBy)),
             "cleanup": None, "models": random.choice(({}, {"model.safetensors": "0" * 64}, {"../x": "0" * 64})),
-        }  # fmt: skip
-        return Writing(f"outcomes/{target.attempt}.json", _json(document))
+        })  # fmt: skip
 
     def _status(self, target: Target) -> Writing:
         random = self._random
         phases = [{"status": status, "at": random.choice(_TIMES)} for status in _PHASES[: random.randrange(5)]]
-        document = _header(target) | {"step": random.choice(("training", "launching", "x" * 99)), "phases": phases}
-        return Writing("status.json", _json(document))
+        step = random.choice(("training", "launching", "x" * 99))
+        return _document("status.json", target, {"step": step, "phases": phases})
 
     def _file(self, _target: Target) -> Writing:
-        return Writing(
-            self._random.choice(_NAMES), self._random.choice(_TEXTS).encode() * self._random.choice((1, 500))
-        )
+        random = self._random
+        return Writing(random.choice(_NAMES), random.choice(_TEXTS).encode() * random.choice((1, 500)))
+
+    def _nonce(self) -> str:
+        return f"{self._random.getrandbits(32):08x}"
 
     def _spoilt(self, body: bytes) -> bytes:
         """Garbage, somebody else's document, or this one with a field or some bytes changed."""
@@ -121,21 +120,17 @@ class Writer:
         except ValueError:
             return body[: len(body) // 2]
         document[random.choice(tuple(document))] = random.choice(_VALUES)
-        return _json(document)
+        return json.dumps(document).encode()
 
 
 def _beat(target: Target, instance_id: str, status: Status, counter: int, stalled: float) -> Writing:
-    document = _header(target) | {
+    return _document("heartbeat.json", target, {
         "instance_id": instance_id, "boot_id": "boot", "status": status, "counter": counter,
         "stalled_seconds": stalled, "step": counter, "total_steps": 0, "bytes_synced": 0, "loss": None,
         "trainer_pid": None, "checkpoint_age_seconds": 30.0, "gpu_utilisation": 100.0, "sent_at": "never",
-    }  # fmt: skip
-    return Writing("heartbeat.json", _json(document))
+    })  # fmt: skip
 
 
-def _header(target: Target) -> dict[str, Any]:
-    return {"schema_version": 1, "run_id": target.run_id, "attempt": target.attempt}
-
-
-def _json(document: dict[str, Any]) -> bytes:
-    return json.dumps(document).encode()
+def _document(name: str, target: Target, content: dict[str, Any]) -> Writing:
+    header = {"schema_version": 1, "run_id": target.run_id, "attempt": target.attempt}
+    return Writing(name, json.dumps(header | content).encode())

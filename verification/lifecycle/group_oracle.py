@@ -1,7 +1,4 @@
-"""What must hold of a group, by the documents in the bucket and by what EC2 bills.
-
-Nothing here calls the code that it judges: documents are read as JSON.
-"""
+"""What must hold of a group, by the documents in the bucket and by what EC2 bills."""
 
 from __future__ import annotations
 
@@ -11,20 +8,17 @@ from datetime import datetime
 from typing import Any
 
 from chronos_ec2.domain.groups.order import Group, Purpose
-from verification.simulation.guarantees import SWEEP
-from verification.simulation.ledger import USD_PER_HOUR, OrderedLimits, Record
-from verification.simulation.oracles.oracle import Oracle
+from verification.findings import Findings
+from verification.lifecycle.runs import RunsOracle
+from verification.simulation.ledger import USD_PER_HOUR, OrderedLimits
 from verification.simulation.system import System
 
-_CALLS = 30.0
-_REPORTED = SWEEP + _CALLS
-"""By how many seconds the books of a run may differ from EC2's."""
 _CENT = 0.01
 
 
 @dataclass(slots=True)
-class GroupFindings:
-    """What a history showed. Each list says what went wrong."""
+class GroupFindings(Findings):
+    """What a history showed."""
 
     started_twice: list[str] = field(default_factory=list)
     lost: list[str] = field(default_factory=list)
@@ -35,29 +29,17 @@ class GroupFindings:
     left: list[str] = field(default_factory=list)
     of_the_protocol: list[str] = field(default_factory=list)
     members: int = 0
-    killed: int = 0
-    spent_up: int = 0
-    whole: int = 0
-
-    @property
-    def failed(self) -> list[str]:
-        """Everything that went wrong."""
-        return [text for name in GROUP_VIOLATIONS for text in getattr(self, name)]
+    whole: bool = False
+    killed: bool = False
+    spent_up: bool = False
 
 
-GROUP_VIOLATIONS = (
-    "started_twice", "lost", "over_cap", "too_many", "after_kill", "parts_in_no_or_two_shards", "left",
-    "of_the_protocol",
-)  # fmt: skip
-"""The lists of GroupFindings."""
-
-
-class GroupOracle(Oracle):
+class GroupOracle(RunsOracle):
     """Watches ledger, result and manifest of a group, the final records of its members, and their instances."""
 
     def __init__(self, system: System, group: Group) -> None:
         super().__init__(system)
-        self.found = GroupFindings()
+        self.found: GroupFindings = GroupFindings()
         self.result: dict[str, Any] | None = None
         self.deleted = False
         """Whether somebody has deleted the order: then nobody can say how the group has ended, or tell."""
@@ -65,22 +47,17 @@ class GroupOracle(Oracle):
         self._prefix = f"{group.environment}/groups/{group.name}/"
         self._entered: dict[str, float | None] = {}
         """The members in the ledger, and what each may cost."""
-        self._closed = self._stopped = False
-        self._killed = False
-        self._final: dict[str, Record] = {}
-        self._begun: dict[str, int] = {}
-        """By member, how many of its attempts have an instance."""
+        self._closed = self._killed = False
 
     # --- what is written ---------------------------------------------------------------------------------------
 
     def was_written(self, key: str, body: bytes) -> None:
         """An object of the bucket was written."""
+        super().was_written(key, body)
         if key == f"{self._prefix}ledger.json":
             self._ledger_written(json.loads(body))
         elif key == f"{self._prefix}result.json":
             self.result = json.loads(body)
-        elif key.endswith("/state.json"):
-            self._final[key.split("/")[1]] = json.loads(body)
 
     def is_killed(self) -> None:
         """An operator kills the group: from now on each of its instances may end."""
@@ -102,39 +79,22 @@ class GroupOracle(Oracle):
                 found.after_kill.append(f"{one['run_id']} is entered after the end or a kill")
             self._enter(one)
         self._closed |= document["stopped"] is not None
-        self._stopped |= str(document["stopped"]).startswith("killed: ")
+        found.killed |= str(document["stopped"]).startswith("killed: ")
 
     def _enter(self, entry: dict[str, Any]) -> None:
         """A member is entered: there must be money for it, beside what the others have cost or may yet cost."""
-        run_id, cap = entry["run_id"], entry["cap_usd"]
+        system, budget, run_id, cap = self._system, self._group.budget, entry["run_id"], entry["cap_usd"]
         self._entered[run_id] = cap
         at_work = self._entered.keys() - self._final.keys()
         if len(at_work) > self._group.parallel:
             self.found.too_many.append(f"{len(at_work)} are at work, of {self._group.parallel}")
-        began = datetime.fromisoformat(entry["reserved_at"]).timestamp() - self._system.time.now().timestamp()
-        until = self._system.time.seconds + began + self._system.limits.max_runtime.total_seconds()
-        ends = self._system.time.seconds + (self._group.budget.deadline - self._system.time.now()).total_seconds()
-        self._system.ledger.ordered[run_id] = OrderedLimits(cap, min(until, ends))
-        limit = self._group.budget.max_cost_usd
-        if limit is None:
-            return
-        committed = self._spent() + sum(self._entered[one] or 0.0 for one in at_work)
-        if committed > limit + self._tolerance():
+        latest = min(datetime.fromisoformat(entry["reserved_at"]) + system.limits.max_runtime, budget.deadline)
+        deadline = system.time.seconds + (latest - system.time.now()).total_seconds()
+        system.ledger.ordered[run_id] = OrderedLimits(cap, deadline)
+        committed = self._usd(self._final) + sum(self._entered[one] or 0.0 for one in at_work)
+        limit = budget.max_cost_usd
+        if limit is not None and committed > limit + self._inexact(self._final) + _CENT:
             self.found.over_cap.append(f"{run_id} is entered, and ${committed:.2f} of ${limit:.2f} are committed")
-
-    def _spent(self) -> float:
-        """USD that the members have cost that have ended, by EC2's bill."""
-        return sum(self._usd(run_id) for run_id in self._final)
-
-    def _tolerance(self) -> float:
-        """USD by which the books of those that have ended may differ from EC2's bill."""
-        ended = [one for one in self._system.fleet.bill.values() if one.run_id in self._final]
-        return _CENT + sum(USD_PER_HOUR[one.instance_type] / 3600 * _REPORTED for one in ended)
-
-    def _usd(self, run_id: str) -> float:
-        bills = [one for one in self._system.fleet.bill.values() if one.run_id == run_id]
-        now = self._system.time.seconds
-        return sum(USD_PER_HOUR[one.instance_type] / 3600 * ((one.ended or now) - one.launched) for one in bills)
 
     # --- runs --------------------------------------------------------------------------------------------------
 
@@ -147,19 +107,18 @@ class GroupOracle(Oracle):
             self.found.started_twice.append(f"{instance_id} of {one.run_id}, which is not entered")
         elif self._begun.get(one.run_id, 0) >= one.attempt or one.run_id in self._final:
             self.found.started_twice.append(f"{instance_id} of {one.run_id}, attempt {one.attempt}, once more")
-        self._begun[one.run_id] = max(one.attempt, self._begun.get(one.run_id, 0))
+        super().begins(instance_id)
 
     # --- at the end --------------------------------------------------------------------------------------------
 
     def at_the_end(self) -> None:
         """Everybody has ended, and nobody was forgotten."""
         super().at_the_end()
-        found = self.found
-        found.left = [*self.ending.leaks(), *self.ending.stuck()]
+        found, group = self.found, self._group
+        found.left, found.members = [*self.ending.leaks(), *self.ending.stuck()], len(self._begun)
         # A lane is kept until its group has gone on, also after a kill, and launchers die.
         known = {*found.left, *self.verdicts.kept_by_a_kill}
         found.of_the_protocol = [text for text in self.verdicts.failed if text not in known]
-        found.members, found.killed = len(self._begun), self._stopped
         found.lost += [f"{run_id} is entered and has no end" for run_id in self._unended()]
         if self.deleted:
             return
@@ -168,38 +127,35 @@ class GroupOracle(Oracle):
             return
         if "ended" not in [one.attributes["kind"] for one in self._system.notifier.messages]:
             found.lost.append("nobody was told that the group has ended")
-        succeeded = [run_id for run_id, one in self._final.items() if one["verdict"]["outcome"] == "succeeded"]
-        if self.result["succeeded"] != len(succeeded):
-            found.lost.append(f"the result says {self.result['succeeded']} have succeeded, {len(succeeded)} have")
-        if left := len(self._group.members) - len(self._entered):
-            self._must_have_a_reason(left, len(succeeded))
-        found.whole = len(succeeded) == len(self._group.members)
-        if found.whole and self._group.purpose is Purpose.SHARDS:
+        succeeded = sum(map(self._succeeded, self._final))
+        if self.result["succeeded"] != succeeded:
+            found.lost.append(f"the result says {self.result['succeeded']} have succeeded, {succeeded} have")
+        if left := len(group.members) - len(self._entered):
+            self._must_have_a_reason(left, succeeded)
+        found.whole = succeeded == len(group.members)
+        if found.whole and group.purpose is Purpose.SHARDS:
             self._parts_must_be_whole()
 
     def _unended(self) -> list[str]:
         """The members that have no final record, of which a kill may leave those that never held a lane."""
         without = self._entered.keys() - self._final.keys()
-        return sorted(without & self._begun.keys() if self._stopped or self.deleted else without)
+        return sorted(without & self._begun.keys() if self.found.killed or self.deleted else without)
 
     def _must_have_a_reason(self, left: int, succeeded: int) -> None:
         """Members were never entered: the group was killed, a shard has failed, money or time were too short."""
         group, limit = self._group, self._group.budget.max_cost_usd
         failed = len(self._final) > succeeded
         late = (group.budget.deadline - self._system.time.now()).total_seconds() < 86400.0
-        if self._stopped or (failed and group.purpose is Purpose.SHARDS) or late:
+        if self.found.killed or (failed and group.purpose is Purpose.SHARDS) or late:
             return
-        price = USD_PER_HOUR[group.request.instance_types[0]]
-        boot = self._system.limits.boot.total_seconds()
-        share = None if limit is None else (limit - self._spent() - self._tolerance()) / min(left, group.parallel)
-        if share is None or share > price * boot / 3600 + _CENT:
+        boot = USD_PER_HOUR[group.request.instance_types[0]] / 3600 * self._system.limits.boot.total_seconds()
+        spent = self._usd(self._final) + self._inexact(self._final) + _CENT
+        self.found.spent_up = limit is not None and (limit - spent) / min(left, group.parallel) <= boot + _CENT
+        if not self.found.spent_up:
             self.found.lost.append(f"{left} members were never started")
-        else:
-            self.found.spent_up = 1
 
     def _parts_must_be_whole(self) -> None:
-        key = f"{self._prefix}manifest.json"
-        objects = self._system.objects
+        key, objects = f"{self._prefix}manifest.json", self._system.objects
         parts = json.loads(objects.body(key))["parts"] if objects.holds(key) else []
         runs = [one["key"].split("/")[1] for one in parts]
         if sorted(runs) != sorted(self._group.run_ids) or [one["shard"] for one in parts] != [*range(len(runs))]:

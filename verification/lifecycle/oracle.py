@@ -14,22 +14,15 @@ from random import Random
 from typing import Any
 
 from chronos_ec2.domain.records.lane import Lane
+from chronos_ec2.domain.records.reports import Comparison
+from verification.findings import Findings
 from verification.lifecycle.plan import CAP, Plan
+from verification.lifecycle.runs import RunsOracle
 from verification.simulation.faulty_aws import Caller
-from verification.simulation.guarantees import SWEEP
-from verification.simulation.ledger import USD_PER_HOUR, Record
-from verification.simulation.oracles.oracle import Oracle
 from verification.simulation.system import System
 
 _MARGIN, _NAIVE = 0.1, 0.3
 """By how much a model must be better to be significantly better; how good the seasonal naive forecast is."""
-_CALLS = 30.0
-_REPORTED = SWEEP + _CALLS
-"""By how many seconds the books of a run may differ from EC2's."""
-
-
-Measured = tuple[tuple[str, ...], tuple[str, ...]]
-"""The models that one is compared with, and those that it is better than."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,8 +36,8 @@ class Trigger:
 
 
 @dataclass(slots=True)
-class Findings:
-    """What a history showed. Each list says what went wrong."""
+class LifecycleFindings(Findings):
+    """What a history showed."""
 
     runs_of_unchanged_data: list[str] = field(default_factory=list)
     runs_of_torn_data: list[str] = field(default_factory=list)
@@ -54,41 +47,27 @@ class Findings:
     worse_promoted: list[str] = field(default_factory=list)
     lost_promotions: list[str] = field(default_factory=list)
     left: list[str] = field(default_factory=list)
+    triggers: int = 0
     runs: int = 0
     promotions: int = 0
-    triggers: int = 0
-
-    @property
-    def failed(self) -> list[str]:
-        """Everything that went wrong."""
-        return [text for name in VIOLATIONS for text in getattr(self, name)]
 
 
-VIOLATIONS = (
-    "runs_of_unchanged_data", "runs_of_torn_data", "double_runs", "over_month_cap", "lost_forecasts",
-    "worse_promoted", "lost_promotions", "left",
-)  # fmt: skip
-"""The lists of Findings."""
-
-
-class LifecycleOracle(Oracle):
+class LifecycleOracle(RunsOracle):
     """Watches requests, instances, final records and the champion pointer."""
 
     def __init__(self, system: System, plan: Plan) -> None:
         super().__init__(system)
         self._plan = plan
-        self.found = Findings()
+        self.found: LifecycleFindings = LifecycleFindings()
         self.working_for: dict[Caller, Trigger] = {}
         self._triggers: dict[str, Trigger] = {}
         """By run."""
         self._fired: dict[Trigger, str] = {}
-        self._begun: dict[str, int] = {}
-        """By run, how many of its attempts have an instance."""
         self._trained: dict[str, str] = {}
         """By schedule, the data of its last training that has succeeded."""
         self._versions: dict[tuple[str, str], str] = {}
         """By key and ETag of a file, which version of the data it is of."""
-        self.champions: list[str] = []
+        self._champions: list[str] = []
         """The run of each version of the pointer, the first first."""
         self._by_conclusion: set[str] = set()
         self._holders: dict[Lane, str] = {}
@@ -97,19 +76,16 @@ class LifecycleOracle(Oracle):
 
     def was_written(self, key: str, body: bytes) -> None:
         """An object of the bucket was written."""
-        name = key.rpartition("/")[2]
+        super().was_written(key, body)
+        run_id, name = key.split("/")[1], key.rpartition("/")[2]
+        trigger = self.working_for.get(self._system.noise.caller)
         if name.endswith(".parquet"):
             self._versions[key, self._system.objects.stored(key).etag] = body.decode().split(" ")[1]
         elif name == "champion.json":
             self._promoted(json.loads(body))
-        elif name in ("request.json", "state.json"):
-            self._written_about(key.split("/")[1], name, body)
-
-    def _written_about(self, run_id: str, name: str, body: bytes) -> None:
-        trigger = self.working_for.get(self._system.noise.caller)
-        if name == "request.json" and trigger is not None:
+        elif name == "request.json" and trigger is not None:
             self._triggers.setdefault(run_id, trigger)
-        elif name == "state.json" and self._succeeded(json.loads(body)) and run_id in self._triggers:
+        elif name == "state.json" and self._succeeded(run_id) and run_id in self._triggers:
             request = self._request(run_id)
             if request["job"] == "train":
                 self._trained[self._triggers[run_id].schedule] = _data(request)
@@ -137,7 +113,7 @@ class LifecycleOracle(Oracle):
         before = self._fired.setdefault(trigger, run_id)
         if before != run_id or self._begun.get(run_id, 0) >= one.attempt:
             self.found.double_runs.append(f"{run_id} begins for {trigger}, for which {before} had begun")
-        self._begun[run_id] = max(one.attempt, self._begun.get(run_id, 0))
+        super().begins(instance_id)
         request = self._request(run_id)
         unchanged = request["job"] == "train" and self._trained.get(trigger.schedule) == _data(request)
         if unchanged and not trigger.asked:
@@ -145,43 +121,33 @@ class LifecycleOracle(Oracle):
         versions = {self._versions[each["key"], each["etag"]] for each in request["dataset"]}
         if len(versions) > 1:
             self.found.runs_of_torn_data.append(f"{run_id} begins, with files of versions {sorted(versions)}")
-        self._month_must_suffice(run_id, trigger)
+        self._month_must_suffice(run_id, _month(trigger))
 
-    def _month_must_suffice(self, run_id: str, trigger: Trigger) -> None:
-        limit, month = self._plan.month, _month(trigger)
-        if limit is None:
-            return
-        committed = allowed = 0.0
-        for other, its in self._triggers.items():
-            if other not in self._begun or its.schedule != trigger.schedule or _month(its) != month:
-                continue
-            over = other != run_id and self._system.objects.holds(f"dev/{other}/state.json")
-            bills = [one for one in self._system.fleet.bill.values() if one.run_id == other]
-            for one in bills if over else ():
-                price = USD_PER_HOUR[one.instance_type] / 3600
-                committed += price * ((one.ended or self._system.time.seconds) - one.launched)
-                allowed += price * _REPORTED
-            committed += 0.0 if over else CAP
-        if committed > limit + allowed:
+    def _month_must_suffice(self, run_id: str, month: tuple[str, str]) -> None:
+        runs = [other for other, its in self._triggers.items() if other in self._begun and _month(its) == month]
+        over = [other for other in runs if other != run_id and other in self._final]
+        committed, limit = self._usd(over) + CAP * (len(runs) - len(over)), self._plan.month
+        if limit is not None and committed > limit + self._inexact(over):
             self.found.over_month_cap.append(f"{run_id} begins, and ${committed:.2f} of ${limit:.2f} are committed")
 
     # --- promotions --------------------------------------------------------------------------------------------
 
-    def comparison(self, run_id: str) -> Measured | None:
+    def comparison(self, run_id: str) -> Comparison | None:
         """What an instance measures: the models that its own is compared with, and those that it is better than."""
         promotion = self._request(run_id)["promotion"]
         if promotion is None:
             return None
         champion = self._version(promotion["compared_with"])
-        compared = ("seasonal_naive", "champion") if champion else ("seasonal_naive",)
-        better = [name for name in compared if self._better(run_id, champion if name == "champion" else None)]
-        return compared, tuple(better)
+        compared = {"seasonal_naive": None} | ({"champion": champion} if champion else {})
+        better = [name for name, other in compared.items() if self._better(run_id, other)]
+        return Comparison("trained", tuple(compared), tuple(better))
 
     def _promoted(self, document: Mapping[str, Any]) -> None:
-        run_id, former = document["run_id"], self.champions[-1] if self.champions else None
-        self.champions.append(run_id)
-        if document["seq"] != len(self.champions):
-            self.found.lost_promotions.append(f"version {document['seq']} is written as the {len(self.champions)}.")
+        run_id, former = document["run_id"], self._champions[-1] if self._champions else None
+        self._champions.append(run_id)
+        if document["seq"] != len(self._champions):
+            text = f"version {document['seq']} is written as the {len(self._champions)}."
+            self.found.lost_promotions.append(text)
         if document["how"] != "conclusion":
             return
         self.found.promotions += 1
@@ -191,18 +157,16 @@ class LifecycleOracle(Oracle):
 
     def _concluded(self, run_id: str) -> None:
         """A run is over: its model is the champion if it is better than the one that is still the champion."""
-        objects = self._system.objects
-        if run_id not in self._triggers or not objects.holds(f"dev/{run_id}/state.json"):
+        if run_id not in self._triggers or not self._succeeded(run_id):
             return
         promotion = self._request(run_id)["promotion"]
-        if not self._succeeded(json.loads(objects.body(f"dev/{run_id}/state.json"))) or promotion is None:
+        if promotion is None or promotion["compared_with"] != len(self._champions) or run_id in self._by_conclusion:
             return
-        better = self._better(run_id, self._version(promotion["compared_with"]))
-        if better and promotion["compared_with"] == len(self.champions) and run_id not in self._by_conclusion:
+        if self._better(run_id, self._version(promotion["compared_with"])):
             self.found.lost_promotions.append(f"{run_id} is better than the champion, and is not promoted")
 
     def _version(self, seq: int) -> str | None:
-        return self.champions[seq - 1] if seq else None
+        return self._champions[seq - 1] if seq else None
 
     def _better(self, run_id: str, other: str | None) -> bool:
         return self._quality(run_id) > (_NAIVE if other is None else self._quality(other)) + _MARGIN
@@ -214,14 +178,11 @@ class LifecycleOracle(Oracle):
 
     def at_the_end(self) -> None:
         """Nothing lives and nothing is locked; each training that has succeeded was followed."""
-        found = self.found
+        found, objects = self.found, self._system.objects
         found.left = [*self.ending.leaks(), *self.ending.stuck()]
         found.runs, found.triggers = len(self._begun), len(set(self.working_for.values()))
-        objects = self._system.objects
         for run_id in self._begun:
-            state = f"dev/{run_id}/state.json"
-            follows = self._request(run_id)["schedule"] is not None
-            if not (follows and objects.holds(state) and self._succeeded(json.loads(objects.body(state)))):
+            if self._request(run_id)["schedule"] is None or not self._succeeded(run_id):
                 continue
             note = f"dev/followed/{run_id}.json"
             following = json.loads(objects.body(note))["run_id"] if objects.holds(note) else ""
@@ -231,14 +192,11 @@ class LifecycleOracle(Oracle):
     def _request(self, run_id: str) -> dict[str, Any]:
         return dict(json.loads(self._system.objects.body(f"dev/{run_id}/request.json")))
 
-    @staticmethod
-    def _succeeded(record: Record) -> bool:
-        return bool((record["verdict"] or {}).get("outcome") == "succeeded")
-
 
 def _data(request: Mapping[str, Any]) -> str:
     return json.dumps(request["dataset"])
 
 
-def _month(trigger: Trigger) -> str:
-    return f"{datetime.fromisoformat(trigger.at):%Y-%m}"
+def _month(trigger: Trigger) -> tuple[str, str]:
+    """The schedule, and the month that what is started for it counts towards."""
+    return trigger.schedule, f"{datetime.fromisoformat(trigger.at):%Y-%m}"

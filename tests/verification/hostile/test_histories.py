@@ -20,11 +20,10 @@ from chronos_ec2.domain.records.status import Cause
 from chronos_ec2.services.launch import Launcher
 from chronos_ec2.services.watchdog.reconcile import Reconciler, Report
 from chronos_ec2.testing import MemoryNotifier
-from chronos_ec2.testing.builders import LIMITS
 from tests.verification.simulation.test_oracles import each_run
-from verification.hostile.campaign import hostile_histories, main
-from verification.hostile.history import run_hostile
-from verification.hostile.oracle import VIOLATIONS
+from verification.campaign import main, run_histories
+from verification.hostile.history import HostileHistory
+from verification.hostile.oracle import HostileFindings
 from verification.hostile.plan import Plan, draw
 from verification.hostile.rights import Right, right_to_write
 from verification.simulation.bucket import SimulatedObjects
@@ -36,10 +35,10 @@ RUN = "dev/20260131T110000Z-1a2b3c"
 
 @pytest.mark.parametrize("first", [0, pytest.param(1000, marks=pytest.mark.thorough)])
 def test_a_hostile_instance_harms_nobody_and_ends_in_time(first: int) -> None:
-    found = hostile_histories(2000 if first else 60, first)
-    assert found.violations == 0, found.failed
-    assert found.counts["runs_of_others_attacked"] > 0
-    assert 2 <= found.messages_per_hour <= 12
+    found = run_histories("hostile", 2000 if first else 60, first)
+    assert found["failed"] == []
+    assert found["runs_of_others_attacked"] > 0
+    assert 2 <= found["messages_per_hour_max"] <= 12
 
 
 @pytest.mark.parametrize(
@@ -157,24 +156,24 @@ def plans(defect: Defect, count: int) -> list[Plan]:
 @pytest.mark.parametrize("name", DEFECTS)
 def test_an_oracle_finds_what_it_guards_broken(name: str) -> None:
     defect = DEFECTS[name]
-    found = (run_hostile(plan, LIMITS, parts=defect.parts) for plan in plans(defect, 300))
+    found = (HostileHistory(plan, parts=defect.parts).judged() for plan in plans(defect, 300))
     assert any(getattr(one, defect.finding) for one in found)
 
 
 @pytest.mark.thorough
 @pytest.mark.parametrize("name", DEFECTS)
 def test_without_the_defect_it_finds_nothing(name: str) -> None:
-    assert [text for plan in plans(DEFECTS[name], 25) for text in run_hostile(plan, LIMITS).failed] == []
+    assert [text for plan in plans(DEFECTS[name], 25) for text in HostileHistory(plan).judged().failed] == []
 
 
 def test_every_oracle_is_shown_to_fail() -> None:
-    assert {defect.finding for defect in DEFECTS.values()} == set(VIOLATIONS)
+    assert {defect.finding for defect in DEFECTS.values()} == set(HostileFindings.violations())
 
 
 def test_a_single_history_is_told_as_it_happens(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["campaign", "--histories", "1", "--seed", "2"])
+    monkeypatch.setattr("sys.argv", ["campaign", "hostile", "--histories", "1", "--seed", "2"])
     assert main() == 0
     told = capsys.readouterr().out
     assert told.startswith("Plan(scenario=Scenario(seed=2,")

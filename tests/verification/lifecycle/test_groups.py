@@ -17,20 +17,19 @@ from chronos_ec2.domain.schedules.ledger import Ledger
 from chronos_ec2.services.groups.service import Groups
 from chronos_ec2.services.groups.store import GroupStore
 from chronos_ec2.services.ledgers import LedgerRead, create_once
-from chronos_ec2.testing.builders import LIMITS
-from verification.lifecycle.campaign import histories, main
-from verification.lifecycle.group_history import run_group
-from verification.lifecycle.group_oracle import GROUP_VIOLATIONS
-from verification.lifecycle.group_plan import draw
+from verification.campaign import main, run_histories
+from verification.lifecycle.group_history import GroupHistory
+from verification.lifecycle.group_oracle import GroupFindings
+from verification.lifecycle.plan import draw_group
 from verification.lifecycle.shards import shard_figures
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 30), pytest.param(10_000, 2000, marks=pytest.mark.thorough)])
 def test_each_member_starts_once_within_the_budget_and_none_is_lost(first: int, count: int) -> None:
-    found = histories("groups", count, first)
-    assert found.violations == 0, found.failed
-    assert found.counts["members"] > 2 * count
-    assert min(found.counts[name] for name in ("whole", "killed", "spent_up")) > 0
+    found = run_histories("groups", count, first)
+    assert found["failed"] == []
+    assert found["members"] > 2 * count
+    assert min(found[name] for name in ("whole", "killed", "spent_up")) > 0
 
 
 def test_each_series_is_in_one_shard() -> None:
@@ -137,15 +136,15 @@ class Unconditional(Groups):
     ],
 )
 def test_what_is_broken_is_found(groups: type[Groups], violation: str) -> None:
-    assert violation in GROUP_VIOLATIONS
+    assert violation in GroupFindings.violations()
     for seed in range(300):
-        if getattr(run_group(draw(seed), LIMITS, groups=groups), violation):
+        if getattr(GroupHistory(draw_group(seed), groups=groups).judged(), violation):
             return
     raise AssertionError(f"no {violation} in 300 histories")
 
 
 def test_the_command_tells_what_happens_in_one_history(capsys: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sys.argv", ["campaign", "--of", "groups", "--histories", "1", "--seed", "3"])
+    monkeypatch.setattr("sys.argv", ["campaign", "groups", "--histories", "1", "--seed", "3"])
     assert main() == 0
     told = capsys.readouterr().out
     assert told.startswith("GroupPlan(scenario=Scenario(seed=3,")

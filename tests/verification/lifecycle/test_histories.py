@@ -16,23 +16,26 @@ from chronos_ec2.domain.records.run import Run
 from chronos_ec2.domain.schedules.decide import Nothing
 from chronos_ec2.domain.schedules.ledger import Ledger
 from chronos_ec2.run_store import RunStore
+from chronos_ec2.services.ledgers import LedgerRead
 from chronos_ec2.services.schedules import Schedules, Started
-from chronos_ec2.services.schedules.store import LedgerRead, ScheduleStore
-from chronos_ec2.testing.builders import LIMITS, NOW
-from verification.lifecycle.campaign import histories, main
-from verification.lifecycle.history import PARTS, WatchedObjects, run_lifecycle
-from verification.lifecycle.oracle import VIOLATIONS, Findings
+from chronos_ec2.services.schedules.store import ScheduleStore
+from chronos_ec2.testing.builders import NOW
+from verification.campaign import main, run_histories
+from verification.findings import Findings
+from verification.lifecycle.history import LifecycleHistory
+from verification.lifecycle.oracle import LifecycleFindings
 from verification.lifecycle.plan import Upload, draw
+from verification.lifecycle.runs import PARTS, WatchedObjects
 from verification.simulation.parts import Parts
 
 
 @pytest.mark.parametrize(("first", "count"), [(0, 20), pytest.param(1000, 600, marks=pytest.mark.thorough)])
 def test_each_trigger_starts_one_run_within_its_month_and_no_worse_model_is_promoted(first: int, count: int) -> None:
-    found = histories("schedules", count, first)
-    assert found.violations == 0, found.failed
-    assert found.counts["runs"] > count
-    assert found.counts["triggers"] > found.counts["runs"]
-    assert found.counts["promotions"] > count / 2
+    found = run_histories("schedules", count, first)
+    assert found["failed"] == []
+    assert found["runs"] > count
+    assert found["triggers"] > found["runs"]
+    assert found["promotions"] > count / 2
 
 
 # --- what must be found ----------------------------------------------------------------------------------------------
@@ -165,7 +168,7 @@ DEFECTS: dict[str, Defect] = {
 def found_in(defect: Defect, seed: int) -> Findings:
     plan = replace(draw(seed), **defect.changes)
     quiet = replace(plan.scenario, call_errors=0.0, function_crashes=0.0, pauses=defect.pauses, faults=())
-    return run_lifecycle(replace(plan, scenario=quiet), LIMITS, parts=defect.parts, schedules=defect.schedules)
+    return LifecycleHistory(replace(plan, scenario=quiet), parts=defect.parts, schedules=defect.schedules).judged()
 
 
 @pytest.mark.parametrize("name", DEFECTS)
@@ -182,13 +185,13 @@ def test_without_the_defect_it_finds_nothing(name: str) -> None:
 
 
 def test_every_oracle_is_shown_to_fail() -> None:
-    assert {defect.finding for defect in DEFECTS.values()} == set(VIOLATIONS)
+    assert {defect.finding for defect in DEFECTS.values()} == set(LifecycleFindings.violations())
 
 
 def test_a_single_history_is_told_as_it_happens(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr("sys.argv", ["campaign", "--histories", "1", "--seed", "2"])
+    monkeypatch.setattr("sys.argv", ["campaign", "schedules", "--histories", "1", "--seed", "2"])
     assert main() == 0
     told = capsys.readouterr().out
     assert told.startswith("Plan(scenario=Scenario(seed=2,")
