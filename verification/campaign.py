@@ -51,15 +51,6 @@ def _run_one(kind: str, seed: int) -> Findings:
     return history(draw(seed)).judged()
 
 
-def _tell(kind: str, seed: int) -> list[str]:
-    draw, history = KINDS[kind]
-    print(drawn := draw(seed))
-    with without_log():
-        failed = history(drawn, print).judged().failed
-    print("\n".join(f"FAILED  {text}" for text in failed))
-    return failed
-
-
 def main() -> int:
     """Run histories, and print their figures."""
     parser = argparse.ArgumentParser(prog="python -m verification.campaign", description=__doc__)
@@ -68,7 +59,12 @@ def main() -> int:
     parser.add_argument("--seed", type=int, default=0, help="the first seed (default: 0)")
     options = parser.parse_args()
     if options.histories == 1:
-        return bool(_tell(options.kind, options.seed))
+        draw, history = KINDS[options.kind]
+        print(drawn := draw(options.seed))
+        with without_log():
+            failed = history(drawn, print).judged().failed
+        print("\n".join(f"FAILED  {text}" for text in failed))
+        return bool(failed)
     figures = run_histories(options.kind, options.histories, options.seed)
     print(json.dumps(figures, indent=1))
     return bool(figures["failed"])

@@ -28,8 +28,6 @@ class GroupHistory(LauncherHistory):
     _plan: GroupPlan
     _oracle: GroupOracle
     _calls_to_crash = 60
-    _commands = 0
-    """Of the operator that are not done: a closed laptop opens again."""
 
     def _judge(self, system: System) -> GroupOracle:
         self._group = _ordered(self._plan, system)
@@ -46,6 +44,7 @@ class GroupHistory(LauncherHistory):
         plan, environment = self._plan, self._system.environment
         environment.on_advance = self._advance
         self._system.lanes[:] = self._group.lanes
+        self._operators: list[Caller] = []
         self._muted(partial(environment.groups.orders.create, self._group))
         caller = Caller(in_launch=True, calls_to_crash=plan.operator_dies)
         self._at(1.0, partial(self._operator, caller, lambda found: self._groups(found).go_on(NAME), self._look_again))
@@ -55,22 +54,16 @@ class GroupHistory(LauncherHistory):
             self._at(plan.deleted_at, self._delete)
 
     def _is_over(self) -> Callable[[], bool]:
+        """Nor is it while a command of the operator is not done: a closed laptop opens again."""
         is_over = super()._is_over()
-        return lambda: is_over() and not self._commands
+        return lambda: is_over() and not any(caller.alive for caller in self._operators)
 
     # --- the operator ------------------------------------------------------------------------------------------
 
     def _operator(self, caller: Caller, call: Call, failed: Callable[[], None]) -> None:
         """Somebody types a command. If it fails, they do something about it."""
-
-        def command(found: Schedules) -> object:
-            self._commands += 1
-            try:
-                return call(found)
-            finally:
-                self._commands -= 1
-
-        self._try(caller, "! operator", command, failed)
+        self._operators.append(caller)
+        self._try(caller, "! operator", call, failed)
 
     def _look_again(self) -> None:
         """The operator comes back to a command that has failed: a group that nobody goes on with is killed."""
@@ -108,12 +101,11 @@ class GroupHistory(LauncherHistory):
             delays.append(random.uniform(0.1, 60.0))
         if random.random() < plan.late:
             delays.append(random.uniform(60.0, 5400.0))
-        call = partial(self._go_on, group, run.run_id)
         for each in delays:
-            self._after(each, partial(self._invoke_launcher, f"{group} after {run.run_id}", call))
+            self._after(each, partial(self._go_on, group, run.run_id))
 
-    def _go_on(self, group: str, run_id: str, found: Schedules) -> object:
-        return self._groups(found).after(group, run_id)
+    def _go_on(self, group: str, run_id: str) -> None:
+        self._invoke_launcher(f"{group} after {run_id}", lambda found: self._groups(found).after(group, run_id))
 
 
 def _ordered(plan: GroupPlan, system: System) -> Group:

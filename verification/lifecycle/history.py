@@ -15,13 +15,12 @@ from chronos_ec2.domain.records.s3_keys import shared_key, success_key
 from chronos_ec2.domain.records.status import Job
 from chronos_ec2.domain.schedules.order import Schedule
 from chronos_ec2.model_registry import Registry
-from chronos_ec2.services.schedules import Schedules
 from chronos_ec2.testing.builders import a_schedule
 from chronos_ec2.testing.environment import DATA
 from verification.lifecycle.oracle import LifecycleOracle, Trigger
 from verification.lifecycle.plan import BY_DATA, BY_TIME, CAP, Plan, Upload
 from verification.lifecycle.runs import Call, LauncherHistory
-from verification.simulation.system import LAMBDA_RETRIES, System
+from verification.simulation.system import System
 
 _NAMES = ("nightly", "fresh")
 """The schedules, by lane."""
@@ -97,13 +96,13 @@ class LifecycleHistory(LauncherHistory):
     def _is_asked(self) -> None:
         name, at = _NAMES[BY_TIME], self._time.now()
         trigger = Trigger(name, at.replace(microsecond=0).isoformat(), asked=True)
-        self._invoke_for(trigger, lambda found: found.invoke(name, at, asked=True), ())
+        self._invoke_launcher(trigger, lambda found: found.invoke(name, at, asked=True), retries=())
 
     def _follow(self, run: Run, schedule: str) -> None:
         ended = run.ended_at or self._time.now()
         trigger = Trigger(schedule, ended.isoformat(), asked=True, after=run.run_id)
         for _ in range(1 + (self._random.random() < self._plan.doubled)):
-            call = partial(self._invoke_for, trigger, lambda found: found.after(schedule, run.run_id))
+            call = partial(self._invoke_launcher, trigger, lambda found: found.after(schedule, run.run_id))
             self._time.after(self._random.uniform(0.1, 3.0), call)
 
     def _roll_back(self) -> None:
@@ -119,11 +118,4 @@ class LifecycleHistory(LauncherHistory):
         delay = random.uniform(0.5, 60.0) if random.random() >= plan.late else random.uniform(60.0, 5400.0)
         delays = [delay, delay + random.uniform(0.0, 1200.0)] if random.random() < plan.doubled else [delay]
         for each in delays:
-            self._after(each, partial(self._invoke_for, trigger, call))
-
-    def _invoke_for(self, trigger: Trigger, call: Call, retries: tuple[float, ...] = LAMBDA_RETRIES) -> None:
-        def work(found: Schedules) -> object:
-            self._oracle.working_for[self._system.noise.caller] = trigger
-            return call(found)
-
-        self._invoke_launcher(trigger, work, retries)
+            self._after(each, partial(self._invoke_launcher, trigger, call))

@@ -18,7 +18,6 @@ from chronos_ec2.domain.records.reports import Comparison
 from verification.findings import Findings
 from verification.lifecycle.plan import CAP, Plan
 from verification.lifecycle.runs import RunsOracle
-from verification.simulation.faulty_aws import Caller
 from verification.simulation.system import System
 
 _MARGIN, _NAIVE = 0.1, 0.3
@@ -59,7 +58,6 @@ class LifecycleOracle(RunsOracle):
         super().__init__(system)
         self._plan = plan
         self.found: LifecycleFindings = LifecycleFindings()
-        self.working_for: dict[Caller, Trigger] = {}
         self._triggers: dict[str, Trigger] = {}
         """By run."""
         self._fired: dict[Trigger, str] = {}
@@ -78,7 +76,7 @@ class LifecycleOracle(RunsOracle):
         """An object of the bucket was written."""
         super().was_written(key, body)
         run_id, name = key.split("/")[1], key.rpartition("/")[2]
-        trigger = self.working_for.get(self._system.noise.caller)
+        trigger: Trigger | None = self.working_for.get(self._system.noise.caller)
         if name.endswith(".parquet"):
             self._versions[key, self._system.objects.stored(key).etag] = body.decode().split(" ")[1]
         elif name == "champion.json":

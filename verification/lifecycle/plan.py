@@ -98,8 +98,8 @@ def draw(seed: int) -> Plan:
     noisy = random.random() < 0.5
     begins = random.choice((0.0, 0.0, _NEAR_MIDNIGHT))
 
-    def moments(most: int, until: float = 6000.0) -> tuple[float, ...]:
-        return tuple(sorted(round(random.uniform(0, until)) for _ in range(random.randrange(most + 1))))
+    def moments(most: int) -> tuple[float, ...]:
+        return tuple(sorted(round(random.uniform(0, 6000)) for _ in range(random.randrange(most + 1))))
 
     faults = tuple(
         InjectedFault(

@@ -90,6 +90,8 @@ class RunsOracle(Oracle):
 
     def __init__(self, system: System) -> None:
         super().__init__(system)
+        self.working_for: dict[Caller, Any] = {}
+        """What each invocation or command is for."""
         self._final: dict[str, Record] = {}
         """By run, its final record."""
         self._begun: dict[str, int] = {}
@@ -204,7 +206,7 @@ class LauncherHistory(History, ABC):
         return self._random.randrange(1, self._calls_to_crash) if self._random.random() < self._plan.dies else None
 
     def _try(self, caller: Caller, what: object, call: Call, failed: Callable[[], None]) -> None:
-        """Somebody does something with a clock that may be wrong, and it may fail."""
+        """Somebody makes calls, with a clock that may be wrong, and does something if they fail."""
 
         def invocation() -> None:
             done = False
@@ -220,6 +222,7 @@ class LauncherHistory(History, ABC):
                 if not done:
                     failed()
 
+        self._oracle.working_for[caller] = what
         self._system.noise.run_as(caller, invocation, timeout=LAUNCHER_TIMEOUT if caller.in_function else None)
 
     def _function(self) -> Schedules:
