@@ -29,7 +29,6 @@ class Parts:
     objects: type[SimulatedObjects] = SimulatedObjects
     deadlines: type[VirtualDeadlines] = VirtualDeadlines
     notifier: type[MemoryNotifier] = MemoryNotifier
-    skip_idle_sweeps: bool = True
 
 
 REAL_PARTS = Parts()

@@ -17,10 +17,9 @@ from chronos_ec2.worker.run_session import Identity
 from verification.simulation.fault_injection import FaultInjector, forged_event, instance_event, object_event
 from verification.simulation.faulty_aws import Caller
 from verification.simulation.guarantees import LATE, NO_BOOT, PRICED, Verdicts
-from verification.simulation.idle_sweep_skipping import IdleSweeps
 from verification.simulation.oracles.oracle import Oracle
 from verification.simulation.parts import REAL_PARTS, Parts
-from verification.simulation.scenario import FaultKind, InjectedFault, Layer, Scenario
+from verification.simulation.scenario import FaultKind, Layer, Scenario
 from verification.simulation.system import SUBNETS, System
 
 _HORIZON_SECONDS = 60_000.0
@@ -44,7 +43,6 @@ class History:
         self._time = system.time
         self._oracle = oracle or Oracle(system)
         self._injector = FaultInjector(system, self._oracle, self._cleanup, self._deliver)
-        self._idle = IdleSweeps(system)
         self._in_transit: list[Callable[[], None]] = []
         """The events that have not arrived."""
 
@@ -66,7 +64,7 @@ class History:
         system.fleet.on_schedule = self._oracle.schedule_fired
         self._begin()
         for fault in scenario.faults:
-            self._time.at(fault.after, partial(self._inject, fault))
+            self._time.at(fault.after, partial(self._injector.do, fault))
         if Layer.SWEEP not in scenario.layers_off:
             self._time.at(system.random.uniform(0, 60), self._sweep)
         for _ in range(scenario.forged_events):
@@ -89,15 +87,9 @@ class History:
         last = max((at.after for at in self._scenario.faults), default=0.0)
         return partial(self._oracle.ending.is_over, last)
 
-    def _inject(self, fault: InjectedFault) -> None:
-        self._idle.disturb()
-        self._injector.do(fault)
-
     def _sweep(self) -> None:
         system = self._system
         self._time.after(system.limits.sweep.total_seconds(), self._sweep)
-        if self._idle.holds():
-            return
         begun = self._time.seconds
         if self._scenario.lost_ticks > 0 and system.random.random() < self._scenario.lost_ticks:
             system.noise.disturbs(begun)
@@ -116,10 +108,7 @@ class History:
         self._invoke(caller, self._one_sweep, ended)
 
     def _one_sweep(self) -> None:
-        self._idle.begin()
-        reports = self._system.sweep()
-        self._idle.end(reports)
-        for report in reports:
+        for report in self._system.sweep():
             actions = ", ".join(type(action).__name__ for action in report.decision.actions)
             self._system.tell(f"sweep: {report.decision.reason} [{actions}] {report.error}")
 
@@ -152,7 +141,6 @@ class History:
             agent.catch_up()
 
     def _lock_was_written(self, key: str) -> None:
-        self._idle.disturb()
         self._oracle.lock_was_written(key)
         for agent in self._agents_that_wait():
             agent.news()
@@ -162,7 +150,6 @@ class History:
         return [agent for agent in self._system.agents.values() if not agent.acts]
 
     def _report_was_written(self, key: str) -> None:
-        self._idle.disturb()
         self._oracle.report_was_written(key)
         self._deliver_report(key)
 
@@ -170,7 +157,6 @@ class History:
         self._deliver(object_event(BUCKET, key))
 
     def _instance_changed(self, instance_id: str, state: InstanceState) -> None:
-        self._idle.instance_changed()
         self._system.tell(f"{instance_id} is {state}")
         if state is InstanceState.PENDING:
             self._system.ledger.instance_launched(instance_id)

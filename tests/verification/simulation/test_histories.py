@@ -362,20 +362,6 @@ def test_a_history_is_the_same_each_time() -> None:
     assert (first.times, first.duplicates) == (second.times, second.duplicates)
 
 
-def test_a_sweep_that_is_skipped_would_have_changed_nothing() -> None:
-    def stories(parts: Parts) -> list[list[str]]:
-        """What happens to instances in some histories; in the first five something nearly came too early once."""
-        log: list[list[str]] = []
-        short = [plan for plan in map(draw, range(100, 900)) if plan.droughts][:40]
-        for plan in filter(lambda plan: plan.clean, [*map(draw, (6, 435, 554, 662, 1777, *range(100))), *short]):
-            story: list[str] = []
-            run_history(plan, LIMITS, story.append, parts)
-            log.append([line for line in story if "sweep:" not in line and "launch" not in line])
-        return log
-
-    assert stories(Parts()) == stories(Parts(skip_idle_sweeps=False))
-
-
 @pytest.mark.parametrize(
     "kind",
     [
