@@ -17,6 +17,7 @@ from benchmarks.gpu.speed import a_family, a_panel, compile_layers, first_window
 from benchmarks.training.workload import random_pipeline
 
 
+@pytest.mark.thorough
 @pytest.mark.filterwarnings("ignore")  # of the library's own fit and of torch's compiler
 def test_every_part_runs_and_its_figures_are_written(tmp_path: Path) -> None:
     found = measure(SMALL, tmp_path / "build" / "bench-gpu.json")

@@ -40,12 +40,13 @@ def forecast_counts(folder: Path) -> dict[str, int]:
     return dict(zip(counts["item_id"].to_pylist(), counts["timestamp_count"].to_pylist(), strict=True))
 
 
+@pytest.mark.thorough
 @pytest.mark.parametrize(
     ("config", "validation"),
     [
-        pytest.param("train.yaml", False, marks=pytest.mark.thorough, id="train"),
+        pytest.param("train.yaml", False, id="train"),
         pytest.param("demo.yaml", False, id="demo"),
-        pytest.param("train.yaml", True, marks=pytest.mark.thorough, id="validation"),
+        pytest.param("train.yaml", True, id="validation"),
     ],
 )
 def test_m3_is_evaluated_on_one_window_of_each_m3_series(tmp_path: Path, config: str, validation: bool) -> None:
