@@ -24,10 +24,12 @@ def deadline_of(instance: Instance, limits: Limits) -> datetime | None:
     return instance.deadline
 
 
-def held(instance: Instance, until: datetime | None, now: datetime, run: Run | None = None) -> Decision:
+def held(instance: Instance, until: datetime, now: datetime, run: Run | None = None) -> Decision:
     """Leave an instance alone because somebody holds it. People are notified of it after some hours."""
-    end = "its deadline" if until is None else f"{until:%Y-%m-%d %H:%M:%SZ}"
-    text = f"{instance.instance_id} is on hold, so nothing but {end} ends it, and it costs money until then"
+    text = (
+        f"{instance.instance_id} is on hold, so nothing but {until:%Y-%m-%d %H:%M:%SZ} ends it, "
+        "and it costs money until then"
+    )
     if instance.hold_until:
         text += f"; the hold is over at {instance.hold_until:%Y-%m-%d %H:%M:%SZ}"
     decision = Decision(f"{instance.instance_id} is on hold")
@@ -54,7 +56,8 @@ def decide_without_record(instance: Instance, facts: LaneFacts, now: datetime, l
         return _shutting_down(instance, facts, now, limits)
     if overdue := past_tagged_deadline(instance, now, limits):
         return overdue
-    return held(instance, deadline_of(instance, limits), now) if instance.on_hold(now) else None
+    deadline = deadline_of(instance, limits)
+    return held(instance, deadline, now) if deadline and instance.on_hold(now) else None
 
 
 def terminate_when_confirmed(
